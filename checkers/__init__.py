@@ -1,0 +1,1 @@
+"""Checkers: judge a history, with no harness present."""

@@ -1,0 +1,92 @@
+"""Budgets: how much a checker may spend, and the promise that it is kept.
+
+A search for a linearisation or a serial order is exponential in the worst case. Every checker
+takes a :class:`Budget` of steps, wall-clock time and memory, and asks its :class:`Meter` at a
+bounded interval of work; when the meter says the budget is spent the checker stops and answers
+UNKNOWN with how far it got. A step budget makes a verdict the same on every machine; time and
+memory are the safety net.
+
+Time is read here and nowhere else in ``checkers``.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+
+#: Asking the kernel for memory use costs about 10 us, so only one in this many checks does.
+MEMORY_CHECK_INTERVAL = 64
+
+
+class Budget(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one check may spend; None means no limit of that kind.
+
+    Args:
+        time_s: wall-clock seconds.
+        memory_mb: resident memory of this process above what it used when the check began, in MB.
+        steps: model steps or search states: deterministic, unlike the other two.
+    """
+
+    time_s: float | None = 60.0
+    memory_mb: float | None = 4096.0
+    steps: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The limits as a JSON-ready dict."""
+        return {"time_s": self.time_s, "memory_mb": self.memory_mb, "steps": self.steps}
+
+
+def resident_mb() -> float:
+    """Resident memory of this process in MB; 0.0 where the platform does not tell."""
+    try:
+        with open("/proc/self/statm", "rb") as statm:
+            return int(statm.read().split()[1]) * 4096 / 1e6
+    except (OSError, IndexError, ValueError):
+        return 0.0
+
+
+class Meter:
+    """Spending against one budget. Make it when the check begins; ask :meth:`spent` often.
+
+    Args:
+        budget: the limits; None for the default budget.
+    """
+
+    def __init__(self, budget: Budget | None = None) -> None:
+        self.budget = budget or Budget()
+        self.steps = 0
+        self.reason = ""
+        self._started_s = time.monotonic()
+        self._memory_start_mb = resident_mb()
+        self._checks = 0
+
+    @property
+    def elapsed_s(self) -> float:
+        """Wall-clock seconds since the meter was made."""
+        return time.monotonic() - self._started_s
+
+    def remaining_s(self) -> float | None:
+        """Seconds left of the time budget (never negative), or None if time is unlimited."""
+        if self.budget.time_s is None:
+            return None
+        return max(0.0, self.budget.time_s - self.elapsed_s)
+
+    def spent(self, steps: int = 0) -> bool:
+        """Add steps done; say whether the budget is spent. The reason is then in :attr:`reason`."""
+        self.steps += steps
+        if self.reason:
+            return True
+        limit = self.budget
+        if limit.steps is not None and self.steps > limit.steps:
+            self.reason = f"the budget of {limit.steps} steps is spent"
+        elif limit.time_s is not None and self.elapsed_s > limit.time_s:
+            self.reason = f"the time budget of {limit.time_s:g} s is spent"
+        else:
+            self._checks += 1
+            if limit.memory_mb is not None and self._checks % MEMORY_CHECK_INTERVAL == 1:
+                used_mb = resident_mb() - self._memory_start_mb
+                if used_mb > limit.memory_mb:
+                    self.reason = f"the memory budget of {limit.memory_mb:g} MB is spent"
+        return bool(self.reason)

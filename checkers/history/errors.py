@@ -1,0 +1,20 @@
+"""What can be wrong with a history file or its contents, as one sentence with the place."""
+
+from __future__ import annotations
+
+
+class HistoryError(ValueError):
+    """A history that cannot be judged: malformed, torn beyond repair, or no history at all.
+
+    Args:
+        message: one sentence: what is wrong, the value, and a guess at the mistake.
+        place: where: ``line 12``, ``event 40`` ...; empty if it is the whole file.
+        path: the file, if there is one.
+    """
+
+    def __init__(self, message: str, *, place: str = "", path: str = "") -> None:
+        self.message = message
+        self.place = place
+        self.path = path
+        where = ", ".join(part for part in (path, place) if part)
+        super().__init__(f"{where}: {message}" if where else message)
