@@ -1,0 +1,222 @@
+"""What an environment is: nodes to run things on, and the faults it is able to make.
+
+An environment turns names (n1, n2, ...) into places where a database runs: cores in one process
+(`sim`), processes on loopback addresses (`local`), namespaces, containers, hosts. Everything is a
+Protocol; nobody inherits anything.
+
+What an environment can do to its nodes is a set of *abilities*, each a small protocol below. A
+nemesis asks for the abilities it needs by name; where one is missing, the error names the
+environments that have it. Abilities are state-setting and idempotent: ``set_links`` says what the
+network is to be like now, so healing is setting nothing, and ``heal_all`` may be called any number
+of times by anyone.
+
+Every coroutine here also runs in simulation, where it must finish without suspending on anything
+but the environment's own ``sleep``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import msgspec
+
+#: ability name -> the environments that have it, for error messages; `harness list` shows it too
+ABILITIES: dict[str, tuple[str, ...]] = {
+    "links": ("sim", "local", "netns", "docker", "ssh"),
+    "packets": ("sim", "local", "netns", "docker", "ssh"),
+    "kill": ("sim", "local", "netns", "docker", "ssh"),
+    "pause": ("sim", "local", "netns", "docker", "ssh"),
+    "clock": ("sim", "local", "netns", "docker", "ssh"),
+    "disk": ("sim", "local", "netns", "docker", "ssh"),
+    "membership": ("sim", "local", "netns", "docker", "ssh"),
+}
+
+
+class LinkFault(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one directed link does to traffic. All zero means healthy; ``cut`` drops everything.
+
+    Args:
+        cut: nothing passes.
+        delay_ns: added one-way latency.
+        jitter_ns: uniform extra latency in [0, jitter_ns].
+        loss, duplicate, reorder, corrupt: probabilities per message (or packet), 0 to 1.
+        rate_bytes_per_s: bandwidth limit, 0 for none.
+    """
+
+    cut: bool = False
+    delay_ns: int = 0
+    jitter_ns: int = 0
+    loss: float = 0.0
+    duplicate: float = 0.0
+    reorder: float = 0.0
+    corrupt: float = 0.0
+    rate_bytes_per_s: int = 0
+
+
+class Completed(msgspec.Struct, frozen=True):
+    """What a command run on a node did."""
+
+    argv: tuple[str, ...]
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+class Node(Protocol):
+    """A node as database code sees it.
+
+    On `local`, where nodes share one file system, an argument or path that is ``/data`` or begins
+    with ``/data/`` means the node's own directory. Ports are the same numbers on every node: each
+    node has its own address.
+    """
+
+    name: str
+    #: the host or address at which clients reach this node
+    address: str
+    #: names of all nodes of the run, this one included, in order
+    nodes: Sequence[str]
+
+    @property
+    def peers(self) -> Sequence[str]:
+        """Addresses of the *other* nodes as this node must dial them, so that faults bite."""
+        ...
+
+    def peer_address(self, peer: str, port: int) -> str:
+        """``host:port`` at which this node must dial ``peer``'s ``port``."""
+        ...
+
+    async def run(
+        self,
+        *argv: str,
+        timeout_s: float = 30.0,
+        check: bool = True,
+        env: Mapping[str, str] | None = None,
+    ) -> Completed:
+        """Run a command to its end; with ``check``, a non-zero exit raises SetupError."""
+        ...
+
+    async def spawn(self, *argv: str, env: Mapping[str, str] | None = None) -> None:
+        """Start the node's database process; its output goes to the node's log.
+
+        Starting again after a kill uses the same arguments: :class:`Killable` needs no more.
+        """
+        ...
+
+    async def http(self, port: int, *, timeout_s: float = 5.0) -> Any:
+        """An HTTP client with ``get(path)``, ``put(path, value)``, ``post``, ``delete``; JSON in
+        and out; a status of 400 or more raises."""
+        ...
+
+    async def http_ok(self, port: int, path: str, *, within_s: float) -> None:
+        """Wait until a GET answers 2xx; SetupError with the log's last lines if it never does."""
+        ...
+
+    async def wipe(self, path: str) -> None:
+        """Remove a directory tree of the node; refuses anything outside the node's own space."""
+        ...
+
+
+class Environment(Protocol):
+    """A place where nodes live for one run."""
+
+    name: str
+    #: names of the abilities this environment has on this machine
+    abilities: frozenset[str]
+    nodes: Sequence[str]
+
+    async def setup(self) -> None:
+        """Make the nodes' places (not the databases). SetupError if it cannot."""
+        ...
+
+    async def teardown(self) -> None:
+        """Heal, stop everything, collect logs into ``nodes/<n>/`` of the run directory."""
+        ...
+
+    def node(self, name: str) -> Node:
+        """The handle of one node."""
+        ...
+
+    def now_ns(self) -> int:
+        """Nanoseconds since the run began: virtual in simulation."""
+        ...
+
+    async def sleep(self, duration_ns: int) -> None:
+        """Let time pass: the only thing coroutines may wait on in simulation."""
+        ...
+
+    async def heal_all(self) -> None:
+        """Remove every fault, whoever injected it. Idempotent; never raises for what is gone."""
+        ...
+
+    async def prove_clean(self) -> list[str]:
+        """What is still there and should not be, one phrase each; empty when clean."""
+        ...
+
+
+@runtime_checkable
+class Links(Protocol):
+    """Ability ``links`` (and ``packets``, where faults other than ``cut`` work)."""
+
+    async def set_links(self, faults: Mapping[tuple[str, str], LinkFault]) -> None:
+        """Make the network so: each (source, target) named has its fault, others are healthy."""
+        ...
+
+    async def link_counters(self) -> dict[tuple[str, str], dict[str, int]]:
+        """Per directed link: messages or packets ``passed dropped delayed duplicated reordered``
+        ``corrupted`` since the run began. The evidence that a fault bit."""
+        ...
+
+
+@runtime_checkable
+class Killable(Protocol):
+    """Ability ``kill``: unsynced data is lost with the process."""
+
+    async def kill(self, node: str) -> dict[str, Any]:
+        """SIGKILL; returns evidence (pid, ...)."""
+        ...
+
+    async def start(self, node: str) -> dict[str, Any]:
+        """Start the database again with its last arguments; returns evidence (new pid, ...)."""
+        ...
+
+    async def alive(self, node: str) -> bool:
+        """Whether the database process runs."""
+        ...
+
+
+@runtime_checkable
+class Pausable(Protocol):
+    """Ability ``pause``."""
+
+    async def pause(self, node: str) -> dict[str, Any]:
+        """SIGSTOP; evidence has ``state`` as read back (``T``)."""
+        ...
+
+    async def resume(self, node: str) -> dict[str, Any]:
+        """SIGCONT; evidence has ``state`` as read back."""
+        ...
+
+
+@runtime_checkable
+class Clocks(Protocol):
+    """Ability ``clock``."""
+
+    async def set_clock(
+        self, node: str, *, offset_ns: int = 0, rate: float = 1.0
+    ) -> dict[str, Any]:
+        """Shift the node's wall clock and, where the node has a Clock port, its monotonic rate.
+
+        Evidence has ``offset_ns`` as read back from the node.
+        """
+        ...
+
+
+@runtime_checkable
+class Disks(Protocol):
+    """Ability ``disk``."""
+
+    async def set_disk(self, node: str, faults: Mapping[str, Any]) -> dict[str, Any]:
+        """Make the node's disk so: ``{"latency_ns": n, "error": "EIO", "full": True, "torn": True,
+        "flip": True}``; an empty mapping heals. Evidence counts what the disk did."""
+        ...

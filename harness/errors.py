@@ -1,0 +1,61 @@
+"""Everything that can go wrong, by whose fault it is.
+
+    HarnessError
+      UsageError            exit 254   the command line or the API was used wrongly
+      SetupError            exit 3     a node, tool, port or host does not do what the run needs
+      EnvironmentLeft       exit 3     something injected could not be removed afterwards
+      UserCodeError         exit 3     a user's DB, client, workload, nemesis or checker raised
+    (anything else)         exit 255   a bug in the harness
+
+A message is one sentence: it names the argument, shows the value and guesses the mistake.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+EXIT_VALID = 0
+EXIT_INVALID = 1
+EXIT_UNKNOWN = 2
+EXIT_INFRASTRUCTURE = 3
+EXIT_USAGE = 254
+EXIT_BUG = 255
+
+
+class HarnessError(Exception):
+    """A problem with a known owner; ``exit_code`` says whose."""
+
+    exit_code = EXIT_INFRASTRUCTURE
+
+
+class UsageError(HarnessError):
+    """An argument is wrong."""
+
+    exit_code = EXIT_USAGE
+
+
+class SetupError(HarnessError):
+    """The machine, an environment, a database or a host is not fit for the run."""
+
+
+class EnvironmentLeft(HarnessError):
+    """Something a run injected or started is still there after healing; it is named."""
+
+
+class UserCodeError(HarnessError):
+    """User code raised; the original exception is ``__cause__``."""
+
+
+def nearest(what: str, name: str, known: Iterable[str]) -> UsageError:
+    """The error for an unknown name, with the nearest known one, or all of them if none is near.
+
+    Args:
+        what: what the name should be: ``workload``, ``nemesis`` ...
+        name: what was given.
+        known: the names there are.
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names)}"
+    return UsageError(f"unknown {what} {name!r}; {hint}")

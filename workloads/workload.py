@@ -1,0 +1,34 @@
+"""What a workload is: what to do, how to end, and how to judge what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+
+class Workload(msgspec.Struct, kw_only=True):
+    """A workload; a plain function with keyword options returns one.
+
+    Args:
+        generator: generator of the main phase (see :mod:`workloads.generator`).
+        checker: judges the history: a callable ``(History, *, budget=None) -> Result``.
+        final: generator of the phase after healing and quiescence, or None.
+        name: its name, as on the command line; filled in from the function's if empty.
+        model: name of the checker's model for ``harness check``, written to the header.
+        reads: names of the functions that do not change anything: an unhandled client error makes
+            these ``fail`` and all others ``info``.
+        operations: names of the client operations it needs; a database that lacks one is refused
+            before the run begins.
+        keys_description: one phrase on what keys and values are, for reports.
+    """
+
+    generator: Any
+    checker: Callable[..., Any]
+    final: Any = None
+    name: str = ""
+    model: str = ""
+    reads: frozenset[str] = frozenset({"read"})
+    operations: frozenset[str] = frozenset()
+    keys_description: str = ""
