@@ -1,1 +1,70 @@
-"""Checkers: judge a history, with no harness present."""
+"""Checkers: judge a history, with no harness present.
+
+What a user needs to write and run checkers is importable from here, and importing this package is
+cheap: whatever needs numpy is imported when it is first asked for.
+
+    from checkers import History, Verdict, Result, checker, linearizable, models
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from checkers.budget import Budget
+from checkers.checker import Checker, checker, named
+from checkers.verdict import Because, Finding, Result, Verdict
+
+if TYPE_CHECKING:
+    from checkers.availability import availability, recovery
+    from checkers.history import Event, Fault, History, HistoryError, Op
+    from checkers.linearizability import Model, check, linearizable, models
+    from checkers.stats import stats
+
+__all__ = [
+    "Because",
+    "Budget",
+    "Checker",
+    "Event",
+    "Fault",
+    "Finding",
+    "History",
+    "HistoryError",
+    "Model",
+    "Op",
+    "Result",
+    "Verdict",
+    "availability",
+    "check",
+    "checker",
+    "linearizable",
+    "models",
+    "named",
+    "recovery",
+    "stats",
+]
+
+_HOMES = {
+    "Event": "checkers.history",
+    "Fault": "checkers.history",
+    "History": "checkers.history",
+    "HistoryError": "checkers.history",
+    "Op": "checkers.history",
+    "Model": "checkers.linearizability",
+    "check": "checkers.linearizability",
+    "linearizable": "checkers.linearizability",
+    "models": "checkers.linearizability",
+    "availability": "checkers.availability",
+    "recovery": "checkers.availability",
+    "stats": "checkers.stats",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'checkers' has no attribute {name!r}")
+    import importlib
+
+    found = getattr(importlib.import_module(home), name)
+    globals()[name] = found  # a submodule of the same name must not shadow it later
+    return found

@@ -2,8 +2,11 @@
 
 from checkers.history.errors import HistoryError
 from checkers.history.history import History, freeze
+from checkers.history.jsonl import HistoryWriter, read_jsonl, write_jsonl
+from checkers.history.loading import load, recognise
 from checkers.history.op import FAIL, INFO, INVOKE, OK, Event, Fault, Op
 
 __all__ = [
-    "FAIL", "INFO", "INVOKE", "OK", "Event", "Fault", "History", "HistoryError", "Op", "freeze",
+    "FAIL", "INFO", "INVOKE", "OK", "Event", "Fault", "History", "HistoryError", "HistoryWriter",
+    "Op", "freeze", "load", "read_jsonl", "recognise", "write_jsonl",
 ]  # fmt: skip

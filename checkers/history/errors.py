@@ -18,3 +18,7 @@ class HistoryError(ValueError):
         self.path = path
         where = ", ".join(part for part in (path, place) if part)
         super().__init__(f"{where}: {message}" if where else message)
+
+    def at(self, path: str) -> HistoryError:
+        """The same error with the file it is in, unless it has one already."""
+        return self if self.path else HistoryError(self.message, place=self.place, path=path)

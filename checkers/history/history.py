@@ -23,42 +23,28 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from checkers.history.errors import HistoryError
+from checkers.history.columns import (
+    Interner,
+    Ints,
+    Place,
+    compact,
+    freeze,
+    intern,
+    pair_up,
+    require,
+    times,
+    type_codes,
+)
 from checkers.history.op import INVOKE, TYPE_CODES, TYPE_NAMES, Event, Fault, Op
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Ints = npt.NDArray[np.int64]
+__all__ = ["History", "Interner", "Ints", "freeze"]
 
 
-def freeze(value: Any) -> Any:
-    """A hashable twin of a JSON-like value: lists become tuples, dicts sorted tuples of pairs."""
-    if isinstance(value, (list, tuple)):
-        return tuple(freeze(item) for item in value)
-    if isinstance(value, dict):
-        pairs = [(freeze(k), freeze(v)) for k, v in value.items()]
-        return ("dict", *sorted(pairs, key=repr))
-    if isinstance(value, (set, frozenset)):
-        return ("set", *sorted((freeze(item) for item in value), key=repr))
-    return value
-
-
-class Interner:
-    """Codes for values in order of first appearance; equal values of different types differ."""
-
-    def __init__(self) -> None:
-        self.codes: dict[Any, int] = {}
-        self.table: list[Any] = []
-
-    def code(self, value: Any) -> int:
-        """The code of ``value``, a new one if it was not seen before."""
-        token = (value.__class__, freeze(value))
-        found = self.codes.get(token)
-        if found is None:
-            found = self.codes[token] = len(self.table)
-            self.table.append(value)
-        return found
+def _event_place(index: int) -> str:
+    return f"event {index}"
 
 
 class History:
@@ -144,7 +130,95 @@ class History:
             HistoryError: a completion nobody invoked, two open invocations of one process, a
                 completion whose ``f`` or key differs from its invocation, an unknown type.
         """
-        return _Builder().build(events, faults=faults, header=header, notes=notes)
+        rows = list(events)
+        return cls.from_columns(
+            types=[event.type for event in rows],
+            processes=[event.process for event in rows],
+            functions=[event.f for event in rows],
+            keys=[event.key for event in rows],
+            times_ns=[event.time_ns for event in rows],
+            values=[event.value for event in rows],
+            nodes=[event.node for event in rows],
+            errors={i: event.error for i, event in enumerate(rows) if event.error is not None},
+            faults=faults,
+            header=header,
+            notes=notes,
+        )
+
+    @classmethod
+    def from_columns(
+        cls,
+        *,
+        types: list[str],
+        processes: list[Any],
+        functions: list[str],
+        keys: list[Any],
+        times_ns: list[int],
+        values: list[Any],
+        nodes: list[str | None] | None = None,
+        errors: dict[int, Any] | None = None,
+        faults: Sequence[Fault] = (),
+        header: dict[str, Any] | None = None,
+        notes: Sequence[str] = (),
+        place: Place = _event_place,
+    ) -> History:
+        """Build a history from one list per field, pairing and validating; what loaders use.
+
+        Args:
+            types: ``invoke``, ``ok``, ``fail`` or ``info``, one per event in order; the other
+                lists are as long.
+            processes: who did it.
+            functions: the operation's name.
+            keys: the object it is on, or None.
+            times_ns: nanoseconds since the start, -1 where unknown.
+            values: argument or result.
+            nodes: the node asked, or None.
+            errors: event index -> error.
+            faults: the run's faults.
+            header: the file's header.
+            notes: what the loader already repaired.
+            place: names an event for an error: ``line 12``.
+
+        Raises:
+            HistoryError: as :meth:`from_events`.
+        """
+        type_column = type_codes(types, place)
+        process, process_table = intern(processes)
+        f, function_table = intern(functions)
+        if len(types):
+            require(process, "process", place)
+            require(f, "function (f)", place)
+        key, key_table = intern(keys)
+        node, node_table = intern(nodes) if nodes is not None else (None, [])
+        time_column = times(times_ns, place)
+        pair, key = pair_up(
+            type_column,
+            process,
+            f,
+            key,
+            processes=process_table,
+            functions=function_table,
+            keys=key_table,
+            place=place,
+        )
+        return cls(
+            type=type_column,
+            process=process,
+            f=f,
+            key=key,
+            time_ns=time_column,
+            pair=pair,
+            values=values,
+            node=node,
+            processes=process_table,
+            functions=function_table,
+            keys=key_table,
+            nodes=node_table,
+            errors=errors,
+            faults=faults,
+            header=header,
+            notes=notes,
+        )
 
     @cached_property
     def invocations(self) -> Ints:
@@ -155,6 +229,10 @@ class History:
     def op_count(self) -> int:
         """Number of operations invoked."""
         return len(self.invocations)
+
+    def count(self, type: str) -> int:
+        """How many events are of this type: ``invoke``, ``ok``, ``fail`` or ``info``."""
+        return int(np.count_nonzero(self.type == TYPE_CODES[type]))
 
     def outcome_of(self, invoke: int) -> str:
         """``ok``, ``fail`` or ``info`` for the op invoked at this index; no completion is info."""
@@ -222,21 +300,60 @@ class History:
 
         ``header['origin']`` of the result maps each new event index to the old one.
         """
-        chosen = sorted({int(i) for i in invokes})
-        indices = sorted(chosen + [int(self.pair[i]) for i in chosen if self.pair[i] >= 0])
-        header = dict(self.header, origin=indices)
-        events = (self.event(index) for index in indices)
-        return History.from_events(events, faults=self.faults, header=header, notes=self.notes)
+        if not isinstance(invokes, np.ndarray):
+            invokes = np.fromiter(invokes, dtype=np.int64)
+        chosen = np.unique(invokes)
+        done = self.pair[chosen]
+        return self._slice(np.sort(np.concatenate([chosen, done[done >= 0]])))
+
+    def _slice(self, indices: Ints) -> History:
+        """The sub-history of these ascending event indices, which keep whole operations."""
+        fresh = np.full(len(self) + 1, -1, dtype=np.int64)
+        fresh[indices] = np.arange(len(indices))
+        process, processes = compact(self.process[indices], self.processes)
+        f, functions = compact(self.f[indices], self.functions)
+        key, keys = compact(self.key[indices], self.keys)
+        node, nodes = compact(self.node[indices], self.nodes)
+        origin = indices.tolist()
+        errors = self.errors
+        return History(
+            type=self.type[indices],
+            process=process,
+            f=f,
+            key=key,
+            time_ns=self.time_ns[indices],
+            pair=fresh[self.pair[indices]],
+            values=[self.values[index] for index in origin],
+            node=node,
+            processes=processes,
+            functions=functions,
+            keys=keys,
+            nodes=nodes,
+            errors={new: errors[old] for new, old in enumerate(origin) if old in errors},
+            faults=self.faults,
+            header=dict(self.header, origin=origin),
+            notes=self.notes,
+        )
 
     def by_key(self) -> dict[Any, History]:
         """One sub-history per key (locality: each may be judged alone), in order of appearance."""
-        groups: dict[int, list[int]] = {}
-        for index in self.invocations:
-            groups.setdefault(int(self.key[index]), []).append(int(index))
-        return {
-            (None if code < 0 else self.keys[code]): self.select(group)
-            for code, group in groups.items()
-        }
+        invokes = self.invocations
+        codes = self.key[invokes]
+        order = np.argsort(codes, kind="stable")
+        cuts = np.flatnonzero(np.diff(codes[order])) + 1
+        groups = [group for group in np.split(invokes[order], cuts) if len(group)]
+        groups.sort(key=lambda group: int(group[0]))
+        parts: dict[Any, History] = {}
+        for group in groups:
+            key = freeze(self._key(int(group[0])))
+            while key in parts:  # 1, 1.0 and True are equal in Python but not as keys
+                key = (type(key).__name__, key)
+            parts[key] = self.select(group)
+        return parts
+
+    def _key(self, index: int) -> Any:
+        code = int(self.key[index])
+        return None if code < 0 else self.keys[code]
 
     def to_pandas(self) -> pd.DataFrame:
         """One row per event with names instead of codes. Imports pandas."""
@@ -258,113 +375,3 @@ class History:
                 "pair": self.pair,
             }
         )
-
-
-class _Builder:
-    """Builds the columns of one history, event by event, refusing what cannot be."""
-
-    def __init__(self) -> None:
-        self.processes = Interner()
-        self.functions = Interner()
-        self.keys = Interner()
-        self.nodes = Interner()
-        self.type: list[int] = []
-        self.process: list[int] = []
-        self.f: list[int] = []
-        self.key: list[int] = []
-        self.time_ns: list[int] = []
-        self.pair: list[int] = []
-        self.node: list[int] = []
-        self.values: list[Any] = []
-        self.errors: dict[int, Any] = {}
-        self.open: dict[int, int] = {}
-
-    def build(
-        self,
-        events: Iterable[Event],
-        *,
-        faults: Sequence[Fault],
-        header: dict[str, Any] | None,
-        notes: Sequence[str],
-    ) -> History:
-        for event in events:
-            self._add(event)
-        return History(
-            type=np.array(self.type, dtype=np.int8),
-            process=np.array(self.process, dtype=np.int64),
-            f=np.array(self.f, dtype=np.int64),
-            key=np.array(self.key, dtype=np.int64),
-            time_ns=np.array(self.time_ns, dtype=np.int64),
-            pair=np.array(self.pair, dtype=np.int64),
-            node=np.array(self.node, dtype=np.int64),
-            values=self.values,
-            processes=self.processes.table,
-            functions=self.functions.table,
-            keys=self.keys.table,
-            nodes=self.nodes.table,
-            errors=self.errors,
-            faults=faults,
-            header=header,
-            notes=notes,
-        )
-
-    def _add(self, event: Event) -> None:
-        index = len(self.values)
-        code = TYPE_CODES.get(event.type)
-        if code is None:
-            raise HistoryError(
-                f"type {event.type!r} is none of invoke, ok, fail, info", place=f"event {index}"
-            )
-        process = self.processes.code(event.process)
-        f = self.functions.code(event.f)
-        key = -1 if event.key is None else self.keys.code(event.key)
-        pair = self._pair(index, code, process, f, key, event)
-        if pair >= 0:
-            self.pair[pair] = index
-            key = self.key[pair]
-        self.type.append(code)
-        self.process.append(process)
-        self.f.append(f)
-        self.key.append(key)
-        self.time_ns.append(event.time_ns)
-        self.pair.append(pair)
-        self.node.append(-1 if event.node is None else self.nodes.code(event.node))
-        self.values.append(event.value)
-        if event.error is not None:
-            self.errors[index] = event.error
-
-    def _pair(self, index: int, code: int, process: int, f: int, key: int, event: Event) -> int:
-        """The invocation this event completes, or -1 for an invocation; refuse nonsense."""
-        place = f"event {index}"
-        opened = self.open.get(process)
-        if code == INVOKE:
-            if opened is not None:
-                raise HistoryError(
-                    f"process {event.process} invokes {event.f!r} while its operation invoked at "
-                    f"event {opened} is still open; a process does one thing at a time",
-                    place=place,
-                )
-            self.open[process] = index
-            return -1
-        if opened is None:
-            raise HistoryError(
-                f"process {event.process} completes {event.f!r} ({event.type}) but has nothing "
-                "invoked; the beginning of the history may be missing",
-                place=place,
-            )
-        if self.f[opened] != f:
-            raise HistoryError(
-                f"process {event.process} completes {event.f!r} but had invoked "
-                f"{self.functions.table[self.f[opened]]!r} at event {opened}",
-                place=place,
-            )
-        if key >= 0 and self.key[opened] != key:
-            raise HistoryError(
-                f"process {event.process} completes {event.f!r} on key {event.key!r} but had "
-                f"invoked it on another key at event {opened}",
-                place=place,
-            )
-        del self.open[process]
-        return opened
-
-

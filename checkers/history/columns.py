@@ -1,0 +1,227 @@
+"""Columns from lists: interning, pairing and validation, vectorised.
+
+Every loader ends here. It hands over one Python list per field, in the order the events happened,
+and gets a :class:`~checkers.history.history.History`, or a :class:`HistoryError` naming the first
+event that cannot be.
+
+Pairing: order the events by process, stably. Within one process invocations and completions must
+then alternate, beginning with an invocation, so the whole check is a comparison of neighbours; no
+event is looked at in Python unless something is wrong. What breaks without it: a completion nobody
+invoked, or two open operations of one process, would silently move an operation's interval and
+with it every real-time argument a checker makes.
+
+For loaders in this package and :meth:`History.from_events`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from checkers.history.errors import HistoryError
+from checkers.history.op import INVOKE, TYPE_CODES, TYPE_NAMES
+
+Ints = npt.NDArray[np.int64]
+Place = Callable[[int], str]
+
+#: Types whose equal values are equal objects for a reader: they may share one dict as they are.
+_PLAIN = frozenset((int, str, type(None)))
+
+
+def freeze(value: Any) -> Any:
+    """A hashable twin of a JSON-like value: lists become tuples, dicts sorted tuples of pairs."""
+    if isinstance(value, (list, tuple)):
+        return tuple(freeze(item) for item in value)
+    if isinstance(value, dict):
+        pairs = [(freeze(k), freeze(v)) for k, v in value.items()]
+        return ("dict", *sorted(pairs, key=repr))
+    if isinstance(value, (set, frozenset)):
+        return ("set", *sorted((freeze(item) for item in value), key=repr))
+    return value
+
+
+class Interner:
+    """Codes for values in order of first appearance; equal values of different types differ."""
+
+    def __init__(self) -> None:
+        self.codes: dict[Any, int] = {}
+        self.table: list[Any] = []
+
+    def code(self, value: Any) -> int:
+        """The code of ``value``, a new one if it was not seen before."""
+        token = (value.__class__, freeze(value))
+        found = self.codes.get(token)
+        if found is None:
+            found = self.codes[token] = len(self.table)
+            self.table.append(value)
+        return found
+
+
+def intern(column: list[Any]) -> tuple[Ints, list[Any]]:
+    """Codes of a column in order of first appearance, with the table; None becomes -1."""
+    count = len(column)
+    if set(map(type, column)) <= _PLAIN:
+        table = list(dict.fromkeys(column))
+        if None in table:
+            table.remove(None)
+        codes: dict[Any, int] = {value: code for code, value in enumerate(table)}
+        codes[None] = -1
+        return np.fromiter(map(codes.__getitem__, column), dtype=np.int64, count=count), table
+    interner = Interner()
+    slow = [-1 if value is None else interner.code(value) for value in column]
+    return np.array(slow, dtype=np.int64), interner.table
+
+
+def type_codes(types: list[str], place: Place) -> npt.NDArray[np.int8]:
+    """Codes of event types.
+
+    Raises:
+        HistoryError: a type which is none of the four.
+    """
+    unknown = set(types) - TYPE_CODES.keys()
+    if unknown:
+        index = next(i for i, name in enumerate(types) if name in unknown)
+        raise HistoryError(
+            f"type {types[index]!r} is none of invoke, ok, fail, info", place=place(index)
+        )
+    return np.fromiter(map(TYPE_CODES.__getitem__, types), dtype=np.int8, count=len(types))
+
+
+def times(column: list[Any], place: Place) -> Ints:
+    """Times as int64 nanoseconds.
+
+    Raises:
+        HistoryError: a time that is no integer, or does not fit 64 bits.
+    """
+    try:
+        return np.fromiter(column, dtype=np.int64, count=len(column))
+    except (OverflowError, TypeError, ValueError):
+        index = next(i for i, value in enumerate(column) if not _fits(value))
+        raise HistoryError(
+            f"time {column[index]!r} is no count of nanoseconds that fits 64 bits",
+            place=place(index),
+        ) from None
+
+
+def _fits(value: Any) -> bool:
+    return isinstance(value, int) and -(2**63) <= value < 2**63
+
+
+def require(codes: Ints, what: str, place: Place) -> None:
+    """Refuse a column in which some event has no value.
+
+    Raises:
+        HistoryError: naming the first such event.
+    """
+    if codes.min(initial=0) < 0:
+        index = int(np.flatnonzero(codes < 0)[0])
+        raise HistoryError(f"the event has no {what}", place=place(index))
+
+
+def by_process(process: Ints) -> Ints:
+    """Event indices ordered by process, each process's events in history order."""
+    # Sixteen-bit keys sort by radix, in linear time.
+    narrow = process.astype(np.uint16) if process.max(initial=0) < 2**16 else process
+    return np.argsort(narrow, kind="stable").astype(np.int64)
+
+
+def pair_up(
+    type: npt.NDArray[np.int8],
+    process: Ints,
+    f: Ints,
+    key: Ints,
+    *,
+    processes: Sequence[Any],
+    functions: Sequence[str],
+    keys: Sequence[Any],
+    place: Place,
+) -> tuple[Ints, Ints]:
+    """Pair completions with invocations.
+
+    Returns:
+        the pair column, and the key column in which a completion without a key has its
+        invocation's.
+
+    Raises:
+        HistoryError: see :func:`History.from_events`; the first event that cannot be is named.
+    """
+    count = len(type)
+    pair = np.full(count, -1, dtype=np.int64)
+    if count == 0:
+        return pair, key
+    order = by_process(process)
+    opens = type[order] == INVOKE
+    follows = np.empty(count, dtype=bool)
+    follows[0] = False
+    follows[1:] = process[order[1:]] == process[order[:-1]]
+    open_before = np.empty(count, dtype=bool)
+    open_before[0] = False
+    open_before[1:] = opens[:-1] & follows[1:]
+    wrong = opens == open_before
+    done_at = np.flatnonzero(~opens & open_before)
+    done, begun = order[done_at], order[done_at - 1]
+    pair[done] = begun
+    pair[begun] = done
+    key = key.copy()
+    key[done] = np.where(key[done] < 0, key[begun], key[done])
+    mismatch = (f[done] != f[begun]) | (key[done] != key[begun])
+    if wrong.any() or mismatch.any():
+        first = min(order[wrong].min(initial=count), done[mismatch].min(initial=count))
+        _refuse(int(first), type, process, f, key, pair, processes, functions, keys, place)
+    return pair, key
+
+
+def _refuse(
+    index: int,
+    type: npt.NDArray[np.int8],
+    process: Ints,
+    f: Ints,
+    key: Ints,
+    pair: Ints,
+    processes: Sequence[Any],
+    functions: Sequence[str],
+    keys: Sequence[Any],
+    place: Place,
+) -> None:
+    """Say what is wrong with the event at ``index``."""
+    who, what = processes[process[index]], functions[f[index]]
+    earlier = np.flatnonzero(process[:index] == process[index])
+    before = int(earlier[-1]) if len(earlier) else -1
+    if type[index] == INVOKE:
+        raise HistoryError(
+            f"process {who} invokes {what!r} while its operation invoked at {place(before)} is "
+            "still open; a process does one thing at a time",
+            place=place(index),
+        )
+    if pair[index] < 0:
+        raise HistoryError(
+            f"process {who} completes {what!r} ({TYPE_NAMES[type[index]]}) but has nothing "
+            "invoked; the beginning of the history may be missing",
+            place=place(index),
+        )
+    begun = int(pair[index])
+    if f[begun] != f[index]:
+        raise HistoryError(
+            f"process {who} completes {what!r} but had invoked {functions[f[begun]]!r} at "
+            f"{place(begun)}",
+            place=place(index),
+        )
+    had = repr(keys[key[begun]]) if key[begun] >= 0 else "no key"
+    raise HistoryError(
+        f"process {who} completes {what!r} on key {keys[key[index]]!r} but had invoked it on "
+        f"{had} at {place(begun)}",
+        place=place(index),
+    )
+
+
+def compact(codes: Ints, table: Sequence[Any]) -> tuple[Ints, list[Any]]:
+    """Codes given anew in order of first appearance, and the table of those that remain."""
+    used, first, where = np.unique(codes, return_index=True, return_inverse=True)
+    order = np.argsort(first, kind="stable")
+    order = order[used[order] >= 0]
+    fresh = np.full(len(used), -1, dtype=np.int64)
+    fresh[order] = np.arange(len(order))
+    return fresh[where.reshape(-1)], [table[code] for code in used[order].tolist()]

@@ -1,0 +1,71 @@
+"""Load a history from a file of any known format.
+
+The format is recognised from the first bytes of the file (and its name where two formats look
+alike), never by trying to parse all of it, so a gigabyte of something else is refused at once.
+
+For everybody: ``checkers.history.load(path)``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+from checkers.history.errors import HistoryError
+from checkers.history.history import History
+
+#: What a format is recognised by.
+HEAD_BYTES = 1 << 16
+
+#: name -> module with ``recognise(head, path) -> bool`` and ``load(path, **options) -> History``,
+#: in the order they are asked.
+FORMATS: dict[str, str] = {
+    "history": "checkers.history.jsonl",
+}
+
+
+def load(path: str | os.PathLike[str], *, format: str | None = None, **options: Any) -> History:
+    """Load a history file.
+
+    Args:
+        path: the file.
+        format: its format, one of :data:`FORMATS`; recognised when None.
+        options: what that format's loader takes.
+
+    Raises:
+        HistoryError: it is no history of a known format, or is damaged.
+        OSError: it cannot be opened.
+    """
+    name = os.fspath(path)
+    loader = import_module(FORMATS[_known(format) if format else recognise(name)])
+    read: Callable[..., History] = loader.load
+    return read(name, **options)
+
+
+def _known(format: str) -> str:
+    if format not in FORMATS:
+        raise HistoryError(f"format {format!r} is none of {', '.join(FORMATS)}")
+    return format
+
+
+def recognise(path: str | os.PathLike[str]) -> str:
+    """The name of a file's format.
+
+    Raises:
+        HistoryError: none of the known ones.
+    """
+    name = os.fspath(path)
+    with open(name, "rb") as file:
+        head = file.read(HEAD_BYTES)
+    if not head.strip():
+        raise HistoryError("the file is empty", path=name)
+    for format, module in FORMATS.items():
+        if import_module(module).recognise(head, name):
+            return format
+    start = head[:40].decode("utf-8", "replace")
+    raise HistoryError(
+        f"no known history format begins with {start!r}; the formats are {', '.join(FORMATS)}",
+        path=name,
+    )
