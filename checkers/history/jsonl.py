@@ -8,10 +8,10 @@ A file is a header line, one record a line, and a footer line::
     {"i":2,"t":5041231,"p":3,"type":"info","f":"cas","k":"x","v":[1,2],"error":"timeout after 5 s"}
     {"type":"footer","events":2,"faults":1,"ok":0,"fail":0,"info":1,"digest":"sha256:.."}
 
-``i`` numbers the records from 0, ``t`` is nanoseconds since the start, ``p`` the process, ``k`` the
-key (absent where there is one object), ``v`` the value (absent for none). A fault's ``begin`` record
-may carry ``nodes``; its ``end`` record ``outcome`` and ``evidence``. The digest covers every byte
-before the footer line.
+``i`` numbers the records from 0, ``t`` is nanoseconds since the start, ``p`` the process, ``k``
+the key (absent where there is one object), ``v`` the value (absent for none). A fault's ``begin``
+record may carry ``nodes``; its ``end`` record ``outcome`` and ``evidence``. The digest covers every
+byte before the footer line.
 
 Crash safety: each record is one line, appended by one ``write`` per flush, so after SIGKILL of the
 writer the file is a prefix of what was flushed and only its last line can be torn. The reader cuts
