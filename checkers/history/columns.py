@@ -60,22 +60,127 @@ class Interner:
         return found
 
 
-def intern(column: list[Any]) -> tuple[Ints, list[Any]]:
-    """Codes of a column in order of first appearance, with the table; None becomes -1."""
-    count = len(column)
-    if set(map(type, column)) <= _PLAIN:
-        table = list(dict.fromkeys(column))
-        if None in table:
-            table.remove(None)
-        codes: dict[Any, int] = {value: code for code, value in enumerate(table)}
-        codes[None] = -1
-        return np.fromiter(map(codes.__getitem__, column), dtype=np.int64, count=count), table
-    interner = Interner()
-    slow = [-1 if value is None else interner.code(value) for value in column]
-    return np.array(slow, dtype=np.int64), interner.table
+class Coded:
+    """A column of codes that grows by chunks, with the table of what they stand for.
+
+    Codes are given in order of first appearance; None is -1. Equal values of different types
+    differ: 1 and True are two keys.
+    """
+
+    def __init__(self) -> None:
+        self.table: list[Any] = []
+        self._codes: dict[Any, int] = {None: -1}
+        self._parts: list[Ints] = []
+
+    def extend(self, values: Sequence[Any]) -> None:
+        """Append a chunk."""
+        tokens = values
+        if not set(map(type, values)) <= _PLAIN:
+            tokens = [_token(value) for value in values]
+        codes = self._codes
+        for token, value in dict(zip(tokens, values)).items():
+            if token not in codes:
+                codes[token] = len(self.table)
+                self.table.append(value)
+        found = map(codes.__getitem__, tokens)
+        self._parts.append(np.fromiter(found, dtype=np.int64, count=len(tokens)))
+
+    def column(self) -> Ints:
+        """The codes so far."""
+        joined: Ints = _joined(self._parts, np.int64)
+        return joined
 
 
-def type_codes(types: list[str], place: Place) -> npt.NDArray[np.int8]:
+def _token(value: Any) -> Any:
+    return value if type(value) in _PLAIN else (type(value), freeze(value))
+
+
+def _joined(parts: list[Any], dtype: Any) -> Any:
+    return np.concatenate(parts) if parts else np.empty(0, dtype=dtype)
+
+
+class Columns:
+    """Collects a history's columns chunk by chunk; :meth:`finish` pairs and validates.
+
+    Args:
+        place: names an event for an error: ``line 12``.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.count = 0
+        self.values: list[Any] = []
+        self.errors: dict[int, Any] = {}
+        self._types: list[npt.NDArray[np.int8]] = []
+        self._times: list[Ints] = []
+        self._process = Coded()
+        self._f = Coded()
+        self._key = Coded()
+        self._node = Coded()
+
+    def extend(
+        self,
+        *,
+        types: Sequence[str],
+        processes: Sequence[Any],
+        functions: Sequence[Any],
+        keys: Sequence[Any],
+        times_ns: Sequence[Any],
+        values: Sequence[Any],
+        nodes: Sequence[Any] | None = None,
+        errors: Sequence[Any] | None = None,
+    ) -> None:
+        """Append a chunk of events, one list per field.
+
+        Raises:
+            HistoryError: an unknown type, or a time that does not fit.
+        """
+        self._types.append(type_codes(types, self._ahead))
+        self._times.append(times(times_ns, self._ahead))
+        self._process.extend(processes)
+        self._f.extend(functions)
+        self._key.extend(keys)
+        self._node.extend([None] * len(types) if nodes is None else nodes)
+        self.values.extend(values)
+        if errors is not None and any(error is not None for error in errors):
+            found = enumerate(errors, self.count)
+            self.errors.update((i, error) for i, error in found if error is not None)
+        self.count += len(types)
+
+    def _ahead(self, index: int) -> str:
+        return self.place(self.count + index)
+
+    def finish(self) -> dict[str, Any]:
+        """The keyword arguments of a :class:`History`.
+
+        Raises:
+            HistoryError: see :meth:`History.from_events`.
+        """
+        type, process, f = _joined(self._types, np.int8), self._process.column(), self._f.column()
+        require(process, "process", self.place)
+        require(f, "function (f)", self.place)
+        tables = {
+            "processes": self._process.table,
+            "functions": self._f.table,
+            "keys": self._key.table,
+        }
+        pair, key = pair_up(type, process, f, self._key.column(), **tables, place=self.place)
+        return {
+            "type": type,
+            "process": process,
+            "f": f,
+            "key": key,
+            "time_ns": _joined(self._times, np.int64),
+            "pair": pair,
+            "values": self.values,
+            "node": self._node.column(),
+            "nodes": self._node.table,
+            "errors": self.errors,
+            **tables,
+        }
+
+
+def type_codes(types: Sequence[str], place: Place) -> npt.NDArray[np.int8]:
     """Codes of event types.
 
     Raises:
@@ -90,7 +195,7 @@ def type_codes(types: list[str], place: Place) -> npt.NDArray[np.int8]:
     return np.fromiter(map(TYPE_CODES.__getitem__, types), dtype=np.int8, count=len(types))
 
 
-def times(column: list[Any], place: Place) -> Ints:
+def times(column: Sequence[Any], place: Place) -> Ints:
     """Times as int64 nanoseconds.
 
     Raises:

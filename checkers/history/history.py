@@ -23,18 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from checkers.history.columns import (
-    Interner,
-    Ints,
-    Place,
-    compact,
-    freeze,
-    intern,
-    pair_up,
-    require,
-    times,
-    type_codes,
-)
+from checkers.history.columns import Columns, Interner, Ints, Place, compact, freeze
 from checkers.history.op import INVOKE, TYPE_CODES, TYPE_NAMES, Event, Fault, Op
 
 if TYPE_CHECKING:
@@ -75,7 +64,7 @@ class History:
         key: Ints,
         time_ns: Ints,
         pair: Ints,
-        values: list[Any],
+        values: Sequence[Any],
         node: Ints | None = None,
         processes: Sequence[Any] = (),
         functions: Sequence[str] = (),
@@ -139,7 +128,7 @@ class History:
             times_ns=[event.time_ns for event in rows],
             values=[event.value for event in rows],
             nodes=[event.node for event in rows],
-            errors={i: event.error for i, event in enumerate(rows) if event.error is not None},
+            errors=[event.error for event in rows],
             faults=faults,
             header=header,
             notes=notes,
@@ -149,14 +138,14 @@ class History:
     def from_columns(
         cls,
         *,
-        types: list[str],
-        processes: list[Any],
-        functions: list[str],
-        keys: list[Any],
-        times_ns: list[int],
-        values: list[Any],
-        nodes: list[str | None] | None = None,
-        errors: dict[int, Any] | None = None,
+        types: Sequence[str],
+        processes: Sequence[Any],
+        functions: Sequence[str],
+        keys: Sequence[Any],
+        times_ns: Sequence[int],
+        values: Sequence[Any],
+        nodes: Sequence[str | None] | None = None,
+        errors: Sequence[Any] | None = None,
         faults: Sequence[Fault] = (),
         header: dict[str, Any] | None = None,
         notes: Sequence[str] = (),
@@ -173,7 +162,7 @@ class History:
             times_ns: nanoseconds since the start, -1 where unknown.
             values: argument or result.
             nodes: the node asked, or None.
-            errors: event index -> error.
+            errors: the error of each event, or None.
             faults: the run's faults.
             header: the file's header.
             notes: what the loader already repaired.
@@ -182,43 +171,18 @@ class History:
         Raises:
             HistoryError: as :meth:`from_events`.
         """
-        type_column = type_codes(types, place)
-        process, process_table = intern(processes)
-        f, function_table = intern(functions)
-        if len(types):
-            require(process, "process", place)
-            require(f, "function (f)", place)
-        key, key_table = intern(keys)
-        node, node_table = intern(nodes) if nodes is not None else (None, [])
-        time_column = times(times_ns, place)
-        pair, key = pair_up(
-            type_column,
-            process,
-            f,
-            key,
-            processes=process_table,
-            functions=function_table,
-            keys=key_table,
-            place=place,
-        )
-        return cls(
-            type=type_column,
-            process=process,
-            f=f,
-            key=key,
-            time_ns=time_column,
-            pair=pair,
+        columns = Columns(place)
+        columns.extend(
+            types=types,
+            processes=processes,
+            functions=functions,
+            keys=keys,
+            times_ns=times_ns,
             values=values,
-            node=node,
-            processes=process_table,
-            functions=function_table,
-            keys=key_table,
-            nodes=node_table,
+            nodes=nodes,
             errors=errors,
-            faults=faults,
-            header=header,
-            notes=notes,
         )
+        return cls(**columns.finish(), faults=faults, header=header, notes=notes)
 
     @cached_property
     def invocations(self) -> Ints:

@@ -35,6 +35,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from checkers.history.columns import Columns
 from checkers.history.errors import HistoryError
 from checkers.history.history import History
 from checkers.history.op import Event, Fault
@@ -357,7 +358,7 @@ class _Reader:
         self.faults: dict[int, Fault] = {}
         self.number = -1  # of the last record
         self.gaps: list[str] = []
-        self.columns: tuple[list[Any], ...] = tuple([] for _ in range(8))
+        self.columns = Columns(self.place)
         self.places: list[tuple[int, Any]] = []  # (first event, first line or list of lines)
 
     def read(self) -> History:
@@ -368,20 +369,8 @@ class _Reader:
         if self.gaps:
             more = f" and at {len(self.gaps) - 3} more places" if len(self.gaps) > 3 else ""
             self.notes.append(f"Records are missing: {', '.join(self.gaps[:3])}{more}.")
-        times, processes, types, functions, keys, values, nodes, errors = self.columns
-        history = History.from_columns(
-            types=types,
-            processes=processes,
-            functions=functions,
-            keys=keys,
-            times_ns=times,
-            values=values,
-            nodes=nodes,
-            errors={i: error for i, error in enumerate(errors) if error is not None},
-            faults=list(self.faults.values()),
-            header=self.header,
-            notes=self.notes,
-            place=self.place,
+        history = History(
+            **self.columns.finish(), faults=list(self.faults.values()), header=self.header
         )
         self._check_footer(history)
         history.notes = list(self.notes)
@@ -457,7 +446,7 @@ class _Reader:
         kinds = {record.type for record in records}
         if len(records) == count and kinds <= {"invoke", "ok", "fail", "info"}:
             self._numbers([record.i for record in records], self.line + 1)
-            self.places.append((len(self.columns[0]), self.line + 1))
+            self.places.append((self.columns.count, self.line + 1))
             self._take(records)
             self.digest.update(chunk)
             self.line += count
@@ -486,7 +475,7 @@ class _Reader:
                 events.append(record)
                 lines.append(self.line)
         if events:
-            self.places.append((len(self.columns[0]), lines))
+            self.places.append((self.columns.count, lines))
             self._take(events)
 
     def _one(self, text: bytes) -> Record | None:
@@ -502,15 +491,16 @@ class _Reader:
         return record
 
     def _take(self, records: list[Record]) -> None:
-        times, processes, types, functions, keys, values, nodes, errors = self.columns
-        times.extend([record.t for record in records])
-        processes.extend([record.p for record in records])
-        types.extend([record.type for record in records])
-        functions.extend([record.f for record in records])
-        keys.extend([record.k for record in records])
-        values.extend([record.v for record in records])
-        nodes.extend([record.node for record in records])
-        errors.extend([record.error for record in records])
+        self.columns.extend(
+            types=[record.type or "" for record in records],
+            processes=[record.p for record in records],
+            functions=[record.f for record in records],
+            keys=[record.k for record in records],
+            times_ns=[record.t for record in records],
+            values=[record.v for record in records],
+            nodes=[record.node for record in records],
+            errors=[record.error for record in records],
+        )
 
     def _numbers(self, numbers: list[int], line: int) -> None:
         """Check the record numbers of consecutive lines; usually they just count on."""
