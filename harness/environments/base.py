@@ -82,8 +82,24 @@ class Node(Protocol):
         """Addresses of the *other* nodes as this node must dial them, so that faults bite."""
         ...
 
-    def peer_address(self, peer: str, port: int) -> str:
-        """``host:port`` at which this node must dial ``peer``'s ``port``."""
+    def peer_address(self, peer: str, port: int, *, framing: str = "bytes") -> str:
+        """``host:port`` at which this node must dial ``peer``'s ``port``.
+
+        Args:
+            peer: name of another node (or this one's own: its plain address).
+            port: the port the peer listens on.
+            framing: what flows there: ``bytes`` for anything, ``frames`` for messages with a 4-byte
+                big-endian length before each, which an in-path proxy can then lose, duplicate and
+                reorder one by one. Environments with faults in the kernel ignore it.
+        """
+        ...
+
+    def announced_address(self, port: int) -> str:
+        """``host:port`` this node tells everybody, for systems where all peers dial one address.
+
+        The environment works out which node dials, so that directed faults bite there too. Clients
+        of the harness use ``address``, which no fault of links touches.
+        """
         ...
 
     async def run(
@@ -96,10 +112,23 @@ class Node(Protocol):
         """Run a command to its end; with ``check``, a non-zero exit raises SetupError."""
         ...
 
-    async def spawn(self, *argv: str, env: Mapping[str, str] | None = None) -> None:
+    async def spawn(
+        self,
+        *argv: str,
+        env: Mapping[str, str] | None = None,
+        ports: Sequence[int] = (),
+        chaos_port: int | None = None,
+    ) -> None:
         """Start the node's database process; its output goes to the node's log.
 
         Starting again after a kill uses the same arguments: :class:`Killable` needs no more.
+
+        Args:
+            argv: program and arguments.
+            env: additions to the environment variables.
+            ports: ports of the node's address that must be free; SetupError names who has one.
+            chaos_port: port of our own admin endpoint, if the process has one with ``/chaos``:
+                clock and disk faults then go through it.
         """
         ...
 
@@ -114,6 +143,30 @@ class Node(Protocol):
 
     async def wipe(self, path: str) -> None:
         """Remove a directory tree of the node; refuses anything outside the node's own space."""
+        ...
+
+
+@runtime_checkable
+class SimulatedNode(Protocol):
+    """What a node of the simulation has beside the above: the cluster without sockets.
+
+    The database ``reference`` looks for these two by name, and uses sockets where they are absent.
+    """
+
+    def cluster_session(self, name: str, *, timeout_ns: int) -> Any:
+        """A client session bound to this node: ``async call(command, *, mode) -> Outcome-like``.
+
+        Args:
+            name: the session's unique name.
+            timeout_ns: deadline of each call, in virtual time.
+
+        The outcome has ``status`` (``ok``, ``fail``, ``unknown``), ``value`` and ``error``. The
+        session also has ``close()``.
+        """
+        ...
+
+    async def cluster_status(self) -> dict[str, Any] | None:
+        """What ``GET /status`` of a real node answers, or None while the node is down."""
         ...
 
 
@@ -164,7 +217,8 @@ class Links(Protocol):
 
     async def link_counters(self) -> dict[tuple[str, str], dict[str, int]]:
         """Per directed link: messages or packets ``passed dropped delayed duplicated reordered``
-        ``corrupted`` since the run began. The evidence that a fault bit."""
+        ``corrupted`` since the run began, and ``held``: stretches of a byte stream kept back by a
+        cut, as TCP would keep them. The evidence that a fault bit."""
         ...
 
 
