@@ -1,0 +1,263 @@
+"""Generators that divide work among threads, and phases that wait for one another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from workloads.generator.base import PENDING, Context, Generator, GeneratorError, Op, Step, bits
+from workloads.generator.combinators import soonest, update_all
+from workloads.generator.sources import Seq, lift, once_through, seq, wants_updates
+
+NEMESIS = "nemesis"
+
+
+class OnThreads(Generator, frozen=True):
+    """On the threads a rule chooses, and unaware of all others."""
+
+    mask_of: Callable[[Context], int]
+    inner: Any
+
+    @property
+    def wants_updates(self) -> bool:
+        return wants_updates(self.inner)
+
+    def op(self, test: Any, context: Context) -> Step:
+        step = self.inner.op(test, context.restrict(self.mask_of(context)))
+        return None if step is None else (step[0], OnThreads(self.mask_of, step[1]))
+
+    def update(self, test: Any, context: Context, event: Op) -> Any:
+        mask = self.mask_of(context)
+        if event.thread >= 0 and not mask >> event.thread & 1:
+            return self
+        return OnThreads(self.mask_of, self.inner.update(test, context.restrict(mask), event))
+
+    def once_through(self) -> Any:
+        return OnThreads(self.mask_of, once_through(self.inner))
+
+
+def _clients_mask(context: Context) -> int:
+    return context.clients
+
+
+def _nemesis_mask(context: Context) -> int:
+    return 1 << context.concurrency
+
+
+def clients(generator: Any, nemesis_generator: Any = None) -> Generator:
+    """On client threads only; with a second generator, that one on the nemesis thread beside it."""
+    alone = OnThreads(_clients_mask, lift(generator))
+    if nemesis_generator is None:
+        return alone
+    from workloads.generator.combinators import any_of
+
+    return any_of(alone, nemesis(nemesis_generator))
+
+
+def nemesis(generator: Any, client_generator: Any = None) -> Generator:
+    """On the nemesis thread only; with a second generator, that one on the clients beside it.
+
+    An operation there injects a fault: its ``f`` names a nemesis of the run, its ``value`` is a
+    target word or ``{"targets": .., "params": .., "for_s": ..}``; ``f="heal"`` heals what such
+    operations injected (``value`` names the nemesis, None means all).
+    """
+    alone = OnThreads(_nemesis_mask, lift(generator))
+    if client_generator is None:
+        return alone
+    from workloads.generator.combinators import any_of
+
+    return any_of(alone, clients(client_generator))
+
+
+def on_threads(
+    which: Iterable[int | str] | Callable[[int | str], bool], generator: Any
+) -> Generator:
+    """On some threads only.
+
+    Args:
+        which: thread numbers (and ``"nemesis"``), or a function that says yes to them.
+        generator: what they do.
+    """
+    if callable(which):
+        predicate = which
+    else:
+        chosen = tuple(which)
+        if not chosen:
+            raise GeneratorError("on_threads names no thread; nothing could ever be done")
+
+        def predicate(thread: int | str) -> bool:
+            return thread in chosen
+
+    def mask_of(context: Context) -> int:
+        mask = 0
+        for thread in range(context.concurrency + 1):
+            if predicate(NEMESIS if thread == context.concurrency else thread):
+                mask |= 1 << thread
+        return mask
+
+    return OnThreads(mask_of, lift(generator))
+
+
+class Reserve(Generator, frozen=True):
+    """Ranges of client threads, each with a generator of its own; the rest has the last one."""
+
+    counts: tuple[int, ...]
+    generators: tuple[Any, ...]
+
+    @property
+    def wants_updates(self) -> bool:
+        return any(map(wants_updates, self.generators))
+
+    def _masks(self, context: Context) -> list[int]:
+        masks, low = [], 0
+        for count in self.counts:
+            masks.append(((1 << count) - 1) << low & context.clients)
+            low += count
+        masks.append(context.clients >> low << low)
+        return masks
+
+    def op(self, test: Any, context: Context) -> Step:
+        candidates = []
+        for number, mask in enumerate(self._masks(context)):
+            step = self.generators[number].op(test, context.restrict(mask)) if mask else None
+            if step is not None:
+                candidates.append((number, step))
+        if not candidates:
+            return None
+        chosen, (op, following) = soonest(candidates, context)
+        kept = self.generators
+        return op, Reserve(self.counts, (*kept[:chosen], following, *kept[chosen + 1 :]))
+
+    def update(self, test: Any, context: Context, event: Op) -> Any:
+        masks = self._masks(context)
+        told = tuple(
+            g.update(test, context.restrict(mask), event)
+            if wants_updates(g) and (event.thread < 0 or mask >> event.thread & 1)
+            else g
+            for g, mask in zip(self.generators, masks)
+        )
+        return Reserve(self.counts, told)
+
+    def once_through(self) -> Any:
+        return Reserve(self.counts, tuple(map(once_through, self.generators)))
+
+
+def reserve(*parts: Any) -> Generator:
+    """Threads reserved for generators: ``reserve(5, writes, 10, cas, reads)``.
+
+    Five threads write, ten compare-and-set, all others read.
+
+    Raises:
+        GeneratorError: the arguments are not counts and generators in turn, with one generator
+            left over.
+    """
+    if len(parts) % 2 == 0:
+        raise GeneratorError(
+            "reserve takes counts and generators in turn and ends with the generator of all other "
+            f"threads; it was given {len(parts)} arguments, an even number"
+        )
+    counts = parts[:-1:2]
+    for count in counts:
+        if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+            raise GeneratorError(f"reserve of {count!r} threads: it should be a number, 1 or more")
+    return Reserve(tuple(counts), tuple(map(lift, (*parts[1::2], parts[-1]))))
+
+
+class Each(Generator, frozen=True):
+    """A copy of a generator for every thread, or for every process."""
+
+    fresh: Any
+    by_process: bool
+    copies: Mapping[Any, Any] = MappingProxyType({})
+
+    @property
+    def wants_updates(self) -> bool:
+        return wants_updates(self.fresh) or any(map(wants_updates, self.copies.values()))
+
+    def _who(self, context: Context, thread: int) -> int | str:
+        return context.processes[thread] if self.by_process else thread
+
+    def op(self, test: Any, context: Context) -> Step:
+        candidates, busy = [], False
+        for thread in bits(context.usable):
+            copy = self.copies.get(self._who(context, thread), self.fresh)
+            step = copy.op(test, context.restrict(1 << thread))
+            if step is None:
+                continue
+            if step[0] is PENDING:
+                busy = True
+            else:
+                candidates.append((thread, step))
+        if not candidates:
+            return (PENDING, self) if busy else None
+        thread, (op, following) = soonest(candidates, context)
+        copies = {**self.copies, self._who(context, thread): following}
+        return op, Each(self.fresh, self.by_process, copies)
+
+    def update(self, test: Any, context: Context, event: Op) -> Any:
+        if event.thread < 0:
+            return self
+        who = event.process if self.by_process else event.thread
+        copy: Any = self.copies.get(who, self.fresh)
+        told = copy.update(test, context.restrict(1 << event.thread), event)
+        return Each(self.fresh, self.by_process, {**self.copies, who: told})
+
+    def once_through(self) -> Any:
+        copies = {who: once_through(copy) for who, copy in self.copies.items()}
+        return Each(once_through(self.fresh), self.by_process, copies)
+
+
+def each_thread(generator: Any) -> Generator:
+    """Every thread goes through the generator for itself."""
+    return Each(lift(generator), by_process=False)
+
+
+def each_process(generator: Any) -> Generator:
+    """Every process goes through the generator for itself: a new process begins anew."""
+    return Each(lift(generator), by_process=True)
+
+
+class Synchronize(Generator, frozen=True):
+    """Waits until all threads are free, once."""
+
+    inner: Any
+
+    @property
+    def wants_updates(self) -> bool:
+        return wants_updates(self.inner)
+
+    def op(self, test: Any, context: Context) -> Step:
+        if context.free != context.all:
+            return PENDING, self
+        step: Step = self.inner.op(test, context)
+        if step is not None and step[0] is PENDING:
+            return PENDING, self
+        return step
+
+    def update(self, test: Any, context: Context, event: Op) -> Any:
+        return Synchronize(self.inner.update(test, context, event))
+
+    def once_through(self) -> Any:
+        return Synchronize(once_through(self.inner))
+
+
+def synchronize(generator: Any) -> Generator:
+    """A generator that begins when every thread is free: whatever ran before has ended."""
+    return Synchronize(lift(generator))
+
+
+def phases(*generators: Any) -> Generator:
+    """Generators one after the other, each beginning when every thread is free."""
+    return seq([synchronize(generator) for generator in generators])
+
+
+def then(first: Any, second: Any) -> Generator:
+    """The first; when it is exhausted and every thread is free, the second."""
+    return seq([lift(first), synchronize(second)])
+
+
+__all__ = [
+    "NEMESIS", "Seq", "clients", "each_process", "each_thread", "nemesis", "on_threads", "phases",
+    "reserve", "synchronize", "then", "update_all",
+]  # fmt: skip
