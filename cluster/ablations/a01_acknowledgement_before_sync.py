@@ -1,0 +1,42 @@
+"""A01: a write is acknowledged before it is durable.
+
+``Storage.sync`` returns at once, so votes and entries live in a volatile buffer until a segment is
+full. Nothing is wrong until enough nodes lose what they acknowledged: all of them at once, or one
+that lost the entry being elected by another that never had it. A plain ``kill -9`` does not show it
+where the operating system keeps the bytes; our disk keeps unsynced bytes in the process, so here it
+does.
+
+Source: Write-Ahead Log in Joshi, *Patterns of Distributed Systems*; the default of Kafka and of
+Redis, where durability is left to replication.
+"""
+
+from __future__ import annotations
+
+from cluster.ablations.registry import Ablation
+
+
+class AcknowledgesBeforeSync:
+    """Storage that calls a write durable while it is in memory."""
+
+    def syncs_before_ack(self) -> bool:
+        """Never waits for the disk."""
+        return False
+
+
+ABLATION = Ablation(
+    id="A01",
+    slug="acknowledgement-before-sync",
+    pattern="write_ahead_log",
+    removes="A node answers for a write before it is durable.",
+    breaks="Acknowledged writes are gone after nodes crash.",
+    target="cluster.log.storage:Storage",
+    decision="syncs_before_ack",
+    override=AcknowledgesBeforeSync,
+    workload="register",
+    nemesis="kill",
+    checker="linearizable",
+    anomaly="nonlinearizable",
+    schedule="A01.txt",
+    random=True,
+    real=True,
+)

@@ -1,0 +1,34 @@
+"""Low-Water Mark: which part of the log nobody can need again.
+
+Problem: a log that only grows fills the disk. Solution: once a snapshot of the state at an index
+is durable, entries up to there may go, except a tail kept for followers that are a little behind:
+those above the low-water mark. Whole segments are removed, oldest first, never a part of one.
+
+Invariants: no entry at or above the mark is ever removed, and nothing is removed before the
+snapshot that replaces it is durable under its final name. Without the second, a crash between the
+two leaves neither.
+
+Source: Joshi, *Patterns of Distributed Systems*, "Low-Water Mark". Called by ``storage``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def segments_below(bases: Sequence[int], keep_from: int) -> int:
+    """How many of the oldest segments hold nothing that is still wanted.
+
+    Everything at or above a segment's base that was in the log before it is void, and was written
+    again to it or to later ones. So everything from ``keep_from`` up lives after segment i as soon
+    as some later base is at or below ``keep_from``.
+
+    Args:
+        bases: first index of each segment, oldest first; the last one is being written.
+        keep_from: the low-water mark: first index still wanted.
+    """
+    removable = 0
+    for count in range(1, len(bases)):
+        if bases[count] <= keep_from:
+            removable = count
+    return removable
