@@ -16,6 +16,7 @@ a process has at most one open invocation; a completion has the ``f`` and key of
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from checkers.history.columns import Columns, Interner, Ints, Place, compact, freeze
+from checkers.history.columns import Coded, Columns, Interner, Ints, Place, compact, freeze, pair_up
 from checkers.history.op import INVOKE, TYPE_CODES, TYPE_NAMES, Event, Fault, Op
 
 if TYPE_CHECKING:
@@ -318,6 +319,37 @@ class History:
     def _key(self, index: int) -> Any:
         code = int(self.key[index])
         return None if code < 0 else self.keys[code]
+
+    def with_keys(
+        self,
+        keys: Sequence[Any],
+        values: list[Any],
+        *,
+        notes: Sequence[str] | None = None,
+        place: Place = _event_place,
+    ) -> History:
+        """The same history with other keys and values, one per event; validated anew.
+
+        Raises:
+            HistoryError: a completion's key is not its invocation's.
+        """
+        column = Coded()
+        column.extend(keys)
+        pair, key = pair_up(
+            self.type,
+            self.process,
+            self.f,
+            column.column(),
+            processes=self.processes,
+            functions=self.functions,
+            keys=column.table,
+            place=place,
+        )
+        changed = copy.copy(self)
+        changed.__dict__.pop("invocations", None)
+        changed.pair, changed.key, changed.keys, changed.values = pair, key, column.table, values
+        changed.notes = list(self.notes if notes is None else notes)
+        return changed
 
     def to_pandas(self) -> pd.DataFrame:
         """One row per event with names instead of codes. Imports pandas."""

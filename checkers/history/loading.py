@@ -8,6 +8,7 @@ For everybody: ``checkers.history.load(path)``.
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from importlib import import_module
@@ -23,6 +24,13 @@ HEAD_BYTES = 1 << 16
 #: in the order they are asked.
 FORMATS: dict[str, str] = {
     "history": "checkers.history.jsonl",
+    "dbcop": "checkers.history.importers.dbcop",
+    "elle-json": "checkers.history.importers.elle_json",
+    "porcupine-kv": "checkers.history.importers.porcupine_kv",
+    "edn": "checkers.history.importers.jepsen_edn",
+    "jepsen-log": "checkers.history.importers.jepsen_log",
+    "limo": "checkers.history.importers.limo",
+    "awdit": "checkers.history.importers.awdit",
 }
 
 
@@ -39,9 +47,28 @@ def load(path: str | os.PathLike[str], *, format: str | None = None, **options: 
         OSError: it cannot be opened.
     """
     name = os.fspath(path)
+    try:
+        return _load(name, format, options)
+    except HistoryError as error:
+        raise error.at(name) from None
+    except (RecursionError, OverflowError) as error:
+        raise HistoryError(f"the values cannot be read: {error}", path=name) from None
+
+
+def _load(name: str, format: str | None, options: dict[str, Any]) -> History:
+    enabled = gc.isenabled()
+    gc.disable()  # millions of small lists would be walked again and again
+    try:
+        return _loader(name, format)(name, **options)
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _loader(name: str, format: str | None) -> Callable[..., History]:
     loader = import_module(FORMATS[_known(format) if format else recognise(name)])
     read: Callable[..., History] = loader.load
-    return read(name, **options)
+    return read
 
 
 def _known(format: str) -> str:

@@ -1,0 +1,369 @@
+r"""A fast reader of EDN, the notation of Clojure, in which Jepsen keeps its histories.
+
+Values become plain Python: keywords and symbols are strings without the colon, ``nil`` is None,
+vectors, lists and sets are lists, maps are dicts (keys that cannot be hashed are frozen), ``7N`` is
+an int, ``1.5M`` a Decimal, ``\a`` a string, a tagged value is the value it tags.
+
+Method: one regular expression cuts a block of text into tokens in C; one loop appends atoms to the
+innermost open collection, and a dictionary remembers what each short token means, so that keywords
+are decoded once. There is no recursion, so depth is bounded by a limit and not by Python's stack.
+Tags and discards are left in the collection as markers and applied, right to left, when it closes.
+Positions are not tracked; when something is wrong the number of tokens consumed is known, and the
+text is scanned once more to find the line.
+
+Source: the edn-format specification. For the importers; ``loads`` is for anybody.
+"""
+
+from __future__ import annotations
+
+import decimal
+import operator
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from checkers.history.columns import freeze
+from checkers.history.errors import HistoryError
+
+#: Text tokenised at once.
+BLOCK_BYTES = 1 << 20
+
+#: No honest form is longer than this without a line end outside it.
+FORM_BYTES_MAX = 64 << 20
+
+#: Collections inside each other.
+DEPTH_MAX = 500
+
+#: Tokens remembered before the memory is cleared.
+ATOMS_MAX = 100_000
+
+_TOKEN = re.compile(
+    r"""
+      :?[A-Za-z0-9_.*+!?$%&=<>/'|-][A-Za-z0-9_.*+!?$%&=<>/'|:\#-]*   # common atoms
+    | [\[\]{}()]
+    | "[^"\\]*(?:\\.[^"\\]*)*"
+    | \#jepsen\.history\.Op\s*\{
+    | \#\{
+    | ;[^\n]*
+    | \\(?:[a-zA-Z]+|u[0-9a-fA-F]{4}|.)
+    | \#_
+    | \#\#?[^\W\d_][^\s,()\[\]{}";\\]*
+    | [^\s,()\[\]{}";\\\#@^`~][^\s,()\[\]{}";\\@^`~]*                # any other atom
+    | [^\s,]                                                        # what cannot be
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_INT = re.compile(r"[+-]?(?:0|[1-9][0-9]*)N?")
+_FLOAT = re.compile(r"[+-]?(?:0|[1-9][0-9]*)(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?")
+_RATIO = re.compile(r"[+-]?(?:0|[1-9][0-9]*)/[1-9][0-9]*")
+_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|[0-7]{1,3}|.)", re.DOTALL)
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "\\": "\\", "b": "\b", "f": "\f"}
+_CHARS = {
+    "newline": "\n", "space": " ", "tab": "\t", "return": "\r", "backspace": "\b", "formfeed": "\f",
+}  # fmt: skip
+_SYMBOLIC = {"##Inf": float("inf"), "##-Inf": float("-inf"), "##NaN": float("nan")}
+_CONSTANTS: dict[str, Any] = {"nil": None, "true": True, "false": False}
+_OPENS = {"[": "]", "(": ")", "{": "}", "#{": "}"}
+_CLOSES = frozenset("])}")
+_MISSING = object()
+
+
+class _Bad(Exception):
+    """What is wrong with the token just consumed."""
+
+
+class _Marker:
+    """A tag or a discard, waiting for the value after it."""
+
+    def __init__(self, tag: str | None) -> None:
+        self.tag = tag
+
+
+class Parser:
+    """Parses EDN fed in blocks; complete top-level forms come out in order.
+
+    Args:
+        unwrap: treat a vector or list that is the first thing in the text as the sequence of its
+            elements, which is how some histories are kept.
+    """
+
+    def __init__(self, *, unwrap: bool = False) -> None:
+        self._unwrap = unwrap
+        self._wrapped = ""  # the bracket that closes the unwrapped sequence, while it is open
+        self._ended = False  # it was closed: nothing may follow
+        self._begun = False
+        self._stack: list[tuple[list[Any], str]] = []
+        self._items: list[Any] = []
+        self._atoms: dict[str, Any] = dict(_CONSTANTS)
+        self._marked = False
+        self._line = 1
+
+    def feed(self, text: str) -> list[Any]:
+        """Parse a block that ends outside any token; returns the forms completed by it.
+
+        Raises:
+            HistoryError: it is no EDN; the place is the line.
+        """
+        tokens = _TOKEN.findall(text)
+        if not self._begun and tokens:
+            self._begin(tokens)
+        consumed = iter(tokens)
+        try:
+            self._run(consumed)
+        except (_Bad, ValueError, ArithmeticError) as error:
+            number = len(tokens) - operator.length_hint(consumed) - 1
+            raise HistoryError(_sentence(error), place=self._place(text, number)) from None
+        self._line += text.count("\n")
+        return self._completed()
+
+    def _begin(self, tokens: list[str]) -> None:
+        """At the first token that is no comment, see whether the forms are wrapped."""
+        for number, token in enumerate(tokens):
+            if token[0] != ";":
+                self._begun = True
+                if self._unwrap and token in "[(":
+                    self._wrapped = _OPENS[token]
+                    tokens[number] = ";"
+                return
+
+    def finish(self) -> None:
+        """Say that the text is over.
+
+        Raises:
+            HistoryError: something is still open.
+        """
+        if self._stack or self._wrapped or self._items:
+            what = _OPENS[self._stack[-1][1]] if self._stack else self._wrapped or "a value"
+            raise HistoryError(
+                f"the text ends where {what!r} was still to come; it may be cut",
+                place=f"line {self._line}",
+            )
+
+    def _run(self, tokens: Iterator[str]) -> None:
+        items, stack, atoms = self._items, self._stack, self._atoms
+        try:
+            for token in tokens:
+                value = atoms.get(token, _MISSING)
+                if value is not _MISSING:
+                    items.append(value)
+                elif token in _OPENS:
+                    stack.append((items, token))
+                    items = []
+                    if len(stack) > DEPTH_MAX:
+                        raise _Bad(f"collections are nested deeper than {DEPTH_MAX}")
+                elif token in _CLOSES:
+                    if stack:
+                        outer, opened = stack.pop()
+                        outer.append(self._close(items, opened, token))
+                        items = outer
+                    else:
+                        self._unwrap_end(token)
+                elif token.isdigit() and (token[0] != "0" or token == "0"):
+                    items.append(int(token))
+                elif token[0] == ";":
+                    pass
+                elif token[0] == "#" and token[-1] == "{":
+                    stack.append((items, "{"))
+                    items = []
+                elif token[0] == "#" and token[:2] != "##":
+                    items.append(_Marker(None if token == "#_" else token[1:]))
+                    self._marked = True
+                else:
+                    value = _atom(token)
+                    items.append(value)
+                    if len(token) < 40:
+                        atoms[token] = value
+        finally:
+            self._items = items
+        if len(atoms) > ATOMS_MAX:
+            self._atoms = dict(_CONSTANTS)
+
+    def _unwrap_end(self, token: str) -> None:
+        if token != self._wrapped:
+            raise _Bad(f"{token!r} closes nothing")
+        if self._marked:
+            self._items = _apply(self._items)
+        self._wrapped, self._ended = "", True
+
+    def _close(self, items: list[Any], opened: str, token: str) -> Any:
+        if _OPENS[opened] != token:
+            raise _Bad(f"{token!r} closes a {opened!r}")
+        if self._marked:
+            items = _apply(items)
+        if opened != "{":
+            return items
+        if len(items) % 2:
+            raise _Bad("a map has a key without a value")
+        keys = items[::2]
+        try:
+            made = dict(zip(keys, items[1::2]))
+        except TypeError:
+            keys = [freeze(key) for key in keys]
+            made = dict(zip(keys, items[1::2]))
+        if len(made) * 2 != len(items):
+            raise _Bad("a map has the same key twice")
+        return made
+
+    def _completed(self) -> list[Any]:
+        """Forms that are complete now; a marker at the end still waits for its value."""
+        top = self._stack[0][0] if self._stack else self._items
+        keep = len(top)
+        while keep and isinstance(top[keep - 1], _Marker):
+            keep -= 1
+        forms = top[:keep]
+        if self._marked:
+            try:
+                forms = _apply(forms)
+            except _Bad:
+                return []  # several discards in a row, whose values are in the next block
+        del top[:keep]
+        if self._ended and (top or self._stack):
+            raise HistoryError("something follows the end of the history", place=self._here())
+        return forms
+
+    def _here(self) -> str:
+        return f"line {self._line}"
+
+    def _place(self, text: str, number: int) -> str:
+        for at, match in enumerate(_TOKEN.finditer(text)):
+            if at == number:
+                return f"line {self._line + text.count(chr(10), 0, match.start())}"
+        return self._here()
+
+
+def _apply(items: list[Any]) -> list[Any]:
+    """Tags and discards applied to the values after them."""
+    if not any(type(item) is _Marker for item in items):
+        return items
+    made: list[Any] = []
+    for item in reversed(items):
+        if type(item) is not _Marker:
+            made.append(item)
+        elif not made:
+            raise _Bad(f"nothing follows #{item.tag or '_'}")
+        elif item.tag is None:
+            made.pop()
+    made.reverse()
+    return made
+
+
+def _atom(token: str) -> Any:
+    """What a token that is no bracket stands for."""
+    first = token[0]
+    if first == ":":
+        if len(token) == 1 or token[1] == ":":
+            raise _Bad(f"{token!r} is no keyword")
+        return token[1:]
+    if first == '"':
+        if len(token) == 1:
+            raise _Bad("a string has no end")
+        return _string(token[1:-1])
+    if first == "\\":
+        return _char(token[1:])
+    if first.isdigit() or (first in "+-" and token[1:2].isdigit()):
+        return _number(token)
+    if token in _SYMBOLIC:
+        return _SYMBOLIC[token]
+    if first in "#@^`~":
+        raise _Bad(f"{token!r} is no EDN")
+    return token
+
+
+def _number(token: str) -> Any:
+    if _INT.fullmatch(token):
+        return int(token.rstrip("N"))
+    if token[-1] == "M" and _FLOAT.fullmatch(token[:-1]):
+        return decimal.Decimal(token[:-1])
+    if _FLOAT.fullmatch(token):
+        return float(token)
+    if _RATIO.fullmatch(token):
+        over, under = token.split("/")
+        return int(over) / int(under)
+    raise _Bad(f"{token!r} is no number")
+
+
+def _string(body: str) -> str:
+    return _ESCAPE.sub(_escape, body) if "\\" in body else body
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = match.group(1)
+    if code in _ESCAPES:
+        return _ESCAPES[code]
+    if code[0] == "u" and len(code) == 5:
+        return chr(int(code[1:], 16))
+    if code[0] in "01234567":
+        return chr(int(code, 8))
+    raise _Bad(f"a string has the unknown escape \\{code}")
+
+
+def _char(name: str) -> str:
+    if len(name) == 1:
+        return name
+    if name in _CHARS:
+        return _CHARS[name]
+    if re.fullmatch(r"u[0-9a-fA-F]{4}", name):
+        return chr(int(name[1:], 16))
+    raise _Bad(f"\\{name} is no character")
+
+
+def _sentence(error: Exception) -> str:
+    return f"bad EDN: {error}"
+
+
+def loads(text: str) -> list[Any]:
+    """All top-level forms of an EDN text.
+
+    Raises:
+        HistoryError: it is no EDN; the place is the line.
+    """
+    parser = Parser()
+    forms = parser.feed(text)
+    parser.finish()
+    return forms
+
+
+def blocks(path: str) -> Iterator[str]:
+    """A file as blocks of text that end at a line end outside any string.
+
+    Raises:
+        HistoryError: it is not UTF-8, or has no such line end for too long.
+    """
+    rest = b""
+    line = 1
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK_BYTES):
+            rest += block
+            cut = rest.rfind(b"\n") + 1
+            if cut:
+                text = _decode(rest[:cut], line)
+                if not open_string(text):
+                    yield text
+                    line += text.count("\n")
+                    rest = rest[cut:]
+            if len(rest) > FORM_BYTES_MAX:
+                raise HistoryError(
+                    f"no line end outside a string for {FORM_BYTES_MAX >> 20} MB; this is no "
+                    "history",
+                    place=f"line {line}",
+                )
+    if rest:
+        yield _decode(rest, line)
+
+
+def _decode(data: bytes, line: int) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        line += data.count(b"\n", 0, error.start)
+        raise HistoryError("the text is not UTF-8", place=f"line {line}") from None
+
+
+def open_string(text: str) -> bool:
+    """Whether a block ends inside a string; the scan is skipped where it cannot."""
+    if '"' not in text:
+        return False
+    last = None
+    for match in re.finditer(r'"[^"\\]*(?:\\.[^"\\]*)*"|;[^\n]*|\\.|"', text, re.DOTALL):
+        last = match
+    return last is not None and last.group() == '"'

@@ -1,0 +1,302 @@
+"""From Jepsen-like operation maps to a history: what EDN, JSON and log text have in common.
+
+A row is a dict with ``type``, ``process``, ``f``, ``value`` and perhaps ``time``, ``error``,
+``key`` and ``node``, as jepsen.history and elle-cli have them. What real files lack is supplied
+where that is sound, and said in the history's notes:
+
+- an operation whose value is a list of micro-operations and which has no ``f`` is a ``txn``;
+- rows without any ``process`` at all must alternate invocation and completion; each operation then
+  gets a process of its own, so that no session order is made up;
+- the nemesis's rows are faults, not operations;
+- ``[k v]`` values are taken apart into key and value where the test is of independent keys.
+
+For the importers beside this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from checkers.history.columns import Columns, Place
+from checkers.history.errors import HistoryError
+from checkers.history.history import History
+from checkers.history.op import Fault
+
+_MICRO_NAMES = {"read": "r", "write": "w", "append": "append", "r": "r", "w": "w"}
+_OUTCOMES = frozenset(("ok", "fail", "info"))
+_ABSENT = object()
+
+Row = dict[str, Any]
+
+
+class Rows:
+    """Collects rows block by block; :meth:`history` makes the history of them.
+
+    Args:
+        place: names a row, counted from 0, for an error.
+        header: the history's header.
+        independent: whether ``[k v]`` values are keys and values; None to find out.
+    """
+
+    def __init__(
+        self,
+        place: Place,
+        *,
+        header: dict[str, Any] | None = None,
+        independent: bool | None = None,
+    ) -> None:
+        self.notes: list[str] = []
+        self._row_place = place
+        self._header = header or {}
+        self._independent = independent
+        self._columns = Columns(self._event_place)
+        self._count = 0  # rows seen
+        self._skipped: list[int] = []  # rows that are no events
+        self._open: dict[Any, tuple[str, Any, Any]] = {}  # process -> f, value, key
+        self._nemesis: list[Row] = []
+        self._named: bool | None = None  # whether rows have processes
+        self._next_process = 0
+
+    def _event_place(self, event: int) -> str:
+        row = event
+        for skipped in self._skipped:
+            if skipped > row:
+                break
+            row += 1
+        return self._row_place(row)
+
+    def extend(self, rows: Sequence[Any]) -> None:
+        """Take the next rows.
+
+        Raises:
+            HistoryError: a row is no operation.
+        """
+        types: list[str] = []
+        processes: list[Any] = []
+        functions: list[Any] = []
+        keys: list[Any] = []
+        times: list[int] = []
+        values: list[Any] = []
+        nodes: list[Any] = []
+        errors: list[Any] = []
+        opened = self._open
+        for number, row in enumerate(rows, self._count):
+            if type(row) is not dict:
+                raise self._refuse(number, f"{_short(row)} is no operation: a map was expected")
+            kind = row.get("type")
+            process = row.get("process", _ABSENT)
+            if process == "nemesis":
+                self._nemesis.append(row)
+                self._skipped.append(number)
+                continue
+            if kind not in _OUTCOMES and kind != "invoke":
+                raise self._refuse(number, f"type {_short(kind)} is none of invoke, ok, fail, info")
+            if process is _ABSENT or type(process) is not int:
+                process = self._process(process, kind, number)
+            f, value = row.get("f"), row.get("value", _ABSENT)
+            key = row.get("key")
+            if kind == "invoke":
+                value = None if value is _ABSENT else value
+                f = f or self._function(value, number)
+                opened[process] = (f, value, key)
+            else:
+                begun = opened.pop(process, None)
+                if begun is not None:
+                    f = f or begun[0]
+                    value = begun[1] if value is _ABSENT else value
+                    key = begun[2] if key is None else key
+                else:
+                    value = None if value is _ABSENT else value
+                    f = f or self._function(value, number)
+            if f == "txn":
+                value = _transaction(value)
+            time = row.get("time", -1)
+            types.append(kind)
+            processes.append(process)
+            functions.append(f)
+            keys.append(key)
+            times.append(int(time) if isinstance(time, (int, float)) else -1)
+            values.append(value)
+            nodes.append(row.get("node"))
+            errors.append(row.get("error", row.get("exception")))
+        self._count += len(rows)
+        self._columns.extend(
+            types=types,
+            processes=processes,
+            functions=functions,
+            keys=keys,
+            times_ns=times,
+            values=values,
+            nodes=nodes,
+            errors=errors,
+        )
+
+    def _refuse(self, number: int, message: str) -> HistoryError:
+        return HistoryError(message, place=self._row_place(number))
+
+    def _process(self, process: Any, kind: str, number: int) -> Any:
+        """The process of a row which has none, an unusual one, or one that goes by a new name."""
+        if process is _ABSENT or process is None:
+            if self._named:
+                raise self._refuse(number, "the operation has no process, but others have one")
+            self._named = False
+            if kind == "invoke":
+                if self._next_process and self._next_process - 1 in self._open:
+                    raise self._refuse(
+                        number,
+                        "operations have no process and overlap, so completions cannot be told "
+                        "apart; add :process",
+                    )
+                self._next_process += 1
+            return max(self._next_process - 1, 0)
+        if self._named is False:
+            raise self._refuse(number, "the operation has a process, but others have none")
+        if type(process) not in (int, str):
+            raise self._refuse(number, f"process {_short(process)} is no number or name")
+        return process
+
+    def _function(self, value: Any, number: int) -> str:
+        if isinstance(value, list) and value and all(_is_micro(item) for item in value):
+            return "txn"
+        raise self._refuse(number, "the operation has no f, and its value is no transaction")
+
+    def history(self) -> History:
+        """The history of all rows.
+
+        Raises:
+            HistoryError: as :meth:`History.from_events`.
+        """
+        if self._named is False:
+            self.notes.append(
+                "No operation names its process: each has one of its own, and there is no session "
+                "order."
+            )
+        faults = nemesis_faults(self._nemesis)
+        if self._nemesis:
+            self.notes.append(f"{len(self._nemesis)} nemesis rows became {len(faults)} faults.")
+        columns = self._columns.finish()
+        history = History(**columns, faults=faults, header=self._header, notes=self.notes)
+        if self._independent or (self._independent is None and is_independent(history)):
+            history = split_keys(history, self._event_place)
+        return history
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _is_micro(item: Any) -> bool:
+    return isinstance(item, list) and len(item) in (2, 3) and isinstance(item[0], str)
+
+
+def _transaction(value: Any) -> Any:
+    """Micro-operations with the short names."""
+    if not isinstance(value, list):
+        return value
+    for item in value:
+        if isinstance(item, list) and item and item[0] in ("read", "write"):
+            item[0] = _MICRO_NAMES[item[0]]
+    return value
+
+
+# Independent keys ---------------------------------------------------------------------------------
+
+
+def is_independent(history: History) -> bool:
+    """Whether every value is a ``[k v]`` tuple of a test of independent keys.
+
+    Jepsen prints such a tuple as a vector of two, which a compare-and-set's ``[old new]`` is too.
+    So it must hold of every value that it is a pair whose first element is a scalar, that a
+    completion has its invocation's, and that some invocation is ``[k nil]``, as a read's is and
+    nothing else's.
+    """
+    if len(history) == 0 or history.keys:
+        return False
+    some_read = False
+    values, pairs = history.values, history.pair.tolist()
+    kinds = history.type.tolist()
+    for value, pair, kind in zip(values, pairs, kinds):
+        if type(value) is not list or len(value) != 2 or isinstance(value[0], (list, dict)):
+            return False
+        if kind == 0:
+            some_read = some_read or value[1] is None
+        elif value[0] != values[pair][0]:
+            return False
+    return some_read and history.functions != ["txn"]
+
+
+def split_keys(history: History, place: Callable[[int], str]) -> History:
+    """The history with ``[k v]`` values taken apart into keys and values.
+
+    Raises:
+        HistoryError: a value is no such pair.
+    """
+    keys: list[Any] = []
+    values: list[Any] = []
+    for index, value in enumerate(history.values):
+        if type(value) is not list or len(value) != 2:
+            raise HistoryError(
+                f"value {_short(value)} is no [key value] pair of an independent test",
+                place=place(index),
+            )
+        keys.append(value[0])
+        values.append(value[1])
+    notes = [*history.notes, "Values are [key value] pairs of independent tests: taken apart."]
+    return history.with_keys(keys, values, notes=notes, place=place)
+
+
+# The nemesis --------------------------------------------------------------------------------------
+
+#: What ends a fault, by the name of what began it; ``start-x`` is ended by ``stop-x`` besides.
+_ENDS = {
+    "start": ("stop",),
+    "kill": ("start", "restart", "recover"),
+    "stop": ("start", "restart", "recover"),
+    "pause": ("resume",),
+    "isolate": ("recover", "heal"),
+    "partition": ("heal", "recover"),
+    "bump": ("reset",),
+    "strobe": ("reset",),
+}
+
+
+def nemesis_faults(rows: Sequence[Row]) -> list[Fault]:
+    """Faults of the nemesis's rows, as far as their names tell what ends what.
+
+    Jepsen's nemesis has two ``:info`` rows for each thing it does. The first of each pair is when
+    it began; the value of the second is what came of it. A fault whose end is not found has none.
+    """
+    faults: list[Fault] = []
+    started: dict[str, Row] = {}
+    for row in rows:
+        f = str(row.get("f"))
+        if f not in started:
+            started[f] = row
+            continue
+        began = started.pop(f)
+        _nemesis_action(faults, f, began, row)
+    for f, row in started.items():
+        _nemesis_action(faults, f, row, row)
+    return faults
+
+
+def _nemesis_action(faults: list[Fault], f: str, began: Row, ended: Row) -> None:
+    healed = [fault for fault in faults if fault.end_ns < 0 and _is_ended_by(fault.f, f)]
+    for fault in healed:
+        fault.end_ns = _time(ended)
+    if not healed and not f.startswith(("stop-", "heal", "recover", "resume", "reset")):
+        value = ended.get("value", began.get("value"))
+        faults.append(Fault(len(faults) + 1, f, _time(began), value=value))
+
+
+def _is_ended_by(begun: str, f: str) -> bool:
+    return f in _ENDS.get(begun, ()) or (
+        begun.startswith("start-") and f == "stop-" + begun.removeprefix("start-")
+    )
+
+
+def _time(row: Row) -> int:
+    time = row.get("time", -1)
+    return int(time) if isinstance(time, (int, float)) else -1

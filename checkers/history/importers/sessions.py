@@ -1,0 +1,60 @@
+"""From sessions of transactions to a history.
+
+Files of weak-isolation checkers know the order within each session and nothing across sessions. A
+history is a sequence, so the sessions are interleaved round by round, and its header says
+``"realtime": False``: the order of events of different sessions means nothing, and a checker that
+would use it must not.
+
+For the importers of awdit's and dbcop's files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from checkers.history.history import History
+
+#: One transaction: whether it committed, its micro-operations, and the place it stands in the file.
+Transaction = tuple[bool, list[list[Any]], str]
+
+NOTE = "The file orders transactions within each session only: there is no real-time order."
+
+
+def from_sessions(sessions: Sequence[Sequence[Transaction]], *, header: dict[str, Any]) -> History:
+    """The history of these sessions.
+
+    Args:
+        sessions: each a list of transactions in session order.
+        header: what the file says of itself.
+
+    Raises:
+        HistoryError: never for well-typed sessions; the columns are validated all the same.
+    """
+    types: list[str] = []
+    processes: list[int] = []
+    values: list[Any] = []
+    places: list[str] = []
+    for number in range(max((len(session) for session in sessions), default=0)):
+        for process, session in enumerate(sessions):
+            if number >= len(session):
+                continue
+            committed, micros, place = session[number]
+            asked = [[f, k, None if f == "r" else v] for f, k, v in micros]
+            types += ["invoke", "ok" if committed else "fail"]
+            processes += [process, process]
+            values += [asked, micros]
+            places += [place, place]
+    count = len(types)
+    place_of: Callable[[int], str] = places.__getitem__
+    return History.from_columns(
+        types=types,
+        processes=processes,
+        functions=["txn"] * count,
+        keys=[None] * count,
+        times_ns=[-1] * count,
+        values=values,
+        header={**header, "realtime": False},
+        notes=[NOTE],
+        place=place_of,
+    )
