@@ -1,0 +1,349 @@
+"""The simulated disk: what was not synced may be gone after a crash, in every way a disk has.
+
+Bytes appended live in the page cache until :meth:`SimDisk.sync`; names created, renamed or removed
+live there until :meth:`SimDisk.sync_dir`. A crash loses what was not synced: all of it, or, torn,
+all but a prefix cut at a 512-byte sector, whose last sector may hold garbage; directory changes are
+lost from some point on. These are the failures described by Pillai et al., "All File Systems Are
+Not Created Equal" (OSDI 2014), for an append-only file and an atomic rename.
+
+Other faults: an operation fails with EIO (once it has failed, the unsynced bytes are gone even if a
+retry succeeds, which is how fsync behaves on Linux: Rebello et al., ATC 2020), the disk is full,
+the disk is slow, a durable bit flips.
+
+The :class:`FaultAtlas` knows which nodes' disks were damaged beyond what a node can recover from by
+itself, and refuses an injection after which no majority of good copies would be left: a system
+cannot be blamed for losing what was destroyed everywhere.
+
+Implements :class:`cluster.ports.Disk`; used by the simulated nodes and by tests of the storage.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from cluster.ports import DiskError
+
+US = 1_000
+SECTOR_BYTES = 512
+
+#: Bytes at the end of a file a bit flip spares. A flipped bit in the last record of a log cannot be
+#: told from a torn write, so no storage can refuse it: it is amnesia, which is another fault.
+FLIP_SPARES_BYTES = 4096
+
+_KNOWN_FAULTS = {"latency_ns", "jitter_ns", "error", "full", "torn", "flip"}
+
+
+class DiskProfile(msgspec.Struct, frozen=True, kw_only=True):
+    """What a disk is like when no fault is injected.
+
+    Args:
+        sync_min_ns, sync_max_ns: bounds of the uniform latency of a sync.
+        slow_probability: chance that a sync takes up to ``slow_ns`` longer.
+        slow_ns: how much longer at most.
+    """
+
+    sync_min_ns: int = 200 * US
+    sync_max_ns: int = 1_500 * US
+    slow_probability: float = 0.0
+    slow_ns: int = 0
+
+
+class _File:
+    """Content as the process sees it, and what of it would survive a crash.
+
+    ``content[:kept]`` is durable; the durable file is that followed by ``tail``, the part a
+    truncation removed but whose removal is not yet durable.
+    """
+
+    __slots__ = ("content", "kept", "room_bytes", "tail")
+
+    def __init__(self, room_bytes: int = 0) -> None:
+        self.content = bytearray()
+        self.kept = 0
+        self.tail = b""
+        self.room_bytes = room_bytes
+
+    def truncate(self, size: int) -> None:
+        if size < self.kept:
+            self.tail = bytes(self.content[size : self.kept]) + self.tail
+            self.kept = size
+        del self.content[size:]
+
+    def sync(self) -> None:
+        self.kept, self.tail = len(self.content), b""
+
+    @property
+    def dirty(self) -> bool:
+        return bool(self.tail) or self.kept != len(self.content)
+
+    def lose(self) -> int:
+        """Back to what is durable; returns the bytes lost."""
+        lost = len(self.content) - self.kept
+        del self.content[self.kept :]
+        self.content += self.tail
+        self.sync()
+        return lost
+
+    def tear(self, source: random.Random) -> int:
+        """Keep a prefix of the unsynced bytes that ends at a sector; returns the bytes lost."""
+        if self.tail or source.random() < 0.25:  # a truncation not durable: all or nothing
+            if self.tail and source.random() < 0.5:
+                self.sync()
+                return 0
+            return self.lose()
+        unsynced = len(self.content) - self.kept
+        if unsynced <= 0:
+            return 0
+        end = self.kept + source.randint(0, unsynced)
+        if source.random() < 0.7:
+            end = max(self.kept, end - end % SECTOR_BYTES)
+        lost = len(self.content) - end
+        del self.content[end:]
+        if lost and end > self.kept and source.random() < 0.3:
+            garbled = min(end - self.kept, SECTOR_BYTES)
+            self.content[end - garbled : end] = source.randbytes(garbled)
+        elif end - self.kept > 2 * SECTOR_BYTES and source.random() < 0.3:
+            self._leave_hole(end, source)
+        self.sync()
+        return lost
+
+    def _leave_hole(self, end: int, source: random.Random) -> None:
+        # Sectors reach the platter in any order: one of the unsynced ones did not, later ones did.
+        first = -(-self.kept // SECTOR_BYTES) * SECTOR_BYTES
+        hole = source.randrange(first, max(first + 1, end - SECTOR_BYTES), SECTOR_BYTES)
+        self.content[hole : hole + SECTOR_BYTES] = bytes(SECTOR_BYTES)
+
+
+class SimDisk:
+    """One node's disk, in memory.
+
+    Args:
+        profile: latencies without faults.
+        source: randomness of latencies and damage.
+        capacity_bytes: content beyond this is ENOSPC.
+    """
+
+    def __init__(
+        self,
+        profile: DiskProfile,
+        source: random.Random,
+        *,
+        capacity_bytes: int = 1 << 40,
+    ) -> None:
+        self.profile = profile
+        self.capacity_bytes = capacity_bytes
+        self.counts: dict[str, int] = {
+            "syncs": 0, "errors": 0, "full": 0, "torn": 0, "flipped": 0,
+            "bytes_lost": 0, "names_lost": 0, "slowed": 0,
+        }  # fmt: skip
+        self._random = source
+        self._faults: dict[str, Any] = {}
+        self._files: dict[str, _File] = {}
+        self._durable_names: dict[str, _File] = {}
+        self._names_dirty = False
+        self._used_bytes = 0
+
+    # -- the port
+
+    def names(self) -> list[str]:
+        """Names of all files, sorted."""
+        return sorted(self._files)
+
+    def read(self, name: str) -> bytes:
+        """The whole file as this process sees it."""
+        self._may_fail("read", name)
+        return bytes(self._file("read", name).content)
+
+    def create(self, name: str, *, preallocate_bytes: int = 0) -> None:
+        """Create an empty file."""
+        self._may_fail("create", name, growing=True)
+        if name in self._files:
+            raise DiskError("EEXIST", "create", name)
+        self._files[name] = _File(preallocate_bytes)
+        self._names_dirty = True
+
+    def append(self, name: str, data: bytes) -> None:
+        """Add bytes at the end of the content."""
+        self._may_fail("append", name, growing=True)
+        if self._used_bytes + len(data) > self.capacity_bytes:
+            self.counts["full"] += 1
+            raise DiskError("ENOSPC", "append", name)
+        self._file("append", name).content += data
+        self._used_bytes += len(data)
+
+    def truncate(self, name: str, size_bytes: int) -> None:
+        """Cut the content to this many bytes."""
+        self._may_fail("truncate", name)
+        file = self._file("truncate", name)
+        if not 0 <= size_bytes <= len(file.content):
+            raise DiskError("EINVAL", "truncate", name)
+        self._used_bytes -= len(file.content) - size_bytes
+        file.truncate(size_bytes)
+
+    def sync(self, name: str) -> None:
+        """Make the file's content durable; when it fails, the unsynced bytes are gone."""
+        self.counts["syncs"] += 1
+        file = self._file("sync", name)
+        try:
+            self._may_fail("sync", name)
+        except DiskError:
+            self.counts["bytes_lost"] += file.lose()
+            raise
+        file.sync()
+
+    def sync_dir(self) -> None:
+        """Make creations, renames and removals durable."""
+        self._may_fail("sync_dir", ".")
+        self._durable_names = dict(self._files)
+        self._names_dirty = False
+
+    def rename(self, old: str, new: str) -> None:
+        """Rename atomically, replacing ``new`` if it exists."""
+        self._may_fail("rename", old)
+        self._files[new] = self._file("rename", old)
+        del self._files[old]
+        self._names_dirty = True
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        self._may_fail("remove", name)
+        self._used_bytes -= len(self._file("remove", name).content)
+        del self._files[name]
+        self._names_dirty = True
+
+    # -- faults
+
+    def set(self, faults: Mapping[str, Any]) -> dict[str, int]:
+        """Make the disk so; an empty mapping heals. Returns the counts so far, as evidence.
+
+        Args:
+            faults: ``latency_ns`` and ``jitter_ns`` added to every sync; ``error``, an errno name
+                with which every operation that writes fails; ``full``: writes fail with ENOSPC;
+                ``torn``: a crash tears instead of losing all; ``flip``: flip one durable bit now.
+
+        Raises:
+            ValueError: a fault is not one of these.
+        """
+        for name in faults:
+            if name not in _KNOWN_FAULTS:
+                raise ValueError(
+                    f"a disk has no fault {name!r}; it has {', '.join(sorted(_KNOWN_FAULTS))}"
+                )
+        self._faults = {name: value for name, value in faults.items() if value}
+        if self._faults.pop("flip", False):
+            self.flip()
+        return dict(self.counts)
+
+    @property
+    def torn(self) -> bool:
+        """Whether a crash now tears instead of losing all that is unsynced."""
+        return bool(self._faults.get("torn"))
+
+    def flip(self) -> str | None:
+        """Flip one durable bit, never near a file's end; returns ``file:byte``, None if no file is
+        long enough."""
+        candidates = [
+            (name, file)
+            for name, file in sorted(self._files.items())
+            if file.kept > FLIP_SPARES_BYTES
+        ]
+        if not candidates:
+            return None
+        name, file = candidates[self._random.randrange(len(candidates))]
+        position = self._random.randrange(file.kept - FLIP_SPARES_BYTES)
+        file.content[position] ^= 1 << self._random.randrange(8)
+        self.counts["flipped"] += 1
+        return f"{name}:{position}"
+
+    def sync_latency_ns(self) -> int:
+        """How long the sync that begins now takes."""
+        profile = self.profile
+        latency = self._random.randint(profile.sync_min_ns, profile.sync_max_ns)
+        if profile.slow_probability and self._random.random() < profile.slow_probability:
+            latency += int(self._random.random() * profile.slow_ns)
+        if self._faults:
+            extra = self._faults.get("latency_ns", 0)
+            extra += int(self._random.random() * self._faults.get("jitter_ns", 0))
+            if extra:
+                self.counts["slowed"] += 1
+                latency += extra
+        return latency
+
+    def crash(self, *, lose_unsynced: bool, torn: bool) -> dict[str, int]:
+        """The machine lost power (or, keeping the page cache, only the process died).
+
+        Args:
+            lose_unsynced: False keeps everything: what a plain ``kill -9`` does.
+            torn: keep some of what was unsynced, cut at sectors.
+
+        Returns:
+            ``bytes_lost`` and ``names_lost`` of this crash.
+        """
+        if not lose_unsynced:
+            return {"bytes_lost": 0, "names_lost": 0}
+        names_lost = self._lose_names(torn)
+        bytes_lost = 0
+        for _, file in sorted(self._files.items()):
+            if file.dirty:
+                bytes_lost += file.tear(self._random) if torn else file.lose()
+        self.counts["bytes_lost"] += bytes_lost
+        self.counts["names_lost"] += names_lost
+        self.counts["torn"] += torn
+        self._used_bytes = sum(len(file.content) for file in self._files.values())
+        return {"bytes_lost": bytes_lost, "names_lost": names_lost}
+
+    def _lose_names(self, torn: bool) -> int:
+        if not self._names_dirty:
+            return 0
+        now, then = self._files, self._durable_names
+        changed = sum(now.get(name) is not then.get(name) for name in sorted({**now, **then}))
+        if torn and self._random.random() < 0.5:  # the journal happened to be flushed in time
+            self._durable_names, changed = dict(now), 0
+        else:
+            self._files = dict(then)
+        self._names_dirty = False
+        return changed
+
+    # -- inside
+
+    def _file(self, operation: str, name: str) -> _File:
+        try:
+            return self._files[name]
+        except KeyError:
+            raise DiskError("ENOENT", operation, name) from None
+
+    def _may_fail(self, operation: str, name: str, *, growing: bool = False) -> None:
+        if not self._faults:
+            return
+        if growing and self._faults.get("full"):
+            self.counts["full"] += 1
+            raise DiskError("ENOSPC", operation, name)
+        code = self._faults.get("error")
+        if code and operation != "read":
+            self.counts["errors"] += 1
+            raise DiskError(str(code), operation, name)
+
+
+class FaultAtlas:
+    """Which disks are damaged beyond their node's own recovery.
+
+    Args:
+        nodes: all nodes.
+    """
+
+    def __init__(self, nodes: Sequence[str]) -> None:
+        self._spare = (len(nodes) - 1) // 2
+        self.damaged: list[str] = []
+
+    def allows(self, node: str) -> bool:
+        """Whether damaging this node's disk leaves a majority of good ones."""
+        return node in self.damaged or len(self.damaged) < self._spare
+
+    def damage(self, node: str) -> None:
+        """This node's disk was damaged."""
+        if node not in self.damaged:
+            self.damaged.append(node)

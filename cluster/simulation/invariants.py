@@ -1,0 +1,458 @@
+"""White-box invariants, checked after every event on the node the event touched.
+
+A checker of histories sees what clients saw; a broken promise inside may take long to reach one, or
+never does in the run at hand. So the simulation also watches the promises themselves, those of
+figure 3 of Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm" (2014), and
+of openraft's list:
+
+- one leader per generation (election safety), one vote per node and generation;
+- log matching: an index and a generation name one entry, with one predecessor, everywhere;
+- leader completeness: a new leader has every entry committed in earlier generations;
+- a committed entry never changes, and never leaves a log;
+- generation, high-water mark and applied index of a running node never go back, and a restarted
+  node has every hard state and entry that its storage had reported durable;
+- snapshot <= applied <= high-water mark <= last index;
+- equal applied index, equal state hash.
+
+Each check costs O(1) per entry or event: log matching by induction over (index, generation), so
+two whole logs are never compared. Logs are followed from the effects a core emits, not from its
+internals, so any core of :class:`cluster.ports.Core` with the documented status can be watched.
+
+Used by the world; raises :class:`InvariantViolation` at the event that broke one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from cluster.ports import Append, Core, Recovered, SaveSnapshot, Send
+from cluster.wire import Entry, HardState, VoteReply
+
+#: The state hash is compared at applied indices that another node stopped at, and newly recorded
+#: at most once per this many indices: hashing may cost as much as the state is large.
+HASH_EVERY = 16
+
+
+class InvariantViolation(AssertionError):
+    """A promise was broken.
+
+    Args:
+        name: the invariant, such as ``one-leader-per-generation``.
+        sentence: what happened, with the numbers.
+        nodes: the nodes concerned.
+        time_ns: virtual time.
+        story: the latest events of these nodes, one line each.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        sentence: str,
+        *,
+        nodes: tuple[str, ...] = (),
+        time_ns: int = 0,
+        story: tuple[str, ...] = (),
+    ) -> None:
+        self.name = name
+        self.sentence = sentence
+        self.nodes = nodes
+        self.time_ns = time_ns
+        self.story = story
+        super().__init__(name, sentence)
+
+    def __str__(self) -> str:
+        head = f"{self.name} broken at {self.time_ns / 1e6:.3f} ms: {self.sentence}"
+        return "\n".join([head, *self.story])
+
+
+class View(NamedTuple):
+    """What the invariants look at in a core."""
+
+    role: str
+    generation: int
+    high_water_mark: int
+    applied: int
+    last_index: int
+    snapshot_index: int
+
+
+def view_of_status(core: Core) -> View:
+    """The view of any core, through its status."""
+    status = core.status()
+    return View(
+        status["role"],
+        status["generation"],
+        status["high_water_mark"],
+        status["applied"],
+        status["last_index"],
+        status.get("first_index", 1) - 1,
+    )
+
+
+class _Log:
+    """One node's log, as far as its effects tell: entries ``base + 1`` and up."""
+
+    __slots__ = ("base", "base_generation", "entries")
+
+    def __init__(self, base: int = 0, base_generation: int | None = 0) -> None:
+        self.base = base
+        self.base_generation = base_generation
+        self.entries: list[Entry] = []
+
+    @property
+    def last_index(self) -> int:
+        return self.base + len(self.entries)
+
+    def generation_at(self, index: int) -> int | None:
+        """Generation of the entry there; None if unknown or not there."""
+        if index == self.base:
+            return self.base_generation
+        if self.base < index <= self.last_index:
+            return self.entries[index - self.base - 1].generation
+        return None
+
+
+class _Watched:
+    """What is known of one node."""
+
+    __slots__ = ("durable", "durable_hard", "hard", "log", "pending", "view")
+
+    def __init__(self) -> None:
+        self.log = _Log()
+        self.view: View | None = None
+        self.hard = HardState()
+        #: writes not yet durable: (io_id, hard state or None, last (index, generation), lowest)
+        self.pending: list[tuple[int, HardState | None, tuple[int, int] | None, int]] = []
+        self.durable_hard = HardState()
+        self.durable: tuple[int, int] = (0, 0)
+
+
+class Invariants:
+    """The watch over all nodes of a world.
+
+    Args:
+        fail: called with (name, sentence, nodes) for a violation; must raise or record.
+        view_of: how to look into a core.
+    """
+
+    def __init__(
+        self,
+        fail: Callable[[str, str, tuple[str, ...]], None],
+        view_of: Callable[[Any], View] = view_of_status,
+    ) -> None:
+        self._fail = fail
+        self._view_of = view_of
+        self._watched: dict[str, _Watched] = {}
+        self._leaders: dict[int, str] = {}
+        self._votes: dict[tuple[str, int], str] = {}
+        #: (index, generation) -> (entry, generation of its predecessor or None)
+        self._entries: dict[tuple[int, int], tuple[Entry, int | None]] = {}
+        #: committed[i] = generation of entry i+1, generation of its first observer, that node
+        self.committed: list[tuple[int, int, str]] = []
+        self._hashes: dict[int, tuple[str, str]] = {}
+        self._hash_next = 0
+
+    # -- what a node writes
+
+    def appending(self, node: str, effect: Append) -> None:
+        """The core of ``node`` asked for this write."""
+        watched = self._of(node)
+        lowest = watched.log.last_index + 1
+        if effect.hard_state is not None:
+            self._check_hard_state(node, watched, effect.hard_state)
+        last = None
+        if effect.entries:
+            lowest = min(lowest, effect.entries[0].index)
+            self._append(node, watched, effect.entries)
+            last = (effect.entries[-1].index, effect.entries[-1].generation)
+        watched.pending.append((effect.io_id, effect.hard_state, last, lowest))
+
+    def snapshotting(self, node: str, effect: SaveSnapshot) -> None:
+        """The core of ``node`` asked for this snapshot."""
+        watched, snapshot = self._of(node), effect.snapshot
+        last = None
+        if effect.reset_log or snapshot.index > watched.log.last_index:
+            watched.log = _Log(snapshot.index, snapshot.generation)
+            last = (snapshot.index, snapshot.generation)
+        known = self._committed_generation(snapshot.index)
+        if known is not None and known != snapshot.generation:
+            self._fail(
+                "commit-immutable",
+                f"{node} saved a snapshot at index {snapshot.index} of generation "
+                f"{snapshot.generation}, where generation {known} is committed",
+                (node,),
+            )
+        watched.pending.append((effect.io_id, None, last, snapshot.index + 1))
+
+    def persisted(self, node: str, io_id: int) -> None:
+        """Storage reported every write up to ``io_id`` durable."""
+        watched = self._of(node)
+        done = 0
+        for pending_id, hard, last, lowest in watched.pending:
+            if pending_id > io_id:
+                break
+            done += 1
+            if hard is not None:
+                watched.durable_hard = hard
+            if last is not None:
+                watched.durable = last
+            elif lowest <= watched.durable[0]:
+                watched.durable = (lowest - 1, 0)
+        del watched.pending[:done]
+
+    def _check_hard_state(self, node: str, watched: _Watched, hard: HardState) -> None:
+        old = watched.hard
+        if hard.generation < old.generation:
+            self._fail(
+                "generation-monotonic",
+                f"{node} went back from generation {old.generation} to {hard.generation}",
+                (node,),
+            )
+        elif hard.generation == old.generation and old.voted_for not in ("", hard.voted_for):
+            self._fail(
+                "one-vote-per-generation",
+                f"{node} changed its vote in generation {hard.generation} from "
+                f"{old.voted_for} to {hard.voted_for or 'nobody'}",
+                (node,),
+            )
+        watched.hard = hard
+
+    def _append(self, node: str, watched: _Watched, entries: tuple[Entry, ...]) -> None:
+        log, first = watched.log, entries[0].index
+        if first > log.last_index + 1 or first <= log.base:
+            self._fail(
+                "log-consecutive",
+                f"{node} wrote entry {first} to a log of entries {log.base + 1} to "
+                f"{log.last_index}",
+                (node,),
+            )
+            return
+        view = watched.view
+        if view is not None and first <= view.high_water_mark:
+            self._fail(
+                "commit-immutable",
+                f"{node} overwrites its log from index {first}, and it knows index "
+                f"{view.high_water_mark} as committed",
+                (node,),
+            )
+        del log.entries[first - log.base - 1 :]
+        before = log.generation_at(first - 1)
+        for entry in entries:
+            self._match(node, entry, before)
+            before = entry.generation
+        log.entries.extend(entries)
+
+    def _match(self, node: str, entry: Entry, before: int | None) -> None:
+        key = (entry.index, entry.generation)
+        known = self._entries.get(key)
+        if known is None:
+            self._entries[key] = (entry, before)
+            return
+        other, other_before = known
+        if other is not entry and other != entry:
+            self._fail(
+                "log-matching",
+                f"{node} has another entry at index {entry.index} of generation "
+                f"{entry.generation} than was there first",
+                (node,),
+            )
+        elif before is not None and other_before is not None and before != other_before:
+            self._fail(
+                "log-matching",
+                f"{node} has entry {entry.index} of generation {entry.generation} after one of "
+                f"generation {before}, elsewhere it follows one of generation {other_before}",
+                (node,),
+            )
+        elif other_before is None:
+            self._entries[key] = (entry, before)
+
+    # -- what a node sends
+
+    def sending(self, node: str, effect: Send) -> None:
+        """A message leaves ``node`` now: what it promises must hold from now on."""
+        message = effect.message
+        if type(message) is VoteReply and message.granted and not message.prevote:
+            vote = self._votes.setdefault((node, message.asked), effect.to)
+            if vote != effect.to:
+                self._fail(
+                    "one-vote-per-generation",
+                    f"{node} voted for {vote} and for {effect.to} in generation {message.asked}",
+                    (node, vote, effect.to),
+                )
+
+    # -- what a node is
+
+    def started(self, node: str, recovered: Recovered, *, excused: bool) -> None:
+        """``node`` starts from what its storage found.
+
+        Args:
+            node: which.
+            recovered: what was found.
+            excused: its disk was damaged or its storage is ablated: durability is not owed.
+        """
+        watched = self._of(node)
+        snapshot = recovered.snapshot
+        first = recovered.entries[0].index if recovered.entries else 0
+        if snapshot is not None and (not first or first == snapshot.index + 1):
+            log = _Log(snapshot.index, snapshot.generation)
+        elif first > 1:
+            log = _Log(first - 1, None)
+        else:
+            log = _Log()
+        log.entries = list(recovered.entries)
+        if not excused:
+            self._check_durable(node, watched, recovered.hard_state, log, snapshot)
+        before = log.base_generation
+        for entry in log.entries:
+            self._match(node, entry, before)
+            before = entry.generation
+        watched.log, watched.view, watched.pending = log, None, []
+        watched.hard = watched.durable_hard = recovered.hard_state
+        watched.durable = (log.last_index, log.generation_at(log.last_index) or 0)
+
+    def _check_durable(
+        self, node: str, watched: _Watched, hard: HardState, log: _Log, snapshot: Any
+    ) -> None:
+        owed = watched.durable_hard
+        forgot_vote = hard.generation == owed.generation and owed.voted_for not in (
+            "",
+            hard.voted_for,
+        )
+        if hard.generation < owed.generation or forgot_vote:
+            self._fail(
+                "durable-hard-state",
+                f"{node} restarted in generation {hard.generation} with vote "
+                f"{hard.voted_for or 'for nobody'}; durable was generation {owed.generation} with "
+                f"vote {owed.voted_for or 'for nobody'}",
+                (node,),
+            )
+        index, generation = watched.durable
+        # A later write, not yet durable, may already have cut the log below.
+        cut = min((pending[3] for pending in watched.pending), default=index + 1) - 1
+        snapshot_index = snapshot.index if snapshot is not None else 0
+        if max(log.last_index, snapshot_index) < min(index, cut):
+            self._fail(
+                "durable-log",
+                f"{node} restarted with a log up to {log.last_index}; up to {min(index, cut)} "
+                "was reported durable",
+                (node,),
+            )
+        found = log.generation_at(index)
+        if cut >= index and generation and found is not None and found != generation:
+            self._fail(
+                "durable-log",
+                f"{node} restarted with generation {found} at index {index}; generation "
+                f"{generation} was reported durable",
+                (node,),
+            )
+
+    def after(self, node: str, core: Core) -> None:
+        """An event on ``node`` is done: look at it again."""
+        watched = self._of(node)
+        old, new = watched.view, self._view_of(core)
+        if old == new:
+            return
+        watched.view = new
+        if old is not None:
+            self._check_monotonic(node, old, new)
+        if not new.snapshot_index <= new.applied <= new.high_water_mark <= new.last_index:
+            self._fail(
+                "order-of-indices",
+                f"{node} must have snapshot <= applied <= high-water mark <= last index, and has "
+                f"{new.snapshot_index}, {new.applied}, {new.high_water_mark}, {new.last_index}",
+                (node,),
+            )
+        if new.role == "leader" and (old is None or old.role != "leader" or _renewed(old, new)):
+            self._check_leader(node, watched.log, new)
+        if old is None or new.high_water_mark > old.high_water_mark:
+            self._check_commit(node, watched, old, new)
+        if old is None or new.applied != old.applied:
+            self._check_state(node, core, new.applied)
+
+    def _check_monotonic(self, node: str, old: View, new: View) -> None:
+        for name, before, now in (
+            ("generation", old.generation, new.generation),
+            ("high-water-mark", old.high_water_mark, new.high_water_mark),
+            ("applied", old.applied, new.applied),
+            ("snapshot", old.snapshot_index, new.snapshot_index),
+        ):
+            if now < before:
+                self._fail(
+                    f"{name}-monotonic", f"{name} of {node} went back from {before} to {now}",
+                    (node,),
+                )  # fmt: skip
+
+    def _check_leader(self, node: str, log: _Log, view: View) -> None:
+        other = self._leaders.setdefault(view.generation, node)
+        if other != node:
+            self._fail(
+                "one-leader-per-generation",
+                f"{node} and {other} both lead generation {view.generation}",
+                (node, other),
+            )
+        for index in range(len(self.committed), 0, -1):
+            generation, observed, observer = self.committed[index - 1]
+            if observed >= view.generation:
+                continue
+            if index > log.base and log.generation_at(index) != generation:
+                self._fail(
+                    "leader-completeness",
+                    f"{node} leads generation {view.generation} without the entry at index "
+                    f"{index}, which {observer} saw committed in generation {observed}",
+                    (node, observer),
+                )
+            return
+
+    def _check_commit(self, node: str, watched: _Watched, old: View | None, new: View) -> None:
+        log, committed = watched.log, self.committed
+        start = old.high_water_mark if old is not None else log.base
+        for index in range(max(start, log.base) + 1, new.high_water_mark + 1):
+            generation = log.generation_at(index)
+            if generation is None:
+                self._fail(
+                    "commit-within-log",
+                    f"{node} has high-water mark {new.high_water_mark}, and no entry {index}",
+                    (node,),
+                )
+                return
+            if index == len(committed) + 1:
+                committed.append((generation, new.generation, node))
+            elif index <= len(committed) and committed[index - 1][0] != generation:
+                known, _, observer = committed[index - 1]
+                self._fail(
+                    "commit-immutable",
+                    f"{node} has generation {generation} committed at index {index}, where "
+                    f"{observer} has generation {known}",
+                    (node, observer),
+                )
+
+    def _committed_generation(self, index: int) -> int | None:
+        if 0 < index <= len(self.committed):
+            return self.committed[index - 1][0]
+        return None
+
+    def _check_state(self, node: str, core: Core, applied: int) -> None:
+        known = self._hashes.get(applied)
+        if known is None:
+            if applied < self._hash_next:
+                return
+            self._hash_next = applied + HASH_EVERY
+            self._hashes[applied] = (core.state_hash(), node)
+            return
+        if known[1] != node and known[0] != core.state_hash():
+            self._fail(
+                "equal-state",
+                f"{node} and {known[1]} differ in state at applied index {applied}",
+                (node, known[1]),
+            )
+
+    def _of(self, node: str) -> _Watched:
+        watched = self._watched.get(node)
+        if watched is None:
+            watched = self._watched[node] = _Watched()
+        return watched
+
+
+def _renewed(old: View, new: View) -> bool:
+    return old.generation != new.generation

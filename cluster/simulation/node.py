@@ -1,0 +1,324 @@
+"""A simulated node: hosts a real core over real storage on a simulated disk, as the runtime does.
+
+Effects are carried out in the runtime's order. Writes go to one FIFO queue; the storage thread
+takes everything queued, writes it, syncs once (group commit), and reports the last id; what came
+meanwhile waits for the next round. A message or reply with ``after=io_id`` leaves when that id is
+durable. A crash between write and sync loses what the disk loses.
+
+A paused node is a SIGSTOPped process: frames wait in its socket buffers in order of arrival, a sync
+under way still completes in the kernel, timers run late. When it resumes it sees all of it at once,
+frames first or the timer first, as the event loop of the day happens to look.
+
+Only :mod:`cluster.simulation.world` makes these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from cluster.ports import (
+    Append,
+    Core,
+    DiskError,
+    Effect,
+    Note,
+    Recovered,
+    Reply,
+    SaveSnapshot,
+    Send,
+    SetTimer,
+)
+from cluster.simulation.clock import SimClock
+from cluster.simulation.disk import SimDisk
+from cluster.wire import Response
+
+if TYPE_CHECKING:
+    from cluster.simulation.world import World
+
+#: Frames a paused node's socket buffers hold. Beyond it TCP would push back until the sender gives
+#: the connection up; here the frame is dropped.
+INBOX_FRAMES_MAX = 50_000
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder().decode
+
+
+class StorageLike(Protocol):
+    """What a node needs of its storage: :class:`cluster.log.storage.Storage` is one."""
+
+    def recover(self) -> Recovered:
+        """Read what is durable; raises if the log is corrupt."""
+
+    def write(self, effect: Append | SaveSnapshot) -> None:
+        """Put the effect's bytes into unsynced buffers; may raise DiskError."""
+
+    def sync(self) -> None:
+        """Make everything written durable; may raise DiskError."""
+
+
+class SimNode:
+    """One node. ``up`` says whether its process runs, ``why_down`` why not."""
+
+    __slots__ = (
+        "_frozen", "_inbox", "_queue", "_syncing", "_timer_at_ns", "_timer_event_ns", "_waiting",
+        "_world", "clock", "core", "disk", "durable_io", "incarnation", "name", "paused",
+        "storage", "up", "why_down",
+    )  # fmt: skip
+
+    def __init__(self, world: World, name: str, *, disk: SimDisk, clock: SimClock) -> None:
+        self._world = world
+        self.name = name
+        self.disk = disk
+        self.clock = clock
+        self.core: Core | None = None
+        self.storage: StorageLike | None = None
+        self.up = False
+        self.paused = False
+        self.why_down = "not started"
+        self.incarnation = 0
+        self._reset()
+
+    def _reset(self) -> None:
+        self.durable_io = 0
+        self._queue: list[Append | SaveSnapshot] = []
+        self._syncing = False
+        self._waiting: list[tuple[int, Send | Reply]] = []
+        self._inbox: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        self._timer_at_ns = -1
+        self._timer_event_ns = -1
+
+    # -- life
+
+    def start(self) -> None:
+        """Start the process: recover, then run. A refusal to start leaves the node down."""
+        world = self._world
+        self.incarnation += 1
+        self._reset()
+        try:
+            self.storage = world.make_storage(self)
+            recovered = self.storage.recover()
+        except Exception as error:
+            if not world.is_refusal(error):
+                raise
+            self._down(f"refused to start: {error}")
+            return
+        self.core = world.make_core(self)
+        self.up, self.paused, self.why_down = True, False, ""
+        if world.invariants is not None:
+            world.invariants.started(self.name, recovered, excused=world.is_excused(self.name))
+        world.story.add(world.now_ns, "start", self.name, "", {"entries": len(recovered.entries)})
+        self._run(self.core.start, recovered)
+
+    def stop(self, why: str) -> None:
+        """The process is gone; what it had not written is lost."""
+        self.incarnation += 1
+        self._reset()
+        self._down(why)
+
+    def _down(self, why: str) -> None:
+        self.up, self.paused, self.core, self.storage = False, False, None, None
+        self.why_down = why
+        self._world.story.add(self._world.now_ns, "down", self.name, "", why)
+
+    def pause(self) -> None:
+        """SIGSTOP."""
+        self.paused = True
+
+    def resume(self, *, timer_first: bool) -> None:
+        """SIGCONT: everything that waited happens now."""
+        self.paused = False
+        waited, self._inbox = self._inbox, []
+        late = 0 <= self._timer_at_ns <= self._world.now_ns
+        if late and timer_first:
+            self._tick()
+        for function, arguments in waited:
+            if self.up and not self.paused:
+                function(*arguments)
+        if late and not timer_first and self.up:
+            self._tick()
+        if self._queue:
+            self._start_sync()
+
+    # -- events
+
+    def message(self, source: str, message: Any) -> None:
+        """A peer's message arrived."""
+        if self.paused:
+            self._defer(self.message, source, message)
+            return
+        world = self._world
+        world.story.add(world.now_ns, "deliver", self.name, source, message)
+        self._run(self.core.on_message, source, message)  # type: ignore[union-attr]
+
+    def client(self, connection: int, client: str, request: Any) -> None:
+        """A client's request arrived."""
+        if self.paused:
+            self._defer(self.client, connection, client, request)
+            return
+        world = self._world
+        world.story.add(world.now_ns, "client", self.name, client, request)
+        self._run(self.core.on_client, connection, request)  # type: ignore[union-attr]
+
+    def disconnected(self, connection: int) -> None:
+        """A client's connection ended."""
+        if self.paused:
+            self._defer(self.disconnected, connection)
+            return
+        self._run(self.core.on_disconnect, connection)  # type: ignore[union-attr]
+
+    def tick(self) -> bool:
+        """Let the timer run if it is due now; False if it is not."""
+        if not self.up or self.paused or not 0 <= self._timer_at_ns <= self._world.now_ns:
+            return False
+        self._tick()
+        return True
+
+    def timer_ns(self) -> int:
+        """Virtual time of the next tick, or -1 if none was asked for."""
+        return self._timer_at_ns
+
+    def clock_changed(self, monotonic_due_ns: int) -> None:
+        """The clock was set: the timer, due at this reading of it, moves in virtual time."""
+        if self._timer_at_ns >= 0:
+            self._set_timer(monotonic_due_ns)
+
+    def _tick(self) -> None:
+        self._timer_at_ns = -1
+        world = self._world
+        world.story.add(world.now_ns, "tick", self.name)
+        self._run(self.core.on_tick)  # type: ignore[union-attr]
+
+    def _defer(self, function: Callable[..., None], *arguments: Any) -> None:
+        if len(self._inbox) < INBOX_FRAMES_MAX:
+            self._inbox.append((function, arguments))
+
+    # -- effects
+
+    def _run(self, call: Callable[..., list[Effect]], *arguments: Any) -> None:
+        world = self._world
+        effects = call(self.clock.monotonic_ns(world.now_ns), *arguments)
+        if effects:
+            self._carry_out(effects)
+        invariants = world.invariants
+        if invariants is not None and self.core is not None:
+            invariants.after(self.name, self.core)
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        world, timer_ns = self._world, -1
+        invariants = world.invariants
+        for effect in effects:
+            kind = type(effect)
+            if kind is Send or kind is Reply:
+                if effect.after > self.durable_io:  # type: ignore[union-attr]
+                    self._waiting.append((effect.after, effect))  # type: ignore[union-attr,arg-type]
+                else:
+                    self._leave(effect)  # type: ignore[arg-type]
+            elif kind is SetTimer:
+                timer_ns = effect.at_ns  # type: ignore[union-attr]
+            elif kind is Append:
+                if invariants is not None:
+                    invariants.appending(self.name, effect)  # type: ignore[arg-type]
+                self._queue.append(effect)  # type: ignore[arg-type]
+            elif kind is SaveSnapshot:
+                if invariants is not None:
+                    invariants.snapshotting(self.name, effect)  # type: ignore[arg-type]
+                self._queue.append(effect)  # type: ignore[arg-type]
+            else:
+                assert isinstance(effect, Note), f"{effect!r} is no effect"
+                world.noted(self.name, effect)
+        if timer_ns >= 0:
+            self._set_timer(timer_ns)
+        if self._queue and not self._syncing:
+            self._start_sync()
+
+    def _leave(self, effect: Send | Reply) -> None:
+        world = self._world
+        if type(effect) is Send:
+            if world.invariants is not None:
+                world.invariants.sending(self.name, effect)
+            world.network.send(self.name, effect.to, effect.message)
+            return
+        assert type(effect) is Reply
+        world.reply(self, effect.connection, _detached(effect.response))
+
+    def _set_timer(self, at_ns: int) -> None:
+        world = self._world
+        self._timer_at_ns = due = self.clock.virtual_ns(at_ns, world.now_ns)
+        if self._timer_event_ns < 0 or due < self._timer_event_ns:
+            self._timer_event_ns = due
+            world.heap.push(due, self._timer_event, self.incarnation, due)
+
+    def _timer_event(self, incarnation: int, due: int) -> None:
+        # Most calls only move the timer later: then the event on the heap is not replaced but
+        # looks again when it comes.
+        if incarnation != self.incarnation or due != self._timer_event_ns:
+            return
+        self._timer_event_ns = -1
+        if not self.up or self._timer_at_ns < 0:
+            return
+        if self._timer_at_ns > self._world.now_ns:
+            self._timer_event_ns = self._timer_at_ns
+            self._world.heap.push(
+                self._timer_at_ns, self._timer_event, incarnation, self._timer_at_ns
+            )
+        elif self._world.auto_ticks and not self.paused:
+            self._tick()
+
+    # -- storage
+
+    def _start_sync(self) -> None:
+        if self._syncing or self.storage is None or self.paused:
+            return
+        batch, self._queue = self._queue, []
+        self._syncing = True
+        try:
+            for effect in batch:
+                self.storage.write(effect)
+        except DiskError as error:
+            self._world.disk_failed(self, error)
+            return
+        latency_ns = self.disk.sync_latency_ns()
+        self._world.heap.push(
+            self._world.now_ns + latency_ns, self._synced, self.incarnation, batch[-1].io_id
+        )
+
+    def _synced(self, incarnation: int, io_id: int) -> None:
+        if incarnation != self.incarnation or self.storage is None:
+            return
+        try:
+            self.storage.sync()
+        except DiskError as error:
+            self._world.disk_failed(self, error)
+            return
+        if self._world.invariants is not None:
+            self._world.invariants.persisted(self.name, io_id)
+        self._persisted(io_id)
+
+    def _persisted(self, io_id: int) -> None:
+        if self.paused:
+            self._defer(self._persisted, io_id)
+            return
+        world = self._world
+        self._syncing = False
+        self.durable_io = io_id
+        world.story.add(world.now_ns, "persisted", self.name, "", io_id)
+        if self._waiting:
+            waiting = self._waiting
+            self._waiting = [item for item in waiting if item[0] > io_id]
+            for after, effect in waiting:
+                if after <= io_id:
+                    self._leave(effect)
+        if self._queue:
+            self._start_sync()
+        if self.up:
+            self._run(self.core.on_persisted, io_id)  # type: ignore[union-attr]
+
+
+def _detached(response: Response) -> Response:
+    """The response as the wire would carry it: no value shared with the state machine."""
+    if isinstance(response.value, (list, dict, tuple)):
+        return msgspec.structs.replace(response, value=_decode(_encode(response.value)))
+    return response

@@ -1,0 +1,38 @@
+"""The reference cluster's core and storage, as the world makes them at each start of a node.
+
+Named ablations are applied here, to whichever class they target, exactly as the runtime does.
+Used by :class:`cluster.simulation.world.World` when it is given no factories of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cluster.ablations.registry import ablate
+from cluster.config import ClusterConfig
+from cluster.log.storage import Storage
+from cluster.ports import Core
+from cluster.simulation.disk import SimDisk
+from cluster.simulation.node import StorageLike
+from cluster.simulation.randomness import SeededRng
+
+
+def reference_core(
+    node: str,
+    nodes: Sequence[str],
+    *,
+    config: ClusterConfig,
+    rng: SeededRng,
+    ablations: Sequence[str],
+) -> Core:
+    """The core of role ``core``: a :class:`cluster.core.replica.Replica`."""
+    from cluster.core.replica import Replica
+
+    return Replica(node, tuple(nodes), config=config, rng=rng, ablations=tuple(ablations))
+
+
+def reference_storage(
+    disk: SimDisk, *, config: ClusterConfig, ablations: Sequence[str]
+) -> StorageLike:
+    """The storage of every role."""
+    return ablate(Storage, ablations)(disk, config)

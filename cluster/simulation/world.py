@@ -1,0 +1,506 @@
+"""The world: nodes, network, disks, clocks and clients in virtual time, from one seed.
+
+The problem: faults that break a protocol are rare, and a run with real processes happens once. The
+solution: a seeded heap of events in integer nanoseconds hosts the very cores, storage and client
+sessions that run on sockets and disks elsewhere, so that any run can be had again from its seed,
+thousands of times faster than the clock on the wall. What is simulated is only what lies below the
+ports: frames, bytes on a disk, clocks, death. (FoundationDB's simulation, and TigerBeetle's.)
+
+    world = World(seed=7)
+    alice = world.session("alice")
+    alice.submit(Command("put", "x", (1,)), done=print)
+    world.at(2 * SECOND, world.crash, "n1")
+    world.run_for(10 * SECOND)
+
+Invariants are checked after every event; :class:`InvariantViolation` is raised at the event that
+broke one, out of ``run_for``. After the faults, :func:`cluster.simulation.settle.settle` heals and
+asks whether the system lives.
+
+Anyone may use this module: a harness's environment, directed schedules, tests, a notebook.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+from cluster.config import ClusterConfig
+from cluster.log.write_ahead_log import CorruptLog
+from cluster.ports import Core, DiskError, Note
+from cluster.simulation.clock import SimClock
+from cluster.simulation.disk import DiskProfile, FaultAtlas, SimDisk
+from cluster.simulation.heap import EventHeap, Handle
+from cluster.simulation.invariants import Invariants, InvariantViolation, View, view_of_status
+from cluster.simulation.network import Network, NetworkProfile
+from cluster.simulation.node import SimNode, StorageLike
+from cluster.simulation.randomness import SeededRng, derive
+from cluster.simulation.story import Story
+from cluster.wire import Response
+
+US = 1_000
+MS = 1_000_000
+SECOND = 1_000_000_000
+
+#: Notes kept for whoever asks what happened.
+NOTES_MAX = 10_000
+
+
+class CoreFactory(Protocol):
+    """Makes a node's core. Called at each start of the node."""
+
+    def __call__(
+        self,
+        node: str,
+        nodes: Sequence[str],
+        *,
+        config: ClusterConfig,
+        rng: SeededRng,
+        ablations: Sequence[str],
+    ) -> Core: ...
+
+
+class StorageFactory(Protocol):
+    """Makes a node's storage over its disk. Called at each start of the node."""
+
+    def __call__(
+        self, disk: SimDisk, *, config: ClusterConfig, ablations: Sequence[str]
+    ) -> StorageLike: ...
+
+
+class ClientEndpoint(Protocol):
+    """The client's end of its connections."""
+
+    def on_response(self, node: str, response: Response) -> None:
+        """A node answered."""
+
+    def on_close(self, node: str) -> None:
+        """The connection to this node broke, or could not be made."""
+
+
+class World:
+    """Everything of one simulated run.
+
+    Args:
+        seed: everything random follows from it.
+        nodes: names of the nodes.
+        config: timings and limits of the nodes.
+        ablations: ids of ablations all nodes run with; see :mod:`cluster.ablations.registry`.
+        network: what the network is like without faults.
+        disk: what the disks are like without faults.
+        check_invariants: watch the invariants after every event.
+        core: makes the cores; None for the reference cluster's.
+        storage: makes the storages; None for the reference cluster's.
+        view_of: how the invariants look into a core of another make.
+
+    Raises:
+        ValueError: no nodes, or a name twice.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int,
+        nodes: Sequence[str] = ("n1", "n2", "n3"),
+        config: ClusterConfig | None = None,
+        ablations: Sequence[str] = (),
+        network: NetworkProfile | None = None,
+        disk: DiskProfile | None = None,
+        check_invariants: bool = True,
+        core: CoreFactory | None = None,
+        storage: StorageFactory | None = None,
+        view_of: Callable[[Any], View] | None = None,
+    ) -> None:
+        _check_names(nodes)
+        if core is None or storage is None:
+            from cluster.simulation.reference import reference_core, reference_storage
+
+            core, storage = core or reference_core, storage or reference_storage
+        self.seed = seed
+        self.nodes = tuple(nodes)
+        self.config = config or ClusterConfig()
+        self.ablations = tuple(ablations)
+        self.heap = EventHeap()
+        self.story = Story()
+        self.atlas = FaultAtlas(self.nodes)
+        self.violations: list[InvariantViolation] = []
+        #: (time, node, note) of the latest notes of cores
+        self.notes: list[tuple[int, str, Note]] = []
+        #: whether timers run by themselves; a directed schedule may take them over
+        self.auto_ticks = True
+        self.invariants = (
+            Invariants(self.violation, view_of or view_of_status) if check_invariants else None
+        )
+        self._core_factory = core
+        self._storage_factory = storage
+        self._network_profile = network or NetworkProfile()
+        self.network = Network(self.heap, self._network_profile, self.rng("network"), self._deliver)
+        self._clients: dict[str, ClientEndpoint] = {}
+        self._sessions: dict[str, Any] = {}
+        #: (client, node) -> (connection, incarnation of the node)
+        self._connections: dict[tuple[str, str], tuple[int, int]] = {}
+        self._connection_ids: dict[int, tuple[str, str]] = {}
+        self._next_connection = 1
+        self._resume_order = self.rng("resume")
+        self._nodes = {name: self._make_node(name, disk or DiskProfile()) for name in self.nodes}
+        for node in self._nodes.values():
+            node.start()
+
+    def _make_node(self, name: str, profile: DiskProfile) -> SimNode:
+        boot_ns = self.rng(name, "boot").randrange(1, 1_000) * SECOND
+        disk = SimDisk(profile, self.rng(name, "disk"))
+        return SimNode(self, name, disk=disk, clock=SimClock(boot_ns))
+
+    # -- time
+
+    @property
+    def now_ns(self) -> int:
+        """Virtual nanoseconds since the world began."""
+        return self.heap.now_ns
+
+    def at(self, delay_ns: int, function: Callable[..., Any], *arguments: Any) -> Handle:
+        """Call ``function(*arguments)`` after ``delay_ns``; the handle can cancel it."""
+        handle = Handle(function, arguments)
+        self.heap.push(self.heap.now_ns + delay_ns, handle.fire)
+        return handle
+
+    def step(self) -> bool:
+        """Run the next event; False if there is none."""
+        return self.heap.step()
+
+    def run_for(self, duration_ns: int) -> int:
+        """Let this much time pass; returns the number of events."""
+        return self.heap.run_until(self.heap.now_ns + duration_ns)
+
+    def run_until(self, predicate: Callable[[], bool], limit_ns: int) -> bool:
+        """Run until the predicate holds, looked at after every event, at most ``limit_ns``.
+
+        Returns:
+            Whether it holds. If not, all of ``limit_ns`` has passed.
+        """
+        heap, end_ns = self.heap, self.heap.now_ns + limit_ns
+        while not predicate():
+            next_ns = heap.next_ns()
+            if next_ns is None or next_ns > end_ns:
+                heap.run_until(end_ns)
+                return predicate()
+            heap.step()
+        return True
+
+    def rng(self, *purpose: object) -> random.Random:
+        """The seeded stream for a purpose; the same words give a stream from its beginning."""
+        return derive(self.seed, *purpose)
+
+    def trace_hash(self) -> str:
+        """Hex digest of every event so far: equal for equal seeds, whatever the process."""
+        return self.story.digest()
+
+    # -- faults
+
+    def crash(self, node: str, *, lose_unsynced: bool = True, torn: bool = False) -> dict[str, Any]:
+        """Kill a node; its unsynced bytes are lost, or torn. Harmless if it is down.
+
+        Returns:
+            What the disk lost, as evidence.
+        """
+        found = self._node(node)
+        if not found.up:
+            return {"was": found.why_down}
+        found.stop("crashed")
+        lost = found.disk.crash(lose_unsynced=lose_unsynced, torn=torn or found.disk.torn)
+        self._cut_off(node)
+        return dict(lost)
+
+    def restart(self, node: str) -> bool:
+        """Start a node that is down; it recovers from its disk.
+
+        Returns:
+            Whether it runs now; False if it refused to start (see ``why_down``).
+        """
+        found = self._node(node)
+        if not found.up:
+            found.start()
+            if not found.up and not self.is_excused(node):
+                self.violation("restart", f"{node} {found.why_down}", (node,))
+        return found.up
+
+    def pause(self, node: str) -> None:
+        """SIGSTOP a node. Harmless if it is paused or down."""
+        found = self._node(node)
+        if found.up and not found.paused:
+            self.story.add(self.now_ns, "pause", node)
+            found.pause()
+
+    def resume(self, node: str, *, timer_first: bool | None = None) -> None:
+        """SIGCONT a node: everything that waited for it happens now.
+
+        Args:
+            node: which.
+            timer_first: whether a timer that is late runs before the frames that waited; None to
+                let the seed decide.
+        """
+        found = self._node(node)
+        if found.paused:
+            self.story.add(self.now_ns, "resume", node)
+            first = self._resume_order.random() < 0.5 if timer_first is None else timer_first
+            found.resume(timer_first=first)
+
+    def set_clock(self, node: str, *, offset_ns: int = 0, rate: float = 1.0) -> int:
+        """Make a node's wall clock wrong by ``offset_ns`` and its monotonic clock run at ``rate``.
+
+        Returns:
+            The wall clock's offset, as read back.
+        """
+        found = self._node(node)
+        due_ns = found.clock.monotonic_ns(found.timer_ns()) if found.timer_ns() >= 0 else -1
+        found.clock.set(self.now_ns, offset_ns=offset_ns, rate=rate)
+        self.story.add(self.now_ns, "clock", node, "", {"offset_ns": offset_ns, "rate": rate})
+        if due_ns >= 0:
+            found.clock_changed(due_ns)
+        return self.clock_offset_ns(node)
+
+    def clock_offset_ns(self, node: str) -> int:
+        """How far the node's wall clock is from the right time."""
+        return self._node(node).clock.wall_ns(self.now_ns) - SimClock(0).wall_ns(self.now_ns)
+
+    def clock_rate(self, node: str) -> float:
+        """How fast the node's monotonic clock runs."""
+        return self._node(node).clock.rate
+
+    def late(self, node: str, by_ns: int) -> None:
+        """Let a node find that ``by_ns`` more of its monotonic time has passed than it thought."""
+        found = self._node(node)
+        due_ns = found.clock.monotonic_ns(found.timer_ns()) if found.timer_ns() >= 0 else -1
+        found.clock.advance(self.now_ns, by_ns)
+        if due_ns >= 0:
+            found.clock_changed(due_ns)
+
+    def set_disk(self, node: str, faults: Mapping[str, Any]) -> dict[str, Any]:
+        """Make a node's disk so; an empty mapping heals. See :meth:`SimDisk.set`.
+
+        A bit flip that would leave no majority of undamaged disks is skipped.
+
+        Returns:
+            What the disk did so far, and ``skipped`` if the flip was not made.
+        """
+        found, wanted = self._node(node), dict(faults)
+        skipped = False
+        if wanted.get("flip"):
+            skipped = not self.atlas.allows(node)
+            if skipped:
+                del wanted["flip"]
+        before = found.disk.counts["flipped"]
+        counts = found.disk.set(wanted)
+        if counts["flipped"] > before:
+            self.atlas.damage(node)
+        self.story.add(self.now_ns, "disk", node, "", {k: str(v) for k, v in wanted.items()})
+        return {**counts, "skipped": skipped}
+
+    def alive(self, node: str) -> bool:
+        """Whether the node's process exists (a paused one does)."""
+        return self._node(node).up
+
+    def paused(self, node: str) -> bool:
+        """Whether the node's process is stopped."""
+        return self._node(node).paused
+
+    def why_down(self, node: str) -> str:
+        """Why the node does not run; empty if it does."""
+        return self._node(node).why_down
+
+    def is_excused(self, node: str) -> bool:
+        """Whether this node may refuse to start or forget: its disk was damaged by a fault, or
+        it runs with an ablation."""
+        return node in self.atlas.damaged or bool(self.ablations)
+
+    # -- what is
+
+    def status(self, node: str) -> dict[str, Any] | None:
+        """The node's status with the chaos a real one would show; None if it does not answer."""
+        found = self._node(node)
+        if found.core is None or found.paused:
+            return None
+        return {**found.core.status(), "wall_offset_ns": self.clock_offset_ns(node)}
+
+    def state_hash(self, node: str) -> tuple[int, str] | None:
+        """Applied index and state hash of a node; None if it does not answer."""
+        found = self._node(node)
+        if found.core is None or found.paused:
+            return None
+        return found.core.status()["applied"], found.core.state_hash()
+
+    def core(self, node: str) -> Core | None:
+        """The node's core, for white-box tests; None if it is down."""
+        return self._node(node).core
+
+    def disk(self, node: str) -> SimDisk:
+        """The node's disk."""
+        return self._node(node).disk
+
+    def leader(self) -> str | None:
+        """The running node that leads the highest generation; None if none leads."""
+        best: tuple[int, str] | None = None
+        for name, node in self._nodes.items():
+            if node.core is None:
+                continue
+            status = node.core.status()
+            generation = status["generation"]
+            if status["role"] == "leader" and (best is None or generation > best[0]):
+                best = (generation, name)
+        return best[1] if best else None
+
+    # -- clients
+
+    def session(self, name: str, *, timeout_ns: int = 5 * SECOND) -> Any:
+        """The client session of this name, made when first asked for; see
+        :class:`cluster.simulation.sessions.SimSession`."""
+        from cluster.simulation.sessions import SimSession
+
+        found = self._sessions.get(name)
+        if found is None:
+            found = self._sessions[name] = SimSession(self, name, timeout_ns=timeout_ns)
+        return found
+
+    def sessions(self) -> dict[str, Any]:
+        """All sessions by name, in the order they were made."""
+        return dict(self._sessions)
+
+    def attach_client(self, name: str, endpoint: ClientEndpoint) -> None:
+        """Give a client a place in the network.
+
+        Raises:
+            ValueError: the name is a node's or another client's.
+        """
+        if name in self._nodes or name in self._clients:
+            raise ValueError(f"the name {name!r} is taken by a node or another client")
+        self._clients[name] = endpoint
+
+    def client_send(self, client: str, node: str, frame: Any) -> None:
+        """Send a client's frame, connecting first where needed."""
+        key = (client, node)
+        connection = self._connections.get(key)
+        if connection is None or connection[1] != self._node(node).incarnation:
+            connection = (self._next_connection, self._node(node).incarnation)
+            self._connections[key] = connection
+            self._connection_ids[connection[0]] = key
+            self._next_connection += 1
+        self.network.send(client, node, (connection[0], frame))
+
+    def client_close(self, client: str, node: str) -> None:
+        """Close a client's connection to a node."""
+        connection = self._connections.pop((client, node), None)
+        if connection is None:
+            return
+        self._connection_ids.pop(connection[0], None)
+        if connection[1] == self._node(node).incarnation:
+            self.network.send(client, node, (connection[0], None))
+
+    def reply(self, node: SimNode, connection: int, response: Response) -> None:
+        """A core answers on a connection; nothing happens if it is gone."""
+        key = self._connection_ids.get(connection)
+        if key is not None and self._connections[key][1] == node.incarnation:
+            self.network.send(node.name, key[0], (connection, response))
+
+    # -- for the nodes
+
+    def make_core(self, node: SimNode) -> Core:
+        """A fresh core for a node that starts."""
+        rng = SeededRng(self.rng(node.name, "core", node.incarnation))
+        return self._core_factory(
+            node.name, self.nodes, config=self.config, rng=rng, ablations=self.ablations
+        )
+
+    def make_storage(self, node: SimNode) -> StorageLike:
+        """A fresh storage over the node's disk."""
+        return self._storage_factory(node.disk, config=self.config, ablations=self.ablations)
+
+    def is_refusal(self, error: Exception) -> bool:
+        """Whether a storage that raised this refuses to start, rather than being wrong."""
+        return isinstance(error, (DiskError, CorruptLog))
+
+    def disk_failed(self, node: SimNode, error: DiskError) -> None:
+        """A write failed: the node stops itself, as the runtime's does, and loses what was not
+        synced."""
+        node.stop(f"disk failed: {error}")
+        node.disk.crash(lose_unsynced=True, torn=False)
+        self._cut_off(node.name)
+
+    def noted(self, node: str, note: Note) -> None:
+        """A core had something to tell."""
+        self.story.add(self.now_ns, "note", node, note.event, note.detail)
+        if len(self.notes) < NOTES_MAX:
+            self.notes.append((self.now_ns, node, note))
+
+    def violation(self, name: str, sentence: str, nodes: tuple[str, ...] = ()) -> None:
+        """Raise an :class:`InvariantViolation`, remembered in ``violations``."""
+        violation = InvariantViolation(
+            name,
+            sentence,
+            nodes=nodes,
+            time_ns=self.now_ns,
+            story=tuple(self.story.recent(nodes=nodes)),
+        )
+        self.violations.append(violation)
+        raise violation
+
+    # -- inside
+
+    def _node(self, name: str) -> SimNode:
+        try:
+            return self._nodes[name]
+        except KeyError:
+            known = ", ".join(self.nodes)
+            raise ValueError(f"there is no node {name!r}; the nodes are {known}") from None
+
+    def _deliver(self, src: str, dst: str, frame: Any) -> None:
+        node = self._nodes.get(dst)
+        if node is None:
+            self._deliver_to_client(src, dst, frame)
+        elif src in self._nodes:
+            if node.up:
+                node.message(src, frame)
+        else:
+            self._deliver_request(src, node, frame)
+
+    def _deliver_request(self, client: str, node: SimNode, frame: Any) -> None:
+        connection, request = frame
+        known = self._connections.get((client, node.name))
+        if not node.up or (known and known[0] == connection and known[1] != node.incarnation):
+            self._refuse(client, node.name, connection)
+        elif request is None:
+            node.disconnected(connection)
+        else:
+            node.client(connection, client, request)
+
+    def _deliver_to_client(self, node: str, client: str, frame: Any) -> None:
+        connection, response = frame
+        known = self._connections.get((client, node))
+        if known is None or known[0] != connection:
+            return
+        endpoint = self._clients[client]
+        if response is None:
+            del self._connections[client, node]
+            self._connection_ids.pop(connection, None)
+            endpoint.on_close(node)
+            return
+        self.story.add(self.now_ns, "reply", client, node, response)
+        endpoint.on_response(node, response)
+
+    def _refuse(self, client: str, node: str, connection: int) -> None:
+        # The kernel of a machine whose process is gone answers with a reset.
+        self.network.send(node, client, (connection, None))
+
+    def _cut_off(self, node: str) -> None:
+        self.network.disconnect(node)
+        for (client, other), (connection, _) in list(self._connections.items()):
+            if other == node:
+                self._refuse(client, node, connection)
+
+
+def _check_names(nodes: Sequence[str]) -> None:
+    if isinstance(nodes, str):
+        raise ValueError(f"nodes is a list of names, not the text {nodes!r}")
+    if not nodes:
+        raise ValueError("a world needs at least one node")
+    if len(set(nodes)) != len(nodes):
+        raise ValueError(f"a node's name may appear once only: {', '.join(nodes)}")
