@@ -77,6 +77,9 @@ class _Reader:
         if header.reset or not self.segments:
             self.entries.clear()
             self.last_index = header.base - 1
+        elif header.base > self.last_index + 1 and not self.entries:
+            # What is left begins with a segment whose cut never came; older ones were removed.
+            self.last_index = header.base - 1
         elif header.base > self.last_index + 1:
             missing = f"entries {self.last_index + 1} to {header.base - 1} are missing"
             raise CorruptLog(segment.name, 0, missing)
@@ -93,14 +96,14 @@ class _Reader:
 
     def _take_entries(self, segment: Segment, record: Record) -> None:
         entries = _decoded(segment, record, _ENTRIES)
-        first = self.last_index - len(self.entries) + 1
-        at = record.index - first
-        if not entries or not 0 <= at <= len(self.entries) or entries[0].index != record.index:
-            reason = f"entries from {record.index} do not continue {first} to {self.last_index}"
+        if not entries or record.index > self.last_index + 1 or entries[0].index != record.index:
+            reason = f"entries from {record.index} do not continue a log up to {self.last_index}"
             raise CorruptLog(segment.name, record.offset, reason)
-        del self.entries[at:]
+        # A cut may go below what is left of the log, where the segment it cut was removed already.
+        first = min(record.index, self.last_index - len(self.entries) + 1)
+        del self.entries[record.index - first :]
         self.entries.extend(entries)
-        self.last_index = first + len(self.entries) - 1
+        self.last_index = record.index + len(entries) - 1
 
 
 def _decoded(segment: Segment, record: Record, decoder: msgspec.msgpack.Decoder[T]) -> T:
