@@ -33,8 +33,8 @@ What is decidable. Say the first bad record of the last segment is at offset p.
    Flipped bits above those are none of this.
 3. Otherwise it is a torn tail, written after the last sync that any surviving record knows of, and
    is cut. Not decidable: a sector of the very last synced batch that turns to zeros, or any damage
-   to the last 512 bytes of the log, looks just like a batch that was never synced. No log without
-   a second durable mark can tell, and the price of the mark is another sync for every batch.
+   to records that end in the last 512 bytes of the log, looks just like a batch that was never
+   synced. No log without a second durable mark can tell, and its price is a second sync per batch.
 
 A bad record in a segment that is not the last is always damage: a segment is synced whole before
 the next one is created, whose header states where it ended and its last CRC.

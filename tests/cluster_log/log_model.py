@@ -16,7 +16,7 @@ from cluster.wire import Entry, HardState, Snapshot
 
 @dataclass(frozen=True)
 class State:
-    hard_state: HardState = HardState()
+    hard_state: HardState = field(default_factory=HardState)
     snapshot: Snapshot | None = None
     entries: tuple[Entry, ...] = ()
     last_index: int = 0
@@ -91,7 +91,9 @@ class Step:
 
 steps = st.lists(
     st.one_of(
-        st.builds(Step, st.just("append"), st.integers(1, 4), st.sampled_from([0, 1, 30, 200, 700])),
+        st.builds(
+            Step, st.just("append"), st.integers(1, 4), st.sampled_from([0, 1, 30, 200, 700])
+        ),
         st.builds(Step, st.just("append"), st.integers(1, 3), st.integers(0, 90)),
         st.builds(Step, st.just("cut"), st.integers(1, 6), st.integers(0, 120)),
         st.builds(Step, st.just("vote")),
