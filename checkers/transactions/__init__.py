@@ -1,0 +1,46 @@
+"""Transactional isolation: Elle's method on columns, and solvers where versions are unknown.
+
+    list_append(consistency_models=...)   traceable appends: linear time, exact
+    rw_register(...)                      registers with unique writes: versions from what is given
+
+Each returns a checker, a callable ``(history, *, budget=None) -> Result``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from checkers.budget import Budget
+from checkers.history import History
+from checkers.verdict import Result
+
+
+def list_append(
+    *, consistency_models: Sequence[str] = ("strict-serializable",)
+) -> Callable[..., Result]:
+    """A checker for list-append histories.
+
+    Args:
+        consistency_models: what the system claims; see :mod:`checkers.transactions.consistency`.
+
+    Raises:
+        ValueError: a model's name is unknown.
+    """
+    from checkers.transactions.consistency import canonical
+
+    models = tuple(canonical(model) for model in consistency_models)
+
+    def check(history: History, *, budget: Budget | None = None) -> Result:
+        from checkers.transactions.judge import judge
+        from checkers.transactions.list_append import ListAppend
+        from checkers.transactions.txns import columns
+
+        return judge(
+            ListAppend(columns(history)),
+            checker="list-append",
+            consistency_models=models,
+            budget=budget,
+        )
+
+    check.name = "list-append"  # type: ignore[attr-defined]
+    return check

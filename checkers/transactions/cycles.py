@@ -1,0 +1,386 @@
+"""Cycles in a dependency graph, by class: exact, and without a time-out per component.
+
+Adya's classes differ in which edges a cycle has: G0 only ww; G1c ww and wr with at least one wr;
+G-single exactly one rw; G-nonadjacent two or more rw, no two of them adjacent; G2 two or more rw.
+The process and realtime variants allow those edges too. Which classes occur is decided exactly:
+
+1. strongly connected components of the whole graph; everything else is on no cycle;
+2. G0 and G1c: a ww (or wr) edge inside a component of the subgraph is on a cycle of the class;
+3. G-nonadjacent: a cycle in the graph of states (transaction, last edge was rw), where rw may not
+   follow rw: components again, on twice the nodes. This is what snapshot isolation forbids;
+4. G-single: an rw edge u -> v such that v reaches u without rw. Only components that have a
+   G-nonadjacent cycle can; there, reachability is computed for thousands of targets at a time, as
+   bit sets in reverse topological order;
+5. G2: any rw edge inside a component.
+
+A class found in a component hides those it is a case of there. The cycle shown is the shortest
+through any of at most ``CANDIDATES_MAX`` edges; helper nodes cost nothing.
+
+Source: Adya's thesis; Cerone and Gotsman, *Analysing Snapshot Isolation*; Elle's ``txn.clj``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from itertools import pairwise
+
+import msgspec
+import numpy as np
+
+from checkers.transactions.consistency import implied_anomalies
+from checkers.transactions.graph import PASS, PROCESS, REALTIME, RW, WR, WW, Graph, Ids
+from checkers.transactions.txns import Bools, Ints
+
+#: Cycles shown per anomaly class: a reader learns from a few.
+CYCLES_PER_CLASS_MAX = 8
+#: Edges from which a shortest cycle is sought in one component.
+CANDIDATES_MAX = 64
+#: Targets per pass of the reachability bit sets: 1 KiB per node.
+BITSET_TARGETS = 8192
+
+LEVELS = ((0, ""), (PROCESS, "-process"), (PROCESS | REALTIME, "-realtime"))
+
+
+class Edge(msgspec.Struct, frozen=True):
+    """A step of a cycle between two transactions, helpers left out."""
+
+    source: int
+    target: int
+    kind: int
+    key: int
+    mark: int
+
+
+class Cycle(msgspec.Struct, frozen=True):
+    """A cycle of a class: ``edges[i].target == edges[i + 1].source``, closed."""
+
+    anomaly: str
+    edges: tuple[Edge, ...]
+
+
+def components(graph: Graph) -> Ints:
+    """Strongly connected component of each node; nodes on no cycle are alone in theirs."""
+    from scipy.sparse import csr_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    ones = np.ones(len(graph), dtype=np.int32)
+    matrix = csr_matrix((ones, (graph.src, graph.dst)), shape=(graph.nodes, graph.nodes))
+    _, labels = connected_components(matrix, directed=True, connection="strong")
+    return np.asarray(labels, dtype=np.int64)
+
+
+def cyclic_part(graph: Graph) -> Graph:
+    """Only the edges that lie on some cycle."""
+    if not len(graph):
+        return graph
+    labels = components(graph)
+    return graph.select(labels[graph.src] == labels[graph.dst])
+
+
+def find_cycles(graph: Graph, *, process: bool = False, realtime: bool = False) -> list[Cycle]:
+    """Cycles of every class that occurs, at most ``CYCLES_PER_CLASS_MAX`` each.
+
+    Args:
+        graph: data edges, and process and realtime edges where wanted.
+        process: look for the process variants too.
+        realtime: look for the realtime variants too (and then process ones).
+    """
+    core = cyclic_part(graph)
+    if not len(core):
+        return []
+    search = _Search(core)
+    for extra, suffix in LEVELS[: 3 if realtime else 2 if process else 1]:
+        search.level(extra, suffix)
+    return search.cycles
+
+
+class _Search:
+    """One search over the cyclic part of a graph, its nodes numbered anew from 0."""
+
+    def __init__(self, core: Graph) -> None:
+        self.names, inverse = np.unique(np.concatenate([core.src, core.dst]), return_inverse=True)
+        ends: Ids = inverse.astype(np.int32)
+        self.core = core.select(slice_all(core))
+        self.core.src, self.core.dst = ends[: len(core)], ends[len(core) :]
+        self.core.nodes = len(self.names)
+        self.core.txns = int(np.searchsorted(self.names, core.txns))
+        self.labels = components(self.core)
+        self.cycles: list[Cycle] = []
+        self.found: dict[int, set[str]] = {}
+        self.shown: dict[str, int] = {}
+
+    def level(self, extra: int, suffix: str) -> None:
+        """Search all classes with these extra edge kinds allowed."""
+        for name, kinds, must in (("G0", WW, WW), ("G1c", WW | WR, WR)):
+            graph = cyclic_part(self.core.of_kinds(kinds | extra))
+            self._record(name + suffix, graph, graph.kind == must, shortest_path)
+        graph = cyclic_part(self.core.of_kinds(WW | WR | RW | extra))
+        is_rw = graph.kind == RW
+        if not is_rw.any():
+            return
+        spread = nonadjacent_edges(graph)
+        single = np.zeros(len(graph), dtype=bool)
+        wanted = np.flatnonzero(spread)
+        if len(wanted):
+            rest = graph.select(~is_rw)
+            single[wanted] = reaches(rest, graph.dst[wanted], graph.src[wanted])
+        self._record(f"G-single-item{suffix}", graph, single, path_without_rw)
+        self._record(f"G-nonadjacent-item{suffix}", graph, spread, nonadjacent_path)
+        self._record(f"G2-item{suffix}", graph, is_rw, shortest_path)
+
+    def _record(
+        self,
+        anomaly: str,
+        graph: Graph,
+        candidates: Bools,
+        path: Callable[[Adjacency, int, int], list[int] | None],
+    ) -> None:
+        """Note the class for each component that has candidates, and show some cycles."""
+        edges = np.flatnonzero(candidates)
+        labels = self.labels[graph.src[edges]]
+        order = np.argsort(labels, kind="stable")
+        edges, labels = edges[order], labels[order]
+        starts = (
+            np.flatnonzero(np.concatenate([[True], labels[1:] != labels[:-1]]))
+            if len(labels)
+            else np.empty(0, dtype=np.int64)
+        )
+        for low, high in pairwise([*starts.tolist(), len(edges)]):
+            label = int(labels[low])
+            known = self.found.setdefault(label, set())
+            if any(anomaly in implied_anomalies(other) for other in known):
+                continue
+            known.add(anomaly)
+            if self.shown.get(anomaly, 0) < CYCLES_PER_CLASS_MAX:
+                self._show(anomaly, graph, label, edges[low:high], path)
+
+    def _show(
+        self,
+        anomaly: str,
+        graph: Graph,
+        label: int,
+        candidates: Ints,
+        path: Callable[[Adjacency, int, int], list[int] | None],
+    ) -> None:
+        adjacency = Adjacency(graph, np.flatnonzero(self.labels[graph.src] == label))
+        best: list[int] | None = None
+        for edge in _promising(graph, candidates):
+            rest = path(adjacency, int(graph.dst[edge]), int(graph.src[edge]))
+            if rest is not None:
+                cycle = [edge, *rest]
+                if best is None or adjacency.length(cycle) < adjacency.length(best):
+                    best = cycle
+                if adjacency.length(best) == 2:
+                    break
+        if best is None:
+            raise AssertionError(f"{anomaly} was decided but no cycle of it was found")
+        self.shown[anomaly] = self.shown.get(anomaly, 0) + 1
+        self.cycles.append(Cycle(anomaly, self._collapse(graph, best)))
+
+    def _collapse(self, graph: Graph, cycle: list[int]) -> tuple[Edge, ...]:
+        """The cycle's edges between transactions: a run through helpers becomes one edge."""
+        txns = graph.txns
+        start = next(i for i, edge in enumerate(cycle) if graph.src[edge] < txns)
+        turned = cycle[start:] + cycle[:start]
+        steps: list[Edge] = []
+        entry = turned[0]
+        for edge in turned:
+            if graph.src[edge] < txns:
+                entry = edge
+            if graph.dst[edge] < txns:
+                steps.append(
+                    Edge(
+                        source=int(self.names[graph.src[entry]]),
+                        target=int(self.names[graph.dst[edge]]),
+                        kind=int(graph.kind[entry]),
+                        key=int(graph.key[entry]),
+                        mark=int(graph.mark[entry]),
+                    )
+                )
+        return tuple(steps)
+
+
+def slice_all(graph: Graph) -> Ints:
+    """Indices of all edges: selecting them copies the graph."""
+    return np.arange(len(graph), dtype=np.int64)
+
+
+def _promising(graph: Graph, candidates: Ints) -> list[int]:
+    """At most ``CANDIDATES_MAX`` edges to seek a shortest cycle from, two-cycles first."""
+    back = set(zip(graph.dst.tolist(), graph.src.tolist())) if len(graph) < 1_000_000 else set()
+    chosen: list[int] = candidates.tolist()
+    if len(chosen) <= CANDIDATES_MAX:
+        return chosen
+    twos = [e for e in chosen if (int(graph.src[e]), int(graph.dst[e])) in back]
+    return (twos[:CANDIDATES_MAX] + chosen)[:CANDIDATES_MAX]
+
+
+class Adjacency:
+    """Out-edges of the nodes of one component, preferred kinds (ww, wr, rw, ...) first."""
+
+    def __init__(self, graph: Graph, edges: Ints) -> None:
+        order = edges[np.argsort(graph.kind[edges], kind="stable")]
+        self.txns = graph.txns
+        self.kind = dict(zip(order.tolist(), graph.kind[order].tolist()))
+        self.source = dict(zip(order.tolist(), graph.src[order].tolist()))
+        self.out: dict[int, list[tuple[int, int]]] = {}
+        for edge, src, dst in zip(
+            order.tolist(), graph.src[order].tolist(), graph.dst[order].tolist()
+        ):
+            self.out.setdefault(src, []).append((edge, dst))
+
+    def length(self, cycle: list[int]) -> int:
+        """Number of transactions on a path of edges: helpers cost nothing."""
+        return sum(self.source[edge] < self.txns for edge in cycle)
+
+
+def _search(
+    adjacency: Adjacency,
+    start: tuple[int, int],
+    goal: Callable[[tuple[int, int]], bool],
+    step: Callable[[int, int], int | None],
+) -> list[int] | None:
+    """0-1 breadth-first search over (node, state); ``step(state, kind)`` is None to forbid."""
+    came: dict[tuple[int, int], tuple[int, tuple[int, int]] | None] = {start: None}
+    done: set[tuple[int, int]] = set()
+    cost = {start: 0}
+    queue = deque([start])
+    while queue:
+        at = queue.popleft()
+        if at in done:
+            continue
+        done.add(at)
+        if goal(at):
+            path: list[int] = []
+            link = came[at]
+            while link is not None:
+                path.append(link[0])
+                link = came[link[1]]
+            return path[::-1]
+        weight = 1 if at[0] < adjacency.txns else 0
+        for edge, target in adjacency.out.get(at[0], ()):
+            state = step(at[1], adjacency.kind[edge])
+            if state is None:
+                continue
+            node = (target, state)
+            total = cost[at] + weight
+            if total < cost.get(node, 1 << 60):
+                cost[node] = total
+                came[node] = (edge, at)
+                if weight:
+                    queue.append(node)
+                else:
+                    queue.appendleft(node)
+    return None
+
+
+def shortest_path(adjacency: Adjacency, start: int, goal: int) -> list[int] | None:
+    """Edges of a shortest path; helpers cost nothing."""
+    return _search(adjacency, (start, 0), lambda at: at[0] == goal, lambda state, kind: 0)
+
+
+def path_without_rw(adjacency: Adjacency, start: int, goal: int) -> list[int] | None:
+    """Edges of a shortest path without rw."""
+    return _search(
+        adjacency,
+        (start, 0),
+        lambda at: at[0] == goal,
+        lambda state, kind: None if kind == RW else 0,
+    )
+
+
+def _alternate(state: int, kind: int) -> int | None:
+    """State 1 means the last typed edge was rw; another may not follow at once."""
+    if kind == RW:
+        return None if state else 1
+    return state if kind == PASS else 0
+
+
+def nonadjacent_path(adjacency: Adjacency, start: int, goal: int) -> list[int] | None:
+    """The rest of a cycle whose first edge was rw, such that no two rw are adjacent."""
+    return _search(adjacency, (start, 1), lambda at: at[0] == goal and at[1] == 0, _alternate)
+
+
+def nonadjacent_edges(graph: Graph) -> Bools:
+    """Which rw edges lie on a closed walk without two adjacent rw edges.
+
+    Node x splits into x (last edge was not rw) and x + n (it was); rw leads only from the first
+    to the second. A helper edge keeps the state.
+    """
+    n = graph.nodes
+    is_rw = graph.kind == RW
+    passing = graph.kind == PASS
+    plain = ~is_rw & ~passing
+    src = np.concatenate(
+        [graph.src[is_rw], graph.src[plain], graph.src[plain] + n, graph.src[passing],
+         graph.src[passing] + n]
+    )  # fmt: skip
+    dst = np.concatenate(
+        [graph.dst[is_rw] + n, graph.dst[plain], graph.dst[plain], graph.dst[passing],
+         graph.dst[passing] + n]
+    )  # fmt: skip
+    none = np.full(len(src), -1, dtype=np.int32)
+    kinds = np.full(len(src), PASS, dtype=np.uint8)
+    doubled = Graph(txns=2 * n, nodes=2 * n, src=src, dst=dst, kind=kinds, key=none, mark=none)
+    labels = components(doubled)
+    on_cycle: Bools = np.zeros(len(graph), dtype=np.bool_)
+    on_cycle[is_rw] = labels[graph.src[is_rw]] == labels[graph.dst[is_rw] + n]
+    return on_cycle
+
+
+def reaches(graph: Graph, starts: Ints | Ids, goals: Ints | Ids) -> Bools:
+    """For each pair, whether ``starts[i]`` reaches ``goals[i]`` along the graph's edges. Exact."""
+    from scipy.sparse import csr_matrix
+
+    labels = components(graph)
+    count = int(labels.max()) + 1
+    a, b = labels[starts], labels[goals]
+    answer: Bools = np.asarray(a == b, dtype=np.bool_)
+    open_pairs = np.flatnonzero(~answer)
+    if not len(open_pairs):
+        return answer
+    across = labels[graph.src] != labels[graph.dst]
+    src, dst = labels[graph.src[across]], labels[graph.dst[across]]
+    matrix = csr_matrix((np.ones(len(src), dtype=np.int32), (src, dst)), shape=(count, count))
+    order = _reverse_topological(matrix.indptr.tolist(), matrix.indices.tolist(), count)
+    targets = np.unique(b[open_pairs])
+    for low in range(0, len(targets), BITSET_TARGETS):
+        chunk = targets[low : low + BITSET_TARGETS]
+        bit = {int(t): i for i, t in enumerate(chunk.tolist())}
+        bits = _reachable_bits(matrix.indptr.tolist(), matrix.indices.tolist(), order, bit)
+        for pair in open_pairs.tolist():
+            place = bit.get(int(b[pair]))
+            if place is not None and bits[int(a[pair])] >> place & 1:
+                answer[pair] = True
+    return answer
+
+
+def _reverse_topological(indptr: list[int], indices: list[int], count: int) -> list[int]:
+    """Nodes of a DAG such that every node comes after all it points to."""
+    waiting = [indptr[node + 1] - indptr[node] for node in range(count)]
+    into: list[list[int]] = [[] for _ in range(count)]
+    for node in range(count):
+        for target in indices[indptr[node] : indptr[node + 1]]:
+            into[target].append(node)
+    order = [node for node in range(count) if not waiting[node]]
+    for node in order:
+        for source in into[node]:
+            waiting[source] -= 1
+            if not waiting[source]:
+                order.append(source)
+    return order
+
+
+def _reachable_bits(
+    indptr: list[int], indices: list[int], order: list[int], bit: dict[int, int]
+) -> list[int]:
+    """For each node the set of chosen targets it reaches, as the bits of one integer."""
+    bits = [0] * (len(indptr) - 1)
+    for node in order:
+        place = bit.get(node)
+        reached = 0 if place is None else 1 << place
+        for target in indices[indptr[node] : indptr[node + 1]]:
+            reached |= bits[target]
+        bits[node] = reached
+    return bits

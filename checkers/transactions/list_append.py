@@ -1,0 +1,557 @@
+"""List-append: transactions that append unique values to lists and read whole lists.
+
+The trick of Elle: a list tells its own history. The longest list read of a key is the order of the
+versions of that key, every other read must be a prefix of it, and its last element says which
+transaction's write was seen. So every ww, wr and rw dependency is known, none is guessed, and a
+cycle among them is a proof.
+
+What is checked without cycles, in the order of :data:`NON_CYCLIC`:
+
+- ``incompatible-order``: two reads of a key, neither a prefix of the other;
+- ``duplicate-elements``: a value twice in one list;
+- ``phantom``: a value nobody appended, after one somebody did (before it, it may be initial state);
+- ``G1a`` aborted read: an element whose transaction failed;
+- ``dirty-update``: a committed append on top of an aborted one;
+- ``G1b`` intermediate read: a list ending in an append that its transaction followed with another;
+- ``internal``: a read that disagrees with what its own transaction read and appended before;
+- ``future-read``: a read of the transaction's own later append;
+- ``lost-update``: two committed transactions read the same version of a key and both append to it.
+
+Appends nobody read come after everything that was read. An ``info`` transaction counts as committed
+once one of its appends was read; ``fail`` ones are never in the graph.
+
+Source: Kingsbury and Alvaro, *Elle*, VLDB 2020; anomalies after Adya. The columnar passes and the
+tail nodes (see :mod:`checkers.transactions.graph`) are our own.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from checkers.history import FAIL, OK
+from checkers.transactions.cycles import Edge
+from checkers.transactions.explain import Anomaly
+from checkers.transactions.graph import RW, WR, WW, GraphBuilder, add_tails
+from checkers.transactions.txns import READ, WRITE, Bools, Ints, Txns, intern, pairs_code
+from checkers.verdict import Because
+
+
+class VersionOrders:
+    """The order of appends of every key, as columns over positions of all longest reads.
+
+    Positions of one key are consecutive: key k has ``base[k] .. base[k + 1] - 1``.
+
+    Args:
+        base: first position of each key, and one more at the end.
+        key: key code of each position.
+        element: value at each position.
+        writer_mop: the append that wrote it, or -1 if nobody did.
+        witness: for each key, the read micro-operation that has the longest list, or -1.
+    """
+
+    def __init__(
+        self, *, base: Ints, key: Ints, element: list[Any], writer_mop: Ints, witness: Ints
+    ) -> None:
+        self.base = base
+        self.key = key
+        self.element = element
+        self.writer_mop = writer_mop
+        self.witness = witness
+
+
+class ListAppend:
+    """Everything inferred from one list-append history."""
+
+    def __init__(self, txns: Txns) -> None:
+        self.txns = txns
+        self.anomalies: list[Anomaly] = []
+        self.reads = np.flatnonzero(txns.mop_kind == READ)
+        self.read_lists = [
+            value if isinstance(value, list) else _as_list(value)
+            for value in map(txns.mop_value.__getitem__, self.reads.tolist())
+        ]
+        self.read_len = np.fromiter(
+            map(len, self.read_lists), dtype=np.int64, count=len(self.read_lists)
+        )
+        self.writes = np.flatnonzero(txns.mop_kind == WRITE)
+        self.unclear: list[str] = []
+        self.initial_elements = 0
+        self.orders = self._version_orders()
+        self._positions()
+
+    # -- version orders ---------------------------------------------------------------------
+
+    def _version_orders(self) -> VersionOrders:
+        """Longest read of each key; its elements; who appended each."""
+        txns = self.txns
+        keys = len(txns.keys)
+        read_key = txns.mop_key[self.reads]
+        longest = np.full(keys, -1, dtype=np.int64)
+        by_length = np.argsort(self.read_len, kind="stable")
+        longest[read_key[by_length]] = by_length
+        lists = [self.read_lists[r] if r >= 0 else [] for r in longest.tolist()]
+        self._lone_appends(lists)
+        sizes = np.fromiter(map(len, lists), dtype=np.int64, count=keys)
+        base = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        element = list(chain.from_iterable(lists))
+        key = np.repeat(np.arange(keys, dtype=np.int64), sizes)
+        self.longest_lists = lists
+        written = [txns.mop_value[m] for m in self.writes.tolist()]
+        codes, table = intern(element + written)
+        count = len(table)
+        spot = pairs_code(key, codes[: len(element)], count)
+        wrote = pairs_code(txns.mop_key[self.writes], codes[len(element) :], count)
+        self.write_code = wrote
+        order = np.argsort(wrote, kind="stable")
+        writer = np.full(len(element), -1, dtype=np.int64)
+        if len(order):
+            found = np.minimum(np.searchsorted(wrote, spot, sorter=order), len(order) - 1)
+            hit = wrote[order[found]] == spot
+            writer[hit] = self.writes[order[found[hit]]]
+        self.element_code = spot
+        witness = (
+            np.where(longest >= 0, self.reads[np.maximum(longest, 0)], -1)
+            if len(self.reads)
+            else longest
+        )
+        return VersionOrders(
+            base=base, key=key, element=element, writer_mop=writer, witness=witness
+        )
+
+    def _lone_appends(self, lists: list[list[Any]]) -> None:
+        """A key appended to once and never read non-empty has that one version."""
+        txns = self.txns
+        per_key = np.bincount(txns.mop_key[self.writes], minlength=len(txns.keys))
+        for mop in self.writes.tolist():
+            key = int(txns.mop_key[mop])
+            if per_key[key] == 1 and not lists[key] and txns.type[txns.mop_txn[mop]] == OK:
+                lists[key] = [txns.mop_value[mop]]
+
+    def _positions(self) -> None:
+        """Where each write stands in its key's order; which transactions are in the graph."""
+        txns, orders = self.txns, self.orders
+        self.write_pos = np.full(len(txns.mop_txn), -1, dtype=np.int64)
+        known = orders.writer_mop >= 0
+        self.write_pos[orders.writer_mop[known]] = np.flatnonzero(known)
+        observed = np.zeros(len(txns), dtype=bool)
+        observed[txns.mop_txn[orders.writer_mop[known]]] = True
+        self.members: Bools = (txns.type == OK) | ((txns.type != FAIL) & observed)
+
+    # -- what needs no graph ----------------------------------------------------------------
+
+    def check_values(self) -> None:
+        """Find every non-cyclic anomaly, and note what makes inference impossible."""
+        self._duplicate_appends()
+        self._incompatible()
+        self._duplicate_elements()
+        self._unwritten()
+        self._aborted()
+        self._intermediate()
+        self._own_reads()
+
+    def _name(self, key: int) -> Any:
+        return self.txns.keys[key]
+
+    def _duplicate_appends(self) -> None:
+        order = np.sort(self.write_code)
+        twice = order[1:][order[1:] == order[:-1]]
+        if len(twice):
+            mop = int(self.writes[np.flatnonzero(self.write_code == twice[0])[0]])
+            self.unclear.append(
+                f"{len(twice)} values were appended more than once (such as "
+                f"{self.txns.mop_value[mop]!r} to key {self._name(int(self.txns.mop_key[mop]))!r})"
+                ", so reads do not tell who wrote them"
+            )
+
+    def _incompatible(self) -> None:
+        """Reads that are no prefix of the longest read of their key."""
+        txns, lists = self.txns, self.longest_lists
+        keys = txns.mop_key[self.reads].tolist()
+        lens = self.read_len.tolist()
+        prefix = np.fromiter(
+            (lists[k][:n] == v for k, n, v in zip(keys, lens, self.read_lists)),
+            dtype=bool,
+            count=len(keys),
+        )
+        self.is_prefix = prefix
+        seen: set[int] = set()
+        for read in np.flatnonzero(~prefix).tolist():
+            key = keys[read]
+            if key in seen:
+                continue
+            seen.add(key)
+            other = int(self.orders.witness[key])
+            mop = int(self.reads[read])
+            self.anomalies.append(
+                Anomaly(
+                    "incompatible-order",
+                    (int(txns.mop_txn[mop]), int(txns.mop_txn[other])),
+                    self._name(key),
+                    f"{{0}} read {_short(self.read_lists[read])} of key {self._name(key)!r} and "
+                    f"{{1}} read {_short(lists[key])}: neither is a prefix of the other.",
+                    values=[self.read_lists[read], lists[key]],
+                )
+            )
+
+    def _duplicate_elements(self) -> None:
+        code = self.element_code
+        order = np.argsort(code, kind="stable")
+        twice = order[1:][code[order[1:]] == code[order[:-1]]]
+        self.repeated_keys = np.unique(self.orders.key[twice])
+        for position in twice[:1].tolist() if len(twice) else []:
+            key = int(self.orders.key[position])
+            mop = int(self.orders.witness[key])
+            self.anomalies.append(
+                Anomaly(
+                    "duplicate-elements",
+                    (int(self.txns.mop_txn[mop]),),
+                    self._name(key),
+                    f"{{0}} read {_short(self.longest_lists[key])} of key {self._name(key)!r}: "
+                    f"{self.orders.element[position]!r} is in it more than once.",
+                    element=self.orders.element[position],
+                )
+            )
+
+    def _unwritten(self) -> None:
+        """Elements nobody appended, after one somebody did."""
+        orders = self.orders
+        unknown = orders.writer_mop < 0
+        if not unknown.any():
+            return
+        known_before: Ints = np.cumsum(~unknown) - (~unknown)
+        start: Ints = known_before[np.minimum(orders.base[orders.key], max(0, len(unknown) - 1))]
+        late = np.flatnonzero(unknown & (known_before > start))
+        initial = int(unknown.sum()) - len(late)
+        if initial:
+            self.initial_elements = initial
+        for position in late[:1].tolist():
+            key = int(orders.key[position])
+            mop = int(orders.witness[key])
+            self.anomalies.append(
+                Anomaly(
+                    "phantom",
+                    (int(self.txns.mop_txn[mop]),),
+                    self._name(key),
+                    f"{{0}} read {_short(self.longest_lists[key])} of key {self._name(key)!r}, but "
+                    f"nobody appended {orders.element[position]!r}.",
+                    element=orders.element[position],
+                )
+            )
+
+    def _aborted(self) -> None:
+        """G1a and dirty-update."""
+        txns, orders = self.txns, self.orders
+        writer = (
+            np.where(orders.writer_mop >= 0, txns.mop_txn[np.maximum(orders.writer_mop, 0)], -1)
+            if len(txns.mop_txn)
+            else orders.writer_mop
+        )
+        failed = (
+            (writer >= 0) & (txns.type[np.maximum(writer, 0)] == FAIL)
+            if len(txns)
+            else (writer >= 0)
+        )
+        for position in np.flatnonzero(failed)[:CASES_MAX].tolist():
+            key = int(orders.key[position])
+            reader = int(txns.mop_txn[orders.witness[key]])
+            value = orders.element[position]
+            self.anomalies.append(
+                Anomaly(
+                    "G1a",
+                    (reader, int(writer[position])),
+                    self._name(key),
+                    f"{{0}} read {_short(self.longest_lists[key])} of key {self._name(key)!r}, "
+                    f"which has {value!r}, appended by {{1}}, which failed.",
+                    element=value,
+                )
+            )
+            later = np.arange(position + 1, int(orders.base[key + 1]))
+            on_top = later[(writer[later] >= 0) & (txns.type[writer[later]] == OK)]
+            if len(on_top):
+                self.anomalies.append(
+                    Anomaly(
+                        "dirty-update",
+                        (int(writer[on_top[0]]), int(writer[position])),
+                        self._name(key),
+                        f"{{0}} committed an append of {orders.element[on_top[0]]!r} to key "
+                        f"{self._name(key)!r} on top of {value!r}, appended by {{1}}, which "
+                        "failed.",
+                        element=value,
+                    )
+                )
+
+    def _intermediate(self) -> None:
+        """G1b: the last element read is not its transaction's last append to the key."""
+        txns, orders = self.txns, self.orders
+        if not len(self.writes) or not len(self.reads):
+            return
+        final = self._is_final_write()
+        chosen = np.flatnonzero(self.is_prefix & (self.read_len > 0))
+        mops = self.reads[chosen]
+        last = orders.base[txns.mop_key[mops]] + self.read_len[chosen] - 1
+        writer = orders.writer_mop[last]
+        bad = (writer >= 0) & ~final[np.maximum(writer, 0)]
+        bad &= txns.mop_txn[np.maximum(writer, 0)] != txns.mop_txn[mops]
+        for at in np.flatnonzero(bad)[:CASES_MAX].tolist():
+            mop = int(mops[at])
+            key = int(txns.mop_key[mop])
+            self.anomalies.append(
+                Anomaly(
+                    "G1b",
+                    (int(txns.mop_txn[mop]), int(txns.mop_txn[writer[at]])),
+                    self._name(key),
+                    f"{{0}} read key {self._name(key)!r} ending in "
+                    f"{orders.element[int(last[at])]!r}, an append that {{1}} followed with "
+                    "another to the same key: an intermediate state.",
+                    element=orders.element[int(last[at])],
+                )
+            )
+
+    def _is_final_write(self) -> Bools:
+        """For each micro-operation, whether it is its transaction's last write to its key."""
+        txns = self.txns
+        final = np.zeros(len(txns.mop_txn), dtype=bool)
+        code = txns.mop_txn[self.writes] * len(txns.keys) + txns.mop_key[self.writes]
+        order = np.argsort(code, kind="stable")
+        last = np.concatenate([code[order][1:] != code[order][:-1], [True]])
+        final[self.writes[order[last]]] = True
+        return final
+
+    def _own_reads(self) -> None:
+        """internal, future-read and lost-update: transactions that touch a key more than once."""
+        txns = self.txns
+        ok = txns.type[txns.mop_txn] == OK
+        mops = np.flatnonzero(ok)
+        code = txns.mop_txn[mops] * max(1, len(txns.keys)) + txns.mop_key[mops]
+        order = np.argsort(code, kind="stable")
+        code, mops = code[order], mops[order]
+        edge = (
+            np.concatenate([[True], code[1:] != code[:-1], [True]])
+            if len(code)
+            else np.array([], dtype=bool)
+        )
+        starts = np.flatnonzero(edge)
+        long = np.flatnonzero(np.diff(starts) > 1) if len(starts) else starts
+        read_row = np.full(len(txns.mop_txn), -1, dtype=np.int64)
+        read_row[self.reads] = np.arange(len(self.reads))
+        updates: dict[tuple[int, int], int] = {}
+        for group in long.tolist():
+            rows = mops[starts[group] : starts[group + 1]].tolist()
+            self._replay(rows, read_row)
+            self._note_update(rows, read_row, updates)
+
+    def _replay(self, rows: list[int], read_row: Ints) -> None:
+        """One transaction's micro-operations on one key against each other."""
+        txns = self.txns
+        kinds, values = txns.mop_kind, txns.mop_value
+        known: list[Any] | None = None
+        appended: list[Any] = []
+        for place, mop in enumerate(rows):
+            if kinds[mop] == WRITE:
+                appended.append(values[mop])
+                if known is not None:
+                    known = [*known, values[mop]]
+                continue
+            seen = self.read_lists[read_row[mop]]
+            ahead = [values[m] for m in rows[place + 1 :] if kinds[m] == WRITE]
+            own = next((v for v in ahead if v in seen), None) if ahead else None
+            expected = known if known is not None else appended
+            wrong = (
+                seen != known
+                if known is not None
+                else bool(appended) and seen[len(seen) - len(appended) :] != appended
+            )
+            if own is not None:
+                self._own(
+                    "future-read", mop, f"{{0}} read {_short(seen)} of key {{key}}, which has its "
+                    f"own later append of {own!r}.", seen
+                )  # fmt: skip
+            elif wrong:
+                tail = "" if known is not None else " at the end"
+                self._own(
+                    "internal", mop, f"{{0}} read {_short(seen)} of key {{key}}, but its own "
+                    f"earlier operations call for {_short(expected)}{tail}.", seen
+                )  # fmt: skip
+            known = list(seen)
+
+    def _own(self, name: str, mop: int, sentence: str, seen: list[Any]) -> None:
+        if sum(a.name == name for a in self.anomalies) >= CASES_MAX:
+            return
+        key = self._name(int(self.txns.mop_key[mop]))
+        text = sentence.replace("{key}", repr(key))
+        self.anomalies.append(Anomaly(name, (int(self.txns.mop_txn[mop]),), key, text, seen=seen))
+
+    def _note_update(
+        self, rows: list[int], read_row: Ints, updates: dict[tuple[int, int], int]
+    ) -> None:
+        """lost-update: remember (key, version read) of read-then-append; a second one is lost."""
+        txns = self.txns
+        if txns.mop_kind[rows[0]] != READ or not (txns.mop_kind[rows] == WRITE).any():
+            return
+        row = read_row[rows[0]]
+        if not self.is_prefix[row]:
+            return
+        txn, key = int(txns.mop_txn[rows[0]]), int(txns.mop_key[rows[0]])
+        version = (key, int(self.read_len[row]))
+        first = updates.setdefault(version, txn)
+        if first != txn and sum(a.name == "lost-update" for a in self.anomalies) < CASES_MAX:
+            self.anomalies.append(
+                Anomaly(
+                    "lost-update",
+                    (first, txn),
+                    self._name(key),
+                    f"{{0}} and {{1}} both read {_short(self.read_lists[row])} of key "
+                    f"{self._name(key)!r} and both appended to it and committed: one of the two "
+                    "did not see the other's append.",
+                    version=self.read_lists[row],
+                )
+            )
+
+    # -- the graph --------------------------------------------------------------------------
+
+    def add_edges(self, builder: GraphBuilder) -> None:
+        """Add every ww, wr and rw dependency. Marks are positions in the version orders."""
+        txns, orders = self.txns, self.orders
+        if not len(orders.element) and not len(self.writes):
+            return
+        writer = np.full(len(orders.element), -1, dtype=np.int64)
+        known = orders.writer_mop >= 0
+        writer[known] = txns.mop_txn[orders.writer_mop[known]]
+        usable = known & self.members[np.maximum(writer, 0)]
+        usable &= ~np.isin(orders.key, self.repeated_keys)
+        at = np.arange(len(writer), dtype=np.int64)
+        previous = np.maximum.accumulate(np.where(usable, at, -1)) if len(at) else at
+        following = _next_usable(usable)
+        self._add_ww(builder, writer, usable, previous)
+        readers = np.flatnonzero(
+            self.is_prefix & ~np.isin(txns.mop_key[self.reads], self.repeated_keys)
+        )
+        mops = self.reads[readers]
+        txn, key = txns.mop_txn[mops], txns.mop_key[mops]
+        low, seen = orders.base[key], orders.base[key] + self.read_len[readers]
+        if len(at):
+            last = previous[np.maximum(seen - 1, 0)]
+            has = (self.read_len[readers] > 0) & (last >= low)
+            builder.add(writer[last[has]], txn[has], WR, key=key[has], mark=last[has])
+            padded = np.append(following, len(writer))
+            nxt = padded[np.minimum(seen, len(writer))]
+        else:
+            nxt = np.zeros(len(seen), dtype=np.int64)
+        more = nxt < orders.base[key + 1]
+        builder.add(txn[more], writer[nxt[more]], RW, key=key[more], mark=nxt[more])
+        self._add_unread(builder, writer, previous, txn[~more], key[~more])
+
+    def _add_ww(self, builder: GraphBuilder, writer: Ints, usable: Bools, previous: Ints) -> None:
+        if len(writer) < 2:
+            return
+        target = np.flatnonzero(usable)
+        target = target[target > 0]
+        source = previous[target - 1]
+        keep = source >= 0
+        source, target = source[keep], target[keep]
+        keep = self.orders.key[source] == self.orders.key[target]
+        source, target = source[keep], target[keep]
+        builder.add(writer[source], writer[target], WW, key=self.orders.key[target], mark=target)
+
+    def _add_unread(
+        self, builder: GraphBuilder, writer: Ints, previous: Ints, readers: Ints, read_keys: Ints
+    ) -> None:
+        """Appends nobody read: after the last version read, for its writer and its readers."""
+        txns, orders = self.txns, self.orders
+        mops = self.writes[self.write_pos[self.writes] < 0]
+        mops = mops[self.members[txns.mop_txn[mops]]]
+        mops = mops[~np.isin(txns.mop_key[mops], self.repeated_keys)]
+        if not len(mops):
+            return
+        span = max(1, len(txns))
+        code = np.unique(txns.mop_key[mops] * span + txns.mop_txn[mops])
+        tail_key, tail_txn = code // span, code % span
+        keys = np.unique(tail_key)
+        end = orders.base[keys + 1] - 1
+        last = previous[np.maximum(end, 0)] if len(previous) else np.full(len(keys), -1)
+        has = (last >= orders.base[keys]) & (end >= 0)
+        add_tails(
+            builder,
+            tail_txn=tail_txn,
+            tail_key=tail_key,
+            edges=[
+                (writer[last[has]], keys[has], WW, last[has]),
+                (readers, read_keys, RW, None),
+            ],
+        )
+
+    # -- words ------------------------------------------------------------------------------
+
+    def edge_words(self, edge: Edge) -> tuple[Any, str, tuple[Because, ...]]:
+        """Why a data edge holds; see :class:`checkers.transactions.explain.Evidence`."""
+        key = self.txns.keys[edge.key]
+        value = self.orders.element[edge.mark] if edge.mark >= 0 else None
+        proof = self._order_proof(edge.key)
+        if edge.kind == WR:
+            return value, f"{{1}} observed {{0}}'s append of {value!r} to key {key!r}", ()
+        if edge.kind == WW and self._writer_of(edge.mark) == edge.target:
+            before = self.orders.element[edge.mark - 1]
+            words = f"{{1}} appended {value!r} after {{0}} appended {before!r} to key {key!r}"
+            return value, words, proof
+        unread = self._unread_value(edge)
+        if edge.kind == WW:
+            words = (
+                f"{{1}} appended {unread!r} to key {key!r}, which no read has, so after the "
+                f"longest read's last element {value!r}, appended by {{0}}"
+            )
+            return unread, words, proof
+        seen = value if edge.mark >= 0 else unread
+        return seen, f"{{0}} did not observe {{1}}'s append of {seen!r} to key {key!r}", proof
+
+    def _writer_of(self, position: int) -> int:
+        mop = int(self.orders.writer_mop[position]) if position >= 0 else -1
+        return int(self.txns.mop_txn[mop]) if mop >= 0 else -1
+
+    def _unread_value(self, edge: Edge) -> Any:
+        """The append of the edge's target to its key that nobody read."""
+        for mop in self.txns.mops_of(edge.target):
+            unread = self.txns.mop_kind[mop] == WRITE and self.write_pos[mop] < 0
+            if unread and self.txns.mop_key[mop] == edge.key:
+                return self.txns.mop_value[mop]
+        return None
+
+    def _order_proof(self, key: int) -> tuple[Because, ...]:
+        """The read that fixed the order of a key's versions."""
+        mop = int(self.orders.witness[key])
+        if mop < 0:
+            return ()
+        invoke = int(self.txns.invoke[self.txns.mop_txn[mop]])
+        name = self.txns.keys[key]
+        text = f"the longest read of key {name!r} was {_short(self.longest_lists[key])}"
+        return (Because(kind="version-order", source=invoke, key=name, text=text),)
+
+
+#: Cases of one non-cyclic anomaly that are told in full.
+CASES_MAX = 8
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    if isinstance(value, tuple):
+        return list(value)
+    return [value]
+
+
+def _next_usable(usable: Bools) -> Ints:
+    """For each position the first usable one at or after it; their count if there is none."""
+    count = len(usable)
+    at = np.where(usable, np.arange(count), count)
+    return np.minimum.accumulate(at[::-1])[::-1].astype(np.int64) if count else at
+
+
+def _short(values: list[Any]) -> str:
+    """A list for a sentence: its ends if it is long."""
+    if len(values) <= 12:
+        return repr(values)
+    head = ", ".join(map(repr, values[:4]))
+    tail = ", ".join(map(repr, values[-6:]))
+    return f"[{head}, ... {len(values) - 10} more ..., {tail}]"
