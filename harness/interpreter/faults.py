@@ -1,0 +1,184 @@
+"""Carries out fault actions: journals, injects, records, heals, and keeps what was proved.
+
+Order is everything here. The intent is journalled before the injection, so that nothing can be
+injected that a crash would leave unknown. The history's begin record comes after the injection, its
+end record after the healing, with the evidence. A nemesis that raises leaves the fault
+*indeterminate*: perhaps injected; it is healed like any other. A fault counts as ``installed``
+only if its evidence says that it bit.
+
+For the interpreter; every coroutine runs in real and in virtual time alike.
+"""
+
+from __future__ import annotations
+
+import logging
+from asyncio import CancelledError
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from harness.errors import UserCodeError
+from harness.nemesis.base import Context, Injection, Nemesis, Plan
+from harness.recorder import Recorder
+
+log = logging.getLogger("harness.faults")
+
+
+class FaultRecord(msgspec.Struct):
+    """One fault of the run, as results.json has it.
+
+    Args:
+        id: number within the run.
+        f: name of the nemesis.
+        begin_ns: when it was injected.
+        end_ns: when it was healed, -1 before.
+        value, nodes, outcome, evidence: as in :class:`harness.nemesis.base.Injection`.
+    """
+
+    id: int
+    f: str
+    begin_ns: int
+    end_ns: int = -1
+    value: Any = None
+    nodes: list[str] = []
+    outcome: str = "installed"
+    evidence: dict[str, Any] = {}
+
+    @property
+    def bit(self) -> bool:
+        """Whether its evidence says that it took effect."""
+        return self.evidence.get("bit") is True
+
+
+class FaultRunner:
+    """Injects and heals the faults of one run.
+
+    Args:
+        nemeses: by name.
+        context: what nemeses may use.
+        recorder: where faults are recorded.
+        now_ns: the run's clock.
+    """
+
+    def __init__(
+        self,
+        *,
+        nemeses: Mapping[str, Nemesis],
+        context: Context,
+        recorder: Recorder,
+        now_ns: Callable[[], int],
+    ) -> None:
+        self.nemeses = nemeses
+        self.context = context
+        self.recorder = recorder
+        self.now_ns = now_ns
+        self.records: dict[int, FaultRecord] = {}
+        self.active: dict[int, tuple[Plan, Injection]] = {}
+
+    async def inject(self, plan: Plan) -> None:
+        """Inject one fault; whatever the nemesis raises becomes an indeterminate fault.
+
+        Raises:
+            UserCodeError: no nemesis of the run has the plan's name.
+        """
+        nemesis = self._nemesis(plan)
+        self.recorder.journal("intent", self.now_ns(), plan)
+        try:
+            injection = await nemesis.inject(self.context, plan)
+            _require_injection(nemesis, injection)
+        except (Exception, CancelledError) as error:
+            log.warning("injecting %s (fault %d) failed", plan.nemesis, plan.id, exc_info=error)
+            injection = Injection(None, [], "indeterminate", {"error": _said(error)})
+        self.active[plan.id] = (plan, injection)
+        self._record_begin(plan, injection)
+
+    async def heal(self, plan: Plan) -> None:
+        """Heal one fault injected before; failure is journalled, for ``heal_all`` to mend."""
+        plan, injection = self.active.pop(plan.id)
+        record = self.records[plan.id]
+        if injection.outcome == "skipped":
+            self.recorder.journal("end", self.now_ns(), plan, outcome="skipped")
+            record.end_ns = record.begin_ns
+            return
+        phase = "end"
+        try:
+            evidence = await self._nemesis(plan).heal(self.context, plan, injection)
+            if not isinstance(evidence, dict):
+                raise UserCodeError(
+                    f"nemesis {plan.nemesis!r} healed with {evidence!r}; heal returns a dict"
+                )
+        except (Exception, CancelledError) as error:
+            log.warning("healing %s (fault %d) failed", plan.nemesis, plan.id, exc_info=error)
+            evidence = {**injection.evidence, "error": _said(error)}
+            phase = "heal-failed"
+        self._record_end(phase, plan, record, evidence)
+
+    async def heal_rest(self) -> None:
+        """Heal whatever is still active, latest first: the end of a run that broke."""
+        for id in sorted(self.active, reverse=True):
+            await self.heal(self.active[id][0])
+
+    def describe_active(self) -> list[str]:
+        """The faults in force, a few words each."""
+        return [
+            f"{plan.nemesis} {_short(injection.value)}".strip()
+            for plan, injection in self.active.values()
+            if injection.outcome != "skipped"
+        ]
+
+    def _nemesis(self, plan: Plan) -> Nemesis:
+        nemesis = self.nemeses.get(plan.nemesis)
+        if nemesis is None:
+            raise UserCodeError(
+                f"the workload's generator asks for the fault {plan.nemesis!r}, which is not among "
+                f"the run's nemeses ({', '.join(self.nemeses) or 'none'}); add it to --nemesis"
+            )
+        return nemesis
+
+    def _record_begin(self, plan: Plan, injection: Injection) -> None:
+        now_ns = self.now_ns()
+        told: dict[str, Any] = {"value": injection.value, "nodes": injection.nodes}
+        proof: dict[str, Any] = {"outcome": injection.outcome, "evidence": injection.evidence}
+        self.records[plan.id] = FaultRecord(
+            plan.id, plan.nemesis, now_ns, value=injection.value, nodes=injection.nodes, **proof
+        )
+        self.recorder.journal("begin", now_ns, plan, **told, **proof)
+        if injection.outcome != "skipped":
+            proof = {}
+        self.recorder.history.fault_begin(plan.nemesis, time_ns=now_ns, id=plan.id, **told, **proof)
+        self.recorder.flush()
+        log.info("fault %d %s begins: %s", plan.id, plan.nemesis, _short(injection.value))
+
+    def _record_end(
+        self, phase: str, plan: Plan, record: FaultRecord, evidence: dict[str, Any]
+    ) -> None:
+        record.evidence = evidence
+        record.end_ns = self.now_ns()
+        if record.outcome == "installed" and not record.bit:
+            record.outcome = "indeterminate"
+        proof: dict[str, Any] = {"outcome": record.outcome, "evidence": evidence}
+        self.recorder.journal(phase, record.end_ns, plan, **proof)
+        self.recorder.history.fault_end(plan.id, plan.nemesis, time_ns=record.end_ns, **proof)
+        self.recorder.flush()
+        log.info("fault %d %s ends: %s", plan.id, plan.nemesis, _short(evidence))
+
+
+def _require_injection(nemesis: Nemesis, injection: Any) -> None:
+    if not isinstance(injection, Injection):
+        raise UserCodeError(
+            f"nemesis {nemesis.name!r} injected {injection!r}; inject returns an Injection"
+        )
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, CancelledError):
+        return "it did not end in time and was cancelled"
+    return f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+def _short(value: Any, limit: int = 120) -> str:
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else repr(value)
+    return text if len(text) <= limit else text[: limit - 3] + "..."

@@ -1,0 +1,458 @@
+"""Workers around the scheduler: they invoke clients, record what happens, and report back.
+
+One coroutine per worker, for the whole run; the scheduler hands it operations. A worker that ends
+an operation tells the scheduler at once and, if the next operation is its own, goes on with it
+without any task switch: that is what makes the harness fast enough to stay out of the way.
+
+What is recorded and when decides whether a verdict is sound. An invocation is recorded before the
+client is called, a completion after it returned, so the recorded interval contains the real one. An
+operation whose client raised is ``fail`` if the workload declares it read-only, else ``info``: the
+safe default. An operation nobody answers is ended by the harness, as ``info``, a second after the
+client's own timeout should have ended it. After an unknown outcome or an exception the client is
+closed, and a fresh one opened for the next operation; an operation whose client cannot be opened is
+``fail``, since nothing was sent.
+
+For :mod:`harness.run`. It runs in real and in virtual time alike (see
+:mod:`harness.interpreter.runtime`).
+"""
+
+from __future__ import annotations
+
+import logging
+from asyncio import CancelledError
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from checkers.history.errors import HistoryError
+from harness.databases.base import Invocation, Outcome
+from harness.environments.base import Environment
+from harness.errors import HarnessError, UserCodeError
+from harness.interpreter.faults import FaultRunner
+from harness.interpreter.runtime import Future, Handle, Runtime, Task
+from harness.interpreter.scheduler import (
+    Dispatch,
+    Done,
+    Effect,
+    HealFault,
+    InjectFault,
+    Say,
+    Scheduler,
+    WaitUntil,
+)
+from harness.nemesis.base import Plan
+from harness.recorder import FLUSH_NS, Recorder
+from workloads.generator import Context, GeneratorError, Op
+
+log = logging.getLogger("harness.interpreter")
+
+#: How much longer than the operation timeout the harness waits before it ends an operation itself.
+TIMEOUT_GRACE_NS = 1_000_000_000
+
+#: How often operations are looked at for that.
+REAP_NS = 250_000_000
+
+#: A worker whose client could not be opened waits this long before the operation fails, so that a
+#: dead node costs no flood of failures.
+OPEN_PAUSE_NS = 100_000_000
+
+#: A fault action that takes longer is cancelled, and the fault indeterminate.
+FAULT_TIMEOUT_NS = 60_000_000_000
+
+#: Longest error text recorded.
+ERROR_CHARS_MAX = 300
+
+_OUTCOMES = frozenset({"ok", "fail", "info"})
+
+
+class Worker:
+    """One worker: its client, and the operation it is doing."""
+
+    __slots__ = (
+        "client",
+        "expired",
+        "inbox",
+        "node",
+        "number",
+        "op",
+        "since_ns",
+        "task",
+        "waiting",
+    )
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.client: Any = None
+        self.node: str | None = None
+        self.task: Task | None = None
+        self.inbox: Op | None = None
+        self.waiting: Future | None = None
+        self.op: Op | None = None
+        self.since_ns = 0
+        self.expired = ""
+
+
+class Interpreter:
+    """Runs phases of a test with one set of workers.
+
+    Args:
+        runtime: tasks and timers.
+        env: the environment, for its nodes and its ``sleep``.
+        nodes: names of the nodes clients are spread over.
+        make_client: makes a client, not yet open.
+        recorder: where everything is recorded.
+        faults: injects and heals.
+        context: threads, randomness and unique values at the beginning.
+        reads: operations that change nothing: an unhandled error makes them ``fail``.
+        op_timeout_ns: how long a client may take, by its own clock.
+        test: what generators get as the test.
+    """
+
+    def __init__(
+        self,
+        *,
+        runtime: Runtime,
+        env: Environment,
+        nodes: Sequence[str],
+        make_client: Callable[[], Any],
+        recorder: Recorder,
+        faults: FaultRunner,
+        context: Context,
+        reads: frozenset[str] = frozenset({"read"}),
+        op_timeout_ns: int = 5_000_000_000,
+        test: Any = None,
+    ) -> None:
+        self.runtime = runtime
+        self.env = env
+        self.nodes = list(nodes)
+        self.make_client = make_client
+        self.recorder = recorder
+        self.faults = faults
+        self.reads = reads
+        self.op_timeout_ns = op_timeout_ns
+        self.test = test
+        self.workers = [Worker(number) for number in range(context.concurrency)]
+        self.scheduler: Scheduler | None = None
+        self._context = context
+        self._next_fault_id = 1
+        self._finished: Future | None = None
+        self._timer: Handle | None = None
+        self._timer_ns = -1
+        self._flush_timer: Handle | None = None
+        self._reap_timer: Handle | None = None
+        self._failure: BaseException | None = None
+        self._closing = False
+
+    # Phases ---------------------------------------------------------------------------------------
+
+    async def phase(self, generator: Any, *, plans: Sequence[Plan] = ()) -> None:
+        """Run a generator to its end, with these faults; all are healed when this returns.
+
+        Raises:
+            UserCodeError: the workload, the client or a nemesis is not what it should be.
+            GeneratorError: the generator gave something that is no operation.
+        """
+        taken = max((plan.id for plan in plans), default=0) + 1
+        self._next_fault_id = max(self._next_fault_id, taken)
+        scheduler = Scheduler(
+            generator,
+            self._context,
+            test=self.test,
+            plans=plans,
+            first_driven_id=self._next_fault_id,
+        )
+        self.scheduler = scheduler
+        self._finished = self.runtime.future()
+        self._start_workers()
+        self._start_timers()
+        self._tell(lambda: scheduler.on_start(self.runtime.now_ns()))
+        await self._finished
+        self._stop_timers()
+        self.recorder.flush()
+        self._context = scheduler.context(self.runtime.now_ns())
+        self._next_fault_id = 1 + max(self.faults.records, default=self._next_fault_id - 1)
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+
+    def stop(self) -> None:
+        """End the phase early: no new operation or fault; what is injected is healed."""
+        scheduler = self.scheduler
+        if scheduler is not None and not scheduler.done:
+            self._tell(lambda: scheduler.stop(self.runtime.now_ns()))
+
+    async def close(self) -> None:
+        """End the workers and close their clients."""
+        self._closing = True
+        self._stop_timers()
+        for worker in self.workers:
+            if worker.waiting is not None and not worker.waiting.done():
+                worker.waiting.set_result(None)
+            await self._close_client(worker)
+
+    @property
+    def in_flight(self) -> int:
+        """Operations under way."""
+        return len(self.scheduler.busy) if self.scheduler else 0
+
+    # Effects --------------------------------------------------------------------------------------
+
+    def _tell(self, event: Callable[[], list[Effect]]) -> None:
+        """Give the scheduler an event from outside a worker and carry out what it says."""
+        try:
+            effects = event()
+        except Exception as error:
+            self._fail(error)
+            return
+        self._carry_out(effects, None)
+
+    def _carry_out(self, effects: list[Effect], me: Worker | None) -> Op | None:
+        """Carry out effects; returns the operation for the worker that asks, if there is one."""
+        mine: Op | None = None
+        for effect in effects:
+            if type(effect) is Dispatch:
+                if me is not None and effect.worker == me.number:
+                    mine = effect.op
+                else:
+                    self._hand_over(self.workers[effect.worker], effect.op)
+            elif isinstance(effect, WaitUntil):
+                self._wait_until(effect.time_ns)
+            elif isinstance(effect, (InjectFault, HealFault)):
+                self.runtime.spawn(self._fault_action(effect))
+            elif isinstance(effect, Say):
+                log.info("%s", effect.message)
+            elif isinstance(effect, Done) and self._finished and not self._finished.done():
+                self._finished.set_result(None)
+        return mine
+
+    def _hand_over(self, worker: Worker, op: Op) -> None:
+        assert worker.inbox is None, "a worker has one operation at a time"
+        worker.inbox = op
+        if worker.waiting is not None and not worker.waiting.done():
+            worker.waiting.set_result(None)
+
+    def _wait_until(self, time_ns: int) -> None:
+        if self._timer is not None:
+            if self._timer_ns <= time_ns:
+                return  # it fires early, does no harm, and asks for the later time again
+            self._timer.cancel()
+        self._timer_ns = time_ns
+        self._timer = self.runtime.call_at(time_ns, self._wake)
+
+    def _wake(self) -> None:
+        self._timer = None
+        scheduler = self.scheduler
+        if scheduler is not None and not scheduler.done:
+            self._tell(lambda: scheduler.on_wake(self.runtime.now_ns()))
+
+    async def _fault_action(self, effect: InjectFault | HealFault) -> None:
+        action = self.faults.inject if isinstance(effect, InjectFault) else self.faults.heal
+        task = self.runtime.spawn(self._guarded(action(effect.plan)))
+        limit = self.runtime.call_at(self.runtime.now_ns() + FAULT_TIMEOUT_NS, task.cancel)
+        await task  # type: ignore[misc]
+        limit.cancel()
+        scheduler = self.scheduler
+        if scheduler is not None:
+            self._tell(lambda: scheduler.on_fault_done(self.runtime.now_ns()))
+
+    async def _guarded(self, action: Any) -> None:
+        try:
+            await action
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        """Remember the first failure and end the phase as an interrupted one ends."""
+        if not isinstance(error, (HarnessError, GeneratorError)):
+            wrapped = UserCodeError(
+                f"the workload's generator raised {type(error).__name__}: {error}"
+            )
+            wrapped.__cause__ = error
+            error = wrapped
+        log.error("the phase ends early: %s", error, exc_info=error)
+        if self._failure is None:
+            self._failure = error
+        scheduler = self.scheduler
+        if scheduler is None or scheduler.done:
+            return
+        try:
+            effects = scheduler.stop(self.runtime.now_ns())
+        except Exception:
+            log.exception("the scheduler could not stop")
+            if self._finished and not self._finished.done():
+                self._finished.set_result(None)
+            return
+        self._carry_out(effects, None)
+
+    # Timers ---------------------------------------------------------------------------------------
+
+    def _start_timers(self) -> None:
+        now_ns = self.runtime.now_ns()
+        self._flush_timer = self.runtime.call_at(now_ns + FLUSH_NS, self._flush)
+        self._reap_timer = self.runtime.call_at(now_ns + REAP_NS, self._reap)
+
+    def _stop_timers(self) -> None:
+        for timer in (self._timer, self._flush_timer, self._reap_timer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._flush_timer = self._reap_timer = None
+
+    def _flush(self) -> None:
+        self.recorder.flush()
+        self._flush_timer = self.runtime.call_at(self.runtime.now_ns() + FLUSH_NS, self._flush)
+
+    def _reap(self) -> None:
+        """End operations that nobody answered."""
+        now_ns = self.runtime.now_ns()
+        limit_ns = self.op_timeout_ns + TIMEOUT_GRACE_NS
+        for worker in self.workers:
+            if worker.op is None or worker.expired or now_ns - worker.since_ns < limit_ns:
+                continue
+            worker.expired = f"no answer after {(now_ns - worker.since_ns) / 1e9:.3g} s"
+            if worker.task is not None:
+                worker.task.cancel()
+        self._reap_timer = self.runtime.call_at(now_ns + REAP_NS, self._reap)
+
+    # Workers --------------------------------------------------------------------------------------
+
+    def _start_workers(self) -> None:
+        for worker in self.workers:
+            if worker.task is None or worker.task.done():
+                worker.task = self.runtime.spawn(self._live(worker))
+
+    async def _live(self, worker: Worker) -> None:
+        """A worker's task: work, come what may; a bug in it must not leave the run waiting."""
+        while not self._closing:
+            try:
+                await self._work(worker)
+            except CancelledError:
+                # Of an operation given up just as it ended: that one is recorded, go on.
+                self.runtime.absorb_cancel()
+            except Exception as error:
+                log.exception("worker %d broke", worker.number)
+                self._failure = self._failure or error
+                if self._finished is not None and not self._finished.done():
+                    self._finished.set_result(None)
+                return
+
+    async def _work(self, worker: Worker) -> None:
+        """Take an operation, do it, report, and again."""
+        runtime, every, done = self.runtime, self.runtime.breathe_every, 0
+        op: Op | None = None
+        while not self._closing:
+            if op is None:
+                op, worker.inbox = worker.inbox, None
+                if op is None:
+                    worker.waiting = runtime.future()
+                    await worker.waiting
+                    continue
+            outcome = await self._perform(worker, op)
+            scheduler = self.scheduler
+            assert scheduler is not None
+            try:
+                effects = scheduler.on_completed(
+                    runtime.now_ns(), worker.number, outcome.type, outcome.value
+                )
+                op = self._carry_out(effects, worker)
+            except Exception as error:
+                self._fail(error)
+                op = None
+            done += 1
+            if done % every == 0:
+                await runtime.breathe()
+
+    async def _perform(self, worker: Worker, op: Op) -> Outcome:
+        """Do one operation and record both ends of it."""
+        recorder, now_ns = self.recorder, self.runtime.now_ns
+        process = op.process
+        assert isinstance(process, int)
+        node = self.nodes[process % len(self.nodes)]
+        worker.since_ns = now_ns()
+        worker.op = op
+        recorder.invoke(worker.since_ns, process, op.f, op.key, op.value, node)
+        try:
+            outcome = await self._invoke(worker, op, process, node)
+        except CancelledError:
+            self.runtime.absorb_cancel()
+            outcome = self._safe(op, worker.expired or "cancelled", worker.client is not None)
+            await self._close_client(worker)
+        worker.op = None
+        worker.expired = ""
+        said = (outcome.type, now_ns(), process, op.f, op.key, outcome.value, node, outcome.error)
+        try:
+            recorder.complete(*said)
+        except HistoryError as error:
+            self._fail(UserCodeError(f"the client's answer to {op.f!r} is no JSON: {error}"))
+            outcome = self._safe(op, str(error), sent=True)
+            recorder.complete(outcome.type, *said[1:5], op.value, node, outcome.error)
+        return outcome
+
+    async def _invoke(self, worker: Worker, op: Op, process: int, node: str) -> Outcome:
+        """Call the client, opening one first if need be; exceptions become outcomes."""
+        client = worker.client
+        if client is None or worker.node != node:
+            failed = await self._open(worker, op, node)
+            if failed is not None:
+                return failed
+            client = worker.client
+        try:
+            outcome = await client.invoke(Invocation(process, op.f, op.key, op.value))
+        except Exception as error:
+            log.debug("%s of process %d raised", op.f, process, exc_info=error)
+            outcome = self._safe(op, describe(error), sent=True)
+            await self._close_client(worker)
+            return outcome
+        if not isinstance(outcome, Outcome) or outcome.type not in _OUTCOMES:
+            self._fail(_no_outcome(client, op, outcome))
+            return self._safe(op, f"the client returned {outcome!r}", sent=True)
+        if outcome.type == "info":
+            await self._close_client(worker)
+        return outcome
+
+    def _safe(self, op: Op, error: str, sent: bool) -> Outcome:
+        """The outcome of an operation that ended in an error nobody handled."""
+        harmless = op.f in self.reads or not sent
+        return Outcome("fail" if harmless else "info", op.value, error)
+
+    async def _open(self, worker: Worker, op: Op, node: str) -> Outcome | None:
+        """Give the worker a client of a node; the failed outcome if that cannot be."""
+        await self._close_client(worker)
+        client = self.make_client()
+        try:
+            await client.open(self.env.node(node))
+        except Exception as error:
+            log.debug("no client for %s", node, exc_info=error)
+            await self.env.sleep(OPEN_PAUSE_NS)
+            return Outcome("fail", op.value, f"no client: {describe(error)}")
+        worker.client, worker.node = client, node
+        return None
+
+    async def _close_client(self, worker: Worker) -> None:
+        client, worker.client = worker.client, None
+        close = getattr(client, "close", None)
+        if close is None:
+            return
+        try:
+            await close()
+        except (Exception, CancelledError) as error:
+            log.warning("closing a client of %s raised", worker.node, exc_info=error)
+
+
+def _no_outcome(client: Any, op: Op, outcome: Any) -> UserCodeError:
+    name = type(client).__name__
+    if outcome is None:
+        guess = f"does its invoke handle {op.f!r}, and return in every branch?"
+    elif isinstance(outcome, bool):
+        guess = "return op.ok() or op.fail(), not a boolean"
+    else:
+        guess = "did you mean op.ok(that)?"
+    return UserCodeError(
+        f"client {name} returned {outcome!r} for {op.f!r}, which is no outcome; {guess}"
+    )
+
+
+def describe(error: BaseException) -> str:
+    """An exception in a few words, for an operation's error."""
+    text = " ".join(str(error).split())
+    name = type(error).__name__
+    said = f"{name}: {text}" if text else name
+    return said if len(said) <= ERROR_CHARS_MAX else said[: ERROR_CHARS_MAX - 3] + "..."
