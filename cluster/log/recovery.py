@@ -78,7 +78,7 @@ class _Reader:
             self.entries.clear()
             self.last_index = header.base - 1
         elif header.base > self.last_index + 1 and not self.entries:
-            # What is left begins with a segment whose cut never came; older ones were removed.
+            # As in _take_entries: nothing is left of what was before.
             self.last_index = header.base - 1
         elif header.base > self.last_index + 1:
             missing = f"entries {self.last_index + 1} to {header.base - 1} are missing"
@@ -96,6 +96,10 @@ class _Reader:
 
     def _take_entries(self, segment: Segment, record: Record) -> None:
         entries = _decoded(segment, record, _ENTRIES)
+        if not self.entries:
+            # The oldest segment left may have been begun for a cut that never came; what went on
+            # below its first entry was removed. Storage checks that a snapshot reaches that entry.
+            self.last_index = max(self.last_index, record.index - 1)
         if not entries or record.index > self.last_index + 1 or entries[0].index != record.index:
             reason = f"entries from {record.index} do not continue a log up to {self.last_index}"
             raise CorruptLog(segment.name, record.offset, reason)
