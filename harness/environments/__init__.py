@@ -1,0 +1,6 @@
+"""Environments by name; each entry is a function ``(*, nodes, run_dir, seed, options)``."""
+
+ENVIRONMENTS: dict[str, str] = {
+    "sim": "harness.environments.sim:sim",
+    "local": "harness.environments.local:local",
+}

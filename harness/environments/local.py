@@ -1,0 +1,350 @@
+"""Processes on loopback addresses: the default environment, with no root and nothing to install.
+
+Each node has an address of its own in 127.0.0.0/8, so ports are the same numbers everywhere, and a
+directory in the run's. Links between nodes run through the proxy process
+(:mod:`harness.environments.proxy`), which cuts, slows and loses per directed link. Kill and pause
+are signals, read back from ``/proc``. Clocks are faked by libfaketime, or by the node itself where
+it has our chaos endpoint, which is also the only way to faults of its disk.
+
+Everything started is recorded (``environment.json``) and marked, and a watchdog process outlives
+the harness to clean up after it: see :mod:`harness.watchdog` and :mod:`harness.heal`.
+
+Options (``--env-option name=value``): ``clock`` (``auto``, ``on``, ``off``: whether processes
+start under libfaketime; ``auto`` does so if a nemesis of the run needs clocks), ``watchdog``
+(default on), ``keep_data`` (default off: data directories are removed after the run).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.environments import addresses, faketime, processes, record, sockets
+from harness.environments.base import LinkFault
+from harness.environments.local_chaos import LocalChaos
+from harness.environments.local_node import LocalNode
+from harness.environments.proxy_client import ProxyProcess
+from harness.errors import EnvironmentLeft, HarnessError, SetupError, UsageError, nearest
+
+_OPTIONS = {"clock": "auto", "watchdog": True, "keep_data": False}
+
+
+def local(
+    *, nodes: Sequence[str], run_dir: Path, seed: int, options: Mapping[str, Any] | None = None
+) -> LocalEnvironment:
+    """The local environment: see the module's text for the options."""
+    given = dict(options or {})
+    for name in given:
+        if name not in _OPTIONS:
+            raise nearest("option of the environment local", name, _OPTIONS)
+    return LocalEnvironment(nodes=nodes, run_dir=run_dir, seed=seed, options={**_OPTIONS, **given})
+
+
+class LocalEnvironment:
+    """Nodes as processes of this machine. Made by :func:`local`."""
+
+    name = "local"
+
+    def __init__(
+        self, *, nodes: Sequence[str], run_dir: Path, seed: int, options: Mapping[str, Any]
+    ) -> None:
+        addresses.check_node_count(len(nodes))
+        if options["clock"] not in ("auto", "on", "off", True, False):
+            raise UsageError(f"option clock must be auto, on or off, not {options['clock']!r}")
+        self.nodes: Sequence[str] = tuple(nodes)
+        self.run_dir = Path(run_dir).resolve()
+        self.run_id = f"{self.run_dir.name}-{os.getpid()}-{time.time_ns():x}"
+        #: the shared object under which foreign processes start, if their clocks may be faked
+        self.fake_clocks: Path | None = None
+        self._options = options
+        self._seed = seed
+        self._clock_wanted = options["clock"] in ("on", True)
+        self._claim: socket.socket | None = None
+        self._proxy: ProxyProcess | None = None
+        self._watchdog: asyncio.subprocess.Process | None = None
+        self._record = record.new(self.name, self.run_id, processes.identify(os.getpid()))
+        self._handles: dict[str, LocalNode] = {}
+        self._listeners: dict[tuple[str, int], dict[str, Any]] = {}
+        self._mirror = False
+        self._started_ns = time.monotonic_ns()
+        self._chaos = LocalChaos(self)
+        abilities = {"links", "packets", "kill", "pause", "disk", "membership"}
+        if options["clock"] not in ("off", False):
+            abilities.add("clock")
+        self.abilities = frozenset(abilities)
+
+    # -- beginning and end ---------------------------------------------------------------------
+
+    def prepare(self, needs: Collection[str]) -> None:
+        """Tell which abilities the run's nemeses need, before :meth:`setup`."""
+        if "clock" in needs and self._options["clock"] == "auto":
+            self._clock_wanted = True
+
+    async def setup(self) -> None:
+        """Claim addresses, make directories, start watchdog and proxy."""
+        if not sys.platform.startswith("linux"):
+            raise SetupError("the environment local needs Linux; try --env sim or --env docker")
+        (self.run_dir / "nodes").mkdir(parents=True, exist_ok=True)
+        block, self._claim = addresses.claim(str(self.run_dir))
+        for index, name in enumerate(self.nodes, start=1):
+            handle = self._handles[name] = LocalNode(self, name, index, block)
+            handle.data.mkdir(parents=True, exist_ok=True)
+            place = {"address": handle.address, "directory": str(handle.directory)}
+            self._record.nodes[name] = place
+        self._record.detail["block"] = block
+        self._record.save(self.run_dir)
+        try:
+            if self._options["watchdog"]:
+                await self._start_watchdog()
+            self._prepare_clocks()
+            await self._start_proxy()
+        except BaseException:
+            await self.teardown()
+            raise
+        self._started_ns = time.monotonic_ns()
+
+    def _prepare_clocks(self) -> None:
+        if not self._clock_wanted:
+            return
+        found = faketime.library()
+        if found is None:
+            # Our own nodes need no libfaketime; a foreign one is refused when a fault is injected.
+            return
+        trouble = faketime.self_test(found, self.run_dir)
+        if trouble:
+            raise SetupError(f"clock faults do not work on this machine: {trouble}")
+        self.fake_clocks = found
+        for handle in self._handles.values():
+            faketime.write_offset(handle.offset_file, 0)
+            self._record.files.append(str(handle.offset_file))
+        self._record.save(self.run_dir)
+
+    def _own_env(self, role: str) -> dict[str, str]:
+        return {**self.python_path(), **processes.mark(self.run_id, f"({role})", {})}
+
+    async def _start_proxy(self) -> None:
+        self._proxy = await ProxyProcess.start(
+            seed=self._seed,
+            log=self.run_dir / "proxy.log",
+            env=self._own_env("proxy"),
+            cwd=self.run_dir,
+        )
+        await self.started("proxy", "", self._proxy.pid)
+        await self._proxy.ask("counters")
+
+    async def _start_watchdog(self) -> None:
+        from harness.watchdog import start
+
+        self._watchdog = await start(self.run_dir, env=self._own_env("watchdog"))
+        await self.started("watchdog", "", self._watchdog.pid)
+
+    @staticmethod
+    def python_path() -> dict[str, str]:
+        """Lets children import what we import, installed or not."""
+        root = str(Path(__file__).resolve().parents[2])
+        inherited = os.environ.get("PYTHONPATH", "")
+        return {"PYTHONPATH": f"{root}{os.pathsep}{inherited}" if inherited else root}
+
+    async def started(self, role: str, node: str, pid: int) -> None:
+        """Write down a process that was just started; tell the proxy whose it is."""
+        process = processes.identify(pid)
+        if process is not None:
+            self._record.processes = [
+                each for each in self._record.processes if processes.running(each.process)
+            ]
+            self._record.processes.append(record.StartedProcess(role, node, process))
+            self._record.save(self.run_dir)
+        if role == "node" and self._proxy is not None:
+            await self._proxy.ask("node", node=node, session=pid)
+
+    async def teardown(self) -> None:
+        """Heal, stop everything, remove what is temporary, dismiss the watchdog."""
+        await self.heal_all()
+        for handle in self._handles.values():
+            handle.note_deaths()
+        await asyncio.gather(*(handle.stop() for handle in self._handles.values()))
+        if self._proxy is not None:
+            await self._proxy.stop()
+            self._proxy = None
+        self._remove_files()
+        strays = [p for p in processes.of_run(self.run_id) if p.pid != self._watchdog_pid]
+        await asyncio.to_thread(processes.stop_all, strays)
+        left = await self.prove_clean()
+        self._record.state = "left" if left else "clean"
+        self._record.processes = []
+        if self.run_dir.is_dir():
+            self._record.save(self.run_dir)
+        await self._dismiss_watchdog()
+        if self._claim is not None:
+            self._claim.close()
+            self._claim = None
+        if left:
+            raise EnvironmentLeft(f"after the run there is still: {'; '.join(left)}")
+
+    @property
+    def _watchdog_pid(self) -> int:
+        return 0 if self._watchdog is None else self._watchdog.pid
+
+    async def _dismiss_watchdog(self) -> None:
+        if self._watchdog is not None:
+            from harness.watchdog import dismiss
+
+            await dismiss(self._watchdog)
+            self._watchdog = None
+
+    def _remove_files(self) -> None:
+        import shutil
+
+        for handle in self._handles.values():
+            handle.offset_file.unlink(missing_ok=True)
+            if not self._options["keep_data"]:
+                shutil.rmtree(handle.data, ignore_errors=True)
+        self._record.files = []
+
+    # -- nodes, time ---------------------------------------------------------------------------
+
+    def node(self, name: str) -> LocalNode:
+        """The handle of one node."""
+        if name not in self._handles:
+            if name in self.nodes:
+                raise HarnessError(f"node {name!r} is asked for before setup()")
+            raise nearest("node", name, self.nodes)
+        return self._handles[name]
+
+    def now_ns(self) -> int:
+        """Nanoseconds since setup ended."""
+        return time.monotonic_ns() - self._started_ns
+
+    async def sleep(self, duration_ns: int) -> None:
+        """Wait."""
+        await asyncio.sleep(duration_ns / 1e9)
+
+    def deaths(self) -> dict[str, list[str]]:
+        """Per node, how processes of its database ended without being asked to."""
+        for handle in self._handles.values():
+            handle.note_deaths()
+        return {name: list(each.deaths) for name, each in self._handles.items() if each.deaths}
+
+    # -- links ---------------------------------------------------------------------------------
+
+    def want_listener(
+        self, source: str, target: str, at: tuple[str, int], to: tuple[str, int], frames: bool
+    ) -> None:
+        """Have the proxy listen there, at the latest before the next command is run."""
+        known = self._listeners.get(at)
+        if known is None:
+            fields = {"source": source, "target": target, "at": at, "to": to, "frames": frames}
+            self._listeners[at] = {**fields, "open": False}
+        elif known["frames"] != frames:
+            raise UsageError(f"port {at[1]} of {target} is asked for as both frames and bytes")
+
+    def mirror_ports(self) -> None:
+        """Have the proxy listen wherever nodes do."""
+        self._mirror = True
+
+    async def open_listeners(self) -> None:
+        """Make the proxy listen at every address handed out so far."""
+        if self._proxy is None:
+            raise HarnessError("nodes cannot run anything before setup() or after teardown()")
+        if self._mirror:
+            block = self._record.detail["block"]
+            await self._proxy.ask("mirror", block=block, nodes=list(self.nodes))
+        for at, fields in self._listeners.items():
+            if fields["open"]:
+                continue
+            fields["open"] = True
+            try:
+                await self._proxy.ask("listen", **fields)
+            except OSError as error:
+                fields["open"] = False
+                owner = sockets.port_owner(*at)
+                who = f", in use by {processes.describe(owner)}" if owner else ""
+                raise SetupError(
+                    f"the proxy cannot listen on {at[0]}:{at[1]} for {fields['target']}"
+                    f"{who}: {error.strerror}"
+                ) from error
+
+    async def set_links(self, faults: Mapping[tuple[str, str], LinkFault]) -> None:
+        """Make the network so: see :class:`harness.environments.base.Links`."""
+        for source, target in faults:
+            for end in (source, target):
+                if end not in self.nodes:
+                    raise nearest("node", end, self.nodes)
+        if self._proxy is not None:
+            await self._proxy.set_links(faults)
+
+    async def link_counters(self) -> dict[tuple[str, str], dict[str, int]]:
+        """Counters per directed link since the run began."""
+        return {} if self._proxy is None else await self._proxy.counters()
+
+    # -- processes -----------------------------------------------------------------------------
+
+    async def kill(self, node: str) -> dict[str, Any]:
+        """SIGKILL the node's processes."""
+        return await self.node(node).kill()
+
+    async def start(self, node: str) -> dict[str, Any]:
+        """Start the node's database again; its clock and disk are as they were."""
+        evidence = await self.node(node).start_again()
+        await self._chaos.restore(self.node(node))
+        return evidence
+
+    async def alive(self, node: str) -> bool:
+        """Whether the node's database runs."""
+        return self.node(node).alive()
+
+    async def pause(self, node: str) -> dict[str, Any]:
+        """SIGSTOP the node's processes."""
+        return await self.node(node).signal_state(signal.SIGSTOP, "T")
+
+    async def resume(self, node: str) -> dict[str, Any]:
+        """SIGCONT the node's processes."""
+        return await self.node(node).signal_state(signal.SIGCONT, "")
+
+    async def set_clock(
+        self, node: str, *, offset_ns: int = 0, rate: float = 1.0
+    ) -> dict[str, Any]:
+        """Move the node's wall clock."""
+        return await self._chaos.set_clock(self.node(node), offset_ns=offset_ns, rate=rate)
+
+    async def set_disk(self, node: str, faults: Mapping[str, Any]) -> dict[str, Any]:
+        """Make the node's disk so, through its chaos endpoint."""
+        return await self._chaos.set_disk(self.node(node), faults)
+
+    # -- healing -------------------------------------------------------------------------------
+
+    async def heal_all(self) -> None:
+        """Heal links, resume what is stopped, set clocks and disks right. Idempotent."""
+        if self._proxy is not None:
+            try:
+                await self._proxy.set_links({})
+            except SetupError as error:
+                print(error, file=sys.stderr)
+        for handle in self._handles.values():
+            await handle.signal_state(signal.SIGCONT, "")
+        await self._chaos.heal_all()
+
+    async def prove_clean(self) -> list[str]:
+        """What is still faulty; after :meth:`teardown`, also what still runs."""
+        left = []
+        for name, handle in self._handles.items():
+            for process in handle.everything():
+                found = processes.stat(process.pid)
+                if found is not None and found.state == "T":
+                    left.append(f"{processes.describe(process.pid)} of {name} is stopped")
+                elif self._proxy is None:
+                    left.append(f"{processes.describe(process.pid)} of {name} runs")
+        left += self._chaos.left()
+        if self._proxy is None:
+            left += [f"file {path}" for path in self._record.files if Path(path).exists()]
+        else:
+            faults = (await self._proxy.ask("links?"))["faults"]
+            left += [f"the link {source} to {target} is faulty" for source, target, _ in faults]
+        return left

@@ -1,0 +1,188 @@
+"""Clock and disk faults of local nodes.
+
+A node with our chaos endpoint is asked to change its own clock and disk, and answers with what is
+now so. Any other process runs under libfaketime: its clock follows a file, drift is made by moving
+the file in small steps, and what the clock says is read back through a probe, a child process under
+the same shared object and file; that the node itself has the shared object is read from
+``/proc/<pid>/maps``.
+
+A clock fault belongs to the machine, not to the process: a node that is killed and started again
+comes back with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from harness.environments import faketime
+from harness.environments.http import HttpStatus
+from harness.errors import SetupError
+
+if TYPE_CHECKING:
+    from harness.environments.local import LocalEnvironment
+    from harness.environments.local_node import LocalNode
+
+_DRIFT_STEP_S = 0.05
+_RESTORE_WITHIN_S = 10.0
+
+
+class Clock(msgspec.Struct, frozen=True):
+    """How wrong a node's clock is."""
+
+    offset_ns: int = 0
+    rate: float = 1.0
+
+
+_RIGHT = Clock()
+
+
+class LocalChaos:
+    """Clock and disk faults of all nodes of a local environment."""
+
+    def __init__(self, env: LocalEnvironment) -> None:
+        self._env = env
+        self._clocks: dict[str, Clock] = {}
+        self._disks: dict[str, dict[str, Any]] = {}
+        self._drifts: dict[str, asyncio.Task[None]] = {}
+
+    # -- clocks --------------------------------------------------------------------------------
+
+    async def set_clock(self, node: LocalNode, *, offset_ns: int, rate: float) -> dict[str, Any]:
+        """Set the clock and read it back; ``offset_ns`` in the evidence is what was read."""
+        clock = Clock(offset_ns, rate)
+        if clock == _RIGHT and node.name not in self._clocks:
+            return {"offset_ns": 0, "rate": 1.0}
+        self._clocks[node.name] = clock
+        if node.chaos_port is not None:
+            evidence = await self._post_clock(node, clock)
+        else:
+            evidence = await self._fake(node, clock)
+        if clock == _RIGHT:
+            del self._clocks[node.name]
+        return evidence
+
+    async def _post_clock(self, node: LocalNode, clock: Clock) -> dict[str, Any]:
+        answer = await self._post(node, "/chaos/clock", msgspec.to_builtins(clock))
+        read = answer.get("offset_ns", answer.get("wall_offset_ns"))
+        return {**answer, "offset_ns": read, "by": "chaos"}
+
+    async def _fake(self, node: LocalNode, clock: Clock) -> dict[str, Any]:
+        library = self._env.fake_clocks
+        if library is None:
+            raise SetupError(
+                f"the clock of {node.name} cannot be moved: its processes were not started under "
+                "libfaketime (install the package libfaketime, and pass --env-option clock=on)"
+            )
+        await self._stop_drift(node.name)
+        faketime.write_offset(node.offset_file, clock.offset_ns)
+        if clock.rate != 1.0:
+            self._drifts[node.name] = asyncio.create_task(self._drift(node.offset_file, clock))
+        probe = await asyncio.to_thread(self._probe, library, node.offset_file)
+        mapped = {pid: library.name in _maps(pid) for pid in node.pids()}
+        unreached = [pid for pid, has_it in mapped.items() if not has_it]
+        if unreached:
+            raise SetupError(
+                f"process {unreached[0]} of {node.name} did not load libfaketime (a static or "
+                "set-user-id program?), so its clock cannot be moved"
+            )
+        return {"offset_ns": probe, "rate": clock.rate, "by": "libfaketime", "loaded": len(mapped)}
+
+    def _probe(self, library: Path, offset_file: Path) -> int:
+        from harness.environments.processes import mark
+
+        probe = faketime.Probe(library, offset_file, mark(self._env.run_id, "(probe)", {}))
+        try:
+            return probe.read_ns()[0]
+        finally:
+            probe.close()
+
+    @staticmethod
+    async def _drift(offset_file: Path, clock: Clock) -> None:
+        began_ns = time.monotonic_ns()
+        while True:
+            await asyncio.sleep(_DRIFT_STEP_S)
+            gained_ns = int((clock.rate - 1.0) * (time.monotonic_ns() - began_ns))
+            faketime.write_offset(offset_file, clock.offset_ns + gained_ns)
+
+    async def _stop_drift(self, name: str) -> None:
+        task = self._drifts.pop(name, None)
+        if task is not None:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    # -- disks ---------------------------------------------------------------------------------
+
+    async def set_disk(self, node: LocalNode, faults: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask the node to make its disk so."""
+        if node.chaos_port is None:
+            raise SetupError(
+                f"the disk of {node.name} cannot be made faulty: its database has no chaos "
+                "endpoint; on local only the reference cluster's disks can"
+            )
+        if not faults and node.name not in self._disks:
+            return {}
+        self._disks[node.name] = dict(faults)
+        evidence = await self._post(node, "/chaos/disk", dict(faults))
+        if not faults:
+            del self._disks[node.name]
+        return evidence
+
+    # -- all -----------------------------------------------------------------------------------
+
+    async def restore(self, node: LocalNode) -> None:
+        """Give a process that was started again the clock and disk its node has."""
+        if node.chaos_port is None:
+            return
+        clock, disk = self._clocks.get(node.name), self._disks.get(node.name)
+        if clock is None and disk is None:
+            return
+        await node.http_ok(node.chaos_port, "/health", within_s=_RESTORE_WITHIN_S)
+        if clock is not None:
+            await self._post_clock(node, clock)
+        if disk is not None:
+            await self._post(node, "/chaos/disk", disk)
+
+    async def heal_all(self) -> None:
+        """Set every clock and disk right that can be reached; a dead process has no faults."""
+        for name in list(self._clocks):
+            await self._heal_one(name, self._clocks, self._env.set_clock(name))
+        for name in list(self._disks):
+            await self._heal_one(name, self._disks, self._env.set_disk(name, {}))
+
+    async def _heal_one(self, name: str, faulty: dict[str, Any], healing: Any) -> None:
+        try:
+            await healing
+        except (OSError, TimeoutError, HttpStatus, SetupError):
+            # Kept as left over, unless the process, and so its fault, is gone.
+            if not self._env.node(name).alive():
+                faulty.pop(name, None)
+
+    def left(self) -> list[str]:
+        """Which clocks and disks are still faulty."""
+        clocks = [f"the clock of {name} is {clock}" for name, clock in self._clocks.items()]
+        return clocks + [f"the disk of {name} is {disk}" for name, disk in self._disks.items()]
+
+    @staticmethod
+    async def _post(node: LocalNode, path: str, value: Any) -> dict[str, Any]:
+        assert node.chaos_port is not None
+        client = await node.http(node.chaos_port, timeout_s=5.0)
+        try:
+            answer = await client.post(path, value)
+        finally:
+            await client.close()
+        return answer if isinstance(answer, dict) else {}
+
+
+def _maps(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/maps").read_text()
+    except OSError:
+        return ""
