@@ -69,10 +69,9 @@ class ListAppend:
         self.txns = txns
         self.anomalies: list[Anomaly] = []
         self.reads = np.flatnonzero(txns.mop_kind == READ)
-        self.read_lists = [
-            value if isinstance(value, list) else _as_list(value)
-            for value in map(txns.mop_value.__getitem__, self.reads.tolist())
-        ]
+        values = list(map(txns.mop_value.__getitem__, self.reads.tolist()))
+        plain = set(map(type, values)) == {list}
+        self.read_lists: list[list[Any]] = values if plain else list(map(_as_list, values))
         self.read_len = np.fromiter(
             map(len, self.read_lists), dtype=np.int64, count=len(self.read_lists)
         )
@@ -125,9 +124,10 @@ class ListAppend:
         """A key appended to once and never read non-empty has that one version."""
         txns = self.txns
         per_key = np.bincount(txns.mop_key[self.writes], minlength=len(txns.keys))
-        for mop in self.writes.tolist():
+        lone = self.writes[per_key[txns.mop_key[self.writes]] == 1]
+        for mop in lone[txns.type[txns.mop_txn[lone]] == OK].tolist():
             key = int(txns.mop_key[mop])
-            if per_key[key] == 1 and not lists[key] and txns.type[txns.mop_txn[mop]] == OK:
+            if not lists[key]:
                 lists[key] = [txns.mop_value[mop]]
 
     def _positions(self) -> None:
@@ -323,25 +323,38 @@ class ListAppend:
     def _own_reads(self) -> None:
         """internal, future-read and lost-update: transactions that touch a key more than once."""
         txns = self.txns
-        ok = txns.type[txns.mop_txn] == OK
-        mops = np.flatnonzero(ok)
+        mops = np.flatnonzero(txns.type[txns.mop_txn] == OK)
         code = txns.mop_txn[mops] * max(1, len(txns.keys)) + txns.mop_key[mops]
         order = np.argsort(code, kind="stable")
         code, mops = code[order], mops[order]
-        edge = (
-            np.concatenate([[True], code[1:] != code[:-1], [True]])
-            if len(code)
-            else np.array([], dtype=bool)
-        )
-        starts = np.flatnonzero(edge)
-        long = np.flatnonzero(np.diff(starts) > 1) if len(starts) else starts
+        if not len(code):
+            return
+        first = np.concatenate([[True], code[1:] != code[:-1]])
+        starts = np.flatnonzero(first)
+        ends = np.append(starts[1:], len(code))
+        is_read = txns.mop_kind[mops] == READ
+        reads_later = np.add.reduceat((is_read & ~first).astype(np.int64), starts) > 0
+        writes = np.add.reduceat((~is_read).astype(np.int64), starts) > 0
         read_row = np.full(len(txns.mop_txn), -1, dtype=np.int64)
         read_row[self.reads] = np.arange(len(self.reads))
-        updates: dict[tuple[int, int], int] = {}
-        for group in long.tolist():
-            rows = mops[starts[group] : starts[group + 1]].tolist()
-            self._replay(rows, read_row)
-            self._note_update(rows, read_row, updates)
+        updating = is_read[starts] & writes
+        self._lost_updates(mops[starts[updating]], read_row)
+        again = reads_later | (updating & self._may_see_own(mops, starts, read_row))
+        for low, high in zip(starts[again].tolist(), ends[again].tolist()):
+            self._replay(mops[low:high].tolist(), read_row)
+
+    def _may_see_own(self, mops: Ints, starts: Ints, read_row: Ints) -> Bools:
+        """Groups whose first read may hold the group's own append: all but the clearly clean."""
+        txns = self.txns
+        row = np.maximum(read_row[mops[starts]], 0)
+        if not len(self.reads):
+            return np.zeros(len(starts), dtype=np.bool_)
+        limit = self.orders.base[txns.mop_key[mops[starts]]] + self.read_len[row]
+        position = self.write_pos[mops]
+        position = np.where(position < 0, np.iinfo(np.int64).max, position)
+        lowest = np.minimum.reduceat(position, starts)
+        answer: Bools = (lowest < limit) | ~self.is_prefix[row]
+        return answer
 
     def _replay(self, rows: list[int], read_row: Ints) -> None:
         """One transaction's micro-operations on one key against each other."""
@@ -384,29 +397,28 @@ class ListAppend:
         text = sentence.replace("{key}", repr(key))
         self.anomalies.append(Anomaly(name, (int(self.txns.mop_txn[mop]),), key, text, seen=seen))
 
-    def _note_update(
-        self, rows: list[int], read_row: Ints, updates: dict[tuple[int, int], int]
-    ) -> None:
-        """lost-update: remember (key, version read) of read-then-append; a second one is lost."""
+    def _lost_updates(self, mops: Ints, read_row: Ints) -> None:
+        """Reads, each followed by an append of the same transaction, of one version twice."""
         txns = self.txns
-        if txns.mop_kind[rows[0]] != READ or not (txns.mop_kind[rows] == WRITE).any():
+        rows = read_row[mops]
+        mops, rows = mops[self.is_prefix[rows]], rows[self.is_prefix[rows]]
+        if not len(mops):
             return
-        row = read_row[rows[0]]
-        if not self.is_prefix[row]:
-            return
-        txn, key = int(txns.mop_txn[rows[0]]), int(txns.mop_key[rows[0]])
-        version = (key, int(self.read_len[row]))
-        first = updates.setdefault(version, txn)
-        if first != txn and sum(a.name == "lost-update" for a in self.anomalies) < CASES_MAX:
+        version = txns.mop_key[mops] * (int(self.read_len.max()) + 1) + self.read_len[rows]
+        order = np.argsort(version, kind="stable")
+        again = np.flatnonzero(version[order[1:]] == version[order[:-1]])
+        for at in again[:CASES_MAX].tolist():
+            first, second = int(mops[order[at]]), int(mops[order[at + 1]])
+            key = self._name(int(txns.mop_key[second]))
+            seen = self.read_lists[int(rows[order[at]])]
             self.anomalies.append(
                 Anomaly(
                     "lost-update",
-                    (first, txn),
-                    self._name(key),
-                    f"{{0}} and {{1}} both read {_short(self.read_lists[row])} of key "
-                    f"{self._name(key)!r} and both appended to it and committed: one of the two "
-                    "did not see the other's append.",
-                    version=self.read_lists[row],
+                    (int(txns.mop_txn[first]), int(txns.mop_txn[second])),
+                    key,
+                    f"{{0}} and {{1}} both read {_short(seen)} of key {key!r} and both appended to "
+                    "it and committed: one of the two did not see the other's append.",
+                    version=seen,
                 )
             )
 
@@ -534,6 +546,8 @@ CASES_MAX = 8
 
 
 def _as_list(value: Any) -> list[Any]:
+    if isinstance(value, list):
+        return value
     if value is None:
         return []
     if isinstance(value, tuple):

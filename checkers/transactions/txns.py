@@ -178,7 +178,7 @@ def _fall_back(lists: list[Any], values: Sequence[Any], invoke: Ints) -> None:
 
 
 def _unzip(flat: list[Any]) -> tuple[Sequence[Any], Sequence[Any], list[Any]]:
-    if set(map(len, flat)) - {3}:
+    if set(map(len, flat)) != {3}:
         raise ValueError("a micro-operation has three parts")
     names, keys, values = (list(map(itemgetter(part), flat)) for part in range(3))
     return names, keys, values
@@ -208,6 +208,10 @@ def intern(items: Iterable[Any]) -> tuple[Ints, list[Any]]:
     items = items if isinstance(items, (list, tuple)) else list(items)
     kinds = set(map(type, items))
     table: dict[Any, int]
+    if kinds == {int}:
+        dense = _intern_dense(items)
+        if dense is not None:
+            return dense
     if kinds == {int} or kinds == {str}:
         table = {value: code for code, value in enumerate(dict.fromkeys(items))}
         codes = np.fromiter(map(table.__getitem__, items), dtype=np.int64, count=len(items))
@@ -219,6 +223,26 @@ def intern(items: Iterable[Any]) -> tuple[Ints, list[Any]]:
     table = {token: code for code, token in enumerate(first)}
     codes = np.fromiter(map(table.__getitem__, tokens), dtype=np.int64, count=len(tokens))
     return codes, list(first.values())
+
+
+def _intern_dense(items: Sequence[int]) -> tuple[Ints, list[Any]] | None:
+    """:func:`intern` of integers that fill their range well enough for a look-up table."""
+    try:
+        array = np.array(items, dtype=np.int64)
+    except OverflowError:
+        return None
+    low, high = int(array.min()), int(array.max())
+    if high - low > 4 * len(array) + 1024:
+        return None
+    array -= low
+    count = len(array)
+    first = np.full(high - low + 1, count, dtype=np.int64)
+    first[array[::-1]] = np.arange(count - 1, -1, -1, dtype=np.int64)
+    present = np.flatnonzero(first < count)
+    present = present[np.argsort(first[present], kind="stable")]
+    code = np.empty(high - low + 1, dtype=np.int64)
+    code[present] = np.arange(len(present), dtype=np.int64)
+    return code[array], (present + low).tolist()
 
 
 def pairs_code(key: Ints, value: Ints, value_count: int) -> Ints:
