@@ -1,0 +1,163 @@
+"""Nemeses by name, and how a list of names becomes nemeses.
+
+``--nemesis partition,kill`` names two. ``partition-bridge`` or ``partition:bridge`` is one kind of
+a nemesis; ``kill:primaries`` or ``pause:n1+n2`` gives targets; ``clock:jump:n1`` both. A user's own
+is ``module:attribute``, or the name it was declared with if its module is imported. ``none`` is
+none.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+from harness.errors import UsageError, nearest
+from harness.nemesis.base import Nemesis
+from harness.nemesis.schedule import plan_all
+
+#: name -> ``module:attribute`` of a function ``(*, variant="", targets="") -> Nemesis``
+NEMESES: dict[str, str] = {
+    "partition": "harness.nemesis.partition:partition",
+    "packets": "harness.nemesis.packets:packets",
+    "kill": "harness.nemesis.process:kill",
+    "pause": "harness.nemesis.process:pause",
+    "clock": "harness.nemesis.clock:clock",
+    "disk": "harness.nemesis.disk:disk",
+    "membership": "harness.nemesis.membership:membership",
+}
+
+_TARGETS = ("one", "minority", "majority", "all", "primaries", "random")
+_SHAPES = ("one", "halves", "random", "majority", "minority-third", "majorities-ring", "bridge")
+#: name -> kinds that can be chosen alone, as ``name-kind``
+VARIANTS: dict[str, tuple[str, ...]] = {
+    "partition": (*_SHAPES, "one-way", "primaries"),
+    "packets": ("delay", "loss", "duplicate", "reorder", "corrupt", "rate"),
+    "kill": _TARGETS,
+    "pause": _TARGETS,
+    "clock": ("jump", "drift", "strobe"),
+    "disk": ("slow", "eio", "full", "torn", "flip"),
+    "membership": (),
+}
+
+__all__ = ["NEMESES", "VARIANTS", "compose", "names", "plan_all", "require"]
+
+
+def names() -> list[str]:
+    """Every name that ``--nemesis`` takes, kinds included."""
+    kinds = [f"{name}-{kind}" for name, found in VARIANTS.items() for kind in found]
+    return ["none", *sorted([*NEMESES, *kinds])]
+
+
+def compose(text: str | Sequence[Any]) -> list[Nemesis]:
+    """Nemeses from names separated by commas (or from a list of names and nemesis objects).
+
+    Raises:
+        UsageError: an unknown name, with the nearest known one; or the same nemesis twice.
+    """
+    parts = text.split(",") if isinstance(text, str) else list(text)
+    found: list[Nemesis] = []
+    for part in parts:
+        if not isinstance(part, str):
+            found.append(_checked(part, repr(part)))
+        elif part.strip() not in ("", "none"):
+            found.append(_one(part.strip()))
+    seen = [nemesis.name for nemesis in found]
+    for name in seen:
+        if seen.count(name) > 1:
+            raise UsageError(f"nemesis {name!r} is named twice in {text!r}; name each once")
+    return found
+
+
+def _one(text: str) -> Nemesis:
+    from harness.nemesis.user import REGISTERED
+
+    if text in REGISTERED:
+        return REGISTERED[text]
+    base, _, rest = text.partition(":")
+    name, kind = _split_kind(base)
+    if name in NEMESES:
+        return _built_in(name, kind, rest)
+    if rest:
+        return _users_own(base, rest)
+    raise nearest("nemesis", text, [*names(), *REGISTERED])
+
+
+def _split_kind(text: str) -> tuple[str, str]:
+    """``partition-one-way`` as (``partition``, ``one-way``)."""
+    for name, kinds in VARIANTS.items():
+        if text.startswith(f"{name}-") and text[len(name) + 1 :] in kinds:
+            return name, text[len(name) + 1 :]
+    return text, ""
+
+
+def _built_in(name: str, kind: str, rest: str) -> Nemesis:
+    targets = ""
+    for word in filter(None, rest.split(":")):
+        # What is both a kind and a target word (partition:one) is the kind.
+        if not kind and word in VARIANTS[name] and name not in ("kill", "pause"):
+            kind = word
+        elif not targets:
+            targets = word
+        else:
+            raise UsageError(f"nemesis {name}:{rest} has too many parts; use {name}:kind:targets")
+    made = _import(NEMESES[name])(variant=kind, targets=targets)
+    return _checked(made, name)
+
+
+def _users_own(module: str, attribute: str) -> Nemesis:
+    try:
+        found = _import(f"{module}:{attribute}")
+    except ModuleNotFoundError as error:
+        if error.name != module.partition(".")[0] and error.name != module:
+            raise
+        raise nearest("nemesis", f"{module}:{attribute}", names()) from error
+    if not hasattr(found, "inject") and callable(found):
+        found = found()
+    return _checked(found, f"{module}:{attribute}")
+
+
+def _import(path: str) -> Any:
+    module, _, attribute = path.partition(":")
+    loaded = importlib.import_module(module)
+    if not hasattr(loaded, attribute):
+        raise nearest(f"name in {module}", attribute, [n for n in vars(loaded) if n[0] != "_"])
+    return getattr(loaded, attribute)
+
+
+def _checked(found: Any, given: str) -> Nemesis:
+    missing = [part for part in ("name", "plan", "inject", "heal") if not hasattr(found, part)]
+    if missing:
+        raise UsageError(
+            f"{given} is no nemesis: it has no {', '.join(missing)}; "
+            "declare an async generator function with @fault(name)"
+        )
+    nemesis: Nemesis = found
+    return nemesis
+
+
+def require(nemeses: Sequence[Nemesis], env: Any, db: Any = None) -> frozenset[str]:
+    """Check that an environment (and a database) can do what nemeses need.
+
+    Returns:
+        all abilities needed, for the environment's ``prepare``.
+
+    Raises:
+        UsageError: an ability is missing, with the environments that have it.
+    """
+    from harness.environments.base import ABILITIES
+
+    for nemesis in nemeses:
+        for ability in sorted(nemesis.needs - env.abilities):
+            having = ", ".join(e for e in ABILITIES.get(ability, ()) if e != env.name) or "none"
+            raise UsageError(
+                f"nemesis {nemesis.name!r} needs the ability {ability!r}, which the environment "
+                f"{env.name!r} lacks here; environments with it: {having}"
+            )
+        for method in getattr(nemesis, "db_needs", ()):
+            if db is not None and not hasattr(db, method):
+                raise UsageError(
+                    f"nemesis {nemesis.name!r} needs a database with {method}(node), which "
+                    f"{type(db).__name__} is not"
+                )
+    return frozenset().union(*(nemesis.needs for nemesis in nemeses))

@@ -1,0 +1,85 @@
+"""What the built-in nemeses share: planning with variants and target words, and a seed per fault.
+
+A plan carries a seed of its own (``params["seed"]``), from which all its choices at injection are
+drawn: the same plan makes the same fault whatever happened before, so that a shrinker can leave
+others out, and a replay on real processes cuts the same links.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+from harness.nemesis import schedule, targets
+from harness.nemesis.base import Context, Injection, Plan
+
+
+class Planner:
+    """Plans faults of several variants; the first half of a nemesis.
+
+    Args:
+        name: the nemesis's name.
+        variants: what kinds it makes; cycled through by seed.
+        words: target words to cycle through; empty if faults do not target nodes.
+    """
+
+    def __init__(self, name: str, *, variants: Sequence[str], words: Sequence[str] = ()) -> None:
+        self.name = name
+        self._variants = tuple(variants)
+        self._words = tuple(words)
+
+    @property
+    def cycles_words(self) -> bool:
+        """Whether it goes through several target words by itself."""
+        return len(self._words) > 1
+
+    def usable(self, nodes: Sequence[str]) -> Sequence[str]:
+        """The variants that make sense for these nodes."""
+        return self._variants
+
+    def draw(self, variant: str, rng: Random) -> dict[str, Any]:
+        """Further parameters of one fault."""
+        return {}
+
+    def plan(
+        self, rng: Random, *, nodes: Sequence[str], begin_ns: int, end_ns: int, interval_ns: int
+    ) -> list[Plan]:
+        """Faults between two times; see :class:`harness.nemesis.base.Nemesis`."""
+        for word in self._words:
+            targets.check(word, nodes)
+        times = schedule.spans(rng, begin_ns=begin_ns, end_ns=end_ns, interval_ns=interval_ns)
+        variants = schedule.cycle(rng, self.usable(nodes) or self._variants, len(times))
+        words = schedule.cycle(rng, self._words or ("",), len(times))
+        plans = []
+        for (from_ns, until_ns), variant, word in zip(times, variants, words, strict=True):
+            params = {"kind": variant, **self.draw(variant, rng), "seed": rng.getrandbits(48)}
+            plans.append(Plan(0, self.name, from_ns, until_ns, word, params))
+        return plans
+
+    def kind(self, plan: Plan, rng: Random) -> str:
+        """The plan's variant; a plan without one (made by a generator) gets one by chance."""
+        return str(plan.params.get("kind") or rng.choice(self._variants))
+
+    async def targets_of(self, context: Context, plan: Plan, rng: Random) -> list[str]:
+        """The nodes a plan hits now."""
+        word = plan.targets or (rng.choice(self._words) if self._words else "one")
+        return await targets.resolve(
+            word, db=context.db, env=context.env, nodes=context.nodes, rng=rng
+        )
+
+
+def dice(context: Context, plan: Plan) -> Random:
+    """The plan's own randomness."""
+    seed = plan.params.get("seed")
+    return context.rng if seed is None else Random(f"fault/{seed}")
+
+
+def skipped(why: str) -> Injection:
+    """Nothing was done, harmlessly, and why."""
+    return Injection(None, [], "skipped", {"bit": False, "why": why})
+
+
+def no_target(plan: Plan) -> Injection:
+    """Nothing was done since the target word names no node now."""
+    return skipped(f"no node is {plan.targets or 'targeted'} now")

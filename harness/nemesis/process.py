@@ -1,0 +1,117 @@
+"""Faults of whole processes: ``kill`` (SIGKILL, restarted at the end) and ``pause`` (SIGSTOP).
+
+A kill takes what was not synced with it; whether a system kept its promises is seen when the nodes
+are back. A pause is nastier: the node comes back believing that it still is who it was, with its
+connections open and everything sent to it meanwhile waiting in its sockets. Evidence: the process
+was running and is not, and afterwards another one is; the state read back is ``T``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from harness.errors import SetupError
+from harness.nemesis import layers
+from harness.nemesis.base import Context, Injection, Plan
+from harness.nemesis.common import Planner, dice, no_target
+
+WORDS = ("one", "minority", "majority", "primaries", "all")
+
+
+class Kill(Planner):
+    """Ends processes and starts them again. Made by :func:`kill`."""
+
+    needs = frozenset({"kill"})
+
+    def __init__(self, name: str, words: Sequence[str]) -> None:
+        super().__init__(name, variants=("kill",), words=words)
+        self._killed: dict[int, list[str]] = {}
+
+    async def inject(self, context: Context, plan: Plan) -> Injection:
+        """SIGKILL the targets, all at once as nearly as can be."""
+        env: Any = context.env
+        hit = await self.targets_of(context, plan, dice(context, plan))
+        hit = hit or await _fallback(self, context, plan)
+        if not hit:
+            return no_target(plan)
+        self._killed[plan.id] = hit
+        running = [node for node in hit if await env.alive(node)]
+        proofs = {node: await env.kill(node) for node in hit}
+        dead = [node for node in hit if not await env.alive(node)]
+        proof = {"killed": proofs, "bit": bool(running) and dead == hit, "was_running": running}
+        return Injection(hit, hit, evidence=proof)
+
+    async def heal(self, context: Context, plan: Plan, injection: Injection) -> dict[str, Any]:
+        """Start what does not run.
+
+        Raises:
+            SetupError: a node does not start again; the others were started.
+        """
+        env: Any = context.env
+        started, failed = {}, {}
+        for node in self._killed.pop(plan.id, []):
+            try:
+                if not await env.alive(node):
+                    started[node] = await env.start(node)
+            except Exception as error:
+                failed[node] = f"{type(error).__name__}: {error}"
+        if failed:
+            raise SetupError("; ".join(f"{node} did not start: {failed[node]}" for node in failed))
+        return {**injection.evidence, "started": started}
+
+
+class Pause(Planner):
+    """Stops processes and lets them go on. Made by :func:`pause`."""
+
+    needs = frozenset({"pause"})
+
+    def __init__(self, name: str, words: Sequence[str]) -> None:
+        super().__init__(name, variants=("pause",), words=words)
+
+    async def inject(self, context: Context, plan: Plan) -> Injection:
+        """SIGSTOP the targets."""
+        env: Any = context.env
+        hit = await self.targets_of(context, plan, dice(context, plan))
+        hit = hit or await _fallback(self, context, plan)
+        if not hit:
+            return no_target(plan)
+        layers.of(env).hold_paused(plan.id, hit)
+        proofs = {node: await env.pause(node) for node in hit}
+        bit = any(proof.get("state") == "T" for proof in proofs.values())
+        return Injection(hit, hit, evidence={"paused": proofs, "bit": bit})
+
+    async def heal(self, context: Context, plan: Plan, injection: Injection) -> dict[str, Any]:
+        """SIGCONT what no other fault wants stopped.
+
+        Raises:
+            SetupError: a node is still stopped.
+        """
+        env: Any = context.env
+        proofs = {node: await env.resume(node) for node in layers.of(env).release_paused(plan.id)}
+        stuck = [node for node, proof in proofs.items() if proof.get("state") == "T"]
+        if stuck:
+            raise SetupError(f"still stopped after SIGCONT: {', '.join(stuck)}")
+        return {**injection.evidence, "resumed": proofs}
+
+
+async def _fallback(planner: Planner, context: Context, plan: Plan) -> list[str]:
+    """One node, where a cycle of target words asked for primaries and nobody leads."""
+    if plan.targets != "primaries" or not planner.cycles_words:
+        return []
+    return [dice(context, plan).choice(list(context.nodes))]
+
+
+def kill(*, variant: str = "", targets: str = "") -> Kill:
+    """Kills of one node, a minority, a majority, primaries, all, in turn; or of one target word.
+
+    ``kill-all`` is ``kill`` with targets ``all``.
+    """
+    chosen = targets or variant
+    return Kill(f"kill-{variant}" if variant else "kill", (chosen,) if chosen else WORDS)
+
+
+def pause(*, variant: str = "", targets: str = "") -> Pause:
+    """Pauses, with targets as for :func:`kill`."""
+    chosen = targets or variant
+    return Pause(f"pause-{variant}" if variant else "pause", (chosen,) if chosen else WORDS)

@@ -1,0 +1,78 @@
+"""When faults happen: pure plans from a seed.
+
+Each nemesis gets about one fault per interval: a fault lasts between a third and two thirds of an
+interval and the rest is quiet, so that a system is seen breaking *and* recovering. Several nemeses
+start spread over the first interval, so that over a run their faults meet in every combination:
+alone, overlapping at either end, nested. A run shorter than its interval still gets a fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+
+import msgspec
+
+from harness.errors import UsageError
+from harness.nemesis.base import Nemesis, Plan
+
+#: a fault shorter than this cannot be told from a hiccup
+SHORTEST_NS = 100_000_000
+
+
+def spans(rng: Random, *, begin_ns: int, end_ns: int, interval_ns: int) -> list[tuple[int, int]]:
+    """Begin and end of each fault, in order, never overlapping, within the two times. Pure."""
+    if interval_ns <= 0:
+        raise UsageError(f"the interval between faults must be positive, not {interval_ns} ns")
+    interval_ns = min(interval_ns, max(1, end_ns - begin_ns))
+    found = []
+    at_ns = begin_ns + int(interval_ns * rng.uniform(0.1, 0.3))
+    while at_ns < end_ns:
+        period_ns = int(interval_ns * rng.uniform(0.8, 1.2))
+        until_ns = min(at_ns + int(period_ns * rng.uniform(1 / 3, 2 / 3)), end_ns)
+        if until_ns - at_ns >= min(SHORTEST_NS, interval_ns // 4):
+            found.append((at_ns, until_ns))
+        at_ns += period_ns
+    return found
+
+
+def cycle(rng: Random, choices: Sequence[str], count: int) -> list[str]:
+    """``count`` choices at random, each seen once before any is seen again."""
+    drawn: list[str] = []
+    while len(drawn) < count:
+        drawn += rng.sample(choices, len(choices))
+    return drawn[:count]
+
+
+def plan_all(
+    nemeses: Sequence[Nemesis],
+    *,
+    seed: int,
+    nodes: Sequence[str],
+    begin_ns: int,
+    end_ns: int,
+    interval_ns: int,
+) -> list[Plan]:
+    """The faults of a run, in order of their beginning, numbered from 1. Pure.
+
+    Args:
+        nemeses: what to plan for; each has randomness of its own, so that leaving one out does not
+            change the others' choices.
+        seed: the run's seed.
+        nodes: names of the run's nodes.
+        begin_ns, end_ns: no fault begins before or ends after.
+        interval_ns: about one fault per nemesis in each.
+    """
+    plans = []
+    for number, nemesis in enumerate(nemeses):
+        rng = Random(f"{seed}/nemesis/{nemesis.name}")
+        offset_ns = number * min(interval_ns, end_ns - begin_ns) // max(1, len(nemeses))
+        plans += nemesis.plan(
+            rng,
+            nodes=nodes,
+            begin_ns=begin_ns + offset_ns,
+            end_ns=end_ns,
+            interval_ns=interval_ns,
+        )
+    plans.sort(key=lambda plan: (plan.begin_ns, plan.end_ns, plan.nemesis))
+    return [msgspec.structs.replace(plan, id=i) for i, plan in enumerate(plans, start=1)]
