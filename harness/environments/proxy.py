@@ -29,7 +29,7 @@ import errno
 import signal
 import sys
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -161,8 +161,8 @@ class Dialler(asyncio.Protocol):
         self._there: asyncio.Transport | None = None
         self._dialling: asyncio.Task[None] | None = None
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+    def connection_made(self, base: asyncio.BaseTransport) -> None:
+        transport = cast(asyncio.Transport, base)
         transport.set_write_buffer_limits(high=BUFFER_BYTES_MAX)
         self._here = transport
         source = self._source
@@ -266,8 +266,8 @@ class Target(asyncio.Protocol):
     def __init__(self, dialler: Dialler) -> None:
         self._dialler = dialler
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+    def connection_made(self, base: asyncio.BaseTransport) -> None:
+        transport = cast(asyncio.Transport, base)
         self._dialler.target_made(transport)
 
     def data_received(self, data: bytes) -> None:
