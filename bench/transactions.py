@@ -77,9 +77,10 @@ def make(
 
 def timed(history: History, kind: str, runs: int) -> tuple[float, Any]:
     """Median seconds of checking, and the last result."""
-    from checkers.transactions import list_append
+    from checkers.transactions import list_append, rw_register
 
-    check = list_append()
+    registers = rw_register(linearizable_keys=True, wfr_keys=True)
+    check = list_append() if kind == "list-append" else registers
     spent = []
     result = None
     for _ in range(runs):

@@ -59,3 +59,48 @@ def list_append(
 
     check.name = "list-append"  # type: ignore[attr-defined]
     return check
+
+
+def rw_register(
+    *,
+    consistency_models: Sequence[str] = ("strict-serializable",),
+    wfr_keys: bool = False,
+    sequential_keys: bool = False,
+    linearizable_keys: bool = False,
+) -> Callable[..., Result]:
+    """A checker for read-write register histories with unique writes.
+
+    Args:
+        consistency_models: what the system claims.
+        wfr_keys: a transaction's write of a key follows its read of it.
+        sequential_keys: each key is sequentially consistent.
+        linearizable_keys: each key is linearizable.
+
+    Raises:
+        ValueError: a model's name is unknown.
+    """
+    from checkers.transactions.consistency import canonical
+
+    models = tuple(canonical(model) for model in consistency_models)
+
+    def check(history: History, *, budget: Budget | None = None) -> Result:
+        from checkers.transactions.judge import judge
+        from checkers.transactions.rw_register import RwRegister, VersionRules
+        from checkers.transactions.txns import columns
+
+        rules = VersionRules(
+            wfr_keys=wfr_keys,
+            sequential_keys=sequential_keys,
+            linearizable_keys=linearizable_keys,
+            initial_known="workload" in history.header,
+        )
+        with collector_paused():
+            return judge(
+                RwRegister(columns(history), rules=rules),
+                checker="rw-register",
+                consistency_models=models,
+                budget=budget,
+            )
+
+    check.name = "rw-register"  # type: ignore[attr-defined]
+    return check

@@ -55,6 +55,10 @@ class Evidence(Protocol):
         """The value that proves a data edge, the reason with {0} and {1}, and its proof."""
         ...
 
+    def key_name(self, edge: Edge) -> Any:
+        """The key a data edge is about."""
+        ...
+
 
 def meaning(anomaly: str) -> str:
     """Plain words for an anomaly's name, variants included."""
@@ -90,7 +94,7 @@ def cycle_finding(cycle: Cycle, evidence: Evidence) -> Finding:
         kind=cycle.anomaly,
         title=title(cycle.anomaly),
         sentence=sentence,
-        key=next((txns.keys[e.key] for e in cycle.edges if e.key >= 0), None),
+        key=next((evidence.key_name(e) for e in cycle.edges if e.key >= 0), None),
         ops=tuple(sorted({int(txns.invoke[txn]) for txn in order})),
         because=steps,
         breaks=_breaks(cycle.anomaly),
@@ -127,7 +131,7 @@ def _step(edge: Edge, names: dict[int, str], evidence: Evidence) -> Because:
         kind=KIND_NAMES[edge.kind],
         source=int(txns.invoke[edge.source]),
         target=int(txns.invoke[edge.target]),
-        key=txns.keys[edge.key] if edge.key >= 0 else None,
+        key=evidence.key_name(edge) if edge.key >= 0 else None,
         value=value,
         text=f"{source} < {target}, because {why}.",
         proof=proof,

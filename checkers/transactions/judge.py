@@ -37,6 +37,8 @@ class Inference(Protocol):
     anomalies: list[Anomaly]
     #: sentences on what could not be inferred and may hide anomalies
     unclear: list[str]
+    #: sentences on what was assumed, told with the result
+    notes: list[str]
 
     def check_values(self) -> None:
         """Find the anomalies that need no graph."""
@@ -48,6 +50,10 @@ class Inference(Protocol):
 
     def edge_words(self, edge: Any) -> tuple[Any, str, tuple[Because, ...]]:
         """Explain one data edge."""
+        ...
+
+    def key_name(self, edge: Any) -> Any:
+        """The key a data edge is about."""
         ...
 
 
@@ -77,7 +83,8 @@ def judge(
     findings = [anomaly_finding(anomaly, txns) for anomaly in inference.anomalies]
     spent = meter.spent()
     if not spent:
-        findings += _cycles(inference, forbidden)
+        cycles = _cycles(inference, forbidden)
+        findings = [anomaly_finding(anomaly, txns) for anomaly in inference.anomalies] + cycles
     found = {finding.kind for finding in findings}
     relevant = [f for f in findings if implied_anomalies(f.kind) & forbidden]
     result = Result(
@@ -88,6 +95,8 @@ def judge(
         stats=_stats(txns, found, {f.kind for f in relevant}, models),
         budget=meter.budget.as_dict(),
     )
+    if inference.notes:
+        result.stats["notes"] = list(inference.notes)
     _conclude(result, inference, meter.reason if spent else "")
     result.elapsed_s = round(meter.elapsed_s, 6)
     return result

@@ -77,7 +77,7 @@ class ListAppend:
         )
         self.writes = np.flatnonzero(txns.mop_kind == WRITE)
         self.unclear: list[str] = []
-        self.initial_elements = 0
+        self.notes: list[str] = []
         self.orders = self._version_orders()
         self._positions()
 
@@ -226,7 +226,10 @@ class ListAppend:
         late = np.flatnonzero(unknown & (known_before > start))
         initial = int(unknown.sum()) - len(late)
         if initial:
-            self.initial_elements = initial
+            self.notes.append(
+                f"{initial} elements were read that nobody appended, before any that somebody did; "
+                "they were taken for initial state"
+            )
         for position in late[:1].tolist():
             key = int(orders.key[position])
             mop = int(orders.witness[key])
@@ -517,6 +520,10 @@ class ListAppend:
             return unread, words, proof
         seen = value if edge.mark >= 0 else unread
         return seen, f"{{0}} did not observe {{1}}'s append of {seen!r} to key {key!r}", proof
+
+    def key_name(self, edge: Edge) -> Any:
+        """The key a data edge is about."""
+        return self.txns.keys[edge.key]
 
     def _writer_of(self, position: int) -> int:
         mop = int(self.orders.writer_mop[position]) if position >= 0 else -1

@@ -1,0 +1,450 @@
+"""Read-write registers: transactions over registers whose written values are unique per key.
+
+A register does not tell its history as a list does: a read names the version it saw, not the ones
+before. So the order of versions is inferred from what the caller vouches for, per key:
+
+- always: the initial version (``None``) comes before every other;
+- ``wfr_keys`` (writes follow reads): a transaction that read v and wrote v' put v before v';
+- ``sequential_keys``: each process sees versions of a key in order;
+- ``linearizable_keys``: each key alone is linearizable, so what a transaction saw or wrote comes
+  before what any transaction invoked after its completion sees or writes.
+
+The last is a sweep per key over the transactions that touch it. The sweep keeps a frontier, the
+completed transactions that no later completed one follows, so the edges are a transitive
+reduction: linear in the touches times the concurrency on one key.
+
+A key whose inferred versions form a cycle is an anomaly (``cyclic-versions``) and is left out of
+the graph. From the version edges v -> v': ww from the writer of v to that of v', rw from the readers of
+v to the writer of v', and wr from the writer of v to its readers.
+
+Without cycles: ``G1a``, ``G1b``, ``internal``, ``future-read``, ``lost-update``, and ``phantom``: a
+value nobody wrote. A foreign history may start in a state of its own, so there nothing is inferred
+from an unwritten value, and the result says so.
+
+Source: Kingsbury and Alvaro, *Elle*, section 5 and ``rw_register.clj``; the sweep is our own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from checkers.history import FAIL, OK
+from checkers.transactions.cycles import Edge, components
+from checkers.transactions.explain import Anomaly
+from checkers.transactions.graph import PASS, RW, WR, WW, GraphBuilder, add_tails
+from checkers.transactions.txns import READ, WRITE, Bools, Ints, Txns, intern
+from checkers.verdict import Because
+
+#: Cases of one non-cyclic anomaly that are told in full.
+CASES_MAX = 8
+
+
+class VersionRules(msgspec.Struct, frozen=True, kw_only=True):
+    """What the caller vouches for.
+
+    Args:
+        wfr_keys: a transaction's write of a key follows its read of it.
+        sequential_keys: each key is sequentially consistent.
+        linearizable_keys: each key is linearizable.
+        initial: the value of a key before any write; a read of ``None`` means it too.
+        initial_known: the run began in that state for certain, so an unwritten value is a phantom;
+            if not, nothing is inferred from one.
+    """
+
+    wfr_keys: bool = False
+    sequential_keys: bool = False
+    linearizable_keys: bool = False
+    initial: Any = None
+    initial_known: bool = False
+
+
+class RwRegister:
+    """Everything inferred from one read-write register history.
+
+    Versions are numbered: 0 .. keys-1 are the initial versions of the keys, then one for each
+    written (key, value).
+    """
+
+    def __init__(self, txns: Txns, *, rules: VersionRules | None = None) -> None:
+        self.txns = txns
+        self.rules = rules or VersionRules()
+        self.anomalies: list[Anomaly] = []
+        self.unclear: list[str] = []
+        self.notes: list[str] = []
+        self._number_versions()
+        self._touches()
+        self._members()
+
+    # -- versions and touches ---------------------------------------------------------------
+
+    def _number_versions(self) -> None:
+        """Give each micro-operation its version; -1 for reads of values nobody wrote."""
+        txns = self.txns
+        keys = len(txns.keys)
+        writes = np.flatnonzero(txns.mop_kind == WRITE)
+        codes, self.value_table = intern(txns.mop_value)
+        spot = txns.mop_key * max(1, len(self.value_table)) + codes
+        order = writes[np.argsort(spot[writes], kind="stable")]
+        wrote = spot[order]
+        first = np.concatenate([[True], wrote[1:] != wrote[:-1]]) if len(wrote) else wrote > 0
+        if not first.all():
+            self._twice(int(order[np.flatnonzero(~first)[0]]), int((~first).sum()))
+        self.version_writer = np.concatenate(
+            [np.full(keys, -1, dtype=np.int64), order[first]]
+        ).astype(np.int64)
+        self.version_key = np.concatenate(
+            [np.arange(keys, dtype=np.int64), txns.mop_key[order[first]]]
+        )
+        distinct = wrote[first]
+        version = np.full(len(spot), -1, dtype=np.int64)
+        if len(distinct):
+            found = np.minimum(np.searchsorted(distinct, spot), len(distinct) - 1)
+            hit = distinct[found] == spot
+            version[hit] = found[hit] + keys
+        for code, value in enumerate(self.value_table):
+            if value is None or (
+                type(value) is type(self.rules.initial) and value == self.rules.initial
+            ):
+                initial = (codes == code) & (txns.mop_kind == READ) & (version < 0)
+                version[initial] = txns.mop_key[initial]
+        self.version = version
+        self._unwritten()
+
+    def _twice(self, mop: int, count: int) -> None:
+        self.unclear.append(
+            f"{count} values were written more than once (such as {self.txns.mop_value[mop]!r} to "
+            f"key {self._name(mop)!r}), so reads do not tell who wrote them"
+        )
+
+    def _unwritten(self) -> None:
+        """Reads of values nobody wrote: phantoms, or in a foreign history an unknown past."""
+        txns = self.txns
+        unwritten = np.flatnonzero(self.version < 0)
+        if not len(unwritten):
+            return
+        if not self.rules.initial_known:
+            self.notes.append(
+                f"{len(unwritten)} reads returned values nobody wrote; nothing was inferred from "
+                "them, since the history may start in a state of its own"
+            )
+            return
+        for mop in unwritten[:CASES_MAX].tolist():
+            value, key = txns.mop_value[mop], self._name(mop)
+            self.anomalies.append(
+                Anomaly(
+                    "phantom",
+                    (int(txns.mop_txn[mop]),),
+                    key,
+                    f"{{0}} read {value!r} of key {key!r}, but nobody wrote it.",
+                    value=value,
+                )
+            )
+
+    def _touches(self) -> None:
+        """Per (transaction, key): external read, external write, and the anomalies within."""
+        txns = self.txns
+        code = txns.mop_txn * max(1, len(txns.keys)) + txns.mop_key
+        order = np.argsort(code, kind="stable")
+        starts = (
+            np.flatnonzero(np.concatenate([[True], code[order][1:] != code[order][:-1]]))
+            if len(code)
+            else np.empty(0, dtype=np.int64)
+        )
+        ends = np.append(starts[1:], len(code))
+        is_write = (txns.mop_kind[order] == WRITE).astype(np.int64)
+        first = order[starts] if len(starts) else starts
+        at = np.where(is_write == 1, np.arange(len(order)), -1)
+        last_write = np.maximum.reduceat(at, starts) if len(starts) else starts
+        self.touch_txn = txns.mop_txn[first]
+        self.touch_key = txns.mop_key[first]
+        reads_first = txns.mop_kind[first] == READ
+        self.touch_read = np.where(reads_first, self.version[first], -1)
+        wrote = last_write >= 0
+        self.touch_write_mop = (
+            np.where(wrote, order[np.maximum(last_write, 0)], -1) if len(order) else last_write
+        )
+        self.touch_write = (
+            np.where(wrote, self.version[np.maximum(self.touch_write_mop, 0)], -1)
+            if (len(order))
+            else last_write
+        )
+        self.groups = (order, starts, ends)
+
+    def _members(self) -> None:
+        """In the graph: ok transactions, and unknown ones one of whose writes was read."""
+        txns = self.txns
+        seen = self.touch_read[self.touch_read >= len(txns.keys)]
+        writers = txns.mop_txn[self.version_writer[seen]]
+        observed = np.zeros(len(txns), dtype=np.bool_)
+        observed[writers] = True
+        self.members: Bools = (txns.type == OK) | ((txns.type != FAIL) & observed)
+
+    def _name(self, mop: int) -> Any:
+        return self.txns.keys[self.txns.mop_key[mop]]
+
+    def _count(self, anomaly: str) -> int:
+        return sum(a.name == anomaly for a in self.anomalies)
+
+    def value_of(self, version: int) -> Any:
+        """The value of a version."""
+        writer = int(self.version_writer[version])
+        return self.rules.initial if writer < 0 else self.txns.mop_value[writer]
+
+    # -- what needs no graph ----------------------------------------------------------------
+
+    def check_values(self) -> None:
+        """Find every non-cyclic anomaly."""
+        self._aborted_and_intermediate()
+        order, starts, ends = self.groups
+        for low, high in zip(*(side[ends - starts > 1].tolist() for side in (starts, ends))):
+            self._replay(order[low:high].tolist())
+        self._lost_updates()
+
+    def _aborted_and_intermediate(self) -> None:
+        txns = self.txns
+        keys = len(txns.keys)
+        final = np.zeros(len(txns.mop_txn), dtype=np.bool_)
+        final[self.touch_write_mop[self.touch_write_mop >= 0]] = True
+        rows = np.flatnonzero(self.touch_read >= keys)
+        mop = self.version_writer[self.touch_read[rows]]
+        writer = txns.mop_txn[mop]
+        other = writer != self.touch_txn[rows]
+        for name, bad, why in (
+            ("G1a", txns.type[writer] == FAIL, "which failed"),
+            ("G1b", ~final[mop] & (txns.type[writer] != FAIL), "which later wrote it again"),
+        ):
+            for at in np.flatnonzero(bad & other)[:CASES_MAX].tolist():
+                value = txns.mop_value[int(mop[at])]
+                key = self._name(int(mop[at]))
+                self.anomalies.append(
+                    Anomaly(
+                        name,
+                        (int(self.touch_txn[rows[at]]), int(writer[at])),
+                        key,
+                        f"{{0}} read {value!r} of key {key!r}, written by {{1}}, {why}.",
+                        value=value,
+                    )
+                )
+
+    def _replay(self, rows: list[int]) -> None:
+        """One transaction's micro-operations on one key against each other."""
+        txns = self.txns
+        if txns.type[txns.mop_txn[rows[0]]] != OK:
+            return
+        later = {int(self.version[m]) for m in rows if txns.mop_kind[m] == WRITE}
+        known: int | None = None
+        for mop in rows:
+            version = int(self.version[mop])
+            if txns.mop_kind[mop] == WRITE:
+                later.discard(version)
+            elif version in later:
+                self._own("future-read", mop, f"read its own later write {txns.mop_value[mop]!r}")
+            elif known is not None and version != known:
+                self._own(
+                    "internal",
+                    mop,
+                    f"read {txns.mop_value[mop]!r}, but its own earlier operations call for "
+                    f"{self.value_of(known)!r}",
+                )
+            known = version if version >= 0 else None
+
+    def _own(self, name: str, mop: int, words: str) -> None:
+        if self._count(name) < CASES_MAX:
+            key = self._name(mop)
+            text = f"{{0}} {words} (key {key!r})."
+            self.anomalies.append(Anomaly(name, (int(self.txns.mop_txn[mop]),), key, text))
+
+    def _lost_updates(self) -> None:
+        """Two committed transactions that read one version and both wrote the key."""
+        ok = self.txns.type[self.touch_txn] == OK
+        rows = np.flatnonzero(ok & (self.touch_read >= 0) & (self.touch_write >= 0))
+        rows = rows[np.argsort(self.touch_read[rows], kind="stable")]
+        version = self.touch_read[rows]
+        for at in np.flatnonzero(version[1:] == version[:-1])[:CASES_MAX].tolist():
+            key = self.txns.keys[self.touch_key[rows[at]]]
+            value = self.value_of(int(version[at]))
+            self.anomalies.append(
+                Anomaly(
+                    "lost-update",
+                    (int(self.touch_txn[rows[at]]), int(self.touch_txn[rows[at + 1]])),
+                    key,
+                    f"{{0}} and {{1}} both read {value!r} of key {key!r} and both wrote it and "
+                    "committed: one of the two writes was lost.",
+                    value=value,
+                )
+            )
+
+    # -- version orders ---------------------------------------------------------------------
+
+    def version_edges(self) -> tuple[Ints, Ints]:
+        """Distinct edges v -> v' between versions of one key, by the rules vouched for."""
+        rows = np.flatnonzero(self.members[self.touch_txn])
+        pairs: list[tuple[Ints, Ints]] = []
+        read, write = self.touch_read[rows], self.touch_write[rows]
+        if self.rules.wfr_keys:
+            both = (read >= 0) & (write >= 0)
+            pairs.append((read[both], write[both]))
+        if self.rules.sequential_keys:
+            pairs.append(self._process_pairs(rows))
+        if self.rules.linearizable_keys:
+            pairs.append(self._realtime_pairs(rows))
+        source = np.concatenate([p[0] for p in pairs]) if pairs else np.empty(0, dtype=np.int64)
+        target = np.concatenate([p[1] for p in pairs]) if pairs else np.empty(0, dtype=np.int64)
+        count = len(self.version_key)
+        keep = (source != target) & (source >= 0) & (target >= 0)
+        code = np.unique(source[keep] * count + target[keep])
+        source, target = code // count, code % count
+        written = np.unique(write[write >= 0])
+        rooted = np.setdiff1d(written, target)
+        keys = self.version_key[rooted]
+        return np.concatenate([keys, source]), np.concatenate([rooted, target])
+
+    def _first_last(self, rows: Ints) -> tuple[Ints, Ints]:
+        """First and last version each touch is about."""
+        read, write = self.touch_read[rows], self.touch_write[rows]
+        return np.where(read >= 0, read, write), np.where(write >= 0, write, read)
+
+    def _process_pairs(self, rows: Ints) -> tuple[Ints, Ints]:
+        """Successive versions a process dealt with, per key; unknown outcomes lead nowhere."""
+        txns = self.txns
+        txn = self.touch_txn[rows]
+        first, last = self._first_last(rows)
+        lane = txns.process[txn] * max(1, len(txns.keys)) + self.touch_key[rows]
+        order = np.lexsort((txns.invoke[txn], lane))
+        same = lane[order][1:] == lane[order][:-1]
+        same &= txns.type[txn[order]][:-1] == OK
+        return last[order][:-1][same], first[order][1:][same]
+
+    def _realtime_pairs(self, rows: Ints) -> tuple[Ints, Ints]:
+        """The frontier sweep: per key, what completed before what was invoked."""
+        txns = self.txns
+        txn = self.touch_txn[rows]
+        first, last = self._first_last(rows)
+        useful = (first >= 0) & (last >= 0)
+        rows, txn, first, last = rows[useful], txn[useful], first[useful], last[useful]
+        ok = np.flatnonzero((txns.type[txn] == OK) & (txns.complete[txn] >= 0))
+        key = self.touch_key[rows]
+        when = np.concatenate([txns.invoke[txn], txns.complete[txn[ok]]])
+        who = np.concatenate([np.arange(len(rows)), ok])
+        done = np.concatenate([np.zeros(len(rows), dtype=np.int64), np.ones(len(ok), np.int64)])
+        order = np.lexsort((when, key[who]))
+        sources: list[int] = []
+        targets: list[int] = []
+        frontier: list[int] = []
+        before: dict[int, list[int]] = {}
+        current = -1
+        keys_in_order = key[who[order]].tolist()
+        for touch, completes, at in zip(who[order].tolist(), done[order].tolist(), keys_in_order):
+            if at != current:
+                current, frontier, before = at, [], {}
+            if completes:
+                passed = before.pop(touch)
+                frontier = [other for other in frontier if other not in passed]
+                frontier.append(touch)
+            else:
+                before[touch] = frontier
+                sources.extend(frontier)
+                targets.extend([touch] * len(frontier))
+        return (
+            last[np.array(sources, dtype=np.int64)],
+            first[np.array(targets, dtype=np.int64)],
+        )
+
+    def _acyclic(self, source: Ints, target: Ints) -> Bools:
+        """Version edges of keys whose versions form no cycle; the others become anomalies."""
+        builder = GraphBuilder(len(self.version_key))
+        builder.add(source, target, PASS)
+        graph = builder.build()
+        labels = components(graph)
+        bad = labels[source] == labels[target]
+        bad_keys = np.unique(self.version_key[source[bad]])
+        for key in bad_keys[:CASES_MAX].tolist():
+            at = np.flatnonzero(bad & (self.version_key[source] == key))
+            cycle = sorted({int(v) for v in (*source[at], *target[at])})
+            values = [self.value_of(version) for version in cycle]
+            writers = [int(self.version_writer[v]) for v in cycle if self.version_writer[v] >= 0]
+            name = self.txns.keys[key]
+            self.anomalies.append(
+                Anomaly(
+                    "cyclic-versions",
+                    tuple(dict.fromkeys(int(self.txns.mop_txn[mop]) for mop in writers))[:4],
+                    name,
+                    f"the versions {values[:8]!r} of key {name!r} would each have to come before "
+                    "the others; the key is not "
+                    + ("linearizable." if self.rules.linearizable_keys else "sequential."),
+                    values=values[:32],
+                )
+            )
+        keep: Bools = ~np.isin(self.version_key[source], bad_keys)
+        return keep
+
+    # -- the graph --------------------------------------------------------------------------
+
+    def add_edges(self, builder: GraphBuilder) -> None:
+        """Add every ww, wr and rw dependency. An edge's key and mark are version numbers."""
+        txns = self.txns
+        if not len(self.touch_txn):
+            return
+        source, target = self.version_edges()
+        keep = self._acyclic(source, target) if len(source) else np.empty(0, dtype=np.bool_)
+        source, target = source[keep], target[keep]
+        writer = np.full(len(self.version_key), -1, dtype=np.int64)
+        known = self.version_writer >= 0
+        writer[known] = txns.mop_txn[self.version_writer[known]]
+        live = known & self.members[np.maximum(writer, 0)]
+        reads = np.flatnonzero((self.touch_read >= 0) & self.members[self.touch_txn])
+        version, reader = self.touch_read[reads], self.touch_txn[reads]
+        seen = live[version]
+        builder.add(writer[version[seen]], reader[seen], WR, key=version[seen], mark=version[seen])
+        usable = live[target]
+        source, target = source[usable], target[usable]
+        code = np.unique(source * len(txns) + writer[target])
+        writers = np.flatnonzero(live)
+        add_tails(
+            builder,
+            tail_txn=code % len(txns),
+            tail_key=code // len(txns),
+            edges=[(writer[writers], writers, WW, writers), (reader, version, RW, version)],
+        )
+
+    def edge_words(self, edge: Edge) -> tuple[Any, str, tuple[Because, ...]]:
+        """Why a data edge holds; see :class:`checkers.transactions.explain.Evidence`."""
+        version = edge.mark
+        name = self.txns.keys[self.version_key[version]]
+        value = self.value_of(version)
+        if edge.kind == WR:
+            return value, f"{{1}} observed {{0}}'s write of {value!r} to key {name!r}", ()
+        wrote = self._wrote(edge.target, int(self.version_key[version]))
+        proof = (self._order_proof(name, value, wrote),)
+        if edge.kind == WW:
+            return (
+                wrote,
+                f"{{1}} wrote {wrote!r} after {{0}} wrote {value!r} to key {name!r}",
+                proof,
+            )
+        words = f"{{0}} read {value!r} of key {name!r}, before {{1}} wrote {wrote!r}"
+        return value, words, proof
+
+    def key_name(self, edge: Edge) -> Any:
+        """The key a data edge is about."""
+        return self.txns.keys[self.version_key[edge.key]]
+
+    def _wrote(self, txn: int, key: int) -> Any:
+        at = np.flatnonzero((self.touch_txn == txn) & (self.touch_key == key))
+        return self.txns.mop_value[int(self.touch_write_mop[at[0]])]
+
+    def _order_proof(self, name: Any, value: Any, wrote: Any) -> Because:
+        if value is None:
+            why = "it is the initial version"
+        else:
+            held = {
+                "writes follow reads": self.rules.wfr_keys,
+                "keys are sequential": self.rules.sequential_keys,
+                "keys are linearizable": self.rules.linearizable_keys,
+            }
+            why = "by the rules given: " + ", ".join(rule for rule, on in held.items() if on)
+        text = f"version {value!r} of key {name!r} comes before {wrote!r}: {why}"
+        return Because(kind="version-order", key=name, value=value, text=text)
