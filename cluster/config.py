@@ -30,6 +30,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
         snapshot_keep_entries: entries kept below a snapshot for slow followers.
         snapshot_chunk_bytes: size of one InstallSnapshot chunk.
         session_max: sessions remembered; the least recently used one is dropped, by the log.
+        session_unanswered_max: answers remembered per session; a session with more is refused.
         lease_read_margin: fraction of the minimum election timeout a lease read may trust.
     """
 
@@ -48,4 +49,5 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     snapshot_keep_entries: int = 5_000
     snapshot_chunk_bytes: int = 512 * 1024
     session_max: int = 10_000
+    session_unanswered_max: int = 1_024
     lease_read_margin: float = 0.5

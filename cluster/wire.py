@@ -73,11 +73,17 @@ class Command(msgspec.Struct, frozen=True, array_like=True):
 
 
 class LoggedCommand(msgspec.Struct, frozen=True, array_like=True):
-    """What a ``command`` entry holds: who asked, which of their requests it is, and the command."""
+    """What a ``command`` entry holds: who asked, which of their requests it is, and the command.
+
+    ``first_unanswered`` and ``opened_after`` are those of the :class:`Request`: they are logged
+    because every node must forget the same answers and the same sessions at the same index.
+    """
 
     session: str
     seq: int
     command: Command
+    first_unanswered: int = 0
+    opened_after: int = 0
 
 
 class Request(msgspec.Struct, frozen=True, array_like=True, tag="request"):
@@ -93,6 +99,9 @@ class Request(msgspec.Struct, frozen=True, array_like=True, tag="request"):
         command: what to do.
         mode: for a read: ``linearizable`` (default), ``lease`` or ``stale``.
         timeout_ns: how long the node may keep the request waiting.
+        opened_after: a log index the client knew of when it began the session; the same for all its
+            requests. A session which is unknown, and may be older than one that was forgotten, is
+            refused as ``expired`` rather than begun anew.
     """
 
     id: int
@@ -102,6 +111,7 @@ class Request(msgspec.Struct, frozen=True, array_like=True, tag="request"):
     command: Command
     mode: str = "linearizable"
     timeout_ns: int = 5_000_000_000
+    opened_after: int = 0
 
 
 class Response(msgspec.Struct, frozen=True, array_like=True, tag="response"):
@@ -111,9 +121,11 @@ class Response(msgspec.Struct, frozen=True, array_like=True, tag="response"):
         id: of the request.
         status: ``ok`` (it happened), ``fail`` (it did not and will not: a definite refusal such as
             a cas mismatch), ``unknown`` (it may have or may yet), ``redirect`` (did not happen
-            here; ask ``leader``), ``retry`` (did not happen; ask again later: no leader, overload).
+            here; ask ``leader``), ``retry`` (did not happen; ask again later: no leader, overload),
+            ``expired`` (the session is forgotten: this copy of the request did not happen, whether
+            an earlier one did nobody knows; begin a new session after ``revision``).
         value: the result, for ok.
-        revision: log index at which it took effect or was read.
+        revision: log index at which it took effect or was read; else what the node has applied.
         leader: the leader this node believes in, or "".
         error: why, in words, unless ok.
     """

@@ -1,0 +1,94 @@
+"""Request Waiting List: who waits for which entry, until it is certain what became of it.
+
+Problem. A command is answered only when its entry is certain and applied, long after the request
+was taken, by an event that knows nothing of clients; and it may never become certain here.
+
+Solution. Keep the waiting client under (index, generation) of its entry. When an entry is applied
+at that index, a waiter of the same generation gets the result; one of another generation learns
+that its own entry was replaced here, and whether it happened is *unknown*, since the session's
+next copy may be on its way. When leadership is lost, all that wait are answered unknown at once, as
+they are when their patience ends. Never ``fail``: the entry may yet become certain under the next
+leader.
+
+Invariants. Each waiter is answered exactly once, unless its connection is gone. ok is said only
+for one's own entry, after it was applied.
+
+What breaks without it. A27a: an answer at append. A27b: a list keyed by index alone says ok for
+somebody else's command. A27c: no end of patience. A27d: a deposed leader that says ``fail``.
+
+Source: Joshi, "Request Waiting List". Pure bookkeeping, used by ``cluster.core.replica``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import msgspec
+
+#: A time that never comes.
+NEVER_NS = 1 << 62
+
+
+class Waiter(msgspec.Struct, frozen=True):
+    """A client's request that waits.
+
+    Args:
+        connection: where the answer goes.
+        request: the request's id on that connection.
+        deadline_ns: when the node must answer at the latest.
+    """
+
+    connection: int
+    request: int
+    deadline_ns: int
+
+
+class RequestWaitingList:
+    """Waiters by the (index, generation) of their entry."""
+
+    __slots__ = ("_waiting", "deadline_ns")
+
+    def __init__(self) -> None:
+        self._waiting: dict[int, tuple[int, Waiter]] = {}
+        self.deadline_ns = NEVER_NS
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def is_answer_for(self, waiting_generation: int, applied_generation: int) -> bool:
+        """Whether the entry applied is the one a waiter at its index asked for."""
+        return waiting_generation == applied_generation
+
+    def add(self, index: int, generation: int, waiter: Waiter) -> None:
+        """Wait for the entry (index, generation); an index is waited for once at a time."""
+        self._waiting[index] = (generation, waiter)
+        self.deadline_ns = min(self.deadline_ns, waiter.deadline_ns)
+
+    def applied(self, index: int, generation: int) -> tuple[Waiter, bool] | None:
+        """An entry was applied: the waiter at its index, and whether this is its own entry."""
+        held = self._waiting.pop(index, None)
+        if held is None:
+            return None
+        return held[1], self.is_answer_for(held[0], generation)
+
+    def expire(self, now_ns: int) -> list[Waiter]:
+        """Take those whose patience has ended; they must be answered unknown."""
+        if now_ns < self.deadline_ns:
+            return []
+        gone = self._take(lambda waiter: waiter.deadline_ns <= now_ns)
+        deadlines = (waiter.deadline_ns for _generation, waiter in self._waiting.values())
+        self.deadline_ns = min(deadlines, default=NEVER_NS)
+        return gone
+
+    def abandon(self) -> list[Waiter]:
+        """Take all: leadership is lost; they must be answered unknown."""
+        self.deadline_ns = NEVER_NS
+        return self._take(lambda _waiter: True)
+
+    def disconnect(self, connection: int) -> None:
+        """Forget the waiters of a connection that is gone."""
+        self._take(lambda waiter: waiter.connection == connection)
+
+    def _take(self, chosen: Callable[[Waiter], bool]) -> list[Waiter]:
+        indexes = [index for index, (_, waiter) in self._waiting.items() if chosen(waiter)]
+        return [self._waiting.pop(index)[1] for index in indexes]

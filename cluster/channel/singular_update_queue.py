@@ -1,0 +1,79 @@
+"""Singular Update Queue: one order of updates, one at a time, and no more than can be carried.
+
+Problem. Updates that interleave lose each other's effects; locks make them slow; an unbounded queue
+turns overload into timeouts for everybody.
+
+Solution. All updates of a node pass one queue with one consumer, which takes a batch when the last
+one was handed to the log. The queue is bounded: when too much is waiting, a request is refused at
+once with ``retry``, which promises that it did not happen.
+
+Invariants. Arrival order is log order. What was refused, or left the queue unserved, never reached
+the log. Nothing runs between the read and the write of one command.
+
+What breaks without it. A26: two increments that both read the old value.
+
+Source: Joshi, "Singular Update Queue". Pure; used by ``cluster.core.replica``. The cores are
+synchronous, so the single thread of execution is given; order and bound are this module's.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
+
+from cluster.channel.request_batch import batch_length
+from cluster.channel.request_waiting_list import NEVER_NS, Waiter
+
+
+class SingularUpdateQueue:
+    """Encoded updates that wait for their turn, with who waits for each."""
+
+    __slots__ = ("_queue", "deadline_ns")
+
+    def __init__(self) -> None:
+        self._queue: deque[tuple[Waiter, bytes]] = deque()
+        self.deadline_ns = NEVER_NS
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def has_room(self, pending: int, pending_max: int) -> bool:
+        """Whether one more request may wait, given how many do anywhere in the node."""
+        return pending < pending_max
+
+    def put(self, waiter: Waiter, data: bytes) -> None:
+        """Add an update at the end."""
+        self._queue.append((waiter, data))
+        self.deadline_ns = min(self.deadline_ns, waiter.deadline_ns)
+
+    def take(self, *, entries_max: int, bytes_max: int) -> tuple[list[Waiter], list[bytes]]:
+        """Take the next batch: who waits, and the updates, in the same order."""
+        sizes = [len(data) for _waiter, data in islice(self._queue, entries_max)]
+        count = batch_length(sizes, entries_max=entries_max, bytes_max=bytes_max)
+        taken = [self._queue.popleft() for _ in range(count)]
+        if not self._queue:
+            self.deadline_ns = NEVER_NS
+        return [waiter for waiter, _ in taken], [data for _, data in taken]
+
+    def expire(self, now_ns: int) -> list[Waiter]:
+        """Take those whose patience has ended; they did not happen."""
+        if now_ns < self.deadline_ns:
+            return []
+        return self._keep(lambda waiter: waiter.deadline_ns > now_ns)
+
+    def drain(self) -> list[Waiter]:
+        """Take all: this node no longer leads; they did not happen."""
+        return self._keep(lambda _waiter: False)
+
+    def disconnect(self, connection: int) -> None:
+        """Forget the updates of a connection that is gone: nobody would learn of them."""
+        self._keep(lambda waiter: waiter.connection != connection)
+
+    def _keep(self, kept: Callable[[Waiter], bool]) -> list[Waiter]:
+        gone = [waiter for waiter, _ in self._queue if not kept(waiter)]
+        if gone:
+            self._queue = deque(item for item in self._queue if kept(item[0]))
+        deadlines = (waiter.deadline_ns for waiter, _ in self._queue)
+        self.deadline_ns = min(deadlines, default=NEVER_NS)
+        return gone

@@ -1,0 +1,443 @@
+"""The client's half of the protocol: retries, redirects, deduplication ids, deadlines. Sans-IO.
+
+Problem. A request may be lost, its answer may be lost, the node may not lead, or may die while it
+leads. Asking again is necessary and dangerous; giving up is necessary and must be honest.
+
+Solution. A session keeps one connection, numbers its writes, and sends a write again under the same
+number, to whichever node leads, until it is answered or its deadline comes; the cluster recognises
+the copies (Idempotent Receiver). Events go in (connected, disconnected, response, tick), actions
+come out (connect, send, complete, set a timer), and a host carries them out over any transport.
+
+Outcomes, and they are meant literally:
+
+    ok        it happened, once; ``value`` and ``revision`` are the cluster's answer
+    fail      it did not happen and never will: refused by the state machine, a read that found no
+              answer in time, or a write of which every copy sent was certainly refused
+    unknown   a write of which some copy may have been taken, and whose answer did not come in time.
+              It may have happened, and may yet, until a later write of this session is done
+
+Commands are sent in order of submission, at most ``window`` under way (1: strictly one after the
+other); the cluster keeps the order of a session's writes. A session that the cluster has forgotten
+goes on under a new name; the write that met this ends unknown.
+
+Invariants. Each command completes exactly once. A number is never used for two commands. A session
+never sends on a connection that was replaced. Delays are jittered by the given randomness alone.
+
+Source: Joshi, "Idempotent Receiver", "Request Pipeline", "Single-Socket Channel"; Raft thesis 6.3.
+Used by ``cluster.client.asyncio_client`` and the simulation; a host must obey :class:`Connect`
+(close the old connection, dial the new one, report under its epoch).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+
+from cluster.channel.single_socket_channel import OutgoingChannel
+from cluster.config import MS
+from cluster.core.state_machine import READS
+from cluster.ports import NodeId, Rng, SetTimer
+from cluster.wire import Command, Request, Response
+
+#: Redirects followed at once; after so many in a row without an answer, back off.
+REDIRECTS_MAX = 3
+NEVER_NS = 1 << 62
+
+
+class Connect(msgspec.Struct, frozen=True):
+    """Close the present connection, if any, and dial a node.
+
+    The host must report ``on_connected`` or ``on_disconnected`` with this epoch, once it knows.
+    """
+
+    node: NodeId
+    epoch: int
+
+
+class SendRequest(msgspec.Struct, frozen=True):
+    """Send a request on the connection of this epoch."""
+
+    epoch: int
+    request: Request
+
+
+class Complete(msgspec.Struct, frozen=True):
+    """A command has its outcome; said once per command.
+
+    Args:
+        id: as :meth:`ClientSession.submit` returned it.
+        status: ``ok``, ``fail`` or ``unknown``.
+        value: the result, for ok.
+        revision: log index of the effect, or at which it was read.
+        error: why, unless ok.
+        node: who answered, or was asked last; "" if nobody was.
+    """
+
+    id: int
+    status: str
+    value: Any = None
+    revision: int = 0
+    error: str = ""
+    node: NodeId = ""
+
+
+Action: TypeAlias = Connect | SendRequest | Complete | SetTimer
+
+
+class _Pending:
+    """A command that has no outcome yet."""
+
+    __slots__ = (
+        "attempt_until_ns",
+        "command",
+        "deadline_ns",
+        "id",
+        "in_doubt",
+        "last_error",
+        "last_node",
+        "mode",
+        "request_id",
+        "seq",
+        "to",
+    )
+
+    def __init__(
+        self, id: int, seq: int, command: Command, mode: str, deadline_ns: int, to: NodeId
+    ) -> None:
+        self.id = id
+        self.seq = seq
+        self.command = command
+        self.mode = mode
+        self.deadline_ns = deadline_ns
+        self.to = to
+        self.request_id = 0  # of the copy under way, 0 if none is
+        self.attempt_until_ns = NEVER_NS
+        self.in_doubt = False  # some copy may have been taken
+        self.last_error = "nobody could be reached"
+        self.last_node = ""
+
+
+class ClientSession:
+    """One session of one client.
+
+    Args:
+        name: unique among all clients there ever are.
+        nodes: the nodes, the preferred one first.
+        rng: randomness for back-off.
+        window: commands under way at once.
+        attempt_ns: how long one copy may go unanswered before another node is tried.
+        backoff_min_ns, backoff_max_ns: bounds of the growing delay between attempts.
+
+    Raises:
+        ValueError: no name, no nodes, or a window below 1.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        nodes: Sequence[NodeId],
+        *,
+        rng: Rng,
+        window: int = 1,
+        attempt_ns: int = 1_000 * MS,
+        backoff_min_ns: int = 10 * MS,
+        backoff_max_ns: int = 500 * MS,
+    ) -> None:
+        if not name:
+            raise ValueError("name is empty: a session needs a name that no other session has")
+        if not nodes:
+            raise ValueError("nodes is empty: a session needs at least one node to ask")
+        if window < 1:
+            raise ValueError(f"window is {window}: at least one command must be under way")
+        self.nodes = tuple(nodes)
+        self.node: NodeId = self.nodes[0]
+        self.revision = 0
+        self._name = name
+        self._incarnation = 1
+        self._rng = rng
+        self._window = window
+        self._attempt_ns = attempt_ns
+        self._backoff_ns = (backoff_min_ns, backoff_max_ns)
+        self._channel = OutgoingChannel()
+        self._dialling = False
+        self._pending: list[_Pending] = []
+        self._next_id = 1
+        self._next_request = 1
+        self._next_seq = 1
+        self._opened_after = -1
+        self._probe = 0
+        self._redirects = 0
+        self._failures = 0
+        self._wait_until_ns = 0
+        self._timer_ns = 0
+        self._out: list[Action] = []
+
+    @property
+    def name(self) -> str:
+        """The session's name as the cluster knows it now."""
+        return self._name if self._incarnation == 1 else f"{self._name}~{self._incarnation}"
+
+    @property
+    def epoch(self) -> int:
+        """Epoch of the present connection; 0 before the first."""
+        return self._channel.epoch
+
+    @property
+    def pending(self) -> int:
+        """Commands without an outcome."""
+        return len(self._pending)
+
+    # -- events -----------------------------------------------------------------------------------
+
+    def submit(
+        self,
+        now_ns: int,
+        command: Command,
+        *,
+        timeout_ns: int,
+        mode: str = "linearizable",
+        to: NodeId = "",
+    ) -> tuple[int, list[Action]]:
+        """Begin a command.
+
+        Args:
+            now_ns: the client's monotonic time.
+            command: what to do.
+            timeout_ns: when to give up.
+            mode: of a read: ``linearizable``, ``lease`` or ``stale``.
+            to: the node to ask first; a stale read is answered by it or not at all.
+
+        Returns:
+            The command's id, to be found in its :class:`Complete`, and actions.
+        """
+        seq = 0
+        if command.op not in READS:
+            seq, self._next_seq = self._next_seq, self._next_seq + 1
+        id, self._next_id = self._next_id, self._next_id + 1
+        self._pending.append(_Pending(id, seq, command, mode, now_ns + timeout_ns, to))
+        return id, self._settle(now_ns)
+
+    def on_connected(self, now_ns: int, epoch: int) -> list[Action]:
+        """The connection of an epoch stands."""
+        if self._channel.opened(epoch):
+            self._dialling = False
+        return self._settle(now_ns)
+
+    def on_disconnected(self, now_ns: int, epoch: int, error: str = "") -> list[Action]:
+        """The connection of an epoch is gone, or could not be made."""
+        if self._channel.closed(epoch):
+            self._dialling = False
+            self._lose_copies(error or f"the connection to {self.node} was lost")
+            self._back_off(now_ns)
+            self._try_another()
+        return self._settle(now_ns)
+
+    def on_response(self, now_ns: int, epoch: int, response: Response) -> list[Action]:
+        """An answer arrived on the connection of an epoch."""
+        if not self._channel.is_current(epoch):
+            return []
+        if response.status != "expired":
+            self.revision = max(self.revision, response.revision)
+        if response.id == self._probe:
+            self._end_probe(response)
+            return self._settle(now_ns)
+        for pending in self._pending:
+            if pending.request_id == response.id:
+                self._judge(now_ns, pending, response)
+                break
+        return self._settle(now_ns)
+
+    def on_tick(self, now_ns: int) -> list[Action]:
+        """The time asked for by the last SetTimer has come."""
+        self._timer_ns = 0
+        return self._settle(now_ns)
+
+    def close(self) -> list[Action]:
+        """Give everything up: reads fail, writes end as honestly as they stand."""
+        for pending in list(self._pending):
+            pending.in_doubt = pending.in_doubt or bool(pending.request_id)
+            self._give_up(pending, "the session was closed")
+        actions, self._out = self._out, []
+        return actions
+
+    # -- answers ----------------------------------------------------------------------------------
+
+    def _judge(self, now_ns: int, pending: _Pending, response: Response) -> None:
+        status = response.status
+        pending.request_id, pending.attempt_until_ns = 0, NEVER_NS
+        pending.last_error = response.error or status
+        if status in ("ok", "fail"):
+            self._redirects = self._failures = 0
+            self._complete(pending, status, response.value, response.revision, response.error)
+        elif status == "expired":
+            pending.in_doubt = True
+            self._begin_anew(response.revision)
+            self._give_up(pending, response.error)
+        elif status == "redirect" and response.leader in self.nodes and not self._pinned(pending):
+            self._follow_redirect(now_ns, response.leader)
+        else:
+            # retry: refused for now. unknown: it may be in the log, and its next copy will tell.
+            pending.in_doubt = pending.in_doubt or status != "retry"
+            self._back_off(now_ns)
+            if response.leader in self.nodes and response.leader != self.node:
+                self._leave_for(response.leader)
+            elif response.leader != self.node:
+                self._try_another()
+
+    def _follow_redirect(self, now_ns: int, leader: NodeId) -> None:
+        self._redirects += 1
+        if self._redirects > REDIRECTS_MAX:
+            self._back_off(now_ns)
+        if leader != self.node:
+            self._leave_for(leader)
+
+    def _begin_anew(self, revision: int) -> None:
+        """The cluster has forgotten this session: go on as another, whose numbers begin at 1."""
+        self._incarnation += 1
+        self._opened_after = self.revision = max(self.revision, revision)
+        self._next_seq = 1
+        for pending in list(self._pending):
+            if not pending.seq:
+                continue
+            if pending.request_id or pending.in_doubt:
+                pending.in_doubt = True
+                if pending.request_id:
+                    self._give_up(pending, "the session was forgotten while this was under way")
+                continue
+            pending.seq, self._next_seq = self._next_seq, self._next_seq + 1
+
+    def _complete(
+        self, pending: _Pending, status: str, value: Any, revision: int, error: str
+    ) -> None:
+        self._pending.remove(pending)
+        error = "" if status == "ok" else error or pending.last_error
+        self._out.append(Complete(pending.id, status, value, revision, error, pending.last_node))
+
+    def _give_up(self, pending: _Pending, why: str) -> None:
+        status = "unknown" if pending.seq and pending.in_doubt else "fail"
+        self._complete(pending, status, None, 0, why)
+
+    # -- connections ------------------------------------------------------------------------------
+
+    def _pinned(self, pending: _Pending) -> bool:
+        return bool(pending.to) and pending.mode == "stale"
+
+    def _lose_copies(self, why: str) -> None:
+        """Copies under way will not be answered on this connection: they may have been taken."""
+        self._probe = 0
+        for pending in self._pending:
+            if pending.request_id:
+                pending.request_id, pending.attempt_until_ns = 0, NEVER_NS
+                pending.in_doubt = True
+                pending.last_error = why
+
+    def _leave_for(self, node: NodeId) -> None:
+        """Go to another node; what is under way here is lost track of."""
+        self._lose_copies(f"left {self.node} for {node}")
+        self.node = node
+        self._dialling = self._channel.connected = False
+
+    def _try_another(self) -> None:
+        position = self.nodes.index(self.node) if self.node in self.nodes else -1
+        self._leave_for(self.nodes[(position + 1) % len(self.nodes)])
+
+    def _back_off(self, now_ns: int) -> None:
+        low, high = self._backoff_ns
+        ceiling = min(high, low << min(self._failures, 16))
+        self._failures += 1
+        self._wait_until_ns = now_ns + self._rng.between(ceiling // 2, ceiling)
+
+    # -- what follows from an event ---------------------------------------------------------------
+
+    def _settle(self, now_ns: int) -> list[Action]:
+        self._time_out(now_ns)
+        if self._pending and now_ns >= self._wait_until_ns:
+            self._advance(now_ns)
+        self._set_timer(now_ns)
+        actions, self._out = self._out, []
+        return actions
+
+    def _time_out(self, now_ns: int) -> None:
+        """End commands whose deadline came; leave a node that does not answer."""
+        silent = False
+        for pending in list(self._pending):
+            if pending.deadline_ns <= now_ns:
+                silent = silent or bool(pending.request_id)
+                pending.in_doubt = pending.in_doubt or bool(pending.request_id)
+                why = pending.last_error
+                if pending.request_id:
+                    why = f"{pending.last_node} did not answer"
+                self._give_up(pending, f"timed out: {why}")
+            elif pending.attempt_until_ns <= now_ns:
+                silent = True
+        if silent:
+            error = f"{self.node} did not answer"
+            self._lose_copies(error)
+            self._back_off(now_ns)
+            self._try_another()
+
+    def _advance(self, now_ns: int) -> None:
+        """Connect if need be; send what may be sent."""
+        first = self._pending[0]
+        elsewhere = bool(first.to) and first.to != self.node and not first.request_id
+        if elsewhere and (self._pinned(first) or not first.last_node):
+            self._leave_for(first.to)
+        if not self._channel.connected:
+            if not self._dialling:
+                self._dialling = True
+                self._out.append(Connect(self.node, self._channel.open()))
+            return
+        for pending in self._pending[: self._window]:
+            if pending.request_id or (self._pinned(pending) and pending.to != self.node):
+                continue
+            if pending.seq and self._needs_probe():
+                break
+            self._send(now_ns, pending)
+
+    def _needs_probe(self) -> bool:
+        """Before its first write a session must know a revision; ask for any, if it knows none."""
+        if self._opened_after >= 0:
+            return False
+        if self.revision:
+            self._opened_after = self.revision
+            return False
+        if not self._probe:
+            self._probe, self._next_request = self._next_request, self._next_request + 1
+            command = Command("get", "")
+            request = Request(self._probe, self.name, 0, 1, command, "stale", self._attempt_ns)
+            self._out.append(SendRequest(self._channel.epoch, request))
+        return True
+
+    def _end_probe(self, response: Response) -> None:
+        self._probe = 0
+        self._opened_after = max(self.revision, response.revision)
+
+    def _send(self, now_ns: int, pending: _Pending) -> None:
+        request_id, self._next_request = self._next_request, self._next_request + 1
+        pending.request_id = request_id
+        pending.last_node = self.node
+        pending.attempt_until_ns = now_ns + self._attempt_ns
+        first_unanswered = next((p.seq for p in self._pending if p.seq), self._next_seq)
+        request = Request(
+            id=request_id,
+            session=self.name,
+            seq=pending.seq,
+            first_unanswered=first_unanswered,
+            command=pending.command,
+            mode=pending.mode,
+            timeout_ns=min(self._attempt_ns, max(1, pending.deadline_ns - now_ns)),
+            opened_after=max(0, self._opened_after),
+        )
+        self._out.append(SendRequest(self._channel.epoch, request))
+
+    def _set_timer(self, now_ns: int) -> None:
+        wanted_ns = NEVER_NS
+        for pending in self._pending:
+            wanted_ns = min(wanted_ns, pending.deadline_ns, pending.attempt_until_ns)
+        if self._pending and self._wait_until_ns > now_ns:
+            wanted_ns = min(wanted_ns, self._wait_until_ns)
+        if wanted_ns < NEVER_NS and not now_ns < self._timer_ns <= wanted_ns:
+            self._timer_ns = wanted_ns
+            self._out.append(SetTimer(wanted_ns))

@@ -1,0 +1,257 @@
+"""A tiny deterministic world for tests of the core: messages, time, and durable stores.
+
+It hosts replicas exactly as the ports demand: a Send or Reply with ``after`` leaves only once that
+write is durable, writes become durable in order and only when the test lets them, and a crash keeps
+what was durable and nothing else. Delivery order, loss and duplication are the caller's choice.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from cluster.config import MS, ClusterConfig
+from cluster.core.replica import Replica
+from cluster.ports import Append, Effect, Note, Recovered, Reply, SaveSnapshot, Send, SetTimer
+from cluster.wire import Command, Entry, HardState, Message, Request, Response, Snapshot
+
+
+class SeededRng:
+    """ports.Rng from a seed."""
+
+    def __init__(self, seed: str) -> None:
+        self._random = random.Random(seed)
+
+    def between(self, low: int, high: int) -> int:
+        return self._random.randint(low, high)
+
+
+class Store:
+    """A node's durable state, and writes that are not durable yet."""
+
+    def __init__(self) -> None:
+        self.hard_state = HardState()
+        self.entries: dict[int, Entry] = {}
+        self.snapshot: Snapshot | None = None
+        self.queue: list[Append | SaveSnapshot] = []
+        self.io_last = 0
+
+    def issue(self, write: Append | SaveSnapshot) -> None:
+        assert write.io_id == self.io_last + 1, "io ids grow by one"
+        self.io_last = write.io_id
+        self.queue.append(write)
+
+    def sync_one(self) -> int:
+        write = self.queue.pop(0)
+        if isinstance(write, Append):
+            if write.hard_state is not None:
+                assert write.hard_state.generation >= self.hard_state.generation
+                self.hard_state = write.hard_state
+            for entry in write.entries[:1]:
+                for index in [i for i in self.entries if i >= entry.index]:
+                    del self.entries[index]
+            for entry in write.entries:
+                self.entries[entry.index] = entry
+        else:
+            assert self.snapshot is None or write.snapshot.index > self.snapshot.index
+            self.snapshot = write.snapshot
+            low = write.snapshot.index + (1 << 60) if write.reset_log else write.keep_from
+            self.entries = {i: e for i, e in self.entries.items() if i >= low}
+        return write.io_id
+
+    def crash(self) -> None:
+        self.queue.clear()
+        self.io_last = 0
+
+    def recovered(self) -> Recovered:
+        entries = [self.entries[i] for i in sorted(self.entries)]
+        return Recovered(self.hard_state, self.snapshot, entries)
+
+
+class Pump:
+    """Nodes, the messages between them, their stores and one clock."""
+
+    def __init__(
+        self,
+        count: int = 3,
+        *,
+        seed: int = 0,
+        config: ClusterConfig | None = None,
+        ablations: tuple[str, ...] = (),
+        auto_sync: bool = True,
+    ) -> None:
+        self.names = tuple(f"n{i + 1}" for i in range(count))
+        self.config = config or ClusterConfig()
+        self.ablations = ablations
+        self.seed = seed
+        self.now = 0
+        self.auto_sync = auto_sync
+        self.stores = {name: Store() for name in self.names}
+        self.nodes: dict[str, Replica] = {}
+        self.timers: dict[str, int] = {}
+        self.held: dict[str, list[Send | Reply]] = {}
+        self.durable_io: dict[str, int] = {}
+        self.wire: list[tuple[str, str, Message]] = []
+        self.cut: set[tuple[str, str]] = set()
+        self.paused: set[str] = set()
+        self.replies: list[tuple[str, int, Response]] = []
+        self.notes: list[tuple[str, Note]] = []
+        self.after_event: Callable[[str], None] = lambda _name: None
+        self.lives = 0
+        self.asked = 0
+        for name in self.names:
+            self.restart(name)
+
+    # hosting
+
+    def restart(self, name: str) -> None:
+        self.lives += 1
+        rng = SeededRng(f"{self.seed}/{name}/{self.lives}")
+        node = Replica.build(
+            name, self.names, config=self.config, rng=rng, ablations=self.ablations
+        )
+        self.nodes[name] = node
+        self.held[name] = []
+        self.durable_io[name] = 0
+        self.timers.pop(name, None)
+        self._carry_out(name, node.start(self.now, self.stores[name].recovered()))
+
+    def crash(self, name: str) -> None:
+        self.stores[name].crash()
+        self.held[name] = []
+        self.timers.pop(name, None)
+        del self.nodes[name]
+
+    def _carry_out(self, name: str, effects: list[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Append | SaveSnapshot):
+                self.stores[name].issue(effect)
+            elif isinstance(effect, Send | Reply):
+                assert effect.after <= self.stores[name].io_last, "waits for an unknown write"
+                if effect.after > self.durable_io[name]:
+                    self.held[name].append(effect)
+                else:
+                    self._leave(name, effect)
+            elif isinstance(effect, SetTimer):
+                self.timers[name] = effect.at_ns
+            else:
+                self.notes.append((name, effect))
+        self.after_event(name)
+        if self.auto_sync:
+            self.sync(name)
+
+    def _leave(self, name: str, effect: Send | Reply) -> None:
+        if isinstance(effect, Reply):
+            self.replies.append((name, effect.connection, effect.response))
+        else:
+            self.wire.append((name, effect.to, effect.message))
+
+    def sync_one(self, name: str) -> bool:
+        """One write becomes durable; whether there was one."""
+        store = self.stores[name]
+        if name not in self.nodes or not store.queue:
+            return False
+        io_id = self.durable_io[name] = store.sync_one()
+        ready = [e for e in self.held[name] if e.after <= io_id]
+        self.held[name] = [e for e in self.held[name] if e.after > io_id]
+        for effect in ready:
+            self._leave(name, effect)
+        self._carry_out(name, self.nodes[name].on_persisted(self.now, io_id))
+        return True
+
+    def sync(self, name: str) -> None:
+        while self.sync_one(name):
+            pass
+
+    # messages and time
+
+    def deliver(self, position: int = 0, *, keep: bool = False) -> None:
+        """Deliver (or, if cut, lose) the message at a position; ``keep`` duplicates it."""
+        source, to, message = self.wire[position] if keep else self.wire.pop(position)
+        if (source, to) in self.cut or to not in self.nodes or to in self.paused:
+            return
+        self._carry_out(to, self.nodes[to].on_message(self.now, source, message))
+
+    def deliver_all(self, limit: int = 100_000) -> None:
+        while self.wire:
+            self.deliver()
+            limit -= 1
+            assert limit, "messages without end"
+
+    def tick(self, name: str) -> None:
+        self.timers.pop(name, None)
+        self._carry_out(name, self.nodes[name].on_tick(self.now))
+
+    def run(self, duration_ns: int) -> None:
+        """Fire timers in order of time, delivering everything in between."""
+        until = self.now + duration_ns
+        self.deliver_all()
+        while True:
+            due = [(at, n) for n, at in self.timers.items() if n not in self.paused]
+            if not due or min(due)[0] > until:
+                break
+            at, name = min(due)
+            self.now = max(self.now, at)
+            self.tick(name)
+            self.deliver_all()
+        self.now = until
+
+    def elect(self, name: str) -> None:
+        """Make a node lead: its election timer fires."""
+        self.now += self.config.election_max_ns
+        self.tick(name)
+        self.deliver_all()
+        assert self.nodes[name].role == "leader"
+
+    def isolate(self, *names: str) -> None:
+        """Cut the links between these nodes and the others, both ways."""
+        self.cut = {(a, b) for a in self.names for b in self.names if (a in names) != (b in names)}
+
+    def leader(self) -> str:
+        leaders = [n for n in self.names if n in self.nodes and self.nodes[n].role == "leader"]
+        assert leaders, "nobody leads"
+        return max(leaders, key=lambda n: self.nodes[n].generation)
+
+    # clients
+
+    def ask(
+        self,
+        name: str,
+        command: Command,
+        *,
+        seq: int = 0,
+        session: str = "c",
+        id: int = 0,
+        first: int = 1,
+        mode: str = "linearizable",
+        opened_after: int = 0,
+        timeout_ns: int = 5_000 * MS,
+    ) -> int:
+        """Send a request; the id of the answer."""
+        self.asked += 1
+        id = id or self.asked
+        request = Request(id, session, seq, first, command, mode, timeout_ns, opened_after)
+        self._carry_out(name, self.nodes[name].on_client(self.now, 1, request))
+        return id
+
+    def answer(self, id: int) -> Response | None:
+        """The answer to a request, if there is one; there must never be two."""
+        found = [r for _, _, r in self.replies if r.id == id]
+        assert len(found) <= 1, "answered twice"
+        return found[0] if found else None
+
+    def do(self, name: str, command: Command, **options: object) -> Response:
+        """Ask and deliver everything; the answer."""
+        id = self.ask(name, command, **options)  # type: ignore[arg-type]
+        self.deliver_all()
+        response = self.answer(id)
+        assert response is not None, "no answer"
+        return response
+
+
+def put(key: str, value: object) -> Command:
+    return Command("put", key, (value,))
+
+
+def get(key: str) -> Command:
+    return Command("get", key)
