@@ -54,7 +54,8 @@ class Session:
 
     def state(self) -> Any:
         """As in a snapshot and in the state's hash."""
-        return (self.last_index, self.first_unanswered, self.highest, self.answers)
+        answers = [(seq, *answer, index) for seq, (answer, index) in sorted(self.answers.items())]
+        return (self.last_index, self.first_unanswered, self.highest, answers)
 
 
 class SessionTable:
@@ -108,7 +109,7 @@ class SessionTable:
             session = Session(last_index, first_unanswered, highest)
             session.answers = {
                 seq: ((status, value, error), index)
-                for seq, ((status, value, error), index) in answers.items()
+                for seq, status, value, error, index in answers
             }
             self._sessions[name] = session
             self._digest.touch(name)
