@@ -1,0 +1,342 @@
+"""Conducts one run: set up, disturb, heal, wait, look once more, tear down.
+
+    setup       environment, then every node's database: setup, start, ready
+    main        the workload's generator under faults, for the time limit
+    heal        every fault is undone by its nemesis; then everything, by the environment; then the
+                environment is asked to prove that it is clean
+    quiesce     nodes serve again, and some time passes
+    final       the workload's final generator, over a healthy system, so that what was acknowledged
+                must be there
+    teardown    logs come home, processes end: whatever happened before
+
+One coroutine, the same in real and in virtual time. An interruption ends the main phase early and
+skips to healing; a failure tears down before it is raised.
+
+For :mod:`harness.run`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from random import Random
+from typing import Any
+
+import msgspec
+
+from harness.environments.base import Environment
+from harness.errors import HarnessError, SetupError, UserCodeError
+from harness.interpreter.faults import FaultRunner
+from harness.interpreter.interpreter import Interpreter
+from harness.interpreter.runtime import Runtime
+from harness.nemesis.base import Context, Nemesis, Plan
+from harness.recorder import Recorder
+from harness.spec import TestSpec
+from workloads import Workload
+from workloads import generator as gen
+
+log = logging.getLogger("harness.run")
+
+#: Quiet time between healing and the final phase: a few election timeouts.
+QUIESCE_NS = 2_000_000_000
+
+#: How long a node may take to serve again after healing.
+RECOVERY_S = 20.0
+
+#: The final phase ends after this many operation timeouts, whatever is left of it.
+FINAL_TIMEOUTS = 6
+
+#: How often the leaders are asked for, to count changes.
+LEADERS_NS = 500_000_000
+
+
+class Conductor:
+    """One run under way.
+
+    Args:
+        spec: the resolved spec.
+        seed: the run's seed.
+        env: the environment, not yet set up.
+        db: the database.
+        make_client: makes its clients.
+        workload: what to do.
+        nemeses: the faults' kinds, by name.
+        recorder: where events and faults go.
+        plans: faults with times relative to the main phase; None to plan them from the seed.
+        on_tick: called a few times a second with this conductor, to show progress.
+    """
+
+    def __init__(
+        self,
+        *,
+        spec: TestSpec,
+        seed: int,
+        env: Environment,
+        db: Any,
+        make_client: Callable[[], Any],
+        workload: Workload,
+        nemeses: Sequence[Nemesis],
+        recorder: Recorder,
+        plans: Sequence[Plan] | None = None,
+        on_tick: Callable[[Conductor], None] | None = None,
+    ) -> None:
+        self.spec, self.seed = spec, seed
+        self.env, self.db, self.workload = env, db, workload
+        self.nemeses = {nemesis.name: nemesis for nemesis in nemeses}
+        self.recorder = recorder
+        self.plans = list(plans) if plans is not None else None
+        self.phase = "setup"
+        self.main_start_ns = 0
+        self.main_end_ns = 0
+        self.interrupted = False
+        self.leaders: list[tuple[int, tuple[str, ...]]] = []
+        self.troubles: list[str] = []
+        self._make_client = make_client
+        self._on_tick = on_tick
+        self._interpreter: Interpreter | None = None
+        self._runtime: Runtime | None = None
+        self._ticking = False
+        context = Context(env=env, db=db, rng=Random(f"{seed}/injection"), nodes=list(env.nodes))
+        self.faults = FaultRunner(
+            nemeses=self.nemeses, context=context, recorder=recorder, now_ns=env.now_ns
+        )
+
+    # From outside ---------------------------------------------------------------------------------
+
+    def interrupt(self) -> None:
+        """End the main phase now; what was recorded is still judged."""
+        self.interrupted = True
+        if self._interpreter is not None:
+            self._interpreter.stop()
+
+    @property
+    def now_ns(self) -> int:
+        """Nanoseconds since the run began."""
+        return self.env.now_ns()
+
+    # The run --------------------------------------------------------------------------------------
+
+    async def run(self, runtime: Runtime) -> None:
+        """The whole run; see the module's text.
+
+        Raises:
+            HarnessError: a node, a tool, the environment or user code does not do its part.
+        """
+        self._runtime = runtime
+        try:
+            await self._set_up()
+            self._start_ticking()
+            await self._disturb()
+            await self._heal()
+            await self._look_again()
+            if self._interpreter is not None:
+                await self._interpreter.close()
+        finally:
+            self._ticking = False
+            self.phase = "teardown"
+            await self._tear_down()
+
+    async def _set_up(self) -> None:
+        await self.env.setup()
+        self.phase = "start"
+        await self._on_every_node("setup")
+        await self._on_every_node("start")
+        await self._on_every_node("ready")
+
+    async def _disturb(self) -> None:
+        self.phase = "main"
+        spec = self.spec
+        runtime = self._runtime
+        assert runtime is not None
+        self._interpreter = Interpreter(
+            runtime=runtime,
+            env=self.env,
+            nodes=self.env.nodes,
+            make_client=self._make_client,
+            recorder=self.recorder,
+            faults=self.faults,
+            context=gen.Context.start(spec.concurrency, seed=self.seed),
+            reads=self.workload.reads,
+            op_timeout_ns=round(spec.op_timeout_s * 1e9),
+            test=spec,
+        )
+        self.main_start_ns = self.env.now_ns()
+        plans = self._shifted(self._planned())
+        generator = gen.time_limit(spec.time_limit_s, self.workload.generator)
+        if not self.interrupted:
+            await self._interpreter.phase(generator, plans=plans)
+        self.main_end_ns = self.env.now_ns()
+
+    def _planned(self) -> list[Plan]:
+        """The faults, with times relative to the main phase."""
+        if self.plans is None:
+            from harness.nemesis.schedule import plan_all
+
+            self.plans = plan_all(
+                list(self.nemeses.values()),
+                seed=self.seed,
+                nodes=list(self.env.nodes),
+                begin_ns=0,
+                end_ns=round(self.spec.time_limit_s * 1e9),
+                interval_ns=round(self.spec.nemesis_interval_s * 1e9),
+            )
+        return self.plans
+
+    def _shifted(self, plans: Sequence[Plan]) -> list[Plan]:
+        start_ns = self.main_start_ns
+        return [
+            msgspec.structs.replace(
+                plan, begin_ns=plan.begin_ns + start_ns, end_ns=plan.end_ns + start_ns
+            )
+            for plan in plans
+        ]
+
+    async def _heal(self) -> None:
+        self.phase = "heal"
+        await self.faults.heal_rest()
+        await self.env.heal_all()
+        self.troubles = await self.env.prove_clean()
+        for trouble in self.troubles:
+            log.warning("after healing: %s", trouble)
+
+    async def _look_again(self) -> None:
+        """Wait until the healed system serves, then run the final phase."""
+        if self.interrupted or self._interpreter is None:
+            return
+        self.phase = "quiesce"
+        try:
+            await self._on_every_node("ready", within_s=RECOVERY_S)
+        except HarnessError as error:
+            self.troubles.append(f"not every node serves after healing: {error}")
+            log.warning("%s", self.troubles[-1])
+        await self.env.sleep(QUIESCE_NS)
+        if self.workload.final is None or self.interrupted:
+            return
+        self.phase = "final"
+        limit_s = FINAL_TIMEOUTS * self.spec.op_timeout_s
+        final = gen.once_through(gen.lift(self.workload.final))
+        await self._interpreter.phase(gen.time_limit(limit_s, final))
+
+    async def _tear_down(self) -> None:
+        """End everything, whatever state it is in; the first trouble is logged, not raised."""
+        try:
+            if self._interpreter is not None:
+                await self._interpreter.close()
+            if self.faults.active:
+                await self.faults.heal_rest()
+        except Exception:
+            log.exception("healing at the end failed")
+        self.recorder.flush()
+        if self.spec.leave_running:
+            await self.env.heal_all()
+            return
+        try:
+            await self._on_every_node("stop", optional=True)
+            await self._on_every_node("teardown")
+        except Exception as error:
+            log.warning("the database's teardown failed: %s", error)
+        await self.env.teardown()
+
+    # Helpers --------------------------------------------------------------------------------------
+
+    async def _on_every_node(
+        self, method: str, *, optional: bool = False, within_s: float | None = None
+    ) -> None:
+        """Call a method of the database for every node, side by side.
+
+        Raises:
+            HarnessError: what the first node raised; errors of user code are named as such.
+        """
+        runtime = self._runtime
+        assert runtime is not None
+        call = getattr(self.db, method, None)
+        if call is None and optional:
+            return
+        errors: list[tuple[str, BaseException]] = []
+
+        async def one(name: str) -> None:
+            try:
+                await call(self.env.node(name))  # type: ignore[misc]
+            except Exception as error:
+                errors.append((name, error))
+
+        tasks = [runtime.spawn(one(name)) for name in self.env.nodes]
+        timers = []
+        if within_s is not None:
+            at_ns = runtime.now_ns() + round(within_s * 1e9)
+            timers = [runtime.call_at(at_ns, task.cancel) for task in tasks]
+        for name, task in zip(self.env.nodes, tasks):
+            try:
+                await _settled(task)
+            except _Cancelled:
+                errors.append((name, SetupError(f"{name} is not ready after {within_s:g} s")))
+        for timer in timers:
+            timer.cancel()
+        if errors:
+            raise self._named(method, *errors[0])
+
+    def _named(self, method: str, node: str, error: BaseException) -> BaseException:
+        if isinstance(error, HarnessError):
+            return error
+        named = UserCodeError(
+            f"{type(self.db).__name__}.{method} raised {type(error).__name__} on {node}: {error}"
+        )
+        named.__cause__ = error
+        return named
+
+    def _start_ticking(self) -> None:
+        runtime = self._runtime
+        assert runtime is not None
+        self._ticking = True
+        if callable(getattr(self.db, "primaries", None)):
+            runtime.spawn(self._watch_leaders())
+        if self._on_tick is not None:
+            self._tick()
+
+    def _tick(self) -> None:
+        runtime = self._runtime
+        if self._ticking and runtime is not None and self._on_tick is not None:
+            self._on_tick(self)
+            runtime.call_at(runtime.now_ns() + 250_000_000, self._tick)
+
+    async def _watch_leaders(self) -> None:
+        """Ask who leads, now and then; changes are evidence of what the faults did."""
+        from harness.nemesis.targets import primaries
+
+        while self._ticking:
+            try:
+                found = tuple(await primaries(self.db, self.env, self.env.nodes))
+            except Exception as error:
+                log.debug("nobody could be asked who leads: %s", error)
+                found = ()
+            if found and (not self.leaders or self.leaders[-1][1] != found):
+                self.leaders.append((self.env.now_ns(), found))
+            await self.env.sleep(LEADERS_NS)
+
+    @property
+    def leader_changes(self) -> int | None:
+        """How often another node led, as far as it was seen; None if nobody can say."""
+        return len(self.leaders) - 1 if self.leaders else None
+
+    @property
+    def in_flight(self) -> int:
+        """Operations under way."""
+        return self._interpreter.in_flight if self._interpreter else 0
+
+
+class _Cancelled(Exception):
+    """A node's task ran out of time."""
+
+
+async def _settled(task: Any) -> None:
+    from asyncio import CancelledError
+
+    try:
+        await task
+    except CancelledError as error:
+        if task.done():
+            raise _Cancelled from error
+        raise
+
+
+Main = Coroutine[Any, Any, None]

@@ -1,0 +1,296 @@
+"""The simulation as an environment: the reference cluster's cores in virtual time.
+
+Nodes are cores in one process, over simulated network, disks and clocks; a run of thirty seconds
+takes one or two, and the same seed gives the same bytes of history. It has every ability, and what
+a fault did is read back from the world itself.
+
+A database for `sim` starts nothing: ``spawn`` starts the node's core, whatever the arguments say.
+Clients speak through ``node.cluster_session`` (see :class:`SimulatedNode` in the environments'
+contract), and may wait on nothing but that and the environment's ``sleep``.
+
+Options: ``ablate`` (ids of ablations all nodes run with), ``check_invariants`` (default on).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cluster.config import ClusterConfig
+from cluster.simulation.world import World
+from harness.environments.base import Completed, LinkFault
+from harness.errors import SetupError, UsageError, nearest
+from harness.interpreter.simulated_driver import SimFuture, SimRuntime
+
+_OPTIONS = ("ablate", "check_invariants", "consensus")
+
+#: How often a node that should serve is looked at, in virtual time.
+LOOK_NS = 10_000_000
+
+
+def sim(
+    *, nodes: Sequence[str], run_dir: Path, seed: int, options: Mapping[str, Any] | None = None
+) -> SimEnvironment:
+    """The simulated environment: see the module's text for the options."""
+    given = dict(options or {})
+    for name in given:
+        if name not in _OPTIONS:
+            raise nearest("option of the environment sim", name, _OPTIONS)
+    config = ClusterConfig()
+    consensus = given.get("consensus", "raft")
+    if "consensus" in ClusterConfig.__struct_fields__:
+        config = msgspec.structs.replace(config, consensus=consensus)
+    elif consensus != "raft":
+        raise UsageError(f"--consensus is {consensus!r}; the reference cluster has raft only")
+    world = World(
+        seed=seed,
+        nodes=tuple(nodes),
+        config=config,
+        ablations=tuple(given.get("ablate", ())),
+        check_invariants=bool(given.get("check_invariants", True)),
+    )
+    return SimEnvironment(world, run_dir=Path(run_dir))
+
+
+class SimEnvironment:
+    """A world as an environment. Made by :func:`sim`, or of a world of one's own.
+
+    Args:
+        world: the simulated world.
+        run_dir: where the nodes' events go at the end.
+    """
+
+    name = "sim"
+
+    def __init__(self, world: World, *, run_dir: Path) -> None:
+        self.world = world
+        self.nodes: Sequence[str] = tuple(world.nodes)
+        self.abilities = frozenset({"links", "packets", "kill", "pause", "clock", "disk"})
+        self.runtime = SimRuntime(world)
+        self._run_dir = run_dir
+        self._handles = {name: SimNodeHandle(self, name) for name in self.nodes}
+
+    # -- the environment
+
+    async def setup(self) -> None:
+        """Nothing to do: the world began with its nodes."""
+
+    async def teardown(self) -> None:
+        """Heal, and write what the nodes noted to ``nodes/<n>/events.jsonl``."""
+        await self.heal_all()
+        self.write_events()
+
+    def write_events(self) -> None:
+        """Write the nodes' notes (elections, snapshots, ...), one JSON object a line."""
+        lines: dict[str, list[bytes]] = {name: [] for name in self.nodes}
+        for time_ns, node, note in self.world.notes:
+            record = {"t": time_ns, "event": note.event, **note.detail}
+            lines[node].append(msgspec.json.encode(record, enc_hook=repr))
+        for name, records in lines.items():
+            directory = self._run_dir / "nodes" / name
+            directory.mkdir(parents=True, exist_ok=True)
+            (directory / "events.jsonl").write_bytes(b"".join(r + b"\n" for r in records))
+
+    def node(self, name: str) -> SimNodeHandle:
+        """The handle of one node."""
+        return self._handles[name]
+
+    def now_ns(self) -> int:
+        """Virtual nanoseconds since the run began."""
+        return self.runtime.now_ns()
+
+    async def sleep(self, duration_ns: int) -> None:
+        """Let virtual time pass."""
+        await self.runtime.sleep(duration_ns)
+
+    async def heal_all(self) -> None:
+        """Remove every fault and start every node that is down."""
+        self.world.network.set_links({})
+        for name in self.nodes:
+            self.world.resume(name)
+            self.world.set_clock(name)
+            self.world.set_disk(name, {})
+            if not self.world.alive(name):
+                self.world.restart(name)
+
+    async def prove_clean(self) -> list[str]:
+        """What is still there and should not be."""
+        world = self.world
+        left = [f"link {src}>{dst} is faulty" for src, dst in world.network.faults()]
+        for name in self.nodes:
+            if world.paused(name):
+                left.append(f"{name} is paused")
+            if not world.alive(name):
+                left.append(f"{name} is down: {world.why_down(name)}")
+            if world.clock_offset_ns(name):
+                left.append(f"the clock of {name} is {world.clock_offset_ns(name)} ns off")
+        return left
+
+    # -- abilities
+
+    async def set_links(self, faults: Mapping[tuple[str, str], LinkFault]) -> None:
+        """Make the simulated network so."""
+        self.world.network.set_links(faults)
+
+    async def link_counters(self) -> dict[tuple[str, str], dict[str, int]]:
+        """What each link between nodes did to frames."""
+        names = set(self.nodes)
+        return {
+            link: counts
+            for link, counts in self.world.network.counters().items()
+            if link[0] in names and link[1] in names
+        }
+
+    async def kill(self, node: str) -> dict[str, Any]:
+        """Crash a node; its unsynced bytes are lost."""
+        was_alive = self.world.alive(node)
+        lost = self.world.crash(node)
+        return {"was_alive": was_alive, "alive": self.world.alive(node), "lost": lost}
+
+    async def start(self, node: str) -> dict[str, Any]:
+        """Start a node that is down.
+
+        Raises:
+            SetupError: it refuses to start.
+        """
+        if not self.world.restart(node):
+            raise SetupError(f"{node} does not start: {self.world.why_down(node)}")
+        return {"alive": True}
+
+    async def alive(self, node: str) -> bool:
+        """Whether the node runs."""
+        return self.world.alive(node)
+
+    async def pause(self, node: str) -> dict[str, Any]:
+        """Stop a node in its tracks."""
+        self.world.pause(node)
+        return {"state": "T" if self.world.paused(node) else "X"}
+
+    async def resume(self, node: str) -> dict[str, Any]:
+        """Let a paused node go on."""
+        self.world.resume(node)
+        return {"state": "T" if self.world.paused(node) else "S"}
+
+    async def set_clock(
+        self, node: str, *, offset_ns: int = 0, rate: float = 1.0
+    ) -> dict[str, Any]:
+        """Shift a node's wall clock and the rate of its monotonic clock."""
+        read_ns = self.world.set_clock(node, offset_ns=offset_ns, rate=rate)
+        return {"offset_ns": read_ns, "rate": self.world.clock_rate(node)}
+
+    async def set_disk(self, node: str, faults: Mapping[str, Any]) -> dict[str, Any]:
+        """Make a node's disk so."""
+        return self.world.set_disk(node, faults)
+
+
+class SimNodeHandle:
+    """A simulated node as database code sees it."""
+
+    def __init__(self, env: SimEnvironment, name: str) -> None:
+        self.name = name
+        self.address = name
+        self.nodes = env.nodes
+        self._env = env
+        self._sessions = 0
+
+    @property
+    def peers(self) -> Sequence[str]:
+        """Names of the other nodes: there are no addresses here."""
+        return [name for name in self.nodes if name != self.name]
+
+    def peer_address(self, peer: str, port: int, *, framing: str = "bytes") -> str:
+        """An address for show; nothing dials it."""
+        return f"{peer}:{port}"
+
+    def announced_address(self, port: int) -> str:
+        """An address for show; nothing dials it."""
+        return f"{self.name}:{port}"
+
+    async def run(
+        self,
+        *argv: str,
+        timeout_s: float = 30.0,
+        check: bool = True,
+        env: Mapping[str, str] | None = None,
+    ) -> Completed:
+        """There are no commands in the simulation.
+
+        Raises:
+            SetupError: always, naming the command.
+        """
+        raise SetupError(
+            f"{' '.join(argv)!r} cannot run in the simulation, which has no processes; use "
+            "--env local"
+        )
+
+    async def spawn(
+        self,
+        *argv: str,
+        env: Mapping[str, str] | None = None,
+        ports: Sequence[int] = (),
+        chaos_port: int | None = None,
+    ) -> None:
+        """Start the node's core if it is down; the arguments play no part."""
+        if not self._env.world.alive(self.name):
+            await self._env.start(self.name)
+
+    async def stop(self) -> None:
+        """Nothing to stop: the world ends with the run."""
+
+    async def http(self, port: int, *, timeout_s: float = 5.0) -> Any:
+        """There are no sockets in the simulation.
+
+        Raises:
+            SetupError: always.
+        """
+        raise SetupError(
+            "there is no HTTP in the simulation; node.cluster_session and node.cluster_status "
+            "are what a client can use, or --env local"
+        )
+
+    async def http_ok(self, port: int, path: str, *, within_s: float) -> None:
+        """Wait until the node runs and answers.
+
+        Raises:
+            SetupError: it does not.
+        """
+        limit_ns = self._env.now_ns() + round(within_s * 1e9)
+        while await self.cluster_status() is None:
+            if self._env.now_ns() >= limit_ns:
+                raise SetupError(f"{self.name} did not serve within {within_s:g} s")
+            await self._env.sleep(LOOK_NS)
+
+    async def wipe(self, path: str) -> None:
+        """Nothing to remove: every world begins empty."""
+
+    def cluster_session(self, name: str, *, timeout_ns: int) -> SimClusterSession:
+        """A client session that asks this node first; see the environments' contract."""
+        self._sessions += 1
+        return SimClusterSession(self._env, self.name, f"{name}", timeout_ns)
+
+    async def cluster_status(self) -> dict[str, Any] | None:
+        """The node's status, or None while it does not answer."""
+        return self._env.world.status(self.name)
+
+
+class SimClusterSession:
+    """A client session core in virtual time, with ``call`` to await."""
+
+    def __init__(self, env: SimEnvironment, node: str, name: str, timeout_ns: int) -> None:
+        self._session = env.world.session(name, timeout_ns=timeout_ns)
+        self._node = node
+
+    async def call(self, command: Any, *, mode: str = "linearizable") -> Any:
+        """Do one command; the outcome has ``status``, ``value`` and ``error``."""
+        future = SimFuture()
+        self._session.submit(command, mode=mode, to=self._node, done=future.set_result)
+        return await future
+
+    def close(self) -> None:
+        """Close its connections."""
+        close = getattr(self._session, "close", None)
+        if close is not None:
+            close()

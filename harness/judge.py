@@ -1,0 +1,315 @@
+"""Judges a run: checks the history, weighs the evidence, writes what was found.
+
+A verdict of VALID is a claim, and needs evidence that there was something to find. So after the
+checkers have spoken the run itself is looked at:
+
+- no completed operation of a kind the checker needs: UNKNOWN;
+- a nemesis of which no fault took effect: UNKNOWN;
+- operations recorded but none during any fault, no change of leader, few operations, many unknown
+  outcomes, trouble after healing: VALID stays, and the reasons why it is weak are written down.
+
+A violation is never weakened by any of this. For :mod:`harness.run`, ``harness check`` on a run
+directory, and replays.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from checkers.budget import Budget
+from checkers.verdict import Finding, Result, Verdict
+from harness.store import RESULTS, write_json
+from workloads import Workload
+
+log = logging.getLogger("harness.judge")
+
+#: Fewer completed operations than this make a VALID weak.
+OPS_FEW = 100
+
+#: A larger share of unknown outcomes than this makes a VALID weak.
+INFO_SHARE_LARGE = 0.5
+
+#: Witnesses written for one run; the first are the most telling.
+WITNESSES_MAX = 20
+
+
+class Judgement(msgspec.Struct):
+    """What was concluded of a run.
+
+    Args:
+        verdict: all of it, merged.
+        sentence: why, in one sentence.
+        results: one per checker, and one named ``evidence`` of the harness itself.
+        evidence: as in results.json.
+        notes: what the loader of the history had to say.
+    """
+
+    verdict: Verdict
+    sentence: str
+    results: list[Result]
+    evidence: dict[str, Any]
+    notes: list[str] = []
+
+    def findings(self) -> list[Finding]:
+        """All violations found, most telling first."""
+        return [finding for result in self.results for finding in result.all_findings()]
+
+
+def judge(
+    run_dir: Path,
+    workload: Workload,
+    *,
+    faults: Sequence[Mapping[str, Any]],
+    nemeses: Sequence[str],
+    time_s: float = 60.0,
+    leader_changes: int | None = None,
+    troubles: Sequence[str] = (),
+    final: bool = False,
+    errors: Mapping[tuple[str, str], int] | None = None,
+    extra: Sequence[Result] = (),
+) -> Judgement:
+    """Check the history of a run directory and weigh its evidence.
+
+    Args:
+        run_dir: holds ``history.jsonl``; witnesses are written beside it.
+        workload: knows the checker, and what it needs.
+        faults: the run's faults, as results.json has them.
+        nemeses: names of the nemeses that were to act.
+        time_s: the checkers' budget.
+        leader_changes: how often the leader changed, if known.
+        troubles: what was not as it should be after healing.
+        final: whether the workload's final phase was run to its end.
+        errors: how often each operation met each error.
+        extra: results from elsewhere (invariants of the simulation).
+
+    Raises:
+        HistoryError: the history cannot be read.
+    """
+    from checkers.history import load
+
+    history = load(run_dir / "history.jsonl")
+    result = check_safely(workload.checker, history, Budget(time_s=time_s))
+    results = [*extra, *(result.parts or [result])]
+    evidence = weigh(history, faults, leader_changes=leader_changes, troubles=troubles)
+    missing = _missing(history, workload, faults, nemeses, errors or {})
+    results.append(_evidence_result(missing, evidence))
+    verdict = Verdict.merge_all(each.verdict for each in results)
+    judgement = Judgement(verdict, "", results, evidence, list(history.notes))
+    judgement.sentence = _sentence(judgement, history.op_count)
+    _write_witnesses(run_dir, history, judgement.findings())
+    return judgement
+
+
+def check_safely(checker: Any, history: Any, budget: Budget) -> Result:
+    """A checker's result; one that raises says UNKNOWN, and why."""
+    name = getattr(checker, "name", getattr(checker, "__name__", "checker"))
+    try:
+        said = checker(history, budget=budget)
+    except Exception as error:
+        log.exception("checker %s raised", name)
+        return Result(
+            checker=name,
+            verdict=Verdict.UNKNOWN,
+            reason=f"checker {name!r} raised {type(error).__name__}: {error}",
+            stats={"traceback": traceback.format_exc()},
+        )
+    if isinstance(said, Result):
+        return said
+    if isinstance(said, Verdict):
+        return Result(checker=name, verdict=said)
+    return Result(
+        checker=name,
+        verdict=Verdict.UNKNOWN,
+        reason=f"checker {name!r} returned {said!r}, which is neither a Result nor a Verdict",
+    )
+
+
+# Evidence -----------------------------------------------------------------------------------------
+
+
+def weigh(
+    history: Any,
+    faults: Sequence[Mapping[str, Any]],
+    *,
+    leader_changes: int | None = None,
+    troubles: Sequence[str] = (),
+) -> dict[str, Any]:
+    """What the run exercised, and why a VALID of it would be weak."""
+    installed = [fault for fault in faults if fault["outcome"] == "installed"]
+    bit = [fault for fault in faults if _bit(fault)]
+    inside = _ops_inside(history, bit)
+    evidence: dict[str, Any] = {
+        "faults_installed": len(installed),
+        "faults_bit": len(bit),
+        "leader_changes": leader_changes,
+        "ops_in_faults": inside,
+    }
+    evidence["weak"] = _weak(history, faults, evidence, troubles)
+    return evidence
+
+
+def _bit(fault: Mapping[str, Any]) -> bool:
+    return bool(fault.get("evidence", {}).get("bit"))
+
+
+def _ops_inside(history: Any, faults: Sequence[Mapping[str, Any]]) -> int:
+    """Operations that were under way while some fault was in force."""
+    import numpy as np
+
+    invokes = history.invocations
+    begin_ns = history.time_ns[invokes]
+    done = history.pair[invokes]
+    end_ns = np.where(done < 0, np.iinfo(np.int64).max, history.time_ns[done])
+    inside = np.zeros(len(invokes), dtype=bool)
+    for fault in faults:
+        until_ns = fault["end_ns"] if fault["end_ns"] >= 0 else np.iinfo(np.int64).max
+        inside |= (begin_ns <= until_ns) & (end_ns >= fault["begin_ns"])
+    return int(inside.sum())
+
+
+def _weak(
+    history: Any,
+    faults: Sequence[Mapping[str, Any]],
+    evidence: Mapping[str, Any],
+    troubles: Sequence[str],
+) -> list[str]:
+    weak = []
+    ok, info = history.count("ok"), history.count("info")
+    if ok < OPS_FEW:
+        weak.append(f"only {ok} operations completed")
+    if info > INFO_SHARE_LARGE * max(1, history.op_count):
+        weak.append(f"{info} of {history.op_count} operations have an unknown outcome")
+    if evidence["faults_bit"] and not evidence["ops_in_faults"]:
+        weak.append("no operation was under way during any fault")
+    if evidence["faults_bit"] and evidence["leader_changes"] == 0:
+        weak.append("the leader never changed")
+    doubtful = sum(1 for fault in faults if fault["outcome"] == "indeterminate")
+    if doubtful:
+        weak.append(f"{doubtful} of {len(faults)} faults may not have taken effect")
+    return weak + list(troubles)
+
+
+def _missing(
+    history: Any,
+    workload: Workload,
+    faults: Sequence[Mapping[str, Any]],
+    nemeses: Sequence[str],
+    errors: Mapping[tuple[str, str], int],
+) -> list[str]:
+    """Why nothing firm can be said, whatever the checkers say; empty if something can."""
+    done = completed(history)
+    if not history.op_count:
+        return ["nothing was done: the history has no operation"]
+    missing = []
+    needed = sorted(workload.operations)
+    if needed:
+        for f in needed:
+            if not done.get(f):
+                missing.append(f"no {f} completed{_commonest(f, errors)}")
+    elif not done:
+        missing.append(f"no operation completed{_commonest('', errors)}")
+    for name in nemeses:
+        if not any(fault["f"] == name and _bit(fault) for fault in faults):
+            made = sum(1 for fault in faults if fault["f"] == name)
+            why = f"none of its {made} faults took effect" if made else "it made no fault"
+            missing.append(f"nemesis {name} had no effect: {why}")
+    return missing
+
+
+def completed(history: Any) -> dict[str, int]:
+    """How many operations of each function were ok."""
+    import numpy as np
+
+    codes = history.f[history.type == 1]
+    names, counts = np.unique(codes, return_counts=True)
+    return {history.functions[code]: int(count) for code, count in zip(names, counts)}
+
+
+def _commonest(f: str, errors: Mapping[tuple[str, str], int]) -> str:
+    met = {error: count for (name, error), count in errors.items() if f in ("", name)}
+    if not met:
+        return ""
+    worst = max(met, key=lambda error: met[error])
+    return f" (most often: {worst})"
+
+
+def _evidence_result(missing: Sequence[str], evidence: Mapping[str, Any]) -> Result:
+    stats = dict(evidence)
+    if missing:
+        return Result(
+            checker="evidence", verdict=Verdict.UNKNOWN, reason="; ".join(missing), stats=stats
+        )
+    reason = "; ".join(evidence["weak"])
+    return Result(checker="evidence", verdict=Verdict.VALID, reason=reason, stats=stats)
+
+
+def _sentence(judgement: Judgement, ops: int) -> str:
+    for finding in judgement.findings():
+        return finding.sentence or finding.title
+    telling = [r for r in judgement.results if r.verdict is judgement.verdict and r.reason]
+    if judgement.verdict is Verdict.VALID:
+        told = judgement.evidence
+        bit = told["faults_bit"]
+        faults = f"{bit} fault{'s' if bit != 1 else ''} that took effect"
+        weak = f"; weakly exercised: {told['weak'][0]}" if told["weak"] else ""
+        return f"{ops} operations, {faults}, and nothing wrong with them{weak}."
+    reasons = [f"{r.checker}: {r.reason}" if r.checker != "evidence" else r.reason for r in telling]
+    return "; ".join(reasons[:3]) or "no checker gave a reason"
+
+
+# Files --------------------------------------------------------------------------------------------
+
+
+def _write_witnesses(run_dir: Path, history: Any, findings: Sequence[Finding]) -> None:
+    """``witnesses/f<N>.jsonl``: the operations of each finding, as histories of their own."""
+    from checkers.history.jsonl import write_jsonl
+
+    if not findings:
+        return
+    directory = run_dir / "witnesses"
+    directory.mkdir(exist_ok=True)
+    for number, finding in enumerate(findings[:WITNESSES_MAX], start=1):
+        if not finding.ops:
+            continue
+        path = directory / f"f{number}.jsonl"
+        path.unlink(missing_ok=True)
+        try:
+            write_jsonl(history.select(finding.ops), path)
+        except Exception:
+            log.exception("witness %s could not be written", path)
+
+
+def write_results(
+    run_dir: Path,
+    judgement: Judgement,
+    *,
+    run: Mapping[str, Any],
+    faults: Sequence[Mapping[str, Any]],
+    replay: str,
+) -> None:
+    """Write ``results.json``; see docs/architecture.md for what is in it."""
+    write_json(
+        run_dir / RESULTS,
+        {
+            "format": "results/1",
+            "verdict": judgement.verdict.value,
+            "sentence": judgement.sentence,
+            "results": [msgspec.to_builtins(r, enc_hook=_plain) for r in judgement.results],
+            "run": dict(run),
+            "faults": [dict(fault) for fault in faults],
+            "evidence": judgement.evidence,
+            "notes": judgement.notes,
+            "replay": replay,
+        },
+    )
+
+
+def _plain(value: Any) -> Any:
+    item = getattr(value, "item", None)
+    return item() if callable(item) else repr(value)

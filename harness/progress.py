@@ -1,0 +1,99 @@
+"""What is happening, while it happens.
+
+On a terminal one live line: phase, elapsed time, operations by outcome, rate, faults in force. Not
+on a terminal (a CI log) a plain line every few seconds. Quiet: nothing. Purely for looking at: it
+reads counters and never touches the run.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any, Protocol, TextIO
+
+#: Seconds between plain lines.
+PLAIN_S = 5.0
+
+#: Seconds between refreshes of the live line.
+LIVE_S = 0.2
+
+
+class Watched(Protocol):
+    """What progress is shown of: a :class:`harness.conduct.Conductor`."""
+
+    phase: str
+    recorder: Any
+    faults: Any
+
+    @property
+    def now_ns(self) -> int: ...
+    @property
+    def in_flight(self) -> int: ...
+
+
+class Progress:
+    """Shows progress on a stream. Use as a context manager; call :meth:`tick` often.
+
+    Args:
+        limit_s: length of the main phase, for show.
+        quiet: show nothing.
+        stream: where; standard error by default, so that output can be piped.
+    """
+
+    def __init__(
+        self, *, limit_s: float, quiet: bool = False, stream: TextIO | None = None
+    ) -> None:
+        self.limit_s = limit_s
+        self.quiet = quiet
+        self.stream = stream or sys.stderr
+        self._live = not quiet and self.stream.isatty()
+        self._status: Any = None
+        self._shown_s = time.monotonic()
+        self._rate_from = (0.0, 0)
+
+    def __enter__(self) -> Progress:
+        if self._live:
+            from rich.console import Console
+            from rich.status import Status
+
+            self._status = Status("starting", console=Console(file=self.stream), spinner="dots")
+            self._status.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def tick(self, run: Watched) -> None:
+        """Show where the run is, if it is time to."""
+        now_s = time.monotonic()
+        if self.quiet or now_s - self._shown_s < (LIVE_S if self._live else PLAIN_S):
+            return
+        self._shown_s = now_s
+        text = self.line(run)
+        if self._status is not None:
+            from rich.text import Text
+
+            self._status.update(Text(text))
+        else:
+            print(text, file=self.stream, flush=True)
+
+    def line(self, run: Watched) -> str:
+        """The line for this moment."""
+        counts = run.recorder.counts
+        elapsed_s = run.now_ns / 1e9
+        done = counts["ok"] + counts["fail"] + counts["info"]
+        since_s, before = self._rate_from
+        rate = (done - before) / (elapsed_s - since_s) if elapsed_s > since_s else 0.0
+        self._rate_from = (elapsed_s, done)
+        active = run.faults.describe_active()
+        parts = [
+            f"{run.phase:<8}",
+            f"{elapsed_s:6.1f} s",
+            f"ok {counts['ok']}  fail {counts['fail']}  info {counts['info']}",
+            f"{rate:.0f}/s",
+            f"in flight {run.in_flight}",
+        ]
+        if active:
+            parts.append("faults: " + ", ".join(active))
+        return "  ".join(parts)

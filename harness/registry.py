@@ -1,0 +1,183 @@
+"""Names to things: databases, workloads, environments, and users' own by module:attribute.
+
+Tables of names are plain dicts in the packages that own the things, and hold ``"module:attribute"``
+strings, so that listing imports nothing. Whatever a user names is found here or refused in a
+sentence: the module is not there, has no such attribute, or what is there is not the kind of thing
+it should be. (Nemeses have a grammar of their own: :func:`harness.nemesis.compose`.)
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import re
+import sys
+import types
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from harness.errors import UsageError, UserCodeError, nearest
+from harness.spec import nearest_option
+
+#: kind -> (module, table): where the names of a kind are.
+TABLES: dict[str, tuple[str, str]] = {
+    "database": ("harness.databases", "DATABASES"),
+    "workload": ("workloads", "WORKLOADS"),
+    "environment": ("harness.environments", "ENVIRONMENTS"),
+}
+
+
+def table(kind: str) -> dict[str, str]:
+    """Names of a kind with where they are."""
+    module, name = TABLES[kind]
+    return dict(getattr(importlib.import_module(module), name, {}))
+
+
+def find(kind: str, name: str) -> Any:
+    """What a name or ``module:attribute`` stands for.
+
+    Raises:
+        UsageError: the name is unknown, or the module or attribute is not there.
+        UserCodeError: the user's module raised while it was imported.
+    """
+    known = table(kind)
+    if name in known:
+        return load(known[name], what=kind)
+    if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", name):
+        return load(name, what=kind, user=True)
+    raise nearest(kind, name, known)
+
+
+def load(path: str, *, what: str, user: bool = False) -> Any:
+    """Import ``module:attribute``; attributes may be dotted.
+
+    Args:
+        path: what to import.
+        what: what it should be, for the error.
+        user: True to look in the current directory too, as users expect of their own modules.
+
+    Raises:
+        UsageError: there is no such module or attribute.
+        UserCodeError: the module raised while it was imported.
+    """
+    module_name, _, attribute = path.partition(":")
+    if user and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise _no_module(path, what, module_name, error) from error
+    except Exception as error:
+        raise UserCodeError(
+            f"{what} {path!r}: importing {module_name} raised {type(error).__name__}: {error}"
+        ) from error
+    for name in attribute.split("."):
+        if not hasattr(found, name):
+            public = [entry for entry in vars(found) if not entry.startswith("_")]
+            raise UsageError(
+                f"{what} {path!r}: module {module_name} has no {name!r}; {_near(name, public)}"
+            )
+        found = getattr(found, name)
+    return found
+
+
+def _no_module(path: str, what: str, module: str, error: ModuleNotFoundError) -> UsageError:
+    if error.name and module.split(".")[0] == error.name.split(".")[0]:
+        return UsageError(
+            f"{what} {path!r}: there is no module {error.name!r} here ({os.getcwd()}); is the "
+            "directory right, and the name written without .py?"
+        )
+    return UsageError(
+        f"{what} {path!r}: module {module} needs {error.name!r}, which is not installed"
+    )
+
+
+def _near(name: str, names: list[str]) -> str:
+    import difflib
+
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"it has: {', '.join(sorted(names)[:12])}" if names else "it is empty"
+
+
+def build(
+    what: str,
+    made_of: Any,
+    *,
+    options: Mapping[str, Any] | None = None,
+    offered: Mapping[str, Any] | None = None,
+) -> Any:
+    """Call a class or function with the options it takes.
+
+    Args:
+        what: what is made, with its name, for errors: ``workload 'register'``.
+        made_of: the class or function; anything else is taken as made already.
+        options: what the user asked for; each must be taken.
+        offered: what the run could give; only what is taken is given.
+
+    Raises:
+        UsageError: an option that is not taken, with the nearest that is.
+        UserCodeError: it raised.
+    """
+    options = dict(options or {})
+    if not (inspect.isclass(made_of) or isinstance(made_of, _FUNCTIONS)):
+        if options:
+            raise UsageError(f"{what} takes no option {next(iter(options))!r}: it is an object")
+        return made_of
+    taken, anything = _keywords(what, made_of)
+    unknown = [name for name in options if name not in taken and not anything]
+    if unknown:
+        raise UsageError(
+            f"{what} has no option {unknown[0]!r}; {nearest_option(unknown[0], taken)}"
+        )
+    given = {name: value for name, value in (offered or {}).items() if name in taken} | options
+    try:
+        return made_of(**given)
+    except UsageError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{what}: {error}") from error
+    except Exception as error:
+        raise UserCodeError(f"{what} raised {type(error).__name__}: {error}") from error
+
+
+_FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
+
+
+def _keywords(what: str, made_of: Callable[..., Any]) -> tuple[list[str], bool]:
+    """Names of the keywords it takes, and whether it takes any."""
+    try:
+        parameters = inspect.signature(made_of).parameters.values()
+    except (TypeError, ValueError):
+        return [], True
+    names = [p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if any(p.kind is p.POSITIONAL_ONLY and p.default is p.empty for p in parameters):
+        raise UsageError(
+            f"{what} needs positional arguments; give it keyword options with defaults"
+        )
+    return names, any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def require(what: str, thing: Any, methods: tuple[str, ...], shape: str) -> None:
+    """Refuse a thing that lacks methods.
+
+    Args:
+        what: what it is, with its name: ``database 'test_mykv:MyKV'``.
+        thing: the thing.
+        methods: what it must have.
+        shape: what it should be, for the sentence.
+
+    Raises:
+        UsageError: something is missing.
+    """
+    missing = [name for name in methods if not callable(getattr(thing, name, None))]
+    if missing:
+        raise UsageError(f"{what} is {_kind(thing)} without {', '.join(missing)}; {shape}")
+
+
+def _kind(thing: Any) -> str:
+    if isinstance(thing, types.ModuleType):
+        return f"the module {thing.__name__}"
+    return f"a {type(thing).__name__}"

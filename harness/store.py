@@ -1,0 +1,120 @@
+"""The store: one directory per run, links to the latest, and names that cannot escape.
+
+    store/<test>/<utc>-<seed>/          a run: spec.json, history.jsonl, results.json, ...
+    store/<test>/latest -> <utc>-<seed>
+    store/latest        -> <test>/<utc>-<seed>
+
+A test's name may come from anybody, so it is made path-safe: whatever is not a letter, digit, dot,
+dash or underscore becomes a dash, and no name begins with a dot.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness.errors import SetupError, UsageError
+
+#: Longest directory name made of a test's name.
+NAME_CHARS_MAX = 80
+
+SPEC = "spec.json"
+RESULTS = "results.json"
+
+
+def safe_name(name: str) -> str:
+    """A test's name as a directory name: one path component, never hidden, never empty."""
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
+    safe = re.sub(r"\.{2,}", ".", safe)
+    return safe[:NAME_CHARS_MAX].rstrip("-.") or "test"
+
+
+def utc_now() -> datetime.datetime:
+    """The time of day in UTC."""
+    return datetime.datetime.now(datetime.UTC)
+
+
+def create_run_dir(store: str | os.PathLike[str], name: str, seed: int) -> Path:
+    """Make a fresh run directory and point the ``latest`` links at it.
+
+    Args:
+        store: the store; made if it is not there.
+        name: the test's name; made path-safe.
+        seed: the run's seed.
+
+    Raises:
+        SetupError: it cannot be made.
+    """
+    test_dir = Path(store) / safe_name(name)
+    stamp = utc_now().strftime("%Y%m%dT%H%M%SZ")
+    try:
+        test_dir.mkdir(parents=True, exist_ok=True)
+        run_dir = _fresh(test_dir, f"{stamp}-{seed}")
+    except OSError as error:
+        raise SetupError(
+            f"--store is {str(store)!r}: {error.strerror} at {error.filename}"
+        ) from error
+    _link(test_dir / "latest", run_dir.name)
+    _link(Path(store) / "latest", f"{test_dir.name}/{run_dir.name}")
+    return run_dir
+
+
+def _fresh(parent: Path, name: str) -> Path:
+    for attempt in range(1, 1000):
+        path = parent / (name if attempt == 1 else f"{name}-{attempt}")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            continue
+        return path
+    raise FileExistsError(17, "a thousand runs began in this second", str(parent / name))
+
+
+def _link(link: Path, target: str) -> None:
+    """Point a symbolic link somewhere, atomically; a real file in its place is left alone."""
+    if link.exists() and not link.is_symlink():
+        return
+    fresh = link.with_name(f".{link.name}.{os.getpid()}")
+    with contextlib.suppress(OSError):
+        fresh.unlink(missing_ok=True)
+        fresh.symlink_to(target)
+        os.replace(fresh, link)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file in one step, readable and with an end of line: whole or not at all."""
+    data = msgspec.json.format(msgspec.json.encode(value, enc_hook=_plain), indent=1)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_bytes(data + b"\n")
+    os.replace(fresh, path)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON does not know: numpy numbers as numbers, anything else as text."""
+    item = getattr(value, "item", None)
+    return item() if callable(item) else repr(value)
+
+
+def find_run(path: str, *, store: str = "store") -> Path:
+    """The run directory a user means: a path, or the store's latest for ``latest`` or a test name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    candidates = [Path(path), Path(store) / path, Path(store) / safe_name(path)]
+    for candidate in candidates:
+        if not candidate.is_dir():
+            continue
+        for found in (candidate, candidate / "latest"):
+            if (found / SPEC).exists() or (found / "history.jsonl").exists():
+                return found.resolve()
+    raise UsageError(
+        f"there is no run at {path!r}; give a run directory such as {store}/<test>/<time>-<seed>, "
+        f"or `latest`"
+    )
