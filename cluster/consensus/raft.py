@@ -15,6 +15,9 @@ told, with its reasons, in the module of its pattern:
     install_snapshot         followers behind the low-water mark
     request_pipeline, request_batch                                  (cluster/channel)
 
+The node itself is built in layers: ``raft_state`` (state and decisions), ``raft_replication``,
+``raft_reads``, ``raft_elections``, and this module, which takes the inputs and the messages.
+
 Decisions are methods of their own, small and named (``accepts_generation``, ``yields_to``,
 ``grants_vote``, ``may_commit``, ``read_is_safe`` and so on), so that an ablation can take exactly
 one away and a reader can find each. Durability order: a vote, a refusal that carries a new
@@ -31,33 +34,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cluster.channel.request_batch import batch_entries
-from cluster.channel.request_pipeline import RequestPipeline
-from cluster.clocks.generation_clock import GenerationClock, is_newer, is_stale
 from cluster.config import ClusterConfig
-from cluster.consensus.heartbeat import HeartbeatRounds
-from cluster.consensus.high_water_mark import follower_mark, leader_may_commit
-from cluster.consensus.install_snapshot import SnapshotAssembly, SnapshotTransfer
 from cluster.consensus.interface import Ready, SafetyViolation
 from cluster.consensus.leader_and_followers import (
     CANDIDATE,
-    FOLLOWER,
     LEADER,
     LEARNER,
     Transfer,
-    is_up_to_date,
-    may_vote,
 )
 from cluster.consensus.membership import (
     Configuration,
     Membership,
-    agreed_value,
-    agreed_vote,
-    others,
 )
-from cluster.consensus.read_index import ReadIndexQueue
-from cluster.consensus.replicated_log import ReplicatedLog, WriteOrder
-from cluster.ports import NodeId, Note, Recovered, Rng, Send
+from cluster.consensus.raft_elections import RaftElections
+from cluster.ports import NodeId, Recovered, Rng
 from cluster.wire import (
     AppendEntries,
     AppendReply,
@@ -75,11 +65,8 @@ from cluster.wire import (
     VoteReply,
 )
 
-#: Reads asked for by followers have tokens below zero, so that they never meet the replica's.
-_REMOTE_TOKENS_FROM = -1
 
-
-class Raft:
+class Raft(RaftElections):
     """One node's part in Raft; see :class:`cluster.consensus.interface.Consensus`.
 
     Args:
@@ -89,18 +76,10 @@ class Raft:
         rng: randomness for election timeouts.
     """
 
-    name = "raft"
-
     def __init__(
         self, node: NodeId, members: Sequence[NodeId], *, config: ClusterConfig, rng: Rng
     ) -> None:
-        self.node = node
-        self.config = config
-        self.role: str = FOLLOWER
-        self.leader: NodeId = ""
-        self.high_water_mark = 0
-        self._started_with = Configuration(tuple(sorted(members)))
-        self._rng = rng
+        super().__init__(node, members, config=config, rng=rng)
         self._handlers: dict[type, Callable[[NodeId, Any], None]] = {
             AppendEntries: self._on_append,
             AppendReply: self._on_append_reply,
@@ -113,184 +92,8 @@ class Raft:
             TimeoutNow: self._on_timeout_now,
             VoteReply: self._on_vote_reply,
         }
-        self._reset(0, Recovered(GenerationClock().hard_state(), None, []))
 
-    def _reset(self, now_ns: int, recovered: Recovered) -> None:
-        snapshot = recovered.snapshot
-        voters = Configuration(snapshot.members) if snapshot else self._started_with
-        self.now_ns = now_ns
-        self.clock = GenerationClock(recovered.hard_state)
-        self.log = ReplicatedLog.recover(recovered)
-        self.writes = WriteOrder(self.log.last_index)
-        self.membership = Membership(voters, index=snapshot.index if snapshot else 0)
-        self.snapshot = snapshot
-        self.high_water_mark = self._delivered = snapshot.index if snapshot else 0
-        for entry in self.log.between(self.high_water_mark + 1, self.log.last_index):
-            self._note_configuration(entry)
-        # A node with a past may have answered a leader just before it stopped: until the shortest
-        # election timeout has passed it stands by that answer, or lease reads would not be safe.
-        self._heard_leader_ns = now_ns if self.clock.generation else -(1 << 62)
-        self._pipelines: dict[NodeId, RequestPipeline] = {}
-        self._transfers: dict[NodeId, SnapshotTransfer] = {}
-        self._rounds = HeartbeatRounds((), now_ns)
-        self._reads = ReadIndexQueue()
-        self._votes: dict[NodeId, bool] = {}
-        self._prevoting = False
-        self._own_vote_io = 0
-        self._transfer: Transfer | None = None
-        self._lease_void = False
-        self._own_first_index = 0
-        self._remote_reads: dict[int, tuple[NodeId, int]] = {}
-        self._next_remote = _REMOTE_TOKENS_FROM
-        self._assembly = SnapshotAssembly()
-        self._sends: list[Send | Note] = []
-        self._safe_reads: list[tuple[int, int]] = []
-        self._restored: Snapshot | None = None
-        self._shared_append: tuple[int, int, int] = (0, 0, 0)
-        self._shared_message: AppendEntries | None = None
-        self._heartbeat_ns = self._election_ns = now_ns
-
-    # -- what others may look at ------------------------------------------------------------------
-
-    @property
-    def generation(self) -> int:
-        """The node's generation."""
-        return self.clock.generation
-
-    @property
-    def voted_for(self) -> NodeId:
-        """Whom this node voted for in its generation; "" if nobody."""
-        return self.clock.voted_for
-
-    @property
-    def first_index(self) -> int:
-        """First index of the log held in memory."""
-        return self.log.first_index
-
-    @property
-    def last_index(self) -> int:
-        """Last index of the log."""
-        return self.log.last_index
-
-    @property
-    def durable_index(self) -> int:
-        """Last index of the log that is durable on this node."""
-        return self.writes.durable_index
-
-    @property
-    def snapshot_index(self) -> int:
-        """Index of the newest snapshot; 0 if none."""
-        return self.snapshot.index if self.snapshot else 0
-
-    @property
-    def members(self) -> tuple[NodeId, ...]:
-        """The voters in force."""
-        return self.membership.current.voters
-
-    @property
-    def accepts_batch(self) -> bool:
-        """Whether no write of entries is under way, so that a batch would be written at once."""
-        return not self.writes.entries_outstanding
-
-    @property
-    def deadline_ns(self) -> int:
-        """When :meth:`tick` must be called at the latest."""
-        if self.role != LEADER:
-            return self._election_ns
-        if self._transfer:
-            return min(self._heartbeat_ns, self._transfer.deadline_ns)
-        return self._heartbeat_ns
-
-    def entry_at(self, index: int) -> Entry | None:
-        """The entry at an index; None if it is not held."""
-        return self.log.entry_at(index)
-
-    def generation_at(self, index: int) -> int | None:
-        """The generation of the entry at an index; None if it is not known."""
-        return self.log.generation_at(index)
-
-    # -- decisions, which ablations override ------------------------------------------------------
-
-    def accepts_generation(self, message_generation: int) -> bool:
-        """Whether a message of this generation is heeded: not if it comes from the past."""
-        return not is_stale(self.generation, message_generation)
-
-    def yields_to(self, message_generation: int) -> bool:
-        """Whether a message of this generation makes this node step down and adopt it."""
-        return is_newer(self.generation, message_generation)
-
-    def log_is_up_to_date(self, message: RequestVote) -> bool:
-        """Whether a candidate's log is at least as recent as this node's."""
-        return is_up_to_date(
-            (message.last_generation, message.last_index),
-            (self.log.last_generation, self.log.last_index),
-        )
-
-    def protects_leader(self, message: RequestVote) -> bool:
-        """Whether a candidate is refused because a leader was heard within the shortest timeout."""
-        if message.transfer or not (self.config.prevote or self.config.check_quorum):
-            return False
-        if self.role == LEADER:
-            return True
-        return self.now_ns - self._heard_leader_ns < self.config.election_min_ns
-
-    def grants_vote(self, message: RequestVote) -> bool:
-        """Whether the candidate gets this node's one vote of the generation."""
-        return may_vote(
-            asked=message.generation,
-            generation=self.generation,
-            candidate=message.candidate,
-            voted_for=self.voted_for,
-        ) and self.log_is_up_to_date(message)
-
-    def grants_prevote(self, message: RequestVote) -> bool:
-        """Whether the candidate would get the vote, were it to ask."""
-        return (
-            message.generation > self.generation
-            and not self.protects_leader(message)
-            and self.log_is_up_to_date(message)
-        )
-
-    def may_commit(self, index: int) -> bool:
-        """Whether the leader may call an index certain which a quorum has made durable."""
-        return leader_may_commit(
-            index=index,
-            high_water_mark=self.high_water_mark,
-            entry=self.log.generation_at(index),
-            own=self.generation,
-        )
-
-    def follower_high_water_mark(self, leader_mark: int, last_shared: int) -> int:
-        """The mark a follower takes over."""
-        return follower_mark(leader_mark=leader_mark, last_shared=last_shared)
-
-    def may_truncate(self, index: int) -> bool:
-        """Whether entries from an index on may be cut: never what is certain."""
-        return index > self.high_water_mark
-
-    def accepts_snapshot(self, index: int) -> bool:
-        """Whether a snapshot at an index is news; an older one would rewind this node."""
-        return index > self.high_water_mark
-
-    def knows_high_water_mark(self) -> bool:
-        """Whether this leader's mark is current: an entry of its own generation is certain."""
-        return self.high_water_mark >= self._own_first_index
-
-    def read_is_safe(self, round: int) -> bool:
-        """Whether a read that waits for a heartbeat round may be served: a quorum answered it."""
-        return self._confirmed_round() >= round
-
-    def lease_is_valid(self) -> bool:
-        """Whether no other leader can exist yet, if clocks run at about the same rate."""
-        config = self.config
-        if self._lease_void or not (config.prevote or config.check_quorum):
-            return False
-        self._confirmed_round()
-        sent_ns = self._rounds.confirmed_sent_ns
-        lease_ns = int(config.election_min_ns * config.lease_read_margin)
-        return len(self.members) == 1 or (sent_ns >= 0 and self.now_ns - sent_ns < lease_ns)
-
-    # -- inputs -----------------------------------------------------------------------------------
+    # -- inputs ------------------------------------------------------------------------------------
 
     def start(self, now_ns: int, recovered: Recovered) -> None:
         """Begin from what is durable."""
@@ -344,21 +147,12 @@ class Raft:
             self._own_vote_io = 0
             self._count_vote(self.node, granted=True)
 
-    def propose(
-        self, now_ns: int, data: Sequence[bytes], *, kind: str = "command"
-    ) -> tuple[int, int] | None:
-        """Append entries in order, as one batch; (first index, generation), or None if refused."""
+    def propose(self, now_ns: int, data: Sequence[bytes]) -> tuple[int, int] | None:
+        """Append commands in order, as one batch; (first index, generation), or None if refused."""
         self.now_ns = now_ns
         if self.role != LEADER or self._transfer or not data:
             return None
-        generation, first = self.clock.generation, self.log.last_index + 1
-        entries = tuple(
-            [Entry(index, generation, kind, item) for index, item in enumerate(data, first)]
-        )
-        self.log.extend(entries)
-        self.writes.append(entries)
-        self._replicate_all()
-        return first, generation
+        return self._append_own(data, "command"), self.generation
 
     def read(self, now_ns: int, token: int, *, lease: bool = False) -> bool:
         """Ask for a linearizable index; False if this node does not lead."""
@@ -426,331 +220,7 @@ class Raft:
         restored, self._restored = self._restored, None
         return Ready(effects, restored, committed, reads)
 
-    # -- roles ------------------------------------------------------------------------------------
-
-    def _passive_role(self) -> str:
-        return FOLLOWER if self.node in self.membership.current.voters else LEARNER
-
-    def _arm_election(self) -> None:
-        config = self.config
-        timeout_ns = self._rng.between(config.election_min_ns, config.election_max_ns)
-        self._election_ns = self.now_ns + timeout_ns
-
-    def _enter_generation(self, generation: int) -> None:
-        self.clock.advance(generation)
-        self.writes.hard_state(self.clock.hard_state())
-
-    def _become_follower(self, generation: int) -> None:
-        """Step down, or stay passive, possibly in a later generation with a leader unknown."""
-        led = self.role == LEADER
-        if generation > self.generation:
-            self._enter_generation(generation)
-        if self.role in (LEADER, CANDIDATE):
-            self._arm_election()
-        if led:
-            self._note("stepped-down", generation=self.generation)
-            for token in self._reads.drain():
-                self._fail_read(token)
-        self.role = self._passive_role()
-        self.leader = ""
-        self._votes, self._prevoting, self._own_vote_io = {}, False, 0
-        self._pipelines, self._transfers, self._transfer = {}, {}, None
-        self._remote_reads = {}
-
-    def _follow(self, source: NodeId) -> None:
-        """A leader of this node's generation spoke."""
-        if self.role == CANDIDATE:
-            self._become_follower(self.generation)
-        self.leader = source
-        self._heard_leader_ns = self.now_ns
-        self._arm_election()
-
-    def _ask_prevotes(self) -> None:
-        self.role, self.leader = CANDIDATE, ""
-        self._prevoting, self._own_vote_io = True, 0
-        self._votes = {self.node: True}
-        self._arm_election()
-        self._request_votes(self.generation + 1, prevote=True)
-        self._conclude_vote()
-
-    def _campaign(self, *, transfer: bool = False) -> None:
-        """Enter the next generation and stand for election, once the own vote is durable."""
-        self.role, self.leader = CANDIDATE, ""
-        self._prevoting, self._votes = False, {}
-        self.clock.advance(self.generation + 1)
-        self.clock.vote(self.node)
-        self.writes.hard_state(self.clock.hard_state())
-        self._own_vote_io = self.writes.after_hard_state
-        self._arm_election()
-        self._note("campaigning", generation=self.generation)
-        self._request_votes(self.generation, transfer=transfer)
-
-    def _request_votes(
-        self, generation: int, *, prevote: bool = False, transfer: bool = False
-    ) -> None:
-        message = RequestVote(
-            generation=generation,
-            candidate=self.node,
-            last_index=self.log.last_index,
-            last_generation=self.log.last_generation,
-            prevote=prevote,
-            transfer=transfer,
-        )
-        for peer in self._peers():
-            self._send(peer, message, after=self.writes.after_hard_state)
-
-    def _on_request_vote(self, source: NodeId, message: RequestVote) -> None:
-        if message.prevote:
-            granted = self.grants_prevote(message)
-        elif message.generation > self.generation and self.protects_leader(message):
-            return
-        else:
-            if self.yields_to(message.generation):
-                self._become_follower(message.generation)
-            granted = self.grants_vote(message)
-            if granted and not self.voted_for:
-                self.clock.vote(message.candidate)
-                self.writes.hard_state(self.clock.hard_state())
-            if granted:
-                self._arm_election()
-        reply = VoteReply(self.generation, message.generation, granted, message.prevote)
-        self._send(source, reply, after=self.writes.after_hard_state)
-
-    def _on_vote_reply(self, source: NodeId, message: VoteReply) -> None:
-        asked = self.generation + 1 if self._prevoting else self.generation
-        if self.role != CANDIDATE or message.prevote != self._prevoting or message.asked != asked:
-            return
-        self._count_vote(source, granted=message.granted)
-
-    def _count_vote(self, voter: NodeId, *, granted: bool) -> None:
-        self._votes.setdefault(voter, granted)
-        self._conclude_vote()
-
-    def _conclude_vote(self) -> None:
-        outcome = agreed_vote(self.membership.current, self._votes)
-        if outcome is False:
-            self._become_follower(self.generation)
-        elif outcome and self._prevoting:
-            self._campaign()
-        elif outcome:
-            self._become_leader()
-
-    def _become_leader(self) -> None:
-        """Lead: begin with an entry of this generation, which makes all before it certain."""
-        self.role, self.leader = LEADER, self.node
-        self._votes, self._own_vote_io = {}, 0
-        next_index, window = self.log.last_index + 1, self.config.inflight_max
-        self._pipelines = {
-            peer: RequestPipeline(next_index, window=window, now_ns=self.now_ns)
-            for peer in self._peers()
-        }
-        self._transfers, self._transfer, self._lease_void = {}, None, False
-        self._rounds = HeartbeatRounds(self._peers(), self.now_ns)
-        self._reads = ReadIndexQueue()
-        self._own_first_index = next_index
-        self._note("leader-elected", generation=self.generation, index=next_index)
-        self._broadcast_heartbeat()
-        self.propose(self.now_ns, (b"",), kind="noop")
-
-    def _on_timeout_now(self, source: NodeId, message: TimeoutNow) -> None:
-        if self.role == FOLLOWER and source == self.leader:
-            self._campaign(transfer=True)
-
-    def _continue_transfer(self, peer: NodeId) -> None:
-        transfer = self._transfer
-        if transfer is None or transfer.to != peer or transfer.asked:
-            return
-        if self._pipelines[peer].match == self.log.last_index:
-            # The target may win at any time from now on, however late the message arrives.
-            transfer.asked = self._lease_void = True
-            self._send(peer, TimeoutNow(self.generation), after=self.writes.after_hard_state)
-
-    # -- heartbeats and reads ---------------------------------------------------------------------
-
-    def _keeps_quorum(self) -> bool:
-        """CheckQuorum: step down if too few were heard for a whole election timeout."""
-        if not self.config.check_quorum:
-            return True
-        heard = {node: self._rounds.heard_ns(node) for node in self._peers()}
-        heard[self.node] = self.now_ns
-        since_ns = agreed_value(self.membership.current, heard)
-        if self.now_ns - since_ns <= self.config.election_max_ns:
-            return True
-        self._note("lost-quorum", generation=self.generation)
-        self._become_follower(self.generation)
-        return False
-
-    def _broadcast_heartbeat(self) -> None:
-        """A new round. It waits for no write: a slow disk is not a dead leader."""
-        round = self._rounds.next_round(self.now_ns)
-        self._heartbeat_ns = self.now_ns + self.config.heartbeat_ns
-        for peer, pipeline in self._pipelines.items():
-            mark = min(self.high_water_mark, pipeline.match)
-            self._send(peer, Heartbeat(self.generation, round, mark))
-
-    def _on_heartbeat(self, source: NodeId, message: Heartbeat) -> None:
-        if self.role == LEADER:
-            return
-        self._follow(source)
-        self._raise_high_water_mark(message.high_water_mark)
-        reply = HeartbeatReply(self.generation, message.round)
-        self._send(source, reply, after=self.writes.after_hard_state)
-
-    def _on_heartbeat_reply(self, source: NodeId, message: HeartbeatReply) -> None:
-        if self.role != LEADER:
-            return
-        self._rounds.answered(source, message.round)
-        self._release_reads()
-        self._repair(source)
-
-    def _confirmed_round(self) -> int:
-        answered = {node: self._rounds.answered_round(node) for node in self._peers()}
-        answered[self.node] = self._rounds.sent
-        return self._rounds.confirm(agreed_value(self.membership.current, answered))
-
-    def _queue_read(self, token: int) -> None:
-        """Let a read wait for a round sent from now on; reads meanwhile share the one after."""
-        under_way = self._reads.next_round and self._reads.next_round <= self._rounds.sent
-        self._reads.add(token, index=self.high_water_mark, round=self._rounds.sent + 1)
-        if self.read_is_safe(self._rounds.sent + 1):
-            self._release_reads()
-        elif not under_way:
-            self._broadcast_heartbeat()
-            self._release_reads()
-
-    def _release_reads(self) -> None:
-        reads = self._reads
-        if not reads.next_round:
-            return
-        while reads.next_round and self.read_is_safe(reads.next_round):
-            token, index = reads.pop()
-            self._serve_read(token, index)
-        if reads.next_round > self._rounds.sent:
-            self._broadcast_heartbeat()
-
-    def _serve_read(self, token: int, index: int) -> None:
-        if token >= 0:
-            self._safe_reads.append((token, index))
-            return
-        peer, id = self._remote_reads.pop(token)
-        self._send(peer, ReadIndexReply(self.generation, id, index))
-
-    def _fail_read(self, token: int) -> None:
-        if token >= 0:
-            self._safe_reads.append((token, 0))
-            return
-        peer, id = self._remote_reads.pop(token)
-        reply = ReadIndexReply(self.generation, id, 0)
-        self._send(peer, reply, after=self.writes.after_hard_state)
-
-    def _on_read_index(self, source: NodeId, message: ReadIndex) -> None:
-        if self.role != LEADER:
-            reply = ReadIndexReply(self.generation, message.id, 0)
-            self._send(source, reply, after=self.writes.after_hard_state)
-            return
-        token, self._next_remote = self._next_remote, self._next_remote - 1
-        self._remote_reads[token] = (source, message.id)
-        self.read(self.now_ns, token)
-
-    def _on_read_index_reply(self, source: NodeId, message: ReadIndexReply) -> None:
-        self._safe_reads.append((message.id, message.index))
-
-    # -- replication: the leader's side -----------------------------------------------------------
-
-    def _replicate_all(self) -> None:
-        for peer in self._pipelines:
-            self._replicate(peer)
-
-    def _replicate(self, peer: NodeId) -> None:
-        """Send a follower what it misses, as far as its window allows."""
-        pipeline = self._pipelines[peer]
-        while peer not in self._transfers and pipeline.can_send():
-            if pipeline.next > self.log.last_index:
-                return
-            message = self._append_from(pipeline.next)
-            if message is None:
-                self._send_snapshot(peer)
-                return
-            self._send(peer, message)
-            pipeline.sent(message.entries[-1].index, self.now_ns)
-
-    def _append_from(self, index: int) -> AppendEntries | None:
-        """The message with entries from an index on; None if what precedes them is gone.
-
-        Followers that stand at the same place get the same object, which a host encodes once.
-        """
-        key = (index, self.log.last_index, self.high_water_mark)
-        shared = self._shared_message
-        if shared and self._shared_append == key and shared.generation == self.generation:
-            return shared
-        previous = self.log.generation_at(index - 1)
-        if previous is None:
-            return None
-        config = self.config
-        entries = self.log.between(index, index + config.batch_entries_max - 1)
-        message = AppendEntries(
-            generation=self.generation,
-            prev_index=index - 1,
-            prev_generation=previous,
-            entries=tuple(batch_entries(entries, bytes_max=config.batch_bytes_max)),
-            high_water_mark=self.high_water_mark,
-        )
-        self._shared_append, self._shared_message = key, message
-        return message
-
-    def _repair(self, peer: NodeId) -> None:
-        """A follower lives but does not acknowledge: find out whether something was lost."""
-        pipeline, transfer = self._pipelines[peer], self._transfers.get(peer)
-        if transfer:
-            if self.now_ns - pipeline.touched_ns >= self.config.election_min_ns:
-                pipeline.touched_ns = self.now_ns
-                self._send(peer, transfer.chunk(self.generation))
-            return
-        if not pipeline.stalled(self.now_ns, self.config.heartbeat_ns):
-            self._replicate(peer)
-            return
-        pipeline.touched_ns = self.now_ns
-        previous = self.log.generation_at(pipeline.next - 1)
-        if pipeline.probing or previous is None:
-            pipeline.reset(pipeline.next)
-            self._replicate(peer)
-            return
-        self._send(
-            peer,
-            AppendEntries(self.generation, pipeline.next - 1, previous, (), self.high_water_mark),
-        )
-
-    def _on_append_reply(self, source: NodeId, message: AppendReply) -> None:
-        pipeline = self._pipelines.get(source)
-        if self.role != LEADER or pipeline is None:
-            return
-        if message.ok:
-            if pipeline.acknowledged(min(message.match_index, self.log.last_index), self.now_ns):
-                self._advance_high_water_mark()
-                self._continue_transfer(source)
-        elif source not in self._transfers:
-            index, _generation = self.log.conflict_hint(message.hint_index, message.hint_generation)
-            pipeline.refused(message.prev_index, index + 1)
-        if self.role == LEADER:
-            self._replicate(source)
-
-    def _advance_high_water_mark(self) -> None:
-        """Raise the mark to what a quorum has, the leader's own log counting where durable."""
-        match = {peer: pipeline.match for peer, pipeline in self._pipelines.items()}
-        match[self.node] = self.writes.durable_index
-        index = agreed_value(self.membership.current, match)
-        if not self.may_commit(index):
-            return
-        self._raise_high_water_mark(index)
-        if self.knows_high_water_mark():
-            for token in self._reads.release_held():
-                self._queue_read(token)
-
-    def _raise_high_water_mark(self, index: int) -> None:
-        if index > self.high_water_mark:
-            self.high_water_mark = max(self.high_water_mark, min(index, self.log.last_index))
-
-    # -- replication: the follower's side ---------------------------------------------------------
+    # -- a follower's messages ---------------------------------------------------------------------
 
     def _on_append(self, source: NodeId, message: AppendEntries) -> None:
         if self.role == LEADER:
@@ -785,36 +255,13 @@ class Raft:
             self._note_configuration(entry)
         self.writes.append(entries)
 
-    def _note_configuration(self, entry: Entry) -> None:
-        if entry.kind == "config":
-            self.membership.append(entry.index, Configuration.decode(entry.data))
-
-    # -- snapshots --------------------------------------------------------------------------------
-
-    def _send_snapshot(self, peer: NodeId) -> None:
-        if self.snapshot is None:
-            raise SafetyViolation(
-                f"{self.node}: the log begins at {self.first_index} and there is no snapshot below"
-            )
-        transfer = SnapshotTransfer(self.snapshot, self.config.snapshot_chunk_bytes)
-        self._transfers[peer] = transfer
-        self._pipelines[peer].touched_ns = self.now_ns
-        self._send(peer, transfer.chunk(self.generation))
-
-    def _on_snapshot_reply(self, source: NodeId, message: SnapshotReply) -> None:
-        pipeline = self._pipelines.get(source)
-        if self.role != LEADER or pipeline is None:
+    def _on_heartbeat(self, source: NodeId, message: Heartbeat) -> None:
+        if self.role == LEADER:
             return
-        transfer = self._transfers.get(source)
-        if message.installed:
-            if transfer and message.index >= transfer.snapshot.index:
-                del self._transfers[source]
-            if pipeline.acknowledged(min(message.index, self.log.last_index), self.now_ns):
-                self._advance_high_water_mark()
-            self._replicate(source)
-        elif transfer and transfer.progressed(message.index, message.offset):
-            pipeline.touched_ns = self.now_ns
-            self._send(source, transfer.chunk(self.generation))
+        self._follow(source)
+        self._raise_high_water_mark(message.high_water_mark)
+        reply = HeartbeatReply(self.generation, message.round)
+        self._send(source, reply, after=self.writes.after_hard_state)
 
     def _on_install_snapshot(self, source: NodeId, message: InstallSnapshot) -> None:
         if self.role == LEADER:
@@ -850,16 +297,8 @@ class Raft:
         self._note("snapshot-installed", index=snapshot.index, kept_log=agrees)
         return self.writes.snapshot(snapshot, keep_from=snapshot.index + 1, reset_log=not agrees)
 
-    # -- sending ----------------------------------------------------------------------------------
-
-    def _peers(self) -> tuple[NodeId, ...]:
-        return others(self.membership.current.nodes, self.node)
-
-    def _send(self, to: NodeId, message: Message, *, after: int = 0) -> None:
-        self._sends.append(Send(to, message, after))
-
-    def _note(self, event: str, **detail: object) -> None:
-        self._sends.append(Note(event, detail))
+    def _on_read_index_reply(self, source: NodeId, message: ReadIndexReply) -> None:
+        self._safe_reads.append((message.id, message.index))
 
     def _refuse_stale(self, source: NodeId, message: Message) -> None:
         """Answer a message from the past with this node's generation, so that its sender learns."""
@@ -875,3 +314,50 @@ class Raft:
         else:
             return
         self._send(source, reply, after=self.writes.after_hard_state)
+
+    # -- a leader's messages -----------------------------------------------------------------------
+
+    def _on_append_reply(self, source: NodeId, message: AppendReply) -> None:
+        pipeline = self._pipelines.get(source)
+        if self.role != LEADER or pipeline is None:
+            return
+        if message.ok:
+            if pipeline.acknowledged(min(message.match_index, self.log.last_index), self.now_ns):
+                self._advance_high_water_mark()
+                self._continue_transfer(source)
+        elif source not in self._transfers:
+            index, _generation = self.log.conflict_hint(message.hint_index, message.hint_generation)
+            pipeline.refused(message.prev_index, index + 1)
+        if self.role == LEADER:
+            self._replicate(source)
+
+    def _on_heartbeat_reply(self, source: NodeId, message: HeartbeatReply) -> None:
+        if self.role != LEADER:
+            return
+        self._rounds.answered(source, message.round)
+        self._release_reads()
+        self._repair(source)
+
+    def _on_snapshot_reply(self, source: NodeId, message: SnapshotReply) -> None:
+        pipeline = self._pipelines.get(source)
+        if self.role != LEADER or pipeline is None:
+            return
+        transfer = self._transfers.get(source)
+        if message.installed:
+            if transfer and message.index >= transfer.snapshot.index:
+                del self._transfers[source]
+            if pipeline.acknowledged(min(message.index, self.log.last_index), self.now_ns):
+                self._advance_high_water_mark()
+            self._replicate(source)
+        elif transfer and transfer.progressed(message.index, message.offset):
+            pipeline.touched_ns = self.now_ns
+            self._send(source, transfer.chunk(self.generation))
+
+    def _on_read_index(self, source: NodeId, message: ReadIndex) -> None:
+        if self.role != LEADER:
+            reply = ReadIndexReply(self.generation, message.id, 0)
+            self._send(source, reply, after=self.writes.after_hard_state)
+            return
+        token, self._next_remote = self._next_remote, self._next_remote - 1
+        self._remote_reads[token] = (source, message.id)
+        self.read(self.now_ns, token)
