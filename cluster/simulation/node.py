@@ -33,7 +33,7 @@ from cluster.ports import (
 )
 from cluster.simulation.clock import SimClock
 from cluster.simulation.disk import SimDisk
-from cluster.wire import Response
+from cluster.wire import Request, Response
 
 if TYPE_CHECKING:
     from cluster.simulation.world import World
@@ -44,6 +44,7 @@ INBOX_FRAMES_MAX = 50_000
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
+_decode_request = msgspec.msgpack.Decoder(Request).decode
 
 
 class StorageLike(Protocol):
@@ -169,12 +170,18 @@ class SimNode:
             return
         self._run(self.core.on_disconnect, connection)  # type: ignore[union-attr]
 
-    def tick(self) -> bool:
-        """Let the timer run if it is due now; False if it is not."""
-        if not self.up or self.paused or not 0 <= self._timer_at_ns <= self._world.now_ns:
+    def tick_now(self) -> bool:
+        """Let the timer run now, due or not; False if the process does not run."""
+        if not self.up or self.paused:
             return False
         self._tick()
         return True
+
+    def rearm(self) -> None:
+        """Timers run by themselves again: look at this one."""
+        if self.up and self._timer_at_ns >= 0:
+            self._timer_event_ns = at_ns = max(self._timer_at_ns, self._world.now_ns)
+            self._world.heap.push(at_ns, self._timer_event, self.incarnation, at_ns)
 
     def timer_ns(self) -> int:
         """Virtual time of the next tick, or -1 if none was asked for."""
@@ -199,7 +206,11 @@ class SimNode:
 
     def _run(self, call: Callable[..., list[Effect]], *arguments: Any) -> None:
         world = self._world
-        effects = call(self.clock.monotonic_ns(world.now_ns), *arguments)
+        try:
+            effects = call(self.clock.monotonic_ns(world.now_ns), *arguments)
+        except Exception as error:
+            world.core_raised(self, error)
+            return
         if effects:
             self._carry_out(effects)
         invariants = world.invariants
@@ -322,3 +333,11 @@ def _detached(response: Response) -> Response:
     if isinstance(response.value, (list, dict, tuple)):
         return msgspec.structs.replace(response, value=_decode(_encode(response.value)))
     return response
+
+
+def detached_request(request: Request) -> Request:
+    """The request as the wire would carry it: no argument shared with the client."""
+    for argument in request.command.args:
+        if isinstance(argument, (list, dict, tuple)):
+            return _decode_request(_encode(request))
+    return request

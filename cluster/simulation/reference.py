@@ -10,9 +10,11 @@ from collections.abc import Sequence
 
 from cluster.ablations.registry import ablate
 from cluster.config import ClusterConfig
+from cluster.core.replica import Replica
 from cluster.log.storage import Storage
 from cluster.ports import Core
 from cluster.simulation.disk import SimDisk
+from cluster.simulation.invariants import View
 from cluster.simulation.node import StorageLike
 from cluster.simulation.randomness import SeededRng
 
@@ -26,9 +28,20 @@ def reference_core(
     ablations: Sequence[str],
 ) -> Core:
     """The core of role ``core``: a :class:`cluster.core.replica.Replica`."""
-    from cluster.core.replica import Replica
+    return Replica.build(node, tuple(nodes), config=config, rng=rng, ablations=tuple(ablations))
 
-    return Replica(node, tuple(nodes), config=config, rng=rng, ablations=tuple(ablations))
+
+def reference_view(core: Replica) -> View:
+    """What the invariants look at, without building a status for every event."""
+    consensus = core.consensus
+    return View(
+        consensus.role,
+        consensus.generation,
+        consensus.high_water_mark,
+        core.applied,
+        consensus.last_index,
+        consensus.snapshot_index,
+    )
 
 
 def reference_storage(

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cluster.config import ClusterConfig
 from cluster.log.write_ahead_log import CorruptLog
@@ -33,14 +33,20 @@ from cluster.simulation.disk import DiskProfile, FaultAtlas, SimDisk
 from cluster.simulation.heap import EventHeap, Handle
 from cluster.simulation.invariants import Invariants, InvariantViolation, View, view_of_status
 from cluster.simulation.network import Network, NetworkProfile
-from cluster.simulation.node import SimNode, StorageLike
+from cluster.simulation.node import SimNode, StorageLike, detached_request
 from cluster.simulation.randomness import SeededRng, derive
 from cluster.simulation.story import Story
-from cluster.wire import Response
+from cluster.wire import Entry, Request, Response
+
+if TYPE_CHECKING:
+    from cluster.simulation.sessions import SimSession
 
 US = 1_000
 MS = 1_000_000
 SECOND = 1_000_000_000
+
+#: What crosses a client's link beside requests and responses: the handshake, and a reset.
+DIAL, CLOSED = "dial", "closed"
 
 #: Notes kept for whoever asks what happened.
 NOTES_MAX = 10_000
@@ -71,11 +77,26 @@ class StorageFactory(Protocol):
 class ClientEndpoint(Protocol):
     """The client's end of its connections."""
 
-    def on_response(self, node: str, response: Response) -> None:
-        """A node answered."""
+    def on_open(self, connection: int) -> None:
+        """The connection stands."""
 
-    def on_close(self, node: str) -> None:
-        """The connection to this node broke, or could not be made."""
+    def on_response(self, connection: int, response: Response) -> None:
+        """The node answered."""
+
+    def on_close(self, connection: int) -> None:
+        """The connection broke, or could not be made."""
+
+
+class _Connection:
+    """A connection of a client to one life of a node."""
+
+    __slots__ = ("client", "incarnation", "node", "opened")
+
+    def __init__(self, client: str, node: str, incarnation: int) -> None:
+        self.client = client
+        self.node = node
+        self.incarnation = incarnation
+        self.opened = False
 
 
 class World:
@@ -113,9 +134,10 @@ class World:
     ) -> None:
         _check_names(nodes)
         if core is None or storage is None:
-            from cluster.simulation.reference import reference_core, reference_storage
+            from cluster.simulation import reference
 
-            core, storage = core or reference_core, storage or reference_storage
+            view_of = view_of or (reference.reference_view if core is None else None)
+            core, storage = core or reference.reference_core, storage or reference.reference_storage
         self.seed = seed
         self.nodes = tuple(nodes)
         self.config = config or ClusterConfig()
@@ -128,18 +150,17 @@ class World:
         self.notes: list[tuple[int, str, Note]] = []
         #: whether timers run by themselves; a directed schedule may take them over
         self.auto_ticks = True
-        self.invariants = (
-            Invariants(self.violation, view_of or view_of_status) if check_invariants else None
-        )
+        self._view_of = view_of or view_of_status
+        self.invariants = Invariants(self.violation, self._view_of) if check_invariants else None
         self._core_factory = core
         self._storage_factory = storage
         self._network_profile = network or NetworkProfile()
         self.network = Network(self.heap, self._network_profile, self.rng("network"), self._deliver)
         self._clients: dict[str, ClientEndpoint] = {}
-        self._sessions: dict[str, Any] = {}
-        #: (client, node) -> (connection, incarnation of the node)
-        self._connections: dict[tuple[str, str], tuple[int, int]] = {}
-        self._connection_ids: dict[int, tuple[str, str]] = {}
+        self._sessions: dict[str, SimSession] = {}
+        self._connections: dict[int, _Connection] = {}
+        #: (time, call, whether it begins) of every call of every session
+        self.client_log: list[tuple[int, Any, bool]] = []
         self._next_connection = 1
         self._resume_order = self.rng("resume")
         self._nodes = {name: self._make_node(name, disk or DiskProfile()) for name in self.nodes}
@@ -185,6 +206,17 @@ class World:
                 heap.run_until(end_ns)
                 return predicate()
             heap.step()
+        return True
+
+    def run_until_every(
+        self, predicate: Callable[[], bool], limit_ns: int, *, every_ns: int = 10 * MS
+    ) -> bool:
+        """Like :meth:`run_until`, for predicates too costly to look at after every event."""
+        end_ns = self.heap.now_ns + limit_ns
+        while not predicate():
+            if self.heap.now_ns >= end_ns:
+                return False
+            self.heap.run_until(min(end_ns, self.heap.now_ns + every_ns))
         return True
 
     def rng(self, *purpose: object) -> random.Random:
@@ -275,6 +307,16 @@ class World:
         if due_ns >= 0:
             found.clock_changed(due_ns)
 
+    def tick(self, node: str) -> bool:
+        """Let a node's timer fire now, due or not; False if the node is down or paused."""
+        return self._node(node).tick_now()
+
+    def let_timers_run(self) -> None:
+        """Timers run by themselves again, those that were due meanwhile at once."""
+        self.auto_ticks = True
+        for node in self._nodes.values():
+            node.rearm()
+
     def set_disk(self, node: str, faults: Mapping[str, Any]) -> dict[str, Any]:
         """Make a node's disk so; an empty mapping heals. See :meth:`SimDisk.set`.
 
@@ -329,6 +371,15 @@ class World:
             return None
         return found.core.status()["applied"], found.core.state_hash()
 
+    def log(self, node: str) -> list[Entry] | None:
+        """The log a node holds in memory, from its first index; None if it does not answer."""
+        found = self._node(node)
+        if found.core is None or found.paused:
+            return None
+        consensus = getattr(found.core, "consensus")  # noqa: B009 - only our own core has one
+        indexes = range(consensus.first_index, consensus.last_index + 1)
+        return [entry for entry in map(consensus.entry_at, indexes) if entry is not None]
+
     def core(self, node: str) -> Core | None:
         """The node's core, for white-box tests; None if it is down."""
         return self._node(node).core
@@ -343,25 +394,38 @@ class World:
         for name, node in self._nodes.items():
             if node.core is None:
                 continue
-            status = node.core.status()
-            generation = status["generation"]
-            if status["role"] == "leader" and (best is None or generation > best[0]):
-                best = (generation, name)
+            view = self._view_of(node.core)
+            if view.role == "leader" and (best is None or view.generation > best[0]):
+                best = (view.generation, name)
         return best[1] if best else None
 
     # -- clients
 
-    def session(self, name: str, *, timeout_ns: int = 5 * SECOND) -> Any:
-        """The client session of this name, made when first asked for; see
-        :class:`cluster.simulation.sessions.SimSession`."""
+    def session(
+        self,
+        name: str,
+        *,
+        timeout_ns: int = 5 * SECOND,
+        prefer: str | None = None,
+        window: int = 1,
+    ) -> SimSession:
+        """The client session of this name, made when first asked for.
+
+        Args:
+            name: unique among clients and nodes.
+            timeout_ns: deadline of its calls.
+            prefer: the node it asks first; None to spread sessions over the nodes.
+            window: calls under way at once.
+        """
         from cluster.simulation.sessions import SimSession
 
         found = self._sessions.get(name)
         if found is None:
-            found = self._sessions[name] = SimSession(self, name, timeout_ns=timeout_ns)
+            made = SimSession(self, name, timeout_ns=timeout_ns, prefer=prefer, window=window)
+            found = self._sessions[name] = made
         return found
 
-    def sessions(self) -> dict[str, Any]:
+    def sessions(self) -> dict[str, SimSession]:
         """All sessions by name, in the order they were made."""
         return dict(self._sessions)
 
@@ -375,31 +439,41 @@ class World:
             raise ValueError(f"the name {name!r} is taken by a node or another client")
         self._clients[name] = endpoint
 
-    def client_send(self, client: str, node: str, frame: Any) -> None:
-        """Send a client's frame, connecting first where needed."""
-        key = (client, node)
-        connection = self._connections.get(key)
-        if connection is None or connection[1] != self._node(node).incarnation:
-            connection = (self._next_connection, self._node(node).incarnation)
-            self._connections[key] = connection
-            self._connection_ids[connection[0]] = key
-            self._next_connection += 1
-        self.network.send(client, node, (connection[0], frame))
+    def client_connect(self, client: str, node: str) -> int:
+        """Dial a node. ``on_open`` or ``on_close`` follows, or nothing if the network loses it.
 
-    def client_close(self, client: str, node: str) -> None:
-        """Close a client's connection to a node."""
-        connection = self._connections.pop((client, node), None)
-        if connection is None:
-            return
-        self._connection_ids.pop(connection[0], None)
-        if connection[1] == self._node(node).incarnation:
-            self.network.send(client, node, (connection[0], None))
+        Returns:
+            The connection, a number never used again.
+        """
+        self._node(node)
+        connection = self._next_connection
+        self._next_connection += 1
+        self._connections[connection] = _Connection(client, node, 0)
+        self.network.send(client, node, (connection, DIAL))
+        return connection
+
+    def is_connected(self, connection: int) -> bool:
+        """Whether the client has seen this connection opened, and not closed."""
+        found = self._connections.get(connection)
+        return found is not None and found.opened
+
+    def client_send(self, connection: int, request: Request) -> None:
+        """Send a client's request; nothing happens if the connection is gone."""
+        found = self._connections.get(connection)
+        if found is not None:
+            self.network.send(found.client, found.node, (connection, detached_request(request)))
+
+    def client_close(self, connection: int) -> None:
+        """Close a connection from the client's end. Harmless if it is gone."""
+        found = self._connections.pop(connection, None)
+        if found is not None:
+            self.network.send(found.client, found.node, (connection, found.incarnation))
 
     def reply(self, node: SimNode, connection: int, response: Response) -> None:
         """A core answers on a connection; nothing happens if it is gone."""
-        key = self._connection_ids.get(connection)
-        if key is not None and self._connections[key][1] == node.incarnation:
-            self.network.send(node.name, key[0], (connection, response))
+        found = self._connections.get(connection)
+        if found is not None and found.incarnation == node.incarnation:
+            self.network.send(node.name, found.client, (connection, response))
 
     # -- for the nodes
 
@@ -424,6 +498,21 @@ class World:
         node.stop(f"disk failed: {error}")
         node.disk.crash(lose_unsynced=True, torn=False)
         self._cut_off(node.name)
+
+    def core_raised(self, node: SimNode, error: Exception) -> None:
+        """A core raised: a bug, which stops the node. Where invariants are watched it is one of
+        them; an ablated core may well notice that safety is gone."""
+        said = f"{type(error).__name__}: {error}"
+        node.stop(f"core raised {said}")
+        node.disk.crash(lose_unsynced=True, torn=False)
+        self._cut_off(node.name)
+        if self.invariants is not None:
+            try:
+                self.violation(
+                    "core-raised", f"the core of {node.name} raised {said}", (node.name,)
+                )
+            except InvariantViolation as violation:
+                raise violation from error
 
     def noted(self, node: str, note: Note) -> None:
         """A core had something to tell."""
@@ -463,38 +552,45 @@ class World:
             self._deliver_request(src, node, frame)
 
     def _deliver_request(self, client: str, node: SimNode, frame: Any) -> None:
-        connection, request = frame
-        known = self._connections.get((client, node.name))
-        if not node.up or (known and known[0] == connection and known[1] != node.incarnation):
-            self._refuse(client, node.name, connection)
-        elif request is None:
-            node.disconnected(connection)
+        connection, content = frame
+        if type(content) is int:  # the client hung up on that life of the node
+            if node.up and content == node.incarnation:
+                node.disconnected(connection)
+            return
+        found = self._connections.get(connection)
+        if found is None:
+            return
+        if not node.up or found.incarnation not in (0, node.incarnation):
+            self.network.send(node.name, client, (connection, CLOSED))
+        elif content is DIAL:  # a paused process is dialled too: its kernel answers
+            found.incarnation = node.incarnation
+            self.network.send(node.name, client, (connection, DIAL))
         else:
-            node.client(connection, client, request)
+            node.client(connection, client, content)
 
     def _deliver_to_client(self, node: str, client: str, frame: Any) -> None:
-        connection, response = frame
-        known = self._connections.get((client, node))
-        if known is None or known[0] != connection:
+        connection, content = frame
+        found = self._connections.get(connection)
+        if found is None:
             return
         endpoint = self._clients[client]
-        if response is None:
-            del self._connections[client, node]
-            self._connection_ids.pop(connection, None)
-            endpoint.on_close(node)
-            return
-        self.story.add(self.now_ns, "reply", client, node, response)
-        endpoint.on_response(node, response)
-
-    def _refuse(self, client: str, node: str, connection: int) -> None:
-        # The kernel of a machine whose process is gone answers with a reset.
-        self.network.send(node, client, (connection, None))
+        if content is DIAL:
+            if not found.opened:
+                found.opened = True
+                endpoint.on_open(connection)
+        elif content is CLOSED:
+            del self._connections[connection]
+            endpoint.on_close(connection)
+        else:
+            self.story.add(self.now_ns, "reply", client, node, content)
+            endpoint.on_response(connection, content)
 
     def _cut_off(self, node: str) -> None:
+        # The kernel of a machine whose process is gone resets its connections.
         self.network.disconnect(node)
-        for (client, other), (connection, _) in list(self._connections.items()):
-            if other == node:
-                self._refuse(client, node, connection)
+        for connection, found in list(self._connections.items()):
+            if found.node == node:
+                self.network.send(node, found.client, (connection, CLOSED))
 
 
 def _check_names(nodes: Sequence[str]) -> None:

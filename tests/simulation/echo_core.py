@@ -12,7 +12,17 @@ from typing import Any
 from cluster.config import ClusterConfig
 from cluster.ports import Append, Effect, Note, Recovered, Reply, Send, SetTimer
 from cluster.simulation.invariants import View
-from cluster.wire import Entry, HardState, Heartbeat, HeartbeatReply, Message, Request, Response
+from cluster.simulation.world import World
+from cluster.wire import (
+    Command,
+    Entry,
+    HardState,
+    Heartbeat,
+    HeartbeatReply,
+    Message,
+    Request,
+    Response,
+)
 
 
 class EchoCore:
@@ -95,15 +105,42 @@ def echo_view(core: EchoCore) -> View:
     return View("follower", 1, 0, 0, len(core.entries), 0)
 
 
-class Listener:
-    """A client endpoint that remembers."""
+class Caller:
+    """A client that remembers what it was told."""
 
-    def __init__(self) -> None:
-        self.responses: list[tuple[str, Response]] = []
-        self.closed: list[str] = []
+    def __init__(self, world: World, name: str = "c1") -> None:
+        self.world = world
+        self.name = name
+        self.opened: list[int] = []
+        self.closed: list[int] = []
+        self.responses: list[Response] = []
+        self.waiting: dict[int, list[Request]] = {}
+        self.connections: dict[str, int] = {}
+        world.attach_client(name, self)
 
-    def on_response(self, node: str, response: Response) -> None:
-        self.responses.append((node, response))
+    def say(self, node: str, number: int) -> None:
+        """Ask a node, dialling it first if need be."""
+        request = Request(number, self.name, number, 1, Command("put", "x", (number,)))
+        connection = self.connections.get(node, 0)
+        if not connection:
+            connection = self.connections[node] = self.world.client_connect(self.name, node)
+            self.waiting[connection] = []
+        if connection in self.opened:
+            self.world.client_send(connection, request)
+        else:
+            self.waiting[connection].append(request)
 
-    def on_close(self, node: str) -> None:
-        self.closed.append(node)
+    def hang_up(self, node: str) -> None:
+        self.world.client_close(self.connections.pop(node))
+
+    def on_open(self, connection: int) -> None:
+        self.opened.append(connection)
+        for request in self.waiting.pop(connection):
+            self.world.client_send(connection, request)
+
+    def on_response(self, connection: int, response: Response) -> None:
+        self.responses.append(response)
+
+    def on_close(self, connection: int) -> None:
+        self.closed.append(connection)
+        self.connections = {n: c for n, c in self.connections.items() if c != connection}

@@ -7,12 +7,11 @@ import subprocess
 import sys
 
 import pytest
-from echo_core import EchoCore, Listener, echo, echo_view
+from echo_core import Caller, EchoCore, echo, echo_view
 
 from cluster.simulation.disk import DiskProfile
 from cluster.simulation.network import LinkFault, NetworkProfile
 from cluster.simulation.world import MS, SECOND, World
-from cluster.wire import Command, Request
 
 
 def make(seed: int = 1, **options: object) -> World:
@@ -24,11 +23,6 @@ def core(world: World, node: str) -> EchoCore:
     found = world.core(node)
     assert isinstance(found, EchoCore)
     return found
-
-
-def say(world: World, node: str, number: int, client: str = "c1") -> None:
-    command = Command("put", "x", (number,))
-    world.client_send(client, node, Request(number, client, number, 1, command))
 
 
 def test_beats_are_delivered_in_order_within_the_delays() -> None:
@@ -76,23 +70,22 @@ def test_a_slow_link_delays_by_its_bandwidth() -> None:
 
 def test_a_reply_leaves_only_when_its_write_is_durable() -> None:
     world = make(disk=DiskProfile(sync_min_ns=10 * MS, sync_max_ns=10 * MS))
-    listener = Listener()
-    world.attach_client("c1", listener)
+    caller = Caller(world)
     world.run_for(20 * MS)
-    say(world, "n1", 1)
+    caller.say("n1", 1)
     world.run_for(9 * MS)
-    assert not listener.responses
+    assert not caller.responses
     world.run_for(5 * MS)
-    assert [(node, response.value) for node, response in listener.responses] == [("n1", [1])]
+    assert [response.value for response in caller.responses] == [[1]]
 
 
 def test_writes_issued_during_a_sync_share_the_next_one() -> None:
     world = make(disk=DiskProfile(sync_min_ns=10 * MS, sync_max_ns=10 * MS))
-    world.attach_client("c1", Listener())
+    caller = Caller(world)
     world.run_for(20 * MS)
     before = world.disk("n1").counts["syncs"]
     for number in range(1, 11):
-        say(world, "n1", number)
+        caller.say("n1", number)
     world.run_for(40 * MS)
     assert len(core(world, "n1").entries) == 10
     assert world.disk("n1").counts["syncs"] - before == 2
@@ -100,12 +93,11 @@ def test_writes_issued_during_a_sync_share_the_next_one() -> None:
 
 def test_a_crash_loses_what_was_not_synced_and_nothing_else() -> None:
     world = make(disk=DiskProfile(sync_min_ns=10 * MS, sync_max_ns=10 * MS))
-    listener = Listener()
-    world.attach_client("c1", listener)
+    caller = Caller(world)
     world.run_for(20 * MS)
-    say(world, "n1", 1)
+    caller.say("n1", 1)
     world.run_for(20 * MS)
-    say(world, "n1", 2)
+    caller.say("n1", 2)
     world.run_for(5 * MS)
     assert len(core(world, "n1").entries) == 2
     lost = world.crash("n1")
@@ -113,31 +105,30 @@ def test_a_crash_loses_what_was_not_synced_and_nothing_else() -> None:
     assert not world.alive("n1")
     assert world.status("n1") is None
     world.run_for(5 * MS)
-    assert listener.closed == ["n1"]
+    assert caller.closed == [1]
     assert world.restart("n1")
     assert [entry.data for entry in core(world, "n1").entries] == [b"(1,)"]
 
 
 def test_a_request_to_a_dead_node_is_refused_and_a_new_connection_works() -> None:
     world = make()
-    listener = Listener()
-    world.attach_client("c1", listener)
+    caller = Caller(world)
     world.crash("n1")
-    say(world, "n1", 1)
+    caller.say("n1", 1)
     world.run_for(5 * MS)
-    assert listener.closed == ["n1"]
+    assert caller.closed == [1]
     world.restart("n1")
-    say(world, "n1", 2)
+    caller.say("n1", 2)
     world.run_for(20 * MS)
-    assert [response.id for _, response in listener.responses] == [2]
+    assert [response.id for response in caller.responses] == [2]
 
 
 def test_a_closed_connection_is_told_to_the_core() -> None:
     world = make()
-    world.attach_client("c1", Listener())
-    say(world, "n1", 1)
+    caller = Caller(world)
+    caller.say("n1", 1)
     world.run_for(20 * MS)
-    world.client_close("c1", "n1")
+    caller.hang_up("n1")
     world.run_for(20 * MS)
     assert core(world, "n1").gone == [1]
 
@@ -175,10 +166,10 @@ def test_a_clock_of_another_rate_moves_timers(rate: float) -> None:
 
 def test_a_disk_error_stops_the_node_and_healing_lets_it_start() -> None:
     world = make()
-    world.attach_client("c1", Listener())
+    caller = Caller(world)
     world.run_for(20 * MS)
     assert world.set_disk("n1", {"error": "EIO"})["errors"] == 0
-    say(world, "n1", 1)
+    caller.say("n1", 1)
     world.run_for(20 * MS)
     assert not world.alive("n1")
     assert "EIO" in world.why_down("n1")
@@ -188,10 +179,10 @@ def test_a_disk_error_stops_the_node_and_healing_lets_it_start() -> None:
 
 def test_the_atlas_keeps_a_majority_of_good_disks() -> None:
     world = make()
-    world.attach_client("c1", Listener())
+    caller = Caller(world)
     for number in range(1, 200):
         for node in ("n1", "n2", "n3"):
-            say(world, node, number * 10**15)
+            caller.say(node, number * 10**15)
     world.run_for(SECOND)
     assert world.set_disk("n1", {"flip": True})["flipped"] == 1
     assert world.set_disk("n2", {"flip": True})["skipped"]
@@ -236,9 +227,9 @@ def test_unknown_nodes_and_faults_are_named() -> None:
 def eventful(seed: int) -> str:
     """The digest of a world in which everything happens."""
     world = make(seed, network=NetworkProfile(slow_probability=0.1, slow_ns=20 * MS))
-    world.attach_client("c1", Listener())
+    caller = Caller(world)
     for number in range(1, 50):
-        world.at(number * 20 * MS, say, world, f"n{number % 3 + 1}", number)
+        world.at(number * 20 * MS, caller.say, f"n{number % 3 + 1}", number)
     world.at(200 * MS, world.crash, "n1")
     world.at(300 * MS, world.restart, "n1")
     world.at(400 * MS, world.pause, "n2")

@@ -1,0 +1,243 @@
+"""The catalogue as data: the thirty patterns, what each must do, and where it is in this code.
+
+The patterns are those of Unmesh Joshi, *Patterns of Distributed Systems* (2023). Every one has a
+module named after it, so that a reader of the book finds every room by its door; the duties here
+are the testable ones, in a sentence. Ablation ids are the catalogue's: each removes one decision of
+the pattern, and those that are built are in :mod:`cluster.ablations`.
+
+Whether a pattern is built is not claimed but looked up: its module exists or it does not. Used by
+``harness patterns``, the documentation and the tests.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import cache
+
+import msgspec
+
+#: What a table says where a pattern's module does not exist.
+NOT_BUILT = "not built yet"
+
+
+class Pattern(msgspec.Struct, frozen=True):
+    """One pattern of the catalogue.
+
+    Args:
+        number: its number in the catalogue, 1 to 30.
+        name: as in the book.
+        module: where it is, or will be.
+        duty: what must hold, testably.
+        ablations: ids of the catalogue's ablations of it, built or not.
+    """
+
+    number: int
+    name: str
+    module: str
+    duty: str
+    ablations: tuple[str, ...]
+
+    @property
+    def slug(self) -> str:
+        """The name as a module is called: ``write_ahead_log``."""
+        return self.module.rpartition(".")[2]
+
+    @property
+    def built(self) -> bool:
+        """Whether its module exists."""
+        return _exists(self.module)
+
+    @property
+    def where(self) -> str:
+        """The file that holds it, or that it is not built yet."""
+        return self.module.replace(".", "/") + ".py" if self.built else NOT_BUILT
+
+
+@cache
+def _exists(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _pattern(number: int, name: str, module: str, duty: str, ablations: str = "") -> Pattern:
+    return Pattern(number, name, f"cluster.{module}", duty, tuple(ablations.split()))
+
+
+PATTERNS: tuple[Pattern, ...] = (
+    _pattern(
+        1, "Write-Ahead Log", "log.write_ahead_log",
+        "Nothing is acknowledged before it is durable; recovery yields the longest valid prefix; "
+        "only a tail nobody was told of may be cut; a failed sync stops the node.",
+        "A01 A02 A03a A03b A04 A05 A06",
+    ),
+    _pattern(
+        2, "Segmented Log", "log.segmented_log",
+        "The log rolls over at a size, with no gap or overlap at the boundary, and finds the "
+        "segment of an index at once.",
+        "A02 A07",
+    ),
+    _pattern(
+        3, "Low-Water Mark", "log.low_water_mark",
+        "Nothing is deleted that the durable snapshot, a slow follower or a reader still needs.",
+        "A08a A08b A08c A08d",
+    ),
+    _pattern(
+        4, "Leader and Followers", "consensus.leader_and_followers",
+        "At most one leader in a generation; only it assigns indexes; its log has everything "
+        "committed before.",
+        "A09 A64 A65",
+    ),
+    _pattern(
+        5, "HeartBeat", "consensus.heartbeat",
+        "A failure is noticed in bounded time, on a path that a slow disk does not block.",
+        "A10a A10b A10c A10d",
+    ),
+    _pattern(
+        6, "Majority Quorum", "consensus.majority_quorum",
+        "Any two quorums share a node.",
+        "A11 A58",
+    ),
+    _pattern(
+        7, "Generation Clock", "clocks.generation_clock",
+        "Generations only grow, are durable, and are in every message and every answer; the lower "
+        "one is refused, the higher one makes a leader step down.",
+        "A04 A12 A13 A19",
+    ),
+    _pattern(
+        8, "High-Water Mark", "consensus.high_water_mark",
+        "Only what is at or below it is visible; it never goes back; logs are truncated by "
+        "generation, not by it.",
+        "A14a A15 A16 A17 A18",
+    ),
+    _pattern(
+        9, "Paxos", "consensus.paxos",
+        "Once a value is chosen, no other ever is; promises and acceptances are durable first.",
+        "A20 A21 A22 A23 A24",
+    ),
+    _pattern(
+        10, "Replicated Log", "consensus.replicated_log",
+        "An index and a generation name one entry everywhere; equal prefixes give equal states.",
+        "A16 A25 A62 A63",
+    ),
+    _pattern(
+        11, "Singular Update Queue", "channel.singular_update_queue",
+        "One writer: no command's read and write are interleaved with another's; a full queue "
+        "says so.",
+        "A26",
+    ),
+    _pattern(
+        12, "Request Waiting List", "channel.request_waiting_list",
+        "A request is answered once, after its entry is committed and applied; when leadership is "
+        "lost its outcome is unknown, not failed.",
+        "A27a A27b A27c A27d",
+    ),
+    _pattern(
+        13, "Idempotent Receiver", "channel.idempotent_receiver",
+        "A session's numbered request is applied at most once, across retries, leaders, restarts "
+        "and snapshots.",
+        "A28a A28b A28c A08d",
+    ),
+    _pattern(
+        14, "Follower Reads", "data.follower_reads",
+        "Each read has a declared mode and keeps it; a session never goes back in time.",
+        "A29 A30 A31 A32 A33",
+    ),
+    _pattern(
+        15, "Versioned Value", "data.versioned_value",
+        "A snapshot read at a version sees exactly what was committed up to it.",
+        "A34a A34b",
+    ),
+    _pattern(
+        16, "Version Vector", "clocks.version_vector",
+        "Concurrent writes are recognised and kept until a later write knew them.",
+        "A35a A35b A35c A35d",
+    ),
+    _pattern(
+        17, "Fixed Partitions", "data.fixed_partitions",
+        "A key's partition never changes; the map of partitions to nodes is versioned in the core.",
+        "A36a A36b A48",
+    ),
+    _pattern(
+        18, "Key-Range Partitions", "data.key_range_partitions",
+        "Ranges tile the key space exactly; a split or merge is atomic and raises the epoch.",
+        "A37",
+    ),
+    _pattern(
+        19, "Two-Phase Commit", "data.two_phase_commit",
+        "All or none, for durability and for visibility; votes and decisions are durable before "
+        "anyone is told.",
+        "A38 A39 A40 A41 A42 A43 A44",
+    ),
+    _pattern(
+        20, "Lamport Clock", "clocks.lamport_clock",
+        "A timestamp is above every one seen before it, across restarts.",
+        "A45a A45b",
+    ),
+    _pattern(
+        21, "Hybrid Clock", "clocks.hybrid_clock",
+        "Timestamps grow with causality and stay within the bound of physical time.",
+        "A46a A46b A46c",
+    ),
+    _pattern(
+        22, "Clock-Bound Wait", "clocks.clock_bound_wait",
+        "A commit becomes visible only when its timestamp is past on every clock.",
+        "A47a A47b",
+    ),
+    _pattern(
+        23, "Consistent Core", "core.replica",
+        "A small consistent cluster decides placement, membership and leases; data nodes never do "
+        "by themselves.",
+        "A48",
+    ),
+    _pattern(
+        24, "Lease", "core.lease",
+        "One unexpired holder by the granter's clock; the holder's view of it ends earlier; a "
+        "fencing token guards the resource.",
+        "A13 A49a A49b A49c A49d",
+    ),
+    _pattern(
+        25, "State Watch", "core.state_watch",
+        "Events are ordered, without gap or duplicate, committed only, and resumable from a "
+        "revision.",
+        "A50a A50b A50c A50d",
+    ),
+    _pattern(
+        26, "Gossip Dissemination", "gossip.gossip_dissemination",
+        "News reaches all in O(log n) rounds at bounded cost, and suspicion can be refuted.",
+        "A51a A51b",
+    ),
+    _pattern(
+        27, "Emergent Leader", "gossip.emergent_leader",
+        "All with one view name one leader, which acts only in a majority of the last view.",
+        "A52",
+    ),
+    _pattern(
+        28, "Single-Socket Channel", "channel.single_socket_channel",
+        "Messages between two nodes arrive in order; a new connection is a new epoch, and frames "
+        "of the old one are dropped.",
+        "A53",
+    ),
+    _pattern(
+        29, "Request Batch", "channel.request_batch",
+        "A batch is atomic in the log or acknowledged item by item, and never applied in part "
+        "twice.",
+        "A54",
+    ),
+    _pattern(
+        30, "Request Pipeline", "channel.request_pipeline",
+        "Several requests in flight, in order, within a window that resets on a refusal.",
+        "A55",
+    ),
+)  # fmt: skip
+
+
+def find_pattern(name: str) -> Pattern | None:
+    """The pattern of this number, name or slug, whatever the case; None if there is none."""
+    wanted = name.strip().lower().replace("-", "_").replace(" ", "_")
+    for pattern in PATTERNS:
+        known = pattern.name.lower().replace("-", "_").replace(" ", "_")
+        if wanted in (str(pattern.number), known, pattern.slug):
+            return pattern
+    return None

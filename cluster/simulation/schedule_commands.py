@@ -1,0 +1,518 @@
+"""The commands of directed schedules: one small function each.
+
+Words in capitals stand for arguments; brackets for what may be left out.
+
+    seed N | config NAME=VALUE ...    before nodes: the seed; settings of ClusterConfig (50ms, 10)
+    nodes N1 N2 ...                   start a world of these nodes
+    no-timeouts | timeouts            timers run only by command | by themselves again
+    elect N                           N's timer comes first: it becomes leader, all hear of it
+    campaign N                        N's timer fires, and nobody else's; what follows, follows
+    tick N                            N's timer fires now
+    late N TIME                       N finds that more of its own time has passed than it thought
+    run TIME                          let time pass
+    put C KEY VALUE [@N] [-> OUT]     a client's operation, awaited; also get KEY, cas KEY OLD NEW,
+                                      append KEY ITEM, incr KEY N, delete KEY. @N: ask this node
+                                      only. OUT: ok, fail or unknown, or a value: -> ok 1
+    start C OP KEY ...                the same, not awaited
+    await C [-> OUT]                  wait for it
+    timeout TIME                      deadline of operations of clients that come later
+    cut A B | C D                     nothing passes between the two groups (clients are names too)
+    cut A -> B                        nothing passes one way
+    heal                              every link is healthy again
+    hold A -> B [KIND]                keep back frames (of this kind, such as AppendEntries)
+    deliver A -> B [KIND] [N]         let the first N (or all) held frames go
+    drop A -> B [KIND] [N]            lose them instead
+    release A -> B                    hold nothing back any more, and let what is held go
+    crash N [keep|torn]               kill; unsynced bytes are lost (kept, torn)
+    restart N | pause N
+    resume N [timer-first]            by default frames that waited are seen before the late timer
+    clock N [offset=TIME] [rate=X]    wall clock offset, monotonic rate
+    disk N [latency=TIME] [error=EIO] [full=1]
+    wait N FIELD=VALUE [TIME]         until the node's status says so
+    expect N FIELD=VALUE ...          the node's status must say so
+    leader | status N | log N         print
+
+Times are ``5ms``, ``2s``, ``100us``. Used by :mod:`cluster.simulation.schedule` only.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from cluster.config import ClusterConfig
+from cluster.simulation.disk import DiskProfile
+from cluster.simulation.network import LinkFault, NetworkProfile
+from cluster.simulation.schedule import Command, ScheduleError
+from cluster.simulation.sessions import Call
+from cluster.simulation.story import span
+from cluster.simulation.world import MS, SECOND, US, World
+from cluster.wire import Command as Operation
+
+#: A schedule's network and disk are regular: what matters is the order, which the text controls.
+NETWORK = NetworkProfile(delay_min_ns=1 * MS, delay_max_ns=1 * MS)
+DISK = DiskProfile(sync_min_ns=1 * MS, sync_max_ns=1 * MS)
+
+#: How long ``elect`` and ``wait`` wait, unless told otherwise.
+WAIT_NS = 5 * SECOND
+
+#: operation -> how many arguments it has after the key
+OPERATIONS = {"get": 0, "put": 1, "cas": 2, "append": 1, "incr": 1, "delete": 0}
+
+
+class Stage:
+    """What commands act on: the world, its clients, what they saw and what is printed."""
+
+    def __init__(self, *, ablations: tuple[str, ...], check_invariants: bool) -> None:
+        self.ablations = ablations
+        self.check_invariants = check_invariants
+        self.output: list[str] = []
+        self.seed = 0
+        self.settings: dict[str, Any] = {}
+        self.timeout_ns = 2 * SECOND
+        self.line = 0
+        self._world: World | None = None
+        self.cuts: dict[tuple[str, str], LinkFault] = {}
+        #: client -> the words of its latest operation, and its call
+        self.calls: dict[str, tuple[str, Call]] = {}
+
+    @property
+    def started(self) -> bool:
+        """Whether there is a world yet."""
+        return self._world is not None
+
+    @property
+    def world(self) -> World:
+        """The world; a sentence if there is none yet."""
+        if self._world is None:
+            raise ScheduleError(self.line, "there are no nodes yet; begin with: nodes n1 n2 n3")
+        return self._world
+
+    @world.setter
+    def world(self, world: World) -> None:
+        self._world = world
+
+    def say(self, line: str) -> None:
+        """Print."""
+        self.output.append(line)
+
+    def fail(self, sentence: str) -> ScheduleError:
+        """An error at the current line, to raise."""
+        return ScheduleError(self.line, sentence)
+
+
+def execute(stage: Stage, command: Command) -> None:
+    """Run one command line.
+
+    Raises:
+        ScheduleError: the line is wrong, or what it demands did not happen.
+    """
+    stage.line = command.line
+    text, _, wanted = command.text.partition(" -> ") if _is_operation(command.text) else (
+        command.text, "", "",
+    )  # fmt: skip
+    word, *arguments = text.split()
+    if word in OPERATIONS:
+        _operate(stage, word, arguments, wanted.strip())
+    elif word == "await":
+        _await(stage, arguments, wanted.strip())
+    elif word in COMMANDS:
+        try:
+            COMMANDS[word](stage, arguments)
+        except ValueError as error:
+            raise stage.fail(str(error)) from error
+    else:
+        known = [*COMMANDS, *OPERATIONS, "await"]
+        close = difflib.get_close_matches(word, known, n=1)
+        guess = f"; did you mean {close[0]}?" if close else ""
+        raise stage.fail(f"there is no command {word!r}{guess}")
+
+
+def _is_operation(text: str) -> bool:
+    return text.split()[0] in (*OPERATIONS, "await")
+
+
+# -- clients
+
+
+def _operate(stage: Stage, op: str, arguments: list[str], wanted: str) -> None:
+    client = _begin(stage, op, arguments)
+    _finish(stage, client, wanted)
+
+
+def _start(stage: Stage, arguments: list[str]) -> None:
+    if len(arguments) < 3 or arguments[1] not in OPERATIONS:
+        raise stage.fail("start needs a client and an operation: start c2 get x")
+    client, op, *rest = arguments
+    _begin(stage, op, [client, *rest])
+
+
+def _await(stage: Stage, arguments: list[str], wanted: str) -> None:
+    if len(arguments) != 1 or arguments[0] not in stage.calls:
+        raise stage.fail("await needs a client that has started an operation: await c2 -> ok")
+    _finish(stage, arguments[0], wanted)
+
+
+def _begin(stage: Stage, op: str, arguments: list[str]) -> str:
+    node = None
+    if arguments and arguments[-1].startswith("@"):
+        node = arguments.pop()[1:]
+    count = OPERATIONS[op]
+    if len(arguments) != 2 + count:
+        raise stage.fail(f"{op} takes a client, a key and {count} values, not {arguments}")
+    client, key, *texts = arguments
+    words, call = stage.calls.get(client, ("", None))
+    if call is not None and not call.status:
+        raise stage.fail(f"{client} still waits for {words}; await it first")
+    if node is not None and node not in stage.world.nodes:
+        raise stage.fail(f"there is no node {node!r} to ask")
+    words = " ".join([client, op, key, *texts]) + (f" @{node}" if node else "")
+    session = stage.world.session(client, timeout_ns=stage.timeout_ns)
+    call = session.submit(Operation(op, key, tuple(map(_value, texts))), to=node)
+    stage.calls[client] = (words, call)
+    return client
+
+
+def _finish(stage: Stage, client: str, wanted: str) -> None:
+    words, call = stage.calls[client]
+    stage.world.run_until(lambda: bool(call.status), 60 * SECOND)
+    if not call.status:
+        raise stage.fail(f"{words} did not end in a minute of virtual time")
+    said = call.status
+    if call.command.op == "get" and call.status == "ok":
+        said = f"ok {_text(call.value)}"
+    stage.say(f"{words} -> {said}")
+    if wanted and wanted not in (said, call.status):
+        why = f" ({call.error})" if call.error else ""
+        raise stage.fail(f"{words} ended {said}{why}, and the schedule demands {wanted}")
+
+
+# -- set-up and time
+
+
+def _seed(stage: Stage, arguments: list[str]) -> None:
+    stage.seed = int(_only(stage, "seed", arguments))
+
+
+def _config(stage: Stage, arguments: list[str]) -> None:
+    fields = {field.name for field in msgspec.structs.fields(ClusterConfig)}
+    for name, text in _pairs(stage, arguments):
+        if name not in fields:
+            raise stage.fail(f"ClusterConfig has no {name!r}; it has {', '.join(sorted(fields))}")
+        stage.settings[name] = _time(text) if name.endswith("_ns") else _value(text)
+
+
+def _nodes(stage: Stage, arguments: list[str]) -> None:
+    if stage.started:
+        raise stage.fail("nodes may come once only")
+    stage.world = World(
+        seed=stage.seed,
+        nodes=arguments,
+        config=ClusterConfig(**stage.settings),
+        ablations=stage.ablations,
+        network=NETWORK,
+        disk=DISK,
+        check_invariants=stage.check_invariants,
+    )
+
+
+def _no_timeouts(stage: Stage, arguments: list[str]) -> None:
+    stage.world.auto_ticks = False
+
+
+def _timeouts(stage: Stage, arguments: list[str]) -> None:
+    stage.world.let_timers_run()
+
+
+def _timeout(stage: Stage, arguments: list[str]) -> None:
+    stage.timeout_ns = _time(_only(stage, "timeout", arguments))
+
+
+def _run(stage: Stage, arguments: list[str]) -> None:
+    stage.world.run_for(_time(_only(stage, "run", arguments)))
+
+
+def _late(stage: Stage, arguments: list[str]) -> None:
+    if len(arguments) != 2:
+        raise stage.fail("late takes a node and a time: late n1 300ms")
+    stage.world.late(arguments[0], _time(arguments[1]))
+
+
+def _tick(stage: Stage, arguments: list[str]) -> None:
+    node = _only(stage, "tick", arguments)
+    if not stage.world.tick(node):
+        raise stage.fail(f"{node} has no timer to fire: it is down or paused")
+
+
+def _campaign(stage: Stage, arguments: list[str]) -> None:
+    _fire_alone(stage, _only(stage, "campaign", arguments))
+
+
+def _fire_alone(stage: Stage, node: str) -> None:
+    """Everybody's clock passes the election timeout; only ``node`` comes to look at it."""
+    world, automatic = stage.world, stage.world.auto_ticks
+    world.auto_ticks = False
+    for other in world.nodes:
+        if world.alive(other):
+            world.late(other, world.config.election_max_ns)
+    if not world.tick(node):
+        raise stage.fail(f"{node} cannot campaign: it is down or paused")
+    world.run_for(20 * MS)
+    if automatic:
+        world.let_timers_run()
+
+
+def _elect(stage: Stage, arguments: list[str]) -> None:
+    node, world = _only(stage, "elect", arguments), stage.world
+    for _ in range(5):
+        _fire_alone(stage, node)
+        status = world.status(node)
+        if status is not None and status["role"] == "leader":
+            world.run_for(20 * MS)
+            stage.say(f"{node} leads generation {status['generation']}")
+            return
+    raise stage.fail(f"{node} was not elected in five campaigns; does a majority hear it?")
+
+
+# -- faults
+
+
+def _cut(stage: Stage, arguments: list[str]) -> None:
+    fault = LinkFault(cut=True)
+    if "->" in arguments:
+        pairs = [_link(stage, arguments)[0]]
+    else:
+        text = " ".join(arguments)
+        left, bar, right = text.partition("|")
+        if not bar or not left.split() or not right.split():
+            raise stage.fail("cut takes two groups, n1 | n2 n3, or a direction, n1 -> n2")
+        pairs = [(a, b) for a in left.split() for b in right.split()]
+        pairs += [(b, a) for a, b in pairs]
+    stage.cuts.update(dict.fromkeys(pairs, fault))
+    stage.world.network.set_links(stage.cuts)
+
+
+def _heal(stage: Stage, arguments: list[str]) -> None:
+    stage.cuts.clear()
+    stage.world.network.set_links({})
+
+
+def _hold(stage: Stage, arguments: list[str]) -> None:
+    (src, dst), kind, _ = _link(stage, arguments)
+    stage.world.network.link(src, dst).hold = lambda frame: _is_kind(frame, kind)
+
+
+def _deliver(stage: Stage, arguments: list[str]) -> None:
+    pair, frames = _take_held(stage, arguments)
+    network = stage.world.network
+    for frame in frames:
+        network.transmit(network.link(*pair), frame)
+    stage.say(f"delivered {_kinds(frames)}")
+
+
+def _drop(stage: Stage, arguments: list[str]) -> None:
+    stage.say(f"dropped {_kinds(_take_held(stage, arguments)[1])}")
+
+
+def _release(stage: Stage, arguments: list[str]) -> None:
+    (src, dst), _, _ = _link(stage, arguments)
+    stage.world.network.link(src, dst).hold = None
+    if stage.world.network.link(src, dst).held:
+        _deliver(stage, [src, "->", dst])
+
+
+def _take_held(stage: Stage, arguments: list[str]) -> tuple[tuple[str, str], list[Any]]:
+    (src, dst), kind, count = _link(stage, arguments)
+    link = stage.world.network.link(src, dst)
+    taken: list[Any] = []
+    left: list[Any] = []
+    for frame in link.held:
+        wanted = _is_kind(frame, kind) and (count is None or len(taken) < count)
+        (taken if wanted else left).append(frame)
+    if not taken:
+        raise stage.fail(f"nothing of that kind is held from {src} to {dst}")
+    link.held[:] = left
+    return (src, dst), taken
+
+
+def _crash(stage: Stage, arguments: list[str]) -> None:
+    node, *how = arguments or [""]
+    if how not in ([], ["keep"], ["torn"]):
+        raise stage.fail(f"crash takes a node, and keep or torn, not {' '.join(arguments)}")
+    stage.world.crash(node, lose_unsynced=how != ["keep"], torn=how == ["torn"])
+
+
+def _restart(stage: Stage, arguments: list[str]) -> None:
+    node = _only(stage, "restart", arguments)
+    if not stage.world.restart(node):
+        stage.say(f"{node} {stage.world.why_down(node)}")
+
+
+def _pause(stage: Stage, arguments: list[str]) -> None:
+    stage.world.pause(_only(stage, "pause", arguments))
+
+
+def _resume(stage: Stage, arguments: list[str]) -> None:
+    node, *how = arguments or [""]
+    if how not in ([], ["timer-first"]):
+        raise stage.fail(f"resume takes a node, and timer-first, not {' '.join(arguments)}")
+    stage.world.resume(node, timer_first=how == ["timer-first"])
+
+
+def _clock(stage: Stage, arguments: list[str]) -> None:
+    node, *rest = arguments or [""]
+    options = dict(_pairs(stage, rest))
+    stage.world.set_clock(
+        node,
+        offset_ns=_time(options.pop("offset", "0ms")),
+        rate=float(options.pop("rate", "1")),
+    )
+    if options:
+        raise stage.fail(f"clock takes offset and rate, not {', '.join(options)}")
+
+
+def _disk(stage: Stage, arguments: list[str]) -> None:
+    node, *rest = arguments or [""]
+    faults: dict[str, Any] = {}
+    for name, text in _pairs(stage, rest):
+        faults["latency_ns" if name == "latency" else name] = (
+            _time(text) if name == "latency" else _value(text)
+        )
+    stage.world.set_disk(node, faults)
+
+
+# -- looking
+
+
+def _wait(stage: Stage, arguments: list[str]) -> None:
+    limit_ns = _time(arguments.pop()) if len(arguments) == 3 else WAIT_NS
+    node, condition = arguments if len(arguments) == 2 else ("", "")
+    pairs = _pairs(stage, [condition])
+    if not stage.world.run_until(lambda: _differs(stage, node, pairs) is None, limit_ns):
+        raise stage.fail(f"waited in vain for {condition}: {_differs(stage, node, pairs)}")
+
+
+def _expect(stage: Stage, arguments: list[str]) -> None:
+    node, *rest = arguments or [""]
+    wrong = _differs(stage, node, _pairs(stage, rest))
+    if wrong is not None:
+        raise stage.fail(wrong)
+
+
+def _differs(stage: Stage, node: str, pairs: Sequence[tuple[str, str]]) -> str | None:
+    status = stage.world.status(node)
+    if status is None:
+        return f"{node} does not answer"
+    for name, text in pairs:
+        if name not in status:
+            raise stage.fail(f"the status has no {name!r}; it has {', '.join(status)}")
+        if _text(status[name]) != text:
+            return f"{node} has {name} {_text(status[name])}, not {text}"
+    return None
+
+
+def _leader(stage: Stage, arguments: list[str]) -> None:
+    stage.say(f"leader {stage.world.leader() or 'nobody'}")
+
+
+def _status(stage: Stage, arguments: list[str]) -> None:
+    node = _only(stage, "status", arguments)
+    status = stage.world.status(node)
+    if status is None:
+        stage.say(f"{node} does not answer")
+        return
+    stage.say(
+        f"{node} {status['role']} of generation {status['generation']}, last "
+        f"{status['last_index']}, high-water mark {status['high_water_mark']}, "
+        f"applied {status['applied']}"
+    )
+
+
+def _log(stage: Stage, arguments: list[str]) -> None:
+    node = _only(stage, "log", arguments)
+    entries = stage.world.log(node)
+    if entries is None:
+        stage.say(f"{node} does not answer")
+        return
+    stage.say(f"{node} log " + (" ".join(span((entry,)) for entry in entries) or "empty"))
+
+
+# -- words
+
+
+def _only(stage: Stage, command: str, arguments: list[str]) -> str:
+    if len(arguments) != 1:
+        raise stage.fail(f"{command} takes one argument, not {len(arguments)}")
+    return arguments[0]
+
+
+def _pairs(stage: Stage, arguments: Sequence[str]) -> list[tuple[str, str]]:
+    pairs = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if not equals or not name:
+            raise stage.fail(f"expected name=value, not {argument!r}")
+        pairs.append((name, value))
+    return pairs
+
+
+def _link(stage: Stage, arguments: list[str]) -> tuple[tuple[str, str], str | None, int | None]:
+    """``A -> B [KIND] [N]``."""
+    match = re.fullmatch(
+        r"(\S+)\s*->\s*(\S+)(?:\s+([A-Za-z]\w*))?(?:\s+(\d+))?", " ".join(arguments)
+    )
+    if match is None:
+        raise stage.fail(f"expected A -> B [kind] [number], not {' '.join(arguments)}")
+    src, dst, kind, count = match.groups()
+    return (src, dst), kind, int(count) if count else None
+
+
+def _is_kind(frame: Any, kind: str | None) -> bool:
+    inner = frame[1] if isinstance(frame, tuple) else frame
+    return kind is None or type(inner).__name__ == kind
+
+
+def _kinds(frames: Sequence[Any]) -> str:
+    names = [type(f[1] if isinstance(f, tuple) else f).__name__ for f in frames]
+    return ", ".join(names)
+
+
+_UNITS = {"us": US, "ms": MS, "s": SECOND}
+
+
+def _time(text: str) -> int:
+    match = re.fullmatch(r"(-?\d+)(us|ms|s)", text)
+    if match is None:
+        raise ValueError(f"{text!r} is no time; write 50ms, 2s or 100us")
+    return int(match.group(1)) * _UNITS[match.group(2)]
+
+
+def _value(text: str) -> Any:
+    if text == "nil":
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "nil"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+COMMANDS: dict[str, Callable[[Stage, list[str]], None]] = {
+    "seed": _seed, "config": _config, "nodes": _nodes, "no-timeouts": _no_timeouts,
+    "timeouts": _timeouts, "run": _run, "late": _late, "tick": _tick, "campaign": _campaign,
+    "elect": _elect, "start": _start, "cut": _cut, "heal": _heal, "hold": _hold,
+    "deliver": _deliver, "drop": _drop, "release": _release, "crash": _crash,
+    "restart": _restart, "pause": _pause, "resume": _resume, "clock": _clock, "disk": _disk,
+    "timeout": _timeout, "wait": _wait, "expect": _expect, "leader": _leader,
+    "status": _status, "log": _log,
+}  # fmt: skip

@@ -1,0 +1,181 @@
+"""The liveness phase: heal everything, then ask whether the system lives and remembers.
+
+A system that never answers breaks no safety property. So after the faults of a run are over, every
+fault is removed and the system has a bounded time to do what it owes:
+
+1. converge: every node runs (those whose disks were damaged beyond recovery excepted), one leads,
+   and all have applied the same index with the same state;
+2. serve: a write by a new client is acknowledged;
+3. remember: every key that clients ever touched is read again, and what was acknowledged is there:
+   acknowledged items of append lists exactly once, and a value that somebody wrote.
+
+The history of clients, with these last reads in it, still goes to a checker: this phase asks only
+what needs no search. Used by campaigns and tests, after ``World.run_for``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from cluster.simulation.world import MS, SECOND, World
+from cluster.wire import Command
+
+if TYPE_CHECKING:
+    from cluster.simulation.sessions import Call
+
+#: Name of the session that writes and reads in the liveness phase.
+WITNESS = "settle"
+
+#: Key that the liveness phase writes to; no workload uses it.
+WITNESS_KEY = "settle/served"
+
+#: Times the witness tries a call again before it is a problem.
+CALL_TRIES = 5
+
+
+class Settlement(msgspec.Struct):
+    """How the liveness phase ended.
+
+    Args:
+        problems: one sentence for each thing the system owed and did not do; empty if it lives.
+        converged_ns: how long it took to converge, or -1.
+        total_ns: how long the whole phase took.
+        final_reads: what the last read of each key returned, as (key, value).
+    """
+
+    problems: list[str]
+    converged_ns: int
+    total_ns: int
+    final_reads: list[tuple[str, Any]]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the system did all it owed."""
+        return not self.problems
+
+
+def heal(world: World) -> None:
+    """Remove every fault: links, clocks, disks, pauses; start what is down. Idempotent."""
+    world.network.set_links({})
+    for node in world.nodes:
+        world.set_clock(node)
+        world.set_disk(node, {})
+        world.resume(node)
+        if not world.alive(node):
+            world.restart(node)
+
+
+def settle(world: World, limit_ns: int = 20 * SECOND) -> Settlement:
+    """Heal, and see whether the system converges, serves and remembers.
+
+    Args:
+        world: after its faults.
+        limit_ns: virtual time it may take to converge; each call after that has the session's own
+            deadline.
+
+    Raises:
+        InvariantViolation: an invariant broke on the way.
+    """
+    began_ns = world.now_ns
+    calls = [call for session in world.sessions().values() for call in session.calls]
+    heal(world)
+    settlement = Settlement([], -1, 0, [])
+    if world.run_until_every(lambda: not _unsettled(world), limit_ns, every_ns=10 * MS):
+        settlement.converged_ns = world.now_ns - began_ns
+        _serve(world, settlement)
+        _remember(world, calls, settlement)
+        if not world.run_until_every(lambda: not _unsettled(world), limit_ns, every_ns=10 * MS):
+            settlement.problems.append(f"after serving again: {_unsettled(world)}")
+    else:
+        settlement.problems.append(f"no convergence in {limit_ns / 1e9:g} s: {_unsettled(world)}")
+    settlement.total_ns = world.now_ns - began_ns
+    return settlement
+
+
+def _unsettled(world: World) -> str:
+    """Why the system has not converged, in a few words; empty if it has."""
+    applied: dict[str, tuple[int, str]] = {}
+    for node in world.nodes:
+        if not world.alive(node):
+            if node in world.atlas.damaged:
+                continue
+            return f"{node} is down: {world.why_down(node)}"
+        status = world.status(node)
+        if status is None or status["applied"] < status["high_water_mark"]:
+            return f"{node} has not applied all that is certain"
+        applied[node] = (status["applied"], status["last_index"])
+    if world.leader() is None:
+        return "nobody leads"
+    if len(set(applied.values())) > 1:
+        told = ", ".join(f"{node} {found[0]}/{found[1]}" for node, found in applied.items())
+        return f"applied and last indices differ: {told}"
+    hashes = {world.state_hash(node) for node in applied}
+    return "" if len(hashes) == 1 else "states differ at one applied index"
+
+
+def _serve(world: World, settlement: Settlement) -> None:
+    outcome = _call(world, Command("put", WITNESS_KEY, (world.now_ns,)))
+    if outcome.status != "ok":
+        settlement.problems.append(
+            f"a write after healing ended {outcome.status}: {outcome.error or 'no reason given'}"
+        )
+
+
+def _remember(world: World, calls: list[Call], settlement: Settlement) -> None:
+    by_key: dict[str, list[Call]] = {}
+    for call in calls:
+        by_key.setdefault(call.command.key, []).append(call)
+    for key, made in by_key.items():
+        outcome = _call(world, Command("get", key))
+        if outcome.status != "ok":
+            settlement.problems.append(
+                f"key {key} cannot be read after healing: {outcome.status} {outcome.error}"
+            )
+            continue
+        settlement.final_reads.append((key, outcome.value))
+        problem = _wrong_value(key, made, outcome.value)
+        if problem:
+            settlement.problems.append(problem)
+
+
+def _wrong_value(key: str, made: list[Call], value: Any) -> str:
+    """What of the acknowledged is missing from a key's last value; empty if nothing is."""
+    ops = {call.command.op for call in made} - {"get"}
+    if ops == {"append"}:
+        return _wrong_list(key, made, value)
+    if ops <= {"put", "cas"} and ops:
+        acked = any(c.status == "ok" for c in made if c.command.op != "get")
+        written = [c.command.args[-1] for c in made if c.command.op != "get" and c.may_have_been]
+        if value is None and acked:
+            return f"key {key} has no value, and writes of it were acknowledged"
+        if value is not None and value not in written:
+            return f"key {key} has {value!r}, which nobody wrote"
+    return ""
+
+
+def _wrong_list(key: str, made: list[Call], value: Any) -> str:
+    items = list(value or ())
+    for call in made:
+        if call.command.op != "append":
+            continue
+        count = items.count(call.command.args[0])
+        if call.status == "ok" and count != 1:
+            times = "is not there" if not count else f"is there {count} times"
+            return f"item {call.command.args[0]!r} of {key} was acknowledged and {times}"
+        if count and not call.may_have_been:
+            return f"item {call.command.args[0]!r} of {key} was refused and is there"
+    return ""
+
+
+def _call(world: World, command: Command) -> Any:
+    session = world.session(WITNESS)
+    outcome: list[Any] = []
+    for _ in range(CALL_TRIES):
+        outcome.clear()
+        session.submit(command, done=outcome.append)
+        world.run_until(lambda: bool(outcome), 60 * SECOND)
+        if outcome and outcome[0].status == "ok":
+            break
+    return outcome[0]
