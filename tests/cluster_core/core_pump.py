@@ -98,6 +98,7 @@ class Pump:
         self.notes: list[tuple[str, Note]] = []
         self.after_event: Callable[[str], None] = lambda _name: None
         self.lives = 0
+        self.life: dict[str, int] = {}
         self.asked = 0
         for name in self.names:
             self.restart(name)
@@ -106,6 +107,7 @@ class Pump:
 
     def restart(self, name: str) -> None:
         self.lives += 1
+        self.life[name] = self.lives
         rng = SeededRng(f"{self.seed}/{name}/{self.lives}")
         node = Replica.build(
             name, self.names, config=self.config, rng=rng, ablations=self.ablations

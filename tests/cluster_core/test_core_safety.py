@@ -1,0 +1,269 @@
+"""Safety of the core under arbitrary schedules: Hypothesis drives nodes, messages, disks and crashes.
+
+Every step is one event: deliver some message (in any order), lose it, deliver it twice, let one
+write become durable, fire a timer, crash a node with its writes, restart it, send a client's
+request. After every event the invariants of consensus are checked against everything that was ever
+true: one leader per generation, log matching, certain entries never change and are in the log of
+every later leader, marks never go down, equal states at equal indexes, each command at most once.
+"""
+
+from __future__ import annotations
+
+import random
+
+import msgspec
+import pytest
+from core_pump import Pump
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from cluster.config import MS, ClusterConfig
+from cluster.core.state_machine import READS
+from cluster.wire import Command, LoggedCommand
+
+
+class Watcher:
+    """Everything that was ever true, and what must therefore stay true."""
+
+    def __init__(self, pump: Pump) -> None:
+        self.pump = pump
+        self.leaders: dict[int, str] = {}
+        self.certain: dict[int, tuple[int, bytes]] = {}
+        self.hashes: dict[int, str] = {}
+        self.marks: dict[str, tuple[int, int, int, int]] = {}
+        self.applied_once: dict[tuple[str, int], int] = {}
+        pump.after_event = self.check
+
+    def check(self, name: str) -> None:
+        node = self.pump.nodes[name]
+        life = self.pump.life[name]
+        mark = (life, node.generation, node.high_water_mark, node.applied)
+        before = self.marks.get(name)
+        if before is not None and before[0] == life:
+            assert mark[1:] >= before[1:] and mark[2] >= before[2] and mark[3] >= before[3]
+        self.marks[name] = mark
+        if node.role == "leader":
+            assert self.leaders.setdefault(node.generation, name) == name, "two leaders"
+            self.check_leader_completeness(name)
+        assert node.applied <= node.high_water_mark <= max(node.last_index, node.snapshot_index)
+        first = before[2] + 1 if before is not None and before[0] == life else node.first_index
+        for index in range(max(first, node.first_index), node.high_water_mark + 1):
+            entry = node.entry_at(index)
+            assert entry is not None
+            now = (entry.generation, entry.data)
+            assert self.certain.setdefault(index, now) == now, "a certain entry changed"
+        digest = node.state_hash()
+        assert self.hashes.setdefault(node.applied, digest) == digest, "states differ"
+
+    def check_leader_completeness(self, name: str) -> None:
+        node = self.pump.nodes[name]
+        for index, (generation, _data) in self.certain.items():
+            if generation < node.generation and index >= node.first_index:
+                assert node.generation_at(index) == generation, "a leader misses a certain entry"
+
+    def check_log_matching(self) -> None:
+        nodes = list(self.pump.nodes.values())
+        for left in nodes:
+            for right in nodes:
+                low = max(left.first_index, right.first_index)
+                high = min(left.last_index, right.last_index)
+                equal = [left.generation_at(i) == right.generation_at(i)
+                         for i in range(low, high + 1)]  # fmt: skip
+                agree = max((i for i, same in enumerate(equal) if same), default=-1)
+                assert all(equal[: agree + 1]), "logs agree at an index but not below it"
+
+
+def check_history(pump: Pump, answers: dict[int, tuple[str, int, int]]) -> None:
+    """Every append acknowledged is in the final list once; none is there twice."""
+    final = pump.do(pump.leader(), Command("get", "list")).value or []
+    assert len(set(map(str, final))) == len(final), f"applied twice: {final}"
+    for id, (session, seq, number) in answers.items():
+        response = pump.answer(id)
+        if response is not None and response.status == "ok":
+            assert number in final, f"{session}/{seq} was acknowledged and is lost"
+
+
+CONFIG = ClusterConfig(
+    snapshot_entries=6,
+    snapshot_keep_entries=2,
+    snapshot_chunk_bytes=64,
+    inflight_max=3,
+    batch_entries_max=3,
+)
+
+
+class ClusterMachine(RuleBasedStateMachine):
+    """Hypothesis chooses every event."""
+
+    @initialize(count=st.sampled_from([1, 3, 3, 4, 5]), seed=st.integers(0, 1000))
+    def begin(self, count: int, seed: int) -> None:
+        self.pump = Pump(count, seed=seed, config=CONFIG, auto_sync=False)
+        self.watcher = Watcher(self.pump)
+        self.seqs: dict[str, int] = {}
+        self.asked: dict[int, tuple[str, int, int]] = {}
+
+    def live(self) -> list[str]:
+        return sorted(self.pump.nodes)
+
+    @rule(data=st.data())
+    def tick(self, data: st.DataObject) -> None:
+        if not self.live():
+            return
+        name = data.draw(st.sampled_from(self.live()))
+        self.pump.now = max(self.pump.now, self.pump.timers.get(name, self.pump.now))
+        self.pump.tick(name)
+
+    @precondition(lambda self: self.pump.wire)
+    @rule(data=st.data(), fate=st.sampled_from(["deliver"] * 8 + ["lose", "twice"]))
+    def message(self, data: st.DataObject, fate: str) -> None:
+        position = data.draw(st.integers(0, len(self.pump.wire) - 1))
+        if fate == "lose":
+            self.pump.wire.pop(position)
+        else:
+            self.pump.deliver(position, keep=fate == "twice")
+
+    @precondition(lambda self: self.pump.wire)
+    @rule(count=st.integers(1, 40))
+    def messages(self, count: int) -> None:
+        for _ in range(count):
+            for name in self.live():
+                self.pump.sync_one(name)
+            if self.pump.wire:
+                self.pump.deliver()
+
+    @rule(data=st.data())
+    def write_becomes_durable(self, data: st.DataObject) -> None:
+        if self.live():
+            self.pump.sync_one(data.draw(st.sampled_from(self.live())))
+
+    @rule(data=st.data())
+    def crash(self, data: st.DataObject) -> None:
+        if len(self.live()) > len(self.pump.names) // 2:
+            self.pump.crash(data.draw(st.sampled_from(self.live())))
+
+    @rule(data=st.data())
+    def restart(self, data: st.DataObject) -> None:
+        dead = sorted(set(self.pump.names) - set(self.live()))
+        if dead:
+            self.pump.restart(data.draw(st.sampled_from(dead)))
+
+    @rule(data=st.data(), session=st.sampled_from(["a", "b"]), again=st.booleans())
+    def ask(self, data: st.DataObject, session: str, again: bool) -> None:
+        leading = [n for n in self.live() if self.pump.nodes[n].role == "leader"]
+        if not leading:
+            return
+        name = data.draw(st.sampled_from(leading))
+        seq = self.seqs.get(session, 0)
+        if not again or not seq:
+            seq = self.seqs[session] = seq + 1
+        number = seq * 10 + (session == "b")
+        command = Command("append", "list", (number,))
+        id = self.pump.ask(name, command, seq=seq, session=session, first=seq)
+        self.asked[id] = (session, seq, number)
+
+    def teardown(self) -> None:
+        if not hasattr(self, "pump"):
+            return
+        self.watcher.check_log_matching()
+        settle(self.pump)
+        self.watcher.check_log_matching()
+        check_history(self.pump, self.asked)
+
+
+def settle(pump: Pump) -> None:
+    """Heal everything; the cluster must elect a leader, serve and converge."""
+    for name in sorted(set(pump.names) - set(pump.nodes)):
+        pump.restart(name)
+    pump.auto_sync, pump.cut = True, set()
+    for name in pump.names:
+        pump.sync(name)
+    pump.run(6_000 * MS)
+    leader = pump.leader()
+    assert pump.do(leader, Command("put", "end", (1,)), seq=1, session="last").status == "ok"
+    pump.run(1_000 * MS)
+    assert {node.applied for node in pump.nodes.values()} == {pump.nodes[leader].applied}
+    assert len({node.state_hash() for node in pump.nodes.values()}) == 1
+
+
+TestCluster = ClusterMachine.TestCase
+TestCluster.settings = settings(
+    max_examples=60,
+    stateful_step_count=60,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
+def random_schedule(seed: int, events: int, ablations: tuple[str, ...] = ()) -> Pump:
+    """A long random schedule, faster than Hypothesis and without its shrinking."""
+    dice = random.Random(seed)
+    pump = Pump(
+        dice.choice([3, 3, 5]), seed=seed, config=CONFIG, auto_sync=False, ablations=ablations
+    )
+    watcher = Watcher(pump)
+    seqs = {"a": 0, "b": 0}
+    asked: dict[int, tuple[str, int, int]] = {}
+    for _ in range(events):
+        live = sorted(pump.nodes)
+        name = dice.choice(live)
+        choice = dice.random()
+        if choice < 0.62 and pump.wire:
+            fate = dice.random()
+            position = dice.randrange(len(pump.wire)) if fate < 0.3 else 0
+            if fate > 0.97:
+                pump.wire.pop(position)
+            else:
+                pump.deliver(position, keep=fate < 0.02)
+        elif choice < 0.84:
+            pump.sync_one(name)
+        elif choice < 0.86:
+            pump.now = max(pump.now, pump.timers.get(name, pump.now))
+            pump.tick(name)
+        elif choice < 0.861 and len(live) > len(pump.names) // 2 + 1:
+            pump.crash(name)
+        elif choice < 0.87:
+            dead = sorted(set(pump.names) - set(live))
+            if dead:
+                pump.restart(dead[0])
+        elif choice < 0.872:
+            pump.isolate(*dice.sample(pump.names, dice.randint(0, len(pump.names) // 2)))
+        elif pump.nodes[name].role == "leader":
+            session = dice.choice(["a", "b"])
+            if dice.random() < 0.6 or not seqs[session]:
+                seqs[session] += 1
+            seq = seqs[session]
+            number = seq * 10 + (session == "b")
+            id = pump.ask(
+                name, Command("append", "list", (number,)), seq=seq, session=session, first=seq
+            )
+            asked[id] = (session, seq, number)
+        if len(pump.wire) > 400:
+            del pump.wire[:200]
+    watcher.check_log_matching()
+    settle(pump)
+    check_history(pump, asked)
+    return pump
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_random_schedules_are_safe_and_end_well(seed: int) -> None:
+    pump = random_schedule(seed, 2_500)
+    assert max(node.applied for node in pump.nodes.values()) > 3
+
+
+def test_a_schedule_replays_exactly() -> None:
+    left, right = random_schedule(7, 1_500), random_schedule(7, 1_500)
+    assert left.replies == right.replies
+    assert left.notes == right.notes
+
+
+def test_every_certain_command_of_a_session_is_logged_with_its_number() -> None:
+    pump = random_schedule(3, 1_500)
+    leader = pump.nodes[pump.leader()]
+    for index in range(leader.first_index, leader.last_index + 1):
+        entry = leader.entry_at(index)
+        assert entry is not None
+        if entry.kind == "command":
+            logged = msgspec.msgpack.decode(entry.data, type=LoggedCommand)
+            assert logged.seq > 0 and logged.command.op not in READS
