@@ -1,0 +1,218 @@
+"""What the nodes said: log tails, lines around findings, panics, and events such as elections.
+
+Logs are large and a report is one file, so a report carries the lines around each finding (two
+seconds either side), lines that look like a crash, and the last lines of each log; the rest stays
+in the run directory and is linked. Lines are found by the time they carry: a JSON field or a
+leading ISO time, put on the run's clock by the history's ``started``. A log without readable times
+gives its tail only, and the report says so.
+
+For :mod:`reports.page`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from reports.wording import one_line, seconds
+
+AROUND_NS = 2_000_000_000
+TAIL_LINES = 40
+AROUND_LINES_MAX = 120
+PINNED_MAX = 12
+LINE_CHARS_MAX = 400
+#: Longer logs are read from their end: so many bytes are enough for a run of minutes.
+LOG_BYTES_MAX = 64 << 20
+EVENTS_MAX = 2000
+
+_ALARM = re.compile(
+    rb"panic|fatal|traceback|segfault|assertion|corrupt|out of memory|invariant", re.IGNORECASE
+)
+_ISO = re.compile(rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?")
+_TIME_FIELDS = ("t_ns", "t", "time_ns", "ts", "time", "timestamp")
+
+
+@dataclass
+class Line:
+    """One log line: its time on the run's clock (or -1) and its text."""
+
+    time_ns: int
+    text: str
+
+    @property
+    def moment(self) -> str:
+        """The time as text, empty if unknown."""
+        return seconds(self.time_ns) if self.time_ns >= 0 else ""
+
+
+@dataclass
+class Node:
+    """One node's part of a report.
+
+    Args:
+        name: the node.
+        link: its log, relative to the report; empty if there is none.
+        size: bytes of the log.
+        tail: the last lines.
+        pinned: lines that look like a crash.
+        around: per finding anchor, the lines about it.
+        events: what is known to have happened, in order.
+        timed: whether any line carried a readable time.
+        cut: how many lines around findings were left out.
+    """
+
+    name: str
+    link: str = ""
+    size: int = 0
+    tail: list[Line] = field(default_factory=list)
+    pinned: list[Line] = field(default_factory=list)
+    around: dict[str, list[Line]] = field(default_factory=dict)
+    events: list[dict[str, Any]] = field(default_factory=list)
+    timed: bool = False
+    cut: int = 0
+
+
+def read_nodes(
+    run_dir: Path, names: Sequence[str], started: Any, spans: Sequence[tuple[str, int, int]]
+) -> list[Node]:
+    """Read the nodes' folders of a run directory.
+
+    Args:
+        run_dir: the run directory.
+        names: nodes that should be there, in order; others found are added.
+        started: the run's start, an ISO time, or None.
+        spans: (anchor, begin_ns, end_ns) of the findings.
+    """
+    folder = run_dir / "nodes"
+    try:
+        found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+    except OSError:
+        found = []
+    order = list(dict.fromkeys([name for name in map(str, names) if name in found] + found))
+    zero_ns = epoch_ns(started)
+    return [_read_node(folder / name, name, zero_ns, spans) for name in order]
+
+
+def epoch_ns(moment: Any) -> int | None:
+    """An ISO time or a number of seconds, ms, µs or ns since 1970, as ns; None if it is neither."""
+    if isinstance(moment, str):
+        try:
+            parsed = datetime.fromisoformat(moment.replace(",", "."))
+        except ValueError:
+            return None
+        aware = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+        whole = int(aware.replace(microsecond=0).timestamp())
+        return whole * 10**9 + aware.microsecond * 1000
+    if isinstance(moment, bool) or not isinstance(moment, (int, float)):
+        return None
+    for limit, unit in ((1e11, 10**9), (1e14, 10**6), (1e17, 1000)):
+        if 1e8 < moment < limit:
+            return int(moment * unit)
+    return int(moment) if moment >= 1e17 else None
+
+
+def _read_node(
+    path: Path, name: str, zero_ns: int | None, spans: Sequence[tuple[str, int, int]]
+) -> Node:
+    node = Node(name=one_line(name, limit=60), events=_events(path / "events.jsonl", zero_ns))
+    log = path / "log"
+    try:
+        node.size = log.stat().st_size
+        lines = list(_log_lines(log, node.size))
+    except OSError:
+        return node
+    node.link = f"nodes/{name}/log"
+    moments = [line_time(line, zero_ns) for line in lines]
+    node.timed = any(moment >= 0 for moment in moments)
+    node.tail = [_line(m, line) for m, line in zip(moments[-TAIL_LINES:], lines[-TAIL_LINES:])]
+    for moment, line in zip(moments, lines):
+        if len(node.pinned) < PINNED_MAX and _ALARM.search(line):
+            node.pinned.append(_line(moment, line))
+    for anchor, begin, end in spans:
+        near = [
+            (moment, line)
+            for moment, line in zip(moments, lines)
+            if begin >= 0 and moment >= 0 and begin - AROUND_NS <= moment <= end + AROUND_NS
+        ]
+        middle = (begin + end) / 2
+        near = sorted(near, key=lambda entry: abs(entry[0] - middle))[:AROUND_LINES_MAX]
+        near.sort(key=lambda entry: entry[0])
+        if near:
+            node.around[anchor] = [_line(moment, line) for moment, line in near]
+    return node
+
+
+def _line(moment: int, line: bytes) -> Line:
+    return Line(moment, one_line(line.decode("utf-8", "replace"), limit=LINE_CHARS_MAX))
+
+
+def _log_lines(path: Path, size: int) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        if size > LOG_BYTES_MAX:
+            file.seek(size - LOG_BYTES_MAX)
+            file.readline()
+        yield from file.read(LOG_BYTES_MAX).splitlines()
+
+
+def line_time(line: bytes, zero_ns: int | None) -> int:
+    """A log line's time on the run's clock, or -1."""
+    if line[:1] == b"{":
+        try:
+            record = msgspec.json.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            record = None
+        if isinstance(record, dict):
+            return _record_time(record, zero_ns)
+    found = _ISO.search(line[:80])
+    if found is None or zero_ns is None:
+        return -1
+    moment = epoch_ns(found.group().decode())
+    return -1 if moment is None else max(-1, moment - zero_ns)
+
+
+def _record_time(record: dict[str, Any], zero_ns: int | None) -> int:
+    for name in _TIME_FIELDS:
+        value = record.get(name)
+        moment = epoch_ns(value)
+        if moment is not None and zero_ns is not None and (isinstance(value, str) or value > 1e9):
+            if name in ("t", "t_ns") and moment - zero_ns < -(10**15):
+                return int(value)
+            return max(-1, moment - zero_ns)
+        if name in ("t", "t_ns", "time_ns") and isinstance(value, int):
+            return value
+    return -1
+
+
+def _events(path: Path, zero_ns: int | None) -> list[dict[str, Any]]:
+    """Records of events.jsonl as ``{t, event, role, generation, text}``, ordered by time."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return []
+    events = []
+    for line in lines[:EVENTS_MAX]:
+        try:
+            record = msgspec.json.decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            continue
+        if isinstance(record, dict):
+            events.append(_event(record, zero_ns))
+    return sorted(events, key=lambda event: event["t"])
+
+
+def _event(record: dict[str, Any], zero_ns: int | None) -> dict[str, Any]:
+    skipped = {*_TIME_FIELDS, "event", "role", "node"}
+    rest = ", ".join(f"{k} {one_line(v, limit=40)}" for k, v in record.items() if k not in skipped)
+    role = record.get("role")
+    return {
+        "t": _record_time(record, zero_ns),
+        "event": one_line(record.get("event") or role or "event", limit=40),
+        "role": one_line(role, limit=20) if role else "",
+        "text": one_line(rest, limit=200),
+    }

@@ -1,0 +1,187 @@
+"""The first screen: the verdict, what decided it, the run's facts, and what was exercised.
+
+A green verdict is worth what was exercised: a run without a fault that bit, or with hardly any
+operation inside one, is shown amber as "VALID, weakly exercised", with the reasons. A run that
+nobody judged has no verdict, and the banner says so.
+
+For :mod:`reports.page`, :mod:`reports.markdown`, :mod:`reports.terminal` and :mod:`reports.junit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from checkers.verdict import Result, Verdict
+from reports.operations import Operations, concurrency, inside_faults
+from reports.palette import GLYPHS, WORDS
+from reports.run_directory import Run
+from reports.wording import count, duration, listing, one_line, show
+
+
+@dataclass
+class Banner:
+    """The verdict as shown: class, glyph, heading and one sentence."""
+
+    css: str
+    glyph: str
+    heading: str
+    sentence: str
+    reasons: list[str]
+
+
+@dataclass
+class CheckerRow:
+    """One line of the list of checkers, indented by its depth in the composition."""
+
+    name: str
+    css: str
+    glyph: str
+    verdict: str
+    engine: str
+    took: str
+    budget: str
+    reason: str
+    depth: int
+    stats: list[tuple[str, str]]
+    findings: int
+
+
+def weak_reasons(run: Run) -> list[str]:
+    """Why a VALID is only weakly exercised; empty if it is well exercised."""
+    reasons = [one_line(reason) for reason in _strings(run.evidence.get("weak"))]
+    if reasons or run.evidence:
+        return reasons
+    if run.faults and not any(fault.outcome == "installed" for fault in run.faults):
+        return ["No fault was installed."]
+    return []
+
+
+def _strings(value: Any) -> list[str]:
+    return [str(item) for item in value] if isinstance(value, list) else []
+
+
+def banner(run: Run) -> Banner:
+    """The verdict of a run in words."""
+    if run.verdict is None:
+        said = "There is no verdict, because no checker's result was recorded."
+        return Banner("unjudged", "–", "NOT JUDGED", said, [])
+    weak = weak_reasons(run) if run.verdict is Verdict.VALID else []
+    css = "weak" if weak else run.verdict.value
+    heading = WORDS[css]
+    finding = next((f for result in run.results for f in result.all_findings()), None)
+    if run.verdict is Verdict.INVALID and finding is not None:
+        heading = f"{heading} · {one_line(finding.title or finding.kind, limit=90)}"
+    sentence = one_line(run.sentence, limit=700) or _default_sentence(run)
+    return Banner(css, GLYPHS[css], heading, sentence, weak)
+
+
+def _default_sentence(run: Run) -> str:
+    if run.verdict is Verdict.VALID:
+        checked = listing([result.checker for result in run.results]) or "no checker"
+        return f"No violation found by {checked}."
+    if run.verdict is Verdict.UNKNOWN:
+        return "Nothing firmer can be said than that no violation was proved."
+    return "A violation was found."
+
+
+def checker_rows(run: Run) -> list[CheckerRow]:
+    """The results with their parts, depth first."""
+    rows: list[CheckerRow] = []
+    for result in run.results:
+        _add_rows(rows, result, 0)
+    return rows
+
+
+def _add_rows(rows: list[CheckerRow], result: Result, depth: int) -> None:
+    css = result.verdict.value
+    budget = [f"{one_line(k)} {show(v)}" for k, v in result.budget.items() if v is not None]
+    stats = [(one_line(k, limit=40), show(v, limit=200)) for k, v in result.stats.items()]
+    rows.append(
+        CheckerRow(
+            name=one_line(result.checker, limit=60),
+            css=css,
+            glyph=GLYPHS[css],
+            verdict=WORDS[css],
+            engine=one_line(result.engine, limit=60),
+            took=duration(result.elapsed_s * 1e9) if result.elapsed_s else "",
+            budget=", ".join(budget),
+            reason=one_line(result.reason, limit=400),
+            depth=depth,
+            stats=stats,
+            findings=len(result.all_findings()),
+        )
+    )
+    for part in result.parts:
+        _add_rows(rows, part, depth + 1)
+
+
+def facts(run: Run) -> list[tuple[str, str]]:
+    """The run's facts as (name, text) pairs, in the order a reader asks for them."""
+    found = run.facts
+    pairs: list[tuple[str, Any]] = [
+        ("test", found.get("test")),
+        ("workload", found.get("workload")),
+        ("database", found.get("db")),
+        ("variant", found.get("variant")),
+        ("environment", found.get("env")),
+        ("nemesis", found.get("nemesis")),
+        ("nodes", found.get("nodes")),
+        ("operations", _ops_words(found.get("ops"))),
+        ("concurrency", found.get("concurrency")),
+        ("rate", found.get("rate")),
+        ("duration", duration(run.end_ns) if run.end_ns else None),
+        ("seed", found.get("seed")),
+        ("started", found.get("started")),
+        ("commit", found.get("commit")),
+        ("version", found.get("version")),
+    ]
+    return [(name, _fact(value)) for name, value in pairs if value not in (None, "", [], {})]
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, list):
+        return listing(value, limit=9)
+    return one_line(value, limit=120) if isinstance(value, str) else show(value, limit=120)
+
+
+def _ops_words(ops: Any) -> str:
+    if not isinstance(ops, dict):
+        return ""
+    total = sum(number for number in ops.values() if isinstance(number, int))
+    parts = [f"{ops[name]:,} {name}" for name in ("ok", "fail", "info")
+             if isinstance(ops.get(name), int)]  # fmt: skip
+    return f"{total:,} ({', '.join(parts)})"
+
+
+def exercised(run: Run, ops: Operations | None) -> list[tuple[str, str]]:
+    """What the run put the system through, as (name, text) pairs."""
+    evidence = run.evidence
+    pairs: list[tuple[str, str]] = []
+    installed = [fault for fault in run.faults if fault.outcome == "installed"]
+    kinds = listing(list(dict.fromkeys(fault.f for fault in installed)))
+    total = evidence.get("faults_installed", len(installed))
+    bit = evidence.get("faults_bit")
+    words = count(int(total), "fault") + (f" ({kinds})" if kinds else "")
+    pairs.append(("faults", f"{words}, {bit} with proof that they bit" if bit is not None else words))
+    if evidence.get("leader_changes") is not None:
+        pairs.append(("leader changes", show(evidence["leader_changes"])))
+    if ops is not None and len(ops) and run.history is not None:
+        hit = evidence.get("ops_in_faults")
+        hit = inside_faults(ops, run.faults, run.end_ns) if not isinstance(hit, int) else hit
+        pairs.append(("during faults", f"{count(hit, 'operation')} ({hit / len(ops):.0%})"))
+        pairs.append(("keys", f"{max(1, len(run.history.keys)):,}"))
+        pairs.append(("most at once", count(concurrency(ops), "operation")))
+        unknown = int((ops.outcome == 3).sum())
+        pairs.append(("unknown outcomes", f"{unknown:,} ({unknown / len(ops):.1%})"))
+    noticed = _strings(evidence.get("would_notice"))
+    if noticed:
+        pairs.append(("would have noticed", listing(noticed, limit=12)))
+    return pairs
+
+
+def evidence_words(evidence: Mapping[str, Any]) -> str:
+    """A fault's evidence in one line, or that there is none."""
+    pairs = [f"{one_line(k, limit=40)} {show(v)}" for k, v in evidence.items()]
+    return ", ".join(pairs) or "none"

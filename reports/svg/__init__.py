@@ -1,0 +1,1 @@
+"""Static pictures of findings: SVG that reads with no script and in both themes."""
