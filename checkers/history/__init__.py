@@ -1,6 +1,7 @@
 """The history model: events and ops (`op`), columns (`history`), file formats, validation."""
 
 from checkers.history.errors import HistoryError
+from checkers.history.export import write_edn, write_parquet
 from checkers.history.history import History, freeze
 from checkers.history.jsonl import HistoryWriter, read_jsonl, write_jsonl
 from checkers.history.loading import load, recognise
@@ -8,5 +9,6 @@ from checkers.history.op import FAIL, INFO, INVOKE, OK, Event, Fault, Op
 
 __all__ = [
     "FAIL", "INFO", "INVOKE", "OK", "Event", "Fault", "History", "HistoryError", "HistoryWriter",
-    "Op", "freeze", "load", "read_jsonl", "recognise", "write_jsonl",
+    "Op", "freeze", "load", "read_jsonl", "recognise", "write_edn", "write_jsonl",
+    "write_parquet",
 ]  # fmt: skip

@@ -1,0 +1,226 @@
+"""What the checkers of particular workloads share: rows of operations, life lines, results.
+
+A checker of this kind is one pass over the operations which gathers evidence and violations. Two
+rules hold for all of them. *Evidence*: VALID needs something that was checked and could have
+failed, so a history without any such operation is UNKNOWN, with the reason. *Soundness*: order is
+the order of events in the history, never wall-clock time (but for leases, which are about time),
+and an operation whose outcome is unknown may have happened or not, whichever excuses the system.
+
+For the checkers beside this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import msgspec
+
+from checkers.budget import Budget, Meter
+from checkers.checker import Checker, named
+from checkers.history import FAIL, INFO, OK, History, HistoryError, freeze
+from checkers.verdict import Finding, Result, Verdict
+
+#: More findings of one check than this are counted but not kept.
+FINDINGS_MAX = 50
+
+#: How many rows are judged between two looks at the budget.
+METER_INTERVAL = 4096
+
+_PLAIN = (int, str, type(None))
+
+
+class Row(NamedTuple):
+    """One operation as a checker sees it; cheaper than an Op."""
+
+    invoke: int
+    complete: int  # -1 while open
+    outcome: int  # OK, FAIL or INFO
+    f: str
+    process: int  # a code
+    input: Any
+    output: Any  # None unless ok
+
+
+@dataclass
+class Judgement:
+    """What a check found.
+
+    Args:
+        findings: the violations, most telling first.
+        checked: how many things were checked that could have failed; 0 means no evidence.
+        evidence: one sentence of what was checked.
+        missing: why nothing could be checked, where ``checked`` is 0.
+        doubt: why the answer is UNKNOWN although things were checked, if it is.
+        stats: counts, JSON-ready.
+    """
+
+    findings: list[Finding] = field(default_factory=list)
+    checked: int = 0
+    evidence: str = ""
+    missing: str = "nothing that this checker judges was completed"
+    doubt: str = ""
+    stats: dict[str, Any] = field(default_factory=dict)
+
+
+Judge = Callable[[History, Meter], Judgement]
+
+
+class Spent(Exception):
+    """The budget is spent; the message says which."""
+
+
+def make(name: str, judge: Judge, *, keyed: bool = True) -> Checker:
+    """A checker of a judging function.
+
+    Args:
+        name: the checker's name, as on the command line.
+        judge: judges one history, or the part of it with one key.
+        keyed: judge every key alone.
+    """
+
+    def check(history: History, *, budget: Budget | None = None) -> Result:
+        meter = Meter(budget)
+        try:
+            if keyed and history.keys:
+                judgement = _each_key(history, judge, meter)
+            else:
+                judgement = judge(history, meter)
+        except HistoryError as error:
+            return _answer(name, Judgement(checked=1, doubt=f"{error}"), meter)
+        except Spent:
+            said = f"{meter.reason} before every operation was judged"
+            return _answer(name, Judgement(checked=1, doubt=said), meter)
+        return _answer(name, judgement, meter)
+
+    check.__doc__ = judge.__doc__
+    return named(name, check)
+
+
+def _each_key(history: History, judge: Judge, meter: Meter) -> Judgement:
+    whole = Judgement()
+    missing = ""
+    for key, part in history.by_key().items():
+        said = judge(part, meter)
+        origin = part.header["origin"]
+        for finding in said.findings:
+            ops = tuple(origin[index] for index in finding.ops)
+            moved = tuple(_moved(step, origin) for step in finding.because)
+            whole.findings.append(
+                msgspec.structs.replace(
+                    finding, ops=ops, because=moved, key=key if finding.key is None else finding.key
+                )
+            )
+        whole.checked += said.checked
+        whole.evidence = whole.evidence or said.evidence
+        whole.doubt = whole.doubt or (f"key {key!r}: {said.doubt}" if said.doubt else "")
+        missing = missing or said.missing
+        for count, value in said.stats.items():
+            if isinstance(value, int) and not isinstance(value, bool):
+                whole.stats[count] = whole.stats.get(count, 0) + value
+        if meter.spent():
+            raise Spent
+    whole.stats["keys"] = len(history.keys)
+    whole.evidence = f"over {len(history.keys)} keys; the first: {whole.evidence}"
+    whole.missing = missing or whole.missing
+    return whole
+
+
+def _moved(step: Any, origin: list[int]) -> Any:
+    source = origin[step.source] if step.source >= 0 else -1
+    target = origin[step.target] if step.target >= 0 else -1
+    return msgspec.structs.replace(step, source=source, target=target)
+
+
+def _answer(name: str, said: Judgement, meter: Meter) -> Result:
+    found = said.findings
+    stats = {**said.stats, "findings": len(found), "checked": said.checked}
+    if found:
+        verdict, reason = Verdict.INVALID, found[0].sentence
+    elif said.doubt:
+        verdict, reason = Verdict.UNKNOWN, said.doubt
+    elif not said.checked:
+        verdict, reason = Verdict.UNKNOWN, said.missing
+    else:
+        verdict, reason = Verdict.VALID, said.evidence
+    return Result(
+        checker=name,
+        verdict=verdict,
+        reason=reason,
+        findings=found[:FINDINGS_MAX],
+        stats=stats,
+        elapsed_s=meter.elapsed_s,
+    )
+
+
+def rows(history: History, meter: Meter | None = None) -> Iterator[Row]:
+    """All operations in order of invocation.
+
+    Raises:
+        Spent: the budget is.
+    """
+    functions, values = history.functions, history.values
+    invokes = history.invocations
+    columns = zip(
+        invokes.tolist(),
+        history.pair[invokes].tolist(),
+        history.outcomes().tolist(),
+        history.f[invokes].tolist(),
+        history.process[invokes].tolist(),
+    )
+    for number, (invoke, done, outcome, f, process) in enumerate(columns):
+        if meter is not None and number % METER_INTERVAL == 0 and meter.spent():
+            raise Spent
+        output = values[done] if outcome == OK else None
+        yield Row(invoke, done, outcome, functions[f], process, values[invoke], output)
+
+
+def token(value: Any) -> Any:
+    """A hashable stand-in for a value, which tells 1 from True and 1.0."""
+    if type(value) in _PLAIN:
+        return value
+    return (type(value).__name__, freeze(value))
+
+
+def at(history: History, index: int) -> str:
+    """When an event happened: ``3.214 s``, or its number where the history has no times."""
+    time_ns = int(history.time_ns[index])
+    return f"{time_ns / 1e9:.3f} s" if time_ns >= 0 else f"event {index}"
+
+
+def who(history: History, index: int) -> str:
+    """Who did it: ``process 3``."""
+    return f"process {history.processes[history.process[index]]}"
+
+
+def refuse(history: History, index: int, message: str) -> HistoryError:
+    """The error for a value that cannot be, with the event's place."""
+    return HistoryError(message, place=f"event {index} ({who(history, index)})")
+
+
+def known(outcome: int) -> str:
+    """An outcome in words."""
+    return {OK: "acknowledged", FAIL: "failed", INFO: "of unknown outcome"}[outcome]
+
+
+def as_list(history: History, index: int, value: Any, what: str) -> list[Any]:
+    """A value that must be a list.
+
+    Raises:
+        HistoryError: it is none.
+    """
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    raise refuse(history, index, f"{what} must be a list, not {str(value)[:60]!r}")
+
+
+def as_number(history: History, index: int, value: Any, what: str) -> int | float:
+    """A value that must be a number.
+
+    Raises:
+        HistoryError: it is none.
+    """
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return value
+    raise refuse(history, index, f"{what} must be a number, not {str(value)[:60]!r}")

@@ -1,0 +1,184 @@
+"""Leases: at most one holder at any time, although each holds for a while only.
+
+Vocabulary: ``grant`` or ``acquire`` (output: ``{"ttl_ns": n}``, ``ttl_ms`` or ``ttl_s``, perhaps
+with a fencing ``token``), ``renew`` (output as of grant), ``revoke`` or ``release``. With keys,
+every key is a lease of its own. Where an output has no time to live, the checker's ``ttl_s`` holds.
+
+A holder may count on its lease from the completion of the grant until the time to live after the
+grant was *invoked*: the server cannot have begun to count earlier. Each acknowledged renewal
+extends that to the time to live after its own invocation; a release ends it at its invocation. No
+two processes' such spans may overlap, and tokens must grow from one span to the next.
+
+This checker is about time: it uses the recorded times, all of them of the harness's one clock. With
+clocks of the nodes drifting apart, ``slack_s`` is how much of an overlap is forgiven.
+
+Source: Gray & Cheriton, Leases, 1989; the Lease pattern.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from checkers.budget import Meter
+from checkers.checker import Checker
+from checkers.findings import Judgement, Row, as_number, make, refuse, rows, who
+from checkers.history import OK, History
+from checkers.lock import token_of
+from checkers.verdict import Because, Finding
+
+GRANTS = frozenset(("grant", "acquire"))
+RENEWALS = frozenset(("renew", "keepalive", "keep-alive"))
+RELEASES = frozenset(("revoke", "release"))
+_UNITS_NS = {"ttl_ns": 1, "ttl_ms": 1_000_000, "ttl_s": 1_000_000_000, "ttl": 1_000_000_000}
+
+
+@dataclass
+class Span:
+    """A time during which a process may count on its lease."""
+
+    process: int
+    ops: list[int] = field(default_factory=list)
+    from_ns: int = 0
+    until_ns: int = 0
+    token: int | float | None = None
+
+
+def lease(*, ttl_s: float | None = None, slack_s: float = 0.0) -> Checker:
+    """The checker ``lease``.
+
+    Args:
+        ttl_s: the time to live where an output does not say.
+        slack_s: how long two holders may overlap.
+
+    Raises:
+        ValueError: a negative duration.
+    """
+    for name, value in (("ttl_s", ttl_s), ("slack_s", slack_s)):
+        if value is not None and value < 0:
+            raise ValueError(f"{name}={value!r} is negative; give seconds")
+
+    def judge(history: History, meter: Meter) -> Judgement:
+        spans = _spans(history, meter, ttl_s)
+        findings = _overlaps(history, spans, int(slack_s * 1e9))
+        findings += _tokens(history, spans)
+        return Judgement(
+            findings=findings,
+            checked=max(0, len(spans) - 1),
+            evidence=f"{len(spans)} spans of the lease do not overlap",
+            missing="the lease was not granted twice, so nothing could overlap",
+            stats={"grants": len(spans)},
+        )
+
+    return make("lease", judge)
+
+
+def _spans(history: History, meter: Meter, ttl_s: float | None) -> list[Span]:
+    spans: list[Span] = []
+    held: dict[int, Span] = {}
+    for row in rows(history, meter):
+        if row.f in GRANTS and row.outcome == OK:
+            began, done = _times(history, row)
+            span = Span(row.process, [row.invoke], done, began + _ttl_ns(history, row, ttl_s))
+            span.token = token_of(history, row.complete, row.output)
+            held[row.process] = span
+            spans.append(span)
+        elif row.f in RENEWALS and row.outcome == OK and row.process in held:
+            began, _ = _times(history, row)
+            span = held[row.process]
+            if began < span.until_ns:  # a renewal after the end would be a new grant
+                until_ns = began + _ttl_ns(history, row, ttl_s)
+                if until_ns > span.until_ns:
+                    span.until_ns = until_ns
+                    span.ops[1:] = [row.invoke]
+        elif row.f in RELEASES and row.process in held:
+            span = held.pop(row.process)
+            span.until_ns = min(span.until_ns, int(history.time_ns[row.invoke]))
+    return [span for span in spans if span.until_ns > span.from_ns]
+
+
+def _times(history: History, row: Row) -> tuple[int, int]:
+    began, done = int(history.time_ns[row.invoke]), int(history.time_ns[row.complete])
+    if began < 0 or done < 0:
+        raise refuse(history, row.invoke, "leases are about time, and this event has none")
+    return began, done
+
+
+def _ttl_ns(history: History, row: Row, ttl_s: float | None) -> int:
+    value: Any = row.output
+    if isinstance(value, dict):
+        for name, unit_ns in _UNITS_NS.items():
+            if value.get(name) is not None:
+                what = f"the time to live {name}"
+                return int(as_number(history, row.complete, value[name], what) * unit_ns)
+    if ttl_s is None:
+        raise refuse(
+            history,
+            row.complete,
+            "the grant does not say its time to live, and the checker was given no ttl_s",
+        )
+    return int(ttl_s * 1e9)
+
+
+def _overlaps(history: History, spans: list[Span], slack_ns: int) -> list[Finding]:
+    findings = []
+    longest: Span | None = None
+    for span in sorted(spans, key=lambda span: span.from_ns):
+        if (
+            longest is not None
+            and longest.process != span.process
+            and longest.until_ns - span.from_ns > slack_ns
+        ):
+            findings.append(_both(history, longest, span))
+        if longest is None or span.until_ns > longest.until_ns:
+            longest = span
+    return findings
+
+
+def _both(history: History, one: Span, other: Span) -> Finding:
+    both_ns = min(one.until_ns, other.until_ns) - other.from_ns
+    return Finding(
+        kind="two-holders",
+        title="two holders of one lease",
+        sentence=f"{who(history, one.ops[0]).capitalize()} holds the lease from "
+        f"{one.from_ns / 1e9:.3f} s to {one.until_ns / 1e9:.3f} s, and "
+        f"{who(history, other.ops[0])} from {other.from_ns / 1e9:.3f} s to "
+        f"{other.until_ns / 1e9:.3f} s: both for {both_ns / 1e6:.1f} ms.",
+        ops=tuple(sorted({*one.ops, *other.ops})),
+        because=(
+            Because("holds", source=one.ops[0], text="counts on the lease"),
+            Because("holds", source=other.ops[0], text="counts on the lease too"),
+        ),
+        detail={
+            "spans_ns": [[one.from_ns, one.until_ns], [other.from_ns, other.until_ns]],
+            "overlap_ns": both_ns,
+        },
+    )
+
+
+def _tokens(history: History, spans: list[Span]) -> list[Finding]:
+    findings = []
+    tokens = [span for span in spans if span.token is not None]
+    tokens.sort(key=lambda span: span.from_ns)
+    largest: Span | None = None
+    for span in tokens:
+        assert span.token is not None
+        begun_ns = int(history.time_ns[span.ops[0]])
+        if largest is not None and largest.from_ns < begun_ns and span.token <= largest.token:  # type: ignore[operator]
+            findings.append(_backwards(history, largest, span))
+        if largest is None or span.token > largest.token:  # type: ignore[operator]
+            largest = span
+    return findings
+
+
+def _backwards(history: History, one: Span, other: Span) -> Finding:
+    return Finding(
+        kind="token-backwards",
+        title="fencing tokens do not grow",
+        sentence=f"{who(history, one.ops[0]).capitalize()} was granted the lease with token "
+        f"{one.token} at {one.from_ns / 1e9:.3f} s, and {who(history, other.ops[0])} then with "
+        f"token {other.token} at {other.from_ns / 1e9:.3f} s.",
+        ops=(one.ops[0], other.ops[0]),
+        because=(Because("realtime", source=one.ops[0], target=other.ops[0], value=one.token),),
+        detail={"tokens": [one.token, other.token]},
+    )
