@@ -95,6 +95,16 @@ def find_cycles(graph: Graph, *, process: bool = False, realtime: bool = False) 
     return search.cycles
 
 
+def any_cycles(graph: Graph, name: str) -> list[Cycle]:
+    """Some shortest cycles of whatever edges, at most ``CYCLES_PER_CLASS_MAX``, called ``name``."""
+    core = cyclic_part(graph)
+    if not len(core):
+        return []
+    search = _Search(core)
+    search.all_kinds(name)
+    return search.cycles
+
+
 class _Search:
     """One search over the cyclic part of a graph, its nodes numbered anew from 0."""
 
@@ -109,6 +119,10 @@ class _Search:
         self.cycles: list[Cycle] = []
         self.found: dict[int, set[str]] = {}
         self.shown: dict[str, int] = {}
+
+    def all_kinds(self, name: str) -> None:
+        """Search cycles without regard to the kinds of edges."""
+        self._record(name, self.core, self.core.kind != PASS, shortest_path)
 
     def level(self, extra: int, suffix: str) -> None:
         """Search all classes with these extra edge kinds allowed."""

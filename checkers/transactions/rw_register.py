@@ -14,8 +14,8 @@ completed transactions that no later completed one follows, so the edges are a t
 reduction: linear in the touches times the concurrency on one key.
 
 A key whose inferred versions form a cycle is an anomaly (``cyclic-versions``) and is left out of
-the graph. From the version edges v -> v': ww from the writer of v to that of v', rw from the readers of
-v to the writer of v', and wr from the writer of v to its readers.
+the graph. From the version edges v -> v': ww from the writer of v to that of v', rw from the
+readers of v to the writer of v', and wr from the writer of v to its readers.
 
 Without cycles: ``G1a``, ``G1b``, ``internal``, ``future-read``, ``lost-update``, and ``phantom``: a
 value nobody wrote. A foreign history may start in a state of its own, so there nothing is inferred
