@@ -15,10 +15,8 @@ from checkers.checker import Checker, checker, named
 from checkers.verdict import Because, Finding, Result, Verdict
 
 if TYPE_CHECKING:
-    from checkers.availability import availability, recovery
     from checkers.history import Event, Fault, History, HistoryError, Op
     from checkers.linearizability import Model, check, linearizable, models
-    from checkers.stats import stats
 
 __all__ = [
     "Because",
@@ -33,14 +31,11 @@ __all__ = [
     "Op",
     "Result",
     "Verdict",
-    "availability",
     "check",
     "checker",
     "linearizable",
     "models",
     "named",
-    "recovery",
-    "stats",
 ]
 
 _HOMES = {
@@ -53,9 +48,6 @@ _HOMES = {
     "check": "checkers.linearizability",
     "linearizable": "checkers.linearizability",
     "models": "checkers.linearizability",
-    "availability": "checkers.availability",
-    "recovery": "checkers.availability",
-    "stats": "checkers.stats",
 }
 
 
@@ -66,5 +58,5 @@ def __getattr__(name: str) -> Any:
     import importlib
 
     found = getattr(importlib.import_module(home), name)
-    globals()[name] = found  # a submodule of the same name must not shadow it later
+    globals()[name] = found
     return found

@@ -1,0 +1,267 @@
+"""Linearizability of a history: choose the engine, judge every key, explain what is wrong.
+
+Locality (Herlihy and Wing): a history is linearizable iff each object's part is, so keys are judged
+one by one. The engine is chosen by what the history allows and is named in the result:
+
+- ``zones``: registers whose values are unambiguous, all keys at once (:mod:`.zones`);
+- ``search``: everything else (:mod:`.search`).
+
+Keys are searched in two rounds: a short one first, so that one explosive key cannot hide a plain
+violation of another, then with all of the budget that is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from checkers.budget import Budget, Meter
+from checkers.checker import Checker, named
+from checkers.history import History
+from checkers.linearizability.explain import at_time, finding_of
+from checkers.linearizability.machine import Machine
+from checkers.linearizability.model import Model, as_model
+from checkers.linearizability.problem import (
+    NEVER,
+    Problem,
+    groups_of,
+    problem_of,
+    refuse_foreign_operations,
+)
+from checkers.linearizability.search import Outcome, search
+from checkers.linearizability.shrink import Shrinker
+from checkers.linearizability.zones import Violation, ZonesAnswer, check_zones
+from checkers.verdict import Finding, Result, Verdict
+
+#: Configurations each key gets in the first round.
+FIRST_ROUND = 5_000
+
+#: Findings explained in full; the number of violating keys is always in the stats.
+FINDINGS_MAX = 8
+
+#: Configurations for explaining a violation whose few operations do not show it by themselves.
+FALLBACK_LIMIT = 20_000
+
+#: Zone witnesses up to this size are minimised further.
+ZONE_ROWS_MAX = 40
+
+
+def check(history: History, model: Any, *, budget: Budget | None = None) -> Result:
+    """Judge whether a history is linearizable.
+
+    Args:
+        history: the history.
+        model: a :class:`Model`, or any object with ``init`` and ``step``.
+        budget: what may be spent; None for the default.
+
+    Raises:
+        ModelError: the model is unusable, or the history has operations it does not know.
+    """
+    made = as_model(model)
+    refuse_foreign_operations(history, made)
+    return _Check(history, made, Meter(budget)).run()
+
+
+def linearizable(model: Any, *, name: str = "linearizable") -> Checker:
+    """A checker that judges linearizability against a model.
+
+    Args:
+        model: a :class:`Model`, or any object with ``init`` and ``step``.
+        name: the checker's name.
+
+    Raises:
+        ModelError: the model is unusable.
+    """
+    made = as_model(model)
+
+    def judge(history: History, *, budget: Budget | None = None) -> Result:
+        return check(history, made, budget=budget)
+
+    judge.__doc__ = f"Linearizability against the model {made.name}."
+    return named(name, judge)
+
+
+class _Check:
+    """One run of :func:`check`."""
+
+    def __init__(self, history: History, model: Model, meter: Meter) -> None:
+        self.history = history
+        self.model = model
+        self.meter = meter
+        self.engines: list[str] = []
+        self.findings: list[Finding] = []
+        self.invalid: list[Any] = []
+        self.open: dict[Any, Outcome] = {}
+        self.stats: dict[str, Any] = {"model": model.name}
+
+    def run(self) -> Result:
+        """Judge all keys and say so."""
+        groups = groups_of(self.history, self.model)
+        self.stats["keys"] = len(groups)
+        self.stats["ops"] = self.history.op_count
+        left = self._by_zones(groups)
+        if left:
+            self._by_search(left)
+        return self._result()
+
+    def _key(self, group: Sequence[int]) -> Any:
+        if self.model.partition is not None:
+            return None
+        code = int(self.history.key[group[0]])
+        return None if code < 0 else self.history.keys[code]
+
+    def _by_zones(self, groups: list[list[int]]) -> list[list[int]]:
+        """Judge what the zones can; the groups they cannot judge."""
+        if self.model.engine != "register" or not groups:
+            return groups
+        told = self.model.parameters
+        answer = check_zones(self.history, init=told["init"], failed_cas=told["failed_cas"])
+        doubtful = {answer.columns.key_values[code] for code in answer.ambiguous_keys}
+        self.stats["zones"] = {
+            "keys": answer.columns.keys - len(doubtful),
+            "ops": answer.decided,
+        }
+        if len(doubtful) < answer.columns.keys or not doubtful:
+            self.engines.append("zones")
+        for violation in answer.violations:
+            self.invalid.append(answer.columns.key_values[violation.key])
+            if len(self.findings) < FINDINGS_MAX:
+                self.findings.append(self._explain_zones(answer, violation))
+        return [group for group in groups if self._key(group) in doubtful]
+
+    def _explain_zones(self, answer: ZonesAnswer, violation: Violation) -> Finding:
+        """Search the few operations that cannot be ordered, for the steps and the stuck end."""
+        columns = answer.columns
+        invokes = columns.invoke[list(violation.ops)].tolist()
+        problem = problem_of([self.history.op(invoke) for invoke in sorted(invokes)], self.model)
+        machine = Machine(self.model)
+        problem, outcome = self._fewest(problem, machine)
+        if outcome.legal is not False:  # the proof needs more of the key than these operations
+            rows = np.flatnonzero(columns.key == violation.key)
+            every = [self.history.op(invoke) for invoke in columns.invoke[rows].tolist()]
+            whole_key = problem_of(every, self.model)
+            found = search(whole_key, machine, self.meter, limit=FALLBACK_LIMIT)
+            if found.legal is False:
+                return self._explain(whole_key, machine, found)
+        count = int(np.count_nonzero(columns.key == violation.key))
+        return finding_of(self.history, problem, machine, outcome, key_ops=count)
+
+    def _fewest(self, problem: Problem, machine: Machine) -> tuple[Problem, Outcome]:
+        """Leave out what the proof does not need, keeping the write of every value observed."""
+        outcome = search(problem, machine, self.meter)
+        size = len(problem)
+        if size > ZONE_ROWS_MAX:
+            return problem, outcome
+        for index in reversed(range(size)):
+            rest = problem.subset(i for i in range(len(problem)) if i != index)
+            if not _loses_a_write(problem, rest, self.model):
+                found = search(rest, machine, self.meter)
+                if found.legal is False:
+                    problem, outcome = rest, found
+        return problem, outcome
+
+    def _by_search(self, groups: list[list[int]]) -> None:
+        self.engines.append("search")
+        configurations = 0
+        later: list[list[int]] = []
+        for limit in (FIRST_ROUND, None):
+            for group in groups:
+                outcome = self._search(group, limit)
+                configurations += outcome.configurations
+                if outcome.legal is None and limit is not None:
+                    later.append(group)
+            groups, later = later, []
+        self.stats["search"] = {"configurations": configurations, "undecided_keys": len(self.open)}
+
+    def _search(self, group: list[int], limit: int | None) -> Outcome:
+        key = self._key(group)
+        ops = [self.history.op(invoke) for invoke in group]
+        problem = problem_of(ops, self.model)
+        machine = Machine(self.model)
+        outcome = search(problem, machine, self.meter, limit=limit)
+        self.open.pop(key, None)
+        if outcome.legal is None:
+            self.open[key] = outcome
+        elif not outcome.legal:
+            self.invalid.append(key)
+            if len(self.findings) < FINDINGS_MAX:
+                self.findings.append(self._explain(problem, machine, outcome))
+        return outcome
+
+    def _explain(self, problem: Problem, machine: Machine, outcome: Outcome) -> Finding:
+        core = Shrinker(problem, machine, self.meter).run(outcome)
+        witness = problem.subset(core)
+        shown = search(witness, machine, Meter(self.meter.budget))
+        return finding_of(
+            self.history,
+            witness,
+            machine,
+            shown,
+            certified=outcome.certified,
+            key_ops=len(problem),
+        )
+
+    def _result(self) -> Result:
+        self.findings.sort(key=lambda finding: finding.detail["window"][1])
+        if self.invalid:
+            self.stats["invalid_keys"] = len(self.invalid)
+        verdict, reason = self._verdict()
+        return Result(
+            checker="linearizable",
+            verdict=verdict,
+            reason=reason,
+            findings=self.findings,
+            engine="+".join(self.engines),
+            stats=self.stats,
+            elapsed_s=self.meter.elapsed_s,
+            budget=self.meter.budget.as_dict(),
+        )
+
+    def _verdict(self) -> tuple[Verdict, str]:
+        completed = self.history.count("ok")
+        if self.invalid:
+            return Verdict.INVALID, self.findings[0].sentence
+        if self.open:
+            return Verdict.UNKNOWN, self._doubt()
+        if completed == 0:
+            return Verdict.UNKNOWN, "no operation completed, so there is nothing to judge"
+        keys = self.stats["keys"]
+        over = f" on {keys} keys" if keys > 1 else ""
+        return Verdict.VALID, f"{completed} completed operations{over} have a legal order"
+
+    def _doubt(self) -> str:
+        """How far an unfinished check got."""
+        key, outcome = next(iter(self.open.items()))
+        where = "" if key is None else f" of key {key}"
+        far = ""
+        if outcome.certified < NEVER:
+            moment = at_time(outcome.certified, int(self.history.time_ns[outcome.certified]))
+            far = f"; the history{where} is certified up to event {outcome.certified}"
+            far += f" ({moment})" if not moment.startswith("event") else ""
+        more = f", {len(self.open)} keys undecided" if len(self.open) > 1 else ""
+        return f"{self.meter.reason or outcome.reason}{more}{far}"
+
+
+def _loses_a_write(problem: Problem, rest: Problem, model: Model) -> bool:
+    """Whether a read of the rest has its write in the problem but no longer in the rest."""
+
+    def possible(part: Problem) -> set[int]:
+        machine = Machine(model)
+        for op in part.ops:  # every state some operation of the part can lead to
+            for state in range(len(machine.states)):
+                machine.move(state, machine.class_number(op))
+        for op in part.ops:
+            for state in range(len(machine.states)):
+                machine.move(state, machine.class_number(op))
+        legal: set[int] = set()
+        for op in part.ops:
+            number = machine.class_number(op)
+            if any(machine.move(state, number) for state in range(len(machine.states))):
+                legal.add(op.invoke)
+        return legal
+
+    before = possible(problem)
+    after = possible(rest)
+    return any(op.invoke in before and op.invoke not in after for op in rest.ops)

@@ -1,0 +1,185 @@
+"""From a minimal failing window to a finding: data, a sentence, and what to draw.
+
+The finding of a linearizability violation (kind ``nonlinearizable``):
+
+- ``ops``: invocation indices of the minimal witness. As a history of its own it is illegal.
+- ``because``: first the longest legal order of the witness (kind ``step``: target is the invocation
+  index, state the state after it), then every operation that could come next and why it cannot
+  (kind ``stuck``: state is the one it was tried in).
+- ``detail``: ``window`` (positions of the first and last event of the witness), ``start_state``,
+  ``linearized`` (events before this position are linearizable as a whole, or None), ``key_ops``
+  (operations judged on this key), ``rechecked`` (True if the slow judge confirmed it, None if the
+  witness is too large for it).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from checkers.history import Fault, History, Op
+from checkers.linearizability.machine import Machine
+from checkers.linearizability.problem import NEVER, Problem
+from checkers.linearizability.search import Outcome
+from checkers.linearizability.shrink import stuck
+from checkers.linearizability.values import show
+from checkers.linearizability.verify import brute_force
+from checkers.verdict import Because, Finding
+
+#: Witnesses up to this size are judged once more from the bare definition.
+BRUTE_OPS_MAX = 14
+
+#: Steps that judgement may take.
+BRUTE_STEPS_MAX = 200_000
+
+
+def finding_of(
+    history: History,
+    witness: Problem,
+    machine: Machine,
+    outcome: Outcome,
+    *,
+    certified: int | None = None,
+    key_ops: int = 0,
+) -> Finding:
+    """The finding of an illegal witness.
+
+    Args:
+        history: where it was found; its faults are named in the sentence.
+        witness: the minimal operations, as recorded.
+        machine: the model.
+        outcome: of searching the witness from the initial state.
+        certified: events before this position are linearizable, if known.
+        key_ops: number of operations judged on this key.
+    """
+    ends = stuck(witness, machine, outcome)
+    ops = tuple(sorted(op.invoke for op in witness.ops))
+    last = max((*ops, *(end for end in witness.end if end != NEVER)), default=0)
+    rechecked = None
+    if len(witness) <= BRUTE_OPS_MAX:
+        answer = brute_force(witness, machine.model, limit=BRUTE_STEPS_MAX)
+        rechecked = None if answer is None else not answer
+    key = witness.ops[0].key if witness.ops else None
+    return Finding(
+        kind="nonlinearizable",
+        title="not linearizable: no order of these operations is legal",
+        sentence=_sentence(history, witness, machine, outcome, ends),
+        key=key,
+        ops=ops,
+        because=(*_steps(witness, machine, outcome), *_stuck(witness, machine, ends)),
+        breaks="linearizable",
+        detail={
+            "window": [min(ops, default=0), last],
+            "start_state": machine.model.describe_state(machine.states[machine.initial]),
+            "linearized": certified,
+            "key_ops": key_ops,
+            "rechecked": rechecked,
+        },
+    )
+
+
+def _steps(witness: Problem, machine: Machine, outcome: Outcome) -> tuple[Because, ...]:
+    model = machine.model
+    made: list[Because] = []
+    before = -1
+    for index, state in outcome.path:
+        op = witness.ops[index]
+        after = model.describe_state(machine.states[state])
+        text = f"process {op.process}: {model.describe_operation(op)}; the state is then {after}"
+        made.append(
+            Because(
+                "step",
+                source=before,
+                target=op.invoke,
+                key=op.key,
+                value=op.value,
+                state=after,
+                text=text,
+            )
+        )
+        before = op.invoke
+    return tuple(made)
+
+
+def _stuck(witness: Problem, machine: Machine, ends: list[tuple[int, int]]) -> tuple[Because, ...]:
+    model = machine.model
+    return tuple(
+        Because(
+            "stuck",
+            target=witness.ops[index].invoke,
+            key=witness.ops[index].key,
+            value=witness.ops[index].value,
+            state=model.describe_state(machine.states[state]),
+            text=model.why_not(machine.states[state], witness.ops[index]),
+        )
+        for index, state in ends
+    )
+
+
+def at_time(event: int, time_ns: int) -> str:
+    """A moment in words: seconds since the start, or the event's index where there are no times."""
+    return f"event {event}" if time_ns < 0 else f"t={time_ns / 1e9:.3f} s"
+
+
+def _sentence(
+    history: History,
+    witness: Problem,
+    machine: Machine,
+    outcome: Outcome,
+    ends: list[tuple[int, int]],
+) -> str:
+    """``Key x: after process 3's write of 2 completed (...), process 7 read 1 (...).``"""
+    model = machine.model
+    if not ends:
+        return "No order of the operations is legal."
+    index, state = ends[0]
+    bad = witness.ops[index]
+    start = witness.start[index]
+    about = "" if bad.key is None else f"Key {bad.key}: "
+    context = _context(witness, machine, outcome, start)
+    doing = f"read {show(bad.output)}" if bad.f in ("read", "get") and bad.type == "ok" else ""
+    who = f"process {bad.process}"
+    act = f"{who} {doing}" if doing else f"{who} completed {model.describe_operation(bad)}"
+    when = at_time(bad.complete, bad.complete_ns)
+    why = (
+        ""
+        if doing and context.startswith("after")
+        else f": {model.why_not(machine.states[state], bad)}"
+    )
+    sentence = f"{about}{context}{act} ({when}){why}{_during(history, bad)}."
+    return sentence[0].upper() + sentence[1:]
+
+
+def _context(witness: Problem, machine: Machine, outcome: Outcome, start: int) -> str:
+    """What the reader must know first: the last change that certainly came before."""
+    for index, _ in reversed(outcome.path):
+        op = witness.ops[index]
+        if machine.class_readonly[machine.class_number(op)]:
+            continue
+        what = f"process {op.process}'s {machine.model.describe_operation(op)}"
+        if witness.end[index] < start:
+            return f"after {what} completed ({at_time(op.complete, op.complete_ns)}), "
+        return f"with {what} in effect ({at_time(op.invoke, op.invoke_ns)}), "
+    return ""
+
+
+def _during(history: History, op: Op) -> str:
+    """The faults in force while the operation ran, in words."""
+    if op.invoke_ns < 0:
+        return ""
+    until = op.complete_ns if op.complete_ns >= 0 else op.invoke_ns
+    over = [
+        fault
+        for fault in history.faults
+        if fault.begin_ns <= until
+        and (fault.end_ns < 0 or fault.end_ns >= op.invoke_ns)
+        and fault.outcome != "skipped"
+    ]
+    return f" during {' and '.join(map(_fault_words, over))}" if over else ""
+
+
+def _fault_words(fault: Fault) -> str:
+    value: Any = fault.value
+    if isinstance(value, list) and value and all(isinstance(group, list) for group in value):
+        groups = " | ".join("{" + ",".join(map(str, group)) + "}" for group in value)
+        return f"{fault.f} {groups}"
+    return f"{fault.f} of {', '.join(fault.nodes)}" if fault.nodes else fault.f

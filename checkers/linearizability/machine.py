@@ -1,0 +1,76 @@
+"""A model as a machine over small integers.
+
+Searching asks "where does this operation lead from this state" very often, and of few distinct
+(state, operation) pairs. A :class:`Machine` numbers states and classes of equal operations as they
+appear and remembers every answer, so a model's step function runs once per pair however long the
+search, and states need not be hashable or cheap to compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+from checkers.history import Op
+from checkers.linearizability.model import Model
+from checkers.linearizability.values import token
+
+
+class Machine:
+    """States and operation classes of one model, numbered; transitions remembered.
+
+    Args:
+        model: the model to run.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.states: list[Any] = []
+        self.classes: list[Op] = []
+        self.class_readonly: list[bool] = []
+        self.moves: dict[tuple[int, int], tuple[int, ...]] = {}
+        self._state_numbers: dict[Hashable, int] = {}
+        self._class_numbers: dict[Hashable, int] = {}
+        self.initial = self.state_number(model.init())
+
+    def state_number(self, state: Any) -> int:
+        """The number of a state; equal states (as the model compares them) have one number."""
+        if self.model.equal is not None:
+            return self._number_by_equal(state)
+        twin = token(state)
+        number = self._state_numbers.get(twin)
+        if number is None:
+            number = self._state_numbers[twin] = len(self.states)
+            self.states.append(state)
+        return number
+
+    def _number_by_equal(self, state: Any) -> int:
+        assert self.model.equal is not None
+        for number, known in enumerate(self.states):
+            if self.model.equal(known, state):
+                return number
+        self.states.append(state)
+        return len(self.states) - 1
+
+    def class_number(self, op: Op) -> int:
+        """The number of an operation's class: operations a step cannot tell apart share it."""
+        key = token(op.key) if self.model.partition is not None else None
+        output = token(op.output) if op.type == "ok" else None
+        twin: tuple[Hashable, ...] = (op.f, op.type, token(op.input), output, key)
+        if self.model.by_process:
+            twin = (*twin, token(op.process), op.node, repr(op.error))
+        number = self._class_numbers.get(twin)
+        if number is None:
+            number = self._class_numbers[twin] = len(self.classes)
+            self.classes.append(op)
+            self.class_readonly.append(bool(self.model.readonly(op)))
+        return number
+
+    def move(self, state: int, op_class: int) -> tuple[int, ...]:
+        """The states an operation of this class leads to from this state; empty if illegal."""
+        found = self.moves.get((state, op_class))
+        if found is None:
+            after = self.model.states_after(self.states[state], self.classes[op_class])
+            numbers = sorted({self.state_number(item) for item in after})
+            found = self.moves[state, op_class] = tuple(numbers)
+        return found

@@ -1,0 +1,184 @@
+"""The minimal failing window: the fewest operations that show why a history is not linearizable.
+
+Leaving operations out of an illegal history at random proves nothing: without its write any read
+is illegal. So every reduction here keeps the implication "if the whole history were legal, so would
+this be", which makes the illegality of what remains a proof about the whole:
+
+- cut at the point where the search got stuck: what was invoked later does not matter;
+- leave out a read-only operation;
+- *weaken* an operation to "may have happened in its interval, or not at all";
+- forget everything before a moment, if what follows is illegal from *every* state known.
+
+A weakened operation that a complete search never had use for is then left out, which changes
+nothing. At the end the operations that remain are judged as they were recorded, by the search and
+by the slow judge of :mod:`checkers.linearizability.verify`.
+"""
+
+from __future__ import annotations
+
+from checkers.budget import Meter
+from checkers.linearizability.machine import Machine
+from checkers.linearizability.problem import Problem
+from checkers.linearizability.search import Outcome, search
+
+#: Configurations one attempt at leaving something out may search.
+PROBE_LIMIT = 4_000
+
+#: Configurations all attempts together may search; keeps explaining cheap beside checking.
+SHRINK_LIMIT = 200_000
+
+#: With more states than this, "whatever the state was" is not tried.
+STATES_MAX = 256
+
+#: Windows longer than this are not minimised one operation at a time.
+WINDOW_MAX = 512
+
+
+class Shrinker:
+    """Shrinks one illegal problem.
+
+    Args:
+        problem: known to be illegal.
+        machine: the machine it was searched with (its known states are used).
+        meter: the check's budget; when it is spent shrinking stops where it is.
+    """
+
+    def __init__(self, problem: Problem, machine: Machine, meter: Meter) -> None:
+        self.problem = problem
+        self.machine = machine
+        self.meter = meter
+        self.searched = 0
+        states = range(len(machine.states))
+        self.anywhere = tuple(states) if len(states) <= STATES_MAX else None
+
+    def run(self, outcome: Outcome) -> list[int]:
+        """Op indices of a small illegal part of the problem.
+
+        Args:
+            outcome: of the search that found the problem illegal.
+        """
+        problem, cut = self.problem, outcome.certified
+        inside = [i for i in range(len(problem)) if problem.start[i] < cut]
+        keep = [i for i in inside if problem.required[i] and problem.end[i] <= cut]
+        weak = [i for i in inside if i not in set(keep)]
+        keep.sort(key=problem.end.__getitem__)
+        keep, weak, starts = self._window(keep, weak)
+        if len(keep) <= WINDOW_MAX:
+            keep, weak = self._minimise(keep, weak, starts)
+        core = self._with_origin(sorted({*keep, *weak}))
+        return core if self._illegal_as_recorded(core) else sorted({*keep, *weak})
+
+    def _search(
+        self, keep: list[int], weak: list[int], starts: tuple[int, ...] | None
+    ) -> Outcome | None:
+        """The outcome if these operations are illegal, else None (also if nobody knows)."""
+        if self.searched > SHRINK_LIMIT or self.meter.spent():
+            return None
+        part = self.problem.subset(keep, optional=weak)
+        found = search(part, self.machine, self.meter, limit=PROBE_LIMIT, starts=starts)
+        self.searched += found.configurations + 1 + len(part) // 8
+        return found if found.legal is False else None
+
+    def _window(
+        self, keep: list[int], weak: list[int]
+    ) -> tuple[list[int], list[int], tuple[int, ...] | None]:
+        """The shortest tail that is illegal whatever the state was before it."""
+        if self.anywhere is not None:
+            length = 2
+            while length < len(keep):
+                tail = keep[-length:]
+                since = min(self.problem.start[i] for i in tail)
+                crossing = [i for i in keep[:-length] if self.problem.end[i] > since]
+                may = [i for i in weak if self.problem.end[i] > since] + crossing
+                if self._search(tail, may, self.anywhere):
+                    return tail, may, self.anywhere
+                length *= 2
+        return keep, weak, None
+
+    def _minimise(
+        self, keep: list[int], weak: list[int], starts: tuple[int, ...] | None
+    ) -> tuple[list[int], list[int]]:
+        """Weaken or leave out as much as possible, in ever smaller pieces."""
+        piece = max(1, len(keep) // 2)
+        while True:
+            at = 0
+            while at < len(keep):
+                chosen = keep[at : at + piece]
+                rest = keep[:at] + keep[at + piece :]
+                may = weak + [i for i in chosen if not self._readonly(i)]
+                found = self._search(rest, may, starts)
+                if found is None:
+                    at += piece
+                    continue
+                used = sorted({*rest, *may})
+                keep, weak = rest, [used[i] for i in found.spent if used[i] in set(may)]
+            if piece == 1:
+                break
+            piece = max(1, piece // 2)
+        found = self._search(keep, weak, starts)
+        if found is not None:
+            used = sorted({*keep, *weak})
+            weak = [used[i] for i in found.spent if used[i] in set(weak)]
+        return keep, weak
+
+    def _readonly(self, index: int) -> bool:
+        return self.machine.class_readonly[self.machine.class_number(self.problem.ops[index])]
+
+    def _with_origin(self, core: list[int]) -> list[int]:
+        """Add, for each operation that cannot come next, the latest one that would have let it.
+
+        A read of an overwritten value is easier to understand beside the write of that value.
+        """
+        found = self._as_recorded(core)
+        if found is None:
+            return core
+        for index, _ in stuck(self.problem.subset(core), self.machine, found):
+            origin = self._origin(core[index])
+            if origin is not None and origin not in core:
+                bigger = sorted([*core, origin])
+                if self._illegal_as_recorded(bigger):
+                    core = bigger
+        return core
+
+    def _origin(self, index: int) -> int | None:
+        """The latest operation before this one that leads to a state in which it is legal."""
+        machine, problem = self.machine, self.problem
+        op_class = machine.class_number(problem.ops[index])
+        states = range(len(machine.states)) if self.anywhere is not None else ()
+        fitting = {state for state in states if machine.move(state, op_class)}
+        if machine.initial in fitting:
+            return None
+        for other in range(len(problem) - 1, -1, -1):
+            if problem.start[other] >= problem.end[index] or other == index:
+                continue
+            if self._readonly(other):
+                continue
+            number = machine.class_number(problem.ops[other])
+            if any(fitting & {*machine.move(state, number)} for state in states):
+                return other
+        return None
+
+    def _as_recorded(self, core: list[int]) -> Outcome | None:
+        """The outcome if these operations alone are illegal, exactly as they were recorded."""
+        part = self.problem.subset(core)
+        found = search(part, self.machine, Meter(), limit=PROBE_LIMIT)
+        return found if found.legal is False else None
+
+    def _illegal_as_recorded(self, core: list[int]) -> bool:
+        return self._as_recorded(core) is not None
+
+
+def stuck(problem: Problem, machine: Machine, outcome: Outcome) -> list[tuple[int, int]]:
+    """(op index, state number) of each required op that cannot follow the longest path.
+
+    Args:
+        problem: what was searched from the initial state.
+        machine: with which machine.
+        outcome: its outcome; not legal.
+    """
+    done = {index for index, _ in outcome.path}
+    state = outcome.path[-1][1] if outcome.path else machine.initial
+    left = [i for i in range(len(problem)) if problem.required[i] and i not in done]
+    soonest = min((problem.end[i] for i in left), default=0)
+    left = [i for i in left if problem.start[i] < soonest]
+    return [(i, state) for i in sorted(left, key=problem.end.__getitem__)]
