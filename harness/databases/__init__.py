@@ -1,0 +1,9 @@
+"""Databases by name; each entry is a class or function of keyword options that makes a DB."""
+
+DATABASES: dict[str, str] = {
+    "atom": "harness.databases.atom:Atom",
+    "noop": "harness.databases.atom:Noop",
+    "reference": "harness.databases.reference:Reference",
+    "etcd": "harness.databases.etcd:Etcd",
+    "pysyncobj": "harness.databases.pysyncobj:PySyncObj",
+}

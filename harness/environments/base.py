@@ -102,6 +102,14 @@ class Node(Protocol):
         """
         ...
 
+    def announced_by(self, peer: str, port: int) -> str:
+        """What ``announced_address`` of another node (or this one) is."""
+        ...
+
+    def client_address(self, peer: str) -> str:
+        """The ``address`` of another node (or this one): where clients reach it."""
+        ...
+
     async def run(
         self,
         *argv: str,

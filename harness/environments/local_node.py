@@ -87,6 +87,14 @@ class LocalNode:
         self._env.want_listener("", self.name, (at, port), (self.address, port), False)
         return f"{at}:{port}"
 
+    def announced_by(self, peer: str, port: int) -> str:
+        """The address another node announces."""
+        return self._env.node(peer).announced_address(port)
+
+    def client_address(self, peer: str) -> str:
+        """The address at which clients reach another node."""
+        return self._env.node(peer).address
+
     # -- commands ------------------------------------------------------------------------------
 
     def path(self, text: str) -> str:

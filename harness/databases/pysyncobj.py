@@ -1,0 +1,121 @@
+"""PySyncObj, a Raft library for Python objects, as a cluster of small processes.
+
+Each node is :mod:`harness.databases.pysyncobj_node`: a replicated dictionary behind HTTP, with its
+journal on disk. Reads are local, as the library's documentation shows them, so that stale reads are
+there to be found; ``read_mode=replicated`` sends them through the log.
+
+Options: ``read_mode`` (``local`` or ``replicated``), ``op_timeout_s``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from harness.databases.base import Invocation, Outcome
+from harness.environments.base import Node
+from harness.environments.http import HttpClient, HttpStatus, NotSent
+from harness.errors import SetupError, UsageError, nearest
+
+PEER_PORT, HTTP_PORT = 4321, 8080
+READ_MODES = ("local", "replicated")
+READY_WITHIN_S = 30.0
+
+
+class PySyncObj:
+    """A cluster of replicated dictionaries."""
+
+    name = "pysyncobj"
+    operations = frozenset({"read", "write", "cas"})
+
+    def __init__(self, *, read_mode: str = "local", op_timeout_s: float = 5.0) -> None:
+        if read_mode not in READ_MODES:
+            raise nearest("read_mode", read_mode, READ_MODES)
+        self.read_mode = read_mode
+        self.op_timeout_s = op_timeout_s
+
+    async def setup(self, node: Node) -> None:
+        """Check that the library is there."""
+        if importlib.util.find_spec("pysyncobj") is None:
+            raise SetupError("PySyncObj is not installed: `pip install pysyncobj`")
+
+    async def start(self, node: Node) -> None:
+        """Start the node's process."""
+        announced_by = getattr(node, "announced_by", None)
+        if announced_by is None:
+            raise UsageError("pysyncobj needs an environment with addresses, such as local")
+        partners = [announced_by(peer, PEER_PORT) for peer in node.nodes if peer != node.name]
+        await node.spawn(
+            *(sys.executable, "-m", "harness.databases.pysyncobj_node", "--name", node.name),
+            *("--self", node.announced_address(PEER_PORT)),
+            *("--bind", f"{node.address}:{PEER_PORT}", "--partners", ",".join(partners)),
+            *("--http", f"{node.address}:{HTTP_PORT}", "--data", "/data/pysyncobj"),
+            ports=(PEER_PORT, HTTP_PORT),
+        )
+
+    async def ready(self, node: Node) -> None:
+        """Wait until the node knows a leader and has its data."""
+        await node.http_ok(HTTP_PORT, "/health", within_s=READY_WITHIN_S)
+
+    async def teardown(self, node: Node) -> None:
+        """Remove the node's journal."""
+        await node.wipe("/data/pysyncobj")
+
+    async def primaries(self, nodes: Sequence[Node]) -> list[str]:
+        """Every node which believes that it leads."""
+        leaders = []
+        for node in nodes:
+            client = await node.http(HTTP_PORT, timeout_s=0.5)
+            try:
+                if (await client.get("/status"))["leads"]:
+                    leaders.append(node.name)
+            except (OSError, TimeoutError, HttpStatus):
+                continue
+            finally:
+                await client.close()
+        return leaders
+
+    def client(self) -> PySyncObjClient:
+        """A client for one process."""
+        return PySyncObjClient(self)
+
+
+class PySyncObjClient:
+    """Speaks to one node."""
+
+    def __init__(self, db: PySyncObj) -> None:
+        self._db = db
+        self._http: HttpClient | None = None
+
+    async def open(self, node: Node) -> None:
+        """Speak to this node from now on."""
+        await self.close()
+        self._http = await node.http(HTTP_PORT, timeout_s=self._db.op_timeout_s)
+
+    async def invoke(self, op: Invocation) -> Outcome:
+        """A read, write or compare-and-set of one key."""
+        assert self._http is not None, "open() comes before invoke()"
+        request: dict[str, Any] = {"f": op.f, "key": str(op.key), "value": op.value}
+        request["replicated"] = self._db.read_mode == "replicated"
+        request["timeout_s"] = self._db.op_timeout_s * 0.9
+        try:
+            answer = await self._http.post("/op", request)
+        except NotSent as error:
+            return op.fail(str(error))
+        except (OSError, TimeoutError, HttpStatus) as error:
+            text = str(error) or f"no answer within {self._db.op_timeout_s:g} s"
+            return op.fail(text) if op.f == "read" else op.info(text)
+        match answer["type"]:
+            case "ok":
+                return op.ok(answer["value"]) if op.f == "read" else op.ok()
+            case "fail":
+                return op.fail(answer["error"])
+            case _:
+                return op.fail(answer["error"]) if op.f == "read" else op.info(answer["error"])
+
+    async def close(self) -> None:
+        """Hang up."""
+        if self._http is not None:
+            await self._http.close()

@@ -1,0 +1,196 @@
+"""Our own cluster under test: ``python -m cluster`` on real environments, cores in simulation.
+
+Nodes run with the chaos endpoint, so that clocks and disks can be made faulty from inside, and may
+run ablated (``ablate="A30"``): the same system with one decision removed, which the harness must
+catch. Clients use the cluster's own session: retries, redirects, deduplication, deadlines; its
+``unknown`` is our ``info``. Each client prefers its own node and follows redirects from there, so
+that a deposed leader is asked by somebody.
+
+Options: ``consensus``, ``ablate`` (ids separated by commas or a list), ``read_mode``
+(``linearizable``, ``lease`` or ``stale``), ``op_timeout_s``, ``peer_port``, ``admin_port``,
+``args`` (more arguments for every node).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from harness.databases.base import Invocation, Outcome
+from harness.environments.base import Node
+from harness.environments.http import HttpStatus
+from harness.errors import UsageError, nearest
+
+READ_MODES = ("linearizable", "lease", "stale")
+READY_WITHIN_S = 30.0
+_STATUS_TIMEOUT_S = 0.5
+
+#: operation -> (command, its arguments from the operation's value)
+COMMANDS: dict[str, tuple[str, Callable[[Any], tuple[Any, ...]]]] = {
+    "read": ("get", lambda value: ()),
+    "stat": ("stat", lambda value: ()),
+    "write": ("put", lambda value: (value,)),
+    "cas": ("cas", lambda value: tuple(value)),
+    "append": ("append", lambda value: (value,)),
+    "incr": ("incr", lambda value: (1 if value is None else value,)),
+    "add": ("incr", lambda value: (1 if value is None else value,)),
+    "delete": ("delete", lambda value: ()),
+}
+_ANSWERS = frozenset({"read", "stat", "incr"})
+
+
+class Reference:
+    """The reference cluster."""
+
+    name = "reference"
+    operations = frozenset(COMMANDS)
+
+    def __init__(
+        self,
+        *,
+        consensus: str = "raft",
+        ablate: str | Sequence[str] = (),
+        read_mode: str = "linearizable",
+        op_timeout_s: float = 5.0,
+        peer_port: int = 7001,
+        admin_port: int = 8001,
+        args: str | Sequence[str] = (),
+    ) -> None:
+        if read_mode not in READ_MODES:
+            raise nearest("read_mode", read_mode, READ_MODES)
+        named = ablate.split(",") if isinstance(ablate, str) else list(ablate)
+        self.ablate = tuple(name.strip() for name in named if name.strip())
+        self.consensus = consensus
+        self.read_mode = read_mode
+        self.op_timeout_s = op_timeout_s
+        self.peer_port = peer_port
+        self.admin_port = admin_port
+        self.args = tuple(args.split() if isinstance(args, str) else args)
+        self._clients = 0
+
+    # -- nodes ---------------------------------------------------------------------------------
+
+    async def setup(self, node: Node) -> None:
+        """Nothing: a node makes its data directory itself."""
+
+    async def start(self, node: Node) -> None:
+        """Start the node's process (in simulation, its core)."""
+        ports = (self.peer_port, self.admin_port)
+        await node.spawn(*self.argv(node), ports=ports, chaos_port=self.admin_port)
+
+    def argv(self, node: Node) -> list[str]:
+        """The node's command line."""
+        peers = []
+        for peer in node.nodes:
+            address = node.peer_address(peer, self.peer_port, framing="frames")
+            peers.append(f"{peer}={address}")
+        argv = [sys.executable, "-m", "cluster", "--id", node.name]
+        argv += ["--listen", f"{node.address}:{self.peer_port}", "--peers", ",".join(peers)]
+        argv += ["--data", "/data", "--admin", f"{node.address}:{self.admin_port}"]
+        argv += ["--consensus", self.consensus, "--enable-chaos", *self.args]
+        if self.ablate:
+            argv += ["--ablate", ",".join(self.ablate), "--unsafe-ablation"]
+        return argv
+
+    async def ready(self, node: Node) -> None:
+        """Wait until the node serves."""
+        await node.http_ok(self.admin_port, "/health", within_s=READY_WITHIN_S)
+
+    async def teardown(self, node: Node) -> None:
+        """Nothing: the environment removes the node's data."""
+
+    async def status(self, node: Node) -> dict[str, Any] | None:
+        """The node's own view of things, or None if it does not answer."""
+        simulated = getattr(node, "cluster_status", None)
+        if simulated is not None:
+            found: dict[str, Any] | None = await simulated()
+            return found
+        client = await node.http(self.admin_port, timeout_s=_STATUS_TIMEOUT_S)
+        try:
+            answer = await client.get("/status")
+        except (OSError, TimeoutError, HttpStatus):
+            return None
+        finally:
+            await client.close()
+        return answer if isinstance(answer, dict) else None
+
+    async def primaries(self, nodes: Sequence[Node]) -> list[str]:
+        """Every node which believes that it leads; a deposed leader too, which is the point."""
+        leaders = []
+        for node, status in zip(nodes, await self._statuses(nodes), strict=True):
+            if status is not None and status.get("role") == "leader":
+                leaders.append(node.name)
+        return leaders
+
+    async def _statuses(self, nodes: Sequence[Node]) -> list[dict[str, Any] | None]:
+        if any(hasattr(node, "cluster_status") for node in nodes):
+            # Virtual time has no event loop to gather on.
+            return [await self.status(node) for node in nodes]
+        return list(await asyncio.gather(*(self.status(node) for node in nodes)))
+
+    # -- clients -------------------------------------------------------------------------------
+
+    def client(self) -> ReferenceClient:
+        """A client for one process."""
+        self._clients += 1
+        return ReferenceClient(self, f"client-{self._clients}")
+
+
+class ReferenceClient:
+    """One client session.
+
+    Args:
+        db: the database, for its options.
+        name: the session's name, unique in the run; reopening makes a new session.
+    """
+
+    def __init__(self, db: Reference, name: str) -> None:
+        self._db = db
+        self._name = name
+        self._opened = 0
+        self._session: Any = None
+
+    async def open(self, node: Node) -> None:
+        """Begin a session which asks this node first."""
+        await self.close()
+        self._opened += 1
+        name = f"{self._name}.{self._opened}"
+        timeout_ns = int(self._db.op_timeout_s * 1e9)
+        simulated = getattr(node, "cluster_session", None)
+        if simulated is not None:
+            self._session = simulated(name, timeout_ns=timeout_ns)
+        else:
+            self._session = await self._dial(node, name, timeout_ns)
+
+    async def _dial(self, node: Node, name: str, timeout_ns: int) -> Any:
+        from harness.databases.reference_session import open_session
+
+        addresses = {
+            peer: f"{node.client_address(peer)}:{self._db.peer_port}" for peer in node.nodes
+        }
+        return await open_session(addresses, prefer=node.name, name=name, timeout_ns=timeout_ns)
+
+    async def invoke(self, op: Invocation) -> Outcome:
+        """Do one operation; see :data:`COMMANDS`."""
+        from cluster.wire import Command
+
+        if op.f not in COMMANDS:
+            raise UsageError(f"the reference cluster has no operation {op.f!r}")
+        name, arguments = COMMANDS[op.f]
+        command = Command(name, str(op.key), arguments(op.value))
+        done = await self._session.call(command, mode=self._db.read_mode)
+        if done.status == "ok":
+            return op.ok(done.value) if op.f in _ANSWERS else op.ok()
+        if done.status == "fail":
+            return op.fail(done.error)
+        return op.info(done.error)
+
+    async def close(self) -> None:
+        """End the session; requests under way end as they may."""
+        session, self._session = self._session, None
+        if session is not None:
+            closing = session.close()
+            if closing is not None:
+                await closing
