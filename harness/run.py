@@ -1,0 +1,615 @@
+"""Runs a test: from a TestSpec to a verdict and a run directory.
+
+    outcome = run(TestSpec(nemesis=("partition",), time_limit_s=30))
+    outcome.verdict, outcome.run_dir
+
+First everything is resolved, so that a mistake is a sentence and leaves nothing behind. Then seed,
+commit and the resolved command are printed, before anything happens. Then the run is conducted, the
+history judged, the report written. Nothing is retried: a run has one verdict, and of several runs
+the worst counts (a violation outranks doubt).
+
+A run that breaks (a node does not start, user code raises) raises a HarnessError whose ``run_dir``
+says where its log is; it has no verdict.
+
+For the command line, the Python API and the pytest plugin.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import logging
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from checkers.verdict import Finding, Result, Verdict
+from harness import registry
+from harness.conduct import Conductor
+from harness.environments.base import Environment
+from harness.errors import EXIT_INFRASTRUCTURE, HarnessError, SetupError, UsageError
+from harness.judge import Judgement, judge, write_results
+from harness.nemesis.base import Nemesis, Plan
+from harness.progress import Progress
+from harness.recorder import Recorder
+from harness.spec import TestSpec, command_line, validated
+from harness.store import SPEC, create_run_dir, utc_now, write_json
+from workloads import Workload
+
+log = logging.getLogger("harness.run")
+
+_CLIENT_SHAPE = "a client has open(node), invoke(op) and close()"
+_DB_SHAPE = "a database has setup, start, ready and teardown, each of one node"
+
+
+class RunOutcome(msgspec.Struct):
+    """What a run came to.
+
+    Args:
+        verdict: valid, invalid or unknown.
+        sentence: why.
+        run_dir: where everything is.
+        seed: its seed.
+        replay: the command that does it again.
+        results: one per checker.
+        evidence: what was exercised; see docs/architecture.md.
+        interrupted: whether the user ended it early.
+        report: path of the report, or "".
+    """
+
+    verdict: Verdict
+    sentence: str
+    run_dir: Path
+    seed: int
+    replay: str
+    results: list[Result]
+    evidence: dict[str, Any]
+    interrupted: bool = False
+    report: str = ""
+
+    @property
+    def exit_code(self) -> int:
+        """The process exit code for it."""
+        return self.verdict.exit_code
+
+    def findings(self) -> list[Finding]:
+        """All violations."""
+        return [finding for result in self.results for finding in result.all_findings()]
+
+    def assert_valid(self) -> RunOutcome:
+        """Raise AssertionError unless VALID, with sentence, report and replay command."""
+        if self.verdict is not Verdict.VALID:
+            raise AssertionError(
+                f"{self.verdict.name}: {self.sentence}\n"
+                f"  report: {self.report or self.run_dir}\n"
+                f"  replay: {self.replay}"
+            )
+        return self
+
+
+class Parts(msgspec.Struct):
+    """What a spec stands for, resolved.
+
+    Args:
+        db: the database.
+        make_client: makes its clients.
+        workload: what to do and how to judge it.
+        nemeses: the faults' kinds.
+    """
+
+    db: Any
+    make_client: Callable[[], Any]
+    workload: Workload
+    nemeses: list[Nemesis]
+
+
+# Resolving ----------------------------------------------------------------------------------------
+
+
+def resolve(
+    spec: TestSpec,
+    seed: int,
+    *,
+    db: Any = None,
+    client: Any = None,
+    workload: Any = None,
+    nemeses: Sequence[Any] | None = None,
+) -> Parts:
+    """Find or take what a run is made of.
+
+    Args:
+        spec: a validated spec; names in it are used where no object is given.
+        seed: the run's seed.
+        db, client, workload, nemeses: objects, classes or functions that replace the spec's names.
+
+    Raises:
+        UsageError: a name is unknown, or a thing is not what it should be.
+    """
+    made_db = _database(spec, seed, db)
+    made_workload = _workload(spec, seed, workload)
+    make_client = _client_maker(spec, seed, made_db, client)
+    _check_operations(spec, made_db, make_client, made_workload)
+    _check_environment(spec, made_db)
+    from harness.nemesis import compose
+
+    composed = compose(list(spec.nemesis) if nemeses is None else list(nemeses))
+    return Parts(made_db, make_client, made_workload, composed)
+
+
+def _database(spec: TestSpec, seed: int, given: Any) -> Any:
+    what = f"database {spec.db!r}"
+    found = registry.find("database", spec.db) if given is None else given
+    offered = {
+        "consensus": spec.consensus,
+        "ablate": spec.ablate,
+        "ablations": spec.ablate,
+        "seed": seed,
+        "nodes": spec.nodes,
+        "env": spec.env,
+        "op_timeout_s": spec.op_timeout_s,
+    }
+    made = registry.build(what, found, options=spec.db_options, offered=offered)
+    registry.require(what, made, ("setup", "start", "ready", "teardown"), _DB_SHAPE)
+    return made
+
+
+def _workload(spec: TestSpec, seed: int, given: Any) -> Workload:
+    what = f"workload {spec.workload!r}"
+    found = registry.find("workload", spec.workload) if given is None else given
+    offered: dict[str, Any] = {"concurrency": spec.concurrency, "nodes": spec.nodes, "seed": seed}
+    if spec.keys is not None:
+        offered["keys"] = spec.keys
+    if spec.rate_hz is not None:
+        offered["rate_hz"] = spec.rate_hz
+    made = registry.build(what, found, options=spec.workload_options, offered=offered)
+    if not isinstance(made, Workload):
+        raise UsageError(f"{what} gave {made!r}; its function should return a workloads.Workload")
+    name = made.name or getattr(found, "__name__", spec.workload)
+    generator = made.generator
+    if spec.rate_hz is not None and "rate_hz" not in _parameters(found):
+        from workloads import generator as gen
+
+        generator = gen.rate(spec.rate_hz, gen.lift(generator))
+    if spec.keys is not None and "keys" not in _parameters(found):
+        raise UsageError(f"--keys is {spec.keys}, and {what} has no option keys")
+    return msgspec.structs.replace(made, name=name, generator=generator)
+
+
+def _parameters(function: Any) -> set[str]:
+    import inspect
+
+    try:
+        return set(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return set()
+
+
+def _client_maker(spec: TestSpec, seed: int, db: Any, given: Any) -> Callable[[], Any]:
+    what = f"client {spec.client!r}" if spec.client else "the client"
+    made_of = given
+    if made_of is None and spec.client:
+        made_of = registry.load(spec.client, what="client", user=True)
+    if made_of is None:
+        made_of = getattr(db, "client", None)
+        what = f"client of the database {spec.db!r}"
+    if made_of is None:
+        raise UsageError(
+            f"database {spec.db!r} brings no client; give --client module:Class, "
+            f"and {_CLIENT_SHAPE}"
+        )
+    if not callable(made_of):
+        raise UsageError(f"{what} is {made_of!r}; give its class, so that each worker gets its own")
+    timeout = {"op_timeout_s": spec.op_timeout_s, "timeout_s": spec.op_timeout_s}
+
+    def make() -> Any:
+        return registry.build(what, made_of, offered={**timeout, "seed": seed})
+
+    registry.require(what, make(), ("open", "invoke", "close"), _CLIENT_SHAPE)
+    return make
+
+
+def _check_operations(
+    spec: TestSpec, db: Any, make_client: Callable[[], Any], workload: Workload
+) -> None:
+    """Refuse a database whose client says that it lacks an operation of the workload."""
+    known = getattr(make_client(), "operations", None) or getattr(db, "operations", None)
+    if known is None:
+        return
+    lacking = sorted(set(workload.operations) - set(known))
+    if lacking:
+        raise UsageError(
+            f"workload {workload.name!r} needs the operation {lacking[0]!r}, which the client of "
+            f"{spec.db!r} does not have; it has: {', '.join(sorted(known))}"
+        )
+
+
+def _check_environment(spec: TestSpec, db: Any) -> None:
+    fits = getattr(db, "environments", None)
+    if fits is not None and spec.env not in fits:
+        raise UsageError(
+            f"database {spec.db!r} does not run in the environment {spec.env!r}; it runs in: "
+            f"{', '.join(fits)}"
+        )
+
+
+def _environment(spec: TestSpec, seed: int, run_dir: Path, parts: Parts) -> Environment:
+    from harness.nemesis import require
+
+    options = dict(spec.env_options)
+    if spec.env == "sim":
+        options |= {"ablate": spec.ablate, "consensus": spec.consensus}
+    factory = registry.find("environment", spec.env)
+    env: Environment = factory(nodes=list(spec.nodes), run_dir=run_dir, seed=seed, options=options)
+    needs = require(parts.nemeses, env, parts.db)
+    prepare = getattr(env, "prepare", None)
+    if prepare is not None:
+        prepare(needs)
+    return env
+
+
+# Running ------------------------------------------------------------------------------------------
+
+
+def run(
+    spec: TestSpec,
+    *,
+    db: Any = None,
+    client: Any = None,
+    workload: Any = None,
+    nemeses: Sequence[Any] | None = None,
+    say: Callable[[str], None] | None = None,
+    command: str | None = None,
+) -> RunOutcome:
+    """Run one test with one seed.
+
+    Args:
+        spec: what to run; ``test_count`` is not looked at.
+        db, client, workload, nemeses: objects that replace the spec's names.
+        say: called with lines for the user; None prints them, unless the spec is quiet.
+        command: the replay command to show, if it is not the spec's own command line.
+
+    Raises:
+        UsageError: the spec is wrong.
+        HarnessError: the run broke; its ``run_dir`` attribute is where its log is.
+    """
+    spec = validated(spec)
+    seed = random.SystemRandom().randrange(2**31) if spec.seed is None else spec.seed
+    spec = msgspec.structs.replace(spec, seed=seed)
+    parts = resolve(spec, seed, db=db, client=client, workload=workload, nemeses=nemeses)
+    spec = _named(spec, db, parts)
+    replay = command or command_line(spec)
+    say = say or (_nothing if spec.quiet else _print)
+    run_dir = create_run_dir(spec.store, spec.name, seed)
+    commit = commit_of_harness()
+    say(f"seed {seed}  commit {commit or 'unknown'}  {replay}")
+    say(f"run  {run_dir}")
+    facts = _facts(spec, parts, commit=commit, replay=replay)
+    write_json(run_dir / SPEC, {**msgspec.to_builtins(spec), **_identity(commit, replay)})
+    with _logging_to(run_dir / "harness.log"):
+        try:
+            return _Run(spec, seed, parts, run_dir, facts, replay, say).go()
+        except HarnessError as error:
+            log.exception("the run broke")
+            error.run_dir = run_dir  # type: ignore[attr-defined]
+            raise
+        except Exception as error:
+            log.exception("the harness broke")
+            error.run_dir = run_dir  # type: ignore[attr-defined]
+            raise
+
+
+def run_many(spec: TestSpec, *, say: Callable[[str], None] | None = None) -> list[RunOutcome]:
+    """Run ``spec.test_count`` tests, with seeds one after the other; nothing is retried.
+
+    Raises:
+        HarnessError: a run broke; the runs after it are not made.
+    """
+    outcomes: list[RunOutcome] = []
+    spec = validated(spec)
+    first = random.SystemRandom().randrange(2**31) if spec.seed is None else spec.seed
+    for number in range(spec.test_count):
+        one = msgspec.structs.replace(spec, seed=first + number, test_count=1)
+        outcomes.append(run(one, say=say))
+        if outcomes[-1].interrupted:
+            break
+    return outcomes
+
+
+def _named(spec: TestSpec, db: Any, parts: Parts) -> TestSpec:
+    """The spec with the names of objects given in place of names."""
+    changes: dict[str, Any] = {"nemesis": spec.nemesis or tuple(n.name for n in parts.nemeses)}
+    if db is not None:
+        changes["db"] = getattr(db, "__name__", type(db).__name__)
+    changes["workload"] = spec.workload if parts.workload.name == "" else parts.workload.name
+    if spec.workload != "register" and ":" in spec.workload:
+        changes["workload"] = spec.workload
+    return msgspec.structs.replace(spec, **changes)
+
+
+class _Run:
+    """One run from its directory to its outcome."""
+
+    def __init__(
+        self,
+        spec: TestSpec,
+        seed: int,
+        parts: Parts,
+        run_dir: Path,
+        facts: dict[str, Any],
+        replay: str,
+        say: Callable[[str], None],
+    ) -> None:
+        self.spec, self.seed, self.parts = spec, seed, parts
+        self.run_dir, self.facts, self.replay, self.say = run_dir, facts, replay, say
+        self.env = _environment(spec, seed, run_dir, parts)
+        self.recorder = Recorder(run_dir, self._header())
+        self.extra: list[Result] = []
+        self._interrupts = 0
+
+    def go(self) -> RunOutcome:
+        """Conduct, judge, report."""
+        spec = self.spec
+        with Progress(limit_s=spec.time_limit_s, quiet=spec.quiet) as progress:
+            conductor = Conductor(
+                spec=spec,
+                seed=self.seed,
+                env=self.env,
+                db=self.parts.db,
+                make_client=self.parts.make_client,
+                workload=self.parts.workload,
+                nemeses=self.parts.nemeses,
+                recorder=self.recorder,
+                plans=spec.plans,
+                on_tick=progress.tick,
+            )
+            self._conduct(conductor)
+        return self._conclude(conductor)
+
+    def _conduct(self, conductor: Conductor) -> None:
+        try:
+            if hasattr(self.env, "world"):
+                self._conduct_simulated(conductor)
+            else:
+                self._conduct_really(conductor)
+        except BaseException:
+            self.recorder.abandon()
+            raise
+        self.recorder.close()
+
+    def _conduct_really(self, conductor: Conductor) -> None:
+        import asyncio
+
+        from harness.interpreter import asyncio_driver
+
+        async def main() -> None:
+            runtime = asyncio_driver.AsyncioRuntime(self.env.now_ns)
+            task = asyncio.current_task()
+            assert task is not None
+            undo = asyncio_driver.on_interrupt(lambda: self._interrupt(conductor, task.cancel))
+            try:
+                await conductor.run(runtime)
+            finally:
+                undo()
+
+        try:
+            asyncio_driver.run(main())
+        except asyncio.CancelledError:
+            raise SetupError(
+                "interrupted before the first operation; there is no verdict"
+            ) from None
+
+    def _conduct_simulated(self, conductor: Conductor) -> None:
+        from cluster.simulation.invariants import InvariantViolation
+
+        runtime: Any = self.env.runtime  # type: ignore[attr-defined]
+        undo = runtime.on_interrupt(lambda: self._interrupt(conductor, lambda: None))
+        try:
+            runtime.run(conductor.run(runtime))
+        except InvariantViolation as broken:
+            self.extra.append(_invariant_result(broken))
+        finally:
+            undo()
+
+    def _interrupt(self, conductor: Conductor, cancel: Callable[[], Any]) -> None:
+        """First time: end early, heal, judge. Second time: leave at once; the watchdog heals."""
+        self._interrupts += 1
+        if self._interrupts > 1:
+            with contextlib.suppress(Exception):
+                self.recorder.abandon()
+            sys.stderr.write(f"\nleft at once; `harness heal {self.run_dir}` cleans up\n")
+            sys.stderr.flush()
+            os._exit(EXIT_INFRASTRUCTURE)
+        print("\ninterrupted: healing, then judging; again to leave at once", file=sys.stderr)
+        conductor.interrupt()
+        if conductor.phase in ("setup", "start"):
+            cancel()
+
+    # Afterwards -----------------------------------------------------------------------------------
+
+    def _conclude(self, conductor: Conductor) -> RunOutcome:
+        faults = [msgspec.to_builtins(f, enc_hook=repr) for f in conductor.faults.records.values()]
+        judgement = judge(
+            self.run_dir,
+            self.parts.workload,
+            faults=faults,
+            nemeses=[nemesis.name for nemesis in self.parts.nemeses],
+            time_s=self.spec.check_time_s,
+            leader_changes=conductor.leader_changes,
+            troubles=conductor.troubles,
+            errors=self.recorder.errors,
+            extra=self.extra,
+        )
+        counts = self.recorder.counts
+        self.facts |= {
+            "duration_ns": conductor.now_ns,
+            "ops": {name: counts[name] for name in ("ok", "fail", "info")},
+            "interrupted": conductor.interrupted,
+        }
+        write_results(self.run_dir, judgement, run=self.facts, faults=faults, replay=self.replay)
+        report = "" if self.spec.no_report else write_report(self.run_dir)
+        outcome = RunOutcome(
+            verdict=judgement.verdict,
+            sentence=judgement.sentence,
+            run_dir=self.run_dir,
+            seed=self.seed,
+            replay=self.replay,
+            results=judgement.results,
+            evidence=judgement.evidence,
+            interrupted=conductor.interrupted,
+            report=report,
+        )
+        self._tell(judgement, outcome)
+        return outcome
+
+    def _tell(self, judgement: Judgement, outcome: RunOutcome) -> None:
+        if self.spec.quiet:
+            _print(f"{outcome.verdict.name} seed {self.seed}: {outcome.sentence}")
+            return
+        from reports.terminal import terminal_summary
+
+        self.say("")
+        self.say(terminal_summary(self.run_dir, color=self.say is _print and sys.stdout.isatty()))
+        if outcome.report:
+            self.say(f"report: {outcome.report}")
+
+    def _header(self) -> dict[str, Any]:
+        """The history's header; in simulation nothing in it depends on the day."""
+        facts = self.facts
+        names = ("test", "seed", "started", "nodes", "workload", "db", "env", "nemesis")
+        header = {name: facts[name] for name in names}
+        header |= {"concurrency": facts["concurrency"], "version": facts["version"]}
+        if self.parts.workload.model:
+            header["model"] = self.parts.workload.model
+        if facts["commit"]:
+            header["commit"] = facts["commit"]
+        return header
+
+
+def _invariant_result(broken: Any) -> Result:
+    """A broken invariant of the simulation, as a checker's result."""
+    at_s = broken.time_ns / 1e9
+    sentence = f"At {at_s:.6f} s the invariant {broken.name} was broken: {broken.sentence}."
+    finding = Finding(
+        kind=broken.name,
+        title=f"invariant {broken.name} broken",
+        sentence=sentence,
+        detail={
+            "nodes": list(broken.nodes),
+            "time_ns": broken.time_ns,
+            "story": list(broken.story),
+        },
+    )
+    return Result(
+        checker="invariants", verdict=Verdict.INVALID, reason=sentence, findings=[finding]
+    )
+
+
+def write_report(run_dir: Path) -> str:
+    """Render the report of a run directory; its path, or "" if that failed (the log says why)."""
+    try:
+        import reports
+
+        reports.render(run_dir)
+    except Exception:
+        log.exception("the report could not be written")
+        print(f"the report could not be written; see {run_dir / 'harness.log'}", file=sys.stderr)
+        return ""
+    return str(run_dir / "report.html")
+
+
+# Facts --------------------------------------------------------------------------------------------
+
+
+def _facts(spec: TestSpec, parts: Parts, *, commit: str, replay: str) -> dict[str, Any]:
+    started = utc_now()
+    if spec.env == "sim":
+        from cluster.simulation.clock import EPOCH_NS
+
+        started = datetime.datetime.fromtimestamp(EPOCH_NS // 10**9, datetime.UTC)
+    variant = "+".join(spec.ablate) or (spec.consensus if spec.consensus != "raft" else "")
+    return {
+        "test": spec.name,
+        "workload": parts.workload.name,
+        "db": spec.db,
+        "env": spec.env,
+        "nemesis": [nemesis.name for nemesis in parts.nemeses],
+        "nodes": list(spec.nodes),
+        "concurrency": spec.concurrency,
+        "rate": spec.rate_hz,
+        "time_limit_s": spec.time_limit_s,
+        "seed": spec.seed,
+        "started": started.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "variant": variant,
+        **_identity(commit, replay),
+    }
+
+
+def _identity(commit: str, replay: str) -> dict[str, Any]:
+    return {"version": version(), "commit": commit, "command": replay}
+
+
+def version() -> str:
+    """The version of the installed distribution."""
+    from importlib import metadata
+
+    try:
+        return metadata.version("splitbrain")
+    except metadata.PackageNotFoundError:
+        return "0"
+
+
+def commit_of_harness() -> str:
+    """The git commit of the harness's own checkout, with ``+`` if it is changed; or ""."""
+    here = Path(__file__).resolve().parent.parent
+    if not (here / ".git").exists():
+        return ""
+    try:
+        head = _git(here, "rev-parse", "--short=12", "HEAD")
+        changed = _git(here, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return f"{head}+" if changed else head
+
+
+def _git(where: Path, *words: str) -> str:
+    done = subprocess.run(
+        ["git", "-C", str(where), *words], capture_output=True, text=True, timeout=5, check=True
+    )
+    return done.stdout.strip()
+
+
+@contextlib.contextmanager
+def _logging_to(path: Path) -> Iterator[None]:
+    """Send the harness's log to a file for the length of a run; nothing goes to the terminal."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    root = logging.getLogger("harness")
+    before = root.level, root.propagate
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    root.propagate = False
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(before[0])
+        root.propagate = before[1]
+        handler.close()
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
+
+
+def _nothing(line: str) -> None:
+    """Quiet."""
+
+
+__all__ = ["Parts", "Plan", "RunOutcome", "commit_of_harness", "resolve", "run", "run_many",
+           "version", "write_report"]  # fmt: skip
