@@ -168,6 +168,7 @@ class ClientSession:
         self._next_seq = 1
         self._opened_after = -1
         self._probe = 0
+        self._probe_until_ns = NEVER_NS
         self._redirects = 0
         self._failures = 0
         self._wait_until_ns = 0
@@ -361,7 +362,7 @@ class ClientSession:
 
     def _time_out(self, now_ns: int) -> None:
         """End commands whose deadline came; leave a node that does not answer."""
-        silent = False
+        silent = bool(self._probe) and self._probe_until_ns <= now_ns
         for pending in list(self._pending):
             if pending.deadline_ns <= now_ns:
                 silent = silent or bool(pending.request_id)
@@ -392,11 +393,11 @@ class ClientSession:
         for pending in self._pending[: self._window]:
             if pending.request_id or (self._pinned(pending) and pending.to != self.node):
                 continue
-            if pending.seq and self._needs_probe():
+            if pending.seq and self._needs_probe(now_ns):
                 break
             self._send(now_ns, pending)
 
-    def _needs_probe(self) -> bool:
+    def _needs_probe(self, now_ns: int) -> bool:
         """Before its first write a session must know a revision; ask for any, if it knows none."""
         if self._opened_after >= 0:
             return False
@@ -405,6 +406,7 @@ class ClientSession:
             return False
         if not self._probe:
             self._probe, self._next_request = self._next_request, self._next_request + 1
+            self._probe_until_ns = now_ns + self._attempt_ns
             command = Command("get", "")
             request = Request(self._probe, self.name, 0, 1, command, "stale", self._attempt_ns)
             self._out.append(SendRequest(self._channel.epoch, request))
@@ -436,6 +438,8 @@ class ClientSession:
         wanted_ns = NEVER_NS
         for pending in self._pending:
             wanted_ns = min(wanted_ns, pending.deadline_ns, pending.attempt_until_ns)
+        if self._probe:
+            wanted_ns = min(wanted_ns, self._probe_until_ns)
         if self._pending and self._wait_until_ns > now_ns:
             wanted_ns = min(wanted_ns, self._wait_until_ns)
         if wanted_ns < NEVER_NS and not now_ns < self._timer_ns <= wanted_ns:

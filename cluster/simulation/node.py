@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from cluster.log.write_ahead_log import CorruptLog
 from cluster.ports import (
     Append,
     Core,
@@ -65,7 +66,7 @@ class SimNode:
 
     __slots__ = (
         "_frozen", "_inbox", "_queue", "_syncing", "_timer_at_ns", "_timer_event_ns", "_waiting",
-        "_world", "clock", "core", "disk", "durable_io", "incarnation", "name", "paused",
+        "_world", "clock", "core", "corrupt", "disk", "durable_io", "incarnation", "name", "paused",
         "storage", "up", "why_down",
     )  # fmt: skip
 
@@ -79,6 +80,8 @@ class SimNode:
         self.up = False
         self.paused = False
         self.why_down = "not started"
+        #: whether its last start was refused because of what the log holds
+        self.corrupt = False
         self.incarnation = 0
         self._reset()
 
@@ -102,10 +105,12 @@ class SimNode:
             self.storage = world.make_storage(self)
             recovered = self.storage.recover()
         except Exception as error:
-            if not world.is_refusal(error):
+            if not isinstance(error, (DiskError, CorruptLog)):
                 raise
+            self.corrupt = isinstance(error, CorruptLog)
             self._down(f"refused to start: {error}")
             return
+        self.corrupt = False
         self.core = world.make_core(self)
         self.up, self.paused, self.why_down = True, False, ""
         if world.invariants is not None:

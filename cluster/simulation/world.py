@@ -26,7 +26,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cluster.config import ClusterConfig
-from cluster.log.write_ahead_log import CorruptLog
 from cluster.ports import Core, DiskError, Note
 from cluster.simulation.clock import SimClock
 from cluster.simulation.disk import DiskProfile, FaultAtlas, SimDisk
@@ -252,8 +251,8 @@ class World:
         found = self._node(node)
         if not found.up:
             found.start()
-            if not found.up and not self.is_excused(node):
-                self.violation("restart", f"{node} {found.why_down}", (node,))
+            if found.corrupt and not self.is_excused(node):
+                self.violation("sound-log", f"{node} {found.why_down}", (node,))
         return found.up
 
     def pause(self, node: str) -> None:
@@ -487,10 +486,6 @@ class World:
     def make_storage(self, node: SimNode) -> StorageLike:
         """A fresh storage over the node's disk."""
         return self._storage_factory(node.disk, config=self.config, ablations=self.ablations)
-
-    def is_refusal(self, error: Exception) -> bool:
-        """Whether a storage that raised this refuses to start, rather than being wrong."""
-        return isinstance(error, (DiskError, CorruptLog))
 
     def disk_failed(self, node: SimNode, error: DiskError) -> None:
         """A write failed: the node stops itself, as the runtime's does, and loses what was not
