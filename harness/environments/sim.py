@@ -194,7 +194,6 @@ class SimNodeHandle:
         self.address = name
         self.nodes = env.nodes
         self._env = env
-        self._sessions = 0
 
     @property
     def peers(self) -> Sequence[str]:
@@ -204,6 +203,10 @@ class SimNodeHandle:
     def peer_address(self, peer: str, port: int, *, framing: str = "bytes") -> str:
         """An address for show; nothing dials it."""
         return f"{peer}:{port}"
+
+    def client_address(self, peer: str) -> str:
+        """An address for show; nothing dials it."""
+        return peer
 
     def announced_address(self, port: int) -> str:
         """An address for show; nothing dials it."""
@@ -268,8 +271,7 @@ class SimNodeHandle:
 
     def cluster_session(self, name: str, *, timeout_ns: int) -> SimClusterSession:
         """A client session that asks this node first; see the environments' contract."""
-        self._sessions += 1
-        return SimClusterSession(self._env, self.name, f"{name}", timeout_ns)
+        return SimClusterSession(self._env, self.name, name, timeout_ns)
 
     async def cluster_status(self) -> dict[str, Any] | None:
         """The node's status, or None while it does not answer."""
