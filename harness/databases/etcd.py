@@ -64,7 +64,7 @@ class Etcd:
 
     name = "etcd"
     operations = frozenset({"read", "write", "cas"})
-    logs: Sequence[str] = ()
+    environments = ("local", "netns", "docker", "ssh")
 
     def __init__(
         self,
@@ -99,7 +99,7 @@ class Etcd:
     def argv(self, node: Node) -> list[str]:
         """The member's command line."""
         own = node.announced_address(PEER_PORT)
-        members = [f"{peer}=http://{_announced_by(node, peer)}" for peer in node.nodes]
+        members = [f"{peer}=http://{node.announced_by(peer, PEER_PORT)}" for peer in node.nodes]
         client_url = f"http://{node.address}:{CLIENT_PORT}"
         return [
             self.binary,
@@ -139,13 +139,6 @@ class Etcd:
     def client(self) -> EtcdClient:
         """A client for one process."""
         return EtcdClient(self)
-
-
-def _announced_by(node: Node, peer: str) -> str:
-    announced = getattr(node, "announced_by", None)
-    if announced is None:
-        raise UsageError("etcd needs an environment with addresses, such as local")
-    return str(announced(peer, PEER_PORT))
 
 
 class EtcdClient:

@@ -17,7 +17,7 @@ from typing import Any
 from harness.databases.base import Invocation, Outcome
 from harness.environments.base import Node
 from harness.environments.http import HttpClient, HttpStatus, NotSent
-from harness.errors import SetupError, UsageError, nearest
+from harness.errors import SetupError, nearest
 
 PEER_PORT, HTTP_PORT = 4321, 8080
 READ_MODES = ("local", "replicated")
@@ -29,6 +29,7 @@ class PySyncObj:
 
     name = "pysyncobj"
     operations = frozenset({"read", "write", "cas"})
+    environments = ("local", "netns", "docker", "ssh")
 
     def __init__(self, *, read_mode: str = "local", op_timeout_s: float = 5.0) -> None:
         if read_mode not in READ_MODES:
@@ -43,10 +44,7 @@ class PySyncObj:
 
     async def start(self, node: Node) -> None:
         """Start the node's process."""
-        announced_by = getattr(node, "announced_by", None)
-        if announced_by is None:
-            raise UsageError("pysyncobj needs an environment with addresses, such as local")
-        partners = [announced_by(peer, PEER_PORT) for peer in node.nodes if peer != node.name]
+        partners = [node.announced_by(peer, PEER_PORT) for peer in node.nodes if peer != node.name]
         await node.spawn(
             *(sys.executable, "-m", "harness.databases.pysyncobj_node", "--name", node.name),
             *("--self", node.announced_address(PEER_PORT)),

@@ -188,6 +188,18 @@ class LocalEnvironment:
         if left:
             raise EnvironmentLeft(f"after the run there is still: {'; '.join(left)}")
 
+    async def leave_running(self) -> None:
+        """Instead of :meth:`teardown`: heal, and leave nodes and proxy to whoever wants to look.
+
+        `harness heal` ends them.
+        """
+        await self.heal_all()
+        if self._proxy is not None:
+            await self._proxy.ask("stay")
+        self._record.state = "left running"
+        self._record.save(self.run_dir)
+        await self._dismiss_watchdog()
+
     @property
     def _watchdog_pid(self) -> int:
         return 0 if self._watchdog is None else self._watchdog.pid

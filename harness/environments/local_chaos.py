@@ -70,8 +70,10 @@ class LocalChaos:
 
     async def _post_clock(self, node: LocalNode, clock: Clock) -> dict[str, Any]:
         answer = await self._post(node, "/chaos/clock", msgspec.to_builtins(clock))
-        read = answer.get("offset_ns", answer.get("wall_offset_ns"))
-        return {**answer, "offset_ns": read, "by": "chaos"}
+        now_ns = time.time_ns()
+        # What its clock shows, rather than what it was told.
+        read_ns = answer["wall_ns"] - now_ns if "wall_ns" in answer else answer.get("offset_ns")
+        return {"offset_ns": read_ns, "rate": answer.get("rate"), "by": "chaos"}
 
     async def _fake(self, node: LocalNode, clock: Clock) -> dict[str, Any]:
         library = self._env.fake_clocks

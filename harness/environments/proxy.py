@@ -295,6 +295,8 @@ class Control:
     def __init__(self, proxy: Proxy) -> None:
         self._proxy = proxy
         self._mirroring: asyncio.Task[None] | None = None
+        #: whether to go on after standard input has ended
+        self.stays = False
 
     async def answer(self, line: bytes) -> dict[str, Any]:
         """One request's answer: ``{"id":..., ...}``, with ``error`` if it failed."""
@@ -321,6 +323,8 @@ class Control:
                 return {"counters": self._proxy.counters()}
             case "node":
                 self._proxy.add_session(request["node"], request["session"])
+            case "stay":
+                self.stays = True
             case "mirror":
                 if self._mirroring is None:
                     mirroring = self._proxy.mirror(request["block"], request["nodes"])
@@ -343,7 +347,9 @@ async def serve(seed: int) -> None:
             out.write(msgspec.json.encode(answer) + b"\n")
             out.flush()
         except BrokenPipeError:
-            return
+            break
+    if control.stays:
+        await asyncio.Event().wait()
 
 
 def main() -> None:

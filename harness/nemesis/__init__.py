@@ -79,7 +79,7 @@ def _one(text: str) -> Nemesis:
     if name in NEMESES:
         return _built_in(name, kind, rest)
     if rest:
-        return _users_own(base, rest)
+        return _users_own(text)
     raise nearest("nemesis", text, [*names(), *REGISTERED])
 
 
@@ -101,28 +101,18 @@ def _built_in(name: str, kind: str, rest: str) -> Nemesis:
             targets = word
         else:
             raise UsageError(f"nemesis {name}:{rest} has too many parts; use {name}:kind:targets")
-    made = _import(NEMESES[name])(variant=kind, targets=targets)
+    module, _, function = NEMESES[name].partition(":")
+    made = getattr(importlib.import_module(module), function)(variant=kind, targets=targets)
     return _checked(made, name)
 
 
-def _users_own(module: str, attribute: str) -> Nemesis:
-    try:
-        found = _import(f"{module}:{attribute}")
-    except ModuleNotFoundError as error:
-        if error.name != module.partition(".")[0] and error.name != module:
-            raise
-        raise nearest("nemesis", f"{module}:{attribute}", names()) from error
+def _users_own(path: str) -> Nemesis:
+    from harness.registry import load
+
+    found = load(path, what="nemesis", user=True)
     if not hasattr(found, "inject") and callable(found):
         found = found()
-    return _checked(found, f"{module}:{attribute}")
-
-
-def _import(path: str) -> Any:
-    module, _, attribute = path.partition(":")
-    loaded = importlib.import_module(module)
-    if not hasattr(loaded, attribute):
-        raise nearest(f"name in {module}", attribute, [n for n in vars(loaded) if n[0] != "_"])
-    return getattr(loaded, attribute)
+    return _checked(found, path)
 
 
 def _checked(found: Any, given: str) -> Nemesis:

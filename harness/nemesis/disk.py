@@ -14,7 +14,7 @@ from typing import Any
 
 from harness.errors import SetupError, nearest
 from harness.nemesis.base import Context, Injection, Plan
-from harness.nemesis.common import Planner, dice, no_target
+from harness.nemesis.common import Planner, dice, no_target, skipped
 
 KINDS = ("slow", "eio", "full", "torn", "flip")
 _DEFAULT = ("slow", "eio", "full")
@@ -29,6 +29,7 @@ class Disk(Planner):
     def __init__(self, name: str, kinds: Sequence[str], words: Sequence[str]) -> None:
         super().__init__(name, variants=kinds, words=words)
         self._faulty: dict[int, list[str]] = {}
+        self._counts: dict[int, dict[str, dict[str, int]]] = {}
 
     def draw(self, variant: str, rng: Random) -> dict[str, Any]:
         """The disk's new manners, as the environment's ``set_disk`` takes them."""
@@ -52,6 +53,9 @@ class Disk(Planner):
             return no_target(plan)
         self._faulty[plan.id] = hit
         proofs = {node: await env.set_disk(node, faults) for node in hit}
+        self._counts[plan.id] = {node: _counts(proof) for node, proof in proofs.items()}
+        if all(proof.get("skipped") for proof in proofs.values()):
+            return skipped("this would leave no undamaged majority of disks")
         return Injection({"kind": kind, **faults}, hit, evidence={"disks": proofs})
 
     async def heal(self, context: Context, plan: Plan, injection: Injection) -> dict[str, Any]:
@@ -74,18 +78,21 @@ class Disk(Planner):
                 failed[node] = f"{type(error).__name__}: {error}"
         if failed:
             raise SetupError("; ".join(f"{node}: {why}" for node, why in failed.items()))
-        bit = bool(stopped) or any(_did(proof) for proof in proofs.values())
+        before = self._counts.pop(plan.id, {})
+        grown = any(_grew(before.get(node, {}), _counts(proof)) for node, proof in proofs.items())
+        bit = bool(stopped) or grown or injection.value.get("kind") == "flip"
         return {**injection.evidence, "bit": bit, "healed": proofs, "stopped_itself": stopped}
 
 
-def _did(proof: dict[str, Any]) -> bool:
-    """Whether the disk says that it slowed, failed or spoilt something."""
-    counted = proof.get("counters", proof)
-    return isinstance(counted, dict) and any(
-        isinstance(count, int) and not isinstance(count, bool) and count > 0
-        for name, count in counted.items()
-        if not name.endswith("_ns")
-    )
+def _counts(proof: dict[str, Any]) -> dict[str, int]:
+    """What the disk did so far, by kind, wherever in its answer that is."""
+    found = proof.get("counts", proof)
+    whole = {name: n for name, n in found.items() if type(n) is int}
+    return {name: n for name, n in whole.items() if not name.endswith("_ns")}
+
+
+def _grew(before: dict[str, int], after: dict[str, int]) -> bool:
+    return any(count > before.get(name, 0) for name, count in after.items())
 
 
 def disk(*, variant: str = "", targets: str = "") -> Disk:

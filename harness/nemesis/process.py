@@ -14,7 +14,7 @@ from typing import Any
 from harness.errors import SetupError
 from harness.nemesis import layers
 from harness.nemesis.base import Context, Injection, Plan
-from harness.nemesis.common import Planner, dice, no_target
+from harness.nemesis.common import Planner, dice, no_target, skipped
 
 WORDS = ("one", "minority", "majority", "primaries", "all")
 
@@ -35,8 +35,10 @@ class Kill(Planner):
         hit = hit or await _fallback(self, context, plan)
         if not hit:
             return no_target(plan)
-        self._killed[plan.id] = hit
         running = [node for node in hit if await env.alive(node)]
+        if not running:
+            return skipped(f"nothing runs on {', '.join(hit)} that could be killed")
+        self._killed[plan.id] = hit
         proofs = {node: await env.kill(node) for node in hit}
         dead = [node for node in hit if not await env.alive(node)]
         proof = {"killed": proofs, "bit": bool(running) and dead == hit, "was_running": running}
@@ -79,6 +81,9 @@ class Pause(Planner):
         layers.of(env).hold_paused(plan.id, hit)
         proofs = {node: await env.pause(node) for node in hit}
         bit = any(proof.get("state") == "T" for proof in proofs.values())
+        if not bit and not [node for node in hit if await env.alive(node)]:
+            layers.of(env).release_paused(plan.id)
+            return skipped(f"nothing runs on {', '.join(hit)} that could be stopped")
         return Injection(hit, hit, evidence={"paused": proofs, "bit": bit})
 
     async def heal(self, context: Context, plan: Plan, injection: Injection) -> dict[str, Any]:
