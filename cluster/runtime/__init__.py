@@ -1,0 +1,1 @@
+"""The imperative shell of a node: asyncio, sockets, files, threads, signals; no protocol."""

@@ -1,0 +1,45 @@
+"""``python -m cluster``: run one node of the reference cluster until it is told to stop.
+
+Exit codes: 0 asked to stop (SIGTERM, SIGINT, or the end of ``--parent-pid``), 3 it cannot start
+(one sentence on stderr), 4 it stopped itself because its disk failed, 5 because of a bug in its
+core.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Sequence
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a node with these command-line arguments; returns the exit code."""
+    from cluster.runtime.options import OptionError, parse_options
+
+    try:
+        options = parse_options(arguments)
+    except OptionError as error:
+        print(f"python -m cluster: {error}", file=sys.stderr)
+        return 3
+
+    from cluster.runtime.node import CannotStart, Node
+
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(Node(options).run())
+    except CannotStart as error:
+        print(f"node {options.id}: {error}", file=sys.stderr)
+        return 3
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """uvloop's event loop where it is installed; it is about twice as fast."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

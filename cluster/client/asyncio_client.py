@@ -1,0 +1,253 @@
+"""The client over real sockets: carries out what the sans-IO session asks for.
+
+All thinking (retries, redirects, deduplication ids, deadlines, what is honestly known of the
+outcome) is in ``cluster.client.session``, which the simulator runs as well. Here are a socket, a
+timer, and a future for each command.
+
+    client = AsyncioClient({"n1": "127.0.0.1:7001", "n2": "127.0.0.1:7002"}, name="worker-1")
+    outcome = await client.call(Command("put", "x", (1,)))
+    outcome.status          # "ok", "fail" or "unknown"
+
+Raises nothing for what the cluster does: an outcome says it. Anyone may use it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import ssl
+import time
+from collections.abc import Mapping
+from typing import Any, TypeAlias, cast
+
+from cluster.client.session import Action, ClientSession, Complete, Connect, SendRequest
+from cluster.ports import SetTimer
+from cluster.runtime.frames import BadFrame, encode_frame, response_decoder
+from cluster.runtime.links import tune
+from cluster.runtime.options import parse_address
+from cluster.wire import Command, Hello
+
+#: What became of a command: ``status``, ``value``, ``revision``, ``error``, ``node``.
+Outcome: TypeAlias = Complete
+
+CONNECT_TIMEOUT_S = 2.0
+
+
+class EntropyRng:
+    """The Rng port of a real client: back-off must not be the same for all of them."""
+
+    def __init__(self) -> None:
+        self._source = random.Random()
+
+    def between(self, low: int, high: int) -> int:
+        """A uniform integer in [low, high]."""
+        return self._source.randint(low, high)
+
+
+class _Wire(asyncio.Protocol):
+    """One connection of a client."""
+
+    def __init__(self, client: AsyncioClient, epoch: int, hello: Hello) -> None:
+        self._client = client
+        self._epoch = epoch
+        self._hello = hello
+        self._decoder = response_decoder()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        tune(transport.get_extra_info("socket"))
+        self._transport.write(encode_frame(self._hello))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._client._disconnected(self._epoch, str(exc or "the node closed the connection"))
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            responses = self._decoder.feed(data)
+        except BadFrame:
+            self.close()
+            return
+        for response in responses:
+            self._client._on_response(self._epoch, response)
+
+    def write(self, frame: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(frame)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+            self._transport = None
+
+
+class AsyncioClient:
+    """One session of one client.
+
+    Args:
+        addresses: node id to ``host:port``, the preferred node first.
+        name: unique among all clients there ever are; drawn at random if "".
+        cluster: the cluster's name.
+        timeout_s: deadline of a call that gives none.
+        window: commands under way at once; more wait their turn, in order.
+        attempt_s: how long one node may take to answer before another is tried.
+        tls: context made by :func:`cluster.runtime.tls.client_context`, or None.
+
+    Raises:
+        OptionError: an address is not ``host:port``.
+        ValueError: no addresses.
+    """
+
+    def __init__(
+        self,
+        addresses: Mapping[str, str],
+        *,
+        name: str = "",
+        cluster: str = "splitbrain",
+        timeout_s: float = 5.0,
+        window: int = 1,
+        attempt_s: float = 1.0,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self._addresses = {
+            node: parse_address(address, option=f"the address of {node}")
+            for node, address in addresses.items()
+        }
+        self._session = ClientSession(
+            name or f"client-{random.SystemRandom().getrandbits(64):016x}",
+            tuple(addresses),
+            rng=EntropyRng(),
+            window=window,
+            attempt_ns=int(attempt_s * 1e9),
+        )
+        self._cluster = cluster
+        self._timeout_s = timeout_s
+        self._tls = tls
+        self._calls: dict[int, asyncio.Future[Outcome]] = {}
+        self._wire: _Wire | None = None
+        self._dialling: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    @property
+    def session(self) -> ClientSession:
+        """The session: its name, and the highest revision it has seen."""
+        return self._session
+
+    async def call(
+        self,
+        command: Command,
+        *,
+        mode: str = "linearizable",
+        node: str = "",
+        timeout_s: float | None = None,
+    ) -> Outcome:
+        """Do a command and say what became of it.
+
+        Args:
+            command: what to do.
+            mode: of a read: ``linearizable``, ``lease`` or ``stale``.
+            node: the node to ask first; a stale read is answered by it or not at all.
+            timeout_s: deadline, from now.
+
+        Raises:
+            ValueError: there is no such node.
+            RuntimeError: the client is closed.
+        """
+        if self._closed:
+            raise RuntimeError("the client is closed")
+        if node and node not in self._addresses:
+            raise ValueError(f"there is no node {node!r} among {', '.join(self._addresses)}")
+        limit_s = self._timeout_s if timeout_s is None else timeout_s
+        id, actions = self._session.submit(
+            time.monotonic_ns(), command, timeout_ns=int(limit_s * 1e9), mode=mode, to=node
+        )
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._calls[id] = future
+        self._carry_out(actions)
+        return await future
+
+    async def close(self) -> None:
+        """End the session; commands without an outcome end as honestly as they stand."""
+        if self._closed:
+            return
+        self._closed = True
+        self._carry_out(self._session.close())
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._dialling is not None:
+            self._dialling.cancel()
+            await asyncio.gather(self._dialling, return_exceptions=True)
+        if self._wire is not None:
+            self._wire.close()
+
+    async def __aenter__(self) -> AsyncioClient:
+        """The client itself."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close it."""
+        await self.close()
+
+    def _on_response(self, epoch: int, response: Any) -> None:
+        self._carry_out(self._session.on_response(time.monotonic_ns(), epoch, response))
+
+    def _disconnected(self, epoch: int, error: str) -> None:
+        if not self._closed:
+            self._carry_out(self._session.on_disconnected(time.monotonic_ns(), epoch, error))
+
+    def _carry_out(self, actions: list[Action]) -> None:
+        for action in actions:
+            if type(action) is SendRequest:
+                if self._wire is not None:
+                    self._wire.write(encode_frame(action.request))
+            elif type(action) is Complete:
+                future = self._calls.pop(action.id, None)
+                if future is not None and not future.done():
+                    future.set_result(action)
+            elif type(action) is SetTimer:
+                self._arm(action.at_ns)
+            elif type(action) is Connect and not self._closed:
+                self._connect(action)
+
+    def _connect(self, action: Connect) -> None:
+        if self._wire is not None:
+            self._wire.close()
+            self._wire = None
+        if self._dialling is not None:
+            self._dialling.cancel()
+        self._dialling = asyncio.get_running_loop().create_task(self._dial(action))
+
+    async def _dial(self, action: Connect) -> None:
+        address = self._addresses[action.node]
+        hello = Hello(self._cluster, self._session.name, peer=False, epoch=action.epoch)
+        tls: dict[str, Any] = {}
+        if self._tls is not None:
+            tls = {"ssl": self._tls, "server_hostname": action.node}
+        try:
+            _, wire = await asyncio.wait_for(
+                asyncio.get_running_loop().create_connection(
+                    lambda: _Wire(self, action.epoch, hello), address.host, address.port, **tls
+                ),
+                CONNECT_TIMEOUT_S,
+            )
+        except (TimeoutError, OSError) as error:
+            reason = str(error) or "no connection in time"
+            self._disconnected(action.epoch, f"{action.node} at {address}: {reason}")
+            return
+        self._wire = wire
+        self._carry_out(self._session.on_connected(time.monotonic_ns(), action.epoch))
+
+    def _arm(self, at_ns: int) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        delay_s = max(0, at_ns - time.monotonic_ns()) / 1e9
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._tick, at_ns)
+
+    def _tick(self, at_ns: int) -> None:
+        now_ns = time.monotonic_ns()
+        if now_ns < at_ns:  # the loop's clock is coarser than ours
+            self._arm(at_ns)
+        elif not self._closed:
+            self._carry_out(self._session.on_tick(now_ns))

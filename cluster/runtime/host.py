@@ -1,0 +1,184 @@
+"""The host of a core: carries its effects out, in the one order that is safe.
+
+Every input (a message, a request, the timer, a durable write) becomes one call of the core, and the
+effects it returns are carried out at once: writes go to the storage thread's queue, messages and
+answers leave now, or, with ``after``, when the write they depend on is durable. So the leader's
+entries travel while its own disk is still busy, and nothing that promises durability leaves early.
+Requests that arrive in one turn of the event loop enter the core as one call, and share a batch.
+
+Invariants. A message with ``after=n`` leaves only after ``persisted(m)``, m >= n. After a failure
+of the disk or a bug in the core, nothing enters the core and nothing leaves any more: the node is
+about to stop, and silence is safe. The timer never fires before the core's clock shows its time.
+
+Used by ``node``, which gives it sockets and a thread; tests may give it others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from cluster.ports import (
+    Append,
+    Core,
+    Effect,
+    Note,
+    Recovered,
+    Reply,
+    SaveSnapshot,
+    Send,
+    SetTimer,
+)
+from cluster.runtime.clock import SkewedClock
+from cluster.runtime.frames import encode_frame
+from cluster.runtime.metrics import Histogram
+from cluster.wire import Message, Request, Response
+
+
+class Outside(Protocol):
+    """Where effects go."""
+
+    def send(self, to: str, frame: bytes, message: Message) -> None:
+        """Send a frame to a peer; ``message`` is what it holds."""
+
+    def answer(self, connection: int, response: Response) -> None:
+        """Answer a client; one that is gone is no error."""
+
+    def persist(self, write: Append | SaveSnapshot) -> None:
+        """Queue a write."""
+
+    def note(self, note: Note) -> None:
+        """Something worth a line in the log."""
+
+    def broken(self, error: Exception) -> None:
+        """The core raised: a bug. The node must stop."""
+
+
+class CoreHost:
+    """Runs one core.
+
+    Args:
+        core: the core.
+        clock: its clock.
+        outside: where its effects go.
+    """
+
+    def __init__(self, core: Core, *, clock: SkewedClock, outside: Outside) -> None:
+        self.core = core
+        self.clock = clock
+        self.halted = False
+        self._outside = outside
+        self._durable = 0
+        self._waiting: dict[int, list[Send | Reply]] = {}
+        self._encoded: tuple[Message | None, bytes] = (None, b"")
+        self._requests: list[tuple[int, Request]] = []
+        self._timer_ns = -1
+        self._timer: asyncio.TimerHandle | None = None
+        self._on_clients = getattr(core, "on_clients", None)
+        self.turn_seconds = Histogram()
+
+    def start(self, recovered: Recovered) -> None:
+        """Start the core from what is durable."""
+        self._run(self.core.start, recovered)
+
+    def halt(self) -> None:
+        """Let nothing in or out any more."""
+        self.halted = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def message(self, source: str, message: Message) -> None:
+        """A peer's message arrived."""
+        self._run(self.core.on_message, source, message)
+
+    def request(self, connection: int, request: Request) -> None:
+        """A client's request arrived; it enters with all others of this turn of the loop."""
+        if not self._requests:
+            asyncio.get_running_loop().call_soon(self._enter)
+        self._requests.append((connection, request))
+
+    def disconnected(self, connection: int) -> None:
+        """A client is gone, and with it what it asked and was not entered yet."""
+        self._requests = [r for r in self._requests if r[0] != connection]
+        self._run(self.core.on_disconnect, connection)
+
+    def persisted(self, io_id: int) -> None:
+        """Every write up to ``io_id`` is durable: what waited leaves, then the core hears of it."""
+        if self.halted:
+            return
+        self._durable = io_id
+        for after in [a for a in self._waiting if a <= io_id]:
+            for effect in self._waiting.pop(after):
+                self._leave(effect)
+        self._run(self.core.on_persisted, io_id)
+
+    def clock_changed(self) -> None:
+        """The clock's rate was set: the timer moves."""
+        if self._timer_ns >= 0:
+            self._arm(self._timer_ns)
+
+    def _enter(self) -> None:
+        requests, self._requests = self._requests, []
+        if self._on_clients is not None:
+            if requests:
+                self._run(self._on_clients, requests)
+            return
+        for connection, request in requests:
+            self._run(self.core.on_client, connection, request)
+
+    def _run(self, call: Callable[..., list[Effect]], *arguments: Any) -> None:
+        if self.halted:
+            return
+        began = time.perf_counter()
+        try:
+            effects = call(self.clock.monotonic_ns(), *arguments)
+        except Exception as error:
+            self.halt()
+            self._outside.broken(error)
+            return
+        self.turn_seconds.observe(time.perf_counter() - began)
+        timer_ns = -1
+        for effect in effects:
+            kind = type(effect)
+            if kind is Send or kind is Reply:
+                after: int = effect.after  # type: ignore[union-attr]
+                if after > self._durable:
+                    self._waiting.setdefault(after, []).append(effect)  # type: ignore[arg-type]
+                else:
+                    self._leave(effect)  # type: ignore[arg-type]
+            elif kind is SetTimer:
+                timer_ns = effect.at_ns  # type: ignore[union-attr]
+            elif kind is Note:
+                self._outside.note(effect)  # type: ignore[arg-type]
+            else:
+                self._outside.persist(effect)  # type: ignore[arg-type]
+        if timer_ns >= 0:
+            self._arm(timer_ns)
+
+    def _leave(self, effect: Send | Reply) -> None:
+        if type(effect) is Reply:
+            self._outside.answer(effect.connection, effect.response)
+            return
+        message: Message = effect.message  # type: ignore[union-attr]
+        encoded, frame = self._encoded
+        if encoded is not message:
+            frame = encode_frame(message)
+            self._encoded = (message, frame)
+        self._outside.send(effect.to, frame, message)  # type: ignore[union-attr]
+
+    def _arm(self, at_ns: int) -> None:
+        self._timer_ns = at_ns
+        if self._timer is not None:
+            self._timer.cancel()
+        delay_s = self.clock.true_delay_ns(at_ns) / 1e9
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        if self.clock.monotonic_ns() < self._timer_ns:  # the loop's clock is coarser than ours
+            self._arm(self._timer_ns)
+            return
+        self._timer_ns = -1
+        self._run(self.core.on_tick)

@@ -1,0 +1,181 @@
+"""Single-Socket Channel, the sending side: one connection to each peer, for sending only.
+
+Problem: messages between two nodes must arrive in the order sent, or a pipeline sees holes where
+there are none. Solution: one connection per directed pair. A new connection has a higher epoch, and
+the receiver drops what an older one still delivers. Nothing flows back, so that a one-way cut is
+one link.
+
+Bounds: frames wait in a queue while the connection is being made or the peer does not read. Beyond
+``QUEUE_BYTES_MAX`` the oldest are dropped: the protocol repeats what matters and the newest says
+more, and a stopped peer must not cost this node its memory. A connection whose bytes are not
+acknowledged for ``SILENCE_MS`` is given up (TCP_USER_TIMEOUT), so that after a cut that swallowed
+packets a new one is made at once, rather than when TCP's backed-off retransmission wakes up.
+
+Used by ``node``; runs in the event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import ssl
+from collections import deque
+from collections.abc import Callable
+from typing import Any, cast
+
+from cluster.runtime.frames import encode_frame
+from cluster.wire import Hello
+
+#: Bytes waiting for one peer; eight batches of the largest size.
+QUEUE_BYTES_MAX = 8 * 1024 * 1024
+#: Frames kept while there is no connection: older ones are stale when it comes.
+QUEUE_FRAMES_OFFLINE_MAX = 256
+#: A transport's own buffer beyond which frames wait in the queue instead.
+TRANSPORT_BYTES_MAX = 1024 * 1024
+SILENCE_MS = 3_000
+CONNECT_TIMEOUT_S = 1.0
+BACKOFF_MIN_S, BACKOFF_MAX_S = 0.02, 0.5
+
+
+def tune(sock: socket.socket | None, *, silence_ms: int = SILENCE_MS) -> None:
+    """Options of every connection: no delay, and no patience with a silent network."""
+    if sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, silence_ms)
+
+
+class PeerLink(asyncio.Protocol):
+    """The connection to one peer, made again whenever it ends.
+
+    Args:
+        peer: the peer's node id, which its certificate must state if there is TLS.
+        host, port: where to dial.
+        hello: makes the first frame of a connection, with a new epoch each time.
+        tls: context for dialling, or None.
+        changed: called with True when connected and False when lost.
+    """
+
+    def __init__(
+        self,
+        peer: str,
+        host: str,
+        port: int,
+        *,
+        hello: Callable[[], Hello],
+        tls: ssl.SSLContext | None,
+        changed: Callable[[str, bool], None],
+    ) -> None:
+        self.peer = peer
+        self.host, self.port = host, port
+        self.sent_frames = self.sent_bytes = self.dropped_frames = self.connections = 0
+        self._hello, self._tls, self._changed = hello, tls, changed
+        self._queue: deque[bytes] = deque()
+        self._queued_bytes = 0
+        self._transport: asyncio.Transport | None = None
+        self._writable = False
+        self._flushing = False
+        self._closed = False
+        self._lost = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection now."""
+        return self._transport is not None
+
+    def start(self) -> None:
+        """Begin dialling."""
+        self._task = asyncio.get_running_loop().create_task(self._dial_forever())
+
+    def send(self, frame: bytes) -> None:
+        """Queue a frame; it goes out with all others of this turn of the event loop."""
+        self._queue.append(frame)
+        self._queued_bytes += len(frame)
+        if not self._writable:
+            self._bound()
+        elif not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    async def close(self) -> None:
+        """End the connection and dial no more."""
+        self._closed = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Connected: say hello, then send what waits."""
+        if self._transport is not None or self._closed:  # a dial that was given up, and made it
+            cast(asyncio.Transport, transport).abort()
+            return
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=TRANSPORT_BYTES_MAX)
+        tune(transport.get_extra_info("socket"))
+        self.connections += 1
+        self._lost.clear()
+        self._transport.write(encode_frame(self._hello()))
+        self._writable = True
+        self._flush()
+        self._changed(self.peer, True)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone; what it had not delivered is lost."""
+        self._transport, self._writable = None, False
+        self._lost.set()
+        if not self._closed:
+            self._changed(self.peer, False)
+
+    def pause_writing(self) -> None:
+        """The peer does not read as fast as this node sends."""
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self._writable = True
+        self._flush()
+
+    def _flush(self) -> None:
+        self._flushing = False
+        if not self._writable or self._transport is None or not self._queue:
+            return
+        data = self._queue[0] if len(self._queue) == 1 else b"".join(self._queue)
+        self.sent_frames += len(self._queue)
+        self.sent_bytes += len(data)
+        self._queue.clear()
+        self._queued_bytes = 0
+        self._transport.write(data)
+
+    def _bound(self) -> None:
+        while self._queue and (
+            self._queued_bytes > QUEUE_BYTES_MAX
+            or (self._transport is None and len(self._queue) > QUEUE_FRAMES_OFFLINE_MAX)
+        ):
+            self._queued_bytes -= len(self._queue.popleft())
+            self.dropped_frames += 1
+
+    async def _dial_forever(self) -> None:
+        backoff_s = BACKOFF_MIN_S
+        while True:
+            try:
+                await self._dial()
+            except (TimeoutError, OSError):
+                backoff_s = min(BACKOFF_MAX_S, backoff_s * 2)
+            else:
+                backoff_s = BACKOFF_MIN_S
+                await self._lost.wait()
+            await asyncio.sleep(backoff_s * random.uniform(0.5, 1.5))
+
+    async def _dial(self) -> None:
+        loop = asyncio.get_running_loop()
+        tls: dict[str, Any] = {}
+        if self._tls is not None:
+            tls = {"ssl": self._tls, "server_hostname": self.peer}
+        await asyncio.wait_for(
+            loop.create_connection(lambda: self, self.host, self.port, **tls), CONNECT_TIMEOUT_S
+        )

@@ -1,0 +1,470 @@
+"""A node's process: disk, storage thread, sockets, admin endpoint, and the core between them.
+
+Start: take the port, open and claim the data directory, recover, start the core, serve. Whatever
+prevents it is a :class:`CannotStart` with one sentence. End: a signal stops it cleanly; a disk
+error stops it at once with another exit code, as does a bug in the core, and neither lets anything
+leave.
+
+Called by ``cluster.__main__``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import random
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import msgspec
+
+from cluster.ablations.registry import ablate
+from cluster.core.replica import Replica
+from cluster.log.storage import Storage
+from cluster.log.write_ahead_log import CorruptLog
+from cluster.ports import Append, Core, DiskError, Note, Recovered, SaveSnapshot
+from cluster.runtime import data_directory, tls
+from cluster.runtime.admin import Admin, Chaos
+from cluster.runtime.clock import SkewedClock
+from cluster.runtime.connections import Connection
+from cluster.runtime.disk import DirectoryInUse, FileDisk
+from cluster.runtime.events import EventLog
+from cluster.runtime.host import CoreHost
+from cluster.runtime.http import HttpConnection
+from cluster.runtime.links import PeerLink
+from cluster.runtime.metrics import Histogram, metrics_text
+from cluster.runtime.options import Address, NodeOptions
+from cluster.runtime.parent import NoSuchParent, end_with
+from cluster.runtime.storage_thread import StorageThread
+from cluster.wire import Heartbeat, Hello, Message, Request, Response
+
+T = TypeVar("T")
+
+EXIT_STOPPED = 0
+EXIT_CANNOT_START = 3
+EXIT_DISK_FAILED = 4
+EXIT_BUG = 5
+
+#: A link's epoch is the start's number times this, plus the connection's number.
+EPOCHS_PER_START = 1 << 20
+#: How long a clean stop waits for the disk.
+STOP_TIMEOUT_S = 5.0
+#: The storage thread needs the interpreter back soon after a sync; the default of 5 ms is longer
+#: than the sync itself.
+SWITCH_INTERVAL_S = 0.0005
+LISTEN_BACKLOG = 1024
+
+
+class CannotStart(Exception):
+    """Why the node does not start: one sentence."""
+
+
+class SystemRng:
+    """The Rng port from the operating system's entropy: real nodes must not agree."""
+
+    def __init__(self) -> None:
+        self._source = random.SystemRandom()
+
+    def between(self, low: int, high: int) -> int:
+        """A uniform integer in [low, high]."""
+        return self._source.randint(low, high)
+
+
+def make_core(options: NodeOptions) -> Core:
+    """The core of the node's role, with its ablations applied."""
+    return Replica.build(
+        options.id,
+        tuple(options.peers),
+        rng=SystemRng(),
+        config=options.config,
+        consensus=options.consensus,
+        ablations=options.ablations,
+    )
+
+
+class Node:
+    """One node.
+
+    Args:
+        options: how it was started.
+        core: makes its core; the role's by default.
+    """
+
+    def __init__(
+        self, options: NodeOptions, *, core: Callable[[NodeOptions], Core] = make_core
+    ) -> None:
+        self.options = options
+        self.log = EventLog(options.id)
+        self.clock = SkewedClock()
+        self.serving = False
+        self._core = core(options)
+        self._host = CoreHost(self._core, clock=self.clock, outside=self)
+        self._links: dict[str, PeerLink] = {}
+        self._clients: dict[int, Connection] = {}
+        self._accepted: dict[Connection, None] = {}
+        self._peers: dict[str, Connection] = {}
+        self._next_token = 1
+        self._exit: asyncio.Future[int] | None = None
+        self._servers: list[asyncio.Server] = []
+        self._counters = dict.fromkeys(
+            ("requests", "responses", "leader_changes", "heartbeat_send_failures", "refused"), 0
+        )
+        self._proposals = {"ok": 0, "fail": 0, "unknown": 0, "redirect": 0, "retry": 0}
+        self._started = time.monotonic()
+
+    async def run(self) -> int:
+        """Start, serve until something ends it, and return the exit code.
+
+        Raises:
+            CannotStart: it could not start.
+        """
+        loop = asyncio.get_running_loop()
+        self._exit = loop.create_future()
+        listener = _bound_socket(self.options.listen, option="--listen")
+        admin_listener = _bound_socket(self.options.admin, option="--admin")
+        assert listener is not None
+        contexts = self._contexts()
+        recovered = self._open_storage()
+        try:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self._stop, EXIT_STOPPED)
+            if self.options.parent_pid:
+                end_with(self.options.parent_pid, self._parent_ended)
+            await self._serve(listener, admin_listener, contexts, recovered)
+            return await self._exit
+        except NoSuchParent as error:
+            raise CannotStart(str(error)) from None
+        finally:
+            await self._close()
+
+    # -- starting ---------------------------------------------------------------------------------
+
+    def _contexts(self) -> tuple[Any, Any]:
+        files = self.options.tls
+        if files is None:
+            return None, None
+        try:
+            return (
+                tls.server_context(ca=files.ca, cert=files.cert, key=files.key),
+                tls.client_context(ca=files.ca, cert=files.cert, key=files.key),
+            )
+        except tls.BadCertificate as error:
+            raise CannotStart(str(error)) from None
+
+    def _open_storage(self) -> Recovered:
+        options, config = self.options, self.options.config
+        try:
+            self._disk = FileDisk(options.data)
+            self._identity = data_directory.claim(
+                self._disk, cluster=config.cluster, node=options.id
+            )
+            self._storage = ablate(Storage, options.ablations)(self._disk, config)
+            recovered = self._storage.recover()
+        except CorruptLog as error:
+            raise CannotStart(f"--data {str(options.data)!r}: {error}") from None
+        except (DirectoryInUse, data_directory.WrongDirectory) as error:
+            raise CannotStart(f"--data {str(options.data)!r}: {error}") from None
+        except (DiskError, OSError) as error:
+            raise CannotStart(f"--data {str(options.data)!r} cannot be used: {error}") from None
+        loop = asyncio.get_running_loop()
+        self._thread = StorageThread(
+            self._storage,
+            persisted=lambda io_id: self._from_thread(loop, self._host.persisted, io_id),
+            failed=lambda error: self._from_thread(loop, self._storage_failed, error),
+        )
+        return recovered
+
+    def _from_thread(
+        self, loop: asyncio.AbstractEventLoop, call: Callable[[T], None], value: T
+    ) -> None:
+        """Hand a value from the storage thread to the event loop, if that still runs."""
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(call, value)
+
+    async def _serve(
+        self,
+        listener: socket.socket,
+        admin_listener: socket.socket | None,
+        contexts: tuple[Any, Any],
+        recovered: Recovered,
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        server_tls, client_tls = contexts
+        for peer, address in self.options.peers.items():
+            if peer != self.options.id:
+                self._links[peer] = self._link(peer, address, client_tls)
+        self._thread.start()
+        self._host.start(recovered)
+        self._servers.append(
+            await loop.create_server(
+                lambda: Connection(self), sock=listener, ssl=server_tls, backlog=LISTEN_BACKLOG
+            )
+        )
+        for link in self._links.values():
+            link.start()
+        if admin_listener is not None:
+            chaos = Chaos(self, clock=self.clock, disk=self._disk) if self.options.chaos else None
+            admin = Admin(self, chaos=chaos)
+            self._servers.append(
+                await loop.create_server(lambda: HttpConnection(admin.handle), sock=admin_listener)
+            )
+        self.serving = True
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        gc.collect()
+        gc.freeze()
+        self._announce(listener, admin_listener, recovered)
+
+    def _announce(
+        self, listener: socket.socket, admin: socket.socket | None, recovered: Recovered
+    ) -> None:
+        options = self.options
+        self.log.write(
+            "listening",
+            {
+                "address": str(Address(*listener.getsockname()[:2])),
+                "admin": str(Address(*admin.getsockname()[:2])) if admin is not None else None,
+                "cluster": options.config.cluster,
+                "start": self._identity.starts,
+                "entries": len(recovered.entries),
+                "snapshot": recovered.snapshot.index if recovered.snapshot else 0,
+                "torn_bytes": self._storage.counters().torn_bytes,
+                "ablations": list(options.ablations),
+                "chaos": options.chaos,
+                "tls": options.tls is not None,
+            },
+        )
+
+    def _link(self, peer: str, address: Address, client_tls: Any) -> PeerLink:
+        epoch = self._identity.starts * EPOCHS_PER_START
+
+        def hello() -> Hello:
+            nonlocal epoch
+            epoch += 1
+            return Hello(self.cluster, self.options.id, peer=True, epoch=epoch)
+
+        return PeerLink(
+            peer,
+            address.host,
+            address.port,
+            hello=hello,
+            tls=client_tls,
+            changed=self._link_changed,
+        )
+
+    # -- stopping ---------------------------------------------------------------------------------
+
+    def _stop(self, code: int) -> None:
+        if self._exit is not None and not self._exit.done():
+            self._exit.set_result(code)
+
+    def _parent_ended(self) -> None:
+        self.log.write("parent-ended", {"pid": self.options.parent_pid})
+        self._stop(EXIT_STOPPED)
+
+    def _storage_failed(self, error: Exception) -> None:
+        self._host.halt()
+        if isinstance(error, DiskError):
+            self.log.write("disk-failed", {"code": error.code, "error": str(error)})
+            self._stop(EXIT_DISK_FAILED)
+        else:
+            self.broken(error)
+
+    async def _close(self) -> None:
+        self.serving = False
+        self._host.halt()
+        for server in self._servers:
+            server.close()
+        for link in self._links.values():
+            await link.close()
+        for connection in list(self._accepted):
+            connection.close()
+        if self._storage.failure is None:
+            self._thread.stop(timeout_s=STOP_TIMEOUT_S)
+        if self._exit is not None and self._exit.done() and not self._exit.cancelled():
+            self.log.write("stopped", {"code": self._exit.result()})
+
+    # -- the core's outside -----------------------------------------------------------------------
+
+    def send(self, to: str, frame: bytes, message: Message) -> None:
+        """Send a frame to a peer; one that is not connected gets it later or never."""
+        link = self._links.get(to)
+        if link is None:
+            return
+        if type(message) is Heartbeat and not link.connected:
+            self._counters["heartbeat_send_failures"] += 1
+        link.send(frame)
+
+    def answer(self, connection: int, response: Response) -> None:
+        """Answer a client that is still there."""
+        client = self._clients.get(connection)
+        if client is not None:
+            self._counters["responses"] += 1
+            status = response.status
+            self._proposals[status] = self._proposals.get(status, 0) + 1
+            client.answer(response)
+
+    def persist(self, write: Append | SaveSnapshot) -> None:
+        """Queue a write."""
+        self._thread.put(write)
+
+    def note(self, note: Note) -> None:
+        """A line in the log."""
+        if note.event == "leader-elected":
+            self._counters["leader_changes"] += 1
+        self.log.write(note.event, note.detail)
+
+    def broken(self, error: Exception) -> None:
+        """The core raised: say where, and stop."""
+        where = "".join(traceback.format_exception(error)[-3:])
+        self.log.write("bug", {"error": f"{type(error).__name__}: {error}", "where": where})
+        self._stop(EXIT_BUG)
+
+    # -- connections ------------------------------------------------------------------------------
+
+    @property
+    def cluster(self) -> str:
+        """The cluster's name."""
+        return self.options.config.cluster
+
+    def knows_peer(self, node: str) -> bool:
+        """Whether a node of this id is a peer."""
+        return node in self._links
+
+    def peer_connected(self, connection: Connection, hello: Hello) -> bool:
+        """A peer said hello: its newest connection counts."""
+        present = self._peers.get(hello.sender)
+        if present is not None:
+            if hello.epoch < present.epoch:
+                return False
+            del self._peers[hello.sender]
+            present.close()
+        self._peers[hello.sender] = connection
+        self._accepted[connection] = None
+        return True
+
+    def peer_message(self, source: str, message: Message) -> None:
+        """A peer's message."""
+        self._host.message(source, message)
+
+    def client_connected(self, connection: Connection) -> int:
+        """A client said hello."""
+        token, self._next_token = self._next_token, self._next_token + 1
+        self._clients[token] = connection
+        self._accepted[connection] = None
+        return token
+
+    def client_request(self, token: int, request: Request) -> None:
+        """A client's request."""
+        self._counters["requests"] += 1
+        self._host.request(token, request)
+
+    def closed(self, connection: Connection) -> None:
+        """A connection is gone."""
+        self._accepted.pop(connection, None)
+        if self._peers.get(connection.sender) is connection:
+            del self._peers[connection.sender]
+        if connection.token and self._clients.pop(connection.token, None) is not None:
+            self._host.disconnected(connection.token)
+
+    def refused(self, connection: Connection, reason: str) -> None:
+        """A connection was closed for a reason."""
+        self._counters["refused"] += 1
+        self.log.write("connection-refused", {"from": connection.address, "reason": reason})
+
+    def _link_changed(self, peer: str, connected: bool) -> None:
+        self.log.write("peer-connected" if connected else "peer-lost", {"peer": peer})
+
+    # -- what the admin endpoint shows ------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """The core's status and the host's own fields."""
+        return {
+            **self._core.status(),
+            "ablations": list(self.options.ablations),
+            "chaos": self.options.chaos,
+            "wall_offset_ns": self.clock.offset_ns,
+            "clock_rate": self.clock.rate,
+            "start": self._identity.starts,
+            "uptime_s": round(time.monotonic() - self._started, 3),
+            "clients": len(self._clients),
+            "links": {peer: _link_state(link) for peer, link in sorted(self._links.items())},
+            "storage": msgspec.to_builtins(self._storage.counters()),
+        }
+
+    def state_hash(self) -> dict[str, Any]:
+        """Applied index and hash of the state there."""
+        return {"applied": self._core.status()["applied"], "hash": self._core.state_hash()}
+
+    def metrics(self) -> str:
+        """Prometheus text."""
+        status = self._core.status()
+        names = {
+            "term": "generation",
+            "commit_index": "high_water_mark",
+            "applied_index": "applied",
+            "last_index": "last_index",
+            "proposals_pending": "pending",
+            "sessions": "sessions",
+        }
+        gauges: dict[str, float] = {name: status.get(key, 0) for name, key in names.items()}
+        gauges["is_leader"] = status.get("role") == "leader"
+        gauges["clients"] = len(self._clients)
+        storage = msgspec.to_builtins(self._storage.counters())
+        counters: dict[str, float] = {f"storage_{name}": n for name, n in storage.items()}
+        counters.update(self._counters)
+        counters["proposals_failed"] = self._proposals["fail"] + self._proposals["unknown"]
+        counters["dedup_hits"] = status.get("duplicates", 0)
+        counters["link_dropped_frames"] = sum(n.dropped_frames for n in self._links.values())
+        histograms: dict[str, Histogram] = {
+            "wal_fsync_seconds": self._thread.sync_seconds,
+            "snapshot_seconds": self._thread.snapshot_seconds,
+            "wal_writes_per_sync": self._thread.writes_per_sync,
+            "core_turn_seconds": self._host.turn_seconds,
+        }
+        return metrics_text(gauges=gauges, counters=counters, histograms=histograms)
+
+    def clock_changed(self) -> None:
+        """The clock was set."""
+        self._host.clock_changed()
+
+    def chaos_note(self, kind: str, detail: Mapping[str, Any]) -> None:
+        """A fault was set."""
+        self.log.write("chaos", {"fault": kind, "now": dict(detail)})
+
+
+def _link_state(link: PeerLink) -> dict[str, Any]:
+    return {
+        "connected": link.connected,
+        "connections": link.connections,
+        "sent_frames": link.sent_frames,
+        "sent_bytes": link.sent_bytes,
+        "dropped_frames": link.dropped_frames,
+    }
+
+
+def _bound_socket(address: Address | None, *, option: str) -> socket.socket | None:
+    """A socket with the address taken, so that a clash is found before anything is touched."""
+    if address is None:
+        return None
+    try:
+        family, kind, _, _, place = socket.getaddrinfo(
+            address.host, address.port, type=socket.SOCK_STREAM
+        )[0]
+        sock = socket.socket(family, kind)
+    except OSError as error:
+        raise CannotStart(f"{option} {address} cannot be used: {error}") from None
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(place)
+        sock.listen(LISTEN_BACKLOG)
+    except OSError as error:
+        sock.close()
+        why = error.strerror or str(error)
+        raise CannotStart(f"{option} {address} cannot be used: {why.lower()}") from None
+    return sock

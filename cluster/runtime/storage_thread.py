@@ -1,0 +1,101 @@
+"""The storage thread: one FIFO queue of writes, and one sync for everything queued (group commit).
+
+Problem: a sync takes as long as a hundred messages, and the event loop must not wait for it, or
+heartbeats stop when the disk is slow. Solution: one thread owns the storage. It takes everything
+queued, writes it, syncs once, and reports the last id; what came meanwhile goes into the next
+round.
+
+Invariants: writes become durable in the order queued (two threads would break that, and with it the
+log); after the first error the thread ends and nothing more is ever reported durable.
+
+Used by ``node``. The callbacks run in the storage thread: they must only hand over to the loop.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from typing import TypeAlias
+
+from cluster.log.storage import Storage
+from cluster.ports import Append, DiskError, SaveSnapshot
+from cluster.runtime.metrics import Histogram
+
+Write: TypeAlias = Append | SaveSnapshot
+
+
+class StorageThread:
+    """Runs a recovered storage.
+
+    Args:
+        storage: the storage; from now on only this thread may touch it.
+        persisted: called with the last id that is durable.
+        failed: called once with the error that ended the storage.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        *,
+        persisted: Callable[[int], object],
+        failed: Callable[[Exception], object],
+    ) -> None:
+        self.sync_seconds = Histogram()
+        self.snapshot_seconds = Histogram()
+        self.writes_per_sync = Histogram.of_counts()
+        self._storage = storage
+        self._persisted = persisted
+        self._failed = failed
+        self._queue: SimpleQueue[Write | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="storage", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def put(self, write: Write) -> None:
+        """Queue a write; ``persisted`` will be called with its id or a later one."""
+        self._queue.put(write)
+
+    def stop(self, *, timeout_s: float) -> bool:
+        """Finish what is queued and end; False if the disk takes longer than that."""
+        if not self._thread.is_alive():
+            return True
+        self._queue.put(None)
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            while (batch := self._take())[0] is not None:
+                self._commit([write for write in batch if write is not None])
+                if batch[-1] is None:
+                    return
+        except DiskError as error:
+            self._failed(error)
+        except Exception as error:  # a bug: the node must stop all the same
+            self._failed(error)
+
+    def _take(self) -> list[Write | None]:
+        """Wait for a write, then take all there are, up to a stop."""
+        batch: list[Write | None] = [self._queue.get()]
+        while batch[-1] is not None:
+            try:
+                batch.append(self._queue.get_nowait())
+            except Empty:
+                break
+        return batch
+
+    def _commit(self, batch: list[Write]) -> None:
+        has_snapshot = False
+        for write in batch:
+            has_snapshot |= type(write) is SaveSnapshot
+            self._storage.write(write)
+        began = time.perf_counter()
+        self._storage.sync()
+        took = time.perf_counter() - began
+        (self.snapshot_seconds if has_snapshot else self.sync_seconds).observe(took)
+        self.writes_per_sync.observe(len(batch))
+        self._persisted(batch[-1].io_id)
