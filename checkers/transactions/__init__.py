@@ -2,6 +2,8 @@
 
     list_append(consistency_models=...)   traceable appends: linear time, exact
     rw_register(...)                      registers with unique writes: versions from what is given
+    serial(level)                         serializability or snapshot isolation, versions unknown
+    weak(level)                           read committed, read atomic, causal, versions unknown
 
 Each returns a checker, a callable ``(history, *, budget=None) -> Result``.
 """
@@ -15,6 +17,9 @@ from contextlib import contextmanager
 from checkers.budget import Budget
 from checkers.history import History
 from checkers.verdict import Result
+
+SERIAL_LEVELS = ("serializable", "snapshot-isolation")
+WEAK_LEVELS = ("read-committed", "read-atomic", "causal")
 
 
 @contextmanager
@@ -103,4 +108,46 @@ def rw_register(
             )
 
     check.name = "rw-register"  # type: ignore[attr-defined]
+    return check
+
+
+def serial(level: str = "serializable") -> Callable[..., Result]:
+    """A checker for register histories whose version order is unknown and has to be searched.
+
+    Args:
+        level: ``serializable`` or ``snapshot-isolation``.
+
+    Raises:
+        ValueError: no such level.
+    """
+    if level not in SERIAL_LEVELS:
+        raise ValueError(f"level {level!r} is none of {', '.join(SERIAL_LEVELS)}")
+
+    def check(history: History, *, budget: Budget | None = None) -> Result:
+        from checkers.transactions.serial import check_serial
+
+        return check_serial(history, level, budget=budget)
+
+    check.name = level  # type: ignore[attr-defined]
+    return check
+
+
+def weak(level: str = "causal") -> Callable[..., Result]:
+    """A checker for register histories against a weak isolation level, in near-linear time.
+
+    Args:
+        level: ``read-committed``, ``read-atomic`` or ``causal``.
+
+    Raises:
+        ValueError: no such level.
+    """
+    if level not in WEAK_LEVELS:
+        raise ValueError(f"level {level!r} is none of {', '.join(WEAK_LEVELS)}")
+
+    def check(history: History, *, budget: Budget | None = None) -> Result:
+        from checkers.transactions.weak import check_weak
+
+        return check_weak(history, level, budget=budget)
+
+    check.name = level  # type: ignore[attr-defined]
     return check

@@ -236,26 +236,30 @@ class RwRegister:
             return
         later = {int(self.version[m]) for m in rows if txns.mop_kind[m] == WRITE}
         known: int | None = None
+        wrote = False
         for mop in rows:
             version = int(self.version[mop])
             if txns.mop_kind[mop] == WRITE:
                 later.discard(version)
+                wrote = True
             elif version in later:
-                self._own("future-read", mop, f"read its own later write {txns.mop_value[mop]!r}")
+                words = f"read its own later write {txns.mop_value[mop]!r}"
+                self._own("future-read", mop, words, own_write=True)
             elif known is not None and version != known:
-                self._own(
-                    "internal",
-                    mop,
+                words = (
                     f"read {txns.mop_value[mop]!r}, but its own earlier operations call for "
-                    f"{self.value_of(known)!r}",
+                    f"{self.value_of(known)!r}"
                 )
+                self._own("internal", mop, words, own_write=wrote)
             known = version if version >= 0 else None
 
-    def _own(self, name: str, mop: int, words: str) -> None:
-        if self._count(name) < CASES_MAX:
-            key = self._name(mop)
+    def _own(self, name: str, mop: int, words: str, *, own_write: bool) -> None:
+        """Note a transaction that disagrees with itself: with its own write, or its own read."""
+        alike = (a for a in self.anomalies if a.facts.get("own_write") is own_write)
+        if sum(a.name == name for a in alike) < CASES_MAX:
+            key, txn = self._name(mop), int(self.txns.mop_txn[mop])
             text = f"{{0}} {words} (key {key!r})."
-            self.anomalies.append(Anomaly(name, (int(self.txns.mop_txn[mop]),), key, text))
+            self.anomalies.append(Anomaly(name, (txn,), key, text, own_write=own_write))
 
     def _lost_updates(self) -> None:
         """Two committed transactions that read one version and both wrote the key."""

@@ -15,8 +15,8 @@ still to come, or keys written), which bounds read committed and read atomic by 
 vector of session positions per transaction and a binary search per read and session, n times
 sessions.
 
-Besides: reads of aborted, intermediate or never written values, and transactions that disagree with
-themselves, are violations of their own.
+Besides: reads of aborted, intermediate or never written values are violations of their own, as are
+reads that disagree with the transaction's own write, and above read committed with its own read.
 
 Source: Biswas and Enea, *On the Complexity of Checking Transactional Consistency*, OOPSLA 2019, for
 the axioms; Moldrup and others, *AWDIT*, PLDI 2025, for the bounds.
@@ -40,7 +40,6 @@ from checkers.transactions.rw_register import RwRegister, VersionRules
 from checkers.transactions.txns import WRITE, columns
 from checkers.verdict import Because, Finding, Result, Verdict
 
-LEVELS = ("read-committed", "read-atomic", "causal")
 #: what each level forbids without looking at the commit order
 LOCAL = {
     "read-committed": forbidden_by("read-committed") | {"phantom"},
@@ -312,7 +311,11 @@ def check_weak(history: History, level: str, *, budget: Budget | None = None) ->
     txns = columns(history)
     register = RwRegister(txns, rules=VersionRules(initial_known=True))
     register.check_values()
-    local = [a for a in register.anomalies if implied_anomalies(a.name) & LOCAL[level]]
+    local = [
+        a
+        for a in register.anomalies
+        if implied_anomalies(a.name) & LOCAL[level] or a.facts.get("own_write")
+    ]
     findings = [anomaly_finding(anomaly, txns) for anomaly in local]
     spent = meter.spent()
     if not spent:
