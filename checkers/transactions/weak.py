@@ -304,7 +304,7 @@ def check_weak(history: History, level: str, *, budget: Budget | None = None) ->
 
     Args:
         history: transactions of reads and writes with unique values per key.
-        level: one of :data:`LEVELS`.
+        level: one of :data:`checkers.transactions.WEAK_LEVELS`.
         budget: asked between stages; the work is near-linear.
     """
     meter = Meter(budget)

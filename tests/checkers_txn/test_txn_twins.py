@@ -9,12 +9,13 @@ import twins
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from checkers.transactions import WEAK_LEVELS
 from checkers.transactions.judge import judge
 from checkers.transactions.list_append import ListAppend
 from checkers.transactions.rw_register import RwRegister, VersionRules
 from checkers.transactions.serial import check_serial
 from checkers.transactions.txns import columns
-from checkers.transactions.weak import LEVELS, check_weak
+from checkers.transactions.weak import check_weak
 from checkers.verdict import Verdict
 
 seeds = st.integers(0, 2**32)
@@ -157,7 +158,7 @@ def test_snapshot_isolation_agrees_with_start_and_commit_points(seed: int, broke
 
 @settings(max_examples=200, deadline=None)
 @given(seeds, st.sampled_from([0.0, 0.3, 0.8]))
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", WEAK_LEVELS)
 def test_weak_levels_agree_with_the_axioms(level: str, seed: int, broken: float) -> None:
     txns = make_registers(random.Random(seed), broken=broken, count=5)
     result = check_weak(twins.history_of(txns), level)
