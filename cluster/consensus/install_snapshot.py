@@ -73,9 +73,12 @@ class SnapshotAssembly:
         self._data = bytearray()
 
     def add(self, source: str, message: InstallSnapshot) -> Snapshot | None:
-        """Take a chunk if it is the next one; the snapshot, once whole."""
-        key = (message.index, message.entry_generation, source)
-        if key != self._key:
+        """Take a chunk if it is the next one; the snapshot, once whole.
+
+        A first chunk always begins anew: its sender may have, and waits for an answer to it.
+        """
+        key = (message.generation, message.index, source)
+        if key != self._key or message.offset == 0:
             self._key = key
             self._data = bytearray()
         if message.offset != len(self._data):

@@ -1,4 +1,4 @@
-"""Safety of the core under arbitrary schedules: Hypothesis drives nodes, messages, disks and crashes.
+"""Safety of the core under arbitrary schedules: Hypothesis drives messages, disks and crashes.
 
 Every step is one event: deliver some message (in any order), lose it, deliver it twice, let one
 write become durable, fire a timer, crash a node with its writes, restart it, send a client's
@@ -30,6 +30,7 @@ class Watcher:
         self.pump = pump
         self.leaders: dict[int, str] = {}
         self.certain: dict[int, tuple[int, bytes]] = {}
+        self.certain_in: dict[int, int] = {}  # a generation in which it was certain already
         self.hashes: dict[int, str] = {}
         self.marks: dict[str, tuple[int, int, int, int]] = {}
         self.applied_once: dict[tuple[str, int], int] = {}
@@ -53,13 +54,14 @@ class Watcher:
             assert entry is not None
             now = (entry.generation, entry.data)
             assert self.certain.setdefault(index, now) == now, "a certain entry changed"
+            self.certain_in.setdefault(index, node.generation)
         digest = node.state_hash()
         assert self.hashes.setdefault(node.applied, digest) == digest, "states differ"
 
     def check_leader_completeness(self, name: str) -> None:
         node = self.pump.nodes[name]
         for index, (generation, _data) in self.certain.items():
-            if generation < node.generation and index >= node.first_index:
+            if self.certain_in[index] < node.generation and index >= node.first_index:
                 assert node.generation_at(index) == generation, "a leader misses a certain entry"
 
     def check_log_matching(self) -> None:
