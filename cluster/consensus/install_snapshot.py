@@ -52,14 +52,15 @@ class SnapshotTransfer:
     def progressed(self, index: int, offset: int) -> bool:
         """The follower has ``offset`` bytes; whether another chunk must be sent for it.
 
+        The follower is right, forwards and backwards: it alone knows what it has of this transfer.
         An answer that repeats what was known sends nothing, or two copies of one chunk would double
         all that follow.
         """
         if index != self.snapshot.index or offset == self._offset:
             return False
-        if offset > min(self._offset + self._chunk_bytes, len(self.snapshot.data)):
+        if not 0 <= offset <= len(self.snapshot.data):
             return False
-        self._offset = max(0, offset)
+        self._offset = offset
         return True
 
 

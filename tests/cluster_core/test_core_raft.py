@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from core_pump import Pump, get, put
 
@@ -535,14 +537,14 @@ def test_a_follower_behind_the_low_water_mark_gets_a_snapshot_in_chunks() -> Non
 
 def test_a_snapshot_transfer_survives_lost_repeated_and_reordered_chunks() -> None:
     config = ClusterConfig(snapshot_entries=20, snapshot_keep_entries=2, snapshot_chunk_bytes=64)
-    for seed in range(6):
+    for seed in range(12):
         pump = Pump(3, config=config, seed=seed)
         pump.elect("n1")
         pump.isolate("n3")
         for seq in range(1, 50):
             pump.do("n1", put(f"k{seq}", seq), seq=seq, first=seq)
         pump.cut = set()
-        dice = __import__("random").Random(seed)
+        dice = random.Random(seed)
         for _ in range(400):
             pump.now += 20 * MS
             pump.tick(pump.leader())
