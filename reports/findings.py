@@ -68,6 +68,7 @@ class Card:
         shape: ``window``, ``cycle`` or ``life``: what the picture is.
         picture: SVG, or empty if there is no history to draw from.
         begin_ns, end_ns: the stretch of time of the witness, -1 if unknown.
+        at_ns: when it became certain: the last ``ok`` of the witness.
         ops: invocation indices of everything drawn.
         more: facts of ``Finding.detail`` as (name, text) pairs.
     """
@@ -87,6 +88,7 @@ class Card:
     ascii: str
     begin_ns: int
     end_ns: int
+    at_ns: int
     ops: list[int]
     more: list[tuple[str, str]]
     logs: list[Any] = field(default_factory=list)
@@ -112,23 +114,43 @@ def cards(run: Run, styles: Mapping[str, FaultStyle]) -> list[Card]:
     return [_card(run, styles, *entry) for entry in numbered(run)[:CARDS_MAX]]
 
 
-def witness_ops(history: History | None, finding: Finding) -> list[Op]:
-    """The operations a finding speaks of: its witness and those its explanation names."""
+def witness_ops(history: History | None, finding: Finding, *, proofs: bool = False) -> list[Op]:
+    """The operations a finding speaks of: its witness and those its explanation names.
+
+    Args:
+        history: None if it cannot be read: then there are none.
+        finding: the finding.
+        proofs: also those that the proofs of its steps name.
+    """
     if history is None:
         return []
-    named = set(finding.ops)
-    for step in finding.because:
-        named.update((step.source, step.target))
+    named = set(finding.ops) | _named(finding.because, proofs)
     good = [i for i in sorted(named) if 0 <= i < len(history) and history.type[i] == INVOKE]
     return [history.op(index) for index in good]
+
+
+def _named(steps: Sequence[Because], proofs: bool) -> set[int]:
+    named = {index for step in steps for index in (step.source, step.target)}
+    if proofs:
+        for step in steps:
+            named |= _named(step.proof, proofs)
+    return named
+
+
+def _names(ops: Sequence[Op], finding: Finding) -> dict[int, str]:
+    """T1, T2 ... for the witness in history order, then for those only proofs name."""
+    witness = set(finding.ops) or _named(finding.because, False)
+    first = [op.invoke for op in ops if op.invoke in witness]
+    order = first + [op.invoke for op in ops if op.invoke not in witness]
+    return {index: f"T{n}" for n, index in enumerate(order, start=1)}
 
 
 def _card(
     run: Run, styles: Mapping[str, FaultStyle], anchor: str, checker: str, finding: Finding
 ) -> Card:
-    ops = witness_ops(run.history, finding)
     shape = _shape(finding, run.history)
-    names = {op.invoke: f"T{n}" for n, op in enumerate(ops, start=1)}
+    ops = witness_ops(run.history, finding, proofs=shape == "cycle")
+    names = _names(ops, finding)
     stuck = {_subject(step): _words(step) for step in finding.because if step.kind == "stuck"}
     steps = [step for step in finding.because if step.kind != "stuck"]
     begin, end = _span(ops, finding, run)
@@ -148,6 +170,7 @@ def _card(
         ascii=op_table(ops, marked=list(stuck)) if ops else "",
         begin_ns=begin,
         end_ns=end,
+        at_ns=max((op.complete_ns for op in ops if op.type == "ok"), default=end),
         ops=[op.invoke for op in ops],
         more=[(one_line(k), show(v, limit=200)) for k, v in finding.detail.items()],
     )
@@ -225,9 +248,7 @@ def _step(number: int, step: Because) -> Step:
     )
 
 
-def _row(
-    op: Op, names: Mapping[int, str], finding: Finding, stuck: Mapping[int, str]
-) -> Row:
+def _row(op: Op, names: Mapping[int, str], finding: Finding, stuck: Mapping[int, str]) -> Row:
     order = [_subject(step) for step in finding.because if step.kind == "step"]
     note = f"step {order.index(op.invoke) + 1}" if op.invoke in order else ""
     if op.invoke in stuck:

@@ -76,7 +76,7 @@ def _case(run: Run, name: str, result: Result) -> str:
     elif result.reason:
         body = f"      <system-out>{_text(result.reason)}</system-out>\n"
     opening = (
-        f'    <testcase classname={_attribute(run.name)} name={_attribute(name)} '
+        f"    <testcase classname={_attribute(run.name)} name={_attribute(name)} "
         f'time="{result.elapsed_s:.3f}"'
     )
     return f"{opening}>\n{body}    </testcase>\n" if body else f"{opening}/>\n"

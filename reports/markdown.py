@@ -72,7 +72,8 @@ def summary(run: Run) -> str:
     if run.history is not None:
         run.history, _ = timed(run.history)
         ops = operations(run.history)
-    facts = overview.facts(run) + overview.exercised(run, ops)
+    facts = overview.facts(run)
+    facts += [(name, f"{text} {more}".strip()) for name, text, more in overview.exercised(run, ops)]
     parts.append("\n".join(f"- **{name}**: {escaped(text)}" for name, text in facts))
     if run.missing:
         told = "\n".join(f"- {escaped(one_line(text, limit=500))}" for text in run.missing)

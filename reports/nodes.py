@@ -30,6 +30,8 @@ LINE_CHARS_MAX = 400
 #: Longer logs are read from their end: so many bytes are enough for a run of minutes.
 LOG_BYTES_MAX = 64 << 20
 EVENTS_MAX = 2000
+#: A number of ns below this counts from the run's start, not from 1970.
+EPOCH_NS_MIN = 10**17
 
 _ALARM = re.compile(
     rb"panic|fatal|traceback|segfault|assertion|corrupt|out of memory|invariant", re.IGNORECASE
@@ -179,13 +181,11 @@ def line_time(line: bytes, zero_ns: int | None) -> int:
 def _record_time(record: dict[str, Any], zero_ns: int | None) -> int:
     for name in _TIME_FIELDS:
         value = record.get(name)
+        if name in ("t_ns", "t", "time_ns") and isinstance(value, int) and value < EPOCH_NS_MIN:
+            return max(-1, value)
         moment = epoch_ns(value)
-        if moment is not None and zero_ns is not None and (isinstance(value, str) or value > 1e9):
-            if name in ("t", "t_ns") and moment - zero_ns < -(10**15):
-                return int(value)
+        if moment is not None and zero_ns is not None:
             return max(-1, moment - zero_ns)
-        if name in ("t", "t_ns", "time_ns") and isinstance(value, int):
-            return value
     return -1
 
 

@@ -81,7 +81,15 @@ def _lanes(history: History) -> tuple[list[int], list[str]]:
         members[lane].append(code)
         lanes[code] = lane
         heapq.heappush(busy, (int(last[code]), lane))
-    return lanes, [_lane_name(history, codes) for codes in members]
+    order = sorted(range(len(members)), key=lambda lane: _rank(history.processes[members[lane][0]]))
+    place = {lane: row for row, lane in enumerate(order)}
+    names = [_lane_name(history, members[lane]) for lane in order]
+    return [place[lane] for lane in lanes], names
+
+
+def _rank(process: object) -> tuple[int, int, str]:
+    """Processes with numbers in the order of their numbers, then the others by name."""
+    return (0, process, "") if isinstance(process, int) else (1, 0, str(process))
 
 
 def _lane_name(history: History, codes: Sequence[int]) -> str:

@@ -17,7 +17,7 @@ from checkers.verdict import Result, Verdict
 from reports.operations import Operations, concurrency, inside_faults
 from reports.palette import GLYPHS, WORDS
 from reports.run_directory import Run
-from reports.wording import count, duration, listing, one_line, show
+from reports.wording import duration, listing, one_line, show
 
 
 @dataclass
@@ -96,7 +96,6 @@ def checker_rows(run: Run) -> list[CheckerRow]:
 
 def _add_rows(rows: list[CheckerRow], result: Result, depth: int) -> None:
     css = result.verdict.value
-    budget = [f"{one_line(k)} {show(v)}" for k, v in result.budget.items() if v is not None]
     stats = [(one_line(k, limit=40), show(v, limit=200)) for k, v in result.stats.items()]
     rows.append(
         CheckerRow(
@@ -106,7 +105,7 @@ def _add_rows(rows: list[CheckerRow], result: Result, depth: int) -> None:
             verdict=WORDS[css],
             engine=one_line(result.engine, limit=60),
             took=duration(result.elapsed_s * 1e9) if result.elapsed_s else "",
-            budget=", ".join(budget),
+            budget=_budget_words(result.budget),
             reason=one_line(result.reason, limit=400),
             depth=depth,
             stats=stats,
@@ -117,15 +116,28 @@ def _add_rows(rows: list[CheckerRow], result: Result, depth: int) -> None:
         _add_rows(rows, part, depth + 1)
 
 
+def _budget_words(budget: Mapping[str, Any]) -> str:
+    """``60 s, 4 GB``; limits that are not ours by name."""
+    words = []
+    for name, limit in budget.items():
+        if name == "time_s" and isinstance(limit, (int, float)):
+            words.append(duration(limit * 1e9))
+        elif name == "memory_mb" and isinstance(limit, (int, float)):
+            words.append(f"{limit / 1024:.3g} GB" if limit >= 1024 else f"{limit:.3g} MB")
+        elif limit is not None:
+            words.append(f"{show(limit)} {one_line(name)}")
+    return ", ".join(words)
+
+
 def facts(run: Run) -> list[tuple[str, str]]:
     """The run's facts as (name, text) pairs, in the order a reader asks for them."""
     found = run.facts
     pairs: list[tuple[str, Any]] = [
         ("test", found.get("test")),
-        ("workload", found.get("workload")),
-        ("database", found.get("db")),
+        ("workload", None if found.get("workload") == found.get("test") else found.get("workload")),
+        ("db", found.get("db")),
         ("variant", found.get("variant")),
-        ("environment", found.get("env")),
+        ("env", found.get("env")),
         ("nemesis", found.get("nemesis")),
         ("nodes", found.get("nodes")),
         ("operations", _ops_words(found.get("ops"))),
@@ -155,29 +167,30 @@ def _ops_words(ops: Any) -> str:
     return f"{total:,} ({', '.join(parts)})"
 
 
-def exercised(run: Run, ops: Operations | None) -> list[tuple[str, str]]:
-    """What the run put the system through, as (name, text) pairs."""
+def exercised(run: Run, ops: Operations | None) -> list[tuple[str, str, str]]:
+    """What the run put the system through, as (name, figure, what more there is to say)."""
     evidence = run.evidence
-    pairs: list[tuple[str, str]] = []
+    pairs: list[tuple[str, str, str]] = []
     installed = [fault for fault in run.faults if fault.outcome == "installed"]
     kinds = listing(list(dict.fromkeys(fault.f for fault in installed)))
     total = evidence.get("faults_installed", len(installed))
     bit = evidence.get("faults_bit")
-    words = count(int(total), "fault") + (f" ({kinds})" if kinds else "")
-    pairs.append(("faults", f"{words}, {bit} with proof that they bit" if bit is not None else words))
+    pairs.append(("faults", show(total), kinds))
+    if bit is not None:
+        pairs.append(("proved to bite", show(bit), f"of {show(total)}"))
     if evidence.get("leader_changes") is not None:
-        pairs.append(("leader changes", show(evidence["leader_changes"])))
+        pairs.append(("leader changes", show(evidence["leader_changes"]), ""))
     if ops is not None and len(ops) and run.history is not None:
         hit = evidence.get("ops_in_faults")
         hit = inside_faults(ops, run.faults, run.end_ns) if not isinstance(hit, int) else hit
-        pairs.append(("during faults", f"{count(hit, 'operation')} ({hit / len(ops):.0%})"))
-        pairs.append(("keys", f"{max(1, len(run.history.keys)):,}"))
-        pairs.append(("most at once", count(concurrency(ops), "operation")))
+        pairs.append(("operations in faults", f"{hit:,}", f"{hit / len(ops):.0%} of all"))
+        pairs.append(("keys", f"{max(1, len(run.history.keys)):,}", ""))
+        pairs.append(("most open at once", f"{concurrency(ops):,}", "operations"))
         unknown = int((ops.outcome == 3).sum())
-        pairs.append(("unknown outcomes", f"{unknown:,} ({unknown / len(ops):.1%})"))
+        pairs.append(("unknown outcomes", f"{unknown:,}", f"{unknown / len(ops):.1%} of all"))
     noticed = _strings(evidence.get("would_notice"))
     if noticed:
-        pairs.append(("would have noticed", listing(noticed, limit=12)))
+        pairs.append(("would have noticed", f"{len(noticed)}", listing(noticed, limit=12)))
     return pairs
 
 

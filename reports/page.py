@@ -87,7 +87,7 @@ def _context(run: Run) -> dict[str, Any]:
         "strip": _strip(run, measured, styles, found),
         "faults": [_fault_row(f, styles) for f in run.faults[:FAULT_ROWS_MAX]],
         "faults_cut": max(0, len(run.faults) - FAULT_ROWS_MAX),
-        "styles": styles,
+        "drawn": {f.f: styles[f.f] for f in run.faults if f.outcome != "skipped"},
         "nodes": _nodes(run, found),
         "files": _files(run),
         "spec": _spec(run),
@@ -109,7 +109,7 @@ def _strip(
 ) -> Markup:
     if measured is None:
         return Markup("")
-    ticks = [(card.anchor, card.end_ns) for card in found if card.end_ns >= 0]
+    ticks = [(card.anchor, card.at_ns) for card in found if card.at_ns >= 0]
     return strip.draw(
         measured.completed, width_ns=measured.width_ns, end_ns=run.end_ns, faults=run.faults,
         styles=styles, ticks=ticks,
@@ -152,6 +152,7 @@ def _fault_row(fault: Any, styles: dict[str, FaultStyle]) -> dict[str, Any]:
         "value": fault_value(fault.value),
         "outcome": one_line(fault.outcome, limit=40),
         "evidence": overview.evidence_words(fault.evidence),
+        "label": bands.fault_label(fault),
         "words": bands.fault_words(fault),
     }
 
@@ -203,18 +204,21 @@ def _data(run: Run, context: dict[str, Any], embedded: Embedded) -> str:
     data = dict(embedded.data)
     data["realTimes"] = context["real_times"]
     data["faults"] = [
-        {"kind": row["kind"], "slot": row["slot"], "words": row["words"],
+        {"kind": row["kind"], "slot": row["slot"], "words": row["words"], "label": row["label"],
          "begin": fault.begin_ns // 1000, "end": fault.end_ns // 1000 if row["ended"] else None,
          "nodes": [one_line(node, limit=30) for node in fault.nodes], "outcome": row["outcome"]}
         for row, fault in zip(context["faults"], run.faults)
     ]  # fmt: skip
     data["findings"] = [
         {"anchor": card.anchor, "title": card.title, "begin": card.begin_ns // 1000,
-         "end": card.end_ns // 1000, "ops": card.ops}
+         "end": card.end_ns // 1000, "at": card.at_ns // 1000, "ops": card.ops}
         for card in context["cards"] if card.begin_ns >= 0
     ]  # fmt: skip
     data["nodes"] = [
-        {"name": node.name, "events": [dict(e, t=e["t"] // 1000) for e in node.events if e["t"] >= 0]}
+        {
+            "name": node.name,
+            "events": [dict(e, t=e["t"] // 1000) for e in node.events if e["t"] >= 0],
+        }
         for node in context["nodes"]
     ]
     if measured is not None:
@@ -277,8 +281,16 @@ def _render(template: str, **context: Any) -> str:
     from markupsafe import Markup as Safe
 
     style, script = assets()
-    html: str = _environment().get_template(template).render(
-        style=Safe(style), script=Safe(script), policy=policy(style, script), safe=Safe, **context
+    html: str = (
+        _environment()
+        .get_template(template)
+        .render(
+            style=Safe(style),
+            script=Safe(script),
+            policy=policy(style, script),
+            safe=Safe,
+            **context,
+        )
     )
     return html
 

@@ -71,9 +71,7 @@ def _wrap(text: str, width: int) -> list[str]:
 
 def _wrap_missing(run: Run, width: int) -> list[str]:
     return [
-        line
-        for said in run.missing
-        for line in _wrap(f"note: {one_line(said, limit=500)}", width)
+        line for said in run.missing for line in _wrap(f"note: {one_line(said, limit=500)}", width)
     ]
 
 

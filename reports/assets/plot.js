@@ -46,7 +46,7 @@ const bands = ({ pen, x, width }, top, height) => {
     if (fault.outcome === "skipped" || fault.begin > view.t1 || end < view.t0) continue;
     const x0 = x(fault.begin), w = Math.max(x(end) - x0, 1.5);
     pen.globalAlpha = 0.07; pen.fillStyle = colour(`f${fault.slot}`); pen.fillRect(x0, top, w, height);
-    pen.globalAlpha = 0.75; pen.fillStyle = hatch(pen, fault.slot); pen.fillRect(x0, top, w, height);
+    pen.globalAlpha = 0.5; pen.fillStyle = hatch(pen, fault.slot); pen.fillRect(x0, top, w, height);
     pen.globalAlpha = 0.6; pen.fillStyle = colour(`f${fault.slot}`); pen.fillRect(x0, top, 1, height);
   }
   pen.restore();
@@ -68,8 +68,8 @@ const axis = ({ pen, x, width }, y) => {
 const ticks = ({ pen, x }, top, bottom) => {
   pen.fillStyle = colour("bad");
   for (const finding of meta.findings) {
-    const at = x(finding.end);
-    if (at < LEFT || finding.end > view.t1) continue;
+    const at = x(finding.at);
+    if (at < LEFT || finding.at > view.t1) continue;
     pen.globalAlpha = 0.55; pen.fillRect(at - 0.75, top, 1.5, bottom - top); pen.globalAlpha = 1;
     pen.beginPath(); pen.moveTo(at - 5, top - 1); pen.lineTo(at + 5, top - 1); pen.lineTo(at, top + 7); pen.fill();
   }

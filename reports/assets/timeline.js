@@ -33,16 +33,16 @@ const drawTimeline = () => {
   drawNodeRows(plot, 8 + 16 * kinds.length);
   pen.save();
   pen.beginPath(); pen.rect(0, top, width, body); pen.clip();
-  let boxes = 0;
+  let melted = 0;
   for (let n = 0; n < lanes; n++) {
     const y = top + n * lane - view.scroll;
     if (y > top + body || y + lane < top) continue;
-    boxes += drawLane(plot, n, y, lane);
+    melted += drawLane(plot, n, y, lane);
   }
   pen.restore();
   ticks(plot, top, top + body);
   axis(plot, top + body);
-  $("mode").textContent = !isWhole() ? "worst outcome per slice" : boxes ? "one bar per operation" : "worst outcome per pixel";
+  $("mode").textContent = !isWhole() ? "worst outcome per slice" : melted ? "narrow operations melt: the worst outcome per pixel shows; zoom in for each" : "one bar per operation";
   canvas.dataset.drawn = String(ops.count);
 };
 const drawFaultRows = ({ pen, x, width }) => {
@@ -55,8 +55,8 @@ const drawFaultRows = ({ pen, x, width }) => {
       if (x1 < LEFT || x0 > width - RIGHT) continue;
       pen.fillStyle = colour(`f${slot}`); pen.fillRect(x0, y, Math.max(2, x1 - x0), 3);
       pen.fillRect(x0, y, 2, 12); if (fault.end !== null) pen.fillRect(x1 - 2, y, 2, 12);
-      const room = x1 - x0 - 8, text = fault.words.split(", ")[0];
-      if (room > 50) { pen.save(); pen.beginPath(); pen.rect(x0, y, room + 6, 14); pen.clip(); pen.textAlign = "left"; pen.fillStyle = colour("ink"); pen.fillText(text, x0 + 5, y + 9); pen.restore(); }
+      const room = x1 - x0 - 8, text = fault.label;
+      if (room > 24) { pen.save(); pen.beginPath(); pen.rect(x0, y, room + 6, 14); pen.clip(); pen.textAlign = "left"; pen.fillStyle = colour("ink"); pen.fillText(text, x0 + 5, y + 9); pen.restore(); }
     }
   });
 };
@@ -65,7 +65,7 @@ const drawNodeRows = ({ pen, x, width }, top) => {
     const y = top + 16 * row;
     pen.textAlign = "right"; pen.fillStyle = colour("soft"); pen.fillText(node.name, LEFT - 8, y + 7, LEFT - 12);
     node.events.forEach((event, n) => {
-      const next = node.events.slice(n + 1).find((later) => later.role);
+      const next = node.events.slice(n + 1).find((later) => later.role || /kill|stop|crash|exit|down/i.test(later.event));
       const x0 = Math.max(LEFT, x(event.t)), x1 = Math.min(width - RIGHT, next ? x(next.t) : width);
       if (x1 < LEFT || x0 > width - RIGHT) return;
       const leads = /leader|primary|master/i.test(event.role);
@@ -84,12 +84,13 @@ const drawLane = (plot, n, y, lane) => {
   const pixels = new Uint8Array(Math.max(1, Math.ceil(width)));
   if (!isWhole()) paintDensity(plot, n, pixels);
   const rows = ops.byLane[n];
-  let boxes = 0;
+  let melted = 0;
   for (let at = firstVisible(rows); at < rows.length; at++) {
     const i = rows[at];
     if (ops.t[i] > view.t1) break;
     const x0 = Math.max(LEFT, x(ops.t[i])), x1 = Math.min(width - RIGHT, x(ops.end[i]));
-    if (x1 - x0 >= 3) { drawBox(pen, i, x0, x1, y, lane); boxes++; continue; }
+    if (x1 - x0 >= 3) { drawBox(pen, i, x0, x1, y, lane); continue; }
+    melted++;
     const level = severity(i), dim = view.mask && !view.mask[i];
     for (let pixel = Math.floor(x0); pixel <= Math.min(Math.floor(Math.max(x1, x0 + (level === FOUND ? 2 : 0))), width - RIGHT); pixel++) {
       if (!dim && level > pixels[pixel]) pixels[pixel] = level;
@@ -103,7 +104,7 @@ const drawLane = (plot, n, y, lane) => {
     pen.fillStyle = level === 9 ? colour("line") : shade(level);
     pen.fillRect(pixel, y + (lane - 1 - tall) / 2, 1, Math.max(1, tall));
   }
-  return boxes;
+  return melted;
 };
 const paintDensity = ({ x, width }, n, pixels) => {
   const slices = meta.density.slices, span = meta.end / slices;
@@ -159,7 +160,7 @@ const choose = (i) => {
     ["asked", asked(i)], ["answered", answered(i)], ["begin", `${seconds(ops.t[i], 0)} s`],
     ["end", ops.open[i] ? "not recorded" : `${seconds(ops.end[i], 0)} s`], ["took", ops.open[i] ? "not known" : took(ops.end[i] - ops.t[i])],
     ["error", errorOf(i)], ["findings", meta.findings.filter((f) => f.ops.includes(ops.index[i])).map((f) => f.anchor).join(", ")],
-    ["during", meta.faults.filter((f) => f.begin <= ops.end[i] && (f.end ?? meta.end) >= ops.t[i] && f.outcome !== "skipped").map((f) => f.words.split(", ")[0]).slice(0, 4).join("; ")]];
+    ["during", meta.faults.filter((f) => f.begin <= ops.end[i] && (f.end ?? meta.end) >= ops.t[i] && f.outcome !== "skipped").map((f) => f.label).slice(0, 4).join("; ")]];
   for (const [name, text] of facts) if (text !== "") { const row = make("div"); row.append(make("dt", name), make("dd", String(text))); list.append(row); }
   box.append(list);
   const near = overlapping(i);

@@ -38,16 +38,21 @@ def definitions() -> Markup:
     return el("svg", el("defs", *patterns), class_="defs", width=0, height=0, aria_hidden="true")
 
 
+def fault_label(fault: Fault) -> str:
+    """A fault in a few words: its kind and what it did, or to whom."""
+    what = fault_value(fault.value) or ", ".join(one_line(n, limit=24) for n in fault.nodes)
+    return f"{one_line(fault.f)} {what}".strip()
+
+
 def fault_words(fault: Fault) -> str:
     """A fault in one line: what, to whom, when, with which outcome."""
-    what = fault_value(fault.value) or ", ".join(one_line(n, limit=24) for n in fault.nodes)
     if fault.end_ns >= 0:
         when = f"{seconds(fault.begin_ns)} to {seconds(fault.end_ns)}"
         when += f" ({duration(fault.end_ns - fault.begin_ns)})"
     else:
         when = f"from {seconds(fault.begin_ns)}, no end recorded"
     outcome = "" if fault.outcome == "installed" else f", {one_line(fault.outcome)}"
-    return f"{one_line(fault.f)} {what}, {when}{outcome}".replace(" ,", ",")
+    return f"{fault_label(fault)}, {when}{outcome}"
 
 
 def bands(
@@ -81,16 +86,14 @@ def bands(
         parts.append(_band(fault, styles[fault.f].slot, x0, max(x1 - x0, 1.5), y, height))
         if labels:
             row = sum(1 for other in taken if other > x0)
-            words = f"{one_line(fault.f)} {fault_value(fault.value)}".strip()
+            words = fault_label(fault)
             words = words if 6.2 * len(words) < x1 - x0 else one_line(fault.f)
             parts.append(label(x0 + 4, y + 11 + 12 * row, words, class_="band-label"))
             taken.append(x0 + 6.2 * len(words))
     return el("g", *parts, class_="bands")
 
 
-def _band(
-    fault: Fault, slot: int, x: float, width: float, y: float, height: float
-) -> Markup:
+def _band(fault: Fault, slot: int, x: float, width: float, y: float, height: float) -> Markup:
     box = {"x": x, "y": y, "width": width, "height": height}
     return el(
         "g",

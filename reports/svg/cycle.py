@@ -181,9 +181,7 @@ def _port(box: _Box, step: Because, *, source: bool) -> float:
     return x + width / 2
 
 
-def _proving(
-    parts: Sequence[tuple[str, Any, Any]], step: Because, *, source: bool
-) -> int | None:
+def _proving(parts: Sequence[tuple[str, Any, Any]], step: Because, *, source: bool) -> int | None:
     """Index of the micro-operation on the step's key that reads or writes as the step says."""
     kind = step.kind.split("-")[0]
     reads = kind == ("rw" if source else "wr")

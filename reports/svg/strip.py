@@ -72,7 +72,9 @@ def draw(
         )
     parts.append(el("line", class_="axis", x1=0, y1=floor, x2=WIDTH_PX, y2=floor))
     parts += _marks(span, x, floor)
-    title = f"The whole run, {duration(span)}: operations per {duration(width_ns)}, faults, findings"
+    title = (
+        f"The whole run, {duration(span)}: operations per {duration(width_ns)}, faults, findings"
+    )
     return figure(WIDTH_PX, HEIGHT_PX, title, *parts, class_="strip", id="strip")
 
 

@@ -186,9 +186,7 @@ def _points(
     by_index = {op.invoke: op for op in ops}
     chosen = [by_index[index] for index, _ in steps if index in by_index]
     low = [axis.x(op.invoke_ns) + 1 for op in chosen]
-    high = [
-        axis.right_px + 20 if op.type == "info" else axis.x(_end(op)) - 1 for op in chosen
-    ]
+    high = [axis.right_px + 20 if op.type == "info" else axis.x(_end(op)) - 1 for op in chosen]
     for apart in (POINT_PX, POINT_PX / 2, POINT_PX / 4, 2.0, 0.0):
         lows, highs = low[:], high[:]
         for i in range(1, len(lows)):
@@ -215,9 +213,7 @@ def _path(
     """Numbered points joined in order, each with a line down to the axis."""
     y_of = {i: TOP_PX + ROW_PX * rows[ops[i].process] + BAR_PX + 5 for i, _ in points}
     parts = []
-    trail = " ".join(
-        f"{'L' if n else 'M'}{x:.1f} {y_of[i]:.1f}" for n, (i, x) in enumerate(points)
-    )
+    trail = " ".join(f"{'L' if n else 'M'}{x:.1f} {y_of[i]:.1f}" for n, (i, x) in enumerate(points))
     if len(points) > 1:
         parts.append(el("path", class_="trail", d=trail))
     for n, (index, x) in enumerate(points, start=1):
@@ -231,8 +227,8 @@ def _path(
 
 
 def _state_boxes(steps: Sequence[tuple[int, str]]) -> list[tuple[str, float]]:
-    words = [f"{n}  {clip(one_line(state), 28)}" for n, (_, state) in enumerate(steps, start=1)]
-    return [(text, mono_px(text, 11.5) + 14) for text in words]
+    words = [clip(one_line(state), 28) for _, state in steps]
+    return [(text, mono_px(text, 11.5) + 32) for text in words]
 
 
 def _states_width(steps: Sequence[tuple[int, str]]) -> float:
@@ -247,12 +243,15 @@ def _states(
         return [], y - 6
     parts = [label(6, y + 14, "state after", class_="row-name")]
     x = LEFT_PX + 8
-    for text, width in _state_boxes(steps):
+    boxes = _state_boxes(steps)
+    for n, (text, width) in enumerate(boxes, start=1):
         if x + width > 850 and x > LEFT_PX + 8:
             x, y = LEFT_PX + 8, y + 26
         parts.append(el("rect", class_="state", x=x, y=y, width=width, height=20, rx=3))
-        parts.append(label(x + 7, y + 14, text, class_="state-label"))
+        parts.append(el("circle", class_="point", cx=x + 11, cy=y + 10, r=7.5))
+        parts.append(label(x + 11, y + 14, str(n), class_="point-number", anchor="middle"))
+        parts.append(label(x + 24, y + 14, text, class_="state-label"))
         x += width + 22
-        if text is not _state_boxes(steps)[-1][0]:
+        if n < len(boxes):
             parts.append(label(x - 16, y + 14, "→", class_="tick"))
     return parts, y + 28

@@ -43,7 +43,9 @@ class Recorder:
         halves: list[tuple[int, int, int, Event]] = []
         for n, (begin, end, op) in enumerate(self._ops):
             shared = {"process": op["process"], "f": op["f"], "key": op["key"], "node": op["node"]}
-            halves.append((begin, 1, n, Event(0, begin, type="invoke", value=op["asked"], **shared)))
+            halves.append(
+                (begin, 1, n, Event(0, begin, type="invoke", value=op["asked"], **shared))
+            )
             if end >= 0:
                 value = op["answered"] if op["type"] == "ok" else op["asked"]
                 done = Event(0, end, type=op["type"], value=value, error=op["error"], **shared)
@@ -148,13 +150,17 @@ def write_run(
         folder = path / "nodes" / name
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "log").write_text(_log(name))
-    events = [{"t": 400 * MS, "event": "role", "role": "leader", "generation": 1},
-              {"t": 9600 * MS, "event": "role", "role": "follower", "generation": 2}]
+    events = [
+        {"t": 400 * MS, "event": "role", "role": "leader", "generation": 1},
+        {"t": 9600 * MS, "event": "role", "role": "follower", "generation": 2},
+    ]
     (path / "nodes" / "n1" / "events.jsonl").write_bytes(
         b"".join(msgspec.json.encode(event) + b"\n" for event in events)
     )
-    events = [{"t": 9500 * MS, "event": "role", "role": "leader", "generation": 2},
-              {"t": 16000 * MS, "event": "killed"}]
+    events = [
+        {"t": 9500 * MS, "event": "role", "role": "leader", "generation": 2},
+        {"t": 16000 * MS, "event": "killed"},
+    ]
     (path / "nodes" / "n2" / "events.jsonl").write_bytes(
         b"".join(msgspec.json.encode(event) + b"\n" for event in events)
     )
@@ -216,30 +222,58 @@ def stale_read(path: Path) -> Path:
 def read_skew(path: Path) -> Path:
     """INVALID: a cycle of transactions with one anti-dependency, and proofs."""
     recorder = Recorder()
-    recorder.op(0, "txn", 100, 118, key=None, asked=[["append", "x", 1], ["append", "y", 1]],
-                answered=[["append", "x", 1], ["append", "y", 1]])
-    recorder.op(1, "txn", 130, 190, key=None, asked=[["r", "x", None], ["r", "y", None]],
-                answered=[["r", "x", [1]], ["r", "y", [1, 2]]])
-    recorder.op(2, "txn", 140, 165, key=None, asked=[["append", "x", 2], ["append", "y", 2]],
-                answered=[["append", "x", 2], ["append", "y", 2]])
-    recorder.op(3, "txn", 400, 420, key=None, asked=[["r", "x", None]], answered=[["r", "x", [1, 2]]])
+    recorder.op(
+        0,
+        "txn",
+        100,
+        118,
+        key=None,
+        asked=[["append", "x", 1], ["append", "y", 1]],
+        answered=[["append", "x", 1], ["append", "y", 1]],
+    )
+    recorder.op(
+        1,
+        "txn",
+        130,
+        190,
+        key=None,
+        asked=[["r", "x", None], ["r", "y", None]],
+        answered=[["r", "x", [1]], ["r", "y", [1, 2]]],
+    )
+    recorder.op(
+        2,
+        "txn",
+        140,
+        165,
+        key=None,
+        asked=[["append", "x", 2], ["append", "y", 2]],
+        answered=[["append", "x", 2], ["append", "y", 2]],
+    )
+    recorder.op(
+        3, "txn", 400, 420, key=None, asked=[["r", "x", None]], answered=[["r", "x", [1, 2]]]
+    )
     history = recorder.history(faults=[Fault(1, "kill", 150 * MS, 155 * MS, None, ["n2"])])
     t1, t2, t3, t4 = (int(index) for index in history.invocations)
-    proof = (Because("order", source=t4, key="x", value=[1, 2],
-                     text="T4 read x as [1 2], so 1 came before 2"),)
+    proof = (
+        Because(
+            "order", source=t4, key="x", value=[1, 2], text="T3 read x as [1 2], so 1 came before 2"
+        ),
+    )
     finding = Finding(
         kind="G-single", title="G-single (read skew): saw part of a transaction",
-        sentence="T2 read x without T3's append of 2 but y with it.", ops=(t2, t3),
+        sentence="T1 read x without T2's append of 2 but y with it.", ops=(t2, t3),
         because=(
             Because("rw", source=t2, target=t3, key="x", value=2, proof=proof,
-                    text="T2 < T3, because T2 did not observe T3's append of 2 to x"),
+                    text="T1 < T2, because T1 did not observe T2's append of 2 to x"),
             Because("wr", source=t3, target=t2, key="y", value=2,
-                    text="T3 < T2, because T2 observed T3's append of 2 to y"),
+                    text="T2 < T1, because T1 observed T2's append of 2 to y"),
         ),
         breaks="snapshot-isolation",
         detail={"not_refuted": "read-committed"},
     )  # fmt: skip
-    result = Result("list-append", Verdict.INVALID, findings=[finding], engine="elle", elapsed_s=0.01)
+    result = Result(
+        "list-append", Verdict.INVALID, findings=[finding], engine="elle", elapsed_s=0.01
+    )
     return write_run(path, history, [result], sentence=finding.sentence,
                      changes={"workload": "list-append", "duration_ns": 500 * MS})  # fmt: skip
 
@@ -318,9 +352,15 @@ def unknown(path: Path) -> Path:
     recorder = Recorder()
     traffic(recorder, 4, seconds=12)
     history = recorder.history(faults=some_faults()[:1])
-    part = Result("linearizable", Verdict.UNKNOWN, engine="search", elapsed_s=60.0,
-                  reason="Time budget of 60 s spent after 41,202,118 steps; the first 1,204 "
-                  "operations of key k3 are certified.", budget={"time_s": 60.0})
+    part = Result(
+        "linearizable",
+        Verdict.UNKNOWN,
+        engine="search",
+        elapsed_s=60.0,
+        reason="Time budget of 60 s spent after 41,202,118 steps; the first 1,204 "
+        "operations of key k3 are certified.",
+        budget={"time_s": 60.0},
+    )
     stats = Result("stats", Verdict.VALID, reason="All functions completed.", elapsed_s=0.001)
     whole = Result("all", Verdict.UNKNOWN, parts=[part, stats], elapsed_s=60.0)
     return write_run(path, history, [whole], changes={"duration_ns": 13_000 * MS})  # fmt: skip
@@ -336,8 +376,12 @@ def crashed_checker(path: Path) -> Path:
     finding = Finding("garbage", "read of a value nobody wrote", "Process 1 read x = 9.", key="x",
                       ops=(write, read), because=(Because("stuck", target=read, key="x", value=9,
                       state="x = 1", text="process 1 read 9, which nobody wrote"),))  # fmt: skip
-    broken = Result("no-time-travel", Verdict.UNKNOWN, reason="KeyError: 'x'",
-                    stats={"traceback": "Traceback (most recent call last): ..."})
+    broken = Result(
+        "no-time-travel",
+        Verdict.UNKNOWN,
+        reason="KeyError: 'x'",
+        stats={"traceback": "Traceback (most recent call last): ..."},
+    )
     invalid = Result("linearizable", Verdict.INVALID, findings=[finding])
     return write_run(path, history, [broken, invalid], changes={"duration_ns": 5 * MS})
 
