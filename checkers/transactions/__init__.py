@@ -14,6 +14,12 @@ import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+# Imported before the functions of the same names are defined: importing a submodule binds its name
+# in the package, which would replace the function the first time a checker runs.
+import checkers.transactions.list_append
+import checkers.transactions.rw_register
+import checkers.transactions.serial
+import checkers.transactions.weak  # noqa: F401
 from checkers.budget import Budget
 from checkers.history import History
 from checkers.verdict import Result
