@@ -10,7 +10,8 @@ Judged, per log:
 
 - *inconsistent-offset*: one offset held two values;
 - *duplicate*: one value at two offsets;
-- *lost-write*: an acknowledged value which no poll returned although polls went beyond its offset;
+- *lost-write*: an acknowledged value which no poll returned although polls went beyond its offset
+  (consumers must begin at the beginning of the log);
 - *aborted-read*: a polled value whose send failed, or was never sent;
 - *nonmonotonic-poll*, *poll-skip*: consecutive polls of a process went backwards, or passed over an
   offset that is known to hold a value; the same within one poll is an *int-* anomaly;
@@ -281,8 +282,8 @@ def _sends(history: History, log: Log) -> list[Finding]:
             done += 1
         if highest is not None and send.offset < highest.offset:
             why = (
-                f"{who(history, send.invoke)} sent {send.value!r} at {at(history, send.invoke)} and "
-                f"got offset {send.offset}, after {highest.value!r} had been acknowledged at "
+                f"{who(history, send.invoke)} sent {send.value!r} at {at(history, send.invoke)} "
+                f"and got offset {send.offset}, after {highest.value!r} had been acknowledged at "
                 f"offset {highest.offset}"
             )
             ops = [highest.invoke, send.invoke]

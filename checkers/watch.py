@@ -6,7 +6,7 @@ output: the list of events received, or ``{"events": [...], "revision": r}``, r 
 to which the watcher was told everything). An event is ``{"revision": r, "key": k, "value": v}``,
 with ``"type": "delete"`` for a deletion, or a list ``[r, k, v]``. Writes are ``put write delete cas
 append increment txn`` (input: the value; output: ``{"revision": r}`` or r); the key is the event's
-key.
+key. A delete whose output says ``"deleted": 1`` made an event; any other may have found nothing.
 
 Watchers that receive over several operations go on with ``from`` one after the last event: such
 operations are one stream. Judged are:
@@ -72,6 +72,7 @@ class Write:
     key: Any
     value: Any
     plain: bool
+    changed: bool  # whether it certainly made an event at its revision
     revision: int = -1
 
 
@@ -117,10 +118,16 @@ def _gather(history: History, meter: Meter) -> tuple[list[Stream], list[Write]]:
         elif row.f in WRITES and row.outcome != FAIL:
             code = int(history.key[row.invoke])
             key = token(history.keys[code]) if code >= 0 else None
-            write = Write(row.invoke, key, token(row.input), row.f in PLAIN_WRITES)
+            changed = row.f != "delete" or _deleted(row.output)
+            write = Write(row.invoke, key, token(row.input), row.f in PLAIN_WRITES, changed)
             write.revision = _revision(row.output)
             writes.append(write)
     return streams, writes
+
+
+def _deleted(output: Any) -> bool:
+    """Whether a delete says that there was something to delete."""
+    return isinstance(output, dict) and bool(output.get("deleted"))
 
 
 def _revision(output: Any) -> int:
@@ -223,7 +230,7 @@ def _agree(history: History, streams: list[Stream]) -> tuple[Agreed, list[Findin
 def _committed(history: History, agreed: Agreed, writes: list[Write]) -> list[Finding]:
     """Events that no write explains."""
     by_key: dict[Any, set[Any]] = {}
-    opaque = any(not write.plain for write in writes)
+    opaque = {write.key for write in writes if not write.plain or write.key is None}
     revisions: dict[Any, dict[Any, Write]] = {}
     for write in writes:
         by_key.setdefault(write.key, set()).add(write.value)
@@ -234,7 +241,8 @@ def _committed(history: History, agreed: Agreed, writes: list[Write]) -> list[Fi
         if change.deleted:
             continue
         known = revisions.get(key, {}).get(change.value)
-        if not opaque and writes and change.value not in by_key.get(key, set()):
+        blind = not writes or None in opaque or key in opaque
+        if not blind and change.value not in by_key.get(key, set()):
             why = "tells of a value that no write may have written"
             findings.append(_finding(history, "uncommitted-event", stream, change, why, [op]))
         elif known is not None and known.revision != revision and _once(writes, known):
@@ -256,7 +264,7 @@ def _gaps(
     """Changes proved by a write or another watcher that a stream lacks."""
     proofs: dict[tuple[int, Any], int] = {where: op for where, (_, op, _) in agreed.items()}
     for write in writes:
-        if write.revision >= 0 and write.key is not None:
+        if write.revision >= 0 and write.key is not None and write.changed:
             proofs.setdefault((write.revision, write.key), write.invoke)
     ordered = sorted(proofs.items(), key=lambda proof: proof[0][0])
     findings = []

@@ -1,10 +1,10 @@
 """Histories out: Jepsen EDN for other tools, Parquet and pandas for notebooks.
 
-EDN has a map a line in the order of events, with ``:index :time :process :type :f :value`` and, where
-there are, ``:key :node :error``. Function names, types and the names of micro-operations are
+EDN has a map a line in the order of events, with ``:index :time :process :type :f :value`` and,
+where there are, ``:key :node :error``. Function names, types and the names of micro-operations are
 keywords, since that is what Jepsen's checkers match on; other strings stay strings. With
-``independent=True`` a key is written Jepsen's way, as a ``[k v]`` value. Faults become the nemesis's
-rows.
+``independent=True`` a key is written Jepsen's way, as a ``[k v]`` value. Faults become the
+nemesis's rows.
 
 Parquet needs ``pyarrow``, the extra ``splitbrain[parquet]``. Values of several types do not fit one
 column, so keys, values and errors are kept as JSON text there.

@@ -58,7 +58,7 @@ def load(path: str) -> History:
                 place = place if micros else f"line {number}"
                 micros.append([f, _scalar(key), _scalar(value)])
     end_transaction()
-    return from_sessions(sessions, header={"workload": "rw-register"})
+    return from_sessions(sessions, header={"model": "rw-register"})
 
 
 def _scalar(text: str) -> int | str:

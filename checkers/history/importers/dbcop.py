@@ -55,7 +55,7 @@ def load(path: str) -> History:
         [_transaction(txn, s, n) for n, txn in enumerate(session)]
         for s, session in enumerate(run.sessions)
     ]
-    header = {"workload": "rw-register", "db": run.db, "params": run.params}
+    header = {"model": "rw-register", "db": run.db, "params": run.params}
     return from_sessions(sessions, header=header)
 
 

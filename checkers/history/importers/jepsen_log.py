@@ -4,6 +4,9 @@ A line is ``INFO  jepsen.util - 3 :invoke :cas [1 4]``: process, type, function,
 tabs or spaces. ``:timed-out`` in place of a value is an error: such an operation keeps the value it
 was invoked with. Newer logs put a date before and write process names like ``:nemesis``; lines of
 other loggers are left out, and counted in a note.
+
+If the only failures are compare-and-sets without an error, a failure was a mismatch: it observed
+the register. The header then says ``"failed_cas": "observed"``.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from checkers.history import edn
 from checkers.history.errors import HistoryError
 from checkers.history.history import History
 from checkers.history.importers.rows import Rows
+from checkers.history.op import FAIL
 
 _LINE = re.compile(
     r".*?\bjepsen\.[\w.-]+\s+-\s+(:?[\w-]+)\s+:(invoke|ok|fail|info)\s+:([^\s]+)(?:\s+(.*?))?\s*"
@@ -53,7 +57,19 @@ def load(path: str) -> History:
     if others:
         rows.notes.append(f"{others} lines of the log are no operations and were left out.")
     rows.extend(found)
-    return rows.history()
+    history = rows.history()
+    if _failures_observe(history):
+        history.header = {**history.header, "failed_cas": "observed"}
+    return history
+
+
+def _failures_observe(history: History) -> bool:
+    """Whether every failure is a compare-and-set's, without any error: then it was a mismatch."""
+    failures = [index for index in range(len(history)) if history.type[index] == FAIL]
+    return bool(failures) and all(
+        history.functions[history.f[index]] == "cas" and index not in history.errors
+        for index in failures
+    )
 
 
 def _row(match: re.Match[str], number: int) -> dict[str, Any]:

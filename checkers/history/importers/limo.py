@@ -126,7 +126,7 @@ class _Log:
             keys=[None] * len(rows),
             times_ns=[-1] * len(rows),
             values=[row[3] for row in rows],
-            header={"workload": {"queue": "fifo-queue"}.get(thing, thing)},
+            header={"model": {"queue": "fifo-queue", "set": "linearizable-set"}.get(thing, thing)},
             notes=notes,
             place=lambda event: f"line {rows[event][4]}",
         )

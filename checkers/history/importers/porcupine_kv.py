@@ -26,5 +26,5 @@ def load(path: str) -> History:
         HistoryError: it is no EDN, or no history; the place is the line.
     """
     history = jepsen_edn.load(path, independent=False)
-    history.header = {**history.header, "workload": "key-value"}
+    history.header = {**history.header, "model": "key-value", "initial": ""}
     return history

@@ -1,0 +1,456 @@
+"""Which checker a history calls for: by name, by its header, or by its vocabulary.
+
+`checkers_by_name` is the registry behind the command line: every model and checker under one name.
+`choose` makes the checker of a name, or infers one. Inference trusts the history's header first
+(its ``model`` or ``workload``), then the names of its operations and the shapes of their values.
+Where several checkers fit and none is implied by another, it refuses and says which fit: a verdict
+about the wrong promise is worse than none.
+
+For ``harness check`` and :mod:`checkers.commandline`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from checkers.checker import Checker, as_checker, named
+from checkers.history import FAIL, INVOKE, OK, History
+
+Factory = Callable[..., Checker]
+
+
+class ChoiceError(ValueError):
+    """No checker can be chosen; the message says why, and what there is."""
+
+
+# The registry -------------------------------------------------------------------------------------
+
+#: Names of linearizability models that would otherwise be names of other checkers.
+_RENAMED = {"set": "linearizable-set", "counter": "linearizable-counter"}
+
+#: Levels of isolation that plain reads and writes decide without a version order.
+WEAK = ("read-committed", "read-atomic", "causal")
+
+#: Levels which need a version order; with none known, they are solved for.
+SOLVED = ("serializable", "snapshot-isolation")
+
+_SYNONYMS = {
+    "append": "list-append", "elle": "list-append", "wr": "rw-register",
+    "cas": "cas-register", "kv": "key-value", "fifo": "fifo-queue", "kafka": "log",
+    "kafka-log": "log", "unique": "unique-ids", "ids": "unique-ids", "leases": "lease",
+    "locks": "lock", "watches": "watch", "kv-append": "key-value", "linearizable": "register",
+}  # fmt: skip
+
+
+def checkers_by_name() -> dict[str, Factory]:
+    """Every checker by its name on the command line; each takes its options as keywords."""
+    from checkers import (
+        bank,
+        causal,
+        convergence,
+        counter,
+        lease,
+        lock,
+        log,
+        log_pattern,
+        long_fork,
+        monotonic,
+        queue,
+        sessions,
+        unique_ids,
+        watch,
+    )
+    from checkers import set as sets
+    from checkers.linearizability import models
+
+    registry: dict[str, Factory] = {
+        _RENAMED.get(name, name): _linearizable(name) for name in models.NAMES
+    }
+    registry |= {
+        "list-append": _list_append,
+        "rw-register": _rw_register,
+        "read-committed": _weak("read-committed"),
+        "read-atomic": _weak("read-atomic"),
+        "transactional-causal": _weak("causal"),
+        "serializable": _solved("serializable"),
+        "snapshot-isolation": _solved("snapshot-isolation"),
+        "set": sets.final_set,
+        "set-full": sets.set_full,
+        "queue": queue.queue,
+        "total-queue": queue.total_queue,
+        "unique-ids": unique_ids.unique_ids,
+        "counter": counter.counter,
+        "bank": bank.bank,
+        "long-fork": long_fork.long_fork,
+        "causal": causal.causal,
+        "causal-reverse": causal.causal_reverse,
+        "monotonic": monotonic.monotonic,
+        "session-guarantees": sessions.session_guarantees,
+        "lock": lock.lock,
+        "lease": lease.lease,
+        "watch": watch.watch,
+        "log": log.kafka_log,
+        "convergence": convergence.convergence,
+        "log-pattern": log_pattern.log_pattern,
+    }
+    return registry
+
+
+def _linearizable(name: str) -> Factory:
+    def make(**options: Any) -> Checker:
+        from checkers.linearizability import linearizable, models
+
+        return linearizable(models.NAMES[name](**options), name=_RENAMED.get(name, name))
+
+    return make
+
+
+def _list_append(*, consistency_model: str | None = None, **options: Any) -> Checker:
+    from checkers import transactions
+
+    if consistency_model:
+        options["consistency_models"] = (consistency_model,)
+    return as_checker(_titled("list-append", transactions.list_append(**options)))
+
+
+def _rw_register(*, consistency_model: str | None = None, **options: Any) -> Checker:
+    from checkers import transactions
+
+    if consistency_model:
+        options["consistency_models"] = (consistency_model,)
+    return as_checker(_titled("rw-register", transactions.rw_register(**options)))
+
+
+def _weak(level: str) -> Factory:
+    def make(**options: Any) -> Checker:
+        from checkers import transactions
+
+        return as_checker(_titled(level, transactions.weak(level, **options)))
+
+    return make
+
+
+def _solved(level: str) -> Factory:
+    def make(**options: Any) -> Checker:
+        from checkers import transactions
+
+        return as_checker(_titled(level, transactions.serial(level, **options)))
+
+    return make
+
+
+def _titled(name: str, made: Any) -> Checker:
+    return made if isinstance(made, Checker) else named(name, made)
+
+
+# Choosing -----------------------------------------------------------------------------------------
+
+
+def choose(
+    history: History,
+    model: str | None = None,
+    consistency_model: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Checker:
+    """The checker for a history.
+
+    Args:
+        history: what is to be judged.
+        model: the name of a model or checker; None to infer it.
+        consistency_model: the isolation level a transactional history should have.
+        options: the checker's own options, by name.
+
+    Raises:
+        ChoiceError: no such name, an option the checker does not have, or no or several models fit.
+    """
+    name = resolve(model) if model else infer(history)
+    keywords = {**_implied(history, name), **dict(options or {})}
+    name, keywords = _isolation(history, name, consistency_model, keywords)
+    try:
+        return checkers_by_name()[name](**keywords)
+    except TypeError as error:
+        given = ", ".join(keywords) or "none"
+        raise ChoiceError(
+            f"checker {name!r} cannot take these options ({given}): {error}"
+        ) from None
+    except ValueError as error:
+        raise ChoiceError(f"{error}") from None
+
+
+def resolve(model: str) -> str:
+    """The registry's name for a name as users write it.
+
+    Raises:
+        ChoiceError: there is no such model; the nearest names are said.
+    """
+    names = checkers_by_name()
+    wanted = model.strip().lower().replace("_", "-").replace(" ", "-")
+    wanted = _SYNONYMS.get(wanted, wanted) if wanted not in names else wanted
+    if wanted in names:
+        return wanted
+    near = difflib.get_close_matches(wanted, [*names, *_SYNONYMS], n=3, cutoff=0.5)
+    guess = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"
+    raise ChoiceError(f"model {model!r} is not known; {guess}")
+
+
+def _implied(history: History, name: str) -> dict[str, Any]:
+    """Options that the history itself implies."""
+    header = history.header
+    extra: dict[str, Any] = {}
+    if name in ("cas-register", "key-value") and header.get("failed_cas") == "observed":
+        extra["failed_cas"] = "observed"
+    if "initial" in header and name in ("register", "cas-register", "key-value"):
+        extra["init"] = header["initial"]
+    if name == "multi-register" and "initial" in header:
+        extra["init"] = header["initial"]
+    elif name == "multi-register" and "format" not in header:
+        first = _first_reads(history)
+        if first:
+            extra["init"] = first
+            listed = ", ".join(f"{key}={value}" for key, value in first.items())
+            history.notes.append(f"Initial values are those of the first reads: {listed}.")
+    return extra
+
+
+def _first_reads(history: History) -> dict[Any, Any]:
+    """Initial values of registers, where the first read of one returned what nobody had written.
+
+    Knossos states the initial values of a multi-register beside the history, not in it.
+    """
+    written: dict[Any, list[Any]] = {}
+    first: dict[Any, Any] = {}
+    seen: set[Any] = set()
+    for index, value in enumerate(history.values):
+        if not isinstance(value, list):
+            continue
+        for micro in value:
+            if not (isinstance(micro, list) and len(micro) == 3):
+                continue
+            f, key, item = micro
+            if f == "w" and history.type[index] == INVOKE:
+                written.setdefault(key, []).append(item)
+            elif f == "r" and history.type[index] == OK and key not in seen:
+                seen.add(key)
+                if item is not None and item not in written.get(key, []):
+                    first[key] = item
+    return first
+
+
+def _isolation(
+    history: History, name: str, level: str | None, options: dict[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """Which checker decides an isolation level of a history."""
+    transactional = history.functions == ["txn"]
+    if name == "causal" and transactional:
+        return "transactional-causal", options
+    if name not in ("list-append", "rw-register"):
+        if level and resolve_level(level) != name:
+            raise ChoiceError(
+                f"consistency model {level!r} is for transactions, and {name!r} is not one of "
+                "list-append and rw-register"
+            )
+        return name, options
+    ordered = history.header.get("realtime", True)
+    if level is None:
+        level = "strict-serializable" if ordered else "serializable"
+    level = resolve_level(level)
+    if name == "rw-register" and level in WEAK:
+        return ("transactional-causal" if level == "causal" else level), options
+    if name == "rw-register" and level in SOLVED and not ordered:
+        return level, options
+    return name, {**options, "consistency_model": level}
+
+
+def resolve_level(level: str) -> str:
+    """The canonical name of an isolation level.
+
+    Raises:
+        ChoiceError: it is unknown.
+    """
+    if level in WEAK:
+        return level
+    from checkers.transactions.consistency import canonical
+
+    try:
+        return canonical(level)
+    except (ValueError, KeyError) as error:
+        raise ChoiceError(str(error)) from None
+
+
+# Inference ----------------------------------------------------------------------------------------
+
+
+def infer(history: History) -> str:
+    """The name of the model a history is of.
+
+    Raises:
+        ChoiceError: none or several fit; the message says which and why not the others.
+    """
+    names = checkers_by_name()
+    for field in ("model", "workload"):
+        said = history.header.get(field)
+        if isinstance(said, str):
+            wanted = _SYNONYMS.get(said, said)
+            if wanted in names:
+                return wanted
+    if len(history) == 0:
+        raise ChoiceError(
+            "the history has no operations, so no model can be inferred; name one with --model"
+        )
+    fits = _fitting(history)
+    if len(fits) == 1:
+        return fits[0]
+    vocabulary = ", ".join(history.functions)
+    if fits:
+        raise ChoiceError(
+            f"the operations ({vocabulary}) fit several models: {', '.join(fits)}; name one with "
+            "--model"
+        )
+    raise ChoiceError(
+        f"no model has the operations {vocabulary}; {_nearest(history)} Name a model with --model."
+    )
+
+
+#: Vocabulary -> models, strongest first, for those that the names alone decide.
+_BY_NAMES: list[tuple[frozenset[str], frozenset[str], tuple[str, ...]]] = [
+    # all of these, and nothing but these and those -> models
+    (frozenset({"cas"}), frozenset({"read", "write"}), ("cas-register",)),
+    (frozenset({"transfer"}), frozenset({"read"}), ("bank",)),
+    (frozenset({"generate"}), frozenset(), ("unique-ids",)),
+    (frozenset({"push"}), frozenset({"pop"}), ("stack",)),
+    (frozenset({"pop"}), frozenset({"push"}), ("stack",)),
+    (frozenset({"insert", "extract"}), frozenset(), ("priority-queue",)),
+    (frozenset({"send"}), frozenset({"poll", "txn", "assign", "subscribe", "crash"}), ("log",)),
+    (frozenset({"poll"}), frozenset({"send", "txn", "assign", "subscribe", "crash"}), ("log",)),
+    (
+        frozenset({"get"}),
+        frozenset({"put", "append", "delete", "cas", "read", "write"}),
+        ("key-value",),
+    ),
+    (
+        frozenset({"put"}),
+        frozenset({"get", "append", "delete", "cas", "read", "write"}),
+        ("key-value",),
+    ),
+    (frozenset({"inc"}), frozenset({"read"}), ("monotonic",)),
+    (frozenset({"increment"}), frozenset({"read", "add", "decrement"}), ("counter",)),
+    (frozenset({"decrement"}), frozenset({"read", "add", "increment"}), ("counter",)),
+    (frozenset({"add", "remove"}), frozenset({"contains", "read"}), ("linearizable-set",)),
+    (frozenset({"add", "contains"}), frozenset({"remove", "read"}), ("linearizable-set",)),
+    (frozenset({"append", "read"}), frozenset(), ("append-list",)),
+    (frozenset({"enqueue", "drain"}), frozenset({"dequeue"}), ("total-queue",)),
+    (
+        frozenset({"enqueue"}),
+        frozenset({"dequeue"}),
+        ("fifo-queue", "unordered-queue", "total-queue", "queue"),
+    ),
+]
+
+
+def _fitting(history: History) -> list[str]:
+    """Models whose vocabulary and shapes fit."""
+    have = frozenset(history.functions)
+    if have == {"txn"}:
+        return _transactions(history)
+    if have & {"watch"}:
+        return ["watch"]
+    if have & {"grant", "renew", "keepalive"}:
+        return ["lease"]
+    if have & {"acquire", "release"}:
+        return _locks(history, have)
+    for needed, allowed, models in _BY_NAMES:
+        if needed <= have and have <= needed | allowed:
+            return list(models)
+    if have <= {"read", "write"}:
+        return _registers(history)
+    if have <= {"read", "add"}:
+        return _additions(history)
+    return []
+
+
+def _outputs(history: History, f: str) -> list[Any]:
+    """Some results of acknowledged operations of this name."""
+    found = []
+    for index, (kind, code) in enumerate(zip(history.type.tolist(), history.f.tolist())):
+        if kind == OK and history.functions[code] == f and history.values[index] is not None:
+            found.append(history.values[index])
+            if len(found) >= 1000:
+                break
+    return found
+
+
+def _transactions(history: History) -> list[str]:
+    """By the micro-operations: appends, or reads and writes, of one or of several values each."""
+    names: set[Any] = set()
+    writes: set[Any] = set()
+    repeated = False
+    for index, value in enumerate(history.values):
+        if not isinstance(value, list) or history.type[index] == FAIL:
+            continue
+        for micro in value:
+            if not (isinstance(micro, list) and len(micro) in (2, 3)):
+                continue
+            names.add(micro[0])
+            if micro[0] == "w" and history.type[index] == INVOKE:
+                write = repr(micro[1:])
+                repeated = repeated or write in writes
+                writes.add(write)
+    if "append" in names:
+        return ["list-append"]
+    if names & {"send", "poll"}:
+        return ["log"]
+    if "w" not in names:
+        return ["rw-register", "long-fork"]
+    return ["multi-register"] if repeated else ["rw-register"]
+
+
+def _locks(history: History, have: frozenset[str]) -> list[str]:
+    outputs = [value for value in _outputs(history, "acquire") if isinstance(value, dict)]
+    if any(name in value for value in outputs for name in ("ttl_ns", "ttl_ms", "ttl_s", "ttl")):
+        return ["lease"]
+    if "write" in have or any("token" in value for value in outputs):
+        return ["lock"]
+    return ["mutex"] if have <= {"acquire", "release"} else []
+
+
+def _registers(history: History) -> list[str]:
+    """Reads and writes: of one value, of lists of elements, or of groups of keys."""
+    outputs = _outputs(history, "read")
+    lists = [value for value in outputs if isinstance(value, list)]
+    if lists and len(lists) == len(outputs):
+        if any(value and all(_is_micro(item) for item in value) for value in lists):
+            return ["long-fork"]
+        return ["causal-reverse"]
+    if outputs and all(isinstance(value, dict) for value in outputs):
+        return ["multi-register"] if "write" in history.functions else ["bank"]
+    return ["register"]
+
+
+def _is_micro(item: Any) -> bool:
+    return isinstance(item, list) and len(item) == 3 and item[0] == "r"
+
+
+def _additions(history: History) -> list[str]:
+    """Additions to a set or to a number, which the reads tell."""
+    outputs = _outputs(history, "read")
+    if any(isinstance(value, list) for value in outputs):
+        return ["set-full"]
+    if outputs and all(isinstance(value, (int, float)) for value in outputs):
+        return ["counter"]
+    return ["counter", "set", "set-full"]
+
+
+def _nearest(history: History) -> str:
+    """Why the models nearest in vocabulary do not fit, as sentences."""
+    have = frozenset(history.functions)
+    parts = []
+    for needed, allowed, models in _BY_NAMES:
+        if not needed & have:
+            continue
+        extra, missing = sorted(have - needed - allowed), sorted(needed - have)
+        why = [f"does not have {', '.join(extra)}"] if extra else []
+        why += [f"needs {', '.join(missing)}"] if missing else []
+        parts.append(f"{models[0]} {' and '.join(why)}")
+    return "; ".join(parts[:3]) + "." if parts else "none comes near."
