@@ -2,7 +2,7 @@
 
 Each function returns a :class:`~checkers.linearizability.model.Model`; its docstring is the
 vocabulary the history must use: ``f``, then the shape of input and output. Where a history has
-keys, every key is an object of its own. Values are compared with their types: ``1`` is not ``True``.
+keys, every key is an object of its own. Values are compared with their types: 1 is not True.
 
 In the register models a failed compare-and-set may be one of two things. ``failed_cas="absent"``
 (as Knossos): it did not happen and says nothing. ``failed_cas="observed"`` (as Porcupine's etcd
