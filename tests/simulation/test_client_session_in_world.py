@@ -18,7 +18,7 @@ def test_a_lost_first_question_does_not_silence_a_session(lost: tuple[str, str])
     call = session.submit(Command("put", "x", (1,)))
     connection = 1
     assert world.run_until(lambda: world.is_connected(connection), SECOND)
-    world.network.set_links({lost: LinkFault(loss=1.0)})
+    world.network.set_links({lost: LinkFault(cut=True)})
     world.run_for(100 * MS)
     world.network.set_links({})
     world.run_for(5 * SECOND)
