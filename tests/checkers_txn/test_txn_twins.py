@@ -133,7 +133,9 @@ def test_serializable_agrees_with_permutations(seed: int, broken: float) -> None
 def test_solver_and_frontier_search_agree(seed: int, broken: float) -> None:
     pytest.importorskip("pysat", reason="the sat extra is not installed")
     from checkers.budget import Meter
-    from checkers.transactions.serial import Polygraph, frontier_search, solve, transactions
+    from checkers.transactions.frontier import frontier_search
+    from checkers.transactions.polygraph import Polygraph, transactions
+    from checkers.transactions.serial import solve
 
     txns = make_registers(random.Random(seed), broken=broken, count=8)
     if not twins.consistent_within(txns) or not twins.repeatable(txns):
