@@ -23,9 +23,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from reports.writing import render, render_history
     from reports.server import serve
     from reports.terminal import terminal_summary
+    from reports.writing import render, render_history
 
 _HOME = {
     "render": "reports.writing",

@@ -21,14 +21,15 @@ from reports.run_directory import Run
 from reports.svg import cycle, lifelines, window
 from reports.svg.element import Markup
 from reports.table import op_table
-from reports.wording import duration, key_name, one_line, op_label, seconds, show
+from reports.wording import duration, key_name, micro_ops, one_line, op_label, seconds, show
 
 #: Findings with pictures; the rest are listed by their sentence, and the report says so.
 CARDS_MAX = 20
 #: Rows of an operation table in a card.
 TABLE_ROWS_MAX = 60
 
-_CYCLE_KINDS = ("ww", "wr", "rw", "realtime", "process")
+#: Parts of ``Finding.detail`` that the picture or the table already shows.
+_SHOWN_DETAIL = frozenset({"transactions", "cycle", "elements", "holders"})
 
 
 @dataclass
@@ -95,7 +96,7 @@ class Card:
 
 
 def numbered(run: Run) -> list[tuple[str, str, Finding]]:
-    """All findings as (anchor, checker, finding), in the order of the results, most telling first."""
+    """All findings as (anchor, checker, finding), in the order of the results."""
     found: list[tuple[str, Finding]] = []
     for result in run.results:
         found.extend(_walk(result))
@@ -138,11 +139,20 @@ def _named(steps: Sequence[Because], proofs: bool) -> set[int]:
 
 
 def _names(ops: Sequence[Op], finding: Finding) -> dict[int, str]:
-    """T1, T2 ... for the witness in history order, then for those only proofs name."""
-    witness = set(finding.ops) or _named(finding.because, False)
-    first = [op.invoke for op in ops if op.invoke in witness]
-    order = first + [op.invoke for op in ops if op.invoke not in witness]
-    return {index: f"T{n}" for n, index in enumerate(order, start=1)}
+    """T1, T2 ...: as the checker's sentences name them, else in the order of the explanation.
+
+    Those that only proofs name come last.
+    """
+    told = finding.detail.get("transactions")
+    entries = [entry for entry in told if isinstance(entry, dict)] if told else []
+    names = {e["invoke"]: one_line(e["name"]) for e in entries if "invoke" in e and "name" in e}
+    order = [step.source for step in finding.because] + list(finding.ops)
+    order += [op.invoke for op in ops]
+    drawn = {op.invoke for op in ops}
+    for index in dict.fromkeys(order):
+        if index in drawn and index not in names:
+            names[index] = f"T{len(names) + 1}"
+    return names
 
 
 def _card(
@@ -172,7 +182,11 @@ def _card(
         end_ns=end,
         at_ns=max((op.complete_ns for op in ops if op.type == "ok"), default=end),
         ops=[op.invoke for op in ops],
-        more=[(one_line(k), show(v, limit=200)) for k, v in finding.detail.items()],
+        more=[
+            (one_line(name), show(value, limit=200))
+            for name, value in finding.detail.items()
+            if name not in _SHOWN_DETAIL
+        ],
     )
 
 
@@ -182,8 +196,8 @@ def _shape(finding: Finding, history: History | None) -> str:
         return "window"
     if history is not None and lifelines.life_lines(finding.detail, _clock(history)):
         return "life"
-    cyclic = kinds and kinds <= set(_CYCLE_KINDS)
-    return "cycle" if cyclic and kinds - {"realtime", "process"} else "window"
+    transactions = any(micro_ops(op) for op in witness_ops(history, finding))
+    return "cycle" if transactions or "transactions" in finding.detail else "window"
 
 
 def _clock(history: History) -> Any:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
@@ -37,6 +38,15 @@ _ALARM = re.compile(
     rb"panic|fatal|traceback|segfault|assertion|corrupt|out of memory|invariant", re.IGNORECASE
 )
 _ISO = re.compile(rb"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[+-]\d\d:?\d\d)?")
+_ROLES = {
+    "leader-elected": "leader",
+    "became-leader": "leader",
+    "campaigning": "candidate",
+    "stepped-down": "follower",
+    "lost-quorum": "follower",
+}
+#: Events of a log that are no news of the node's part in the system.
+_CHATTER = frozenset({"peer-connected", "peer-lost", "heartbeat", "connection-refused"})
 _TIME_FIELDS = ("t_ns", "t", "time_ns", "ts", "time", "timestamp")
 
 
@@ -122,14 +132,16 @@ def epoch_ns(moment: Any) -> int | None:
 def _read_node(
     path: Path, name: str, zero_ns: int | None, spans: Sequence[tuple[str, int, int]]
 ) -> Node:
-    node = Node(name=one_line(name, limit=60), events=_events(path / "events.jsonl", zero_ns))
+    node = Node(name=one_line(name, limit=60))
+    node.events = _events(_file_lines(path / "events.jsonl"), zero_ns)
     log = path / "log"
     try:
         node.size = log.stat().st_size
         lines = list(_log_lines(log, node.size))
     except OSError:
         return node
-    node.link = f"nodes/{name}/log"
+    node.link = f"nodes/{quote(name)}/log"
+    node.events = node.events or _events(lines, zero_ns)
     moments = [line_time(line, zero_ns) for line in lines]
     node.timed = any(moment >= 0 for moment in moments)
     node.tail = [_line(m, line) for m, line in zip(moments[-TAIL_LINES:], lines[-TAIL_LINES:])]
@@ -189,19 +201,25 @@ def _record_time(record: dict[str, Any], zero_ns: int | None) -> int:
     return -1
 
 
-def _events(path: Path, zero_ns: int | None) -> list[dict[str, Any]]:
-    """Records of events.jsonl as ``{t, event, role, generation, text}``, ordered by time."""
+def _file_lines(path: Path) -> list[bytes]:
     try:
-        lines = path.read_bytes().splitlines()
+        return path.read_bytes().splitlines()
     except OSError:
         return []
-    events = []
-    for line in lines[:EVENTS_MAX]:
+
+
+def _events(lines: Sequence[bytes], zero_ns: int | None) -> list[dict[str, Any]]:
+    """JSON lines with an ``event``, as ``{t, event, role, text}``, ordered by time."""
+    events: list[dict[str, Any]] = []
+    for line in lines:
+        if line[:1] != b"{" or len(events) >= EVENTS_MAX:
+            continue
         try:
             record = msgspec.json.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             continue
-        if isinstance(record, dict):
+        known = isinstance(record, dict) and isinstance(record.get("event"), str)
+        if known and record["event"] not in _CHATTER:
             events.append(_event(record, zero_ns))
     return sorted(events, key=lambda event: event["t"])
 
@@ -209,10 +227,10 @@ def _events(path: Path, zero_ns: int | None) -> list[dict[str, Any]]:
 def _event(record: dict[str, Any], zero_ns: int | None) -> dict[str, Any]:
     skipped = {*_TIME_FIELDS, "event", "role", "node"}
     rest = ", ".join(f"{k} {one_line(v, limit=40)}" for k, v in record.items() if k not in skipped)
-    role = record.get("role")
+    role = record.get("role") or _ROLES.get(record["event"])
     return {
         "t": _record_time(record, zero_ns),
-        "event": one_line(record.get("event") or role or "event", limit=40),
+        "event": one_line(record["event"], limit=40),
         "role": one_line(role, limit=20) if role else "",
         "text": one_line(rest, limit=200),
     }

@@ -61,7 +61,7 @@ def operations(history: History) -> Operations:
 
 
 def _lanes(history: History) -> tuple[list[int], list[str]]:
-    """The lane of each process code, and each lane's name: its first process and how many follow."""
+    """The lane of each process code, and each lane's name: its first process, how many follow."""
     count = len(history.processes)
     positions = np.arange(len(history), dtype=np.int64)
     first = np.full(count, len(history), dtype=np.int64)

@@ -1,7 +1,7 @@
 """Latency, rate and availability over time, in buckets that suit the run's length.
 
-Only ``ok`` operations have a latency: a ``fail`` is quick for reasons of its own, and the latency of
-an unknown outcome is the client's time-out, so those are drawn on a rail of their own. A bucket
+Only ``ok`` operations have a latency: a ``fail`` is quick for reasons of its own, and the latency
+of an unknown outcome is the client's time-out, so those are drawn on a rail of their own. A bucket
 never mixes them. Quantiles are exact, of the operations that completed in the bucket.
 
 An unavailability window is the longest stretch in which no operation completed ``ok``, in the whole
@@ -27,7 +27,7 @@ BUCKETS = 120
 QUANTILES = (0.5, 0.95, 0.99, 1.0)
 GAPS_MAX = 6
 
-_STEPS_NS = [base * 10**power for power in range(3, 13) for base in (1, 2, 5)]
+_STEPS_NS: list[int] = [base * 10**power for power in range(3, 13) for base in (1, 2, 5)]
 
 
 @dataclass

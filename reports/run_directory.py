@@ -65,7 +65,7 @@ class Run:
         last.append(_int(self.facts.get("duration_ns")))
         if self.history is not None and len(self.history):
             last.append(int(self.history.time_ns.max()))
-        return max(last + [0])
+        return max([*last, 0])
 
 
 def read_run(run_dir: str | os.PathLike[str]) -> Run:

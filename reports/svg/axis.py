@@ -12,6 +12,7 @@ text would not fit in its bar. Order is never changed, and simultaneous stays si
 from __future__ import annotations
 
 import bisect
+import itertools
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -138,5 +139,5 @@ def _broken(gaps: list[int], widths: list[float], low: float) -> list[bool]:
 
 def _digits(times: list[int]) -> int:
     """Decimals of seconds that tell neighbouring moments apart, 3 to 6."""
-    least = min((b - a for a, b in zip(times, times[1:])), default=10**6)
+    least = min((b - a for a, b in itertools.pairwise(times)), default=10**6)
     return 3 if least >= 1_000_000 else 4 if least >= 100_000 else 5 if least >= 10_000 else 6

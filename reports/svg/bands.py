@@ -94,11 +94,10 @@ def bands(
 
 
 def _band(fault: Fault, slot: int, x: float, width: float, y: float, height: float) -> Markup:
-    box = {"x": x, "y": y, "width": width, "height": height}
     return el(
         "g",
         el("title", text=fault_words(fault)),
-        el("rect", class_=f"band fault-{slot}", **box),
-        el("rect", fill=f"url(#hatch-{slot})", **box),
+        el("rect", class_=f"band fault-{slot}", x=x, y=y, width=width, height=height),
+        el("rect", fill=f"url(#hatch-{slot})", x=x, y=y, width=width, height=height),
         el("line", class_=f"band-edge fault-{slot}", x1=x, y1=y, x2=x, y2=y + height),
     )

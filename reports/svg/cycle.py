@@ -142,7 +142,7 @@ def _draw_box(box: _Box, name: str) -> Markup:
 def _edge(number: int, step: Because, boxes: Mapping[int, _Box]) -> Markup:
     """One numbered arrow; nothing if an end of it is not drawn."""
     a, b = boxes.get(step.source), boxes.get(step.target)
-    if a is None or b is None:
+    if a is None or b is None or a is b:
         return Markup("")
     style = edge_style(step.kind)
     down = b.y > a.y

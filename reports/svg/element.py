@@ -49,7 +49,12 @@ def el(name: str, *children: Markup, text: str = "", **attributes: object) -> Ma
 
 
 def figure(
-    width: float, height: float, title: str, *children: Markup, class_: str = "", **extra: object
+    width: float,
+    height: float,
+    title: str,
+    *children: Markup,
+    class_: str = "",
+    id: str | None = None,
 ) -> Markup:
     """A whole picture with its title for readers who cannot see it.
 
@@ -58,7 +63,7 @@ def figure(
         title: what the picture shows, in one sentence.
         children: the contents.
         class_: CSS class.
-        extra: further attributes.
+        id: the element's id, if it needs one.
     """
     return el(
         "svg",
@@ -69,7 +74,7 @@ def figure(
         height=height,
         role="img",
         aria_label=title,
-        **extra,
+        id=id,
     )
 
 

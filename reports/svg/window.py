@@ -102,7 +102,7 @@ def _end(op: Op) -> int:
     return op.complete_ns if op.complete_ns >= 0 else op.invoke_ns + 1
 
 
-def _row_labels(rows: Mapping[object, int], ops: Sequence[Op], right: float) -> list[Markup]:
+def _row_labels(rows: Mapping[int | str, int], ops: Sequence[Op], right: float) -> list[Markup]:
     parts = []
     for process, row in rows.items():
         y = TOP_PX + ROW_PX * row
@@ -162,7 +162,7 @@ def _cross(x: float, y: float) -> str:
 def _orders(
     orders: Sequence[tuple[int, int]],
     ops: Sequence[Op],
-    rows: Mapping[object, int],
+    rows: Mapping[int | str, int],
     axis: BrokenAxis,
 ) -> list[Markup]:
     """Arrows from the end of one operation to the beginning of one that must follow it."""
@@ -206,7 +206,7 @@ def _points(
 
 def _path(
     points: Sequence[tuple[int, float]],
-    rows: Mapping[object, int],
+    rows: Mapping[int | str, int],
     ops: Mapping[int, Op],
     bottom: float,
 ) -> list[Markup]:

@@ -25,12 +25,13 @@ _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 
 def why_missing() -> str:
     """Why no browser can be had here; empty if one can."""
-    for name in ("chromedriver", "chromium"):
-        if shutil.which(name) is None and not (
-            name == "chromium" and shutil.which("google-chrome")
-        ):
-            return f"{name} is not installed"
-    return ""
+    if shutil.which("chromedriver") is None:
+        return "chromedriver is not installed"
+    return "" if _binary() else "neither chromium nor google-chrome is installed"
+
+
+def _binary() -> str | None:
+    return shutil.which("chromium") or shutil.which("google-chrome")
 
 
 class Browser:
@@ -51,9 +52,8 @@ class Browser:
         ]  # fmt: skip
         if dark:
             arguments.append("--blink-settings=preferredColorScheme=0")
-        binary = shutil.which("chromium") or shutil.which("google-chrome")
         wanted = {
-            "goog:chromeOptions": {"binary": binary, "args": arguments},
+            "goog:chromeOptions": {"binary": _binary(), "args": arguments},
             "goog:loggingPrefs": {"browser": "ALL"},
         }
         try:

@@ -169,7 +169,7 @@ def write_run(
 
 def _log(name: str) -> str:
     lines = ['{"event":"listening","ts":"2026-11-22T17:59:59.200Z"}']
-    for second in range(0, 30):
+    for second in range(30):
         stamp = f"2026-11-22T18:00:{second:02d}.{(second * 37) % 1000:03d}Z"
         lines.append(f'{{"ts":"{stamp}","level":"info","event":"heartbeat","node":"{name}"}}')
     if name == "n2":
@@ -253,7 +253,7 @@ def read_skew(path: Path) -> Path:
         3, "txn", 400, 420, key=None, asked=[["r", "x", None]], answered=[["r", "x", [1, 2]]]
     )
     history = recorder.history(faults=[Fault(1, "kill", 150 * MS, 155 * MS, None, ["n2"])])
-    t1, t2, t3, t4 = (int(index) for index in history.invocations)
+    _, t2, t3, t4 = (int(index) for index in history.invocations)
     proof = (
         Because(
             "order", source=t4, key="x", value=[1, 2], text="T3 read x as [1 2], so 1 came before 2"
