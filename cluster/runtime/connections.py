@@ -5,7 +5,7 @@ certificate must name the node it claims to be, so a client's certificate cannot
 Of two connections of one peer the one with the higher epoch counts, and the other is closed: that
 is the receiving half of Single-Socket Channel.
 
-Every frame of one read is decoded at once; answers of one turn of the loop leave in one write. A
+Every frame of one read is decoded at once; answers of one turn of the core leave in one write. A
 client that does not read its answers is not read from.
 
 Used by ``node``; runs in the event loop.
@@ -110,10 +110,14 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def answer(self, response: Response) -> None:
-        """Send a response with all others of this turn of the loop."""
-        if not self._answers:
-            asyncio.get_running_loop().call_soon(self._flush)
+        """Gather a response, to be sent with all others at the next :meth:`flush`."""
         self._answers.append(encode_frame(response))
+
+    def flush(self) -> None:
+        """Send the responses gathered, in one write."""
+        answers, self._answers = self._answers, []
+        if self._transport is not None:
+            self._transport.write(answers[0] if len(answers) == 1 else b"".join(answers))
 
     def close(self) -> None:
         """End it now."""
@@ -172,8 +176,3 @@ class Connection(asyncio.Protocol):
         if self._timeout is not None:
             self._timeout.cancel()
             self._timeout = None
-
-    def _flush(self) -> None:
-        answers, self._answers = self._answers, []
-        if self._transport is not None:
-            self._transport.write(answers[0] if len(answers) == 1 else b"".join(answers))

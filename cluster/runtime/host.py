@@ -52,6 +52,9 @@ class Outside(Protocol):
     def note(self, note: Note) -> None:
         """Something worth a line in the log."""
 
+    def turn_ended(self) -> None:
+        """All effects of one input were carried out: what was gathered may go in one write."""
+
     def broken(self, error: Exception) -> None:
         """The core raised: a bug. The node must stop."""
 
@@ -74,6 +77,7 @@ class CoreHost:
         self._waiting: dict[int, list[Send | Reply]] = {}
         self._encoded: tuple[Message | None, bytes] = (None, b"")
         self._requests: list[tuple[int, Request]] = []
+        self._unanswered = 0
         self._timer_ns = -1
         self._timer: asyncio.TimerHandle | None = None
         self._on_clients = getattr(core, "on_clients", None)
@@ -94,14 +98,20 @@ class CoreHost:
         self._run(self.core.on_message, source, message)
 
     def request(self, connection: int, request: Request) -> None:
-        """A client's request arrived; it enters with all others of this turn of the loop."""
-        if not self._requests:
-            asyncio.get_running_loop().call_soon(self._enter)
+        """A client's request arrived; it enters with all others of this turn of the loop.
+
+        A lone request of an idle node enters at once: nobody will come to share its batch.
+        """
         self._requests.append((connection, request))
+        if not self._unanswered:
+            self._enter()
+        elif len(self._requests) == 1:
+            asyncio.get_running_loop().call_soon(self._enter)
 
     def disconnected(self, connection: int) -> None:
         """A client is gone, and with it what it asked and was not entered yet."""
         self._requests = [r for r in self._requests if r[0] != connection]
+        self._unanswered = 0  # what it still waited for will not be answered: count anew
         self._run(self.core.on_disconnect, connection)
 
     def persisted(self, io_id: int) -> None:
@@ -121,6 +131,7 @@ class CoreHost:
 
     def _enter(self) -> None:
         requests, self._requests = self._requests, []
+        self._unanswered += len(requests)
         if self._on_clients is not None:
             if requests:
                 self._run(self._on_clients, requests)
@@ -156,9 +167,12 @@ class CoreHost:
                 self._outside.persist(effect)  # type: ignore[arg-type]
         if timer_ns >= 0:
             self._arm(timer_ns)
+        self._outside.turn_ended()
 
     def _leave(self, effect: Send | Reply) -> None:
         if type(effect) is Reply:
+            if self._unanswered:
+                self._unanswered -= 1
             self._outside.answer(effect.connection, effect.response)
             return
         message: Message = effect.message  # type: ignore[union-attr]

@@ -76,7 +76,6 @@ class PeerLink(asyncio.Protocol):
         self._queued_bytes = 0
         self._transport: asyncio.Transport | None = None
         self._writable = False
-        self._flushing = False
         self._closed = False
         self._lost = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -91,14 +90,22 @@ class PeerLink(asyncio.Protocol):
         self._task = asyncio.get_running_loop().create_task(self._dial_forever())
 
     def send(self, frame: bytes) -> None:
-        """Queue a frame; it goes out with all others of this turn of the event loop."""
+        """Queue a frame; it goes out with all others at the next :meth:`flush`."""
         self._queue.append(frame)
         self._queued_bytes += len(frame)
         if not self._writable:
             self._bound()
-        elif not self._flushing:
-            self._flushing = True
-            asyncio.get_running_loop().call_soon(self._flush)
+
+    def flush(self) -> None:
+        """Write all that waits, if there is a connection and the peer reads."""
+        if not self._writable or self._transport is None or not self._queue:
+            return
+        data = self._queue[0] if len(self._queue) == 1 else b"".join(self._queue)
+        self.sent_frames += len(self._queue)
+        self.sent_bytes += len(data)
+        self._queue.clear()
+        self._queued_bytes = 0
+        self._transport.write(data)
 
     async def close(self) -> None:
         """End the connection and dial no more."""
@@ -121,7 +128,7 @@ class PeerLink(asyncio.Protocol):
         self._lost.clear()
         self._transport.write(encode_frame(self._hello()))
         self._writable = True
-        self._flush()
+        self.flush()
         self._changed(self.peer, True)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -138,18 +145,7 @@ class PeerLink(asyncio.Protocol):
     def resume_writing(self) -> None:
         """It does again."""
         self._writable = True
-        self._flush()
-
-    def _flush(self) -> None:
-        self._flushing = False
-        if not self._writable or self._transport is None or not self._queue:
-            return
-        data = self._queue[0] if len(self._queue) == 1 else b"".join(self._queue)
-        self.sent_frames += len(self._queue)
-        self.sent_bytes += len(data)
-        self._queue.clear()
-        self._queued_bytes = 0
-        self._transport.write(data)
+        self.flush()
 
     def _bound(self) -> None:
         while self._queue and (

@@ -109,6 +109,7 @@ class Node:
         self._clients: dict[int, Connection] = {}
         self._accepted: dict[Connection, None] = {}
         self._peers: dict[str, Connection] = {}
+        self._unflushed: dict[PeerLink | Connection, None] = {}
         self._next_token = 1
         self._exit: asyncio.Future[int] | None = None
         self._servers: list[asyncio.Server] = []
@@ -299,6 +300,7 @@ class Node:
         if type(message) is Heartbeat and not link.connected:
             self._counters["heartbeat_send_failures"] += 1
         link.send(frame)
+        self._unflushed[link] = None
 
     def answer(self, connection: int, response: Response) -> None:
         """Answer a client that is still there."""
@@ -308,6 +310,14 @@ class Node:
             status = response.status
             self._proposals[status] = self._proposals.get(status, 0) + 1
             client.answer(response)
+            self._unflushed[client] = None
+
+    def turn_ended(self) -> None:
+        """Let what was gathered go: peers and clients, one write each."""
+        if self._unflushed:
+            for connection in self._unflushed:
+                connection.flush()
+            self._unflushed.clear()
 
     def persist(self, write: Append | SaveSnapshot) -> None:
         """Queue a write."""
