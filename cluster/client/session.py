@@ -275,7 +275,6 @@ class ClientSession:
         elif status == "expired":
             pending.in_doubt = True
             self._begin_anew(response.revision)
-            self._give_up(pending, response.error)
         elif status == "redirect" and response.leader in self.nodes and not self._pinned(pending):
             self._follow_redirect(now_ns, response.leader)
         else:
@@ -284,7 +283,7 @@ class ClientSession:
             self._back_off(now_ns)
             if response.leader in self.nodes and response.leader != self.node:
                 self._leave_for(response.leader)
-            elif response.leader != self.node:
+            elif response.leader != self.node and len(self.nodes) > 1:
                 self._try_another()
 
     def _follow_redirect(self, now_ns: int, leader: NodeId) -> None:
@@ -300,14 +299,12 @@ class ClientSession:
         self._opened_after = self.revision = max(self.revision, revision)
         self._next_seq = 1
         for pending in list(self._pending):
-            if not pending.seq:
-                continue
-            if pending.request_id or pending.in_doubt:
+            if pending.seq and (pending.request_id or pending.in_doubt):
+                # Some copy may have been taken under the old name: it must not be sent under this.
                 pending.in_doubt = True
-                if pending.request_id:
-                    self._give_up(pending, "the session was forgotten while this was under way")
-                continue
-            pending.seq, self._next_seq = self._next_seq, self._next_seq + 1
+                self._give_up(pending, "the cluster has forgotten the session")
+            elif pending.seq:
+                pending.seq, self._next_seq = self._next_seq, self._next_seq + 1
 
     def _complete(
         self, pending: _Pending, status: str, value: Any, revision: int, error: str
@@ -338,7 +335,8 @@ class ClientSession:
         """Go to another node; what is under way here is lost track of."""
         self._lose_copies(f"left {self.node} for {node}")
         self.node = node
-        self._dialling = self._channel.connected = False
+        self._dialling = False
+        self._channel.open()  # whatever is still heard of the old connection is out of date
 
     def _try_another(self) -> None:
         position = self.nodes.index(self.node) if self.node in self.nodes else -1

@@ -231,7 +231,7 @@ class Pump:
     ) -> int:
         """Send a request; the id of the answer."""
         self.asked += 1
-        id = id or self.asked
+        id = id or 1_000_000 + self.asked
         request = Request(id, session, seq, first, command, mode, timeout_ns, opened_after)
         self._carry_out(name, self.nodes[name].on_client(self.now, 1, request))
         return id

@@ -1,0 +1,398 @@
+"""The client session: what it sends, when it gives up, and that its outcomes are literally true."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from core_pump import Pump, SeededRng, get, put
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cluster.client.session import Action, ClientSession, Complete, Connect, SendRequest
+from cluster.config import MS, ClusterConfig
+from cluster.ports import SetTimer
+from cluster.wire import Command, Request, Response
+
+NODES = ("n1", "n2", "n3")
+
+
+def session(**options: Any) -> ClientSession:
+    return ClientSession("c", NODES, rng=SeededRng("c"), **options)
+
+
+def connected(**options: Any) -> ClientSession:
+    """A session that stands on n1 and knows revision 5."""
+    client = session(**options)
+    client.revision = 5
+    return client
+
+
+def sends(actions: list[Action]) -> list[Request]:
+    return [a.request for a in actions if isinstance(a, SendRequest)]
+
+
+def done(actions: list[Action]) -> list[tuple[int, str]]:
+    return [(a.id, a.status) for a in actions if isinstance(a, Complete)]
+
+
+def begin(client: ClientSession, command: Command, **options: Any) -> Request:
+    """Submit, connect, and return the request that is sent."""
+    options.setdefault("timeout_ns", 5_000 * MS)
+    _id, actions = client.submit(0, command, **options)
+    if not sends(actions):
+        actions = client.on_connected(0, client.epoch)
+    (request,) = sends(actions)
+    return request
+
+
+def test_connects_first_to_the_preferred_node_and_sends_once_connected() -> None:
+    client = connected()
+    _id, actions = client.submit(0, put("x", 1), timeout_ns=10)
+    assert actions[0] == Connect("n1", 1) and sends(actions) == []
+    request = sends(client.on_connected(0, 1))[0]
+    assert (request.session, request.seq, request.first_unanswered) == ("c", 1, 1)
+    assert request.opened_after == 5
+
+
+def test_a_session_that_knows_no_revision_asks_for_one_before_its_first_write() -> None:
+    client = session()
+    client.submit(0, put("x", 1), timeout_ns=5_000 * MS)
+    probe = sends(client.on_connected(0, 1))[0]
+    assert (probe.command.op, probe.mode, probe.seq) == ("get", "stale", 0)
+    actions = client.on_response(1, 1, Response(probe.id, "ok", None, 77))
+    assert sends(actions)[0].opened_after == 77 and done(actions) == []
+
+
+def test_a_lost_probe_is_tried_elsewhere() -> None:
+    client = session(attempt_ns=100)
+    client.submit(0, put("x", 1), timeout_ns=5_000 * MS)
+    client.on_connected(0, 1)
+    client.on_tick(100)
+    actions = client.on_tick(20 * MS)
+    assert any(isinstance(a, Connect) and a.node == "n2" for a in actions)
+
+
+def test_a_redirect_is_followed_at_once_with_the_same_number() -> None:
+    client = connected()
+    first = begin(client, put("x", 1))
+    actions = client.on_response(1, client.epoch, Response(first.id, "redirect", leader="n3"))
+    connect = next(a for a in actions if isinstance(a, Connect))
+    assert connect.node == "n3"
+    again = sends(client.on_connected(2, connect.epoch))[0]
+    assert again.seq == first.seq and again.id != first.id
+    assert done(client.on_response(3, connect.epoch, Response(again.id, "ok", 1, 9))) == [(1, "ok")]
+
+
+def test_redirects_in_a_circle_are_slowed_down() -> None:
+    client = connected()
+    request, connects = begin(client, put("x", 1)), 0
+    for now in range(1, 21):
+        leader = NODES[now % 3]
+        response = Response(request.id, "redirect", leader=leader)
+        actions = client.on_response(now, client.epoch, response)
+        connect = [a for a in actions if isinstance(a, Connect)]
+        if not connect:
+            break
+        connects += 1
+        request = sends(client.on_connected(now, connect[0].epoch))[0]
+    assert connects == 3
+
+
+def test_a_lost_connection_leaves_a_write_in_doubt_and_the_next_node_gets_it() -> None:
+    client = connected()
+    first = begin(client, put("x", 1))
+    assert done(client.on_disconnected(1, client.epoch)) == []
+    actions = client.on_tick(1_000 * MS)
+    assert [a.node for a in actions if isinstance(a, Connect)] == ["n2"]
+    again = sends(client.on_connected(1_000 * MS, client.epoch))[0]
+    assert again.seq == first.seq
+    assert done(client.on_tick(5_000 * MS)) == [(1, "unknown")]
+
+
+def test_a_write_that_was_only_ever_refused_fails() -> None:
+    client = connected()
+    now, request = 0, begin(client, put("x", 1), timeout_ns=200 * MS)
+    outcome: list[tuple[int, str]] = []
+    while not outcome:
+        actions = client.on_response(now, client.epoch, Response(request.id, "retry", error="no"))
+        while not sends(actions) and not outcome:
+            outcome = done(actions)
+            timers = [a.at_ns for a in actions if isinstance(a, SetTimer)]
+            if any(isinstance(a, Connect) for a in actions):
+                actions = client.on_connected(now, client.epoch)
+            elif not outcome:
+                now = max(timers) if timers else now + MS
+                actions = client.on_tick(now)
+        if not outcome:
+            request = sends(actions)[0]
+    assert outcome == [(1, "fail")]
+
+
+def test_a_write_nobody_could_be_asked_about_fails_and_a_read_always_does() -> None:
+    client = connected()
+    client.submit(0, put("x", 1), timeout_ns=10)
+    client.submit(0, get("x"), timeout_ns=10)
+    assert done(client.on_tick(10)) == [(1, "fail"), (2, "fail")]
+    client = connected()
+    begin(client, get("x"), timeout_ns=10)
+    assert done(client.on_tick(10)) == [(1, "fail")]
+
+
+def test_an_unknown_answer_is_asked_about_again() -> None:
+    client = connected()
+    first = begin(client, put("x", 1))
+    actions = client.on_response(1, client.epoch, Response(first.id, "unknown", leader="n2"))
+    assert done(actions) == []
+    actions = client.on_tick(1_000 * MS)
+    assert any(isinstance(a, Connect) and a.node == "n2" for a in actions)
+    again = sends(client.on_connected(1_000 * MS, client.epoch))[0]
+    answer = Response(again.id, "fail", error="the value is 2, not 1")
+    assert done(client.on_response(1_001 * MS, client.epoch, answer)) == [(1, "fail")]
+
+
+def test_a_node_that_does_not_answer_is_left() -> None:
+    client = connected(attempt_ns=100 * MS)
+    begin(client, put("x", 1))
+    client.on_tick(100 * MS)
+    actions = client.on_tick(200 * MS)
+    assert any(isinstance(a, Connect) and a.node == "n2" for a in actions)
+
+
+def test_news_of_an_old_connection_are_ignored() -> None:
+    client = connected()
+    first = begin(client, put("x", 1))
+    client.on_response(1, 1, Response(first.id, "redirect", leader="n3"))
+    assert client.epoch > 1
+    assert client.on_response(2, 1, Response(first.id, "ok", 1, 9)) == []
+    assert not any(isinstance(a, SendRequest) for a in client.on_connected(2, 1))
+    client.on_disconnected(2, 1)
+    assert client.node == "n3"
+
+
+def test_a_forgotten_session_goes_on_under_another_name() -> None:
+    client = connected(window=3)
+    first = begin(client, put("x", 1))
+    client.submit(0, get("x"), timeout_ns=5_000 * MS)
+    actions = client.on_response(1, client.epoch, Response(first.id, "expired", revision=99))
+    assert done(actions) == [(1, "unknown")]
+    _id, actions = client.submit(2, put("x", 2), timeout_ns=5_000 * MS)
+    request = sends(actions)[0]
+    assert (request.session, request.seq, request.opened_after) == ("c~2", 1, 99)
+
+
+def test_a_write_in_doubt_is_never_sent_under_another_name() -> None:
+    client = connected(window=2)
+    begin(client, put("x", 1))
+    _id, actions = client.submit(0, put("x", 2), timeout_ns=5_000 * MS)
+    second = sends(actions)[0]
+    client.on_disconnected(1, client.epoch)
+    client.on_tick(1_000 * MS)
+    resent = sends(client.on_connected(1_000 * MS, client.epoch))
+    assert [r.seq for r in resent] == [1, 2] and second.seq == 2
+    expired = Response(resent[0].id, "expired", revision=99)
+    actions = client.on_response(1_001 * MS, client.epoch, expired)
+    assert done(actions) == [(1, "unknown"), (2, "unknown")]
+
+
+def test_a_window_keeps_order_and_says_what_is_unanswered() -> None:
+    client = connected(window=2)
+    begin(client, put("x", 1))
+    _id, actions = client.submit(0, put("x", 2), timeout_ns=5_000 * MS)
+    assert [r.seq for r in sends(actions)] == [2]
+    _id, actions = client.submit(0, put("x", 3), timeout_ns=5_000 * MS)
+    assert sends(actions) == []
+    actions = client.on_response(1, client.epoch, Response(3, "ok", 1, 9))
+    actions += client.on_response(1, client.epoch, Response(1, "ok", 1, 9))
+    third = [r for r in sends(actions) if r.seq == 3]
+    assert third and all(r.first_unanswered <= r.seq for r in sends(actions))
+
+
+def test_a_stale_read_goes_to_its_node_or_nowhere() -> None:
+    client = connected()
+    _id, actions = client.submit(0, get("x"), mode="stale", to="n3", timeout_ns=5_000 * MS)
+    assert [a.node for a in actions if isinstance(a, Connect)] == ["n3"]
+    actions = client.on_disconnected(1, client.epoch) + client.on_tick(1_000 * MS)
+    assert [a.node for a in actions if isinstance(a, Connect)] == ["n3"]
+
+
+def test_close_ends_everything_honestly() -> None:
+    client = connected()
+    begin(client, put("x", 1))
+    client.submit(0, put("x", 2), timeout_ns=5_000 * MS)
+    assert done(client.close()) == [(1, "unknown"), (2, "fail")]
+    assert client.pending == 0
+
+
+@pytest.mark.parametrize(("arguments", "word"), [(("", NODES), "name"), (("c", ()), "nodes")])
+def test_bad_arguments_are_named(arguments: tuple[str, tuple[str, ...]], word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        ClientSession(*arguments, rng=SeededRng(""))
+    with pytest.raises(ValueError, match="window"):
+        session(window=0)
+
+
+class Hosts:
+    """Client sessions over a pump: connections, and everything that may happen to them."""
+
+    def __init__(self, pump: Pump, dice: random.Random, count: int, window: int) -> None:
+        self.pump, self.dice = pump, dice
+        self.sessions = {
+            f"c{i}": ClientSession(
+                f"c{i}", pump.names, rng=SeededRng(f"{i}"), window=window, attempt_ns=300 * MS
+            )
+            for i in range(count)
+        }
+        self.timers: dict[str, int] = {}
+        self.live: dict[str, tuple[int, str, int]] = {}
+        self.owner: dict[int, str] = {}
+        self.connections = 0
+        self.seen = 0
+        self.events: list[Any] = []
+        self.outcomes: dict[tuple[str, int], Complete] = {}
+
+    def carry_out(self, name: str, actions: list[Action]) -> None:
+        for action in actions:
+            if isinstance(action, Connect):
+                self.connections += 1
+                self.live[name] = (action.epoch, action.node, self.connections)
+                self.owner[self.connections] = name
+                self.events.append(("up", name, action.epoch))
+            elif isinstance(action, SendRequest):
+                self.events.append(("request", name, action.epoch, action.request))
+            elif isinstance(action, SetTimer):
+                self.timers[name] = action.at_ns
+            else:
+                assert (name, action.id) not in self.outcomes, "completed twice"
+                self.outcomes[name, action.id] = action
+
+    def submit(self, name: str, command: Command, timeout_ns: int) -> int:
+        id, actions = self.sessions[name].submit(self.pump.now, command, timeout_ns=timeout_ns)
+        self.carry_out(name, actions)
+        return id
+
+    def step(self, loss: float) -> None:
+        """Move everything under way between clients and nodes, some of it into the void."""
+        now = self.pump.now
+        events, self.events = self.events, []
+        for kind, name, epoch, *rest in events:
+            current, node, connection = self.live[name]
+            client = self.sessions[name]
+            if epoch != current:
+                continue
+            if self.dice.random() < loss or node not in self.pump.nodes:
+                if node in self.pump.nodes:
+                    effects = self.pump.nodes[node].on_disconnect(now, connection)
+                    self.pump._carry_out(node, effects)
+                self.carry_out(name, client.on_disconnected(now, epoch))
+            elif kind == "up":
+                self.carry_out(name, client.on_connected(now, epoch))
+            else:
+                effects = self.pump.nodes[node].on_client(now, connection, rest[0])
+                self.pump._carry_out(node, effects)
+        fresh, self.seen = self.pump.replies[self.seen :], len(self.pump.replies)
+        for _node, connection, response in fresh:
+            name = self.owner[connection]
+            epoch, _n, current = self.live[name]
+            if connection == current and self.dice.random() >= loss:
+                self.carry_out(name, self.sessions[name].on_response(now, epoch, response))
+        for name, at in sorted(self.timers.items()):
+            if at <= now:
+                del self.timers[name]
+                self.carry_out(name, self.sessions[name].on_tick(now))
+
+
+def run_clients(seed: int, *, window: int, session_max: int, faults: bool = True) -> None:
+    """Random appends through faults; then the list must agree with every outcome."""
+    dice = random.Random(seed)
+    config = ClusterConfig(session_max=session_max, snapshot_entries=20, snapshot_keep_entries=3)
+    pump = Pump(3, seed=seed, config=config)
+    hosts = Hosts(pump, dice, 4, window)
+    numbers: dict[tuple[str, int], int] = {}
+    number = 0
+    for turn in range(500):
+        pump.run(10 * MS)
+        hosts.step(0.04 if faults else 0.0)
+        name = dice.choice(sorted(hosts.sessions))
+        if hosts.sessions[name].pending < window and turn < 400:
+            number += 1
+            command = Command("append", "list", (number,))
+            numbers[name, hosts.submit(name, command, 1_500 * MS)] = number
+        if faults and turn < 400 and dice.random() < 0.02:
+            pump.isolate(*dice.sample(pump.names, dice.randint(0, 1)))
+        if faults and turn < 400 and dice.random() < 0.01 and len(pump.nodes) == 3:
+            pump.crash(dice.choice(pump.names))
+        dead = sorted(set(pump.names) - set(pump.nodes))
+        if dead and (turn >= 400 or dice.random() < 0.05):
+            pump.restart(dead[0])
+        if turn == 400:
+            pump.cut = set()
+    for _ in range(200):
+        pump.run(10 * MS)
+        hosts.step(0.0)
+    assert set(hosts.outcomes) == set(numbers), "every command completes"
+    final = pump.do(pump.leader(), get("list")).value or []
+    assert len(set(final)) == len(final), "nothing happens twice"
+    by_client: dict[str, list[int]] = {}
+    for (name, id), value in numbers.items():
+        status = hosts.outcomes[name, id].status
+        assert status != "ok" or value in final, f"{value} is ok and missing"
+        assert status != "fail" or value not in final, f"{value} failed and is there"
+        by_client.setdefault(name, []).append(value)
+    for mine in by_client.values():
+        assert [v for v in final if v in mine] == [v for v in mine if v in final], "order"
+    if not faults:
+        assert {c.status for c in hosts.outcomes.values()} == {"ok"}
+    assert sum(c.status == "ok" for c in hosts.outcomes.values()) > 20
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("window", [1, 3])
+def test_outcomes_are_literally_true(seed: int, window: int) -> None:
+    run_clients(seed, window=window, session_max=100)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_outcomes_are_true_even_when_sessions_are_forgotten(seed: int) -> None:
+    run_clients(seed, window=2, session_max=2)
+
+
+def test_without_faults_everything_is_ok() -> None:
+    run_clients(1, window=4, session_max=100, faults=False)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_any_sequence_of_events_completes_each_command_once(data: st.DataObject) -> None:
+    """No event order, however odd, makes a session raise, hang or complete a command twice."""
+    client = session(window=data.draw(st.integers(1, 3)))
+    now, ids, sent_ids, completed = 0, [], [0], []
+
+    def note(actions: list[Action]) -> None:
+        sent_ids.extend(r.id for r in sends(actions))
+        completed.extend(id for id, _status in done(actions))
+
+    statuses = ["ok", "fail", "unknown", "redirect", "retry", "expired", "nonsense"]
+    for _ in range(data.draw(st.integers(1, 25))):
+        now += data.draw(st.integers(0, 400)) * MS
+        event = data.draw(st.sampled_from(["submit", "up", "down", "answer", "tick"]))
+        epoch = client.epoch - data.draw(st.sampled_from([0, 0, 0, 1]))
+        if event == "submit":
+            command = data.draw(st.sampled_from([put("x", 1), get("x")]))
+            id, actions = client.submit(now, command, timeout_ns=1_000 * MS)
+            ids.append(id)
+            note(actions)
+        elif event == "up":
+            note(client.on_connected(now, epoch))
+        elif event == "down":
+            note(client.on_disconnected(now, epoch))
+        elif event == "answer":
+            status = data.draw(st.sampled_from(statuses))
+            leader = data.draw(st.sampled_from(["", "n1", "n2", "n9"]))
+            id = data.draw(st.sampled_from(sent_ids))
+            note(client.on_response(now, epoch, Response(id, status, None, 3, leader)))
+        else:
+            note(client.on_tick(now))
+    note(client.on_tick(now + 2_000 * MS))
+    assert sorted(completed) == ids
