@@ -1,0 +1,268 @@
+"""Many seeds of the random profile in simulation, on every core, each judged.
+
+A seed is a whole run: nodes, faults, clients, a safety phase with invariants, then healing and the
+liveness phase (:mod:`cluster.simulation.swarm`), and at last the linearizability checker on what
+clients saw. Seeds are independent, so they are spread over processes; the outcome of a seed does
+not depend on which process ran it, or on how many there are.
+
+A seed fails when an invariant broke, the checker found an anomaly, or the healed system did not
+live. With ablations it is *meant* to fail, and the campaign says how many seeds that took.
+
+``harness explore`` calls :func:`explore`; so do ``bench/simulation.py`` and the tests. Any
+``concurrent.futures`` executor can be given, a Dask client's ``get_executor()`` among them.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from checkers.verdict import Verdict
+from harness.errors import UsageError
+
+#: Seeds waiting per worker beyond those running: enough to keep it busy, few enough to stop soon.
+QUEUE_DEPTH = 4
+
+INVARIANT, CHECKER, LIVENESS, CRASH = "invariant", "checker", "liveness", "crash"
+
+
+class SeedOutcome(msgspec.Struct):
+    """What one seed showed.
+
+    Args:
+        seed: which.
+        verdict: INVALID if anything failed, UNKNOWN if the checker could not decide.
+        found_by: who failed it: ``invariant``, ``checker``, ``liveness`` or ``crash`` (a bug of the
+            simulation itself); empty if nobody.
+        sentence: what was found, in one sentence.
+        story: the latest events of the nodes concerned, where an invariant broke.
+        ops, ops_ok: operations of clients, and those that ended ok.
+        injected: faults made, by kind.
+        events: events of the world.
+        virtual_ns: virtual time.
+        elapsed_s: time it took on one core.
+        trace_hash: digest of every event: equal whenever and wherever this seed is run.
+    """
+
+    seed: int
+    verdict: Verdict
+    found_by: str = ""
+    sentence: str = ""
+    story: list[str] = []
+    ops: int = 0
+    ops_ok: int = 0
+    injected: dict[str, int] = {}
+    events: int = 0
+    virtual_ns: int = 0
+    elapsed_s: float = 0.0
+    trace_hash: str = ""
+
+
+class Exploration(msgspec.Struct):
+    """What a campaign showed.
+
+    Args:
+        outcomes: one per seed that was run, in order of seed.
+        elapsed_s: wall-clock time of the whole.
+        workers: how many processes.
+        ablations: what was ablated.
+        stopped: True if it stopped at the first failure.
+    """
+
+    outcomes: list[SeedOutcome]
+    elapsed_s: float
+    workers: int
+    ablations: tuple[str, ...] = ()
+    stopped: bool = False
+
+    @property
+    def failures(self) -> list[SeedOutcome]:
+        """The seeds that failed, in order."""
+        return [outcome for outcome in self.outcomes if outcome.verdict is Verdict.INVALID]
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of all seeds."""
+        return Verdict.merge_all(outcome.verdict for outcome in self.outcomes)
+
+    @property
+    def exit_code(self) -> int:
+        """0 all valid, 1 a violation, 2 undecided or nothing run."""
+        return self.verdict.exit_code
+
+    def summary(self) -> str:
+        """One sentence with the figures."""
+        count = len(self.outcomes)
+        events = sum(outcome.events for outcome in self.outcomes)
+        virtual_s = sum(outcome.virtual_ns for outcome in self.outcomes) / 1e9
+        busy_s = sum(outcome.elapsed_s for outcome in self.outcomes) or 1e-9
+        ops = sum(outcome.ops for outcome in self.outcomes)
+        return (
+            f"{count} seeds, {len(self.failures)} failed; {ops} operations, {events} events, "
+            f"{virtual_s:.0f} virtual seconds in {self.elapsed_s:.1f} s on {self.workers} "
+            f"processes: {virtual_s / busy_s:.0f} times real time per core, checks included"
+        )
+
+
+def explore(
+    *,
+    seeds: Sequence[int],
+    ablations: Sequence[str] = (),
+    duration_s: float = 6.0,
+    workers: int | None = None,
+    stop_at_first: bool = False,
+    executor: Executor | None = None,
+    progress: Callable[[SeedOutcome], Any] | None = None,
+) -> Exploration:
+    """Run many seeds.
+
+    Args:
+        seeds: which; a ``range`` will do.
+        ablations: ids of the ablations all nodes run with.
+        duration_s: virtual seconds under faults, before the liveness phase.
+        workers: processes; None for one per core, 1 to run in this one.
+        stop_at_first: begin no further seed once one has failed.
+        executor: where to run instead of in processes of its own.
+        progress: called here with each outcome as it comes, in any order of seeds.
+
+    Raises:
+        UsageError: no seeds, or a number that cannot be.
+        UnknownAblation: there is no ablation of that name.
+    """
+    _check(seeds, duration_s, workers)
+    names = _ids(ablations)
+    began_s = time.perf_counter()
+    count = workers or os.cpu_count() or 1
+    job = _Job(names, int(duration_s * 1e9))
+    found: list[SeedOutcome] = []
+    for outcome in _outcomes(job, seeds, count, executor):
+        found.append(outcome)
+        if progress is not None:
+            progress(outcome)
+        if stop_at_first and outcome.verdict is Verdict.INVALID:
+            break
+    return Exploration(
+        outcomes=sorted(found, key=lambda outcome: outcome.seed),
+        elapsed_s=time.perf_counter() - began_s,
+        workers=count,
+        ablations=names,
+        stopped=len(found) < len(seeds),
+    )
+
+
+def run_seed(
+    seed: int, *, ablations: Sequence[str] = (), duration_ns: int = 6_000_000_000
+) -> SeedOutcome:
+    """Run one seed here and judge it. Never raises for what the system or the simulation does."""
+    began_s = time.perf_counter()
+    try:
+        outcome = _run(seed, tuple(ablations), duration_ns)
+    except Exception as error:
+        outcome = SeedOutcome(
+            seed,
+            Verdict.INVALID,
+            found_by=CRASH,
+            sentence=f"the simulation raised {type(error).__name__}: {error}",
+        )
+    outcome.elapsed_s = time.perf_counter() - began_s
+    return outcome
+
+
+def _run(seed: int, ablations: tuple[str, ...], duration_ns: int) -> SeedOutcome:
+    from cluster.simulation.swarm import run_swarm
+    from harness.campaign.patterns import judge
+
+    run = run_swarm(seed, ablations=ablations, duration_ns=duration_ns)
+    outcome = SeedOutcome(
+        seed,
+        Verdict.VALID,
+        ops=sum(event.type == "invoke" for event in run.events),
+        ops_ok=sum(event.type == "ok" for event in run.events),
+        injected=run.injected,
+        events=run.world_events,
+        virtual_ns=run.virtual_ns,
+        trace_hash=run.trace_hash,
+    )
+    if run.violation:
+        sentence, *story = run.violation.splitlines()
+        _fail(outcome, INVARIANT, sentence)
+        outcome.story = story
+        return outcome
+    result = judge(run.events)
+    if result.verdict is Verdict.INVALID:
+        _fail(outcome, CHECKER, result.findings[0].sentence if result.findings else result.reason)
+    elif run.settlement is not None and run.settlement.problems:
+        _fail(outcome, LIVENESS, "; ".join(run.settlement.problems))
+    elif result.verdict is Verdict.UNKNOWN:
+        outcome.verdict, outcome.sentence = Verdict.UNKNOWN, result.reason
+    return outcome
+
+
+def _fail(outcome: SeedOutcome, found_by: str, sentence: str) -> None:
+    outcome.verdict = Verdict.INVALID
+    outcome.found_by, outcome.sentence = found_by, sentence
+
+
+class _Job(msgspec.Struct, frozen=True):
+    """What every seed has in common."""
+
+    ablations: tuple[str, ...]
+    duration_ns: int
+
+    def __call__(self, seed: int) -> SeedOutcome:
+        return run_seed(seed, ablations=self.ablations, duration_ns=self.duration_ns)
+
+
+def _outcomes(
+    job: _Job, seeds: Sequence[int], workers: int, executor: Executor | None
+) -> Iterator[SeedOutcome]:
+    if executor is not None:
+        yield from _spread(executor, job, seeds, workers)
+    elif workers == 1 or len(seeds) == 1:
+        yield from map(job, seeds)
+    else:
+        from multiprocessing import get_context
+
+        # Not forked: a campaign may be started from a process with threads.
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            yield from _spread(pool, job, seeds, workers)
+
+
+def _spread(
+    executor: Executor, job: _Job, seeds: Sequence[int], workers: int
+) -> Iterator[SeedOutcome]:
+    """Outcomes as they come, with few seeds waiting so that stopping is soon."""
+    left = iter(seeds)
+    pending: set[Future[SeedOutcome]] = {
+        executor.submit(job, seed) for seed in islice(left, workers * QUEUE_DEPTH)
+    }
+    try:
+        while pending:
+            done = next(as_completed(pending))
+            pending.discard(done)
+            pending.update(executor.submit(job, seed) for seed in islice(left, 1))
+            yield done.result()
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+def _ids(ablations: Sequence[str]) -> tuple[str, ...]:
+    from cluster.ablations.registry import find
+
+    return tuple(find(name).id for name in ablations)
+
+
+def _check(seeds: Sequence[int], duration_s: float, workers: int | None) -> None:
+    if not seeds:
+        raise UsageError("seeds is empty: exploring needs at least one seed")
+    if not duration_s > 0:
+        raise UsageError(f"duration_s is {duration_s!r}: a run needs some virtual time")
+    if workers is not None and workers < 1:
+        raise UsageError(f"workers is {workers!r}: at least one process must do the work")

@@ -1,0 +1,279 @@
+"""The ablation matrix: every counter-example run with and without its pattern, and judged.
+
+A harness that has never failed anything proves nothing. Each ablation of :mod:`cluster.ablations`
+comes with a directed schedule; here it is run twice in simulation, once by the intact system, with
+invariants watched after every event, and once with the one decision removed, as a client's history
+only. The intact run must be VALID and the ablated one INVALID with the anomaly that was declared.
+
+``harness patterns --run`` is :func:`run_patterns`; the catalogue without running anything is
+:func:`pattern_rows`. Heavy imports (the checkers need numpy) are made when something is judged.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from checkers.verdict import Result, Verdict
+from cluster.ablations.registry import Ablation, UnknownAblation, all_ablations, find
+from cluster.patterns import PATTERNS, Pattern, find_pattern
+from harness.errors import (
+    EXIT_INFRASTRUCTURE,
+    EXIT_INVALID,
+    EXIT_UNKNOWN,
+    EXIT_VALID,
+    UsageError,
+    nearest,
+)
+
+if TYPE_CHECKING:
+    from checkers.checker import Checker
+    from checkers.history import History
+    from cluster.simulation.schedule import ScheduleRun
+    from cluster.simulation.sessions import ClientEvent
+
+
+class PatternRow(msgspec.Struct, frozen=True):
+    """One pattern, for a table.
+
+    Args:
+        number, name, duty: as in the catalogue.
+        where: its file, or that it is not built yet.
+        built: whether it is.
+        ablations: ids of its ablations that exist.
+        planned: ids the catalogue has and the code has not.
+    """
+
+    number: int
+    name: str
+    duty: str
+    where: str
+    built: bool
+    ablations: tuple[str, ...]
+    planned: tuple[str, ...]
+
+
+class PatternRun(msgspec.Struct):
+    """One ablation's two runs.
+
+    Args:
+        ablation: its declaration.
+        intact, ablated: the checker's results.
+        violation: the invariant the intact system broke; empty if none.
+        error: why the schedule could not be run as written; empty if it could.
+        elapsed_s: both runs and their judgement.
+    """
+
+    ablation: Ablation
+    intact: Result | None = None
+    ablated: Result | None = None
+    violation: str = ""
+    error: str = ""
+    elapsed_s: float = 0.0
+
+    @property
+    def caught(self) -> bool:
+        """Whether the ablated run is INVALID with the declared anomaly."""
+        if self.ablated is None or self.ablated.verdict is not Verdict.INVALID:
+            return False
+        return self.ablation.anomaly in {finding.kind for finding in self.ablated.all_findings()}
+
+    @property
+    def exit_code(self) -> int:
+        """0 as it should be, 1 not caught or the intact system failed, 2 undecided, 3 not run."""
+        if self.error or self.intact is None or self.ablated is None:
+            return EXIT_INFRASTRUCTURE
+        if self.violation or self.intact.verdict is Verdict.INVALID:
+            return EXIT_INVALID
+        if Verdict.UNKNOWN in (self.intact.verdict, self.ablated.verdict):
+            return EXIT_UNKNOWN
+        return EXIT_VALID if self.caught else EXIT_INVALID
+
+
+def pattern_rows() -> list[PatternRow]:
+    """The whole catalogue, in order."""
+    built = {ablation.id for ablation in all_ablations()}
+    return [
+        PatternRow(
+            number=pattern.number,
+            name=pattern.name,
+            duty=pattern.duty,
+            where=pattern.where,
+            built=pattern.built,
+            ablations=tuple(id for id in pattern.ablations if id in built),
+            planned=tuple(id for id in pattern.ablations if id not in built),
+        )
+        for pattern in PATTERNS
+    ]
+
+
+def select(names: Sequence[str]) -> list[Ablation]:
+    """The ablations that names stand for; all of them if there are none.
+
+    Args:
+        names: ids, slugs or full names of ablations, or numbers, names or slugs of patterns.
+
+    Raises:
+        UsageError: a name is neither, or a pattern has no ablation yet.
+    """
+    if not names:
+        return list(all_ablations())
+    chosen: dict[str, Ablation] = {}
+    for name in names:
+        for ablation in _named(name):
+            chosen[ablation.id] = ablation
+    return list(chosen.values())
+
+
+def _named(name: str) -> list[Ablation]:
+    try:
+        return [find(name)]
+    except UnknownAblation as error:
+        pattern = find_pattern(name)
+        if pattern is None and "did you mean" in str(error):
+            raise UsageError(str(error)) from None
+    if pattern is None:
+        known = [known for a in all_ablations() for known in (a.id, a.slug)]
+        raise nearest("pattern or ablation", name, known + [p.slug for p in PATTERNS])
+    found = [a for a in all_ablations() if _belongs(a, pattern)]
+    if not found:
+        raise UsageError(
+            f"pattern {pattern.name} has no ablation to run yet; "
+            f"there are: {', '.join(a.id for a in all_ablations())}"
+        )
+    return found
+
+
+def _belongs(ablation: Ablation, pattern: Pattern) -> bool:
+    return ablation.pattern == pattern.slug or ablation.id in pattern.ablations
+
+
+def history_of(events: Iterable[ClientEvent]) -> History:
+    """A checker's history of what simulated clients saw."""
+    from checkers.history import Event, History
+
+    return History.from_events(
+        Event(
+            index=index,
+            time_ns=event.time_ns,
+            process=event.process,
+            type=event.type,
+            f=event.f,
+            key=event.key,
+            value=event.value,
+            node=event.node,
+            error=event.error,
+        )
+        for index, event in enumerate(events)
+    )
+
+
+def checker_for(functions: set[str]) -> Checker:
+    """The linearizability checker for histories of these operations."""
+    from checkers import linearizable, models
+
+    if functions <= {"read", "write", "cas"}:
+        return linearizable(models.cas_register())
+    if functions <= {"read", "append"}:
+        return linearizable(models.append_list())
+    return linearizable(models.key_value())
+
+
+def judge(events: Sequence[ClientEvent]) -> Result:
+    """Whether what clients saw is linearizable."""
+    return checker_for({event.f for event in events})(history_of(events))
+
+
+def run_pattern(ablation: Ablation) -> PatternRun:
+    """Run one ablation's directed schedule, intact and ablated, and judge both."""
+    from cluster.simulation.schedule import ScheduleError, run_schedule, schedule_path
+
+    run = PatternRun(ablation)
+    began_s = time.perf_counter()
+    try:
+        text = schedule_path(ablation.schedule).read_text(encoding="utf-8")
+        intact: ScheduleRun = run_schedule(text)
+        ablated = run_schedule(text, ablations=[ablation.id])
+    except (OSError, ScheduleError) as error:
+        run.error = f"schedule {ablation.schedule}: {error}"
+    else:
+        run.violation = str(intact.violation) if intact.violation is not None else ""
+        run.intact, run.ablated = judge(intact.events), judge(ablated.events)
+    run.elapsed_s = time.perf_counter() - began_s
+    return run
+
+
+def run_patterns(names: Sequence[str] = (), *, console: Any) -> int:
+    """Run the directed schedules and print the matrix.
+
+    Args:
+        names: ablations or patterns; empty for all ablations.
+        console: a ``rich`` console, or anything with its ``print``.
+
+    Returns:
+        0 if every ablation was caught and every intact run passed; else the worst exit code:
+        1 for a violation of the intact system or an ablation not caught, 2 undecided, 3 not run.
+
+    Raises:
+        UsageError: a name is unknown.
+    """
+    from rich import box
+    from rich.table import Table
+
+    import checkers.linearizability  # noqa: F401 - what follows is timed, importing numpy is not
+
+    runs = [run_pattern(ablation) for ablation in select(names)]
+    table = Table(
+        title="Directed schedules, with and without one decision", box=box.SIMPLE, pad_edge=False
+    )
+    for column in ("", "pattern", "intact", "ablated", "anomaly", "ms", ""):
+        table.add_column(column, no_wrap=True)
+    for run in runs:
+        table.add_row(*_cells(run))
+    console.print(table)
+    for run in runs:
+        for line in _details(run):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
+    codes = {run.exit_code for run in runs}
+    worst = (EXIT_INVALID, EXIT_INFRASTRUCTURE, EXIT_UNKNOWN)
+    return next((code for code in worst if code in codes), EXIT_VALID)
+
+
+def _cells(run: PatternRun) -> tuple[str, ...]:
+    said = {EXIT_VALID: "caught", EXIT_INFRASTRUCTURE: "not run", EXIT_UNKNOWN: "undecided"}
+    failed = "intact system fails" if _intact_fails(run) else "NOT CAUGHT"
+    return (
+        run.ablation.id,
+        run.ablation.pattern.replace("_", " "),
+        _verdict(run.intact),
+        _verdict(run.ablated),
+        run.ablation.anomaly,
+        f"{run.elapsed_s * 1000:.0f}",
+        said.get(run.exit_code, failed),
+    )
+
+
+def _intact_fails(run: PatternRun) -> bool:
+    return bool(run.violation) or (run.intact is not None and run.intact.verdict is Verdict.INVALID)
+
+
+def _verdict(result: Result | None) -> str:
+    return "-" if result is None else result.verdict.name
+
+
+def _details(run: PatternRun) -> list[str]:
+    """What a reader wants to know beside the table."""
+    lines: list[str] = []
+    for what, text in (("error", run.error), ("intact system", run.violation)):
+        if text:
+            lines.append(f"{run.ablation.id} {what}: {text}")
+    if run.ablated is not None and run.ablated.findings:
+        lines.append(f"{run.ablation.id} {run.ablation.removes}")
+        lines.append(f"     without that: {run.ablated.findings[0].sentence}")
+    for what, result in (("intact", run.intact), ("ablated", run.ablated)):
+        if result is not None and result.verdict is Verdict.UNKNOWN:
+            lines.append(f"{run.ablation.id} {what}: undecided: {result.reason}")
+    return lines
