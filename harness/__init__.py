@@ -1,0 +1,34 @@
+"""Harness: runs workloads against databases under faults, and judges what happened.
+
+What a user's test file needs is importable from here; nothing is imported before it is used.
+
+    from harness import fault, run, TestSpec
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from harness.api import run
+    from harness.nemesis.user import fault
+    from harness.run import RunOutcome
+    from harness.spec import TestSpec
+
+__all__ = ["RunOutcome", "TestSpec", "fault", "run"]
+
+_HOMES = {
+    "RunOutcome": "harness.run",
+    "TestSpec": "harness.spec",
+    "fault": "harness.nemesis.user",
+    "run": "harness.api",
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'harness' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(home), name)

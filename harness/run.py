@@ -23,6 +23,7 @@ import os
 import random
 import subprocess
 import sys
+import types
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,18 +34,18 @@ from checkers.verdict import Finding, Result, Verdict
 from harness import registry
 from harness.conduct import Conductor
 from harness.environments.base import Environment
-from harness.errors import EXIT_INFRASTRUCTURE, HarnessError, SetupError, UsageError
+from harness.errors import EXIT_INFRASTRUCTURE, SetupError, UsageError
 from harness.judge import Judgement, judge, write_results
 from harness.nemesis.base import Nemesis, Plan
 from harness.progress import Progress
 from harness.recorder import Recorder
 from harness.spec import TestSpec, command_line, validated
-from harness.store import SPEC, create_run_dir, utc_now, write_json
+from harness.store import SPEC, create_run_dir, discard, point_latest, utc_now, write_json
 from workloads import Workload
 
 log = logging.getLogger("harness.run")
 
-_CLIENT_SHAPE = "a client has open(node), invoke(op) and close()"
+_CLIENT_SHAPE = "a client has open(node), invoke(op) and perhaps close()"
 _DB_SHAPE = "a database has setup, start, ready and teardown, each of one node"
 
 
@@ -170,12 +171,16 @@ def _workload(spec: TestSpec, seed: int, given: Any) -> Workload:
     made = registry.build(what, found, options=spec.workload_options, offered=offered)
     if not isinstance(made, Workload):
         raise UsageError(f"{what} gave {made!r}; its function should return a workloads.Workload")
-    name = made.name or getattr(found, "__name__", spec.workload)
-    generator = made.generator
-    if spec.rate_hz is not None and "rate_hz" not in _parameters(found):
-        from workloads import generator as gen
+    from workloads import generator as gen
 
-        generator = gen.rate(spec.rate_hz, gen.lift(generator))
+    name = made.name or getattr(found, "__name__", spec.workload)
+    try:
+        generator = gen.lift(made.generator)
+        gen.lift(made.final)
+    except gen.GeneratorError as error:
+        raise UsageError(f"{what}: {error}") from error
+    if spec.rate_hz is not None and "rate_hz" not in _parameters(found):
+        generator = gen.rate(spec.rate_hz, generator)
     if spec.keys is not None and "keys" not in _parameters(found):
         raise UsageError(f"--keys is {spec.keys}, and {what} has no option keys")
     return msgspec.structs.replace(made, name=name, generator=generator)
@@ -210,7 +215,7 @@ def _client_maker(spec: TestSpec, seed: int, db: Any, given: Any) -> Callable[[]
     def make() -> Any:
         return registry.build(what, made_of, offered={**timeout, "seed": seed})
 
-    registry.require(what, make(), ("open", "invoke", "close"), _CLIENT_SHAPE)
+    registry.require(what, make(), ("open", "invoke"), _CLIENT_SHAPE)
     return make
 
 
@@ -286,6 +291,12 @@ def run(
     replay = command or command_line(spec)
     say = say or (_nothing if spec.quiet else _print)
     run_dir = create_run_dir(spec.store, spec.name, seed)
+    try:
+        env = _environment(spec, seed, run_dir, parts)
+    except UsageError:
+        discard(run_dir)
+        raise
+    point_latest(run_dir)
     commit = commit_of_harness()
     say(f"seed {seed}  commit {commit or 'unknown'}  {replay}")
     say(f"run  {run_dir}")
@@ -293,13 +304,9 @@ def run(
     write_json(run_dir / SPEC, {**msgspec.to_builtins(spec), **_identity(commit, replay)})
     with _logging_to(run_dir / "harness.log"):
         try:
-            return _Run(spec, seed, parts, run_dir, facts, replay, say).go()
-        except HarnessError as error:
-            log.exception("the run broke")
-            error.run_dir = run_dir  # type: ignore[attr-defined]
-            raise
+            return _Run(spec, parts, env, run_dir, facts, say).go()
         except Exception as error:
-            log.exception("the harness broke")
+            log.exception("the run broke")
             error.run_dir = run_dir  # type: ignore[attr-defined]
             raise
 
@@ -338,16 +345,16 @@ class _Run:
     def __init__(
         self,
         spec: TestSpec,
-        seed: int,
         parts: Parts,
+        env: Environment,
         run_dir: Path,
         facts: dict[str, Any],
-        replay: str,
         say: Callable[[str], None],
     ) -> None:
-        self.spec, self.seed, self.parts = spec, seed, parts
-        self.run_dir, self.facts, self.replay, self.say = run_dir, facts, replay, say
-        self.env = _environment(spec, seed, run_dir, parts)
+        self.spec, self.parts, self.env = spec, parts, env
+        self.run_dir, self.facts, self.say = run_dir, facts, say
+        self.seed: int = facts["seed"]
+        self.replay: str = facts["command"]
         self.recorder = Recorder(run_dir, self._header())
         self.extra: list[Result] = []
         self._interrupts = 0
@@ -610,6 +617,19 @@ def _print(line: str) -> None:
 def _nothing(line: str) -> None:
     """Quiet."""
 
+
+class _CallableModule(types.ModuleType):
+    """Makes ``from harness import run; run(db=...)`` work although this module is `harness.run`:
+    once imported, a submodule is an attribute of its package and hides the package's own."""
+
+    def __call__(self, **arguments: Any) -> RunOutcome:
+        from harness.api import run as run_test
+
+        outcome: RunOutcome = run_test(**arguments)
+        return outcome
+
+
+sys.modules[__name__].__class__ = _CallableModule
 
 __all__ = ["Parts", "Plan", "RunOutcome", "commit_of_harness", "resolve", "run", "run_many",
            "version", "write_report"]  # fmt: skip

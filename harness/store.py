@@ -14,6 +14,7 @@ import contextlib
 import datetime
 import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def utc_now() -> datetime.datetime:
 
 
 def create_run_dir(store: str | os.PathLike[str], name: str, seed: int) -> Path:
-    """Make a fresh run directory and point the ``latest`` links at it.
+    """Make a fresh run directory; :func:`point_latest` makes it the latest one.
 
     Args:
         store: the store; made if it is not there.
@@ -60,9 +61,22 @@ def create_run_dir(store: str | os.PathLike[str], name: str, seed: int) -> Path:
         raise SetupError(
             f"--store is {str(store)!r}: {error.strerror} at {error.filename}"
         ) from error
-    _link(test_dir / "latest", run_dir.name)
-    _link(Path(store) / "latest", f"{test_dir.name}/{run_dir.name}")
     return run_dir
+
+
+def point_latest(run_dir: Path) -> None:
+    """Point the ``latest`` links of the test and of the store at a run."""
+    test_dir = run_dir.parent
+    _link(test_dir / "latest", run_dir.name)
+    _link(test_dir.parent / "latest", f"{test_dir.name}/{run_dir.name}")
+
+
+def discard(run_dir: Path) -> None:
+    """Remove a run directory in which nothing has happened yet, and its test's if that is empty."""
+    shutil.rmtree(run_dir, ignore_errors=True)
+    for directory in (run_dir.parent, run_dir.parent.parent):
+        with contextlib.suppress(OSError):
+            directory.rmdir()
 
 
 def _fresh(parent: Path, name: str) -> Path:

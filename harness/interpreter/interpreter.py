@@ -149,7 +149,6 @@ class Interpreter:
 
         Raises:
             UserCodeError: the workload, the client or a nemesis is not what it should be.
-            GeneratorError: the generator gave something that is no operation.
         """
         taken = max((plan.id for plan in plans), default=0) + 1
         self._next_fault_id = max(self._next_fault_id, taken)
@@ -262,10 +261,9 @@ class Interpreter:
 
     def _fail(self, error: Exception) -> None:
         """Remember the first failure and end the phase as an interrupted one ends."""
-        if not isinstance(error, (HarnessError, GeneratorError)):
-            wrapped = UserCodeError(
-                f"the workload's generator raised {type(error).__name__}: {error}"
-            )
+        if not isinstance(error, HarnessError):
+            kind = "" if isinstance(error, GeneratorError) else f"{type(error).__name__}: "
+            wrapped = UserCodeError(f"the workload's generator failed: {kind}{error}")
             wrapped.__cause__ = error
             error = wrapped
         log.error("the phase ends early: %s", error, exc_info=error)

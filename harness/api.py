@@ -1,0 +1,90 @@
+"""The Python API: run a test with objects of one's own.
+
+    from harness import run
+
+    outcome = run(db=MyKV(), client=KVClient, workload=tickets(), nemesis="partition", env="local")
+    outcome.assert_valid()
+
+Every argument may be a name as on the command line, or the thing itself. Further keywords are
+fields of :class:`harness.spec.TestSpec`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from harness.errors import UsageError
+from harness.spec import TestSpec, nearest_option, parse_list, parse_nodes
+
+
+def run(
+    *,
+    db: Any = None,
+    client: Any = None,
+    workload: Any = None,
+    nemesis: str | Sequence[Any] = (),
+    nodes: int | str | Sequence[str] = 3,
+    replay: str | None = None,
+    say: Callable[[str], None] | None = None,
+    **fields: Any,
+) -> Any:
+    """Run one test and return its :class:`harness.run.RunOutcome`.
+
+    Args:
+        db: a database, its class, or its name; the reference cluster if not given.
+        client: a client class (each worker gets its own), an instance to take the class of, or
+            ``module:Class``; the database's own if not given.
+        workload: a Workload, a function that returns one, or a name.
+        nemesis: names separated by commas, or a list of names and nemesis objects.
+        nodes: how many, or which.
+        replay: the command to show as the way to run this again.
+        say: called with each line for the user; None prints them.
+        fields: other fields of TestSpec: ``env``, ``time_limit_s``, ``seed`` ...
+
+    Raises:
+        UsageError: an argument is wrong.
+        HarnessError: the run broke.
+    """
+    from harness.run import run as run_spec
+
+    names: dict[str, Any] = {}
+    objects: dict[str, Any] = {}
+    for name, given in (("db", db), ("workload", workload)):
+        if isinstance(given, str):
+            names[name] = given
+        elif given is not None:
+            objects[name] = given
+    if isinstance(client, str):
+        names["client"] = client
+    elif client is not None:
+        objects["client"] = client if _makes(client) else type(client)
+    if isinstance(nemesis, str):
+        names["nemesis"] = parse_list(nemesis)
+    else:
+        objects["nemeses"] = list(nemesis)
+    spec = _spec(nodes, {**fields, **names})
+    command = replay or (None if not objects else "run this test file again")
+    return run_spec(spec, say=say, command=command, **objects)
+
+
+def _makes(client: Any) -> bool:
+    return inspect.isclass(client) or inspect.isroutine(client)
+
+
+def _spec(nodes: int | str | Sequence[str], fields: dict[str, Any]) -> TestSpec:
+    known = [field.name for field in msgspec.structs.fields(TestSpec)]
+    for name in fields:
+        if name not in known:
+            raise UsageError(f"run has no argument {name!r}; {nearest_option(name, known)}")
+    named = parse_nodes(str(nodes)) if isinstance(nodes, (int, str)) else tuple(nodes)
+    for name in ("nemesis", "ablate"):
+        if isinstance(fields.get(name), str):
+            fields[name] = parse_list(fields[name])
+    try:
+        return msgspec.convert({**fields, "nodes": named}, TestSpec)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"run: {error}") from None

@@ -1,0 +1,223 @@
+"""The command line: ``harness COMMAND``.
+
+Commands are functions in :mod:`harness.commands`, imported when used, so that ``--help`` is quick.
+This module parses, and turns whatever goes wrong into one sentence and the right exit code:
+
+    0 valid   1 violation found   2 unknown   3 infrastructure failed   254 usage   255 a bug
+
+A traceback is never shown; it is in a log whose path is.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import cyclopts
+
+from harness.errors import (
+    EXIT_BUG,
+    EXIT_INFRASTRUCTURE,
+    EXIT_USAGE,
+    EXIT_VALID,
+    HarnessError,
+    UsageError,
+    UserCodeError,
+)
+
+_ABOUT = """\
+Break distributed systems on purpose, and prove what broke.
+
+Exit codes: 0 valid, 1 violation found, 2 unknown, 3 infrastructure failed, 254 usage, 255 bug."""
+
+_EXAMPLES = {
+    "": """\
+Examples:
+  harness test --nemesis partition             the reference cluster, real processes
+  harness test --env sim --nemesis partition,kill,pause,clock --seed 7
+  harness test --ablate A30 --nemesis partition:primaries    a broken variant: finds it
+  harness check history.edn --model cas-register
+  harness COMMAND --help                       flags and examples of a command""",
+    "test": """\
+Examples:
+  harness test --nemesis partition
+  harness test --nemesis kill:primaries,clock --nodes 5 --time-limit 60 --rate 500
+  harness test --env sim --nemesis partition,kill,pause,clock --seed 7 --test-count 20
+  harness test --db etcd --nemesis partition,pause
+  harness test --db test_mykv:MyKV --client test_mykv:KVClient --workload test_mykv:tickets
+  harness test --workload register --workload-option cas=0 --keys 50""",
+    "check": """\
+Examples:
+  harness check store/latest/history.jsonl
+  harness check store/latest
+  harness check history.edn --model cas-register
+  harness check --checker list-append elle.json""",
+    "report": """\
+Examples:
+  harness report
+  harness report store/reference-register/20261122T180000Z-7""",
+    "replay": """\
+Examples:
+  harness replay
+  harness replay store/reference-register/20261122T180000Z-7""",
+    "shrink": """\
+Examples:
+  harness shrink
+  harness shrink store/reference-register/20261122T180000Z-7 --time-limit 120""",
+    "list": """\
+Examples:
+  harness list
+  harness list nemeses
+  harness list ablations""",
+    "patterns": """\
+Examples:
+  harness patterns
+  harness patterns --run
+  harness patterns --run A30""",
+    "explore": """\
+Examples:
+  harness explore --seeds 1000
+  harness explore --ablate A28a --seeds 50 --keep-going""",
+    "heal": """\
+Examples:
+  harness heal
+  harness heal latest""",
+    "doctor": """\
+Examples:
+  harness doctor""",
+    "serve": """\
+Examples:
+  harness serve
+  harness serve --port 8080 --store store""",
+}
+
+#: command -> (where it is, what it does)
+_COMMANDS = {
+    "test": ("harness.commands.test:test", "Run a test: workload, faults, verdict, report."),
+    "check": ("harness.commands.judging:check", "Judge history files of any known format."),
+    "report": ("harness.commands.judging:report", "Write the report of a run again."),
+    "replay": ("harness.commands.judging:replay", "Run a recorded run again."),
+    "shrink": ("harness.commands.judging:shrink", "Find the smallest test that still fails."),
+    "explore": ("harness.commands.campaigns:explore", "Run many seeds in simulation."),
+    "patterns": ("harness.commands.campaigns:patterns", "The pattern catalogue; break each one."),
+    "list": ("harness.commands.looking:list_", "Names of databases, workloads, nemeses, ..."),
+    "heal": ("harness.commands.looking:heal", "Remove whatever runs left behind."),
+    "doctor": ("harness.commands.looking:doctor", "What this machine can do, and what is missing."),
+    "serve": ("harness.commands.looking:serve", "A local web page over all runs."),
+}
+
+
+def make_app() -> cyclopts.App:
+    """The application: what parses, and what shows help."""
+    app = cyclopts.App(
+        name="harness",
+        help=_ABOUT,
+        help_format="plaintext",
+        help_epilogue=_EXAMPLES[""],
+        version=_version,
+    )
+    for name, (where, about) in _COMMANDS.items():
+        app.command(
+            where, name=name, help=about, help_epilogue=_EXAMPLES[name], help_format="plaintext"
+        )
+    return app
+
+
+def _version() -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version("splitbrain")
+    except metadata.PackageNotFoundError:
+        return "0 (not installed)"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code.
+
+    Args:
+        argv: words after the program's name; None for the process's own.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # a user's own module:attribute
+    try:
+        return _dispatch(words or ["--help"])
+    except UsageError as error:
+        return _complain(str(error), EXIT_USAGE)
+    except HarnessError as error:
+        return _complain(_with_place(error), error.exit_code, log=_log_of(error))
+    except KeyboardInterrupt:
+        return _complain("interrupted", EXIT_INFRASTRUCTURE)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_VALID
+    except Exception as error:
+        if type(error).__name__ == "HistoryError":
+            return _complain(str(error), EXIT_USAGE)
+        return _bug(error)
+
+
+def _dispatch(words: list[str]) -> int:
+    try:
+        result = make_app()(
+            words, exit_on_error=False, print_error=False, result_action="return_value"
+        )
+    except cyclopts.CycloptsError as error:
+        raise UsageError(_sentence(error, words)) from error
+    return result if isinstance(result, int) else EXIT_VALID
+
+
+def _sentence(error: cyclopts.CycloptsError, words: list[str]) -> str:
+    command = words[0] if words and words[0] in _COMMANDS else ""
+    text = " ".join(str(error).split()).rstrip(".")
+    if text:
+        text = text[0].lower() + text[1:]
+    return f"{text}; `harness {command} --help`".replace("  ", " ") + " shows what there is"
+
+
+def _complain(sentence: str, code: int, *, log: Path | None = None) -> int:
+    print(f"harness: {sentence}", file=sys.stderr)
+    if log is not None:
+        print(f"log: {log}", file=sys.stderr)
+    return code
+
+
+def _with_place(error: HarnessError) -> str:
+    """The sentence; for user code with the file and line that raised."""
+    cause = error.__cause__
+    if not isinstance(error, UserCodeError) or cause is None or cause.__traceback__ is None:
+        return str(error)
+    last = traceback.extract_tb(cause.__traceback__)[-1]
+    return f"{error} ({last.filename}, line {last.lineno})"
+
+
+def _log_of(error: BaseException) -> Path | None:
+    run_dir = getattr(error, "run_dir", None)
+    return None if run_dir is None else Path(run_dir) / "harness.log"
+
+
+def _bug(error: Exception) -> int:
+    """Report a bug of the harness, with its traceback in a log."""
+    log = _log_of(error)
+    if log is None:
+        handle, name = tempfile.mkstemp(prefix="harness-", suffix=".log")
+        os.close(handle)
+        log = Path(name)
+    with open(log, "a", encoding="utf-8") as file:
+        file.write("".join(traceback.format_exception(error)))
+    said = " ".join(str(error).split())
+    return _complain(
+        f"a bug in the harness, not in your system: {type(error).__name__}: {said}; please report "
+        "it with the log",
+        EXIT_BUG,
+        log=log,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

