@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from harness.errors import UsageError, nearest
 READ_MODES = ("linearizable", "lease", "stale")
 READY_WITHIN_S = 30.0
 _STATUS_TIMEOUT_S = 0.5
+_OWN_NODE_EVERY_S = 0.25
 
 #: operation -> (command, its arguments from the operation's value)
 COMMANDS: dict[str, tuple[str, Callable[[Any], tuple[Any, ...]]]] = {
@@ -162,15 +164,7 @@ class ReferenceClient:
         if simulated is not None:
             self._session = simulated(name, timeout_ns=timeout_ns)
         else:
-            self._session = await self._dial(node, name, timeout_ns)
-
-    async def _dial(self, node: Node, name: str, timeout_ns: int) -> Any:
-        from harness.databases.reference_session import open_session
-
-        addresses = {
-            peer: f"{node.client_address(peer)}:{self._db.peer_port}" for peer in node.nodes
-        }
-        return await open_session(addresses, prefer=node.name, name=name, timeout_ns=timeout_ns)
+            self._session = SocketSession(node, name, self._db)
 
     async def invoke(self, op: Invocation) -> Outcome:
         """Do one operation; see :data:`COMMANDS`."""
@@ -194,3 +188,34 @@ class ReferenceClient:
             closing = session.close()
             if closing is not None:
                 await closing
+
+
+class SocketSession:
+    """The cluster's client over sockets, which goes back to its own node now and then.
+
+    A session stays with the leader it was sent to. If all did, nobody would ask a new leader while
+    the old one still answers; so each asks its own node first every quarter of a second.
+    """
+
+    def __init__(self, node: Node, name: str, db: Reference) -> None:
+        from cluster.client.asyncio_client import AsyncioClient
+
+        others = [peer for peer in node.nodes if peer != node.name]
+        addresses = {
+            peer: f"{node.client_address(peer)}:{db.peer_port}" for peer in [node.name, *others]
+        }
+        self._node = node.name
+        self._asked_own = 0.0
+        self._client = AsyncioClient(addresses, name=name, timeout_s=db.op_timeout_s)
+
+    async def call(self, command: Any, *, mode: str) -> Any:
+        """Do one command; the outcome has ``status``, ``value`` and ``error``."""
+        now = time.monotonic()
+        own = mode == "stale" or now - self._asked_own > _OWN_NODE_EVERY_S
+        if own:
+            self._asked_own = now
+        return await self._client.call(command, mode=mode, node=self._node if own else "")
+
+    async def close(self) -> None:
+        """End the session."""
+        await self._client.close()

@@ -268,7 +268,8 @@ class LocalEnvironment:
         if self._mirror:
             block = self._record.detail["block"]
             await self._proxy.ask("mirror", block=block, nodes=list(self.nodes))
-        for at, fields in self._listeners.items():
+        # Others may ask for listeners while we wait; theirs are opened by their own call.
+        for at, fields in list(self._listeners.items()):
             if fields["open"]:
                 continue
             fields["open"] = True
@@ -318,7 +319,9 @@ class LocalEnvironment:
 
     async def resume(self, node: str) -> dict[str, Any]:
         """SIGCONT the node's processes."""
-        return await self.node(node).signal_state(signal.SIGCONT, "")
+        evidence = await self.node(node).signal_state(signal.SIGCONT, "")
+        await self._chaos.resumed(self.node(node))
+        return evidence
 
     async def set_clock(
         self, node: str, *, offset_ns: int = 0, rate: float = 1.0

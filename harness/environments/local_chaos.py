@@ -6,8 +6,9 @@ the file in small steps, and what the clock says is read back through a probe, a
 the same shared object and file; that the node itself has the shared object is read from
 ``/proc/<pid>/maps``.
 
-A clock fault belongs to the machine, not to the process: a node that is killed and started again
-comes back with it.
+A clock or disk fault belongs to the machine, not to the process: a node that is killed and started
+again comes back with it, and one that is stopped or dead when the fault is set gets it when it runs
+again (``deferred`` in the evidence).
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ class LocalChaos:
         self._env = env
         self._clocks: dict[str, Clock] = {}
         self._disks: dict[str, dict[str, Any]] = {}
+        self._deferred: set[str] = set()
         self._drifts: dict[str, asyncio.Task[None]] = {}
 
     # -- clocks --------------------------------------------------------------------------------
@@ -60,13 +62,24 @@ class LocalChaos:
         if clock == _RIGHT and node.name not in self._clocks:
             return {"offset_ns": 0, "rate": 1.0}
         self._clocks[node.name] = clock
-        if node.chaos_port is not None:
+        if node.chaos_port is None:
+            evidence = await self._fake(node, clock)
+        elif node.answers:
             evidence = await self._post_clock(node, clock)
         else:
-            evidence = await self._fake(node, clock)
-        if clock == _RIGHT:
-            del self._clocks[node.name]
+            evidence = {"offset_ns": None, "rate": None, "by": "chaos", "deferred": True}
+            self._deferred.add(node.name)
+        self._forget_right(node)
         return evidence
+
+    def _forget_right(self, node: LocalNode) -> None:
+        """Drop what is healthy, unless a stopped process must still be told so."""
+        if node.name in self._deferred and node.alive():
+            return
+        if self._clocks.get(node.name) == _RIGHT:
+            del self._clocks[node.name]
+        if self._disks.get(node.name) == {}:
+            del self._disks[node.name]
 
     async def _post_clock(self, node: LocalNode, clock: Clock) -> dict[str, Any]:
         answer = await self._post(node, "/chaos/clock", msgspec.to_builtins(clock))
@@ -132,15 +145,19 @@ class LocalChaos:
         if not faults and node.name not in self._disks:
             return {}
         self._disks[node.name] = dict(faults)
-        evidence = await self._post(node, "/chaos/disk", dict(faults))
-        if not faults:
-            del self._disks[node.name]
+        if node.answers:
+            evidence = await self._post(node, "/chaos/disk", dict(faults))
+        else:
+            evidence = {"deferred": True}
+            self._deferred.add(node.name)
+        self._forget_right(node)
         return evidence
 
     # -- all -----------------------------------------------------------------------------------
 
     async def restore(self, node: LocalNode) -> None:
-        """Give a process that was started again the clock and disk its node has."""
+        """Give a process that runs again the clock and disk its node has."""
+        self._deferred.discard(node.name)
         if node.chaos_port is None:
             return
         clock, disk = self._clocks.get(node.name), self._disks.get(node.name)
@@ -151,6 +168,12 @@ class LocalChaos:
             await self._post_clock(node, clock)
         if disk is not None:
             await self._post(node, "/chaos/disk", disk)
+        self._forget_right(node)
+
+    async def resumed(self, node: LocalNode) -> None:
+        """Tell a process that runs again what was set while it was stopped."""
+        if node.name in self._deferred and node.answers:
+            await self.restore(node)
 
     async def heal_all(self) -> None:
         """Set every clock and disk right that can be reached; a dead process has no faults."""

@@ -245,6 +245,12 @@ class LocalNode:
         """Whether every process of the database runs."""
         return self.spawned and len(self._running()) == len(self._commands)
 
+    @property
+    def answers(self) -> bool:
+        """Whether the database can answer a request now: it runs, and nobody stopped it."""
+        states = [processes.stat(pid) for pid in self.pids()]
+        return self.alive() and all(found and found.state not in "TZX" for found in states)
+
     def pids(self) -> list[int]:
         """Pids of the database's first processes that run now."""
         return [self._children[i].pid for i in self._running()]

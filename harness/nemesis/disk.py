@@ -55,6 +55,7 @@ class Disk(Planner):
         proofs = {node: await env.set_disk(node, faults) for node in hit}
         self._counts[plan.id] = {node: _counts(proof) for node, proof in proofs.items()}
         if all(proof.get("skipped") for proof in proofs.values()):
+            del self._faulty[plan.id]
             return skipped("this would leave no undamaged majority of disks")
         return Injection({"kind": kind, **faults}, hit, evidence={"disks": proofs})
 
@@ -72,15 +73,17 @@ class Disk(Planner):
                     proofs[node] = await env.set_disk(node, {})
                     continue
                 stopped.append(node)
-                await env.start(node)
+                # The disk first: on a bad one the node would only stop itself again.
                 await env.set_disk(node, {})
+                if not await env.alive(node):
+                    await env.start(node)
             except Exception as error:
                 failed[node] = f"{type(error).__name__}: {error}"
         if failed:
             raise SetupError("; ".join(f"{node}: {why}" for node, why in failed.items()))
         before = self._counts.pop(plan.id, {})
         grown = any(_grew(before.get(node, {}), _counts(proof)) for node, proof in proofs.items())
-        bit = bool(stopped) or grown or injection.value.get("kind") == "flip"
+        bit = bool(stopped) or grown or any(p.get("flipped") for p in proofs.values())
         return {**injection.evidence, "bit": bit, "healed": proofs, "stopped_itself": stopped}
 
 
