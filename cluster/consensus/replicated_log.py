@@ -219,7 +219,7 @@ class WriteOrder:
     def cut(self, index: int) -> None:
         """Entries from an index on are gone: no earlier write can make them durable any more."""
         self.durable_index = min(self.durable_index, index - 1)
-        if self._outstanding and self._outstanding[-1][1] >= index:
+        if any(last >= index for _io_id, last in self._outstanding):
             self._outstanding = deque(
                 (io_id, min(last, index - 1)) for io_id, last in self._outstanding
             )
