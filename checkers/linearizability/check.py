@@ -4,6 +4,7 @@ Locality (Herlihy and Wing): a history is linearizable iff each object's part is
 one by one. The engine is chosen by what the history allows and is named in the result:
 
 - ``zones``: registers whose values are unambiguous, all keys at once (:mod:`.zones`);
+- ``monitor``: queues and append-only lists whose values are unique (:mod:`.monitors`);
 - ``search``: everything else (:mod:`.search`).
 
 Keys are searched in two rounds: a short one first, so that one explosive key cannot hide a plain
@@ -23,6 +24,7 @@ from checkers.history import History
 from checkers.linearizability.explain import at_time, finding_of
 from checkers.linearizability.machine import Machine
 from checkers.linearizability.model import Model, as_model
+from checkers.linearizability.monitors import MONITORS
 from checkers.linearizability.problem import (
     NEVER,
     Problem,
@@ -48,20 +50,23 @@ FALLBACK_LIMIT = 20_000
 ZONE_ROWS_MAX = 40
 
 
-def check(history: History, model: Any, *, budget: Budget | None = None) -> Result:
+def check(
+    history: History, model: Any, *, budget: Budget | None = None, explain: bool = True
+) -> Result:
     """Judge whether a history is linearizable.
 
     Args:
         history: the history.
         model: a :class:`Model`, or any object with ``init`` and ``step``.
         budget: what may be spent; None for the default.
+        explain: whether violations are shrunk to a minimal witness; without, the verdict only.
 
     Raises:
         ModelError: the model is unusable, or the history has operations it does not know.
     """
     made = as_model(model)
     refuse_foreign_operations(history, made)
-    return _Check(history, made, Meter(budget)).run()
+    return _Check(history, made, Meter(budget), findings_max=FINDINGS_MAX if explain else 0).run()
 
 
 def linearizable(model: Any, *, name: str = "linearizable") -> Checker:
@@ -86,20 +91,21 @@ def linearizable(model: Any, *, name: str = "linearizable") -> Checker:
 class _Check:
     """One run of :func:`check`."""
 
-    def __init__(self, history: History, model: Model, meter: Meter) -> None:
+    def __init__(self, history: History, model: Model, meter: Meter, *, findings_max: int) -> None:
+        self.findings_max = findings_max
         self.history = history
         self.model = model
         self.meter = meter
         self.engines: list[str] = []
         self.findings: list[Finding] = []
         self.invalid: list[Any] = []
-        self.open: dict[Any, Outcome] = {}
+        self.open: dict[int, Outcome] = {}
         self.stats: dict[str, Any] = {"model": model.name}
 
     def run(self) -> Result:
         """Judge all keys and say so."""
         groups = groups_of(self.history, self.model)
-        self.stats["keys"] = len(groups)
+        self.stats["keys"] = len(np.unique(self.history.key))
         self.stats["ops"] = self.history.op_count
         left = self._by_zones(groups)
         if left:
@@ -107,8 +113,6 @@ class _Check:
         return self._result()
 
     def _key(self, group: Sequence[int]) -> Any:
-        if self.model.partition is not None:
-            return None
         code = int(self.history.key[group[0]])
         return None if code < 0 else self.history.keys[code]
 
@@ -127,7 +131,7 @@ class _Check:
             self.engines.append("zones")
         for violation in answer.violations:
             self.invalid.append(answer.columns.key_values[violation.key])
-            if len(self.findings) < FINDINGS_MAX:
+            if len(self.findings) < self.findings_max:
                 self.findings.append(self._explain_zones(answer, violation))
         return [group for group in groups if self._key(group) in doubtful]
 
@@ -163,32 +167,52 @@ class _Check:
         return problem, outcome
 
     def _by_search(self, groups: list[list[int]]) -> None:
-        self.engines.append("search")
+        """Judge each group by the model's monitor if that applies, else by searching."""
         configurations = 0
-        later: list[list[int]] = []
         for limit in (FIRST_ROUND, None):
+            later: list[list[int]] = []
             for group in groups:
-                outcome = self._search(group, limit)
+                outcome = self._judge(group, limit)
                 configurations += outcome.configurations
                 if outcome.legal is None and limit is not None:
                     later.append(group)
-            groups, later = later, []
-        self.stats["search"] = {"configurations": configurations, "undecided_keys": len(self.open)}
+            groups = later
+        if "search" in self.engines:
+            numbers = {"configurations": configurations, "undecided_keys": len(self.open)}
+            self.stats["search"] = numbers
 
-    def _search(self, group: list[int], limit: int | None) -> Outcome:
-        key = self._key(group)
-        ops = [self.history.op(invoke) for invoke in group]
-        problem = problem_of(ops, self.model)
+    def _judge(self, group: list[int], limit: int | None) -> Outcome:
+        problem = problem_of([self.history.op(invoke) for invoke in group], self.model)
         machine = Machine(self.model)
-        outcome = search(problem, machine, self.meter, limit=limit)
-        self.open.pop(key, None)
+        monitor = MONITORS.get(self.model.engine)
+        proof = None if monitor is None else monitor(problem, self.model)
+        self._name_engine("search" if proof is None else "monitor")
+        if proof is None:
+            outcome = search(problem, machine, self.meter, limit=limit)
+        else:
+            outcome = Outcome(not proof)
+        self.open.pop(group[0], None)
         if outcome.legal is None:
-            self.open[key] = outcome
+            self.open[group[0]] = outcome
         elif not outcome.legal:
-            self.invalid.append(key)
-            if len(self.findings) < FINDINGS_MAX:
-                self.findings.append(self._explain(problem, machine, outcome))
+            self.invalid.append(self._key(group))
+            if len(self.findings) < self.findings_max:
+                self.findings.append(self._finding(problem, machine, outcome, proof))
         return outcome
+
+    def _name_engine(self, name: str) -> None:
+        if name not in self.engines:
+            self.engines.append(name)
+
+    def _finding(
+        self, problem: Problem, machine: Machine, outcome: Outcome, proof: tuple[int, ...] | None
+    ) -> Finding:
+        """The finding of an illegal group, from a monitor's proof or from the search."""
+        if not proof:
+            return self._explain(problem, machine, outcome)
+        witness = problem.subset(proof)
+        shown = search(witness, machine, self.meter)
+        return finding_of(self.history, witness, machine, shown, key_ops=len(problem))
 
     def _explain(self, problem: Problem, machine: Machine, outcome: Outcome) -> Finding:
         core = Shrinker(problem, machine, self.meter).run(outcome)
@@ -222,7 +246,9 @@ class _Check:
     def _verdict(self) -> tuple[Verdict, str]:
         completed = self.history.count("ok")
         if self.invalid:
-            return Verdict.INVALID, self.findings[0].sentence
+            if self.findings:
+                return Verdict.INVALID, self.findings[0].sentence
+            return Verdict.INVALID, f"not linearizable on {len(self.invalid)} keys"
         if self.open:
             return Verdict.UNKNOWN, self._doubt()
         if completed == 0:
@@ -233,7 +259,8 @@ class _Check:
 
     def _doubt(self) -> str:
         """How far an unfinished check got."""
-        key, outcome = next(iter(self.open.items()))
+        first, outcome = next(iter(self.open.items()))
+        key = self._key([first])
         where = "" if key is None else f" of key {key}"
         far = ""
         if outcome.certified < NEVER:

@@ -31,6 +31,7 @@ class Machine:
         self.moves: dict[tuple[int, int], tuple[int, ...]] = {}
         self._state_numbers: dict[Hashable, int] = {}
         self._class_numbers: dict[Hashable, int] = {}
+        self._numbered: dict[int, tuple[Op, int]] = {}
         self.initial = self.state_number(model.init())
 
     def state_number(self, state: Any) -> int:
@@ -54,6 +55,14 @@ class Machine:
 
     def class_number(self, op: Op) -> int:
         """The number of an operation's class: operations a step cannot tell apart share it."""
+        known = self._numbered.get(id(op))
+        if known is not None and known[0] is op:
+            return known[1]
+        number = self._class_of(op)
+        self._numbered[id(op)] = (op, number)
+        return number
+
+    def _class_of(self, op: Op) -> int:
         key = token(op.key) if self.model.partition is not None else None
         output = token(op.output) if op.type == "ok" else None
         twin: tuple[Hashable, ...] = (op.f, op.type, token(op.input), output, key)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from checkers.history import Op
+from checkers.history import History, Op
 from checkers.linearizability.model import Model, ModelError
 from checkers.linearizability.values import show, token, untoken
 
@@ -264,6 +264,18 @@ def _set_failure(state: frozenset[Hashable], op: Op) -> str:
     return f"{op.f} of {show(op.input)} returned {said}, but it is {held} the set"
 
 
+def _by_element(history: History) -> list[list[int]]:
+    """One group per key and element (locality: no element cares about another), unless reads of
+    the whole set tie the elements of a key together.
+    """
+    groups: dict[Hashable, list[int]] = {}
+    whole = "read" in history.functions
+    for invoke in history.invocations.tolist():
+        element = None if whole else token(history.values[invoke])
+        groups.setdefault((int(history.key[invoke]), element), []).append(invoke)
+    return list(groups.values())
+
+
 def element_set() -> Model:
     """A set. ``add`` and ``remove`` (input: the element; output: whether that changed the set, if
     the system tells), ``contains`` (input: the element; output: a bool), ``read`` (output: all).
@@ -277,5 +289,5 @@ def element_set() -> Model:
         readonly=lambda op: op.f in ("contains", "read"),
         vocabulary=frozenset({"add", "remove", "contains", "read"}),
         by_process=False,
-        engine="set",
+        partition=_by_element,
     )

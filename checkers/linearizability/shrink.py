@@ -25,7 +25,7 @@ from checkers.linearizability.search import Outcome, search
 PROBE_LIMIT = 4_000
 
 #: Configurations all attempts together may search; keeps explaining cheap beside checking.
-SHRINK_LIMIT = 200_000
+SHRINK_LIMIT = 60_000
 
 #: With more states than this, "whatever the state was" is not tried.
 STATES_MAX = 256

@@ -1,0 +1,242 @@
+"""Log-linear monitors: queues and append-only lists whose values are added once.
+
+When every value is added at most once, each removal or read names the addition it saw, and legality
+comes down to rules that a sweep decides (Bouajjani, Emmi, Enea and Hamza, "On reducing
+linearizability to state reachability", 2015; Abdulla and others, "Efficient linearizability
+monitoring", 2025).
+
+**Queue.** Per value, the *span* between the completion of its enqueue and the invocation of its
+dequeue is when it was certainly inside. Illegal iff one of these holds:
+
+- a value is dequeued that was never enqueued, or twice, or before its enqueue was invoked;
+- a was enqueued before b (in real time) and b was dequeued before a was (or a never was);
+- a dequeue that found the queue empty lies wholly under the union of the spans.
+
+**Append-only list.** All reads must be prefixes of the longest one; its order is then forced: each
+read comes between two appends, and appends nobody saw come after everything. A forced order is
+legal iff nothing completes before something earlier in it was invoked: one pass with a running
+maximum.
+
+What breaks them: a value added twice, or a removal of unknown outcome, which may have taken
+anything. Then the monitor says it does not apply, and the general search decides.
+
+A monitor answers None (does not apply), an empty tuple (legal), or the operations that prove a
+violation; alone, those are illegal too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from checkers.linearizability.model import Model
+from checkers.linearizability.problem import NEVER, Problem
+from checkers.linearizability.values import token
+
+Answer = tuple[int, ...] | None
+
+
+@dataclass
+class _Life:
+    """The operations of one value: its addition and its removal, if any."""
+
+    add: int
+    remove: int = -1
+
+
+def queue_monitor(problem: Problem, model: Model) -> Answer:
+    """Judge a first-in-first-out queue.
+
+    Args:
+        problem: ``enqueue`` and ``dequeue`` operations.
+        model: the queue model.
+    """
+    empty = token(model.parameters["empty"])
+    taken: dict[Hashable, list[int]] = {}
+    empties: list[int] = []
+    for index, op in enumerate(problem.ops):
+        if op.f == "dequeue":
+            if op.type != "ok":
+                return None
+            value = token(op.output)
+            if value == empty:
+                empties.append(index)
+            else:
+                taken.setdefault(value, []).append(index)
+    lives: dict[Hashable, _Life] = {}
+    for index, op in enumerate(problem.ops):
+        if op.f == "enqueue" and (problem.required[index] or token(op.input) in taken):
+            value = token(op.input)
+            if value in lives or value == empty:
+                return None
+            lives[value] = _Life(index)
+    for value, removals in taken.items():
+        life = lives.get(value)
+        if life is None:
+            return (removals[0],)
+        if len(removals) > 1:
+            return tuple(sorted((life.add, *removals[:2])))
+        life.remove = removals[0]
+        if problem.end[life.remove] < problem.start[life.add]:
+            return (life.remove, life.add)
+    return _queue_order(problem, list(lives.values())) or _empties(problem, lives, empties)
+
+
+def _spans(problem: Problem, lives: list[_Life]) -> tuple[npt.NDArray[np.int64], ...]:
+    """Per value: invocation and completion of its addition, then of its removal."""
+    add_start = np.array([problem.start[life.add] for life in lives], dtype=np.int64)
+    add_end = np.array([problem.end[life.add] for life in lives], dtype=np.int64)
+    none = [life.remove < 0 for life in lives]
+    remove_start = np.array(
+        [NEVER if gone else problem.start[life.remove] for gone, life in zip(none, lives)],
+        dtype=np.int64,
+    )
+    remove_end = np.array(
+        [NEVER if gone else problem.end[life.remove] for gone, life in zip(none, lives)],
+        dtype=np.int64,
+    )
+    return add_start, add_end, remove_start, remove_end
+
+
+def _queue_order(problem: Problem, lives: list[_Life]) -> tuple[int, ...]:
+    """A pair that came out in the other order than it went in, if there is one."""
+    if not lives:
+        return ()
+    add_start, add_end, remove_start, remove_end = _spans(problem, lives)
+    by_end = np.argsort(add_end, kind="stable")
+    latest = np.maximum.accumulate(remove_start[by_end])
+    before = np.searchsorted(add_end[by_end], add_start) - 1
+    bad = (before >= 0) & (latest[np.maximum(before, 0)] > remove_end)
+    if not bad.any():
+        return ()
+    candidates = np.flatnonzero(bad)
+    late = int(candidates[np.argmin(remove_end[candidates])])
+    first = by_end[: int(before[late]) + 1]
+    early = int(first[np.argmax(remove_start[first])])
+    pair = (lives[early].add, lives[early].remove, lives[late].add, lives[late].remove)
+    return tuple(sorted(index for index in pair if index >= 0))
+
+
+def _empties(problem: Problem, lives: dict[Hashable, _Life], empties: list[int]) -> tuple[int, ...]:
+    """A dequeue that found nothing though something was inside all the time, with proof."""
+    if not empties or not lives:
+        return ()
+    values = list(lives.values())
+    _, add_end, remove_start, _ = _spans(problem, values)
+    last = max(problem.end[index] for index in empties) + 1
+    inside = (add_end < last) & (add_end < remove_start)
+    steps = np.zeros(last + 2, dtype=np.int64)
+    np.add.at(steps, add_end[inside], 1)
+    np.add.at(steps, np.minimum(remove_start[inside], last + 1), -1)
+    # Entry i is the moment between positions i and i + 1.
+    open_before = np.concatenate([[0], np.cumsum(np.cumsum(steps) == 0)])
+    for index in empties:
+        start, end = problem.start[index], problem.end[index]
+        if open_before[end] == open_before[start]:
+            return _covering(values, add_end, remove_start, index, start, end)
+    return ()
+
+
+def _covering(
+    lives: list[_Life],
+    add_end: npt.NDArray[np.int64],
+    remove_start: npt.NDArray[np.int64],
+    index: int,
+    start: int,
+    end: int,
+) -> tuple[int, ...]:
+    """The fewest values whose spans cover the interval of an operation, with that operation."""
+    chosen = [index]
+    at = start
+    while at < end:
+        reaching = np.where(add_end <= at, remove_start, -1)
+        best = int(np.argmax(reaching))
+        at = int(reaching[best])
+        chosen += [lives[best].add, lives[best].remove]
+    return tuple(sorted({i for i in chosen if i >= 0}))
+
+
+def append_list_monitor(problem: Problem, model: Model) -> Answer:
+    """Judge an append-only list.
+
+    Args:
+        problem: ``append`` and ``read`` operations.
+        model: the append-list model.
+    """
+    appends: dict[Hashable, int] = {}
+    reads: list[tuple[int, list[Hashable]]] = []
+    for index, op in enumerate(problem.ops):
+        if op.f == "append":
+            value = token(op.input)
+            if value in appends:
+                return None
+            appends[value] = index
+        elif isinstance(op.output, (list, tuple)) or op.output is None:
+            reads.append((index, [token(item) for item in op.output or ()]))
+        else:
+            return None
+    order: list[Hashable] = max((seen for _, seen in reads), key=len, default=[])
+    longest = next((index for index, seen in reads if seen is order), -1)
+    place: dict[Hashable, int] = {}
+    for at, value in enumerate(order):
+        if value not in appends:
+            return (longest,)
+        if value in place:
+            return (appends[value], longest)
+        place[value] = at
+    for index, seen in reads:
+        if seen != order[: len(seen)]:
+            if any(value not in appends for value in seen):
+                return (index,)
+            extra = {appends[value] for value in (*seen, *order)}
+            return tuple(sorted({index, longest, *extra}))
+    return _forced_order(problem, appends, reads, order)
+
+
+def _forced_order(
+    problem: Problem,
+    appends: dict[Hashable, int],
+    reads: list[tuple[int, list[Hashable]]],
+    order: list[Hashable],
+) -> tuple[int, ...]:
+    """Where the forced order contradicts real time, if it does."""
+    stages: list[list[int]] = [[] for _ in range(2 * len(order) + 2)]
+    for index, seen in reads:
+        stages[2 * len(seen)].append(index)
+    seen_values = set(order)
+    for at, value in enumerate(order):
+        stages[2 * at + 1].append(appends[value])
+    for value, index in appends.items():
+        if value not in seen_values and problem.required[index]:
+            stages[-1].append(index)
+    latest, latest_index = -1, -1
+    for number, stage in enumerate(stages):
+        for index in stage:
+            if problem.end[index] < latest:
+                upto = order[: (number + 1) // 2]
+                needed = {appends[value] for value in upto}
+                proof = {index, latest_index, *needed}
+                return tuple(sorted(proof | _proof_of_order(reads, index, order, latest_index)))
+        for index in stage:
+            if problem.start[index] > latest:
+                latest, latest_index = problem.start[index], index
+    return ()
+
+
+def _proof_of_order(
+    reads: list[tuple[int, list[Hashable]]], index: int, order: list[Hashable], late: int
+) -> set[int]:
+    """A read that shows the order of the two operations, where neither of them is one."""
+    read_indices = {i for i, _ in reads}
+    if index in read_indices or not order:
+        return set()
+    return {next(i for i, seen in reads if seen is order)} if late not in read_indices else set()
+
+
+MONITORS: dict[str, Callable[[Problem, Model], Answer]] = {
+    "queue": queue_monitor,
+    "append-list": append_list_monitor,
+}
