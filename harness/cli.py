@@ -174,10 +174,11 @@ def _dispatch(words: list[str]) -> int:
 
 def _sentence(error: cyclopts.CycloptsError, words: list[str]) -> str:
     command = words[0] if words and words[0] in _COMMANDS else ""
-    text = " ".join(str(error).split()).rstrip(".")
+    text = " ".join(str(error).split()).split(" Available commands:")[0].rstrip(".")
     if text:
         text = text[0].lower() + text[1:]
-    return f"{text}; `harness {command} --help`".replace("  ", " ") + " shows what there is"
+    help_command = " ".join(["harness", *filter(None, [command]), "--help"])
+    return f"{text} (`{help_command}` shows what there is)"
 
 
 def _complain(sentence: str, code: int, *, log: Path | None = None) -> int:

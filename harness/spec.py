@@ -249,7 +249,7 @@ def command_line(spec: TestSpec, *, program: str = "harness test") -> str:
             continue
         if field.name == "name" and value == default_name(spec):
             continue
-        if field.name == "test_count":
+        if field.name in ("test_count", "quiet", "no_report", "leave_running"):
             continue
         words.extend(_words(flag[0][0], value))
     return " ".join([words[0], *map(shlex.quote, words[1:])])

@@ -11,6 +11,8 @@ After healing every process reads every key: what was acknowledged must still be
 from __future__ import annotations
 
 from checkers import linearizable, models
+from checkers.availability import availability, recovery
+from checkers.stats import stats
 from workloads import generator as gen
 from workloads.workload import Workload
 
@@ -40,15 +42,13 @@ def register(
     if not read:
         raise ValueError("option read is 0; without reads there is nothing to check")
     if not write and not cas:
-        raise ValueError(
-            "options write and cas are both 0; then there is nothing to read"
-        )
+        raise ValueError("options write and cas are both 0; then there is nothing to read")
     mixture = gen.mix(gen.reads(keys), gen.writes(keys), gen.cas(keys), weights=[*shares.values()])
     return Workload(
         name="register",
         generator=mixture.rate(rate_hz),
         final=gen.each_thread(gen.reads(keys)),
-        checker=linearizable(models.cas_register()),
+        checker=linearizable(models.cas_register()) & stats() & availability() & recovery(),
         model="cas-register",
         reads=frozenset({"read"}),
         operations=frozenset(name for name, share in shares.items() if share),

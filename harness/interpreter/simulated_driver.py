@@ -28,6 +28,10 @@ TaskStep: TypeAlias = "Callable[[int, BaseException | None], None]"
 BREATH_NS = 1_000
 
 
+#: Errors of a broken world that a run may meet while it tidies up.
+BREAKS_MAX = 100_000
+
+
 class Cancellable(Protocol):
     """A timer of the world."""
 
@@ -112,9 +116,13 @@ class SimTask(SimFuture):
 
     def cancel(self) -> None:
         """Raise CancelledError where it waits."""
+        self.throw(CancelledError())
+
+    def throw(self, error: BaseException) -> None:
+        """Raise an exception where it waits."""
         if not self._done:
             self._waits += 1
-            self._runtime.soon(self.step, self._waits, CancelledError())
+            self._runtime.soon(self.step, self._waits, error)
 
     def step(self, wait: int, error: BaseException | None) -> None:
         """Go on to the next wait or the end; ``wait`` is the wait this answers."""
@@ -169,6 +177,8 @@ class SimRuntime:
         self.origin_ns = origin_ns
         self._ready: deque[tuple[TaskStep, int, BaseException | None]] = deque()
         self._error: BaseException | None = None
+        self._broken: BaseException | None = None
+        self._breaks = 0
         self._on_interrupt: Callable[[], None] | None = None
         self._interrupts = 0
 
@@ -237,27 +247,50 @@ class SimRuntime:
     def run(self, main: Coroutine[Any, Any, T]) -> T:
         """Step a coroutine, and all it spawns, to its end.
 
+        What the world raises (a broken invariant) is raised where the coroutine waits, so that it
+        can tidy up, and then from here.
+
         Raises:
             HarnessError: everything waits for something that cannot happen any more.
         """
         task = self.spawn(main)
-        task.on_done(lambda: None)
-        ready, world_step = self._ready, self.world.step
+        task.on_done(lambda: None)  # somebody watches it: this loop
+        ready = self._ready
         while not task.done():
             while ready:
                 step, wait, error = ready.popleft()
                 step(wait, error)
             if self._error is not None:
-                raise self._error
-            if self._interrupts:
+                self._break(task, self._error)
+                self._error = None
+            elif self._interrupts:
                 self._interrupts -= 1
                 if self._on_interrupt is not None:
                     self._on_interrupt()
-                continue
-            if not task.done() and not world_step():
-                raise HarnessError(
-                    "the simulation has nothing left to do, but the run has not ended: somebody "
-                    "waits for an answer that cannot come"
-                )
+            elif not task.done():
+                self._step_world(task)
+        if self._broken is not None:
+            raise self._broken
         result: T = task.result()
         return result
+
+    def _step_world(self, task: SimTask) -> None:
+        try:
+            if self.world.step():
+                return
+        except Exception as error:
+            self._break(task, error)
+            return
+        raise HarnessError(
+            "the simulation has nothing left to do, but the run has not ended: somebody waits for "
+            "an answer that cannot come"
+        )
+
+    def _break(self, task: SimTask, error: BaseException) -> None:
+        """Throw the first error into the run; later ones, while it tidies up, are its echoes."""
+        self._breaks += 1
+        if self._broken is None:
+            self._broken = error
+            task.throw(error)
+        elif self._breaks > BREAKS_MAX:
+            raise self._broken
