@@ -45,9 +45,9 @@ _TOKEN = re.compile(
     | \#jepsen\.history\.Op\s*\{
     | \#\{
     | ;[^\n]*
-    | \\(?:[a-zA-Z]+|u[0-9a-fA-F]{4}|.)
+    | \\(?:u[0-9a-fA-F]{4}|[a-zA-Z]+|.)
     | \#_
-    | \#\#?[^\W\d_][^\s,()\[\]{}";\\]*
+    | \#(?:\#-?)?[^\W\d_][^\s,()\[\]{}";\\]*
     | [^\s,()\[\]{}";\\\#@^`~][^\s,()\[\]{}";\\@^`~]*                # any other atom
     | [^\s,]                                                        # what cannot be
     """,
@@ -141,6 +141,7 @@ class Parser:
 
     def _run(self, tokens: Iterator[str]) -> None:
         items, stack, atoms = self._items, self._stack, self._atoms
+        self._nothing_more(tokens)
         try:
             for token in tokens:
                 value = atoms.get(token, _MISSING)
@@ -157,7 +158,9 @@ class Parser:
                         outer.append(self._close(items, opened, token))
                         items = outer
                     else:
-                        self._unwrap_end(token)
+                        self._unwrap_end(token, items)
+                        items = self._items
+                        self._nothing_more(tokens)
                 elif token.isdigit() and (token[0] != "0" or token == "0"):
                     items.append(int(token))
                 elif token[0] == ";":
@@ -178,12 +181,18 @@ class Parser:
         if len(atoms) > ATOMS_MAX:
             self._atoms = dict(_CONSTANTS)
 
-    def _unwrap_end(self, token: str) -> None:
+    def _unwrap_end(self, token: str, items: list[Any]) -> None:
         if token != self._wrapped:
             raise _Bad(f"{token!r} closes nothing")
-        if self._marked:
-            self._items = _apply(self._items)
+        self._items = _apply(items) if self._marked else items
         self._wrapped, self._ended = "", True
+
+    def _nothing_more(self, tokens: Iterator[str]) -> None:
+        """After the unwrapped sequence was closed only comments may follow."""
+        if self._ended:
+            for token in tokens:
+                if token[0] != ";":
+                    raise _Bad(f"{token!r} follows the end of the history")
 
     def _close(self, items: list[Any], opened: str, token: str) -> Any:
         if _OPENS[opened] != token:
@@ -217,8 +226,6 @@ class Parser:
             except _Bad:
                 return []  # several discards in a row, whose values are in the next block
         del top[:keep]
-        if self._ended and (top or self._stack):
-            raise HistoryError("something follows the end of the history", place=self._here())
         return forms
 
     def _here(self) -> str:

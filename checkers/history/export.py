@@ -28,9 +28,7 @@ _ESCAPES = {"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _NEEDS_ESCAPE = re.compile(r'[\\"\n\r\t]')
 
 
-def write_edn(
-    history: History, path: str | os.PathLike[str], *, independent: bool = False
-) -> None:
+def write_edn(history: History, path: str | os.PathLike[str], *, independent: bool = False) -> None:
     """Write a history as Jepsen EDN.
 
     Args:

@@ -355,8 +355,11 @@ class History:
         """One row per event with names instead of codes. Imports pandas."""
         import pandas as pd
 
-        def names(codes: Ints, table: Sequence[Any]) -> list[Any]:
-            return [None if code < 0 else table[code] for code in codes.tolist()]
+        def objects(items: list[Any]) -> pd.Series:
+            return pd.Series(items, dtype=object)  # otherwise None would become not-a-number
+
+        def names(codes: Ints, table: Sequence[Any]) -> pd.Series:
+            return objects([None if code < 0 else table[code] for code in codes.tolist()])
 
         return pd.DataFrame(
             {
@@ -365,9 +368,9 @@ class History:
                 "type": [TYPE_NAMES[code] for code in self.type.tolist()],
                 "f": names(self.f, self.functions),
                 "key": names(self.key, self.keys),
-                "value": self.values,
+                "value": objects(self.values),
                 "node": names(self.node, self.nodes),
-                "error": [self.errors.get(index) for index in range(len(self))],
+                "error": objects([self.errors.get(index) for index in range(len(self))]),
                 "pair": self.pair,
             }
         )

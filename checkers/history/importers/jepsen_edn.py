@@ -7,8 +7,6 @@ supplied where a file lacks it. A ``:key`` (Porcupine's key-value tests have one
 from __future__ import annotations
 
 import re
-from typing import Any
-
 from checkers.history import edn
 from checkers.history.history import History
 from checkers.history.importers.rows import Rows
@@ -43,13 +41,14 @@ def load(path: str, *, independent: bool | None = None) -> History:
 def _line_of(path: str, row: int) -> str:
     """The line on which a row begins. Only asked when something is wrong with it."""
     parser = edn.Parser(unwrap=True)
-    seen = 0
-    line = 1
+    seen, line, pending = 0, 1, ""
     for block in edn.blocks(path):
         for text in block.splitlines(keepends=True):
-            done: list[Any] = parser.feed(text) if not edn.open_string(text) else []
-            seen += len(done)
+            pending += text
+            if not text.endswith("\n") or edn.open_string(pending):
+                continue
+            seen += len(parser.feed(pending))
             if seen > row:
                 return f"line {line}"
-            line += text.count("\n")
-    return f"operation {row}"
+            line, pending = line + pending.count("\n"), ""
+    return f"line {line}"

@@ -55,7 +55,7 @@ class Rows:
         self._skipped: list[int] = []  # rows that are no events
         self._open: dict[Any, tuple[str, Any, Any]] = {}  # process -> f, value, key
         self._nemesis: list[Row] = []
-        self._named: bool | None = None  # whether rows have processes
+        self._named: bool | None = None  # False once it is clear that rows have no processes
         self._next_process = 0
 
     def _event_place(self, event: int) -> str:
@@ -92,8 +92,9 @@ class Rows:
                 continue
             if kind not in _OUTCOMES and kind != "invoke":
                 raise self._refuse(number, f"type {_short(kind)} is none of invoke, ok, fail, info")
-            if process is _ABSENT or type(process) is not int:
-                process = self._process(process, kind, number)
+            if type(process) is not int or self._named is False:
+                first = not types and not self._columns.count
+                process = self._process(process, kind, number, first)
             f, value = row.get("f"), row.get("value", _ABSENT)
             key = row.get("key")
             if kind == "invoke":
@@ -135,10 +136,10 @@ class Rows:
     def _refuse(self, number: int, message: str) -> HistoryError:
         return HistoryError(message, place=self._row_place(number))
 
-    def _process(self, process: Any, kind: str, number: int) -> Any:
-        """The process of a row which has none, an unusual one, or one that goes by a new name."""
+    def _process(self, process: Any, kind: str, number: int, first: bool) -> Any:
+        """The process of a row which has none, or whose process is no number."""
         if process is _ABSENT or process is None:
-            if self._named:
+            if self._named is None and not first:
                 raise self._refuse(number, "the operation has no process, but others have one")
             self._named = False
             if kind == "invoke":
@@ -292,9 +293,7 @@ def _nemesis_action(faults: list[Fault], f: str, began: Row, ended: Row) -> None
 
 
 def _is_ended_by(begun: str, f: str) -> bool:
-    return f in _ENDS.get(begun, ()) or (
-        begun.startswith("start-") and f == "stop-" + begun.removeprefix("start-")
-    )
+    return f in _ENDS.get(begun, ()) or f == "stop-" + begun.removeprefix("start-")
 
 
 def _time(row: Row) -> int:
