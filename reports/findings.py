@@ -21,7 +21,7 @@ from reports.run_directory import Run
 from reports.svg import cycle, lifelines, window
 from reports.svg.element import Markup
 from reports.table import op_table
-from reports.wording import duration, key_name, micro_ops, one_line, op_label, seconds, show
+from reports.wording import duration, key_name, micro_ops, moment, one_line, op_label, show
 
 #: Findings with pictures; the rest are listed by their sentence, and the report says so.
 CARDS_MAX = 20
@@ -176,8 +176,8 @@ def _card(
         picture=_picture(shape, run, styles, finding, ops, stuck, names),
         steps=[_step(n, step) for n, step in enumerate(steps, start=1)],
         stuck=[_step(n, s) for n, s in enumerate(_stuck(finding), start=1)],
-        rows=[_row(op, names, finding, stuck) for op in ops[:TABLE_ROWS_MAX]],
-        ascii=op_table(ops, marked=list(stuck)) if ops else "",
+        rows=[_row(run, op, names, finding, stuck) for op in ops[:TABLE_ROWS_MAX]],
+        ascii=op_table(ops, marked=list(stuck), positions=run.positions) if ops else "",
         begin_ns=begin,
         end_ns=end,
         at_ns=max((op.complete_ns for op in ops if op.type == "ok"), default=end),
@@ -222,15 +222,20 @@ def _picture(
     if shape == "life":
         lines = lifelines.life_lines(finding.detail, _clock(run.history))
         return lifelines.draw(
-            lines, faults=run.faults, styles=styles, title=title, end_ns=run.end_ns
+            lines,
+            faults=run.faults,
+            styles=styles,
+            title=title,
+            end_ns=run.end_ns,
+            positions=run.positions,
         )
     if shape == "cycle":
-        drawn = cycle.Cycle(ops, finding.because, names, run.faults, styles, title)
+        drawn = cycle.Cycle(ops, finding.because, names, run.faults, styles, title, run.positions)
         return cycle.draw(drawn)
     steps = [(_subject(s), s.state or "") for s in finding.because if s.kind == "step"]
     orders = [(s.source, s.target) for s in finding.because if s.kind == "realtime"]
     return window.draw(
-        window.Window(ops, steps, stuck, orders, run.faults, styles, title, run.end_ns)
+        window.Window(ops, steps, stuck, orders, run.faults, styles, title, run.positions)
     )
 
 
@@ -262,14 +267,23 @@ def _step(number: int, step: Because) -> Step:
     )
 
 
-def _row(op: Op, names: Mapping[int, str], finding: Finding, stuck: Mapping[int, str]) -> Row:
+def _row(
+    run: Run, op: Op, names: Mapping[int, str], finding: Finding, stuck: Mapping[int, str]
+) -> Row:
     order = [_subject(step) for step in finding.because if step.kind == "step"]
     note = f"step {order.index(op.invoke) + 1}" if op.invoke in order else ""
     if op.invoke in stuck:
         note = stuck[op.invoke]
     if op.error is not None and not note:
         note = one_line(op.error, limit=120)
-    took = duration(op.complete_ns - op.invoke_ns) if op.complete_ns >= 0 else "not known"
+    positions = run.positions
+    took = (
+        ""
+        if positions
+        else duration(op.complete_ns - op.invoke_ns)
+        if op.complete_ns >= 0
+        else "not known"
+    )
     return Row(
         index=op.invoke,
         name=names[op.invoke],
@@ -277,8 +291,8 @@ def _row(op: Op, names: Mapping[int, str], finding: Finding, stuck: Mapping[int,
         node=one_line(op.node or "", limit=30),
         words=op_label(op, limit=120, key=True),
         outcome=op.type,
-        begin=seconds(op.invoke_ns, digits=6),
-        took=took,
+        begin=moment(op.invoke_ns, positions=positions),
+        took="" if positions else took,
         note=note,
     )
 

@@ -12,7 +12,7 @@ import re
 
 from reports import overview
 from reports.findings import numbered, witness_ops
-from reports.operations import operations, timed
+from reports.operations import operations
 from reports.palette import GLYPHS
 from reports.run_directory import Run
 from reports.table import op_table
@@ -70,7 +70,6 @@ def summary(run: Run) -> str:
         parts.append("\n".join(lines))
     ops = None
     if run.history is not None:
-        run.history, _ = timed(run.history)
         ops = operations(run.history)
     facts = overview.facts(run)
     facts += [(name, f"{text} {more}".strip()) for name, text, more in overview.exercised(run, ops)]
@@ -94,7 +93,7 @@ def _findings(run: Run) -> list[str]:
         if ops:
             stuck = [s.target if s.target >= 0 else s.source for s in finding.because
                      if s.kind == "stuck"]  # fmt: skip
-            parts.append(block(op_table(ops, marked=stuck)))
+            parts.append(block(op_table(ops, marked=stuck, positions=run.positions)))
     if len(found) > FINDINGS_MAX:
         parts.append(f"And {count(len(found) - FINDINGS_MAX, 'more finding')} in the report.")
     return parts

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from checkers.history import FAIL, INFO, OK, Fault, History
-from reports.wording import one_line
+from reports.wording import POSITION_NS, one_line
 
 Ints = npt.NDArray[np.int64]
 
@@ -107,7 +107,7 @@ def timed(history: History) -> tuple[History, bool]:
         return history, True
     twin = History(
         type=history.type, process=history.process, f=history.f, key=history.key,
-        time_ns=np.arange(len(history), dtype=np.int64) * 1000, pair=history.pair,
+        time_ns=np.arange(len(history), dtype=np.int64) * POSITION_NS, pair=history.pair,
         values=history.values, node=history.node, processes=history.processes,
         functions=history.functions, keys=history.keys, nodes=history.nodes,
         errors=history.errors, faults=history.faults, header=history.header, notes=history.notes,

@@ -143,7 +143,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ("operations", _ops_words(found.get("ops"))),
         ("concurrency", found.get("concurrency")),
         ("rate", found.get("rate")),
-        ("duration", duration(run.end_ns) if run.end_ns else None),
+        ("duration", duration(run.end_ns) if run.end_ns and not run.positions else None),
         ("seed", found.get("seed")),
         ("started", found.get("started")),
         ("commit", found.get("commit")),

@@ -22,7 +22,7 @@ import msgspec
 
 from reports import findings, nodes, overview
 from reports.embed import OPS_MAX, Embedded, embed
-from reports.operations import Operations, operations, timed
+from reports.operations import Operations, operations
 from reports.palette import EDGES, FaultStyle, fault_slots
 from reports.performance import QUANTILES, Performance, performance
 from reports.run_directory import Run
@@ -62,11 +62,9 @@ def page(run: Run, *, ops_max: int = OPS_MAX, bytes_max: int | None = PAGE_BYTES
 
 def _context(run: Run) -> dict[str, Any]:
     """Everything but the embedded operations: made once."""
-    real_times = True
     ops: Operations | None = None
     measured: Performance | None = None
     if run.history is not None:
-        run.history, real_times = timed(run.history)
         ops = operations(run.history)
         measured = performance(run.history, ops, run.faults, run.end_ns)
     styles = fault_slots([fault.f for fault in run.faults])
@@ -87,18 +85,29 @@ def _context(run: Run) -> dict[str, Any]:
         "strip": _strip(run, measured, styles, found),
         "faults": [_fault_row(f, styles) for f in run.faults[:FAULT_ROWS_MAX]],
         "faults_cut": max(0, len(run.faults) - FAULT_ROWS_MAX),
-        "drawn": {f.f: styles[f.f] for f in run.faults if f.outcome != "skipped"},
+        "drawn": {
+            one_line(f.f, limit=40): styles[f.f] for f in run.faults if f.outcome != "skipped"
+        },
         "nodes": _nodes(run, found),
         "files": _files(run),
         "spec": _spec(run),
         "missing": [one_line(said, limit=500) for said in run.missing],
         "replay": one_line(run.replay, limit=2000),
-        "real_times": real_times,
+        "real_times": not run.positions,
         "definitions": Markup(bands.definitions() + cycle.arrowheads()),
         "edges": EDGES,
         "quantiles": ["p50", "p95", "p99", "most"],
-        "duration": duration(run.end_ns),
+        "duration": count(len(run.history or ()), "event")
+        if run.positions
+        else duration(run.end_ns),
     }
+
+
+def _length(run: Run) -> str:
+    """How long the run is, in words."""
+    if run.positions and run.history is not None:
+        return count(len(run.history), "event")
+    return duration(run.end_ns)
 
 
 def _strip(
@@ -112,7 +121,7 @@ def _strip(
     ticks = [(card.anchor, card.at_ns) for card in found if card.at_ns >= 0]
     return strip.draw(
         measured.completed, width_ns=measured.width_ns, end_ns=run.end_ns, faults=run.faults,
-        styles=styles, ticks=ticks,
+        styles=styles, ticks=ticks, positions=run.positions,
     )  # fmt: skip
 
 

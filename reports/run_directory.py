@@ -20,6 +20,7 @@ import msgspec
 
 from checkers.history import Fault, History, HistoryError, load
 from checkers.verdict import Result, Verdict
+from reports.operations import timed
 from reports.wording import one_line
 
 #: No honest results.json or spec.json is larger; findings are minimal witnesses.
@@ -43,6 +44,7 @@ class Run:
         spec: the resolved TestSpec, or None.
         replay: the command that runs it again, or an empty string.
         missing: what is missing or damaged, one sentence each.
+        positions: the history has no times; positions in it stand in for them.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Run:
     spec: dict[str, Any] | None = None
     replay: str = ""
     missing: list[str] = field(default_factory=list)
+    positions: bool = False
 
     @property
     def end_ns(self) -> int:
@@ -89,6 +92,9 @@ def read_run(run_dir: str | os.PathLike[str]) -> Run:
     if not run.faults:
         run.faults = _faults_of_journal(path / "faults.jsonl") or _history_faults(run.history)
     _complete_facts(run)
+    if run.history is not None:
+        run.history, real = timed(run.history)
+        run.positions = not real
     return run
 
 
@@ -100,6 +106,9 @@ def of_history(history: History, results: list[Result], *, name: str, replay: st
     run.faults = _history_faults(history)
     run.missing.extend(history.notes)
     _complete_facts(run)
+    if run.history is not None:
+        run.history, real = timed(run.history)
+        run.positions = not real
     return run
 
 

@@ -20,12 +20,13 @@ CELL_CHARS_MAX = 34
 OPS_MAX = 60
 
 
-def op_table(ops: Sequence[Op], *, marked: Sequence[int] = ()) -> str:
+def op_table(ops: Sequence[Op], *, marked: Sequence[int] = (), positions: bool = False) -> str:
     """The table.
 
     Args:
         ops: the operations; at most :data:`OPS_MAX` are shown, and how many were not is said.
         marked: invocation indices of the operations to mark with ``<<``.
+        positions: the history has no times; show positions in it.
 
     Returns:
         lines of at most 12 + 37 per process characters, ending without a newline.
@@ -39,9 +40,14 @@ def op_table(ops: Sequence[Op], *, marked: Sequence[int] = ()) -> str:
         if op.complete >= 0:
             events.append((op.complete, op.complete_ns, op, False))
     events.sort(key=lambda event: event[0])
-    rows = [["time (s)", *(f"process {one_line(name, limit=20)}" for name in columns)]]
+    rows = [
+        [
+            "event" if positions else "time (s)",
+            *(f"process {one_line(name, limit=20)}" for name in columns),
+        ]
+    ]
     open_now: dict[object, Op] = {}
-    for _, time_ns, op, begins in events:
+    for index, time_ns, op, begins in events:
         cells = ["  |" if name in open_now else "" for name in columns]
         cells[columns.index(op.process)] = (
             _opening(op, with_key) if begins else _closing(op, op.invoke in marked)
@@ -50,12 +56,16 @@ def op_table(ops: Sequence[Op], *, marked: Sequence[int] = ()) -> str:
             open_now[op.process] = op
         else:
             open_now.pop(op.process, None)
-        rows.append([f"{time_ns / 1e9:.6f}" if time_ns >= 0 else "-", *cells])
+        rows.append([_when(index, time_ns, positions), *cells])
     if open_now:
         rows.append(["never", *("? unknown" if name in open_now else "" for name in columns)])
     text = _grid([[_ascii(clip(cell, CELL_CHARS_MAX)) for cell in row] for row in rows])
     rest = len(ops) - len(shown)
     return f"{text}\n({rest} more operations are not shown)" if rest > 0 else text
+
+
+def _when(index: int, time_ns: int, positions: bool) -> str:
+    return str(index) if positions or time_ns < 0 else f"{time_ns / 1e9:.6f}"
 
 
 def _opening(op: Op, with_key: bool) -> str:

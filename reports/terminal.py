@@ -47,7 +47,7 @@ def terminal_summary(
         if ops:
             stuck = [s.target if s.target >= 0 else s.source for s in finding.because
                      if s.kind == "stuck"]  # fmt: skip
-            lines += ["", op_table(ops, marked=stuck)]
+            lines += ["", op_table(ops, marked=stuck, positions=shown.positions)]
         for step in finding.because:
             if step.text and step.kind != "step":
                 lines += _wrap(f"- {one_line(step.text, limit=400)}", width)

@@ -139,6 +139,17 @@ def seconds(time_ns: int, *, digits: int = 3) -> str:
     return "unknown" if time_ns < 0 else f"{time_ns / 1e9:.{digits}f} s"
 
 
+#: A history without times gets its positions as times, this far apart.
+POSITION_NS = 1000
+
+
+def moment(time_ns: int, *, digits: int = 6, positions: bool = False) -> str:
+    """A moment in seconds, or the position in the history where there are no times."""
+    if positions and time_ns >= 0:
+        return f"event {time_ns // POSITION_NS}"
+    return seconds(time_ns, digits=digits)
+
+
 def duration(span_ns: float) -> str:
     """A span in the unit that suits it: ``3.2 ms``, ``41 s``, ``2 min 5 s``."""
     if span_ns < 0:

@@ -67,6 +67,7 @@ const load = async () => {
 };
 
 const seconds = (us, span) => {
+  if (!meta.realTimes) return `${Math.round(us)}`;
   const digits = span < 2e3 ? 6 : span < 2e4 ? 5 : span < 2e5 ? 4 : span < 2e7 ? 3 : span < 2e8 ? 1 : 0;
   return (us / 1e6).toFixed(digits);
 };

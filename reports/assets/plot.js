@@ -61,7 +61,7 @@ const axis = ({ pen, x, width }, y) => {
   for (let t = Math.ceil(Math.max(0, view.t0) / step) * step; t <= view.t1; t += step) {
     const at = Math.round(x(t)) + 0.5;
     pen.beginPath(); pen.moveTo(at, y); pen.lineTo(at, y + 4); pen.stroke();
-    pen.fillText(`${seconds(t, step * 10)} s`, at, y + 12);
+    pen.fillText(meta.realTimes ? `${seconds(t, step * 10)} s` : `event ${Math.round(t)}`, at, y + 12);
   }
   pen.beginPath(); pen.moveTo(LEFT, y + 0.5); pen.lineTo(width - RIGHT, y + 0.5); pen.stroke();
 };

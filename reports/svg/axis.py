@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from reports.svg.element import Markup, el, label
-from reports.wording import duration, seconds
+from reports.wording import duration, moment
 
 
 class Break(NamedTuple):
@@ -37,6 +37,7 @@ class BrokenAxis:
         width_px: what the axis should fill; it gets wider if texts need it.
         gap_px_min, gap_px_max: limits of the distance between neighbouring moments.
         spans: (begin, end, px): this span needs at least so many px.
+        positions: the times are positions in a history that has none; label them so.
     """
 
     def __init__(
@@ -48,7 +49,9 @@ class BrokenAxis:
         gap_px_min: float = 18.0,
         gap_px_max: float = 240.0,
         spans: Iterable[tuple[int, int, float]] = (),
+        positions: bool = False,
     ) -> None:
+        self.positions = positions
         self.times = sorted(set(times_ns)) or [0]
         gaps = [b - a for a, b in zip(self.times, self.times[1:])]
         widths = _scaled(gaps, width_px, gap_px_min, gap_px_max)
@@ -81,6 +84,10 @@ class BrokenAxis:
         share = (time_ns - a) / (b - a)
         return self.x_of[after - 1] + share * (self.x_of[after] - self.x_of[after - 1])
 
+    def moment(self, time_ns: int, *, digits: int = 6) -> str:
+        """A moment as the axis writes it."""
+        return moment(time_ns, digits=digits, positions=self.positions)
+
     @property
     def breaks(self) -> list[Break]:
         """The gaps that were shortened."""
@@ -93,7 +100,7 @@ class BrokenAxis:
         parts = [el("line", class_="axis", x1=self.x_of[0] - 8, y1=y, x2=self.right_px + 8, y2=y)]
         free_from = -1e9
         for time_ns, x in zip(self.times, self.x_of):
-            words = seconds(time_ns, digits=digits)
+            words = self.moment(time_ns, digits=digits)
             parts.append(el("line", class_="axis", x1=x, y1=y - 3, x2=x, y2=y + 3))
             if x - 3.2 * len(words) > free_from:
                 parts.append(label(x, y + 15, words, class_="tick", anchor="middle"))

@@ -22,7 +22,7 @@ from reports.palette import FaultStyle, edge_style
 from reports.svg.axis import BrokenAxis
 from reports.svg.bands import bands
 from reports.svg.element import Markup, el, figure, label, mono_px
-from reports.wording import READS, clip, micro_op_label, micro_ops, one_line, op_label, seconds
+from reports.wording import READS, clip, micro_op_label, micro_ops, one_line, op_label
 
 ROW_PX = 78.0
 BOX_PX = 26.0
@@ -44,6 +44,7 @@ class Cycle:
         names: invocation index -> ``T1``.
         faults, styles: the run's faults and how they look.
         title: the picture in one sentence.
+        positions: the history has no times; positions stand in for them.
     """
 
     ops: Sequence[Op]
@@ -52,6 +53,7 @@ class Cycle:
     faults: Sequence[Fault] = ()
     styles: Mapping[str, FaultStyle] = field(default_factory=dict)
     title: str = ""
+    positions: bool = False
 
 
 @dataclass
@@ -75,14 +77,20 @@ def draw(cycle: Cycle, *, width_px: float = 860.0) -> Markup:
         if _end(op) > op.invoke_ns
     ]
     times = [time for op in ops for time in (op.invoke_ns, _end(op))] or [0]
-    axis = BrokenAxis(times, left_px=LEFT_PX + 12, width_px=width_px - LEFT_PX - 60, spans=spans)
+    axis = BrokenAxis(
+        times,
+        left_px=LEFT_PX + 12,
+        width_px=width_px - LEFT_PX - 60,
+        spans=spans,
+        positions=cycle.positions,
+    )
     boxes = {op.invoke: _place(op, row, axis, words[op.invoke]) for row, op in enumerate(ops)}
     bottom = TOP_PX + ROW_PX * len(ops)
     drawn = [_edge(n, step, boxes) for n, step in enumerate(cycle.steps, start=1)]
     parts = [
         bands(cycle.faults, cycle.styles, axis.x, begin_ns=axis.times[0], end_ns=axis.times[-1],
               y=0, height=bottom),
-        *(_draw_box(box, cycle.names.get(index, "")) for index, box in boxes.items()),
+        *(_draw_box(box, cycle.names.get(index, ""), axis) for index, box in boxes.items()),
         *drawn,
         axis.draw(bottom + 4),
     ]  # fmt: skip
@@ -116,7 +124,7 @@ def _place(op: Op, row: int, axis: BrokenAxis, words: Sequence[str]) -> _Box:
     return box
 
 
-def _draw_box(box: _Box, name: str) -> Markup:
+def _draw_box(box: _Box, name: str, axis: BrokenAxis) -> Markup:
     op = box.op
     middle = box.y + BOX_PX / 2
     who = f"process {one_line(op.process, limit=9)}"
@@ -125,7 +133,7 @@ def _draw_box(box: _Box, name: str) -> Markup:
         chips.append(el("rect", class_="chip", x=x, y=box.y + 3, width=width, height=BOX_PX - 6,
                         rx=3))  # fmt: skip
         chips.append(label(x + 6, middle + 4, text, class_="chip-label"))
-    times = f"{seconds(op.invoke_ns, digits=6)} to {seconds(op.complete_ns, digits=6)}"
+    times = f"{axis.moment(op.invoke_ns)} to {axis.moment(op.complete_ns)}"
     return el(
         "g",
         el("title", text=f"{name}, {who}, {op.type}, {times}"),

@@ -11,6 +11,7 @@ For :mod:`reports.findings`.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from reports.palette import FaultStyle
 from reports.svg.axis import BrokenAxis
 from reports.svg.bands import bands
 from reports.svg.element import Markup, el, figure, label
-from reports.wording import one_line, seconds, show
+from reports.wording import one_line, show
 
 STAGES = ("attempted", "acknowledged", "first_seen", "last_seen", "absent_since")
 #: More elements than this are counted, not drawn.
@@ -95,6 +96,7 @@ def draw(
     styles: Mapping[str, FaultStyle],
     title: str,
     end_ns: int,
+    positions: bool = False,
     width_px: float = 860.0,
 ) -> Markup:
     """The rows as SVG, on one real-time axis with fault bands behind."""
@@ -103,12 +105,18 @@ def draw(
     if any("absent_since" in line.moments for line in shown):
         times.append(max(end_ns, max(times)))
     axis = BrokenAxis(
-        times or [0], left_px=LEFT_PX, width_px=width_px - LEFT_PX - 70, gap_px_min=70.0
+        times or [0],
+        left_px=LEFT_PX,
+        width_px=width_px - LEFT_PX - 70,
+        gap_px_min=70.0,
+        gap_px_max=520.0,
+        positions=positions,
     )
     bottom = TOP_PX + ROW_PX * len(shown)
     parts = [
         bands(faults, styles, axis.x, begin_ns=axis.times[0], end_ns=axis.times[-1], y=0,
               height=bottom),
+        *_overlaps(shown, axis, bottom),
         *(_draw_line(line, TOP_PX + ROW_PX * row + 14, axis) for row, line in enumerate(shown)),
         axis.draw(bottom + 6),
     ]  # fmt: skip
@@ -117,6 +125,26 @@ def draw(
         parts.append(label(6, height, f"and {len(lines) - len(shown)} more", class_="tick"))
         height += 14
     return figure(max(width_px, axis.right_px + 70), height, title, *parts, class_="life")
+
+
+def _overlaps(lines: Sequence[LifeLine], axis: BrokenAxis, bottom: float) -> list[Markup]:
+    """Where more than one holder holds, across all rows."""
+    bars = [line.moments for line in lines if line.bar]
+    edges = sorted(
+        [(bar["begin"], 1) for bar in bars]
+        + [(bar.get("end", axis.times[-1] + 1), -1) for bar in bars]
+    )
+    parts = []
+    holding = 0
+    for (begin, change), (end, _) in itertools.pairwise(edges):
+        holding += change
+        if holding > 1 and end > begin:
+            x0, x1 = axis.x(begin), axis.x(end)
+            words = f"{holding} holders"
+            parts.append(el("rect", class_="overlap", x=x0, y=4, width=max(x1 - x0, 2),
+                            height=bottom - 4))  # fmt: skip
+            parts.append(label(x0 + 4, 16, words, class_="overlap-label"))
+    return parts
 
 
 def _draw_line(line: LifeLine, y: float, axis: BrokenAxis) -> Markup:
@@ -136,7 +164,7 @@ def _draw_line(line: LifeLine, y: float, axis: BrokenAxis) -> Markup:
         parts.append(_marker(stage, x, y))
         words = stage.replace("_", " ")
         parts.append(label(x, y - 10, words, class_="tick", anchor="middle"))
-        moment = seconds(line.moments[stage], digits=6)
+        moment = axis.moment(line.moments[stage])
         parts.append(el("circle", el("title", text=f"{one_line(words)} at {moment}"),
                         class_="hit", cx=x, cy=y, r=9))  # fmt: skip
     return el("g", *parts)

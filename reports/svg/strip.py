@@ -11,7 +11,7 @@ from checkers.history import Fault
 from reports.palette import FaultStyle
 from reports.svg.bands import bands
 from reports.svg.element import Markup, el, figure, label
-from reports.wording import duration
+from reports.wording import duration, moment
 
 HEIGHT_PX = 60.0
 FOOT_PX = 14.0
@@ -26,6 +26,7 @@ def draw(
     faults: Sequence[Fault],
     styles: Mapping[str, FaultStyle],
     ticks: Sequence[tuple[str, int]],
+    positions: bool = False,
 ) -> Markup:
     """The strip as SVG.
 
@@ -35,6 +36,7 @@ def draw(
         end_ns: the end of the run.
         faults, styles: the run's faults and how they look.
         ticks: (anchor, ns) of each finding.
+        positions: the history has no times; positions stand in for them.
     """
     span = max(end_ns, 1)
     floor = HEIGHT_PX - FOOT_PX
@@ -71,14 +73,14 @@ def draw(
             )
         )
     parts.append(el("line", class_="axis", x1=0, y1=floor, x2=WIDTH_PX, y2=floor))
-    parts += _marks(span, x, floor)
+    parts += _marks(span, x, floor, positions)
     title = (
         f"The whole run, {duration(span)}: operations per {duration(width_ns)}, faults, findings"
     )
     return figure(WIDTH_PX, HEIGHT_PX, title, *parts, class_="strip", id="strip")
 
 
-def _marks(span: int, x: object, floor: float) -> list[Markup]:
+def _marks(span: int, x: object, floor: float, positions: bool) -> list[Markup]:
     """Times beneath the strip: about eight round ones."""
     assert callable(x)
     step = next(
@@ -92,5 +94,6 @@ def _marks(span: int, x: object, floor: float) -> list[Markup]:
         at = x(time_ns)
         anchor = "start" if time_ns == 0 else "middle" if at < WIDTH_PX - 30 else "end"
         words = "0" if time_ns == 0 else duration(time_ns)
+        words = moment(time_ns, positions=True) if positions else words
         marks.append(label(at, floor + 12, words, class_="tick", anchor=anchor))
     return marks

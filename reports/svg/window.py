@@ -22,7 +22,7 @@ from reports.palette import FaultStyle
 from reports.svg.axis import BrokenAxis
 from reports.svg.bands import bands
 from reports.svg.element import Markup, el, figure, label, mono_px
-from reports.wording import clip, one_line, op_label, seconds
+from reports.wording import clip, one_line, op_label
 
 ROW_PX = 50.0
 BAR_PX = 22.0
@@ -45,7 +45,7 @@ class Window:
         faults: the run's faults.
         styles: their styles.
         title: the picture in one sentence.
-        end_ns: the end of the run; until then an unknown outcome stays open.
+        positions: the history has no times; positions stand in for them.
     """
 
     ops: Sequence[Op]
@@ -55,7 +55,7 @@ class Window:
     faults: Sequence[Fault] = ()
     styles: Mapping[str, FaultStyle] = field(default_factory=dict)
     title: str = ""
-    end_ns: int = 0
+    positions: bool = False
 
 
 def draw(window: Window, *, width_px: float = 860.0) -> Markup:
@@ -66,7 +66,7 @@ def draw(window: Window, *, width_px: float = 860.0) -> Markup:
         width_px: preferred width; wider if the texts need it.
     """
     ops = list(window.ops)[:OPS_MAX]
-    axis = _axis(ops, width_px)
+    axis = _axis(ops, width_px, window.positions)
     rows = {name: row for row, name in enumerate(dict.fromkeys(op.process for op in ops))}
     bottom = TOP_PX + ROW_PX * len(rows) + 4
     points = _points(ops, window.steps, axis)
@@ -86,7 +86,7 @@ def draw(window: Window, *, width_px: float = 860.0) -> Markup:
     return figure(full, height, window.title, *parts, class_="window")
 
 
-def _axis(ops: Sequence[Op], width_px: float) -> BrokenAxis:
+def _axis(ops: Sequence[Op], width_px: float, positions: bool) -> BrokenAxis:
     times = [op.invoke_ns for op in ops] + [_end(op) for op in ops]
     spans = [
         (op.invoke_ns, _end(op), mono_px(op_label(op)) + (30 if op.type == "ok" else 44))
@@ -95,7 +95,13 @@ def _axis(ops: Sequence[Op], width_px: float) -> BrokenAxis:
     ]
     if ops and len(set(times)) == 1:
         times.append(times[0] + 1)
-    return BrokenAxis(times, left_px=LEFT_PX + 12, width_px=width_px - LEFT_PX - 60, spans=spans)
+    return BrokenAxis(
+        times,
+        left_px=LEFT_PX + 12,
+        width_px=width_px - LEFT_PX - 60,
+        spans=spans,
+        positions=positions,
+    )
 
 
 def _end(op: Op) -> int:
@@ -111,11 +117,17 @@ def _row_labels(rows: Mapping[int | str, int], ops: Sequence[Op], right: float) 
         middle = y + BAR_PX / 2
         parts += [
             el("line", class_="row", x1=LEFT_PX, y1=middle, x2=right + 30, y2=middle),
-            label(6, middle + (0 if where else 4), f"process {one_line(process, limit=9)}",
+            label(6, middle + (0 if where else 4), _process_name(process),
                   class_="row-name"),
             label(6, middle + 14, f"at {where}", class_="row-node") if where else Markup(""),
         ]  # fmt: skip
     return parts
+
+
+def _process_name(process: int | str) -> str:
+    """``process 7``; a name that is a word needs no "process" before it."""
+    name = one_line(process, limit=14)
+    return f"process {name}" if len(name) < 6 else name
 
 
 def _bar(op: Op, row: int, axis: BrokenAxis, stuck: str | None) -> Markup:
@@ -132,7 +144,7 @@ def _bar(op: Op, row: int, axis: BrokenAxis, stuck: str | None) -> Markup:
     if op.type != "info":
         ends.append(el("line", class_="op-end", x1=x1, y1=y - 3, x2=x1, y2=y + BAR_PX + 3))
     words = f"{one_line(op.process)}: {op_label(op, key=True, limit=80)}"
-    tail = f", {seconds(op.invoke_ns, digits=6)} to {seconds(op.complete_ns, digits=6)}"
+    tail = f", {axis.moment(op.invoke_ns)} to {axis.moment(op.complete_ns)}"
     parts = [el("title", text=words + tail), shape, *ends]
     if stuck is not None:
         parts.append(el("rect", class_="stuck", x=x0 - 4, y=y - 5, width=max(x1 - x0, 3) + 8,
