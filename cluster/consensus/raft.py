@@ -335,6 +335,7 @@ class Raft(RaftElections):
         if self.role != LEADER:
             return
         self._rounds.answered(source, message.round)
+        self._confirm_rounds()
         self._release_reads()
         self._repair(source)
 

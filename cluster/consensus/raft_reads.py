@@ -29,6 +29,13 @@ class RaftReads(RaftReplication):
         for peer, pipeline in self._pipelines.items():
             mark = min(self.high_water_mark, pipeline.match)
             self._send(peer, Heartbeat(self.generation, round, mark))
+        self._confirm_rounds()  # a lone voter needs nobody's answer
+
+    def _confirm_rounds(self) -> None:
+        """Note the latest round that a quorum has answered, this node itself included."""
+        answered = {node: self._rounds.answered_round(node) for node in self._pipelines}
+        answered[self.node] = self._rounds.sent
+        self._rounds.confirm(agreed_value(self.membership.current, answered))
 
     def _queue_read(self, token: int) -> None:
         """Let a read wait for a round sent from now on; reads meanwhile share the one after."""

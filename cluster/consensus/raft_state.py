@@ -30,7 +30,6 @@ from cluster.consensus.leader_and_followers import (
 from cluster.consensus.membership import (
     Configuration,
     Membership,
-    agreed_value,
     others,
 )
 from cluster.consensus.read_index import ReadIndexQueue
@@ -235,24 +234,18 @@ class RaftState:
 
     def read_is_safe(self, round: int) -> bool:
         """Whether a read that waits for a heartbeat round may be served: a quorum answered it."""
-        return self._confirmed_round() >= round
+        return self._rounds.confirmed >= round
 
     def lease_is_valid(self) -> bool:
         """Whether no other leader can exist yet, if clocks run at about the same rate."""
         config = self.config
         if self._lease_void or not (config.prevote or config.check_quorum):
             return False
-        self._confirmed_round()
         sent_ns = self._rounds.confirmed_sent_ns
         lease_ns = int(config.election_min_ns * config.lease_read_margin)
         return len(self.members) == 1 or (sent_ns >= 0 and self.now_ns - sent_ns < lease_ns)
 
     # -- helpers -----------------------------------------------------------------------------------
-
-    def _confirmed_round(self) -> int:
-        answered = {node: self._rounds.answered_round(node) for node in self._peers()}
-        answered[self.node] = self._rounds.sent
-        return self._rounds.confirm(agreed_value(self.membership.current, answered))
 
     def _peers(self) -> tuple[NodeId, ...]:
         return others(self.membership.current.nodes, self.node)

@@ -108,8 +108,7 @@ class SessionTable:
         for name, (last_index, first_unanswered, highest, answers) in rows:
             session = Session(last_index, first_unanswered, highest)
             session.answers = {
-                seq: ((status, value, error), index)
-                for seq, status, value, error, index in answers
+                seq: ((status, value, error), index) for seq, status, value, error, index in answers
             }
             self._sessions[name] = session
             self._digest.touch(name)

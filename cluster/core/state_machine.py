@@ -125,7 +125,11 @@ def _value_problem(value: Any, depth: int = 0) -> str:
         return "None means that a key is absent, so it cannot be stored; use delete"
     else:
         return f"the value {_short(value)} is a {kind.__name__}, not JSON-like"
-    return next(filter(None, (_value_problem(item, depth + 1) for item in items)), "")
+    for item in items:
+        wrong = _value_problem(item, depth + 1)
+        if wrong:
+            return wrong
+    return ""
 
 
 def _equal(left: Any, right: Any) -> bool:
@@ -150,9 +154,11 @@ def problem(command: Command) -> str:
         if type(amount) is not int or not _INT_MIN <= amount <= _INT_MAX:
             return f"incr takes an integer, not {_short(amount)}"
         return ""
-    if op == "cas" and args[0] is None:
-        return _value_problem(args[1])
-    return next(filter(None, (_value_problem(arg) for arg in args)), "")
+    for position, arg in enumerate(args):
+        wrong = "" if arg is None and op == "cas" and position == 0 else _value_problem(arg)
+        if wrong:
+            return wrong
+    return ""
 
 
 class KeyValue:

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from cluster.channel.idempotent_receiver import IdempotentReceiver
 from cluster.config import MS, ClusterConfig
+from cluster.consensus.interface import Consensus
 from cluster.core.state_machine import KeyValue, fail
-from cluster.wire import Command, LoggedCommand
+from cluster.ports import Append, BatchingCore
+from cluster.wire import Command, LoggedCommand, Request
 
 
 def run(machine: KeyValue, *commands: tuple[Any, ...]) -> list[Any]:
@@ -330,8 +332,6 @@ def test_several_requests_at_once_share_a_write() -> None:
     pump = Pump(3)
     pump.elect("n1")
     node = pump.nodes["n1"]
-    from cluster.ports import Append
-    from cluster.wire import Request
 
     requests = [(i, Request(i, f"s{i}", 1, 1, put("x", i))) for i in range(4)]
     writes = [e for e in node.on_clients(pump.now, requests) if isinstance(e, Append)]
@@ -424,3 +424,12 @@ def test_a12_obeys_the_past() -> None:
     assert ablated[0] == 1 and ablated[1] == "ok", "a stale read and a fork, both acknowledged"
     intact = a12(())
     assert intact[0] is None and intact[1] in ("redirect", "retry")
+
+
+def test_the_replica_is_what_the_ports_ask_for() -> None:
+    core: BatchingCore = Pump(1).nodes["n1"]
+    consensus: Consensus = Pump(1).nodes["n1"].consensus
+    for name in (n for n in dir(BatchingCore) if not n.startswith("_")):
+        assert callable(getattr(core, name))
+    for name in (n for n in dir(Consensus) if not n.startswith("_")):
+        assert hasattr(consensus, name)
