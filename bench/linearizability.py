@@ -1,0 +1,194 @@
+"""Benchmark of the linearizability checkers, beside Porcupine in the same run.
+
+    python bench/linearizability.py                            our figures only
+    python bench/linearizability.py --porcupine CHECKOUT       both; needs go
+    python bench/linearizability.py --corpora FOLDER           also Porcupine's own test histories
+    python bench/linearizability.py --large                    also one million operations
+
+Both judge the same histories, read and parsed beforehand; only checking is timed. Our figure is
+the best of three for the verdict alone and, apart, for the verdict with its minimal witness, which
+Porcupine does not make. Porcupine gets one try with a time limit (``--timeout-s``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(HERE.parent / "tests" / "checkers_lin"))
+
+from lin_histories import register_history, with_stale_read  # noqa: E402
+
+from checkers import History, Verdict, check, models  # noqa: E402
+from checkers.budget import resident_mb  # noqa: E402
+from checkers.history import load  # noqa: E402
+
+Case = tuple[str, History, Any]
+
+
+def build(checkout: Path, folder: Path) -> Path:
+    """Compile the driver against a Porcupine checkout, outside of both."""
+    go = shutil.which("go")
+    if go is None:
+        raise SystemExit("go is not installed; on Debian: apt-get install golang-go")
+    shutil.copy(HERE / "porcupine_driver" / "main.go", folder / "main.go")
+    (folder / "go.mod").write_text(
+        "module driver\n\ngo 1.16\n\nrequire github.com/anishathalye/porcupine v0.0.0\n\n"
+        f"replace github.com/anishathalye/porcupine => {checkout.resolve()}\n"
+    )
+    environment = dict(os.environ, GOFLAGS="-mod=mod", GOCACHE=str(folder / "cache"))
+    subprocess.run([go, "build", "-o", "driver", "."], cwd=folder, env=environment, check=True)
+    return folder / "driver"
+
+
+def _word(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def events_for_porcupine(history: History, model: Any) -> list[list[Any]]:
+    """The history as the driver reads it; unknown operations return at the end."""
+    observed = model.parameters.get("failed_cas") == "observed"
+    rows: list[tuple[int, list[Any]]] = []
+    late = len(history)
+    for number, op in enumerate(history.ops()):
+        is_cas = op.f == "cas"
+        if op.type == "fail" and not (observed and is_cas):
+            continue
+        a, b = map(_word, op.input) if is_cas else (_word(op.input), None)
+        outcome = {"ok": 1, "fail": 0, "info": 2}[op.type]
+        out = _word(op.output) if op.type == "ok" and op.f in ("read", "get") else None
+        key = _word(op.key)
+        rows.append((op.invoke, [1, number, key, op.f, a, b, None, 0]))
+        end = op.complete if op.type != "info" else late + number
+        rows.append((end, [0, number, key, op.f, None, None, out, outcome]))
+    rows.sort(key=lambda row: row[0])
+    return [row for _, row in rows]
+
+
+def porcupine(driver: Path, cases: list[Case], timeout_s: float) -> dict[str, tuple[str, float]]:
+    """Name -> (verdict, seconds) from the driver."""
+    lines = (
+        json.dumps(
+            {
+                "name": name,
+                "model": "register",
+                "timeout_s": timeout_s,
+                "events": events_for_porcupine(history, model),
+            }
+        )
+        for name, history, model in cases
+    )
+    done = subprocess.run(
+        [str(driver)], input="\n".join(lines), capture_output=True, text=True, check=True
+    )
+    found: dict[str, tuple[str, float]] = {}
+    for line in done.stdout.splitlines():
+        name, verdict, nanoseconds = line.split()
+        found[name] = (verdict, int(nanoseconds) / 1e9)
+    return found
+
+
+def ours(history: History, model: Any, *, explain: bool, tries: int = 3) -> tuple[Verdict, float]:
+    """(verdict, best seconds) of our checker."""
+    best, verdict = float("inf"), Verdict.UNKNOWN
+    for _ in range(tries):
+        started = time.perf_counter()
+        verdict = check(history, model, explain=explain).verdict
+        best = min(best, time.perf_counter() - started)
+    return verdict, best
+
+
+def corpus(root: Path) -> list[Case]:
+    """Porcupine's own test histories."""
+    names = json.loads((root / "porcupine" / "labels.json").read_text())
+    etcd, kv = models.cas_register(failed_cas="observed"), models.key_value(init="")
+    return [
+        (name, load(root / "porcupine" / name), etcd if name.startswith("jepsen") else kv)
+        for name in names
+    ]
+
+
+def generated(large: bool) -> list[Case]:
+    """Register histories of several sizes: unique values, then ambiguous ones with unknowns."""
+    cases: list[Case] = []
+    model = models.cas_register()
+    for ops, clients in [(1_000, 5), (1_000, 20), (10_000, 5), (10_000, 50), (100_000, 50)]:
+        history = register_history(ops, clients=clients, unknown=0.0, cas=0.2, writes=0.3)
+        cases.append((f"unique-{ops}x{clients}", history, model))
+    mixed = register_history(10_000, clients=5, unknown=0.01, cas=0.3, writes=0.3, domain=5)
+    cases.append(("ambiguous-10000x5-1%unknown", mixed, model))
+    cases.append(("ambiguous-10000x5-stale", with_stale_read(mixed, age=100), model))
+    if large:
+        for cas in (0.0, 0.33):
+            million = register_history(1_000_000, clients=50, unknown=0.05, cas=cas, writes=0.33)
+            cases.append((f"unique-1000000x50-5%unknown-cas{cas:g}", million, model))
+            cases.append((f"stale-1000000x50-cas{cas:g}", with_stale_read(million), model))
+    return cases
+
+
+def main() -> int:
+    """Run and print; 1 if a verdict differs from Porcupine's."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--porcupine", type=Path, help="a checkout of Porcupine")
+    parser.add_argument("--corpora", type=Path, default=os.environ.get("HARNESS_CORPORA"))
+    parser.add_argument("--timeout-s", type=float, default=5.0, help="for Porcupine, per history")
+    parser.add_argument("--large", action="store_true")
+    options = parser.parse_args()
+    random.seed(1)
+    cases = generated(options.large)
+    tests = corpus(Path(options.corpora)) if options.corpora else []
+    theirs: dict[str, tuple[str, float]] = {}
+    if options.porcupine:
+        with tempfile.TemporaryDirectory() as folder:
+            driver = build(options.porcupine, Path(folder))
+            theirs = porcupine(driver, tests, options.timeout_s)
+            small = [case for case in cases if case[1].op_count <= 100_000]
+            theirs |= porcupine(driver, small, options.timeout_s)
+    differing = 0
+    totals = [0.0, 0.0, 0.0]
+    for name, history, model in tests:
+        verdict, plain_s = ours(history, model, explain=False)
+        _, explained_s = ours(history, model, explain=True, tries=1)
+        peer = theirs.get(name)
+        totals = [a + b for a, b in zip(totals, (plain_s, explained_s, peer[1] if peer else 0.0))]
+        if peer and peer[0] != "unknown" and (peer[0] == "true") is not (verdict is Verdict.VALID):
+            differing += 1
+            print(f"DIFFERS: {name}: ours {verdict.value}, Porcupine {peer[0]}")
+    if tests:
+        print(f"corpus of {len(tests)} histories, seconds of checking in all:")
+        print(f"  ours, verdict            {totals[0]:8.3f}")
+        print(f"  ours, minimal witnesses  {totals[1]:8.3f}")
+        if theirs:
+            print(f"  Porcupine, verdict       {totals[2]:8.3f}")
+            print(f"  ratio, verdict           {totals[0] / totals[2]:8.2f}")
+    print(f"\n{'history':<42} {'ours':>10} {'explained':>10} {'Porcupine':>12}  verdict")
+    for name, history, model in cases:
+        verdict, plain_s = ours(history, model, explain=False)
+        _, explained_s = ours(history, model, explain=True, tries=1)
+        peer = theirs.get(name)
+        shown = "-" if peer is None else f"{peer[1]:.3f} s"
+        shown = f">{options.timeout_s:g} s" if peer and peer[0] == "unknown" else shown
+        print(
+            f"{name:<42} {plain_s:>8.3f} s {explained_s:>8.3f} s {shown:>12}  {verdict.value}",
+            flush=True,
+        )
+        if peer and peer[0] != "unknown" and (peer[0] == "true") is not (verdict is Verdict.VALID):
+            differing += 1
+            print(f"DIFFERS: Porcupine says {peer[0]}")
+    print(f"\nresident memory of this process: {resident_mb():.0f} MB")
+    return 1 if differing else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
