@@ -109,8 +109,8 @@ def _incomparable(masks: dict[int, int]) -> list[tuple[tuple[int, int], tuple[in
 def _fork(
     history: History, order: list[Any], one: tuple[int, int], other: tuple[int, int]
 ) -> Finding:
-    only_one = [key for bit, key in enumerate(order) if one[0] & ~other[0] >> bit & 1]
-    only_other = [key for bit, key in enumerate(order) if other[0] & ~one[0] >> bit & 1]
+    only_one = [key for bit, key in enumerate(order) if (one[0] & ~other[0]) >> bit & 1]
+    only_other = [key for bit, key in enumerate(order) if (other[0] & ~one[0]) >> bit & 1]
     a, b = only_one[0], only_other[0]
     ops = tuple(sorted((one[1], other[1])))
     tell = (

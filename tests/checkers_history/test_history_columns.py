@@ -37,9 +37,6 @@ def test_the_same_histories_are_refused_at_the_same_event(made: list[Event]) -> 
         expected: object = slow_pairs(made)
     except HistoryError as error:
         expected = error.place
-        if "type" == error.message:  # types are looked at before anything is paired
-            bad = next(i for i, event in enumerate(made) if event.type == "bad")
-            expected = f"event {bad}"
     if any(event.type == "bad" for event in made):
         bad = next(i for i, event in enumerate(made) if event.type == "bad")
         expected = f"event {bad}"
@@ -96,7 +93,7 @@ def test_with_keys_replaces_keys_and_values() -> None:
     keyed = history.with_keys([1, 1], [2, 2])
     assert keyed.op(0).key == 1 and keyed.op(0).input == 2
     assert history.op(0).input == [1, 2]
-    with pytest.raises(HistoryError, match="on another|had invoked it on"):
+    with pytest.raises(HistoryError, match="had invoked it on"):
         history.with_keys([1, 2], [2, 2])
 
 

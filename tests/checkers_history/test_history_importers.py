@@ -37,7 +37,8 @@ FILES: dict[str, tuple[str, str]] = {
     ),
     "jepsen-log": (
         "INFO  jepsen.util - 0\t:invoke\t:write\t4\nINFO  jepsen.util - 1\t:invoke\t:read\tnil\n"
-        "INFO  jepsen.util - 0\t:info\t:write\t:timed-out\nINFO  jepsen.util - 1\t:ok\t:read\tnil\n",
+        "INFO  jepsen.util - 0\t:info\t:write\t:timed-out\n"
+        "INFO  jepsen.util - 1\t:ok\t:read\tnil\n",
         "invoke 0 write None 4; invoke 1 read None None; info 0 write None 4; ok 1 read None None",
     ),
     "porcupine-kv": (

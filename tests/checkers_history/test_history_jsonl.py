@@ -120,7 +120,7 @@ def test_every_changed_byte_is_noticed(tmp_path: Path) -> None:
 CASES = {
     "empty": ("", "the file is empty", ""),
     "blank": ("\n\n", "the first line is no header", "line 1"),
-    "no header": ('{"i":0,"t":1,"p":0,"type":"invoke","f":"r"}\n', "the first line is no header", ""),
+    "no header": ('{"i":0,"t":1,"type":"invoke","f":"r"}\n', "the first line is no header", ""),
     "newer": ('{"format":"history/9"}\n', "may be of a newer version", "line 1"),
     "ok without invoke": (
         '{"format":"history/1"}\n{"t":1,"p":0,"type":"ok","f":"r"}\n', "nothing invoked", "line 2",
@@ -138,7 +138,7 @@ CASES = {
     ),
     "no type": ('{"format":"history/1"}\n{"t":1,"p":0,"f":"r"}\n', "no type", "line 2"),
     "bad type": ('{"format":"history/1"}\n{"type":"okay"}\n', "no record", "line 2"),
-    "no process": ('{"format":"history/1"}\n{"t":1,"type":"invoke","f":"r"}\n', "process", "line 2"),
+    "no process": ('{"format":"history/1"}\n{"type":"invoke","f":"r"}\n', "process", "line 2"),
     "no f": ('{"format":"history/1"}\n{"t":1,"p":1,"type":"invoke"}\n', "function", "line 2"),
     "time": ('{"format":"history/1"}\n{"t":1e99,"p":1,"type":"invoke","f":"r"}\n', "", "line 2"),
     "huge time": (

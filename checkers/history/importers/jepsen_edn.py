@@ -7,6 +7,7 @@ supplied where a file lacks it. A ``:key`` (Porcupine's key-value tests have one
 from __future__ import annotations
 
 import re
+
 from checkers.history import edn
 from checkers.history.history import History
 from checkers.history.importers.rows import Rows
