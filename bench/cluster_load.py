@@ -1,9 +1,9 @@
 """Closed-loop load for the cluster benchmark: one lean client per connection, ours and etcd's.
 
-Both sides get the same kind of client, an ``asyncio.Protocol`` which sends its next request when the
-last one was answered, so that the generator costs each about the same: frames of ours, and for etcd
-gRPC over HTTP/2 with just what etcd's KV service needs. An answer that is not a success ends the
-measurement with an error.
+Both sides get the same kind of client, an ``asyncio.Protocol`` which sends its next request when
+the last one was answered, so that the generator costs each about the same: frames of ours, and for
+etcd gRPC over HTTP/2 with just what etcd's KV service needs. An answer that is not a success ends
+the measurement with an error.
 """
 
 from __future__ import annotations

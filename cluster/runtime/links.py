@@ -30,7 +30,7 @@ from cluster.wire import Hello
 #: Bytes waiting for one peer; eight batches of the largest size.
 QUEUE_BYTES_MAX = 8 * 1024 * 1024
 #: Frames kept while there is no connection: older ones are stale when it comes.
-QUEUE_FRAMES_OFFLINE_MAX = 256
+QUEUE_FRAMES_OFFLINE_MAX = 64
 #: A transport's own buffer beyond which frames wait in the queue instead.
 TRANSPORT_BYTES_MAX = 1024 * 1024
 SILENCE_MS = 3_000
@@ -79,6 +79,11 @@ class PeerLink(asyncio.Protocol):
         self._closed = False
         self._lost = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes that wait here; those in the transport and the kernel are bounded too."""
+        return self._queued_bytes
 
     @property
     def connected(self) -> bool:

@@ -454,6 +454,7 @@ def _link_state(link: PeerLink) -> dict[str, Any]:
         "connections": link.connections,
         "sent_frames": link.sent_frames,
         "sent_bytes": link.sent_bytes,
+        "queued_bytes": link.queued_bytes,
         "dropped_frames": link.dropped_frames,
     }
 
