@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable
 
 from cluster.config import MS, ClusterConfig
+from cluster.consensus.raft import Raft
 from cluster.core.replica import Replica
 from cluster.ports import Append, Effect, Note, Recovered, Reply, SaveSnapshot, Send, SetTimer
 from cluster.wire import Command, Entry, HardState, Message, Request, Response, Snapshot
@@ -79,7 +80,9 @@ class Pump:
         config: ClusterConfig | None = None,
         ablations: tuple[str, ...] = (),
         auto_sync: bool = True,
+        consensus: type[Raft] = Raft,
     ) -> None:
+        self.consensus = consensus
         self.names = tuple(f"n{i + 1}" for i in range(count))
         self.config = config or ClusterConfig()
         self.ablations = ablations
@@ -110,7 +113,12 @@ class Pump:
         self.life[name] = self.lives
         rng = SeededRng(f"{self.seed}/{name}/{self.lives}")
         node = Replica.build(
-            name, self.names, config=self.config, rng=rng, ablations=self.ablations
+            name,
+            self.names,
+            config=self.config,
+            rng=rng,
+            consensus=self.consensus,
+            ablations=self.ablations,
         )
         self.nodes[name] = node
         self.held[name] = []

@@ -1,0 +1,127 @@
+"""ReadIndex, lease reads and reads through a follower, case by case."""
+
+from __future__ import annotations
+
+from core_pump import Pump, get
+from core_single import make_leader, raft, sent
+
+from cluster.config import MS
+from cluster.consensus.raft import Raft
+from cluster.wire import (
+    AppendReply,
+    Heartbeat,
+    HeartbeatReply,
+)
+
+
+def test_a_read_needs_a_round_sent_after_it() -> None:
+    core = raft()
+    make_leader(core)
+    core.persisted(1_000 * MS, core.writes.io_issued)
+    core.step(1_001 * MS, "n2", AppendReply(1, True, 1, 0))
+    core.ready()
+    assert core.read(1_002 * MS, 7)
+    beat = next(s.message for s in sent(core) if isinstance(s.message, Heartbeat))
+    core.step(1_003 * MS, "n2", HeartbeatReply(1, beat.round - 1))
+    assert core.ready().reads == [], "an answer to an earlier round proves nothing"
+    core.step(1_004 * MS, "n2", HeartbeatReply(1, beat.round))
+    assert core.ready().reads == [(7, 1)]
+
+
+def test_reads_share_rounds() -> None:
+    core = raft()
+    make_leader(core)
+    core.persisted(1_000 * MS, core.writes.io_issued)
+    core.step(1_001 * MS, "n2", AppendReply(1, True, 1, 0))
+    core.ready()
+    for token in range(50):
+        core.read(1_002 * MS, token)
+    beats = [s.message for s in sent(core) if isinstance(s.message, Heartbeat)]
+    assert len(beats) == 2, "one round, to two followers"
+    core.step(1_003 * MS, "n2", HeartbeatReply(1, beats[0].round))
+    ready = core.ready()
+    assert ready.reads == [(0, 1)], "the others came after that round was sent"
+    core.step(1_004 * MS, "n3", HeartbeatReply(1, beats[0].round + 1))
+    assert core.ready().reads == [(token, 1) for token in range(1, 50)]
+
+
+def test_a_new_leader_reads_only_after_its_own_first_entry_is_certain() -> None:
+    core = raft([(1, 1)], generation=1)
+    make_leader(core)
+    core.persisted(1_000 * MS, core.writes.io_issued)
+    core.read(1_001 * MS, 7)
+    for peer in ("n2", "n3"):
+        core.step(1_002 * MS, peer, HeartbeatReply(2, 1))
+    assert core.ready().reads == []
+    core.step(1_003 * MS, "n2", AppendReply(2, True, 2, 1))
+    beat = [s.message for s in sent(core) if isinstance(s.message, Heartbeat)][-1]
+    core.step(1_004 * MS, "n2", HeartbeatReply(2, beat.round))
+    assert core.ready().reads == [(7, 2)]
+
+
+def test_reads_of_a_lost_leadership_are_sent_away() -> None:
+    core = raft()
+    make_leader(core)
+    core.read(1_001 * MS, 7)
+    core.step(1_002 * MS, "n2", HeartbeatReply(9, 1))
+    assert core.ready().reads == [(7, 0)]
+
+
+def test_a_lost_round_is_made_good_by_the_next_heartbeat() -> None:
+    pump = Pump(3)
+    pump.elect("n1")
+    pump.run(60 * MS)
+    id = pump.ask("n1", get("x"))
+    pump.wire.clear()
+    pump.run(60 * MS)
+    response = pump.answer(id)
+    assert response is not None and response.status == "ok"
+
+
+def test_a_cut_off_leader_does_not_answer_reads() -> None:
+    pump = Pump(3)
+    pump.elect("n1")
+    pump.isolate("n1")
+    id = pump.ask("n1", get("x"))
+    pump.run(300 * MS)
+    assert pump.answer(id) is None
+    pump.run(2_000 * MS)
+    response = pump.answer(id)
+    assert response is not None and response.status in ("retry", "redirect")
+
+
+def test_a_follower_gets_an_index_from_its_leader() -> None:
+    pump = Pump(3)
+    pump.elect("n1")
+    pump.run(100 * MS)
+    follower, leader = pump.nodes["n2"].consensus, pump.nodes["n1"].consensus
+    assert isinstance(follower, Raft) and isinstance(leader, Raft)
+    assert follower.forward_read(pump.now, 5)
+    leader.step(pump.now, "n2", sent(follower)[0].message)
+    beat = next(s.message for s in sent(leader) if isinstance(s.message, Heartbeat))
+    leader.step(pump.now, "n3", HeartbeatReply(leader.generation, beat.round))
+    follower.step(pump.now, "n1", sent(leader)[0].message)
+    assert follower.ready().reads == [(5, leader.high_water_mark)]
+
+
+def test_a_lease_read_trusts_a_recent_round_and_nothing_else() -> None:
+    pump = Pump(3)
+    pump.elect("n1")
+    pump.run(500 * MS)
+    pump.isolate("n1")
+    id = pump.ask("n1", get("x"), mode="lease")
+    response = pump.answer(id)
+    assert response is not None and response.status == "ok", "within the lease: at once"
+    pump.now += 151 * MS  # half the shortest election timeout
+    id = pump.ask("n1", get("x"), mode="lease")
+    assert pump.answer(id) is None, "the lease is over: a round is needed"
+
+
+def test_a_leader_that_has_told_another_to_campaign_has_no_lease() -> None:
+    pump = Pump(3)
+    pump.elect("n1")
+    pump.run(500 * MS)
+    core = pump.nodes["n1"].consensus
+    assert isinstance(core, Raft) and core.lease_is_valid()
+    core.transfer_leadership(pump.now, "n2")
+    assert not core.lease_is_valid()
