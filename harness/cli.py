@@ -81,7 +81,8 @@ Examples:
     "explore": """\
 Examples:
   harness explore --seeds 1000
-  harness explore --ablate A28a --seeds 50 --keep-going""",
+  harness explore --ablate A28a --seeds 50 --stop
+  harness explore --first-seed 4711 --seeds 1""",
     "heal": """\
 Examples:
   harness heal
@@ -157,7 +158,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_VALID
     except Exception as error:
-        if type(error).__name__ == "HistoryError":
+        # Names of other packages' errors, so that nothing is imported to compare with them.
+        if type(error).__name__ in ("HistoryError", "UnknownAblation"):
             return _complain(str(error), EXIT_USAGE)
         return _bug(error)
 

@@ -96,6 +96,8 @@ def judge(
     history = load(run_dir / "history.jsonl")
     result = check_safely(workload.checker, history, Budget(time_s=time_s))
     results = [*extra, *(result.parts or [result])]
+    if any(_bit(fault) for fault in faults):
+        results.append(_recovery(history))
     evidence = weigh(history, faults, leader_changes=leader_changes, troubles=troubles)
     missing = _missing(history, workload, faults, nemeses, errors or {})
     results.append(_evidence_result(missing, evidence))
@@ -128,6 +130,14 @@ def check_safely(checker: Any, history: Any, budget: Budget) -> Result:
         verdict=Verdict.UNKNOWN,
         reason=f"checker {name!r} returned {said!r}, which is neither a Result nor a Verdict",
     )
+
+
+def _recovery(history: Any) -> Result:
+    """How long the system took to answer again after each fault: measured, not judged."""
+    from checkers.availability import recovery
+
+    measured = check_safely(recovery(), history, Budget())
+    return msgspec.structs.replace(measured, verdict=Verdict.VALID)
 
 
 # Evidence -----------------------------------------------------------------------------------------
@@ -179,7 +189,7 @@ def _weak(
     evidence: Mapping[str, Any],
     troubles: Sequence[str],
 ) -> list[str]:
-    weak = []
+    weak = [] if faults else ["no fault was injected"]
     ok, info = history.count("ok"), history.count("info")
     if ok < OPS_FEW:
         weak.append(f"only {ok} operations completed")

@@ -289,7 +289,7 @@ def run(
     parts = resolve(spec, seed, db=db, client=client, workload=workload, nemeses=nemeses)
     spec = _named(spec, db, parts)
     replay = command or command_line(spec)
-    say = say or (_nothing if spec.quiet else _print)
+    say = say or _print
     run_dir = create_run_dir(spec.store, spec.name, seed)
     try:
         env = _environment(spec, seed, run_dir, parts)
@@ -298,8 +298,9 @@ def run(
         raise
     point_latest(run_dir)
     commit = commit_of_harness()
-    say(f"seed {seed}  commit {commit or 'unknown'}  {replay}")
-    say(f"run  {run_dir}")
+    if not spec.quiet:
+        say(f"seed {seed}  commit {commit or 'unknown'}  {replay}")
+        say(f"run  {run_dir}")
     facts = _facts(spec, parts, commit=commit, replay=replay)
     write_json(run_dir / SPEC, {**msgspec.to_builtins(spec), **_identity(commit, replay)})
     with _logging_to(run_dir / "harness.log"):
@@ -476,7 +477,7 @@ class _Run:
 
     def _tell(self, judgement: Judgement, outcome: RunOutcome) -> None:
         if self.spec.quiet:
-            _print(f"{outcome.verdict.name} seed {self.seed}: {outcome.sentence}")
+            self.say(f"{outcome.verdict.name} seed {self.seed}: {outcome.sentence}")
             return
         from reports.terminal import terminal_summary
 
@@ -612,10 +613,6 @@ def _logging_to(path: Path) -> Iterator[None]:
 
 def _print(line: str) -> None:
     print(line, flush=True)
-
-
-def _nothing(line: str) -> None:
-    """Quiet."""
 
 
 class _CallableModule(types.ModuleType):

@@ -131,13 +131,14 @@ def validated(spec: TestSpec) -> TestSpec:
     if spec.seed is not None and not 0 <= spec.seed < 2**63:
         raise UsageError(f"--seed is {spec.seed}; it should be from 0 to 2^63 - 1")
     _check_nodes(spec.nodes)
-    name = spec.name or default_name(spec)
-    return msgspec.structs.replace(spec, name=name, ablate=tuple(_ablations(spec)))
+    spec = msgspec.structs.replace(spec, ablate=tuple(_ablations(spec)))
+    return msgspec.structs.replace(spec, name=spec.name or default_name(spec))
 
 
 def default_name(spec: TestSpec) -> str:
-    """A test's name from what it is: database, workload, nemeses."""
-    return "-".join([_base(spec.db), _base(spec.workload), *map(_base, spec.nemesis)])
+    """A test's name from what it is: database and ablations, workload, nemeses."""
+    database = "+".join([_base(spec.db), *spec.ablate])
+    return "-".join([database, _base(spec.workload), *map(_base, spec.nemesis)])
 
 
 def _base(name: str) -> str:

@@ -31,7 +31,7 @@ RESULTS = "results.json"
 
 def safe_name(name: str) -> str:
     """A test's name as a directory name: one path component, never hidden, never empty."""
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")
+    safe = re.sub(r"[^A-Za-z0-9._+-]+", "-", name).strip("-.")
     safe = re.sub(r"\.{2,}", ".", safe)
     return safe[:NAME_CHARS_MAX].rstrip("-.") or "test"
 

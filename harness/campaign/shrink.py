@@ -90,9 +90,20 @@ class _Shrinker:
         self.spec = msgspec.structs.replace(self.spec, **changes)
         return True
 
-    def shrink(self, plans: Sequence[Plan]) -> None:
-        """Fewer faults, less time, fewer workers, fewer keys; then fewer faults again."""
-        self._faults(plans)
+    def shrink(self, plans: Sequence[Plan], seen_s: float) -> None:
+        """Less time, fewer faults, fewer workers, fewer keys; then fewer faults again.
+
+        Args:
+            plans: the faults to begin with.
+            seen_s: when the failure was seen: nothing later can have caused it.
+        """
+        self.spec = msgspec.structs.replace(self.spec, plans=tuple(plans))
+        for limit_s in (seen_s, 2 * seen_s):
+            if limit_s < self.spec.time_limit_s:
+                begun = [plan for plan in plans if plan.begin_ns < limit_s * 1e9]
+                if self.keep_if_fails(time_limit_s=limit_s, plans=tuple(begun)):
+                    break
+        self._faults(self.spec.plans or ())
         while self.spec.time_limit_s / 2 >= TIME_LIMIT_S_MIN:
             if not self.keep_if_fails(time_limit_s=self.spec.time_limit_s / 2):
                 break
@@ -138,6 +149,18 @@ def plans_of(spec: TestSpec) -> list[Plan]:
     )
 
 
+def _seen_s(outcome: RunOutcome) -> float:
+    """When the earliest finding was complete, in seconds from the beginning, rounded up."""
+    from checkers.history import load
+
+    history = load(outcome.run_dir / "history.jsonl")
+    times = [finding.detail.get("time_ns", 0) for finding in outcome.findings()]
+    for finding in outcome.findings():
+        ops = [history.op(index) for index in finding.ops]
+        times.append(max((max(op.invoke_ns, op.complete_ns) for op in ops), default=0))
+    return round(min((t for t in times if t), default=0) / 1e9 + 0.1, 1)
+
+
 def shrink(run_dir: Path, *, limit_s: float) -> int:
     """Shrink a failed simulated run, and run the smallest found into the store.
 
@@ -160,12 +183,13 @@ def shrink(run_dir: Path, *, limit_s: float) -> int:
     with tempfile.TemporaryDirectory(prefix="harness-shrink-") as scratch:
         quiet = msgspec.structs.replace(spec, store=scratch, no_report=True, quiet=True)
         before = run(quiet, say=lambda line: None)
+        seen_s = _seen_s(before)
     if before.verdict is not Verdict.INVALID:
         print(f"the run is {before.verdict.name} now; there is no failure to shrink")
         return 2
     shrinker = _Shrinker(spec, {finding.kind for finding in before.findings()}, limit_s)
     plans = plans_of(spec)
-    shrinker.shrink(plans)
+    shrinker.shrink(plans, seen_s)
     small = shrinker.spec
     print(
         f"tried {shrinker.tried} smaller runs: {len(plans)} faults to {len(small.plans or ())}, "

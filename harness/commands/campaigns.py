@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from harness.errors import EXIT_VALID
+from harness.errors import EXIT_VALID, UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from harness.campaign.explore import SeedOutcome
+
+#: A sentence about a long list is cut here; running the seed alone shows it whole.
+SENTENCE_CHARS_MAX = 400
 
 
 def patterns(
@@ -63,21 +68,46 @@ def explore(
     ablate: Annotated[
         list[str] | None, Parameter(name="--ablate", help="Ablations to run with.", negative=())
     ] = None,
+    duration: Annotated[
+        float, Parameter(name="--duration", help="Virtual seconds under faults per seed.")
+    ] = 6.0,
     jobs: Annotated[
-        int, Parameter(name=("--jobs", "-j"), help="Processes; 0 for one per core.")
-    ] = 0,
-    keep_going: Annotated[
-        bool, Parameter(name="--keep-going", negative=(), help="Go on after a violation.")
+        int | None, Parameter(name=("--jobs", "-j"), help="Processes; one per core if not given.")
+    ] = None,
+    stop: Annotated[
+        bool, Parameter(name="--stop", negative=(), help="Stop at the first violation.")
     ] = False,
 ) -> int:
-    """Run many seeds in simulation, each with a random profile of faults, on all cores."""
-    from harness.campaign import explore as campaign
+    """Run many seeds in simulation, each with a random profile of faults, on all cores.
+
+    Prints every seed that is not valid, with what was found; `--seeds 1 --first-seed N` runs one of
+    them again. Exit codes are those of `harness test`.
+    """
+    from harness.campaign.explore import explore as campaign
     from harness.spec import parse_list
 
-    return campaign.run_explore(
-        seeds=seeds,
-        first_seed=first_seed,
-        ablate=parse_list(ablate or ()),
-        jobs=jobs,
-        keep_going=keep_going,
+    if seeds < 1:
+        raise UsageError(f"--seeds is {seeds}; it should be 1 or more")
+    if first_seed < 0:
+        raise UsageError(f"--first-seed is {first_seed}; it should be 0 or more")
+    found = campaign(
+        seeds=range(first_seed, first_seed + seeds),
+        ablations=parse_list(ablate or ()),
+        duration_s=duration,
+        workers=jobs,
+        stop_at_first=stop,
+        progress=_tell,
     )
+    print(found.summary())
+    return found.exit_code
+
+
+def _tell(outcome: SeedOutcome) -> None:
+    """Print a seed that is not valid."""
+    if outcome.verdict.value == "valid":
+        return
+    by = f" ({outcome.found_by})" if outcome.found_by else ""
+    said = outcome.sentence
+    if len(said) > SENTENCE_CHARS_MAX:
+        said = said[: SENTENCE_CHARS_MAX - 3] + "..."
+    print(f"seed {outcome.seed}: {outcome.verdict.name}{by}: {said}", flush=True)
