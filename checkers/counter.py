@@ -45,8 +45,9 @@ def _amount(history: History, event: int, f: str, value: Any) -> int | float:
 
 
 def _judge(history: History, meter: Meter, initial: int | float) -> Judgement:
-    lower = upper = initial
-    begun: dict[int, int | float] = {}  # read's invocation -> lower bound then
+    # What all additions and subtractions begun, and those acknowledged, make so far.
+    added = taken = sure_added = sure_taken = 0 * initial
+    begun: dict[int, tuple[int | float, int | float]] = {}  # read -> what was sure when it began
     findings: list[Finding] = []
     reads = adds = 0
     types, pairs = history.type.tolist(), history.pair.tolist()
@@ -59,20 +60,20 @@ def _judge(history: History, meter: Meter, initial: int | float) -> Judgement:
                 if pair >= 0 and types[pair] == FAIL:
                     continue
                 amount = _amount(history, event, name, history.values[event])
-                upper, lower = upper + max(amount, 0), lower + min(amount, 0)
+                added, taken = added + max(amount, 0), taken + min(amount, 0)
                 adds += 1
             elif kind == OK:
                 amount = _amount(history, pair, name, history.values[pair])
-                upper, lower = upper + min(amount, 0), lower + max(amount, 0)
+                sure_added, sure_taken = sure_added + max(amount, 0), sure_taken + min(amount, 0)
         elif name == "read":
             if kind == INVOKE:
-                begun[event] = lower
+                begun[event] = sure_added, sure_taken
             elif kind == OK:
                 reads += 1
                 value = as_number(history, event, history.values[event], "the counter's value")
-                least = min(begun[pair], lower)
-                if not least <= value <= upper:
-                    findings.append(_finding(history, pair, value, least, upper))
+                least, most = initial + begun[pair][0] + taken, initial + added + begun[pair][1]
+                if not least <= value <= most:
+                    findings.append(_finding(history, pair, value, least, most))
     return Judgement(
         findings=findings,
         checked=reads,

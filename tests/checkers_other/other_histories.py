@@ -2,7 +2,8 @@
 
 ``h("0 add 1", "0 ok", "1 read", "1 ok [1]")``: a process with a function and an argument invokes; a
 process with ``ok``, ``fail`` or ``info`` and perhaps a result completes. ``key:`` before the
-argument is the key; values are Python literals. A line ``op 0 add 1 -> 1`` is a whole operation at once.
+argument is the key; values are Python literals. A line ``op 0 add 1 -> 1`` is a whole operation at
+once.
 """
 
 from __future__ import annotations
