@@ -127,7 +127,8 @@ def _weak(level: str) -> Factory:
     def make(**options: Any) -> Checker:
         from checkers import transactions
 
-        return as_checker(_titled(level, transactions.weak(level, **options)))
+        name = "transactional-causal" if level == "causal" else level
+        return as_checker(_titled(name, transactions.weak(level, **options)))
 
     return make
 
