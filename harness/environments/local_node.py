@@ -178,9 +178,17 @@ class LocalNode:
         command = Command(words, dict(env or {}), tuple(ports), chaos_port)
         if any(self._commands[i] == command for i in self._running()):
             raise UsageError(f"{words[0]!r} already runs on {self.name}; kill it before")
-        if command not in self._commands:
+        new = command not in self._commands
+        if new:
             self._commands.append(command)
-        await self._launch(command)
+        try:
+            await self._launch(command)
+        except SetupError:
+            if new:
+                # It never ran: a later start must not wait for it.
+                self._children.pop(self._commands.index(command), None)
+                self._commands.remove(command)
+            raise
 
     async def _launch(self, command: Command) -> None:
         program = command.argv[0]

@@ -48,12 +48,18 @@ class Planner:
         """Faults between two times; see :class:`harness.nemesis.base.Nemesis`."""
         for word in self._words:
             targets.check(word, nodes)
-        times = schedule.spans(rng, begin_ns=begin_ns, end_ns=end_ns, interval_ns=interval_ns)
-        variants = schedule.cycle(rng, self.usable(nodes) or self._variants, len(times))
-        words = schedule.cycle(rng, self._words or ("",), len(times))
+        # Streams of their own, so that the i-th fault is the same however many there are.
+        timing, kinds, hits, details = (Random(rng.getrandbits(64)) for _ in range(4))
+        times = schedule.spans(timing, begin_ns=begin_ns, end_ns=end_ns, interval_ns=interval_ns)
+        variants = schedule.cycle(kinds, self.usable(nodes) or self._variants, len(times))
+        words = schedule.cycle(hits, self._words or ("",), len(times))
         plans = []
         for (from_ns, until_ns), variant, word in zip(times, variants, words, strict=True):
-            params = {"kind": variant, **self.draw(variant, rng), "seed": rng.getrandbits(48)}
+            params = {
+                "kind": variant,
+                **self.draw(variant, details),
+                "seed": details.getrandbits(48),
+            }
             plans.append(Plan(0, self.name, from_ns, until_ns, word, params))
         return plans
 

@@ -28,7 +28,7 @@ def spans(rng: Random, *, begin_ns: int, end_ns: int, interval_ns: int) -> list[
     found = []
     at_ns = begin_ns + int(interval_ns * rng.uniform(0.1, 0.3))
     while at_ns < end_ns:
-        period_ns = int(interval_ns * rng.uniform(0.8, 1.2))
+        period_ns = max(1, int(interval_ns * rng.uniform(0.8, 1.2)))
         until_ns = min(at_ns + int(period_ns * rng.uniform(1 / 3, 2 / 3)), end_ns)
         if until_ns - at_ns >= min(SHORTEST_NS, interval_ns // 4):
             found.append((at_ns, until_ns))

@@ -136,7 +136,7 @@ SHAPES: dict[str, tuple[Callable[[Sequence[str], Random], Shape], int]] = {
     "one": (one, 2),
     "halves": (halves, 2),
     "random": (random, 2),
-    "majority": (majority, 2),
+    "majority": (majority, 3),
     "minority-third": (minority_third, 2),
     "majorities-ring": (majorities_ring, 3),
     "bridge": (bridge, 3),

@@ -1,0 +1,276 @@
+"""Injecting and healing: what is done, what counts as evidence, what happens together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+from fake_environment import NODES, Leaders, Memory, context
+
+from harness.environments.base import LinkFault
+from harness.errors import SetupError, UsageError, UserCodeError
+from harness.nemesis import compose
+from harness.nemesis.base import Plan
+from harness.nemesis.layers import combine
+from harness.nemesis.user import REGISTERED, fault
+
+S = 1_000_000_000
+
+
+def planned(nemesis: str, *, id: int = 1, targets: str = "", **params: Any) -> Plan:
+    return Plan(id, nemesis, 0, 3 * S, targets, {"seed": 7 + id, **params})
+
+
+def run(main: Any) -> None:
+    asyncio.run(main)
+
+
+def test_a_partition_that_stopped_nothing_did_not_bite() -> None:
+    async def main() -> None:
+        for talk in (False, True):
+            env, (made,) = Memory(), compose("partition-one")
+            ctx, plan = context(env), planned("partition-one", kind="one")
+            done = await made.inject(ctx, plan)
+            alone = done.nodes[0]
+            assert all(alone in link for link in env.links) and len(env.links) == 8
+            if talk:
+                env.talk(*env.links)
+            proof = await made.heal(ctx, plan, done)
+            assert proof["bit"] is talk
+            assert env.links == {}
+
+    run(main())
+
+
+def test_primaries_are_isolated_and_unknown_ones_skipped() -> None:
+    async def main() -> None:
+        env, (made,) = Memory(), compose("partition-primaries")
+        plan = planned("partition-primaries", kind="primaries")
+        done = await made.inject(context(env, Leaders("n2", "n4")), plan)
+        assert done.value == [["n2"], ["n4"], ["n1", "n3", "n5"]]
+        assert ("n2", "n4") in env.links and ("n1", "n3") not in env.links
+        env2 = Memory()
+        assert (await made.inject(context(env2, Leaders()), plan)).outcome == "skipped"
+        assert env2.links == {}
+        (cycle,) = compose("partition")
+        done = await cycle.inject(context(env2), planned("partition", kind="primaries"))
+        assert done.outcome == "installed" and len(done.nodes) == 1
+
+    run(main())
+
+
+def test_a_plan_makes_the_same_fault_whatever_happened_before() -> None:
+    async def main() -> None:
+        values = []
+        for noise in (0, 3):
+            env, (made,) = Memory(), compose("partition")
+            ctx = context(env)
+            for _ in range(noise):
+                ctx.rng.random()
+            done = await made.inject(ctx, planned("partition", kind="majorities-ring"))
+            values.append(done.value)
+        assert values[0] == values[1]
+
+    run(main())
+
+
+def test_two_faults_on_links_add_up_and_heal_apart() -> None:
+    async def main() -> None:
+        env = Memory()
+        cut, slow = compose("partition-halves,packets-delay")
+        ctx = context(env)
+        first, second = planned("partition-halves", id=1), planned("packets-delay", id=2)
+        first.params["kind"] = "halves"
+        second.params.update(kind="delay", delay_ns=5)
+        one = await cut.inject(ctx, first)
+        two = await slow.inject(ctx, Plan(2, "packets-delay", 0, S, "all", second.params))
+        assert env.links["n1", "n5"].cut and env.links["n1", "n5"].delay_ns == 5
+        assert not env.links["n1", "n2"].cut and env.links["n1", "n2"].delay_ns == 5
+        await cut.heal(ctx, first, one)
+        assert not any(found.cut for found in env.links.values()) and len(env.links) == 20
+        env.talk(("n1", "n2"))
+        assert (await slow.heal(ctx, second, two))["bit"] is True
+        assert env.links == {}
+
+    run(main())
+
+
+def test_chances_combine_as_independent_ones() -> None:
+    both = combine(LinkFault(loss=0.5, delay_ns=3), LinkFault(loss=0.5, rate_bytes_per_s=9))
+    assert both == LinkFault(loss=0.75, delay_ns=3, rate_bytes_per_s=9)
+    assert combine(LinkFault(rate_bytes_per_s=5), LinkFault(rate_bytes_per_s=3)) == LinkFault(
+        rate_bytes_per_s=3
+    )
+
+
+def test_kill_starts_again_and_a_node_that_does_not_is_an_error_after_the_others() -> None:
+    async def main() -> None:
+        env, (made,) = Memory(), compose("kill")
+        ctx, plan = context(env), planned("kill", targets="n1,n2,n3")
+        done = await made.inject(ctx, plan)
+        assert env.dead == {"n1", "n2", "n3"} and done.evidence["bit"] is True
+        env.cannot_start = {"n1"}
+        with pytest.raises(SetupError, match="n1 did not start: OSError: no"):
+            await made.heal(ctx, plan, done)
+        assert env.dead == {"n1"}
+        assert (await made.inject(ctx, planned("kill", targets="n1"))).outcome == "skipped"
+        # A nemesis that raised at injection is healed with an injection that knows nothing.
+        assert await made.heal(ctx, planned("kill", id=9), done) is not None
+
+    run(main())
+
+
+def test_overlapping_pauses_resume_when_the_last_one_ends() -> None:
+    async def main() -> None:
+        env, (made,) = Memory(), compose("pause")
+        ctx = context(env)
+        plans = [planned("pause", id=1, targets="n1,n2"), planned("pause", id=2, targets="n2,n3")]
+        done = [await made.inject(ctx, plan) for plan in plans]
+        assert env.stopped == {"n1", "n2", "n3"}
+        await made.heal(ctx, plans[0], done[0])
+        assert env.stopped == {"n2", "n3"}
+        await made.heal(ctx, plans[1], done[1])
+        assert env.stopped == set()
+        env.dead.add("n4")
+        assert (await made.inject(ctx, planned("pause", targets="n4"))).outcome == "skipped"
+
+    run(main())
+
+
+def test_a_primary_that_nobody_knows_falls_back_only_in_a_cycle() -> None:
+    async def main() -> None:
+        ctx = context(Memory(), Leaders())
+        cycle, alone = compose("kill,pause-primaries")
+        assert len((await cycle.inject(ctx, planned("kill", targets="primaries"))).nodes) == 1
+        plan = planned("pause-primaries", targets="primaries")
+        assert (await alone.inject(ctx, plan)).outcome == "skipped"
+
+    run(main())
+
+
+def test_a_clock_that_does_not_move_did_not_bite_and_one_that_stays_is_an_error() -> None:
+    async def main() -> None:
+        env, (made,) = Memory(), compose("clock-jump")
+        ctx = context(env)
+        plan = planned("clock-jump", targets="n1", kind="jump", offset_ns=9 * S)
+        env.stuck_clocks = True
+        done = await made.inject(ctx, plan)
+        assert done.evidence["bit"] is False
+        await made.heal(ctx, plan, done)
+        env.stuck_clocks = False
+        done = await made.inject(ctx, plan)
+        assert done.evidence["bit"] is True and env.clocks["n1"] == (9 * S, 1.0)
+        env.stuck_clocks = True
+        with pytest.raises(SetupError, match="n1: its clock is off by 9000000000 ns"):
+            await made.heal(ctx, plan, done)
+
+    run(main())
+
+
+def test_drift_sets_a_rate_and_strobe_flips_and_ends_wrong() -> None:
+    async def main() -> None:
+        env, (drift, strobe) = Memory(), compose("clock-drift,clock-strobe")
+        ctx = context(env)
+        one = planned("clock-drift", id=1, targets="n1", kind="drift", rate=1.25)
+        two = planned("clock-strobe", id=2, targets="n2", kind="strobe", offset_ns=-S)
+        first, second = await drift.inject(ctx, one), await strobe.inject(ctx, two)
+        assert env.clocks == {"n1": (0, 1.25), "n2": (-S, 1.0)}
+        assert first.evidence["bit"] and second.evidence["flips"] == 10 and env.now == S
+        await drift.heal(ctx, one, first)
+        await strobe.heal(ctx, two, second)
+        assert env.clocks == {"n1": (0, 1.0), "n2": (0, 1.0)}
+
+    run(main())
+
+
+class Members(Leaders):
+    """A database with members."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = list(NODES)
+
+    async def members(self, nodes: Any) -> list[str]:
+        return self.now
+
+    async def remove_member(self, node: str) -> None:
+        self.now.remove(node)
+
+    async def add_member(self, node: str) -> None:
+        self.now.append(node)
+
+
+def test_members_leave_and_join_but_never_a_majority() -> None:
+    async def main() -> None:
+        db, (made,) = Members(), compose("membership")
+        ctx, plan = context(Memory(), db), planned("membership", targets="n2")
+        done = await made.inject(ctx, plan)
+        assert db.now == ["n1", "n3", "n4", "n5"] and done.evidence["bit"] is True
+        await made.heal(ctx, plan, done)
+        assert sorted(db.now) == NODES
+        most = planned("membership", targets="n1,n2,n3")
+        assert (await made.inject(ctx, most)).outcome == "skipped"
+
+    run(main())
+
+
+def test_a_users_fault_injects_yields_and_heals_per_node() -> None:
+    said: list[str] = []
+
+    @fault("test-noise", targets="minority")
+    async def noise(node: str) -> AsyncGenerator[Any, None]:
+        said.append(f"+{node}")
+        yield {"volume": 11}
+        said.append(f"-{node}")
+
+    async def main() -> None:
+        (made,) = compose("test-noise")
+        assert made is REGISTERED["test-noise"] is noise
+        ctx, plan = context(Memory()), planned("test-noise", targets="n1,n2")
+        done = await made.inject(ctx, plan)
+        assert done.evidence == {"bit": True, "told": {n: {"volume": 11} for n in ("n1", "n2")}}
+        assert said == ["+n1", "+n2"]
+        await made.heal(ctx, plan, done)
+        assert said == ["+n1", "+n2", "-n1", "-n2"]
+        plans = made.plan(ctx.rng, nodes=NODES, begin_ns=0, end_ns=9 * S, interval_ns=S)
+        assert {each.targets for each in plans} == {"minority"}
+
+    run(main())
+
+
+def test_a_users_fault_that_misbehaves_is_named() -> None:
+    @fault("test-silent")
+    async def silent(node: str) -> AsyncGenerator[Any, None]:
+        if node == "nobody":
+            yield
+
+    @fault("test-broken")
+    async def broken(node: str) -> AsyncGenerator[Any, None]:
+        yield False
+        if node == "n1":
+            raise ValueError("oh")
+        if node == "n2":
+            yield
+
+    async def main() -> None:
+        ctx = context(Memory())
+        with pytest.raises(UserCodeError, match="'test-silent' ended without a yield"):
+            await silent.inject(ctx, planned("test-silent", targets="n1"))
+        plan = planned("test-broken", targets="n1,n2,n3")
+        done = await broken.inject(ctx, plan)
+        assert done.evidence["bit"] is False
+        with pytest.raises(UserCodeError, match=r"n1: oh; on n2: it yielded a second time"):
+            await broken.heal(ctx, plan, done)
+
+    run(main())
+    with pytest.raises(
+        UsageError, match=r"'test-plain'.*must be `async def` and contain a `yield`"
+    ):
+
+        @fault("test-plain")  # type: ignore[arg-type]
+        def plain(node: str) -> None: ...
+
+    with pytest.raises(UsageError, match="without commas"):
+        fault("a,b")
