@@ -4,7 +4,7 @@ Locality (Herlihy and Wing): a history is linearizable iff each object's part is
 one by one. The engine is chosen by what the history allows and is named in the result:
 
 - ``zones``: registers whose values are unambiguous, all keys at once (:mod:`.zones`);
-- ``monitor``: queues and append-only lists whose values are unique (:mod:`.monitors`);
+- ``monitor``: queues, stacks and append-only lists whose values are unique (:mod:`.monitors`);
 - ``search``: everything else (:mod:`.search`).
 
 Keys are searched in two rounds: a short one first, so that one explosive key cannot hide a plain
@@ -217,7 +217,7 @@ class _Check:
     def _explain(self, problem: Problem, machine: Machine, outcome: Outcome) -> Finding:
         core = Shrinker(problem, machine, self.meter).run(outcome)
         witness = problem.subset(core)
-        shown = search(witness, machine, Meter(self.meter.budget))
+        shown = search(witness, machine, self.meter, limit=FALLBACK_LIMIT)
         return finding_of(
             self.history,
             witness,

@@ -1,19 +1,27 @@
-"""Log-linear monitors: queues and append-only lists whose values are added once.
+"""Monitors without search: queues, stacks and append-only lists whose values are added once.
 
-When every value is added at most once, each removal or read names the addition it saw, and legality
-comes down to rules that a sweep decides (Bouajjani, Emmi, Enea and Hamza, "On reducing
+When every value is added at most once, each removal or read names the addition it saw, and
+legality comes down to rules that a sweep decides (Bouajjani, Emmi, Enea and Hamza, "On reducing
 linearizability to state reachability", 2015; Abdulla and others, "Efficient linearizability
-monitoring", 2025).
+monitoring", 2025). Per value, the *span* between the completion of its addition and the invocation
+of its removal is when it was certainly inside. A moment is *free* if no span covers it.
 
-**Queue.** Per value, the *span* between the completion of its enqueue and the invocation of its
-dequeue is when it was certainly inside. Illegal iff one of these holds:
+**Queue**, O(n log n). Illegal iff one of these holds:
 
 - a value is dequeued that was never enqueued, or twice, or before its enqueue was invoked;
 - a was enqueued before b (in real time) and b was dequeued before a was (or a never was);
-- a dequeue that found the queue empty lies wholly under the union of the spans.
+- a dequeue that found the queue empty had no free moment.
 
-**Append-only list.** All reads must be prefixes of the longest one; its order is then forced: each
-read comes between two appends, and appends nobody saw come after everything. A forced order is
+**Stack**, O(n) a round, at most as many rounds as the stack was deep. In a legal order the value at
+the bottom is pushed and popped at free moments. Conversely, a value with a free moment in its push
+and one in its pop can be put around any legal order of the others: whatever that order holds at a
+free moment can as well be popped just before it or pushed just after it, so the stack can be made
+empty there. So such values are peeled off, round by round, and the history is illegal iff some
+remain. A value whose push and pop overlap can be put in at one instant and is peeled at once. A pop
+that found the stack empty needs a free moment among all spans, as for the queue.
+
+**Append-only list**, O(n). All reads must be prefixes of the longest one; its order is then forced:
+each read comes between two appends, and appends nobody saw come after everything. A forced order is
 legal iff nothing completes before something earlier in it was invoked: one pass with a running
 maximum.
 
@@ -54,21 +62,53 @@ def queue_monitor(problem: Problem, model: Model) -> Answer:
         problem: ``enqueue`` and ``dequeue`` operations.
         model: the queue model.
     """
+    matched = _match(problem, model, "enqueue")
+    if not isinstance(matched, _Matched):
+        return matched
+    lives = list(matched.lives.values())
+    return _queue_order(problem, lives) or _empties(problem, lives, matched.empties)
+
+
+def stack_monitor(problem: Problem, model: Model) -> Answer:
+    """Judge a stack.
+
+    Args:
+        problem: ``push`` and ``pop`` operations.
+        model: the stack model.
+    """
+    matched = _match(problem, model, "push")
+    if not isinstance(matched, _Matched):
+        return matched
+    lives = list(matched.lives.values())
+    return _empties(problem, lives, matched.empties) or _stack_order(problem, lives)
+
+
+@dataclass
+class _Matched:
+    """Every value's life, and the removals that found nothing."""
+
+    lives: dict[Hashable, _Life]
+    empties: list[int]
+
+
+def _match(problem: Problem, model: Model, adding: str) -> _Matched | Answer:
+    """Match removals to additions; the proof if that is impossible, None if it is ambiguous."""
     empty = token(model.parameters["empty"])
     taken: dict[Hashable, list[int]] = {}
     empties: list[int] = []
     for index, op in enumerate(problem.ops):
-        if op.f == "dequeue":
-            if op.type != "ok":
-                return None
-            value = token(op.output)
-            if value == empty:
-                empties.append(index)
-            else:
-                taken.setdefault(value, []).append(index)
+        if op.f == adding:
+            continue
+        if op.type != "ok":
+            return None
+        value = token(op.output)
+        if value == empty:
+            empties.append(index)
+        else:
+            taken.setdefault(value, []).append(index)
     lives: dict[Hashable, _Life] = {}
     for index, op in enumerate(problem.ops):
-        if op.f == "enqueue" and (problem.required[index] or token(op.input) in taken):
+        if op.f == adding and (problem.required[index] or token(op.input) in taken):
             value = token(op.input)
             if value in lives or value == empty:
                 return None
@@ -82,7 +122,58 @@ def queue_monitor(problem: Problem, model: Model) -> Answer:
         life.remove = removals[0]
         if problem.end[life.remove] < problem.start[life.add]:
             return (life.remove, life.add)
-    return _queue_order(problem, list(lives.values())) or _empties(problem, lives, empties)
+    return _Matched(lives, empties)
+
+
+def _stack_order(problem: Problem, lives: list[_Life]) -> tuple[int, ...]:
+    """Peel the values off from the outside; what cannot be peeled is a violation."""
+    if not lives:
+        return ()
+    late = 2 + max(end for ends in zip(problem.start, problem.end) for end in ends if end != NEVER)
+    windows = np.minimum(np.stack(_spans(problem, lives)), late)
+    windows[3, windows[2] == late] = late + 1  # what stays is taken out after everything
+    kept = _unpeelable(windows)
+    if not len(kept):
+        return ()
+    piece = max(1, len(kept) // 2)
+    while True:  # the fewest values that still cannot be peeled
+        at = 0
+        while at < len(kept):
+            fewer = np.delete(kept, slice(at, at + piece))
+            stuck = fewer[_unpeelable(windows[:, fewer])]
+            if len(stuck):
+                kept = stuck
+            else:
+                at += piece
+        if piece == 1:
+            break
+        piece = max(1, piece // 2)
+    chosen = [i for at in kept.tolist() for i in (lives[at].add, lives[at].remove)]
+    return tuple(sorted(i for i in chosen if i >= 0))
+
+
+def _unpeelable(windows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Which values remain when all that can be peeled off is.
+
+    Args:
+        windows: four rows, one column per value: begin and end of its push, then of its pop.
+    """
+    _, places = np.unique(windows, return_inverse=True)
+    push_start, push_end, pop_start, pop_end = places.reshape(windows.shape)
+    # Entry i of the moments is the time between the i-th event and the next.
+    left = np.flatnonzero(push_end < pop_start)  # those that overlap can be put at one instant
+    moments = int(places.max(initial=0)) + 2
+    while len(left):
+        steps = np.bincount(push_end[left], minlength=moments)
+        steps -= np.bincount(pop_start[left], minlength=moments)
+        free = np.concatenate([[0], np.cumsum(np.cumsum(steps) == 0)])
+        can = (free[push_end[left]] > free[push_start[left]]) & (
+            free[pop_end[left]] > free[pop_start[left]]
+        )
+        if not can.any():
+            break
+        left = left[~can]
+    return left
 
 
 def _spans(problem: Problem, lives: list[_Life]) -> tuple[npt.NDArray[np.int64], ...]:
@@ -120,11 +211,10 @@ def _queue_order(problem: Problem, lives: list[_Life]) -> tuple[int, ...]:
     return tuple(sorted(index for index in pair if index >= 0))
 
 
-def _empties(problem: Problem, lives: dict[Hashable, _Life], empties: list[int]) -> tuple[int, ...]:
+def _empties(problem: Problem, values: list[_Life], empties: list[int]) -> tuple[int, ...]:
     """A dequeue that found nothing though something was inside all the time, with proof."""
-    if not empties or not lives:
+    if not empties or not values:
         return ()
-    values = list(lives.values())
     _, add_end, remove_start, _ = _spans(problem, values)
     last = max(problem.end[index] for index in empties) + 1
     inside = (add_end < last) & (add_end < remove_start)
@@ -238,5 +328,6 @@ def _proof_of_order(
 
 MONITORS: dict[str, Callable[[Problem, Model], Answer]] = {
     "queue": queue_monitor,
+    "stack": stack_monitor,
     "append-list": append_list_monitor,
 }

@@ -161,7 +161,7 @@ class Shrinker:
     def _as_recorded(self, core: list[int]) -> Outcome | None:
         """The outcome if these operations alone are illegal, exactly as they were recorded."""
         part = self.problem.subset(core)
-        found = search(part, self.machine, Meter(), limit=PROBE_LIMIT)
+        found = search(part, self.machine, self.meter, limit=PROBE_LIMIT)
         return found if found.legal is False else None
 
     def _illegal_as_recorded(self, core: list[int]) -> bool:

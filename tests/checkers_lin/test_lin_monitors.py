@@ -13,7 +13,7 @@ from lin_histories import Row, history_of, random_history
 from checkers import Verdict, check, models
 from checkers.budget import Meter
 from checkers.linearizability.machine import Machine
-from checkers.linearizability.monitors import append_list_monitor, queue_monitor
+from checkers.linearizability.monitors import append_list_monitor, queue_monitor, stack_monitor
 from checkers.linearizability.problem import problem_of
 from checkers.linearizability.search import search
 from checkers.linearizability.verify import brute_force
@@ -28,7 +28,7 @@ def _unique(adding: str, other: str) -> Callable[[], Callable[[random.Random], t
 
 
 def _dequeued(rng: random.Random, f: str, value: Any) -> Any:
-    return value if f == "enqueue" else rng.choice([None, 1, 2, 3, 4])
+    return value if f in ("enqueue", "push") else rng.choice([None, 1, 2, 3, 4])
 
 
 def _listed(rng: random.Random, f: str, value: Any) -> Any:
@@ -42,9 +42,10 @@ def _listed(rng: random.Random, f: str, value: Any) -> Any:
     ("model", "monitor", "calls", "answer"),
     [
         (models.fifo_queue(), queue_monitor, _unique("enqueue", "dequeue"), _dequeued),
+        (models.stack(), stack_monitor, _unique("push", "pop"), _dequeued),
         (models.append_list(), append_list_monitor, _unique("append", "read"), _listed),
     ],
-    ids=["queue", "append-list"],
+    ids=["queue", "stack", "append-list"],
 )
 def test_monitor_agrees_with_the_search_and_its_proof_is_illegal(
     model: Any, monitor: Any, calls: Any, answer: Any
