@@ -67,9 +67,8 @@ def _case(run: Run, name: str, result: Result) -> str:
         parts = [message]
         for finding in findings[:3]:
             ops = witness_ops(run.history, finding)
-            parts.append(
-                f"{finding.title}\n{op_table(ops, positions=run.positions) if ops else finding.sentence}"
-            )
+            told = op_table(ops, positions=run.positions) if ops else finding.sentence
+            parts.append(f"{finding.title}\n{told}")
         parts.append(f"Run it again: {run.replay}" if run.replay else "")
         text = "\n\n".join(part for part in parts if part)
         body = _outcome("failure", kind, message, text)
