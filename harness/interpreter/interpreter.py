@@ -33,6 +33,7 @@ from harness.interpreter.scheduler import (
     Dispatch,
     Done,
     Effect,
+    Failed,
     HealFault,
     InjectFault,
     Say,
@@ -217,6 +218,8 @@ class Interpreter:
                 self._wait_until(effect.time_ns)
             elif isinstance(effect, (InjectFault, HealFault)):
                 self.runtime.spawn(self._fault_action(effect))
+            elif isinstance(effect, Failed):
+                self._fail(effect.error)
             elif isinstance(effect, Say):
                 log.info("%s", effect.message)
             elif isinstance(effect, Done) and self._finished and not self._finished.done():

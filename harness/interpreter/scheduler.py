@@ -72,11 +72,20 @@ class Say(msgspec.Struct, frozen=True):
     message: str
 
 
+class Failed(msgspec.Struct, frozen=True):
+    """The generator raised, or gave what is no operation; nothing more will begin.
+
+    What was given out before goes on, and Done still comes when it has ended.
+    """
+
+    error: Exception
+
+
 class Done(msgspec.Struct, frozen=True):
     """The phase is over: the generator is exhausted, workers are free, faults are healed."""
 
 
-Effect: TypeAlias = Dispatch | WaitUntil | InjectFault | HealFault | Say | Done
+Effect: TypeAlias = Dispatch | WaitUntil | InjectFault | HealFault | Say | Failed | Done
 
 
 class Scheduler:
@@ -120,6 +129,8 @@ class Scheduler:
         self._nemesis_op: Op | None = None
         self._waiting_ns = -1
         self._exhausted = False
+        self._stopping = False
+        self._failure: Exception | None = None
         self._done = False
 
     # Events ---------------------------------------------------------------------------------------
@@ -168,11 +179,14 @@ class Scheduler:
 
     def stop(self, now_ns: int) -> list[Effect]:
         """Begin nothing more: no operation, no fault; heal what is injected. Idempotent."""
-        self._exhausted = True
+        self._end()
+        return self._proceed(now_ns)
+
+    def _end(self) -> None:
+        self._exhausted = self._stopping = True
         self._held = None
         while self._sleeping:
             self._free |= 1 << self._sleeping.pop()[1]
-        return self._proceed(now_ns)
 
     # State for drivers and their progress displays ------------------------------------------------
 
@@ -205,7 +219,15 @@ class Scheduler:
         if self._done:
             return effects
         self._wake_sleepers(now_ns)
-        wake_ns = self._ask(now_ns, effects)
+        wake_ns = -1
+        try:
+            wake_ns = self._ask(now_ns, effects)
+        except Exception as error:
+            self._failure = error
+        if self._failure is not None:
+            effects.append(Failed(self._failure))
+            self._failure = None
+            self._end()
         wake_ns = _earlier(wake_ns, self._faults(now_ns, effects))
         if self._sleeping:
             wake_ns = _earlier(wake_ns, self._sleeping[0][0])
@@ -290,7 +312,10 @@ class Scheduler:
             )
 
     def _update(self, now_ns: int, event: Op) -> None:
-        self.generator = self.generator.update(self.test, self.context(now_ns), event)
+        try:
+            self.generator = self.generator.update(self.test, self.context(now_ns), event)
+        except Exception as error:
+            self._failure = self._failure or error
 
     def _wake_sleepers(self, now_ns: int) -> None:
         while self._sleeping and self._sleeping[0][0] <= now_ns:
@@ -302,7 +327,8 @@ class Scheduler:
 
     def _faults(self, now_ns: int, effects: list[Effect]) -> int:
         """Give out the next fault action if none is under way; returns when another is due."""
-        if self._exhausted and not self._sleeping:
+        driving = not self._free >> self.concurrency & 1 and not self._stopping
+        if self._exhausted and not self._sleeping and not driving:
             self._end_faults()
         while self._due(now_ns):
             pass
