@@ -247,6 +247,7 @@ class _Handler(BaseHTTPRequestHandler):
             return None
         try:
             target = self.server.store.joinpath(*parts).resolve()
+            target.exists()  # a name too long for the system is refused here
         except (OSError, ValueError, RuntimeError):
             return None
         return target if target.is_relative_to(self.server.store) else None

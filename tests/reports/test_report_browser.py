@@ -83,7 +83,10 @@ def test_it_opens_draws_and_fits(
 
 
 INK = """
-const canvas = document.getElementById(arguments[0]), pen = canvas.getContext('2d');
+const canvas = document.getElementById(arguments[0]), copy = document.createElement('canvas');
+copy.width = canvas.width; copy.height = canvas.height;
+const pen = copy.getContext('2d', { willReadFrequently: true });
+pen.drawImage(canvas, 0, 0);
 const bytes = pen.getImageData(0, 0, canvas.width, canvas.height).data;
 let ink = 0; for (let at = 3; at < bytes.length; at += 4) if (bytes[at] > 128) ink++;
 return ink;

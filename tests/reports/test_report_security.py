@@ -19,70 +19,11 @@ import reports
 from reports.markdown import block, code, escaped
 from reports.server import index_page
 
-VOID = {"meta", "img", "br", "input", "link", "hr"}
 ALLOWED = frozenset(
-    [
-        "html",
-        "head",
-        "meta",
-        "title",
-        "style",
-        "body",
-        "a",
-        "svg",
-        "defs",
-        "pattern",
-        "path",
-        "marker",
-        "rect",
-        "circle",
-        "line",
-        "text",
-        "g",
-        "header",
-        "span",
-        "nav",
-        "b",
-        "button",
-        "main",
-        "section",
-        "div",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "p",
-        "ul",
-        "ol",
-        "li",
-        "strong",
-        "code",
-        "dl",
-        "dt",
-        "dd",
-        "table",
-        "caption",
-        "thead",
-        "tbody",
-        "tr",
-        "th",
-        "td",
-        "figure",
-        "figcaption",
-        "article",
-        "details",
-        "summary",
-        "pre",
-        "form",
-        "label",
-        "input",
-        "canvas",
-        "noscript",
-        "footer",
-        "kbd",
-        "script",
-        "br",
-    ]
+    """html head meta title style body a svg defs pattern path marker rect circle line text g
+    header span nav b button main section div h1 h2 h3 h4 p ul ol li strong code dl dt dd table
+    caption thead tbody tr th td figure figcaption article details summary pre form label input
+    canvas noscript footer kbd script br""".split()  # noqa: SIM905
 )
 
 
