@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +20,10 @@ import trustme
 from processes import Cluster, eventually
 
 from cluster.client.asyncio_client import AsyncioClient, Outcome
+from cluster.runtime.frames import encode_frame
 from cluster.runtime.links import QUEUE_BYTES_MAX
 from cluster.runtime.tls import client_context
-from cluster.wire import Command
+from cluster.wire import Command, Hello
 
 pytestmark = pytest.mark.real
 
@@ -282,7 +286,18 @@ def test_mutual_tls_serves_those_with_certificates_only(tmp_path: Path) -> None:
         cert, key = certificate("intruder", ca=stranger)
         bad = client_context(ca=tmp_path / "ca.pem", cert=cert, key=key)
         assert attempt(bad) != "ok"
-        assert not any("no peer" in str(e) for n in cluster.nodes for e in cluster.events(n))
+        hello = encode_frame(Hello("splitbrain", "n2", peer=True, epoch=1 << 40))
+        address = ("127.0.0.1", cluster.ports["n1"])
+        with (
+            socket.create_connection(address, timeout=5) as plain,
+            good.wrap_socket(plain, server_hostname="n1") as secure,
+        ):
+            secure.sendall(hello)
+            with suppress(ConnectionError, ssl.SSLError):
+                assert secure.recv(1) == b""
+        refused = [e["reason"] for e in cluster.events("n1") if e["event"] == "connection-refused"]
+        assert "its certificate does not name node 'n2'" in refused
+        assert cluster.get("n2", "/status")["links"]["n1"]["connected"]
 
 
 def test_the_shell_client(tmp_path: Path) -> None:
