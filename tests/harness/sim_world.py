@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from cluster.simulation.heap import EventHeap, Handle
+from harness.databases.atom import Atom, AtomClient
 from harness.interpreter.simulated_driver import SimRuntime
 
 
@@ -39,3 +42,44 @@ class TinyEnv:
 
     def node(self, name):
         return name
+
+
+class Lying(Atom):
+    """A store that reads the first value ever written to a key while the client's node is paused.
+
+    What a test of the tester needs: a bug that one kind of fault brings out, and no other.
+    """
+
+    environments = ("sim",)
+
+    def client(self):
+        return LyingClient(self.values)
+
+
+class LyingClient(AtomClient):
+    """See :class:`Lying`."""
+
+    async def open(self, node):
+        self.node = node
+
+    async def invoke(self, op):
+        if op.f == "write":
+            self._values.setdefault(("first", op.key), op.value)
+        if op.f == "read" and await self.node.cluster_status() is None:
+            return op.ok(self._values.get(("first", op.key)))
+        return await super().invoke(op)
+
+
+class Slow(Atom):
+    """A store whose clients take their time."""
+
+    def client(self):
+        return SlowClient(self.values)
+
+
+class SlowClient(AtomClient):
+    """See :class:`Slow`."""
+
+    async def invoke(self, op):
+        await asyncio.sleep(4)
+        return await super().invoke(op)
