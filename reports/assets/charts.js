@@ -24,13 +24,16 @@ const drawLatency = () => {
   const y = logAxis(plot, range[0], range[1], bottom);
   pen.fillStyle = colour("soft"); pen.textAlign = "right"; pen.fillText("unknown", LEFT - 8, RAIL / 2 + 2);
   pen.strokeStyle = colour("line"); pen.beginPath(); pen.moveTo(LEFT, RAIL + 0.5); pen.lineTo(width - RIGHT, RAIL + 0.5); pen.stroke();
-  const later = [];
+  const later = [], strong = new Raster(width, bottom), faint = new Raster(width, view.mask ? bottom : 1), dot = packed(shade(OK));
   for (let i = 0; i < ops.count; i++) {
     if (ops.t[i] > view.t1 || ops.t[i] < view.t0) continue;
     const level = severity(i);
-    if (level === OK) { pen.globalAlpha = view.mask && !view.mask[i] ? 0.08 : 0.55; pen.fillStyle = shade(OK); pen.fillRect(x(ops.t[i]) - 1, y(ops.end[i] - ops.t[i]) - 1, 2, 2); }
-    else later.push(i);
+    if (level !== OK) later.push(i);
+    else if (view.mask && !view.mask[i]) faint.dot(x(ops.t[i]), y(ops.end[i] - ops.t[i]), dot);
+    else strong.dot(x(ops.t[i]), y(ops.end[i] - ops.t[i]), dot);
   }
+  if (view.mask) faint.paint(pen, 0, 0.12);
+  strong.paint(pen, 0, 0.65);
   for (const i of later) {
     const level = severity(i), at = x(ops.t[i]), up = ops.outcome[i] === INFO ? RAIL / 2 + 2 : y(ops.end[i] - ops.t[i]);
     pen.globalAlpha = view.mask && !view.mask[i] ? 0.1 : 0.9; pen.strokeStyle = pen.fillStyle = shade(level); pen.lineWidth = 1.2;
@@ -97,5 +100,5 @@ const drawRate = () => {
 const startCharts = () => {
   $("charts").hidden = false;
   for (const id of ["latency", "quantiles", "rate"]) movable($(id), (event) => { const t = timeAt($(id), event.offsetX); show(t, t); });
-  onChange(drawLatency); onChange(drawQuantiles); onChange(drawRate);
+  onChange($("latency"), drawLatency); onChange($("quantiles"), drawQuantiles); onChange($("rate"), drawRate);
 };

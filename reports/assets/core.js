@@ -5,14 +5,23 @@ const root = document.documentElement;
 const OK = 1, FAIL = 2, INFO = 3, FOUND = 4;
 const NAMES = ["", "ok", "fail", "info"];
 const view = { t0: 0, t1: Math.max(1, meta.end || 1), scroll: 0, chosen: -1, mask: null, matches: 0 };
-const listeners = [];
-const onChange = (draw) => listeners.push(draw);
+// Each canvas is drawn when it changed and is on the screen, or about to be.
+const drawers = [];
+const onChange = (canvas, draw) => drawers.push({ canvas, draw, stale: true, drawn: false });
 let pending = false;
-const changed = () => {
-  if (pending) return;
-  pending = true;
-  requestAnimationFrame(() => { pending = false; for (const draw of listeners) draw(); });
+const redraw = () => {
+  pending = false;
+  for (const entry of drawers) {
+    if (!entry.stale) continue;
+    const box = entry.canvas.getBoundingClientRect();
+    if (entry.drawn && (box.bottom < -200 || box.top > innerHeight + 200)) continue;
+    entry.stale = false; entry.drawn = true;
+    entry.draw();
+  }
 };
+const schedule = () => { if (!pending) { pending = true; requestAnimationFrame(redraw); } };
+const changed = () => { for (const entry of drawers) entry.stale = true; schedule(); };
+addEventListener("scroll", schedule, { passive: true });
 
 const inflate = async (blob) => {
   const packed = Uint8Array.from(atob(blob), (char) => char.charCodeAt(0));

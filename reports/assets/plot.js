@@ -51,6 +51,39 @@ const bands = ({ pen, x, width }, top, height) => {
   }
   pen.restore();
 };
+// Many small marks at once: pixels written by hand, then laid over what is drawn.
+const numbers = new Map();
+const packed = (style) => {
+  if (!numbers.has(style)) {
+    const scratch = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+    scratch.fillStyle = style; scratch.fillRect(0, 0, 1, 1);
+    numbers.set(style, new Uint32Array(scratch.getImageData(0, 0, 1, 1).data.buffer)[0]);
+  }
+  return numbers.get(style);
+};
+class Raster {
+  constructor(width, height) {
+    this.width = Math.max(1, Math.ceil(width)); this.height = Math.max(1, Math.ceil(height));
+    this.image = new ImageData(this.width, this.height);
+    this.words = new Uint32Array(this.image.data.buffer);
+  }
+  column(x, y, tall, style) {
+    const value = packed(style), last = Math.min(this.height, Math.round(y + tall));
+    for (let row = Math.max(0, Math.round(y)); row < last; row++) this.words[row * this.width + x] = value;
+  }
+  dot(x, y, value) {
+    const left = Math.round(x) - 1, top = Math.round(y) - 1;
+    if (left < LEFT || top < 0 || left + 1 >= this.width - RIGHT || top + 1 >= this.height) return;
+    const at = top * this.width + left;
+    this.words[at] = this.words[at + 1] = this.words[at + this.width] = this.words[at + this.width + 1] = value;
+  }
+  paint(pen, top, alpha = 1) {
+    const sheet = document.createElement("canvas");
+    sheet.width = this.width; sheet.height = this.height;
+    sheet.getContext("2d").putImageData(this.image, 0, 0);
+    pen.save(); pen.globalAlpha = alpha; pen.imageSmoothingEnabled = false; pen.drawImage(sheet, 0, top); pen.restore();
+  }
+}
 const niceStep = (span, parts) => {
   const rough = span / parts, power = 10 ** Math.floor(Math.log10(rough));
   return [1, 2, 5, 10].map((n) => n * power).find((step) => step >= rough);

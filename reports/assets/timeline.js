@@ -34,11 +34,16 @@ const drawTimeline = () => {
   pen.save();
   pen.beginPath(); pen.rect(0, top, width, body); pen.clip();
   let melted = 0;
+  const raster = new Raster(width, body);
+  const visible = [];
   for (let n = 0; n < lanes; n++) {
     const y = top + n * lane - view.scroll;
-    if (y > top + body || y + lane < top) continue;
-    melted += drawLane(plot, n, y, lane);
+    if (y <= top + body && y + lane >= top) visible.push([n, y]);
   }
+  for (const [n, y] of visible) drawLaneFrame(plot, n, y, lane);
+  for (const [n, y] of visible) melted += meltLane(plot, raster, n, y - top, lane);
+  raster.paint(pen, top);
+  for (const [n, y] of visible) drawBoxes(plot, n, y, lane);
   pen.restore();
   ticks(plot, top, top + body);
   axis(plot, top + body);
@@ -75,36 +80,47 @@ const drawNodeRows = ({ pen, x, width }, top) => {
     });
   });
 };
-const drawLane = (plot, n, y, lane) => {
-  const { pen, x, width } = plot;
+const drawLaneFrame = ({ pen, width }, n, y, lane) => {
   if (lane >= 10) {
     pen.textAlign = "right"; pen.fillStyle = colour("soft"); pen.fillText(meta.lanes[n], LEFT - 8, y + lane / 2, LEFT - 12);
   }
   pen.fillStyle = colour("faint"); pen.fillRect(LEFT, Math.round(y + lane) - 1, width - LEFT - RIGHT, 1);
+};
+// Columns of pixels for the operations too narrow for a box; how many there were.
+const meltLane = ({ x, width }, raster, n, y, lane) => {
   const pixels = new Uint8Array(Math.max(1, Math.ceil(width)));
-  if (!isWhole()) paintDensity(plot, n, pixels);
-  const rows = ops.byLane[n];
+  if (!isWhole()) paintDensity({ x, width }, n, pixels);
+  const rows = ops.byLane[n], scale = (width - LEFT - RIGHT) / (view.t1 - view.t0), right = width - RIGHT;
   let melted = 0;
   for (let at = firstVisible(rows); at < rows.length; at++) {
     const i = rows[at];
     if (ops.t[i] > view.t1) break;
-    const x0 = Math.max(LEFT, x(ops.t[i])), x1 = Math.min(width - RIGHT, x(ops.end[i]));
-    if (x1 - x0 >= 3) { drawBox(pen, i, x0, x1, y, lane); continue; }
+    const x0 = Math.max(LEFT, LEFT + (ops.t[i] - view.t0) * scale), x1 = Math.min(right, LEFT + (ops.end[i] - view.t0) * scale);
+    if (x1 - x0 >= 3) continue;
     melted++;
-    const level = severity(i), dim = view.mask && !view.mask[i];
-    for (let pixel = Math.floor(x0); pixel <= Math.min(Math.floor(Math.max(x1, x0 + (level === FOUND ? 2 : 0))), width - RIGHT); pixel++) {
-      if (!dim && level > pixels[pixel]) pixels[pixel] = level;
+    const level = ops.found[i] ? FOUND : ops.outcome[i], dim = view.mask && !view.mask[i];
+    const last = Math.min(right, level === FOUND ? Math.max(x1, x0 + 2) : x1);
+    for (let pixel = x0 | 0; pixel <= last; pixel++) {
+      if (!dim && (level > pixels[pixel] || pixels[pixel] === 9)) pixels[pixel] = level;
       else if (dim && !pixels[pixel]) pixels[pixel] = 9;
     }
   }
   for (let pixel = LEFT; pixel < pixels.length; pixel++) {
     const level = pixels[pixel];
     if (!level) continue;
-    const tall = (lane - 2) * (level === 9 ? 0.2 : HEIGHTS[level]);
-    pen.fillStyle = level === 9 ? colour("line") : shade(level);
-    pen.fillRect(pixel, y + (lane - 1 - tall) / 2, 1, Math.max(1, tall));
+    const tall = Math.max(1, (lane - 2) * (level === 9 ? 0.2 : HEIGHTS[level]));
+    raster.column(pixel, y + (lane - 1 - tall) / 2, tall, level === 9 ? colour("line") : shade(level));
   }
   return melted;
+};
+const drawBoxes = ({ pen, x, width }, n, y, lane) => {
+  const rows = ops.byLane[n], least = 3 / (width - LEFT - RIGHT) * (view.t1 - view.t0);
+  for (let at = firstVisible(rows); at < rows.length && ops.t[rows[at]] <= view.t1; at++) {
+    const i = rows[at];
+    if (ops.end[i] - ops.t[i] < least) continue;
+    const x0 = Math.max(LEFT, x(ops.t[i])), x1 = Math.min(width - RIGHT, x(ops.end[i]));
+    if (x1 - x0 >= 3) drawBox(pen, i, x0, x1, y, lane);
+  }
 };
 const paintDensity = ({ x, width }, n, pixels) => {
   const slices = meta.density.slices, span = meta.end / slices;
@@ -218,7 +234,7 @@ const startTimeline = () => {
     const box = strip.getBoundingClientRect(), t = (event.clientX - box.left) / box.width * meta.end;
     show(t - meta.end / 60, t + meta.end / 60); $("timeline").scrollIntoView();
   });
-  onChange(drawTimeline);
+  onChange(canvas, drawTimeline);
 };
 const scrollToLane = (finding) => {
   const rows = finding.ops.map((index) => ops.rowOf.get(index)).filter((i) => i !== undefined);
