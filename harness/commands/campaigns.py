@@ -68,6 +68,10 @@ def explore(
     ablate: Annotated[
         list[str] | None, Parameter(name="--ablate", help="Ablations to run with.", negative=())
     ] = None,
+    nemesis: Annotated[
+        str,
+        Parameter(name="--nemesis", help="Kinds of faults; each seed draws its own if not given."),
+    ] = "",
     duration: Annotated[
         float, Parameter(name="--duration", help="Virtual seconds under faults per seed.")
     ] = 6.0,
@@ -93,6 +97,7 @@ def explore(
     found = campaign(
         seeds=range(first_seed, first_seed + seeds),
         ablations=parse_list(ablate or ()),
+        nemesis=nemesis,
         duration_s=duration,
         workers=jobs,
         stop_at_first=stop,
