@@ -90,6 +90,11 @@ class _Texts:
         self._codes: dict[str, int] = {"nil": 0}
         self._plain: dict[Any, int] = {}
 
+    def words(self, texts: Sequence[str | None]) -> Ints:
+        """Codes of texts that are no values and stand as they are."""
+        found = [0 if text is None else self._text(text) for text in texts]
+        return np.array(found, dtype=np.int64)
+
     def codes(self, values: Sequence[Any]) -> Ints:
         found = [self._code(value) for value in values]
         return np.array(found, dtype=np.int64)
@@ -159,7 +164,7 @@ def _columns(history: History, ops: Operations, rows: Ints) -> dict[str, Any]:
     values = [history.values[i] if i >= 0 else None for i in done.tolist()]
     answered = texts.codes(values)
     errors = _Texts()
-    said = errors.codes([_error(history, i) for i in done.tolist()])
+    said = errors.words([_error(history, i) for i in done.tolist()])
     columns = {
         "index": _deltas(invoke),
         "t": _deltas(begin),
@@ -191,7 +196,7 @@ def _columns(history: History, ops: Operations, rows: Ints) -> dict[str, Any]:
     }
 
 
-def _error(history: History, done: int) -> Any:
+def _error(history: History, done: int) -> str | None:
     error = history.errors.get(done) if done >= 0 else None
     return None if error is None else clip(plain(one_line(error)), ERROR_CHARS_MAX)
 

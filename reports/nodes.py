@@ -34,6 +34,10 @@ EVENTS_MAX = 2000
 #: A number of ns below this counts from the run's start, not from 1970.
 EPOCH_NS_MIN = 10**17
 
+#: Times that are no times: of a line that has none, and of one older than the run.
+UNKNOWN_NS = -1
+BEFORE_NS = -2
+
 _ALARM = re.compile(
     rb"panic|fatal|traceback|segfault|assertion|corrupt|out of memory|invariant", re.IGNORECASE
 )
@@ -60,7 +64,7 @@ class Line:
     @property
     def moment(self) -> str:
         """The time as text, empty if unknown."""
-        return seconds(self.time_ns) if self.time_ns >= 0 else ""
+        return "" if self.time_ns == UNKNOWN_NS else when(self.time_ns)
 
 
 @dataclass
@@ -174,6 +178,15 @@ def _log_lines(path: Path, size: int) -> Iterator[bytes]:
         yield from file.read(LOG_BYTES_MAX).splitlines()
 
 
+def when(time_ns: int) -> str:
+    """A time on the run's clock as text."""
+    return {UNKNOWN_NS: "unknown", BEFORE_NS: "before"}.get(time_ns) or seconds(time_ns)
+
+
+def _since(moment: int, zero_ns: int) -> int:
+    return moment - zero_ns if moment >= zero_ns else BEFORE_NS
+
+
 def line_time(line: bytes, zero_ns: int | None) -> int:
     """A log line's time on the run's clock, or -1."""
     if line[:1] == b"{":
@@ -187,17 +200,17 @@ def line_time(line: bytes, zero_ns: int | None) -> int:
     if found is None or zero_ns is None:
         return -1
     moment = epoch_ns(found.group().decode())
-    return -1 if moment is None else max(-1, moment - zero_ns)
+    return UNKNOWN_NS if moment is None else _since(moment, zero_ns)
 
 
 def _record_time(record: dict[str, Any], zero_ns: int | None) -> int:
     for name in _TIME_FIELDS:
         value = record.get(name)
         if name in ("t_ns", "t", "time_ns") and isinstance(value, int) and value < EPOCH_NS_MIN:
-            return max(-1, value)
+            return value if value >= 0 else BEFORE_NS
         moment = epoch_ns(value)
         if moment is not None and zero_ns is not None:
-            return max(-1, moment - zero_ns)
+            return _since(moment, zero_ns)
     return -1
 
 

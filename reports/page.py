@@ -283,6 +283,7 @@ def _environment() -> Any:
     )
     environment.filters["count"] = count
     environment.filters["span"] = duration
+    environment.filters["when"] = nodes.when
     return environment
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -124,7 +125,9 @@ def test_keys_move_between_findings_and_on_the_timeline(
     chromium.open(pages["stale_read"])
     before = chromium.run(INK, "timeline-canvas")
     chromium.keys("++\ue014\ue007", into="#timeline-canvas")
-    chromium.run("return new Promise((done) => setTimeout(done, 60))")
+    until = time.monotonic() + 5
+    while chromium.run(INK, "timeline-canvas") == before and time.monotonic() < until:
+        time.sleep(0.05)
     assert chromium.run(INK, "timeline-canvas") != before
     assert chromium.run("return document.getElementById('details').hidden") is False
     chromium.keys("/")
