@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 
 from checkers.verdict import Verdict
 from cluster.ablations.registry import all_ablations
@@ -85,24 +86,25 @@ def seeds(count: int, first: int = 0) -> int:
 
 
 def ablations(count: int) -> int:
-    """How often the random profile finds each ablation; 1 if one is not found at all."""
+    """How often random profiles find each ablation: one where each seed draws its faults, and one
+    with the declared nemesis only. Exit code 1 if neither finds it."""
     missed = 0
-    print(f"{'ablation':<8} {'found':>10} {'by':<24} first seed  median seeds to find")
+    print(f"{'ablation':<8} {'faults':<16} {'found':>10}  first seed  median seeds  by")
     for ablation in all_ablations():
         if not ablation.random:
             continue
-        found = explore(seeds=range(count), ablations=[ablation.id]).failures
-        missed += not found
-        rate = len(found) / count
-        by: dict[str, int] = {}
-        for outcome in found:
-            by[outcome.found_by] = by.get(outcome.found_by, 0) + 1
-        said = ", ".join(f"{name} {number}" for name, number in by.items())
-        first = found[0].seed if found else "-"
-        print(
-            f"{ablation.id:<8} {len(found):>4} of {count:<3} {said:<24} {first:>10}  "
-            f"{_median_seeds(rate):>10}"
-        )
+        total = 0
+        for nemesis in ("", ablation.nemesis):
+            found = explore(seeds=range(count), ablations=[ablation.id], nemesis=nemesis).failures
+            total += len(found)
+            by = Counter(outcome.found_by for outcome in found)
+            first = found[0].seed if found else "-"
+            print(
+                f"{ablation.id:<8} {nemesis or 'drawn':<16} {len(found):>4} of {count:<3} "
+                f"{first:>11} {_median_seeds(len(found) / count):>13}  "
+                + ", ".join(f"{name} {number}" for name, number in sorted(by.items()))
+            )
+        missed += not total
     return 1 if missed else 0
 
 

@@ -93,6 +93,7 @@ class SimSession:
         timeout_ns: deadline of a call, unless the call has its own.
         prefer: the node it asks first; None for one that follows from the name.
         window: calls under way at once.
+        attempt_ns: how long one node may stay silent before another is asked.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class SimSession:
         timeout_ns: int,
         prefer: str | None = None,
         window: int = 1,
+        attempt_ns: int = 1_000_000_000,
     ) -> None:
         self.name = name
         self.timeout_ns = timeout_ns
@@ -119,6 +121,7 @@ class SimSession:
             nodes[start:] + nodes[:start],
             rng=SeededRng(world.rng("session", name)),
             window=window,
+            attempt_ns=attempt_ns,
         )
         world.attach_client(name, self)
 

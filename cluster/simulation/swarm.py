@@ -42,8 +42,9 @@ class SwarmOptions(msgspec.Struct, frozen=True, kw_only=True):
         workload: ``register`` (get, put, cas) or ``append`` (get, append).
         think_ns: mean time between a client's operations.
         timeout_ns: deadline of an operation.
+        attempt_ns: how long a client waits for one node before it asks another.
         faults: kinds of faults that happen at all.
-        interval_ns: mean time between two injections.
+        interval_ns: mean time between two injections of one kind.
         duration_ns: mean time a fault lasts.
         cut_clients: whether partitions separate clients from nodes too.
         network, disk, config: profiles and settings.
@@ -55,6 +56,7 @@ class SwarmOptions(msgspec.Struct, frozen=True, kw_only=True):
     workload: str
     think_ns: int
     timeout_ns: int
+    attempt_ns: int
     faults: tuple[str, ...]
     interval_ns: int
     duration_ns: int
@@ -90,20 +92,44 @@ class SwarmRun(msgspec.Struct):
     virtual_ns: int
 
 
-def draw(seed: int) -> SwarmOptions:
-    """The options of a seed."""
+def faults_of(nemesis: str) -> tuple[str, ...]:
+    """The kinds of faults a nemesis stands for: ``kill`` is ``crash`` and ``crash-many``.
+
+    Raises:
+        ValueError: a word of it has no fault here.
+    """
+    kinds: list[str] = []
+    for word in nemesis.replace(" ", "").split(","):
+        found = ("crash", "crash-many") if word == "kill" else (word,)
+        if found[0] not in FAULT_KINDS:
+            raise ValueError(
+                f"there is no fault {word!r}; there are kill, {', '.join(FAULT_KINDS)}"
+            )
+        kinds.extend(found)
+    return tuple(sorted(set(kinds)))
+
+
+def draw(seed: int, *, faults: Sequence[str] = ()) -> SwarmOptions:
+    """The options of a seed.
+
+    Args:
+        seed: which.
+        faults: the kinds of faults there shall be; empty to draw those too.
+    """
     source = derive(seed, "swarm", "options")
-    number = source.choice((1, 2, 3, 3, 4, 5, 7))
+    number = source.choice((1, 1, 2, 2, 3, 4, 7))
+    drawn = source.sample(FAULT_KINDS, number)
     return SwarmOptions(
         nodes=source.choice((3, 3, 3, 5)),
         clients=source.randint(2, 8),
-        keys=source.randint(1, 5),
+        keys=source.choice((1, 1, 2, 3, 5)),
         workload=source.choice(("register", "register", "append")),
-        think_ns=source.choice((2, 10, 30)) * MS,
-        timeout_ns=source.choice((500, 1000, 3000)) * MS,
-        faults=tuple(sorted(source.sample(FAULT_KINDS, number))),
-        interval_ns=source.choice((200, 500, 1000)) * MS,
-        duration_ns=source.choice((100, 400, 1000)) * MS,
+        think_ns=source.choice((2, 5, 20)) * MS,
+        timeout_ns=source.choice((500, 2000, 5000)) * MS,
+        attempt_ns=source.choice((100, 300, 1000)) * MS,
+        faults=tuple(sorted(faults or drawn)),
+        interval_ns=source.choice((300, 1000, 2500)) * MS,
+        duration_ns=source.choice((100, 700, 2000)) * MS,
         cut_clients=source.random() < 0.3,
         network=_draw_network(source),
         disk=_draw_disk(source),
@@ -137,6 +163,8 @@ def _draw_disk(source: random.Random) -> DiskProfile:
 def _draw_config(source: random.Random) -> ClusterConfig:
     snapshot_entries = source.choice((20, 100, 10_000))
     return ClusterConfig(
+        prevote=source.random() < 0.8,
+        check_quorum=source.random() < 0.7,
         segment_bytes=source.choice((4, 16, 1024)) * 1024,
         snapshot_entries=snapshot_entries,
         snapshot_keep_entries=source.choice((0, 5, snapshot_entries // 2)),
@@ -150,6 +178,7 @@ def run_swarm(
     seed: int,
     *,
     ablations: Sequence[str] = (),
+    faults: Sequence[str] = (),
     duration_ns: int = 6 * SECOND,
     options: SwarmOptions | None = None,
     check_invariants: bool | None = None,
@@ -159,11 +188,12 @@ def run_swarm(
     Args:
         seed: everything follows from it.
         ablations: ids of the ablations all nodes run with.
+        faults: the kinds of faults there shall be; empty to draw those too.
         duration_ns: virtual time under faults, before the liveness phase.
         options: None to draw them from the seed.
         check_invariants: None to check them exactly when nothing is ablated.
     """
-    drawn = options or draw(seed)
+    drawn = options or draw(seed, faults=faults)
     world = World(
         seed=seed,
         nodes=tuple(f"n{number + 1}" for number in range(drawn.nodes)),
@@ -203,9 +233,15 @@ class _Load:
     def __init__(self, world: World, options: SwarmOptions, name: str, *, end_ns: int) -> None:
         self._world, self._options, self._name, self._end_ns = world, options, name, end_ns
         self._random = world.rng("swarm", name)
-        self._session = world.session(name, timeout_ns=options.timeout_ns)
+        self._session = world.session(
+            name, timeout_ns=options.timeout_ns, attempt_ns=options.attempt_ns
+        )
         self._count = 0
         self._known: dict[str, Any] = {}
+        # Some stay with the node they know, some ask any; some only read, and so keep talking to a
+        # leader that can no longer write.
+        self._roaming = self._random.choice((0.0, 0.0, 0.3, 1.0))
+        self._read_share = self._random.choice((0.2, 0.5, 1.0, 1.0))
         world.at(self._pause_ns(), self._next)
 
     def _pause_ns(self) -> int:
@@ -215,8 +251,8 @@ class _Load:
         if self._world.now_ns >= self._end_ns:
             return
         command = self._draw_command()
-        # A client bound to one node shows what that node alone believes.
-        to = self._random.choice(self._world.nodes) if self._random.random() < 0.3 else None
+        roams = self._random.random() < self._roaming
+        to = self._random.choice(self._world.nodes) if roams else None
         self._session.submit(command, to=to, done=self._done)
 
     def _done(self, outcome: Any) -> None:
@@ -228,13 +264,14 @@ class _Load:
     def _draw_command(self) -> Command:
         key = f"k{self._random.randrange(self._options.keys)}"
         dice = self._random.random()
-        if dice < 0.45:
+        if dice < self._read_share:
             return Command("get", key)
+        dice = self._random.random()
         self._count += 1
         value = int(self._name[1:]) * 1_000_000 + self._count
         if self._options.workload == "append":
             return Command("append", key, (value,))
-        if dice < 0.75 or key not in self._known:
+        if dice < 0.5 or key not in self._known:
             return Command("put", key, (value,))
         return Command("cas", key, (self._known[key], value))
 
@@ -255,25 +292,25 @@ class Gremlin:
         self._cuts: dict[tuple[str, str], LinkFault] = {}
         self._packets: dict[tuple[str, str], LinkFault] = {}
         self._stopped = False
-        self._plan()
+        for kind in options.faults:
+            self._plan(kind)
 
     def stop(self) -> None:
         """Inject nothing more; heals still due do nothing."""
         self._stopped = True
 
-    def _plan(self) -> None:
+    def _plan(self, kind: str) -> None:
         delay_ns = int(self._random.expovariate(1 / self._options.interval_ns))
-        self._world.at(delay_ns, self._inject)
+        self._world.at(delay_ns, self._inject, kind)
 
-    def _inject(self) -> None:
+    def _inject(self, kind: str) -> None:
         if self._stopped or self._world.now_ns >= self._end_ns:
             return
-        kind = self._random.choice(self._options.faults)
         self.injected[kind] += 1
         heal = _INJECTORS[kind](self)
         lasts_ns = int(self._random.expovariate(1 / self._options.duration_ns))
         self._world.at(lasts_ns, self._heal, heal)
-        self._plan()
+        self._plan(kind)
 
     def _heal(self, heal: Callable[[], None]) -> None:
         if not self._stopped:
@@ -282,7 +319,7 @@ class Gremlin:
     def _one(self) -> str:
         """A node; half of the time the leader, where faults hurt."""
         leader = self._world.leader()
-        if leader is not None and self._random.random() < 0.5:
+        if leader is not None and self._random.random() < 0.6:
             return leader
         return self._random.choice(self._world.nodes)
 
@@ -291,7 +328,7 @@ class Gremlin:
     def _partition(self) -> Callable[[], None]:
         nodes = list(self._world.nodes)
         self._random.shuffle(nodes)
-        if self._random.random() < 0.5:
+        if self._random.random() < 0.6:
             victim = self._one()
             left, right = [victim], [node for node in nodes if node != victim]
         else:
@@ -305,11 +342,13 @@ class Gremlin:
         if both_ways:
             self._cuts.update({(b, a): LinkFault(cut=True) for a in left for b in right})
         self._set_links()
-        return self._heal_partition
+        cuts = self._cuts
+        return lambda: self._heal_partition(cuts)
 
-    def _heal_partition(self) -> None:
-        self._cuts = {}
-        self._set_links()
+    def _heal_partition(self, cuts: dict[tuple[str, str], LinkFault]) -> None:
+        if self._cuts is cuts:  # a later partition has its own heal
+            self._cuts = {}
+            self._set_links()
 
     def _bad_packets(self) -> Callable[[], None]:
         chance = self._random.random
@@ -325,11 +364,13 @@ class Gremlin:
         share = self._random.choice((0.1, 0.5, 1.0))
         self._packets = {(a, b): fault for a in ends for b in ends if a != b and chance() < share}
         self._set_links()
-        return self._heal_packets
+        packets = self._packets
+        return lambda: self._heal_packets(packets)
 
-    def _heal_packets(self) -> None:
-        self._packets = {}
-        self._set_links()
+    def _heal_packets(self, packets: dict[tuple[str, str], LinkFault]) -> None:
+        if self._packets is packets:
+            self._packets = {}
+            self._set_links()
 
     def _set_links(self) -> None:
         self._world.network.set_links({**self._packets, **self._cuts})

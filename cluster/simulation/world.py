@@ -407,6 +407,7 @@ class World:
         timeout_ns: int = 5 * SECOND,
         prefer: str | None = None,
         window: int = 1,
+        attempt_ns: int = SECOND,
     ) -> SimSession:
         """The client session of this name, made when first asked for.
 
@@ -415,12 +416,20 @@ class World:
             timeout_ns: deadline of its calls.
             prefer: the node it asks first; None to spread sessions over the nodes.
             window: calls under way at once.
+            attempt_ns: how long one node may stay silent before another is asked.
         """
         from cluster.simulation.sessions import SimSession
 
         found = self._sessions.get(name)
         if found is None:
-            made = SimSession(self, name, timeout_ns=timeout_ns, prefer=prefer, window=window)
+            made = SimSession(
+                self,
+                name,
+                timeout_ns=timeout_ns,
+                prefer=prefer,
+                window=window,
+                attempt_ns=attempt_ns,
+            )
             found = self._sessions[name] = made
         return found
 

@@ -46,7 +46,7 @@ class SeedOutcome(msgspec.Struct):
         injected: faults made, by kind.
         events: events of the world.
         virtual_ns: virtual time.
-        elapsed_s: time it took on one core.
+        cpu_s: processor time it took, checks included.
         trace_hash: digest of every event: equal whenever and wherever this seed is run.
     """
 
@@ -60,7 +60,7 @@ class SeedOutcome(msgspec.Struct):
     injected: dict[str, int] = {}
     events: int = 0
     virtual_ns: int = 0
-    elapsed_s: float = 0.0
+    cpu_s: float = 0.0
     trace_hash: str = ""
 
 
@@ -101,7 +101,7 @@ class Exploration(msgspec.Struct):
         count = len(self.outcomes)
         events = sum(outcome.events for outcome in self.outcomes)
         virtual_s = sum(outcome.virtual_ns for outcome in self.outcomes) / 1e9
-        busy_s = sum(outcome.elapsed_s for outcome in self.outcomes) or 1e-9
+        busy_s = sum(outcome.cpu_s for outcome in self.outcomes) or 1e-9
         ops = sum(outcome.ops for outcome in self.outcomes)
         return (
             f"{count} seeds, {len(self.failures)} failed; {ops} operations, {events} events, "
@@ -114,6 +114,7 @@ def explore(
     *,
     seeds: Sequence[int],
     ablations: Sequence[str] = (),
+    nemesis: str = "",
     duration_s: float = 6.0,
     workers: int | None = None,
     stop_at_first: bool = False,
@@ -125,6 +126,7 @@ def explore(
     Args:
         seeds: which; a ``range`` will do.
         ablations: ids of the ablations all nodes run with.
+        nemesis: kinds of faults, ``partition,kill`` say; empty to let each seed draw its own.
         duration_s: virtual seconds under faults, before the liveness phase.
         workers: processes; None for one per core, 1 to run in this one.
         stop_at_first: begin no further seed once one has failed.
@@ -136,10 +138,10 @@ def explore(
         UnknownAblation: there is no ablation of that name.
     """
     _check(seeds, duration_s, workers)
-    names = _ids(ablations)
+    names, faults = _ids(ablations), _faults(nemesis)
     began_s = time.perf_counter()
     count = workers or os.cpu_count() or 1
-    job = _Job(names, int(duration_s * 1e9))
+    job = _Job(names, faults, int(duration_s * 1e9))
     found: list[SeedOutcome] = []
     for outcome in _outcomes(job, seeds, count, executor):
         found.append(outcome)
@@ -157,12 +159,16 @@ def explore(
 
 
 def run_seed(
-    seed: int, *, ablations: Sequence[str] = (), duration_ns: int = 6_000_000_000
+    seed: int,
+    *,
+    ablations: Sequence[str] = (),
+    faults: Sequence[str] = (),
+    duration_ns: int = 6_000_000_000,
 ) -> SeedOutcome:
     """Run one seed here and judge it. Never raises for what the system or the simulation does."""
-    began_s = time.perf_counter()
+    began_s = time.process_time()
     try:
-        outcome = _run(seed, tuple(ablations), duration_ns)
+        outcome = _run(seed, tuple(ablations), tuple(faults), duration_ns)
     except Exception as error:
         outcome = SeedOutcome(
             seed,
@@ -170,15 +176,17 @@ def run_seed(
             found_by=CRASH,
             sentence=f"the simulation raised {type(error).__name__}: {error}",
         )
-    outcome.elapsed_s = time.perf_counter() - began_s
+    outcome.cpu_s = time.process_time() - began_s
     return outcome
 
 
-def _run(seed: int, ablations: tuple[str, ...], duration_ns: int) -> SeedOutcome:
+def _run(
+    seed: int, ablations: tuple[str, ...], faults: tuple[str, ...], duration_ns: int
+) -> SeedOutcome:
     from cluster.simulation.swarm import run_swarm
     from harness.campaign.patterns import judge
 
-    run = run_swarm(seed, ablations=ablations, duration_ns=duration_ns)
+    run = run_swarm(seed, ablations=ablations, faults=faults, duration_ns=duration_ns)
     outcome = SeedOutcome(
         seed,
         Verdict.VALID,
@@ -213,10 +221,13 @@ class _Job(msgspec.Struct, frozen=True):
     """What every seed has in common."""
 
     ablations: tuple[str, ...]
+    faults: tuple[str, ...]
     duration_ns: int
 
     def __call__(self, seed: int) -> SeedOutcome:
-        return run_seed(seed, ablations=self.ablations, duration_ns=self.duration_ns)
+        return run_seed(
+            seed, ablations=self.ablations, faults=self.faults, duration_ns=self.duration_ns
+        )
 
 
 def _outcomes(
@@ -257,6 +268,17 @@ def _ids(ablations: Sequence[str]) -> tuple[str, ...]:
     from cluster.ablations.registry import find
 
     return tuple(find(name).id for name in ablations)
+
+
+def _faults(nemesis: str) -> tuple[str, ...]:
+    from cluster.simulation.swarm import faults_of
+
+    if not nemesis:
+        return ()
+    try:
+        return faults_of(nemesis)
+    except ValueError as error:
+        raise UsageError(f"nemesis {nemesis!r}: {error}") from None
 
 
 def _check(seeds: Sequence[int], duration_s: float, workers: int | None) -> None:

@@ -30,6 +30,7 @@ from harness.errors import (
 )
 
 if TYPE_CHECKING:
+    from checkers.budget import Budget
     from checkers.checker import Checker
     from checkers.history import History
     from cluster.simulation.schedule import ScheduleRun
@@ -172,7 +173,7 @@ def history_of(events: Iterable[ClientEvent]) -> History:
 
 
 def checker_for(functions: set[str]) -> Checker:
-    """The linearizability checker for histories of these operations."""
+    """The linearizability checker for keys on which these operations were done."""
     from checkers import linearizable, models
 
     if functions <= {"read", "write", "cas"}:
@@ -182,9 +183,31 @@ def checker_for(functions: set[str]) -> Checker:
     return linearizable(models.key_value())
 
 
-def judge(events: Sequence[ClientEvent]) -> Result:
-    """Whether what clients saw is linearizable."""
-    return checker_for({event.f for event in events})(history_of(events))
+def judge(events: Sequence[ClientEvent], *, budget: Budget | None = None) -> Result:
+    """Whether what clients saw is linearizable.
+
+    Keys are objects of their own, so each is judged by the fastest checker for its operations.
+    """
+    functions: dict[str, set[str]] = {}
+    for event in events:
+        functions.setdefault(event.key, set()).add(event.f)
+    kinds: dict[frozenset[str], list[ClientEvent]] = {}
+    for event in events:
+        kind = frozenset(functions[event.key] - {"read"})
+        kinds.setdefault(kind, []).append(event)
+    parts = [
+        checker_for(set(kind))(history_of(some), budget=budget) for kind, some in kinds.items()
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    verdict = Verdict.merge_all(part.verdict for part in parts)
+    telling = [part for part in parts if part.verdict is verdict]
+    return Result(
+        checker="linearizable",
+        verdict=verdict,
+        reason="; ".join(part.reason for part in telling),
+        findings=[finding for part in parts for finding in part.all_findings()],
+    )
 
 
 def run_pattern(ablation: Ablation) -> PatternRun:
