@@ -1,0 +1,101 @@
+"""The catalogue, and the ablation matrix as `harness patterns --run` prints it."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+import cluster
+from checkers.verdict import Verdict
+from cluster.ablations.registry import Ablation, all_ablations
+from cluster.patterns import PATTERNS, find_pattern
+from harness.campaign import patterns
+from harness.campaign.patterns import pattern_rows, run_pattern, run_patterns, select
+from harness.errors import UsageError
+
+
+def test_the_catalogue_is_whole() -> None:
+    assert [pattern.number for pattern in PATTERNS] == list(range(1, 31))
+    assert len({pattern.name for pattern in PATTERNS}) == 30
+    assert len({pattern.module for pattern in PATTERNS}) == 30
+
+
+def test_where_a_pattern_is_is_true() -> None:
+    root = Path(cluster.__file__).parent.parent
+    for row in pattern_rows():
+        assert row.built == (root / row.where).exists(), row
+
+
+def test_every_ablation_is_in_the_catalogue_or_of_a_module() -> None:
+    known = {id for pattern in PATTERNS for id in pattern.ablations}
+    assert {ablation.id for ablation in all_ablations()} <= known
+
+
+@pytest.mark.parametrize("name", ["1", "Write-Ahead Log", "write_ahead_log", "write ahead log"])
+def test_patterns_are_found_by_any_of_their_names(name: str) -> None:
+    found = find_pattern(name)
+    assert found is not None
+    assert found.number == 1
+
+
+def said(names: list[str]) -> tuple[int, str]:
+    console = Console(file=io.StringIO(), width=100)
+    code = run_patterns(names, console=console)
+    return code, console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_the_matrix_passes() -> None:
+    code, text = said([])
+    assert code == 0, text
+    for ablation in all_ablations():
+        assert ablation.id in text
+        assert ablation.removes in text
+    assert "NOT CAUGHT" not in text
+
+
+@pytest.mark.parametrize("ablation", all_ablations(), ids=lambda ablation: ablation.id)
+def test_each_ablation_alone(ablation: Ablation) -> None:
+    run = run_pattern(ablation)
+    assert not run.violation
+    assert run.intact is not None and run.intact.verdict is Verdict.VALID
+    assert run.ablated is not None and run.ablated.verdict is Verdict.INVALID
+    assert run.caught
+    assert select([ablation.slug]) == [ablation]
+
+
+def test_a_pattern_stands_for_its_ablations() -> None:
+    assert [ablation.id for ablation in select(["idempotent_receiver"])] == ["A28a"]
+
+
+def test_an_ablation_that_breaks_nothing_is_not_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    intact = patterns.run_pattern
+
+    def harmless(ablation: Ablation) -> patterns.PatternRun:
+        run = intact(ablation)
+        run.ablated = run.intact
+        return run
+
+    monkeypatch.setattr(patterns, "run_pattern", harmless)
+    code, text = said(["A30"])
+    assert code == 1
+    assert "NOT CAUGHT" in text
+
+
+def test_a_schedule_that_is_not_there_is_infrastructure(monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = Path("/nowhere/A30.txt")
+    monkeypatch.setattr("cluster.simulation.schedule.schedule_path", lambda name: missing)
+    code, text = said(["A30"])
+    assert code == 3
+    assert "not run" in text
+
+
+@pytest.mark.parametrize(
+    "name, sentence",
+    [("A31x", "did you mean|unknown pattern"), ("gossip_dissemination", "no ablation to run yet")],
+)
+def test_unknown_names_are_refused_with_a_sentence(name: str, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        select([name])
