@@ -13,7 +13,8 @@ from checkers.history import load
 from harness.campaign.replay import first_difference, replay, spec_of_run
 from harness.campaign.shrink import minimise, shrink
 from harness.errors import UsageError, UserCodeError
-from harness.run import resolve, run, run_many
+from harness.parts import resolve
+from harness.run import run, run_many
 from harness.spec import TestSpec, validated
 from workloads import Workload
 from workloads import generator as gen

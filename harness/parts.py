@@ -1,0 +1,192 @@
+"""What a spec stands for: names and objects become a database, clients, a workload and nemeses.
+
+Everything is found, built and looked at here before a run has left any trace: a name that is
+unknown, an option that is not taken, a thing that lacks a method or does not fit the environment
+gets its sentence, and no run directory is made.
+
+For :mod:`harness.run`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness import registry
+from harness.environments.base import Environment
+from harness.errors import UsageError
+from harness.nemesis.base import Nemesis
+from harness.spec import TestSpec
+from workloads import Workload
+
+_CLIENT_SHAPE = "a client has open(node), invoke(op) and perhaps close()"
+_DB_SHAPE = "a database has setup, start, ready and teardown, each of one node"
+
+
+class Parts(msgspec.Struct):
+    """What a spec stands for, resolved.
+
+    Args:
+        db: the database.
+        make_client: makes its clients.
+        workload: what to do and how to judge it.
+        nemeses: the faults' kinds.
+    """
+
+    db: Any
+    make_client: Callable[[], Any]
+    workload: Workload
+    nemeses: list[Nemesis]
+
+
+def resolve(
+    spec: TestSpec,
+    seed: int,
+    *,
+    db: Any = None,
+    client: Any = None,
+    workload: Any = None,
+    nemeses: Sequence[Any] | None = None,
+) -> Parts:
+    """Find or take what a run is made of.
+
+    Args:
+        spec: a validated spec; names in it are used where no object is given.
+        seed: the run's seed.
+        db, client, workload, nemeses: objects, classes or functions that replace the spec's names.
+
+    Raises:
+        UsageError: a name is unknown, or a thing is not what it should be.
+    """
+    made_db = _database(spec, seed, db)
+    made_workload = _workload(spec, seed, workload)
+    make_client = _client_maker(spec, seed, made_db, client)
+    _check_operations(spec, made_db, make_client, made_workload)
+    _check_environment(spec, made_db)
+    from harness.nemesis import compose
+
+    composed = compose(list(spec.nemesis) if nemeses is None else list(nemeses))
+    return Parts(made_db, make_client, made_workload, composed)
+
+
+def _database(spec: TestSpec, seed: int, given: Any) -> Any:
+    what = f"database {spec.db!r}"
+    found = registry.find("database", spec.db) if given is None else given
+    offered = {
+        "consensus": spec.consensus,
+        "ablate": spec.ablate,
+        "ablations": spec.ablate,
+        "seed": seed,
+        "nodes": spec.nodes,
+        "env": spec.env,
+        "op_timeout_s": spec.op_timeout_s,
+    }
+    made = registry.build(what, found, options=spec.db_options, offered=offered)
+    registry.require(what, made, ("setup", "start", "ready", "teardown"), _DB_SHAPE)
+    return made
+
+
+def _workload(spec: TestSpec, seed: int, given: Any) -> Workload:
+    what = f"workload {spec.workload!r}"
+    found = registry.find("workload", spec.workload) if given is None else given
+    offered: dict[str, Any] = {"concurrency": spec.concurrency, "nodes": spec.nodes, "seed": seed}
+    if spec.keys is not None:
+        offered["keys"] = spec.keys
+    if spec.rate_hz is not None:
+        offered["rate_hz"] = spec.rate_hz
+    made = registry.build(what, found, options=spec.workload_options, offered=offered)
+    if not isinstance(made, Workload):
+        raise UsageError(f"{what} gave {made!r}; its function should return a workloads.Workload")
+    from workloads import generator as gen
+
+    name = made.name or getattr(found, "__name__", spec.workload)
+    try:
+        generator = gen.lift(made.generator)
+        gen.lift(made.final)
+    except gen.GeneratorError as error:
+        raise UsageError(f"{what}: {error}") from error
+    if spec.rate_hz is not None and "rate_hz" not in _parameters(found):
+        generator = gen.rate(spec.rate_hz, generator)
+    if spec.keys is not None and "keys" not in _parameters(found):
+        raise UsageError(f"--keys is {spec.keys}, and {what} has no option keys")
+    return msgspec.structs.replace(made, name=name, generator=generator)
+
+
+def _parameters(function: Any) -> set[str]:
+    import inspect
+
+    try:
+        return set(inspect.signature(function).parameters)
+    except (TypeError, ValueError):
+        return set()
+
+
+def _client_maker(spec: TestSpec, seed: int, db: Any, given: Any) -> Callable[[], Any]:
+    what = f"client {spec.client!r}" if spec.client else "the client"
+    made_of = given
+    if made_of is None and spec.client:
+        made_of = registry.load(spec.client, what="client", user=True)
+    if made_of is None:
+        made_of = getattr(db, "client", None)
+        what = f"client of the database {spec.db!r}"
+    if made_of is None:
+        raise UsageError(
+            f"database {spec.db!r} brings no client; give --client module:Class, "
+            f"and {_CLIENT_SHAPE}"
+        )
+    if not callable(made_of):
+        raise UsageError(f"{what} is {made_of!r}; give its class, so that each worker gets its own")
+    timeout = {"op_timeout_s": spec.op_timeout_s, "timeout_s": spec.op_timeout_s}
+
+    def make() -> Any:
+        return registry.build(what, made_of, offered={**timeout, "seed": seed})
+
+    registry.require(what, make(), ("open", "invoke"), _CLIENT_SHAPE)
+    return make
+
+
+def _check_operations(
+    spec: TestSpec, db: Any, make_client: Callable[[], Any], workload: Workload
+) -> None:
+    """Refuse a database whose client says that it lacks an operation of the workload."""
+    known = getattr(make_client(), "operations", None) or getattr(db, "operations", None)
+    if known is None:
+        return
+    lacking = sorted(set(workload.operations) - set(known))
+    if lacking:
+        raise UsageError(
+            f"workload {workload.name!r} needs the operation {lacking[0]!r}, which the client of "
+            f"{spec.db!r} does not have; it has: {', '.join(sorted(known))}"
+        )
+
+
+def _check_environment(spec: TestSpec, db: Any) -> None:
+    fits = getattr(db, "environments", None)
+    if fits is not None and spec.env not in fits:
+        raise UsageError(
+            f"database {spec.db!r} does not run in the environment {spec.env!r}; it runs in: "
+            f"{', '.join(fits)}"
+        )
+
+
+def make_environment(spec: TestSpec, seed: int, run_dir: Path, parts: Parts) -> Environment:
+    """The environment of a run, not set up yet; refuses nemeses it has no abilities for.
+
+    Raises:
+        UsageError: it is unknown, or cannot do what a nemesis needs.
+    """
+    from harness.nemesis import require
+
+    options = dict(spec.env_options)
+    if spec.env == "sim":
+        options |= {"ablate": spec.ablate, "consensus": spec.consensus}
+    factory = registry.find("environment", spec.env)
+    env: Environment = factory(nodes=list(spec.nodes), run_dir=run_dir, seed=seed, options=options)
+    needs = require(parts.nemeses, env, parts.db)
+    prepare = getattr(env, "prepare", None)
+    if prepare is not None:
+        prepare(needs)
+    return env
