@@ -105,7 +105,7 @@ def _add_rows(rows: list[CheckerRow], result: Result, depth: int) -> None:
             verdict=WORDS[css],
             engine=one_line(result.engine, limit=60),
             took=duration(result.elapsed_s * 1e9) if result.elapsed_s else "",
-            budget=_budget_words(result.budget),
+            budget=_budget_words(result.budget) if result.verdict is Verdict.UNKNOWN else "",
             reason=one_line(result.reason, limit=400),
             depth=depth,
             stats=stats,
@@ -195,6 +195,25 @@ def exercised(run: Run, ops: Operations | None) -> list[tuple[str, str, str]]:
 
 
 def evidence_words(evidence: Mapping[str, Any]) -> str:
-    """A fault's evidence in one line, or that there is none."""
-    pairs = [f"{one_line(k, limit=40)} {show(v)}" for k, v in evidence.items()]
-    return ", ".join(pairs) or "none"
+    """A fault's evidence in one line, or that there is none.
+
+    Evidence is nested by node or link; a reader wants the sums: ``dropped 45, bytes_lost 120``.
+    """
+    if evidence.get("bit") is False:
+        return "none: it may not have bitten"
+    totals: dict[str, Any] = {}
+    _add_leaves(totals, {name: value for name, value in evidence.items() if name != "bit"}, "")
+    words = [f"{one_line(name, limit=40)} {show(value)}" for name, value in totals.items()]
+    return ", ".join(words[:6]) or "none"
+
+
+def _add_leaves(totals: dict[str, Any], value: Any, name: str) -> None:
+    """Numbers added up by name, yeses counted, other things by their last value."""
+    if isinstance(value, dict):
+        for inner, item in value.items():
+            _add_leaves(totals, item, str(inner))
+    elif isinstance(value, (bool, int, float)):
+        if value and isinstance(totals.get(name, 0), (int, float)):
+            totals[name] = totals.get(name, 0) + value
+    elif value not in (None, "", [], ()):
+        totals[name] = value

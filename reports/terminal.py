@@ -58,7 +58,10 @@ def terminal_summary(
         mark = _paint(row.glyph, _COLOURS[row.css], color)
         told = f": {row.reason}" if row.reason and row.css != "invalid" else ""
         took = f" ({row.took})" if row.took else ""
-        lines.append(f"{'  ' * row.depth}{mark} {row.name}{took}{told}"[: width + 20])
+        indent = "  " * row.depth
+        words = textwrap.wrap(f"{row.name}{took}{told}", max(20, width - len(indent) - 2))
+        lines.append(f"{indent}{mark} {words[0]}")
+        lines += [f"{indent}  {rest}" for rest in words[1:]]
     lines += _wrap_missing(shown, width)
     if shown.replay:
         lines += ["", f"run it again: {one_line(shown.replay, limit=2000)}"]
