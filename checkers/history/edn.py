@@ -85,6 +85,9 @@ class Parser:
     Args:
         unwrap: treat a vector or list that is the first thing in the text as the sequence of its
             elements, which is how some histories are kept.
+
+    Attributes:
+        line: the line on which the next block begins.
     """
 
     def __init__(self, *, unwrap: bool = False) -> None:
@@ -96,7 +99,7 @@ class Parser:
         self._items: list[Any] = []
         self._atoms: dict[str, Any] = dict(_CONSTANTS)
         self._marked = False
-        self._line = 1
+        self.line = 1
 
     def feed(self, text: str) -> list[Any]:
         """Parse a block that ends outside any token; returns the forms completed by it.
@@ -113,8 +116,13 @@ class Parser:
         except (_Bad, ValueError, ArithmeticError) as error:
             number = len(tokens) - operator.length_hint(consumed) - 1
             raise HistoryError(_sentence(error), place=self._place(text, number)) from None
-        self._line += text.count("\n")
+        self.line += text.count("\n")
         return self._completed()
+
+    @property
+    def at_top(self) -> bool:
+        """Whether nothing is open, wrapped or waiting: a new form may begin here."""
+        return self._begun and not (self._stack or self._items or self._wrapped or self._ended)
 
     def _begin(self, tokens: list[str]) -> None:
         """At the first token that is no comment, see whether the forms are wrapped."""
@@ -136,7 +144,7 @@ class Parser:
             what = _OPENS[self._stack[-1][1]] if self._stack else self._wrapped or "a value"
             raise HistoryError(
                 f"the text ends where {what!r} was still to come; it may be cut",
-                place=f"line {self._line}",
+                place=f"line {self.line}",
             )
 
     def _run(self, tokens: Iterator[str]) -> None:
@@ -229,12 +237,12 @@ class Parser:
         return forms
 
     def _here(self) -> str:
-        return f"line {self._line}"
+        return f"line {self.line}"
 
     def _place(self, text: str, number: int) -> str:
         for at, match in enumerate(_TOKEN.finditer(text)):
             if at == number:
-                return f"line {self._line + text.count(chr(10), 0, match.start())}"
+                return f"line {self.line + text.count(chr(10), 0, match.start())}"
         return self._here()
 
 
@@ -370,7 +378,5 @@ def open_string(text: str) -> bool:
     """Whether a block ends inside a string; the scan is skipped where it cannot."""
     if '"' not in text:
         return False
-    last = None
-    for match in re.finditer(r'"[^"\\]*(?:\\.[^"\\]*)*"|;[^\n]*|\\.|"', text, re.DOTALL):
-        last = match
-    return last is not None and last.group() == '"'
+    found = re.finditer(r'"[^"\\]*(?:\\.[^"\\]*)*"|;[^\n]*|\\.|"', text, re.DOTALL)
+    return any(match.group() == '"' for match in found)

@@ -355,7 +355,7 @@ class History:
         """One row per event with names instead of codes. Imports pandas."""
         import pandas as pd
 
-        def objects(items: list[Any]) -> pd.Series:
+        def objects(items: Sequence[Any]) -> pd.Series:
             return pd.Series(items, dtype=object)  # otherwise None would become not-a-number
 
         def names(codes: Ints, table: Sequence[Any]) -> pd.Series:

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 from checkers.history import Event, Fault, History, HistoryError, load, write_edn, write_parquet
 from checkers.history.edn import Parser, blocks, loads
 from checkers.history.export import edn
+from checkers.history.importers import jepsen_edn
+from checkers.history.importers.rows import Rows
 
 NOTATIONS: dict[str, Any] = {
     "nil": None,
@@ -212,3 +214,76 @@ def test_parquet(tmp_path: Path) -> None:
     assert table.column("value").to_pylist() == ['[1,{"a":null}]'] * 2
     assert table.column("error").to_pylist() == [None, '"late"']
     assert b'"seed":7' in table.schema.metadata[b"history"]
+
+
+LINES = st.sampled_from(
+    [
+        "{:type :invoke, :f :read, :value nil, :process 0, :time 5, :index 0}",
+        "{:type :ok, :f :read, :value 3, :process 0, :time 6, :index 1}",
+        "{:type :ok, :f :read, :value [1 [2 :x] #{3}], :process 0, :time 6, :index 1}",
+        "{:type :invoke, :f :txn, :value [[:append 1 2] [:r 1 nil]], :process 1, :time 5}",
+        "{:type :ok, :f :txn, :value [[:append 1 2] [:r 1 [2]]], :process 1, :time 5}",
+        "{:type :fail, :f :read, :value nil, :process 0, :time 6, :index 1, :error :timeout}",
+        '{:type :info, :f :txn, :process 1, :time 6, :error [:x "y"]}',
+        '{:type :invoke, :f :put, :value "a b", :process 2, :key "k", :time 6, :node "n1"}',
+        '{:type :ok, :f :put, :value "a b", :process 2, :key "k", :time 6, :node "n1"}',
+        "#jepsen.history.Op{:index 4, :time 7, :type :invoke, :process 3, :f :add, :value -1.5M}",
+        "#jepsen.history.Op{:index 4, :time 7, :type :ok, :process 3, :f :add, :value -1.5M}",
+        "{:type :info, :f :kill, :process :nemesis, :time 9, :value [n1]}",
+        "{:type :invoke, :f :read, :value 01, :process 0, :time 5, :index 0}",
+        "{:type :invoke, :f :read, :value [1]], :process 0, :time 5, :index 0}",
+        "{:type :invoke, :f :read, :value [[1], :process 0, :time 5, :index 0}",
+        "{:type :invoke, :f :read, :value [1], :x [2], :process 0, :time 5, :index 0}",
+        "; a comment",
+        "",
+        "#_",
+        '#_ "a string',
+        'that ends"',
+        "{:type :invoke",
+        ":f :read, :process 7}",
+        "{:type :invoke, :f :read, :value nil, :process 0, :time 5, :index 0} {}",
+    ]
+)
+
+
+def slowly(path: Path) -> History:
+    """Every line by the general parser."""
+    parser, rows = Parser(unwrap=True), Rows(lambda row: f"row {row}", independent=False)
+    for block in blocks(str(path)):
+        rows.extend(parser.feed(block))
+    parser.finish()
+    return rows.history()
+
+
+@settings(max_examples=600)
+@given(st.lists(LINES, max_size=12), st.sampled_from(["\n", "\n", "", "]"]))
+def test_the_fast_way_reads_what_the_general_parser_reads(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[str], end: str
+) -> None:
+    path = tmp_path_factory.mktemp("twin") / "history.edn"
+    path.write_text("\n".join(lines) + end)
+    try:
+        slow: Any = slowly(path)
+    except HistoryError as error:
+        slow = error
+    try:
+        fast: Any = jepsen_edn.load(str(path), independent=False)
+    except HistoryError as error:
+        fast = error
+    if isinstance(slow, HistoryError) or isinstance(fast, HistoryError):
+        assert type(slow) is type(fast), (slow, fast)
+        if "bad EDN" in slow.message and "bad EDN" in fast.message:
+            assert slow.place == fast.place, (slow, fast)
+        return
+    assert list(fast.events()) == list(slow.events())
+    assert fast.faults == slow.faults and fast.notes == slow.notes
+
+
+@settings(max_examples=40)
+@given(events())
+def test_histories_in_a_row_take_the_fast_way(
+    tmp_path_factory: pytest.TempPathFactory, made: list[Event]
+) -> None:
+    path = tmp_path_factory.mktemp("twin") / "history.edn"
+    write_edn(History.from_events(made), path)
+    assert list(jepsen_edn.load(str(path), independent=False).events()) == made

@@ -10,6 +10,7 @@ import re
 
 from checkers.history import edn
 from checkers.history.history import History
+from checkers.history.importers.edn_lines import Lines
 from checkers.history.importers.rows import Rows
 
 _FIRST = re.compile(rb"(?:\s|,|;[^\n]*\n)*[\[(]?(?:\s|,|;[^\n]*\n)*(?:#[\w.]+\s*)?\{\s*:")
@@ -33,8 +34,9 @@ def load(path: str, *, independent: bool | None = None) -> History:
     """
     rows = Rows(lambda row: _line_of(path, row), independent=independent)
     parser = edn.Parser(unwrap=True)
+    lines = Lines(parser, rows)
     for block in edn.blocks(path):
-        rows.extend(parser.feed(block))
+        lines.feed(block)
     parser.finish()
     return rows.history()
 
