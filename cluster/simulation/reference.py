@@ -1,4 +1,4 @@
-"""The reference cluster's core and storage, as the world makes them at each start of a node.
+"""What makes a node's core and storage at each start: the shape, and the reference cluster's own.
 
 Named ablations are applied here, to whichever class they target, exactly as the runtime does.
 Used by :class:`cluster.simulation.world.World` when it is given no factories of its own.
@@ -7,6 +7,7 @@ Used by :class:`cluster.simulation.world.World` when it is given no factories of
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from cluster.ablations.registry import ablate
 from cluster.config import ClusterConfig
@@ -17,6 +18,28 @@ from cluster.simulation.disk import SimDisk
 from cluster.simulation.invariants import View
 from cluster.simulation.node import StorageLike
 from cluster.simulation.randomness import SeededRng
+
+
+class CoreFactory(Protocol):
+    """Makes a node's core. Called at each start of the node."""
+
+    def __call__(
+        self,
+        node: str,
+        nodes: Sequence[str],
+        *,
+        config: ClusterConfig,
+        rng: SeededRng,
+        ablations: Sequence[str],
+    ) -> Core: ...
+
+
+class StorageFactory(Protocol):
+    """Makes a node's storage over its disk. Called at each start of the node."""
+
+    def __call__(
+        self, disk: SimDisk, *, config: ClusterConfig, ablations: Sequence[str]
+    ) -> StorageLike: ...
 
 
 def reference_core(

@@ -38,6 +38,7 @@ from cluster.simulation.story import Story
 from cluster.wire import Entry, Request, Response
 
 if TYPE_CHECKING:
+    from cluster.simulation.reference import CoreFactory, StorageFactory
     from cluster.simulation.sessions import SimSession
 
 US = 1_000
@@ -49,28 +50,6 @@ DIAL, CLOSED = "dial", "closed"
 
 #: Notes kept for whoever asks what happened.
 NOTES_MAX = 10_000
-
-
-class CoreFactory(Protocol):
-    """Makes a node's core. Called at each start of the node."""
-
-    def __call__(
-        self,
-        node: str,
-        nodes: Sequence[str],
-        *,
-        config: ClusterConfig,
-        rng: SeededRng,
-        ablations: Sequence[str],
-    ) -> Core: ...
-
-
-class StorageFactory(Protocol):
-    """Makes a node's storage over its disk. Called at each start of the node."""
-
-    def __call__(
-        self, disk: SimDisk, *, config: ClusterConfig, ablations: Sequence[str]
-    ) -> StorageLike: ...
 
 
 class ClientEndpoint(Protocol):
