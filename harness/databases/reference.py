@@ -167,7 +167,8 @@ class ReferenceClient:
         timeout_ns = int(self._db.op_timeout_s * 1e9)
         simulated = getattr(node, "cluster_session", None)
         if simulated is not None:
-            self._session = simulated(name, timeout_ns=timeout_ns)
+            attempt_ns = int(self._attempt_s * 1e9)
+            self._session = simulated(name, timeout_ns=timeout_ns, attempt_ns=attempt_ns)
         else:
             self._session = SocketSession(node, name, self._db, attempt_s=self._attempt_s)
 

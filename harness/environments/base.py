@@ -161,12 +161,15 @@ class SimulatedNode(Protocol):
     The database ``reference`` looks for these two by name, and uses sockets where they are absent.
     """
 
-    def cluster_session(self, name: str, *, timeout_ns: int) -> Any:
+    def cluster_session(
+        self, name: str, *, timeout_ns: int, attempt_ns: int = 1_000_000_000
+    ) -> Any:
         """A client session bound to this node: ``async call(command, *, mode) -> Outcome-like``.
 
         Args:
             name: the session's unique name.
             timeout_ns: deadline of each call, in virtual time.
+            attempt_ns: how long one node may stay silent before another is asked.
 
         The outcome has ``status`` (``ok``, ``fail``, ``unknown``), ``value`` and ``error``. The
         session also has ``close()``.

@@ -27,6 +27,9 @@ from harness.interpreter.simulated_driver import SimFuture, SimRuntime
 
 _OPTIONS = ("ablate", "check_invariants", "consensus")
 
+#: How often a client asks its own node first, as clients of real nodes do.
+OWN_NODE_EVERY_NS = 50_000_000
+
 #: How often a node that should serve is looked at, in virtual time.
 LOOK_NS = 10_000_000
 
@@ -269,9 +272,11 @@ class SimNodeHandle:
     async def wipe(self, path: str) -> None:
         """Nothing to remove: every world begins empty."""
 
-    def cluster_session(self, name: str, *, timeout_ns: int) -> SimClusterSession:
+    def cluster_session(
+        self, name: str, *, timeout_ns: int, attempt_ns: int = 1_000_000_000
+    ) -> SimClusterSession:
         """A client session that asks this node first; see the environments' contract."""
-        return SimClusterSession(self._env, self.name, name, timeout_ns)
+        return SimClusterSession(self._env, self.name, name, timeout_ns, attempt_ns)
 
     async def cluster_status(self) -> dict[str, Any] | None:
         """The node's status, or None while it does not answer."""
@@ -279,16 +284,31 @@ class SimNodeHandle:
 
 
 class SimClusterSession:
-    """A client session core in virtual time, with ``call`` to await."""
+    """A client session core in virtual time, with ``call`` to await.
 
-    def __init__(self, env: SimEnvironment, node: str, name: str, timeout_ns: int) -> None:
-        self._session = env.world.session(name, timeout_ns=timeout_ns)
+    Like the client over sockets it goes back to its own node now and then, or all clients would
+    follow the leader and nobody would ask a deposed one.
+    """
+
+    def __init__(
+        self, env: SimEnvironment, node: str, name: str, timeout_ns: int, attempt_ns: int
+    ) -> None:
+        self._session = env.world.session(
+            name, timeout_ns=timeout_ns, prefer=node, attempt_ns=attempt_ns
+        )
+        self._env = env
         self._node = node
+        self._asked_own_ns = -OWN_NODE_EVERY_NS
 
     async def call(self, command: Any, *, mode: str = "linearizable") -> Any:
         """Do one command; the outcome has ``status``, ``value`` and ``error``."""
         future = SimFuture()
-        self._session.submit(command, mode=mode, to=self._node, done=future.set_result)
+        now_ns = self._env.now_ns()
+        own = mode == "stale" or now_ns - self._asked_own_ns > OWN_NODE_EVERY_NS
+        if own:
+            self._asked_own_ns = now_ns
+        to = self._node if own else None
+        self._session.submit(command, mode=mode, to=to, done=future.set_result)
         return await future
 
     def close(self) -> None:
