@@ -127,7 +127,7 @@ class _Judge:
                     self._see(access, seen)
                 if number % METER_INTERVAL == 0 and meter.spent(METER_INTERVAL):
                     raise Spent
-        counts = {name: 0 for name in guarantees}
+        counts = dict.fromkeys(guarantees, 0)
         for finding in findings:
             counts[finding.kind] = counts.get(finding.kind, 0) + 1
         return Judgement(

@@ -3,7 +3,8 @@
 from checkers.history.errors import HistoryError
 from checkers.history.export import write_edn, write_parquet
 from checkers.history.history import History, freeze
-from checkers.history.jsonl import HistoryWriter, read_jsonl, write_jsonl
+from checkers.history.jsonl import read_jsonl
+from checkers.history.jsonl_writer import HistoryWriter, write_jsonl
 from checkers.history.loading import load, recognise
 from checkers.history.op import FAIL, INFO, INVOKE, OK, Event, Fault, Op
 
