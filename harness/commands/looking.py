@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from harness.errors import EXIT_INFRASTRUCTURE, UsageError, nearest
+from harness.errors import EXIT_INFRASTRUCTURE, SetupError, UsageError, nearest
 
 _Store = Annotated[str, Parameter(name="--store", help="Directory of run directories.")]
 
@@ -120,5 +120,8 @@ def serve(
         raise UsageError(f"--port is {port}; it should be from 0 to 65535")
     if not Path(store).is_dir():
         raise UsageError(f"--store is {store!r}, which is no directory; run a test first")
-    reports.serve(store, port=port)
+    try:
+        reports.serve(store, port=port, announce=print)
+    except OSError as error:
+        raise SetupError(f"--port is {port}: {error.strerror or error}") from error
     return 0
