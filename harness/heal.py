@@ -9,14 +9,24 @@ never by pid alone; a run whose harness still lives is left alone; what is clean
 
 from __future__ import annotations
 
+import importlib
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
 from harness.environments import processes, record
 from harness.environments.processes import ProcessId
+
+#: takes a run's record and directory; returns what it removed and what is left, a phrase each
+Healer = Callable[[record.Record, Path], tuple[list[str], list[str]]]
+
+#: environment -> its healer, for what is more than processes and files of this machine
+HEALERS: dict[str, str] = {
+    "netns": "harness.environments.netns:heal",
+}
 
 
 class Healing(msgspec.Struct, frozen=True):
@@ -25,7 +35,7 @@ class Healing(msgspec.Struct, frozen=True):
     Args:
         run_dir: the run's directory.
         stopped: processes that were ended, one phrase each.
-        removed: files that were removed.
+        removed: files, namespaces, containers ... that were removed.
         open_faults: faults injected and not known to be healed before, as ``#id nemesis``.
         left: what could not be removed; empty if the run is clean now.
         skipped: why nothing was done, or "".
@@ -55,7 +65,7 @@ class Healing(msgspec.Struct, frozen=True):
         faults = f", faults open: {', '.join(self.open_faults)}" if self.open_faults else ""
         return (
             f"{self.run_dir}: ended {len(self.stopped)} processes "
-            f"({', '.join(self.stopped)}), removed {len(self.removed)} files{faults}"
+            f"({', '.join(self.stopped)}), removed {len(self.removed)} things{faults}"
         )
 
 
@@ -70,7 +80,8 @@ def heal_run(run_dir: Path, *, by: str = "harness heal") -> Healing:
     found = record.load(run_dir)
     if found is None:
         return Healing(str(run_dir), skipped="it has no environment.json, so it started nothing")
-    if found.boot != processes.boot_id():
+    healer = _healer(found)
+    if found.boot != processes.boot_id() and healer is None:
         return Healing(str(run_dir), skipped="the machine was restarted since; nothing is left")
     harness = found.harness
     if by != "watchdog" and harness is not None and processes.running(harness):
@@ -81,7 +92,9 @@ def heal_run(run_dir: Path, *, by: str = "harness heal") -> Healing:
     names = [processes.describe(process.pid) for process in ours]
     survivors = processes.stop_all(ours)
     removed = _remove(found.files)
-    left = [f"{processes.describe(p.pid)} does not end" for p in survivors]
+    gone, stays = healer(found, run_dir) if healer is not None else ([], [])
+    removed += gone
+    left = stays + [f"{processes.describe(p.pid)} does not end" for p in survivors]
     left += [f"file {path}" for path in found.files if Path(path).exists()]
     healing = Healing(str(run_dir), names, removed, open_faults(run_dir), left)
     _note(found, run_dir, healing, by)
@@ -118,13 +131,25 @@ def open_faults(run_dir: Path) -> list[str]:
 
 
 def _processes(found: record.Record) -> list[ProcessId]:
-    """Everything of the run that runs, this process excepted."""
+    """Everything of the run that runs here, this process excepted."""
+    if found.boot != processes.boot_id():
+        return []
     written = [each.process for each in found.processes if processes.running(each.process)]
     ours = processes.of_run(found.run_id)
     ours += [process for process in written if process not in ours]
     for each in written:
         ours += [child for child in processes.of_session(each.pid) if child not in ours]
     return [process for process in ours if process.pid != os.getpid()]
+
+
+def _healer(found: record.Record) -> Healer | None:
+    """What removes the rest: namespaces, containers, processes on other hosts."""
+    where = HEALERS.get(found.environment)
+    if where is None:
+        return None
+    module, _, name = where.partition(":")
+    healer: Healer = getattr(importlib.import_module(module), name)
+    return healer
 
 
 def _remove(files: list[str]) -> list[str]:

@@ -176,7 +176,10 @@ class LocalEnvironment:
         self._remove_files()
         strays = [p for p in processes.of_run(self.run_id) if p.pid != self._watchdog_pid]
         await asyncio.to_thread(processes.stop_all, strays)
-        left = await self.prove_clean()
+        await self._finish(await self.prove_clean())
+
+    async def _finish(self, left: list[str]) -> None:
+        """Write down how the run was left, dismiss the watchdog, and name what is still there."""
         self._record.state = "left" if left else "clean"
         self._record.processes = []
         if self.run_dir.is_dir():
@@ -337,14 +340,22 @@ class LocalEnvironment:
 
     async def heal_all(self) -> None:
         """Heal links, resume what is stopped, set clocks and disks right. Idempotent."""
-        if self._proxy is not None:
-            try:
-                await self._proxy.set_links({})
-            except SetupError as error:
-                print(error, file=sys.stderr)
+        try:
+            await self._heal_links()
+        except SetupError as error:
+            print(error, file=sys.stderr)
         for handle in self._handles.values():
             await handle.signal_state(signal.SIGCONT, "")
         await self._chaos.heal_all()
+
+    async def _heal_links(self) -> None:
+        if self._proxy is not None:
+            await self._proxy.set_links({})
+
+    @property
+    def _up(self) -> bool:
+        """Whether nodes may run: between setup and teardown."""
+        return self._proxy is not None
 
     async def prove_clean(self) -> list[str]:
         """What is still faulty; after :meth:`teardown`, also what still runs."""
@@ -354,12 +365,16 @@ class LocalEnvironment:
                 found = processes.stat(process.pid)
                 if found is not None and found.state == "T":
                     left.append(f"{processes.describe(process.pid)} of {name} is stopped")
-                elif self._proxy is None:
+                elif not self._up:
                     left.append(f"{processes.describe(process.pid)} of {name} runs")
         left += self._chaos.left()
-        if self._proxy is None:
+        if not self._up:
             left += [f"file {path}" for path in self._record.files if Path(path).exists()]
-        else:
-            faults = (await self._proxy.ask("links?"))["faults"]
-            left += [f"the link {source} to {target} is faulty" for source, target, _ in faults]
-        return left
+        return left + await self._links_left()
+
+    async def _links_left(self) -> list[str]:
+        """Which links are faulty; after :meth:`teardown`, also what is left of the network."""
+        if self._proxy is None:
+            return []
+        faults = (await self._proxy.ask("links?"))["faults"]
+        return [f"the link {source} to {target} is faulty" for source, target, _ in faults]

@@ -139,6 +139,9 @@ def require(nemeses: Sequence[Nemesis], env: Any, db: Any = None) -> frozenset[s
 
     for nemesis in nemeses:
         for ability in sorted(nemesis.needs - env.abilities):
+            why = getattr(env, "lacks", {}).get(ability)
+            if why:
+                raise UsageError(f"nemesis {nemesis.name!r} needs the ability {ability!r}: {why}")
             having = ", ".join(e for e in ABILITIES.get(ability, ()) if e != env.name) or "none"
             raise UsageError(
                 f"nemesis {nemesis.name!r} needs the ability {ability!r}, which the environment "

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from arms import ARMS, CUT, MS, NODES
+from kernel_arms import KERNEL_ARMS
 
 from harness.environments.base import (
     Clocks,
@@ -20,9 +21,9 @@ from harness.environments.base import (
 pytestmark = pytest.mark.real
 
 
-@pytest.fixture(params=sorted(ARMS))
+@pytest.fixture(params=sorted({**ARMS, **KERNEL_ARMS}))
 def arm(request: pytest.FixtureRequest, tmp_path: Any) -> Any:
-    return ARMS[request.param](tmp_path / "run")
+    return {**ARMS, **KERNEL_ARMS}[request.param](tmp_path / "run")
 
 
 def within(arm: Any, body: Any) -> None:
@@ -78,6 +79,9 @@ def test_a_one_way_cut_cuts_one_way_and_heals(arm: Any) -> None:
 
 
 def test_setting_links_replaces_what_was_set(arm: Any) -> None:
+    if "packets" not in arm.env.abilities:
+        pytest.skip(arm.env.lacks["packets"])
+
     async def body(env: Any) -> None:
         a, b = await arm.busy_link()
         await env.set_links({(a, b): CUT})
