@@ -94,6 +94,9 @@ class Reference:
         argv += ["--listen", f"{node.address}:{self.peer_port}", "--peers", ",".join(peers)]
         argv += ["--data", "/data", "--admin", f"{node.address}:{self.admin_port}"]
         argv += ["--consensus", self.consensus, "--enable-chaos", *self.args]
+        if not node.address.startswith("127."):
+            # A network made for this run, or hosts whose firewall is their owner's business.
+            argv.append("--allow-remote")
         if self.ablate:
             argv += ["--ablate", ",".join(self.ablate), "--unsafe-ablation"]
         return argv
