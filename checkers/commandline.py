@@ -8,12 +8,15 @@ For the harness's command and for scripts.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pickle
+import queue
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from typing import Any
 
 import msgspec
@@ -130,25 +133,97 @@ def _in_turn(tasks: list[_Task]) -> Iterator[tuple[int, FileResult]]:
 
 
 def _in_parallel(tasks: list[_Task], workers: int) -> Iterator[tuple[int, FileResult]]:
-    """Check in worker processes; what a dying one left undone is checked again, one by one."""
-    left: list[int] = []
-    # Spawned, not forked: the caller may have threads, a progress bar's for one.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        running: dict[Future[FileResult], int] = {
-            pool.submit(_check, task): number for number, task in enumerate(tasks)
-        }
-        for future in as_completed(running):
-            try:
-                yield running[future], future.result()
-            except BrokenProcessPool:
-                left.append(running[future])
-    for number in left:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-            try:
-                yield number, pool.submit(_check, tasks[number]).result()
-            except BrokenProcessPool:
-                said = "the process that checked it died; perhaps the machine is out of memory"
-                yield number, FileResult(tasks[number].path, Verdict.UNKNOWN, error=said)
+    """Check in worker processes, each fed by a thread of its own."""
+    waiting: queue.SimpleQueue[tuple[int, _Task]] = queue.SimpleQueue()
+    done: queue.SimpleQueue[tuple[int, FileResult]] = queue.SimpleQueue()
+    for numbered in enumerate(tasks):
+        waiting.put(numbered)
+
+    def feed() -> None:
+        with _Worker() as worker:
+            while True:
+                try:
+                    number, task = waiting.get_nowait()
+                except queue.Empty:
+                    return
+                done.put((number, worker.check(task)))
+
+    threads = [threading.Thread(target=feed, daemon=True) for _ in range(workers)]
+    for thread in threads:
+        thread.start()
+    for _ in tasks:
+        yield done.get()
+    for thread in threads:
+        thread.join()
+
+
+class _Worker:
+    """A process that checks one file after another; begun again when it dies.
+
+    It is a fresh interpreter and not a fork (the caller may have threads) nor one spawned by
+    ``multiprocessing`` (which runs the caller's main module again). Only this process talks to it.
+    """
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> _Worker:
+        return self
+
+    def __exit__(self, *rest: object) -> None:
+        self._stop()
+
+    def check(self, task: _Task) -> FileResult:
+        """The result for one file, also if the process dies of it."""
+        process = self.process or self._start()
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            process.stdin.write(pickle.dumps(task))
+            process.stdin.flush()
+            found: FileResult = pickle.load(process.stdout)
+            return found
+        except (OSError, EOFError, pickle.UnpicklingError):
+            self._stop()
+            code = process.returncode
+            why = "perhaps the machine is out of memory" if code == -9 else f"exit code {code}"
+            said = f"{task.path}: the process that checked it died ({why})"
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            said = f"{task.path}: the options cannot be given to another process: {error}"
+        return FileResult(task.path, Verdict.UNKNOWN, error=said)
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        paths = os.pathsep.join(path for path in sys.path if path)
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", "from checkers.commandline import serve; serve()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": paths},
+        )
+        return self.process
+
+    def _stop(self) -> None:
+        process, self.process = self.process, None
+        if process is None:
+            return
+        assert process.stdin is not None and process.stdout is not None
+        with contextlib.suppress(OSError):
+            process.stdin.close()
+        process.stdout.close()
+        process.wait()
+
+
+def serve() -> None:
+    """A worker's life: tasks from standard input, results to standard output, until it closes."""
+    results = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a checker prints must not come between the results
+    tasks = sys.stdin.buffer
+    while True:
+        try:
+            task = pickle.load(tasks)
+        except EOFError:
+            return
+        pickle.dump(_check(task), results)
+        results.flush()
 
 
 def _check(task: _Task) -> FileResult:

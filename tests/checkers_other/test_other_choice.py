@@ -9,11 +9,12 @@ import json
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 from other_histories import h
 
 from checkers import Budget, Verdict
-from checkers.commandline import FileResult, check_files, merged
+from checkers.commandline import FileResult, _Task, _Worker, check_files, merged
 from checkers.history import History, load, write_jsonl
 from checkers.infer import ChoiceError, checkers_by_name, choose, infer, resolve
 
@@ -167,6 +168,20 @@ def test_folders_in_parallel_pass_over_what_is_no_history(tmp_path: Path) -> Non
     ]  # fmt: skip
     assert merged(results) is Verdict.INVALID
     assert merged([FileResult("x", None)]) is Verdict.UNKNOWN
+
+
+def test_a_worker_that_dies_costs_its_file_only(tmp_path: Path) -> None:
+    good = put(tmp_path / "good.jsonl", "op 0 write 1", "op 1 read -> 1")
+    task = _Task(str(good), False, None, None, None, None, {})
+    with _Worker() as worker:
+        assert worker.check(task).verdict is Verdict.VALID
+        assert worker.process is not None
+        worker.process.kill()
+        died = worker.check(task)
+        assert died.verdict is Verdict.UNKNOWN and "out of memory" in died.error
+        assert worker.check(task).verdict is Verdict.VALID
+        odd = msgspec.structs.replace(task, options={"total": lambda: 3})
+        assert worker.check(odd).verdict is Verdict.UNKNOWN
 
 
 # Corpora ------------------------------------------------------------------------------------------

@@ -27,6 +27,8 @@ ATTEMPTS_MAX = 1000
 
 _ATOM = r"[^\s\"{}()\[\],;\\#@^`~]+"
 _VALUE = rf'(?:{_ATOM}|"[^"\\\n]*"|\[[^"{{}}();\\#@^`~\n]*\])'
+#: A value passed over: no vector, whose pattern might swallow a key that means something.
+_PASSED = rf'(?:{_ATOM}|"[^"\\\n]*")'
 _PAIR = re.compile(rf":([a-z][a-z-]*)([ \t]+)({_VALUE})([ \t]*,?[ \t]*)")
 _LINE = re.compile(r"((?:#jepsen\.history\.Op)?[ \t]*\{)(.*)\}[ \t]*\n")
 
@@ -74,7 +76,9 @@ class Shape:
                 return None
             taken = _TAKEN.get(pair[1])
             names += [pair[1]] if taken else []
-            parts.append(f":{pair[1]}[ \t]+{taken or _VALUE}")
+            if not taken and pair[3][0] == "[":
+                return None
+            parts.append(f":{pair[1]}[ \t]+{taken or _PASSED}")
             end = pair.end()
             parts.append("[ \t]*,[ \t]*" if "," in pair[4] else "[ \t]+" if end < len(body) else "")
         if not _NEEDED.issubset(names):
@@ -108,13 +112,14 @@ class Lines:
             shape = self.shapes[0]
             found = shape.pattern.findall(block)
             if len(found) == block.count("\n") and block.endswith("\n"):
-                self._take(dict(zip(shape.names, zip(*found))), len(found))
+                self._take(dict(zip(shape.names, zip(*found))), [block])
                 return
         self._line_by_line(block)
 
     def _line_by_line(self, block: str) -> None:
         """Lines with known shapes and stretches of others, in turn."""
         run: list[Texts] = []
+        text: list[str] = []  # the lines of the run
         pending: list[str] = []
         string = ""  # what was read since a string began that has not ended
         for line in _lines(block):
@@ -125,7 +130,7 @@ class Lines:
                 continue
             texts = self._match(line) if pending or self.parser.at_top else None
             if texts is None:
-                self._take_run(run)
+                self._take_run(run, text)
                 pending.append(line)
                 string = line if edn.open_string(line) else ""
                 continue
@@ -137,7 +142,8 @@ class Lines:
                     pending.append(line)
                     continue
             run.append(texts)
-        self._take_run(run)
+            text.append(line)
+        self._take_run(run, text)
         if pending:
             self._general(pending)
 
@@ -161,22 +167,29 @@ class Lines:
         self.rows.extend(self.parser.feed("".join(pending)))
         pending.clear()
 
-    def _take_run(self, run: list[Texts]) -> None:
+    def _take_run(self, run: list[Texts], text: list[str]) -> None:
         if run:
             columns: dict[str, Sequence[Any]] = {
                 name: column
                 for name, column in zip(_NAMES, zip(*run))
                 if name in _NEEDED or any(text is not None for text in column)
             }
-            self._take(columns, len(run))
+            self._take(columns, text)
             run.clear()
+            text.clear()
 
-    def _take(self, columns: dict[str, Sequence[Any]], count: int) -> None:
-        """Lines of known shapes, as columns of texts."""
+    def _take(self, columns: dict[str, Sequence[Any]], text: list[str]) -> None:
+        """Lines of known shapes, as columns of texts; ``text`` is the lines themselves."""
         made: dict[str, list[Any]] = {}
-        for name in ("value", "key", "node", "error"):
-            if name in columns:
-                made[name] = self._told_with_line(columns[name])
+        try:
+            for name in ("value", "key", "node", "error"):
+                if name in columns:
+                    made[name] = self._values(columns[name])
+        except HistoryError:
+            # A text looked like one value and is not: `[1], :x [2]`, say.
+            self._general(text)
+            return
+        count = len(columns["type"])
         times = columns.get("time")
         self.rows.extend_columns(
             types=columns["type"],
@@ -189,19 +202,6 @@ class Lines:
             errors=made.get("error"),
         )
         self.parser.line += count
-
-    def _told_with_line(self, texts: Sequence[str | None]) -> list[Any]:
-        """What texts mean; an error gets the line of the first that means nothing."""
-        try:
-            return self._values(texts)
-        except HistoryError:
-            for number, text in enumerate(texts):
-                try:
-                    self._values([text])
-                except HistoryError as error:
-                    place = f"line {self.parser.line + number}"
-                    raise HistoryError(error.message, place=place) from None
-            raise
 
     def _values(self, texts: Sequence[str | None]) -> list[Any]:
         """What the texts of values mean.
