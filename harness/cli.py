@@ -144,9 +144,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: words after the program's name; None for the process's own.
     """
     words = list(sys.argv[1:] if argv is None else argv)
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # a user's own module:attribute
     try:
+        _import_from_here()
         return _dispatch(words or ["--help"])
     except UsageError as error:
         return _complain(str(error), EXIT_USAGE)
@@ -155,13 +154,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _complain("interrupted", EXIT_INFRASTRUCTURE)
     except BrokenPipeError:
+        # Whoever read our output has left; a verdict nobody saw is no verdict.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_VALID
+        return EXIT_INFRASTRUCTURE
     except Exception as error:
         # Names of other packages' errors, so that nothing is imported to compare with them.
         if type(error).__name__ in ("HistoryError", "UnknownAblation"):
             return _complain(str(error), EXIT_USAGE)
         return _bug(error)
+
+
+def _import_from_here() -> None:
+    """Let a user's own ``module:attribute`` be found in the current directory."""
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        raise UsageError(
+            "the current directory does not exist any more; cd to one that does"
+        ) from None
+    if here not in sys.path:
+        sys.path.insert(0, here)
 
 
 def _dispatch(words: list[str]) -> int:

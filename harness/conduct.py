@@ -90,6 +90,7 @@ class Conductor:
         self.main_end_ns = 0
         self.interrupted = False
         self.leaders: list[tuple[int, tuple[str, ...]]] = []
+        self._generations: tuple[int, int] | None = None  # first and newest seen
         self.troubles: list[str] = []
         self._make_client = make_client
         self._on_tick = on_tick
@@ -312,12 +313,30 @@ class Conductor:
                 found = ()
             if found and (not self.leaders or self.leaders[-1][1] != found):
                 self.leaders.append((self.env.now_ns(), found))
+            await self._look_at_generation()
             await self.env.sleep(LEADERS_NS)
+
+    async def _look_at_generation(self) -> None:
+        """A leader deposed and elected again between two looks shows in the generation only."""
+        ask = getattr(self.db, "generation", None)
+        if ask is None:
+            return
+        try:
+            now = await ask([self.env.node(name) for name in self.env.nodes])
+        except Exception as error:
+            log.debug("nobody could be asked for the generation: %s", error)
+            return
+        if now:
+            first = self._generations[0] if self._generations else now
+            self._generations = (first, max(now, *self._generations) if self._generations else now)
 
     @property
     def leader_changes(self) -> int | None:
-        """How often another node led, as far as it was seen; None if nobody can say."""
-        return len(self.leaders) - 1 if self.leaders else None
+        """How often a leader was elected after the first, as far as seen; None if not told."""
+        if not self.leaders:
+            return None
+        elections = self._generations[1] - self._generations[0] if self._generations else 0
+        return max(len(self.leaders) - 1, elections)
 
     @property
     def in_flight(self) -> int:

@@ -49,8 +49,9 @@ def diagnose() -> list[Finding]:
 
 def print_table(findings: Sequence[Finding]) -> int:
     """Print what was found; the exit code is 3 only if something needed is missing."""
-    from rich.console import Console
     from rich.table import Table
+
+    from harness.terminal import Terminal
 
     table = Table(show_header=True)
     for title in ("", "what", "found", "for", "how to get it"):
@@ -58,7 +59,7 @@ def print_table(findings: Sequence[Finding]) -> int:
     for found in findings:
         glyph = "✓" if found.have else ("✗" if found.needed else "-")
         table.add_row(glyph, found.name, found.detail, found.use, "" if found.have else found.get)
-    Console().print(table)
+    Terminal().print(table)
     return 3 if any(found.needed and not found.have for found in findings) else 0
 
 

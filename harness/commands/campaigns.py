@@ -32,11 +32,10 @@ def patterns(
     With --run each ablation's directed schedule runs twice, ablated and intact. The exit code is 0
     when every ablation is caught and the intact system passes.
     """
-    from rich.console import Console
-
     from harness.campaign.patterns import run_patterns
+    from harness.terminal import Terminal
 
-    console = Console()
+    console = Terminal()
     if run:
         return run_patterns(names, console=console)
     console.print(_catalogue(names))

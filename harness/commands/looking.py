@@ -67,15 +67,16 @@ def list_(
         for name in KINDS[kind]():
             print(name)
         return 0
-    from rich.console import Console
     from rich.table import Table
+
+    from harness.terminal import Terminal
 
     table = Table(show_header=True, show_lines=True)
     table.add_column("kind")
     table.add_column("names", overflow="fold")
     for title, names in KINDS.items():
         table.add_row(title, ", ".join(names()))
-    Console().print(table)
+    Terminal().print(table)
     return 0
 
 

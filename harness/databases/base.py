@@ -5,6 +5,8 @@ a user writes in a test file. Optional abilities are attributes or methods disco
 
 - ``logs``: list of paths or globs to bring home from each node (ability Logs);
 - ``async primaries(nodes) -> list[str]``: who leads now (ability Primaries; target ``primaries``);
+- ``async generation(nodes) -> int``: the newest generation (term, epoch) any node knows, so that
+  elections between two looks are counted;
 - ``async add_member(node)``, ``async remove_member(node)`` (ability Membership);
 - ``async stop(node)``: a kinder way to stop than SIGKILL, used at teardown.
 

@@ -131,6 +131,11 @@ class Reference:
                 leaders.append(node.name)
         return leaders
 
+    async def generation(self, nodes: Sequence[Node]) -> int:
+        """The highest generation any node knows; 0 if none answers. Grows with each election."""
+        statuses = await self._statuses(nodes)
+        return max((int(status["generation"]) for status in statuses if status), default=0)
+
     async def _statuses(self, nodes: Sequence[Node]) -> list[dict[str, Any] | None]:
         if any(hasattr(node, "cluster_status") for node in nodes):
             # Virtual time has no event loop to gather on.
