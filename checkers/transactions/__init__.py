@@ -62,7 +62,7 @@ def list_append(
 
         with collector_paused():
             return judge(
-                ListAppend(columns(history)),
+                ListAppend(columns(history), initial_known="workload" in history.header),
                 checker="list-append",
                 consistency_models=models,
                 budget=budget,

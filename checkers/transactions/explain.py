@@ -152,16 +152,25 @@ class Anomaly:
         txns: transactions concerned, in the order of the sentence.
         key: the key.
         sentence: what happened; ``{0}``, ``{1}`` stand for the transactions' names.
+        steps: the explanation step by step, if the sentence alone is not all of it.
         facts: JSON-ready details.
     """
 
     def __init__(
-        self, name: str, txns: Sequence[int], key: Any, sentence: str, **facts: Any
+        self,
+        name: str,
+        txns: Sequence[int],
+        key: Any,
+        sentence: str,
+        *,
+        steps: tuple[Because, ...] = (),
+        **facts: Any,
     ) -> None:
         self.name = name
         self.txns = tuple(txns)
         self.key = key
         self.sentence = sentence
+        self.steps = steps
         self.facts = facts
 
 
@@ -182,7 +191,8 @@ def anomaly_finding(anomaly: Anomaly, txns: Txns) -> Finding:
         sentence=sentence,
         key=anomaly.key,
         ops=tuple(sorted(set(invokes))),
-        because=(
+        because=anomaly.steps
+        or (
             Because(
                 kind=anomaly.name,
                 source=invokes[0],

@@ -2,7 +2,8 @@
 
 Both list-append and rw-register end here. What they infer (anomalies without cycles, and edges) is
 judged against the consistency models asked for: INVALID if an anomaly found is forbidden by one of
-them; anomalies that only stronger models forbid are told in ``stats`` and do not count.
+them, and its witness holds on a second look (:mod:`checkers.transactions.verify`); anomalies that
+only stronger models forbid are told in ``stats`` and do not count.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from checkers.transactions.cycles import find_cycles
 from checkers.transactions.explain import Anomaly, anomaly_finding, cycle_finding
 from checkers.transactions.graph import GraphBuilder, add_process_edges, add_realtime_edges
 from checkers.transactions.txns import Bools, Txns
+from checkers.transactions.verify import confirm
 from checkers.verdict import Because, Finding, Result, Verdict
 
 
@@ -85,6 +87,7 @@ def judge(
     if not spent:
         cycles = _cycles(inference, forbidden)
         findings = [anomaly_finding(anomaly, txns) for anomaly in inference.anomalies] + cycles
+    findings = _confirmed(findings, inference)
     found = {finding.kind for finding in findings}
     relevant = [f for f in findings if implied_anomalies(f.kind) & forbidden]
     result = Result(
@@ -113,6 +116,20 @@ def _cycles(inference: Inference, forbidden: frozenset[str]) -> list[Finding]:
         add_process_edges(builder, inference.txns, inference.members)
     cycles = find_cycles(builder.build(), process=process, realtime=realtime)
     return [cycle_finding(cycle, inference) for cycle in cycles]
+
+
+def _confirmed(findings: list[Finding], inference: Inference) -> list[Finding]:
+    """The findings that a second look at the raw history confirms; the others are doubts."""
+    kept = []
+    for finding in findings:
+        wrong = confirm(finding, inference.txns.history)
+        if wrong:
+            inference.unclear.append(
+                f"a {finding.kind} was inferred but a second look did not confirm it ({wrong})"
+            )
+        else:
+            kept.append(finding)
+    return kept
 
 
 def _by_severity(findings: list[Finding]) -> list[Finding]:

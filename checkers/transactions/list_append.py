@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from checkers.history import FAIL, OK
+from checkers.history import FAIL, OK, freeze
 from checkers.transactions.cycles import Edge
 from checkers.transactions.explain import Anomaly
 from checkers.transactions.graph import RW, WR, WW, GraphBuilder, add_tails
@@ -63,10 +63,17 @@ class VersionOrders:
 
 
 class ListAppend:
-    """Everything inferred from one list-append history."""
+    """Everything inferred from one list-append history.
 
-    def __init__(self, txns: Txns) -> None:
+    Args:
+        txns: the transactions.
+        initial_known: every list began empty for certain, so an element nobody appended is a
+            phantom wherever it stands; if not, such elements at the front are initial state.
+    """
+
+    def __init__(self, txns: Txns, *, initial_known: bool = False) -> None:
         self.txns = txns
+        self.initial_known = initial_known
         self.anomalies: list[Anomaly] = []
         self.reads = np.flatnonzero(txns.mop_kind == READ)
         values = list(map(txns.mop_value.__getitem__, self.reads.tolist()))
@@ -103,12 +110,12 @@ class ListAppend:
         count = len(table)
         spot = pairs_code(key, codes[: len(element)], count)
         wrote = pairs_code(txns.mop_key[self.writes], codes[len(element) :], count)
-        self.write_code = wrote
         order = np.argsort(wrote, kind="stable")
+        self._find_ambiguous(wrote[order], order)
         writer = np.full(len(element), -1, dtype=np.int64)
         if len(order):
             found = np.minimum(np.searchsorted(wrote, spot, sorter=order), len(order) - 1)
-            hit = wrote[order[found]] == spot
+            hit = (wrote[order[found]] == spot) & ~self.ambiguous[key]
             writer[hit] = self.writes[order[found[hit]]]
         self.element_code = spot
         witness = (
@@ -119,6 +126,20 @@ class ListAppend:
         return VersionOrders(
             base=base, key=key, element=element, writer_mop=writer, witness=witness
         )
+
+    def _find_ambiguous(self, codes: Ints, order: Ints) -> None:
+        """Keys to which one value was appended twice: their reads do not tell who wrote."""
+        txns = self.txns
+        self.ambiguous = np.zeros(len(txns.keys), dtype=np.bool_)
+        twice = self.writes[order[1:][codes[1:] == codes[:-1]]]
+        self.ambiguous[txns.mop_key[twice]] = True
+        if len(twice):
+            mop = int(twice[0])
+            self.unclear.append(
+                f"{len(twice)} values were appended more than once (such as "
+                f"{txns.mop_value[mop]!r} to key {self._name(int(txns.mop_key[mop]))!r})"
+                ", so reads do not tell who wrote them"
+            )
 
     def _lone_appends(self, lists: list[list[Any]]) -> None:
         """A key appended to once and never read non-empty has that one version."""
@@ -144,7 +165,6 @@ class ListAppend:
 
     def check_values(self) -> None:
         """Find every non-cyclic anomaly, and note what makes inference impossible."""
-        self._duplicate_appends()
         self._incompatible()
         self._duplicate_elements()
         self._unwritten()
@@ -152,19 +172,11 @@ class ListAppend:
         self._intermediate()
         self._own_reads()
 
+    def _count(self, anomaly: str) -> int:
+        return sum(a.name == anomaly for a in self.anomalies)
+
     def _name(self, key: int) -> Any:
         return self.txns.keys[key]
-
-    def _duplicate_appends(self) -> None:
-        order = np.sort(self.write_code)
-        twice = order[1:][order[1:] == order[:-1]]
-        if len(twice):
-            mop = int(self.writes[np.flatnonzero(self.write_code == twice[0])[0]])
-            self.unclear.append(
-                f"{len(twice)} values were appended more than once (such as "
-                f"{self.txns.mop_value[mop]!r} to key {self._name(int(self.txns.mop_key[mop]))!r})"
-                ", so reads do not tell who wrote them"
-            )
 
     def _incompatible(self) -> None:
         """Reads that are no prefix of the longest read of their key."""
@@ -200,30 +212,43 @@ class ListAppend:
         code = self.element_code
         order = np.argsort(code, kind="stable")
         twice = order[1:][code[order[1:]] == code[order[:-1]]]
-        self.repeated_keys = np.unique(self.orders.key[twice])
-        for position in twice[:1].tolist() if len(twice) else []:
-            key = int(self.orders.key[position])
-            mop = int(self.orders.witness[key])
-            self.anomalies.append(
-                Anomaly(
-                    "duplicate-elements",
-                    (int(self.txns.mop_txn[mop]),),
-                    self._name(key),
-                    f"{{0}} read {_short(self.longest_lists[key])} of key {self._name(key)!r}: "
-                    f"{self.orders.element[position]!r} is in it more than once.",
-                    element=self.orders.element[position],
-                )
+        self.excluded = self.ambiguous.copy()
+        self.excluded[self.orders.key[twice]] = True
+        keys, at = np.unique(self.orders.key[twice], return_index=True)
+        for key, position in zip(keys.tolist(), twice[at].tolist()):
+            if not self.ambiguous[key] and self._count("duplicate-elements") < CASES_MAX:
+                mop = int(self.orders.witness[key])
+                self._repeated(mop, self.longest_lists[key], self.orders.element[position])
+        for read in np.flatnonzero(~self.is_prefix).tolist():
+            mop, seen = int(self.reads[read]), self.read_lists[read]
+            if self.ambiguous[self.txns.mop_key[mop]]:
+                continue
+            codes, table = intern(seen)
+            if len(table) < len(seen) and self._count("duplicate-elements") < CASES_MAX:
+                counts = np.bincount(codes)
+                self._repeated(mop, seen, table[int(np.flatnonzero(counts > 1)[0])])
+
+    def _repeated(self, mop: int, seen: list[Any], element: Any) -> None:
+        key = self._name(int(self.txns.mop_key[mop]))
+        self.anomalies.append(
+            Anomaly(
+                "duplicate-elements",
+                (int(self.txns.mop_txn[mop]),),
+                key,
+                f"{{0}} read {_short(seen)} of key {key!r}: {element!r} is in it more than once.",
+                element=element,
             )
+        )
 
     def _unwritten(self) -> None:
         """Elements nobody appended, after one somebody did."""
         orders = self.orders
-        unknown = orders.writer_mop < 0
+        unknown = (orders.writer_mop < 0) & ~self.ambiguous[orders.key]
         if not unknown.any():
             return
         known_before: Ints = np.cumsum(~unknown) - (~unknown)
         start: Ints = known_before[np.minimum(orders.base[orders.key], max(0, len(unknown) - 1))]
-        late = np.flatnonzero(unknown & (known_before > start))
+        late = np.flatnonzero(unknown & ((known_before > start) | self.initial_known))
         initial = int(unknown.sum()) - len(late)
         if initial:
             self.notes.append(
@@ -245,46 +270,69 @@ class ListAppend:
             )
 
     def _aborted(self) -> None:
-        """G1a and dirty-update."""
+        """G1a and dirty-update, in the longest reads; then G1a in reads that are no prefix."""
         txns, orders = self.txns, self.orders
-        writer = (
-            np.where(orders.writer_mop >= 0, txns.mop_txn[np.maximum(orders.writer_mop, 0)], -1)
-            if len(txns.mop_txn)
-            else orders.writer_mop
-        )
-        failed = (
-            (writer >= 0) & (txns.type[np.maximum(writer, 0)] == FAIL)
-            if len(txns)
-            else (writer >= 0)
-        )
+        if not len(txns.mop_txn):
+            return
+        wrote = txns.mop_txn[np.maximum(orders.writer_mop, 0)]
+        writer = np.where(orders.writer_mop >= 0, wrote, -1)
+        failed = (writer >= 0) & (txns.type[np.maximum(writer, 0)] == FAIL)
         for position in np.flatnonzero(failed)[:CASES_MAX].tolist():
             key = int(orders.key[position])
             reader = int(txns.mop_txn[orders.witness[key]])
             value = orders.element[position]
-            self.anomalies.append(
-                Anomaly(
-                    "G1a",
-                    (reader, int(writer[position])),
-                    self._name(key),
-                    f"{{0}} read {_short(self.longest_lists[key])} of key {self._name(key)!r}, "
-                    f"which has {value!r}, appended by {{1}}, which failed.",
-                    element=value,
-                )
-            )
+            self._aborted_read(reader, int(writer[position]), key, self.longest_lists[key], value)
             later = np.arange(position + 1, int(orders.base[key + 1]))
             on_top = later[(writer[later] >= 0) & (txns.type[writer[later]] == OK)]
             if len(on_top):
                 self.anomalies.append(
                     Anomaly(
                         "dirty-update",
-                        (int(writer[on_top[0]]), int(writer[position])),
+                        (int(writer[on_top[0]]), int(writer[position]), reader),
                         self._name(key),
                         f"{{0}} committed an append of {orders.element[on_top[0]]!r} to key "
                         f"{self._name(key)!r} on top of {value!r}, appended by {{1}}, which "
-                        "failed.",
+                        f"failed: {{2}} read {_short(self.longest_lists[key])}.",
                         element=value,
                     )
                 )
+        self._aborted_elsewhere()
+
+    def _aborted_elsewhere(self) -> None:
+        """Elements of failed transactions in reads that are no prefix of the longest."""
+        txns = self.txns
+        strays = np.flatnonzero(~self.is_prefix)
+        if not len(strays):
+            return
+        failed = self.writes[txns.type[txns.mop_txn[self.writes]] == FAIL]
+        written = {
+            (int(txns.mop_key[m]), type(txns.mop_value[m]), freeze(txns.mop_value[m])): int(m)
+            for m in failed
+            if not self.ambiguous[txns.mop_key[m]]
+        }
+        for read in strays.tolist() if written else ():
+            mop, seen = int(self.reads[read]), self.read_lists[read]
+            key = int(txns.mop_key[mop])
+            for value in seen:
+                by = written.get((key, type(value), freeze(value)))
+                if by is not None and self._count("G1a") < CASES_MAX:
+                    self._aborted_read(
+                        int(txns.mop_txn[mop]), int(txns.mop_txn[by]), key, seen, value
+                    )
+
+    def _aborted_read(
+        self, reader: int, writer: int, key: int, seen: list[Any], value: Any
+    ) -> None:
+        self.anomalies.append(
+            Anomaly(
+                "G1a",
+                (reader, writer),
+                self._name(key),
+                f"{{0}} read {_short(seen)} of key {self._name(key)!r}, "
+                f"which has {value!r}, appended by {{1}}, which failed.",
+                element=value,
+            )
+        )
 
     def _intermediate(self) -> None:
         """G1b: the last element read is not its transaction's last append to the key."""
@@ -373,6 +421,7 @@ class ListAppend:
                 continue
             seen = self.read_lists[read_row[mop]]
             ahead = [values[m] for m in rows[place + 1 :] if kinds[m] == WRITE]
+            ahead = [] if self.ambiguous[txns.mop_key[mop]] else ahead
             own = next((v for v in ahead if v in seen), None) if ahead else None
             expected = known if known is not None else appended
             wrong = (
@@ -394,7 +443,7 @@ class ListAppend:
             known = list(seen)
 
     def _own(self, name: str, mop: int, sentence: str, seen: list[Any]) -> None:
-        if sum(a.name == name for a in self.anomalies) >= CASES_MAX:
+        if self._count(name) >= CASES_MAX:
             return
         key = self._name(int(self.txns.mop_key[mop]))
         text = sentence.replace("{key}", repr(key))
@@ -436,14 +485,13 @@ class ListAppend:
         known = orders.writer_mop >= 0
         writer[known] = txns.mop_txn[orders.writer_mop[known]]
         usable = known & self.members[np.maximum(writer, 0)]
-        usable &= ~np.isin(orders.key, self.repeated_keys)
+        usable &= ~self.excluded[orders.key]
         at = np.arange(len(writer), dtype=np.int64)
         previous = np.maximum.accumulate(np.where(usable, at, -1)) if len(at) else at
         following = _next_usable(usable)
+        self.previous = previous
         self._add_ww(builder, writer, usable, previous)
-        readers = np.flatnonzero(
-            self.is_prefix & ~np.isin(txns.mop_key[self.reads], self.repeated_keys)
-        )
+        readers = np.flatnonzero(self.is_prefix & ~self.excluded[txns.mop_key[self.reads]])
         mops = self.reads[readers]
         txn, key = txns.mop_txn[mops], txns.mop_key[mops]
         low, seen = orders.base[key], orders.base[key] + self.read_len[readers]
@@ -478,7 +526,7 @@ class ListAppend:
         txns, orders = self.txns, self.orders
         mops = self.writes[self.write_pos[self.writes] < 0]
         mops = mops[self.members[txns.mop_txn[mops]]]
-        mops = mops[~np.isin(txns.mop_key[mops], self.repeated_keys)]
+        mops = mops[~self.excluded[txns.mop_key[mops]]]
         if not len(mops):
             return
         span = max(1, len(txns))
@@ -508,7 +556,7 @@ class ListAppend:
         if edge.kind == WR:
             return value, f"{{1}} observed {{0}}'s append of {value!r} to key {key!r}", ()
         if edge.kind == WW and self._writer_of(edge.mark) == edge.target:
-            before = self.orders.element[edge.mark - 1]
+            before = self.orders.element[int(self.previous[edge.mark - 1])]
             words = f"{{1}} appended {value!r} after {{0}} appended {before!r} to key {key!r}"
             return value, words, proof
         unread = self._unread_value(edge)

@@ -32,7 +32,7 @@ import msgspec
 import numpy as np
 
 from checkers.history import FAIL, OK
-from checkers.transactions.cycles import Edge, components
+from checkers.transactions.cycles import Edge, any_cycles, components
 from checkers.transactions.explain import Anomaly
 from checkers.transactions.graph import PASS, RW, WR, WW, GraphBuilder, add_tails
 from checkers.transactions.txns import READ, WRITE, Bools, Ints, Txns, intern
@@ -90,8 +90,8 @@ class RwRegister:
         order = writes[np.argsort(spot[writes], kind="stable")]
         wrote = spot[order]
         first = np.concatenate([[True], wrote[1:] != wrote[:-1]]) if len(wrote) else wrote > 0
-        if not first.all():
-            self._twice(int(order[np.flatnonzero(~first)[0]]), int((~first).sum()))
+        initial = [code for code, value in enumerate(self.value_table) if self._is_initial(value)]
+        self._find_ambiguous(order[~first | np.isin(codes[order], initial)])
         self.version_writer = np.concatenate(
             [np.full(keys, -1, dtype=np.int64), order[first]]
         ).astype(np.int64)
@@ -104,20 +104,30 @@ class RwRegister:
             found = np.minimum(np.searchsorted(distinct, spot), len(distinct) - 1)
             hit = distinct[found] == spot
             version[hit] = found[hit] + keys
-        for code, value in enumerate(self.value_table):
-            if value is None or (
-                type(value) is type(self.rules.initial) and value == self.rules.initial
-            ):
-                initial = (codes == code) & (txns.mop_kind == READ) & (version < 0)
-                version[initial] = txns.mop_key[initial]
+        untouched = np.isin(codes, initial) & (txns.mop_kind == READ) & (version < 0)
+        version[untouched] = txns.mop_key[untouched]
         self.version = version
         self._unwritten()
+        version[self.ambiguous[txns.mop_key]] = -1
 
-    def _twice(self, mop: int, count: int) -> None:
-        self.unclear.append(
-            f"{count} values were written more than once (such as {self.txns.mop_value[mop]!r} to "
-            f"key {self._name(mop)!r}), so reads do not tell who wrote them"
-        )
+    def _is_initial(self, value: Any) -> bool:
+        initial = self.rules.initial
+        return value is None or (type(value) is type(initial) and bool(value == initial))
+
+    def _find_ambiguous(self, again: Ints) -> None:
+        """Keys whose reads do not tell who wrote: nothing is inferred from them.
+
+        ``again`` are writes of values already written, or of the initial one.
+        """
+        self.ambiguous = np.zeros(len(self.txns.keys), dtype=np.bool_)
+        self.ambiguous[self.txns.mop_key[again]] = True
+        if len(again):
+            mop = int(again[0])
+            self.unclear.append(
+                f"{len(again)} values were written more than once (such as "
+                f"{self.txns.mop_value[mop]!r} to key {self._name(mop)!r}), so reads do not tell "
+                "who wrote them"
+            )
 
     def _unwritten(self) -> None:
         """Reads of values nobody wrote: phantoms, or in a foreign history an unknown past."""
@@ -242,7 +252,7 @@ class RwRegister:
             if txns.mop_kind[mop] == WRITE:
                 later.discard(version)
                 wrote = True
-            elif version in later:
+            elif version >= 0 and version in later:
                 words = f"read its own later write {txns.mop_value[mop]!r}"
                 self._own("future-read", mop, words, own_write=True)
             elif known is not None and version != known:
@@ -365,25 +375,36 @@ class RwRegister:
         labels = components(graph)
         bad = labels[source] == labels[target]
         bad_keys = np.unique(self.version_key[source[bad]])
-        for key in bad_keys[:CASES_MAX].tolist():
-            at = np.flatnonzero(bad & (self.version_key[source] == key))
-            cycle = sorted({int(v) for v in (*source[at], *target[at])})
-            values = [self.value_of(version) for version in cycle]
-            writers = [int(self.version_writer[v]) for v in cycle if self.version_writer[v] >= 0]
-            name = self.txns.keys[key]
-            self.anomalies.append(
-                Anomaly(
-                    "cyclic-versions",
-                    tuple(dict.fromkeys(int(self.txns.mop_txn[mop]) for mop in writers))[:4],
-                    name,
-                    f"the versions {values[:8]!r} of key {name!r} would each have to come before "
-                    "the others; the key is not "
-                    + ("linearizable." if self.rules.linearizable_keys else "sequential."),
-                    values=values[:32],
-                )
-            )
+        if len(bad_keys):
+            builder = GraphBuilder(len(self.version_key))
+            builder.add(source[bad], target[bad], WW)
+            told: set[int] = set()
+            for cycle in any_cycles(builder.build(), "cyclic-versions"):
+                key = int(self.version_key[cycle.edges[0].source])
+                if key not in told:
+                    told.add(key)
+                    self._cyclic(key, cycle.edges)
         keep: Bools = ~np.isin(self.version_key[source], bad_keys)
         return keep
+
+    def _cyclic(self, key: int, edges: tuple[Edge, ...]) -> None:
+        """The anomaly of a key whose versions would each have to come before the next."""
+        name = self.txns.keys[key]
+        steps = tuple(self._order_proof(edge.source, edge.target) for edge in edges)
+        invokes = dict.fromkeys(i for step in steps for i in (step.source, step.target) if i >= 0)
+        rows = np.searchsorted(self.txns.invoke, list(invokes))
+        values = [self.value_of(edge.source) for edge in edges]
+        circle = " before ".join(map(repr, [*values, values[0]]))
+        self.anomalies.append(
+            Anomaly(
+                "cyclic-versions",
+                tuple(rows.tolist()),
+                name,
+                f"Of key {name!r}, {circle}. " + " ".join(f"{step.text}." for step in steps),
+                steps=steps,
+                values=values,
+            )
+        )
 
     # -- the graph --------------------------------------------------------------------------
 
@@ -421,8 +442,9 @@ class RwRegister:
         value = self.value_of(version)
         if edge.kind == WR:
             return value, f"{{1}} observed {{0}}'s write of {value!r} to key {name!r}", ()
-        wrote = self._wrote(edge.target, int(self.version_key[version]))
-        proof = (self._order_proof(name, value, wrote),)
+        written = self._wrote(edge.target, int(self.version_key[version]))
+        wrote = self.value_of(written)
+        proof = (self._order_proof(version, written),)
         if edge.kind == WW:
             return (
                 wrote,
@@ -436,19 +458,62 @@ class RwRegister:
         """The key a data edge is about."""
         return self.txns.keys[self.version_key[edge.key]]
 
-    def _wrote(self, txn: int, key: int) -> Any:
+    def _wrote(self, txn: int, key: int) -> int:
+        """The version of a key that a transaction left."""
         at = np.flatnonzero((self.touch_txn == txn) & (self.touch_key == key))
-        return self.txns.mop_value[int(self.touch_write_mop[at[0]])]
+        return int(self.touch_write[at[0]])
 
-    def _order_proof(self, name: Any, value: Any, wrote: Any) -> Because:
-        if value is None:
-            why = "it is the initial version"
-        else:
-            held = {
-                "writes follow reads": self.rules.wfr_keys,
-                "keys are sequential": self.rules.sequential_keys,
-                "keys are linearizable": self.rules.linearizable_keys,
-            }
-            why = "by the rules given: " + ", ".join(rule for rule, on in held.items() if on)
-        text = f"version {value!r} of key {name!r} comes before {wrote!r}: {why}"
-        return Because(kind="version-order", key=name, value=value, text=text)
+    def _order_proof(self, before: int, after: int) -> Because:
+        """Who shows that one version of a key comes before another; by the rules vouched for."""
+        key = int(self.version_key[before])
+        name, values = self.txns.keys[key], [self.value_of(before), self.value_of(after)]
+        kind, source, target = self._who_shows(key, before, after)
+        one, two = (
+            "" if txn < 0 else f"the transaction invoked at event {int(self.txns.invoke[txn])}"
+            for txn in (source, target)
+        )
+        why = {
+            "initial": "it is the initial version",
+            "wfr": f"{one} read the first and wrote the second",
+            "process": f"{one} dealt with the first and {two}, later in its session, with the "
+            "second",
+            "realtime": f"{one} dealt with the first and completed before {two}, which dealt with "
+            "the second, was invoked",
+        }[kind]
+        return Because(
+            kind=kind,
+            source=int(self.txns.invoke[source]) if source >= 0 else -1,
+            target=int(self.txns.invoke[target]) if target >= 0 else -1,
+            key=name,
+            value=values,
+            text=f"version {values[0]!r} of key {name!r} comes before {values[1]!r}: {why}",
+        )
+
+    def _who_shows(self, key: int, before: int, after: int) -> tuple[str, int, int]:
+        """The rule, and the transactions, that put one version before the other."""
+        txns, rules = self.txns, self.rules
+        rows = np.flatnonzero((self.touch_key == key) & self.members[self.touch_txn])
+        first, last = self._first_last(rows)
+        if rules.wfr_keys:
+            both = rows[(self.touch_read[rows] == before) & (self.touch_write[rows] == after)]
+            for txn in self.touch_txn[both[:1]].tolist():
+                return "wfr", txn, txn
+        earlier = self.touch_txn[rows[last == before]]
+        earlier = earlier[(txns.type[earlier] == OK) & (txns.complete[earlier] >= 0)]
+        later = self.touch_txn[rows[first == after]]
+        if rules.sequential_keys:
+            for txn in earlier.tolist():
+                follows = later[
+                    (txns.process[later] == txns.process[txn])
+                    & (txns.invoke[later] > txns.complete[txn])
+                ]
+                if len(follows):
+                    return "process", txn, int(follows[0])
+        if rules.linearizable_keys and len(earlier) and len(later):
+            one = int(earlier[np.argmin(txns.complete[earlier])])
+            two = int(later[np.argmax(txns.invoke[later])])
+            if txns.complete[one] < txns.invoke[two]:
+                return "realtime", one, two
+        if before != key:
+            raise AssertionError(f"nothing shows that version {before} comes before {after}")
+        return "initial", -1, -1

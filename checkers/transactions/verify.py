@@ -1,0 +1,335 @@
+"""A second opinion on a finding: each step confirmed from the raw history, by definition.
+
+A refutation is only as good as its witness. :func:`confirm` takes a finding and the history, reads
+the operations the finding names (and nothing else, but for a phantom), and checks by definition
+that every step holds. It shares nothing with the inference: no columns, no version numbers.
+
+What is checked of a step T1 < T2 over a list:
+
+- wr: T2 read a list with T1's append in it;
+- ww: the read named as proof has T1's append and, after it or not at all, T2's;
+- rw: T1 read a list without T2's append, and T2 committed.
+
+Over a register, wr is the value; ww and rw need one version before the other, and the proof names
+the transactions which show that (one that read the first and wrote the second, or two that dealt
+with one after the other, in a session or in real time). A transaction of unknown outcome committed
+if an append or write of its own was read; in a cycle that is so iff a ww or wr step leaves it.
+
+The kinds of the steps must then fit the anomaly's name. Whoever answers INVALID asks here first.
+
+Source: Adya, *Weak Consistency*, for the definitions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+from checkers.history import History
+from checkers.verdict import Because, Finding
+
+WRITES = ("append", "w", "write")
+READS = ("r", "read")
+
+
+class Witness:
+    """One transaction of a finding, as the history tells it."""
+
+    def __init__(self, history: History, invoke: int) -> None:
+        op = history.op(invoke)
+        self.invoke, self.complete, self.process = op.invoke, op.complete, op.process
+        self.type = op.type
+        told = op.output if op.type == "ok" and op.output is not None else op.input
+        if op.f in WRITES or op.f in READS:
+            self.mops = [(op.f, op.key, told)]
+        else:
+            self.mops = [(str(f), key, value) for f, key, value in told or ()]
+
+    def wrote(self, key: Any) -> list[Any]:
+        """What it wrote to a key, in order."""
+        return [v for f, k, v in self.mops if f in WRITES and same(k, key)]
+
+    def read(self, key: Any) -> list[Any]:
+        """What it read of a key, in order; nothing if its outcome is not ok."""
+        if self.type != "ok":
+            return []
+        return [v for f, k, v in self.mops if f in READS and same(k, key)]
+
+    def first_read(self, key: Any) -> tuple[Any] | None:
+        """What it read of a key before writing it, if it did."""
+        mine = [(f, v) for f, k, v in self.mops if same(k, key)]
+        return (mine[0][1],) if self.type == "ok" and mine and mine[0][0] in READS else None
+
+    def first_version(self, key: Any) -> Any:
+        """The first version of a register it dealt with, in a tuple, or None."""
+        wrote = self.wrote(key)
+        return self.first_read(key) or ((wrote[-1],) if wrote else None)
+
+    def last_version(self, key: Any) -> Any:
+        """The last version of a register it dealt with, in a tuple, or None."""
+        wrote = self.wrote(key)
+        return (wrote[-1],) if wrote else self.first_read(key)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal and of one type: 1, 1.0 and True are three values; a tuple is a list."""
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(map(same, a, b))
+    return type(a) is type(b) and bool(a == b)
+
+
+def place(value: Any, values: Any) -> int:
+    """The first position of a value in a list, or -1."""
+    return next((at for at, other in enumerate(values or ()) if same(value, other)), -1)
+
+
+def confirm(finding: Finding, history: History) -> str:
+    """Check a finding against the history it was found in.
+
+    Args:
+        finding: of :func:`checkers.transactions.list_append` or ``rw_register``.
+        history: the same history.
+
+    Returns:
+        "" if every step holds, else the first that does not.
+    """
+    told = [Witness(history, t["invoke"]) for t in finding.detail["transactions"]]
+    if "cycle" in finding.detail:
+        return _cycle(finding, history)
+    check = LOCAL.get(finding.kind)
+    if check is None:
+        return f"nothing here confirms {finding.kind}"
+    return "" if check(finding, told, history) else f"the operations named show no {finding.kind}"
+
+
+# Cycles -------------------------------------------------------------------------------------------
+
+
+def _cycle(finding: Finding, history: History) -> str:
+    steps = finding.because
+    closed = all(a.target == b.source for a, b in zip(steps, (*steps[1:], steps[0])))
+    if not steps or not closed or len({step.source for step in steps}) != len(steps):
+        return "the steps are no simple cycle"
+    txns = {step.source: Witness(history, step.source) for step in steps}
+    for step in steps:
+        source, target = txns[step.source], txns[step.target]
+        if source.type == "fail" or target.type == "fail":
+            return f"{step.text} A failed transaction is in the cycle."
+        if source.type != "ok" and step.kind not in ("ww", "wr"):
+            return f"{step.text} But the first has an unknown outcome."
+        if not _step_holds(step, source, target, history):
+            return f"not confirmed: {step.text}"
+    return shape([step.kind for step in steps], finding.kind)
+
+
+def shape(kinds: Sequence[str], anomaly: str) -> str:
+    """Why the kinds of a cycle's steps do not fit an anomaly's name, or ""."""
+    name, extra = anomaly, {"ww", "wr", "rw"}
+    for suffix, allowed in (("-process", {"process"}), ("-realtime", {"process", "realtime"})):
+        if anomaly.endswith(suffix):
+            name = anomaly.removesuffix(suffix)
+            extra = extra | allowed
+            if suffix[1:] not in kinds:
+                return f"{anomaly} without a {suffix[1:]} step"
+    name = name.removesuffix("-item")
+    rw = kinds.count("rw")
+    apart = all(a != "rw" or b != "rw" for a, b in zip(kinds, (*kinds[1:], kinds[0])))
+    fits = {
+        "G0": not rw and "wr" not in kinds and "ww" in kinds,
+        "G1c": not rw and "wr" in kinds,
+        "G-single": rw == 1,
+        "G-nonadjacent": rw >= 2 and apart,
+        "G2": rw >= 2,
+    }
+    if set(kinds) - extra or not fits.get(name, False):
+        return f"steps {', '.join(kinds)} are no {anomaly}"
+    return ""
+
+
+def _step_holds(step: Because, source: Witness, target: Witness, history: History) -> bool:
+    if step.kind == "process":
+        return source.process == target.process and source.complete < target.invoke
+    if step.kind == "realtime":
+        return 0 <= source.complete < target.invoke
+    lists = any(f == "append" for f, _, _ in (*source.mops, *target.mops)) or any(
+        isinstance(v, list) for v in source.read(step.key) + target.read(step.key)
+    )
+    return (_list_step if lists else _register_step)(step, source, target, history)
+
+
+def _list_step(step: Because, source: Witness, target: Witness, history: History) -> bool:
+    key, value = step.key, step.value
+    if step.kind == "wr":
+        seen = any(place(value, read) >= 0 for read in target.read(key))
+        return seen and place(value, source.wrote(key)) >= 0
+    if place(value, target.wrote(key)) < 0:
+        return False
+    if step.kind == "rw":
+        return any(place(value, read) < 0 for read in source.read(key))
+    for read in (r for p in step.proof for r in Witness(history, p.source).read(key)):
+        limit = place(value, read)
+        earlier = read if limit < 0 else read[:limit]
+        if any(place(mine, earlier) >= 0 for mine in source.wrote(key)):
+            return True
+    return False
+
+
+def _register_step(step: Because, source: Witness, target: Witness, history: History) -> bool:
+    key = step.key
+    if step.kind == "wr":
+        wrote = place(step.value, source.wrote(key)) >= 0
+        return wrote and place(step.value, target.read(key)) >= 0
+    if not step.proof:
+        return False
+    before, after = step.proof[0].value
+    if place(after, target.wrote(key)) < 0:
+        return False
+    if step.kind == "rw" and place(before, source.read(key)) < 0:
+        return False
+    if step.kind == "ww" and place(before, source.wrote(key)) < 0:
+        return False
+    return version_before(step.proof[0], key, history)
+
+
+def version_before(proof: Because, key: Any, history: History) -> bool:
+    """Whether a proof shows that one version of a register comes before another."""
+    before, after = proof.value
+    if proof.kind == "initial":
+        return before is None and after is not None
+    first, second = Witness(history, proof.source), Witness(history, proof.target)
+    if proof.kind == "wfr":
+        seen = first.first_read(key)
+        return seen is not None and same(seen[0], before) and place(after, first.wrote(key)) >= 0
+    ends = first.last_version(key), second.first_version(key)
+    if first.type != "ok" or None in ends or not same(list(ends), [(before,), (after,)]):
+        return False
+    together = proof.kind == "realtime" or first.process == second.process
+    return together and 0 <= first.complete < second.invoke
+
+
+# Without cycles -----------------------------------------------------------------------------------
+
+
+def _aborted(finding: Finding, told: list[Witness], history: History) -> bool:
+    reader, writer = told
+    value = finding.detail.get("element", finding.detail.get("value"))
+    wrote = writer.type == "fail" and place(value, writer.wrote(finding.key)) >= 0
+    return wrote and any(_shows(value, read) for read in reader.read(finding.key))
+
+
+def _shows(value: Any, read: Any) -> bool:
+    return place(value, read) >= 0 if isinstance(read, (list, tuple)) else same(value, read)
+
+
+def _intermediate(finding: Finding, told: list[Witness], history: History) -> bool:
+    reader, writer = told
+    value = finding.detail.get("element", finding.detail.get("value"))
+    at = place(value, writer.wrote(finding.key))
+    last = [r[-1] if isinstance(r, (list, tuple)) and r else r for r in reader.read(finding.key)]
+    overwritten = 0 <= at < len(writer.wrote(finding.key)) - 1
+    return reader.invoke != writer.invoke and overwritten and place(value, last) >= 0
+
+
+def _dirty(finding: Finding, told: list[Witness], history: History) -> bool:
+    later, failed, reader = told
+    element = finding.detail["element"]
+    if later.type != "ok" or failed.type != "fail" or place(element, failed.wrote(finding.key)) < 0:
+        return False
+    for read in reader.read(finding.key):
+        at = place(element, read)
+        if at >= 0 and any(place(mine, read[at + 1 :]) >= 0 for mine in later.wrote(finding.key)):
+            return True
+    return False
+
+
+def _internal(finding: Finding, told: list[Witness], history: History) -> bool:
+    """Replay the transaction's own operations on the key: some read is not what they call for."""
+    mine = [(f, v) for f, k, v in told[0].mops if same(k, finding.key)]
+    lists = any(isinstance(v, (list, tuple)) or f == "append" for f, v in mine)
+    known: Any = ...
+    appended: list[Any] = []
+    for f, value in mine:
+        if f in WRITES and not lists:
+            known = value
+        elif f in WRITES:
+            appended.append(value)
+            known = known if known is ... else [*known, value]
+        else:
+            got = list(value or []) if lists else value
+            tail = got[len(got) - len(appended) :] if lists else []
+            if known is not ... and not same(known, got):
+                return True
+            if known is ... and not same(tail, appended):
+                return True
+            known = got
+    return False
+
+
+def _future(finding: Finding, told: list[Witness], history: History) -> bool:
+    mine = [(f, v) for f, k, v in told[0].mops if same(k, finding.key)]
+    return any(
+        f in READS and any(_shows(v, value) for g, v in mine[at + 1 :] if g in WRITES)
+        for at, (f, value) in enumerate(mine)
+    )
+
+
+def _duplicate(finding: Finding, told: list[Witness], history: History) -> bool:
+    element = finding.detail["element"]
+    reads = told[0].read(finding.key)
+    return any(sum(same(element, other) for other in read or ()) > 1 for read in reads)
+
+
+def _incompatible(finding: Finding, told: list[Witness], history: History) -> bool:
+    for one in told[0].read(finding.key):
+        for two in told[-1].read(finding.key):
+            length = min(len(one or ()), len(two or ()))
+            if length and not same(list(one[:length]), list(two[:length])):
+                return True
+    return False
+
+
+def _lost(finding: Finding, told: list[Witness], history: History) -> bool:
+    one, two = told
+    reads = one.first_read(finding.key), two.first_read(finding.key)
+    if one.invoke == two.invoke or None in reads:
+        return False
+    both = bool(one.wrote(finding.key)) and bool(two.wrote(finding.key))
+    empty = (None, [], ())
+    seen = [None if read is None or read[0] in empty else read[0] for read in reads]
+    return both and same(*seen)
+
+
+def _phantom(finding: Finding, told: list[Witness], history: History) -> bool:
+    value = finding.detail.get("element", finding.detail.get("value"))
+    if not any(_shows(value, read) for read in told[0].read(finding.key)):
+        return False
+    for index, said in enumerate(history.values):
+        nested = isinstance(said, (list, tuple)) and said and isinstance(said[0], (list, tuple))
+        event = None if nested else history.event(index)
+        for f, key, wrote in [(event.f, event.key, said)] if event else said:
+            if f in WRITES and same(wrote, value) and same(key, finding.key):
+                return False
+    return True
+
+
+def _versions(finding: Finding, told: list[Witness], history: History) -> bool:
+    """Versions in a circle, each before the next by its own proof."""
+    steps = finding.because
+    values = [step.value for step in steps]
+    linked = all(same(a[1], b[0]) for a, b in pairwise([*values, values[0]]))
+    return linked and all(version_before(step, finding.key, history) for step in steps)
+
+
+LOCAL: dict[str, Callable[[Finding, list[Witness], History], bool]] = {
+    "G1a": _aborted,
+    "G1b": _intermediate,
+    "dirty-update": _dirty,
+    "internal": _internal,
+    "future-read": _future,
+    "duplicate-elements": _duplicate,
+    "incompatible-order": _incompatible,
+    "lost-update": _lost,
+    "phantom": _phantom,
+    "cyclic-versions": _versions,
+}
