@@ -13,7 +13,10 @@ if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$want" ]; then
     rm -rf "$venv"
     "$python" -m venv "$venv"
     "$venv/bin/python" -m pip install --quiet --upgrade pip
-    "$venv/bin/python" -m pip install --quiet -e '.[test]'
+    "$venv/bin/python" -m pip install --quiet -e '.[test]' 2>"$venv/pip.log" || {
+        cat "$venv/pip.log" >&2
+        exit 3
+    }
     echo "$want" > "$stamp"
 fi
 export PATH="$PWD/$venv/bin:$PATH"

@@ -90,8 +90,8 @@ def test_a_killed_harness_leaves_a_history_that_is_judged_and_nothing_else(tmp_p
 
 def test_the_reference_cluster_survives_a_partition(tmp_path):
     outcome = harness.run(
-        nemesis="partition-primaries", time_limit_s=6.0, nemesis_interval_s=3.0, store=str(tmp_path), seed=5,
-        say=lambda line: None,
+        nemesis="partition-primaries", time_limit_s=6.0, nemesis_interval_s=3.0,
+        store=str(tmp_path), seed=5, say=lambda line: None,
     )  # fmt: skip
     assert outcome.verdict is Verdict.VALID, outcome.sentence
     assert outcome.evidence["faults_bit"] >= 1 and not outcome.evidence["weak"]

@@ -55,7 +55,7 @@ def test_module_is_tidy(path: Path) -> None:
 @pytest.mark.parametrize("path", modules(), ids=ids)
 def test_module_has_no_unfinished_places_and_no_pickle(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    assert not re.search(r"\b(TODO|FIXME|XXX|NotImplementedError)\b", text)
+    assert not re.search(r"\b(TODO|FIXME|XXX|raise NotImplementedError)\b", text)
     assert not re.search(r"^\s*(import|from) (pickle|dill|marshal|shelve)\b", text, re.MULTILINE)
 
 
@@ -68,6 +68,7 @@ def test_public_functions_and_classes_have_docstrings(path: Path) -> None:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))
         and not node.name.startswith("_")
         and not ast.get_docstring(node)
+        and not any(ast.unparse(mark).endswith("overload") for mark in node.decorator_list)
     ]
     assert not bare, f"public names without a docstring: {', '.join(bare)}"
 

@@ -187,8 +187,12 @@ class Generator(msgspec.Struct, frozen=True):
     """
 
     def op(self, test: Any, context: Context) -> Step:
-        """The next operation: see the module's text."""
-        raise NotImplementedError
+        """The next operation: see the module's text.
+
+        Raises:
+            GeneratorError: the class gives none of its own.
+        """
+        raise GeneratorError(f"{type(self).__name__} has no `op`, so it says nothing to do")
 
     def update(self, test: Any, context: Context, event: Op) -> Any:
         """The generator after an event; itself if it does not care."""
