@@ -61,9 +61,9 @@ def resolve(
     Raises:
         UsageError: a name is unknown, or a thing is not what it should be.
     """
-    made_db = _database(spec, seed, db)
     made_workload = _workload(spec, seed, workload)
-    make_client = _client_maker(spec, seed, made_db, client)
+    made_db = _database(spec, seed, db, made_workload.objects)
+    make_client = _client_maker(spec, seed, made_db, client, made_workload.objects)
     _check_operations(spec, made_db, make_client, made_workload)
     _check_environment(spec, made_db)
     from harness.nemesis import compose
@@ -72,7 +72,7 @@ def resolve(
     return Parts(made_db, make_client, made_workload, composed)
 
 
-def _database(spec: TestSpec, seed: int, given: Any) -> Any:
+def _database(spec: TestSpec, seed: int, given: Any, objects: str) -> Any:
     what = f"database {spec.db!r}"
     found = registry.find("database", spec.db) if given is None else given
     offered = {
@@ -82,6 +82,7 @@ def _database(spec: TestSpec, seed: int, given: Any) -> Any:
         "seed": seed,
         "nodes": spec.nodes,
         "env": spec.env,
+        "objects": objects,
         "op_timeout_s": spec.op_timeout_s,
     }
     made = registry.build(what, found, options=spec.db_options, offered=offered)
@@ -124,7 +125,9 @@ def _parameters(function: Any) -> set[str]:
         return set()
 
 
-def _client_maker(spec: TestSpec, seed: int, db: Any, given: Any) -> Callable[[], Any]:
+def _client_maker(
+    spec: TestSpec, seed: int, db: Any, given: Any, objects: str
+) -> Callable[[], Any]:
     what = f"client {spec.client!r}" if spec.client else "the client"
     made_of = given
     if made_of is None and spec.client:
@@ -142,7 +145,7 @@ def _client_maker(spec: TestSpec, seed: int, db: Any, given: Any) -> Callable[[]
     timeout = {"op_timeout_s": spec.op_timeout_s, "timeout_s": spec.op_timeout_s}
 
     def make() -> Any:
-        return registry.build(what, made_of, offered={**timeout, "seed": seed})
+        return registry.build(what, made_of, offered={**timeout, "seed": seed, "objects": objects})
 
     registry.require(what, make(), ("open", "invoke"), _CLIENT_SHAPE)
     return make

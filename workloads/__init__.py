@@ -14,5 +14,18 @@ __all__ = ["WORKLOADS", "Workload"]
 
 #: name -> "module:function"
 WORKLOADS: dict[str, str] = {
+    "append": "workloads.append:append",
+    "bank": "workloads.bank:bank",
+    "counter": "workloads.counter:counter",
+    "lease": "workloads.lease:lease",
+    "list-append": "workloads.list_append:list_append",
+    "lock": "workloads.lock:lock",
+    "queue": "workloads.queue:queue",
     "register": "workloads.register:register",
+    "rw-register": "workloads.rw_register:rw_register",
+    "sessions": "workloads.sessions:sessions",
+    "set": "workloads.set:set_workload",
+    "unique-ids": "workloads.unique_ids:unique_ids",
+    "watch": "workloads.watch:watch",
+    "write-skew": "workloads.write_skew:write_skew",
 }

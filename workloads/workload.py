@@ -21,6 +21,10 @@ class Workload(msgspec.Struct, kw_only=True):
             these ``fail`` and all others ``info``.
         operations: names of the client operations it needs; a database that lacks one is refused
             before the run begins.
+        objects: what its keys are, which says what ``read`` and ``add`` mean: ``register``,
+            ``list``, ``set``, ``counter``, ``ids``, ``queue``, ``lock``, ``lease``, ``watch``,
+            ``bank``, ``txn-list`` or ``txn-register``. A database that takes an option
+            ``objects`` is given it.
         keys_description: one phrase on what keys and values are, for reports.
     """
 
@@ -31,4 +35,5 @@ class Workload(msgspec.Struct, kw_only=True):
     model: str = ""
     reads: frozenset[str] = frozenset({"read"})
     operations: frozenset[str] = frozenset()
+    objects: str = "register"
     keys_description: str = ""

@@ -10,6 +10,10 @@ a user writes in a test file. Optional abilities are attributes or methods disco
 - ``async add_member(node)``, ``async remove_member(node)`` (ability Membership);
 - ``async stop(node)``: a kinder way to stop than SIGKILL, used at teardown.
 
+What keys are differs between workloads: registers, lists, sets, locks. A DB whose client must know
+takes the option ``objects`` (see :class:`workloads.Workload`); :func:`operations_of` turns it into
+the operations its client has, or a sentence.
+
 A client error nobody handled is ``fail`` for an op the workload declares read-only, and ``info``
 for anything else: the safe default. A client says what it knows with ``op.ok(value)``,
 ``op.fail(error)`` and ``op.info(error)``.
@@ -17,11 +21,13 @@ for anything else: the safe default. A client says what it knows with ``op.ok(va
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 import msgspec
 
 from harness.environments.base import Node
+from harness.errors import UsageError
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -95,3 +101,24 @@ class DB(Protocol):
     async def teardown(self, node: Node) -> None:
         """Remove what setup made."""
         ...
+
+
+def operations_of(
+    database: str, table: Mapping[str, Collection[str]], objects: str
+) -> frozenset[str]:
+    """The operations a database's client has on one kind of objects.
+
+    Args:
+        database: its name, for the sentence.
+        table: kind of objects -> operations.
+        objects: the kind wanted.
+
+    Raises:
+        UsageError: the database has no such objects.
+    """
+    if objects not in table:
+        raise UsageError(
+            f"the workload works on objects of the kind {objects!r}, which {database} does not "
+            f"offer here; it has: {', '.join(sorted(table))}"
+        )
+    return frozenset(table[objects])

@@ -6,9 +6,13 @@ catch. Clients use the cluster's own session: retries, redirects, deduplication,
 ``unknown`` is our ``info``. Each client prefers its own node and follows redirects from there, so
 that a deposed leader is asked by somebody.
 
+Sets are lists that elements are appended to, identifiers a counter, and a queue is a list whose
+first element is taken by compare-and-set of the whole list: sound, since no list comes twice, and
+dear, so queues should stay short.
+
 Options: ``consensus``, ``ablate`` (ids separated by commas or a list), ``read_mode``
 (``linearizable``, ``lease`` or ``stale``), ``op_timeout_s``, ``peer_port``, ``admin_port``,
-``args`` (more arguments for every node).
+``args`` (more arguments for every node), ``objects`` (what keys are; given by the workload).
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from harness.databases.base import Invocation, Outcome
+from harness.databases.base import Invocation, Outcome, operations_of
 from harness.environments.base import Node
 from harness.environments.http import HttpStatus
 from harness.errors import UsageError, nearest
@@ -31,18 +35,51 @@ _OWN_NODE_EVERY_S = 0.05
 #: how long a client waits for one node before it asks another: the patient and the impatient
 _ATTEMPTS_S = (1.0, 0.2)
 
+Commands = dict[str, tuple[str, Callable[[Any], tuple[Any, ...]]]]
+
+
+def _nothing(value: Any) -> tuple[Any, ...]:
+    return ()
+
+
+def _itself(value: Any) -> tuple[Any, ...]:
+    return (value,)
+
+
+def _amount(value: Any) -> tuple[Any, ...]:
+    return (1 if value is None else value,)
+
+
 #: operation -> (command, its arguments from the operation's value)
-COMMANDS: dict[str, tuple[str, Callable[[Any], tuple[Any, ...]]]] = {
-    "read": ("get", lambda value: ()),
-    "stat": ("stat", lambda value: ()),
-    "write": ("put", lambda value: (value,)),
-    "cas": ("cas", lambda value: tuple(value)),
-    "append": ("append", lambda value: (value,)),
-    "incr": ("incr", lambda value: (1 if value is None else value,)),
-    "add": ("incr", lambda value: (1 if value is None else value,)),
-    "delete": ("delete", lambda value: ()),
+COMMANDS: Commands = {
+    "read": ("get", _nothing),
+    "stat": ("stat", _nothing),
+    "write": ("put", _itself),
+    "cas": ("cas", tuple),
+    "append": ("append", _itself),
+    "incr": ("incr", _amount),
+    "add": ("incr", _amount),
+    "delete": ("delete", _nothing),
 }
-_ANSWERS = frozenset({"read", "stat", "incr"})
+
+#: what keys are -> the commands of the operations on them
+OBJECTS: dict[str, Commands] = {
+    "register": COMMANDS,
+    "list": {"read": ("get", _nothing), "append": ("append", _itself)},
+    "set": {"read": ("get", _nothing), "add": ("append", _itself)},
+    "counter": {"read": ("get", _nothing), "add": ("incr", _amount)},
+    "ids": {"generate": ("incr", _amount)},
+    "queue": {
+        "enqueue": ("append", _itself),
+        "dequeue": ("cas", tuple),
+        "drain": ("cas", tuple),
+    },
+}
+_ANSWERS = frozenset({"read", "stat", "incr", "generate"})
+#: what an absent key reads as
+_ABSENT: dict[str, Any] = {"list": [], "set": [], "counter": 0}
+#: tries of a dequeue to be quicker than others
+_TAKES_MAX = 20
 
 
 class Reference:
@@ -61,6 +98,7 @@ class Reference:
         peer_port: int = 7001,
         admin_port: int = 8001,
         args: str | Sequence[str] = (),
+        objects: str = "register",
     ) -> None:
         if read_mode not in READ_MODES:
             raise nearest("read_mode", read_mode, READ_MODES)
@@ -72,6 +110,8 @@ class Reference:
         self.peer_port = peer_port
         self.admin_port = admin_port
         self.args = tuple(args.split() if isinstance(args, str) else args)
+        self.operations = operations_of("the reference cluster", OBJECTS, objects)
+        self.objects = objects
         self._clients = 0
 
     # -- nodes ---------------------------------------------------------------------------------
@@ -181,19 +221,45 @@ class ReferenceClient:
             self._session = SocketSession(node, name, self._db, attempt_s=self._attempt_s)
 
     async def invoke(self, op: Invocation) -> Outcome:
-        """Do one operation; see :data:`COMMANDS`."""
+        """Do one operation; see :data:`OBJECTS`."""
         from cluster.wire import Command
 
-        if op.f not in COMMANDS:
-            raise UsageError(f"the reference cluster has no operation {op.f!r}")
-        name, arguments = COMMANDS[op.f]
+        commands = OBJECTS[self._db.objects]
+        if op.f not in commands:
+            raise UsageError(f"the reference cluster has no operation {op.f!r} here")
+        if op.f in ("dequeue", "drain"):
+            return await self._take(op)
+        name, arguments = commands[op.f]
         command = Command(name, str(op.key), arguments(op.value))
         done = await self._session.call(command, mode=self._db.read_mode)
         if done.status == "ok":
-            return op.ok(done.value) if op.f in _ANSWERS else op.ok()
+            return op.ok(self._answer(op.f, done.value)) if op.f in _ANSWERS else op.ok()
         if done.status == "fail":
             return op.fail(done.error)
         return op.info(done.error)
+
+    def _answer(self, f: str, value: Any) -> Any:
+        return _ABSENT.get(self._db.objects) if value is None and f == "read" else value
+
+    async def _take(self, op: Invocation) -> Outcome:
+        """Take the first element of a queue, or all of them."""
+        from cluster.wire import Command
+
+        for _ in range(_TAKES_MAX):
+            found = await self._session.call(Command("get", str(op.key), ()), mode="linearizable")
+            if found.status != "ok":
+                return op.fail(found.error)  # nothing was taken yet
+            items = found.value or []
+            if not items:
+                return op.ok([] if op.f == "drain" else None)
+            rest = [] if op.f == "drain" else items[1:]
+            swap = Command("cas", str(op.key), (items, rest))
+            done = await self._session.call(swap, mode="linearizable")
+            if done.status == "ok":
+                return op.ok(items if op.f == "drain" else items[0])
+            if done.status != "fail":
+                return op.info(done.error)
+        return op.fail(f"others were quicker {_TAKES_MAX} times")
 
     async def close(self) -> None:
         """End the session; requests under way end as they may."""

@@ -1,0 +1,65 @@
+"""The workload ``list-append``: transactions that append to lists and read whole lists.
+
+A list tells the order of its versions, so every dependency between transactions is known, and a
+cycle among them is a proof of what isolation was broken. ``consistency_models`` is what the
+database claims at the level it runs at; the answer also names the strongest that was not refuted.
+
+Source: Kingsbury and Alvaro, Elle, VLDB 2020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from checkers.availability import availability
+from checkers.checker import as_checker
+from checkers.stats import stats
+from checkers.transactions import list_append as list_append_checker
+from workloads.common import FinalTransactions, Transactions, Window, check_positive, check_share
+from workloads.workload import Workload
+
+
+def models_of(given: str | Sequence[str]) -> tuple[str, ...]:
+    """Names of consistency models, from text with commas or a list."""
+    names = given.split(",") if isinstance(given, str) else list(given)
+    return tuple(name.strip() for name in names if name.strip())
+
+
+def list_append(
+    *,
+    keys: int = 5,
+    rate_hz: float = 100.0,
+    read: float = 0.5,
+    length_max: int = 4,
+    ops_per_key: int = 60,
+    consistency_models: str | Sequence[str] = "strict-serializable",
+) -> Workload:
+    """Transactions over append-only lists.
+
+    Args:
+        keys: lists in use at a time; few, so that transactions meet.
+        rate_hz: transactions per second over all workers.
+        read: share of reads among the micro-operations.
+        length_max: micro-operations of a transaction at most.
+        ops_per_key: micro-operations after which a list is retired.
+        consistency_models: what is claimed, as ``serializable`` or several with commas.
+
+    Raises:
+        ValueError: a consistency model's name is unknown, or options leave nothing to check.
+    """
+    check_positive(keys=keys, length_max=length_max, ops_per_key=ops_per_key)
+    check_share("read", read)
+    window = Window(keys, ops_per_key)
+    claimed = models_of(consistency_models)
+    check = as_checker(list_append_checker(consistency_models=claimed))
+    return Workload(
+        name="list-append",
+        objects="txn-list",
+        generator=Transactions(window, "append", read, length_max).rate(rate_hz),
+        final=FinalTransactions(window),
+        checker=check & stats() & availability(),
+        model="list-append",
+        reads=frozenset(),
+        operations=frozenset({"txn"}),
+        keys_description=f"append-only lists in transactions, claimed {', '.join(claimed)}",
+    )

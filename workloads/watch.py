@@ -1,0 +1,85 @@
+"""The workload ``watch``: some workers write, others watch, and must be told everything.
+
+Odd workers watch all keys from the first revision on, a stretch at a time, each going on where it
+was told everything: with the next revision after the last event. Even ones write unique values. A
+watcher must get every committed change once, in order, without gaps, and nothing that was never
+committed, across reconnections and whatever happened to the node it asks.
+
+After healing every watcher goes on for a few stretches more, to hear the rest.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from checkers.availability import availability
+from checkers.stats import stats
+from checkers.watch import watch as watch_checker
+from workloads import generator as gen
+from workloads.common import readers_beside
+from workloads.generator.base import Context, Generator, Op, Step
+from workloads.workload import Workload
+
+#: What all keys of the workload begin with.
+PREFIX = "k"
+#: Stretches each watcher watches after healing.
+FINAL_WATCHES = 3
+
+
+class Watcher(Generator, frozen=True):
+    """One worker's routine: watch from where it was told everything, again and again.
+
+    Args:
+        name: distinguishes the main phase from the final one, where streams begin anew.
+        start: the first revision it has not been told of.
+    """
+
+    name: str
+    start: int = 1
+
+    @property
+    def wants_updates(self) -> bool:
+        return True
+
+    def op(self, test: Any, context: Context) -> Step:
+        thread = context.free_thread()
+        value = {"from": self.start, "prefix": PREFIX, "watcher": f"{self.name}{thread}"}
+        return context.fill("watch", None, value), self
+
+    def update(self, test: Any, context: Context, event: Op) -> Any:
+        if event.type != "ok" or event.f != "watch":
+            return self
+        return Watcher(self.name, max(self.start, _told(event.value) + 1))
+
+
+def _told(output: Any) -> int:
+    """The revision up to which an answer tells everything; 0 if it tells nothing."""
+    told = 0
+    if isinstance(output, dict):
+        told = output.get("revision") or 0
+        output = output.get("events") or []
+    for event in output:
+        told = max(told, event["revision"] if isinstance(event, dict) else event[0])
+    return told
+
+
+def watch(*, keys: int = 5, rate_hz: float = 60.0) -> Workload:
+    """Watches.
+
+    Args:
+        keys: how many keys are written and watched.
+        rate_hz: operations per second over all workers, at most; a watch lasts as long as the
+            database's client makes it.
+    """
+    watching = gen.each_thread(Watcher("w"))
+    return Workload(
+        name="watch",
+        objects="watch",
+        generator=readers_beside(watching, gen.writes(keys)).rate(rate_hz),
+        final=gen.each_thread(Watcher("f").limit(FINAL_WATCHES)),
+        checker=watch_checker() & stats() & availability(),
+        model="watch",
+        reads=frozenset({"watch"}),
+        operations=frozenset({"watch", "write"}),
+        keys_description="watched keys; values are unique in the run",
+    )
