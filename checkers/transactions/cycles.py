@@ -14,28 +14,43 @@ The process and realtime variants allow those edges too. Which classes occur is 
 5. G2: any rw edge inside a component.
 
 A class found in a component hides those it is a case of there. The cycle shown is the shortest
-through any of at most ``CANDIDATES_MAX`` edges; helper nodes cost nothing.
+through any of at most ``CANDIDATES_MAX`` edges; helper nodes cost nothing. A closed walk of step 3
+may pass a transaction twice, but then a cycle without rw touches it; where no simple one is found
+either, G-nonadjacent is not claimed.
 
 Source: Adya's thesis; Cerone and Gotsman, *Analysing Snapshot Isolation*; Elle's ``txn.clj``.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
-from itertools import pairwise
-
 import msgspec
 import numpy as np
 
+from checkers.budget import Meter
 from checkers.transactions.consistency import implied_anomalies
 from checkers.transactions.graph import PASS, PROCESS, REALTIME, RW, WR, WW, Graph, Ids
+from checkers.transactions.paths import (
+    SIMPLE_STEPS_MAX,
+    Adjacency,
+    Path,
+    PathFinder,
+    Purse,
+    is_simple,
+    nonadjacent_path,
+    path_without_rw,
+    shortest_path,
+    simple_nonadjacent,
+)
 from checkers.transactions.txns import Bools, Ints
 
 #: Cycles shown per anomaly class: a reader learns from a few.
 CYCLES_PER_CLASS_MAX = 8
 #: Edges from which a shortest cycle is sought in one component.
 CANDIDATES_MAX = 64
+#: Components in which a cycle of one class is sought before the others are left.
+COMPONENTS_TRIED_MAX = 64
+#: States looked at for something shorter than the first cycle found in a component.
+STEPS_PER_COMPONENT = 20_000
 #: Targets per pass of the reachability bit sets: 1 KiB per node.
 BITSET_TARGETS = 8192
 
@@ -78,29 +93,32 @@ def cyclic_part(graph: Graph) -> Graph:
     return graph.select(labels[graph.src] == labels[graph.dst])
 
 
-def find_cycles(graph: Graph, *, process: bool = False, realtime: bool = False) -> list[Cycle]:
+def find_cycles(
+    graph: Graph, *, process: bool = False, realtime: bool = False, meter: Meter | None = None
+) -> list[Cycle]:
     """Cycles of every class that occurs, at most ``CYCLES_PER_CLASS_MAX`` each.
 
     Args:
         graph: data edges, and process and realtime edges where wanted.
         process: look for the process variants too.
         realtime: look for the realtime variants too (and then process ones).
+        meter: the budget; where it is spent, classes not reached yet are missing.
     """
     core = cyclic_part(graph)
     if not len(core):
         return []
-    search = _Search(core)
+    search = _Search(core, meter or Meter())
     for extra, suffix in LEVELS[: 3 if realtime else 2 if process else 1]:
         search.level(extra, suffix)
     return search.cycles
 
 
-def any_cycles(graph: Graph, name: str) -> list[Cycle]:
+def any_cycles(graph: Graph, name: str, *, meter: Meter | None = None) -> list[Cycle]:
     """Some shortest cycles of whatever edges, at most ``CYCLES_PER_CLASS_MAX``, called ``name``."""
     core = cyclic_part(graph)
     if not len(core):
         return []
-    search = _Search(core)
+    search = _Search(core, meter or Meter())
     search.all_kinds(name)
     return search.cycles
 
@@ -108,7 +126,7 @@ def any_cycles(graph: Graph, name: str) -> list[Cycle]:
 class _Search:
     """One search over the cyclic part of a graph, its nodes numbered anew from 0."""
 
-    def __init__(self, core: Graph) -> None:
+    def __init__(self, core: Graph, meter: Meter) -> None:
         self.names, inverse = np.unique(np.concatenate([core.src, core.dst]), return_inverse=True)
         ends: Ids = inverse.astype(np.int32)
         self.core = core.select(slice_all(core))
@@ -116,9 +134,11 @@ class _Search:
         self.core.nodes = len(self.names)
         self.core.txns = int(np.searchsorted(self.names, core.txns))
         self.labels = components(self.core)
+        self.meter = meter
         self.cycles: list[Cycle] = []
-        self.found: dict[int, set[str]] = {}
-        self.shown: dict[str, int] = {}
+        #: class -> which components have it
+        self.found: dict[str, Bools] = {}
+        self.adjacency: Adjacency | None = None
 
     def all_kinds(self, name: str) -> None:
         """Search cycles without regard to the kinds of edges."""
@@ -131,66 +151,82 @@ class _Search:
             self._record(name + suffix, graph, graph.kind == must, shortest_path)
         graph = cyclic_part(self.core.of_kinds(WW | WR | RW | extra))
         is_rw = graph.kind == RW
-        if not is_rw.any():
+        if not is_rw.any() or self.meter.spent(len(graph)):
             return
         spread = nonadjacent_edges(graph)
         single = np.zeros(len(graph), dtype=bool)
         wanted = np.flatnonzero(spread)
         if len(wanted):
             rest = graph.select(~is_rw)
-            single[wanted] = reaches(rest, graph.dst[wanted], graph.src[wanted])
+            single[wanted] = reaches(rest, graph.dst[wanted], graph.src[wanted], self.meter)
         self._record(f"G-single-item{suffix}", graph, single, path_without_rw)
         self._record(f"G-nonadjacent-item{suffix}", graph, spread, nonadjacent_path)
         self._record(f"G2-item{suffix}", graph, is_rw, shortest_path)
 
-    def _record(
-        self,
-        anomaly: str,
-        graph: Graph,
-        candidates: Bools,
-        path: Callable[[Adjacency, int, int], list[int] | None],
-    ) -> None:
+    def _record(self, anomaly: str, graph: Graph, candidates: Bools, path: PathFinder) -> None:
         """Note the class for each component that has candidates, and show some cycles."""
         edges = np.flatnonzero(candidates)
         labels = self.labels[graph.src[edges]]
+        for other, present in self.found.items():
+            if anomaly in implied_anomalies(other):
+                open_ = ~present[labels]
+                edges, labels = edges[open_], labels[open_]
+        self.found[anomaly] = np.zeros(int(self.labels.max()) + 1, dtype=np.bool_)
+        if not len(edges) or self.meter.spent(len(edges)):
+            return
+        self.found[anomaly][labels] = True
         order = np.argsort(labels, kind="stable")
         edges, labels = edges[order], labels[order]
-        starts = (
-            np.flatnonzero(np.concatenate([[True], labels[1:] != labels[:-1]]))
-            if len(labels)
-            else np.empty(0, dtype=np.int64)
-        )
-        for low, high in pairwise([*starts.tolist(), len(edges)]):
-            label = int(labels[low])
-            known = self.found.setdefault(label, set())
-            if any(anomaly in implied_anomalies(other) for other in known):
-                continue
-            known.add(anomaly)
-            if self.shown.get(anomaly, 0) < CYCLES_PER_CLASS_MAX:
-                self._show(anomaly, graph, label, edges[low:high], path)
+        starts = np.flatnonzero(np.concatenate([[True], labels[1:] != labels[:-1]]))
+        adjacency = self._adjacent(graph)
+        shown = 0
+        bounds = zip(starts.tolist(), [*starts[1:].tolist(), len(edges)])
+        for tried, (low, high) in enumerate(bounds):
+            if shown == CYCLES_PER_CLASS_MAX or self.meter.spent():
+                return
+            cycle = None
+            if tried < COMPONENTS_TRIED_MAX:
+                cycle = self._shortest(adjacency, _promising(graph, edges[low:high]), path)
+            if cycle is not None:
+                shown += 1
+                self.cycles.append(Cycle(anomaly, self._collapse(graph, cycle)))
+            elif path is nonadjacent_path:
+                self.found[anomaly][labels[low]] = False
+            elif not self.meter.spent():
+                raise AssertionError(f"{anomaly} was decided but no cycle of it was found")
 
-    def _show(
-        self,
-        anomaly: str,
-        graph: Graph,
-        label: int,
-        candidates: Ints,
-        path: Callable[[Adjacency, int, int], list[int] | None],
-    ) -> None:
-        adjacency = Adjacency(graph, np.flatnonzero(self.labels[graph.src] == label))
-        best: list[int] | None = None
-        for edge in _promising(graph, candidates):
-            rest = path(adjacency, int(graph.dst[edge]), int(graph.src[edge]))
-            if rest is not None:
-                cycle = [edge, *rest]
-                if best is None or adjacency.length(cycle) < adjacency.length(best):
-                    best = cycle
-                if adjacency.length(best) == 2:
-                    break
-        if best is None:
-            raise AssertionError(f"{anomaly} was decided but no cycle of it was found")
-        self.shown[anomaly] = self.shown.get(anomaly, 0) + 1
-        self.cycles.append(Cycle(anomaly, self._collapse(graph, best)))
+    def _shortest(
+        self, adjacency: Adjacency, candidates: list[int], path: PathFinder
+    ) -> Path | None:
+        """The shortest simple cycle through one of the candidates that the purses allow."""
+        graph = adjacency.graph
+        best: Path | None = None
+        shortest = graph.txns + 1
+        left = STEPS_PER_COMPONENT
+        for edge in candidates:
+            purse = Purse(self.meter, steps=None if best is None else left, length=shortest - 1)
+            rest = path(adjacency, int(graph.dst[edge]), int(graph.src[edge]), purse)
+            left -= purse.used
+            if rest is not None and is_simple(graph, [edge, *rest]):
+                best = [edge, *rest]
+                shortest = adjacency.length(best)
+            if shortest == 2 or left <= 0:
+                break
+        if best is None and path is nonadjacent_path:
+            purse = Purse(self.meter, steps=SIMPLE_STEPS_MAX)
+            for edge in candidates:
+                rest = simple_nonadjacent(
+                    adjacency, int(graph.dst[edge]), int(graph.src[edge]), purse
+                )
+                if rest is not None:
+                    return [edge, *rest]
+        return best
+
+    def _adjacent(self, graph: Graph) -> Adjacency:
+        """Edges by node; kept for the next class of the same graph."""
+        if self.adjacency is None or self.adjacency.graph is not graph:
+            self.adjacency = Adjacency(graph)
+        return self.adjacency
 
     def _collapse(self, graph: Graph, cycle: list[int]) -> tuple[Edge, ...]:
         """The cycle's edges between transactions: a run through helpers becomes one edge."""
@@ -222,98 +258,13 @@ def slice_all(graph: Graph) -> Ints:
 
 def _promising(graph: Graph, candidates: Ints) -> list[int]:
     """At most ``CANDIDATES_MAX`` edges to seek a shortest cycle from, two-cycles first."""
-    back = set(zip(graph.dst.tolist(), graph.src.tolist())) if len(graph) < 1_000_000 else set()
-    chosen: list[int] = candidates.tolist()
-    if len(chosen) <= CANDIDATES_MAX:
-        return chosen
-    twos = [e for e in chosen if (int(graph.src[e]), int(graph.dst[e])) in back]
-    return (twos[:CANDIDATES_MAX] + chosen)[:CANDIDATES_MAX]
-
-
-class Adjacency:
-    """Out-edges of the nodes of one component, preferred kinds (ww, wr, rw, ...) first."""
-
-    def __init__(self, graph: Graph, edges: Ints) -> None:
-        order = edges[np.argsort(graph.kind[edges], kind="stable")]
-        self.txns = graph.txns
-        self.kind = dict(zip(order.tolist(), graph.kind[order].tolist()))
-        self.source = dict(zip(order.tolist(), graph.src[order].tolist()))
-        self.out: dict[int, list[tuple[int, int]]] = {}
-        for edge, src, dst in zip(
-            order.tolist(), graph.src[order].tolist(), graph.dst[order].tolist()
-        ):
-            self.out.setdefault(src, []).append((edge, dst))
-
-    def length(self, cycle: list[int]) -> int:
-        """Number of transactions on a path of edges: helpers cost nothing."""
-        return sum(self.source[edge] < self.txns for edge in cycle)
-
-
-def _search(
-    adjacency: Adjacency,
-    start: tuple[int, int],
-    goal: Callable[[tuple[int, int]], bool],
-    step: Callable[[int, int], int | None],
-) -> list[int] | None:
-    """0-1 breadth-first search over (node, state); ``step(state, kind)`` is None to forbid."""
-    came: dict[tuple[int, int], tuple[int, tuple[int, int]] | None] = {start: None}
-    done: set[tuple[int, int]] = set()
-    cost = {start: 0}
-    queue = deque([start])
-    while queue:
-        at = queue.popleft()
-        if at in done:
-            continue
-        done.add(at)
-        if goal(at):
-            path: list[int] = []
-            link = came[at]
-            while link is not None:
-                path.append(link[0])
-                link = came[link[1]]
-            return path[::-1]
-        weight = 1 if at[0] < adjacency.txns else 0
-        for edge, target in adjacency.out.get(at[0], ()):
-            state = step(at[1], adjacency.kind[edge])
-            if state is None:
-                continue
-            node = (target, state)
-            total = cost[at] + weight
-            if total < cost.get(node, 1 << 60):
-                cost[node] = total
-                came[node] = (edge, at)
-                if weight:
-                    queue.append(node)
-                else:
-                    queue.appendleft(node)
-    return None
-
-
-def shortest_path(adjacency: Adjacency, start: int, goal: int) -> list[int] | None:
-    """Edges of a shortest path; helpers cost nothing."""
-    return _search(adjacency, (start, 0), lambda at: at[0] == goal, lambda state, kind: 0)
-
-
-def path_without_rw(adjacency: Adjacency, start: int, goal: int) -> list[int] | None:
-    """Edges of a shortest path without rw."""
-    return _search(
-        adjacency,
-        (start, 0),
-        lambda at: at[0] == goal,
-        lambda state, kind: None if kind == RW else 0,
-    )
-
-
-def _alternate(state: int, kind: int) -> int | None:
-    """State 1 means the last typed edge was rw; another may not follow at once."""
-    if kind == RW:
-        return None if state else 1
-    return state if kind == PASS else 0
-
-
-def nonadjacent_path(adjacency: Adjacency, start: int, goal: int) -> list[int] | None:
-    """The rest of a cycle whose first edge was rw, such that no two rw are adjacent."""
-    return _search(adjacency, (start, 1), lambda at: at[0] == goal and at[1] == 0, _alternate)
+    if len(candidates) <= CANDIDATES_MAX:
+        return [int(edge) for edge in candidates]
+    nodes = np.int64(graph.nodes)
+    there = graph.dst[candidates] * nodes + graph.src[candidates]
+    back = np.isin(there, graph.src * nodes + graph.dst)
+    chosen = np.concatenate([candidates[back], candidates[~back]])
+    return [int(edge) for edge in chosen[:CANDIDATES_MAX]]
 
 
 def nonadjacent_edges(graph: Graph) -> Bools:
@@ -343,8 +294,14 @@ def nonadjacent_edges(graph: Graph) -> Bools:
     return on_cycle
 
 
-def reaches(graph: Graph, starts: Ints | Ids, goals: Ints | Ids) -> Bools:
-    """For each pair, whether ``starts[i]`` reaches ``goals[i]`` along the graph's edges. Exact."""
+def reaches(
+    graph: Graph, starts: Ints | Ids, goals: Ints | Ids, meter: Meter | None = None
+) -> Bools:
+    """For each pair, whether ``starts[i]`` reaches ``goals[i]`` along the graph's edges.
+
+    Exact, unless the meter is spent: then only what is True is certain.
+    """
+    meter = meter or Meter()
     from scipy.sparse import csr_matrix
 
     labels = components(graph)
@@ -360,6 +317,8 @@ def reaches(graph: Graph, starts: Ints | Ids, goals: Ints | Ids) -> Bools:
     order = _reverse_topological(matrix.indptr.tolist(), matrix.indices.tolist(), count)
     targets = np.unique(b[open_pairs])
     for low in range(0, len(targets), BITSET_TARGETS):
+        if meter.spent(count):
+            break
         chunk = targets[low : low + BITSET_TARGETS]
         bit = {int(t): i for i, t in enumerate(chunk.tolist())}
         bits = _reachable_bits(matrix.indptr.tolist(), matrix.indices.tolist(), order, bit)

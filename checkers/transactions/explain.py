@@ -40,6 +40,9 @@ MEANING = {
     "cyclic-versions": "the versions of a key form a cycle",
     "phantom": "a read of a value nobody wrote",
 }
+#: Steps of a cycle whose sentences are told; all of them are in its data.
+TEXTS_MAX = 24
+
 SUFFIX = {
     "-process": ", using the order of a session",
     "-realtime": ", using real time",
@@ -87,7 +90,7 @@ def cycle_finding(cycle: Cycle, evidence: Evidence) -> Finding:
     names = {txn: f"T{place + 1}" for place, txn in enumerate(order)}
     steps = tuple(_step(edge, names, evidence) for edge in cycle.edges)
     first = names[order[0]]
-    sentence = " ".join(step.text for step in steps) + (
+    sentence = _told([step.text for step in steps]) + (
         f" So {first} would have to come before itself: a contradiction."
     )
     return Finding(
@@ -106,6 +109,14 @@ def cycle_finding(cycle: Cycle, evidence: Evidence) -> Finding:
             "cycle": [KIND_NAMES[edge.kind] for edge in cycle.edges],
         },
     )
+
+
+def _told(texts: list[str]) -> str:
+    """The steps one after another; of very many, the first and the last."""
+    left = len(texts) - TEXTS_MAX
+    if left <= 0:
+        return " ".join(texts)
+    return " ".join([*texts[: TEXTS_MAX - 4], f"... {left} more steps ...", *texts[-4:]])
 
 
 def _breaks(anomaly: str) -> str | None:

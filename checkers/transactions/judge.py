@@ -72,7 +72,8 @@ def judge(
         inference: of the history's transactions.
         checker: name for the result.
         consistency_models: names; see :mod:`checkers.transactions.consistency`.
-        budget: time and memory; the work is near-linear, so it is only asked between stages.
+        budget: time and memory; asked between stages and in every search. Once it is spent the
+            verdict is INVALID with what was found, or else UNKNOWN.
 
     Raises:
         ValueError: a model's name is unknown.
@@ -83,9 +84,8 @@ def judge(
     txns = inference.txns
     inference.check_values()
     findings = [anomaly_finding(anomaly, txns) for anomaly in inference.anomalies]
-    spent = meter.spent()
-    if not spent:
-        cycles = _cycles(inference, forbidden)
+    if not meter.spent():
+        cycles = _cycles(inference, forbidden, meter)
         findings = [anomaly_finding(anomaly, txns) for anomaly in inference.anomalies] + cycles
     findings = _confirmed(findings, inference)
     found = {finding.kind for finding in findings}
@@ -100,12 +100,12 @@ def judge(
     )
     if inference.notes:
         result.stats["notes"] = list(inference.notes)
-    _conclude(result, inference, meter.reason if spent else "")
+    _conclude(result, inference, meter.reason)
     result.elapsed_s = round(meter.elapsed_s, 6)
     return result
 
 
-def _cycles(inference: Inference, forbidden: frozenset[str]) -> list[Finding]:
+def _cycles(inference: Inference, forbidden: frozenset[str], meter: Meter) -> list[Finding]:
     process = any(name.endswith("-process") for name in forbidden)
     realtime = any(name.endswith("-realtime") for name in forbidden)
     builder = GraphBuilder(len(inference.txns))
@@ -114,7 +114,9 @@ def _cycles(inference: Inference, forbidden: frozenset[str]) -> list[Finding]:
         add_realtime_edges(builder, inference.txns, inference.members)
     if process or realtime:
         add_process_edges(builder, inference.txns, inference.members)
-    cycles = find_cycles(builder.build(), process=process, realtime=realtime)
+    if meter.spent(len(inference.txns)):
+        return []
+    cycles = find_cycles(builder.build(), process=process, realtime=realtime, meter=meter)
     return [cycle_finding(cycle, inference) for cycle in cycles]
 
 
@@ -170,7 +172,11 @@ def _conclude(result: Result, inference: Inference, spent: str) -> None:
         return
     touched = np.isin(np.flatnonzero(done), txns.mop_txn).any() if len(txns.mop_txn) else False
     if spent:
-        result.verdict, result.reason = Verdict.UNKNOWN, spent
+        result.verdict = Verdict.UNKNOWN
+        result.reason = (
+            f"{spent} before every class of cycle was sought; what was read is consistent with "
+            "what was written, and no cycle was found so far"
+        )
     elif not touched:
         result.verdict = Verdict.UNKNOWN
         result.reason = "no transaction completed with a micro-operation, so nothing was checked"

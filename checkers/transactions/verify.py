@@ -295,7 +295,7 @@ def _lost(finding: Finding, told: list[Witness], history: History) -> bool:
     if one.invoke == two.invoke or None in reads:
         return False
     both = bool(one.wrote(finding.key)) and bool(two.wrote(finding.key))
-    empty = (None, [], ())
+    empty: tuple[Any, ...] = (None, [], ())
     seen = [None if read is None or read[0] in empty else read[0] for read in reads]
     return both and same(*seen)
 
