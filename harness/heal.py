@@ -26,6 +26,7 @@ Healer = Callable[[record.Record, Path], tuple[list[str], list[str]]]
 #: environment -> its healer, for what is more than processes and files of this machine
 HEALERS: dict[str, str] = {
     "netns": "harness.environments.netns:heal",
+    "docker": "harness.environments.docker:heal",
 }
 
 

@@ -4,4 +4,5 @@ ENVIRONMENTS: dict[str, str] = {
     "sim": "harness.environments.sim:sim",
     "local": "harness.environments.local:local",
     "netns": "harness.environments.netns:netns",
+    "docker": "harness.environments.docker:docker",
 }

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from arms import NODES, Local
+from arms import ECHO, NODES, Local
+
+from harness.errors import SetupError, UsageError
 
 
 class Kernel(Local):
@@ -39,4 +43,31 @@ def netns_arm(run_dir: Path, **options: Any) -> Kernel:
     return Kernel(netns(nodes=NODES, run_dir=run_dir, seed=5, options=options))
 
 
-KERNEL_ARMS = {"netns": netns_arm}
+class Docker(Kernel):
+    """Containers; the echo store is copied into each."""
+
+    async def _start(self, name: str, chaos: bool, framing: str) -> None:
+        node = self.env.node(name)
+        await node.upload(Path(ECHO), "/data/echo_store.py")
+        others = [peer for peer in NODES if peer != name]
+        peers = [f"{peer}={node.peer_address(peer, 7001)}" for peer in others]
+        argv = (sys.executable, "-S", "/data/echo_store.py", name, node.address, *peers)
+        await node.spawn(*argv, ports=(7001, 8001), chaos_port=8001 if chaos else None)
+        await node.http_ok(8001, "/health", within_s=20)
+
+
+def docker_arm(run_dir: Path, **options: Any) -> Kernel:
+    """Containers, if Docker and the image are there."""
+    from harness.environments.docker import docker
+
+    env = docker(nodes=NODES, run_dir=run_dir, seed=5, options=options)
+    try:
+        env.prepare(())
+    except SetupError as error:
+        pytest.skip(str(error))
+    with contextlib.suppress(UsageError):
+        env.prepare({"packets"})
+    return Docker(env)
+
+
+KERNEL_ARMS = {"netns": netns_arm, "docker": docker_arm}
