@@ -55,9 +55,7 @@ def simple_cycles(links: set[Link]) -> Iterator[tuple[str, ...]]:
 
 def class_of(kinds: tuple[str, ...]) -> str | None:
     """The class of a cycle with edges of these kinds, in order."""
-    suffix = (
-        "-realtime" if "realtime" in kinds else "-process" if "process" in kinds else ""
-    )
+    suffix = "-realtime" if "realtime" in kinds else "-process" if "process" in kinds else ""
     rw = kinds.count("rw")
     if rw == 0:
         return ("G1c" if "wr" in kinds else "G0") + suffix if {"ww", "wr"} & set(kinds) else None

@@ -1,0 +1,142 @@
+"""One planted defect of each kind is found under its own name, confirmed, and told in plain words.
+
+Goldens hold the text of a finding of each kind; ``pytest --rewrite`` accepts them anew.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import plants
+import pytest
+
+from checkers.history import History
+from checkers.transactions import list_append, rw_register
+from checkers.transactions.verify import confirm
+from checkers.verdict import Finding, Result, Verdict
+from checkers.witness import sub_history
+
+GOLDEN = Path(__file__).parent / "golden"
+
+#: anomalies that come with another by their nature
+ALONG = {
+    "G0": {"G-single-item"},
+    "G0-process": {"G-single-item-process"},
+    "lost-update": {"G-single-item", "G0", "G2-item"},
+    "dirty-update": {"G1a"},
+    "G1b": {"G-single-item", "G1c"},
+    "internal": {"G-single-item"},
+    "future-read": {"G1c"},
+    "incompatible-order": {"G2-item", "G-single-item", "G0"},
+}
+
+
+def check(history: History, *, lists: bool) -> Result:
+    if lists:
+        return list_append()(history)
+    rules = {"wfr_keys": True, "sequential_keys": True, "linearizable_keys": True}
+    return rw_register(**rules)(history)
+
+
+CASES = [(name, True) for name in plants.LISTS] + [(name, False) for name in plants.REGISTERS]
+
+
+@pytest.mark.parametrize(("name", "lists"), CASES)
+def test_a_plant_is_found_under_its_name(name: str, lists: bool) -> None:
+    rows = (plants.LISTS if lists else plants.REGISTERS)[name]
+    for seed in range(12):
+        history = plants.planted(rows, random.Random(seed), lists=lists)
+        result = check(history, lists=lists)
+        assert result.verdict is Verdict.INVALID, (seed, result.reason)
+        types = set(result.stats["anomaly_types"])
+        assert name in types, (seed, types)
+        assert types - {name} <= ALONG.get(name, set()), (seed, types)
+        for finding in result.findings:
+            assert confirm(finding, history) == ""
+            assert all(str(history.op(i).process).startswith("p") for i in finding.ops)
+
+
+@pytest.mark.parametrize("lists", [True, False])
+def test_without_a_plant_there_is_nothing(lists: bool) -> None:
+    for seed in range(20):
+        history = plants.planted([], random.Random(seed), lists=lists, around=30)
+        assert check(history, lists=lists).verdict is Verdict.VALID
+
+
+@pytest.mark.parametrize(("name", "lists"), CASES)
+def test_the_witness_alone_shows_it_again(name: str, lists: bool) -> None:
+    """A finding's operations are a history that has the same anomaly."""
+    rows = (plants.LISTS if lists else plants.REGISTERS)[name]
+    history = plants.planted(rows, random.Random(3), lists=lists)
+    for finding in check(history, lists=lists).findings:
+        if finding.kind == name:
+            proofs = {i for b in finding.because for p in b.proof for i in (p.source, p.target)}
+            part = history.select([*finding.ops, *(i for i in proofs if i >= 0)])
+            assert name in check(part, lists=lists).stats["anomaly_types"]
+            assert len(sub_history(history, finding)) == 2 * len(finding.ops)
+
+
+@pytest.mark.parametrize(("name", "lists"), CASES)
+def test_words(name: str, lists: bool, golden: Callable[[Path, str], None]) -> None:
+    rows = (plants.LISTS if lists else plants.REGISTERS)[name]
+    history = plants.planted(rows, random.Random(7), lists=lists, around=0)
+    result = check(history, lists=lists)
+    finding = next(f for f in result.findings if f.kind == name)
+    told = [finding.title, "", finding.sentence, ""]
+    for step in finding.because:
+        told += [f"- {step.text}"] if "cycle" in finding.detail else []
+        told += [f"  proof: {proof.text}" for proof in step.proof]
+    told += [f"{t['name']}: {t['ops']}" for t in finding.detail["transactions"]]
+    told += ["", result.reason]
+    kind = "list" if lists else "register"
+    golden(GOLDEN / f"{kind}-{name}.txt", "\n".join(told) + "\n")
+
+
+# What a second look refuses -----------------------------------------------------------------------
+
+
+def tampered(finding: Finding) -> list[Finding]:
+    """The finding with one thing wrong, in every way that leaves it well-formed."""
+    wrong = []
+    for at, step in enumerate(finding.because):
+        changed = [msgspec.structs.replace(step, source=step.target, target=step.source)]
+        if step.kind in ("ww", "wr", "rw"):
+            changed.append(msgspec.structs.replace(step, key="nowhere"))
+        for other in changed:
+            because = (*finding.because[:at], other, *finding.because[at + 1 :])
+            wrong.append(msgspec.structs.replace(finding, because=because))
+    stronger = {"G1c": "G0", "G-single-item": "G1c", "G2-item": "G-single-item"}
+    if finding.kind in stronger:
+        wrong.append(msgspec.structs.replace(finding, kind=stronger[finding.kind]))
+    return wrong
+
+
+@pytest.mark.parametrize(("name", "lists"), [c for c in CASES if c[0].startswith("G")])
+def test_a_tampered_cycle_is_refused(name: str, lists: bool) -> None:
+    rows = (plants.LISTS if lists else plants.REGISTERS)[name]
+    history = plants.planted(rows, random.Random(1), lists=lists)
+    finding = next(f for f in check(history, lists=lists).findings if f.kind == name)
+    if "cycle" in finding.detail:
+        assert all(confirm(wrong, history) for wrong in tampered(finding))
+
+
+@pytest.mark.parametrize(("name", "lists"), CASES)
+def test_a_finding_is_refused_on_a_history_without_it(name: str, lists: bool) -> None:
+    """The same operations, read as they should have been: nothing is confirmed."""
+    rows = (plants.LISTS if lists else plants.REGISTERS)[name]
+    rng = random.Random(1)
+    history = plants.planted(rows, rng, lists=lists, around=0)
+    finding = next(f for f in check(history, lists=lists).findings if f.kind == name)
+    harmless = [
+        (p, i, c, "ok", [(f, k, v if f != "r" else ([] if lists else None)) for f, k, v in mops])
+        for p, i, c, _, mops in rows
+    ]
+    if name in ("G-single-item-process", "G-single-item-realtime", "internal", "lost-update"):
+        harmless = [(p, i, c, o, [m for m in ms if m[0] != "r"]) for p, i, c, o, ms in harmless]
+    if name in ("G2-item", "G2-item-process", "G2-item-realtime"):
+        harmless = [(p, i, c, o, [m for m in ms if m[0] == "r"]) for p, i, c, o, ms in harmless]
+    other = plants.planted(harmless, random.Random(1), lists=lists, around=0)
+    assert confirm(finding, other) != ""
