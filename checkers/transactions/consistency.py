@@ -192,7 +192,10 @@ def weakest_refuted(anomalies: Iterable[str]) -> list[str]:
 
 def strongest_standing(anomalies: Iterable[str]) -> list[str]:
     """The transactional models not refuted that no other standing one implies."""
-    standing = set(IMPLIES) - refuted_models(anomalies)
+    found = set(anomalies)
+    standing = set(IMPLIES) - refuted_models(found)
+    if found & forbidden_by("serializable"):
+        standing.discard("update-serializable")  # its own anomaly, G-update, is not looked for
     transactional = weaker_models("strict-serializable") - weaker_models("linearizable")
     standing &= transactional
     return sorted(

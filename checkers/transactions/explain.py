@@ -29,7 +29,7 @@ MEANING = {
     "G1c": "circular information flow: transactions saw each other's writes in a circle",
     "G-single": "read skew",
     "G-single-item": "read skew",
-    "G-nonadjacent-item": "no two anti-dependencies of the cycle are adjacent",
+    "G-nonadjacent-item": "missed writes that no snapshots explain, no two in a row",
     "G2-item": "write skew: anti-dependency cycle",
     "lost-update": "two transactions replaced the same version",
     "dirty-update": "a write on top of an aborted one",
@@ -37,7 +37,7 @@ MEANING = {
     "future-read": "a transaction read its own future",
     "duplicate-elements": "a value twice in a list",
     "incompatible-order": "two reads that no single order of writes allows",
-    "cyclic-versions": "the versions of a key form a cycle",
+    "cyclic-versions": "versions of a key that each come before the next, in a circle",
     "phantom": "a read of a value nobody wrote",
 }
 #: Steps of a cycle whose sentences are told; all of them are in its data.

@@ -144,12 +144,14 @@ class ListAppend:
     def _lone_appends(self, lists: list[list[Any]]) -> None:
         """A key appended to once and never read non-empty has that one version."""
         txns = self.txns
+        self.lone: set[int] = set()
         per_key = np.bincount(txns.mop_key[self.writes], minlength=len(txns.keys))
         lone = self.writes[per_key[txns.mop_key[self.writes]] == 1]
         for mop in lone[txns.type[txns.mop_txn[lone]] == OK].tolist():
             key = int(txns.mop_key[mop])
             if not lists[key]:
                 lists[key] = [txns.mop_value[mop]]
+                self.lone.add(key)
 
     def _positions(self) -> None:
         """Where each write stands in its key's order; which transactions are in the graph."""
@@ -588,6 +590,8 @@ class ListAppend:
     def _order_proof(self, key: int) -> tuple[Because, ...]:
         """The read that fixed the order of a key's versions."""
         mop = int(self.orders.witness[key])
+        if key in self.lone:
+            return ()
         if mop < 0:
             return ()
         invoke = int(self.txns.invoke[self.txns.mop_txn[mop]])

@@ -400,7 +400,8 @@ class RwRegister:
                 "cyclic-versions",
                 tuple(rows.tolist()),
                 name,
-                f"Of key {name!r}, {circle}. " + " ".join(f"{step.text}." for step in steps),
+                f"The versions of key {name!r} form a cycle: {circle}. "
+                + " ".join(f"V{step.text[1:]}." for step in steps),
                 steps=steps,
                 values=values,
             )

@@ -7,7 +7,7 @@ enumerated depth first, and a cycle's class is read off its edges.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import twins
@@ -104,7 +104,7 @@ def list_links(txns: list[twins.T], outcome: dict[int, str]) -> set[Link]:
             n for (k, v), n in writer.items()
             if k == key and v not in longest.get(key, []) and n in member
         }  # fmt: skip
-        links |= {(a, b, "ww") for a, b in zip(order, order[1:])}
+        links |= {(a, b, "ww") for a, b in pairwise(order)}
         links |= {(a, b, "ww") for a, b in product(order[-1:], tail)}
         for reader, k, seen in reads:
             if k != key or seen != longest.get(key, [])[: len(seen)]:
