@@ -186,7 +186,7 @@ class RwRegister:
     def _members(self) -> None:
         """In the graph: ok transactions, and unknown ones one of whose writes was read."""
         txns = self.txns
-        seen = self.touch_read[self.touch_read >= len(txns.keys)]
+        seen = self.version[(txns.mop_kind == READ) & (self.version >= len(txns.keys))]
         writers = txns.mop_txn[self.version_writer[seen]]
         observed = np.zeros(len(txns), dtype=np.bool_)
         observed[writers] = True
@@ -218,10 +218,10 @@ class RwRegister:
         keys = len(txns.keys)
         final = np.zeros(len(txns.mop_txn), dtype=np.bool_)
         final[self.touch_write_mop[self.touch_write_mop >= 0]] = True
-        rows = np.flatnonzero(self.touch_read >= keys)
-        mop = self.version_writer[self.touch_read[rows]]
+        rows = np.flatnonzero((txns.mop_kind == READ) & (self.version >= keys))
+        mop = self.version_writer[self.version[rows]]
         writer = txns.mop_txn[mop]
-        other = writer != self.touch_txn[rows]
+        other = writer != txns.mop_txn[rows]
         for name, bad, why in (
             ("G1a", txns.type[writer] == FAIL, "which failed"),
             ("G1b", ~final[mop] & (txns.type[writer] != FAIL), "which later wrote it again"),
@@ -232,7 +232,7 @@ class RwRegister:
                 self.anomalies.append(
                     Anomaly(
                         name,
-                        (int(self.touch_txn[rows[at]]), int(writer[at])),
+                        (int(txns.mop_txn[rows[at]]), int(writer[at])),
                         key,
                         f"{{0}} read {value!r} of key {key!r}, written by {{1}}, {why}.",
                         value=value,

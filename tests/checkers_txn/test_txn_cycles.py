@@ -78,7 +78,7 @@ def agree(reported: set[str], defined: set[str]) -> None:
     assert defined <= hidden, (reported, defined)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(seeds)
 def test_classes_of_random_graphs(seed: int) -> None:
     builder, txns = random_builder(random.Random(seed))
@@ -112,7 +112,7 @@ def test_only_the_variants_asked_for(
     agree({cycle.anomaly for cycle in find_cycles(graph, **options)}, wanted)
 
 
-@settings(max_examples=800, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(seeds, st.sampled_from([0.3, 0.8]))
 def test_classes_of_random_histories(seed: int, broken: float) -> None:
     """The graph of a history, barriers and tails included, against each pair by definition."""

@@ -191,3 +191,13 @@ def test_a_strict_serializable_register_history_is_valid_under_every_rule(seed: 
     )
     result = judge(RwRegister(columns(history), rules=rules), checker="rw")
     assert result.verdict is Verdict.VALID, result.findings[0].sentence
+
+
+def test_every_read_of_another_transaction_is_looked_at() -> None:
+    """Found by a twin: only a key's first read was asked for aborted and intermediate values."""
+    txns = [
+        twins.T(0, 0, 1, 5, [("w", "y", 1), ("w", "y", 2)]),
+        twins.T(1, 1, 2, 3, [("r", "y", 2), ("r", "y", 1)]),
+    ]
+    result = check_weak(twins.history_of(txns), "read-committed")
+    assert [finding.kind for finding in result.findings] == ["G1b"]
