@@ -32,6 +32,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
         session_max: sessions remembered; the least recently used one is dropped, by the log.
         session_unanswered_max: answers remembered per session; a session with more is refused.
         lease_read_margin: fraction of the minimum election timeout a lease read may trust.
+        promote_lag_entries: a learner that misses more entries than this is not promoted.
     """
 
     cluster: str = "splitbrain"
@@ -51,3 +52,4 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     session_max: int = 10_000
     session_unanswered_max: int = 1_024
     lease_read_margin: float = 0.5
+    promote_lag_entries: int = 512

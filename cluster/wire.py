@@ -49,19 +49,23 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
         generation: generation of the entry at that index.
         members: voting members at that index.
         data: encoded state.
+        configuration: the encoded ``Configuration`` at that index; empty if there is nothing to
+            tell but its voters.
     """
 
     index: int
     generation: int
     members: tuple[str, ...]
     data: bytes
+    configuration: bytes = b""
 
 
 class Command(msgspec.Struct, frozen=True, array_like=True):
     """An operation on the key-value state machine.
 
     Args:
-        op: ``get put cas append incr delete`` (more as the core grows).
+        op: ``get put cas append incr delete`` (more as the core grows); of the cluster itself
+            ``members add-learner promote remove-member transfer``, whose key is a member.
         key: the key.
         args: ``put: (value,)``, ``cas: (old, new)``, ``append: (item,)``, ``incr: (amount,)``.
             Values are any JSON-like value; ``None`` as ``old`` means the key must be absent.
@@ -97,7 +101,8 @@ class Request(msgspec.Struct, frozen=True, array_like=True, tag="request"):
         first_unanswered: lowest seq whose answer the client has not seen; lower ones may be
             forgotten.
         command: what to do.
-        mode: for a read: ``linearizable`` (default), ``lease`` or ``stale``.
+        mode: for a read: ``linearizable`` (default), ``lease``, ``stale``, or ``follower``
+            (linearizable, served by the node asked).
         timeout_ns: how long the node may keep the request waiting.
         opened_after: a log index the client knew of when it began the session; the same for all its
             requests. A session which is unknown, and may be older than one that was forgotten, is
@@ -213,6 +218,7 @@ class InstallSnapshot(msgspec.Struct, frozen=True, array_like=True, tag="snapsho
     offset: int
     data: bytes
     done: bool
+    configuration: bytes = b""
 
 
 class SnapshotReply(msgspec.Struct, frozen=True, array_like=True, tag="snapped"):
@@ -269,12 +275,18 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
         peer: True if a peer speaks.
         epoch: the channel's epoch, from 1, new with each connection of the pair; frames of an older
             one are dropped (Single-Socket Channel).
+        to: the member a peer means to speak to; "" if it does not say. A node that lives at the
+            address of a former member must not be taken for it.
+        directory: names the peer's data directory; "" if it does not say. One that comes with
+            another than before was wiped, and is refused.
     """
 
     cluster: str
     sender: str
     peer: bool
     epoch: int = 1
+    to: str = ""
+    directory: str = ""
 
 
 Frame: TypeAlias = Message | Hello | Request | Response

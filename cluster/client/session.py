@@ -207,7 +207,7 @@ class ClientSession:
             now_ns: the client's monotonic time.
             command: what to do.
             timeout_ns: when to give up.
-            mode: of a read: ``linearizable``, ``lease`` or ``stale``.
+            mode: of a read: ``linearizable``, ``lease``, ``follower`` or ``stale``.
             to: the node to ask first; a stale read is answered by it or not at all.
 
         Returns:

@@ -43,6 +43,16 @@ class HeartbeatRounds:
         self.confirmed = 0
         self.confirmed_sent_ns = -1
 
+    def admit(self, peer: str, now_ns: int) -> None:
+        """A peer joins; it counts as heard now, and has answered nothing."""
+        self._answered.setdefault(peer, 0)
+        self._heard_ns.setdefault(peer, now_ns)
+
+    def forget(self, peer: str) -> None:
+        """A peer left."""
+        self._answered.pop(peer, None)
+        self._heard_ns.pop(peer, None)
+
     def next_round(self, now_ns: int) -> int:
         """Number a new round, about to be sent."""
         self.sent += 1

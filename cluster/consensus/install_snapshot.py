@@ -47,6 +47,7 @@ class SnapshotTransfer:
             offset=self._offset,
             data=snapshot.data[self._offset : end],
             done=end >= len(snapshot.data),
+            configuration=snapshot.configuration,
         )
 
     def progressed(self, index: int, offset: int) -> bool:
@@ -89,7 +90,9 @@ class SnapshotAssembly:
             return None
         data = bytes(self._data)
         self.clear()
-        return Snapshot(message.index, message.entry_generation, message.members, data)
+        return Snapshot(
+            message.index, message.entry_generation, message.members, data, message.configuration
+        )
 
     @property
     def offset(self) -> int:

@@ -17,6 +17,8 @@ from typing import Protocol
 
 import msgspec
 
+from cluster.consensus.membership import Configuration
+from cluster.consensus.membership_change import Change, Refusal
 from cluster.ports import Effect, NodeId, Recovered
 from cluster.wire import Entry, Message, Snapshot
 
@@ -86,12 +88,24 @@ class Consensus(Protocol):
         """The voters in force."""
 
     @property
+    def configuration(self) -> Configuration:
+        """The configuration in force: the newest in the log, certain or not."""
+
+    @property
+    def configuration_index(self) -> int:
+        """The index at which it came into force."""
+
+    @property
     def deadline_ns(self) -> int:
         """When :meth:`tick` must be called at the latest."""
 
     @property
     def accepts_batch(self) -> bool:
         """Whether a batch proposed now is written at once; if not, let it grow meanwhile."""
+
+    @property
+    def handing_over(self) -> bool:
+        """Whether this node leads and is handing leadership over."""
 
     def entry_at(self, index: int) -> Entry | None:
         """The entry at an index; None if it is not held."""
@@ -125,6 +139,23 @@ class Consensus(Protocol):
         Returns:
             False if this node does not lead, and no answer will come.
         """
+
+    def forward_read(self, now_ns: int, id: int) -> bool:
+        """Ask the leader for a linearizable index; the answer comes in :attr:`Ready.reads`.
+
+        Returns:
+            False if no leader is known. Messages that are lost are not repeated.
+        """
+
+    def change_members(self, now_ns: int, change: Change) -> Refusal | None:
+        """Begin a change of members; it is done when a configuration with it is certain.
+
+        Returns:
+            Why not; None if it began, is under way already, or is so already.
+        """
+
+    def best_successor(self) -> NodeId:
+        """The voter a leader would best hand over to; "" if there is none."""
 
     def transfer_leadership(self, now_ns: int, to: NodeId) -> bool:
         """Hand over to an up-to-date follower; False if this node cannot."""

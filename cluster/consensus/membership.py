@@ -1,22 +1,29 @@
 """Membership: who votes, who listens, and from which log index on.
 
 Problem. The set of nodes whose majority decides must itself be agreed upon, and must change without
-a moment in which two disjoint majorities exist.
+a moment in which two disjoint majorities exist. And a majority is a promise about *disks*: a node
+that lost its disk and comes back under its old name has forgotten what the majority relied on.
 
 Solution. A configuration is an entry of the log. A node uses the newest configuration *in* its log,
-certain or not, and goes back to the one before if that entry is cut. A change by more than one
-voter passes through a joint configuration, in which a decision needs a majority of the outgoing
-voters and one of the incoming. Learners receive the log and never count.
+certain or not, and goes back to the one before if that entry is cut. A change of voters passes
+through a joint configuration, in which a decision needs a majority of the outgoing voters and one
+of the incoming. Learners receive the log and never count. How a change is made, step by step, is
+told in ``membership_change``.
+
+A member id names one disk, for ever: ``n2`` is the node n2 with its first data directory, ``n2~2``
+with its second, after the first was removed from the cluster. The configuration remembers the
+latest id of each name that was removed, and none at or before it ever joins again.
 
 Invariants. Any two quorums in force at neighbouring indexes intersect. A configuration is never
-forgotten by compaction: a snapshot carries the one in force at its index.
+forgotten by compaction: a snapshot carries the one in force at its index. A removed id does not
+come back.
 
 What breaks without it. A56: a change before the leader's first own entry is certain. A57: nodes
 that switch at different points. A58: a joint change that asks one majority only. A60: a learner
-that counts. A61: a wiped node under its old name.
+that counts. A61: a wiped node under its old id has forgotten its votes and its acknowledgements.
 
-Source: Raft paper 6; Raft thesis 4. This module holds the configurations and their history; voters
-are so far those the node was started with, and no request changes them.
+Source: Raft paper 6; Raft thesis 4; for ids that name a directory, Kafka's KIP-853. This module
+holds configurations and their history, and who counts; the core asks, ``membership_change`` makes.
 """
 
 from __future__ import annotations
@@ -27,6 +34,37 @@ import msgspec
 
 from cluster.consensus.majority_quorum import quorum_size, quorum_value, tally
 
+#: Between a node's name and the number of its data directory.
+INCARNATION_MARK = "~"
+
+
+def name_of(member: str) -> str:
+    """The node's name in a member id: ``n2`` of ``n2~3``."""
+    return member.partition(INCARNATION_MARK)[0]
+
+
+def incarnation_of(member: str) -> int:
+    """Which data directory of the node a member id names: 1 for ``n2``, 3 for ``n2~3``.
+
+    Raises:
+        ValueError: it is no member id.
+    """
+    name, mark, number = member.partition(INCARNATION_MARK)
+    if not mark:
+        if not name:
+            raise ValueError("a member id must not be empty")
+        return 1
+    if not name or not number.isdecimal() or number != str(int(number)) or int(number) < 2:
+        raise ValueError(
+            f"the member id {member!r} is neither a node's name nor NAME~N with N from 2"
+        )
+    return int(number)
+
+
+def next_incarnation(member: str) -> str:
+    """The id the same node gets with its next data directory: ``n2~2`` after ``n2``."""
+    return f"{name_of(member)}{INCARNATION_MARK}{incarnation_of(member) + 1}"
+
 
 class Configuration(msgspec.Struct, frozen=True, array_like=True):
     """Who takes part.
@@ -35,11 +73,15 @@ class Configuration(msgspec.Struct, frozen=True, array_like=True):
         voters: nodes whose majority decides.
         learners: nodes that receive the log and do not count.
         outgoing: the voters before, while a joint change is under way; empty otherwise.
+        addresses: (member, host:port) of those that joined with an address.
+        retired: the latest removed id of each name.
     """
 
     voters: tuple[str, ...]
     learners: tuple[str, ...] = ()
     outgoing: tuple[str, ...] = ()
+    addresses: tuple[tuple[str, str], ...] = ()
+    retired: tuple[str, ...] = ()
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -51,6 +93,31 @@ class Configuration(msgspec.Struct, frozen=True, array_like=True):
         """The sets of voters of which each must have a majority: one, or two while joint."""
         return (self.voters, self.outgoing) if self.outgoing else (self.voters,)
 
+    @property
+    def joint(self) -> bool:
+        """Whether a change of voters is half done."""
+        return bool(self.outgoing)
+
+    @property
+    def plain(self) -> bool:
+        """Whether there is nothing to tell but the voters."""
+        return not (self.learners or self.outgoing or self.addresses or self.retired)
+
+    def decides(self, node: str) -> bool:
+        """Whether a node's vote and copy count."""
+        return node in self.voters or node in self.outgoing
+
+    def address_of(self, member: str) -> str:
+        """The address a member joined with; "" if it has none."""
+        return next((address for node, address in self.addresses if node == member), "")
+
+    def is_retired(self, member: str) -> bool:
+        """Whether this id, or a later one of the same node, was removed."""
+        return any(
+            name_of(gone) == name_of(member) and incarnation_of(gone) >= incarnation_of(member)
+            for gone in self.retired
+        )
+
     def encode(self) -> bytes:
         """As the data of a ``config`` entry."""
         return msgspec.msgpack.encode(self)
@@ -59,6 +126,11 @@ class Configuration(msgspec.Struct, frozen=True, array_like=True):
     def decode(cls, data: bytes) -> Configuration:
         """From the data of a ``config`` entry."""
         return msgspec.msgpack.decode(data, type=cls)
+
+    @classmethod
+    def of_snapshot(cls, members: Sequence[str], data: bytes) -> Configuration:
+        """The one a snapshot carries: only its voters, if there is nothing else to tell."""
+        return cls.decode(data) if data else cls(tuple(members))
 
 
 def agreed_value(configuration: Configuration, values: Mapping[str, int]) -> int:
@@ -95,12 +167,21 @@ class Membership:
         """The newest in the log, which is the one in force."""
         return self._history[-1][1]
 
+    @property
+    def index(self) -> int:
+        """The index at which the current one came into force."""
+        return self._history[-1][0]
+
     def at(self, index: int) -> Configuration:
         """The one in force for a snapshot at an index."""
         for since, configuration in reversed(self._history):
             if since <= index:
                 return configuration
         return self._history[0][1]
+
+    def since(self, index: int) -> list[Configuration]:
+        """The one in force at an index and all after it, oldest first."""
+        return [self.at(index), *(found for since, found in self._history if since > index)]
 
     def append(self, index: int, configuration: Configuration) -> None:
         """A ``config`` entry was added to the log: it is in force at once."""

@@ -12,11 +12,13 @@ told, with its reasons, in the module of its pattern:
     high_water_mark          what is certain
     read_index               linearizable reads
     membership               who votes
+    membership_change        how that changes
     install_snapshot         followers behind the low-water mark
     request_pipeline, request_batch                                  (cluster/channel)
 
 The node itself is built in layers: ``raft_state`` (state and decisions), ``raft_replication``,
-``raft_reads``, ``raft_elections``, and this module, which takes the inputs and the messages.
+``raft_reads``, ``raft_elections``, ``raft_membership``, and this module, which takes the inputs and
+the messages.
 
 Decisions are methods of their own, small and named (``accepts_generation``, ``yields_to``,
 ``grants_vote``, ``may_commit``, ``read_is_safe`` and so on), so that an ablation can take exactly
@@ -46,7 +48,7 @@ from cluster.consensus.membership import (
     Configuration,
     Membership,
 )
-from cluster.consensus.raft_elections import RaftElections
+from cluster.consensus.raft_membership import RaftMembership
 from cluster.ports import NodeId, Recovered, Rng
 from cluster.wire import (
     AppendEntries,
@@ -65,13 +67,18 @@ from cluster.wire import (
     VoteReply,
 )
 
+#: What a node heeds from whoever sends it: its own configuration may be an old one, and a leader or
+#: candidate of a newer one must get through. Answers are heeded from those who were asked.
+_FROM_ANYBODY = frozenset({RequestVote, AppendEntries, Heartbeat, InstallSnapshot, TimeoutNow})
 
-class Raft(RaftElections):
+
+class Raft(RaftMembership):
     """One node's part in Raft; see :class:`cluster.consensus.interface.Consensus`.
 
     Args:
         node: this node.
-        members: the voters, this node among them (else it is a learner).
+        members: the voters the cluster was founded with (else this node is a learner); none for a
+            node that joins, and learns from the log who they are.
         config: timings and limits.
         rng: randomness for election timeouts.
     """
@@ -105,7 +112,7 @@ class Raft(RaftElections):
     def step(self, now_ns: int, source: NodeId, message: Message) -> None:
         """A peer's message arrived."""
         self.now_ns = now_ns
-        if source == self.node or source not in self.membership.current.nodes:
+        if source == self.node or not self._heeds(source, message):
             return
         if type(message) is RequestVote:
             self._on_request_vote(source, message)
@@ -120,6 +127,13 @@ class Raft(RaftElections):
         if self.role == LEADER:
             self._rounds.heard(source, now_ns)
         self._handlers[type(message)](source, message)
+
+    def _heeds(self, source: NodeId, message: Message) -> bool:
+        return (
+            type(message) in _FROM_ANYBODY
+            or source in self.membership.current.nodes
+            or source in self._pipelines
+        )
 
     def tick(self, now_ns: int) -> None:
         """Time has passed: heartbeats, CheckQuorum, elections."""
@@ -197,8 +211,9 @@ class Raft(RaftElections):
         generation = self.log.generation_at(index)
         if generation is None or index <= self.snapshot_index or index > self.high_water_mark:
             return
-        members = self.membership.at(index).voters
-        self.snapshot = Snapshot(index, generation, members, data)
+        found = self.membership.at(index)
+        carried = b"" if found.plain else found.encode()
+        self.snapshot = Snapshot(index, generation, found.voters, data, carried)
         keep_from = max(self.log.first_index, index + 1 - self.config.snapshot_keep_entries)
         self.log.compact(keep_from - 1)
         self.membership.compact(index)
@@ -249,7 +264,9 @@ class Raft(RaftElections):
                     f"but everything up to {self.high_water_mark} is certain"
                 )
             self.log.truncate_from(first)
-            self.membership.truncate_from(first)
+            if self.membership.index >= first:
+                self.membership.truncate_from(first)
+                self._configuration_changed()
         self.log.extend(entries)
         for entry in entries:
             self._note_configuration(entry)
@@ -291,7 +308,10 @@ class Raft(RaftElections):
             self.membership.compact(snapshot.index)
         else:
             self.log.reset(snapshot.index, snapshot.generation)
-            self.membership = Membership(Configuration(snapshot.members), index=snapshot.index)
+            found = Configuration.of_snapshot(snapshot.members, snapshot.configuration)
+            before, self.membership = self.membership, Membership(found, index=snapshot.index)
+            if before.current != found:
+                self._configuration_changed()
         self.snapshot = self._restored = snapshot
         self.high_water_mark = self._delivered = snapshot.index
         self._note("snapshot-installed", index=snapshot.index, kept_log=agrees)
@@ -328,11 +348,11 @@ class Raft(RaftElections):
         elif source not in self._transfers:
             index, _generation = self.log.conflict_hint(message.hint_index, message.hint_generation)
             pipeline.refused(message.prev_index, index + 1)
-        if self.role == LEADER:
+        if self.role == LEADER and source in self._pipelines:
             self._replicate(source)
 
     def _on_heartbeat_reply(self, source: NodeId, message: HeartbeatReply) -> None:
-        if self.role != LEADER:
+        if self.role != LEADER or source not in self._pipelines:
             return
         self._rounds.answered(source, message.round)
         self._confirm_rounds()
@@ -349,7 +369,8 @@ class Raft(RaftElections):
                 del self._transfers[source]
             if pipeline.acknowledged(min(message.index, self.log.last_index), self.now_ns):
                 self._advance_high_water_mark()
-            self._replicate(source)
+            if self.role == LEADER and source in self._pipelines:
+                self._replicate(source)
         elif transfer and transfer.progressed(message.index, message.offset):
             pipeline.touched_ns = self.now_ns
             self._send(source, transfer.chunk(self.generation))

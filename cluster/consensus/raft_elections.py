@@ -129,7 +129,7 @@ class RaftElections(RaftReads):
         self._conclude_vote()
 
     def _conclude_vote(self) -> None:
-        outcome = agreed_vote(self.membership.current, self._votes)
+        outcome = agreed_vote(self.electorate(), self._votes)
         if outcome is False:
             self._become_follower(self.generation)
         elif outcome and self._prevoting:
@@ -150,6 +150,7 @@ class RaftElections(RaftReads):
         self._rounds = HeartbeatRounds(self._peers(), self.now_ns)
         self._reads = ReadIndexQueue()
         self._own_first_index = next_index
+        self._settled_index = -1
         self._note("leader-elected", generation=self.generation, index=next_index)
         self._broadcast_heartbeat()
         self._append_own((b"",), "noop")
@@ -160,7 +161,7 @@ class RaftElections(RaftReads):
             return True
         heard = {node: self._rounds.heard_ns(node) for node in self._peers()}
         heard[self.node] = self.now_ns
-        since_ns = agreed_value(self.membership.current, heard)
+        since_ns = agreed_value(self.electorate(), heard)
         if self.now_ns - since_ns <= self.config.election_max_ns:
             return True
         self._note("lost-quorum", generation=self.generation)

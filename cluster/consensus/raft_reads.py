@@ -9,9 +9,7 @@ Source: Raft thesis 6.4.
 
 from __future__ import annotations
 
-from cluster.consensus.membership import (
-    agreed_value,
-)
+from cluster.consensus.membership import agreed_value
 from cluster.consensus.raft_replication import RaftReplication
 from cluster.wire import (
     Heartbeat,
@@ -35,7 +33,7 @@ class RaftReads(RaftReplication):
         """Note the latest round that a quorum has answered, this node itself included."""
         answered = {node: self._rounds.answered_round(node) for node in self._pipelines}
         answered[self.node] = self._rounds.sent
-        self._rounds.confirm(agreed_value(self.membership.current, answered))
+        self._rounds.confirm(agreed_value(self.electorate(), answered))
 
     def _queue_read(self, token: int) -> None:
         """Let a read wait for a round sent from now on; reads meanwhile share the one after."""
@@ -76,10 +74,14 @@ class RaftReads(RaftReplication):
         """Raise the mark to what a quorum has, the leader's own log counting where durable."""
         match = {peer: pipeline.match for peer, pipeline in self._pipelines.items()}
         match[self.node] = self.writes.durable_index
-        index = agreed_value(self.membership.current, match)
+        index = agreed_value(self.electorate(), match)
         if not self.may_commit(index):
             return
         self._raise_high_water_mark(index)
         if self.knows_high_water_mark():
             for token in self._reads.release_held():
                 self._queue_read(token)
+            self._continue_change()
+
+    def _continue_change(self) -> None:
+        """The mark rose: a change of members may have another step to make. A later layer's."""

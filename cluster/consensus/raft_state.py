@@ -1,10 +1,11 @@
 """What a Raft node holds, what others may look at, and every decision an ablation may override.
 
-This is the first of four layers that make up :class:`cluster.consensus.raft.Raft`: state and
+This is the first of five layers that make up :class:`cluster.consensus.raft.Raft`: state and
 decisions (here), sending the log (``raft_replication``), heartbeats, reads and the high-water mark
-(``raft_reads``), roles and elections (``raft_elections``); ``raft`` itself takes the inputs. Each
-layer calls only itself and those before it. Decisions change nothing: they answer yes or no, by the
-rules of the pattern modules.
+(``raft_reads``), roles and elections (``raft_elections``), changes of members
+(``raft_membership``); ``raft`` itself takes the inputs. Each layer calls only itself and those
+before it, but for hooks with an empty body that a later layer fills. Decisions change nothing: they
+answer yes or no, by the rules of the pattern modules.
 
 Source: see ``cluster.consensus.raft``.
 """
@@ -52,7 +53,8 @@ class RaftState:
 
     Args:
         node: this node.
-        members: the voters, this node among them (else it is a learner).
+        members: the voters the cluster was founded with (else this node is a learner); none for a
+            node that joins, and learns from the log who they are.
         config: timings and limits.
         rng: randomness for election timeouts.
     """
@@ -73,7 +75,9 @@ class RaftState:
 
     def _reset(self, now_ns: int, recovered: Recovered) -> None:
         snapshot = recovered.snapshot
-        voters = Configuration(snapshot.members) if snapshot else self._started_with
+        voters = self._started_with
+        if snapshot:
+            voters = Configuration.of_snapshot(snapshot.members, snapshot.configuration)
         self.now_ns = now_ns
         self.clock = GenerationClock(recovered.hard_state)
         self.log = ReplicatedLog.recover(recovered)
@@ -82,7 +86,8 @@ class RaftState:
         self.snapshot = snapshot
         self.high_water_mark = self._delivered = snapshot.index if snapshot else 0
         for entry in self.log.between(self.high_water_mark + 1, self.log.last_index):
-            self._note_configuration(entry)
+            if entry.kind == "config":
+                self.membership.append(entry.index, Configuration.decode(entry.data))
         # A node with a past may have answered a leader just before it stopped: until the shortest
         # election timeout has passed it stands by that answer, or lease reads would not be safe.
         self._heard_leader_ns = now_ns if self.clock.generation else -(1 << 62)
@@ -96,6 +101,7 @@ class RaftState:
         self._transfer: Transfer | None = None
         self._lease_void = False
         self._own_first_index = 0
+        self._settled_index = -1
         self._remote_reads: dict[int, tuple[NodeId, int]] = {}
         self._next_remote = _REMOTE_TOKENS_FROM
         self._assembly = SnapshotAssembly()
@@ -144,6 +150,16 @@ class RaftState:
         return self.membership.current.voters
 
     @property
+    def configuration(self) -> Configuration:
+        """The configuration in force: the newest in the log, certain or not."""
+        return self.membership.current
+
+    @property
+    def configuration_index(self) -> int:
+        """The index at which it came into force."""
+        return self.membership.index
+
+    @property
     def accepts_batch(self) -> bool:
         """Whether no write of entries is under way, so that a batch would be written at once."""
         return not self.writes.entries_outstanding
@@ -156,6 +172,11 @@ class RaftState:
         if self._transfer:
             return min(self._heartbeat_ns, self._transfer.deadline_ns)
         return self._heartbeat_ns
+
+    @property
+    def handing_over(self) -> bool:
+        """Whether this node leads and is handing leadership over."""
+        return self._transfer is not None
 
     def entry_at(self, index: int) -> Entry | None:
         """The entry at an index; None if it is not held."""
@@ -207,6 +228,22 @@ class RaftState:
             and self.log_is_up_to_date(message)
         )
 
+    def electorate(self) -> Configuration:
+        """The configuration by which votes and copies are counted: the newest in the log."""
+        return self.membership.current
+
+    def may_change_members(self) -> str:
+        """Why no change of members may begin now; "" if one may.
+
+        Until an entry of its own generation is certain, a leader does not know which configuration
+        is; and one change must be certain before the next.
+        """
+        if not self.knows_high_water_mark():
+            return "no entry of this leadership is certain yet"
+        if self.membership.current.joint or self.membership.index > self.high_water_mark:
+            return "another change of members is under way"
+        return ""
+
     def may_commit(self, index: int) -> bool:
         """Whether the leader may call an index certain which a quorum has made durable."""
         return leader_may_commit(
@@ -243,12 +280,18 @@ class RaftState:
             return False
         sent_ns = self._rounds.confirmed_sent_ns
         lease_ns = int(config.election_min_ns * config.lease_read_margin)
-        return len(self.members) == 1 or (sent_ns >= 0 and self.now_ns - sent_ns < lease_ns)
+        alone = self.membership.current.nodes == (self.node,)
+        return alone or (sent_ns >= 0 and self.now_ns - sent_ns < lease_ns)
 
     # -- helpers -----------------------------------------------------------------------------------
 
     def _peers(self) -> tuple[NodeId, ...]:
-        return others(self.membership.current.nodes, self.node)
+        """Everybody else of the configuration in force, and, until it is certain, of those before:
+        who is about to leave shall learn of it."""
+        if self.membership.index <= self.high_water_mark:
+            return others(self.membership.current.nodes, self.node)
+        recent = self.membership.since(self.high_water_mark)
+        return others(sorted({node for found in recent for node in found.nodes}), self.node)
 
     def _send(self, to: NodeId, message: Message, *, after: int = 0) -> None:
         self._sends.append(Send(to, message, after))
@@ -257,12 +300,35 @@ class RaftState:
         self._sends.append(Note(event, detail))
 
     def _note_configuration(self, entry: Entry) -> None:
-        if entry.kind == "config":
-            self.membership.append(entry.index, Configuration.decode(entry.data))
+        """A ``config`` entry is in the log: it is in force from now on, certain or not."""
+        if entry.kind != "config":
+            return
+        configuration = Configuration.decode(entry.data)
+        self.membership.append(entry.index, configuration)
+        self._configuration_changed()
+
+    def _configuration_changed(self) -> None:
+        """Another configuration is in force, by an entry, by a cut, or by a snapshot."""
+        if self.role in (FOLLOWER, LEARNER):
+            self.role = self._passive_role()
+        found = self.membership.current
+        self._note(
+            "configuration",
+            index=self.membership.index,
+            voters=list(found.voters),
+            learners=list(found.learners),
+            outgoing=list(found.outgoing),
+        )
 
     def _raise_high_water_mark(self, index: int) -> None:
         if index > self.high_water_mark:
+            before = self.high_water_mark
             self.high_water_mark = max(self.high_water_mark, min(index, self.log.last_index))
+            if before < self.membership.index and self.role in (FOLLOWER, LEARNER):
+                self.role = self._passive_role()
 
     def _passive_role(self) -> str:
-        return FOLLOWER if self.node in self.membership.current.voters else LEARNER
+        """A node may stand for election while any configuration that is in force, or will be if
+        entries not yet certain are cut, counts it: it may be the only one that can win."""
+        recent = self.membership.since(self.high_water_mark)
+        return FOLLOWER if any(found.decides(self.node) for found in recent) else LEARNER

@@ -25,67 +25,36 @@ from typing import Any
 import msgspec
 
 from cluster.ablations.registry import ablate
-from cluster.channel.idempotent_receiver import IdempotentReceiver
-from cluster.channel.request_waiting_list import NEVER_NS, RequestWaitingList, Waiter
-from cluster.channel.singular_update_queue import SingularUpdateQueue
+from cluster.channel.request_waiting_list import NEVER_NS, Waiter
 from cluster.config import ClusterConfig
-from cluster.consensus.interface import Consensus
 from cluster.consensus.leader_and_followers import LEADER
-from cluster.consensus.raft import Raft
-from cluster.core.state_machine import READS, Answer, KeyValue, problem
-from cluster.ports import Effect, NodeId, Note, Recovered, Reply, Rng, SetTimer
-from cluster.wire import Entry, LoggedCommand, Message, Request, Response, Snapshot
+from cluster.consensus.membership import Configuration
+from cluster.core.member_requests import MEMBER_OPS, MEMBERS, MemberRequests
+from cluster.core.replica_members import ReplicaMembers
+from cluster.core.replica_state import CONSENSUS, PendingRead
+from cluster.core.state_machine import READS, Answer, problem
+from cluster.ports import Effect, NodeId, Note, Recovered, Rng, SetTimer
+from cluster.wire import Entry, LoggedCommand, Message, Request, Snapshot
 
-#: Consensus variants by the name used on the command line.
-CONSENSUS: dict[str, type[Any]] = {"raft": Raft}
+__all__ = ["CONSENSUS", "Replica"]
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_logged = msgspec.msgpack.Decoder(LoggedCommand).decode
 _decode_state = msgspec.msgpack.Decoder(strict=True).decode
 
 
-class PendingRead(msgspec.Struct, frozen=True):
-    """A read that waits for its index, and for that index to be applied."""
-
-    waiter: Waiter
-    request: Request
-
-
-class Replica:
+class Replica(ReplicaMembers):
     """A node of the core.
 
     Args:
         node_id: this node.
-        members: the voters the cluster is started with.
+        members: the voters the cluster was founded with; none for a node that joins it.
         config: timings and limits.
         rng: randomness for election timeouts.
         consensus: a variant's name or class.
         ablations: decisions to remove, in every class composed here; :meth:`build` removes them
             from this class too.
     """
-
-    def __init__(
-        self,
-        node_id: NodeId,
-        members: Sequence[NodeId],
-        *,
-        rng: Rng,
-        config: ClusterConfig | None = None,
-        consensus: str | type[Any] = "raft",
-        ablations: Sequence[str] = (),
-    ) -> None:
-        variant = CONSENSUS[consensus] if isinstance(consensus, str) else consensus
-        self.node = node_id
-        self.config = config if config is not None else ClusterConfig()
-        self.ablations = tuple(ablations)
-        self.consensus: Consensus = ablate(variant, ablations)(
-            node_id, members, config=self.config, rng=rng
-        )
-        self._new_machine = ablate(KeyValue, ablations)
-        self._new_receiver = ablate(IdempotentReceiver, ablations)
-        self.waiting = ablate(RequestWaitingList, ablations)()
-        self.queue = ablate(SingularUpdateQueue, ablations)()
-        self._reset_state()
 
     @classmethod
     def build(
@@ -109,112 +78,13 @@ class Replica:
             node_id, members, rng=rng, config=config, consensus=consensus, ablations=ablations
         )
 
-    def _reset_state(self) -> None:
-        self.machine = self._new_machine()
-        self.receiver = self._new_receiver(
-            session_max=self.config.session_max,
-            unanswered_max=self.config.session_unanswered_max,
-        )
-        self.applied = 0
-        self._reads: dict[int, PendingRead] = {}
-        self._reads_at: list[tuple[int, int]] = []
-        self._reads_deadline_ns = NEVER_NS
-        self._next_token = 1
-        self._led = 0
-        self._timer_ns = 0
-        self._out: list[Effect] = []
-
-    # -- what others may look at ------------------------------------------------------------------
-
-    @property
-    def role(self) -> str:
-        """``leader``, ``follower``, ``candidate`` or ``learner``."""
-        return self.consensus.role
-
-    @property
-    def leader(self) -> NodeId:
-        """Who leads, as far as this node knows; "" if it does not."""
-        return self.consensus.leader
-
-    @property
-    def generation(self) -> int:
-        """The node's generation."""
-        return self.consensus.generation
-
-    @property
-    def voted_for(self) -> NodeId:
-        """Whom it voted for in this generation; "" if nobody."""
-        return self.consensus.voted_for
-
-    @property
-    def high_water_mark(self) -> int:
-        """Last index known to be certain."""
-        return self.consensus.high_water_mark
-
-    @property
-    def snapshot_index(self) -> int:
-        """Index of the newest snapshot; 0 if none."""
-        return self.consensus.snapshot_index
-
-    @property
-    def first_index(self) -> int:
-        """First index of the log in memory."""
-        return self.consensus.first_index
-
-    @property
-    def last_index(self) -> int:
-        """Last index of the log."""
-        return self.consensus.last_index
-
-    def entry_at(self, index: int) -> Entry | None:
-        """The log entry at an index; None if it is not held."""
-        return self.consensus.entry_at(index)
-
-    def generation_at(self, index: int) -> int | None:
-        """The generation of the log entry at an index; None if it is not known."""
-        return self.consensus.generation_at(index)
-
-    @property
-    def pending(self) -> int:
-        """Client requests that wait for an answer."""
-        return len(self.queue) + len(self.waiting) + len(self._reads)
-
-    def status(self) -> dict[str, Any]:
-        """JSON-ready state; a host overwrites ``chaos`` and ``wall_offset_ns``, its own."""
-        consensus = self.consensus
-        return {
-            "node": self.node,
-            "role": consensus.role,
-            "leader": consensus.leader,
-            "generation": consensus.generation,
-            "voted_for": consensus.voted_for,
-            "high_water_mark": consensus.high_water_mark,
-            "applied": self.applied,
-            "first_index": consensus.first_index,
-            "last_index": consensus.last_index,
-            "snapshot_index": consensus.snapshot_index,
-            "members": list(consensus.members),
-            "ablations": list(self.ablations),
-            "chaos": False,
-            "consensus": consensus.name,
-            "wall_offset_ns": 0,
-            "pending": self.pending,
-            "sessions": len(self.receiver.sessions),
-            "keys": len(self.machine),
-            "duplicates": self.receiver.duplicates,
-        }
-
-    def state_hash(self) -> str:
-        """Hex digest of the applied state: equal on all nodes at an equal applied index."""
-        total = self.machine.digest() + 3 * self.receiver.digest() + 7 * self.applied
-        return f"{total % (1 << 128):032x}"
-
     # -- inputs -----------------------------------------------------------------------------------
 
     def start(self, now_ns: int, recovered: Recovered) -> list[Effect]:
         """Begin, or begin again after a crash, from what is durable."""
         self.waiting.abandon()
         self.queue.drain()
+        self.member_requests = MemberRequests()
         self._reset_state()
         if recovered.snapshot:
             self._restore(recovered.snapshot)
@@ -252,6 +122,7 @@ class Replica:
         """A client's connection is gone; nothing may be sent to it any more."""
         self.queue.disconnect(connection)
         self.waiting.disconnect(connection)
+        self.member_requests.disconnect(connection)
         for token in [t for t, read in self._reads.items() if read.waiter.connection == connection]:
             del self._reads[token]
         return self._settle(now_ns)
@@ -265,6 +136,9 @@ class Replica:
 
     def _take_request(self, now_ns: int, connection: int, request: Request) -> None:
         waiter = Waiter(connection, request.id, now_ns + max(0, request.timeout_ns))
+        if request.command.op in MEMBER_OPS:
+            self._take_member_request(now_ns, waiter, request)
+            return
         wrong = problem(request.command)
         if wrong:
             self._reply(waiter, "fail", error=wrong)
@@ -299,41 +173,30 @@ class Replica:
         if request.mode == "stale":
             self._answer(waiter, self.machine.read(request.command), self.applied)
             return
-        if request.mode not in ("linearizable", "lease"):
-            error = f"there is no read mode {request.mode!r}: linearizable, lease or stale"
+        if request.mode not in ("linearizable", "lease", "follower"):
+            error = (
+                f"there is no read mode {request.mode!r}: linearizable, lease, follower or stale"
+            )
             self._reply(waiter, "fail", error=error)
             return
         if not self.queue.has_room(self.pending, self.config.pending_max):
             self._reply(waiter, "retry", error=f"{self.pending} requests are waiting already")
             return
         token, self._next_token = self._next_token, self._next_token + 1
-        if self.consensus.read(now_ns, token, lease=request.mode == "lease"):
+        if self.consensus.read(now_ns, token, lease=request.mode == "lease") or (
+            request.mode == "follower" and self._forward_read(now_ns, token)
+        ):
             self._reads[token] = PendingRead(waiter, request)
             self._reads_deadline_ns = min(self._reads_deadline_ns, waiter.deadline_ns)
         else:
             self._redirect(waiter)
 
-    def _redirect(self, waiter: Waiter) -> None:
-        leader = self.consensus.leader
-        if leader and leader != self.node:
-            self._reply(waiter, "redirect", error=f"{leader} leads, {self.node} does not")
-        else:
-            self._reply(waiter, "retry", error=f"{self.node} knows no leader")
-
-    def _reply(self, waiter: Waiter, status: str, *, error: str) -> None:
-        response = Response(
-            id=waiter.request,
-            status=status,
-            revision=self.applied,
-            leader=self.consensus.leader,
-            error=error,
-        )
-        self._out.append(Reply(waiter.connection, response))
-
-    def _answer(self, waiter: Waiter, answer: Answer, revision: int) -> None:
-        status, value, error = answer
-        response = Response(waiter.request, status, value, revision, self.consensus.leader, error)
-        self._out.append(Reply(waiter.connection, response))
+    def _forward_read(self, now_ns: int, token: int) -> bool:
+        """Ask the leader for the index of a read that is served here."""
+        if not self._read_salt:
+            # An answer to this node's former life must not name the index of a read of this one.
+            self._read_salt = self._rng.between(1, 1 << 40) << 20
+        return self.consensus.forward_read(now_ns, self._read_salt + token)
 
     # -- what follows from an input ---------------------------------------------------------------
 
@@ -352,6 +215,8 @@ class Replica:
             if not self._maybe_snapshot():
                 break
         self._notice_leadership()
+        if self.member_requests.transfers:
+            self._notice_transfers()
         if self._out:
             effects.extend(self._out)
             self._out = []
@@ -386,7 +251,9 @@ class Replica:
         """Apply one certain entry, and answer whoever waits for it."""
         index = self.applied = entry.index
         answer: tuple[Answer, int] | None = None
-        if entry.kind == "command":
+        if entry.kind == "config":
+            self._answer_changes(Configuration.decode(entry.data))
+        elif entry.kind == "command":
             logged = _decode_logged(entry.data)
             answer = self.receiver.admit(index, logged)
             if answer is None:
@@ -405,6 +272,7 @@ class Replica:
     def _serve_reads(self, named: list[tuple[int, int]]) -> None:
         """Answer reads whose index is named and applied; index 0 sends the client elsewhere."""
         for token, index in named:
+            token -= self._read_salt if token >= self._read_salt else 0
             read = self._reads.get(token)
             if read is not None and index == 0:
                 del self._reads[token]
@@ -419,7 +287,9 @@ class Replica:
                 later.append((index, token))
                 continue
             read = self._reads.pop(token, None)
-            if read is not None:
+            if read is not None and read.request.command.op == MEMBERS:
+                self._answer(read.waiter, self._members(), self.applied)
+            elif read is not None:
                 self._answer(read.waiter, self.machine.read(read.request.command), self.applied)
         self._reads_at = later
 
@@ -433,6 +303,8 @@ class Replica:
         if leads == self._led:
             return
         if self._led:
+            for waiter in self.member_requests.abandon_changes():
+                self._reply(waiter, "unknown", error=f"{self.node} lost leadership")
             for waiter in self.waiting.abandon():
                 self._reply(waiter, "unknown", error=f"{self.node} lost leadership")
             for waiter in self.queue.drain():
@@ -442,6 +314,8 @@ class Replica:
     def _expire(self, now_ns: int) -> None:
         for waiter in self.waiting.expire(now_ns):
             self._reply(waiter, "unknown", error="the entry is not certain yet: timed out")
+        for waiter in self.member_requests.expire(now_ns):
+            self._reply(waiter, "unknown", error="the change is not certain yet: timed out")
         for waiter in self.queue.expire(now_ns):
             self._reply(waiter, "retry", error="timed out before it reached the log")
         if now_ns < self._reads_deadline_ns:
@@ -458,6 +332,7 @@ class Replica:
             self.consensus.deadline_ns,
             self.waiting.deadline_ns,
             self.queue.deadline_ns,
+            self.member_requests.deadline_ns,
             self._reads_deadline_ns,
         )
         if now_ns < self._timer_ns <= wanted_ns:

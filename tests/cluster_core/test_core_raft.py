@@ -427,11 +427,14 @@ def test_notes_tell_the_story() -> None:
     assert events == ["campaigning", "leader-elected"]
 
 
-def test_strangers_and_oneself_are_not_heard() -> None:
+def test_oneself_and_answers_of_strangers_are_not_heard() -> None:
     core = raft()
-    for source in ("n1", "n9"):
-        core.step(1, source, Heartbeat(8, 1, 0))
+    core.step(1, "n1", Heartbeat(8, 1, 0))
+    core.step(1, "n9", VoteReply(8, 8, True))
+    core.step(1, "n9", HeartbeatReply(8, 1))
     assert core.generation == 0 and sent(core) == []
+    core.step(1, "n9", Heartbeat(8, 1, 0))  # this node's configuration may be an old one
+    assert core.generation == 8 and core.leader == "n9"
 
 
 def test_commands_that_gather_while_the_disk_writes_share_a_batch() -> None:

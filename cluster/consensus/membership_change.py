@@ -1,0 +1,170 @@
+"""Membership change: how a cluster's members are changed while it serves.
+
+Problem. If nodes switched from the old voters to the new ones each at its own moment, a majority of
+the old and a majority of the new could decide different things in between. A new node has nothing,
+and if it counted at once the cluster would be weaker for it. And whoever may change members while
+nobody knows what is certain can build two majorities that never met.
+
+Solution. One design for every change of voters, joint consensus:
+
+1. A new node is added as a *learner*: an entry with the same voters, so nobody's majority moves. It
+   is sent a snapshot and the log.
+2. A learner that has caught up is *promoted*; a voter is *removed*. The leader appends C(old,new),
+   in force on each node from the moment it is in the log: every decision now needs a majority of
+   both. When that entry is certain, whoever leads appends C(new). When that is certain, the change
+   is done and the request is answered. A leader that is not in C(new) leads until then without
+   counting itself, tells the best follower to take over, and steps down.
+3. A leader that finds a joint configuration in its log finishes it: a crash in the middle leaves
+   nothing for anybody to repair.
+
+One change at a time, and none before an entry of the leader's own generation is certain: only then
+does it know which configuration is. With single-server changes that rule is what separates a
+correct system from one with two disjoint majorities (Ongaro's message of 2015); joint changes would
+survive without it, and keep it, since a change on top of one that may be cut is not worth having.
+
+What is refused, with the reason: promotion of a learner that misses more than
+``promote_lag_entries`` or is not heard; removal that leaves voters of whom no majority is heard;
+removal of the last voter; a member id that was removed before, or of a node that is a member with
+another data directory.
+
+What breaks without it. A56, A57, A58, A60, A61: see ``membership``. A59: a removed node that runs
+on and knows nothing campaigns for ever; PreVote, and followers that stand by a leader they hear,
+make that harmless (``leader_and_followers``).
+
+Source: Raft paper 6; Raft thesis 4.1 to 4.3; D. Ongaro, "bug in single-server membership changes",
+raft-dev, 2015. Pure functions of configurations; ``raft_membership`` carries them out.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from cluster.consensus.membership import Configuration, incarnation_of, name_of, next_incarnation
+
+ADD_LEARNER: Final = "add-learner"
+PROMOTE: Final = "promote"
+REMOVE: Final = "remove-member"
+
+#: Longest member id, in characters.
+MEMBER_LENGTH_MAX = 255
+#: What a member id may not contain: it must fit in ``--peers`` and in file names.
+_FORBIDDEN = frozenset(",=/ \t\n")
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A change somebody asks for.
+
+    Args:
+        kind: ``add-learner``, ``promote`` or ``remove-member``.
+        member: whom it concerns.
+        address: ``host:port`` of a learner; "" if the others were started with it.
+    """
+
+    kind: str
+    member: str
+    address: str = ""
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why a change is not made.
+
+    Args:
+        status: ``fail`` (not as things are) or ``retry`` (not now).
+        why: a sentence.
+    """
+
+    status: str
+    why: str
+
+
+def member_problem(member: object) -> str:
+    """Why something is no member id; "" if it is one."""
+    if type(member) is not str or len(member) > MEMBER_LENGTH_MAX or _FORBIDDEN & set(member):
+        return f"{member!r} is no member id: a node's name, or NAME~N for its N-th data directory"
+    try:
+        incarnation_of(member)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def settled(configuration: Configuration) -> Configuration:
+    """What a joint configuration leads to: C(new). One that is not joint is that already."""
+    stay = {*configuration.voters, *configuration.learners}
+    gone = [node for node in configuration.outgoing if node not in stay]
+    return Configuration(
+        configuration.voters,
+        configuration.learners,
+        (),
+        tuple(pair for pair in configuration.addresses if pair[0] in stay),
+        _retire(configuration.retired, gone),
+    )
+
+
+def _retire(retired: tuple[str, ...], gone: list[str]) -> tuple[str, ...]:
+    latest = {name_of(member): member for member in retired}
+    for member in gone:
+        known = latest.get(name_of(member))
+        if known is None or incarnation_of(known) < incarnation_of(member):
+            latest[name_of(member)] = member
+    return tuple(latest[name] for name in sorted(latest))
+
+
+def is_so(configuration: Configuration, change: Change) -> bool:
+    """Whether a configuration is as a change wants it: asking twice changes nothing."""
+    if change.kind == ADD_LEARNER:
+        return change.member in configuration.nodes
+    if change.kind == PROMOTE:
+        return change.member in configuration.voters
+    return change.member not in configuration.nodes and configuration.is_retired(change.member)
+
+
+def objection(configuration: Configuration, change: Change) -> str:
+    """Why a change can never be made to this configuration; "" if it can."""
+    member = change.member
+    told = ", ".join(configuration.nodes) or "nobody"
+    if change.kind == ADD_LEARNER:
+        if configuration.is_retired(member):
+            return (
+                f"{member} was removed, and a member id is never used again: give the node an "
+                f"empty data directory and add it as {_free_id(configuration, member)}"
+            )
+        twin = next((n for n in configuration.nodes if name_of(n) == name_of(member)), "")
+        return f"{twin} is a member: remove it before {member} can join" if twin else ""
+    if member not in configuration.nodes:
+        return f"{member} is no member; the members are {told}"
+    if change.kind == REMOVE and configuration.voters == (member,):
+        return f"{member} is the last voter: without it there is no cluster"
+    return ""
+
+
+def _free_id(configuration: Configuration, member: str) -> str:
+    known = [m for m in configuration.retired if name_of(m) == name_of(member)]
+    return next_incarnation(max(known, key=incarnation_of))
+
+
+def next_configuration(configuration: Configuration, change: Change) -> Configuration:
+    """The configuration a change begins with: joint if voters change.
+
+    Args:
+        configuration: not joint, and without an :func:`objection`.
+        change: what is asked for.
+    """
+    member, voters, learners = change.member, configuration.voters, configuration.learners
+    addresses, retired = configuration.addresses, configuration.retired
+    if change.kind == ADD_LEARNER:
+        if change.address:
+            addresses = tuple(sorted([*addresses, (member, change.address)]))
+        learners = tuple(sorted([*learners, member]))
+        return Configuration(voters, learners, (), addresses, retired)
+    remaining = tuple(node for node in learners if node != member)
+    if change.kind == PROMOTE:
+        promoted = tuple(sorted([*voters, member]))
+        return Configuration(promoted, remaining, voters, addresses, retired)
+    if member in learners:
+        addresses = tuple(pair for pair in addresses if pair[0] != member)
+        return Configuration(voters, remaining, (), addresses, _retire(retired, [member]))
+    kept = tuple(node for node in voters if node != member)
+    return Configuration(kept, learners, voters, addresses, retired)
