@@ -18,12 +18,17 @@ from collections.abc import Iterable, Sequence
 from itertools import combinations, pairwise
 
 import msgspec
+import numpy as np
 
 from checkers.budget import Meter
+from checkers.history import OK
 from checkers.transactions.rw_register import RwRegister
-from checkers.transactions.txns import WRITE
+from checkers.transactions.txns import WRITE, Bools, Ints, Txns
 
 DEP, ANTI = 0, 1
+
+#: Pairs or transactions between looks at the budget.
+METER_INTERVAL = 64
 
 
 class Txn(msgspec.Struct, frozen=True):
@@ -73,13 +78,29 @@ def transactions(register: RwRegister) -> list[Txn]:
                 reads[txn].setdefault(key, source)
     places: dict[int, int] = {}
     chosen: list[Txn] = []
+    sessions = session_codes(txns, register.members).tolist()
     for txn in sorted(range(len(txns)), key=lambda t: int(txns.invoke[t])):
         if members[txn]:
-            session = int(txns.process[txn])
+            session = sessions[txn]
             place = places.get(session, 0)
             places[session] = place + 1
             chosen.append(Txn(txn, session, place, reads[txn], frozenset(writes[txn])))
     return sorted(chosen, key=lambda t: (t.session, t.place))
+
+
+def session_codes(txns: Txns, members: Bools) -> Ints:
+    """The session of each transaction: its process, but nothing follows an unknown outcome.
+
+    A transaction that ended in doubt may take effect later, so unless it is its process's last it
+    is a session of its own.
+    """
+    codes = txns.process.copy()
+    chosen = np.flatnonzero(members)
+    order = chosen[np.lexsort((txns.invoke[chosen], txns.process[chosen]))]
+    last = np.append(codes[order][1:] != codes[order][:-1], True) if len(order) else order == 0
+    alone = order[~last & (txns.type[order] != OK)]
+    codes[alone] = int(codes.max(initial=0)) + 1 + np.arange(len(alone))
+    return codes
 
 
 class Polygraph:
@@ -122,7 +143,8 @@ class Polygraph:
             cycle = find_cycle(self.orders(), snapshot=self.snapshot)
             if cycle is not None:
                 return cycle
-            if not self._force(self._reachable()):
+            after = self._reachable(meter)
+            if meter.spent() or not self._force(after, meter):
                 return None
         return None
 
@@ -130,7 +152,7 @@ class Polygraph:
         """The known edges."""
         return [Order(a, b, kind, 0, why) for (a, b, kind), why in self.known.items()]
 
-    def _reachable(self) -> dict[int, int]:
+    def _reachable(self, meter: Meter) -> dict[int, int]:
         """For each transaction, the bits of those that must come after it.
 
         Under snapshot isolation an anti-dependency alone orders nothing but starts against
@@ -148,7 +170,9 @@ class Polygraph:
             else:
                 out[source].update(anti[source])
         bits: dict[int, int] = {}
-        for txn in postorder(out):
+        for count, txn in enumerate(postorder(out)):
+            if count % METER_INTERVAL == 0 and meter.spent():
+                return bits
             bits[txn] = 0
             for target in out[txn]:
                 bits[txn] |= 1 << index[target] | bits[target]
@@ -159,11 +183,13 @@ class Polygraph:
                 self.into[target] |= 1 << index[source]
         return bits
 
-    def _force(self, after: dict[int, int]) -> bool:
+    def _force(self, after: dict[int, int], meter: Meter) -> bool:
         """One round of the rule; True if anything is new."""
         new = False
         for key, writers in self.writers.items():
-            for one, two in combinations(writers, 2):
+            for count, (one, two) in enumerate(combinations(writers, 2)):
+                if count % METER_INTERVAL == 0 and meter.spent(1):
+                    return False
                 for a, b in ((one, two), (two, one)):
                     if after[a] >> self.index[b] & 1:
                         new |= self._order(a, b, key)
@@ -189,11 +215,13 @@ class Polygraph:
             new |= self._know(reader, b, ANTI, f"rw {key}")
         return new
 
-    def choices(self) -> list[tuple[int, int]]:
+    def choices(self, meter: Meter) -> list[tuple[int, int]]:
         """Pairs of writers of a key whose order is still open, once each."""
         open_pairs: dict[tuple[int, int], None] = {}
         for writers in self.writers.values():
-            for a, b in combinations(writers, 2):
+            for count, (a, b) in enumerate(combinations(writers, 2)):
+                if count % METER_INTERVAL == 0 and meter.spent(1):
+                    return []
                 if (a, b, DEP) not in self.known and (b, a, DEP) not in self.known:
                     open_pairs[(min(a, b), max(a, b))] = None
         return list(open_pairs)

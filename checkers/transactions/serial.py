@@ -14,9 +14,10 @@ each of which may already settle it:
 For snapshot isolation an edge is a dependency or an anti-dependency, and only cycles without two
 adjacent anti-dependencies count.
 
-A serial order found is replayed by :func:`verify_serial_order`, which knows nothing of how it was
-found. A refutation without a forced cycle is reduced to the fewest transactions that still have
-none; that is sound, since a serial order of the whole would give one of any part.
+An order found is replayed by :func:`verify_serial_order` or :func:`verify_points`, which know
+nothing of how it was found. A refutation is reduced to the fewest transactions that still have no
+order (sound, since an order of the whole would give one of any part), and a search that shares
+nothing with the polygraph tries every order of those.
 
 Source: Biswas and Enea, OOPSLA 2019 (frontiers); Tan and others, *Cobra*, OSDI 2020, and Huang and
 others, *PolySI*, VLDB 2023 (pruned polygraphs and solvers).
@@ -41,9 +42,20 @@ from checkers.transactions.polygraph import (
     transactions,
 )
 from checkers.transactions.rw_register import RwRegister, VersionRules
+from checkers.transactions.snapshots import (
+    COMMIT,
+    Points,
+    points_of,
+    search_points,
+    verify_points,
+)
 from checkers.transactions.txns import columns
 from checkers.verdict import Because, Finding, Result, Verdict
 
+#: Conflicts of the solver between looks at the budget.
+CONFLICTS_PER_LOOK = 2000
+#: Choices turned into edges between looks at the budget.
+CHOICES_PER_LOOK = 64
 #: Solver rounds between looks at the budget.
 CYCLES_PER_ROUND = 64
 
@@ -51,81 +63,105 @@ CYCLES_PER_ROUND = 64
 def solve(graph: Polygraph, meter: Meter) -> bool | str:
     """Whether some choice of writers' orders has no cycle; or why that was not decided."""
     try:
-        from pysat.solvers import Cadical153
+        from pysat.solvers import Glucose4
     except ImportError:
         return "the constraint solver is not installed; `pip install 'splitbrain[sat]'` has it"
     known = graph.orders()
     edges: list[Order] = []
-    for number, (a, b) in enumerate(graph.choices(), 1):
+    for number, (a, b) in enumerate(graph.choices(meter), 1):
         edges += graph.implied(a, b, number) + graph.implied(b, a, -number)
-    with Cadical153() as solver:
+        if number % CHOICES_PER_LOOK == 0 and meter.spent(1):
+            break
+    with Glucose4() as solver:
         while not meter.spent(len(known) + len(edges)):
-            if not solver.solve():
+            solver.conf_budget(CONFLICTS_PER_LOOK)
+            found = solver.solve_limited()
+            if found is None:
+                continue
+            if not found:
                 return False
             chosen = {literal for literal in solver.get_model() or [] if literal}
             active = [e for e in edges if e.var in chosen or (e.var and -e.var not in chosen)]
             cut: frozenset[int] = frozenset()
             for _ in range(CYCLES_PER_ROUND):
                 cycle = find_cycle([*known, *active], snapshot=graph.snapshot, avoid=cut)
-                if cycle is None:
+                if cycle is None or meter.spent():
                     break
                 variables = {edge.var for edge in cycle if edge.var}
                 solver.add_clause([-variable for variable in sorted(variables)])
                 cut |= {min(variables)} if variables else frozenset()
                 if not variables:
                     return False
-            if not cut:
+            if not cut and not meter.spent():
                 graph.known.update({(e.source, e.target, e.kind): e.why for e in active})
                 return True
     return meter.reason
 
 
-def _minimal(txns: list[Txn], snapshot: bool, meter: Meter) -> list[Txn]:
-    """Fewest transactions, by dropping chunks and reads from them, that still have no order."""
+def _minimal(txns: list[Txn], cycle: list[Order], snapshot: bool, meter: Meter) -> list[Txn]:
+    """Fewest transactions that have no order: dropping any one of them leaves some that have.
 
-    def refuted(part: list[Txn]) -> bool:
-        return _decide(part, snapshot, meter)[0] is False
-
-    size = max(1, len(txns) // 2)
-    current = txns
+    Begins with what surrounds the forced cycle, if there is one, and drops ever smaller chunks. A
+    part of something that has an order has one too, so one pass at each size is enough.
+    """
+    current = _around(txns, cycle, snapshot, meter) if cycle else txns
+    size = max(1, len(current) // 2)
     while True:
-        dropped = False
-        for low in range(0, len(current), size):
+        low = 0
+        while low < len(current):
+            if meter.spent(1):
+                return current
             rest = current[:low] + current[low + size :]
-            if meter.spent(len(rest)):
-                return current
-            if rest and refuted(rest):
-                current, dropped = rest, True
-                break
-        if not dropped:
-            if size == 1:
-                return current
-            size = max(1, size // 2)
+            if rest and _decide(rest, snapshot, meter)[0] is False:
+                current = rest
+            else:
+                low += size
+        if size == 1:
+            return current
+        size = max(1, size // 2)
+
+
+def _around(txns: list[Txn], cycle: list[Order], snapshot: bool, meter: Meter) -> list[Txn]:
+    """The transactions of a cycle, then their neighbours by reads, until they have no order."""
+    inside = {edge.source for edge in cycle}
+    while len(inside) < len(txns) and not meter.spent(1):
+        part = [txn for txn in txns if txn.id in inside]
+        if _decide(part, snapshot, meter)[0] is False:
+            return part
+        near = {source for txn in part for source in txn.reads.values()}
+        near |= {txn.id for txn in txns if inside & set(txn.reads.values())}
+        if near <= inside | {-1}:
+            break
+        inside |= near
+    return txns
+
+
+def without(txn: Txn, present: set[int]) -> Txn:
+    """A transaction without its reads of others than these; reads of the initial state stay."""
+    kept = {key: source for key, source in txn.reads.items() if source < 0 or source in present}
+    return msgspec.structs.replace(txn, reads=kept)
 
 
 def _decide(
     txns: list[Txn], snapshot: bool, meter: Meter
-) -> tuple[bool | str, list[Order] | list[Txn] | None]:
-    """Whether an order exists (or why that is open), and the forced cycle or the serial order."""
+) -> tuple[bool | str, list[Order], Points]:
+    """Whether an order exists (or why that is open), the forced cycle, or the points in order."""
     present = {txn.id for txn in txns}
-    part = [
-        msgspec.structs.replace(
-            txn, reads={k: s for k, s in txn.reads.items() if s < 0 or s in present}
-        )
-        for txn in txns
-    ]
+    part = [without(txn, present) for txn in txns]
     graph = Polygraph(part, snapshot=snapshot)
     cycle = graph.saturate(meter)
     if cycle is not None:
-        return False, cycle
+        return False, cycle, []
     if not snapshot and len({txn.session for txn in part}) <= 4:
         order = frontier_search(part, meter)
         if not isinstance(order, str):
-            return order is not None, order
+            return order is not None, [], [(txn, COMMIT) for txn in order or ()]
     answer = solve(graph, meter)
-    if answer is True and not snapshot:
-        return True, _serial_order(graph)
-    return answer, None
+    if answer is not True:
+        return answer, [], []
+    if snapshot:
+        return True, [], points_of(graph)
+    return True, [], [(txn, COMMIT) for txn in _serial_order(graph)]
 
 
 def _serial_order(graph: Polygraph) -> list[Txn]:
@@ -170,32 +206,58 @@ def _search(result: Result, register: RwRegister, level: str, meter: Meter) -> N
     """Decide, and fill in verdict, reason and witness."""
     members = transactions(register)
     snapshot = level == "snapshot-isolation"
-    answer, proof = _decide(members, snapshot, meter)
+    answer, cycle, points = _decide(members, snapshot, meter)
     if isinstance(answer, str):
         result.verdict, result.reason = Verdict.UNKNOWN, answer
     elif answer:
-        result.reason = f"{len(members)} transactions have an order that {level} allows"
-        if not snapshot:
-            order = [txn for txn in proof or [] if isinstance(txn, Txn)]
-            wrong = verify_serial_order(order)
-            if wrong or len(order) != len(members):
-                raise AssertionError(f"the serial order found does not hold: {wrong}")
-            result.stats["serial_order"] = [int(register.txns.invoke[txn.id]) for txn in order]
+        _valid(result, register, level, members, points)
     else:
-        least = members if proof else _minimal(members, snapshot, meter)
-        cycle = [edge for edge in proof or [] if isinstance(edge, Order)]
-        if not cycle:
-            again = _decide(least, snapshot, meter)[1]
-            cycle = [edge for edge in again or [] if isinstance(edge, Order)]
+        least = _minimal(members, cycle, snapshot, meter)
+        cycle = _decide(least, snapshot, meter)[1]
+        doubt = _doubt(least, snapshot)
+        if doubt:
+            result.verdict, result.reason = Verdict.UNKNOWN, doubt
+            return
         result.verdict = Verdict.INVALID
         result.findings = [_finding(register, level, least, cycle)]
         result.reason = result.findings[0].title
 
 
+def _valid(
+    result: Result, register: RwRegister, level: str, members: list[Txn], points: Points
+) -> None:
+    """Replay the order found, and tell it."""
+    invoke = register.txns.invoke
+    if level == "snapshot-isolation":
+        wrong = verify_points(points)
+        size = 2 * len(members)
+        result.stats["points"] = [
+            [("start", "commit")[point], int(invoke[txn.id])] for txn, point in points
+        ]
+    else:
+        wrong = verify_serial_order([txn for txn, _ in points])
+        size = len(members)
+        result.stats["serial_order"] = [int(invoke[txn.id]) for txn, _ in points]
+    if wrong or len(points) != size:
+        raise AssertionError(f"the order found does not hold: {wrong}")
+    result.reason = f"{len(members)} transactions have an order that {level} allows"
+
+
+def _doubt(least: list[Txn], snapshot: bool) -> str:
+    """Why a refutation is not believed: a search that tries every order finds one."""
+    present = {txn.id for txn in least}
+    part = [without(txn, present) for txn in least]
+    meter = Meter(Budget(time_s=2.0))
+    found = search_points(part, meter) if snapshot else frontier_search(part, meter)
+    if isinstance(found, list):
+        return "two methods disagree whether the transactions have an order; please report this"
+    return ""
+
+
 def _finding(register: RwRegister, level: str, least: list[Txn], cycle: list[Order]) -> Finding:
     """The refutation: the forced cycle, or the fewest transactions that have no order."""
     txns = register.txns
-    involved = [edge.source for edge in cycle] if cycle else [txn.id for txn in least]
+    involved = [edge.source for edge in cycle] + [txn.id for txn in least]
     names = {txn: f"T{place + 1}" for place, txn in enumerate(dict.fromkeys(involved))}
     steps = tuple(_step(register, edge, names) for edge in cycle)
     if cycle:

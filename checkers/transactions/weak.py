@@ -36,6 +36,7 @@ from checkers.transactions.consistency import forbidden_by, implied_anomalies
 from checkers.transactions.cycles import Edge, any_cycles
 from checkers.transactions.explain import anomaly_finding, cycle_finding
 from checkers.transactions.graph import PROCESS, WR, WW, GraphBuilder
+from checkers.transactions.polygraph import session_codes
 from checkers.transactions.rw_register import RwRegister, VersionRules
 from checkers.transactions.txns import WRITE, columns
 from checkers.verdict import Because, Finding, Result, Verdict
@@ -87,12 +88,13 @@ class WeakOrder:
     def _sessions(self) -> None:
         txns = self.txns
         chosen = np.flatnonzero(self.register.members)
-        order = chosen[np.lexsort((txns.invoke[chosen], txns.process[chosen]))]
+        codes = session_codes(txns, self.register.members)
+        order = chosen[np.lexsort((txns.invoke[chosen], codes[chosen]))]
         self.sessions: list[list[int]] = []
         self.place: dict[int, tuple[int, int]] = {}
         last = -1
         for txn in order.tolist():
-            process = int(txns.process[txn])
+            process = int(codes[txn])
             if process != last:
                 self.sessions.append([])
                 last = process
