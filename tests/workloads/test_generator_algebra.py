@@ -376,3 +376,12 @@ def test_equal_seeds_give_equal_histories(generator, concurrency, seed):
 @given(generators, st.integers(0, 12))
 def test_limit_bounds_any_generator(generator, count):
     assert len(invocations(gen.limit(count, generator), limit=60)) <= count
+
+
+def test_threads_that_are_not_there_do_not_hold_up_the_others() -> None:
+    """Inside each_process only one thread is left; a part for another one has nothing to do."""
+    one = gen.reserve(1, gen.seq([{"f": "a"}]), gen.seq([{"f": "b"}])).time_limit(1)
+    events = gen.simulate(gen.each_process(one), concurrency=2, complete=gen.quick)
+    assert sorted(event.f for event in events if event.type == "invoke") == ["a", "b"]
+    odd = gen.on_threads([1], gen.seq([{"f": "a"}]))
+    assert gen.simulate(odd, concurrency=1, complete=gen.quick) == []

@@ -24,7 +24,10 @@ class OnThreads(Generator, frozen=True):
         return wants_updates(self.inner)
 
     def op(self, test: Any, context: Context) -> Step:
-        step = self.inner.op(test, context.restrict(self.mask_of(context)))
+        mine = context.restrict(self.mask_of(context))
+        if not mine.all:
+            return None  # no such thread here: what waits for one would wait for ever
+        step = self.inner.op(test, mine)
         return None if step is None else (step[0], OnThreads(self.mask_of, step[1]))
 
     def update(self, test: Any, context: Context, event: Op) -> Any:
@@ -120,7 +123,8 @@ class Reserve(Generator, frozen=True):
     def op(self, test: Any, context: Context) -> Step:
         candidates = []
         for number, mask in enumerate(self._masks(context)):
-            step = self.generators[number].op(test, context.restrict(mask)) if mask else None
+            mine = context.restrict(mask)
+            step = self.generators[number].op(test, mine) if mine.all else None
             if step is not None:
                 candidates.append((number, step))
         if not candidates:
