@@ -37,12 +37,17 @@ import msgspec
 
 from cluster.channel.single_socket_channel import OutgoingChannel
 from cluster.config import MS
+from cluster.consensus.membership import name_of
+from cluster.core.member_requests import CHANGES, MEMBER_OPS, TRANSFER
 from cluster.core.state_machine import READS
 from cluster.ports import NodeId, Rng, SetTimer
 from cluster.wire import Command, Request, Response
 
 #: Redirects followed at once; after so many in a row without an answer, back off.
 REDIRECTS_MAX = 3
+#: Operations that take no number in the session: reads, and requests about the cluster itself,
+#: which say how things shall be and so may be asked again.
+UNNUMBERED = READS | MEMBER_OPS
 NEVER_NS = 1 << 62
 
 
@@ -214,7 +219,7 @@ class ClientSession:
             The command's id, to be found in its :class:`Complete`, and actions.
         """
         seq = 0
-        if command.op not in READS:
+        if command.op not in UNNUMBERED:
             seq, self._next_seq = self._next_seq, self._next_seq + 1
         id, self._next_id = self._next_id, self._next_id + 1
         self._pending.append(_Pending(id, seq, command, mode, now_ns + timeout_ns, to))
@@ -275,16 +280,26 @@ class ClientSession:
         elif status == "expired":
             pending.in_doubt = True
             self._begin_anew(response.revision)
-        elif status == "redirect" and response.leader in self.nodes and not self._pinned(pending):
-            self._follow_redirect(now_ns, response.leader)
+        elif status == "redirect" and self._known(response.leader) and not self._pinned(pending):
+            self._follow_redirect(now_ns, self._known(response.leader))
         else:
             # retry: refused for now. unknown: it may be in the log, and its next copy will tell.
             pending.in_doubt = pending.in_doubt or status != "retry"
             self._back_off(now_ns)
-            if response.leader in self.nodes and response.leader != self.node:
-                self._leave_for(response.leader)
-            elif response.leader != self.node and len(self.nodes) > 1:
+            leader = self._known(response.leader)
+            if leader and leader != self.node:
+                self._leave_for(leader)
+            elif leader != self.node and len(self.nodes) > 1:
                 self._try_another()
+
+    def _known(self, member: NodeId) -> NodeId:
+        """The node of this session that a member id means; "" if there is none.
+
+        A node that joined anew has another id and is where it was: ``n2~2`` is found as ``n2``.
+        """
+        if member in self.nodes:
+            return member
+        return name_of(member) if name_of(member) in self.nodes else ""
 
     def _follow_redirect(self, now_ns: int, leader: NodeId) -> None:
         self._redirects += 1
@@ -314,7 +329,8 @@ class ClientSession:
         self._out.append(Complete(pending.id, status, value, revision, error, pending.last_node))
 
     def _give_up(self, pending: _Pending, why: str) -> None:
-        status = "unknown" if pending.seq and pending.in_doubt else "fail"
+        writes = pending.seq or pending.command.op in CHANGES or pending.command.op == TRANSFER
+        status = "unknown" if writes and pending.in_doubt else "fail"
         self._complete(pending, status, None, 0, why)
 
     # -- connections ------------------------------------------------------------------------------

@@ -174,9 +174,8 @@ class Replica(ReplicaMembers):
             self._answer(waiter, self.machine.read(request.command), self.applied)
             return
         if request.mode not in ("linearizable", "lease", "follower"):
-            error = (
-                f"there is no read mode {request.mode!r}: linearizable, lease, follower or stale"
-            )
+            modes = "linearizable, lease, follower or stale"
+            error = f"there is no read mode {request.mode!r}: {modes}"
             self._reply(waiter, "fail", error=error)
             return
         if not self.queue.has_room(self.pending, self.config.pending_max):

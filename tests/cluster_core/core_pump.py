@@ -83,6 +83,7 @@ class Pump:
         consensus: type[Raft] = Raft,
     ) -> None:
         self.consensus = consensus
+        self.founders = tuple(f"n{i + 1}" for i in range(count))
         self.names = tuple(f"n{i + 1}" for i in range(count))
         self.config = config or ClusterConfig()
         self.ablations = ablations
@@ -114,7 +115,7 @@ class Pump:
         rng = SeededRng(f"{self.seed}/{name}/{self.lives}")
         node = Replica.build(
             name,
-            self.names,
+            self.founders if name in self.founders else (),
             config=self.config,
             rng=rng,
             consensus=self.consensus,
@@ -125,6 +126,12 @@ class Pump:
         self.durable_io[name] = 0
         self.timers.pop(name, None)
         self._carry_out(name, node.start(self.now, self.stores[name].recovered()))
+
+    def join(self, name: str) -> None:
+        """A node that knows nobody starts with an empty disk."""
+        self.names = (*self.names, name)
+        self.stores[name] = Store()
+        self.restart(name)
 
     def crash(self, name: str) -> None:
         self.stores[name].crash()
