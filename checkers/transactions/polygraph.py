@@ -27,6 +27,8 @@ from checkers.transactions.txns import WRITE, Bools, Ints, Txns
 
 DEP, ANTI = 0, 1
 
+#: Edges of a depth-first search between looks at the budget.
+EDGES_PER_LOOK = 4096
 #: Pairs or transactions between looks at the budget.
 METER_INTERVAL = 64
 
@@ -140,7 +142,7 @@ class Polygraph:
     def saturate(self, meter: Meter) -> list[Order] | None:
         """Add forced orders until nothing is new; a cycle if one appears."""
         while not meter.spent(len(self.known)):
-            cycle = find_cycle(self.orders(), snapshot=self.snapshot)
+            cycle = find_cycle(self.orders(), snapshot=self.snapshot, meter=meter)
             if cycle is not None:
                 return cycle
             after = self._reachable(meter)
@@ -163,7 +165,9 @@ class Polygraph:
         anti: dict[int, list[int]] = {txn: [] for txn in self.txns}
         for source, target, kind in self.known:
             (out[source].add(target) if kind == DEP else anti[source].append(target))
-        for source in self.txns:
+        for count, source in enumerate(self.txns):
+            if count % METER_INTERVAL == 0 and meter.spent():
+                return {}
             if self.snapshot:
                 reached = {far for near in tuple(out[source]) for far in anti[near]}
                 out[source] |= reached - {source}
@@ -256,17 +260,27 @@ def postorder(out: dict[int, set[int]]) -> list[int]:
 
 
 def find_cycle(
-    edges: Iterable[Order], *, snapshot: bool, avoid: frozenset[int] = frozenset()
+    edges: Iterable[Order],
+    *,
+    snapshot: bool,
+    avoid: frozenset[int] = frozenset(),
+    meter: Meter | None = None,
 ) -> list[Order] | None:
     """A cycle among edges: any, or without two adjacent anti-dependencies.
 
     States are (transaction, whether the last edge was an anti-dependency). Depth-first search; the
-    cycle returned is shortened by a breadth-first search through its first edge.
+    cycle returned is shortened by a breadth-first search through its first edge. None, too, if the
+    meter is spent.
     """
+    meter = meter or Meter()
+    steps_taken = 0
     out: dict[tuple[int, int], list[tuple[Order, tuple[int, int]]]] = {}
     for edge in edges:
         if edge.var in avoid and edge.var:
             continue
+        steps_taken += 1
+        if steps_taken % EDGES_PER_LOOK == 0 and meter.spent():
+            return None
         for last in (0, 1) if snapshot else (0,):
             if snapshot and last and edge.kind == ANTI:
                 continue
@@ -279,6 +293,9 @@ def find_cycle(
         path: list[tuple[tuple[int, int], int]] = [(root, 0)]
         colour[root] = 1
         while path:
+            steps_taken += 1
+            if steps_taken % EDGES_PER_LOOK == 0 and meter.spent():
+                return None
             node, position = path[-1]
             steps = out.get(node, [])
             if position == len(steps):

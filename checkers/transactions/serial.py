@@ -84,7 +84,9 @@ def solve(graph: Polygraph, meter: Meter) -> bool | str:
             active = [e for e in edges if e.var in chosen or (e.var and -e.var not in chosen)]
             cut: frozenset[int] = frozenset()
             for _ in range(CYCLES_PER_ROUND):
-                cycle = find_cycle([*known, *active], snapshot=graph.snapshot, avoid=cut)
+                cycle = find_cycle(
+                    [*known, *active], snapshot=graph.snapshot, avoid=cut, meter=meter
+                )
                 if cycle is None or meter.spent():
                     break
                 variables = {edge.var for edge in cycle if edge.var}
