@@ -43,6 +43,15 @@ def freeze(value: Any) -> Any:
     return value
 
 
+def short(value: Any, *, chars_max: int = 60) -> str:
+    """A value for an error message: its repr, cut; never raises."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # an integer with thousands of digits, a bottomless list
+        text = f"a {type(value).__name__} too large to be shown"
+    return text if len(text) <= chars_max else text[: chars_max - 3] + "..."
+
+
 class Interner:
     """Codes for values in order of first appearance; equal values of different types differ."""
 
@@ -190,7 +199,7 @@ def type_codes(types: Sequence[str], place: Place) -> npt.NDArray[np.int8]:
     if unknown:
         index = next(i for i, name in enumerate(types) if name in unknown)
         raise HistoryError(
-            f"type {types[index]!r} is none of invoke, ok, fail, info", place=place(index)
+            f"type {short(types[index])} is none of invoke, ok, fail, info", place=place(index)
         )
     return np.fromiter(map(TYPE_CODES.__getitem__, types), dtype=np.int8, count=len(types))
 
@@ -206,7 +215,7 @@ def times(column: Sequence[Any], place: Place) -> Ints:
     except (OverflowError, TypeError, ValueError):
         index = next(i for i, value in enumerate(column) if not _fits(value))
         raise HistoryError(
-            f"time {column[index]!r} is no count of nanoseconds that fits 64 bits",
+            f"time {short(column[index])} is no count of nanoseconds that fits 64 bits",
             place=place(index),
         ) from None
 

@@ -24,6 +24,7 @@ from typing import Any
 
 from checkers.history.columns import freeze
 from checkers.history.errors import HistoryError
+from checkers.history.files import Opened
 
 #: Text tokenised at once.
 BLOCK_BYTES = 1 << 20
@@ -33,6 +34,9 @@ FORM_BYTES_MAX = 64 << 20
 
 #: Collections inside each other.
 DEPTH_MAX = 500
+
+#: Digits of a number; Python converts no more than 4300.
+DIGITS_MAX = 4000
 
 #: Tokens remembered before the memory is cleared.
 ATOMS_MAX = 100_000
@@ -61,7 +65,7 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "\\": "\\", "b": "\b", "f
 _CHARS = {
     "newline": "\n", "space": " ", "tab": "\t", "return": "\r", "backspace": "\b", "formfeed": "\f",
 }  # fmt: skip
-_SYMBOLIC = {"##Inf": float("inf"), "##-Inf": float("-inf"), "##NaN": float("nan")}
+_SYMBOLIC = {"##Inf": float("inf"), "##-Inf": float("-inf")}
 _CONSTANTS: dict[str, Any] = {"nil": None, "true": True, "false": False}
 _OPENS = {"[": "]", "(": ")", "{": "}", "#{": "}"}
 _CLOSES = frozenset("])}")
@@ -170,7 +174,7 @@ class Parser:
                         items = self._items
                         self._nothing_more(tokens)
                 elif token.isdigit() and (token[0] != "0" or token == "0"):
-                    items.append(int(token))
+                    items.append(_int(token))
                 elif token[0] == ";":
                     pass
                 elif token[0] == "#" and token[-1] == "{":
@@ -277,6 +281,8 @@ def _atom(token: str) -> Any:
         return _char(token[1:])
     if first.isdigit() or (first in "+-" and token[1:2].isdigit()):
         return _number(token)
+    if token == "##NaN":
+        raise _Bad("##NaN equals nothing, itself included, so no checker can follow it")
     if token in _SYMBOLIC:
         return _SYMBOLIC[token]
     if first in "#@^`~":
@@ -286,7 +292,7 @@ def _atom(token: str) -> Any:
 
 def _number(token: str) -> Any:
     if _INT.fullmatch(token):
-        return int(token.rstrip("N"))
+        return _int(token.rstrip("N"))
     if token[-1] == "M" and _FLOAT.fullmatch(token[:-1]):
         return decimal.Decimal(token[:-1])
     if _FLOAT.fullmatch(token):
@@ -295,6 +301,12 @@ def _number(token: str) -> Any:
         over, under = token.split("/")
         return int(over) / int(under)
     raise _Bad(f"{token!r} is no number")
+
+
+def _int(digits: str) -> int:
+    if len(digits) > DIGITS_MAX:
+        raise _Bad(f"a number has {len(digits)} digits; {DIGITS_MAX} is the most")
+    return int(digits)
 
 
 def _string(body: str) -> str:
@@ -346,7 +358,7 @@ def blocks(path: str) -> Iterator[str]:
     """
     rest = b""
     line = 1
-    with open(path, "rb") as file:
+    with Opened(path) as file:
         while block := file.read(BLOCK_BYTES):
             rest += block
             cut = rest.rfind(b"\n") + 1

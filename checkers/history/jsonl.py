@@ -29,12 +29,14 @@ from __future__ import annotations
 import bisect
 import gc
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
+from checkers.history import files
 from checkers.history.columns import Columns
 from checkers.history.errors import HistoryError
 from checkers.history.history import History
@@ -44,11 +46,11 @@ from checkers.history.op import Fault
 
 __all__ = ["HistoryWriter", "load", "read_jsonl", "recognise", "write_jsonl"]
 
-#: Bytes decoded at once: large enough to amortise, small enough that locating an error is quick.
-CHUNK_BYTES = 1 << 20
-
 #: No honest record is longer. It bounds the memory a file without line ends can take.
 LINE_BYTES_MAX = 64 << 20
+
+#: Field names, of which a chunk with no record that has one twice has at most one a line.
+_FIELDS = (b'"type"', b'"p"', b'"f"', b'"k"', b'"v"', b'"t"')
 
 _records = msgspec.json.Decoder(Record)
 _faults = msgspec.json.Decoder(FaultRecord)
@@ -100,7 +102,7 @@ class _Reader:
         self.places: list[tuple[int, Any]] = []  # (first event, first line or list of lines)
 
     def read(self) -> History:
-        for chunk, last in _line_chunks(self.path):
+        for chunk, last in files.chunks(self.path, LINE_BYTES_MAX):
             self._chunk(chunk, last)
         if not self.line:
             raise HistoryError("the file is empty; a history begins with a header line")
@@ -111,6 +113,8 @@ class _Reader:
             **self.columns.finish(), faults=list(self.faults.values()), header=self.header
         )
         self._check_footer(history)
+        if self.footer is None:
+            self._refuse_doubled()
         history.notes = list(self.notes)
         return history
 
@@ -190,6 +194,22 @@ class _Reader:
             self.line += count
         else:
             self._mixed(chunk)
+
+    def _refuse_doubled(self) -> None:
+        """Refuse a record that has a field twice: which of the two is meant, nobody knows.
+
+        Asked only of a file without a footer, whose digest shows who wrote it.
+        """
+        line = 0
+        for chunk, _ in files.chunks(self.path, LINE_BYTES_MAX):
+            count = chunk.count(b"\n")
+            if any(chunk.count(name) > count for name in _FIELDS):
+                for ahead, text in enumerate(chunk.split(b"\n"), 1):
+                    name = doubled(text)
+                    if name is not None:
+                        message = f"the record has {name!r} twice"
+                        raise HistoryError(message, place=f"line {line + ahead}")
+            line += count
 
     def _mixed(self, chunk: bytes) -> None:
         """A chunk with blank lines, faults or the footer in it: line by line."""
@@ -320,6 +340,26 @@ class _Reader:
             self.line += 1
 
 
+def doubled(text: bytes) -> str | None:
+    """The first field that a JSON object has twice, if any; values are not looked into."""
+    pairs: list[tuple[str, Any]] = []
+
+    def keep(found: list[tuple[str, Any]]) -> Any:
+        pairs[:] = found  # the outermost object comes last
+        return None
+
+    try:
+        json.loads(text, object_pairs_hook=keep)
+    except (ValueError, RecursionError):
+        return None
+    seen: set[str] = set()
+    for name, _ in pairs:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
 def _ends(chunk: bytes) -> Iterator[bytes]:
     """Lines with their ends, split at newlines only."""
     lines = chunk.split(b"\n")
@@ -334,28 +374,6 @@ def _what(text: bytes, error: Exception) -> str:
     start = text[:60].decode("utf-8", "replace").rstrip()
     more = "..." if len(text) > 61 else ""
     return f"no record of a history: {str(error).split(' (byte')[0]}, in {start!r}{more}"
-
-
-def _line_chunks(path: str) -> Iterator[tuple[bytes, bool]]:
-    """Chunks of whole lines, and whether it is the last; only the last may end without a line end.
-
-    Raises:
-        HistoryError: a line longer than :data:`LINE_BYTES_MAX`.
-    """
-    rest = b""
-    with open(path, "rb") as file:
-        while block := file.read(CHUNK_BYTES):
-            cut = block.rfind(b"\n") + 1
-            if cut:
-                yield rest + block[:cut], False
-                rest = block[cut:]
-            else:
-                rest += block
-            if len(rest) > LINE_BYTES_MAX:
-                limit_mb = LINE_BYTES_MAX >> 20
-                raise HistoryError(f"a line is longer than {limit_mb} MB; this is no history file")
-    if rest:
-        yield rest, True
 
 
 load = read_jsonl

@@ -1,7 +1,8 @@
 """Load a history from a file of any known format.
 
 The format is recognised from the first bytes of the file (and its name where two formats look
-alike), never by trying to parse all of it, so a gigabyte of something else is refused at once.
+alike), never by trying to parse all of it, so a gigabyte of something else is refused at once. A file may
+be compressed with gzip.
 
 For everybody: ``checkers.history.load(path)``.
 """
@@ -14,6 +15,7 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from checkers.history import files
 from checkers.history.errors import HistoryError
 from checkers.history.history import History
 
@@ -51,8 +53,10 @@ def load(path: str | os.PathLike[str], *, format: str | None = None, **options: 
         return _load(name, format, options)
     except HistoryError as error:
         raise error.at(name) from None
-    except (RecursionError, OverflowError) as error:
-        raise HistoryError(f"the values cannot be read: {error}", path=name) from None
+    except RecursionError:
+        raise HistoryError("its values are nested too deeply to be compared", path=name) from None
+    except (OverflowError, ValueError) as error:
+        raise HistoryError(f"its values cannot be read: {error}", path=name) from None
 
 
 def _load(name: str, format: str | None, options: dict[str, Any]) -> History:
@@ -84,15 +88,19 @@ def recognise(path: str | os.PathLike[str]) -> str:
         HistoryError: none of the known ones.
     """
     name = os.fspath(path)
-    with open(name, "rb") as file:
-        head = file.read(HEAD_BYTES)
+    try:
+        head = files.head(name, HEAD_BYTES)
+    except HistoryError as error:
+        raise error.at(name) from None
     if not head.strip():
         raise HistoryError("the file is empty", path=name)
+    if b"".join(head.split()) in (b"[]", b"()", b"{}"):
+        raise HistoryError("the file holds no operations", path=name)
     for format, module in FORMATS.items():
         if import_module(module).recognise(head, name):
             return format
-    start = head[:40].decode("utf-8", "replace")
+    start = ascii(head[:24].decode("utf-8", "replace"))
     raise HistoryError(
-        f"no known history format begins with {start!r}; the formats are {', '.join(FORMATS)}",
+        f"no known history format begins with {start}; the formats are {', '.join(FORMATS)}",
         path=name,
     )

@@ -6,6 +6,7 @@ one; damage of every kind; and, where the corpora are at hand, every file of the
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 from pathlib import Path
@@ -299,3 +300,70 @@ def test_every_corpus_file_loads() -> None:
             load(path)
             loaded += 1
     assert loaded > 250
+
+
+# Foreign packaging --------------------------------------------------------------------------------
+
+REGISTER = (
+    '{"type":"invoke","process":0,"f":"write","value":1}\n'
+    '{"type":"ok","process":0,"f":"write","value":1}\n'
+)
+
+
+@pytest.mark.parametrize("packing", ["plain", "bom", "gzip", "gzip and bom", "crlf", "blank lines"])
+def test_packaging_does_not_matter(tmp_path: Path, packing: str) -> None:
+    data = REGISTER.encode()
+    if "bom" in packing:
+        data = b"\xef\xbb\xbf" + data
+    if packing == "crlf":
+        data = data.replace(b"\n", b"\r\n")
+    if packing == "blank lines":
+        data = data.replace(b"\n", b"\n\n")
+    if "gzip" in packing:
+        data = gzip.compress(data)
+    path = tmp_path / "history"
+    path.write_bytes(data)
+    assert load(path).op_count == 1
+
+
+DAMAGED = {
+    "archive cut": (gzip.compress(REGISTER.encode() * 50)[:-12], "it may be cut"),
+    "archive damaged": (b"\x1f\x8b\x08\x00" + b"\x00" * 6 + b"\xff" * 90, "archive is damaged"),
+    "f is a list": (b'[{"type":"invoke","process":0,"f":["w"]}]', "operation 1 of the array: f is"),
+    "type is a list": (b'[{"type":["ok"],"process":0,"f":"w"}]', "type ['ok'] is none of invoke"),
+    "value twice": (
+        b'[{"type":"invoke","process":0,"f":"w","value":1,"value":2}]', "has 'value' twice"),
+    "value twice in a line": (
+        b'{"type":"invoke","process":0,"f":"w","value":1,"value":2}\n', "line 1: the operation has"),
+    "record field twice": (
+        b'{"format":"history/1"}\n{"t":1,"p":0,"type":"invoke","f":"w","v":1,"v":2}\n',
+        "line 2: the record has 'v' twice"),
+    "time infinite": (b"{:type :invoke :process 0 :f :w :value 1 :time ##Inf}\n", "line 1: time inf"),
+    "a number too long": (
+        b"{:type :invoke :process 0 :f :w :value " + b"9" * 5000 + b"}\n", "line 1: bad EDN: a number"),
+    "no operations": (b"[]", "holds no operations"),
+    "a log not in UTF-8": (
+        b'INFO  jepsen.util - 3\t:invoke\t:write\t"\xff"\n', "line 1: the text is not UTF-8"),
+    "an endless line of a log": (
+        b"INFO  jepsen.util - 3\t:invoke\t:write\t1\n" + b"\x00" * (3 << 20),
+        "line 2: the line is longer than 1 MB"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damage_is_a_sentence_with_its_place(tmp_path: Path, name: str) -> None:
+    data, sentence = DAMAGED[name]
+    path = tmp_path / "history"
+    path.write_bytes(data)
+    with pytest.raises(HistoryError) as caught:
+        load(path)
+    assert sentence in str(caught.value) and str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_nested_value_with_the_names_of_fields_is_no_doubled_field(tmp_path: Path) -> None:
+    path = tmp_path / "history"
+    path.write_bytes(
+        b'{"format":"history/1"}\n{"t":1,"p":0,"type":"invoke","f":"w","v":{"v":{"v":1},"p":2}}\n'
+    )
+    assert load(path).op_count == 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 
+from checkers.history import files
 from checkers.history.errors import HistoryError
 from checkers.history.history import History
 from checkers.history.importers.sessions import Transaction, from_sessions
@@ -39,24 +40,24 @@ def load(path: str) -> History:
             sessions[-1].append((True, micros, place))
             micros = []
 
-    with open(path, encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(iter(lambda: file.readline(LINE_BYTES_MAX), ""), 1):
-            text = line.strip()
-            if text.startswith("---") and not text.strip("-"):
-                end_transaction()
-            elif text.startswith("===") and not text.strip("="):
-                end_transaction()
-                sessions.append([])
-            elif text:
-                match = _LINE.fullmatch(text)
-                if match is None:
-                    raise HistoryError(
-                        f"{text[:60]!r} is neither `r KEY VALUE` nor `w KEY VALUE`",
-                        place=f"line {number}",
-                    )
-                f, key, value = match.groups()
-                place = place if micros else f"line {number}"
-                micros.append([f, _scalar(key), _scalar(value)])
+    for number, line in files.lines(path, LINE_BYTES_MAX):
+        text = line.strip()
+        files.refuse_undecodable(text, number)
+        if text.startswith("---") and not text.strip("-"):
+            end_transaction()
+        elif text.startswith("===") and not text.strip("="):
+            end_transaction()
+            sessions.append([])
+        elif text:
+            match = _LINE.fullmatch(text)
+            if match is None:
+                raise HistoryError(
+                    f"{text[:60]!r} is neither `r KEY VALUE` nor `w KEY VALUE`",
+                    place=f"line {number}",
+                )
+            f, key, value = match.groups()
+            place = place if micros else f"line {number}"
+            micros.append([f, _scalar(key), _scalar(value)])
     end_transaction()
     return from_sessions(sessions, header={"model": "rw-register"})
 

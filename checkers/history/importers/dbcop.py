@@ -13,14 +13,12 @@ from typing import Any
 
 import msgspec
 
+from checkers.history import files
 from checkers.history.errors import HistoryError
 from checkers.history.history import History
 from checkers.history.importers.sessions import Transaction, from_sessions
 
 _HEAD = re.compile(rb'\s*\{(?:\s*"(?:db|params|info|sessions|id)"\s*:)')
-
-#: Larger files are not read.
-FILE_BYTES_MAX = 4 << 30
 
 
 class _Transaction(msgspec.Struct):
@@ -45,8 +43,7 @@ def load(path: str) -> History:
     Raises:
         HistoryError: it is no JSON, or lacks sessions of transactions.
     """
-    with open(path, "rb") as file:
-        data = file.read(FILE_BYTES_MAX)
+    data = files.whole(path, b"{")
     try:
         run = msgspec.json.decode(data, type=_File)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:

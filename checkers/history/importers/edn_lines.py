@@ -216,7 +216,7 @@ class Lines:
             if text in atoms:
                 values.append(atoms[text])
             elif text is None or (text.isdigit() and text[0] != "0"):
-                values.append(text and int(text))
+                values.append(text and (int(text) if len(text) < 19 else _one(text)))
             elif text[0] == "[":
                 vectors.append(len(values))
                 values.append(None)

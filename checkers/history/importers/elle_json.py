@@ -5,17 +5,27 @@ The fields are those of Jepsen's EDN without the colons; see `rows`.
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
+from checkers.history import files
 from checkers.history.errors import HistoryError
 from checkers.history.history import History
 from checkers.history.importers.rows import Rows
+from checkers.history.jsonl import doubled
 
-#: Larger files are not read: an array must be in memory whole.
-FILE_BYTES_MAX = 4 << 30
+#: No honest operation is longer.
+LINE_BYTES_MAX = 64 << 20
+
+#: What is looked at to see whether it is an array.
+HEAD_BYTES = 1 << 16
+
+#: Fields of which an operation that has none twice has at most one.
+_FIELDS = (b'"type"', b'"process"', b'"f"', b'"value"')
 
 _FIRST = re.compile(rb'\s*\[?\s*\{\s*"(?:type|index|process|f|value|time|op-index)"\s*:')
 
@@ -35,21 +45,20 @@ def load(path: str, *, independent: bool | None = None) -> History:
     Raises:
         HistoryError: it is no JSON, or no history.
     """
-    with open(path, "rb") as file:
-        data = file.read(FILE_BYTES_MAX)
-    array = data.lstrip()[:1] == b"["
-    found = _array(data) if array else _lines(data)
-    rows = Rows(_operation if array else _line, independent=independent)
-    rows.extend(found)
+    if files.head(path, HEAD_BYTES).lstrip()[:1] == b"[":
+        rows = Rows(_operation, independent=independent)
+        rows.extend(_array(files.whole(path, b"[")))
+        return rows.history()
+    places: list[int] = []
+    rows = Rows(lambda row: f"line {places[row]}", independent=independent)
+    for found, numbers in _blocks(path):
+        places += numbers
+        rows.extend(found)
     return rows.history()
 
 
 def _operation(row: int) -> str:
     return f"operation {row + 1} of the array"
-
-
-def _line(row: int) -> str:
-    return f"line {row + 1}"
 
 
 def _array(data: bytes) -> list[Any]:
@@ -63,15 +72,50 @@ def _array(data: bytes) -> list[Any]:
         ) from None
     if not isinstance(found, list):
         raise HistoryError("the JSON is no array of operations")
+    if any(data.count(name) > len(found) for name in _FIELDS):
+        _refuse_doubled(data)
     return found
 
 
-def _lines(data: bytes) -> list[Any]:
-    rows = []
-    for number, line in enumerate(data.rstrip().split(b"\n"), 1):
-        try:
-            rows.append(msgspec.json.decode(line))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            what = str(error).split(" (byte")[0]
-            raise HistoryError(f"bad JSON: {what}", place=f"line {number}") from None
-    return rows
+def _refuse_doubled(data: bytes) -> None:
+    """Refuse an array in which an operation has a field twice."""
+
+    def keep(pairs: list[tuple[str, Any]]) -> Any:
+        names = [name for name, _ in pairs]
+        return {"twice": next((name for name in names if names.count(name) > 1), None)}
+
+    for number, row in enumerate(json.loads(data, object_pairs_hook=keep), 1):
+        if isinstance(row, dict) and row["twice"] is not None:
+            raise HistoryError(
+                f"the operation has {row['twice']!r} twice",
+                place=f"operation {number} of the array",
+            )
+
+
+def _blocks(path: str) -> Iterator[tuple[list[Any], list[int]]]:
+    """Objects, one a line, with their lines; blank lines are passed over."""
+    number = 0
+    for chunk, _ in files.chunks(path, LINE_BYTES_MAX):
+        rows: list[Any] = []
+        numbers: list[int] = []
+        lines = chunk.split(b"\n")
+        if not lines[-1]:
+            lines.pop()
+        for line in lines:
+            number += 1
+            if line.strip():
+                rows.append(_object(line, number))
+                numbers.append(number)
+        yield rows, numbers
+
+
+def _object(line: bytes, number: int) -> Any:
+    if any(line.count(name) > 1 for name in _FIELDS):
+        name = doubled(line)
+        if name is not None:
+            raise HistoryError(f"the operation has {name!r} twice", place=f"line {number}")
+    try:
+        return msgspec.json.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        what = str(error).split(" (byte")[0]
+        raise HistoryError(f"bad JSON: {what}", place=f"line {number}") from None

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from checkers.history import edn
+from checkers.history import edn, files
 from checkers.history.errors import HistoryError
 from checkers.history.history import History
 from checkers.history.importers.rows import Rows
@@ -44,14 +44,14 @@ def load(path: str) -> History:
     rows = Rows(lambda row: f"line {lines[row]}")
     found: list[dict[str, Any]] = []
     others = 0
-    with open(path, encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(iter(lambda: file.readline(LINE_BYTES_MAX), ""), 1):
-            match = _LINE.fullmatch(line)
-            if match is None:
-                others += bool(line.strip())
-                continue
-            found.append(_row(match, number))
-            lines.append(number)
+    for number, line in files.lines(path, LINE_BYTES_MAX):
+        match = _LINE.fullmatch(line)
+        if match is None:
+            others += bool(line.strip())
+            continue
+        files.refuse_undecodable(line, number)
+        found.append(_row(match, number))
+        lines.append(number)
     if not found:
         raise HistoryError("no line of the log is an operation")
     if others:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from checkers.history import files
 from checkers.history.errors import HistoryError
 from checkers.history.history import History
 
@@ -49,9 +50,8 @@ def load(path: str) -> History:
         HistoryError: a line is none of a call, a return and a comment, or a return has no call.
     """
     log = _Log()
-    with open(path, encoding="utf-8", errors="replace") as file:
-        for number, line in enumerate(iter(lambda: file.readline(LINE_BYTES_MAX), ""), 1):
-            log.line(line.strip(), number)
+    for number, line in files.lines(path, LINE_BYTES_MAX):
+        log.line(line.strip(), number)
     return log.history()
 
 
@@ -65,6 +65,7 @@ class _Log:
         self.abandoned = 0
 
     def line(self, text: str, number: int) -> None:
+        files.refuse_undecodable(text, number)
         if match := _OBJECT.fullmatch(text):
             self.object = match.group(1)
         elif not text or text.startswith(("#", "%")):

@@ -15,10 +15,11 @@ For the importers beside this module.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from checkers.history.columns import Columns, Place
+from checkers.history.columns import Columns, Place, short
 from checkers.history.errors import HistoryError
 from checkers.history.history import History
 from checkers.history.op import Fault
@@ -26,6 +27,7 @@ from checkers.history.op import Fault
 _MICRO_NAMES = {"read": "r", "write": "w", "append": "append", "r": "r", "w": "w"}
 _OUTCOMES = frozenset(("ok", "fail", "info"))
 _ABSENT = object()
+_TYPES = "invoke, ok, fail, info"
 
 Row = dict[str, Any]
 
@@ -83,19 +85,23 @@ class Rows:
         opened = self._open
         for number, row in enumerate(rows, self.count):
             if type(row) is not dict:
-                raise self._refuse(number, f"{_short(row)} is no operation: a map was expected")
+                raise self._refuse(number, f"{short(row)} is no operation: a map was expected")
             kind = row.get("type")
+            if type(kind) is not str:
+                raise self._refuse(number, f"type {short(kind)} is none of {_TYPES}")
             process = row.get("process", _ABSENT)
             if process == "nemesis":
                 self._nemesis.append(row)
                 self._skipped.append(number)
                 continue
             if kind not in _OUTCOMES and kind != "invoke":
-                raise self._refuse(number, f"type {_short(kind)} is none of invoke, ok, fail, info")
+                raise self._refuse(number, f"type {short(kind)} is none of {_TYPES}")
             if type(process) is not int or self._named is False:
                 first = not types and not self._columns.count
                 process = self._process(process, kind, number, first)
             f, value = row.get("f"), row.get("value", _ABSENT)
+            if f is not None and type(f) is not str:
+                raise self._refuse(number, f"f is {short(f)}; it must be the operation's name")
             key = row.get("key")
             if kind == "invoke":
                 value = None if value is _ABSENT else value
@@ -117,7 +123,7 @@ class Rows:
             processes.append(process)
             functions.append(f)
             keys.append(key)
-            times.append(int(time) if isinstance(time, (int, float)) else -1)
+            times.append(self._time(time, number))
             values.append(value)
             nodes.append(row.get("node"))
             errors.append(row.get("error", row.get("exception")))
@@ -193,13 +199,22 @@ class Rows:
         if self._named is False:
             raise self._refuse(number, "the operation has a process, but others have none")
         if type(process) not in (int, str):
-            raise self._refuse(number, f"process {_short(process)} is no number or name")
+            raise self._refuse(number, f"process {short(process)} is no number or name")
         return process
 
     def _function(self, value: Any, number: int) -> str:
         if isinstance(value, list) and value and all(_is_micro(item) for item in value):
             return "txn"
         raise self._refuse(number, "the operation has no f, and its value is no transaction")
+
+    def _time(self, time: Any, number: int) -> int:
+        """Nanoseconds; -1 for what is no number, as times are wanted for reports only."""
+        if type(time) is not int:
+            if not isinstance(time, (int, float)) or isinstance(time, bool):
+                return -1
+            if not math.isfinite(time):
+                raise self._refuse(number, f"time {time!r} is no count of nanoseconds")
+        return int(time)
 
     def history(self) -> History:
         """The history of all rows.
@@ -220,11 +235,6 @@ class Rows:
         if self._independent or (self._independent is None and is_independent(history)):
             history = split_keys(history, self._event_place)
         return history
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _is_micro(item: Any) -> bool:
@@ -278,7 +288,7 @@ def split_keys(history: History, place: Callable[[int], str]) -> History:
     for index, value in enumerate(history.values):
         if type(value) is not list or len(value) != 2:
             raise HistoryError(
-                f"value {_short(value)} is no [key value] pair of an independent test",
+                f"value {short(value)} is no [key value] pair of an independent test",
                 place=place(index),
             )
         keys.append(value[0])
