@@ -31,6 +31,7 @@ import gc
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -49,8 +50,8 @@ __all__ = ["HistoryWriter", "load", "read_jsonl", "recognise", "write_jsonl"]
 #: No honest record is longer. It bounds the memory a file without line ends can take.
 LINE_BYTES_MAX = 64 << 20
 
-#: Field names, of which a chunk with no record that has one twice has at most one a line.
-_FIELDS = (b'"type"', b'"p"', b'"f"', b'"k"', b'"v"', b'"t"')
+#: Lines that may have a field twice.
+_DOUBLED = re.compile(rb'"([pfkvt]|type)":.*"\1":')
 
 _records = msgspec.json.Decoder(Record)
 _faults = msgspec.json.Decoder(FaultRecord)
@@ -198,18 +199,31 @@ class _Reader:
     def _refuse_doubled(self) -> None:
         """Refuse a record that has a field twice: which of the two is meant, nobody knows.
 
-        Asked only of a file without a footer, whose digest shows who wrote it.
+        Asked only of a file without a footer, whose digest shows who wrote it. Counting the names
+        of fields tells in passing that there is none, but where values hold such names too.
         """
-        line = 0
+        events = self.columns.count
+        valued = sum(value is not None for value in self.columns.values)
+        counts = dict.fromkeys((b'"type"', b'"p"', b'"f"', b'"v"', b'"v":null'), 0)
         for chunk, _ in files.chunks(self.path, LINE_BYTES_MAX):
-            count = chunk.count(b"\n")
-            if any(chunk.count(name) > count for name in _FIELDS):
-                for ahead, text in enumerate(chunk.split(b"\n"), 1):
-                    name = doubled(text)
-                    if name is not None:
-                        message = f"the record has {name!r} twice"
-                        raise HistoryError(message, place=f"line {line + ahead}")
-            line += count
+            for name in counts:
+                counts[name] += chunk.count(name)
+        counts[b'"v"'] -= counts.pop(b'"v":null')
+        if list(counts.values()) != [events, events, events, valued]:
+            self._find_doubled()
+
+    def _find_doubled(self) -> None:
+        line = 1
+        for chunk, _ in files.chunks(self.path, LINE_BYTES_MAX):
+            for match in _DOUBLED.finditer(chunk):
+                begin = chunk.rfind(b"\n", 0, match.start()) + 1
+                end = chunk.find(b"\n", match.start())
+                name = doubled(chunk[begin : end if end >= 0 else len(chunk)])
+                if name is not None:
+                    number = line + chunk.count(b"\n", 0, begin)
+                    message = f"the record has {name!r} twice"
+                    raise HistoryError(message, place=f"line {number}")
+            line += chunk.count(b"\n")
 
     def _mixed(self, chunk: bytes) -> None:
         """A chunk with blank lines, faults or the footer in it: line by line."""

@@ -1,8 +1,8 @@
 """Load a history from a file of any known format.
 
 The format is recognised from the first bytes of the file (and its name where two formats look
-alike), never by trying to parse all of it, so a gigabyte of something else is refused at once. A file may
-be compressed with gzip.
+alike), never by trying to parse all of it, so a gigabyte of something else is refused at once. A
+file compressed with gzip is read as what it holds.
 
 For everybody: ``checkers.history.load(path)``.
 """

@@ -24,8 +24,8 @@ LINE_BYTES_MAX = 64 << 20
 #: What is looked at to see whether it is an array.
 HEAD_BYTES = 1 << 16
 
-#: Fields of which an operation that has none twice has at most one.
-_FIELDS = (b'"type"', b'"process"', b'"f"', b'"value"')
+#: Fields whose names are counted to see that no operation has one twice.
+_FIELDS = ("type", "process", "f", "value")
 
 _FIRST = re.compile(rb'\s*\[?\s*\{\s*"(?:type|index|process|f|value|time|op-index)"\s*:')
 
@@ -72,7 +72,10 @@ def _array(data: bytes) -> list[Any]:
         ) from None
     if not isinstance(found, list):
         raise HistoryError("the JSON is no array of operations")
-    if any(data.count(name) > len(found) for name in _FIELDS):
+    rows = [row for row in found if isinstance(row, dict)]
+    if any(
+        data.count(f'"{name}"'.encode()) != sum(name in row for row in rows) for name in _FIELDS
+    ):
         _refuse_doubled(data)
     return found
 
@@ -86,10 +89,8 @@ def _refuse_doubled(data: bytes) -> None:
 
     for number, row in enumerate(json.loads(data, object_pairs_hook=keep), 1):
         if isinstance(row, dict) and row["twice"] is not None:
-            raise HistoryError(
-                f"the operation has {row['twice']!r} twice",
-                place=f"operation {number} of the array",
-            )
+            message = f"the operation has {row['twice']!r} twice"
+            raise HistoryError(message, place=_operation(number - 1))
 
 
 def _blocks(path: str) -> Iterator[tuple[list[Any], list[int]]]:
@@ -110,7 +111,7 @@ def _blocks(path: str) -> Iterator[tuple[list[Any], list[int]]]:
 
 
 def _object(line: bytes, number: int) -> Any:
-    if any(line.count(name) > 1 for name in _FIELDS):
+    if any(line.count(f'"{name}"'.encode()) > 1 for name in _FIELDS):
         name = doubled(line)
         if name is not None:
             raise HistoryError(f"the operation has {name!r} twice", place=f"line {number}")
