@@ -30,6 +30,7 @@ from harness.interpreter.faults import FaultRunner
 from harness.interpreter.interpreter import Interpreter
 from harness.interpreter.runtime import Runtime
 from harness.nemesis.base import Context, Nemesis, Plan
+from harness.nemesis.common import damaged
 from harness.recorder import Recorder
 from harness.spec import TestSpec
 from workloads import Workload
@@ -45,6 +46,9 @@ RECOVERY_S = 20.0
 
 #: The final phase ends after this many operation timeouts, whatever is left of it.
 FINAL_TIMEOUTS = 6
+
+#: Nemeses under which a database may end by itself: a failing disk, no memory.
+EXPLAIN_DEATH = ("disk", "pressure")
 
 #: How often the leaders are asked for, to count changes.
 LEADERS_NS = 500_000_000
@@ -92,6 +96,7 @@ class Conductor:
         self.leaders: list[tuple[int, tuple[str, ...]]] = []
         self._generations: tuple[int, int] | None = None  # first and newest seen
         self.troubles: list[str] = []
+        self._serving: list[str] = []  # nodes whose database ran when the faults began
         self._make_client = make_client
         self._on_tick = on_tick
         self._interpreter: Interpreter | None = None
@@ -161,6 +166,7 @@ class Conductor:
             op_timeout_ns=round(spec.op_timeout_s * 1e9),
             test=spec,
         )
+        self._serving = [name for name in self.env.nodes if await self._alive(name)]
         self.main_start_ns = self.env.now_ns()
         plans = self._shifted(self._planned())
         generator = gen.time_limit(spec.time_limit_s, self.workload.generator)
@@ -196,20 +202,62 @@ class Conductor:
         self.phase = "heal"
         await self.faults.heal_rest()
         await self.env.heal_all()
-        self.troubles = await self.env.prove_clean()
+        deaths = self._deaths()
+        self.troubles = [*deaths, *await self._start_dead(), *await self.env.prove_clean()]
         for trouble in self.troubles:
             log.warning("after healing: %s", trouble)
+
+    async def _alive(self, name: str) -> bool:
+        ask = getattr(self.env, "alive", None)
+        return ask is not None and await ask(name)
+
+    def _deaths(self) -> list[str]:
+        """Databases that ended though nobody killed them, and no fault explains it."""
+        ask = getattr(self.env, "deaths", None)
+        if ask is None:
+            return []
+        starved = {
+            node
+            for record in self.faults.records.values()
+            if record.f.partition("-")[0] in EXPLAIN_DEATH
+            for node in record.nodes
+        }
+        return [
+            f"{name}: {', '.join(dict.fromkeys(how))} by itself (nodes/{name}/log)"
+            for name, how in ask().items()
+            if name not in starved
+        ]
+
+    async def _start_dead(self) -> list[str]:
+        """Start databases that ran before the faults and do not now; what could not be started.
+
+        A node may have stopped itself between its fault's healing and now. One whose disk was
+        damaged may refuse, and should.
+        """
+        troubles = []
+        for name in self._serving:
+            if await self._alive(name):
+                continue
+            try:
+                await self.env.start(name)  # type: ignore[attr-defined]
+            except Exception as error:
+                if name not in damaged(self.env):
+                    troubles.append(f"{name} does not start again: {_first_line(error)}")
+        return troubles
 
     async def _look_again(self) -> None:
         """Wait until the healed system serves, then run the final phase."""
         if self.interrupted or self._interpreter is None:
             return
         self.phase = "quiesce"
+        excused = [name for name in damaged(self.env) if not await self._alive(name)]
         try:
-            await self._on_every_node("ready", within_s=RECOVERY_S)
+            await self._on_every_node("ready", within_s=RECOVERY_S, but=excused)
         except HarnessError as error:
-            self.troubles.append(f"not every node serves after healing: {error}")
-            log.warning("%s", self.troubles[-1])
+            # A node of which the disk was damaged may have refused to start after it was asked.
+            if not [name for name in damaged(self.env) if not await self._alive(name)]:
+                self.troubles.append(f"not every node serves after healing: {_first_line(error)}")
+            log.warning("not every node serves after healing: %s", error)
         await self.env.sleep(QUIESCE_NS)
         if self.workload.final is None or self.interrupted:
             return
@@ -242,9 +290,14 @@ class Conductor:
     # Helpers --------------------------------------------------------------------------------------
 
     async def _on_every_node(
-        self, method: str, *, optional: bool = False, within_s: float | None = None
+        self,
+        method: str,
+        *,
+        optional: bool = False,
+        within_s: float | None = None,
+        but: Sequence[str] = (),
     ) -> None:
-        """Call a method of the database for every node, side by side.
+        """Call a method of the database for every node except some, side by side.
 
         Raises:
             HarnessError: what the first node raised; errors of user code are named as such.
@@ -262,12 +315,13 @@ class Conductor:
             except Exception as error:
                 errors.append((name, error))
 
-        tasks = [runtime.spawn(one(name)) for name in self.env.nodes]
+        names = [name for name in self.env.nodes if name not in but]
+        tasks = [runtime.spawn(one(name)) for name in names]
         timers = []
         if within_s is not None:
             at_ns = runtime.now_ns() + round(within_s * 1e9)
             timers = [runtime.call_at(at_ns, task.cancel) for task in tasks]
-        for name, task in zip(self.env.nodes, tasks):
+        for name, task in zip(names, tasks):
             try:
                 await _settled(task)
             except _Cancelled:
@@ -342,6 +396,11 @@ class Conductor:
     def in_flight(self) -> int:
         """Operations under way."""
         return self._interpreter.in_flight if self._interpreter else 0
+
+
+def _first_line(error: BaseException) -> str:
+    """An error without the log's end that may follow; that is in the harness's log."""
+    return (str(error) or type(error).__name__).partition("\n")[0].rstrip(" :;")
 
 
 class _Cancelled(Exception):

@@ -5,8 +5,9 @@ checkers have spoken the run itself is looked at:
 
 - no completed operation of a kind the checker needs: UNKNOWN;
 - a nemesis of which no fault took effect: UNKNOWN;
-- operations recorded but none during any fault, no change of leader, few operations, many unknown
-  outcomes, trouble after healing: VALID stays, and the reasons why it is weak are written down.
+- operations recorded but none during any fault, no change of leader under faults that should depose
+  it, a nemesis most of whose faults had no effect, few operations, many unknown outcomes, trouble
+  after healing: VALID stays, and the reasons why it is weak are written down.
 
 A violation is never weakened by any of this. For :mod:`harness.run`, ``harness check`` on a run
 directory, and replays.
@@ -34,6 +35,13 @@ OPS_FEW = 100
 
 #: A larger share of unknown outcomes than this makes a VALID weak.
 INFO_SHARE_LARGE = 0.5
+
+#: A larger share of a nemesis's faults without effect than this makes a VALID weak.
+IDLE_SHARE_LARGE = 0.5
+
+#: Nemeses after which a leader is expected to change now and then. Under bad packets, wrong clocks
+#: or a slow disk it keeps its place in a sound system, and that is no weakness of the run.
+DEPOSING = ("partition", "kill", "pause")
 
 #: Witnesses written for one run; the first are the most telling.
 WITNESSES_MAX = 20
@@ -100,6 +108,8 @@ def judge(
         results.append(_recovery(history))
     evidence = weigh(history, faults, leader_changes=leader_changes, troubles=troubles)
     missing = _missing(history, workload, faults, nemeses, errors or {})
+    if missing:
+        missing += troubles
     results.append(_evidence_result(missing, evidence))
     verdict = Verdict.merge_all(each.verdict for each in results)
     judgement = Judgement(verdict, "", results, evidence, list(history.notes))
@@ -197,12 +207,32 @@ def _weak(
         weak.append(f"{info} of {history.op_count} operations have an unknown outcome")
     if evidence["faults_bit"] and not evidence["ops_in_faults"]:
         weak.append("no operation was under way during any fault")
-    if evidence["faults_bit"] and evidence["leader_changes"] == 0:
+    deposing = any(_bit(fault) and _base(fault["f"]) in DEPOSING for fault in faults)
+    if deposing and evidence["leader_changes"] == 0:
         weak.append("the leader never changed")
-    doubtful = sum(1 for fault in faults if fault["outcome"] == "indeterminate")
-    if doubtful:
-        weak.append(f"{doubtful} of {len(faults)} faults may not have taken effect")
-    return weak + list(troubles)
+    return weak + _idle(faults) + list(troubles)
+
+
+def _idle(faults: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The nemeses most of whose faults did nothing.
+
+    That now and then one does nothing (a cut between two nodes that had nothing to say to each
+    other) is the nature of random faults, and weakens nothing.
+    """
+    idle = []
+    for name in dict.fromkeys(fault["f"] for fault in faults):
+        mine = [fault for fault in faults if fault["f"] == name]
+        without = [fault for fault in mine if not _bit(fault)]
+        if len(without) > IDLE_SHARE_LARGE * len(mine):
+            why = next((w for f in without if (w := f["evidence"].get("why"))), "")
+            cause = f" ({why})" if why else ""
+            idle.append(f"{len(without)} of {len(mine)} {name} faults had no effect{cause}")
+    return idle
+
+
+def _base(name: str) -> str:
+    """The nemesis of a kind: ``partition`` of ``partition-halves``."""
+    return name.partition("-")[0]
 
 
 def _missing(
@@ -228,8 +258,16 @@ def _missing(
         if not any(fault["f"] == name and _bit(fault) for fault in faults):
             made = sum(1 for fault in faults if fault["f"] == name)
             why = f"none of its {made} faults took effect" if made else "it made no fault"
-            missing.append(f"nemesis {name} had no effect: {why}")
+            missing.append(f"nemesis {name} had no effect: {why}{_why_idle(name, faults)}")
     return missing
+
+
+def _why_idle(name: str, faults: Sequence[Mapping[str, Any]]) -> str:
+    """The commonest reason why a nemesis's faults did nothing, in brackets; or nothing."""
+    told = [fault["evidence"].get("why") or fault["evidence"].get("error") for fault in faults
+            if fault["f"] == name]  # fmt: skip
+    reasons = [str(reason) for reason in told if reason]
+    return f" ({max(reasons, key=reasons.count)})" if reasons else ""
 
 
 def completed(history: Any) -> dict[str, int]:

@@ -235,6 +235,7 @@ class Network:
             delay_ns += fault.delay_ns + int(chance() * fault.jitter_ns)
         at_ns = self._heap.now_ns + delay_ns
         if fault.rate_bytes_per_s:
+            counts[DELAYED] += not (fault.delay_ns or fault.jitter_ns)
             at_ns = self._through_bottleneck(link, frame, fault.rate_bytes_per_s, delay_ns)
         overtakes = fault.reorder and chance() < fault.reorder
         if overtakes:  # it waits, and does not make later frames wait

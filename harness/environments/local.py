@@ -336,6 +336,10 @@ class LocalEnvironment:
         """Make the node's disk so, through its chaos endpoint."""
         return await self._chaos.set_disk(self.node(node), faults)
 
+    def damaged(self) -> list[str]:
+        """Nodes whose durable data a fault damaged: they may refuse to start."""
+        return self._chaos.damaged()
+
     # -- healing -------------------------------------------------------------------------------
 
     async def heal_all(self) -> None:

@@ -52,6 +52,7 @@ class LocalChaos:
         self._clocks: dict[str, Clock] = {}
         self._disks: dict[str, dict[str, Any]] = {}
         self._deferred: set[str] = set()
+        self._damaged: list[str] = []
         self._drifts: dict[str, asyncio.Task[None]] = {}
 
     # -- clocks --------------------------------------------------------------------------------
@@ -143,15 +144,51 @@ class LocalChaos:
                 "endpoint; on local only the reference cluster's disks can"
             )
         if not faults and node.name not in self._disks:
-            return {}
-        self._disks[node.name] = dict(faults)
+            return await self._post(node, "/chaos/disk", {}) if node.answers else {}
+        if faults.get("flip") and (why := self._why_no_flip(node)):
+            return {"skipped": True, "why": why}
+        # A flipped bit is an event: a node that starts again must not lose another.
+        self._disks[node.name] = {name: what for name, what in faults.items() if name != "flip"}
         if node.answers:
-            evidence = await self._post(node, "/chaos/disk", dict(faults))
+            evidence = await self._set_disk_now(node, faults)
         else:
             evidence = {"deferred": True}
             self._deferred.add(node.name)
         self._forget_right(node)
         return evidence
+
+    async def _set_disk_now(self, node: LocalNode, faults: Mapping[str, Any]) -> dict[str, Any]:
+        if not faults.get("flip"):
+            return await self._post(node, "/chaos/disk", dict(faults))
+        already = node.name in self._damaged
+        self._damage(node)
+        before = await self._post(node, "/chaos/disk", self._disks[node.name])
+        after = await self._post(node, "/chaos/disk", dict(faults))
+        flipped = len(after.get("flipped", [])) > len(before.get("flipped", []))
+        if not flipped:
+            if not already:
+                self._damaged.remove(node.name)
+            why = "no file is long enough to be damaged safely"
+            return {**after, "flipped_now": False, "skipped": True, "why": why}
+        return {**after, "flipped_now": True}
+
+    def _why_no_flip(self, node: LocalNode) -> str:
+        """The fault atlas: a majority of disks stays undamaged for as long as the run lasts."""
+        if not node.answers:
+            return f"{node.name} is stopped, and only it can damage its disk where it is safe"
+        spare = (len(self._env.nodes) - 1) // 2
+        if node.name in self._damaged or len(self._damaged) < spare:
+            return ""
+        return f"the disks of {', '.join(self._damaged)} are damaged: no other may be"
+
+    def _damage(self, node: LocalNode) -> None:
+        """Note the damage before it is done: it may be done and the answer lost."""
+        if node.name not in self._damaged:
+            self._damaged.append(node.name)
+
+    def damaged(self) -> list[str]:
+        """Nodes whose durable data a fault damaged: they may refuse to start."""
+        return list(self._damaged)
 
     # -- all -----------------------------------------------------------------------------------
 

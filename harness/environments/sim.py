@@ -126,7 +126,7 @@ class SimEnvironment:
         for name in self.nodes:
             if world.paused(name):
                 left.append(f"{name} is paused")
-            if not world.alive(name):
+            if not world.alive(name) and name not in self.damaged():
                 left.append(f"{name} is down: {world.why_down(name)}")
             if world.clock_offset_ns(name):
                 left.append(f"the clock of {name} is {world.clock_offset_ns(name)} ns off")
@@ -185,8 +185,19 @@ class SimEnvironment:
         return {"offset_ns": read_ns, "rate": self.world.clock_rate(node)}
 
     async def set_disk(self, node: str, faults: Mapping[str, Any]) -> dict[str, Any]:
-        """Make a node's disk so."""
-        return self.world.set_disk(node, faults)
+        """Make a node's disk so; ``flipped_now`` tells whether a bit was flipped by this."""
+        if not faults.get("flip"):
+            return self.world.set_disk(node, faults)
+        before = self.world.set_disk(node, {})
+        after = self.world.set_disk(node, faults)
+        found = {**after, "flipped_now": after["flipped"] > before["flipped"]}
+        if not found["flipped_now"] and not found["skipped"]:
+            return {**found, "skipped": True, "why": "no file is long enough to be damaged safely"}
+        return found
+
+    def damaged(self) -> list[str]:
+        """Nodes whose durable data a fault damaged: they may refuse to start."""
+        return list(self.world.atlas.damaged)
 
 
 class SimNodeHandle:

@@ -89,3 +89,12 @@ def skipped(why: str) -> Injection:
 def no_target(plan: Plan) -> Injection:
     """Nothing was done since the target word names no node now."""
     return skipped(f"no node is {plan.targets or 'targeted'} now")
+
+
+def damaged(env: Any) -> list[str]:
+    """The nodes whose durable data an injected fault has damaged.
+
+    Such a node may refuse to start, and ought to: that is no failure to heal.
+    """
+    ask = getattr(env, "damaged", None)
+    return list(ask()) if callable(ask) else []

@@ -2,8 +2,9 @@
 
 Through the node's own disk layer, so only where the environment can reach it: our cluster's nodes
 on `local`, simulated ones on `sim`. A node whose disk fails stops itself rather than promise what
-it did not write; it is started again when the disk is healed, as an operator would. Evidence: the
-disk's answer to the request, and whether the node stopped.
+it did not write; it is started again when the disk is healed, as an operator would. A node that was
+killed and does not start because a bit of its log was flipped does what it should, and stays away.
+Evidence: what the disk counted, and whether the node stopped.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
+import msgspec
+
 from harness.errors import SetupError, nearest
+from harness.nemesis import layers
 from harness.nemesis.base import Context, Injection, Plan
-from harness.nemesis.common import Planner, dice, no_target, skipped
+from harness.nemesis.common import Planner, damaged, dice, skipped
 
 KINDS = ("slow", "eio", "full", "torn", "flip")
 _DEFAULT = ("slow", "eio", "full")
@@ -50,14 +54,17 @@ class Disk(Planner):
         hit = await self.targets_of(context, plan, rng)
         hit = [node for node in hit if await env.alive(node)]
         if not hit:
-            return no_target(plan)
+            return skipped("nothing runs on the targets whose disk could be made faulty")
         self._faulty[plan.id] = hit
-        proofs = {node: await env.set_disk(node, faults) for node in hit}
+        disks = layers.of(env)
+        proofs = {node: await disks.set_disk(env, plan.id, node, faults) for node in hit}
         self._counts[plan.id] = {node: _counts(proof) for node, proof in proofs.items()}
         if all(proof.get("skipped") for proof in proofs.values()):
             del self._faulty[plan.id]
-            return skipped("this would leave no undamaged majority of disks")
-        return Injection({"kind": kind, **faults}, hit, evidence={"disks": proofs})
+            why = next(iter(proofs.values())).get("why")
+            return skipped(why or "this would leave no undamaged majority of disks")
+        bit = any(proof.get("flipped_now") for proof in proofs.values())
+        return Injection({"kind": kind, **faults}, hit, evidence={"disks": proofs, "bit": bit})
 
     async def heal(self, context: Context, plan: Plan, injection: Injection) -> dict[str, Any]:
         """Make the disks good, and start nodes that stopped themselves.
@@ -66,25 +73,44 @@ class Disk(Planner):
             SetupError: a node's disk cannot be healed, or it does not start again.
         """
         env: Any = context.env
-        proofs, stopped, failed = {}, [], {}
+        healing = _Healing()
         for node in self._faulty.pop(plan.id, []):
             try:
-                if await env.alive(node):
-                    proofs[node] = await env.set_disk(node, {})
-                    continue
-                stopped.append(node)
-                # The disk first: on a bad one the node would only stop itself again.
-                await env.set_disk(node, {})
-                if not await env.alive(node):
-                    await env.start(node)
+                await self._heal_one(env, plan, node, healing)
             except Exception as error:
-                failed[node] = f"{type(error).__name__}: {error}"
-        if failed:
-            raise SetupError("; ".join(f"{node}: {why}" for node, why in failed.items()))
+                said = f"{type(error).__name__}: {error}"
+                (healing.refused if node in damaged(env) else healing.failed)[node] = said
+        if healing.failed:
+            raise SetupError("; ".join(f"{node}: {why}" for node, why in healing.failed.items()))
         before = self._counts.pop(plan.id, {})
+        proofs = healing.proofs
         grown = any(_grew(before.get(node, {}), _counts(proof)) for node, proof in proofs.items())
-        bit = bool(stopped) or grown or any(p.get("flipped") for p in proofs.values())
-        return {**injection.evidence, "bit": bit, "healed": proofs, "stopped_itself": stopped}
+        felt = any(proof.get("felt") for proof in proofs.values())
+        bit = bool(injection.evidence.get("bit") or healing.stopped or grown or felt)
+        found = {"bit": bit, "healed": proofs, "stopped_itself": healing.stopped}
+        if healing.refused:
+            found["refused_to_start"] = healing.refused
+        if not bit:
+            found["why"] = "nothing was written to the faulty disks meanwhile"
+        return {**injection.evidence, **found}
+
+    async def _heal_one(self, env: Any, plan: Plan, node: str, healing: _Healing) -> None:
+        was_alive = await env.alive(node)
+        if not was_alive:
+            healing.stopped.append(node)
+        # The disk first: on a bad one the node would only stop itself again.
+        healing.proofs[node] = await layers.of(env).set_disk(env, plan.id, node, None)
+        if not await env.alive(node):
+            await env.start(node)
+
+
+class _Healing(msgspec.Struct):
+    """What healing found: the disks' answers, and nodes that stopped, refused or failed."""
+
+    proofs: dict[str, dict[str, Any]] = {}
+    stopped: list[str] = []
+    refused: dict[str, str] = {}
+    failed: dict[str, str] = {}
 
 
 def _counts(proof: dict[str, Any]) -> dict[str, int]:

@@ -62,3 +62,13 @@ def clock_bit(wanted_ns: int, read_ns: Any) -> bool:
     if not isinstance(read_ns, int):
         return False
     return abs(read_ns - wanted_ns) <= max(CLOCK_TOLERANCE_NS, abs(wanted_ns) // 100)
+
+
+def why_not(bit: bool, changes: Mapping[str, Mapping[str, int]]) -> dict[str, str]:
+    """For a fault of links that did not bite, why, as part of its evidence; else nothing."""
+    if bit:
+        return {}
+    carried = sum(gained.get("passed", 0) for gained in changes.values())
+    if not carried:
+        return {"why": "nothing was sent over its links"}
+    return {"why": f"{carried} messages were sent over its links, and none was affected"}

@@ -36,6 +36,12 @@ def combine(one: LinkFault, other: LinkFault) -> LinkFault:
     )
 
 
+def _add(total: dict[str, Any], faults: Mapping[str, Any]) -> None:
+    """Add faults of a disk to others: times add up, of two errors the later is seen."""
+    for name, value in faults.items():
+        total[name] = total.get(name, 0) + value if name.endswith("_ns") else value
+
+
 class Layers:
     """Every fault in force in one environment, by the id of its plan."""
 
@@ -43,6 +49,7 @@ class Layers:
         self._links: dict[int, Links] = {}
         self._clocks: dict[int, dict[str, tuple[int, float]]] = {}
         self._paused: dict[int, list[str]] = {}
+        self._disks: dict[int, dict[str, Mapping[str, Any]]] = {}
 
     async def set_links(self, env: Any, fault_id: int, links: Links | None) -> None:
         """Set (or with None remove) this fault's links, and tell the environment."""
@@ -73,6 +80,24 @@ class Layers:
                 rate *= each[node][1]
         evidence = dict(await env.set_clock(node, offset_ns=offset_ns, rate=rate))
         return {**evidence, "wanted_offset_ns": offset_ns}
+
+    async def set_disk(
+        self, env: Any, fault_id: int, node: str, faults: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        """Set (or remove) this fault's part of what a node's disk does; the evidence.
+
+        A flipped bit is an event and no state: it is asked for once.
+        """
+        layer = self._disks.setdefault(fault_id, {})
+        layer.pop(node, None)
+        if faults is not None:
+            layer[node] = {name: value for name, value in faults.items() if name != "flip"}
+        total: dict[str, Any] = {}
+        for each in self._disks.values():
+            _add(total, each.get(node, {}))
+        if faults and faults.get("flip"):
+            total["flip"] = True
+        return dict(await env.set_disk(node, total))
 
     def hold_paused(self, fault_id: int, nodes: list[str]) -> None:
         """This fault wants these nodes stopped."""

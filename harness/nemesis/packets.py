@@ -76,7 +76,8 @@ class Packets(Planner):
             await layers.of(context.env).set_links(context.env, plan.id, None)
         changes = evidence.link_changes(before, after, links)
         bit = evidence.links_bit(changes, evidence.wanted_counters(fault))
-        return {**injection.evidence, "bit": bit, "links": changes}
+        why = evidence.why_not(bit, changes)
+        return {**injection.evidence, "bit": bit, "links": changes, **why}
 
 
 def packets(*, variant: str = "", targets: str = "") -> Packets:

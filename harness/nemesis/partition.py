@@ -88,7 +88,8 @@ class Partition(Planner):
             await layers.of(context.env).set_links(context.env, plan.id, None)
         changes = evidence.link_changes(before, after, cut)
         bit = evidence.links_bit(changes, frozenset({"dropped", "held"}))
-        return {**injection.evidence, "bit": bit, "links": changes}
+        why = evidence.why_not(bit, changes)
+        return {**injection.evidence, "bit": bit, "links": changes, **why}
 
 
 def _affected(shape: shapes.Shape, nodes: Sequence[str]) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 from harness.errors import SetupError
 from harness.nemesis import layers
 from harness.nemesis.base import Context, Injection, Plan
-from harness.nemesis.common import Planner, dice, no_target, skipped
+from harness.nemesis.common import Planner, damaged, dice, no_target, skipped
 
 WORDS = ("one", "minority", "majority", "primaries", "all")
 
@@ -57,7 +57,11 @@ class Kill(Planner):
                 if not await env.alive(node):
                     started[node] = await env.start(node)
             except Exception as error:
-                failed[node] = f"{type(error).__name__}: {error}"
+                said = f"{type(error).__name__}: {error}"
+                if node in damaged(env):
+                    started[node] = {"refused": said}
+                else:
+                    failed[node] = said
         if failed:
             raise SetupError("; ".join(f"{node} did not start: {failed[node]}" for node in failed))
         return {**injection.evidence, "started": started}

@@ -53,7 +53,7 @@ class Lying(Atom):
     environments = ("sim",)
 
     def client(self):
-        return LyingClient(self.values)
+        return LyingClient(self)
 
 
 class LyingClient(AtomClient):
@@ -64,9 +64,9 @@ class LyingClient(AtomClient):
 
     async def invoke(self, op):
         if op.f == "write":
-            self._values.setdefault(("first", op.key), op.value)
+            self.store.values.setdefault(("first", op.key), op.value)
         if op.f == "read" and await self.node.cluster_status() is None:
-            return op.ok(self._values.get(("first", op.key)))
+            return op.ok(self.store.values.get(("first", op.key)))
         return await super().invoke(op)
 
 
@@ -74,7 +74,7 @@ class Slow(Atom):
     """A store whose clients take their time."""
 
     def client(self):
-        return SlowClient(self.values)
+        return SlowClient(self)
 
 
 class SlowClient(AtomClient):

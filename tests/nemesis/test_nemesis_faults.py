@@ -274,3 +274,80 @@ def test_a_users_fault_that_misbehaves_is_named() -> None:
 
     with pytest.raises(UsageError, match="without commas"):
         fault("a,b")
+
+
+class Disks(Memory):
+    """Disks that count what they did, and one that is damaged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.disks: dict[str, dict[str, Any]] = {}
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+        self.hits = 0
+        self.broken: list[str] = []
+
+    async def set_disk(self, node: str, faults: Any) -> dict[str, Any]:
+        self.asked.append((node, dict(faults)))
+        self.disks[node] = dict(faults)
+        return {"slowed": self.hits}
+
+    def damaged(self) -> list[str]:
+        return self.broken
+
+
+def test_two_faults_of_a_disk_add_up_and_a_bit_is_flipped_once() -> None:
+    async def main() -> None:
+        env = Disks()
+        (slow,), (torn,), (flip,) = (compose(f"disk-{kind}") for kind in ("slow", "torn", "flip"))
+        ctx = context(env)
+        first = planned("disk-slow", id=1, targets="n1", disk={"latency_ns": 5})
+        second = planned("disk-flip", id=2, targets="n1", disk={"flip": True})
+        third = planned("disk-torn", id=3, targets="n1", disk={"torn": True})
+        one = await slow.inject(ctx, first)
+        two = await flip.inject(ctx, second)
+        assert env.disks["n1"] == {"latency_ns": 5, "flip": True}
+        three = await torn.inject(ctx, third)
+        assert env.disks["n1"] == {"latency_ns": 5, "torn": True}
+        assert (await slow.heal(ctx, first, one))["bit"] is False
+        assert env.disks["n1"] == {"torn": True}
+        env.hits = 1
+        assert (await torn.heal(ctx, third, three))["bit"] is True
+        await flip.heal(ctx, second, two)
+        assert env.disks["n1"] == {}
+
+    run(main())
+
+
+def test_a_node_that_stopped_is_started_again_and_a_damaged_one_may_refuse() -> None:
+    async def main() -> None:
+        env, (made,) = Disks(), compose("disk-eio")
+        ctx, plan = context(env), planned("disk-eio", targets="n1,n2", disk={"error": "EIO"})
+        done = await made.inject(ctx, plan)
+        env.dead, env.cannot_start, env.broken = {"n1", "n2"}, {"n2"}, ["n2"]
+        proof = await made.heal(ctx, plan, done)
+        assert env.dead == {"n2"} and proof["bit"] is True
+        assert proof["stopped_itself"] == ["n1", "n2"] and "n2" in proof["refused_to_start"]
+        env.broken = []
+        done = await made.inject(ctx, planned("disk-eio", id=2, targets="n1", disk={"full": True}))
+        env.dead, env.cannot_start = {"n1"}, {"n1"}
+        with pytest.raises(SetupError, match="n1: OSError: no"):
+            await made.heal(ctx, planned("disk-eio", id=2), done)
+
+    run(main())
+
+
+def test_a_fault_of_links_that_did_nothing_says_why() -> None:
+    async def main() -> None:
+        env, (made,) = Memory(), compose("packets-loss")
+        plan = planned("packets-loss", kind="loss", loss=0.5, targets="n1")
+        done = await made.inject(context(env), plan)
+        assert (await made.heal(context(env), plan, done))["why"] == (
+            "nothing was sent over its links"
+        )
+        plan = planned("packets-loss", id=2, kind="loss", loss=0.5, targets="n1")
+        done = await made.inject(context(env), plan)
+        env.talk(("n1", "n2"), ("n2", "n1"))
+        proof = await made.heal(context(env), plan, done)
+        assert proof["why"] == "2 messages were sent over its links, and none was affected"
+
+    run(main())
