@@ -27,6 +27,7 @@ Healer = Callable[[record.Record, Path], tuple[list[str], list[str]]]
 HEALERS: dict[str, str] = {
     "netns": "harness.environments.netns:heal",
     "docker": "harness.environments.docker:heal",
+    "ssh": "harness.environments.ssh:heal",
 }
 
 

@@ -130,6 +130,8 @@ def validated(spec: TestSpec) -> TestSpec:
         _between("--keys", spec.keys, 1, 10_000_000, "key")
     if spec.seed is not None and not 0 <= spec.seed < 2**63:
         raise UsageError(f"--seed is {spec.seed}; it should be from 0 to 2^63 - 1")
+    if spec.env == "ssh":
+        spec = _with_hosts(spec)
     _check_nodes(spec.nodes)
     spec = msgspec.structs.replace(spec, ablate=tuple(_ablations(spec)))
     return msgspec.structs.replace(spec, name=spec.name or default_name(spec))
@@ -171,6 +173,20 @@ def _check_nodes(nodes: tuple[str, ...]) -> None:
         raise UsageError(f"--nodes names {twice[0]!r} twice")
 
 
+def _with_hosts(spec: TestSpec) -> TestSpec:
+    """Nodes given as ``user@host:port`` become hosts, and the nodes are called n1, n2, ..."""
+    if not any(letter in name for name in spec.nodes for letter in "@:[") or not spec.nodes:
+        return spec
+    if spec.env_options.get("hosts"):
+        raise UsageError(
+            f"--nodes has {spec.nodes[0]!r}, and --env-option hosts is given too; give the hosts "
+            "in one of them"
+        )
+    names = tuple(f"n{number}" for number in range(1, len(spec.nodes) + 1))
+    options = {**spec.env_options, "hosts": ",".join(spec.nodes)}
+    return msgspec.structs.replace(spec, nodes=names, env_options=options)
+
+
 def _ablations(spec: TestSpec) -> list[str]:
     if not spec.ablate:
         return []
@@ -201,7 +217,8 @@ def parse_nodes(text: str) -> tuple[str, ...]:
             raise UsageError(f"--nodes is {count}; at most {NODES_MAX} nodes are possible")
         return tuple(f"n{number}" for number in range(1, count + 1))
     names = tuple(name.strip() for name in text.split(",") if name.strip())
-    _check_nodes(names)
+    # Hosts to log in to are for the environment ssh to read; they get names in validated().
+    _check_nodes(names if "@" not in text else ("n1",))
     return names
 
 

@@ -5,4 +5,5 @@ ENVIRONMENTS: dict[str, str] = {
     "local": "harness.environments.local:local",
     "netns": "harness.environments.netns:netns",
     "docker": "harness.environments.docker:docker",
+    "ssh": "harness.environments.ssh:ssh",
 }

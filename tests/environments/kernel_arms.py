@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ import pytest
 from arms import ECHO, NODES, Local
 
 from harness.errors import SetupError, UsageError
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+import ssh_hosts
 
 
 class Kernel(Local):
@@ -70,4 +74,40 @@ def docker_arm(run_dir: Path, **options: Any) -> Kernel:
     return Docker(env)
 
 
-KERNEL_ARMS = {"netns": netns_arm, "docker": docker_arm}
+class Ssh(Docker):
+    """Hosts of scripts/ssh_hosts.py, made for the one test and taken down with it."""
+
+    def __init__(self, run_dir: Path, **options: Any) -> None:
+        from harness.environments.ssh import ssh
+
+        self._directory = run_dir.with_name("hosts")
+        made = ssh_hosts.up(self._directory)
+        given = {
+            "hosts": made["hosts"],
+            "known_hosts": made["known_hosts"],
+            "key": made["key"],
+            "python": sys.executable,
+            "dir": str(run_dir.parent),
+            **options,
+        }
+        super().__init__(ssh(nodes=NODES, run_dir=run_dir, seed=5, options=given))
+
+    def run(self, main: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            return super().run(main)
+        finally:
+            assert ssh_hosts.down(self._directory) == []
+
+
+def ssh_arm(run_dir: Path, **options: Any) -> Kernel:
+    """Three hosts with sshd on this machine."""
+    netns_arm(run_dir)
+    if shutil.which("sshd") is None and not Path("/usr/sbin/sshd").exists():
+        pytest.skip("ssh needs OpenSSH's server: apt install openssh-server")
+    arm = Ssh(run_dir, **options)
+    with contextlib.suppress(UsageError):
+        arm.env.prepare({"packets"})
+    return arm
+
+
+KERNEL_ARMS = {"netns": netns_arm, "docker": docker_arm, "ssh": ssh_arm}

@@ -1,0 +1,678 @@
+"""Any hosts with sshd and sudo, by paramiko.
+
+Nothing need be installed on a host but what is tested, POSIX tools, tc, and nftables or iptables.
+Host keys are verified: a host whose key is not in the known-hosts file is refused, with the command
+that adds it. Keys come from the agent, ``~/.ssh``, or the option ``key``. Root is asked of sudo
+(``sudo -n``: no password), for the network only; the database runs as the user who logs in.
+
+Processes are started in sessions of their own, their pid and start time written to a file on the
+host, so that pause, kill and heal work over any later connection, and the harness's death ends
+nothing by itself: the watchdog connects anew and cleans up. Every word of a command is quoted.
+
+Hosts: ``--nodes admin@db1:22,admin@db2,admin@db3`` (the nodes are then named n1, n2, n3), or node
+names with ``--env-option hosts=...``; node names alone are host names.
+
+Options: ``hosts``; ``known_hosts`` (a file, instead of ``~/.ssh/known_hosts`` and the system's);
+``key`` (a private key's file); ``addresses`` (comma separated: where nodes reach each other, if not
+at the hosts' own addresses); ``python`` (the interpreter with splitbrain installed, for the
+reference cluster); ``dir`` (parent of the run's directories on the hosts); and ``clock``,
+``watchdog``, ``keep_data`` as in `local`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import hashlib
+import io
+import os
+import re
+import shlex
+import socket
+import tarfile
+import threading
+import time
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from harness.environments import kernel_links
+from harness.environments.base import Completed
+from harness.environments.kernel_links import Peer
+from harness.environments.kernel_remote import RemoteEnvironment, RemoteNode
+from harness.environments.kernel_runner import KernelLinks
+from harness.environments.local_node import Command
+from harness.environments.record import Record
+from harness.errors import SetupError, UsageError, nearest
+
+_OPTIONS: dict[str, Any] = {
+    "hosts": "",
+    "known_hosts": "",
+    "key": "",
+    "addresses": "",
+    "python": "python3",
+    "dir": "/var/tmp",
+    "clock": "auto",
+    "watchdog": True,
+    "keep_data": False,
+}
+_CONNECT_S = 10.0
+_SCRIPT_S = 20.0
+_PLACE = "SPLITBRAIN_PLACE"
+
+_LAUNCH = """
+umask 077
+cd "$1" && rm -f "$2" || exit 126
+setsid sh -c '
+    stat=$(sed "s/.*) //" /proc/$$/stat); set -f; pids=$1; log=$2; shift 2
+    echo $$ $(echo $stat | cut -d" " -f20) >"$pids"
+    exec "$@" >>"$log" 2>&1 </dev/null
+' sh "$2" "$3" @command@ >/dev/null 2>&1 </dev/null &
+n=0; while [ ! -s "$2" ] && [ $n -lt 100 ]; do sleep 0.02; n=$((n+1)); done
+"""
+
+
+class Host(msgspec.Struct, frozen=True):
+    """Where and how to log in.
+
+    Args:
+        user, name, port: as in ``user@name:port``.
+        known_hosts: file of host keys, or "" for the user's and the system's.
+        key: file of a private key, or "" for the agent's and the user's.
+    """
+
+    user: str
+    name: str
+    port: int
+    known_hosts: str = ""
+    key: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.user}@{self.name}:{self.port}"
+
+
+def parse_host(text: str, *, known_hosts: str = "", key: str = "") -> Host:
+    """``user@host:port``; user and port may be missing, an IPv6 host is in brackets.
+
+    Raises:
+        UsageError: it is not.
+    """
+    found = re.fullmatch(
+        r"(?:(?P<user>[^@\s]+)@)?(?:\[(?P<six>[0-9a-fA-F:.%]+)\]|(?P<name>[^@:\s\[\]]+))"
+        r"(?::(?P<port>\d{1,5}))?",
+        text.strip(),
+    )
+    if found is None or int(found["port"] or 22) > 65535:
+        raise UsageError(f"--nodes has {text!r}, which is not user@host:port")
+    user = found["user"] or getpass.getuser()
+    name = found["six"] or found["name"]
+    return Host(user, name, int(found["port"] or 22), known_hosts, key)
+
+
+def ssh(
+    *, nodes: Sequence[str], run_dir: Path, seed: int, options: Mapping[str, Any] | None = None
+) -> SshEnvironment:
+    """The environment of hosts: see the module's text for the options."""
+    given = dict(options or {})
+    for name in given:
+        if name not in _OPTIONS:
+            raise nearest("option of the environment ssh", name, _OPTIONS)
+    return SshEnvironment(nodes=nodes, run_dir=run_dir, seed=seed, options={**_OPTIONS, **given})
+
+
+def _listed(value: Any) -> list[str]:
+    words = value if isinstance(value, list) else str(value).split(",")
+    return [str(word).strip() for word in words if str(word).strip()]
+
+
+class Login:
+    """A connection to a host, made when it is first needed and again when it broke.
+
+    Calls block; any thread may make them. Commands run on a channel of their own each; the
+    environment's own short scripts run one after the other in two shells that stay open (the
+    user's and root's), since a new channel costs a tenth of a second of the user's profile.
+    """
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self._client: Any = None
+        self._connecting = threading.Lock()
+        self._shells: dict[str, Shell] = {}
+
+    def _transport(self) -> Any:
+        with self._connecting:
+            if self._client is not None:
+                found = self._client.get_transport()
+                if found is not None and found.is_active():
+                    return found
+                self._client.close()
+            self._shells = {kind: Shell() for kind in ("user", "root")}
+            self._client = _connect(self.host)
+            transport = self._client.get_transport()
+            transport.set_keepalive(5)
+            return transport
+
+    def script(self, script: str, *, root: bool = False) -> tuple[int, str, str]:
+        """Run a short script with sh; its exit code and what it printed.
+
+        Raises:
+            SetupError: the host is gone, or it takes too long.
+        """
+        import paramiko
+
+        sudo = "sudo -n " if root and self.host.user != "root" else ""
+        try:
+            transport = self._transport()
+            shell = self._shells["root" if sudo else "user"]
+            return shell.run(transport, f"{sudo}sh", script)
+        except TimeoutError as error:
+            raise SetupError(
+                f"a script on {self.host} did not end within {_SCRIPT_S:g} s"
+            ) from error
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise SetupError(f"the connection to {self.host} broke: {error}") from error
+
+    def run(
+        self, line: str, *, stdin: bytes = b"", timeout_s: float = _SCRIPT_S, what: str = ""
+    ) -> tuple[int, bytes, bytes]:
+        """Run a shell line (``what`` names it in errors); its exit code and what it printed.
+
+        Raises:
+            SetupError: the host is gone, or it takes too long.
+        """
+        import paramiko
+
+        deadline = time.monotonic() + timeout_s
+        try:
+            channel = self._transport().open_session(timeout=_CONNECT_S)
+            with channel:
+                channel.exec_command(line)
+                if stdin:
+                    channel.sendall(stdin)
+                channel.shutdown_write()
+                return _drained(channel, deadline)
+        except TimeoutError as error:
+            raise SetupError(
+                f"{what or 'a script'!r} on {self.host} did not end within {timeout_s:g} s"
+            ) from error
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise SetupError(f"the connection to {self.host} broke: {error}") from error
+
+    def root(self, script: str) -> str:
+        """Run a script with sh as root; what it printed.
+
+        Raises:
+            SetupError: it failed, or sudo wants a password.
+        """
+        code, out, err = self.script(script, root=True)
+        if code:
+            last = err.strip().splitlines()[-2:]
+            hint = ""
+            if any("sudo" in each for each in last):
+                hint = f" (allow it: `{self.host.user} ALL=(root) NOPASSWD: ALL` in /etc/sudoers.d)"
+            raise SetupError(f"root's part on {self.host} failed: {'; '.join(last)}{hint}")
+        return out
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+
+class Shell:
+    """A shell on a host that stays open: scripts go in, and a mark comes out after each."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._channel: Any = None
+
+    def run(self, transport: Any, command: str, script: str) -> tuple[int, str, str]:
+        """Run a script in the shell (``command`` starts one); its exit code and both outputs."""
+        with self._lock:
+            if self._channel is None or self._channel.closed or self._channel.exit_status_ready():
+                self._channel = transport.open_session(timeout=_CONNECT_S)
+                self._channel.exec_command(command)
+            mark = f"--{os.urandom(8).hex()}"
+            line = (
+                f"sh -c {shlex.quote(script)} </dev/null; "
+                f'printf "%s %d\\n" {mark} $?; echo {mark} >&2\n'
+            )
+            try:
+                self._channel.sendall(line.encode())
+                return self._answer(mark.encode())
+            except BaseException:
+                self._channel.close()
+                self._channel = None
+                raise
+
+    def _answer(self, mark: bytes) -> tuple[int, str, str]:
+        channel, deadline = self._channel, time.monotonic() + _SCRIPT_S
+        out, err = bytearray(), bytearray()
+        channel.settimeout(0.01)
+        while not (mark in err and mark in out and out.endswith(b"\n")):
+            while channel.recv_stderr_ready():
+                err += channel.recv_stderr(1 << 16)
+            try:
+                part = channel.recv(1 << 16)
+            except TimeoutError:
+                if time.monotonic() > deadline:
+                    raise
+                continue
+            if not part:
+                while channel.recv_stderr_ready():
+                    err += channel.recv_stderr(1 << 16)
+                return channel.recv_exit_status() or 1, "", err.decode("utf-8", "replace")
+            out += part
+        printed, _, code = bytes(out).partition(mark)
+        said = bytes(err).partition(mark)[0]
+        return int(code), printed.decode("utf-8", "replace"), said.decode("utf-8", "replace")
+
+
+def _drained(channel: Any, deadline: float) -> tuple[int, bytes, bytes]:
+    """Read both streams to their ends, then the exit code; TimeoutError when it is too late."""
+    out, err = bytearray(), bytearray()
+    while True:
+        busy = False
+        while channel.recv_ready():
+            out += channel.recv(1 << 16)
+            busy = True
+        while channel.recv_stderr_ready():
+            err += channel.recv_stderr(1 << 16)
+            busy = True
+        if busy:
+            continue
+        if channel.exit_status_ready() and (channel.eof_received or channel.closed):
+            if not (channel.recv_ready() or channel.recv_stderr_ready()):
+                return channel.recv_exit_status(), bytes(out), bytes(err)
+            continue
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        channel.status_event.wait(0.005)
+
+
+def _connect(host: Host) -> Any:
+    import paramiko
+
+    client = paramiko.SSHClient()
+    try:
+        if host.known_hosts:
+            client.load_host_keys(host.known_hosts)
+        else:
+            client.load_system_host_keys()
+    except OSError as error:
+        raise SetupError(f"known_hosts is {host.known_hosts!r}: {error.strerror}") from error
+    client.set_missing_host_key_policy(paramiko.RejectPolicy())
+    try:
+        client.connect(
+            host.name,
+            port=host.port,
+            username=host.user,
+            key_filename=host.key or None,
+            timeout=_CONNECT_S,
+            banner_timeout=_CONNECT_S,
+            auth_timeout=_CONNECT_S,
+        )
+    except (paramiko.SSHException, OSError) as error:
+        client.close()
+        raise SetupError(_refused(host, error)) from error
+    return client
+
+
+def _refused(host: Host, error: Exception) -> str:
+    """Why nobody could log in, with what to do about it."""
+    import paramiko
+
+    file = host.known_hosts or "~/.ssh/known_hosts"
+    if isinstance(error, paramiko.BadHostKeyException):
+        return (
+            f"the host key of {host} is not the one in {file}: either the host was made anew "
+            f"(remove the old key: `ssh-keygen -R '[{host.name}]:{host.port}' -f {file}`) or "
+            "somebody stands between"
+        )
+    if isinstance(error, paramiko.AuthenticationException):
+        return (
+            f"{host} refuses to let {host.user} in ({error}); is the key in its authorized_keys? "
+            "give it with --env-option key=FILE, or load it with ssh-add"
+        )
+    if "not found in known_hosts" in str(error):
+        scan = f"ssh-keyscan -p {host.port} {host.name} >> {file}"
+        return f"the host key of {host} is not in {file}; compare it and add it: `{scan}`"
+    return f"cannot connect to {host}: {error}"
+
+
+class SshNode(RemoteNode):
+    """A node on a host."""
+
+    def __init__(
+        self, env: SshEnvironment, name: str, index: int, address: str, login: Login
+    ) -> None:
+        super().__init__(env, name, index, address)
+        self.login = login
+        self.python = str(env.options["python"])
+        self.home = f"{env.options['dir']}/{env.prefix}-{name}"
+        self.place = f"{env.run_id}/{name}"
+
+    def path(self, text: str) -> str:
+        """A path as the node sees it, as a path of its host."""
+        if text == "/data" or text.startswith("/data/"):
+            return f"{self.home}{text}"
+        return text
+
+    def _variables(self, extra: Mapping[str, str] | None) -> dict[str, str]:
+        return {**super()._variables(extra), _PLACE: self.place}
+
+    async def execute(
+        self, argv: Sequence[str], *, env: Mapping[str, str], timeout_s: float
+    ) -> Completed:
+        """Run a command on the host; one that takes too long is killed there."""
+        limit = ["timeout", "-s", "KILL", f"{timeout_s + 1:.3f}"]
+        words = [*limit, "env", *(f"{key}={value}" for key, value in env.items()), *argv]
+        line = f"cd {shlex.quote(self.home)} 2>/dev/null; {shlex.join(words)}"
+        run = self.login.run
+        code, out, err = await asyncio.to_thread(run, line, timeout_s=timeout_s, what=argv[0])
+        texts = (out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+        return Completed(tuple(argv), code, *texts)
+
+    async def launch(self, index: int, command: Command, env: Mapping[str, str]) -> None:
+        """Start a process in a session of its own, with its pid and start time in a file."""
+        words = ["env", *(f"{key}={value}" for key, value in env.items()), *command.argv]
+        script = _LAUNCH.replace("@command@", shlex.join(words))
+        args = [self.home, f"{self.home}/pids/{index}", self.remote_log]
+        line = shlex.join(["sh", "-c", script, "sh", *args])
+        code, _, err = await asyncio.to_thread(self.login.script, line)
+        if code:
+            said = err.strip()[-200:]
+            raise SetupError(f"cannot start {command.argv[0]!r} on {self.name}: {said}")
+
+    async def _states(self) -> dict[int, tuple[int, str]]:
+        """Per command that runs: its pid and the letter of its state."""
+        script = (
+            f"for f in {shlex.quote(self.home)}/pids/*; do "
+            '[ -e "$f" ] || continue; read -r pid start <"$f"; '
+            'stat=$(sed "s/.*) //" "/proc/$pid/stat" 2>/dev/null) || continue; '
+            'set -- $stat; [ "${20}" = "$start" ] || continue; '
+            '[ "$1" = Z ] || echo "${f##*/} $pid $1"; done'
+        )
+        _, out, _ = await asyncio.to_thread(self.login.script, script)
+        rows = [line.split() for line in out.splitlines()]
+        return {int(index): (int(pid), state) for index, pid, state in rows}
+
+    async def ask(self) -> tuple[set[int], bool]:
+        """Look at the pids written down; start times tell recycled ones apart."""
+        states = await self._states()
+        return set(states), any(state == "T" for _, state in states.values())
+
+    async def remote_pids(self) -> list[int]:
+        """Pids of the database's first processes, on the host."""
+        return [pid for pid, _ in (await self._states()).values()]
+
+    async def kill_all(self) -> list[int]:
+        """SIGKILL whatever carries the node's mark, until nothing does."""
+        pids = await self.remote_pids()
+        left = await asyncio.to_thread(self.login.root, kill_script(self.place))
+        if left.strip():
+            raise SetupError(f"SIGKILL did not end {left.split()} on {self.name}")
+        await asyncio.to_thread(self.login.script, f"rm -f {shlex.quote(self.home)}/pids/*")
+        return pids
+
+    async def freeze(self, on: bool) -> dict[str, Any]:
+        """SIGSTOP or SIGCONT to whatever carries the node's mark, and the states read back."""
+        await asyncio.to_thread(self.login.root, freeze_script(self.place, on=on))
+        states = await self._states()
+        letters = [state for _, state in states.values()]
+        state = "gone" if not letters else "T" if "T" in letters else letters[0]
+        return {"state": state, "pids": sorted(pid for pid, _ in states.values())}
+
+    async def upload(self, source: Path, target: str) -> None:
+        """Copy a file of this machine to the host."""
+        content = await asyncio.to_thread(source.read_bytes)
+        place = shlex.quote(self.path(target))
+        line = f"mkdir -p $(dirname {place}) && cat >{place}"
+        code, _, err = await asyncio.to_thread(self.login.run, line, stdin=content)
+        if code:
+            raise SetupError(f"cannot copy {source.name} to {self.name}: {err.decode()[-200:]}")
+
+    async def download(self, pattern: str, into: Path) -> list[str]:
+        """Copy files, or a directory, from the host."""
+        return await asyncio.to_thread(bring_home, self.login, pattern, into)
+
+
+def bring_home(login: Login, pattern: str, into: Path) -> list[str]:
+    """Copy what matches on a host into a directory here; names of what came."""
+    quoted = re.sub(r"[^\w/.*?\[\]-]", lambda found: "\\" + found[0], pattern)
+    script = (
+        f'for f in {quoted}; do [ -e "$f" ] || continue; '
+        'printf "%s\\0" -C "$(dirname "$f")" "$(basename "$f")"; done | '
+        "xargs -0 -r tar -cf -"
+    )
+    _, packed, _ = login.run(script, timeout_s=60)
+    if not packed:
+        return []
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        members = [each for each in archive.getmembers() if each.isfile() or each.isdir()]
+        archive.extractall(into, members=members, filter="data")
+    return sorted({each.name.partition("/")[0] for each in members})
+
+
+# Scripts: each finds a node's processes by the mark in their environment, in one pass ------------
+
+
+def _pids(place: str) -> str:
+    mark = shlex.quote(f"{_PLACE}={place}")
+    return f"grep -lszxF -- {mark} /proc/[0-9]*/environ | cut -d/ -f3"
+
+
+def kill_script(place: str) -> str:
+    """A script that ends a node's processes and prints the pids of those which do not end."""
+    return (
+        f'n=0; while p=$({_pids(place)}); [ -n "$p" ] && [ $n -lt 100 ]; do '
+        "kill -9 $p 2>/dev/null; sleep 0.05; n=$((n+1)); done; "
+        'for q in $p; do grep -q "^State:.Z" "/proc/$q/status" 2>/dev/null || echo "$q"; done'
+    )
+
+
+def freeze_script(place: str, *, on: bool) -> str:
+    """A script that stops a node's processes or lets them go on, and waits until it is so."""
+    signal_name, wanted = ("STOP", "= T") if on else ("CONT", "!= T")
+    return (
+        f'p=$({_pids(place)}); [ -z "$p" ] || kill -{signal_name} $p 2>/dev/null; '
+        "for q in $p; do n=0; "
+        'while s=$(sed "s/.*) //" "/proc/$q/stat" 2>/dev/null | cut -c1); [ -n "$s" ] && '
+        f'! [ "$s" {wanted} ] && [ $n -lt 50 ]; do sleep 0.02; n=$((n+1)); done; done; :'
+    )
+
+
+def clean_script(home: str, place: str, devices: Sequence[str]) -> str:
+    """A script that ends and removes everything of a node. Idempotent."""
+    return (
+        kill_script(place)
+        + " >/dev/null\n"
+        + kernel_links.remove_script(devices)
+        + f"rm -rf -- {shlex.quote(home)}\n"
+    )
+
+
+def remains_script(home: str, place: str, devices: Sequence[str]) -> str:
+    """A script that prints a phrase for each thing of a node which is still there."""
+    quoted = shlex.quote(home)
+    return (
+        f'for p in $({_pids(place)}); do grep -q "^State:.Z" "/proc/$p/status" || '
+        'echo "pid $p ($(cat /proc/$p/comm))"; done\n'
+        + kernel_links.left_script(devices)
+        + f"[ ! -e {quoted} ] || echo directory {quoted}\n"
+    )
+
+
+class SshEnvironment(RemoteEnvironment):
+    """Nodes on hosts. Made by :func:`ssh`."""
+
+    name = "ssh"
+
+    def __init__(
+        self, *, nodes: Sequence[str], run_dir: Path, seed: int, options: Mapping[str, Any]
+    ) -> None:
+        super().__init__(nodes=nodes, run_dir=run_dir, seed=seed, options=options)
+        self.options = options
+        self.prefix = f"splitbrain-{hashlib.sha256(self.run_id.encode()).hexdigest()[:8]}"
+        given = _listed(options["hosts"]) or list(nodes)
+        if len(given) != len(nodes):
+            raise UsageError(f"hosts names {len(given)} hosts, and the run has {len(nodes)} nodes")
+        files = {name: _expanded(str(options[name])) for name in ("known_hosts", "key")}
+        if not str(options["dir"]).startswith("/"):
+            raise UsageError(f"dir is {options['dir']!r}; it should be an absolute path")
+        self._hosts = [parse_host(text, **files) for text in given]
+        self._addresses = _listed(options["addresses"])
+        if self._addresses and len(self._addresses) != len(nodes):
+            raise UsageError(
+                f"addresses names {len(self._addresses)} addresses, and the run has "
+                f"{len(nodes)} nodes"
+            )
+
+    def prepare(self, needs: Collection[str]) -> None:
+        """Look whether the hosts have netem, if the run needs it, before anything is made.
+
+        Raises:
+            SetupError: nobody can log in to a host.
+            UsageError: the run's faults need netem, and a host's kernel has none.
+        """
+        super().prepare(needs)
+        if "packets" not in needs:
+            return
+        script = kernel_links.probe_script(own_namespace=True)
+
+        def one(host: Host) -> kernel_links.Tools:
+            login = Login(host)
+            try:
+                return kernel_links.read_probe(login.root(script))
+            finally:
+                login.close()
+
+        with ThreadPoolExecutor(max_workers=16) as pool:
+            for host, tools in zip(self._hosts, pool.map(one, self._hosts), strict=True):
+                if not tools.netem:
+                    self.lacks["packets"] = kernel_links.no_netem(f"the host {host}", tools)
+                    self.abilities = self.abilities - {"packets"}
+                    raise UsageError(self.lacks["packets"])
+
+    # -- making and removing -------------------------------------------------------------------
+
+    async def _make(self) -> None:
+        made = []
+        for index, (name, host) in enumerate(zip(self.nodes, self._hosts, strict=True), start=1):
+            given = self._addresses[index - 1] if self._addresses else ""
+            address = await asyncio.to_thread(_resolved, given or host.name)
+            made.append(SshNode(self, name, index, address, Login(host)))
+        twice = {node.address for node in made if [n.address for n in made].count(node.address) > 1}
+        if twice:
+            raise SetupError(f"two nodes have the address {twice.pop()}; each needs its own")
+        for node in made:
+            self._record.nodes[node.name] = {
+                "address": node.address,
+                "host": msgspec.to_builtins(node.login.host),
+                "home": node.home,
+                "place": node.place,
+                "devices": [],
+            }
+        self._record.save(self.run_dir)
+        self._handles.update((node.name, node) for node in made)
+        devices = await asyncio.gather(*(asyncio.to_thread(self._prepare_host, n) for n in made))
+        peers = {}
+        for node, by_address in zip(made, devices, strict=True):
+            self._record.nodes[node.name]["devices"] = sorted(set(by_address.values()))
+            peers[node.name] = [
+                Peer(other.index, other.name, other.address, by_address[other.address])
+                for other in made
+                if other is not node
+            ]
+        self._record.save(self.run_dir)
+        self._links = KernelLinks(self.name, peers, self._as_root, own_namespace=True)
+
+    def _prepare_host(self, node: SshNode) -> dict[str, str]:
+        """Make the node's directory; its interface towards each peer."""
+        home = shlex.quote(node.home)
+        code, _, err = node.login.script(f"umask 077; mkdir -p {home}/pids {home}/data")
+        if code:
+            raise SetupError(f"cannot make {node.home} on {node.login.host}: {err[-200:]}")
+        found = {}
+        for other in self._record.nodes.values():
+            address = other["address"]
+            if address == node.address:
+                continue
+            line = node.login.root(f"ip -o route get {shlex.quote(address)}")
+            device = re.search(r"\bdev (\S+)", line)
+            if device is None or device[1] == "lo":
+                raise SetupError(
+                    f"{node.login.host} reaches {address} by {device[1] if device else 'nothing'}: "
+                    "links between nodes of one host cannot be cut; give each node its own host"
+                )
+            found[address] = device[1]
+        return found
+
+    def _ssh_node(self, name: str) -> SshNode:
+        handle = self.node(name)
+        assert isinstance(handle, SshNode)
+        return handle
+
+    async def _as_root(self, node: str, script: str) -> str:
+        return await asyncio.to_thread(self._ssh_node(node).login.root, script)
+
+    async def _unmake(self) -> None:
+        await asyncio.gather(*(asyncio.to_thread(self._clean, name) for name in self._handles))
+
+    def _clean(self, name: str) -> None:
+        place = self._record.nodes[name]
+        script = clean_script(place["home"], place["place"], place["devices"])
+        self._ssh_node(name).login.root(script)
+
+    async def _left(self) -> list[str]:
+        found = await asyncio.gather(
+            *(asyncio.to_thread(self._remains, name) for name in self._handles)
+        )
+        for name in self._handles:
+            self._ssh_node(name).login.close()
+        return [phrase for phrases in found for phrase in phrases]
+
+    def _remains(self, name: str) -> list[str]:
+        return _remains(self._ssh_node(name).login, name, self._record.nodes[name])
+
+
+def _expanded(path: str) -> str:
+    return str(Path(path).expanduser().resolve()) if path else ""
+
+
+def _resolved(name: str) -> str:
+    try:
+        return str(socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)[0][4][0])
+    except OSError as error:
+        raise SetupError(f"the host {name!r} has no address: {error.strerror}") from error
+
+
+def _remains(login: Login, name: str, place: Mapping[str, Any]) -> list[str]:
+    script = remains_script(place["home"], place["place"], place["devices"])
+    return [f"{line} on {name}" for line in login.root(script).splitlines()]
+
+
+def heal(found: Record, run_dir: Path) -> tuple[list[str], list[str]]:
+    """Log in to a run's hosts again, bring logs home, end and remove what is the run's."""
+
+    def one(name: str) -> tuple[list[str], list[str]]:
+        place = found.nodes[name]
+        login = Login(msgspec.convert(place["host"], Host))
+        try:
+            before = _remains(login, name, place)
+            if before:
+                bring_home(login, f"{place['home']}/log", run_dir / "nodes" / name)
+                login.root(clean_script(place["home"], place["place"], place["devices"]))
+            return before, _remains(login, name, place)
+        except (SetupError, OSError, tarfile.TarError) as error:
+            return [], [f"what is on {name}: {error}"]
+        finally:
+            login.close()
+
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        results = list(pool.map(one, found.nodes))
+    return [p for removed, _ in results for p in removed], [p for _, left in results for p in left]
