@@ -13,6 +13,7 @@ What is checked without cycles, in the order of :data:`NON_CYCLIC`:
 - ``G1a`` aborted read: an element whose transaction failed;
 - ``dirty-update``: a committed append on top of an aborted one;
 - ``G1b`` intermediate read: a list ending in an append that its transaction followed with another;
+- ``cyclic-versions``: two appends of a transaction to one key, read in the other order;
 - ``internal``: a read that disagrees with what its own transaction read and appended before;
 - ``future-read``: a read of the transaction's own later append;
 - ``lost-update``: two committed transactions read the same version of a key and both append to it.
@@ -172,6 +173,7 @@ class ListAppend:
         self._unwritten()
         self._aborted()
         self._intermediate()
+        self._out_of_order()
         self._own_reads()
 
     def _count(self, anomaly: str) -> int:
@@ -360,6 +362,34 @@ class ListAppend:
                     f"{orders.element[int(last[at])]!r}, an append that {{1}} followed with "
                     "another to the same key: an intermediate state.",
                     element=orders.element[int(last[at])],
+                )
+            )
+
+    def _out_of_order(self) -> None:
+        """Two appends of one transaction to one key that reads show in the other order."""
+        txns = self.txns
+        order = self.writes[np.lexsort((txns.mop_key[self.writes], txns.mop_txn[self.writes]))]
+        order = order[self.members[txns.mop_txn[order]] & ~self.excluded[txns.mop_key[order]]]
+        first, second = order[:-1], order[1:]
+        together = txns.mop_txn[first] == txns.mop_txn[second]
+        together &= txns.mop_key[first] == txns.mop_key[second]
+        unread = self.write_pos[first] < 0
+        wrong = unread | (self.write_pos[first] > self.write_pos[second])
+        bad = np.flatnonzero(together & (self.write_pos[second] >= 0) & wrong)
+        for at in bad[:CASES_MAX].tolist():
+            one, two = txns.mop_value[int(first[at])], txns.mop_value[int(second[at])]
+            key = int(txns.mop_key[int(first[at])])
+            reader = int(txns.mop_txn[self.orders.witness[key]])
+            self.anomalies.append(
+                Anomaly(
+                    "cyclic-versions",
+                    (int(txns.mop_txn[int(first[at])]), reader),
+                    self._name(key),
+                    f"{{0}} appended {one!r} and then {two!r} to key {self._name(key)!r}, but "
+                    f"{{1}} read {_short(self.longest_lists[key])}: {two!r} "
+                    + ("without " if unread[at] else "before ")
+                    + f"{one!r}.",
+                    values=[one, two],
                 )
             )
 

@@ -314,7 +314,14 @@ def _phantom(finding: Finding, told: list[Witness], history: History) -> bool:
 
 
 def _versions(finding: Finding, told: list[Witness], history: History) -> bool:
-    """Versions in a circle, each before the next by its own proof."""
+    """Versions in a circle, each before the next by its own proof; or a list's, out of order."""
+    if finding.because[0].kind == finding.kind:
+        wrote = told[0].wrote(finding.key)
+        first, second = finding.detail["values"]
+        return 0 <= place(first, wrote) < place(second, wrote) and any(
+            place(second, read) >= 0 and not 0 <= place(first, read) < place(second, read)
+            for read in told[-1].read(finding.key)
+        )
     steps = finding.because
     values = [step.value for step in steps]
     linked = all(same(a[1], b[0]) for a, b in pairwise([*values, values[0]]))
