@@ -27,7 +27,7 @@ from harness.environments.kernel_runner import KernelLinks
 from harness.environments.local import LocalEnvironment
 from harness.environments.local_chaos import Clock, LocalChaos
 from harness.environments.local_node import Command, LocalNode
-from harness.errors import HarnessError, SetupError, UsageError, nearest
+from harness.errors import EnvironmentLeft, HarnessError, SetupError, UsageError, nearest
 
 if TYPE_CHECKING:
     from harness.environments.processes import ProcessId
@@ -417,7 +417,10 @@ class RemoteEnvironment(LocalEnvironment):
             if self._clock_wanted:
                 await self._find_faketime()
         except BaseException:
-            await self.teardown()
+            try:
+                await self.teardown()
+            except EnvironmentLeft as left:
+                print(left, file=sys.stderr)
             raise
         self._started_ns = time.monotonic_ns()
 

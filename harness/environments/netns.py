@@ -42,7 +42,7 @@ from harness.environments.kernel_runner import KernelLinks
 from harness.environments.local import LocalEnvironment
 from harness.environments.local_node import Command, LocalNode
 from harness.environments.record import Record
-from harness.errors import HarnessError, SetupError, UsageError, nearest
+from harness.errors import EnvironmentLeft, HarnessError, SetupError, UsageError, nearest
 
 _OPTIONS = {"clock": "auto", "watchdog": True, "keep_data": False}
 _NAMESPACES = Path("/run/netns")
@@ -186,7 +186,10 @@ class NetnsEnvironment(LocalEnvironment):
             self._prepare_clocks()
             await self._make_network(block)
         except BaseException:
-            await self.teardown()
+            try:
+                await self.teardown()
+            except EnvironmentLeft as left:
+                print(left, file=sys.stderr)
             raise
         self._started_ns = time.monotonic_ns()
 

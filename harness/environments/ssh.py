@@ -413,7 +413,7 @@ class SshNode(RemoteNode):
     async def kill_all(self) -> list[int]:
         """SIGKILL whatever carries the node's mark, until nothing does."""
         pids = await self.remote_pids()
-        left = await asyncio.to_thread(self.login.root, kill_script(self.place))
+        _, left, _ = await asyncio.to_thread(self.login.script, kill_script(self.place))
         if left.strip():
             raise SetupError(f"SIGKILL did not end {left.split()} on {self.name}")
         await asyncio.to_thread(self.login.script, f"rm -f {shlex.quote(self.home)}/pids/*")
@@ -421,7 +421,7 @@ class SshNode(RemoteNode):
 
     async def freeze(self, on: bool) -> dict[str, Any]:
         """SIGSTOP or SIGCONT to whatever carries the node's mark, and the states read back."""
-        await asyncio.to_thread(self.login.root, freeze_script(self.place, on=on))
+        await asyncio.to_thread(self.login.script, freeze_script(self.place, on=on))
         states = await self._states()
         letters = [state for _, state in states.values()]
         state = "gone" if not letters else "T" if "T" in letters else letters[0]
@@ -486,24 +486,18 @@ def freeze_script(place: str, *, on: bool) -> str:
     )
 
 
-def clean_script(home: str, place: str, devices: Sequence[str]) -> str:
-    """A script that ends and removes everything of a node. Idempotent."""
-    return (
-        kill_script(place)
-        + " >/dev/null\n"
-        + kernel_links.remove_script(devices)
-        + f"rm -rf -- {shlex.quote(home)}\n"
-    )
+def clean_script(home: str, place: str) -> str:
+    """A script that ends a node's processes and removes its files, as its user. Idempotent."""
+    return f"{kill_script(place)} >/dev/null\nrm -rf -- {shlex.quote(home)}\n"
 
 
-def remains_script(home: str, place: str, devices: Sequence[str]) -> str:
-    """A script that prints a phrase for each thing of a node which is still there."""
+def remains_script(home: str, place: str) -> str:
+    """A script that prints a phrase for each process and file of a node that is still there."""
     quoted = shlex.quote(home)
     return (
         f'for p in $({_pids(place)}); do grep -q "^State:.Z" "/proc/$p/status" || '
         'echo "pid $p ($(cat /proc/$p/comm))"; done\n'
-        + kernel_links.left_script(devices)
-        + f"[ ! -e {quoted} ] || echo directory {quoted}\n"
+        f"[ ! -e {quoted} ] || echo directory {quoted}\n"
     )
 
 
@@ -526,6 +520,9 @@ class SshEnvironment(RemoteEnvironment):
             raise UsageError(f"dir is {options['dir']!r}; it should be an absolute path")
         self._hosts = [parse_host(text, **files) for text in given]
         self._addresses = _listed(options["addresses"])
+        #: nodes where something was made, and where root did something
+        self._touched: set[str] = set()
+        self._rooted: set[str] = set()
         if self._addresses and len(self._addresses) != len(nodes):
             raise UsageError(
                 f"addresses names {len(self._addresses)} addresses, and the run has "
@@ -594,6 +591,8 @@ class SshEnvironment(RemoteEnvironment):
     def _prepare_host(self, node: SshNode) -> dict[str, str]:
         """Make the node's directory; its interface towards each peer."""
         home = shlex.quote(node.home)
+        node.login.script(":")
+        self._touched.add(node.name)
         code, _, err = node.login.script(f"umask 077; mkdir -p {home}/pids {home}/data")
         if code:
             raise SetupError(f"cannot make {node.home} on {node.login.host}: {err[-200:]}")
@@ -602,7 +601,7 @@ class SshEnvironment(RemoteEnvironment):
             address = other["address"]
             if address == node.address:
                 continue
-            line = node.login.root(f"ip -o route get {shlex.quote(address)}")
+            _, line, _ = node.login.script(f"ip -o route get {shlex.quote(address)}")
             device = re.search(r"\bdev (\S+)", line)
             if device is None or device[1] == "lo":
                 raise SetupError(
@@ -618,26 +617,30 @@ class SshEnvironment(RemoteEnvironment):
         return handle
 
     async def _as_root(self, node: str, script: str) -> str:
-        return await asyncio.to_thread(self._ssh_node(node).login.root, script)
+        printed = await asyncio.to_thread(self._ssh_node(node).login.root, script)
+        self._rooted.add(node)
+        return printed
 
     async def _unmake(self) -> None:
-        await asyncio.gather(*(asyncio.to_thread(self._clean, name) for name in self._handles))
+        await asyncio.gather(*(asyncio.to_thread(self._clean, name) for name in self._touched))
 
     def _clean(self, name: str) -> None:
-        place = self._record.nodes[name]
-        script = clean_script(place["home"], place["place"], place["devices"])
-        self._ssh_node(name).login.root(script)
+        login, place = self._ssh_node(name).login, self._record.nodes[name]
+        login.script(clean_script(place["home"], place["place"]))
+        if name in self._rooted:
+            login.root(kernel_links.remove_script(place["devices"]))
 
     async def _left(self) -> list[str]:
         found = await asyncio.gather(
-            *(asyncio.to_thread(self._remains, name) for name in self._handles)
+            *(asyncio.to_thread(self._remains, name) for name in sorted(self._touched))
         )
         for name in self._handles:
             self._ssh_node(name).login.close()
         return [phrase for phrases in found for phrase in phrases]
 
     def _remains(self, name: str) -> list[str]:
-        return _remains(self._ssh_node(name).login, name, self._record.nodes[name])
+        login, place = self._ssh_node(name).login, self._record.nodes[name]
+        return _remains(login, name, place, root=name in self._rooted)
 
 
 def _expanded(path: str) -> str:
@@ -651,9 +654,11 @@ def _resolved(name: str) -> str:
         raise SetupError(f"the host {name!r} has no address: {error.strerror}") from error
 
 
-def _remains(login: Login, name: str, place: Mapping[str, Any]) -> list[str]:
-    script = remains_script(place["home"], place["place"], place["devices"])
-    return [f"{line} on {name}" for line in login.root(script).splitlines()]
+def _remains(login: Login, name: str, place: Mapping[str, Any], *, root: bool) -> list[str]:
+    _, printed, _ = login.script(remains_script(place["home"], place["place"]))
+    if root:
+        printed += login.root(kernel_links.left_script(place["devices"]))
+    return [f"{line} on {name}" for line in printed.splitlines()]
 
 
 def heal(found: Record, run_dir: Path) -> tuple[list[str], list[str]]:
@@ -663,11 +668,12 @@ def heal(found: Record, run_dir: Path) -> tuple[list[str], list[str]]:
         place = found.nodes[name]
         login = Login(msgspec.convert(place["host"], Host))
         try:
-            before = _remains(login, name, place)
+            before = _remains(login, name, place, root=True)
             if before:
                 bring_home(login, f"{place['home']}/log", run_dir / "nodes" / name)
-                login.root(clean_script(place["home"], place["place"], place["devices"]))
-            return before, _remains(login, name, place)
+                login.script(clean_script(place["home"], place["place"]))
+                login.root(kernel_links.remove_script(place["devices"]))
+            return before, _remains(login, name, place, root=True)
         except (SetupError, OSError, tarfile.TarError) as error:
             return [], [f"what is on {name}: {error}"]
         finally:
