@@ -143,6 +143,7 @@ class Raft(RaftMembership):
                 self._transfer = None
             if now_ns >= self._heartbeat_ns and self._keeps_quorum():
                 self._broadcast_heartbeat()
+                self._release_reads()  # whose answer was waited for may be no voter any more
         elif now_ns >= self._election_ns:
             if self.role == LEARNER:
                 self._arm_election()

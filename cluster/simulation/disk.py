@@ -343,6 +343,11 @@ class FaultAtlas:
         """Whether damaging this node's disk leaves a majority of good ones."""
         return node in self.damaged or len(self.damaged) < self._spare
 
+    def replace(self, node: str) -> None:
+        """This node has a new disk."""
+        if node in self.damaged:
+            self.damaged.remove(node)
+
     def damage(self, node: str) -> None:
         """This node's disk was damaged."""
         if node not in self.damaged:

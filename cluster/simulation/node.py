@@ -15,10 +15,11 @@ Only :mod:`cluster.simulation.world` makes these.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
+from cluster.consensus.membership import name_of
 from cluster.log.write_ahead_log import CorruptLog
 from cluster.ports import (
     Append,
@@ -48,6 +49,14 @@ _decode = msgspec.msgpack.Decoder().decode
 _decode_request = msgspec.msgpack.Decoder(Request).decode
 
 
+class Addressed(NamedTuple):
+    """A message between members of which one lives where another lived before it."""
+
+    source: str
+    to: str
+    message: Any
+
+
 class StorageLike(Protocol):
     """What a node needs of its storage: :class:`cluster.log.storage.Storage` is one."""
 
@@ -66,13 +75,19 @@ class SimNode:
 
     __slots__ = (
         "_frozen", "_inbox", "_queue", "_syncing", "_timer_at_ns", "_timer_event_ns", "_waiting",
-        "_world", "clock", "core", "corrupt", "disk", "durable_io", "incarnation", "name", "paused",
-        "storage", "up", "why_down",
+        "_world", "clock", "core", "corrupt", "disk", "durable_io", "incarnation", "joins",
+        "member", "name", "paused", "storage", "up", "why_down",
     )  # fmt: skip
 
-    def __init__(self, world: World, name: str, *, disk: SimDisk, clock: SimClock) -> None:
+    def __init__(
+        self, world: World, name: str, *, disk: SimDisk, clock: SimClock, joins: bool = False
+    ) -> None:
         self._world = world
         self.name = name
+        #: who this node is in the cluster: another one with each disk
+        self.member = name
+        #: whether it starts knowing nobody, as a node does that joins a cluster
+        self.joins = joins
         self.disk = disk
         self.clock = clock
         self.core: Core | None = None
@@ -114,7 +129,7 @@ class SimNode:
         self.core = world.make_core(self)
         self.up, self.paused, self.why_down = True, False, ""
         if world.invariants is not None:
-            world.invariants.started(self.name, recovered, excused=world.is_excused(self.name))
+            world.invariants.started(self.member, recovered, excused=world.is_excused(self.name))
         world.story.add(world.now_ns, "start", self.name, "", {"entries": len(recovered.entries)})
         self._run(self.core.start, recovered)
 
@@ -128,6 +143,18 @@ class SimNode:
         self.up, self.paused, self.core, self.storage = False, False, None, None
         self.why_down = why
         self._world.story.add(self._world.now_ns, "down", self.name, "", why)
+
+    def wipe(self, member: str) -> None:
+        """An empty disk, and a new id: the next start is that of a node that joins.
+
+        Raises:
+            ValueError: the node runs.
+        """
+        if self.up:
+            raise ValueError(f"{self.name} runs: crash it before its disk is wiped")
+        self.member, self.joins = member, True
+        self.disk = SimDisk(self.disk.profile, self._world.rng(self.name, "disk", member))
+        self._world.story.add(self._world.now_ns, "wipe", self.name, member)
 
     def pause(self) -> None:
         """SIGSTOP."""
@@ -149,6 +176,14 @@ class SimNode:
             self._start_sync()
 
     # -- events
+
+    def receive(self, source: str, frame: Any) -> None:
+        """A frame of a node arrived; one that is for who lived here before is dropped."""
+        to = self.name
+        if type(frame) is Addressed:
+            source, to, frame = frame
+        if to == self.member:
+            self.message(source, frame)
 
     def message(self, source: str, message: Any) -> None:
         """A peer's message arrived."""
@@ -220,7 +255,7 @@ class SimNode:
             self._carry_out(effects)
         invariants = world.invariants
         if invariants is not None and self.core is not None:
-            invariants.after(self.name, self.core)
+            invariants.after(self.member, self.core)
 
     def _carry_out(self, effects: list[Effect]) -> None:
         world, timer_ns = self._world, -1
@@ -236,11 +271,11 @@ class SimNode:
                 timer_ns = effect.at_ns  # type: ignore[union-attr]
             elif kind is Append:
                 if invariants is not None:
-                    invariants.appending(self.name, effect)  # type: ignore[arg-type]
+                    invariants.appending(self.member, effect)  # type: ignore[arg-type]
                 self._queue.append(effect)  # type: ignore[arg-type]
             elif kind is SaveSnapshot:
                 if invariants is not None:
-                    invariants.snapshotting(self.name, effect)  # type: ignore[arg-type]
+                    invariants.snapshotting(self.member, effect)  # type: ignore[arg-type]
                 self._queue.append(effect)  # type: ignore[arg-type]
             else:
                 assert isinstance(effect, Note), f"{effect!r} is no effect"
@@ -254,11 +289,19 @@ class SimNode:
         world = self._world
         if type(effect) is Send:
             if world.invariants is not None:
-                world.invariants.sending(self.name, effect)
-            world.network.send(self.name, effect.to, effect.message)
+                world.invariants.sending(self.member, effect)
+            self._send(effect.to, effect.message)
             return
         assert type(effect) is Reply
         world.reply(self, effect.connection, _detached(effect.response))
+
+    def _send(self, to: str, message: Any) -> None:
+        """Send to a member, wherever it lives; one that lives nowhere gets nothing."""
+        world = self._world
+        if to in world.nodes and self.member == self.name:
+            world.network.send(self.name, to, message)
+        elif name_of(to) in world.nodes:
+            world.network.send(self.name, name_of(to), Addressed(self.member, to, message))
 
     def _set_timer(self, at_ns: int) -> None:
         world = self._world
@@ -310,7 +353,7 @@ class SimNode:
             self._world.disk_failed(self, error)
             return
         if self._world.invariants is not None:
-            self._world.invariants.persisted(self.name, io_id)
+            self._world.invariants.persisted(self.member, io_id)
         self._persisted(io_id)
 
     def _persisted(self, io_id: int) -> None:

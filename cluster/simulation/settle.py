@@ -3,8 +3,8 @@
 A system that never answers breaks no safety property. So after the faults of a run are over, every
 fault is removed and the system has a bounded time to do what it owes:
 
-1. converge: every node runs (those whose disks were damaged beyond recovery excepted), one leads,
-   and all have applied the same index with the same state;
+1. converge: every member runs (those whose disks were damaged beyond recovery excepted), one leads,
+   no change of members is half done, and all have applied the same index with the same state;
 2. serve: a write by a new client is acknowledged;
 3. remember: every key that clients ever touched is read again, and what was acknowledged is there:
    acknowledged items of append lists exactly once, and a value that somebody wrote.
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from cluster.core.member_requests import MEMBER_OPS
 from cluster.simulation.world import MS, SECOND, World
 from cluster.wire import Command
 
@@ -79,7 +80,8 @@ def settle(world: World, limit_ns: int = 20 * SECOND) -> Settlement:
         InvariantViolation: an invariant broke on the way.
     """
     began_ns = world.now_ns
-    calls = [call for session in world.sessions().values() for call in session.calls]
+    made = [call for session in world.sessions().values() for call in session.calls]
+    calls = [call for call in made if call.command.op not in MEMBER_OPS]
     heal(world)
     settlement = Settlement([], -1, 0, [])
     if world.run_until_every(lambda: not _unsettled(world), limit_ns, every_ns=10 * MS):
@@ -94,10 +96,20 @@ def settle(world: World, limit_ns: int = 20 * SECOND) -> Settlement:
     return settlement
 
 
+def member_nodes(world: World) -> tuple[str, ...]:
+    """The nodes that take part, as far as the leader's log tells; all, if nobody leads."""
+    leader = world.leader()
+    status = world.status(leader) if leader is not None else None
+    if status is None or "learners" not in status:
+        return world.nodes
+    taking = {*status["members"], *status["learners"], *status["outgoing"]}
+    return tuple(node for node in world.nodes if world.member(node) in taking)
+
+
 def _unsettled(world: World) -> str:
     """Why the system has not converged, in a few words; empty if it has."""
     applied: dict[str, tuple[int, str]] = {}
-    for node in world.nodes:
+    for node in member_nodes(world):
         if not world.alive(node):
             if node in world.atlas.damaged:
                 continue
@@ -106,8 +118,11 @@ def _unsettled(world: World) -> str:
         if status is None or status["applied"] < status["high_water_mark"]:
             return f"{node} has not applied all that is certain"
         applied[node] = (status["applied"], status["last_index"])
-    if world.leader() is None:
+    leader = world.leader()
+    if leader is None:
         return "nobody leads"
+    if (world.status(leader) or {}).get("outgoing"):
+        return "a change of members is half done"
     if len(set(applied.values())) > 1:
         told = ", ".join(f"{node} {found[0]}/{found[1]}" for node, found in applied.items())
         return f"applied and last indices differ: {told}"

@@ -21,16 +21,20 @@ from typing import Any
 import msgspec
 
 from cluster.config import ClusterConfig
+from cluster.core.member_requests import MEMBER_OPS
 from cluster.simulation.disk import DiskProfile
 from cluster.simulation.invariants import InvariantViolation
 from cluster.simulation.network import LinkFault, NetworkProfile
 from cluster.simulation.randomness import derive
+from cluster.simulation.reshuffle import Reshuffle
 from cluster.simulation.sessions import ClientEvent, client_events
 from cluster.simulation.settle import Settlement, settle
 from cluster.simulation.world import MS, SECOND, US, World
 from cluster.wire import Command
 
 FAULT_KINDS = ("partition", "packets", "crash", "crash-many", "pause", "clock", "disk")
+#: A kind that is never drawn: who wants it asks for it, and all else is as the seed had it before.
+MEMBERSHIP = "membership"
 
 
 class SwarmOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +80,7 @@ class SwarmRun(msgspec.Struct):
         violation: the invariant that broke, as text; empty if none did.
         settlement: how the liveness phase ended; None if a violation came first.
         injected: how many faults of each kind were made.
+        changed: how many changes of members of each kind were acknowledged.
         trace_hash: digest of every event.
         world_events: events of the world, for speed measurements.
         virtual_ns: virtual time.
@@ -87,6 +92,7 @@ class SwarmRun(msgspec.Struct):
     violation: str
     settlement: Settlement | None
     injected: dict[str, int]
+    changed: dict[str, int]
     trace_hash: str
     world_events: int
     virtual_ns: int
@@ -101,9 +107,10 @@ def faults_of(nemesis: str) -> tuple[str, ...]:
     kinds: list[str] = []
     for word in nemesis.replace(" ", "").split(","):
         found = ("crash", "crash-many") if word == "kill" else (word,)
-        if found[0] not in FAULT_KINDS:
+        if found[0] not in (*FAULT_KINDS, MEMBERSHIP):
             raise ValueError(
-                f"there is no fault {word!r}; there are kill, {', '.join(FAULT_KINDS)}"
+                f"there is no fault {word!r}; there are kill, {', '.join(FAULT_KINDS)}, "
+                f"{MEMBERSHIP}"
             )
         kinds.extend(found)
     return tuple(sorted(set(kinds)))
@@ -179,6 +186,7 @@ def run_swarm(
     *,
     ablations: Sequence[str] = (),
     faults: Sequence[str] = (),
+    membership: bool = False,
     duration_ns: int = 6 * SECOND,
     options: SwarmOptions | None = None,
     check_invariants: bool | None = None,
@@ -189,11 +197,14 @@ def run_swarm(
         seed: everything follows from it.
         ablations: ids of the ablations all nodes run with.
         faults: the kinds of faults there shall be; empty to draw those too.
+        membership: change members too, among the faults.
         duration_ns: virtual time under faults, before the liveness phase.
         options: None to draw them from the seed.
         check_invariants: None to check them exactly when nothing is ablated.
     """
     drawn = options or draw(seed, faults=faults)
+    if membership and MEMBERSHIP not in drawn.faults:
+        drawn = msgspec.structs.replace(drawn, faults=(*drawn.faults, MEMBERSHIP))
     world = World(
         seed=seed,
         nodes=tuple(f"n{number + 1}" for number in range(drawn.nodes)),
@@ -217,10 +228,11 @@ def run_swarm(
     return SwarmRun(
         seed=seed,
         options=drawn,
-        events=client_events(world),
+        events=[event for event in client_events(world) if event.f not in MEMBER_OPS],
         violation=violation,
         settlement=settlement,
         injected=gremlin.injected,
+        changed=gremlin.reshuffle.done,
         trace_hash=digest,
         world_events=max(steps, world.story.events),
         virtual_ns=world.now_ns,
@@ -292,6 +304,7 @@ class Gremlin:
         self._cuts: dict[tuple[str, str], LinkFault] = {}
         self._packets: dict[tuple[str, str], LinkFault] = {}
         self._stopped = False
+        self.reshuffle = Reshuffle(world, lambda: self._stopped)
         for kind in options.faults:
             self._plan(kind)
 
@@ -411,6 +424,8 @@ class Gremlin:
     def _disk(self) -> Callable[[], None]:
         node = self._one()
         fault = self._random.choice(("latency", "latency", "error", "full", "torn", "flip"))
+        if fault == "flip" and MEMBERSHIP in self._options.faults:
+            fault = "torn"  # with fewer voters one damaged disk may be too many
         faults: dict[str, dict[str, Any]] = {
             "latency": {"latency_ns": self._random.choice((5, 50, 500)) * MS, "jitter_ns": MS},
             "error": {"error": "EIO"},
@@ -420,6 +435,9 @@ class Gremlin:
         }
         self._world.set_disk(node, faults[fault])
         return lambda: self._heal_disk(node)
+
+    def _membership(self) -> Callable[[], None]:
+        return self.reshuffle.remove(self._one())
 
     def _heal_disk(self, node: str) -> None:
         self._world.set_disk(node, {})
@@ -438,4 +456,5 @@ _INJECTORS: dict[str, Callable[[Gremlin], Callable[[], None]]] = {
     "pause": Gremlin._pause,
     "clock": Gremlin._clock,
     "disk": Gremlin._disk,
+    MEMBERSHIP: Gremlin._membership,
 }

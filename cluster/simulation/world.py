@@ -26,11 +26,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cluster.config import ClusterConfig
+from cluster.consensus.membership import name_of, next_incarnation
 from cluster.ports import Core, DiskError, Note
 from cluster.simulation.clock import SimClock
 from cluster.simulation.disk import DiskProfile, FaultAtlas, SimDisk
 from cluster.simulation.heap import EventHeap, Handle
 from cluster.simulation.invariants import Invariants, InvariantViolation, View, view_of_status
+from cluster.simulation.names import check_names, founders_among
 from cluster.simulation.network import Network, NetworkProfile
 from cluster.simulation.node import SimNode, StorageLike, detached_request
 from cluster.simulation.randomness import SeededRng, derive
@@ -83,6 +85,8 @@ class World:
     Args:
         seed: everything random follows from it.
         nodes: names of the nodes.
+        founders: those of them that the cluster begins with; None for all. The others run, know
+            nobody, and wait to be added.
         config: timings and limits of the nodes.
         ablations: ids of ablations all nodes run with; see :mod:`cluster.ablations.registry`.
         network: what the network is like without faults.
@@ -101,6 +105,7 @@ class World:
         *,
         seed: int,
         nodes: Sequence[str] = ("n1", "n2", "n3"),
+        founders: Sequence[str] | None = None,
         config: ClusterConfig | None = None,
         ablations: Sequence[str] = (),
         network: NetworkProfile | None = None,
@@ -110,7 +115,7 @@ class World:
         storage: StorageFactory | None = None,
         view_of: Callable[[Any], View] | None = None,
     ) -> None:
-        _check_names(nodes)
+        check_names(nodes)
         if core is None or storage is None:
             from cluster.simulation import reference
 
@@ -118,6 +123,7 @@ class World:
             core, storage = core or reference.reference_core, storage or reference.reference_storage
         self.seed = seed
         self.nodes = tuple(nodes)
+        self.founders = founders_among(self.nodes, founders)
         self.config = config or ClusterConfig()
         self.ablations = tuple(ablations)
         self.heap = EventHeap()
@@ -148,7 +154,8 @@ class World:
     def _make_node(self, name: str, profile: DiskProfile) -> SimNode:
         boot_ns = self.rng(name, "boot").randrange(1, 1_000) * SECOND
         disk = SimDisk(profile, self.rng(name, "disk"))
-        return SimNode(self, name, disk=disk, clock=SimClock(boot_ns))
+        joins = name not in self.founders
+        return SimNode(self, name, disk=disk, clock=SimClock(boot_ns), joins=joins)
 
     # -- time
 
@@ -233,6 +240,20 @@ class World:
             if found.corrupt and not self.is_excused(node):
                 self.violation("sound-log", f"{node} {found.why_down}", (node,))
         return found.up
+
+    def wipe(self, node: str, *, member: str = "") -> str:
+        """Give a node that is down an empty disk and a new id, with which it joins; the id.
+
+        ``member`` is for the mistake that A61 is about: a wiped node under an id it had.
+        """
+        found = self._node(node)
+        found.wipe(member or next_incarnation(found.member))
+        self.atlas.replace(node)
+        return found.member
+
+    def member(self, node: str) -> str:
+        """Who a node is in the cluster: its name, until its disk is wiped."""
+        return self._node(node).member
 
     def pause(self, node: str) -> None:
         """SIGSTOP a node. Harmless if it is paused or down."""
@@ -467,8 +488,9 @@ class World:
     def make_core(self, node: SimNode) -> Core:
         """A fresh core for a node that starts."""
         rng = SeededRng(self.rng(node.name, "core", node.incarnation))
+        founders = () if node.joins else self.founders
         return self._core_factory(
-            node.name, self.nodes, config=self.config, rng=rng, ablations=self.ablations
+            node.member, founders, config=self.config, rng=rng, ablations=self.ablations
         )
 
     def make_storage(self, node: SimNode) -> StorageLike:
@@ -510,7 +532,7 @@ class World:
             sentence,
             nodes=nodes,
             time_ns=self.now_ns,
-            story=tuple(self.story.recent(nodes=nodes)),
+            story=tuple(self.story.recent(nodes=(*nodes, *map(name_of, nodes)))),
         )
         self.violations.append(violation)
         raise violation
@@ -530,7 +552,7 @@ class World:
             self._deliver_to_client(src, dst, frame)
         elif src in self._nodes:
             if node.up:
-                node.message(src, frame)
+                node.receive(src, frame)
         else:
             self._deliver_request(src, node, frame)
 
@@ -574,12 +596,3 @@ class World:
         for connection, found in list(self._connections.items()):
             if found.node == node:
                 self.network.send(node, found.client, (connection, CLOSED))
-
-
-def _check_names(nodes: Sequence[str]) -> None:
-    if isinstance(nodes, str):
-        raise ValueError(f"nodes is a list of names, not the text {nodes!r}")
-    if not nodes:
-        raise ValueError("a world needs at least one node")
-    if len(set(nodes)) != len(nodes):
-        raise ValueError(f"a node's name may appear once only: {', '.join(nodes)}")

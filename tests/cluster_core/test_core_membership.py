@@ -26,7 +26,7 @@ from cluster.consensus.membership_change import (
     settled,
 )
 from cluster.consensus.raft import Raft
-from cluster.wire import AppendEntries, AppendReply, Command, RequestVote, Response
+from cluster.wire import AppendEntries, AppendReply, Command, Heartbeat, RequestVote, Response
 
 FAST = ClusterConfig(snapshot_entries=6, snapshot_keep_entries=2, promote_lag_entries=4)
 
@@ -445,3 +445,21 @@ def test_ongaros_schedule_is_harmless_with_the_rule() -> None:
 def test_ongaros_bug_forks_without_the_rule() -> None:
     with pytest.raises((AssertionError, SafetyViolation), match="certain"):
         ongaro_2015(SingleServerWithoutTheRule)
+
+
+def test_a_read_that_waited_for_a_voter_that_left_is_answered() -> None:
+    """Found by a simulated run: the last answer to wait for was that of a node removed meanwhile,
+    and nothing looked at the read again."""
+    pump = begun(2)
+    pump.ask("n1", Command(REMOVE, "n2"))
+    while not pump.nodes["n1"].configuration.joint:
+        pump.deliver()
+    id = pump.ask("n1", get("x"))
+    while pump.nodes["n1"].configuration.joint:
+        position = next(i for i, (_, _, m) in enumerate(pump.wire) if not isinstance(m, Heartbeat))
+        pump.deliver(position)
+    pump.isolate("n2")
+    assert pump.answer(id) is None
+    pump.run(200 * MS)
+    answer = pump.answer(id)
+    assert answer is not None and answer.status == "ok"

@@ -125,8 +125,8 @@ def random_change(schedule: Schedule, dice: random.Random) -> None:
         schedule.change(name, "remove-member", dice.choice(found.nodes))
     elif choice < 0.95:
         schedule.pump.ask(name, Command("transfer", dice.choice(found.voters)))
-    else:
-        wipe_one(schedule, dice, found)
+    elif pump.nodes[name].consensus.configuration_index <= pump.nodes[name].applied:
+        wipe_one(schedule, dice, found)  # never before the removal is certain
 
 
 def wipe_one(schedule: Schedule, dice: random.Random, found: Configuration) -> None:
