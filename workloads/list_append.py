@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from checkers.availability import availability
-from checkers.checker import as_checker
+from checkers.checker import named
 from checkers.stats import stats
 from checkers.transactions import list_append as list_append_checker
 from workloads.common import FinalTransactions, Transactions, Window, check_positive, check_share
@@ -51,7 +51,7 @@ def list_append(
     check_share("read", read)
     window = Window(keys, ops_per_key)
     claimed = models_of(consistency_models)
-    check = as_checker(list_append_checker(consistency_models=claimed))
+    check = named("list-append", list_append_checker(consistency_models=claimed))
     return Workload(
         name="list-append",
         objects="txn-list",

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from checkers.availability import availability
-from checkers.checker import as_checker
+from checkers.checker import named
 from checkers.stats import stats
 from checkers.transactions import rw_register as rw_register_checker
 from workloads.common import FinalTransactions, Transactions, Window, check_positive, check_share
@@ -58,7 +58,7 @@ def rw_register(
         objects="txn-register",
         generator=transactions.rate(rate_hz),
         final=FinalTransactions(window),
-        checker=as_checker(check) & stats() & availability(),
+        checker=named("rw-register", check) & stats() & availability(),
         model="rw-register",
         reads=frozenset(),
         operations=frozenset({"txn"}),

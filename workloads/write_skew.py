@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from checkers.availability import availability
-from checkers.checker import as_checker
+from checkers.checker import named
 from checkers.stats import stats
 from checkers.transactions import rw_register
 from workloads import generator as gen
@@ -80,7 +80,7 @@ def write_skew(
         objects="txn-register",
         generator=Pairs(window).rate(rate_hz),
         final=FinalPairs(window),
-        checker=as_checker(check) & stats() & availability(),
+        checker=named("rw-register", check) & stats() & availability(),
         model="rw-register",
         reads=frozenset(),
         operations=frozenset({"txn"}),

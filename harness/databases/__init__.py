@@ -3,7 +3,9 @@
 DATABASES: dict[str, str] = {
     "atom": "harness.databases.atom:Atom",
     "noop": "harness.databases.atom:Noop",
+    "redis": "harness.databases.redis:Redis",
     "reference": "harness.databases.reference:Reference",
     "etcd": "harness.databases.etcd:Etcd",
+    "postgres": "harness.databases.postgres:Postgres",
     "pysyncobj": "harness.databases.pysyncobj:PySyncObj",
 }

@@ -1,0 +1,147 @@
+"""PostgreSQL, one server, at the isolation level of one's choice.
+
+A single server is the plainest place to see what isolation levels mean: read committed loses
+updates and sees half of other transactions, repeatable read is snapshot isolation and has write
+skew, serializable has neither. Faults that fit are kill (crash recovery) and pause.
+
+The server refuses to run as root. Then it runs as the user ``run_as``, by ``setpriv``, and keeps
+the capability to pass through directories of others, so that its data may lie in the run's own.
+
+Options: ``isolation`` (``read-committed``, ``repeatable-read`` or ``serializable``), ``bin_dir``,
+``run_as``, ``op_timeout_s``, ``args`` (more ``-c`` settings), ``objects`` (what keys are; given by
+the workload).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.databases.base import operations_of
+from harness.databases.postgres_clients import CLIENTS, LEVELS, PORT, USER, PostgresClient, connect
+from harness.environments.base import Node
+from harness.errors import SetupError, UsageError, nearest
+
+DATA = "/data/postgres"
+READY_WITHIN_S = 30.0
+
+
+def find_bin_dir(named: str = "") -> Path:
+    """The directory of ``initdb`` and ``postgres``.
+
+    Raises:
+        SetupError: there is none, with how to get one.
+    """
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    on_path = shutil.which("initdb")
+    given = [Path(named)] if named else [*debian, *([Path(on_path).parent] if on_path else [])]
+    for place in given:
+        if (place / "initdb").exists() and (place / "postgres").exists():
+            return place
+    if named:
+        raise SetupError(f"bin_dir {named!r} has no initdb and postgres")
+    raise SetupError(
+        "PostgreSQL is not installed: `apt-get install postgresql`, or give the directory of its "
+        "programs with --db-option bin_dir=PATH"
+    )
+
+
+class Postgres:
+    """One PostgreSQL server."""
+
+    name = "postgres"
+    environments = ("local", "netns", "docker", "ssh")
+
+    def __init__(
+        self,
+        *,
+        isolation: str = "serializable",
+        bin_dir: str = "",
+        run_as: str = "postgres",
+        op_timeout_s: float = 5.0,
+        args: str | Sequence[str] = (),
+        nodes: Sequence[str] = ("n1",),
+        objects: str = "txn-list",
+    ) -> None:
+        if isolation not in LEVELS:
+            raise nearest("isolation", isolation, LEVELS)
+        if len(nodes) != 1:
+            raise UsageError(
+                f"postgres is a single server here and the test has {len(nodes)} nodes, which "
+                "would be as many databases; give --nodes 1"
+            )
+        table = {kind: client.operations for kind, client in CLIENTS.items()}
+        self.operations = operations_of("postgres", table, objects)
+        self.objects = objects
+        self.isolation = isolation
+        self.bin_dir = bin_dir
+        self.run_as = run_as
+        self.op_timeout_s = op_timeout_s
+        self.args = tuple(args.split() if isinstance(args, str) else args)
+
+    async def setup(self, node: Node) -> None:
+        """Make a cluster of databases and the tables."""
+        if importlib.util.find_spec("psycopg") is None:
+            raise SetupError("PostgreSQL's client is not installed: `pip install 'psycopg[binary]'`")
+        self.bin_dir = str(find_bin_dir(self.bin_dir))
+        await node.run("mkdir", "-p", DATA)
+        if os.geteuid() == 0:
+            await node.run("chown", self.run_as, DATA)
+        auth = ("--auth", "trust", "--username", USER, "--no-sync")
+        await node.run(*self.as_user(), f"{self.bin_dir}/initdb", "-D", DATA, *auth, timeout_s=60)
+
+    def as_user(self) -> list[str]:
+        """What to put before a program that must not run as root."""
+        if os.geteuid() != 0:
+            return []
+        if shutil.which("setpriv") is None:
+            raise SetupError(
+                "PostgreSQL refuses to run as root, and there is no setpriv to run it as another "
+                "user: `apt-get install util-linux`"
+            )
+        reach = ("--inh-caps=+dac_override", "--ambient-caps=+dac_override")
+        user = (f"--reuid={self.run_as}", f"--regid={self.run_as}", "--clear-groups")
+        return ["setpriv", *user, *reach]
+
+    async def start(self, node: Node) -> None:
+        """Start the server."""
+        settings = [
+            *("-c", f"listen_addresses={node.address}", "-c", f"port={PORT}"),
+            *("-c", "unix_socket_directories=", "-c", "max_connections=200"),
+            *self.args,
+        ]
+        program = (f"{self.bin_dir}/postgres", "-D", DATA, *settings)
+        await node.spawn(*self.as_user(), *program, ports=(PORT,))
+
+    async def ready(self, node: Node) -> None:
+        """Wait until it answers, and has its tables."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + READY_WITHIN_S
+        while True:
+            try:
+                connection = await connect(node.address, timeout_s=2.0)
+                async with connection:
+                    await PostgresClient.make_tables(connection)
+                return
+            except Exception as error:
+                if loop.time() > until:
+                    raise SetupError(
+                        f"PostgreSQL on {node.name} did not serve in {READY_WITHIN_S:g} s: {error}"
+                    ) from error
+            await asyncio.sleep(0.1)
+
+    async def teardown(self, node: Node) -> None:
+        """Remove its data."""
+        await node.wipe(DATA)
+
+    async def primaries(self, nodes: Sequence[Node]) -> list[str]:
+        """The only server there is."""
+        return [node.name for node in nodes]
+
+    def client(self) -> PostgresClient:
+        """A client for one process."""
+        return CLIENTS[self.objects](self)
