@@ -10,7 +10,8 @@ The process and realtime variants allow those edges too. Which classes occur is 
    follow rw: components again, on twice the nodes. This is what snapshot isolation forbids;
 4. G-single: an rw edge u -> v such that v reaches u without rw. Only components that have a
    G-nonadjacent cycle can; there, reachability is computed for thousands of targets at a time, as
-   bit sets in reverse topological order;
+   bit sets in reverse topological order, for a few edges of each component and for all of them
+   only where those few decide nothing;
 5. G2: any rw edge inside a component.
 
 A class found in a component hides those it is a case of there. The cycle shown is the shortest
@@ -51,6 +52,8 @@ CANDIDATES_MAX = 64
 COMPONENTS_TRIED_MAX = 64
 #: States looked at for something shorter than the first cycle found in a component.
 STEPS_PER_COMPONENT = 20_000
+#: Edges of a component asked first for a cycle with a single rw.
+SINGLES_ASKED_FIRST = 16
 #: Targets per pass of the reachability bit sets: 1 KiB per node.
 BITSET_TARGETS = 8192
 
@@ -154,14 +157,32 @@ class _Search:
         if not is_rw.any() or self.meter.spent(len(graph)):
             return
         spread = nonadjacent_edges(graph)
-        single = np.zeros(len(graph), dtype=bool)
-        wanted = np.flatnonzero(spread)
-        if len(wanted):
-            rest = graph.select(~is_rw)
-            single[wanted] = reaches(rest, graph.dst[wanted], graph.src[wanted], self.meter)
+        single = self._single_edges(graph, np.flatnonzero(spread))
         self._record(f"G-single-item{suffix}", graph, single, path_without_rw)
         self._record(f"G-nonadjacent-item{suffix}", graph, spread, nonadjacent_path)
         self._record(f"G2-item{suffix}", graph, is_rw, shortest_path)
+
+    def _single_edges(self, graph: Graph, wanted: Ints) -> Bools:
+        """Which of these rw edges lie on a cycle with no other, if any of their component does.
+
+        A few of each component are asked first, those with an edge straight back before others;
+        all of them only where none of those few is on such a cycle.
+        """
+        single = np.zeros(len(graph), dtype=np.bool_)
+        if not len(wanted):
+            return single
+        labels = self.labels[graph.src[wanted]]
+        order = np.lexsort((~_has_return(graph, wanted), labels))
+        wanted, labels = wanted[order], labels[order]
+        starts = np.searchsorted(labels, labels)
+        few = np.arange(len(wanted)) - starts < SINGLES_ASKED_FIRST
+        rest = graph.select(graph.kind != RW)
+        for asked in (few, ~few):
+            settled = np.unique(self.labels[graph.src[single]])
+            edges = wanted[asked & ~np.isin(labels, settled)]
+            if len(edges):
+                single[edges] = reaches(rest, graph.dst[edges], graph.src[edges], self.meter)
+        return single
 
     def _record(self, anomaly: str, graph: Graph, candidates: Bools, path: PathFinder) -> None:
         """Note the class for each component that has candidates, and show some cycles."""
@@ -256,13 +277,18 @@ def slice_all(graph: Graph) -> Ints:
     return np.arange(len(graph), dtype=np.int64)
 
 
+def _has_return(graph: Graph, edges: Ints) -> Bools:
+    """Which of these edges have one straight back."""
+    nodes = np.int64(graph.nodes)
+    there = graph.dst[edges] * nodes + graph.src[edges]
+    return np.asarray(np.isin(there, graph.src * nodes + graph.dst), dtype=np.bool_)
+
+
 def _promising(graph: Graph, candidates: Ints) -> list[int]:
     """At most ``CANDIDATES_MAX`` edges to seek a shortest cycle from, two-cycles first."""
     if len(candidates) <= CANDIDATES_MAX:
         return [int(edge) for edge in candidates]
-    nodes = np.int64(graph.nodes)
-    there = graph.dst[candidates] * nodes + graph.src[candidates]
-    back = np.isin(there, graph.src * nodes + graph.dst)
+    back = _has_return(graph, candidates)
     chosen = np.concatenate([candidates[back], candidates[~back]])
     return [int(edge) for edge in chosen[:CANDIDATES_MAX]]
 
