@@ -194,7 +194,12 @@ def _takes_budget(function: CheckFunction) -> bool:
 
 
 def _crashed(name: str, error: Exception) -> Result:
-    said = str(error).strip() or "no message"
+    said = " ".join(str(error).split()) or "no message"
+    if type(error).__name__ in ("HistoryError", "ModelError"):  # about the history, not a bug
+        return Result(checker=name, verdict=Verdict.UNKNOWN, reason=said, stats={"malformed": True})
+    if isinstance(error, RecursionError):
+        said = "the values are nested too deeply to be compared"
+        return Result(checker=name, verdict=Verdict.UNKNOWN, reason=said, stats={"malformed": True})
     return Result(
         checker=name,
         verdict=Verdict.UNKNOWN,

@@ -9,9 +9,12 @@ For the harness's command and for scripts.
 from __future__ import annotations
 
 import contextlib
+import errno
+import importlib
 import os
 import pickle
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -22,7 +25,12 @@ from typing import Any
 import msgspec
 
 from checkers.budget import Budget
+from checkers.history.op import Op
 from checkers.verdict import Result, Verdict
+
+#: Findings whose operations are kept beside a file's result, and how many of each.
+WITNESSES_MAX = 10
+WITNESS_OPS_MAX = 60
 
 #: Called after each file: how many are done, how many there are, and the file's result.
 Progress = Callable[[int, int, "FileResult"], None]
@@ -39,7 +47,10 @@ class FileResult(msgspec.Struct, omit_defaults=True):
         format: the file's format.
         result: what the checker said, if it came to that.
         error: why the file could not be checked, one sentence with the place.
-        usage: whether the error is the user's choice of model or options, not the file's.
+        blame: whose the error is: the ``file``'s, the user's choice of model or options
+            (``usage``), the ``machine``'s, or a ``checker``'s; empty without an error.
+        inferred: whether the model was inferred.
+        witnesses: the operations of each of the first findings, in their order.
         ops: how many operations the history has.
         notes: what the loader repaired or left out.
         load_s: seconds spent loading.
@@ -51,10 +62,17 @@ class FileResult(msgspec.Struct, omit_defaults=True):
     format: str = ""
     result: Result | None = None
     error: str = ""
-    usage: bool = False
+    blame: str = ""
+    inferred: bool = False
+    witnesses: list[list[Op]] = []
     ops: int = 0
     notes: list[str] = []
     load_s: float = 0.0
+
+    @property
+    def usage(self) -> bool:
+        """Whether the error is the user's choice of model or options, not the file's."""
+        return self.blame == "usage"
 
 
 class _Task(msgspec.Struct, frozen=True):
@@ -67,6 +85,8 @@ class _Task(msgspec.Struct, frozen=True):
     format: str | None
     budget: Budget | None
     options: dict[str, Any]
+    after: str = ""
+    after_options: dict[str, Any] = {}
 
 
 def check_files(
@@ -79,12 +99,14 @@ def check_files(
     jobs: int | None = None,
     progress: Progress | None = None,
     options: Mapping[str, Any] | None = None,
+    after: str = "",
+    after_options: Mapping[str, Any] | None = None,
 ) -> list[FileResult]:
     """Check files, and all files in folders, each by itself.
 
     Args:
         paths: files and folders. Of a folder all files below it are taken, and those of no known
-            format are passed over.
+            format are passed over; of a run's directory in it, its history alone.
         model: see :func:`checkers.infer.choose`.
         consistency_model: the same.
         format: see :func:`checkers.history.load`.
@@ -92,12 +114,25 @@ def check_files(
         jobs: how many processes; None for as many as there are processors, or files if fewer.
         progress: called after each file.
         options: the checker's options.
+        after: ``module:function`` called where the file was checked, with the history, the result
+            of the file and ``after_options``; for reports, which need the history.
+        after_options: keywords for ``after``; they must pickle.
 
     Returns:
         one result per file, in the order given and sorted within folders.
     """
     tasks = [
-        _Task(path, in_folder, model, consistency_model, format, budget, dict(options or {}))
+        _Task(
+            path,
+            in_folder,
+            model,
+            consistency_model,
+            format,
+            budget,
+            dict(options or {}),
+            after,
+            dict(after_options or {}),
+        )
         for path, in_folder in _files(paths)
     ]
     workers = max(1, min(jobs or os.cpu_count() or 1, len(tasks)))
@@ -121,10 +156,19 @@ def _files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[tuple[str, bool]
             yield path, False
             continue
         for folder, folders, names in os.walk(path):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in sorted(names):
+            alone = _run_history(names)
+            folders[:] = [] if alone else sorted(f for f in folders if not f.startswith("."))
+            for name in [alone] if alone else sorted(names):
                 if not name.startswith("."):
                     yield os.path.join(folder, name), True
+
+
+def _run_history(names: list[str]) -> str:
+    """The history of a run's directory, ours or Jepsen's; empty if these files make no such one."""
+    if "history.jsonl" in names and ("spec.json" in names or "results.json" in names):
+        return "history.jsonl"
+    jepsen = {"jepsen.log", "results.edn", "test.jepsen", "test.fressian"}
+    return "history.edn" if "history.edn" in names and jepsen.intersection(names) else ""
 
 
 def _in_turn(tasks: list[_Task]) -> Iterator[tuple[int, FileResult]]:
@@ -139,8 +183,11 @@ def _in_parallel(tasks: list[_Task], workers: int) -> Iterator[tuple[int, FileRe
     for numbered in enumerate(tasks):
         waiting.put(numbered)
 
+    workers_now: list[_Worker] = []
+
     def feed() -> None:
         with _Worker() as worker:
+            workers_now.append(worker)
             while True:
                 try:
                     number, task = waiting.get_nowait()
@@ -151,8 +198,18 @@ def _in_parallel(tasks: list[_Task], workers: int) -> Iterator[tuple[int, FileRe
     threads = [threading.Thread(target=feed, daemon=True) for _ in range(workers)]
     for thread in threads:
         thread.start()
-    for _ in tasks:
-        yield done.get()
+    finished = False
+    try:
+        for _ in tasks:
+            yield done.get()
+        finished = True
+    finally:
+        if not finished:  # interrupted: nobody waits for what is still being checked
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    waiting.get_nowait()
+            for worker in list(workers_now):
+                worker.kill()
     for thread in threads:
         thread.join()
 
@@ -186,10 +243,12 @@ class _Worker:
             self._stop()
             code = process.returncode
             why = "perhaps the machine is out of memory" if code == -9 else f"exit code {code}"
+            blame = "machine"
             said = f"{task.path}: the process that checked it died ({why})"
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             said = f"{task.path}: the options cannot be given to another process: {error}"
-        return FileResult(task.path, Verdict.UNKNOWN, error=said)
+            blame = "usage"
+        return FileResult(task.path, Verdict.UNKNOWN, error=said, blame=blame)
 
     def _start(self) -> subprocess.Popen[bytes]:
         paths = os.pathsep.join(path for path in sys.path if path)
@@ -200,6 +259,12 @@ class _Worker:
             env={**os.environ, "PYTHONPATH": paths},
         )
         return self.process
+
+    def kill(self) -> None:
+        """End the process at once, if it runs."""
+        process = self.process
+        if process is not None:
+            process.kill()
 
     def _stop(self) -> None:
         process, self.process = self.process, None
@@ -214,6 +279,7 @@ class _Worker:
 
 def serve() -> None:
     """A worker's life: tasks from standard input, results to standard output, until it closes."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's is for the process that feeds us
     results = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a checker prints must not come between the results
     tasks = sys.stdin.buffer
@@ -228,35 +294,59 @@ def serve() -> None:
 
 def _check(task: _Task) -> FileResult:
     """Check one file; never raises."""
-    from checkers.history import HistoryError, load, recognise
-    from checkers.infer import ChoiceError, choose
+    from checkers.history import HistoryError
+    from checkers.infer import ChoiceError
 
     found = FileResult(task.path, Verdict.UNKNOWN)
-    started_s = time.monotonic()
     try:
-        found.format = task.format or _format(task, recognise)
-        if not found.format:
-            found.verdict, found.error = None, "no known history format; passed over"
-            return found
-        history = load(task.path, format=found.format)
-        found.load_s = time.monotonic() - started_s
-        found.ops = history.op_count
-        checker = choose(history, task.model, task.consistency_model, task.options)
-        found.model = checker.name
-        found.notes = list(history.notes)
-        found.result = checker(history, budget=task.budget)
-        found.verdict = found.result.verdict
+        _judge(task, found)
     except HistoryError as error:
-        found.error = str(error)
+        found.error, found.blame = str(error), "file"
     except ChoiceError as error:
-        found.error, found.usage = f"{task.path}: {error}", True
+        found.error, found.blame = f"{task.path}: {error}", "usage"
+    except RecursionError:
+        found.error = f"{task.path}: its values are nested too deeply to be compared"
+        found.blame = "file"
     except OSError as error:
         found.error = f"{task.path}: {error.strerror or error}"
+        found.blame = "machine" if error.errno in (errno.EIO, errno.ENOSPC) else "file"
     except MemoryError:
         found.error = f"{task.path}: the file does not fit into memory"
+        found.blame = "machine"
     except Exception as error:
         found.error = f"{task.path}: a bug in the checker: {type(error).__name__}: {error}"
+        found.blame = "checker"
     return found
+
+
+def _judge(task: _Task, found: FileResult) -> None:
+    """Load and judge a file, filling in what is found."""
+    from checkers.history import load, recognise
+    from checkers.infer import choose
+
+    started_s = time.monotonic()
+    found.format = task.format or _format(task, recognise)
+    if not found.format:
+        found.verdict, found.error = None, "no known history format; passed over"
+        return
+    history = load(task.path, format=found.format)
+    found.load_s = time.monotonic() - started_s
+    found.ops = history.op_count
+    checker = choose(history, task.model, task.consistency_model, task.options)
+    found.model, found.inferred = checker.name, task.model is None
+    result = checker(history, budget=task.budget)
+    found.notes = list(history.notes)
+    if result.stats.get("malformed"):
+        found.error, found.blame = f"{task.path}: {result.reason}", "file"
+        return
+    found.result, found.verdict = result, result.verdict
+    found.witnesses = [
+        [history.op(invoke) for invoke in finding.ops[:WITNESS_OPS_MAX]]
+        for finding in result.all_findings()[:WITNESSES_MAX]
+    ]
+    if task.after:
+        module, _, attribute = task.after.partition(":")
+        getattr(importlib.import_module(module), attribute)(history, found, **task.after_options)
 
 
 def _format(task: _Task, recognise: Callable[[str], str]) -> str:

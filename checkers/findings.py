@@ -11,6 +11,7 @@ For the checkers beside this module.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -88,7 +89,8 @@ def make(name: str, judge: Judge, *, keyed: bool = True) -> Checker:
             else:
                 judgement = judge(history, meter)
         except HistoryError as error:
-            return _answer(name, Judgement(checked=1, doubt=f"{error}"), meter)
+            stats = {"malformed": True}
+            return _answer(name, Judgement(checked=1, doubt=f"{error}", stats=stats), meter)
         except Spent:
             said = f"{meter.reason} before every operation was judged"
             return _answer(name, Judgement(checked=1, doubt=said), meter)
@@ -221,6 +223,8 @@ def as_number(history: History, index: int, value: Any, what: str) -> int | floa
     Raises:
         HistoryError: it is none.
     """
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return value
-    raise refuse(history, index, f"{what} must be a number, not {str(value)[:60]!r}")
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if whole or (isinstance(value, float) and math.isfinite(value)):
+        number: int | float = value
+        return number
+    raise refuse(history, index, f"{what} must be a finite number, not {str(value)[:60]!r}")

@@ -12,6 +12,8 @@ For ``harness check`` and :mod:`checkers.commandline`.
 from __future__ import annotations
 
 import difflib
+import importlib
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -159,25 +161,86 @@ def choose(
 
     Args:
         history: what is to be judged.
-        model: the name of a model or checker; None to infer it.
+        model: the name of a model or checker, or ``module:attribute`` of one's own; None to infer
+            it.
         consistency_model: the isolation level a transactional history should have.
         options: the checker's own options, by name.
 
     Raises:
         ChoiceError: no such name, an option the checker does not have, or no or several models fit.
     """
+    if model and ":" in model:
+        return _users_own(model, dict(options or {}))
     name = resolve(model) if model else infer(history)
     keywords = {**_implied(history, name), **dict(options or {})}
     name, keywords = _isolation(history, name, consistency_model, keywords)
+    _require_options(name, dict(options or {}))
     try:
         return checkers_by_name()[name](**keywords)
     except TypeError as error:
-        given = ", ".join(keywords) or "none"
-        raise ChoiceError(
-            f"checker {name!r} cannot take these options ({given}): {error}"
-        ) from None
+        raise ChoiceError(f"checker {name!r} cannot take these options: {error}") from None
     except ValueError as error:
         raise ChoiceError(f"{error}") from None
+
+
+def options_of(name: str) -> dict[str, Any]:
+    """The options that the checker of a name takes, with their defaults."""
+    from checkers import transactions
+    from checkers.linearizability import models
+
+    plain = {ours: theirs for theirs, ours in _RENAMED.items()}
+    make: Callable[..., Any] = checkers_by_name()[name]
+    if plain.get(name, name) in models.NAMES and name not in _RENAMED:
+        make = models.NAMES[plain.get(name, name)]
+    elif name in ("list-append", "rw-register"):
+        make = transactions.list_append if name == "list-append" else transactions.rw_register
+    parameters = inspect.signature(make).parameters.values()
+    return {
+        parameter.name: parameter.default
+        for parameter in parameters
+        if parameter.kind is not parameter.VAR_KEYWORD and parameter.name != "consistency_models"
+    }
+
+
+def _require_options(name: str, options: Mapping[str, Any]) -> None:
+    known = options_of(name)
+    for option in options:
+        if option not in known:
+            there = ", ".join(f"{word} (now {value!r})" for word, value in known.items())
+            raise ChoiceError(
+                f"checker {name!r} has no option {option!r}; it has {there or 'no options'}"
+            )
+
+
+def _users_own(place: str, options: dict[str, Any]) -> Checker:
+    """The checker of ``module:attribute``: a checker, a model, or what makes one.
+
+    Raises:
+        ChoiceError: there is no such thing, or it is neither.
+    """
+    from checkers.linearizability import Model, linearizable
+
+    module, _, attribute = place.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ChoiceError(f"{place!r} cannot be imported: {error}") from None
+    if not isinstance(found, (Checker, Model)) and callable(found) and _is_factory(found, options):
+        found = found(**options)
+    if isinstance(found, Model):
+        return linearizable(found, name=attribute)
+    if isinstance(found, Checker) or callable(found):
+        return as_checker(found)
+    raise ChoiceError(f"{place!r} is {type(found).__name__}, and neither a model nor a checker")
+
+
+def _is_factory(found: Callable[..., Any], options: Mapping[str, Any]) -> bool:
+    """Whether it can be called without a history: then it makes a model or a checker."""
+    try:
+        inspect.signature(found).bind(**options)
+    except TypeError:
+        return False
+    return True
 
 
 def resolve(model: str) -> str:
@@ -425,7 +488,15 @@ def _registers(history: History) -> list[str]:
             return ["long-fork"]
         return ["causal-reverse"]
     if outputs and all(isinstance(value, dict) for value in outputs):
-        return ["multi-register"] if "write" in history.functions else ["bank"]
+        if "write" not in history.functions:
+            return ["bank"]
+        written = [
+            value
+            for value, kind, f in zip(history.values, history.type.tolist(), history.f.tolist())
+            if kind == INVOKE and history.functions[f] == "write"
+        ]
+        grouped = all(isinstance(value, (dict, list)) for value in written)
+        return ["multi-register"] if grouped else ["register"]
     return ["register"]
 
 

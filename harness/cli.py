@@ -52,10 +52,16 @@ Examples:
   harness test --workload register --workload-option cas=0 --keys 50""",
     "check": """\
 Examples:
-  harness check store/latest/history.jsonl
-  harness check store/latest
-  harness check history.edn --model cas-register
-  harness check --checker list-append elle.json""",
+  harness check history.edn                             the model is inferred, and named
+  harness check store/latest                            a run's history
+  harness check histories/ -m cas-register -j 4         a folder, in parallel
+  harness check t.edn -m rw-register --consistency-model snapshot-isolation
+  harness check t.edn -m rw-register --option linearizable_keys=true
+  harness check t.edn -m long-fork --option group_size=3
+  harness check h.jsonl.gz --budget 10s,2GB --json      one JSON object per file
+  harness check histories/ --report pages/              a page per file, and an index
+  harness check h.edn -m my_model:tickets               your own model or checker
+Options of checkers by name: docs/checkers.md; a wrong one is answered with those there are.""",
     "report": """\
 Examples:
   harness report
@@ -72,6 +78,7 @@ Examples:
 Examples:
   harness list
   harness list nemeses
+  harness list nemeses --env netns
   harness list ablations""",
     "patterns": """\
 Examples:
@@ -99,7 +106,7 @@ Examples:
 #: command -> (where it is, what it does)
 _COMMANDS = {
     "test": ("harness.commands.test:test", "Run a test: workload, faults, verdict, report."),
-    "check": ("harness.commands.judging:check", "Judge history files of any known format."),
+    "check": ("harness.commands.checking:check", "Judge history files of any known format."),
     "report": ("harness.commands.judging:report", "Write the report of a run again."),
     "replay": ("harness.commands.judging:replay", "Run a recorded run again."),
     "shrink": ("harness.commands.judging:shrink", "Find the smallest test that still fails."),

@@ -89,7 +89,7 @@ def test_names_as_users_write_them() -> None:
 def test_options_go_to_the_checker_or_are_refused() -> None:
     history = h("op 0 read -> {0: 1}")
     assert choose(history, "bank", options={"total": 2})(history).verdict is Verdict.INVALID
-    with pytest.raises(ChoiceError, match="cannot take these options"):
+    with pytest.raises(ChoiceError, match="bank. has no option .colour.; it has total"):
         choose(history, "bank", options={"colour": "red"})
     with pytest.raises(ChoiceError, match="is for transactions"):
         choose(history, "bank", "serializable")

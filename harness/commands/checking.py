@@ -1,0 +1,191 @@
+"""``harness check``: judge history files, ours or anybody's.
+
+Files are checked by :mod:`checkers.commandline`; here the command line is read, progress is shown
+and what was found is said: as text (:mod:`harness.commands.checking_text`), as JSON or as pages
+(:mod:`harness.commands.checking_pages`).
+
+The exit code is the worst verdict's: 0 valid, 1 invalid, 2 unknown. When no file could be judged at
+all it says whose fault that is: 254 the files' or the command line's, 3 the machine's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from harness.errors import EXIT_INFRASTRUCTURE, EXIT_USAGE, UsageError
+
+if TYPE_CHECKING:
+    from checkers.budget import Budget
+    from checkers.commandline import FileResult
+
+
+def check(
+    *files: Annotated[str, Parameter(help="History files, run directories, or folders of files.")],
+    model: Annotated[
+        str | None,
+        Parameter(
+            name=("--model", "--checker", "-m"),
+            help="Model or checker by name (`harness list checkers`), or module:attribute of your "
+            "own; inferred if not given.",
+        ),
+    ] = None,
+    consistency_model: Annotated[
+        str | None,
+        Parameter(
+            name="--consistency-model",
+            help="What transactions promise: strict-serializable (if not given), serializable, "
+            "snapshot-isolation, repeatable-read, read-committed, read-atomic, causal, ...",
+        ),
+    ] = None,
+    format: Annotated[
+        str | None,
+        Parameter(
+            name="--format",
+            help="history, edn, elle-json, porcupine-kv, jepsen-log, limo, awdit or dbcop; "
+            "recognised if not given.",
+        ),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        Parameter(
+            name=("--option", "-o"),
+            help="An option of the checker, `name=value`; may be repeated.",
+            negative=(),
+        ),
+    ] = None,
+    budget: Annotated[
+        str,
+        Parameter(
+            name="--budget",
+            help="What one file may cost: seconds, or a list such as `30s,2GB,1000000steps`; "
+            "`none` for no limit.",
+        ),
+    ] = "60s,4GB",
+    jobs: Annotated[
+        int | None, Parameter(name=("--jobs", "-j"), help="Processes; one per core if not given.")
+    ] = None,
+    json: Annotated[
+        bool, Parameter(name="--json", negative=(), help="Print one JSON object per file.")
+    ] = False,
+    report: Annotated[
+        str | None,
+        Parameter(
+            name="--report", help="Write an HTML page here; for several files, a folder of pages."
+        ),
+    ] = None,
+) -> int:
+    """Judge history files: ours, Jepsen's EDN, elle-cli's JSON, Porcupine's logs, and more.
+
+    Files may be compressed with gzip. The verdict of several files is the worst. Exit codes: 0
+    valid, 1 violation, 2 unknown; of files that cannot be judged at all 254, or 3 where the machine
+    is why.
+    """
+    if not files:
+        raise UsageError("check needs a file: a history, a run directory or a folder")
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"--jobs is {jobs}; it should be at least 1")
+    allowed = parse_budget(budget)
+    paths = [_history_of(path) for path in files]
+    from checkers.commandline import check_files
+    from harness.commands import checking_pages, checking_text
+    from harness.spec import parse_options
+
+    pages = checking_pages.prepare(report, paths) if report is not None else None
+    with checking_text.Progress(quiet=len(paths) == 1 and not Path(paths[0]).is_dir()) as progress:
+        results = check_files(
+            paths,
+            model=model,
+            consistency_model=consistency_model,
+            format=format,
+            budget=allowed,
+            jobs=jobs,
+            progress=progress.show,
+            options=parse_options("--option", option or ()),
+            after=checking_pages.WRITE if pages else "",
+            after_options=pages.options() if pages else None,
+        )
+    if not results:
+        raise UsageError(f"there is no file in {', '.join(files)}")
+    for text in checking_text.as_json(results) if json else checking_text.described(results):
+        print(text)
+    if pages is not None:
+        written = pages.finish(results)
+        if not json and written:
+            print(f"\nreport: {written}")
+    return _exit_code(results)
+
+
+def _exit_code(results: Sequence[FileResult]) -> int:
+    """The merged verdict; where nothing could be judged, whose fault that is."""
+    from checkers.commandline import merged
+
+    if any(result.result is not None or result.blame == "checker" for result in results):
+        return merged(results).exit_code
+    machine = any(result.blame == "machine" for result in results)
+    return EXIT_INFRASTRUCTURE if machine else EXIT_USAGE
+
+
+def _history_of(path: str) -> str:
+    """A run directory stands for its history."""
+    found = Path(path)
+    if found.is_dir():
+        history = found / "history.jsonl"
+        return str(history) if history.exists() else path
+    if not found.exists():
+        raise UsageError(f"there is no file {path!r}")
+    return path
+
+
+# The budget ---------------------------------------------------------------------------------------
+
+_TIMES_S = {"": 1.0, "s": 1.0, "sec": 1.0, "ms": 0.001, "m": 60.0, "min": 60.0, "h": 3600.0}
+_SIZES_MB = {"kb": 0.001, "mb": 1.0, "gb": 1000.0, "mib": 1.048576, "gib": 1073.741824}
+
+
+def parse_budget(text: str) -> Budget:
+    """A budget from ``30``, ``30s``, ``500MB``, ``1000000steps`` or several of them.
+
+    Raises:
+        UsageError: it is none of these, or not positive.
+    """
+    from checkers.budget import Budget
+
+    if text.strip().lower() in ("none", "unlimited"):
+        return Budget(time_s=None, memory_mb=None)
+    limits: dict[str, float] = {}
+    for part in filter(None, text.replace("+", ",").replace(" ", ",").split(",")):
+        name, value = _limit(text, part.lower())
+        limits[name] = value
+    if not limits:
+        raise UsageError(f"--budget is {text!r}; it should be like 30s, 2GB or 30s,2GB")
+    default = Budget()
+    return Budget(
+        time_s=limits.get("time_s", default.time_s),
+        memory_mb=limits.get("memory_mb", default.memory_mb),
+        steps=int(limits["steps"]) if "steps" in limits else None,
+    )
+
+
+def _limit(text: str, part: str) -> tuple[str, float]:
+    digits = part.rstrip("abcdefghijklmnopqrstuvwxyz")
+    unit = part[len(digits) :]
+    try:
+        number = float(digits)
+    except ValueError:
+        number = 0.0
+    if not 0.0 < number < 1e15:
+        raise UsageError(
+            f"--budget is {text!r}, and {part!r} is no positive number with a unit such as s, MB, "
+            "GB or steps"
+        )
+    if unit in _TIMES_S:
+        return "time_s", number * _TIMES_S[unit]
+    if unit in _SIZES_MB:
+        return "memory_mb", number * _SIZES_MB[unit]
+    if unit in ("step", "steps"):
+        return "steps", number
+    raise UsageError(f"--budget is {text!r}; the units are s, ms, min, h, MB, GB and steps")
