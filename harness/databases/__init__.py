@@ -8,4 +8,5 @@ DATABASES: dict[str, str] = {
     "etcd": "harness.databases.etcd:Etcd",
     "postgres": "harness.databases.postgres:Postgres",
     "pysyncobj": "harness.databases.pysyncobj:PySyncObj",
+    "zookeeper": "harness.databases.zookeeper:ZooKeeper",
 }
