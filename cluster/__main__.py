@@ -2,7 +2,7 @@
 
 Exit codes: 0 asked to stop (SIGTERM, SIGINT, or the end of ``--parent-pid``), 3 it cannot start
 (one sentence on stderr), 4 it stopped itself because its disk failed, 5 because of a bug in its
-core.
+core. ``python -m cluster format`` makes a data directory that of a new member.
 """
 
 from __future__ import annotations
@@ -14,6 +14,11 @@ from collections.abc import Callable, Sequence
 
 def main(arguments: Sequence[str]) -> int:
     """Run a node with these command-line arguments; returns the exit code."""
+    if arguments[:1] == ["format"]:
+        from cluster.runtime import format
+
+        return format.main(arguments[1:])
+
     from cluster.runtime.options import OptionError, parse_options
 
     try:

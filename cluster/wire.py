@@ -279,6 +279,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
             address of a former member must not be taken for it.
         directory: names the peer's data directory; "" if it does not say. One that comes with
             another than before was wiped, and is refused.
+        address: ``host:port`` at which the peer listens, for whoever knows no better.
     """
 
     cluster: str
@@ -287,6 +288,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
     epoch: int = 1
     to: str = ""
     directory: str = ""
+    address: str = ""
 
 
 Frame: TypeAlias = Message | Hello | Request | Response

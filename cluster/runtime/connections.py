@@ -17,6 +17,7 @@ import asyncio
 import ssl
 from typing import Protocol, cast
 
+from cluster.consensus.membership import name_of
 from cluster.runtime.frames import BadFrame, encode_frame, frame_decoder
 from cluster.runtime.links import tune
 from cluster.wire import Frame, Hello, Message, Request, Response
@@ -33,8 +34,8 @@ class Host(Protocol):
     def cluster(self) -> str:
         """The cluster's name."""
 
-    def knows_peer(self, node: str) -> bool:
-        """Whether a node of this id is a peer."""
+    def refusal(self, hello: Hello) -> str:
+        """Why a peer that says hello is not let in; "" if it is."""
 
     def peer_connected(self, connection: Connection, hello: Hello) -> bool:
         """A peer said hello; False to refuse it, as its epoch is old."""
@@ -149,10 +150,11 @@ class Connection(asyncio.Protocol):
         if not frame.peer:
             self.token = self._host.client_connected(self)
             return True
-        if not self._host.knows_peer(frame.sender):
-            return self._refuse(f"{frame.sender!r} is no peer of this node")
-        if not self._certified(frame.sender):
-            return self._refuse(f"its certificate does not name node {frame.sender!r}")
+        if not self._certified(name_of(frame.sender)):
+            return self._refuse(f"its certificate does not name node {name_of(frame.sender)!r}")
+        reason = self._host.refusal(frame)
+        if reason:
+            return self._refuse(reason)
         if not self._host.peer_connected(self, frame):
             return self._refuse(f"its epoch {frame.epoch} is older than one that is connected")
         return True

@@ -3,15 +3,20 @@
 A node that starts on the directory of another node, or of another cluster, would vote twice under
 two names or mix two histories. So the first start writes down whose directory it is, and later
 starts refuse any other. The count of starts makes connection epochs grow across restarts without
-trusting a clock.
+trusting a clock. The voters that the cluster was founded with are written down too: whatever a
+later command line says, the log begins with those. And the directory gets a name of its own, by
+which peers tell it from an emptied one (``peer_directories``).
 
 File ``identity``, JSON, replaced by an atomic rename at each start.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
+from cluster.consensus.membership import INCARNATION_MARK, name_of
 from cluster.ports import Disk
 
 FORMAT = 1
@@ -29,45 +34,108 @@ class Identity(msgspec.Struct, frozen=True):
 
     Args:
         cluster: the cluster's name.
-        node: the node's id.
+        node: the member's id.
         starts: how often it was started, this start included.
         format: version of the directory's layout.
+        directory: the directory's own name.
+        founders: the voters the cluster was founded with; none for a member that joins it.
+        emptying: whether what is in it is still to be removed.
     """
 
     cluster: str
     node: str
     starts: int
     format: int = FORMAT
+    directory: str = ""
+    founders: tuple[str, ...] | None = None
+    emptying: bool = False
 
 
-def claim(disk: Disk, *, cluster: str, node: str) -> Identity:
+def claim(
+    disk: Disk, *, cluster: str, node: str, founders: Sequence[str] = (), directory: str = ""
+) -> Identity:
     """Check that the directory is this node's, or make it so, and count the start, durably.
+
+    Args:
+        disk: the directory.
+        cluster: the cluster's name.
+        node: the node's name, or a member id.
+        founders: the founding voters, if the directory is new.
+        directory: the directory's name, if it is new.
 
     Raises:
         WrongDirectory: it is another's; the message says whose.
         DiskError: the disk failed.
     """
-    names = disk.names()
-    if _TEMPORARY in names:
+    if _TEMPORARY in disk.names():
         disk.remove(_TEMPORARY)
-    starts = 0
-    if _NAME in names:
+    identity = Identity(cluster, node, 0, directory=directory, founders=tuple(founders))
+    if _NAME in disk.names():
         found = _read(disk)
-        if (found.cluster, found.node) != (cluster, node):
+        if found.cluster != cluster or not _is_of(found.node, node):
             raise WrongDirectory(
                 f"the data directory belongs to node {found.node!r} of cluster {found.cluster!r}, "
                 f"not to node {node!r} of cluster {cluster!r}"
             )
-        starts = found.starts
-    elif any(name.startswith(("wal-", "snapshot-")) for name in names):
+        if found.emptying:
+            found = _empty(disk, found)
+        identity = msgspec.structs.replace(
+            found,
+            directory=found.directory or directory,
+            founders=tuple(founders) if found.founders is None else found.founders,
+        )
+    elif any(name.startswith(("wal-", "snapshot-")) for name in disk.names()):
         raise WrongDirectory("the data directory has a log but no identity file; was it removed?")
-    identity = Identity(cluster, node, starts + 1)
+    identity = msgspec.structs.replace(identity, starts=identity.starts + 1)
+    _write(disk, identity)
+    return identity
+
+
+def format_for(disk: Disk, *, cluster: str, member: str) -> None:
+    """Make the directory that of a new member, which knows nobody, and remove what is in it.
+
+    Raises:
+        WrongDirectory: it is another node's, another cluster's, or this very member's already.
+        DiskError: the disk failed.
+    """
+    if _TEMPORARY in disk.names():
+        disk.remove(_TEMPORARY)
+    if _NAME in disk.names():
+        found = _read(disk)
+        if found.cluster != cluster or name_of(found.node) != name_of(member):
+            raise WrongDirectory(
+                f"the data directory belongs to node {found.node!r} of cluster {found.cluster!r}"
+            )
+        if found.node == member:
+            raise WrongDirectory(
+                f"the data directory is that of {member!r} already: an id has one directory only"
+            )
+    identity = Identity(cluster, member, 0, founders=(), emptying=True)
+    _write(disk, identity)
+    _empty(disk, identity)
+
+
+def _is_of(member: str, node: str) -> bool:
+    """Whether a directory of this member may be started as this node."""
+    return member == node or (INCARNATION_MARK not in node and name_of(member) == node)
+
+
+def _empty(disk: Disk, identity: Identity) -> Identity:
+    for name in disk.names():
+        if name != _NAME:
+            disk.remove(name)
+    disk.sync_dir()
+    emptied = msgspec.structs.replace(identity, emptying=False)
+    _write(disk, emptied)
+    return emptied
+
+
+def _write(disk: Disk, identity: Identity) -> None:
     disk.create(_TEMPORARY)
     disk.append(_TEMPORARY, msgspec.json.encode(identity) + b"\n")
     disk.sync(_TEMPORARY)
     disk.rename(_TEMPORARY, _NAME)
     disk.sync_dir()
-    return identity
 
 
 def _read(disk: Disk) -> Identity:

@@ -24,6 +24,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
+from cluster.consensus.membership import name_of
 from cluster.runtime.frames import encode_frame
 from cluster.wire import Hello
 
@@ -176,7 +177,7 @@ class PeerLink(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         tls: dict[str, Any] = {}
         if self._tls is not None:
-            tls = {"ssl": self._tls, "server_hostname": self.peer}
+            tls = {"ssl": self._tls, "server_hostname": name_of(self.peer)}
         await asyncio.wait_for(
             loop.create_connection(lambda: self, self.host, self.port, **tls), CONNECT_TIMEOUT_S
         )

@@ -41,6 +41,8 @@ from cluster.runtime.links import PeerLink
 from cluster.runtime.metrics import Histogram, metrics_text
 from cluster.runtime.options import Address, NodeOptions
 from cluster.runtime.parent import NoSuchParent, end_with
+from cluster.runtime.peer_directories import PeerDirectories
+from cluster.runtime.peers import Peers
 from cluster.runtime.storage_thread import StorageThread
 from cluster.wire import Heartbeat, Hello, Message, Request, Response
 
@@ -51,8 +53,6 @@ EXIT_CANNOT_START = 3
 EXIT_DISK_FAILED = 4
 EXIT_BUG = 5
 
-#: A link's epoch is the start's number times this, plus the connection's number.
-EPOCHS_PER_START = 1 << 20
 #: How long a clean stop waits for the disk.
 STOP_TIMEOUT_S = 5.0
 #: The storage thread needs the interpreter back soon after a sync; the default of 5 ms is longer
@@ -76,11 +76,11 @@ class SystemRng:
         return self._source.randint(low, high)
 
 
-def make_core(options: NodeOptions) -> Core:
+def make_core(options: NodeOptions, founders: tuple[str, ...]) -> Core:
     """The core of the node's role, with its ablations applied."""
     return Replica.build(
         options.id,
-        tuple(options.peers),
+        founders,
         rng=SystemRng(),
         config=options.config,
         consensus=options.consensus,
@@ -97,15 +97,17 @@ class Node:
     """
 
     def __init__(
-        self, options: NodeOptions, *, core: Callable[[NodeOptions], Core] = make_core
+        self,
+        options: NodeOptions,
+        *,
+        core: Callable[[NodeOptions, tuple[str, ...]], Core] = make_core,
     ) -> None:
         self.options = options
+        self._make_core = core
         self.log = EventLog(options.id)
         self.clock = SkewedClock()
         self.serving = False
-        self._core = core(options)
-        self._host = CoreHost(self._core, clock=self.clock, outside=self)
-        self._links: dict[str, PeerLink] = {}
+        self._links: Peers | None = None
         self._clients: dict[int, Connection] = {}
         self._accepted: dict[Connection, None] = {}
         self._peers: dict[str, Connection] = {}
@@ -158,18 +160,33 @@ class Node:
         except tls.BadCertificate as error:
             raise CannotStart(str(error)) from None
 
+    def _take_identity(self) -> None:
+        """Become who the data directory says: its member, founded by its voters."""
+        options = self.options
+        founders = () if options.join else tuple(options.peers)
+        self._identity = data_directory.claim(
+            self._disk,
+            cluster=options.config.cluster,
+            node=options.id,
+            founders=founders,
+            directory=f"{random.SystemRandom().getrandbits(64):016x}",
+        )
+        self._directories = PeerDirectories(options.data)
+        self.options = msgspec.structs.replace(options, id=self._identity.node)
+        self.log = EventLog(self.options.id)
+        self._core = self._make_core(self.options, self._identity.founders or ())
+        self._host = CoreHost(self._core, clock=self.clock, outside=self)
+
     def _open_storage(self) -> Recovered:
         options, config = self.options, self.options.config
         try:
             self._disk = FileDisk(options.data)
-            self._identity = data_directory.claim(
-                self._disk, cluster=config.cluster, node=options.id
-            )
+            self._take_identity()
             self._storage = ablate(Storage, options.ablations)(self._disk, config)
             recovered = self._storage.recover()
         except CorruptLog as error:
             raise CannotStart(f"--data {str(options.data)!r}: {error}") from None
-        except (DirectoryInUse, data_directory.WrongDirectory) as error:
+        except (DirectoryInUse, data_directory.WrongDirectory, msgspec.MsgspecError) as error:
             raise CannotStart(f"--data {str(options.data)!r}: {error}") from None
         except (DiskError, OSError) as error:
             raise CannotStart(f"--data {str(options.data)!r} cannot be used: {error}") from None
@@ -197,9 +214,14 @@ class Node:
     ) -> None:
         loop = asyncio.get_running_loop()
         server_tls, client_tls = contexts
-        for peer, address in self.options.peers.items():
-            if peer != self.options.id:
-                self._links[peer] = self._link(peer, address, client_tls)
+        self._links = Peers(
+            self.options,
+            self._identity,
+            self._directories,
+            configuration=lambda: getattr(self._core, "configuration", None),
+            tls=client_tls,
+            changed=self._link_changed,
+        )
         self._thread.start()
         self._host.start(recovered)
         self._servers.append(
@@ -207,8 +229,7 @@ class Node:
                 lambda: Connection(self), sock=listener, ssl=server_tls, backlog=LISTEN_BACKLOG
             )
         )
-        for link in self._links.values():
-            link.start()
+        self._links.follow()
         if admin_listener is not None:
             chaos = Chaos(self, clock=self.clock, disk=self._disk) if self.options.chaos else None
             admin = Admin(self, chaos=chaos)
@@ -241,23 +262,6 @@ class Node:
             },
         )
 
-    def _link(self, peer: str, address: Address, client_tls: Any) -> PeerLink:
-        epoch = self._identity.starts * EPOCHS_PER_START
-
-        def hello() -> Hello:
-            nonlocal epoch
-            epoch += 1
-            return Hello(self.cluster, self.options.id, peer=True, epoch=epoch)
-
-        return PeerLink(
-            peer,
-            address.host,
-            address.port,
-            hello=hello,
-            tls=client_tls,
-            changed=self._link_changed,
-        )
-
     # -- stopping ---------------------------------------------------------------------------------
 
     def _stop(self, code: int) -> None:
@@ -281,8 +285,8 @@ class Node:
         self._host.halt()
         for server in self._servers:
             server.close()
-        for link in self._links.values():
-            await link.close()
+        if self._links is not None:
+            await self._links.close()
         for connection in list(self._accepted):
             connection.close()
         if self._storage.failure is None:
@@ -294,7 +298,7 @@ class Node:
 
     def send(self, to: str, frame: bytes, message: Message) -> None:
         """Send a frame to a peer; one that is not connected gets it later or never."""
-        link = self._links.get(to)
+        link = self._links.link_to(to) if self._links is not None else None
         if link is None:
             return
         if type(message) is Heartbeat and not link.connected:
@@ -327,6 +331,8 @@ class Node:
         """A line in the log."""
         if note.event == "leader-elected":
             self._counters["leader_changes"] += 1
+        elif note.event == "configuration" and self.serving and self._links is not None:
+            self._links.follow()
         self.log.write(note.event, note.detail)
 
     def broken(self, error: Exception) -> None:
@@ -342,9 +348,9 @@ class Node:
         """The cluster's name."""
         return self.options.config.cluster
 
-    def knows_peer(self, node: str) -> bool:
-        """Whether a node of this id is a peer."""
-        return node in self._links
+    def refusal(self, hello: Hello) -> str:
+        """Why a peer that says hello is not let in; "" if it is."""
+        return self._links.refusal(hello) if self._links is not None else "the node does not serve"
 
     def peer_connected(self, connection: Connection, hello: Hello) -> bool:
         """A peer said hello: its newest connection counts."""
@@ -403,7 +409,8 @@ class Node:
             "start": self._identity.starts,
             "uptime_s": round(time.monotonic() - self._started, 3),
             "clients": len(self._clients),
-            "links": {peer: _link_state(link) for peer, link in sorted(self._links.items())},
+            "directory": self._identity.directory,
+            "links": {peer: _link_state(link) for peer, link in sorted(self._all_links().items())},
             "storage": msgspec.to_builtins(self._storage.counters()),
         }
 
@@ -430,7 +437,8 @@ class Node:
         counters.update(self._counters)
         counters["proposals_failed"] = self._proposals["fail"] + self._proposals["unknown"]
         counters["dedup_hits"] = status.get("duplicates", 0)
-        counters["link_dropped_frames"] = sum(n.dropped_frames for n in self._links.values())
+        links = self._all_links().values()
+        counters["link_dropped_frames"] = sum(link.dropped_frames for link in links)
         histograms: dict[str, Histogram] = {
             "wal_fsync_seconds": self._thread.sync_seconds,
             "snapshot_seconds": self._thread.snapshot_seconds,
@@ -438,6 +446,9 @@ class Node:
             "core_turn_seconds": self._host.turn_seconds,
         }
         return metrics_text(gauges=gauges, counters=counters, histograms=histograms)
+
+    def _all_links(self) -> dict[str, PeerLink]:
+        return self._links.links if self._links is not None else {}
 
     def clock_changed(self) -> None:
         """The clock was set."""

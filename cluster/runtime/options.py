@@ -18,6 +18,8 @@ import msgspec
 
 from cluster.ablations.registry import UnknownAblation, find
 from cluster.config import MS, ClusterConfig
+from cluster.consensus.membership import name_of
+from cluster.consensus.membership_change import member_problem
 
 ROLES = ("core",)
 CONSENSUS = ("raft",)
@@ -69,6 +71,11 @@ class NodeOptions(msgspec.Struct, frozen=True, kw_only=True):
     chaos: bool = False
     tls: TlsFiles | None = None
     parent_pid: int = 0
+    join: bool = False
+
+    def address_of(self, member: str) -> Address | None:
+        """Where ``--peers`` says a member is dialled: as itself, or as the node it lives on."""
+        return self.peers.get(member) or self.peers.get(name_of(member))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -129,6 +136,7 @@ def parse_options(arguments: Sequence[str]) -> NodeOptions:
         chaos=given.enable_chaos,
         tls=_tls(given),
         parent_pid=given.parent_pid,
+        join=given.join,
     )
     _check(options, allow_remote=given.allow_remote)
     return options
@@ -140,6 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--id", required=True, help="this node's id, such as n1")
     add("--listen", required=True, metavar="HOST:PORT", help="where peers and clients connect")
     add("--peers", required=True, metavar="N=HOST:PORT,...", help="all nodes, as this one dials")
+    add("--join", action="store_true", help="join a cluster: wait until it adds this node")
     add("--data", required=True, metavar="DIR", help="data directory, of this node alone")
     add("--role", default="core", help="what the node is part of: core")
     add("--consensus", default="raft", help="consensus variant: raft")
@@ -232,7 +241,10 @@ def _choice(option: str, value: str, known: Sequence[str]) -> None:
 def _check(options: NodeOptions, *, allow_remote: bool) -> None:
     _choice("--role", options.role, ROLES)
     _choice("--consensus", options.consensus, CONSENSUS)
-    if options.id not in options.peers:
+    wrong = member_problem(options.id)
+    if wrong:
+        raise OptionError(f"--id: {wrong}")
+    if options.address_of(options.id) is None:
         raise OptionError(f"--id {options.id!r} is not in --peers {', '.join(options.peers)}")
     if options.parent_pid < 0:
         raise OptionError(f"--parent-pid {options.parent_pid} is no process id")

@@ -1,0 +1,75 @@
+"""Which data directory each peer came with: a wiped node does not pass for the one it was.
+
+Problem: a majority is a promise about disks. A node whose directory was emptied, and which is
+started again under its old id, has forgotten what it voted for and acknowledged, and a cluster that
+takes it for the old one may lose certain entries or elect twice (A61).
+
+Solution: every data directory has a random name, made when it is claimed for the first time. A
+peer says it in its hello, and the first one said under a member id is remembered, durably; whoever
+comes later under the same id with another directory is refused, for ever. The way back is to remove
+the member and to add the node under its next id (``python -m cluster format``).
+
+Limits, plainly: a node that has never met the peer before cannot know. All nodes of a cluster meet
+when it is founded; one that was cut off from the peer all its life is the exception.
+
+File ``.peers`` in the data directory, JSON, replaced by an atomic rename. Used by ``node``.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import msgspec
+
+FILE = ".peers"
+
+
+class PeerDirectories:
+    """What one node remembers of its peers' directories.
+
+    Args:
+        root: this node's data directory.
+
+    Raises:
+        OSError, ValueError: the file cannot be read, or is damaged.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._path = root / FILE
+        self._known: dict[str, str] = {}
+        if self._path.exists():
+            self._known = msgspec.json.decode(self._path.read_bytes(), type=dict[str, str])
+
+    def problem(self, member: str, directory: str) -> str:
+        """Why a peer that says hello is not who it says; "" if it may be, which is remembered."""
+        if not directory:
+            return ""
+        known = self._known.get(member)
+        if known is None:
+            return self._remember(member, directory)
+        if known == directory:
+            return ""
+        return (
+            f"{member} comes with another data directory than before: it was wiped, and must be "
+            "removed from the cluster and added under a new id"
+        )
+
+    def _remember(self, member: str, directory: str) -> str:
+        known = {**self._known, member: directory}
+        new = self._path.with_name(f"{FILE}.tmp")
+        try:
+            with new.open("wb") as file:
+                file.write(msgspec.json.encode(known))
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self._path)
+            handle = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        except OSError as error:
+            return f"the directory of {member} cannot be remembered: {error}"
+        self._known = known
+        return ""
