@@ -33,34 +33,19 @@ from typing import Any
 import numpy as np
 
 from checkers.history import FAIL, OK, freeze
+from checkers.transactions.append_words import AppendWords
 from checkers.transactions.cycles import Edge
 from checkers.transactions.explain import Anomaly
 from checkers.transactions.graph import RW, WR, WW, GraphBuilder, add_tails
+from checkers.transactions.lists import (
+    CASES_MAX,
+    VersionOrders,
+    as_list,
+    next_usable,
+    short,
+)
 from checkers.transactions.txns import READ, WRITE, Bools, Ints, Txns, intern, pairs_code
 from checkers.verdict import Because
-
-
-class VersionOrders:
-    """The order of appends of every key, as columns over positions of all longest reads.
-
-    Positions of one key are consecutive: key k has ``base[k] .. base[k + 1] - 1``.
-
-    Args:
-        base: first position of each key, and one more at the end.
-        key: key code of each position.
-        element: value at each position.
-        writer_mop: the append that wrote it, or -1 if nobody did.
-        witness: for each key, the read micro-operation that has the longest list, or -1.
-    """
-
-    def __init__(
-        self, *, base: Ints, key: Ints, element: list[Any], writer_mop: Ints, witness: Ints
-    ) -> None:
-        self.base = base
-        self.key = key
-        self.element = element
-        self.writer_mop = writer_mop
-        self.witness = witness
 
 
 class ListAppend:
@@ -79,7 +64,7 @@ class ListAppend:
         self.reads = np.flatnonzero(txns.mop_kind == READ)
         values = list(map(txns.mop_value.__getitem__, self.reads.tolist()))
         plain = set(map(type, values)) == {list}
-        self.read_lists: list[list[Any]] = values if plain else list(map(_as_list, values))
+        self.read_lists: list[list[Any]] = values if plain else list(map(as_list, values))
         self.read_len = np.fromiter(
             map(len, self.read_lists), dtype=np.int64, count=len(self.read_lists)
         )
@@ -206,8 +191,8 @@ class ListAppend:
                     "incompatible-order",
                     (int(txns.mop_txn[mop]), int(txns.mop_txn[other])),
                     self._name(key),
-                    f"{{0}} read {_short(self.read_lists[read])} of key {self._name(key)!r} and "
-                    f"{{1}} read {_short(lists[key])}: neither is a prefix of the other.",
+                    f"{{0}} read {short(self.read_lists[read])} of key {self._name(key)!r} and "
+                    f"{{1}} read {short(lists[key])}: neither is a prefix of the other.",
                     values=[self.read_lists[read], lists[key]],
                 )
             )
@@ -239,7 +224,7 @@ class ListAppend:
                 "duplicate-elements",
                 (int(self.txns.mop_txn[mop]),),
                 key,
-                f"{{0}} read {_short(seen)} of key {key!r}: {element!r} is in it more than once.",
+                f"{{0}} read {short(seen)} of key {key!r}: {element!r} is in it more than once.",
                 element=element,
             )
         )
@@ -267,7 +252,7 @@ class ListAppend:
                     "phantom",
                     (int(self.txns.mop_txn[mop]),),
                     self._name(key),
-                    f"{{0}} read {_short(self.longest_lists[key])} of key {self._name(key)!r}, but "
+                    f"{{0}} read {short(self.longest_lists[key])} of key {self._name(key)!r}, but "
                     f"nobody appended {orders.element[position]!r}.",
                     element=orders.element[position],
                 )
@@ -296,7 +281,7 @@ class ListAppend:
                         self._name(key),
                         f"{{0}} committed an append of {orders.element[on_top[0]]!r} to key "
                         f"{self._name(key)!r} on top of {value!r}, appended by {{1}}, which "
-                        f"failed: {{2}} read {_short(self.longest_lists[key])}.",
+                        f"failed: {{2}} read {short(self.longest_lists[key])}.",
                         element=value,
                     )
                 )
@@ -332,7 +317,7 @@ class ListAppend:
                 "G1a",
                 (reader, writer),
                 self._name(key),
-                f"{{0}} read {_short(seen)} of key {self._name(key)!r}, "
+                f"{{0}} read {short(seen)} of key {self._name(key)!r}, "
                 f"which has {value!r}, appended by {{1}}, which failed.",
                 element=value,
             )
@@ -386,7 +371,7 @@ class ListAppend:
                     (int(txns.mop_txn[int(first[at])]), reader),
                     self._name(key),
                     f"{{0}} appended {one!r} and then {two!r} to key {self._name(key)!r}, but "
-                    f"{{1}} read {_short(self.longest_lists[key])}: {two!r} "
+                    f"{{1}} read {short(self.longest_lists[key])}: {two!r} "
                     + ("without " if unread[at] else "before ")
                     + f"{one!r}.",
                     values=[one, two],
@@ -463,14 +448,14 @@ class ListAppend:
             )
             if own is not None:
                 self._own(
-                    "future-read", mop, f"{{0}} read {_short(seen)} of key {{key}}, which has its "
+                    "future-read", mop, f"{{0}} read {short(seen)} of key {{key}}, which has its "
                     f"own later append of {own!r}.", seen
                 )  # fmt: skip
             elif wrong:
                 tail = "" if known is not None else " at the end"
                 self._own(
-                    "internal", mop, f"{{0}} read {_short(seen)} of key {{key}}, but its own "
-                    f"earlier operations call for {_short(expected)}{tail}.", seen
+                    "internal", mop, f"{{0}} read {short(seen)} of key {{key}}, but its own "
+                    f"earlier operations call for {short(expected)}{tail}.", seen
                 )  # fmt: skip
             known = list(seen)
 
@@ -500,7 +485,7 @@ class ListAppend:
                     "lost-update",
                     (int(txns.mop_txn[first]), int(txns.mop_txn[second])),
                     key,
-                    f"{{0}} and {{1}} both read {_short(seen)} of key {key!r} and both appended to "
+                    f"{{0}} and {{1}} both read {short(seen)} of key {key!r} and both appended to "
                     "it and committed: one of the two did not see the other's append.",
                     version=seen,
                 )
@@ -520,7 +505,7 @@ class ListAppend:
         usable &= ~self.excluded[orders.key]
         at = np.arange(len(writer), dtype=np.int64)
         previous = np.maximum.accumulate(np.where(usable, at, -1)) if len(at) else at
-        following = _next_usable(usable)
+        following = next_usable(usable)
         self.previous = previous
         self._add_ww(builder, writer, usable, previous)
         readers = np.flatnonzero(self.is_prefix & ~self.excluded[txns.mop_key[self.reads]])
@@ -582,79 +567,8 @@ class ListAppend:
 
     def edge_words(self, edge: Edge) -> tuple[Any, str, tuple[Because, ...]]:
         """Why a data edge holds; see :class:`checkers.transactions.explain.Evidence`."""
-        key = self.txns.keys[edge.key]
-        value = self.orders.element[edge.mark] if edge.mark >= 0 else None
-        proof = self._order_proof(edge.key)
-        if edge.kind == WR:
-            return value, f"{{1}} observed {{0}}'s append of {value!r} to key {key!r}", ()
-        if edge.kind == WW and self._writer_of(edge.mark) == edge.target:
-            before = self.orders.element[int(self.previous[edge.mark - 1])]
-            words = f"{{1}} appended {value!r} after {{0}} appended {before!r} to key {key!r}"
-            return value, words, proof
-        unread = self._unread_value(edge)
-        if edge.kind == WW:
-            words = (
-                f"{{1}} appended {unread!r} to key {key!r}, which no read has, so after the "
-                f"longest read's last element {value!r}, appended by {{0}}"
-            )
-            return unread, words, proof
-        seen = value if edge.mark >= 0 else unread
-        return seen, f"{{0}} did not observe {{1}}'s append of {seen!r} to key {key!r}", proof
+        return AppendWords(self).edge_words(edge)
 
     def key_name(self, edge: Edge) -> Any:
         """The key a data edge is about."""
         return self.txns.keys[edge.key]
-
-    def _writer_of(self, position: int) -> int:
-        mop = int(self.orders.writer_mop[position]) if position >= 0 else -1
-        return int(self.txns.mop_txn[mop]) if mop >= 0 else -1
-
-    def _unread_value(self, edge: Edge) -> Any:
-        """The append of the edge's target to its key that nobody read."""
-        for mop in self.txns.mops_of(edge.target):
-            unread = self.txns.mop_kind[mop] == WRITE and self.write_pos[mop] < 0
-            if unread and self.txns.mop_key[mop] == edge.key:
-                return self.txns.mop_value[mop]
-        return None
-
-    def _order_proof(self, key: int) -> tuple[Because, ...]:
-        """The read that fixed the order of a key's versions."""
-        mop = int(self.orders.witness[key])
-        if key in self.lone:
-            return ()
-        if mop < 0:
-            return ()
-        invoke = int(self.txns.invoke[self.txns.mop_txn[mop]])
-        name = self.txns.keys[key]
-        text = f"the longest read of key {name!r} was {_short(self.longest_lists[key])}"
-        return (Because(kind="version-order", source=invoke, key=name, text=text),)
-
-
-#: Cases of one non-cyclic anomaly that are told in full.
-CASES_MAX = 8
-
-
-def _as_list(value: Any) -> list[Any]:
-    if isinstance(value, list):
-        return value
-    if value is None:
-        return []
-    if isinstance(value, tuple):
-        return list(value)
-    return [value]
-
-
-def _next_usable(usable: Bools) -> Ints:
-    """For each position the first usable one at or after it; their count if there is none."""
-    count = len(usable)
-    at = np.where(usable, np.arange(count), count)
-    return np.minimum.accumulate(at[::-1])[::-1].astype(np.int64) if count else at
-
-
-def _short(values: list[Any]) -> str:
-    """A list for a sentence: its ends if it is long."""
-    if len(values) <= 12:
-        return repr(values)
-    head = ", ".join(map(repr, values[:4]))
-    tail = ", ".join(map(repr, values[-6:]))
-    return f"[{head}, ... {len(values) - 10} more ..., {tail}]"

@@ -145,3 +145,24 @@ def test_a_spent_budget_ends_the_search() -> None:
     meter = Meter(Budget(steps=1))
     assert find_cycles(builder.build(), meter=meter) == []
     assert "steps" in meter.reason
+
+
+def test_a_walk_that_passes_a_transaction_twice_is_no_cycle_of_its_class() -> None:
+    """0 rw 1 ww 2 rw 0 has adjacent rw at 0; a write cycle 0 ww 3 ww 0 parts them only in a walk."""
+    builder = GraphBuilder(4)
+    for source, target, kind in ((0, 1, RW), (1, 2, WW), (2, 0, RW), (0, 3, WW), (3, 0, WW)):
+        builder.add(ints(source), ints(target), kind)
+    cycles = find_cycles(builder.build())
+    assert {cycle.anomaly for cycle in cycles} == {"G0", "G2-item"}
+
+
+def test_a_simple_cycle_is_sought_where_the_shortest_walk_is_none() -> None:
+    """Beside that walk of five edges there is a simple cycle of seven."""
+    builder = GraphBuilder(8)
+    ring = ((0, 1, RW), (1, 2, WW), (2, 0, RW), (0, 3, WW), (3, 0, WW))
+    detour = ((2, 4, RW), (4, 5, WW), (5, 6, WW), (6, 7, WW), (7, 0, WW))
+    for source, target, kind in (*ring, *detour):
+        builder.add(ints(source), ints(target), kind)
+    cycles = find_cycles(builder.build())
+    found = next(cycle for cycle in cycles if cycle.anomaly == "G-nonadjacent-item")
+    assert [edge.source for edge in found.edges] in ([0, 1, 2, 4, 5, 6, 7], [2, 4, 5, 6, 7, 0, 1])

@@ -201,3 +201,50 @@ def test_every_read_of_another_transaction_is_looked_at() -> None:
     ]
     result = check_weak(twins.history_of(txns), "read-committed")
     assert [finding.kind for finding in result.findings] == ["G1b"]
+
+
+def repeat_values(txns: list[twins.T], rng: random.Random) -> list[twins.T]:
+    """The same transactions with few values, so that some are written more than once."""
+    name = {value: rng.randint(1, 4) for value in range(100)}
+
+    def renamed(value: object) -> object:
+        if isinstance(value, list):
+            return [name[v] for v in value]
+        return None if value is None else name[value]
+
+    return [
+        twins.T(
+            t.number, t.process, t.invoke, t.complete, [(f, k, renamed(v)) for f, k, v in t.mops]
+        )
+        for t in txns
+    ]
+
+
+@settings(max_examples=400, deadline=None)
+@given(seeds, st.sampled_from([0.0, 0.3]))
+@pytest.mark.parametrize("lists", [True, False])
+def test_repeated_values_are_never_guessed_at(lists: bool, seed: int, broken: float) -> None:
+    """Whatever is refuted although values repeat has no order; VALID needs unique values."""
+    rng = random.Random(seed)
+    made = make_lists(rng, broken=broken) if lists else make_registers(rng, broken=broken)
+    txns = repeat_values(made, rng)
+    history = twins.history_of(txns)
+    rules = VersionRules(initial_known=True)
+    inference = ListAppend(columns(history)) if lists else RwRegister(columns(history), rules=rules)
+    result = judge(inference, checker="twice", consistency_models=["serializable"])
+    replay = twins.replay_lists if lists else twins.replay_registers
+    writes = [(k, v) for t in txns for f, k, v in t.mops if f != "r"]
+    if result.verdict is Verdict.INVALID:
+        assert not twins.serializable(txns, replay)
+    elif len(set(writes)) < len(writes):
+        assert result.verdict is Verdict.UNKNOWN and "more than once" in result.reason
+
+
+@settings(max_examples=300, deadline=None)
+@given(seeds, st.sampled_from([0.0, 0.3]))
+@pytest.mark.parametrize("level", WEAK_LEVELS)
+def test_weak_levels_do_not_guess_at_repeated_values(level: str, seed: int, broken: float) -> None:
+    rng = random.Random(seed)
+    txns = repeat_values(make_registers(rng, broken=broken), rng)
+    if twins.serializable(txns, twins.replay_registers, session=True):
+        assert check_weak(twins.history_of(txns), level).verdict is not Verdict.INVALID
