@@ -16,6 +16,9 @@ import msgspec
 from harness.errors import UsageError
 from harness.nemesis.base import Nemesis, Plan
 
+#: the choice made every other time where there is one
+OFTEN = "primaries"
+
 #: a fault shorter than this cannot be told from a hiccup
 SHORTEST_NS = 100_000_000
 
@@ -36,11 +39,18 @@ def spans(rng: Random, *, begin_ns: int, end_ns: int, interval_ns: int) -> list[
     return found
 
 
-def cycle(rng: Random, choices: Sequence[str], count: int) -> list[str]:
-    """``count`` choices at random, each seen once before any is seen again."""
+def cycle(rng: Random, choices: Sequence[str], count: int, *, often: str = OFTEN) -> list[str]:
+    """``count`` choices at random, each seen once before any is seen again.
+
+    If ``often`` is among several, every other one is it, from the first on: a leader is where most
+    goes wrong, and a short run with six faults should not miss it.
+    """
+    rest = [choice for choice in choices if choice != often] or list(choices)
     drawn: list[str] = []
     while len(drawn) < count:
-        drawn += rng.sample(choices, len(choices))
+        drawn += rng.sample(rest, len(rest))
+    if len(rest) < len(choices):
+        drawn = [word for other in drawn for word in (often, other)]
     return drawn[:count]
 
 

@@ -80,10 +80,12 @@ def test_spans_do_not_overlap_and_leave_quiet(
 
 def test_every_kind_of_partition_comes_before_any_comes_again() -> None:
     kinds = [each.params["kind"] for each in plan("partition", seconds=300)]
-    assert set(kinds[: len(PARTITIONS)]) == set(PARTITIONS)
+    assert set(kinds[: 2 * len(PARTITIONS)]) == set(PARTITIONS)
+    assert set(kinds[::2]) == {"primaries"}, "every other fault is on whoever leads"
     assert {each.params["kind"] for each in plan("packets", seconds=300)} == set(PACKETS)
     words = [each.targets for each in plan("kill", seconds=300)]
-    assert set(words[:5]) == {"one", "minority", "majority", "primaries", "all"}
+    assert set(words[:8]) == {"one", "minority", "majority", "primaries", "all"}
+    assert set(words[::2]) == {"primaries"}
 
 
 def test_shapes_that_need_more_nodes_are_left_out_or_refused() -> None:
