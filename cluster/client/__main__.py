@@ -2,6 +2,11 @@
 
     python -m cluster.client --nodes n1=127.0.0.1:7001,n2=127.0.0.1:7002 put greeting '"hello"'
     python -m cluster.client --nodes ... get greeting
+    python -m cluster.client --nodes ... member list
+    python -m cluster.client --nodes ... member add n4 127.0.0.1:7004     (then: promote n4)
+    python -m cluster.client --nodes ... member remove n2                 (its id never comes back)
+    python -m cluster.client --nodes ... member leave --node n2           (whoever lives there)
+    python -m cluster.client --nodes ... transfer [n3]
     python -m cluster.client --admin 127.0.0.1:8001 status
 
 Values are JSON; what is no JSON is taken as a string. The answer is JSON on stdout. Exit codes: 0
@@ -24,6 +29,14 @@ from cluster.runtime.options import OptionError, parse_address, parse_peers
 from cluster.runtime.tls import BadCertificate, client_context
 from cluster.wire import Command
 
+#: ``member WORD`` -> the request
+_MEMBER_OPS = {
+    "list": "members",
+    "add": "add-learner",
+    "promote": "promote",
+    "remove": "remove-member",
+    "leave": "remove-member",
+}
 _EXIT = {"ok": 0, "fail": 1, "unknown": 2}
 
 
@@ -55,7 +68,8 @@ def _parser() -> argparse.ArgumentParser:
     ops = parser.add_subparsers(dest="op", required=True, parser_class=_Parser)
     get = ops.add_parser("get", help="read a key")
     get.add_argument("key")
-    get.add_argument("--mode", default="linearizable", choices=("linearizable", "lease", "stale"))
+    modes = ("linearizable", "lease", "follower", "stale")
+    get.add_argument("--mode", default="linearizable", choices=modes)
     get.add_argument("--node", default="", help="ask this node; with --mode stale, only it")
     for op, values in (
         ("put", ("value",)),
@@ -69,8 +83,35 @@ def _parser() -> argparse.ArgumentParser:
         for value in values:
             command.add_argument(value, type=_value, nargs="?" if op == "incr" else None, default=1)
         command.set_defaults(values=values, mode="linearizable", node="")
+    _member_parsers(ops)
     ops.add_parser("status", help="what each node believes, from its admin endpoint")
     return parser
+
+
+def _member_parsers(ops: Any) -> None:
+    """``member ...`` and ``transfer``."""
+    transfer = ops.add_parser("transfer", help="let another voter lead")
+    transfer.add_argument("key", nargs="?", default="", metavar="MEMBER", help="default: the best")
+    transfer.set_defaults(mode="linearizable", node="")
+    words = ops.add_parser("member", help="who takes part").add_subparsers(
+        dest="word", required=True, parser_class=_Parser
+    )
+    for word, help in (
+        ("list", "voters, learners, and who is leaving"),
+        ("add", "a new node receives the log, and does not count yet"),
+        ("promote", "a learner that has caught up counts from now on"),
+        ("remove", "a member leaves for good"),
+        ("leave", "the member that lives on a node leaves for good"),
+    ):
+        parser = words.add_parser(word, help=help)
+        parser.set_defaults(mode="linearizable", node="", key="")
+        if word in ("add", "promote", "remove"):
+            parser.add_argument("key", metavar="MEMBER")
+        if word == "add":
+            parser.add_argument("address", nargs="?", default="", metavar="HOST:PORT")
+            parser.set_defaults(values=("address",))
+        if word == "leave":
+            parser.add_argument("--node", required=True)
 
 
 def _value(text: str) -> Any:
@@ -92,12 +133,25 @@ async def _call(given: argparse.Namespace) -> int:
     async with AsyncioClient(
         addresses, cluster=given.cluster, timeout_s=given.timeout, tls=tls
     ) as client:
-        outcome = await client.call(
-            Command(given.op, given.key, values), mode=given.mode, node=given.node
-        )
+        if given.op != "member":
+            command = Command(given.op, given.key, values)
+            outcome = await client.call(command, mode=given.mode, node=given.node)
+        else:
+            outcome = await _change(client, given, values)
     fields = ("status", "value", "revision", "error", "node")
     print(json.dumps({name: getattr(outcome, name) for name in fields}, default=repr))
     return _EXIT.get(outcome.status, 2)
+
+
+async def _change(client: AsyncioClient, given: argparse.Namespace, values: Any) -> Any:
+    """A request about members; of a node that shall leave, its present id is asked first."""
+    member = given.key
+    if given.word == "leave":
+        found = await client.call(Command("members", ""), mode="stale", node=given.node)
+        if found.status != "ok":
+            return found
+        member = found.value["node"]
+    return await client.call(Command(_MEMBER_OPS[given.word], member, values))
 
 
 def _status(given: argparse.Namespace) -> int:
