@@ -148,7 +148,7 @@ def test_a_spent_budget_ends_the_search() -> None:
 
 
 def test_a_walk_that_passes_a_transaction_twice_is_no_cycle_of_its_class() -> None:
-    """0 rw 1 ww 2 rw 0 has adjacent rw at 0; a write cycle 0 ww 3 ww 0 parts them only in a walk."""
+    """0 rw 1 ww 2 rw 0 has adjacent rw at 0; the write cycle 0 ww 3 ww 0 parts them in a walk."""
     builder = GraphBuilder(4)
     for source, target, kind in ((0, 1, RW), (1, 2, WW), (2, 0, RW), (0, 3, WW), (3, 0, WW)):
         builder.add(ints(source), ints(target), kind)
