@@ -4,7 +4,8 @@ Each node is :mod:`harness.databases.pysyncobj_node`: a replicated dictionary be
 journal on disk. Reads are local, as the library's documentation shows them, so that stale reads are
 there to be found; ``read_mode=replicated`` sends them through the log.
 
-Options: ``read_mode`` (``local`` or ``replicated``), ``op_timeout_s``.
+Options: ``read_mode`` (``local`` or ``replicated``), ``op_timeout_s``, ``objects`` (what keys are;
+given by the workload).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from harness.databases.base import Invocation, Outcome
+from harness.databases.base import Invocation, Outcome, operations_of
 from harness.environments.base import Node
 from harness.environments.http import HttpClient, HttpStatus, NotSent
 from harness.errors import SetupError, nearest
@@ -22,16 +23,23 @@ from harness.errors import SetupError, nearest
 PEER_PORT, HTTP_PORT = 4321, 8080
 READ_MODES = ("local", "replicated")
 READY_WITHIN_S = 30.0
+OBJECTS: dict[str, tuple[str, ...]] = {
+    "register": ("read", "write", "cas"),
+    "counter": ("read", "add"),
+}
 
 
 class PySyncObj:
     """A cluster of replicated dictionaries."""
 
     name = "pysyncobj"
-    operations = frozenset({"read", "write", "cas"})
     environments = ("local", "netns", "docker", "ssh")
 
-    def __init__(self, *, read_mode: str = "local", op_timeout_s: float = 5.0) -> None:
+    def __init__(
+        self, *, read_mode: str = "local", op_timeout_s: float = 5.0, objects: str = "register"
+    ) -> None:
+        self.operations = operations_of("pysyncobj", OBJECTS, objects)
+        self.objects = objects
         if read_mode not in READ_MODES:
             raise nearest("read_mode", read_mode, READ_MODES)
         self.read_mode = read_mode
@@ -93,7 +101,7 @@ class PySyncObjClient:
         self._http = await node.http(HTTP_PORT, timeout_s=self._db.op_timeout_s)
 
     async def invoke(self, op: Invocation) -> Outcome:
-        """A read, write or compare-and-set of one key."""
+        """An operation on one key."""
         assert self._http is not None, "open() comes before invoke()"
         request: dict[str, Any] = {"f": op.f, "key": str(op.key), "value": op.value}
         request["replicated"] = self._db.read_mode == "replicated"
@@ -107,11 +115,14 @@ class PySyncObjClient:
             return op.fail(text) if op.f == "read" else op.info(text)
         match answer["type"]:
             case "ok":
-                return op.ok(answer["value"]) if op.f == "read" else op.ok()
+                return op.ok(self._found(answer["value"])) if op.f == "read" else op.ok()
             case "fail":
                 return op.fail(answer["error"])
             case _:
                 return op.fail(answer["error"]) if op.f == "read" else op.info(answer["error"])
+
+    def _found(self, value: Any) -> Any:
+        return 0 if value is None and self._db.objects == "counter" else value
 
     async def close(self) -> None:
         """Hang up."""

@@ -3,7 +3,7 @@
     python -m harness.databases.pysyncobj_node --name n1 --self HOST:PORT --bind HOST:PORT \
         --partners HOST:PORT,HOST:PORT --http HOST:PORT --data DIR
 
-``POST /op {"f": "read"|"write"|"cas", "key": .., "value": .., "replicated": bool, "timeout_s": N}``
+``POST /op {"f": "read"|"write"|"cas"|"add", "key": .., "value": .., "replicated": bool, "timeout_s": N}``
 answers ``{"type": "ok"|"fail"|"info", "value": .., "error": ..}``. Reads are answered from the
 node's own copy, as PySyncObj's documentation shows them, unless ``replicated`` asks for one through
 the log. ``GET /health`` answers 200 when a leader is known; ``GET /status`` who leads.
@@ -49,6 +49,12 @@ class Store(SyncObj):  # type: ignore[misc]
         return True
 
     @replicated  # type: ignore[untyped-decorator]
+    def add(self, key: str, amount: int) -> bool:
+        """Add to a key, which begins as 0."""
+        self._values[key] = self._values.get(key, 0) + amount
+        return True
+
+    @replicated  # type: ignore[untyped-decorator]
     def read_replicated(self, key: str) -> Any:
         """A key's value at this place of the log."""
         return self._values.get(key)
@@ -67,6 +73,9 @@ def operate(store: Store, request: dict[str, Any]) -> dict[str, Any]:
             return {"type": "ok", "value": store.read_replicated(key, **how)}
         if f == "read":
             return {"type": "ok", "value": store.read(key)}
+        if f == "add":
+            store.add(key, value, **how)
+            return {"type": "ok"}
         if f == "write":
             store.write(key, value, **how)
             return {"type": "ok"}
