@@ -158,7 +158,8 @@ def _has_netem(path: str) -> bool:
     return any(name.startswith("sch_netem.ko") for name in os.listdir(path))
 
 
-def _docker() -> Finding:
+def docker_daemon() -> Finding:
+    """Whether Docker's daemon answers."""
     use = "--env docker"
     if shutil.which("docker") is None:
         return Finding("Docker", False, "not found", use, "apt install docker.io")
@@ -186,6 +187,24 @@ def _etcd() -> Finding:
     return _program("etcd", use, get, programs=("etcd",))()
 
 
+def _pressure() -> Finding:
+    from harness.environments import cgroups
+
+    found, lacks = cgroups.trees()
+    use = "processor and memory pressure (--nemesis pressure) in --env local, netns"
+    said = [f"{name} (version {tree.version})" for name, tree in found.items()]
+    said += [f"no {name}: {why}" for name, why in lacks.items()]
+    return Finding("control groups", not lacks, "; ".join(said), use, "root, or a delegated group")
+
+
+def _volumes() -> Finding:
+    from harness.environments import volumes
+
+    lacking = volumes.missing()
+    use = "full disks of foreign databases (--env-option volume_mb=N) in --env local, netns"
+    return Finding("loop devices", not lacking, lacking or "/dev/loop-control", use, lacking)
+
+
 def _disk_space() -> Finding:
     free_gb = shutil.disk_usage(".").free / 1e9
     return Finding(
@@ -202,7 +221,9 @@ _PROBES: tuple[Callable[[], Finding], ...] = (
     _netem,
     _program("nftables", "partitions in --env netns", "apt install nftables", programs=["nft"]),
     _program("iptables", "partitions in docker", "apt install iptables", programs=["iptables"]),
-    _docker,
+    docker_daemon,
+    _pressure,
+    _volumes,
     _program("ssh", "--env ssh", "apt install openssh-client", programs=["ssh"], version="-V"),
     _faketime,
     _module("uvloop", "uvloop", "a faster event loop", "pip install uvloop"),

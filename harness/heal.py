@@ -25,6 +25,7 @@ Healer = Callable[[record.Record, Path], tuple[list[str], list[str]]]
 
 #: environment -> its healer, for what is more than processes and files of this machine
 HEALERS: dict[str, str] = {
+    "local": "harness.environments.local:heal",
     "netns": "harness.environments.netns:heal",
     "docker": "harness.environments.docker:heal",
     "ssh": "harness.environments.ssh:heal",

@@ -59,8 +59,15 @@ KINDS: dict[str, Callable[[], list[str]]] = {
 
 def list_(
     kind: Annotated[str | None, Parameter(help=f"One of {', '.join(KINDS)}.")] = None,
+    *,
+    env: Annotated[
+        str | None,
+        Parameter(name="--env", help="With `nemeses`: what each can do in this environment, here."),
+    ] = None,
 ) -> int:
     """Names that can be given to other commands: of one kind one a line, or all in a table."""
+    if env is not None:
+        return _list_abilities(kind, env)
     if kind is not None:
         if kind not in KINDS:
             raise nearest("kind of thing to list", kind, KINDS)
@@ -77,6 +84,18 @@ def list_(
     for title, names in KINDS.items():
         table.add_row(title, ", ".join(names()))
     Terminal().print(table)
+    return 0
+
+
+def _list_abilities(kind: str | None, env: str) -> int:
+    if kind not in (None, "nemeses"):
+        raise UsageError(
+            f"--env is {env!r}, which goes with `harness list nemeses` and not with {kind!r}"
+        )
+    from harness.commands.abilities import table
+    from harness.terminal import Terminal
+
+    Terminal().print(table(env))
     return 0
 
 

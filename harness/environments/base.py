@@ -29,6 +29,7 @@ ABILITIES: dict[str, tuple[str, ...]] = {
     "pause": ("sim", "local", "netns", "docker", "ssh"),
     "clock": ("sim", "local", "netns", "docker", "ssh"),
     "disk": ("sim", "local", "netns", "docker", "ssh"),
+    "pressure": ("local", "netns"),
     "membership": ("sim", "local", "netns", "docker", "ssh"),
 }
 
@@ -284,4 +285,15 @@ class Disks(Protocol):
     async def set_disk(self, node: str, faults: Mapping[str, Any]) -> dict[str, Any]:
         """Make the node's disk so: ``{"latency_ns": n, "error": "EIO", "full": True, "torn": True,
         "flip": True}``; an empty mapping heals. Evidence counts what the disk did."""
+        ...
+
+
+@runtime_checkable
+class Pressures(Protocol):
+    """Ability ``pressure``."""
+
+    async def set_pressure(self, node: str, limits: Mapping[str, Any]) -> dict[str, Any]:
+        """Leave the node so much: ``{"cpu_share": 0.05, "memory_headroom_bytes": n}``, share of one
+        processor and bytes beyond what it uses now; an empty mapping heals. Evidence has
+        ``counters``, what the kernel counted since: ``throttled``, ``memory_refused`` ..."""
         ...

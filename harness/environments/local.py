@@ -11,7 +11,9 @@ the harness to clean up after it: see :mod:`harness.watchdog` and :mod:`harness.
 
 Options (``--env-option name=value``): ``clock`` (``auto``, ``on``, ``off``: whether processes
 start under libfaketime; ``auto`` does so if a nemesis of the run needs clocks), ``watchdog``
-(default on), ``keep_data`` (default off: data directories are removed after the run).
+(default on), ``keep_data`` (default off: data directories are removed after the run),
+``volume_mb`` (default 0: none; else every node's data is on a file system of that size, for
+``disk-full`` of foreign databases; needs root).
 """
 
 from __future__ import annotations
@@ -26,14 +28,23 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.environments import addresses, faketime, processes, record, sockets
+from harness.environments import (
+    addresses,
+    cgroups,
+    faketime,
+    processes,
+    record,
+    sockets,
+    volumes,
+)
 from harness.environments.base import LinkFault
 from harness.environments.local_chaos import LocalChaos
 from harness.environments.local_node import LocalNode
+from harness.environments.local_pressure import LocalPressure
 from harness.environments.proxy_client import ProxyProcess
 from harness.errors import EnvironmentLeft, HarnessError, SetupError, UsageError, nearest
 
-_OPTIONS = {"clock": "auto", "watchdog": True, "keep_data": False}
+_OPTIONS = {"clock": "auto", "watchdog": True, "keep_data": False, "volume_mb": 0}
 
 
 def local(
@@ -45,6 +56,27 @@ def local(
         if name not in _OPTIONS:
             raise nearest("option of the environment local", name, _OPTIONS)
     return LocalEnvironment(nodes=nodes, run_dir=run_dir, seed=seed, options={**_OPTIONS, **given})
+
+
+_LIMITS = {
+    "packets": "duplicate and reorder work on messages of the reference cluster; TCP hides them "
+    "from others",
+    "disk": "every kind on the reference cluster; others: disk-full with --env-option volume_mb=N",
+}
+
+
+def kernel_things_left(detail: Mapping[str, Any]) -> list[str]:
+    """Mounts and control groups of a run that are still there."""
+    mounts = [f"mount {path}" for path in detail.get("mounts", []) if volumes.mounted(path)]
+    groups = [f"control group {name}" for name in detail.get("cgroups", []) if os.path.isdir(name)]
+    return mounts + groups
+
+
+def heal(found: record.Record, run_dir: Path) -> tuple[list[str], list[str]]:
+    """Remove a run's mounts and control groups, its processes having ended; what went and stays."""
+    gone, stays = volumes.remove(found.detail)
+    more, still = cgroups.remove(found.detail)
+    return gone + more, stays + still
 
 
 class LocalEnvironment:
@@ -75,10 +107,32 @@ class LocalEnvironment:
         self._mirror = False
         self._started_ns = time.monotonic_ns()
         self._chaos = LocalChaos(self)
+        self._pressure = LocalPressure(self)
+        self._volume_mb = self._wanted_volumes(options)
         abilities = {"links", "packets", "kill", "pause", "disk", "membership"}
         if options["clock"] not in ("off", False):
             abilities.add("clock")
+        #: ability -> why this machine lacks it
+        self.lacks: dict[str, str] = {}
+        #: ability -> what to know before using it
+        self.limits: dict[str, str] = dict(_LIMITS)
+        if self.processes_are_here and not self._pressure.why_not:
+            abilities.add("pressure")
+        elif self.processes_are_here:
+            self.lacks["pressure"] = f"control groups: {self._pressure.why_not}"
         self.abilities = frozenset(abilities)
+
+    @property
+    def processes_are_here(self) -> bool:
+        """Whether the nodes' processes are this kernel's, and this process may govern them."""
+        return self.name in ("local", "netns")
+
+    @staticmethod
+    def _wanted_volumes(options: Mapping[str, Any]) -> int:
+        size_mb = volumes.check_size(options.get("volume_mb", 0))
+        if size_mb and (lacking := volumes.missing()):
+            raise UsageError(f"option volume_mb is {size_mb}, but {lacking}")
+        return size_mb
 
     # -- beginning and end ---------------------------------------------------------------------
 
@@ -103,6 +157,7 @@ class LocalEnvironment:
         try:
             if self._options["watchdog"]:
                 await self._start_watchdog()
+            await self._make_volumes()
             self._prepare_clocks()
             await self._start_proxy()
         except BaseException:
@@ -125,6 +180,20 @@ class LocalEnvironment:
             faketime.write_offset(handle.offset_file, 0)
             self._record.files.append(str(handle.offset_file))
         self._record.save(self.run_dir)
+
+    def write_down(self, what: str, names: Collection[str]) -> None:
+        """Note in ``environment.json`` what is about to be made, for whoever cleans up after us."""
+        known = self._record.detail.setdefault(what, [])
+        known += [name for name in names if name not in known]
+        self._record.save(self.run_dir)
+
+    async def _make_volumes(self) -> None:
+        """Give every node a disk of its own, if that was asked for."""
+        for handle in self._handles.values() if self._volume_mb else ():
+            volume = volumes.Volume(handle.directory, size_mb=self._volume_mb, log=handle.log)
+            self.write_down("mounts", [str(volume.mount_point)])
+            await asyncio.to_thread(volume.make)
+            handle.volume, handle.data = volume, volume.data
 
     def _own_env(self, role: str) -> dict[str, str]:
         return {**self.python_path(), **processes.mark(self.run_id, f"({role})", {})}
@@ -176,6 +245,7 @@ class LocalEnvironment:
         self._remove_files()
         strays = [p for p in processes.of_run(self.run_id) if p.pid != self._watchdog_pid]
         await asyncio.to_thread(processes.stop_all, strays)
+        await asyncio.to_thread(self._remove_kernel_things)
         await self._finish(await self.prove_clean())
 
     async def _finish(self, left: list[str]) -> None:
@@ -213,6 +283,11 @@ class LocalEnvironment:
 
             await dismiss(self._watchdog)
             self._watchdog = None
+
+    def _remove_kernel_things(self) -> None:
+        """Remove mounts and control groups, once nothing of the run uses them."""
+        self._pressure.remove()
+        volumes.remove(self._record.detail)
 
     def _remove_files(self) -> None:
         import shutil
@@ -309,6 +384,7 @@ class LocalEnvironment:
     async def start(self, node: str) -> dict[str, Any]:
         """Start the node's database again; its clock and disk are as they were."""
         evidence = await self.node(node).start_again()
+        await self._pressure.restore(self.node(node))
         await self._chaos.restore(self.node(node))
         return evidence
 
@@ -336,6 +412,10 @@ class LocalEnvironment:
         """Make the node's disk so, through its chaos endpoint."""
         return await self._chaos.set_disk(self.node(node), faults)
 
+    async def set_pressure(self, node: str, limits: Mapping[str, Any]) -> dict[str, Any]:
+        """Leave the node so much processor time and memory, by control groups."""
+        return await self._pressure.set(self.node(node), limits)
+
     def damaged(self) -> list[str]:
         """Nodes whose durable data a fault damaged: they may refuse to start."""
         return self._chaos.damaged()
@@ -351,6 +431,7 @@ class LocalEnvironment:
         for handle in self._handles.values():
             await handle.signal_state(signal.SIGCONT, "")
         await self._chaos.heal_all()
+        await self._pressure.heal_all()
 
     async def _heal_links(self) -> None:
         if self._proxy is not None:
@@ -371,8 +452,9 @@ class LocalEnvironment:
                     left.append(f"{processes.describe(process.pid)} of {name} is stopped")
                 elif not self._up:
                     left.append(f"{processes.describe(process.pid)} of {name} runs")
-        left += self._chaos.left()
+        left += self._chaos.left() + self._pressure.left()
         if not self._up:
+            left += kernel_things_left(self._record.detail)
             left += [f"file {path}" for path in self._record.files if Path(path).exists()]
         return left + await self._links_left()
 

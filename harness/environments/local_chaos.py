@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from harness.environments import faketime
+from harness.environments import faketime, volumes
 from harness.environments.http import HttpStatus
 from harness.errors import SetupError
 
@@ -137,12 +137,9 @@ class LocalChaos:
     # -- disks ---------------------------------------------------------------------------------
 
     async def set_disk(self, node: LocalNode, faults: Mapping[str, Any]) -> dict[str, Any]:
-        """Ask the node to make its disk so."""
+        """Ask the node to make its disk so; a foreign database's can only be filled."""
         if node.chaos_port is None:
-            raise SetupError(
-                f"the disk of {node.name} cannot be made faulty: its database has no chaos "
-                "endpoint; on local only the reference cluster's disks can"
-            )
+            return await asyncio.to_thread(self._set_volume, node, dict(faults))
         if not faults and node.name not in self._disks:
             return await self._post(node, "/chaos/disk", {}) if node.answers else {}
         if faults.get("flip") and (why := self._why_no_flip(node)):
@@ -155,6 +152,19 @@ class LocalChaos:
             evidence = {"deferred": True}
             self._deferred.add(node.name)
         self._forget_right(node)
+        return evidence
+
+    def _set_volume(self, node: LocalNode, faults: dict[str, Any]) -> dict[str, Any]:
+        volume = node.volume
+        if volume is None or set(faults) - {"full"}:
+            if not faults and node.name not in self._disks:
+                return {}
+            raise SetupError(volumes.why_not(node.name, faults))
+        if faults:
+            self._disks[node.name] = faults
+            return volume.fill()
+        evidence = volume.free()
+        self._disks.pop(node.name, None)
         return evidence
 
     async def _set_disk_now(self, node: LocalNode, faults: Mapping[str, Any]) -> dict[str, Any]:

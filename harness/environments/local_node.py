@@ -25,6 +25,7 @@ from harness.errors import SetupError, UsageError, nearest
 
 if TYPE_CHECKING:
     from harness.environments.local import LocalEnvironment
+    from harness.environments.volumes import Volume
 
 #: how long a process is watched for dying at once
 _STILLBORN_S = 0.05
@@ -51,6 +52,8 @@ class LocalNode:
         self.data = self.directory / "data"
         self.log = self.directory / "log"
         self.offset_file = self.directory / "faketime"
+        #: the node's own disk, if the environment gives it one
+        self.volume: Volume | None = None
         #: exit codes of processes that ended without being asked to
         self.deaths: list[str] = []
         self._env = env

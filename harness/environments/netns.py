@@ -18,7 +18,7 @@ Names and addresses come from the run's id and are in ``environment.json``; :fun
 them from there alone, when the harness is gone. Needs Linux, root and iproute2; nftables or
 iptables for partitions; netem in the kernel for delay, loss and the rest.
 
-Options: those of `local` (``clock``, ``watchdog``, ``keep_data``).
+Options: those of `local` (``clock``, ``watchdog``, ``keep_data``, ``volume_mb``).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from harness.environments.local_node import Command, LocalNode
 from harness.environments.record import Record
 from harness.errors import EnvironmentLeft, HarnessError, SetupError, UsageError, nearest
 
-_OPTIONS = {"clock": "auto", "watchdog": True, "keep_data": False}
+_OPTIONS = {"clock": "auto", "watchdog": True, "keep_data": False, "volume_mb": 0}
 _NAMESPACES = Path("/run/netns")
 _SCRIPT_WITHIN_S = 20.0
 _HOST_NUMBER = 254
@@ -160,8 +160,6 @@ class NetnsEnvironment(LocalEnvironment):
         self._links: KernelLinks | None = None
         self._network_made = False
         tools = probe()
-        #: ability -> why this machine lacks it
-        self.lacks: dict[str, str] = {}
         if not tools.netem:
             self.lacks["packets"] = kernel_links.no_netem("this machine", tools)
             self.abilities = self.abilities - {"packets"}
@@ -183,6 +181,7 @@ class NetnsEnvironment(LocalEnvironment):
         try:
             if self._options["watchdog"]:
                 await self._start_watchdog()
+            await self._make_volumes()
             self._prepare_clocks()
             await self._make_network(block)
         except BaseException:
@@ -206,7 +205,8 @@ class NetnsEnvironment(LocalEnvironment):
 
     async def _make_network(self, block: str) -> None:
         self._network_made = True
-        await _host_script(network_script(self.prefix, self.interface, block, self.nodes))
+        script = network_script(self.prefix, self.interface, block, self.nodes)
+        await _host_script(script, run_id=self.run_id)
         peers = {
             name: [
                 Peer(other.index, other.name, other.address, "eth0")
@@ -219,7 +219,8 @@ class NetnsEnvironment(LocalEnvironment):
         await self._links.setup()
 
     async def _in_namespace(self, node: str, script: str) -> str:
-        return await _host_script(script, namespace=f"{self.prefix}-{node}")
+        namespace = f"{self.prefix}-{node}"
+        return await _host_script(script, namespace=namespace, run_id=self.run_id)
 
     async def teardown(self) -> None:
         """Heal, stop everything, remove the network, dismiss the watchdog."""
@@ -232,6 +233,7 @@ class NetnsEnvironment(LocalEnvironment):
         await asyncio.to_thread(processes.stop_all, strays)
         self._links = None
         await asyncio.to_thread(remove_network, self._record.detail)
+        await asyncio.to_thread(self._remove_kernel_things)
         await self._finish(await self.prove_clean())
 
     # -- links ---------------------------------------------------------------------------------
@@ -306,8 +308,10 @@ def network_script(prefix: str, interface: str, block: str, nodes: Sequence[str]
     return "\n".join(lines) + "\n"
 
 
-async def _host_script(script: str, *, namespace: str = "") -> str:
+async def _host_script(script: str, *, run_id: str, namespace: str = "") -> str:
     """Run a script here, or in a namespace; what it printed.
+
+    It carries the run's mark: a healer ends it before it removes what it makes.
 
     Raises:
         SetupError: it failed; with its last words.
@@ -319,6 +323,7 @@ async def _host_script(script: str, *, namespace: str = "") -> str:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        env={**os.environ, **processes.mark(run_id, "(network)", {})},
         start_new_session=True,
     )
     try:
@@ -385,4 +390,7 @@ def network_left(detail: Mapping[str, Any]) -> list[str]:
 
 def heal(found: Record, run_dir: Path) -> tuple[list[str], list[str]]:
     """Remove the network of a run whose processes have been ended; what went and what stays."""
-    return remove_network(found.detail), network_left(found.detail)
+    from harness.environments import local
+
+    gone, stays = local.heal(found, run_dir)
+    return remove_network(found.detail) + gone, network_left(found.detail) + stays

@@ -24,6 +24,7 @@ NEMESES: dict[str, str] = {
     "pause": "harness.nemesis.process:pause",
     "clock": "harness.nemesis.clock:clock",
     "disk": "harness.nemesis.disk:disk",
+    "pressure": "harness.nemesis.pressure:pressure",
     "membership": "harness.nemesis.membership:membership",
 }
 
@@ -37,6 +38,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "pause": _TARGETS,
     "clock": ("jump", "drift", "strobe"),
     "disk": ("slow", "eio", "full", "torn", "flip"),
+    "pressure": ("cpu", "memory"),
     "membership": (),
 }
 

@@ -50,6 +50,7 @@ class Layers:
         self._clocks: dict[int, dict[str, tuple[int, float]]] = {}
         self._paused: dict[int, list[str]] = {}
         self._disks: dict[int, dict[str, Mapping[str, Any]]] = {}
+        self._pressures: dict[int, dict[str, Mapping[str, Any]]] = {}
 
     async def set_links(self, env: Any, fault_id: int, links: Links | None) -> None:
         """Set (or with None remove) this fault's links, and tell the environment."""
@@ -98,6 +99,20 @@ class Layers:
         if faults and faults.get("flip"):
             total["flip"] = True
         return dict(await env.set_disk(node, total))
+
+    async def set_pressure(
+        self, env: Any, fault_id: int, node: str, limits: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        """Set (or remove) this fault's limits of a node; of two the tighter holds."""
+        layer = self._pressures.setdefault(fault_id, {})
+        layer.pop(node, None)
+        if limits is not None:
+            layer[node] = limits
+        total: dict[str, Any] = {}
+        for each in self._pressures.values():
+            for name, value in each.get(node, {}).items():
+                total[name] = min(value, total.get(name, value))
+        return dict(await env.set_pressure(node, total))
 
     def hold_paused(self, fault_id: int, nodes: list[str]) -> None:
         """This fault wants these nodes stopped."""

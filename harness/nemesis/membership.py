@@ -1,16 +1,25 @@
 """Membership changes: a node is removed from the cluster, and added again at the end.
 
-Asks the database (``remove_member``, ``add_member``), which alone knows how its system does that.
-Never removes more than a minority. Evidence: the database's calls returned; where it can list its
-members (``members``), the list without the node.
+Asks the database (``remove_member``, ``add_member``), which alone knows how its system does that;
+in systems where a node may not come back with the disk it left with, adding includes emptying it.
+Never removes more than a minority. A database that refuses for a reason of its own (too few others
+are alive) is obeyed: if the node is certainly still a member, the fault is skipped, and says why.
+
+Evidence: the database's calls returned; where it can list its members (``members``), the list read
+back without the node, and at the end with it. A node that cannot be added while other faults last
+is reported as not healed; the reference cluster's database brings it back once all is healed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from harness.errors import SetupError
 from harness.nemesis.base import Context, Injection, Plan
 from harness.nemesis.common import Planner, dice, no_target, skipped
+
+WORDS = ("one", "primaries")
 
 
 class Membership(Planner):
@@ -20,40 +29,70 @@ class Membership(Planner):
     #: methods the database must have
     db_needs = ("add_member", "remove_member")
 
-    def __init__(self, name: str, targets: str) -> None:
-        super().__init__(name, variants=("remove",), words=(targets,))
+    def __init__(self, name: str, words: Sequence[str]) -> None:
+        super().__init__(name, variants=("remove",), words=words)
         self._removed: dict[int, list[str]] = {}
 
     async def inject(self, context: Context, plan: Plan) -> Injection:
         """Remove the targets from the cluster."""
-        hit = await self.targets_of(context, plan, dice(context, plan))
+        rng = dice(context, plan)
+        hit = await self.targets_of(context, plan, rng)
+        if not hit and plan.targets == "primaries" and self.cycles_words:
+            hit = [rng.choice(list(context.nodes))]
         if not hit:
             return no_target(plan)
         if len(hit) * 2 >= len(context.nodes):
             return skipped(f"removing {len(hit)} of {len(context.nodes)} nodes leaves no majority")
         removed = self._removed[plan.id] = []
+        said = ""
         for name in hit:
             # Noted first: a removal that raises may have happened.
             removed.append(name)
-            await context.db.remove_member(context.env.node(name))
-        return Injection({"removed": hit}, hit, evidence=await self._listed(context, hit))
-
-    @staticmethod
-    async def _listed(context: Context, hit: list[str]) -> dict[str, Any]:
-        ask = getattr(context.db, "members", None)
-        if ask is None:
-            return {"bit": True}
-        members = list(await ask([context.env.node(name) for name in context.nodes]))
-        return {"members": members, "bit": not set(hit) & set(members)}
+            try:
+                await context.db.remove_member(context.env.node(name))
+            except SetupError as error:
+                said = str(error)
+                break
+        members = await _members(context)
+        if said and (members is None or not set(removed) <= set(members)):
+            raise SetupError(said)
+        if said:
+            del self._removed[plan.id]
+            return skipped(f"the database refused: {said}")
+        if members is None:
+            return Injection({"removed": hit}, hit, evidence={"bit": True})
+        proof = {"members": members, "bit": bool(members) and not set(hit) & set(members)}
+        return Injection({"removed": hit}, hit, evidence=proof)
 
     async def heal(self, context: Context, plan: Plan, injection: Injection) -> dict[str, Any]:
-        """Add them again."""
-        removed = self._removed.pop(plan.id, [])
-        for name in removed:
-            await context.db.add_member(context.env.node(name))
-        return {**injection.evidence, "added": removed}
+        """Add them again.
+
+        Raises:
+            SetupError: one could not be added; the others were.
+        """
+        added, failed = [], []
+        for name in self._removed.pop(plan.id, []):
+            try:
+                await context.db.add_member(context.env.node(name))
+                added.append(name)
+            except SetupError as error:
+                failed.append(f"{name}: {error}")
+        if failed:
+            raise SetupError(f"not added again: {'; '.join(failed)}")
+        evidence = {**injection.evidence, "added": added}
+        members = await _members(context)
+        return evidence if members is None else {**evidence, "members_after": members}
+
+
+async def _members(context: Context) -> list[str] | None:
+    """The members as the database lists them; None if it cannot."""
+    ask = getattr(context.db, "members", None)
+    if ask is None:
+        return None
+    return list(await ask([context.env.node(name) for name in context.nodes]))
 
 
 def membership(*, variant: str = "", targets: str = "") -> Membership:
-    """One member leaves and joins again, or the targets do."""
-    return Membership("membership", targets or variant or "one")
+    """A leader, or any one member, leaves and joins again; or the targets do."""
+    chosen = targets or variant
+    return Membership("membership", (chosen,) if chosen else WORDS)

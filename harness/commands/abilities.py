@@ -1,0 +1,108 @@
+"""``harness list nemeses --env E``: what each nemesis can do in an environment, on this machine.
+
+The environment itself is asked (made, never set up), so that what a kernel lacks or a daemon does
+not answer shows here and not in the first run that needs it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from harness.errors import HarnessError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+#: nodes of the environment that is asked; abilities do not depend on them
+_NODES = ("n1", "n2", "n3")
+
+
+class NemesisRow(msgspec.Struct, frozen=True):
+    """What one nemesis can do in one environment.
+
+    Args:
+        name: the nemesis.
+        kinds: its kinds, each of which can be asked for as ``name-kind``.
+        needs: the abilities it asks of the environment.
+        works: whether the environment has them here.
+        note: why not, or what to know.
+    """
+
+    name: str
+    kinds: tuple[str, ...]
+    needs: tuple[str, ...]
+    works: bool
+    note: str = ""
+
+
+def rows(env_name: str) -> list[NemesisRow]:
+    """Every built-in nemesis in one environment.
+
+    Raises:
+        UsageError: the environment is unknown.
+    """
+    from harness import registry
+    from harness.nemesis import NEMESES, VARIANTS, compose
+
+    factory = registry.find("environment", env_name)
+    env, broken = _made(factory, env_name)
+    found = []
+    for name in NEMESES:
+        (nemesis,) = compose(name)
+        needs = tuple(sorted(nemesis.needs))
+        why = broken or _why_not(nemesis, env)
+        note = why or "; ".join(_notes(nemesis, env))
+        found.append(NemesisRow(name, VARIANTS[name], needs, not why, note))
+    return found
+
+
+def _made(factory: Any, env_name: str) -> tuple[Any, str]:
+    """The environment, or why there is none here."""
+    if env_name == "docker":
+        from harness.doctor import docker_daemon
+
+        daemon = docker_daemon()
+        if not daemon.have:
+            return None, f"Docker: {daemon.detail} ({daemon.get})"
+    with tempfile.TemporaryDirectory(prefix="harness-list-") as scratch:
+        try:
+            return factory(nodes=_NODES, run_dir=Path(scratch), seed=0, options={}), ""
+        except HarnessError as error:
+            return None, str(error).partition("\n")[0]
+
+
+def _why_not(nemesis: Any, env: Any) -> str:
+    from harness.environments.base import ABILITIES
+
+    for ability in sorted(nemesis.needs - env.abilities):
+        why = getattr(env, "lacks", {}).get(ability)
+        others = ", ".join(e for e in ABILITIES.get(ability, ()) if e != env.name) or "none"
+        return why or f"{env.name} has no ability {ability!r}; environments with it: {others}"
+    return ""
+
+
+def _notes(nemesis: Any, env: Any) -> list[str]:
+    limits = getattr(env, "limits", {})
+    notes = [limits[ability] for ability in sorted(nemesis.needs) if ability in limits]
+    methods = getattr(nemesis, "db_needs", ())
+    if methods:
+        notes.append(f"needs a database with {' and '.join(methods)}")
+    return notes
+
+
+def table(env_name: str) -> Table:
+    """The rows as a table."""
+    from rich import box
+    from rich.table import Table
+
+    shown = Table(title=f"Nemeses in the environment {env_name}", box=box.SIMPLE)
+    for column in ("", "nemesis", "kinds", "note"):
+        shown.add_column(column, overflow="fold")
+    for row in rows(env_name):
+        glyph = "✓" if row.works else "✗"
+        shown.add_row(glyph, row.name, ", ".join(row.kinds), row.note)
+    return shown

@@ -1,0 +1,70 @@
+"""Starved nodes of this machine: the control groups of a run's nodes, written down and removed.
+
+A limit belongs to the node, not to the process: one that is started again gets it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from harness.environments import cgroups
+from harness.errors import SetupError
+
+if TYPE_CHECKING:
+    from harness.environments.local import LocalEnvironment
+    from harness.environments.local_node import LocalNode
+
+
+class LocalPressure:
+    """Limits of all nodes of an environment whose nodes are processes of this machine."""
+
+    def __init__(self, env: LocalEnvironment) -> None:
+        self._env = env
+        self._nodes: dict[str, cgroups.Squeezed] = {}
+        self.trees, self.lacks = cgroups.trees()
+
+    @property
+    def why_not(self) -> str:
+        """Why there can be no limits at all here; empty if there can be some."""
+        return "" if self.trees else "; ".join(dict.fromkeys(self.lacks.values()))
+
+    async def set(self, node: LocalNode, limits: Mapping[str, Any]) -> dict[str, Any]:
+        """Have these limits for a node; an empty mapping heals."""
+        squeezed = self._nodes.get(node.name)
+        if squeezed is None:
+            if not limits:
+                return {}
+            digest = hashlib.sha256(self._env.run_id.encode()).hexdigest()[:8]
+            squeezed = cgroups.Squeezed(f"splitbrain-{digest}-{node.name}", self.trees)
+            self._env.write_down("cgroups", squeezed.directories)
+            self._nodes[node.name] = squeezed
+        pids = [process.pid for process in node.everything()]
+        evidence = await asyncio.to_thread(squeezed.set, limits, pids)
+        return {**evidence, "pids": len(pids)}
+
+    async def restore(self, node: LocalNode) -> None:
+        """Give a process that was started again the node's limits."""
+        squeezed = self._nodes.get(node.name)
+        if squeezed is not None and squeezed.limits:
+            await self.set(node, squeezed.limits)
+
+    async def heal_all(self) -> None:
+        """Lift every limit; what cannot be lifted is named by :meth:`left`."""
+        for name, squeezed in self._nodes.items():
+            if squeezed.limits:
+                try:
+                    await self.set(self._env.node(name), {})
+                except SetupError:
+                    continue
+
+    def remove(self) -> None:
+        """Remove what groups are still there, once their processes have ended."""
+        for squeezed in self._nodes.values():
+            cgroups.remove({"cgroups": squeezed.directories})
+
+    def left(self) -> list[str]:
+        """Which nodes are still starved."""
+        return [f"{name} is left only {s.limits}" for name, s in self._nodes.items() if s.limits]
