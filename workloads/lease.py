@@ -19,7 +19,7 @@ from workloads.generator.base import Context, Generator, Op, Step
 from workloads.workload import Workload
 
 #: A holder renews at most so often before it gives the lease back or lets it end.
-RENEWALS_MAX = 4
+RENEWALS_MAX = 2
 
 
 class Leaseholder(Generator, frozen=True):
@@ -50,8 +50,8 @@ class Leaseholder(Generator, frozen=True):
         rng = context.rng
         match self.step:
             case "hold":
-                # Half of those who are done let the lease run out, as the dead do.
-                ending = "revoke" if rng.random() < 0.5 else "pause"
+                # Some of those who are done let the lease run out, as the dead do.
+                ending = "revoke" if rng.random() < 0.7 else "pause"
                 following = self._at("renew" if self.left else ending, self.key, self.left)
                 return rest(context, (0.2 + 0.4 * rng.random()) * self.ttl_s, following)
             case "renew":
