@@ -22,6 +22,7 @@ import random
 import resource
 import statistics
 import time
+from collections.abc import Callable
 from typing import Any
 
 from checkers.history import Event, History
@@ -55,7 +56,7 @@ def make(
             for f, k, v in running.pop(process):
                 if f == "r":
                     got = state.get(k, [] if write == "append" else None)
-                    told.append(["r", k, list(got) if write == "append" else got])
+                    told.append(["r", k, list(got or ()) if write == "append" else got])
                 elif write == "append":
                     state.setdefault(k, []).append(v)
                     told.append([f, k, v])
@@ -119,7 +120,7 @@ def stale(count: int, *, share: float = 0.01, lag: int = 3) -> History:
 
 
 #: what hurts a cycle search -> a history of it
-BROKEN = {
+BROKEN: dict[str, Callable[[int], History]] = {
     "1% stale reads": stale,
     "one ring of anti-dependencies": lambda n: at_once(
         [[["append", i, 1], ["r", (i + 1) % n, []]] for i in range(n)]
@@ -207,7 +208,7 @@ PUBLISHED = {
 
 
 def timed(history: History, kind: str, runs: int) -> tuple[float, Any]:
-    """Median CPU seconds of checking (one thread; a loaded machine stretches the clock), and the last result."""
+    """Median CPU seconds of checking, and the last result; a loaded machine stretches the clock."""
     from checkers.transactions import list_append, rw_register
 
     registers = rw_register(linearizable_keys=True, wfr_keys=True)
@@ -231,9 +232,11 @@ def main() -> None:
     parser.add_argument("--explode", action="store_true", help="searches that cannot end in time")
     options = parser.parse_args()
     if options.explode:
-        return explode()
+        explode()
+        return
     if options.broken:
-        return broken(options.count)
+        broken(options.count)
+        return
     write = "append" if options.kind == "list-append" else "w"
     history = make(options.count, write=write)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6

@@ -132,7 +132,8 @@ def serial(level: str = "serializable") -> Callable[..., Result]:
     def check(history: History, *, budget: Budget | None = None) -> Result:
         from checkers.transactions.serial import check_serial
 
-        return check_serial(history, level, budget=budget)
+        with collector_paused():
+            return check_serial(history, level, budget=budget)
 
     check.name = level  # type: ignore[attr-defined]
     return check
@@ -153,7 +154,8 @@ def weak(level: str = "causal") -> Callable[..., Result]:
     def check(history: History, *, budget: Budget | None = None) -> Result:
         from checkers.transactions.weak import check_weak
 
-        return check_weak(history, level, budget=budget)
+        with collector_paused():
+            return check_weak(history, level, budget=budget)
 
     check.name = level  # type: ignore[attr-defined]
     return check

@@ -14,7 +14,7 @@ Source: Papadimitriou, *The Serializability of Concurrent Database Updates*; Tan
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations, pairwise
 
 import msgspec
@@ -142,7 +142,7 @@ class Polygraph:
     def saturate(self, meter: Meter) -> list[Order] | None:
         """Add forced orders until nothing is new; a cycle if one appears."""
         while not meter.spent(len(self.known)):
-            cycle = find_cycle(self.orders(), snapshot=self.snapshot, meter=meter)
+            cycle = find_cycle(self._each_order(), snapshot=self.snapshot, meter=meter)
             if cycle is not None:
                 return cycle
             after = self._reachable(meter)
@@ -152,7 +152,10 @@ class Polygraph:
 
     def orders(self) -> list[Order]:
         """The known edges."""
-        return [Order(a, b, kind, 0, why) for (a, b, kind), why in self.known.items()]
+        return list(self._each_order())
+
+    def _each_order(self) -> Iterator[Order]:
+        return (Order(a, b, kind, 0, why) for (a, b, kind), why in self.known.items())
 
     def _reachable(self, meter: Meter) -> dict[int, int]:
         """For each transaction, the bits of those that must come after it.

@@ -154,6 +154,8 @@ def _decide(
     cycle = graph.saturate(meter)
     if cycle is not None:
         return False, cycle, []
+    if meter.spent():
+        return meter.reason, [], []
     if not snapshot and len({txn.session for txn in part}) <= 4:
         order = frontier_search(part, meter)
         if not isinstance(order, str):

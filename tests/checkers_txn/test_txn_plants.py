@@ -140,3 +140,35 @@ def test_a_finding_is_refused_on_a_history_without_it(name: str, lists: bool) ->
         harmless = [(p, i, c, o, [m for m in ms if m[0] == "r"]) for p, i, c, o, ms in harmless]
     other = plants.planted(harmless, random.Random(1), lists=lists, around=0)
     assert confirm(finding, other) != ""
+
+
+# Found by mutation --------------------------------------------------------------------------------
+
+
+def types_of(rows: list[plants.Row]) -> set[str]:
+    history = plants.planted(rows, random.Random(1), lists=True, around=0)
+    return set(check(history, lists=True).stats["anomaly_types"])
+
+
+def test_reads_that_are_no_prefix_of_the_longest_are_searched_too() -> None:
+    a, r = plants.a, plants.r
+    longest = [("A", 0, 9, "ok", [a("x", n)]) for n in (1, 2, 3)]
+    longest = [(f"A{n}", *row[1:]) for n, row in enumerate(longest)]
+    longest.append(("B", 0, 9, "ok", [r("x", 1, 2, 3)]))
+    aborted = [("F", 0, 9, "fail", [a("x", 9)]), ("C", 0, 9, "ok", [r("x", 1, 9)])]
+    assert {"G1a", "incompatible-order"} <= types_of([*longest, *aborted])
+    doubled = ("C", 0, 9, "ok", [r("x", 2, 2)])
+    assert {"duplicate-elements", "incompatible-order"} <= types_of([*longest, doubled])
+
+
+def test_a_completion_without_a_value_did_what_was_asked() -> None:
+    rows = plants.LISTS["G0"]
+    whole = plants.planted(rows, random.Random(1), lists=True, around=0)
+    events = [
+        msgspec.structs.replace(event, value=None)
+        if event.type == "ok" and all(mop[0] == "append" for mop in event.value)
+        else event
+        for event in whole.events()
+    ]
+    result = check(History.from_events(events), lists=True)
+    assert result.stats["anomaly_types"] == ["G0"]
