@@ -24,6 +24,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness.databases.base import Invocation, Outcome, operations_of
+from harness.databases.reference_members import ATTEMPT_S, REQUEST_S, ReferenceMembers
 from harness.environments.base import Node
 from harness.environments.http import HttpStatus
 from harness.errors import UsageError, nearest
@@ -82,7 +83,7 @@ _ABSENT: dict[str, Any] = {"list": [], "set": [], "counter": 0}
 _TAKES_MAX = 20
 
 
-class Reference:
+class Reference(ReferenceMembers):
     """The reference cluster."""
 
     name = "reference"
@@ -100,6 +101,7 @@ class Reference:
         args: str | Sequence[str] = (),
         objects: str = "register",
     ) -> None:
+        super().__init__()
         if read_mode not in READ_MODES:
             raise nearest("read_mode", read_mode, READ_MODES)
         named = ablate.split(",") if isinstance(ablate, str) else list(ablate)
@@ -142,8 +144,9 @@ class Reference:
         return argv
 
     async def ready(self, node: Node) -> None:
-        """Wait until the node serves."""
+        """Wait until the node serves, and is a member again if it was removed."""
         await node.http_ok(self.admin_port, "/health", within_s=READY_WITHIN_S)
+        await self.bring_back(node)
 
     async def teardown(self, node: Node) -> None:
         """Nothing: the environment removes the node's data."""
@@ -183,6 +186,13 @@ class Reference:
         return list(await asyncio.gather(*(self.status(node) for node in nodes)))
 
     # -- clients -------------------------------------------------------------------------------
+
+    def operator(self, node: Node, name: str) -> Any:
+        """A session for requests about the cluster."""
+        simulated = getattr(node, "cluster_session", None)
+        if simulated is not None:
+            return simulated(name, timeout_ns=int(REQUEST_S * 1e9), attempt_ns=int(ATTEMPT_S * 1e9))
+        return SocketSession(node, name, self, attempt_s=ATTEMPT_S, timeout_s=REQUEST_S)
 
     def client(self) -> ReferenceClient:
         """A client for one process."""
@@ -283,9 +293,12 @@ class SocketSession:
         name: the session's name.
         db: the database, for its options.
         attempt_s: how long one node may take before another is asked.
+        timeout_s: deadline of a call; 0 for the database's.
     """
 
-    def __init__(self, node: Node, name: str, db: Reference, *, attempt_s: float) -> None:
+    def __init__(
+        self, node: Node, name: str, db: Reference, *, attempt_s: float, timeout_s: float = 0.0
+    ) -> None:
         from cluster.client.asyncio_client import AsyncioClient
 
         others = [peer for peer in node.nodes if peer != node.name]
@@ -295,7 +308,7 @@ class SocketSession:
         self._node = node.name
         self._asked_own = 0.0
         self._client = AsyncioClient(
-            addresses, name=name, timeout_s=db.op_timeout_s, attempt_s=attempt_s
+            addresses, name=name, timeout_s=timeout_s or db.op_timeout_s, attempt_s=attempt_s
         )
 
     async def call(self, command: Any, *, mode: str) -> Any:

@@ -71,7 +71,8 @@ class SimEnvironment:
     def __init__(self, world: World, *, run_dir: Path) -> None:
         self.world = world
         self.nodes: Sequence[str] = tuple(world.nodes)
-        self.abilities = frozenset({"links", "packets", "kill", "pause", "clock", "disk"})
+        abilities = {"links", "packets", "kill", "pause", "clock", "disk", "membership"}
+        self.abilities = frozenset(abilities)
         self.runtime = SimRuntime(world)
         self._run_dir = run_dir
         self._handles = {name: SimNodeHandle(self, name) for name in self.nodes}
@@ -288,6 +289,20 @@ class SimNodeHandle:
     ) -> SimClusterSession:
         """A client session that asks this node first; see the environments' contract."""
         return SimClusterSession(self._env, self.name, name, timeout_ns, attempt_ns)
+
+    async def cluster_rejoin(self, member: str) -> None:
+        """Stop the node, empty its disk, and start it as another member, which joins.
+
+        Raises:
+            SetupError: it refuses to start.
+        """
+        self._env.world.crash(self.name)
+        self._env.world.wipe(self.name, member=member)
+        await self._env.start(self.name)
+
+    async def cluster_sleep(self, duration_ns: int) -> None:
+        """Let virtual time pass."""
+        await self._env.sleep(duration_ns)
 
     async def cluster_status(self) -> dict[str, Any] | None:
         """The node's status, or None while it does not answer."""

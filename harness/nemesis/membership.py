@@ -20,6 +20,8 @@ from harness.nemesis.base import Context, Injection, Plan
 from harness.nemesis.common import Planner, dice, no_target, skipped
 
 WORDS = ("one", "primaries")
+#: How often, and how soon again, members are asked for while nobody can say.
+LOOKS, LOOK_EVERY_NS = 8, 150_000_000
 
 
 class Membership(Planner):
@@ -32,9 +34,14 @@ class Membership(Planner):
     def __init__(self, name: str, words: Sequence[str]) -> None:
         super().__init__(name, variants=("remove",), words=words)
         self._removed: dict[int, list[str]] = {}
+        #: nodes that could not be added again when their fault was healed
+        self._late: list[str] = []
 
     async def inject(self, context: Context, plan: Plan) -> Injection:
         """Remove the targets from the cluster."""
+        late = await self._bring_back(context, self._late)
+        if late:
+            return skipped(f"an earlier one is not back yet: {'; '.join(late)}")
         rng = dice(context, plan)
         hit = await self.targets_of(context, plan, rng)
         if not hit and plan.targets == "primaries" and self.cycles_words:
@@ -70,18 +77,26 @@ class Membership(Planner):
         Raises:
             SetupError: one could not be added; the others were.
         """
-        added, failed = [], []
-        for name in self._removed.pop(plan.id, []):
-            try:
-                await context.db.add_member(context.env.node(name))
-                added.append(name)
-            except SetupError as error:
-                failed.append(f"{name}: {error}")
+        owed = self._removed.pop(plan.id, [])
+        failed = await self._bring_back(context, owed)
+        added = [name for name in owed if name not in self._late]
         if failed:
             raise SetupError(f"not added again: {'; '.join(failed)}")
-        evidence = {**injection.evidence, "added": added}
+        evidence: dict[str, Any] = {**injection.evidence, "added": added}
         members = await _members(context)
         return evidence if members is None else {**evidence, "members_after": members}
+
+    async def _bring_back(self, context: Context, names: list[str]) -> list[str]:
+        """Add nodes; those that could not be are remembered, and why is returned."""
+        failed = []
+        for name in list(names):
+            try:
+                await context.db.add_member(context.env.node(name))
+                self._late = [late for late in self._late if late != name]
+            except SetupError as error:
+                failed.append(f"{name}: {error}")
+                self._late = [*(late for late in self._late if late != name), name]
+        return failed
 
 
 async def _members(context: Context) -> list[str] | None:
@@ -89,7 +104,14 @@ async def _members(context: Context) -> list[str] | None:
     ask = getattr(context.db, "members", None)
     if ask is None:
         return None
-    return list(await ask([context.env.node(name) for name in context.nodes]))
+    nodes = [context.env.node(name) for name in context.nodes]
+    found = list(await ask(nodes))
+    for _ in range(LOOKS):
+        if found:
+            break
+        await context.env.sleep(LOOK_EVERY_NS)  # nobody leads just now
+        found = list(await ask(nodes))
+    return found
 
 
 def membership(*, variant: str = "", targets: str = "") -> Membership:

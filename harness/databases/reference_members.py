@@ -1,0 +1,173 @@
+"""Members of the reference cluster come and go: the ability Membership of database `reference`.
+
+A node is removed by a request like any client's, through the leader and while the workload runs;
+its process runs on, as a machine does that nobody switched off yet. It comes back as what it must
+be, another member: its process is stopped, its directory made that of its next id and emptied, and
+the process started with the very same command line, for the directory knows whose it is. Then the
+cluster is asked to take it as a learner, and to count it once it has caught up.
+
+A node that could not be brought back while faults lasted is remembered, and brought back when it is
+next asked to be ready: after healing, every node is.
+
+Used by :class:`harness.databases.reference.Reference`, whose other half this is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from harness.environments.base import Node
+from harness.errors import SetupError
+
+#: An operator's request may take so long, and one node so long to answer it. Other faults wait for
+#: their healing meanwhile, and they may be why there is no answer.
+REQUEST_S, ATTEMPT_S = 1.5, 0.3
+#: Attempts to have a learner counted, and the time between two: it must catch up first.
+PROMOTE_TRIES, PROMOTE_EVERY_S = 5, 0.2
+#: Attempts to bring a node back when everything else is healed.
+BACK_TRIES = 8
+
+
+class ReferenceMembers:
+    """Adds and removes members."""
+
+    def __init__(self) -> None:
+        #: nodes that were removed, or may have been, and are not back yet
+        self._away: dict[str, None] = {}
+        #: the id each node's directory was made for since
+        self._formatted: dict[str, str] = {}
+        self._operators = 0
+
+    async def start(self, node: Node) -> None:
+        """Start the node's process. The other half's."""
+        raise NotImplementedError
+
+    async def status(self, node: Node) -> dict[str, Any] | None:
+        """The node's own view of things. The other half's."""
+        raise NotImplementedError
+
+    def operator(self, node: Node, name: str) -> Any:
+        """A client session for requests about the cluster. The other half's."""
+        raise NotImplementedError
+
+    async def members(self, nodes: Sequence[Node]) -> list[str]:
+        """The nodes that vote, as the leader's status has it; empty if nobody says that it leads.
+
+        A node counts under its name, whatever its member id.
+        """
+        from cluster.consensus.membership import name_of
+
+        latest: tuple[int, list[str]] = (-1, [])
+        for node in nodes:
+            status = await self.status(node)
+            if status is not None and status.get("role") == "leader":
+                voters = [name_of(member) for member in status["members"]]
+                latest = max(latest, (status["generation"], voters))
+        return [node.name for node in nodes if node.name in latest[1]]
+
+    async def remove_member(self, node: Node) -> None:
+        """Have the cluster remove the member that lives on a node; the process runs on.
+
+        Raises:
+            SetupError: the cluster refused, or nobody knows whether it did it.
+        """
+        member = self._formatted.get(node.name, node.name)
+        self._away[node.name] = None
+        outcome = await self._request(node, "remove-member", member)
+        if outcome.status == "ok":
+            return
+        if outcome.status == "fail":
+            self._away.pop(node.name, None)
+        raise SetupError(f"removing {member}: {outcome.status}: {outcome.error}")
+
+    async def add_member(self, node: Node) -> None:
+        """Bring a node back: nothing to do if it is a voter, else it joins with an empty disk.
+
+        Raises:
+            SetupError: the cluster could not be asked, or did not take it in time.
+        """
+        member = self._formatted.get(node.name, node.name)
+        found = await self._known(node)
+        if member in found["outgoing"] and member not in found["voters"]:
+            raise SetupError(f"{member} is still leaving")
+        if member not in (*found["voters"], *found["learners"]):
+            member = await self._rejoin(node, member, found)
+        if member not in found["voters"]:
+            await self._promote(node, member)
+        self._away.pop(node.name, None)
+
+    async def bring_back(self, node: Node) -> None:
+        """Bring a node back if it is away: the last of healing."""
+        for left in range(BACK_TRIES, 0, -1):
+            if node.name not in self._away:
+                return
+            try:
+                await self.add_member(node)
+            except SetupError:
+                if left == 1:
+                    raise
+                await self._sleep(node, PROMOTE_EVERY_S)
+
+    async def _known(self, node: Node) -> dict[str, Any]:
+        outcome = await self._request(node, "members", "")
+        if outcome.status != "ok":
+            raise SetupError(f"the members cannot be asked for: {outcome.error}")
+        value: dict[str, Any] = outcome.value
+        return value
+
+    async def _rejoin(self, node: Node, member: str, found: dict[str, Any]) -> str:
+        """Start the node anew as a member that joins, and have it added; its id."""
+        from cluster.consensus.membership import incarnation_of, name_of, next_incarnation
+
+        gone = [each for each in found["retired"] if name_of(each) == node.name]
+        if any(incarnation_of(each) >= incarnation_of(member) for each in gone):
+            member = next_incarnation(gone[0])
+            await self._format(node, member)
+        outcome = await self._request(node, "add-learner", member)
+        if outcome.status != "ok":
+            raise SetupError(f"adding {member}: {outcome.status}: {outcome.error}")
+        return member
+
+    async def _format(self, node: Node, member: str) -> None:
+        place: Any = node
+        if hasattr(place, "cluster_rejoin"):
+            await place.cluster_rejoin(member)
+            self._formatted[node.name] = member
+            return
+        await place.stop()
+        argv = (sys.executable, "-m", "cluster", "format", "--id", member, "--data", "/data")
+        await node.run(*argv, "--replace")
+        self._formatted[node.name] = member
+        await self.start(node)
+
+    async def _promote(self, node: Node, member: str) -> None:
+        said = ""
+        for _ in range(PROMOTE_TRIES):
+            outcome = await self._request(node, "promote", member)
+            if outcome.status == "ok":
+                return
+            said = f"{outcome.status}: {outcome.error}"
+            await self._sleep(node, PROMOTE_EVERY_S)
+        raise SetupError(f"promoting {member}: {said}")
+
+    async def _sleep(self, node: Node, duration_s: float) -> None:
+        sleep = getattr(node, "cluster_sleep", None)
+        if sleep is not None:
+            await sleep(round(duration_s * 1e9))
+        else:
+            await asyncio.sleep(duration_s)
+
+    async def _request(self, node: Node, op: str, member: str) -> Any:
+        from cluster.wire import Command
+
+        self._operators += 1
+        session = self.operator(node, f"operator-{self._operators}")
+        try:
+            return await session.call(Command(op, member), mode="linearizable")
+        finally:
+            closing = session.close()
+            if closing is not None:
+                await closing
