@@ -58,6 +58,7 @@ _OPTIONS: dict[str, Any] = {
 }
 _API_TIMEOUT_S = 30
 _GATEWAY_NUMBER = 254
+_LATE_S = 1.0
 _BUILD = "bash scripts/docker_build.sh"
 
 
@@ -532,6 +533,10 @@ def heal(found: Record, run_dir: Path) -> tuple[list[str], list[str]]:
                 into = run_dir / "nodes" / name
                 bring_home(daemon, place["container"], f"{DockerNode.home}/log", into)
         removed = daemon.remove_all(found.run_id)
+        if removed:
+            # What the harness asked for just before it died may be made only now.
+            time.sleep(_LATE_S)
+            removed += daemon.remove_all(found.run_id)
         return removed, daemon.left(found.run_id)
     except SetupError as error:
         return [], [f"the run's containers, if any: {error}"]

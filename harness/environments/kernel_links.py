@@ -53,6 +53,7 @@ REORDER_GAP_NS = 10_000_000
 _PRIOMAP = "1 2 2 2 1 2 0 0 1 1 1 1 1 1 1 1"
 _MARK = "=== splitbrain"
 
+_ALL_IPTABLES = ("iptables", "iptables-legacy", "ip6tables", "ip6tables-legacy")
 CUT_TOOLS = ("nft", "iptables", "iptables-legacy", "netem")
 
 
@@ -154,6 +155,21 @@ def wanted(
 # Scripts --------------------------------------------------------------------------------------
 
 
+#: what our rules are made of, made and unmade in one transaction
+_NFT_PROBE = (
+    f"add table inet {TABLE}_probe; add counter inet {TABLE}_probe c; "
+    f"add chain inet {TABLE}_probe i {{ type filter hook input priority {PRIORITY} ; }}; "
+    f'add rule inet {TABLE}_probe i ip saddr 192.0.2.1 counter name "c" drop; '
+    f"delete table inet {TABLE}_probe"
+)
+
+
+def _iptables_probe(run: str) -> str:
+    chain = f"{CHAIN}_PROBE"
+    undo = f"{run} -F {chain} && {run} -X {chain}"
+    return f"{run} -N {chain} && {run} -A {chain} -s 192.0.2.1 -j DROP && {undo}"
+
+
 def probe_script(*, own_namespace: bool) -> str:
     """A script that finds out which tools work, changing nothing.
 
@@ -163,15 +179,13 @@ def probe_script(*, own_namespace: bool) -> str:
     """
     within = "unshare -n " if own_namespace else ""
     tries = {
-        "nft": "nft list tables",
-        "iptables": "iptables -w 5 -n -L INPUT",
-        "iptables-legacy": "iptables-legacy -w 5 -n -L INPUT",
-        "netem": f"{within}sh -c "
-        + shlex.quote(
-            "tc qdisc add dev lo root netem delay 1ms && tc qdisc del dev lo root && "
-            "tc qdisc add dev lo root handle 5b1: prio bands 4 && tc qdisc del dev lo root"
-        ),
+        "nft": f"nft {shlex.quote(_NFT_PROBE)}",
+        "iptables": _iptables_probe("iptables -w 5"),
+        "iptables-legacy": _iptables_probe("iptables-legacy -w 5"),
+        "netem": "tc qdisc add dev lo root netem delay 1ms && tc qdisc del dev lo root && "
+        "tc qdisc add dev lo root handle 5b1: prio bands 4 && tc qdisc del dev lo root",
     }
+    tries = {name: f"{within}sh -c {shlex.quote(script)}" for name, script in tries.items()}
     lines = []
     for name, command in tries.items():
         lines.append(f"if said=$({command} 2>&1); then echo {name} yes;")
@@ -251,7 +265,7 @@ def apply_script(tools: Tools, peers: Sequence[Peer], want: Wanted) -> str:
 def remove_script(devices: Sequence[str]) -> str:
     """A script that removes whatever is ours, with whichever tools there are. Idempotent."""
     lines = [f"nft delete table inet {TABLE} 2>/dev/null || :"]
-    for tool in ("iptables", "iptables-legacy", "ip6tables"):
+    for tool in _ALL_IPTABLES:
         lines += [
             f"if {tool} -w 5 -n -L {CHAIN} >/dev/null 2>&1; then",
             f"  while {tool} -w 5 -D INPUT -j {CHAIN} 2>/dev/null; do :; done",
@@ -267,7 +281,7 @@ def left_script(devices: Sequence[str]) -> str:
     lines = [
         f"nft list table inet {TABLE} >/dev/null 2>&1 && echo 'nftables table inet {TABLE}' || :"
     ]
-    for tool in ("iptables", "iptables-legacy", "ip6tables"):
+    for tool in _ALL_IPTABLES:
         found = f"echo '{tool} chain {CHAIN}'"
         lines.append(f"{tool} -w 5 -n -L {CHAIN} >/dev/null 2>&1 && {found} || :")
     for device in sorted(set(devices)):

@@ -7,7 +7,6 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -92,11 +91,9 @@ class Ssh(Docker):
         }
         super().__init__(ssh(nodes=NODES, run_dir=run_dir, seed=5, options=given))
 
-    def run(self, main: Coroutine[Any, Any, Any]) -> Any:
-        try:
-            return super().run(main)
-        finally:
-            assert ssh_hosts.down(self._directory) == []
+    def close(self) -> None:
+        """Take the hosts down."""
+        assert ssh_hosts.down(self._directory) == []
 
 
 def ssh_arm(run_dir: Path, **options: Any) -> Kernel:

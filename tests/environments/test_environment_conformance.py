@@ -23,7 +23,9 @@ pytestmark = pytest.mark.real
 
 @pytest.fixture(params=sorted({**ARMS, **KERNEL_ARMS}))
 def arm(request: pytest.FixtureRequest, tmp_path: Any) -> Any:
-    return {**ARMS, **KERNEL_ARMS}[request.param](tmp_path / "run")
+    made = {**ARMS, **KERNEL_ARMS}[request.param](tmp_path / "run")
+    yield made
+    getattr(made, "close", lambda: None)()
 
 
 def within(arm: Any, body: Any) -> None:
