@@ -129,12 +129,17 @@ def _drop(body: list[ast.stmt], at: int, statement: ast.stmt) -> Change:
 
 
 def bounds(tree: ast.Module) -> set[ast.AST]:
-    """Nodes of module-level names in capitals: bounds and tables, not logic."""
+    """Nodes that are no logic: module-level names in capitals, and type annotations."""
     kept: set[ast.AST] = set()
     for statement in tree.body:
         targets = getattr(statement, "targets", None) or [getattr(statement, "target", None)]
         if any(isinstance(t, ast.Name) and t.id.isupper() for t in targets):
             kept.update(ast.walk(statement))
+    for node in ast.walk(tree):
+        for name in ("annotation", "returns"):
+            hint = getattr(node, name, None)
+            if isinstance(hint, ast.AST):
+                kept.update(ast.walk(hint))
     return kept
 
 

@@ -166,7 +166,9 @@ class Polygraph:
         index = {txn: at for at, txn in enumerate(self.txns)}
         out: dict[int, set[int]] = {txn: set() for txn in self.txns}
         anti: dict[int, list[int]] = {txn: [] for txn in self.txns}
-        for source, target, kind in self.known:
+        for count, (source, target, kind) in enumerate(self.known):
+            if count % EDGES_PER_LOOK == 0 and meter.spent():
+                return {}
             (out[source].add(target) if kind == DEP else anti[source].append(target))
         for count, source in enumerate(self.txns):
             if count % METER_INTERVAL == 0 and meter.spent():
