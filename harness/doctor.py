@@ -154,6 +154,18 @@ def _netem() -> Finding:
     return Finding("netem", False, f"no sch_netem ({config} or modules)", use, get)
 
 
+def _kernel_faults() -> Finding:
+    """What cuts and slows links here, really tried in a namespace that goes away."""
+    from harness.environments import kernel_links, netns
+
+    use = "faults of links in --env netns, docker, ssh: nftables, else iptables, else netem"
+    if not sys.platform.startswith("linux") or os.geteuid() != 0:
+        return Finding("kernel faults", False, "can be tried by root only", use, "run as root")
+    tools = netns.probe()
+    get = "apt install nftables iproute2; partitions need no netem"
+    return Finding("kernel faults", bool(tools.cut), kernel_links.explain(tools), use, get)
+
+
 def _has_netem(path: str) -> bool:
     return any(name.startswith("sch_netem.ko") for name in os.listdir(path))
 
@@ -219,6 +231,7 @@ _PROBES: tuple[Callable[[], Finding], ...] = (
     _root,
     _disk_space,
     _netem,
+    _kernel_faults,
     _program("nftables", "partitions in --env netns", "apt install nftables", programs=["nft"]),
     _program("iptables", "partitions in docker", "apt install iptables", programs=["iptables"]),
     docker_daemon,
