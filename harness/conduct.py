@@ -167,7 +167,7 @@ class Conductor:
             test=spec,
         )
         self._serving = [name for name in self.env.nodes if await self._alive(name)]
-        self.main_start_ns = self.env.now_ns()
+        self.main_start_ns = self.recorder.main_ns = self.env.now_ns()
         plans = self._shifted(self._planned())
         generator = gen.time_limit(spec.time_limit_s, self.workload.generator)
         if not self.interrupted:
@@ -275,7 +275,11 @@ class Conductor:
                 await self.faults.heal_rest()
         except Exception:
             log.exception("healing at the end failed")
-        self.recorder.flush()
+        try:
+            self.recorder.flush()
+        except OSError as error:
+            # A full store must not keep the environment from being taken down.
+            log.warning("the history could not be written: %s", error)
         if self.spec.leave_running:
             leave = getattr(self.env, "leave_running", self.env.heal_all)
             await leave()

@@ -41,6 +41,8 @@ class Recorder:
         self.history = HistoryWriter(directory / HISTORY, header)
         self._faults = open(directory / FAULTS, "xb", buffering=0)  # noqa: SIM115 - closed below
         self._event = self.history.event
+        #: when the main phase began: planned times count from there
+        self.main_ns = 0
         #: completions by (f, type)
         self.outcomes: dict[tuple[str, str], int] = {}
         #: how often each error was met, by f and text
@@ -109,6 +111,7 @@ class Recorder:
         record["phase"] = phase
         if phase == "intent":
             record["plan"] = msgspec.to_builtins(plan)
+            record["main_ns"] = self.main_ns
         more = {"value": value, "nodes": nodes, "outcome": outcome, "evidence": evidence}
         record |= {name: item for name, item in more.items() if item is not None}
         self._faults.write(msgspec.json.encode(record, enc_hook=repr) + b"\n")

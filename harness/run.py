@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import logging
 import os
 import random
@@ -127,20 +128,46 @@ def run(
     except UsageError:
         discard(run_dir)
         raise
-    point_latest(run_dir)
     commit = commit_of_harness()
     if not spec.quiet:
         say(f"seed {seed}  commit {commit or 'unknown'}  {replay}")
         say(f"run  {run_dir}")
     facts = _facts(spec, parts, commit=commit, replay=replay)
-    write_json(run_dir / SPEC, {**msgspec.to_builtins(spec), **_identity(commit, replay)})
-    with _logging_to(run_dir / "harness.log"):
-        try:
-            return _Run(spec, parts, env, run_dir, facts, say).go()
-        except Exception as error:
-            log.exception("the run broke")
-            error.run_dir = run_dir  # type: ignore[attr-defined]
+    with _store_troubles(spec):
+        point_latest(run_dir)
+        write_json(run_dir / SPEC, {**msgspec.to_builtins(spec), **_identity(commit, replay)})
+        with _logging_to(run_dir / "harness.log"):
+            try:
+                return _Run(spec, parts, env, run_dir, facts, say).go()
+            except Exception as error:
+                log.exception("the run broke")
+                error.run_dir = run_dir  # type: ignore[attr-defined]
+                raise
+
+
+#: what a file system answers when a run cannot be written
+_STORE_ERRORS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO}
+)
+
+
+@contextlib.contextmanager
+def _store_troubles(spec: TestSpec) -> Iterator[None]:
+    """Turn a store that cannot be written to into a sentence: it is no bug of anybody's.
+
+    Raises:
+        SetupError: the store's file system is full, read-only or broken.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _STORE_ERRORS:
             raise
+        where = f" at {error.filename}" if error.filename else ""
+        raise SetupError(
+            f"--store is {spec.store!r}: {error.strerror}{where} while the run was written; make "
+            "room, or give another --store"
+        ) from error
 
 
 def run_many(spec: TestSpec, *, say: Callable[[str], None] | None = None) -> list[RunOutcome]:
@@ -423,10 +450,22 @@ def _git(where: Path, *words: str) -> str:
     return done.stdout.strip()
 
 
+class _QuietFile(logging.FileHandler):
+    """A log file that is silent when it cannot be written: the run says so itself."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Drop the record, and print no traceback."""
+
+    def close(self) -> None:
+        """Close the file, whether or not the rest could be written."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 @contextlib.contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
     """Send the harness's log to a file for the length of a run; nothing goes to the terminal."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _QuietFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
     root = logging.getLogger("harness")
     before = root.level, root.propagate

@@ -199,7 +199,8 @@ def _ablations(spec: TestSpec) -> list[str]:
     try:
         return [find(name).id for name in spec.ablate]
     except UnknownAblation as error:
-        raise UsageError(f"--ablate: {error}") from None
+        hint = "" if "mean" in str(error) else "; `harness list ablations` names them"
+        raise UsageError(f"--ablate: {error}{hint}") from None
 
 
 def parse_nodes(text: str) -> tuple[str, ...]:

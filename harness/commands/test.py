@@ -93,22 +93,31 @@ def _test(**given: Any) -> int:
     return Verdict.merge_all(outcome.verdict for outcome in outcomes).exit_code
 
 
-#: Seeds listed per verdict after many runs; all are in the store.
-SEEDS_SHOWN_MAX = 20
+#: Width of a sentence in the table of runs; the run's own summary has all of it.
+SENTENCE_CHARS_MAX = 60
 
 
 def summary(outcomes: list[Any]) -> str:
-    """A line per verdict, with the seeds of all that are not valid."""
+    """A table with a line per run, and how many runs came to each verdict."""
+    rows = [("verdict", "seed", "faults that bit", "why")]
+    for outcome in outcomes:
+        why = outcome.sentence
+        if len(why) > SENTENCE_CHARS_MAX:
+            why = why[: SENTENCE_CHARS_MAX - 3] + "..."
+        bit = str(outcome.evidence.get("faults_bit", ""))
+        rows.append((outcome.verdict.name, str(outcome.seed), bit, why))
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = ["", f"{len(outcomes)} runs:"]
-    for verdict in ("valid", "unknown", "invalid"):
-        found = [outcome for outcome in outcomes if outcome.verdict.value == verdict]
-        if not found:
-            continue
-        seeds = (
-            "" if verdict == "valid" else f"  seeds {', '.join(str(o.seed) for o in found[:20])}"
-        )
-        lines.append(f"  {verdict:<8} {len(found)}{seeds}")
-    return "\n".join(lines)
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths)]
+        lines.append(f"  {'  '.join([*cells, row[3]])}".rstrip())
+    verdicts = [outcome.verdict.value for outcome in outcomes]
+    counts = [
+        f"{verdicts.count(each)} {each}"
+        for each in ("valid", "unknown", "invalid")
+        if each in verdicts
+    ]
+    return "\n".join([*lines, f"  in all: {', '.join(counts)}"])
 
 
 def _with_signature(function: Callable[..., int]) -> Callable[..., int]:

@@ -32,7 +32,7 @@ class Clock(Planner):
 
     def __init__(self, name: str, kinds: Sequence[str], words: Sequence[str]) -> None:
         super().__init__(name, variants=kinds, words=words)
-        self._wrong: dict[int, list[str]] = {}
+        self._wrong: dict[int, tuple[list[str], tuple[int, float]]] = {}
 
     def draw(self, variant: str, rng: Random) -> dict[str, Any]:
         """How wrong."""
@@ -48,8 +48,8 @@ class Clock(Planner):
         hit = await self.targets_of(context, plan, rng)
         if not hit:
             return no_target(plan)
-        self._wrong[plan.id] = hit
         wrong = (int(params.get("offset_ns", 0)), float(params.get("rate", 1.0)))
+        self._wrong[plan.id] = (hit, wrong)
         flips = await self._strobe(context, plan, hit, wrong) if kind == "strobe" else 0
         proofs = {node: await self._set(context, plan, node, wrong) for node in hit}
         bit = any(_took(proof, wrong) for proof in proofs.values())
@@ -82,7 +82,9 @@ class Clock(Planner):
         """
         env: Any = context.env
         proofs, failed = {}, {}
-        for node in self._wrong.pop(plan.id, []):
+        hit, wrong = self._wrong.pop(plan.id, ([], (0, 1.0)))
+        late = {} if injection.evidence.get("bit") else await self._look(context, plan, hit, wrong)
+        for node in hit:
             try:
                 proofs[node] = proof = await self._set(context, plan, node, None)
                 if not proof.get("deferred") and not clock_bit(
@@ -96,7 +98,24 @@ class Clock(Planner):
                     proofs[node] = {"gone": True}
         if failed:
             raise SetupError("; ".join(f"{node}: {why}" for node, why in failed.items()))
-        return {**injection.evidence, "healed": proofs}
+        return {**injection.evidence, **late, "healed": proofs}
+
+    async def _look(
+        self, context: Context, plan: Plan, hit: list[str], wrong: tuple[int, float]
+    ) -> dict[str, Any]:
+        """Read clocks that nobody could read when they were set wrong: a node that was dead or
+        stopped then has got the wrong clock since, if it ran again."""
+        env: Any = context.env
+        proofs = {}
+        for node in hit:
+            if await env.alive(node):
+                try:
+                    proofs[node] = await self._set(context, plan, node, wrong)
+                except Exception as error:
+                    proofs[node] = {"error": f"{type(error).__name__}: {error}"}
+        if any("wanted_offset_ns" in p and _took(p, wrong) for p in proofs.values()):
+            return {"bit": True, "read_before_healing": proofs}
+        return {"bit": False, "why": "the targets did not run, or their clocks did not move"}
 
 
 def _took(proof: dict[str, Any], wrong: tuple[int, float]) -> bool:

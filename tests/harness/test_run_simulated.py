@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 
 import msgspec
@@ -13,6 +15,7 @@ from checkers.history import load
 from harness.campaign.replay import first_difference, replay, spec_of_run
 from harness.campaign.shrink import minimise, shrink
 from harness.errors import UsageError, UserCodeError
+from harness.nemesis.base import Plan
 from harness.parts import resolve
 from harness.run import run, run_many
 from harness.spec import TestSpec, validated
@@ -89,11 +92,14 @@ def test_a_violation_has_a_witness_of_its_own(tmp_path):
 
 
 def test_a_broken_invariant_is_a_violation_and_the_run_is_tidied_up(tmp_path):
-    outcome = quietly(
-        simulated(tmp_path, nemesis=("partition", "kill", "pause"), ablate=("A01",), seed=3,
-                  time_limit_s=15.0)
-    )  # fmt: skip
-    assert outcome.verdict is Verdict.INVALID
+    # Which seed meets it changes with the cluster; that one of a few does, not.
+    faulty = {"nemesis": ("partition", "kill", "pause"), "ablate": ("A01",), "time_limit_s": 15.0}
+    for seed in range(1, 30):
+        outcome = quietly(simulated(tmp_path, seed=seed, **faulty))
+        broken = [each for each in outcome.results if each.checker == "invariants"]
+        if broken:
+            break
+    assert outcome.verdict is Verdict.INVALID and broken[0].findings
     assert "footer" not in " ".join(load(outcome.run_dir / "history.jsonl").notes)
 
 
@@ -287,3 +293,63 @@ def test_shrink_needs_the_simulation(tmp_path):
     (tmp_path / "spec.json").write_bytes(msgspec.json.encode(TestSpec(seed=1)))
     with pytest.raises(UsageError, match="only simulated runs"):
         shrink(tmp_path, limit_s=1)
+
+
+def test_shrink_tries_nothing_twice_and_leaves_out_nodes_and_operations(tmp_path, monkeypatch):
+    from harness.campaign import shrink as shrinking
+
+    spec = TestSpec(env="sim", seed=3, time_limit_s=8.0, nodes=("n1", "n2", "n3", "n4", "n5"))
+    plans = [Plan(i, "kill", i * 10**9, (i + 1) * 10**9, "one", {"seed": i}) for i in range(1, 7)]
+    tried = []
+
+    class Fails(shrinking._Shrinker):
+        """Fails with fault 2 for as long as there are three nodes and a key."""
+
+        def _try(self, spec):
+            self.tried += 1
+            tried.append(spec)
+            ids = {plan.id for plan in spec.plans}
+            return 2 in ids and len(spec.nodes) >= 3 and spec.time_limit_s > 3
+
+    spec = msgspec.structs.replace(spec, nemesis=("kill", "pause"))
+    shrinker = Fails(spec, set(), 30.0)
+    shrinker.shrink(plans, 7.9)
+    small = shrinker.spec
+    assert [plan.id for plan in small.plans] == [2] and small.nemesis == ("kill",)
+    assert len(small.nodes) == 3 and small.keys == 1 and small.rate_hz == 5.0
+    assert 3 < small.time_limit_s < 3.5 and small.concurrency == 2
+    assert len(tried) == len({msgspec.json.encode(each) for each in tried}) == shrinker.tried
+    assert len(tried) < 80
+    before = shrinker.tried
+    assert shrinker.fails() == shrinker.fails() and shrinker.known >= 1
+    assert shrinker.tried <= before + 1
+
+
+def test_faults_of_a_run_are_read_with_the_nodes_they_hit(tmp_path):
+    from harness.campaign.replay import faults_of_run
+
+    done = quietly(simulated(tmp_path, nemesis=("kill", "partition"), time_limit_s=8.0))
+    plans = faults_of_run(done.run_dir)
+    recorded = msgspec.json.decode((done.run_dir / "results.json").read_bytes())["faults"]
+    assert [plan.id for plan in plans] == [fault["id"] for fault in recorded]
+    for plan, fault in zip(plans, recorded):
+        assert 0 <= plan.begin_ns < plan.end_ns <= 8e9
+        if plan.nemesis == "kill" and fault["outcome"] == "installed":
+            assert plan.targets == ",".join(fault["nodes"])
+    journal = done.run_dir / "faults.jsonl"
+    journal.write_bytes(journal.read_bytes()[:-20])
+    assert faults_of_run(done.run_dir) == plans
+    assert faults_of_run(tmp_path) is None
+
+
+def test_a_store_without_room_is_a_sentence(tmp_path):
+    limited = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000));"
+        "from harness.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    words = ["test", "--env", "sim", "--time-limit", "20", "--store", str(tmp_path)]
+    done = subprocess.run([sys.executable, "-c", limited, *words], capture_output=True, text=True)
+    assert done.returncode == 3, done.stderr
+    said = done.stderr.strip().splitlines()
+    assert said[0].startswith(f"harness: --store is {str(tmp_path)!r}: File too large")
+    assert "Traceback" not in done.stderr
