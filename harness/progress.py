@@ -14,6 +14,9 @@ from typing import Any, Protocol, TextIO
 #: Seconds between plain lines.
 PLAIN_S = 5.0
 
+#: Seconds over which the rate is taken, so that it can be read.
+RATE_OVER_S = 1.0
+
 #: Seconds between refreshes of the live line.
 LIVE_S = 0.2
 
@@ -50,6 +53,7 @@ class Progress:
         self._status: Any = None
         self._shown_s = time.monotonic()
         self._rate_from = (0.0, 0)
+        self._rate = 0.0
 
     def __enter__(self) -> Progress:
         if self._live:
@@ -74,7 +78,7 @@ class Progress:
         if self._status is not None:
             from rich.text import Text
 
-            self._status.update(Text(text))
+            self._status.update(Text(text, no_wrap=True, overflow="ellipsis"))
         else:
             print(text, file=self.stream, flush=True)
 
@@ -84,16 +88,46 @@ class Progress:
         elapsed_s = run.now_ns / 1e9
         done = counts["ok"] + counts["fail"] + counts["info"]
         since_s, before = self._rate_from
-        rate = (done - before) / (elapsed_s - since_s) if elapsed_s > since_s else 0.0
-        self._rate_from = (elapsed_s, done)
-        active = run.faults.describe_active()
+        if elapsed_s - since_s >= RATE_OVER_S:
+            self._rate = (done - before) / (elapsed_s - since_s)
+            self._rate_from = (elapsed_s, done)
+        active = [
+            fault_in_words(plan.nemesis, injection)
+            for plan, injection in run.faults.active.values()
+            if injection.outcome != "skipped"
+        ]
         parts = [
             f"{run.phase:<8}",
             f"{elapsed_s:6.1f} s",
             f"ok {counts['ok']}  fail {counts['fail']}  info {counts['info']}",
-            f"{rate:.0f}/s",
+            f"{self._rate:.0f}/s",
             f"in flight {run.in_flight}",
         ]
         if active:
             parts.append("faults: " + ", ".join(active))
         return "  ".join(parts)
+
+
+def fault_in_words(nemesis: str, injection: Any) -> str:
+    """A fault in force in a few words: ``partition n1 | n2,n3``, ``clock +1 s at n2``."""
+    value, nodes = injection.value, ",".join(injection.nodes)
+    if isinstance(value, list) and value and all(isinstance(group, list) for group in value):
+        return f"{nemesis} {' | '.join(','.join(group) for group in value)}"
+    if isinstance(value, dict) and "kind" in value:
+        name = nemesis if nemesis.endswith(f"-{value['kind']}") else f"{nemesis}-{value['kind']}"
+        sizes = [_size(key, size) for key, size in value.items() if key != "kind"]
+        return " ".join(filter(None, [name, *sizes, f"at {nodes}" if nodes else ""]))
+    return f"{nemesis} {nodes}".rstrip()
+
+
+def _size(name: str, value: Any) -> str:
+    """A parameter with its unit; nothing for what says nothing."""
+    if value in (None, False, 0, 1.0) or value is True:
+        return ""
+    if name.endswith("_ns") and isinstance(value, int):
+        return f"{value / 1e9:+g} s" if name == "offset_ns" else f"{value / 1e6:g} ms"
+    if isinstance(value, float) and 0 < value < 1:
+        return f"{100 * value:g}%"
+    if name.endswith("bytes_per_s"):
+        return f"{value / 1000:g} kB/s"
+    return f"{value}"
