@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     Ints = npt.NDArray[np.int64]
     Bools = npt.NDArray[np.bool_]
 
+#: A pause in which no operation is under way is quiet if it is longer than this, and than so many
+#: usual intervals between invocations.
+QUIET_NS = 1_000_000_000
+QUIET_INTERVALS = 10
+
 #: A curve of more points than this tells a reader nothing more.
 BUCKETS_MAX = 200
 
@@ -33,7 +38,8 @@ def availability(*, at_least: float | None = None, name: str = "availability") -
     """A checker of the share of operations answered ``ok``, during and outside faults.
 
     ``stats``: ``ok_share`` (all, ``outside_faults``, ``during_faults``), ``longest_gap_s`` with
-    ``longest_gap_at_s`` (no ok completion at all for that long), ``duration_s``, and ``buckets``:
+    ``longest_gap_at_s`` (operations were asked for and none was answered ok for that long; a quiet
+    phase, in which nobody asked, does not count), ``duration_s``, and ``buckets``:
     ``bucket_s`` and lists ``t_s``, ``ok``, ``other``.
 
     Args:
@@ -56,7 +62,7 @@ def availability(*, at_least: float | None = None, name: str = "availability") -
             "outside_faults": _share(ok[~during]),
             "during_faults": _share(ok[during]),
         }
-        gap_s, gap_at_s = _longest_gap(when[ok], begin, end)
+        gap_s, gap_at_s = _longest_gap(when[ok], *_spans(history))
         found: dict[str, Any] = {
             "ok_share": shares,
             "longest_gap_s": gap_s,
@@ -195,14 +201,49 @@ def _percent(share: float | None) -> str:
     return "none" if share is None else f"{share:.1%}"
 
 
-def _longest_gap(answers: Ints, begin: int, end: int) -> tuple[float, float]:
-    """Longest time without any ok answer and when it began, in seconds."""
+def _spans(history: History) -> tuple[Ints, Ints]:
+    """When the system was being asked: begins and ends of disjoint spans, ascending.
+
+    A span is a time in which operations were under way or followed each other closely; a longer
+    pause is quiet, and nobody misses an answer in it. What follows closely is a second, or ten
+    times what usually lies between two invocations where clients ask seldom.
+    """
     import numpy as np
 
-    edges = np.concatenate([[begin], np.sort(answers), [end]])
+    begin = history.time_ns[history.invocations]
+    done = history.pair[history.invocations]
+    end = np.where(done < 0, begin, history.time_ns[np.maximum(done, 0)])
+    known = (begin >= 0) & (end >= begin)
+    order = np.argsort(begin[known], kind="stable")
+    begin, end = begin[known][order], end[known][order]
+    if not len(begin):
+        return begin, end
+    usual_ns = float(np.median(np.diff(begin))) if len(begin) > 1 else 0.0
+    quiet_ns = max(QUIET_NS, int(QUIET_INTERVALS * usual_ns))
+    reach = np.maximum.accumulate(end)
+    opens = np.concatenate([[True], begin[1:] > reach[:-1] + quiet_ns])
+    closes = np.concatenate([opens[1:], [True]])
+    return begin[opens], reach[closes]
+
+
+def _longest_gap(answers: Ints, begins: Ints, ends: Ints) -> tuple[float, float]:
+    """Longest time without any ok answer and when it began, in seconds.
+
+    Time between spans is cut out: it runs only while the system is being asked.
+    """
+    import numpy as np
+
+    if not len(begins):
+        return 0.0, 0.0
+    asked = np.concatenate([[0], np.cumsum(ends - begins)])  # asked time at the begin of each span
+    answers = np.sort(answers)
+    span = np.maximum(np.searchsorted(begins, answers, side="right") - 1, 0)
+    inside = np.clip(answers - begins[span], 0, ends[span] - begins[span])
+    edges = np.concatenate([[0], asked[span] + inside, [asked[-1]]])
+    times = np.concatenate([[begins[0]], answers, [ends[-1]]])
     gaps = np.diff(edges)
     at = int(np.argmax(gaps))
-    return float(gaps[at]) / 1e9, float(edges[at]) / 1e9
+    return float(gaps[at]) / 1e9, float(times[at]) / 1e9
 
 
 def _buckets(when: Ints, ok: Bools, begin: int, end: int) -> dict[str, Any]:

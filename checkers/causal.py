@@ -64,7 +64,7 @@ def causal(*, initial: Any = None) -> Checker:
             stats={"reads": reads, "writes": writes, "sessions": len(made.sessions)},
         )
 
-    return make("causal", judge, keyed=False)
+    return make("causal", judge, keyed=False, trivial=("read", "write"))
 
 
 def _overwritten(history: History, made: Causality, meter: Meter) -> list[Finding]:
@@ -127,7 +127,7 @@ def _stale(history: History, made: Causality, read: Access, between: Access) -> 
 
 def causal_reverse() -> Checker:
     """The checker ``causal-reverse``: no write is seen without those finished before it began."""
-    return make("causal-reverse", _reverse)
+    return make("causal-reverse", _reverse, trivial=("write", "add", "insert", "read"))
 
 
 def _reverse(history: History, meter: Meter) -> Judgement:

@@ -113,7 +113,7 @@ def _list_append(*, consistency_model: str | None = None, **options: Any) -> Che
     from checkers import transactions
 
     if consistency_model:
-        options["consistency_models"] = (consistency_model,)
+        options["consistency_models"] = tuple(consistency_model.split(","))
     return as_checker(_titled("list-append", transactions.list_append(**options)))
 
 
@@ -121,7 +121,7 @@ def _rw_register(*, consistency_model: str | None = None, **options: Any) -> Che
     from checkers import transactions
 
     if consistency_model:
-        options["consistency_models"] = (consistency_model,)
+        options["consistency_models"] = tuple(consistency_model.split(","))
     return as_checker(_titled("rw-register", transactions.rw_register(**options)))
 
 
@@ -163,7 +163,8 @@ def choose(
         history: what is to be judged.
         model: the name of a model or checker, or ``module:attribute`` of one's own; None to infer
             it.
-        consistency_model: the isolation level a transactional history should have.
+        consistency_model: the isolation level a transactional history should have; several with
+            commas between them.
         options: the checker's own options, by name.
 
     Raises:
@@ -319,7 +320,7 @@ def _isolation(
     ordered = history.header.get("realtime", True)
     if level is None:
         level = "strict-serializable" if ordered else "serializable"
-    level = resolve_level(level)
+    level = ",".join(resolve_level(part.strip()) for part in level.split(","))
     if name == "rw-register" and level in WEAK:
         return ("transactional-causal" if level == "causal" else level), options
     if name == "rw-register" and level in SOLVED and not ordered:

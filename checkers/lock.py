@@ -68,7 +68,7 @@ def lock(*, exclusive: bool = True) -> Checker:
             stats={"acquired": len(holds), "tokens": len(tokens), "writes": len(writes)},
         )
 
-    return make("lock", judge)
+    return make("lock", judge, trivial=("acquire", "release"))
 
 
 def token_of(history: History, event: int, value: Any) -> int | float | None:

@@ -36,7 +36,7 @@ def long_fork(*, group_size: int | None = None) -> Checker:
     def judge(history: History, meter: Meter) -> Judgement:
         return _judge(history, meter, group_size)
 
-    return make("long-fork", judge, keyed=False)
+    return make("long-fork", judge, keyed=False, trivial=("read", "write"))
 
 
 def _judge(history: History, meter: Meter, group_size: int | None) -> Judgement:

@@ -50,7 +50,7 @@ def queue() -> Checker:
         traffic = _gather(history, meter)
         return _judgement(traffic, _out_of_nowhere(history, traffic, duplicates=True))
 
-    return make("queue", judge)
+    return make("queue", judge, trivial=("enqueue",))
 
 
 def total_queue(*, exactly_once: bool = False) -> Checker:

@@ -59,7 +59,7 @@ class Read:
 
 def final_set() -> Checker:
     """The checker ``set``: what the last read must have."""
-    return make("set", _final)
+    return make("set", _final, trivial=ADDS)
 
 
 def set_full(*, linearizable: bool = False) -> Checker:
@@ -72,7 +72,7 @@ def set_full(*, linearizable: bool = False) -> Checker:
     def judge(history: History, meter: Meter) -> Judgement:
         return _full(history, meter, linearizable)
 
-    return make("set-full", judge)
+    return make("set-full", judge, trivial=ADDS)
 
 
 def _gather(history: History, meter: Meter) -> tuple[dict[Any, Element], list[Read]]:

@@ -78,7 +78,7 @@ class Write:
 
 def watch() -> Checker:
     """The checker ``watch``."""
-    return make("watch", _judge, keyed=False)
+    return make("watch", _judge, keyed=False, trivial=("put", "delete"))
 
 
 def _judge(history: History, meter: Meter) -> Judgement:

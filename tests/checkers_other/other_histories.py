@@ -65,6 +65,13 @@ def valid(result: Result) -> None:
     assert result.stats["checked"] > 0 and result.reason
 
 
+def unchallenged(result: Result, why: str) -> None:
+    """Assert VALID because nothing could contradict what completed, for this reason."""
+    assert result.verdict is Verdict.VALID, (result.verdict, result.reason)
+    assert result.stats["unchallenged"] and not result.findings and not result.stats["checked"]
+    assert "nothing could contradict" in result.reason and why in result.reason, result.reason
+
+
 def unknown(result: Result, why: str) -> None:
     """Assert UNKNOWN, for this reason."""
     assert result.verdict is Verdict.UNKNOWN, (result.verdict, result.findings)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from other_histories import h, invalid, unknown, valid
+from other_histories import h, invalid, unchallenged, unknown, valid
 
 from checkers import Verdict
 from checkers.causal import causal, causal_reverse
@@ -43,7 +43,7 @@ def test_causal() -> None:
     invalid(causal()(h("op 0 write x: 1 -> fail", "op 1 read x: -> 1")), "thin-air")
     cycle = h("op 0 read x: -> 1", "op 0 write y: 2", "op 1 read y: -> 2", "op 1 write x: 1")
     invalid(causal()(cycle), "cyclic-happens-before", history=cycle)
-    unknown(causal()(h("op 0 write x: 1")), "no read was completed")
+    unchallenged(causal()(h("op 0 write x: 1")), "no read was completed")
     unknown(causal()(h("op 0 write x: 1", "op 0 write x: 1")), "already written at event 0")
 
 
@@ -137,7 +137,7 @@ def test_causal_reverse() -> None:
     assert result.findings[0].ops == (0, 2, 4)
     valid(causal_reverse()(h("0 write 1", "op 2 write 2", "0 ok", "op 0 write 3",
                              "op 1 read -> [1, 2, 3]", "op 1 read -> [2]")))  # fmt: skip
-    unknown(causal_reverse()(h("op 0 write 1", "op 1 read -> [1]")), "no read saw a write")
+    unchallenged(causal_reverse()(h("op 0 write 1", "op 1 read -> [1]")), "no read saw a write")
 
 
 def test_monotonic() -> None:
@@ -146,7 +146,7 @@ def test_monotonic() -> None:
     invalid(monotonic()(back), "nonmonotonic", history=back)
     invalid(monotonic()(h("op 0 inc -> 2", "op 0 read")), "nonmonotonic")
     across = h("op 0 read -> 2", "op 1 read -> 1")
-    unknown(monotonic()(across), "no value was seen after another")
+    unchallenged(monotonic()(across), "no value was seen after another")
     invalid(monotonic(scope="realtime")(across), "nonmonotonic", history=across)
     valid(monotonic(scope="realtime")(h("1 read", "op 0 read -> 2", "1 ok 1", "op 0 read -> 2")))
     invalid(monotonic()(h("op 0 inc -> 2", "op 1 inc -> 2")), "duplicate-increment")
@@ -166,7 +166,7 @@ def test_long_fork() -> None:
     result = long_fork()(history)
     invalid(result, "long-fork", history=history)
     assert result.findings[0].ops == (0, 2) and set(result.findings[0].detail["keys"]) == {0, 1}
-    unknown(long_fork()(h(one)), "no two reads")
+    unchallenged(long_fork()(h(one)), "no two reads")
     unknown(long_fork(group_size=3)(h(one, other)), "has 2 keys where the group size is 3")
     unknown(long_fork()(h(both, "op 0 read -> [['r', 0, 2], ['r', 1, 1]]")), "written once")
 
@@ -225,7 +225,7 @@ def test_writes_follow_reads() -> None:
 
 
 def test_session_evidence_and_mistakes() -> None:
-    unknown(session_guarantees()(h("op 0 read x: -> None")), "no read followed")
+    unchallenged(session_guarantees()(h("op 0 read x: -> None")), "no read followed")
     invalid(session_guarantees()(h("op 0 read x: -> 9")), "thin-air")
     unknown(
         session_guarantees(versions="values")(
