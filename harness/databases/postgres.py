@@ -86,7 +86,9 @@ class Postgres:
     async def setup(self, node: Node) -> None:
         """Make a cluster of databases and the tables."""
         if importlib.util.find_spec("psycopg") is None:
-            raise SetupError("PostgreSQL's client is not installed: `pip install 'psycopg[binary]'`")
+            raise SetupError(
+                "PostgreSQL's client is not installed: `pip install 'psycopg[binary]'`"
+            )
         self.bin_dir = str(find_bin_dir(self.bin_dir))
         await node.run("mkdir", "-p", DATA)
         if os.geteuid() == 0:

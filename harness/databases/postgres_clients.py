@@ -223,7 +223,9 @@ class PlainClient(PostgresClient):
         )
 
     async def _cas(self, value: tuple[Any, Any]) -> None:
-        old, new = (None if each is None else msgspec.json.encode(each).decode() for each in value[1])
+        old, new = (
+            None if each is None else msgspec.json.encode(each).decode() for each in value[1]
+        )
         if old is None:
             changed = await self._sql(
                 "insert into registers values (%s, %s) on conflict do nothing returning k",

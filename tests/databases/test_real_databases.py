@@ -5,23 +5,20 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import shutil
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from real_clusters import NODES, cluster, do, sure, until
 
-from harness.databases.base import Invocation
 from harness.databases.etcd import Etcd, find_binary
 from harness.databases.pysyncobj import PySyncObj
 from harness.databases.reference import Reference
-from harness.environments.local import local
 from harness.environments.sim import sim
 from harness.errors import SetupError, UsageError
 from harness.nemesis.shapes import isolate
 
 pytestmark = pytest.mark.real
-NODES = ["n1", "n2", "n3"]
 
 
 def databases() -> list[Any]:
@@ -37,42 +34,6 @@ def databases() -> list[Any]:
             marks=pytest.mark.skipif(not has_pysyncobj, reason=lacks),
         ),
     ]
-
-
-def cluster(run_dir: Path, db: Any, body: Callable[[Any], Awaitable[None]]) -> None:
-    async def main() -> None:
-        env = local(nodes=NODES, run_dir=run_dir, seed=1)
-        try:
-            await env.setup()
-            nodes = [env.node(name) for name in NODES]
-            for step in (db.setup, db.start, db.ready):
-                await asyncio.gather(*(step(node) for node in nodes))
-            await body(env)
-        finally:
-            await env.teardown()
-
-    asyncio.run(main())
-
-
-async def until(condition: Callable[[], Awaitable[Any]], within_s: float = 20) -> Any:
-    for _ in range(int(within_s / 0.1)):
-        found = await condition()
-        if found:
-            return found
-        await asyncio.sleep(0.1)
-    raise AssertionError(f"not within {within_s} s")
-
-
-async def do(client: Any, f: str, value: Any = None, key: Any = "x") -> tuple[str, Any]:
-    done = await client.invoke(Invocation(0, f, key, value))
-    return done.type, done.value
-
-
-async def sure(client: Any, f: str, value: Any) -> None:
-    async def once() -> bool:
-        return (await do(client, f, value))[0] == "ok"
-
-    await until(once)
 
 
 @pytest.mark.parametrize("make", databases())
@@ -213,6 +174,31 @@ async def _all_operations(env: Any, db: Reference) -> None:
     assert (await do(client, "delete"))[0] == "ok"
     assert await do(client, "read") == ("ok", None)
     await client.close()
+    await _other_objects(env)
+
+
+async def _other_objects(env: Any) -> None:
+    async def client(objects: str) -> Any:
+        made = Reference(objects=objects).client()
+        await made.open(env.node("n2"))
+        return made
+
+    counter, elements, queue = await client("counter"), await client("set"), await client("queue")
+    ids = await client("ids")
+    assert await do(counter, "read", key="c") == ("ok", 0)
+    assert await do(elements, "read", key="s") == ("ok", [])
+    assert await do(elements, "add", 5, key="s") == ("ok", 5)
+    assert await do(elements, "read", key="s") == ("ok", [5])
+    assert await do(queue, "dequeue", key="q") == ("ok", None)
+    for value in (1, 2, 3):
+        assert await do(queue, "enqueue", value, key="q") == ("ok", value)
+    assert await do(queue, "dequeue", key="q") == ("ok", 1)
+    assert await do(queue, "drain", key="q") == ("ok", [2, 3])
+    assert await do(queue, "drain", key="q") == ("ok", [])
+    first, second = await do(ids, "generate"), await do(ids, "generate")
+    assert first[1] != second[1]
+    for each in (counter, elements, queue, ids):
+        await each.close()
 
 
 def test_ablations_are_started_and_shown_in_the_status(tmp_path: Path) -> None:

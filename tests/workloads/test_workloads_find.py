@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -89,7 +89,7 @@ class Stale(AtomClient):
     """Reads from a copy which is renewed now and then."""
 
     now = Every(25)
-    old: dict[Store, Any] = {}
+    old: ClassVar[dict[Store, Any]] = {}
 
     def _copy(self) -> dict[Any, Any]:
         if self.now() or self.store not in self.old:
@@ -147,7 +147,7 @@ class EarlyEnd(AtomClient):
     """Ends leases before their time."""
 
     def lease_grant(self, op):
-        holder, ends_s = self.store.values.get(op.key, (None, 0.0))
+        _, ends_s = self.store.values.get(op.key, (None, 0.0))
         if ends_s - self.now_s() < 0.2:
             self.store.values.pop(op.key, None)
         return super().lease_grant(op)
@@ -175,7 +175,7 @@ class HalfTransfer(AtomClient):
 class OldSnapshot(AtomClient):
     """Transactions read a snapshot that lags behind by one transaction."""
 
-    last: dict[Store, Any] = {}
+    last: ClassVar[dict[Store, Any]] = {}
 
     def _lagging(self, op, method):
         before = copy.deepcopy(self.store.values)

@@ -1,0 +1,55 @@
+"""A database on three local nodes, and clients that can be asked one thing at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.databases.base import Invocation
+from harness.environments.local import local
+
+NODES = ["n1", "n2", "n3"]
+
+
+def cluster(
+    run_dir: Path,
+    db: Any,
+    body: Callable[[Any], Awaitable[None]],
+    *,
+    names: Sequence[str] = NODES,
+) -> None:
+    async def main() -> None:
+        env = local(nodes=list(names), run_dir=run_dir, seed=1)
+        try:
+            await env.setup()
+            nodes = [env.node(name) for name in names]
+            for step in (db.setup, db.start, db.ready):
+                await asyncio.gather(*(step(node) for node in nodes))
+            await body(env)
+        finally:
+            await env.teardown()
+
+    asyncio.run(main())
+
+
+async def until(condition: Callable[[], Awaitable[Any]], within_s: float = 20) -> Any:
+    for _ in range(int(within_s / 0.1)):
+        found = await condition()
+        if found:
+            return found
+        await asyncio.sleep(0.1)
+    raise AssertionError(f"not within {within_s} s")
+
+
+async def do(client: Any, f: str, value: Any = None, key: Any = "x") -> tuple[str, Any]:
+    done = await client.invoke(Invocation(0, f, key, value))
+    return done.type, done.value
+
+
+async def sure(client: Any, f: str, value: Any) -> None:
+    async def once() -> bool:
+        return (await do(client, f, value))[0] == "ok"
+
+    await until(once)

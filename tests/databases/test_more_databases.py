@@ -1,0 +1,302 @@
+"""Every kind of objects on every real database, and what they are known for, on local nodes.
+
+A database that is not installed is skipped with the way to get it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from real_clusters import NODES, cluster, do, until
+
+from checkers.verdict import Verdict
+from harness.api import run
+from harness.databases.etcd import Etcd, find_binary
+from harness.databases.nats import Nats
+from harness.databases.postgres import Postgres, find_bin_dir
+from harness.databases.redis import Redis
+from harness.databases.zookeeper import ZooKeeper
+from harness.environments.base import LinkFault
+from harness.errors import SetupError, UsageError
+from harness.nemesis.shapes import isolate
+
+pytestmark = pytest.mark.real
+
+
+def needs(*, module: str = "", program: str = "", finder: Any = None) -> Any:
+    """Skip unless what a database needs is here."""
+    why = ""
+    if module and importlib.util.find_spec(module) is None:
+        why = f"pip install {module}"
+    if program and shutil.which(program) is None:
+        why = f"{program} is not installed"
+    if finder is not None:
+        try:
+            finder()
+        except SetupError as error:
+            why = str(error)
+    return pytest.mark.skipif(bool(why), reason=why or "here")
+
+
+def has_zookeeper() -> None:
+    if not Path("/usr/share/java/zookeeper.jar").exists():
+        raise SetupError("apt-get install zookeeper")
+
+
+#: clients of the test that runs, closed at its end
+OPEN: list[Any] = []
+
+
+async def opened(db: Any, node: Any) -> Any:
+    client = db.client()
+    await client.open(node)
+    OPEN.append(client)
+    return client
+
+
+def on(run_dir: Path, db: Any, body: Any) -> None:
+    """Run a body on a cluster and close what it opened."""
+
+    async def closing(env: Any) -> None:
+        try:
+            await body(env)
+        finally:
+            for client in OPEN:
+                await client.close()
+            OPEN.clear()
+
+    cluster(run_dir, db, closing)
+
+
+async def takes_turns(one: Any, other: Any) -> None:
+    """A lock is given to one, then to the other, with a larger token; stale writes are refused."""
+    how, first = await do(one, "acquire", key="l")
+    assert how == "ok" and first["token"] > 0
+    waiting = asyncio.create_task(do(other, "acquire", key="l"))
+    await asyncio.sleep(0.3)
+    assert not waiting.done()
+    assert (await do(one, "write", {"token": first["token"], "value": 1}, key="l"))[0] == "ok"
+    assert (await do(one, "release", first["token"], key="l"))[0] == "ok"
+    how, second = await waiting
+    assert how == "ok" and second["token"] > first["token"]
+    assert (await do(other, "write", {"token": second["token"], "value": 2}, key="l"))[0] == "ok"
+    assert (await do(one, "write", {"token": first["token"], "value": 3}, key="l"))[0] == "fail"
+    assert (await do(one, "release", None, key="l"))[0] == "fail"
+    assert (await do(other, "release", second["token"], key="l"))[0] == "ok"
+
+
+@needs(finder=find_binary)
+def test_etcd_keeps_lists_sets_watches_locks_and_leases(tmp_path: Path) -> None:
+    async def body(env: Any) -> None:
+        n1, n2 = env.node("n1"), env.node("n2")
+
+        async def pair(objects: str, **options: Any) -> tuple[Any, Any]:
+            db = Etcd(objects=objects, **options)
+            return await opened(db, n1), await opened(db, n2)
+
+        one, other = await pair("list")
+        assert await do(one, "read") == ("ok", [])
+        for first, second in ((1, 2), (3, 4)):
+            await asyncio.gather(do(one, "append", first), do(other, "append", second))
+        assert sorted((await do(other, "read"))[1]) == [1, 2, 3, 4]
+        one, other = await pair("set")
+        assert await do(one, "add", 7, key="s") == ("ok", 7)
+        assert await do(other, "read", key="s") == ("ok", [7])
+        one, other = await pair("watch", watch_s=0.4)
+        how, first = await do(one, "write", 1, key="k0")
+        await do(one, "write", 2, key="k1")
+        asked = {"from": first["revision"], "prefix": "k", "watcher": "w"}
+        how, told = await do(other, "watch", asked, key=None)
+        assert how == "ok"
+        assert [(e["key"], e["value"]) for e in told["events"]] == [("k0", 1), ("k1", 2)]
+        await takes_turns(*(await pair("lock", ttl_s=2)))
+        one, other = await pair("lease")
+        how, lease = await do(one, "grant", {"ttl_s": 2.0}, key="e")
+        assert how == "ok" and lease["ttl_s"] >= 2
+        assert (await do(other, "grant", {"ttl_s": 2.0}, key="e"))[0] == "fail"
+        assert (await do(one, "renew", key="e"))[0] == "ok"
+        assert (await do(one, "revoke", key="e"))[0] == "ok"
+        assert (await do(other, "grant", {"ttl_s": 2.0}, key="e"))[0] == "ok"
+
+    on(tmp_path, Etcd(), body)
+
+
+@needs(module="kazoo", program="java", finder=has_zookeeper)
+def test_zookeeper_keeps_registers_sets_queues_and_locks(tmp_path: Path) -> None:
+    async def body(env: Any) -> None:
+        nodes = [env.node(name) for name in NODES]
+        leaders = await until(lambda: ZooKeeper().primaries(nodes))
+        assert len(leaders) == 1
+
+        async def pair(objects: str) -> tuple[Any, Any]:
+            db = ZooKeeper(objects=objects)
+            return await opened(db, nodes[0]), await opened(db, nodes[1])
+
+        one, other = await pair("register")
+        assert await do(one, "read") == ("ok", None)
+        assert (await do(one, "write", 1))[0] == "ok"
+        assert await do(other, "read") == ("ok", 1)
+        assert (await do(other, "cas", [1, 2]))[0] == "ok"
+        assert (await do(one, "cas", [1, 3]))[0] == "fail"
+        assert await do(one, "read") == ("ok", 2)
+        one, other = await pair("set")
+        assert await do(one, "read", key="s") == ("ok", [])
+        assert (await do(one, "add", 4, key="s"))[0] == "ok"
+        assert await do(other, "read", key="s") == ("ok", [4])
+        one, other = await pair("queue")
+        for value in (1, 2, 3):
+            assert (await do(one, "enqueue", value, key="q"))[0] == "ok"
+        assert await do(other, "dequeue", key="q") == ("ok", 1)
+        assert await do(one, "drain", key="q") == ("ok", [2, 3])
+        assert await do(other, "dequeue", key="q") == ("ok", None)
+        await takes_turns(*(await pair("lock")))
+        shape = isolate(leaders, NODES)
+        await env.set_links({link: LinkFault(cut=True) for link in shape.cut})
+
+        async def another() -> list[str]:
+            found = await ZooKeeper().primaries(nodes)
+            return [name for name in found if name not in leaders]
+
+        await until(another)
+
+    on(tmp_path, ZooKeeper(), body)
+
+
+@needs(module="redis", program="redis-sentinel")
+def test_redis_loses_what_a_cut_off_primary_acknowledged(tmp_path: Path) -> None:
+    db = Redis(objects="set", op_timeout_s=2.0)
+
+    async def body(env: Any) -> None:
+        nodes = [env.node(name) for name in NODES]
+        (primary,) = await db.primaries(nodes)
+        old = await opened(db, env.node(primary))
+        assert (await do(old, "add", 1, key="s"))[0] == "ok"
+        links = isolate([primary], NODES).cut
+        await env.set_links({link: LinkFault(cut=True) for link in links})
+        # Nobody has noticed yet: the primary says yes, and no replica will ever hear of it.
+        assert await do(old, "add", 2, key="s") == ("ok", 2)
+
+        async def promoted() -> list[str]:
+            return [name for name in await db.primaries(nodes) if name != primary]
+
+        (new,) = await until(promoted)
+        reader = await opened(db, env.node(new))
+        assert (await do(reader, "add", 3, key="s"))[0] == "ok"
+        await env.heal_all()
+
+        seen: list[Any] = []
+
+        async def healed() -> bool:
+            seen.append(await do(old, "read", key="s"))
+            return seen[-1] == ("ok", [1, 3])
+
+        await until(healed, 40)
+
+    on(tmp_path, db, body)
+
+
+@needs(module="redis", program="redis-sentinel")
+def test_redis_keeps_registers_lists_counters_and_ids(tmp_path: Path) -> None:
+    async def body(env: Any) -> None:
+        node = env.node("n2")
+        register = await opened(Redis(), node)
+        assert await do(register, "read") == ("ok", None)
+        assert (await do(register, "cas", [None, 1]))[0] == "ok"
+        assert (await do(register, "cas", [2, 3]))[0] == "fail"
+        assert (await do(register, "write", 5))[0] == "ok"
+        assert await do(register, "read") == ("ok", 5)
+        items = await opened(Redis(objects="list"), node)
+        assert (await do(items, "append", 1, key="l"))[0] == "ok"
+        assert await do(items, "read", key="l") == ("ok", [1])
+        counter = await opened(Redis(objects="counter"), node)
+        assert await do(counter, "read", key="c") == ("ok", 0)
+        assert (await do(counter, "add", 4, key="c"))[0] == "ok"
+        assert await do(counter, "read", key="c") == ("ok", 4)
+        ids = await opened(Redis(objects="ids"), node)
+        assert (await do(ids, "generate"))[1] != (await do(ids, "generate"))[1]
+
+    on(tmp_path, Redis(), body)
+
+
+@needs(module="nats", program="nats-server")
+def test_nats_keeps_queues_and_sets(tmp_path: Path) -> None:
+    async def body(env: Any) -> None:
+        one, other = [await opened(Nats(), env.node(name)) for name in ("n1", "n2")]
+
+        async def sent() -> bool:
+            return (await do(one, "enqueue", 1, key="q"))[0] == "ok"
+
+        await until(sent)
+        for value in (2, 3):
+            assert (await do(other, "enqueue", value, key="q"))[0] == "ok"
+        assert await do(other, "dequeue", key="q") == ("ok", 1)
+        assert await do(one, "drain", key="q") == ("ok", [2, 3])
+        elements = await opened(Nats(objects="set"), env.node("n3"))
+        assert (await do(elements, "add", 4, key="s"))[0] == "ok"
+        assert await do(elements, "read", key="s") == ("ok", [4])
+
+    on(tmp_path, Nats(), body)
+
+
+@needs(module="psycopg", finder=find_bin_dir)
+@pytest.mark.parametrize(
+    ("isolation", "workload", "verdict", "anomaly"),
+    [
+        ("read-committed", "rw-register", Verdict.INVALID, "lost-update"),
+        ("read-committed", "bank", Verdict.INVALID, "wrong-total"),
+        ("repeatable-read", "bank", Verdict.VALID, ""),
+        ("repeatable-read", "write-skew", Verdict.INVALID, "G2-item"),
+        ("serializable", "write-skew", Verdict.VALID, ""),
+        ("serializable", "list-append", Verdict.VALID, ""),
+    ],
+)
+def test_postgres_isolates_as_its_level_says(
+    isolation: str, workload: str, verdict: Verdict, anomaly: str, tmp_path: Path
+) -> None:
+    done = run(
+        db="postgres", db_options={"isolation": isolation}, workload=workload, nodes=1, seed=4,
+        time_limit_s=3.0, store=str(tmp_path), quiet=True, no_report=True, say=lambda line: None,
+    )  # fmt: skip
+    assert done.verdict is verdict, done.sentence
+    if anomaly:
+        assert anomaly in {finding.kind for finding in done.findings()}
+
+
+def test_wrong_uses_get_a_sentence() -> None:
+    with pytest.raises(UsageError, match="give --nodes 1"):
+        Postgres(nodes=["n1", "n2"])
+    with pytest.raises(UsageError, match="'repeatable-read'"):
+        Postgres(isolation="repeatable-reads")
+    with pytest.raises(UsageError, match="'queue', which etcd does not offer"):
+        Etcd(objects="queue")
+    with pytest.raises(UsageError, match="did you mean 'local'|'local'"):
+        ZooKeeper(read_mode="loca")
+    with pytest.raises(SetupError, match="no initdb"):
+        find_bin_dir("/nowhere")
+
+
+@pytest.mark.slow
+@needs(finder=find_binary)
+@pytest.mark.parametrize("workload", ["register", "append", "set", "watch"])
+def test_etcd_is_valid_under_every_fault(workload: str, tmp_path: Path) -> None:
+    run(
+        db="etcd", workload=workload, nemesis="partition,kill,pause", seed=11, time_limit_s=20.0,
+        nemesis_interval_s=3.0, store=str(tmp_path), quiet=True, say=lambda line: None,
+    ).assert_valid()  # fmt: skip
+
+
+@pytest.mark.slow
+@needs(module="kazoo", program="java", finder=has_zookeeper)
+def test_zookeeper_reads_are_stale_without_sync_only(tmp_path: Path) -> None:
+    for mode, verdict in (("sync", Verdict.VALID), ("local", Verdict.INVALID)):
+        done = run(
+            db="zookeeper", db_options={"read_mode": mode}, nemesis="partition", seed=11,
+            time_limit_s=25.0, nemesis_interval_s=6.0, store=str(tmp_path), quiet=True,
+            say=lambda line: None,
+        )  # fmt: skip
+        assert done.verdict is verdict, done.sentence
