@@ -368,8 +368,6 @@ class RemoteEnvironment(LocalEnvironment):
         self._ended = False
         #: libfaketime on the nodes, if foreign processes start under it
         self.fake_library = ""
-        #: ability -> why it is lacking here
-        self.lacks: dict[str, str] = {}
 
     def remote(self, name: str) -> RemoteNode:
         """The handle of one node, with what only remote ones have."""
