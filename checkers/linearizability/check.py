@@ -21,6 +21,7 @@ import numpy as np
 from checkers.budget import Budget, Meter
 from checkers.checker import Checker, named
 from checkers.history import History
+from checkers.linearizability.engines import search
 from checkers.linearizability.explain import at_time, finding_of
 from checkers.linearizability.machine import Machine
 from checkers.linearizability.model import Model, as_model
@@ -32,7 +33,7 @@ from checkers.linearizability.problem import (
     problem_of,
     refuse_foreign_operations,
 )
-from checkers.linearizability.search import Outcome, search
+from checkers.linearizability.search import Outcome
 from checkers.linearizability.shrink import Shrinker
 from checkers.linearizability.zones import Violation, ZonesAnswer, check_zones
 from checkers.verdict import Finding, Result, Verdict

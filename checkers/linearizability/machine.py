@@ -31,6 +31,7 @@ class Machine:
         self.moves: dict[tuple[int, int], tuple[int, ...]] = {}
         self._state_numbers: dict[Hashable, int] = {}
         self._class_numbers: dict[Hashable, int] = {}
+        self._closed: tuple[tuple[int, int, int], list[int]] = ((0, 0, 0), [])
         self._numbered: dict[int, tuple[Op, int]] = {}
         self.initial = self.state_number(model.init())
 
@@ -83,3 +84,28 @@ class Machine:
             numbers = sorted({self.state_number(item) for item in after})
             found = self.moves[state, op_class] = tuple(numbers)
         return found
+
+    def closed(self, limit: int) -> list[int]:
+        """All states that the known operations lead to; none if they are more than the limit.
+
+        Remembered until a state or an operation class is new.
+        """
+        if len(self.states) > limit:
+            return []
+        mark = (len(self.states), len(self.classes), limit)
+        if self._closed[0] == mark:
+            return self._closed[1]
+        found = dict.fromkeys(range(len(self.states)))
+        pending = list(found)
+        while pending and len(found) <= limit:
+            state = pending.pop()
+            for op_class in range(len(self.classes)):
+                for after in self.move(state, op_class):
+                    if after not in found:
+                        found[after] = None
+                        pending.append(after)
+                if len(found) > limit:
+                    break
+        states = list(found) if len(found) <= limit else []
+        self._closed = ((len(self.states), len(self.classes), limit), states)
+        return states

@@ -1,4 +1,4 @@
-"""The general search: is there a legal order of these operations, for any model?
+"""The depth-first engine: follow one order of operations as deep as it goes, then turn back.
 
 Deciding linearizability is NP-complete, so this is a search, made short in every sound way known
 (Wing and Gong 1993; Lowe, "Testing for linearizability", 2017; Horn and Kroening 2015; and the
@@ -7,8 +7,8 @@ observations below).
 A *configuration* is what has been linearised so far and the state it led to. Required operations
 are numbered by completion. ``first`` is the lowest-numbered one not linearised yet: an operation
 may come next only if it was invoked before ``first`` completed, so everything linearised beyond
-``first`` was concurrent with it and fits a small mask relative to ``first``. A configuration seen
-before is not searched again. That key is as wide as the concurrency, not as the history.
+``first`` was concurrent with it and fits a small mask relative to ``first``. A configuration that
+failed before is not searched again. That key is as wide as the concurrency, not as the history.
 
 What keeps the search short:
 
@@ -16,13 +16,16 @@ What keeps the search short:
   changes nothing for the others.
 - Of operations that are equal and both available, the one that completed first goes first.
 - An optional operation (unknown outcome) is never linearised for its own sake, only right before an
-  operation whose result it changes. Among configurations equal but for the optional operations
-  spent, one that spent a subset of another's *dominates* it: whatever continues the other
-  continues it. Optional operations that are equal are counted, not told apart.
-- All of this is iterative, with a meter asked every few configurations.
+  operation whose result it changes. Optional operations that are equal are counted.
+- A failure has a reason: the optional operations without whose being spent there would have been
+  one more thing to try. Whoever is in the same place, having spent at least those, fails as well
+  (learning from conflicts, as satisfiability solvers do).
+- Unknown operations of different power are exchanged: an unknown write of v may stand for an
+  unknown swap of anything to v, so the swap is spent rather; :func:`covers` compares what is left.
+- All of this is iterative and can be stopped at any configuration.
 
 The first two hold for optional operations with an end only where no such end is passed by going
-early; ``barrier`` says when.
+early; ``barrier`` says when. With such an end, a failure's reason is all that was spent.
 
 The search is complete: exhausting it proves that no legal order exists.
 """
@@ -30,16 +33,18 @@ The search is complete: exhausting it proves that no legal order exists.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from checkers.budget import Meter
 from checkers.linearizability.machine import Machine
 from checkers.linearizability.problem import NEVER, Problem
 
 #: Configurations between two looks at the meter.
-METER_INTERVAL = 16
+PAUSE_INTERVAL = 16
+
+#: With more states than this within reach of optional operations, all count as useful.
+REACH_MAX = 64
 
 #: (earlier path, index of the op in the problem, state number after it)
 Path = tuple[Any, int, int]
@@ -81,6 +86,10 @@ class _Layout:
         self.candidates = self._candidates()
         self.groups = _optional_groups(problem, machine)
         self.barrier = self._barriers()
+        self.read_candidates = [
+            tuple(j for j in found if self.readonly[j]) for found in self.candidates
+        ]
+        self.opened = self._opened()
 
     def _barriers(self) -> list[int]:
         """For each required op: the last end of an optional op that must come before it or never.
@@ -92,6 +101,21 @@ class _Layout:
             return [-1] * len(self.start)
         found = (bisect_left(ends, start) for start in self.start)
         return [ends[at - 1] if at else -1 for at in found]
+
+    def _opened(self) -> list[list[tuple[_Group, int]]]:
+        """For each required op as ``first``: the optional groups, how many were invoked in time."""
+        found: list[list[tuple[_Group, int]]] = []
+        known: list[tuple[_Group, int]] = []
+        starts = sorted(start for group in self.groups for start in group.starts)
+        before = 0
+        for end in self.end:
+            now = bisect_left(starts, end)
+            if now != before:
+                counts = [(group, bisect_left(group.starts, end)) for group in self.groups]
+                known = [pair for pair in counts if pair[1]]
+                before = now
+            found.append(known)
+        return found
 
     def _candidates(self) -> list[tuple[int, ...]]:
         """For each required op as ``first``: the ops from it on that were invoked in time."""
@@ -152,73 +176,131 @@ class _Variant:
     path: Path | None
 
 
+class _Frame:
+    """A configuration whose successors are being searched.
+
+    ``blame`` is the reason of its failure as far as known: the spendings without which it might
+    not have failed.
+    """
+
+    __slots__ = ("blame", "children", "key", "spent")
+
+    def __init__(self, key: tuple[int, int, int], spent: int) -> None:
+        self.key = key
+        self.spent = spent
+        self.blame = 0
+        self.children: list[_Child] = []
+
+
+#: (first, mask, state, spent, latest, path) of a successor
+_Child = tuple[int, int, int, int, int, "Path | None"]
+
+
 class Search:
-    """One search; see the module. Call :meth:`run` once.
+    """One search; see the module. Iterate :meth:`walk` until it ends, then read :attr:`outcome`.
 
     Args:
         problem: what to order.
         machine: the model, as a machine.
-        meter: the budget.
-        limit: stop without an answer after this many configurations.
         starts: numbers of the states it may start from; None for the initial state.
     """
 
     def __init__(
-        self,
-        problem: Problem,
-        machine: Machine,
-        meter: Meter,
-        *,
-        limit: int | None = None,
-        starts: Sequence[int] | None = None,
+        self, problem: Problem, machine: Machine, *, starts: Sequence[int] | None = None
     ) -> None:
         self.starts = (machine.initial,) if starts is None else tuple(starts)
         self.machine = machine
-        self.meter = meter
-        self.limit = limit
         self.layout = _Layout(problem, machine)
-        self.seen: dict[tuple[int, int, int], list[int]] = {}
+        self.demand = Demand(machine, [group.op_class for group in self.layout.groups])
+        self.ranked = self.demand.ranked()
+        self.failed: dict[tuple[int, int, int], list[int]] = {}
         self.outcome = Outcome(None)
         self._best: tuple[int, Path | None] = (-1, None)
         self._deepest = 0
+        self._ended = any(group.end != NEVER for group in self.layout.groups)
+        if self._ended:
+            self.demand.better = [0] * len(self.ranked)
+        self.families = self.demand.families([group.mask for group in self.layout.groups])
 
-    def run(self) -> Outcome:
-        """Search until a legal order is found, none is left, or the budget is spent."""
-        stack: list[tuple[int, int, int, int, int, Path | None]]
-        stack = [(0, 0, state, 0, -1, None) for state in reversed(self.starts)]
-        outcome = self.outcome
-        found: Path | None = None
-        legal: bool | None = False
-        while stack:
-            first, mask, state, spent, latest, path = self._read_eagerly(*stack.pop())
+    def walk(self) -> Iterator[int]:
+        """Search; yields the configurations examined since it last yielded."""
+        root = _Frame((-1, 0, 0), 0)
+        root.children = [(0, 0, state, 0, -1, None) for state in reversed(self.starts)]
+        frames = [root]
+        outcome, count = self.outcome, 0
+        while frames:
+            frame = frames[-1]
+            if not frame.children:
+                self._fail(frames)
+                continue
+            child = frame.children.pop()
+            first, mask, state, spent, latest, path = self._read_eagerly(*child)
             if first >= len(self.layout.index):
-                legal, found = True, path
-                break
-            if self._dominated(first, mask, state, spent):
+                outcome.legal, outcome.path, outcome.certified = True, unwind(path), NEVER
+                return
+            reason = self._failure(first, mask, state, spent)
+            if reason >= 0:
+                frame.blame |= self._shifted(reason, frame.spent, spent)
                 continue
             outcome.configurations += 1
-            if outcome.configurations % METER_INTERVAL == 0 and self._stop():
-                legal = None
-                break
+            count += 1
             self._note_progress(first, mask, path)
-            stack.extend(self._successors(first, mask, state, spent, latest, path))
-        self.meter.spent(outcome.configurations % METER_INTERVAL)
-        outcome.legal = legal
-        outcome.path = _unwind(found if legal else self._best[1])
-        outcome.certified = NEVER if legal else self._certified()
-        return outcome
+            frames.append(self._enter(first, mask, state, spent, latest, path))
+            if count >= PAUSE_INTERVAL:
+                yield count
+                count = 0
+        outcome.legal = False
+        self.note()
 
-    def _stop(self) -> bool:
-        if self.meter.spent(METER_INTERVAL):
-            self.outcome.reason = self.meter.reason
-            return True
-        if self.limit is not None and self.outcome.configurations >= self.limit:
-            self.outcome.reason = f"stopped after {self.limit} configurations"
-            return True
-        return False
+    def note(self) -> None:
+        """Put into the outcome how far the search got."""
+        self.outcome.path = unwind(self._best[1])
+        self.outcome.certified = self.layout.end[self._deepest] if self.layout.end else NEVER
 
-    def _certified(self) -> int:
-        return self.layout.end[self._deepest] if self.layout.end else NEVER
+    def _fail(self, frames: list[_Frame]) -> None:
+        """All successors of the last configuration failed: remember why, and tell the one before.
+
+        It fails as well with anything spent that includes what is to blame.
+        """
+        frame = frames.pop()
+        if not frames:
+            return
+        blame = frame.spent if self._ended else frame.blame
+        known = self.failed.setdefault(frame.key, [])
+        known[:] = [other for other in known if blame & ~other]
+        known.append(blame)
+        above = frames[-1]
+        above.blame |= self._shifted(blame, above.spent, frame.spent)
+
+    def _failure(self, first: int, mask: int, state: int, spent: int) -> int:
+        """Why this configuration must fail, if one that failed says so, else -1."""
+        families = self.families
+        for blame in self.failed.get((first, mask, state), ()):
+            if not blame & ~spent:
+                return blame
+            if families and covers(blame, spent, families, blame=True):
+                return self._own(blame, spent)
+        return -1
+
+    def _own(self, blame: int, spent: int) -> int:
+        """What is to blame, in what was spent here: other spendings stand for what is missing."""
+        missing, own = blame & ~spent, blame & spent
+        for general, special in self.families:
+            if missing & special and blame & general:
+                own |= spent & general
+        return own
+
+    def _shifted(self, blame: int, before: int, after: int) -> int:
+        """What is to blame after some spending, in terms of what was spent before it."""
+        if before == after or not blame:
+            return blame
+        for group in self.layout.groups:
+            part = (blame & group.mask) >> group.shift
+            if part:
+                fresh = ((after & ~before) & group.mask).bit_count()
+                if fresh:
+                    blame = blame & ~group.mask | (part >> fresh) << group.shift
+        return blame
 
     def _note_progress(self, first: int, mask: int, path: Path | None) -> None:
         done = first + mask.bit_count()
@@ -226,28 +308,15 @@ class Search:
             self._best = (done, path)
         self._deepest = max(self._deepest, first)
 
-    def _dominated(self, first: int, mask: int, state: int, spent: int) -> bool:
-        """Whether a configuration at least as good was searched; else remember this one."""
-        key = (first, mask, state)
-        known = self.seen.get(key)
-        if known is None:
-            self.seen[key] = [spent]
-            return False
-        if any(other & ~spent == 0 for other in known):
-            return True
-        known[:] = [other for other in known if spent & ~other]
-        known.append(spent)
-        return False
-
     def _read_eagerly(
         self, first: int, mask: int, state: int, spent: int, latest: int, path: Path | None
-    ) -> tuple[int, int, int, int, int, Path | None]:
+    ) -> _Child:
         """Linearise every legal read-only operation that is available, and advance ``first``."""
         layout, move = self.layout, self.machine.move
         size = len(layout.index)
         while first < size:
-            for j in layout.candidates[first]:
-                if not layout.readonly[j] or mask >> (j - first) & 1:
+            for j in layout.read_candidates[first]:
+                if mask >> (j - first) & 1:
                     continue
                 if layout.barrier[j] <= latest and move(state, layout.op_class[j]):
                     mask |= 1 << (j - first)
@@ -260,13 +329,13 @@ class Search:
             first += ones
         return first, mask, state, spent, latest, path
 
-    def _successors(
+    def _enter(
         self, first: int, mask: int, state: int, spent: int, latest: int, path: Path | None
-    ) -> list[tuple[int, int, int, int, int, Path | None]]:
-        """The configurations one required operation further, the most promising last."""
+    ) -> _Frame:
+        """The configuration with those one required operation further, cheapest last."""
         layout, move = self.layout, self.machine.move
-        variants = self._variants(first, _Variant(state, spent, latest, path))
-        found: list[tuple[int, int, int, int, int, Path | None]] = []
+        frame = _Frame((first, mask, state), spent)
+        choices: list[tuple[int, int]] = []
         tried: set[int] = set()
         for j in layout.candidates[first]:
             op_class = layout.op_class[j]
@@ -274,6 +343,10 @@ class Search:
                 continue
             if layout.barrier[j] <= latest:
                 tried.add(op_class)
+            choices.append((j, op_class))
+        variants = self._variants(frame, first, _Variant(state, spent, latest, path), choices)
+        costs_more = len(variants) > 1
+        for j, op_class in choices:
             reached: dict[int, list[int]] = {}
             for variant in variants:
                 for after in move(variant.state, op_class):
@@ -286,38 +359,64 @@ class Search:
                     step = (variant.path, layout.index[j], after)
                     now = max(variant.latest, layout.start[j])
                     bit = 1 << (j - first)
-                    found.append((first, mask | bit, after, variant.spent, now, step))
-        found.reverse()
-        return found
+                    frame.children.append((first, mask | bit, after, variant.spent, now, step))
+        if costs_more:
+            frame.children.sort(key=lambda child: child[3].bit_count())
+        frame.children.reverse()
+        return frame
 
-    def _variants(self, first: int, base: _Variant) -> list[_Variant]:
-        """The base and all states that optional operations lead to, cheaper ones first."""
+    def _variants(
+        self, frame: _Frame, first: int, base: _Variant, choices: list[tuple[int, int]]
+    ) -> list[_Variant]:
+        """The base and all useful states that optional operations lead to, cheaper ones first."""
         found = [base]
-        if not self.layout.groups:
+        groups = self.layout.opened[first]
+        if not groups:
             return found
-        end = self.layout.end[first]
+        classes = tuple(sorted({op_class for _, op_class in choices}))
+        useful = self.demand.useful(base.state, classes, len(groups))
+        if useful is not None and not useful:
+            return found
         known: dict[int, list[int]] = {base.state: [base.spent]}
+        better = self.demand.better
         for variant in found:  # grows while it is walked: breadth first
-            for group in self.layout.groups:
-                if group.starts[0] >= end:
-                    break
-                self._spend(group, variant, end, known, found)
+            left = 0
+            for place in self.ranked:
+                if place >= len(groups) or better[place] & left:
+                    continue
+                group, available = groups[place]
+                if self._spend(group, available, variant, base, frame, useful, known, found):
+                    left |= 1 << place
         return found
 
     def _spend(
         self,
         group: _Group,
+        available: int,
         variant: _Variant,
-        end: int,
+        base: _Variant,
+        frame: _Frame,
+        useful: frozenset[int] | None,
         known: dict[int, list[int]],
         found: list[_Variant],
-    ) -> None:
-        """Add the variants that the group's next operation leads to, unless dominated."""
+    ) -> bool:
+        """Add the variants that the group's next operation leads to, unless dominated.
+
+        If all of the group that was invoked in time is spent, that is to blame for what follows.
+        """
+        reached = self.machine.move(variant.state, group.op_class)
+        if useful is not None:
+            reached = tuple(state for state in reached if state in useful)
+        if not reached or variant.latest > group.end:
+            return False
         count = (variant.spent & group.mask).bit_count()
-        if count == len(group.indices) or group.starts[count] >= end or variant.latest > group.end:
-            return
+        if count >= available:
+            needed = available - (variant.spent & ~base.spent & group.mask).bit_count()
+            if needed > 0:
+                frame.blame |= ((1 << needed) - 1) << group.shift
+            return False
         spent = variant.spent | 1 << (group.shift + count)
-        for after in self.machine.move(variant.state, group.op_class):
+        for after in reached:
             others = known.setdefault(after, [])
             if any(other & ~spent == 0 for other in others):
                 continue
@@ -325,6 +424,7 @@ class Search:
             path = (variant.path, group.indices[count], after)
             latest = max(variant.latest, group.starts[count])
             found.append(_Variant(after, spent, latest, path))
+        return True
 
     def _note_spent(self, bits: int) -> None:
         for group in self.layout.groups:
@@ -334,22 +434,145 @@ class Search:
                 self.outcome.spent.update(group.indices[:highest])
 
 
-def _unwind(path: Path | None) -> list[tuple[int, int]]:
+class Demand:
+    """Which states are worth spending optional operations for.
+
+    A state is useful beside another if some operation that may come next leads somewhere from it
+    that it does not lead to from the other, or if one optional operation more makes it useful.
+    """
+
+    def __init__(self, machine: Machine, classes: list[int]) -> None:
+        self.machine = machine
+        self.classes = classes
+        self.better = self._better()
+        self._useful: dict[tuple[int, tuple[int, ...], int], frozenset[int] | None] = {}
+        self._edges: dict[tuple[int, int], dict[int, list[int]] | None] = {}
+
+    def _better(self) -> list[int]:
+        """For each optional class, a mask of those to spend rather, where both lead on."""
+        machine, optional = self.machine, self.classes
+        if len(optional) < 2:
+            return [0] * len(optional)
+        states = machine.closed(REACH_MAX)
+        if not states:
+            return [0] * len(optional)
+        rows = {c: [machine.move(state, c) for state in states] for c in optional}
+        found: list[int] = []
+        for general in optional:
+            mask = 0
+            for place, special in enumerate(optional):
+                pairs = zip(rows[special], rows[general])
+                if special != general and all(not a or a == b for a, b in pairs):
+                    mask |= (rows[special] != rows[general] or special < general) << place
+            found.append(mask)
+        return found
+
+    def families(self, masks: list[int]) -> list[tuple[int, int]]:
+        """(bits of a class, bits of the classes to spend rather than it), where there are any.
+
+        Args:
+            masks: for each optional class, its bits in a word of spent operations.
+        """
+        found: list[tuple[int, int]] = []
+        for place, better in enumerate(self.better):
+            special = 0
+            for other, mask in enumerate(masks):
+                if better >> other & 1 and not self.better[other]:
+                    special |= mask
+            if special:
+                found.append((masks[place], special))
+        return found
+
+    def ranked(self) -> list[int]:
+        """Places of the optional classes, those to spend rather before the others."""
+        return sorted(range(len(self.better)), key=lambda place: self.better[place].bit_count())
+
+    def useful(self, state: int, classes: tuple[int, ...], groups: int) -> frozenset[int] | None:
+        """The states worth going to from this one; None if there are too many to tell.
+
+        Args:
+            state: where we are.
+            classes: of the operations that may come next.
+            groups: how many of the optional classes were invoked.
+        """
+        if len(self.machine.states) > REACH_MAX:
+            return None
+        key = (state, classes, groups)
+        if key not in self._useful:
+            self._useful[key] = self._find(state, classes, groups)
+        return self._useful[key]
+
+    def _find(self, state: int, classes: tuple[int, ...], groups: int) -> frozenset[int] | None:
+        edges = self._reach(state, groups)
+        if edges is None:
+            return None
+        move = self.machine.move
+        here = [set(move(state, op_class)) for op_class in classes]
+        found = {
+            other
+            for other in edges
+            if any(not known.issuperset(move(other, c)) for c, known in zip(classes, here))
+        }
+        grown = True
+        while grown:
+            more = {s for s, after in edges.items() if s not in found and found.intersection(after)}
+            grown = bool(more)
+            found |= more
+        return frozenset(found)
+
+    def _reach(self, state: int, groups: int) -> dict[int, list[int]] | None:
+        """Every state that optional operations could lead to, with its successors."""
+        key = (state, groups)
+        if key not in self._edges:
+            edges: dict[int, list[int]] | None = {}
+            pending = [state]
+            while pending and edges is not None:
+                now = pending.pop()
+                if now in edges:
+                    continue
+                edges[now] = [a for c in self.classes[:groups] for a in self.machine.move(now, c)]
+                pending += edges[now]
+                if len(edges) > REACH_MAX:
+                    edges = None
+            self._edges[key] = edges
+        return self._edges[key]
+
+
+def covers(less: int, more: int, families: list[tuple[int, int]], *, blame: bool = False) -> bool:
+    """Whether having spent ``more`` leaves nothing that having spent ``less`` does not leave too.
+
+    What is left of a class also does for what is left of the classes to be spent rather than it: an
+    unknown write of v may stand for an unknown swap of anything to v, not the other way round.
+
+    Args:
+        less, more: words of spent operations; n spent of a class are its n low bits.
+        families: as from :meth:`Demand.families`.
+        blame: ``less`` is what failed a configuration; of classes not in it any number may be left.
+    """
+    missing = less & ~more
+    spare = more & ~less
+    for general, special in families:
+        lacking = missing & special
+        if not lacking:
+            continue
+        if missing & general:
+            return False
+        if blame and not less & general:
+            missing &= ~special
+            continue
+        if lacking.bit_count() > (spare & general).bit_count():
+            return False
+        missing &= ~special
+        if not missing:
+            return True
+    return not missing
+
+
+def unwind(path: Path | None) -> list[tuple[int, int]]:
+    """The steps of a path, first to last."""
     steps: list[tuple[int, int]] = []
     while path is not None:
         path, index, state = path
         steps.append((index, state))
     steps.reverse()
     return steps
-
-
-def search(
-    problem: Problem,
-    machine: Machine,
-    meter: Meter,
-    *,
-    limit: int | None = None,
-    starts: Sequence[int] | None = None,
-) -> Outcome:
-    """Search one problem; see :class:`Search`."""
-    return Search(problem, machine, meter, limit=limit, starts=starts).run()

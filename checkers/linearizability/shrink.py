@@ -17,9 +17,10 @@ by the slow judge of :mod:`checkers.linearizability.verify`.
 from __future__ import annotations
 
 from checkers.budget import Meter
+from checkers.linearizability.engines import search
 from checkers.linearizability.machine import Machine
 from checkers.linearizability.problem import Problem
-from checkers.linearizability.search import Outcome, search
+from checkers.linearizability.search import Outcome
 
 #: Configurations one attempt at leaving something out may search.
 PROBE_LIMIT = 4_000

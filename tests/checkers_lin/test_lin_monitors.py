@@ -12,10 +12,10 @@ from lin_histories import Row, history_of, random_history
 
 from checkers import Verdict, check, models
 from checkers.budget import Meter
+from checkers.linearizability.engines import search
 from checkers.linearizability.machine import Machine
 from checkers.linearizability.monitors import append_list_monitor, queue_monitor, stack_monitor
 from checkers.linearizability.problem import problem_of
-from checkers.linearizability.search import search
 from checkers.linearizability.verify import brute_force
 
 

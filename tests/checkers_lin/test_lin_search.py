@@ -14,9 +14,11 @@ from lin_histories import history_of, random_history, register_history, with_sta
 from checkers import Budget, Verdict, check, models
 from checkers.budget import Meter
 from checkers.linearizability import Model, ModelError
+from checkers.linearizability.engines import search
+from checkers.linearizability.frontier import Frontier
 from checkers.linearizability.machine import Machine
 from checkers.linearizability.problem import Problem, problem_of
-from checkers.linearizability.search import search
+from checkers.linearizability.search import Outcome
 from checkers.linearizability.verify import brute_force, order_error
 
 VALUES = [0, 1, 2]
@@ -85,6 +87,13 @@ CASES = {
 }
 
 
+def _breadth_first(problem: Problem, model: Any) -> Outcome:
+    frontier = Frontier(problem, Machine(model))
+    for _ in frontier.walk():
+        pass
+    return frontier.outcome
+
+
 def _counter_answer(rng: random.Random, f: str, value: Any) -> Any:
     return value if f == "add" else rng.randrange(5)
 
@@ -106,6 +115,10 @@ def test_search_agrees_with_the_definition(name: str) -> None:
         assert found.legal == legal, seed
         if legal:
             assert order_error(problem, model, [index for index, _ in found.path]) == ""
+        wide = _breadth_first(problem, model)
+        assert wide.legal == legal, seed
+        if legal:
+            assert order_error(problem, model, [index for index, _ in wide.path]) == ""
         verdict = check(history, model).verdict
         assert (verdict is Verdict.INVALID) is (not legal), seed
         seen[bool(legal)] += 1
@@ -128,10 +141,11 @@ def test_optional_operations_with_an_end_are_searched_soundly(data: st.DataObjec
         end=problem.end,
         required=tuple(r and i not in weak for i, r in enumerate(problem.required)),
     )
-    found = search(weaker, Machine(model), Meter())
-    assert found.legal == brute_force(weaker, model)
-    if found.legal:
-        assert order_error(weaker, model, [index for index, _ in found.path]) == ""
+    legal = brute_force(weaker, model)
+    for found in (search(weaker, Machine(model), Meter()), _breadth_first(weaker, model)):
+        assert found.legal == legal
+        if found.legal:
+            assert order_error(weaker, model, [index for index, _ in found.path]) == ""
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -12,9 +12,9 @@ from lin_histories import history_of, random_history, register_history, with_sta
 
 from checkers import Verdict, check, models
 from checkers.budget import Meter
+from checkers.linearizability.engines import search
 from checkers.linearizability.machine import Machine
 from checkers.linearizability.problem import problem_of
-from checkers.linearizability.search import search
 from checkers.linearizability.verify import brute_force, order_error
 from checkers.linearizability.zones import check_zones
 

@@ -1,0 +1,100 @@
+"""Both searches on one problem, in turns.
+
+Depth first (:mod:`.search`) finds a legal order quickly where there are many, which is the usual
+case. Breadth first (:mod:`.frontier`) is steadier where there is none, or where operations of
+unknown outcome make the number of orders explode. Neither is always better, so the depth-first
+search begins and, if it has no answer soon, both go on in turns, counted in configurations: which
+engine answers, and what, does not depend on the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from checkers.budget import Meter
+from checkers.linearizability.frontier import Frontier
+from checkers.linearizability.machine import Machine
+from checkers.linearizability.problem import Problem
+from checkers.linearizability.search import Outcome, Search
+
+#: Configurations the depth-first search may examine before the other one begins.
+HEAD_START = 20_000
+
+#: Configurations of one turn.
+TURN = 10_000
+
+
+def search(
+    problem: Problem,
+    machine: Machine,
+    meter: Meter,
+    *,
+    limit: int | None = None,
+    starts: Sequence[int] | None = None,
+) -> Outcome:
+    """Search one problem until it is decided or the budget is spent.
+
+    Args:
+        problem: what to order.
+        machine: the model, as a machine.
+        meter: the budget.
+        limit: stop without an answer after this many configurations.
+        starts: numbers of the states it may start from; None for the initial state.
+    """
+    deep = Search(problem, machine, starts=starts)
+    turns = _Turns(meter, limit)
+    walk = deep.walk()
+    if turns.take(walk, HEAD_START):
+        return deep.outcome
+    if turns.reason:
+        deep.note()
+        deep.outcome.reason = turns.reason
+        return deep.outcome
+    wide = Frontier(problem, machine, starts=starts)
+    return _in_turns(turns, deep, walk, wide)
+
+
+def _in_turns(turns: _Turns, deep: Search, walk: Iterator[int], wide: Frontier) -> Outcome:
+    """Let the two go on in turns until one has the answer or the budget is spent."""
+    other, answer = wide.walk(), deep.outcome
+    while not turns.reason:
+        if turns.take(other, TURN):
+            answer = wide.outcome
+            break
+        if turns.take(walk, TURN):
+            break
+    answer.configurations = turns.done
+    if answer.legal is None:
+        deep.note()
+        answer.reason = turns.reason
+        answer.certified = max(deep.outcome.certified, wide.outcome.certified)
+    return answer
+
+
+class _Turns:
+    """Walks in turns, within one budget.
+
+    Args:
+        meter: the budget.
+        limit: of all configurations together; None for no limit.
+    """
+
+    def __init__(self, meter: Meter, limit: int | None) -> None:
+        self.meter = meter
+        self.limit = limit
+        self.done = 0
+        self.reason = ""
+
+    def take(self, walk: Iterator[int], turn: int) -> bool:
+        """Walk on for about so many configurations; whether the end was reached."""
+        until = self.done + turn
+        while not self.reason and self.done < until:
+            count = next(walk, -1)
+            if count < 0:
+                return True
+            self.done += count
+            if self.meter.spent(count):
+                self.reason = self.meter.reason
+            elif self.limit is not None and self.done >= self.limit:
+                self.reason = f"stopped after {self.limit} configurations"
+        return False
