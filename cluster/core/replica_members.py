@@ -91,5 +91,4 @@ class ReplicaMembers(ReplicaState):
                 self._reply(pending.waiter, "fail", error=error)
 
     def _take_read(self, now_ns: int, waiter: Waiter, request: Request) -> None:
-        """A linearizable answer is wanted. The next layer's."""
-        raise NotImplementedError
+        """A linearizable answer is wanted: the next layer fills this."""

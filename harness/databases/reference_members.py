@@ -42,16 +42,14 @@ class ReferenceMembers:
         self._operators = 0
 
     async def start(self, node: Node) -> None:
-        """Start the node's process. The other half's."""
-        raise NotImplementedError
+        """Start the node's process: the other half does."""
 
     async def status(self, node: Node) -> dict[str, Any] | None:
-        """The node's own view of things. The other half's."""
-        raise NotImplementedError
+        """The node's own view of things: the other half asks."""
+        return None
 
     def operator(self, node: Node, name: str) -> Any:
-        """A client session for requests about the cluster. The other half's."""
-        raise NotImplementedError
+        """A client session for requests about the cluster: the other half makes it."""
 
     async def members(self, nodes: Sequence[Node]) -> list[str]:
         """The nodes that vote, as the leader's status has it; empty if nobody says that it leads.
