@@ -30,7 +30,7 @@ class Replica:
 
     def __init__(self, path):
         self.lock, self.copy = threading.Lock(), {}
-        self.log = open(path, "a+b")
+        self.log = open(path, "a+b")  # noqa: SIM115
         self.log.seek(0)
         for line in self.log.read().splitlines(keepends=True):
             if line.endswith(b"\n"):

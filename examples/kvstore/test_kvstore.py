@@ -27,7 +27,7 @@ subprocess.Popen([sys.executable, "-c", loop, sys.argv[1]], **quiet)
 class KVStore:
     """How to run one node."""
 
-    logs = ["/data/*.log"]
+    logs = ("/data/*.log",)
 
     def __init__(self, *, reads="majority"):
         self.reads = reads

@@ -18,7 +18,6 @@ import importlib.util
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from harness.databases.base import operations_of
 from harness.databases.etcd_clients import CLIENT_PORT, CLIENTS, EtcdClient

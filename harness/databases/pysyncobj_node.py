@@ -3,8 +3,8 @@
     python -m harness.databases.pysyncobj_node --name n1 --self HOST:PORT --bind HOST:PORT \
         --partners HOST:PORT,HOST:PORT --http HOST:PORT --data DIR
 
-``POST /op {"f": "read"|"write"|"cas"|"add", "key": .., "value": .., "replicated": bool, "timeout_s": N}``
-answers ``{"type": "ok"|"fail"|"info", "value": .., "error": ..}``. Reads are answered from the
+``POST /op {"f": "read"|"write"|"cas"|"add", "key": .., "value": .., "replicated": bool,
+"timeout_s": N}`` answers ``{"type": "ok"|"fail"|"info", "value": .., "error": ..}``. Reads are answered from the
 node's own copy, as PySyncObj's documentation shows them, unless ``replicated`` asks for one through
 the log. ``GET /health`` answers 200 when a leader is known; ``GET /status`` who leads.
 """
