@@ -31,6 +31,10 @@ HEALERS: dict[str, str] = {
     "ssh": "harness.environments.ssh:heal",
 }
 
+#: environments whose nodes' processes end with the places they run in: a process in a frozen
+#: container cannot be killed from outside
+PLACES_FIRST = frozenset({"docker", "ssh"})
+
 
 class Healing(msgspec.Struct, frozen=True):
     """What healing one run did.
@@ -91,11 +95,16 @@ def heal_run(run_dir: Path, *, by: str = "harness heal") -> Healing:
         if found.state == "clean":
             return Healing(str(run_dir))
         return Healing(str(run_dir), skipped=f"still in progress in pid {harness.pid}; left alone")
+    gone: list[str] = []
+    stays: list[str] = []
+    if healer is not None and found.environment in PLACES_FIRST:
+        gone, stays = healer(found, run_dir)
     ours = _processes(found)
     names = [processes.describe(process.pid) for process in ours]
     survivors = processes.stop_all(ours)
     removed = _remove(found.files)
-    gone, stays = healer(found, run_dir) if healer is not None else ([], [])
+    if healer is not None and found.environment not in PLACES_FIRST:
+        gone, stays = healer(found, run_dir)
     removed += gone
     left = stays + [f"{processes.describe(p.pid)} does not end" for p in survivors]
     left += [f"file {path}" for path in found.files if Path(path).exists()]

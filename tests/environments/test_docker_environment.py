@@ -1,0 +1,168 @@
+"""What only containers promise: sentences when Docker is not there, files, pods, compose."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from arms import CUT, MS, NODES
+from kernel_arms import docker_arm
+
+from harness.environments.docker import Daemon, docker
+from harness.errors import SetupError, UsageError
+
+pytestmark = pytest.mark.real
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def within(arm: Any, body: Any, **start: Any) -> None:
+    async def main() -> None:
+        try:
+            await arm.start(**start)
+            await body(arm.env)
+        finally:
+            await arm.env.teardown()
+
+    arm.run(main())
+
+
+def test_no_daemon_and_no_image_are_sentences(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker_arm(tmp_path / "run")
+    missing = docker(nodes=NODES, run_dir=tmp_path, seed=1, options={"image": "no-such-image:1"})
+    with pytest.raises(SetupError, match=r"no image 'no-such-image:1': run `docker pull no-such"):
+        missing.prepare(())
+    monkeypatch.setattr("harness.environments.docker.IMAGE", "no-such-image:1")
+    with pytest.raises(SetupError, match=r"build it with `bash scripts/docker_build.sh`"):
+        missing.prepare(())
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
+    nobody = docker(nodes=NODES, run_dir=tmp_path, seed=1)
+    with pytest.raises(SetupError, match="daemon, and it does not answer: start it with `sudo sys"):
+        nobody.prepare(())
+    with pytest.raises(UsageError, match="did you mean 'image'"):
+        docker(nodes=NODES, run_dir=tmp_path, seed=1, options={"imge": "x"})
+
+
+def test_a_paused_node_is_partitioned_and_killed_and_stays_partitioned(tmp_path: Path) -> None:
+    arm = docker_arm(tmp_path / "run")
+
+    async def body(env: Any) -> None:
+        await arm.traffic()
+        assert (await env.pause("n2"))["docker"] == "paused"
+        await env.set_links({("n1", "n2"): CUT})
+        await env.kill("n2")
+        assert not await env.alive("n2")
+        await env.start("n2")
+        await env.node("n2").http_ok(8001, "/health", within_s=20)
+        assert await env.prove_clean() == ["n2 drops what comes from n1"]
+        before = await env.link_counters()
+        for source in ("n1", "n3"):
+            await arm.ask(source, "/send", {"to": "n2", "count": 1}, timeout_s=20)
+        after = await env.link_counters()
+        assert after["n1", "n2"]["dropped"] > before["n1", "n2"]["dropped"]
+        assert after["n3", "n2"]["passed"] > before["n3", "n2"]["passed"]
+
+    within(arm, body)
+
+
+def test_commands_files_and_logs(tmp_path: Path) -> None:
+    arm = docker_arm(tmp_path / "run", keep_data=True)
+
+    async def body(env: Any) -> None:
+        one = env.node("n1")
+        done = await one.run(
+            "sh", "-c", 'echo "$1"; echo no >&2; hostname', "sh", "it's $HOME; `x`"
+        )
+        assert (done.stdout, done.stderr) == ("it's $HOME; `x`\nn1\n", "no\n")
+        with pytest.raises(SetupError, match=r"exited with 3"):
+            await one.run("sh", "-c", "exit 3")
+        with pytest.raises(SetupError, match="is it installed"):
+            await one.run("no-such-program")
+        began = time.monotonic()
+        with pytest.raises(SetupError, match=r"did not end within 0\.5 s"):
+            await one.run("sleep", "60", timeout_s=0.5)
+        assert time.monotonic() - began < 8
+        with pytest.raises(SetupError, match=r"(?s)ended at once.*out of luck"):
+            await one.spawn("sh", "-c", "echo out of luck; exit 7")
+        await one.run("sh", "-c", "echo kept >/data/note")
+        with pytest.raises(UsageError, match="own directory"):
+            await one.wipe("/data/../etc")
+        assert await one.collect(["/data/n*"]) == ["note"]
+        # Another node's data is another volume, and nothing outside is reached.
+        assert (await env.node("n2").run("ls", "/data")).stdout.split() == ["echo_store.py"]
+        dial = "import socket; socket.create_connection(('192.0.2.1', 80), 1)"
+        done = await one.run(sys.executable, "-S", "-c", dial, check=False)
+        assert done.exit_code != 0 and ("unreachable" in done.stderr or "timed out" in done.stderr)
+
+    within(arm, body)
+    home = tmp_path / "run" / "nodes" / "n1"
+    assert "listening" in (home / "log").read_text()
+    assert (home / "data" / "note").read_text() == "kept\n"
+    assert Daemon().left(arm.env.run_id) == []
+
+
+def test_the_clock_of_a_foreign_process(tmp_path: Path) -> None:
+    arm = docker_arm(tmp_path / "run", clock="on")
+
+    async def offset_s() -> float:
+        return float((await arm.ask("n1", "/time"))["wall_ns"] - time.time_ns()) / 1e9
+
+    async def body(env: Any) -> None:
+        if not env.fake_library:
+            pytest.skip("the image has no libfaketime")
+        moved = await env.set_clock("n1", offset_ns=-90_000 * MS)
+        assert abs(moved["offset_ns"] + 90_000 * MS) < 1_000 * MS
+        assert await offset_s() == pytest.approx(-90, abs=1)
+        await env.kill("n1")
+        await env.start("n1")
+        await env.node("n1").http_ok(8001, "/health", within_s=20)
+        assert await offset_s() == pytest.approx(-90, abs=1)
+        await env.set_clock("n1", rate=11.0)
+        await asyncio.sleep(1.0)
+        assert await offset_s() > 2
+        await env.heal_all()
+        assert await offset_s() == pytest.approx(0, abs=1)
+        assert await env.prove_clean() == []
+
+    within(arm, body, chaos=False)
+
+
+@pytest.mark.slow
+def test_compose_alone_gives_a_working_cluster(tmp_path: Path) -> None:
+    docker_arm(tmp_path / "run")
+    compose = ["docker", "compose"]
+    if subprocess.run([*compose, "version"], capture_output=True).returncode:
+        if shutil.which("docker-compose") is None:
+            pytest.skip("neither `docker compose` nor docker-compose is installed")
+        compose = ["docker-compose"]
+    words = [*compose, "-f", str(ROOT / "docker-compose.yml"), "-p", "splitbraintest"]
+    talk = """
+import asyncio, json
+from cluster.client.asyncio_client import AsyncioClient
+from cluster.wire import Command
+async def main():
+    nodes = {f"n{i}": f"10.77.0.1{i}:7001" for i in range(1, 6)}
+    client = AsyncioClient(nodes, name="test", timeout_s=15, attempt_s=1)
+    await client.call(Command("put", "x", (41,)), mode="linearizable")
+    found = await client.call(Command("get", "x", ()), mode="linearizable")
+    await client.close()
+    print(json.dumps([found.status, found.value]))
+asyncio.run(main())
+"""
+    try:
+        subprocess.run([*words, "up", "-d"], check=True, capture_output=True, text=True)
+        inside = [*words, "exec", "-T", "control"]
+        done = subprocess.run([*inside, "python", "-c", talk], capture_output=True, text=True)
+        assert json.loads(done.stdout) == ["ok", 41], done.stderr
+        done = subprocess.run([*inside, "harness", "--help"], capture_output=True, text=True)
+        assert done.returncode == 0 and "test" in done.stdout
+    finally:
+        subprocess.run([*words, "down", "-v"], check=True, capture_output=True)

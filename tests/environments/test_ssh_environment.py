@@ -1,0 +1,159 @@
+"""What only hosts promise: verified keys, quoting, reconnecting, healing by a new login."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from arms import CUT, NODES
+from kernel_arms import ssh_arm
+
+from harness.environments import record
+from harness.environments.ssh import Host, parse_host, ssh
+from harness.errors import SetupError, UsageError
+from harness.heal import heal_run
+from harness.spec import TestSpec, parse_nodes, validated
+
+
+@pytest.fixture
+def arm(tmp_path: Path) -> Any:
+    made = ssh_arm(tmp_path / "run")
+    yield made
+    made.close()
+
+
+def within(arm: Any, body: Any) -> None:
+    async def main() -> None:
+        try:
+            await arm.start()
+            await body(arm.env)
+        finally:
+            await arm.env.teardown()
+
+    arm.run(main())
+
+
+def test_hosts_are_parsed_or_refused() -> None:
+    assert parse_host("admin@db1:2222") == Host("admin", "db1", 2222)
+    assert parse_host("admin@[fd00::1]:22") == Host("admin", "fd00::1", 22)
+    assert parse_host("10.0.0.1").port == 22
+    for wrong in ("a@b@c", "db:port", "db:99999", "", "a b", "fd00::1"):
+        with pytest.raises(UsageError, match="not user@host:port"):
+            parse_host(wrong)
+
+
+def test_nodes_given_as_hosts_get_names() -> None:
+    nodes = parse_nodes("admin@db1:2222,admin@db2")
+    spec = validated(TestSpec(env="ssh", nodes=nodes))
+    assert spec.nodes == ("n1", "n2")
+    assert spec.env_options == {"hosts": "admin@db1:2222,admin@db2"}
+    with pytest.raises(UsageError, match="no name for a node"):
+        validated(TestSpec(env="local", nodes=nodes))
+    with pytest.raises(UsageError, match="hosts is given too"):
+        validated(TestSpec(env="ssh", nodes=nodes, env_options={"hosts": "x"}))
+
+
+def test_wrong_options_get_a_sentence(tmp_path: Path) -> None:
+    def made(**options: Any) -> None:
+        ssh(nodes=NODES, run_dir=tmp_path, seed=1, options=options)
+
+    with pytest.raises(UsageError, match="hosts names 1 hosts, and the run has 3 nodes"):
+        made(hosts="a@b")
+    with pytest.raises(UsageError, match="addresses names 1"):
+        made(addresses="10.0.0.1")
+    with pytest.raises(UsageError, match="did you mean 'known_hosts'"):
+        made(known_host="x")
+    with pytest.raises(UsageError, match="absolute path"):
+        made(dir="here")
+
+
+@pytest.mark.real
+def test_unknown_and_changed_host_keys_and_unknown_users_are_refused(
+    arm: Any, tmp_path: Path
+) -> None:
+    options = dict(arm.env.options)
+
+    def why(**changed: Any) -> str:
+        env = ssh(nodes=NODES, run_dir=tmp_path / "other", seed=1, options={**options, **changed})
+
+        async def main() -> None:
+            with pytest.raises(SetupError) as raised:
+                await env.setup()
+            nonlocal said
+            said = str(raised.value)
+
+        said = ""
+        asyncio.run(main())
+        assert record.load(tmp_path / "other").state == "clean"  # type: ignore[union-attr]
+        return said
+
+    known = Path(options["known_hosts"]).read_text()
+    nobody, changed = tmp_path / "nobody", tmp_path / "changed"
+    nobody.write_text("")
+    rows = [line.split() for line in known.splitlines()]
+    # Every host with its neighbour's key.
+    keys = [row[2] for row in rows]
+    keys = [*keys[1:], keys[0]]
+    changed.write_text("".join(f"{row[0]} {row[1]} {key}\n" for row, key in zip(rows, keys)))
+    assert "ssh-keyscan -p 22" in why(known_hosts=str(nobody))
+    assert "is not the one in" in why(known_hosts=str(changed))
+    hosts = [host.replace("root@", "nobody-at-all@") for host in options["hosts"]]
+    assert "authorized_keys" in why(hosts=hosts)
+
+
+@pytest.mark.real
+def test_words_are_quoted_files_come_home_and_a_broken_connection_is_made_again(arm: Any) -> None:
+    async def body(env: Any) -> None:
+        one = env.node("n1")
+        words = ["it's $HOME; `x`", "a\nb", '"', "*"]
+        done = await one.run("printf", "%s|", *words)
+        assert done.stdout == "".join(f"{word}|" for word in words)
+        done = await one.run("sh", "-c", 'echo "$ODD"', env={"ODD": "$(id) 'x'"})
+        assert done.stdout == "$(id) 'x'\n"
+        with pytest.raises(SetupError, match=r"'sleep' on .* did not end within 0\.3 s"):
+            await one.run("sleep", "60", timeout_s=0.3)
+        with pytest.raises(SetupError, match="is it installed"):
+            await one.run("no-such-program")
+        await one.run("sh", "-c", 'echo kept >"$1"', "sh", "/data/a b")
+        assert await one.collect(["/data/a*"]) == ["a b"]
+        assert (one.directory / "a b").read_text() == "kept\n"
+        await env.pause("n2")
+        for node in env._remotes:
+            node.login.close()
+        assert await env.alive("n2")
+        assert (await env.resume("n2"))["state"] != "T"
+        assert await env.alive("n1")
+        one.login._client.get_transport().sock.close()
+        await asyncio.sleep(0.5)
+        await env.kill("n1")
+        assert not await env.alive("n1")
+
+    within(arm, body)
+    assert "listening" in (arm.env.node("n1").directory / "log").read_text()
+
+
+@pytest.mark.real
+def test_heal_logs_in_again_and_cleans_every_host(arm: Any) -> None:
+    async def main() -> None:
+        await arm.start()
+        await arm.env.set_links({("n1", "n2"): CUT})
+        await arm.env.pause("n3")
+        # As if the harness were gone: its watchdog, and then its record, are taken from it.
+        await arm.env._dismiss_watchdog()
+
+    arm.run(main())
+    env = arm.env
+    path = env.run_dir / record.NAME
+    found = json.loads(path.read_text())
+    found["harness"], found["run_id"] = None, "not-to-be-found-here"
+    path.write_text(json.dumps(found))
+    healing = heal_run(env.run_dir)
+    assert healing.clean, healing.left
+    gone = " ".join(healing.removed)
+    assert "nftables table inet splitbrain on n2" in gone and "on n3" in gone
+    assert "nothing to do" in heal_run(env.run_dir).sentence
+    assert not [p for p in os.listdir(env.options["dir"]) if p.startswith("splitbrain-")]
