@@ -4,7 +4,8 @@
         --partners HOST:PORT,HOST:PORT --http HOST:PORT --data DIR
 
 ``POST /op {"f": "read"|"write"|"cas"|"add", "key": .., "value": .., "replicated": bool,
-"timeout_s": N}`` answers ``{"type": "ok"|"fail"|"info", "value": .., "error": ..}``. Reads are answered from the
+"timeout_s": N}`` answers ``{"type": "ok"|"fail"|"info", "value": .., "error": ..}``. Reads are
+answered from the
 node's own copy, as PySyncObj's documentation shows them, unless ``replicated`` asks for one through
 the log. ``GET /health`` answers 200 when a leader is known; ``GET /status`` who leads.
 """
