@@ -12,7 +12,6 @@ import contextlib
 import errno
 import importlib
 import os
-import pickle
 import queue
 import signal
 import subprocess
@@ -25,6 +24,7 @@ from typing import Any
 import msgspec
 
 from checkers.budget import Budget
+from checkers.frames import receive, send
 from checkers.history.op import Op
 from checkers.verdict import Result, Verdict
 
@@ -116,7 +116,7 @@ def check_files(
         options: the checker's options.
         after: ``module:function`` called where the file was checked, with the history, the result
             of the file and ``after_options``; for reports, which need the history.
-        after_options: keywords for ``after``; they must pickle.
+        after_options: keywords for ``after``; plain values, since another process gets them.
 
     Returns:
         one result per file, in the order given and sorted within folders.
@@ -235,17 +235,15 @@ class _Worker:
         process = self.process or self._start()
         assert process.stdin is not None and process.stdout is not None
         try:
-            process.stdin.write(pickle.dumps(task))
-            process.stdin.flush()
-            found: FileResult = pickle.load(process.stdout)
-            return found
-        except (OSError, EOFError, pickle.UnpicklingError):
+            send(process.stdin, task)
+            return receive(process.stdout, FileResult)
+        except (OSError, EOFError, msgspec.DecodeError):
             self._stop()
             code = process.returncode
             why = "perhaps the machine is out of memory" if code == -9 else f"exit code {code}"
             blame = "machine"
             said = f"{task.path}: the process that checked it died ({why})"
-        except (pickle.PicklingError, AttributeError, TypeError) as error:
+        except (TypeError, ValueError) as error:
             said = f"{task.path}: the options cannot be given to another process: {error}"
             blame = "usage"
         return FileResult(task.path, Verdict.UNKNOWN, error=said, blame=blame)
@@ -285,11 +283,10 @@ def serve() -> None:
     tasks = sys.stdin.buffer
     while True:
         try:
-            task = pickle.load(tasks)
+            task = receive(tasks, _Task)
         except EOFError:
             return
-        pickle.dump(_check(task), results)
-        results.flush()
+        send(results, _check(task))
 
 
 def _check(task: _Task) -> FileResult:
