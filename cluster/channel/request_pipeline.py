@@ -5,7 +5,9 @@ without limit floods a slow receiver and, after a loss, leaves holes.
 
 Solution. Send on while fewer than ``window`` requests are unanswered. Each request names what must
 precede it, so a receiver refuses what does not follow; a refusal empties the pipeline and the
-sender goes back to asking one at a time until both agree where they stand.
+sender goes back to asking one at a time until both agree where they stand. What was under way then
+is still out there and will be refused too: so each refusal halves the window, and each answer that
+is news widens it by one, or a network that reorders would answer every refusal with a new burst.
 
 Invariants. Never more than ``window`` unanswered. What a follower has acknowledged (``match``)
 never goes down in one leadership. An old refusal changes nothing.
@@ -31,12 +33,22 @@ class RequestPipeline:
         now_ns: the time.
     """
 
-    __slots__ = ("_in_flight", "_probe_sent", "match", "next", "probing", "touched_ns", "window")
+    __slots__ = (
+        "_in_flight",
+        "_limit",
+        "_probe_sent",
+        "match",
+        "next",
+        "probing",
+        "touched_ns",
+        "window",
+    )
 
     def __init__(self, next_index: int, *, window: int, now_ns: int) -> None:
         self.match = 0
         self.next = next_index
         self.window = window
+        self._limit = window
         self.probing = True
         self.touched_ns = now_ns
         self._probe_sent = False
@@ -49,7 +61,7 @@ class RequestPipeline:
 
     def can_send(self) -> bool:
         """Whether another request may be sent now."""
-        return not self._probe_sent if self.probing else len(self._in_flight) < self.window
+        return not self._probe_sent if self.probing else len(self._in_flight) < self._limit
 
     def sent(self, last_index: int, now_ns: int) -> None:
         """Entries up to ``last_index`` were sent."""
@@ -73,6 +85,7 @@ class RequestPipeline:
             return False
         self.match = match_index
         self.touched_ns = now_ns
+        self._limit = min(self.window, self._limit + 1)
         return True
 
     def refused(self, prev_index: int, next_index: int) -> bool:
@@ -82,6 +95,8 @@ class RequestPipeline:
         """
         if prev_index <= self.match or (self.probing and prev_index != self.next - 1):
             return False
+        if not self.probing:
+            self._limit = max(1, self._limit // 2)
         self.reset(max(self.match + 1, min(next_index, prev_index)))
         return True
 

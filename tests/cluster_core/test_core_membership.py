@@ -6,6 +6,7 @@ import pytest
 from core_pump import Pump, get, put
 from test_core_safety import Watcher
 
+from cluster.channel.request_pipeline import RequestPipeline
 from cluster.config import MS, ClusterConfig
 from cluster.consensus.interface import SafetyViolation
 from cluster.consensus.membership import (
@@ -463,3 +464,21 @@ def test_a_read_that_waited_for_a_voter_that_left_is_answered() -> None:
     pump.run(200 * MS)
     answer = pump.answer(id)
     assert answer is not None and answer.status == "ok"
+
+
+def test_a_refusal_halves_the_window_and_news_widens_it() -> None:
+    pipeline = RequestPipeline(1, window=8, now_ns=0)
+    pipeline.sent(1, 0)
+    assert pipeline.acknowledged(1, 0)
+
+    def fill() -> int:
+        count = 0
+        while pipeline.can_send():
+            pipeline.sent(pipeline.next, 0)
+            count += 1
+        return count
+
+    assert fill() == 8
+    assert pipeline.refused(5, 2)
+    pipeline.sent(2, 0)
+    assert pipeline.acknowledged(2, 0) and fill() == 5
