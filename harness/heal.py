@@ -32,7 +32,7 @@ HEALERS: dict[str, str] = {
 }
 
 #: environments whose nodes' processes end with the places they run in: a process in a frozen
-#: container cannot be killed from outside
+#: container cannot be killed from outside. They also outlive a restart of this machine
 PLACES_FIRST = frozenset({"docker", "ssh"})
 
 
@@ -88,7 +88,7 @@ def heal_run(run_dir: Path, *, by: str = "harness heal") -> Healing:
     if found is None:
         return Healing(str(run_dir), skipped="it has no environment.json, so it started nothing")
     healer = _healer(found)
-    if found.boot != processes.boot_id() and healer is None:
+    if found.boot != processes.boot_id() and found.environment not in PLACES_FIRST:
         return Healing(str(run_dir), skipped="the machine was restarted since; nothing is left")
     harness = found.harness
     if by != "watchdog" and harness is not None and processes.running(harness):

@@ -27,7 +27,7 @@ class Kernel(Local):
 
     async def traffic(self) -> None:
         """Messages on every link; some may be lost. Long enough for TCP to try again."""
-        for _ in range(4):
+        for _ in range(2):
             await super().traffic()
             await asyncio.sleep(0.3)
 
