@@ -18,13 +18,26 @@ Sources: Bouajjani, Enea, Guerraoui, Hamza, On Verifying Causal Consistency, POP
 
 from __future__ import annotations
 
-import bisect
 import itertools
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from checkers.budget import Meter
 from checkers.checker import Checker
-from checkers.findings import METER_INTERVAL, Judgement, Spent, as_list, at, make, rows, token, who
+from checkers.findings import (
+    FINDINGS_MAX,
+    METER_INTERVAL,
+    Judgement,
+    Spent,
+    as_list,
+    at,
+    make,
+    rows,
+    token,
+    who,
+)
 from checkers.happens_before import (
     Access,
     Causality,
@@ -67,30 +80,50 @@ def causal(*, initial: Any = None) -> Checker:
     return make("causal", judge, keyed=False, trivial=("read", "write"))
 
 
+class _Writes:
+    """The writes of one key, by session and place in it, to ask for the last of each in a past."""
+
+    def __init__(self, numbers: list[int], made: Causality) -> None:
+        sessions = np.array([made.accesses[number].session for number in numbers])
+        places = np.array([made.accesses[number].place for number in numbers])
+        order = np.lexsort((places, sessions))
+        self.numbers = np.array(numbers)[order]
+        self.sessions, begins = np.unique(sessions[order], return_index=True)
+        self.stride = int(places.max()) + 2
+        # Session by session, ascending: one search finds the place in every session at once.
+        ranks = np.repeat(np.arange(len(begins)), np.diff([*begins, len(numbers)]))
+        self.keys = ranks * self.stride + places[order]
+        self.bases = np.arange(len(begins)) * self.stride
+        self.begins = begins
+
+    def last(self, clock: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+        """Of each session with a write in this past, the last one there."""
+        limit = np.minimum(clock[self.sessions], self.stride - 1)
+        found = np.searchsorted(self.keys, self.bases + limit) - 1
+        chosen: npt.NDArray[np.int64] = self.numbers[found[found >= self.begins]]
+        return chosen
+
+
 def _overwritten(history: History, made: Causality, meter: Meter) -> list[Finding]:
     """Reads of what another write in their past had replaced."""
-    written: dict[Any, dict[int, tuple[list[int], list[int]]]] = {}
+    numbers: dict[int, list[int]] = {}
     for number, access in enumerate(made.accesses):
         if access.write:
-            sessions = written.setdefault(access.key, {})
-            places, numbers = sessions.setdefault(access.session, ([], []))
-            places.append(access.place)
-            numbers.append(number)
+            numbers.setdefault(access.key, []).append(number)
+    written = {key: _Writes(found, made) for key, found in numbers.items()}
     findings = []
     for number, access in enumerate(made.accesses):
         if number % METER_INTERVAL == 0 and meter.spent(METER_INTERVAL):
             raise Spent
-        if access.write or access.source < -1:
+        if access.write or access.source < -1 or access.key not in written:
             continue
-        clock = made.clocks[number]
-        for session, (places, numbers) in written.get(access.key, {}).items():
-            last = bisect.bisect_left(places, clock[session]) - 1
-            if last < 0:
-                continue
-            between = numbers[last]
-            if access.source < 0 or made.before(access.source, between):
-                findings.append(_stale(history, made, access, made.accesses[between]))
-                break
+        between = written[access.key].last(made.clocks[number])
+        if access.source >= 0:
+            source = made.accesses[access.source]
+            after = made.clocks[between, source.session] > source.place
+            between = between[after & (between != access.source)]
+        if len(between):
+            findings.append(_stale(history, made, access, made.accesses[int(between[0])]))
     return findings
 
 
@@ -153,7 +186,7 @@ def _reverse(history: History, meter: Meter) -> Judgement:
         last = max(seen, key=lambda name: begun.get(name, -1), default=None)
         limit = begun.get(last, -1) if seen else -1
         for complete, invoke, name, value in acknowledged:
-            if complete >= limit:
+            if complete >= limit or len(findings) >= FINDINGS_MAX:
                 break
             compared += 1
             if name not in seen and (name, last) not in told:

@@ -141,6 +141,7 @@ def _clocks(made: Causality, meter: Meter) -> None:
     """Vector clocks by Kahn's order; where it stops short, a cycle."""
     accesses = made.accesses
     count = len(accesses)
+    _require_memory(count, len(made.sessions), meter)
     clocks = np.zeros((count, len(made.sessions)), dtype=np.int32)
     readers: dict[int, list[int]] = {}
     waits = [0] * count
@@ -173,6 +174,21 @@ def _clocks(made: Causality, meter: Meter) -> None:
     made.clocks = clocks
     if done < count:
         made.cycle = _cycle(made, waits)
+
+
+def _require_memory(count: int, sessions: int, meter: Meter) -> None:
+    """Refuse clocks that would not fit, before they are made.
+
+    Raises:
+        Spent: they need more than the memory budget.
+    """
+    needed_mb, limit_mb = count * sessions * 4 / 1e6, meter.budget.memory_mb
+    if limit_mb is not None and needed_mb > limit_mb:
+        meter.reason = (
+            f"the order of {count} operations in {sessions} sessions needs {needed_mb:.0f} MB, and "
+            f"the memory budget is {limit_mb:g} MB: stopped"
+        )
+        raise Spent
 
 
 def _cycle(made: Causality, waits: list[int]) -> list[int]:

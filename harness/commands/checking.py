@@ -10,6 +10,7 @@ all it says whose fault that is: 254 the files' or the command line's, 3 the mac
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -108,8 +109,10 @@ def check(
             after=checking_pages.WRITE if pages else "",
             after_options=pages.options() if pages else None,
         )
-    if not results:
-        raise UsageError(f"there is no file in {', '.join(files)}")
+    for path in paths:
+        inside = os.path.join(path, "")
+        if Path(path).is_dir() and not any(found.path.startswith(inside) for found in results):
+            raise UsageError(f"there is no file in {path!r}")
     for text in checking_text.as_json(results) if json else checking_text.described(results):
         print(text)
     if pages is not None:

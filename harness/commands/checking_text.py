@@ -1,7 +1,7 @@
 """What ``harness check`` says: verdicts, findings and witnesses as text, or as JSON lines.
 
 On a terminal lines fit its width and verdicts have colours; in a pipe lines are wrapped at 80
-columns, but a path is never cut. Text from a history has its control characters escaped, so that a
+columns, but a path is never cut and an error stays on its line. Text from a history has its control characters escaped, so that a
 value cannot move the cursor.
 
 The JSON form is one object a line, ``"schema": "check/1"``; docs/checkers.md has its fields.
@@ -9,6 +9,7 @@ The JSON form is one object a line, ``"schema": "check/1"``; docs/checkers.md ha
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -204,7 +205,9 @@ def _file(result: FileResult, name: str) -> str:
         return _wrapped(f"{name}: {result.error}", hang="  ")
     if result.result is None:
         error = result.error.removeprefix(result.path)
-        return f"{_word('UNKNOWN')}  " + _wrapped(f"{name}{error}", hang="  ")
+        text = f"UNKNOWN  {name}{error}"  # one line in a pipe, where programs look for it
+        text = _wrapped(text, hang="  ") if sys.stdout.isatty() else safe(text)
+        return _word("UNKNOWN") + text.removeprefix("UNKNOWN")
     said = result.result
     model = f"{result.model}, inferred" if result.inferred else result.model
     took = f"{result.load_s + said.elapsed_s:.2f} s"
@@ -258,7 +261,7 @@ def _listed(lines: Sequence[str], columns: int) -> list[str]:
     """A table of operations with its columns of processes folded into one."""
     edges = [at for at, char in enumerate(lines[0]) if char == "+"]
     grid = [
-        [line[left + 1 : right].strip() for left, right in zip(edges, edges[1:])]
+        [line[left + 1 : right].strip() for left, right in itertools.pairwise(edges)]
         for line in lines
         if line.startswith("|")
     ]

@@ -250,7 +250,7 @@ def test_a_users_own_model_and_checker(tmp_path: Path, monkeypatch: pytest.Monke
         "def step(state, op):\n"
         "    return (True, state + 1) if op.output == state + 1 else (False, state)\n"
         "def tickets(*, first=0):\n"
-        "    return Model('tickets', lambda: first, step)\n"
+        "    return Model(name='tickets', init=lambda: first, step=step)\n"
         "def never(history):\n"
         "    return Verdict.INVALID\n"
         "number = 3\n"

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from other_histories import h, invalid, unchallenged, unknown, valid
 
-from checkers import Verdict
+from checkers import Budget, Verdict
 from checkers.causal import causal, causal_reverse
 from checkers.history import Event, History
 from checkers.long_fork import long_fork
@@ -127,6 +127,15 @@ def test_causal_agrees_with_the_definition(history: History) -> None:
     if result.verdict is Verdict.UNKNOWN:
         return
     assert (result.verdict is Verdict.VALID) == slow_causal(history)
+
+
+def test_clocks_that_do_not_fit_are_not_made() -> None:
+    history = h(
+        *(f"op {process} write x: {process}" for process in range(600)), "op 0 read x: -> 0"
+    )
+    result = causal()(history, budget=Budget(memory_mb=1))
+    unknown(result, "601 operations in 600 sessions needs 1 MB, and the memory budget is 1 MB")
+    assert causal()(history).verdict is Verdict.VALID
 
 
 def test_causal_reverse() -> None:

@@ -1,0 +1,189 @@
+"""Goal: ``harness check`` says what it found so that a reader and a program can use it.
+
+Method: the command in this process, over files made for the purpose.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.cli import main
+from harness.commands.checking import parse_budget
+from harness.commands.checking_text import plain, witness
+from harness.errors import UsageError
+
+WRITE = "".join(
+    f"{{:process 0, :type :{kind}, :f :write, :value 1}}\n" for kind in ("invoke", "ok")
+)
+READ = (
+    "{:process %d, :type :invoke, :f :read, :value nil}\n"
+    "{:process %d, :type :ok, :f :read, :value %s}\n"
+)
+VALID = WRITE + READ % (1, 1, "1")
+INVALID = WRITE + READ % (1, 1, "2")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "h").mkdir()
+    (tmp_path / "h" / "bad.edn").write_text(INVALID)
+    (tmp_path / "h" / "good.edn").write_text(VALID)
+    (tmp_path / "h" / "notes.md").write_text("nothing of the kind")
+    (tmp_path / "h" / "packed.edn.gz").write_bytes(gzip.compress(VALID.encode()))
+    return tmp_path
+
+
+def said(capsys: Any, *words: str) -> tuple[int, str, str]:
+    code = main(["check", *words])
+    captured = capsys.readouterr()
+    assert "Traceback" not in captured.out + captured.err
+    return code, captured.out, captured.err
+
+
+def test_a_folder_is_a_table_then_what_was_found(capsys: Any, folder: Path) -> None:
+    code, out, _ = said(capsys, "h", "-j", "2")
+    assert code == 1
+    lines = out.split("\n")
+    assert lines[0].split() == ["VERDICT", "MODEL", "OPS", "TIME", "FILE"]
+    rows = [line.split() for line in lines[1:4]]
+    assert [(row[0], row[1], row[2], row[-1]) for row in rows] == [
+        ("INVALID", "register", "2", "bad.edn"),
+        ("VALID", "register", "2", "good.edn"),
+        ("VALID", "register", "2", "packed.edn.gz"),
+    ]
+    assert "passed over, no known history format: notes.md" in out
+    assert "rocess 1 read 2" in " ".join(out.split()) and "] -> 2" in out, (
+        "the sentence and the witness"
+    )
+    assert "4 files: 2 valid, 1 invalid, 1 passed over" in out
+    assert max(map(len, lines)) <= 80 and "\x1b" not in out
+
+
+def test_one_file_names_the_model_it_inferred(capsys: Any, folder: Path) -> None:
+    code, out, _ = said(capsys, "h/good.edn")
+    assert code == 0 and out.startswith("VALID  h/good.edn\n  model register, inferred")
+    code, out, _ = said(capsys, "h/bad.edn", "--model", "register")
+    assert code == 1 and "inferred" not in out
+
+
+def test_json_is_one_object_a_line(capsys: Any, folder: Path) -> None:
+    (folder / "odd.edn").write_text("{:process 0, :type :ok, :f :read}\n")
+    code, out, _ = said(capsys, "h", "odd.edn", "--json")
+    assert code == 1
+    found = {Path(each["path"]).name: each for each in map(json.loads, out.splitlines())}
+    assert {name: each["verdict"] for name, each in found.items()} == {
+        "bad.edn": "invalid", "good.edn": "valid", "packed.edn.gz": "valid", "notes.md": None,
+        "odd.edn": "unknown",
+    }  # fmt: skip
+    assert all(each["schema"] == "check/1" for each in found.values())
+    assert len({frozenset(each) for each in found.values()}) == 1, "every object has all fields"
+    witness_ops = found["bad.edn"]["witnesses"][0]
+    assert witness_ops[-1]["f"] == "read" and witness_ops[-1]["output"] == 2
+    assert found["odd.edn"]["blame"] == "file" and "line 1" in found["odd.edn"]["error"]
+
+
+def test_exit_codes(capsys: Any, folder: Path) -> None:
+    (folder / "open.edn").write_text("{:process 0, :type :invoke, :f :read, :value nil}\n")
+    (folder / "empty").mkdir()
+    (folder / "blank.edn").write_text("")
+    assert said(capsys, "h/good.edn")[0] == 0
+    assert said(capsys, "h/bad.edn", "blank.edn")[0] == 1
+    assert said(capsys, "open.edn")[0] == 2
+    assert said(capsys, "h/good.edn", "blank.edn")[0] == 2
+    assert said(capsys, "blank.edn")[0] == 254
+    code, _, err = said(capsys, "h", "empty")
+    assert code == 254 and err == "harness: there is no file in 'empty'\n"
+    code, out, _ = said(capsys, "h/good.edn", "--model", "long-fork", "-o", "groupsize=3")
+    assert code == 254 and "no option 'groupsize'; it has group_size (now None)" in " ".join(
+        out.split()
+    )
+    code, out, _ = said(capsys, "h/good.edn", "--format", "jsonl")
+    assert code == 254 and "format 'jsonl' is none of history, " in out
+
+
+@pytest.mark.parametrize(
+    ("model", "value", "sentence"),
+    [
+        ("cas-register", ":f :cas, :value [1]", "it must be a pair [expected, new]"),
+        ("set", ':f :read, :value "x"', "event 1 (process 0): the result of a read must be a list"),
+        ("list-append", ":f :txn, :value [[:fly 1 2]]", "is no micro-operation"),
+    ],
+)
+def test_values_that_cannot_be_are_a_sentence(
+    capsys: Any, folder: Path, model: str, value: str, sentence: str
+) -> None:
+    rows = [f"{{:process 0, :type {kind}, {value}}}\n" for kind in (":invoke", ":ok")]
+    (folder / "odd.edn").write_text("".join(rows))
+    code, out, _ = said(capsys, "odd.edn", "-m", model)
+    assert code == 254 and sentence in " ".join(out.split()) and "raised" not in out
+
+
+def test_pages_are_written(capsys: Any, folder: Path) -> None:
+    code, out, _ = said(capsys, "h/bad.edn", "--report", "page.html")
+    assert code == 1 and "report: page.html" in out
+    assert "process 1" in (folder / "page.html").read_text()
+    code, out, _ = said(capsys, "h", "--report", "pages", "-j", "2")
+    assert code == 1 and "report: pages/index.html" in out
+    index = (folder / "pages" / "index.html").read_text()
+    assert 'href="bad.edn.html"' in index and "3 histories" in index
+    assert sorted(path.name for path in (folder / "pages").iterdir()) == [
+        "bad.edn.html", "good.edn.html", "index.html", "packed.edn.gz.html",
+    ]  # fmt: skip
+    (folder / "file").write_text("")
+    code, _, err = said(capsys, "h/bad.edn", "--report", "file/page.html")
+    assert code == 3 and err.startswith("harness: the report cannot be written to")
+
+
+def test_a_run_in_a_folder_is_its_history_alone(capsys: Any, folder: Path) -> None:
+    run = folder / "store" / "run"
+    (run / "witnesses").mkdir(parents=True)
+    (run / "history.edn").write_text(VALID)
+    (run / "jepsen.log").write_text("INFO  jepsen.util - 3\t:invoke\t:read\tnil\n")
+    (run / "witnesses" / "f1.edn").write_text(INVALID)
+    code, out, _ = said(capsys, "store")
+    assert code == 0 and "jepsen.log" not in out
+
+
+def test_what_a_history_holds_cannot_move_the_cursor(capsys: Any, folder: Path) -> None:
+    header = '{"format":"history/1"}\n'
+    record = '{"t":1,"p":0,"type":"invoke","f":"fly\\u001b[31m","v":1}\n'
+    (folder / "ansi.jsonl").write_text(header + record)
+    _, out, _ = said(capsys, "ansi.jsonl")
+    assert "\x1b" not in out and "fly\\x1b[31m" in out
+
+
+def test_budgets() -> None:
+    assert parse_budget("30").time_s == 30 and parse_budget("30").memory_mb == 4096
+    both = parse_budget("500ms,2GB, 1000steps")
+    assert (both.time_s, both.memory_mb, both.steps) == (0.5, 2000.0, 1000)
+    assert parse_budget("none").time_s is None
+    for wrong in ("", "0", "-3s", "fast", "3 parsecs", "nan", "inf", "1e99"):
+        with pytest.raises(UsageError, match="--budget is"):
+            parse_budget(wrong)
+
+
+def test_wide_witnesses_become_a_list() -> None:
+    from checkers.history import Op
+
+    ops = [
+        Op(process=p, f="write", key=None, input=p, output=p, type="ok" if p else "info",
+           invoke=p, complete=9 - p, invoke_ns=p, complete_ns=9 - p)
+        for p in range(5)
+    ]  # fmt: skip
+    assert "process 4" in witness(ops, 200).split("\n")[1]
+    listed = witness(ops, 40).split("\n")
+    assert len(listed) == 11 and listed[0].split() == ["time", "(s)", "process", "operation"]
+    assert max(map(len, listed)) <= 40
+
+
+def test_json_takes_any_value() -> None:
+    odd = {(1, 2): float("nan"), "big": 10**400, "set": {1}, "bytes": b"x", "inf": float("inf")}
+    assert json.loads(json.dumps(plain(odd), allow_nan=False)) == {
+        "(1, 2)": "nan", "big": 10**400, "set": [1], "bytes": "b'x'", "inf": "inf",
+    }  # fmt: skip
