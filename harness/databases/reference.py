@@ -198,7 +198,8 @@ class Reference(ReferenceMembers):
         """A client for one process."""
         self._clients += 1
         attempt_s = _ATTEMPTS_S[self._clients // 3 % 2]
-        return ReferenceClient(self, f"client-{self._clients}", attempt_s=attempt_s)
+        kind = "client" if self.objects == "register" else f"{self.objects}-client"
+        return ReferenceClient(self, f"{kind}-{self._clients}", attempt_s=attempt_s)
 
 
 class ReferenceClient:
