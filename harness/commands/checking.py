@@ -24,60 +24,70 @@ if TYPE_CHECKING:
     from checkers.commandline import FileResult
 
 
+ModelFlag = Annotated[
+    str | None,
+    Parameter(
+        name=("--model", "--checker", "-m"),
+        help="Model or checker by name (`harness list checkers`), or module:attribute of your "
+        "own; inferred if not given.",
+    ),
+]
+ConsistencyModelFlag = Annotated[
+    str | None,
+    Parameter(
+        name="--consistency-model",
+        help="What transactions promise: strict-serializable (if not given), serializable, "
+        "snapshot-isolation, repeatable-read, read-committed, read-atomic, causal, ...",
+    ),
+]
+FormatFlag = Annotated[
+    str | None,
+    Parameter(
+        name="--format",
+        help="history, edn, elle-json, porcupine-kv, jepsen-log, limo, awdit or dbcop; "
+        "recognised if not given.",
+    ),
+]
+OptionFlag = Annotated[
+    list[str] | None,
+    Parameter(
+        name=("--option", "-o"),
+        help="An option of the checker, `name=value`; may be repeated.",
+        negative=(),
+    ),
+]
+BudgetFlag = Annotated[
+    str,
+    Parameter(
+        name="--budget",
+        help="What one file may cost: seconds, or a list such as `30s,2GB,1000000steps`; "
+        "`none` for no limit.",
+    ),
+]
+JobsFlag = Annotated[
+    int | None, Parameter(name=("--jobs", "-j"), help="Processes; one per core if not given.")
+]
+JsonFlag = Annotated[
+    bool, Parameter(name="--json", negative=(), help="Print one JSON object per file.")
+]
+ReportFlag = Annotated[
+    str | None,
+    Parameter(
+        name="--report", help="Write an HTML page here; for several files, a folder of pages."
+    ),
+]
+
+
 def check(
     *files: Annotated[str, Parameter(help="History files, run directories, or folders of files.")],
-    model: Annotated[
-        str | None,
-        Parameter(
-            name=("--model", "--checker", "-m"),
-            help="Model or checker by name (`harness list checkers`), or module:attribute of your "
-            "own; inferred if not given.",
-        ),
-    ] = None,
-    consistency_model: Annotated[
-        str | None,
-        Parameter(
-            name="--consistency-model",
-            help="What transactions promise: strict-serializable (if not given), serializable, "
-            "snapshot-isolation, repeatable-read, read-committed, read-atomic, causal, ...",
-        ),
-    ] = None,
-    format: Annotated[
-        str | None,
-        Parameter(
-            name="--format",
-            help="history, edn, elle-json, porcupine-kv, jepsen-log, limo, awdit or dbcop; "
-            "recognised if not given.",
-        ),
-    ] = None,
-    option: Annotated[
-        list[str] | None,
-        Parameter(
-            name=("--option", "-o"),
-            help="An option of the checker, `name=value`; may be repeated.",
-            negative=(),
-        ),
-    ] = None,
-    budget: Annotated[
-        str,
-        Parameter(
-            name="--budget",
-            help="What one file may cost: seconds, or a list such as `30s,2GB,1000000steps`; "
-            "`none` for no limit.",
-        ),
-    ] = "60s,4GB",
-    jobs: Annotated[
-        int | None, Parameter(name=("--jobs", "-j"), help="Processes; one per core if not given.")
-    ] = None,
-    json: Annotated[
-        bool, Parameter(name="--json", negative=(), help="Print one JSON object per file.")
-    ] = False,
-    report: Annotated[
-        str | None,
-        Parameter(
-            name="--report", help="Write an HTML page here; for several files, a folder of pages."
-        ),
-    ] = None,
+    model: ModelFlag = None,
+    consistency_model: ConsistencyModelFlag = None,
+    format: FormatFlag = None,
+    option: OptionFlag = None,
+    budget: BudgetFlag = "60s,4GB",
+    jobs: JobsFlag = None,
+    json: JsonFlag = False,
+    report: ReportFlag = None,
 ) -> int:
     """Judge history files: ours, Jepsen's EDN, elle-cli's JSON, Porcupine's logs, and more.
 
