@@ -5,12 +5,14 @@ set -u
 command -v apt-get >/dev/null 2>&1 || exit 0
 [ "$(id -u)" = 0 ] || exit 0
 missing=()
-for pair in chromium:chromium etcd:etcd-server; do
+for pair in chromium:chromium etcd:etcd-server nft:nftables redis-server:redis-server \
+    redis-sentinel:redis-sentinel nats-server:nats-server sshd:openssh-server; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || missing+=("${pair##*:}")
 done
 [ ${#missing[@]} = 0 ] && exit 0
 echo "installing ${missing[*]}"
 export DEBIAN_FRONTEND=noninteractive
+export RUNLEVEL=1 # installs the servers without starting them
 (apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}") \
     >/dev/null 2>&1 || echo "could not install ${missing[*]}; tests that need them are skipped"
 exit 0
