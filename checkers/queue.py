@@ -130,7 +130,7 @@ def _out_of_nowhere(history: History, traffic: Traffic, *, duplicates: bool) -> 
     for name, dequeues in traffic.taken.items():
         value = traffic.values[name]
         enqueues = traffic.attempted.get(name, [])
-        first = dequeues[0]
+        first = min(dequeues, key=lambda dequeue: int(history.pair[dequeue]))
         over = int(history.pair[first])
         if not enqueues:
             failed = traffic.failed.get(name, -1)

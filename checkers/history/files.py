@@ -94,7 +94,7 @@ def head(path: str, size: int) -> bytes:
         return file.read(size)
 
 
-def whole(path: str, opens: bytes) -> bytes:
+def whole(path: str, opens: bytes) -> bytearray:
     """All bytes of a file whose format needs them at once.
 
     Args:
@@ -106,18 +106,16 @@ def whole(path: str, opens: bytes) -> bytes:
         HistoryError: it begins otherwise, or is larger than :data:`WHOLE_BYTES_MAX`.
         OSError: it cannot be opened.
     """
-    parts: list[bytes] = []
-    size = 0
+    data = bytearray()
     with Opened(path) as file:
         while block := file.read(BLOCK_BYTES):
-            if not size:
+            if not data:
                 _require(block, opens)
-            parts.append(block)
-            size += len(block)
-            if size > WHOLE_BYTES_MAX:
+            data += block
+            if len(data) > WHOLE_BYTES_MAX:
                 limit_gb = WHOLE_BYTES_MAX >> 30
                 raise HistoryError(f"the file is larger than {limit_gb} GB; split it")
-    return b"".join(parts)
+    return data
 
 
 def _require(block: bytes, opens: bytes) -> None:

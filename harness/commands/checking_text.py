@@ -1,8 +1,8 @@
 """What ``harness check`` says: verdicts, findings and witnesses as text, or as JSON lines.
 
 On a terminal lines fit its width and verdicts have colours; in a pipe lines are wrapped at 80
-columns, but a path is never cut and an error stays on its line. Text from a history has its control characters escaped, so that a
-value cannot move the cursor.
+columns, but a path is never cut and an error stays on its line. Text from a history has its control
+characters escaped, so that a value cannot move the cursor.
 
 The JSON form is one object a line, ``"schema": "check/1"``; docs/checkers.md has its fields.
 """

@@ -282,3 +282,9 @@ def test_a_recorded_run_needs_evidence_where_a_foreign_history_does_not() -> Non
 
 def test_numbers_are_finite() -> None:
     unknown(counter()(h("op 0 add 1e999", "op 0 read -> 1")), "must be a finite number, not 'inf'")
+
+
+def test_any_dequeue_before_the_enqueue_is_unexpected() -> None:
+    """Also one invoked after another that lasted longer."""
+    history = h("1 dequeue", "op 2 dequeue -> 1", "op 0 enqueue 1", "1 ok 1")
+    invalid(total_queue()(history), "unexpected", history=history)

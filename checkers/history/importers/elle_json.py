@@ -61,7 +61,7 @@ def _operation(row: int) -> str:
     return f"operation {row + 1} of the array"
 
 
-def _array(data: bytes) -> list[Any]:
+def _array(data: bytearray) -> list[Any]:
     try:
         found = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -80,7 +80,7 @@ def _array(data: bytes) -> list[Any]:
     return found
 
 
-def _refuse_doubled(data: bytes) -> None:
+def _refuse_doubled(data: bytearray) -> None:
     """Refuse an array in which an operation has a field twice."""
 
     def keep(pairs: list[tuple[str, Any]]) -> Any:
