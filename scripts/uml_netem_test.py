@@ -25,7 +25,8 @@ TESTS = ["tests/environments/test_kernel_netem.py"]
 MODULES = (
     "lib/crc-ccitt net/ipv6/ipv6 net/llc/llc net/802/stp net/bridge/bridge drivers/net/veth "
     "net/sched/sch_netem net/sched/sch_prio net/sched/cls_u32 net/netfilter/nfnetlink "
-    "net/netfilter/nf_tables net/netfilter/nft_objref net/netfilter/x_tables net/ipv4/netfilter/ip_tables "
+    "net/netfilter/nf_tables net/netfilter/nft_objref net/netfilter/x_tables "
+    "net/ipv4/netfilter/ip_tables "
     "net/ipv4/netfilter/iptable_filter net/netfilter/nft_compat"
 )
 LIMIT_S = 600
