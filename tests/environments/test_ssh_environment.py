@@ -13,7 +13,8 @@ from arms import CUT, NODES
 from kernel_arms import ssh_arm
 
 from harness.environments import record
-from harness.environments.ssh import Host, parse_host, ssh
+from harness.environments.ssh import ssh
+from harness.environments.ssh_login import Host, parse_host
 from harness.errors import SetupError, UsageError
 from harness.heal import heal_run
 from harness.spec import TestSpec, parse_nodes, validated
