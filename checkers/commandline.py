@@ -13,7 +13,6 @@ import errno
 import importlib
 import os
 import queue
-import signal
 import subprocess
 import sys
 import threading
@@ -223,6 +222,7 @@ class _Worker:
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[bytes] | None = None
+        self.killed = False
 
     def __enter__(self) -> _Worker:
         return self
@@ -255,14 +255,18 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": paths},
+            process_group=0,  # an interrupt at the terminal is for us, who then kill it
         )
+        if self.killed:
+            self.process.kill()
         return self.process
 
     def kill(self) -> None:
-        """End the process at once, if it runs."""
+        """End the process at once, and any begun from now on."""
         process = self.process
         if process is not None:
             process.kill()
+        self.killed = True
 
     def _stop(self) -> None:
         process, self.process = self.process, None
@@ -277,7 +281,6 @@ class _Worker:
 
 def serve() -> None:
     """A worker's life: tasks from standard input, results to standard output, until it closes."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's is for the process that feeds us
     results = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a checker prints must not come between the results
     tasks = sys.stdin.buffer
