@@ -117,6 +117,11 @@ def down(directory: Path) -> list[str]:
             continue
         if any(str(directory).encode() in word for word in words):
             os.kill(pid, signal.SIGTERM)
+    for namespace in made["network"]["namespaces"]:
+        # Sessions outlive the daemon which let them in, and would keep the namespace.
+        words = ["ip", "netns", "pids", namespace]
+        for pid in subprocess.run(words, capture_output=True, text=True).stdout.split():
+            os.kill(int(pid), signal.SIGKILL)
     remove_network(made["network"])
     return network_left(made["network"])
 
