@@ -5,6 +5,9 @@ case. Breadth first (:mod:`.frontier`) is steadier where there is none, or where
 unknown outcome make the number of orders explode. Neither is always better, so the depth-first
 search begins and, if it has no answer soon, both go on in turns, counted in configurations: which
 engine answers, and what, does not depend on the machine.
+
+A search that is long even so is handed to the compiled breadth-first engine (:mod:`.compiled`)
+where that applies. Loading and compiling it takes seconds, so a short search never does.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from checkers.budget import Meter
+from checkers.linearizability.compiled import compiled_frontier
 from checkers.linearizability.frontier import Frontier
 from checkers.linearizability.machine import Machine
 from checkers.linearizability.problem import Problem
@@ -22,6 +26,9 @@ HEAD_START = 20_000
 
 #: Configurations of one turn.
 TURN = 10_000
+
+#: Configurations after which the compiled engine takes over, and those of one of its turns.
+COMPILE_AFTER, COMPILED_TURN = 60_000, 200_000
 
 
 def search(
@@ -51,23 +58,32 @@ def search(
         deep.outcome.reason = turns.reason
         return deep.outcome
     wide = Frontier(problem, machine, starts=starts)
-    return _in_turns(turns, deep, walk, wide)
+    return _in_turns(turns, deep, walk, problem, wide)
 
 
-def _in_turns(turns: _Turns, deep: Search, walk: Iterator[int], wide: Frontier) -> Outcome:
-    """Let the two go on in turns until one has the answer or the budget is spent."""
-    other, answer = wide.walk(), deep.outcome
+def _in_turns(
+    turns: _Turns, deep: Search, walk: Iterator[int], problem: Problem, wide: Frontier
+) -> Outcome:
+    """Let both go on in turns until one has the answer or the budget is spent."""
+    other, turn, answer = wide.walk(), TURN, deep.outcome
+    outcomes, compiled = [deep.outcome, wide.outcome], False
     while not turns.reason:
-        if turns.take(other, TURN):
-            answer = wide.outcome
+        if not compiled and turns.done >= COMPILE_AFTER:
+            compiled = True
+            faster = compiled_frontier(problem, deep.machine, starts=deep.starts)
+            if faster is not None:
+                other, turn = faster.walk(), COMPILED_TURN
+                outcomes.append(faster.outcome)
+        if turns.take(other, turn) and outcomes[-1].legal is not None:
+            answer = outcomes[-1]
             break
         if turns.take(walk, TURN):
             break
-    answer.configurations = turns.done
+    answer.configurations = sum(outcome.configurations for outcome in outcomes)
     if answer.legal is None:
         deep.note()
         answer.reason = turns.reason
-        answer.certified = max(deep.outcome.certified, wide.outcome.certified)
+        answer.certified = max(outcome.certified for outcome in outcomes)
     return answer
 
 

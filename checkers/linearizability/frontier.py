@@ -279,6 +279,8 @@ class Frontier:
                 found = moves.get((now, op_class))
                 if found is None:
                     found = move(now, op_class)
+                if extra is not None and found == moves.get((state, op_class)):
+                    continue  # reached for less
                 for after in found:
                     if not self.problem.required[self.index_of[bit]]:
                         self.outcome.spent.add(self.index_of[bit])
