@@ -18,11 +18,12 @@ pytestmark = pytest.mark.real
 def client(cluster: Cluster, *words: str, code: int = 0) -> Any:
     """One command of the client; its answer."""
     nodes = ",".join(f"{n}={a}" for n, a in cluster.addresses.items())
+    patience = [] if "--timeout" in words else ["--timeout", "30"]  # a busy machine elects late
     done = subprocess.run(
-        [sys.executable, "-m", "cluster.client", "--nodes", nodes, *words],
+        [sys.executable, "-m", "cluster.client", "--nodes", nodes, *patience, *words],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
     return json.loads(done.stdout)
