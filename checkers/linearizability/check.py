@@ -23,6 +23,7 @@ from checkers.checker import Checker, named
 from checkers.history import History
 from checkers.linearizability.engines import search
 from checkers.linearizability.explain import at_time, finding_of
+from checkers.linearizability.linearize import linearizations
 from checkers.linearizability.machine import Machine
 from checkers.linearizability.model import Model, as_model
 from checkers.linearizability.monitors import MONITORS
@@ -52,7 +53,12 @@ ZONE_ROWS_MAX = 40
 
 
 def check(
-    history: History, model: Any, *, budget: Budget | None = None, explain: bool = True
+    history: History,
+    model: Any,
+    *,
+    budget: Budget | None = None,
+    explain: bool = True,
+    linearization: bool = False,
 ) -> Result:
     """Judge whether a history is linearizable.
 
@@ -61,13 +67,27 @@ def check(
         model: a :class:`Model`, or any object with ``init`` and ``step``.
         budget: what may be spent; None for the default.
         explain: whether violations are shrunk to a minimal witness; without, the verdict only.
+        linearization: whether to give the legal order of every legal key, in
+            ``stats["linearization"]``: a list of ``[key, [invocation index, ...]]``, each checked
+            again by the independent verifier. At most :data:`LINEARIZED_MAX` operations; what was
+            left out is counted in ``stats["linearization_left_out"]``. Operations of unknown
+            outcome that are not in an order are thought never to have happened.
 
     Raises:
         ModelError: the model is unusable, or the history has operations it does not know.
     """
     made = as_model(model)
     refuse_foreign_operations(history, made)
-    return _Check(history, made, Meter(budget), findings_max=FINDINGS_MAX if explain else 0).run()
+    run = _Check(history, made, Meter(budget), findings_max=FINDINGS_MAX if explain else 0)
+    result = run.run()
+    if linearization:
+        orders, left_out = linearizations(
+            history, made, run.meter, illegal=run.illegal_groups, known=run.orders()
+        )
+        result.stats["linearization"] = orders
+        if left_out:
+            result.stats["linearization_left_out"] = left_out
+    return result
 
 
 def linearizable(model: Any, *, name: str = "linearizable") -> Checker:
@@ -100,6 +120,8 @@ class _Check:
         self.engines: list[str] = []
         self.findings: list[Finding] = []
         self.invalid: list[Any] = []
+        self.illegal_groups: set[int] = set()
+        self.zones: ZonesAnswer | None = None
         self.open: dict[int, Outcome] = {}
         self.stats: dict[str, Any] = {"model": model.name}
 
@@ -113,6 +135,13 @@ class _Check:
             self._by_search(left)
         return self._result()
 
+    def orders(self) -> dict[Any, list[int]]:
+        """The legal orders that the zones know, by key."""
+        if self.zones is None or self.zones.unfinished:
+            return {}
+        names = self.zones.columns.key_values
+        return {names[code]: order for code, order in self.zones.orders().items()}
+
     def _key(self, group: Sequence[int]) -> Any:
         code = int(self.history.key[group[0]])
         return None if code < 0 else self.history.keys[code]
@@ -122,7 +151,10 @@ class _Check:
         if self.model.engine != "register" or not groups:
             return groups
         told = self.model.parameters
-        answer = check_zones(self.history, init=told["init"], failed_cas=told["failed_cas"])
+        answer = check_zones(
+            self.history, init=told["init"], failed_cas=told["failed_cas"], meter=self.meter
+        )
+        self.zones = answer
         doubtful = {answer.columns.key_values[code] for code in answer.ambiguous_keys}
         self.stats["zones"] = {
             "keys": answer.columns.keys - len(doubtful),
@@ -134,6 +166,11 @@ class _Check:
             self.invalid.append(answer.columns.key_values[violation.key])
             if len(self.findings) < self.findings_max:
                 self.findings.append(self._explain_zones(answer, violation))
+        wrong = set(self.invalid)
+        if answer.unfinished:
+            self.open.update((group[0], Outcome(None, certified=NEVER)) for group in groups)
+            return []
+        self.illegal_groups.update(group[0] for group in groups if self._key(group) in wrong)
         return [group for group in groups if self._key(group) in doubtful]
 
     def _explain_zones(self, answer: ZonesAnswer, violation: Violation) -> Finding:
@@ -186,7 +223,7 @@ class _Check:
         problem = problem_of([self.history.op(invoke) for invoke in group], self.model)
         machine = Machine(self.model)
         monitor = MONITORS.get(self.model.engine)
-        proof = None if monitor is None else monitor(problem, self.model)
+        proof = None if monitor is None or self.meter.spent() else monitor(problem, self.model)
         self._name_engine("search" if proof is None else "monitor")
         if proof is None:
             outcome = search(problem, machine, self.meter, limit=limit)
@@ -197,6 +234,7 @@ class _Check:
             self.open[group[0]] = outcome
         elif not outcome.legal:
             self.invalid.append(self._key(group))
+            self.illegal_groups.add(group[0])
             if len(self.findings) < self.findings_max:
                 self.findings.append(self._finding(problem, machine, outcome, proof))
         return outcome
@@ -267,6 +305,7 @@ class _Check:
         if outcome.certified < NEVER:
             moment = at_time(outcome.certified, int(self.history.time_ns[outcome.certified]))
             far = f"; the history{where} is certified up to event {outcome.certified}"
+            far += f" of {len(self.history)}"
             far += f" ({moment})" if not moment.startswith("event") else ""
         more = f", {len(self.open)} keys undecided" if len(self.open) > 1 else ""
         return f"{self.meter.reason or outcome.reason}{more}{far}"

@@ -32,7 +32,7 @@ OPEN_MAX = 62
 WORDS_MAX = 16
 
 #: Rows of the pools to begin with, and at most (about 200 bytes each).
-ROWS_MIN, ROWS_MAX = 1 << 14, 1 << 22
+ROWS_MIN, ROWS_MAX = 1 << 14, 1 << 20
 
 #: States one configuration may reach by spending.
 VARIANTS_MAX = 4096
@@ -210,6 +210,9 @@ class CompiledFrontier:
             outcome.certified = self.positions[at] if at < len(self.positions) else NEVER
             if status == kernel.PAUSED:
                 yield fresh
+            elif status == kernel.OVER:
+                yield fresh
+                turn *= 2
             elif status == kernel.FULL:
                 yield fresh
                 if not self._grow():

@@ -7,7 +7,8 @@ search begins and, if it has no answer soon, both go on in turns, counted in con
 engine answers, and what, does not depend on the machine.
 
 A search that is long even so is handed to the compiled breadth-first engine (:mod:`.compiled`)
-where that applies. Loading and compiling it takes seconds, so a short search never does.
+where that applies. Loading and compiling it takes seconds, so a short search never does, nor one
+with little time left.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from checkers.budget import Meter
-from checkers.linearizability.compiled import compiled_frontier
+from checkers.linearizability.compiled import CompiledFrontier, compiled_frontier
 from checkers.linearizability.frontier import Frontier
 from checkers.linearizability.machine import Machine
 from checkers.linearizability.problem import Problem
@@ -29,6 +30,9 @@ TURN = 10_000
 
 #: Configurations after which the compiled engine takes over, and those of one of its turns.
 COMPILE_AFTER, COMPILED_TURN = 60_000, 200_000
+
+#: Seconds that must be left for it: compiling for the first time cannot be interrupted.
+COMPILE_TIME_S = 20.0
 
 
 def search(
@@ -70,7 +74,7 @@ def _in_turns(
     while not turns.reason:
         if not compiled and turns.done >= COMPILE_AFTER:
             compiled = True
-            faster = compiled_frontier(problem, deep.machine, starts=deep.starts)
+            faster = turns.compiled(problem, deep)
             if faster is not None:
                 other, turn = faster.walk(), COMPILED_TURN
                 outcomes.append(faster.outcome)
@@ -100,6 +104,13 @@ class _Turns:
         self.limit = limit
         self.done = 0
         self.reason = ""
+
+    def compiled(self, problem: Problem, deep: Search) -> CompiledFrontier | None:
+        """The compiled engine, if it applies and there is time for it."""
+        left_s = self.meter.remaining_s()
+        if left_s is not None and left_s < COMPILE_TIME_S:
+            return None
+        return compiled_frontier(problem, deep.machine, starts=deep.starts)
 
     def take(self, walk: Iterator[int], turn: int) -> bool:
         """Walk on for about so many configurations; whether the end was reached."""

@@ -20,7 +20,7 @@ import numpy as np
 F = TypeVar("F", bound=Callable[..., Any])
 
 #: What a call of :func:`advance` came back with.
-LEGAL, ILLEGAL, PAUSED, FULL = 1, 0, 2, 3
+LEGAL, ILLEGAL, PAUSED, FULL, OVER = 1, 0, 2, 3, 4
 
 
 class Tables(NamedTuple):
@@ -85,8 +85,8 @@ class Work(NamedTuple):
 
 
 #: Places in the array of numbers: rows of the frontier, open operations, stamp, configurations
-#: examined, rows of the pools being filled, highest level in the buckets.
-ROWS, OPEN, STAMP, EXAMINED, DONE, KNOWN, TOP = range(7)
+#: examined, rows of the pools being filled, highest level in the buckets, how many to examine.
+ROWS, OPEN, STAMP, EXAMINED, DONE, KNOWN, TOP, UNTIL = range(8)
 
 
 def _jit(function: F) -> F:
@@ -363,6 +363,8 @@ def _complete(op: Any, frontier: Any, done: Any, known: Any, tables: Any, work: 
         work.buckets[level] = work.chain[row]
         if known.alive[row]:
             numbers[EXAMINED] += 1
+            if numbers[EXAMINED] > numbers[UNTIL]:
+                return False
             if not _expand(row, bit, done, known, tables, work, numbers, open_count):
                 return False
     return True
@@ -389,9 +391,10 @@ def advance(at: Any, turn: Any, events: Any, tables: Any, work: Any, frontier: A
 
     Returns:
         (what happened, the event to go on at, completions worked off). FULL: a pool is too small
-        for that event; nothing of it was done.
+        for that event; OVER: it takes more than the turn; nothing of it was done.
     """
     until = numbers[EXAMINED] + turn
+    numbers[UNTIL] = until + turn  # one completion may take a turn more, not any number
     swaps = 0
     while at < len(events):
         kind, index = events[at, 0], events[at, 1]
@@ -404,7 +407,8 @@ def advance(at: Any, turn: Any, events: Any, tables: Any, work: Any, frontier: A
             if numbers[EXAMINED] >= until:
                 return PAUSED, at, swaps
             if not _complete(index, frontier, done, known, tables, work, numbers):
-                return FULL, at, swaps
+                over = numbers[EXAMINED] > numbers[UNTIL]
+                return OVER if over else FULL, at, swaps
             if numbers[DONE] == 0:
                 return ILLEGAL, at, swaps
             frontier, done = done, frontier

@@ -22,9 +22,10 @@ def order_error(problem: Problem, model: Model, order: Sequence[int]) -> str:
         model: what they must obey.
         order: op indices, each at most once.
     """
-    if len(set(order)) != len(order):
+    done = set(order)
+    if len(done) != len(order):
         return "an operation is linearised twice"
-    missing = [i for i in range(len(problem)) if problem.required[i] and i not in set(order)]
+    missing = [i for i in range(len(problem)) if problem.required[i] and i not in done]
     if missing:
         return f"operation {missing[0]} completed but is not linearised"
     latest = -1

@@ -34,6 +34,7 @@ from typing import Any
 
 import numpy as np
 
+from checkers.budget import Meter
 from checkers.history import History
 from checkers.linearizability.columns import (
     CAS,
@@ -77,6 +78,8 @@ class ZonesAnswer:
         invalid_keys: codes of the keys with a violation.
         ambiguous_keys: codes of the keys this engine cannot decide.
         decided: number of operations on the decided keys.
+        zones: what the verdict rests on.
+        unfinished: the budget was spent before all kinds of violation were looked for.
     """
 
     columns: RegisterColumns
@@ -84,25 +87,38 @@ class ZonesAnswer:
     invalid_keys: list[int] = field(default_factory=list)
     ambiguous_keys: list[int] = field(default_factory=list)
     decided: int = 0
+    zones: Zones | None = None
+    unfinished: bool = False
+
+    def orders(self) -> dict[int, list[int]]:
+        """For every key with no violation that was decided: a legal order, as invocations."""
+        assert self.zones is not None
+        return self.zones.orders(set(self.invalid_keys))
 
 
-def check_zones(history: History, *, init: Any, failed_cas: str) -> ZonesAnswer:
+def check_zones(
+    history: History, *, init: Any, failed_cas: str, meter: Meter | None = None
+) -> ZonesAnswer:
     """Judge every key of a register history whose values are unambiguous.
 
     Args:
         history: operations ``read``, ``write`` and ``cas``.
         init: the initial value of every register.
         failed_cas: ``absent`` or ``observed``, as the model says.
+        meter: the check's budget, asked between stages; None for no limit.
     """
     columns = register_columns(history, init=init, observe_failures=failed_cas == "observed")
     zones = Zones(columns)
-    answer = ZonesAnswer(columns)
+    answer = ZonesAnswer(columns, zones=zones)
     answer.ambiguous_keys = np.flatnonzero(zones.ambiguous).tolist()
     seen: set[int] = set()
     for violation in zones.violations():
         if violation.key not in seen:
             seen.add(violation.key)
             answer.violations.append(violation)
+        if meter is not None and meter.spent():
+            break
+    answer.unfinished = meter is not None and meter.spent()
     answer.violations.sort(key=lambda violation: violation.at)
     for violation in answer.violations[:EXPLAINED_MAX]:
         violation.ops = zones.with_observers(violation.ops)
@@ -375,6 +391,30 @@ class Zones:
             rows.append(int(self.c_writer[at]))
             at = int(self.c_parent[at])
         return tuple(sorted({row for row in rows if row >= 0}))
+
+    def orders(self, invalid: set[int]) -> dict[int, list[int]]:
+        """A legal order of every decided key that is legal: key code -> invocation indices.
+
+        Blocks by where their zones begin, which respects "must come before" as no zones conflict;
+        within a block cluster by cluster, the write first, then its reads as they were invoked.
+        """
+        columns = self.columns
+        rows = np.flatnonzero(self.alive)
+        cluster = np.where(self.writes[rows], columns.target[rows], columns.source[rows])
+        root = self.c_root[cluster]
+        begin = np.minimum(self.b_earliest[root], self.b_latest[root])
+        read = ~self.writes[rows]
+        depth = self.c_depth[cluster]
+        order = np.lexsort((columns.start[rows], read, depth, root, begin, columns.key[rows]))
+        rows = rows[order]
+        keys = columns.key[rows]
+        cuts = np.flatnonzero(keys[1:] != keys[:-1]) + 1
+        found: dict[int, list[int]] = {}
+        for part in np.split(rows, cuts):
+            code = int(columns.key[part[0]]) if len(part) else -1
+            if code >= 0 and code not in invalid:
+                found[code] = columns.invoke[part].tolist()
+        return found
 
     def with_observers(self, rows: tuple[int, ...]) -> tuple[int, ...]:
         """Some rows, and for every unknown one a known operation that proves it happened."""

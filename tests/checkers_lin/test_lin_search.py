@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -247,6 +250,40 @@ def test_the_memory_budget_is_kept_on_an_exploding_history() -> None:
     model = Model(**{**_fields(models.append_list()), "engine": ""})
     result = check(_explosive(24), model, budget=Budget(time_s=20.0, memory_mb=60.0))
     assert "memory budget of 60 MB is spent" in result.reason
+
+
+EXPLODING = """
+import resource, sys, time
+sys.path.insert(0, "tests/checkers_lin")
+from test_lin_search import _explosive, _fields
+from lin_histories import register_history
+from checkers import Budget, check, models
+from checkers.budget import resident_mb
+from checkers.linearizability import Model
+if sys.argv[1] == "memory":
+    history, model = _explosive(24), Model(**{**_fields(models.append_list()), "engine": ""})
+else:
+    history = register_history(
+        20_000, clients=60, unknown=0.05, cas=0.3, writes=0.4, domain=40
+    )
+    model = models.cas_register()
+before_mb, started = resident_mb(), time.process_time()
+result = check(history, model, budget=Budget(time_s=5.0, memory_mb=500.0))
+peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+print(result.verdict.value, peak_mb - before_mb, time.process_time() - started, result.reason)
+"""
+
+
+@pytest.mark.parametrize("kind", ["memory", "time"])
+def test_a_budget_of_5_s_and_500_mb_is_kept_within_a_fifth(kind: str) -> None:
+    """The real peak of a process of its own; its processor time, as others may keep it waiting."""
+    command = [sys.executable, "-c", EXPLODING, kind]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    verdict, peak_mb, spent_s, reason = done.stdout.strip().split(" ", 3)
+    assert verdict == "unknown"
+    assert float(peak_mb) < 600.0
+    assert float(spent_s) < 6.0
+    assert re.search(r"certified up to event \d+ of \d+ \(t=", reason), reason
 
 
 def test_a_step_budget_gives_the_same_answer_every_time() -> None:
