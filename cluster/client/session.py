@@ -176,6 +176,7 @@ class ClientSession:
         self._probe_until_ns = NEVER_NS
         self._redirects = 0
         self._failures = 0
+        self._rotation = 0
         self._wait_until_ns = 0
         self._timer_ns = 0
         self._out: list[Action] = []
@@ -355,8 +356,16 @@ class ClientSession:
         self._channel.open()  # whatever is still heard of the old connection is out of date
 
     def _try_another(self) -> None:
-        position = self.nodes.index(self.node) if self.node in self.nodes else -1
-        self._leave_for(self.nodes[(position + 1) % len(self.nodes)])
+        """Go to the next node in turn, wherever redirects have led meanwhile.
+
+        Were it the next after the present one, a node that points at a dead leader (a removed
+        member does, for ever) and that leader could hand the session to each other without end.
+        """
+        for _ in self.nodes:
+            self._rotation = (self._rotation + 1) % len(self.nodes)
+            if self.nodes[self._rotation] != self.node:
+                break
+        self._leave_for(self.nodes[self._rotation])
 
     def _back_off(self, now_ns: int) -> None:
         low, high = self._backoff_ns

@@ -100,6 +100,28 @@ def test_redirects_in_a_circle_are_slowed_down() -> None:
     assert connects == 3
 
 
+def test_a_node_that_points_at_a_dead_leader_does_not_keep_the_session() -> None:
+    """A removed member names its last leader for ever; the others must be asked nevertheless."""
+    client = ClientSession("c", ("n1", "n2", "n3", "n4"), rng=SeededRng("c"))
+    client.revision = 5
+    _id, actions = client.submit(0, put("x", 1), timeout_ns=60_000 * MS)
+    now, asked = 0, []
+    while "n4" not in asked and now < 10_000 * MS:
+        for connect in [a for a in actions if isinstance(a, Connect)]:
+            asked.append(connect.node)
+            if connect.node == "n2":
+                (request,) = sends(client.on_connected(now, connect.epoch))
+                answer = Response(request.id, "redirect", leader="n1")
+                actions = client.on_response(now, connect.epoch, answer)
+            else:
+                actions = client.on_disconnected(now, connect.epoch)
+            break
+        else:
+            now += 500 * MS
+            actions = client.on_tick(now)
+    assert asked == ["n1", "n2", "n1", "n3", "n4"]
+
+
 def test_a_lost_connection_leaves_a_write_in_doubt_and_the_next_node_gets_it() -> None:
     client = connected()
     first = begin(client, put("x", 1))
