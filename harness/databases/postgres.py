@@ -8,8 +8,9 @@ The server refuses to run as root. Then it runs as the user ``run_as``, by ``set
 the capability to pass through directories of others, so that its data may lie in the run's own.
 
 Options: ``isolation`` (``read-committed``, ``repeatable-read`` or ``serializable``), ``bin_dir``,
-``run_as``, ``op_timeout_s``, ``args`` (more ``-c`` settings), ``objects`` (what keys are; given by
-the workload).
+``run_as``, ``think_ms`` (how long a client thinks between the statements of a transaction, as
+programs do; transactions then overlap on any machine), ``op_timeout_s``, ``args`` (more ``-c``
+settings), ``objects`` (what keys are; given by the workload).
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ class Postgres:
         isolation: str = "serializable",
         bin_dir: str = "",
         run_as: str = "postgres",
+        think_ms: float = 0.0,
         op_timeout_s: float = 5.0,
         args: str | Sequence[str] = (),
         nodes: Sequence[str] = ("n1",),
@@ -74,12 +76,18 @@ class Postgres:
                 f"postgres is a single server here and the test has {len(nodes)} nodes, which "
                 "would be as many databases; give --nodes 1"
             )
+        if not 0 <= think_ms <= op_timeout_s * 1000:
+            raise UsageError(
+                f"option think_ms is {think_ms:g}; it lies between 0 and the time an operation "
+                f"may take, {op_timeout_s:g} s"
+            )
         table = {kind: client.operations for kind, client in CLIENTS.items()}
         self.operations = operations_of("postgres", table, objects)
         self.objects = objects
         self.isolation = isolation
         self.bin_dir = bin_dir
         self.run_as = run_as
+        self.think_ms = think_ms
         self.op_timeout_s = op_timeout_s
         self.args = tuple(args.split() if isinstance(args, str) else args)
 
@@ -114,6 +122,8 @@ class Postgres:
         settings = [
             *("-c", f"listen_addresses={node.address}", "-c", f"port={PORT}"),
             *("-c", "unix_socket_directories=", "-c", "max_connections=200"),
+            # The default, 1 s, would make deadlocks most of what a short run does.
+            *("-c", "deadlock_timeout=20ms"),
             *self.args,
         ]
         program = (f"{self.bin_dir}/postgres", "-D", DATA, *settings)

@@ -113,6 +113,8 @@ class PostgresClient:
         return result
 
     async def _sql(self, text: str, *arguments: Any) -> list[Any]:
+        if self._db.think_ms:
+            await asyncio.sleep(self._db.think_ms / 1000)
         cursor = await self._connection.execute(text, arguments or None)
         return await cursor.fetchall() if cursor.description else []
 
