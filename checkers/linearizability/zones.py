@@ -397,16 +397,17 @@ class Zones:
 
         Blocks by where their zones begin, which respects "must come before" as no zones conflict;
         within a block cluster by cluster, the write first, then its reads as they were invoked.
+        Each operation happens as soon as it and all before it were invoked; that gives the places
+        of failed compare-and-sets that expected what never was there: where they were invoked.
         """
         columns = self.columns
-        rows = np.flatnonzero(self.alive)
-        cluster = np.where(self.writes[rows], columns.target[rows], columns.source[rows])
-        root = self.c_root[cluster]
-        begin = np.minimum(self.b_earliest[root], self.b_latest[root])
-        read = ~self.writes[rows]
-        depth = self.c_depth[cluster]
-        order = np.lexsort((columns.start[rows], read, depth, root, begin, columns.key[rows]))
-        rows = rows[order]
+        rows = self._ordered_rows()
+        base = columns.key[rows] * (self.late + 1)
+        moment = np.maximum.accumulate(base + columns.start[rows])
+        failures = np.flatnonzero(columns.observed_failure & ~self.ambiguous[columns.key])
+        rows = np.concatenate([rows, failures])
+        happened = columns.key[failures] * (self.late + 1) + columns.start[failures]
+        rows = rows[np.argsort(np.concatenate([moment, happened]), kind="stable")]
         keys = columns.key[rows]
         cuts = np.flatnonzero(keys[1:] != keys[:-1]) + 1
         found: dict[int, list[int]] = {}
@@ -415,6 +416,18 @@ class Zones:
             if code >= 0 and code not in invalid:
                 found[code] = columns.invoke[part].tolist()
         return found
+
+    def _ordered_rows(self) -> Ints:
+        """The rows that take part, key by key, in the order of their blocks."""
+        columns = self.columns
+        rows = np.flatnonzero(self.alive)
+        cluster = np.where(self.writes[rows], columns.target[rows], columns.source[rows])
+        root = self.c_root[cluster]
+        begin = np.minimum(self.b_earliest[root], self.b_latest[root])
+        read = ~self.writes[rows]
+        depth = self.c_depth[cluster]
+        order = np.lexsort((columns.start[rows], read, depth, root, begin, columns.key[rows]))
+        return rows[order]
 
     def with_observers(self, rows: tuple[int, ...]) -> tuple[int, ...]:
         """Some rows, and for every unknown one a known operation that proves it happened."""

@@ -16,7 +16,7 @@ from checkers.linearizability.engines import search
 from checkers.linearizability.machine import Machine
 from checkers.linearizability.problem import problem_of
 from checkers.linearizability.verify import brute_force, order_error
-from checkers.linearizability.zones import check_zones
+from checkers.linearizability.zones import ZonesAnswer, check_zones
 
 READS = [("read", None, value, "ok") for value in (None, 1, 2)]
 WRITES = [("write", value, value, "ok") for value in (1, 2)]
@@ -34,6 +34,7 @@ def _compare(ops: int, kinds: list[Any]) -> tuple[int, int]:
     ambiguous = {answer.columns.key_values[code] for code in answer.ambiguous_keys}
     machine = Machine(model)
     illegal = 0
+    orders = _orders(answer)
     for key, ops_of_key in enumerate(histories):
         problem = problem_of(ops_of_key, model)
         legal = brute_force(problem, model)
@@ -43,8 +44,17 @@ def _compare(ops: int, kinds: list[Any]) -> tuple[int, int]:
             assert order_error(problem, model, [index for index, _ in found.path]) == ""
         if key in of_key and key not in ambiguous:
             assert (key not in invalid) == legal, ops_of_key
+            if legal:
+                place = {2 * ops * key + op.invoke: i for i, op in enumerate(problem.ops)}
+                order = [place[invoke] for invoke in orders.get(key, ())]
+                assert order_error(problem, model, order) == "", ops_of_key
         illegal += not legal
     return len(histories) - len(ambiguous), illegal
+
+
+def _orders(answer: ZonesAnswer) -> dict[Any, list[int]]:
+    names = answer.columns.key_values
+    return {names[code]: order for code, order in answer.orders().items()}
 
 
 def test_every_history_of_two_operations() -> None:
@@ -90,8 +100,13 @@ def test_random_histories_agree_with_the_definition(failed_cas: Any) -> None:
         answer = check_zones(history, init=None, failed_cas=failed_cas)
         if answer.ambiguous_keys:
             continue
-        legal = brute_force(problem_of(list(history.ops()), model), model)
+        problem = problem_of(list(history.ops()), model)
+        legal = brute_force(problem, model)
         assert legal is not bool(answer.invalid_keys), seed
+        if legal:
+            place = {op.invoke: index for index, op in enumerate(problem.ops)}
+            order = [place[invoke] for invoke in _orders(answer).get(None, ())]
+            assert order_error(problem, model, order) == "", seed
         seen[bool(legal)] += 1
     assert min(seen.values()) > 100
 
