@@ -194,6 +194,8 @@ class RemoteNode(LocalNode):
 
     async def _launch(self, command: Command) -> None:
         self._remote.require_up()
+        if command.chaos_port is None:
+            await self._remote.give_disk(self)
         variables = self._variables(command.variables)
         library = self._remote.fake_library
         if command.chaos_port is None and library:

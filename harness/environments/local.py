@@ -12,8 +12,10 @@ the harness to clean up after it: see :mod:`harness.watchdog` and :mod:`harness.
 Options (``--env-option name=value``): ``clock`` (``auto``, ``on``, ``off``: whether processes
 start under libfaketime; ``auto`` does so if a nemesis of the run needs clocks), ``watchdog``
 (default on), ``keep_data`` (default off: data directories are removed after the run),
-``volume_mb`` (default 0: none; else every node's data is on a file system of that size, for
-``disk-full`` of foreign databases; needs root).
+``disk`` (``auto``, ``on``, ``off``: whether foreign databases' data is on a file system in user
+space which can be made faulty; ``auto`` if a nemesis of the run needs disks; needs root),
+``volume_mb`` (default 0: none; else every node's data is on a file system of that size, which can
+be full without any file system in user space; needs root).
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from typing import Any
 from harness.environments import (
     addresses,
     cgroups,
+    disks,
     faketime,
     processes,
     record,
@@ -44,7 +47,13 @@ from harness.environments.local_pressure import LocalPressure
 from harness.environments.proxy_client import ProxyProcess
 from harness.errors import EnvironmentLeft, HarnessError, SetupError, UsageError, nearest
 
-_OPTIONS = {"clock": "auto", "watchdog": True, "keep_data": False, "volume_mb": 0}
+_OPTIONS = {
+    "clock": "auto",
+    "watchdog": True,
+    "keep_data": False,
+    "disk": "auto",
+    "volume_mb": 0,
+}
 
 
 def local(
@@ -61,7 +70,7 @@ def local(
 _LIMITS = {
     "packets": "duplicate and reorder work on messages of the reference cluster; TCP hides them "
     "from others",
-    "disk": "every kind on the reference cluster; others: disk-full with --env-option volume_mb=N",
+    "disk": "on databases other than the reference cluster it needs root and /dev/fuse here",
 }
 
 
@@ -98,6 +107,8 @@ class LocalEnvironment:
         self._options = options
         self._seed = seed
         self._clock_wanted = options["clock"] in ("on", True)
+        disks.check_option(options["disk"])
+        self._disk_wanted = options["disk"] in ("on", True)
         self._claim: socket.socket | None = None
         self._proxy: ProxyProcess | None = None
         self._watchdog: asyncio.subprocess.Process | None = None
@@ -140,6 +151,8 @@ class LocalEnvironment:
         """Tell which abilities the run's nemeses need, before :meth:`setup`."""
         if "clock" in needs and self._options["clock"] == "auto":
             self._clock_wanted = True
+        if "disk" in needs and self._options["disk"] == "auto":
+            self._disk_wanted = True
 
     async def setup(self) -> None:
         """Claim addresses, make directories, start watchdog and proxy."""
@@ -195,6 +208,43 @@ class LocalEnvironment:
             await asyncio.to_thread(volume.make)
             handle.volume, handle.data = volume, volume.data
 
+    async def give_disk(self, node: LocalNode) -> None:
+        """Have a foreign database's files on a disk that can be made faulty, before it starts.
+
+        Raises:
+            SetupError: that was asked for by the option ``disk``, and cannot be had.
+        """
+        if not self._disk_wanted or self._volume_mb:
+            return
+        if disks.missing() and self._options["disk"] == "auto":
+            # Said when a fault is injected: the run may need none of this node's disk.
+            return
+        if node.disk is None:
+            node.disk = self._new_disk(node)
+        if not await node.disk.serves():
+            await node.disk.start()
+            await self._chaos.restore_disk(node)
+
+    def _new_disk(self, node: LocalNode) -> disks.Disk:
+        self.write_down("mounts", [str(node.data)])
+        return disks.LocalDisk(node.data, **self._disk_words(node))
+
+    def _disk_words(self, node: LocalNode) -> dict[str, Any]:
+        return {
+            "name": f"{self.run_id}/{node.name}",
+            "log": self.run_dir / "nodes" / node.name / "disk.log",
+            "variables": self._own_env(f"disk of {node.name}"),
+            "seed": self._seed * 100 + node.index,
+            "here": node.name,
+        }
+
+    async def _remove_disks(self) -> None:
+        """Unmount what :meth:`give_disk` mounted, once the databases have ended."""
+        for handle in self._handles.values():
+            if handle.disk is not None:
+                await handle.disk.stop()
+                handle.disk = None
+
     def _own_env(self, role: str) -> dict[str, str]:
         return {**self.python_path(), **processes.mark(self.run_id, f"({role})", {})}
 
@@ -242,6 +292,7 @@ class LocalEnvironment:
         if self._proxy is not None:
             await self._proxy.stop()
             self._proxy = None
+        await self._remove_disks()
         self._remove_files()
         strays = [p for p in processes.of_run(self.run_id) if p.pid != self._watchdog_pid]
         await asyncio.to_thread(processes.stop_all, strays)
@@ -409,7 +460,7 @@ class LocalEnvironment:
         return await self._chaos.set_clock(self.node(node), offset_ns=offset_ns, rate=rate)
 
     async def set_disk(self, node: str, faults: Mapping[str, Any]) -> dict[str, Any]:
-        """Make the node's disk so, through its chaos endpoint."""
+        """Make the node's disk so, through its chaos endpoint or the file system below it."""
         return await self._chaos.set_disk(self.node(node), faults)
 
     async def set_pressure(self, node: str, limits: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from harness.environments import faketime, volumes
+from harness.environments import disks, faketime, volumes
 from harness.environments.http import HttpStatus
 from harness.errors import SetupError
 
@@ -137,7 +137,9 @@ class LocalChaos:
     # -- disks ---------------------------------------------------------------------------------
 
     async def set_disk(self, node: LocalNode, faults: Mapping[str, Any]) -> dict[str, Any]:
-        """Ask the node to make its disk so; a foreign database's can only be filled."""
+        """Ask the node to make its disk so, or the file system below a foreign database."""
+        if node.disk is not None:
+            return await self._set_below(node, node.disk, dict(faults))
         if node.chaos_port is None:
             return await asyncio.to_thread(self._set_volume, node, dict(faults))
         if not faults and node.name not in self._disks:
@@ -154,12 +156,51 @@ class LocalChaos:
         self._forget_right(node)
         return evidence
 
+    async def _set_below(
+        self, node: LocalNode, disk: disks.Disk, faults: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Have faults of a disk that is ours, below a database that is not."""
+        if not faults and node.name not in self._disks:
+            return await disk.set(None) if await disk.serves() else {}
+        flip = faults.pop("flip", False)
+        if flip and (why := self._no_spare(node)):
+            return {"skipped": True, "why": why}
+        self._disks[node.name] = faults
+        if not await disk.serves():
+            # Its place went with the database; both come back together.
+            self._forget_right(node)
+            return {"deferred": True}
+        found = await disk.set(faults)
+        if flip:
+            found = await self._flip_below(node, disk, faults)
+        self._forget_right(node)
+        return found
+
+    async def _flip_below(
+        self, node: LocalNode, disk: disks.Disk, faults: dict[str, Any]
+    ) -> dict[str, Any]:
+        already = node.name in self._damaged
+        self._damage(node)
+        before = await disk.set(None)
+        found = await disk.set({**faults, "flip": True})
+        if len(found.get("flipped", [])) > len(before.get("flipped", [])):
+            return {**found, "flipped_now": True}
+        if not already:
+            self._damaged.remove(node.name)
+        why = "there is no file to be damaged"
+        return {**found, "flipped_now": False, "skipped": True, "why": why}
+
+    async def restore_disk(self, node: LocalNode) -> None:
+        """Give a disk that was mounted anew the faults its node has."""
+        if node.disk is not None and self._disks.get(node.name):
+            await node.disk.set(self._disks[node.name])
+
     def _set_volume(self, node: LocalNode, faults: dict[str, Any]) -> dict[str, Any]:
         volume = node.volume
         if volume is None or set(faults) - {"full"}:
             if not faults and node.name not in self._disks:
                 return {}
-            raise SetupError(volumes.why_not(node.name, faults))
+            raise SetupError(volumes.why_not(node.name, faults, lacking=disks.missing()))
         if faults:
             self._disks[node.name] = faults
             return volume.fill()
@@ -183,9 +224,12 @@ class LocalChaos:
         return {**after, "flipped_now": True}
 
     def _why_no_flip(self, node: LocalNode) -> str:
-        """The fault atlas: a majority of disks stays undamaged for as long as the run lasts."""
         if not node.answers:
             return f"{node.name} is stopped, and only it can damage its disk where it is safe"
+        return self._no_spare(node)
+
+    def _no_spare(self, node: LocalNode) -> str:
+        """The fault atlas: a majority of disks stays undamaged for as long as the run lasts."""
         spare = (len(self._env.nodes) - 1) // 2
         if node.name in self._damaged or len(self._damaged) < spare:
             return ""

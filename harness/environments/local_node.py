@@ -24,6 +24,7 @@ from harness.environments.processes import ProcessId
 from harness.errors import SetupError, UsageError, nearest
 
 if TYPE_CHECKING:
+    from harness.environments.disks import Disk
     from harness.environments.local import LocalEnvironment
     from harness.environments.volumes import Volume
 
@@ -54,6 +55,8 @@ class LocalNode:
         self.offset_file = self.directory / "faketime"
         #: the node's own disk, if the environment gives it one
         self.volume: Volume | None = None
+        #: what can make a foreign database's disk faulty, once that is mounted
+        self.disk: Disk | None = None
         #: exit codes of processes that ended without being asked to
         self.deaths: list[str] = []
         self._env = env
@@ -198,6 +201,8 @@ class LocalNode:
         for port in command.ports:
             self._check_port(port)
         await self._env.open_listeners()
+        if command.chaos_port is None:
+            await self._env.give_disk(self)
         variables = self._variables(command.variables)
         if command.chaos_port is None and self._env.fake_clocks is not None:
             reason = faketime.why_not(program)

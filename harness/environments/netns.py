@@ -18,7 +18,7 @@ Names and addresses come from the run's id and are in ``environment.json``; :fun
 them from there alone, when the harness is gone. Needs Linux, root and iproute2; nftables or
 iptables for partitions; netem in the kernel for delay, loss and the rest.
 
-Options: those of `local` (``clock``, ``watchdog``, ``keep_data``, ``volume_mb``).
+Options: those of `local` (``clock``, ``watchdog``, ``keep_data``, ``disk``, ``volume_mb``).
 """
 
 from __future__ import annotations
@@ -39,12 +39,11 @@ from harness.environments import addresses, kernel_links, processes
 from harness.environments.base import LinkFault
 from harness.environments.kernel_links import Peer
 from harness.environments.kernel_runner import KernelLinks
-from harness.environments.local import LocalEnvironment
+from harness.environments.local import _OPTIONS, LocalEnvironment
 from harness.environments.local_node import Command, LocalNode
 from harness.environments.record import Record
 from harness.errors import EnvironmentLeft, HarnessError, SetupError, UsageError, nearest
 
-_OPTIONS = {"clock": "auto", "watchdog": True, "keep_data": False, "volume_mb": 0}
 _NAMESPACES = Path("/run/netns")
 _SCRIPT_WITHIN_S = 20.0
 _HOST_NUMBER = 254
@@ -228,6 +227,7 @@ class NetnsEnvironment(LocalEnvironment):
         for handle in self._handles.values():
             handle.note_deaths()
         await asyncio.gather(*(handle.stop() for handle in self._handles.values()))
+        await self._remove_disks()
         self._remove_files()
         strays = [p for p in processes.of_run(self.run_id) if p.pid != self._watchdog_pid]
         await asyncio.to_thread(processes.stop_all, strays)

@@ -2,8 +2,8 @@
 
 A database that is not ours has no door to its disk. What can be done from outside without a kernel
 module is to give it a file system so small that it can be filled: everything it then writes fails
-with ENOSPC, for real, and goes on when the space is given back. Slow, failing or damaged disks need
-device-mapper, or a file system in user space; see :func:`why_not`.
+with ENOSPC, for real, and goes on when the space is given back. Slow, failing and damaged disks are
+made by a file system in user space instead: :mod:`harness.environments.disks`.
 
 The data directory is below the mounted root, so that what a file system keeps there (``lost+found``
 and our ballast) is not in it. A mount is written down before it is made, so that whoever cleans up
@@ -59,15 +59,22 @@ def missing() -> str:
     return ""
 
 
-def why_not(node: str, faults: Mapping[str, Any]) -> str:
-    """Why a foreign database's disk cannot have these faults, and what can be had instead."""
+def why_not(node: str, faults: Mapping[str, Any], *, lacking: str) -> str:
+    """Why a foreign database's disk cannot have these faults, and what can be had instead.
+
+    Args:
+        node: whose disk it is.
+        faults: what was asked for.
+        lacking: what a file system in user space lacks here, or "".
+    """
     kinds = ", ".join(name.removesuffix("_ns") for name in faults)
-    mapper = "" if os.path.exists("/dev/mapper/control") else ", which this kernel lacks"
-    return (
-        f"the disk of {node} cannot have the fault {kinds}: its database has no chaos endpoint. "
-        "--env-option volume_mb=256 gives every node a disk that can be full (disk-full); for the "
-        f"other kinds a disk of device-mapper would be needed{mapper}, and is not built"
+    found = (
+        f"the disk of {node} cannot have the fault {kinds}: its database has no chaos endpoint, "
+        "and below it is no file system in user space"
     )
+    if lacking:
+        return f"{found} ({lacking}). --env-option volume_mb=256 needs only loop devices: disk-full"
+    return f"{found}: leave out --env-option volume_mb, and say disk=on"
 
 
 class Volume:
@@ -168,7 +175,8 @@ def remove(detail: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """Unmount what a run's ``environment.json`` names; what went and what is left."""
     removed: list[str] = []
     left: list[str] = []
-    for path in detail.get("mounts", []):
+    # What was mounted last may be over something else.
+    for path in reversed(detail.get("mounts", [])):
         if mounted(path):
             subprocess.run(["umount", path], capture_output=True, timeout=_WITHIN_S)
             if mounted(path):
