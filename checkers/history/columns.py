@@ -130,16 +130,16 @@ class Columns:
     def extend(
         self,
         *,
-        types: Sequence[str],
+        types: Sequence[str] | npt.NDArray[np.int8],
         processes: Sequence[Any],
         functions: Sequence[Any],
         keys: Sequence[Any],
-        times_ns: Sequence[Any],
+        times_ns: Sequence[Any] | Ints,
         values: Sequence[Any],
         nodes: Sequence[Any] | None = None,
         errors: Sequence[Any] | None = None,
     ) -> None:
-        """Append a chunk of events, one list per field.
+        """Append a chunk of events, one list per field; types may be codes, times an array.
 
         Raises:
             HistoryError: an unknown type, or a time that does not fit.
@@ -189,12 +189,14 @@ class Columns:
         }
 
 
-def type_codes(types: Sequence[str], place: Place) -> npt.NDArray[np.int8]:
-    """Codes of event types.
+def type_codes(types: Sequence[str] | npt.NDArray[np.int8], place: Place) -> npt.NDArray[np.int8]:
+    """Codes of event types; an array has them already.
 
     Raises:
         HistoryError: a type which is none of the four.
     """
+    if isinstance(types, np.ndarray):
+        return types
     unknown = set(types) - TYPE_CODES.keys()
     if unknown:
         index = next(i for i, name in enumerate(types) if name in unknown)
@@ -204,12 +206,14 @@ def type_codes(types: Sequence[str], place: Place) -> npt.NDArray[np.int8]:
     return np.fromiter(map(TYPE_CODES.__getitem__, types), dtype=np.int8, count=len(types))
 
 
-def times(column: Sequence[Any], place: Place) -> Ints:
-    """Times as int64 nanoseconds.
+def times(column: Sequence[Any] | Ints, place: Place) -> Ints:
+    """Times as int64 nanoseconds; an array has them already.
 
     Raises:
         HistoryError: a time that is no integer, or does not fit 64 bits.
     """
+    if isinstance(column, np.ndarray):
+        return column
     try:
         return np.fromiter(column, dtype=np.int64, count=len(column))
     except (OverflowError, TypeError, ValueError):

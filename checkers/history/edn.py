@@ -125,8 +125,8 @@ class Parser:
 
     @property
     def at_top(self) -> bool:
-        """Whether nothing is open, wrapped or waiting: a new form may begin here."""
-        return self._begun and not (self._stack or self._items or self._wrapped or self._ended)
+        """Whether nothing is open or waiting: a new form of the history may begin here."""
+        return self._begun and not (self._stack or self._items or self._ended)
 
     def _begin(self, tokens: list[str]) -> None:
         """At the first token that is no comment, see whether the forms are wrapped."""
@@ -390,5 +390,7 @@ def open_string(text: str) -> bool:
     """Whether a block ends inside a string; the scan is skipped where it cannot."""
     if '"' not in text:
         return False
+    if "\\" not in text and ";" not in text:
+        return text.count('"') % 2 == 1
     found = re.finditer(r'"[^"\\]*(?:\\.[^"\\]*)*"|;[^\n]*|\\.|"', text, re.DOTALL)
     return any(match.group() == '"' for match in found)

@@ -19,6 +19,8 @@ from typing import Any
 
 from checkers.history import edn
 from checkers.history.errors import HistoryError
+from checkers.history.importers.edn_scan import Lines as Found
+from checkers.history.importers.edn_scan import Scanner
 from checkers.history.importers.rows import Rows
 
 #: How many shapes are learned of one file, and how many lines are looked at for that.
@@ -93,11 +95,13 @@ class Lines:
     Args:
         parser: the general parser; it sees what has no known shape.
         rows: where the operations go.
+        scanner: takes lines apart in machine code, in place of shapes, for a large file.
     """
 
-    def __init__(self, parser: edn.Parser, rows: Rows) -> None:
+    def __init__(self, parser: edn.Parser, rows: Rows, scanner: Scanner | None = None) -> None:
         self.parser = parser
         self.rows = rows
+        self.scanner = scanner
         self.shapes: list[Shape] = []
         self.attempts = 0
         self.atoms: dict[str | None, Any] = {None: None}
@@ -108,6 +112,9 @@ class Lines:
         Raises:
             HistoryError: it is no EDN, or no operations.
         """
+        if self.scanner is not None:
+            self._scanned(self.scanner, block)
+            return
         if self.parser.at_top and len(self.shapes) == 1:
             shape = self.shapes[0]
             found = shape.pattern.findall(block)
@@ -116,23 +123,60 @@ class Lines:
                 return
         self._line_by_line(block)
 
+    def _scanned(self, scanner: Scanner, block: str) -> None:
+        """Stretches of simple lines and of others, in turn."""
+        text, rest = block[: block.rfind("\n") + 1], block[block.rfind("\n") + 1 :]
+        scanner.scan(text)
+        lines: list[str] = []
+        pending: list[str] = []
+        open_string = False
+        for simple, first, end in scanner.runs():
+            if simple and not pending and self.parser.at_top:
+                self._take_lines(scanner.lines(first, end))
+                continue
+            lines = lines or list(_lines(text))
+            for at in range(first, end):
+                pending.append(lines[at])
+                open_string = _open_string(lines[at], open_string)
+                if open_string or not (simple or at + 1 == end):
+                    continue
+                # What is pending may leave something open that the next line belongs to.
+                self._general(pending)
+                if simple and at + 1 < end and self.parser.at_top:
+                    self._take_lines(scanner.lines(at + 1, end))
+                    break
+        if pending or rest:
+            self._general([*pending, rest])
+
+    def _take_lines(self, found: Found) -> None:
+        self.rows.extend_columns(
+            types=found.types,
+            processes=found.processes,
+            functions=found.functions,
+            values=found.values,
+            times_ns=found.times_ns,
+            keys=found.keys,
+            nodes=found.nodes,
+            errors=found.errors,
+        )
+        self.parser.line += len(found.processes)
+
     def _line_by_line(self, block: str) -> None:
         """Lines with known shapes and stretches of others, in turn."""
         run: list[Texts] = []
         text: list[str] = []  # the lines of the run
         pending: list[str] = []
-        string = ""  # what was read since a string began that has not ended
+        open_string = False
         for line in _lines(block):
-            if string:
+            if open_string:
                 pending.append(line)
-                string += line
-                string = string if '"' not in line or edn.open_string(string) else ""
+                open_string = _open_string(line, True)
                 continue
             texts = self._match(line) if pending or self.parser.at_top else None
             if texts is None:
                 self._take_run(run, text)
                 pending.append(line)
-                string = line if edn.open_string(line) else ""
+                open_string = _open_string(line, False)
                 continue
             if pending:
                 self._general(pending)
@@ -233,6 +277,11 @@ class Lines:
             for at, form in zip(vectors, forms[::2]):
                 values[at] = form
         return values
+
+
+def _open_string(line: str, open_before: bool) -> bool:
+    """Whether a string is open after a line."""
+    return edn.open_string('"' + line if open_before else line)
 
 
 def _one(text: str) -> Any:

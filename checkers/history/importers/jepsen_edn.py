@@ -11,6 +11,7 @@ import re
 from checkers.history import edn
 from checkers.history.history import History
 from checkers.history.importers.edn_lines import Lines
+from checkers.history.importers.edn_scan import pays, scanner
 from checkers.history.importers.rows import Rows
 
 _FIRST = re.compile(rb"(?:\s|,|;[^\n]*\n)*[\[(]?(?:\s|,|;[^\n]*\n)*(?:#[\w.]+\s*)?\{\s*:")
@@ -21,20 +22,23 @@ def recognise(head: bytes, path: str = "") -> bool:
     return _FIRST.match(head) is not None
 
 
-def load(path: str, *, independent: bool | None = None) -> History:
+def load(path: str, *, independent: bool | None = None, compiled: bool | None = None) -> History:
     """Load an EDN history.
 
     Args:
         path: the file.
         independent: whether ``[k v]`` values are the keys and values of independent tests; None
             to find out.
+        compiled: whether lines are taken apart in machine code; None to do so in a large file.
 
     Raises:
         HistoryError: it is no EDN, or no history; the place is the line.
     """
     rows = Rows(lambda row: _line_of(path, row), independent=independent)
     parser = edn.Parser(unwrap=True)
-    lines = Lines(parser, rows)
+    lines = Lines(
+        parser, rows, scanner() if (pays(path) if compiled is None else compiled) else None
+    )
     for block in edn.blocks(path):
         lines.feed(block)
     parser.finish()

@@ -19,7 +19,10 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from checkers.history.columns import Columns, Place, short
+import numpy as np
+import numpy.typing as npt
+
+from checkers.history.columns import Columns, Ints, Place, short
 from checkers.history.errors import HistoryError
 from checkers.history.history import History
 from checkers.history.op import Fault
@@ -142,11 +145,11 @@ class Rows:
     def extend_columns(
         self,
         *,
-        types: Sequence[str],
+        types: Sequence[str] | npt.NDArray[np.int8],
         processes: Sequence[int],
         functions: Sequence[str],
         values: list[Any],
-        times_ns: Sequence[int] | None,
+        times_ns: Sequence[int] | Ints | None,
         keys: Sequence[Any] | None,
         nodes: Sequence[Any] | None = None,
         errors: Sequence[Any] | None = None,
