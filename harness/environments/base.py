@@ -29,7 +29,7 @@ ABILITIES: dict[str, tuple[str, ...]] = {
     "pause": ("sim", "local", "netns", "docker", "ssh"),
     "clock": ("sim", "local", "netns", "docker", "ssh"),
     "disk": ("sim", "local", "netns", "docker", "ssh"),
-    "pressure": ("local", "netns"),
+    "pressure": ("local", "netns", "docker", "ssh"),
     "membership": ("sim", "local", "netns", "docker", "ssh"),
 }
 

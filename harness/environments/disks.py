@@ -16,11 +16,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import json
 import os
+import shlex
 import subprocess
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -146,7 +148,7 @@ class LocalDisk:
             self._server = None
             last = self._log.read_text(errors="replace").strip().splitlines()[-1:]
             raise SetupError(f"the faulty disk of {self._here} cannot be mounted: {' '.join(last)}")
-        self._base, self._last = {n: self._last.get(n, 0) for n in self._last}, {}
+        self._base = dict(self._last)
 
     async def serves(self) -> bool:
         """Whether its server runs: it ends when it is unmounted."""
@@ -175,15 +177,16 @@ class LocalDisk:
         if self._server is None:
             return
         if self._server.poll() is None:
-            words = [sys.executable, "-m", _MODULE, self._directory, "--unmount"]
-            words += ["--in-mounts-of", str(self._mounts_of())]
-            subprocess.run(
-                words,
-                env={**os.environ, **self._variables},
-                capture_output=True,
-                timeout=_WITHIN_S,
-            )
+            self._unmount()
         self._reap()
+
+    def _unmount(self) -> None:
+        subprocess.run(
+            [sys.executable, "-m", _MODULE, self._directory, "--unmount"],
+            env={**os.environ, **self._variables},
+            capture_output=True,
+            timeout=_WITHIN_S,
+        )
 
     def _reap(self) -> None:
         if self._server is None:
@@ -196,6 +199,115 @@ class LocalDisk:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._server.wait(timeout=_WITHIN_S)
         self._server = None
+
+
+class ContainerDisk(LocalDisk):
+    """A disk mounted in the mounts of a container of this machine; it goes with them.
+
+    Args:
+        pid_of: tells the container's first process as this machine sees it, 0 if it does not run.
+        words: as for :class:`LocalDisk`.
+    """
+
+    def __init__(self, directory: str, *, pid_of: Callable[[], int], **words: Any) -> None:
+        super().__init__(directory, **words)
+        self._pid_of = pid_of
+        self._mounted_in = 0
+
+    def _mounts_of(self) -> int:
+        pid = self._pid_of()
+        if not pid or not os.path.exists(f"/proc/{pid}/ns/mnt"):
+            raise SetupError(
+                f"the disk of {self._here} cannot be made faulty: its container does not run on "
+                "this machine (Docker's daemon must be here, and not itself in a container)"
+            )
+        self._mounted_in = pid
+        return pid
+
+    async def serves(self) -> bool:
+        """Whether it is mounted in the container as it now runs."""
+        if not await super().serves():
+            return False
+        return self._mounted_in == await asyncio.to_thread(self._pid_of)
+
+    def _unmount(self) -> None:
+        """The container is gone, and its mounts with it."""
+
+
+class HostDisk:
+    """A disk on a host where root's scripts can be run; its server runs there.
+
+    Args:
+        directory: the data directory, on the host.
+        home: the node's directory there, for the program.
+        name: of the server's control socket.
+        python: an interpreter there.
+        root: runs a script as root there and returns what it printed.
+        upload: puts content into a file there.
+        seed: of flipped bits' places.
+        here: how errors call the node.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        *,
+        home: str,
+        name: str,
+        python: str,
+        root: Callable[[str], str],
+        upload: Callable[[bytes, str], None],
+        seed: int,
+        here: str,
+    ) -> None:
+        self._directory, self._home, self._seed, self._here = directory, home, seed, here
+        self._root, self._upload = root, upload
+        self._program = f"{home}/faulty_disk.zip"
+        self._words = [python, self._program, "--name", name]
+
+    async def start(self) -> None:
+        """Send the program and mount it."""
+        await asyncio.to_thread(self._start)
+
+    def _start(self) -> None:
+        self._upload(packed(), self._program)
+        words = [*self._words, "--seed", str(self._seed), self._directory]
+        said = shlex.quote(f"{self._home}/disk.said")
+        log = shlex.quote(f"{self._home}/disk.log")
+        printed = self._root(
+            f"cd /; : >{said}; setsid {shlex.join(words)} >{said} 2>{log} </dev/null &\n"
+            f"n=0; while [ ! -s {said} ] && [ $n -lt 200 ]; do "
+            f"sleep 0.05; n=$((n+1)); done; cat {said} {log} | tail -n 1"
+        )
+        if printed.strip() != "mounted":
+            raise SetupError(
+                f"the faulty disk of {self._here} cannot be mounted there: {printed.strip()}"
+            )
+
+    async def serves(self) -> bool:
+        """Whether it is mounted."""
+        script = f"{mounted_script(self._directory)} && echo yes; :"
+        return (await asyncio.to_thread(self._root, script)).strip() == "yes"
+
+    async def set(self, faults: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Have these faults."""
+        wanted = None if faults is None else dict(faults)
+        words = [*self._words, "--ask", json.dumps({"faults": wanted})]
+        report = json.loads(await asyncio.to_thread(self._root, shlex.join(words)))
+        return evidence(report, {})
+
+    async def stop(self) -> None:
+        """It is unmounted by the script which cleans its host."""
+
+
+def mounted_script(directory: str) -> str:
+    """A condition of sh: whether something is mounted there."""
+    return f"grep -qF -- {shlex.quote(f' {directory} ')} /proc/self/mounts"
+
+
+def unmount_script(directory: str) -> str:
+    """A script that unmounts what is there. Harmless if nothing is."""
+    return f"if {mounted_script(directory)}; then umount -l {shlex.quote(directory)}; fi\n"
 
 
 def packed() -> bytes:

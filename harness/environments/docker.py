@@ -18,7 +18,8 @@ Everything made carries the label ``splitbrain.run=<run id>``; :func:`heal` find
 
 Options: ``image`` (of the nodes; default ``splitbrain:latest``, from ``scripts/docker_build.sh``),
 ``tools_image`` (of the networks: needs sh, tc, and nft or iptables), ``python`` (of the image, for
-the reference cluster), ``internet``, and ``clock``, ``watchdog``, ``keep_data`` as in `local`.
+the reference cluster), ``internet``, and ``clock``, ``disk``, ``watchdog``, ``keep_data`` as in
+`local`.
 Needs Docker's daemon on this machine: clients dial the containers' addresses.
 """
 
@@ -36,12 +37,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.environments import addresses, kernel_links
+from harness.environments import addresses, disks, kernel_links, remote_pressure
 from harness.environments.base import Completed
 from harness.environments.kernel_links import Peer
 from harness.environments.kernel_remote import RemoteEnvironment, RemoteNode
 from harness.environments.kernel_runner import KernelLinks
-from harness.environments.local_node import Command
+from harness.environments.local_node import Command, LocalNode
 from harness.environments.record import Record
 from harness.errors import SetupError, UsageError, nearest
 
@@ -53,6 +54,7 @@ _OPTIONS: dict[str, Any] = {
     "python": "python3",
     "internet": False,
     "clock": "auto",
+    "disk": "auto",
     "watchdog": True,
     "keep_data": False,
 }
@@ -269,6 +271,11 @@ class DockerNode(RemoteNode):
                     found.append(int(entry["Pid"]))
         return found
 
+    def first_pid(self) -> int:
+        """The container's first process, as the daemon's machine sees it; 0 if it does not run."""
+        with _said(f"looking at {self.name}"):
+            return int(self._docker.daemon.api.inspect_container(self.container)["State"]["Pid"])
+
     async def kill_all(self) -> list[int]:
         """``docker kill``, and wait for the end."""
         return await asyncio.to_thread(self._kill)
@@ -446,6 +453,15 @@ class DockerEnvironment(RemoteEnvironment):
         handle = self.node(name)
         assert isinstance(handle, DockerNode)
         return handle
+
+    def _squeeze(self, node: str, limits: Mapping[str, Any]) -> dict[str, int]:
+        with _said(f"limiting {node}"):
+            container = self._docker_node(node).container
+            return remote_pressure.squeeze_container(self.daemon.api, container, limits)
+
+    def _new_disk(self, node: LocalNode) -> disks.Disk:
+        inside = self._docker_node(node.name)
+        return disks.ContainerDisk("/data", pid_of=inside.first_pid, **self._disk_words(node))
 
     def _make_network(self) -> str:
         """A network whose addresses nobody else has; the first three bytes of them."""

@@ -27,6 +27,7 @@ from harness.environments.kernel_runner import KernelLinks
 from harness.environments.local import LocalEnvironment
 from harness.environments.local_chaos import Clock, LocalChaos
 from harness.environments.local_node import Command, LocalNode
+from harness.environments.remote_pressure import RemotePressure
 from harness.errors import EnvironmentLeft, HarnessError, SetupError, UsageError, nearest
 
 if TYPE_CHECKING:
@@ -366,6 +367,9 @@ class RemoteEnvironment(LocalEnvironment):
     ) -> None:
         super().__init__(nodes=nodes, run_dir=run_dir, seed=seed, options=options)
         self._chaos = RemoteChaos(self)
+        self._pressure = RemotePressure(self, self._squeeze)
+        self.abilities = self.abilities | {"pressure"}
+        self.lacks.pop("pressure", None)
         self._links: KernelLinks | None = None
         self._ended = False
         #: libfaketime on the nodes, if foreign processes start under it
@@ -387,6 +391,10 @@ class RemoteEnvironment(LocalEnvironment):
             raise HarnessError("nodes cannot run anything before setup() or after teardown()")
 
     # -- what a subclass says ------------------------------------------------------------------
+
+    def _squeeze(self, node: str, limits: Mapping[str, Any]) -> dict[str, int]:
+        """Make a node's limits so; the kernel's counters. Blocks."""
+        raise AssertionError("a subclass says how")
 
     async def _make(self) -> None:
         """Make the nodes' places and ``self._links``."""
@@ -450,6 +458,7 @@ class RemoteEnvironment(LocalEnvironment):
         self._links = None
         try:
             await self._unmake()
+            await self._remove_disks()
             left = await self.prove_clean()
         except HarnessError as error:
             left = [f"what could not be looked at: {error}"]
@@ -509,7 +518,7 @@ class RemoteEnvironment(LocalEnvironment):
         return await super().set_clock(node, offset_ns=offset_ns, rate=rate)
 
     async def set_disk(self, node: str, faults: Mapping[str, Any]) -> dict[str, Any]:
-        """Make the node's disk so, through its chaos endpoint."""
+        """Make the node's disk so, through its chaos endpoint or the file system below it."""
         await self.remote(node).refresh()
         return await super().set_disk(node, faults)
 
@@ -528,6 +537,7 @@ class RemoteEnvironment(LocalEnvironment):
             if node.stopped:
                 await node.signal_state(signal.SIGCONT, "")
         await self._chaos.heal_all()
+        await self._pressure.heal_all()
 
     async def prove_clean(self) -> list[str]:
         """What is still faulty; after :meth:`teardown`, also what still runs."""
@@ -538,4 +548,5 @@ class RemoteEnvironment(LocalEnvironment):
             await node.refresh()
             if node.stopped:
                 left.append(f"{node.name} is stopped")
-        return left + self._chaos.left() + await self._links.faulty()
+        left += self._chaos.left() + self._pressure.left()
+        return left + await self._links.faulty()

@@ -45,6 +45,7 @@ from harness.environments.local_chaos import LocalChaos
 from harness.environments.local_node import LocalNode
 from harness.environments.local_pressure import LocalPressure
 from harness.environments.proxy_client import ProxyProcess
+from harness.environments.remote_pressure import RemotePressure
 from harness.errors import EnvironmentLeft, HarnessError, SetupError, UsageError, nearest
 
 _OPTIONS = {
@@ -118,7 +119,7 @@ class LocalEnvironment:
         self._mirror = False
         self._started_ns = time.monotonic_ns()
         self._chaos = LocalChaos(self)
-        self._pressure = LocalPressure(self)
+        self._pressure: LocalPressure | RemotePressure = LocalPressure(self)
         self._volume_mb = self._wanted_volumes(options)
         abilities = {"links", "packets", "kill", "pause", "disk", "membership"}
         if options["clock"] not in ("off", False):

@@ -16,7 +16,7 @@ Options: ``hosts``; ``known_hosts`` (a file, instead of ``~/.ssh/known_hosts`` a
 ``key`` (a private key's file); ``addresses`` (comma separated: where nodes reach each other, if not
 at the hosts' own addresses); ``python`` (the interpreter with splitbrain installed, for the
 reference cluster); ``dir`` (parent of the run's directories on the hosts); and ``clock``,
-``watchdog``, ``keep_data`` as in `local`.
+``disk``, ``watchdog``, ``keep_data`` as in `local` (``disk`` needs Python 3.9 on the hosts).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import posixpath
 import re
 import shlex
 import socket
@@ -35,12 +36,12 @@ from typing import Any
 
 import msgspec
 
-from harness.environments import kernel_links
+from harness.environments import disks, kernel_links, remote_pressure
 from harness.environments.base import Completed
 from harness.environments.kernel_links import Peer
 from harness.environments.kernel_remote import RemoteEnvironment, RemoteNode
 from harness.environments.kernel_runner import KernelLinks
-from harness.environments.local_node import Command
+from harness.environments.local_node import Command, LocalNode
 from harness.environments.record import Record
 from harness.environments.ssh_login import Host, Login, parse_host
 from harness.errors import SetupError, UsageError, nearest
@@ -53,6 +54,7 @@ _OPTIONS: dict[str, Any] = {
     "python": "python3",
     "dir": "/var/tmp",
     "clock": "auto",
+    "disk": "auto",
     "watchdog": True,
     "keep_data": False,
 }
@@ -99,6 +101,8 @@ class SshNode(RemoteNode):
         self.python = str(env.options["python"])
         self.home = f"{env.options['dir']}/{env.prefix}-{name}"
         self.place = f"{env.run_id}/{name}"
+        #: name of its control groups, if it is starved
+        self.group = f"{env.prefix}-{name}"
 
     def path(self, text: str) -> str:
         """A path as the node sees it, as a path of its host."""
@@ -174,11 +178,15 @@ class SshNode(RemoteNode):
     async def upload(self, source: Path, target: str) -> None:
         """Copy a file of this machine to the host."""
         content = await asyncio.to_thread(source.read_bytes)
-        place = shlex.quote(self.path(target))
+        await asyncio.to_thread(self.put, content, self.path(target))
+
+    def put(self, content: bytes, target: str) -> None:
+        """Write a file of the host. Blocks."""
+        place = shlex.quote(target)
         line = f"mkdir -p $(dirname {place}) && cat >{place}"
-        code, _, err = await asyncio.to_thread(self.login.run, line, stdin=content)
+        code, _, err = self.login.run(line, stdin=content)
         if code:
-            raise SetupError(f"cannot copy {source.name} to {self.name}: {err.decode()[-200:]}")
+            raise SetupError(f"cannot write {target} on {self.name}: {err.decode()[-200:]}")
 
     async def download(self, pattern: str, into: Path) -> list[str]:
         """Copy files, or a directory, from the host."""
@@ -242,6 +250,26 @@ def remains_script(home: str, place: str) -> str:
         f'for p in $({_pids(place)}); do grep -q "^State:.Z" "/proc/$p/status" || '
         'echo "pid $p ($(cat /proc/$p/comm))"; done\n'
         f"[ ! -e {quoted} ] || echo directory {quoted}\n"
+    )
+
+
+def remove_script(place: Mapping[str, Any]) -> str:
+    """A script for root: remove rules, queues, the disk and the groups of a node. Idempotent."""
+    home = place["home"]
+    return (
+        kernel_links.remove_script(place["devices"])
+        + disks.unmount_script(f"{home}/data")
+        + remote_pressure.release_script(posixpath.basename(home), home)
+    )
+
+
+def left_script(place: Mapping[str, Any]) -> str:
+    """A script for root that prints a phrase for what :func:`remove_script` did not remove."""
+    data = f"{place['home']}/data"
+    return (
+        kernel_links.left_script(place["devices"])
+        + f"if {disks.mounted_script(data)}; then echo mount {shlex.quote(data)}; fi\n"
+        + remote_pressure.left_script(posixpath.basename(place["home"]))
     )
 
 
@@ -360,6 +388,26 @@ class SshEnvironment(RemoteEnvironment):
         assert isinstance(handle, SshNode)
         return handle
 
+    def _squeeze(self, node: str, limits: Mapping[str, Any]) -> dict[str, int]:
+        handle = self._ssh_node(node)
+        script = remote_pressure.host_script(handle.group, _pids(handle.place), handle.home, limits)
+        self._rooted.add(node)
+        return remote_pressure.read_counters(handle.login.root(script))
+
+    def _new_disk(self, node: LocalNode) -> disks.Disk:
+        handle = self._ssh_node(node.name)
+        self._rooted.add(node.name)
+        return disks.HostDisk(
+            handle.path("/data"),
+            home=handle.home,
+            name=handle.place,
+            python=handle.python,
+            root=handle.login.root,
+            upload=handle.put,
+            seed=self._seed * 100 + node.index,
+            here=node.name,
+        )
+
     async def _as_root(self, node: str, script: str) -> str:
         printed = await asyncio.to_thread(self._ssh_node(node).login.root, script)
         self._rooted.add(node)
@@ -370,9 +418,10 @@ class SshEnvironment(RemoteEnvironment):
 
     def _clean(self, name: str) -> None:
         login, place = self._ssh_node(name).login, self._record.nodes[name]
-        login.script(clean_script(place["home"], place["place"]))
         if name in self._rooted:
-            login.root(kernel_links.remove_script(place["devices"]))
+            login.script(kill_script(place["place"]))
+            login.root(remove_script(place))
+        login.script(clean_script(place["home"], place["place"]))
 
     async def _left(self) -> list[str]:
         found = await asyncio.gather(
@@ -401,7 +450,7 @@ def _resolved(name: str) -> str:
 def _remains(login: Login, name: str, place: Mapping[str, Any], *, root: bool) -> list[str]:
     _, printed, _ = login.script(remains_script(place["home"], place["place"]))
     if root:
-        printed += login.root(kernel_links.left_script(place["devices"]))
+        printed += login.root(left_script(place))
     return [f"{line} on {name}" for line in printed.splitlines()]
 
 
@@ -415,8 +464,9 @@ def heal(found: Record, run_dir: Path) -> tuple[list[str], list[str]]:
             before = _remains(login, name, place, root=True)
             if before:
                 bring_home(login, f"{place['home']}/log", run_dir / "nodes" / name)
+                login.script(kill_script(place["place"]))
+                login.root(remove_script(place))
                 login.script(clean_script(place["home"], place["place"]))
-                login.root(kernel_links.remove_script(place["devices"]))
             return before, _remains(login, name, place, root=True)
         except (SetupError, OSError, tarfile.TarError) as error:
             return [], [f"what is on {name}: {error}"]
