@@ -1,7 +1,7 @@
 """Faulty disks of foreign databases: a file system in user space over a node's data directory.
 
-The file system is :mod:`harness.environments.faulty_disk`, a process of its own for each node. It is
-mounted when the node's database is first started, over the very directory the database uses, and
+The file system is :mod:`harness.environments.faulty_disk`, a process for each node. It is mounted
+when the node's database is first started, over the very directory the database uses, and
 removed when the run ends; see there for what it can do. A mount is written down before it is made.
 
 Where a node's files are decides how it is mounted: `local` and `netns` share this machine's mounts;

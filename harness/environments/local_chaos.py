@@ -200,7 +200,8 @@ class LocalChaos:
         if volume is None or set(faults) - {"full"}:
             if not faults and node.name not in self._disks:
                 return {}
-            raise SetupError(volumes.why_not(node.name, faults, lacking=disks.missing()))
+            lacking, here = disks.missing(), volume is not None
+            raise SetupError(volumes.why_not(node.name, faults, lacking=lacking, volume=here))
         if faults:
             self._disks[node.name] = faults
             return volume.fill()

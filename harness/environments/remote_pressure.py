@@ -225,7 +225,9 @@ def release_script(group: str, home: str) -> str:
 
 def left_script(group: str) -> str:
     """A script that prints a phrase for each of a node's groups that is still there."""
-    places = " ".join(f"/sys/fs/cgroup/{each}{shlex.quote(group)}" for each in ("cpu/", "memory/", ""))
+    places = " ".join(
+        f"/sys/fs/cgroup/{each}{shlex.quote(group)}" for each in ("cpu/", "memory/", "")
+    )
     return f'for d in {places}; do [ ! -d "$d" ] || echo "control group $d"; done\n'
 
 

@@ -59,22 +59,25 @@ def missing() -> str:
     return ""
 
 
-def why_not(node: str, faults: Mapping[str, Any], *, lacking: str) -> str:
+def why_not(node: str, faults: Mapping[str, Any], *, lacking: str, volume: bool) -> str:
     """Why a foreign database's disk cannot have these faults, and what can be had instead.
 
     Args:
         node: whose disk it is.
         faults: what was asked for.
         lacking: what a file system in user space lacks here, or "".
+        volume: whether it is on a volume of ours.
     """
     kinds = ", ".join(name.removesuffix("_ns") for name in faults)
-    found = (
-        f"the disk of {node} cannot have the fault {kinds}: its database has no chaos endpoint, "
-        "and below it is no file system in user space"
-    )
+    found = f"the disk of {node} cannot have the fault {kinds}: its database has no chaos endpoint"
+    if volume:
+        return f"{found}, and a volume (option volume_mb) can only be full; leave that option out"
     if lacking:
-        return f"{found} ({lacking}). --env-option volume_mb=256 needs only loop devices: disk-full"
-    return f"{found}: leave out --env-option volume_mb, and say disk=on"
+        return (
+            f"{found}, and no file system in user space can be put below it: {lacking}. With "
+            "loop devices alone --env-option volume_mb=256 gives disk-full"
+        )
+    return f"{found}, and was started on a plain disk; give --env-option disk=on"
 
 
 class Volume:

@@ -4,11 +4,17 @@ A kill takes what was not synced with it; whether a system kept its promises is 
 are back. A pause is nastier: the node comes back believing that it still is who it was, with its
 connections open and everything sent to it meanwhile waiting in its sockets. Evidence: the process
 was running and is not, and afterwards another one is; the state read back is ``T``.
+
+Pauses are long and short. After a long one its victim often looks at a timer before it looks at its
+messages, and steps down as it should whatever its messages say. After a *hiccup*, about as long as
+an election takes, others have a new leader and the victim's own timers have not fired: only what
+others tell it can stop it. So hiccups fill the quiet time between long pauses.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from random import Random
 from typing import Any
 
 from harness.errors import SetupError
@@ -17,6 +23,10 @@ from harness.nemesis.base import Context, Injection, Plan
 from harness.nemesis.common import Planner, damaged, dice, no_target, skipped
 
 WORDS = ("one", "minority", "majority", "primaries", "all")
+#: how long a hiccup is: election timeouts in use go from a few hundred milliseconds to a second
+HICCUP_NS = (300_000_000, 1_000_000_000)
+#: how long nodes are left alone before a hiccup, so that somebody leads
+SETTLE_NS = 800_000_000
 
 
 class Kill(Planner):
@@ -74,6 +84,32 @@ class Pause(Planner):
 
     def __init__(self, name: str, words: Sequence[str]) -> None:
         super().__init__(name, variants=("pause",), words=words)
+
+    def plan(
+        self, rng: Random, *, nodes: Sequence[str], begin_ns: int, end_ns: int, interval_ns: int
+    ) -> list[Plan]:
+        """Long pauses, one an interval, and hiccups of leaders (or the one target) between them."""
+        long = super().plan(
+            rng, nodes=nodes, begin_ns=begin_ns, end_ns=end_ns, interval_ns=interval_ns
+        )
+        short = Random(rng.getrandbits(64))
+        found: list[Plan] = []
+        for plan, quiet_until_ns in zip(long, [*(p.begin_ns for p in long[1:]), end_ns]):
+            found += [plan, *self._hiccups(short, plan.end_ns, quiet_until_ns)]
+        return found
+
+    def _hiccups(self, rng: Random, from_ns: int, until_ns: int) -> list[Plan]:
+        """As many as there is time for, each after some quiet."""
+        found = []
+        word = "primaries" if "primaries" in self._words else self._words[0]
+        while True:
+            begin_ns = from_ns + int(SETTLE_NS * rng.uniform(1.0, 1.5))
+            low, high = HICCUP_NS
+            from_ns = begin_ns + int(low * (high / low) ** rng.random())
+            if from_ns + SETTLE_NS // 2 > until_ns:
+                return found
+            params = {"kind": "hiccup", "seed": rng.getrandbits(48)}
+            found.append(Plan(0, self.name, begin_ns, from_ns, word, params))
 
     async def inject(self, context: Context, plan: Plan) -> Injection:
         """SIGSTOP the targets."""

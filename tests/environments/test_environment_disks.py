@@ -134,7 +134,9 @@ def test_without_a_file_system_in_user_space_it_is_said(make: Any, monkeypatch: 
     arm = make()
 
     async def body(env: Any) -> None:
-        with pytest.raises(SetupError, match=r"/dev/fuse cannot be opened.*volume_mb=256"):
+        with pytest.raises(
+            SetupError, match=r"below it: /dev/fuse cannot be opened.*volume_mb=256"
+        ):
             await env.set_disk("n2", {"error": "EIO"})
 
     within(arm, body)

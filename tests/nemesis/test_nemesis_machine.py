@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.environments import cgroups, volumes
+from harness.environments import cgroups, disks, volumes
 from harness.environments.local import local
 from harness.errors import SetupError, UsageError
 
@@ -106,7 +106,9 @@ def test_a_volume_is_full_and_has_space_again(tmp_path: Path) -> None:
     assert not volume.image.exists() and volumes.remove({"mounts": [str(tmp_path)]}) == ([], [])
 
 
-def test_a_foreign_disk_says_what_it_cannot_do(tmp_path: Path) -> None:
+def test_a_foreign_disk_says_what_it_cannot_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(UsageError, match="option volume_mb is 3; it should be 0 for none, or from"):
         local(nodes=["n1"], run_dir=tmp_path, seed=1, options={"volume_mb": 3})
     env = local(nodes=["n1"], run_dir=tmp_path, seed=1, options={"watchdog": False})
@@ -114,7 +116,12 @@ def test_a_foreign_disk_says_what_it_cannot_do(tmp_path: Path) -> None:
     async def main() -> None:
         await env.setup()
         try:
-            with pytest.raises(SetupError, match=r"fault error: .* volume_mb=256 gives"):
+            with pytest.raises(SetupError, match=r"fault error: .*plain disk; give .* disk=on"):
+                await env.set_disk("n1", {"error": "EIO"})
+            monkeypatch.setattr(disks, "missing", lambda: "mounting needs root")
+            with pytest.raises(
+                SetupError, match=r"below it: mounting needs root. .* volume_mb=256"
+            ):
                 await env.set_disk("n1", {"error": "EIO"})
         finally:
             await env.teardown()

@@ -16,6 +16,7 @@ from harness.nemesis import NEMESES, VARIANTS, compose, names, plan_all, require
 from harness.nemesis.base import Plan
 from harness.nemesis.packets import KINDS as PACKETS
 from harness.nemesis.partition import KINDS as PARTITIONS
+from harness.nemesis.process import HICCUP_NS
 
 S = 1_000_000_000
 NODES = ["n1", "n2", "n3", "n4", "n5"]
@@ -165,3 +166,17 @@ def test_a_missing_ability_names_the_environments_that_have_it() -> None:
 def test_an_object_that_is_no_nemesis_is_refused() -> None:
     with pytest.raises((UsageError, UserCodeError), match="no nemesis"):
         compose([object()])
+
+
+def test_pauses_are_long_and_short() -> None:
+    """Hiccups of leaders fill the quiet time between long pauses, which are as they were."""
+    found = plan("pause")
+    short = [each for each in found if each.params["kind"] == "hiccup"]
+    long = [each for each in found if each not in short]
+    assert len(long) >= 4 and len(short) >= len(long) - 1
+    assert {each.targets for each in short} == {"primaries"}
+    low, high = HICCUP_NS
+    assert all(low <= each.end_ns - each.begin_ns <= high for each in short)
+    for one, other in itertools.pairwise(sorted(found, key=lambda each: each.begin_ns)):
+        assert one.end_ns < other.begin_ns
+    assert {each.targets for each in plan("pause:n1+n2")} == {"n1+n2"}

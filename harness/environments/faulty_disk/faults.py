@@ -6,8 +6,8 @@
     torn         a write of more than a sector stores whole sectors from its beginning, then fails
     flip         an event and no state: one bit of one file at rest is changed, which nobody is told
 
-Counts only grow. The evidence that a fault bit is that its count did: what a disk would have done to
-a database which never used it proves nothing.
+Counts only grow. The evidence that a fault bit is that its count did: what a disk would have done
+to a database which never used it proves nothing.
 """
 
 from __future__ import annotations
