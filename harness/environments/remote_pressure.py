@@ -42,9 +42,8 @@ where() {
 move() {
     for pid in $pids; do
         grep -qx "$pid" "$2/cgroup.procs" && continue
-        grep -q "^$1 $pid " "$home/groups" 2>/dev/null ||
-            echo "$1 $pid $(sed -n "s/^[0-9]*:\(.*,\)*$3\(,.*\)*://p" /proc/$pid/cgroup | head -n 1)" \
-                >>"$home/groups"
+        from=$(sed -n "s/^[0-9]*:\(.*,\)*$3\(,.*\)*://p" /proc/$pid/cgroup | head -n 1)
+        grep -q "^$1 $pid " "$home/groups" 2>/dev/null || echo "$1 $pid $from" >>"$home/groups"
         echo $pid >"$2/cgroup.procs" 2>/dev/null || :
     done
 }
@@ -225,9 +224,8 @@ def release_script(group: str, home: str) -> str:
 
 def left_script(group: str) -> str:
     """A script that prints a phrase for each of a node's groups that is still there."""
-    places = " ".join(
-        f"/sys/fs/cgroup/{each}{shlex.quote(group)}" for each in ("cpu/", "memory/", "")
-    )
+    trees = ("/sys/fs/cgroup/cpu", "/sys/fs/cgroup/memory", "/sys/fs/cgroup")
+    places = " ".join(f"{tree}/{shlex.quote(group)}" for tree in trees)
     return f'for d in {places}; do [ ! -d "$d" ] || echo "control group $d"; done\n'
 
 

@@ -100,7 +100,7 @@ class Pause(Planner):
 
     def _hiccups(self, rng: Random, from_ns: int, until_ns: int) -> list[Plan]:
         """As many as there is time for, each after some quiet."""
-        found = []
+        found: list[Plan] = []
         word = "primaries" if "primaries" in self._words else self._words[0]
         while True:
             begin_ns = from_ns + int(SETTLE_NS * rng.uniform(1.0, 1.5))

@@ -135,7 +135,7 @@ def test_without_a_file_system_in_user_space_it_is_said(make: Any, monkeypatch: 
 
     async def body(env: Any) -> None:
         with pytest.raises(
-            SetupError, match=r"below it: /dev/fuse cannot be opened.*volume_mb=256"
+            SetupError, match=r"below it: /dev/fuse cannot be opened.*_mb=256"
         ):
             await env.set_disk("n2", {"error": "EIO"})
 
