@@ -114,7 +114,7 @@ def either(read: Any, *arguments: Any, **keywords: Any) -> Any:
         return error
 
 
-@settings(max_examples=800)
+@settings(max_examples=500)
 @given(st.lists(LINES, max_size=10), st.booleans(), st.sampled_from(["\n", ""]))
 def test_both_ways_read_the_same(
     tmp_path_factory: pytest.TempPathFactory, lines: list[str], wrapped: bool, end: str

@@ -70,12 +70,13 @@ class Shape:
         found = _LINE.fullmatch(line)
         if found is None:
             return None
-        parts, names, end = [re.escape(found[1])], list[str](), 0
+        parts, names, seen, end = [re.escape(found[1])], list[str](), set[str](), 0
         body = found[2]
         while end < len(body):
             pair = _PAIR.match(body, end)
-            if pair is None or pair[1] in names or pair[1] in _REFUSED:
+            if pair is None or pair[1] in seen or pair[1] in _REFUSED:
                 return None
+            seen.add(pair[1])
             taken = _TAKEN.get(pair[1])
             names += [pair[1]] if taken else []
             if not taken and pair[3][0] == "[":
