@@ -4,6 +4,7 @@
     python bench/linearizability.py --porcupine CHECKOUT       both; needs go
     python bench/linearizability.py --corpora FOLDER           also Porcupine's own test histories
     python bench/linearizability.py --large                    also one million operations
+    python bench/linearizability.py --hard 36                  only so many ambiguous histories
 
 Both judge the same histories, read and parsed beforehand; only checking is timed. Our figure is
 the best of three for the verdict alone and, apart, for the verdict with its minimal witness, which
@@ -13,6 +14,7 @@ Porcupine does not make. Porcupine gets one try with a time limit (``--timeout-s
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import random
@@ -137,6 +139,52 @@ def generated(large: bool) -> list[Case]:
     return cases
 
 
+#: How a hard history is spoiled: where in it stale reads are planted, as parts of its length.
+SPOILED = {
+    "legal": [],
+    "late": [0.9],
+    "early": [0.05],
+    "spread": [0.1, 0.3, 0.5, 0.7, 0.9],
+    "many": [number / 41 for number in range(1, 41)],
+    "dense": [0.5 + number / 400 for number in range(20)],
+}
+
+
+def hard(count: int) -> int:
+    """Judge ambiguous histories within the default budget; 1 if one is left undecided.
+
+    Ten thousand operations of five clients on five values, one in a hundred of unknown outcome;
+    registers and compare-and-set registers, with stale reads planted in several ways.
+    """
+    undecided, times = 0, []
+    cases = itertools.product(range(100, 101 + count), (0.0, 0.3), SPOILED.items())
+    for seed, cas, (spoiled, places) in itertools.islice(cases, count):
+        history = register_history(
+            10_000, clients=5, unknown=0.01, cas=cas, writes=0.3, domain=5, seed=seed
+        )
+        for place in places:
+            history = with_stale_read(history, age=100, at=place)
+        model = models.cas_register()
+        started, busy = time.perf_counter(), time.process_time()
+        result = check(history, model, explain=False)
+        wall_s, busy_s = time.perf_counter() - started, time.process_time() - busy
+        times.append(busy_s)
+        undecided += result.verdict is Verdict.UNKNOWN
+        searched = result.stats["search"]["configurations"]
+        print(
+            f"{'cas-register' if cas else 'register':<13} seed {seed} {spoiled:<6} "
+            f"{wall_s:8.2f} s  busy {busy_s:8.2f} s {searched:>9} configurations  "
+            f"{result.verdict.value}",
+            flush=True,
+        )
+    times.sort()
+    print(
+        f"{count} histories: {undecided} undecided; busy median {times[count // 2]:.2f} s, "
+        f"longest {times[-1]:.2f} s"
+    )
+    return 1 if undecided else 0
+
+
 def main() -> int:
     """Run and print; 1 if a verdict differs from Porcupine's."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
@@ -144,7 +192,10 @@ def main() -> int:
     parser.add_argument("--corpora", type=Path, default=os.environ.get("HARNESS_CORPORA"))
     parser.add_argument("--timeout-s", type=float, default=5.0, help="for Porcupine, per history")
     parser.add_argument("--large", action="store_true")
+    parser.add_argument("--hard", type=int, default=0, metavar="COUNT")
     options = parser.parse_args()
+    if options.hard:
+        return hard(options.hard)
     random.seed(1)
     cases = generated(options.large)
     tests = corpus(Path(options.corpora)) if options.corpora else []

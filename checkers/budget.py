@@ -73,6 +73,12 @@ class Meter:
             return None
         return max(0.0, self.budget.time_s - self.elapsed_s)
 
+    def remaining_mb(self) -> float:
+        """Memory left of the budget in MB (never negative); infinite if memory is unlimited."""
+        if self.budget.memory_mb is None:
+            return float("inf")
+        return max(0.0, self.budget.memory_mb - resident_mb() + self._memory_start_mb)
+
     def spent(self, steps: int = 0) -> bool:
         """Add steps done; say whether the budget is spent. The reason is then in :attr:`reason`."""
         self.steps += steps

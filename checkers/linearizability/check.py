@@ -23,9 +23,10 @@ from checkers.checker import Checker, named
 from checkers.history import History
 from checkers.linearizability.engines import search
 from checkers.linearizability.explain import at_time, finding_of
-from checkers.linearizability.linearize import linearizations
+from checkers.linearizability.linearize import Evidence
 from checkers.linearizability.machine import Machine
 from checkers.linearizability.model import Model, as_model
+from checkers.linearizability.monitor_orders import ORDERS
 from checkers.linearizability.monitors import MONITORS
 from checkers.linearizability.problem import (
     NEVER,
@@ -68,26 +69,21 @@ def check(
         budget: what may be spent; None for the default.
         explain: whether violations are shrunk to a minimal witness; without, the verdict only.
         linearization: whether to give the legal order of every legal key, in
-            ``stats["linearization"]``: a list of ``[key, [invocation index, ...]]``, each checked
-            again by the independent verifier. At most :data:`LINEARIZED_MAX` operations; what was
-            left out is counted in ``stats["linearization_left_out"]``. Operations of unknown
-            outcome that are not in an order are thought never to have happened.
+            ``stats["linearization"]``: a list of ``[key, [invocation index, ...]]``. At most
+            :data:`~checkers.linearizability.linearize.LINEARIZED_MAX` operations; what was left out
+            is counted in ``stats["linearization_left_out"]``. Operations of unknown outcome that
+            are not in an order are thought never to have happened. Whether given or not,
+            ``stats["verified_ops"]`` operations were in orders that the independent verifier
+            accepted: all, except that zones and monitors make orders of large histories only here.
 
     Raises:
         ModelError: the model is unusable, or the history has operations it does not know.
     """
     made = as_model(model)
     refuse_foreign_operations(history, made)
-    run = _Check(history, made, Meter(budget), findings_max=FINDINGS_MAX if explain else 0)
-    result = run.run()
-    if linearization:
-        orders, left_out = linearizations(
-            history, made, run.meter, illegal=run.illegal_groups, known=run.orders()
-        )
-        result.stats["linearization"] = orders
-        if left_out:
-            result.stats["linearization_left_out"] = left_out
-    return result
+    evidence = Evidence(made, asked=linearization)
+    shown = FINDINGS_MAX if explain else 0
+    return _Check(history, made, Meter(budget), evidence, findings_max=shown).run()
 
 
 def linearizable(model: Any, *, name: str = "linearizable") -> Checker:
@@ -112,7 +108,16 @@ def linearizable(model: Any, *, name: str = "linearizable") -> Checker:
 class _Check:
     """One run of :func:`check`."""
 
-    def __init__(self, history: History, model: Model, meter: Meter, *, findings_max: int) -> None:
+    def __init__(
+        self,
+        history: History,
+        model: Model,
+        meter: Meter,
+        evidence: Evidence,
+        *,
+        findings_max: int,
+    ) -> None:
+        self.evidence = evidence
         self.findings_max = findings_max
         self.history = history
         self.model = model
@@ -120,8 +125,6 @@ class _Check:
         self.engines: list[str] = []
         self.findings: list[Finding] = []
         self.invalid: list[Any] = []
-        self.illegal_groups: set[int] = set()
-        self.zones: ZonesAnswer | None = None
         self.open: dict[int, Outcome] = {}
         self.stats: dict[str, Any] = {"model": model.name}
 
@@ -135,13 +138,6 @@ class _Check:
             self._by_search(left)
         return self._result()
 
-    def orders(self) -> dict[Any, list[int]]:
-        """The legal orders that the zones know, by key."""
-        if self.zones is None or self.zones.unfinished:
-            return {}
-        names = self.zones.columns.key_values
-        return {names[code]: order for code, order in self.zones.orders().items()}
-
     def _key(self, group: Sequence[int]) -> Any:
         code = int(self.history.key[group[0]])
         return None if code < 0 else self.history.keys[code]
@@ -154,7 +150,6 @@ class _Check:
         answer = check_zones(
             self.history, init=told["init"], failed_cas=told["failed_cas"], meter=self.meter
         )
-        self.zones = answer
         doubtful = {answer.columns.key_values[code] for code in answer.ambiguous_keys}
         self.stats["zones"] = {
             "keys": answer.columns.keys - len(doubtful),
@@ -170,8 +165,20 @@ class _Check:
         if answer.unfinished:
             self.open.update((group[0], Outcome(None, certified=NEVER)) for group in groups)
             return []
-        self.illegal_groups.update(group[0] for group in groups if self._key(group) in wrong)
+        self._verify_zones(answer, [g for g in groups if self._key(g) not in wrong | doubtful])
         return [group for group in groups if self._key(group) in doubtful]
+
+    def _verify_zones(self, answer: ZonesAnswer, groups: list[list[int]]) -> None:
+        """Have the orders of the legal groups checked."""
+        wanted = [group for group in groups if self.evidence.wants(len(group))]
+        if not wanted:
+            return
+        orders = {answer.columns.key_values[code]: o for code, o in answer.orders().items()}
+        for group in wanted:
+            problem = problem_of([self.history.op(invoke) for invoke in group], self.model)
+            place = {op.invoke: index for index, op in enumerate(problem.ops)}
+            key = self._key(group)
+            self.evidence.take(key, problem, [place[invoke] for invoke in orders.get(key, ())])
 
     def _explain_zones(self, answer: ZonesAnswer, violation: Violation) -> Finding:
         """Search the few operations that cannot be ordered, for the steps and the stuck end."""
@@ -232,12 +239,23 @@ class _Check:
         self.open.pop(group[0], None)
         if outcome.legal is None:
             self.open[group[0]] = outcome
-        elif not outcome.legal:
+        elif outcome.legal:
+            self._verify(self._key(group), problem, outcome, by_monitor=proof is not None)
+        else:
             self.invalid.append(self._key(group))
-            self.illegal_groups.add(group[0])
             if len(self.findings) < self.findings_max:
                 self.findings.append(self._finding(problem, machine, outcome, proof))
         return outcome
+
+    def _verify(self, key: Any, problem: Problem, outcome: Outcome, *, by_monitor: bool) -> None:
+        """Have the order of a legal group checked."""
+        if by_monitor:
+            if self.evidence.wants(len(problem)):
+                self.evidence.take(key, problem, ORDERS[self.model.engine](problem, self.model))
+        elif outcome.traced:
+            self.evidence.take(key, problem, [index for index, _ in outcome.path])
+        else:
+            self.evidence.left_out += len(problem)
 
     def _name_engine(self, name: str) -> None:
         if name not in self.engines:
@@ -271,6 +289,8 @@ class _Check:
         if self.invalid:
             self.stats["invalid_keys"] = len(self.invalid)
         verdict, reason = self._verdict()
+        if verdict is not Verdict.INVALID:
+            self.stats.update(self.evidence.stats())
         return Result(
             checker="linearizable",
             verdict=verdict,
@@ -292,6 +312,9 @@ class _Check:
             return Verdict.UNKNOWN, self._doubt()
         if completed == 0:
             return Verdict.UNKNOWN, "no operation completed, so there is nothing to judge"
+        if self.evidence.fault:
+            fault = self.evidence.fault
+            return Verdict.UNKNOWN, f"a defect of this checker: its order is not legal: {fault}"
         keys = self.stats["keys"]
         over = f" on {keys} keys" if keys > 1 else ""
         return Verdict.VALID, f"{completed} completed operations{over} have a legal order"

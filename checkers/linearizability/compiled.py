@@ -6,13 +6,13 @@ mutexes, small sets and counters, a user's small model as well), with at most :d
 operations open at once, and where no optional operation has an end.
 
 It costs seconds in the first process that uses it, less afterwards, so only a search that has
-already been long is handed to it (see :mod:`.engines`). It gives a verdict and how far the history
-is certified, but no order of operations.
+already been long is handed to it (see :mod:`.engines`). It gives a verdict, how far the history is
+certified, and a legal order, replayed from what the kernel noted down (:func:`_replay`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,7 +23,7 @@ from checkers.linearizability.problem import NEVER, Problem
 from checkers.linearizability.search import REACH_MAX, Demand, Outcome
 
 if TYPE_CHECKING:
-    from checkers.linearizability.kernel import Pool, Tables, Work
+    from checkers.linearizability.kernel import Pool, Tables, Trail, Work
 
 #: Operations open at once: one bit each in a word, one bit to spare.
 OPEN_MAX = 62
@@ -33,6 +33,9 @@ WORDS_MAX = 16
 
 #: Rows of the pools to begin with, and at most (about 200 bytes each).
 ROWS_MIN, ROWS_MAX = 1 << 14, 1 << 20
+
+#: Nodes of the trail to begin with, and at most (20 bytes each).
+NODES_MIN, NODES_MAX = 1 << 18, 1 << 23
 
 #: States one configuration may reach by spending.
 VARIANTS_MAX = 4096
@@ -57,11 +60,15 @@ class CompiledFrontier:
         states: list[int],
         groups: list[tuple[int, list[int]]],
         starts: Sequence[int],
+        room_mb: Callable[[], float],
     ) -> None:
         from checkers.linearizability import kernel
 
         self.kernel = kernel
         self.problem = problem
+        self.machine = machine
+        self.groups = groups
+        self.room_mb = room_mb
         self.outcome = Outcome(None)
         self.places = _places(groups)
         self.words = max((word for word, _ in self.places), default=0) + 1
@@ -70,11 +77,16 @@ class CompiledFrontier:
         self.tables = self._tables(machine, states, groups)
         self.work = self._work(len(states), len(groups), ROWS_MIN)
         self.pools = [self._pool(ROWS_MIN) for _ in range(3)]
-        self.numbers = np.zeros(8, dtype=np.int64)
+        self.trail = self._trail(NODES_MIN)
+        self.numbers = np.zeros(12, dtype=np.int64)
         for row, state in enumerate(starts):
             self.pools[0].state[row] = state
             self.pools[0].alive[row] = True
-        self.numbers[kernel.ROWS] = len(starts)
+            self.pools[0].node[row] = row
+            self.trail.before[row], self.trail.what[row] = -1, state
+        self.numbers[[kernel.ROWS, kernel.NODES]] = len(starts)
+        self.numbers[kernel.TRACED] = 1
+        self.numbers[kernel.SQUEEZE] = len(self.trail.what) // 2
 
     def _events(self, groups: list[tuple[int, list[int]]]) -> Ints:
         problem = self.problem
@@ -175,8 +187,16 @@ class CompiledFrontier:
             spent=np.zeros((rows, self.words), dtype=np.uint64),
             following=np.full(rows, -1, dtype=np.int64),
             alive=np.zeros(rows, dtype=np.bool_),
+            node=np.zeros(rows, dtype=np.int64),
             table=np.zeros(4 * rows, dtype=np.int64),
             stamps=np.full(4 * rows, -1, dtype=np.int64),
+        )
+
+    def _trail(self, nodes: int) -> Trail:
+        return self.kernel.Trail(
+            before=np.empty(nodes, dtype=np.int32),
+            what=np.empty(nodes, dtype=np.int64),
+            moved=np.empty(nodes, dtype=np.int64),
         )
 
     def _work(self, states: int, groups: int, rows: int) -> Work:
@@ -187,6 +207,9 @@ class CompiledFrontier:
             buckets=np.full(64 * self.words + 1, -1, dtype=np.int64),
             v_state=np.zeros(VARIANTS_MAX, dtype=np.int64),
             v_spent=np.zeros((VARIANTS_MAX, self.words), dtype=np.uint64),
+            v_from=np.zeros(VARIANTS_MAX, dtype=np.int64),
+            v_group=np.zeros(VARIANTS_MAX, dtype=np.int64),
+            v_node=np.zeros(VARIANTS_MAX, dtype=np.int64),
             classes=np.zeros(64, dtype=np.int64),
             chosen=np.zeros(64, dtype=np.int64),
             reads=np.zeros(states, dtype=np.uint64),
@@ -201,7 +224,7 @@ class CompiledFrontier:
         kernel, outcome, at, turn = self.kernel, self.outcome, 0, PAUSE_INTERVAL
         while True:
             status, at, swaps = kernel.advance(
-                at, turn, self.events, self.tables, self.work, *self.pools, self.numbers
+                at, turn, self.events, self.tables, self.work, self.trail, *self.pools, self.numbers
             )
             if swaps % 2:
                 self.pools[:2] = self.pools[1::-1]
@@ -220,24 +243,100 @@ class CompiledFrontier:
                     return
             else:
                 outcome.legal = status == kernel.LEGAL
+                outcome.traced = bool(outcome.legal and self.numbers[kernel.TRACED])
+                if outcome.traced:
+                    outcome.path = self._replay(self._steps())
                 return
 
+    def _steps(self) -> list[int]:
+        """What led to the living configuration that spent least: the state it began in, then ops
+        linearised and (as -1 - group) groups spent.
+        """
+        pool, trail = self.pools[0], self.trail
+        rows = np.flatnonzero(pool.alive[: self.numbers[self.kernel.ROWS]]).tolist()
+        row = min(rows, key=lambda row: sum(int(word).bit_count() for word in pool.spent[row]))
+        at, steps = int(pool.node[row]), []
+        while at >= 0:
+            steps.append(int(trail.what[at]))
+            at = int(trail.before[at])
+        return steps[::-1]
+
+    def _replay(self, steps: list[int]) -> list[tuple[int, int]]:
+        """The whole order from its steps: legal reads are taken where the kernel took them."""
+        machine, problem = self.machine, self.problem
+        op_class = [machine.class_number(op) for op in problem.ops]
+        queues = [iter(found) for _, found in self.groups]
+        state, left = steps[0], iter(steps[1:])
+        path: list[tuple[int, int]] = []
+        opened: dict[int, None] = {}
+
+        def take_reads() -> None:
+            for other in list(opened):
+                if machine.class_readonly[op_class[other]] and machine.move(state, op_class[other]):
+                    path.append((other, state))
+                    del opened[other]
+
+        for kind, index in self.events.tolist():
+            if kind == 1:
+                opened[index] = None
+            if kind != 2:
+                continue
+            take_reads()
+            while index in opened:
+                step = next(left)
+                done = step if step >= 0 else next(queues[-1 - step])
+                (state,) = machine.move(state, op_class[done])
+                path.append((done, state))
+                if step >= 0:
+                    del opened[step]
+                    take_reads()
+        return path
+
     def _grow(self) -> bool:
-        """Twice the room; whether there may be as much."""
+        """Twice the room where there was too little; whether there may be as much."""
+        if self.numbers[self.kernel.CROWDED]:
+            self._grow_trail()
+            return True
         rows = 2 * len(self.pools[0].state)
-        if rows > ROWS_MAX:
+        if rows > ROWS_MAX or 3 * rows * (105 + 8 * self.words) / 1e6 > self.room_mb():
             return False
         used = int(self.numbers[self.kernel.ROWS])
-        grown = [self._pool(rows) for _ in range(3)]
-        for old, new in zip(self.pools[0][:5], grown[0][:5]):
-            new[:used] = old[:used]
-        self.pools = grown
+        old, self.pools[1:] = self.pools[0], []
+        grown = self._pool(rows)
+        for before, after in zip(old[:6], grown[:6]):
+            after[:used] = before[:used]
+        self.pools = [grown, self._pool(rows), self._pool(rows)]
         self.work = self.work._replace(chain=np.zeros(rows, dtype=np.int64))
         return True
 
+    def _grow_trail(self) -> None:
+        """A longer trail, or none from now on: the verdict matters more than the order."""
+        kernel, nodes = self.kernel, 2 * len(self.trail.what)
+        self.numbers[kernel.CROWDED] = 0
+        kernel.squeeze(self.pools[0], self.trail, self.numbers)
+        used = int(self.numbers[kernel.NODES])
+        if 8 * used < nodes:
+            return
+        if nodes > NODES_MAX or nodes * 20 / 1e6 > self.room_mb():
+            self.numbers[[kernel.TRACED, kernel.NODES]] = 0
+            return
+        grown = self._trail(nodes)
+        for before, after in zip(self.trail[:2], grown[:2]):
+            after[:used] = before[:used]
+        self.trail = grown
+
+
+def unlimited() -> float:
+    """Room without a limit."""
+    return float("inf")
+
 
 def compiled_frontier(
-    problem: Problem, machine: Machine, *, starts: Sequence[int] | None = None
+    problem: Problem,
+    machine: Machine,
+    *,
+    starts: Sequence[int] | None = None,
+    room_mb: Callable[[], float] = unlimited,
 ) -> CompiledFrontier | None:
     """The compiled engine for this problem; None if it does not apply or numba is not there.
 
@@ -245,6 +344,7 @@ def compiled_frontier(
         problem: what to order.
         machine: the model, as a machine.
         starts: numbers of the states it may start from; None for the initial state.
+        room_mb: how many MB it may still take.
     """
     gathered: dict[int, list[int]] = {}
     for index, op in enumerate(problem.ops):
@@ -264,7 +364,7 @@ def compiled_frontier(
         return None
     every = (machine.initial,) if starts is None else tuple(starts)
     try:
-        return CompiledFrontier(problem, machine, sorted(states), groups, every)
+        return CompiledFrontier(problem, machine, sorted(states), groups, every, room_mb)
     except ImportError:
         return None
 

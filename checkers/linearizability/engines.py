@@ -110,7 +110,9 @@ class _Turns:
         left_s = self.meter.remaining_s()
         if left_s is not None and left_s < COMPILE_TIME_S:
             return None
-        return compiled_frontier(problem, deep.machine, starts=deep.starts)
+        return compiled_frontier(
+            problem, deep.machine, starts=deep.starts, room_mb=self.meter.remaining_mb
+        )
 
     def take(self, walk: Iterator[int], turn: int) -> bool:
         """Walk on for about so many configurations; whether the end was reached."""

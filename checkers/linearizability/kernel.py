@@ -7,6 +7,10 @@ cache: only :mod:`.compiled` imports it, and only for searches long enough to pa
 
 The pools hold configurations as columns; a configuration is a row number. Row lists per
 (state, mask) hang on a hash table that is stamped rather than cleared.
+
+How each configuration came about is kept as a *trail*: nodes that name what was done and the node
+before. Almost all configurations die, and their trails with them; those of the living mostly are
+one trail soon. So what is reachable is marked and the rest squeezed out whenever half is used.
 """
 
 from __future__ import annotations
@@ -57,20 +61,37 @@ class Tables(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """Configurations as columns, and the hash table of their lists."""
+    """Configurations as columns, and the hash table of their lists; ``node`` ends their trails."""
 
     state: Any
     mask: Any
     spent: Any
     following: Any
     alive: Any
+    node: Any
     table: Any
     stamps: Any
 
 
+class Trail(NamedTuple):
+    """How configurations came about, node by node.
+
+    Args:
+        before: the node before, or -1.
+        what: the operation linearised, or -1 - group if one of that group was spent, or where
+            ``before`` is -1 the state it all began in.
+        moved: scratch for squeezing.
+    """
+
+    before: Any
+    what: Any
+    moved: Any
+
+
 class Work(NamedTuple):
     """Scratch space, and what is open: ``opened`` by completion, and per
-    group the bits of those ``invoked``."""
+    group the bits of those ``invoked``. Of each variant: the one it came from, by spending which
+    group, and its node if it has one yet."""
 
     invoked: Any
     opened: Any
@@ -78,6 +99,9 @@ class Work(NamedTuple):
     buckets: Any
     v_state: Any
     v_spent: Any
+    v_from: Any
+    v_group: Any
+    v_node: Any
     classes: Any
     chosen: Any
     reads: Any
@@ -85,8 +109,9 @@ class Work(NamedTuple):
 
 
 #: Places in the array of numbers: rows of the frontier, open operations, stamp, configurations
-#: examined, rows of the pools being filled, highest level in the buckets, how many to examine.
-ROWS, OPEN, STAMP, EXAMINED, DONE, KNOWN, TOP, UNTIL = range(8)
+#: examined, rows of the pools being filled, highest level in the buckets, how many to examine,
+#: nodes of the trail, whether it is kept, whether it ran full, at how many nodes to squeeze it.
+ROWS, OPEN, STAMP, EXAMINED, DONE, KNOWN, TOP, UNTIL, NODES, TRACED, CROWDED, SQUEEZE = range(12)
 
 
 def _jit(function: F) -> F:
@@ -109,6 +134,57 @@ def _ones(word: Any) -> Any:
     )
     word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
     return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
+@_jit
+def _node(trail: Any, numbers: Any, before: Any, what: Any) -> Any:
+    """A new node of the trail; the caller has made sure that there is room."""
+    if not numbers[TRACED]:
+        return before
+    at = numbers[NODES]
+    trail.before[at] = before
+    trail.what[at] = what
+    numbers[NODES] += 1
+    return at
+
+
+@_jit
+def _node_of_variant(v: Any, trail: Any, work: Any, numbers: Any) -> Any:
+    """The node of a variant, made now if it has none."""
+    while work.v_node[v] < 0:
+        at = v
+        while work.v_node[work.v_from[at]] < 0:
+            at = work.v_from[at]
+        before = work.v_node[work.v_from[at]]
+        work.v_node[at] = _node(trail, numbers, before, -1 - work.v_group[at])
+    return work.v_node[v]
+
+
+@_jit
+def squeeze(frontier: Any, trail: Any, numbers: Any) -> None:
+    """Keep only the nodes that lead to a living configuration; a node comes after its before."""
+    nodes = numbers[NODES]
+    moved = trail.moved
+    moved[:nodes] = -1
+    for row in range(numbers[ROWS]):
+        at = frontier.node[row] if frontier.alive[row] else -1
+        while at >= 0 and moved[at] < 0:
+            moved[at] = 0
+            at = trail.before[at]
+    count = 0
+    for at in range(nodes):
+        if moved[at] < 0:
+            continue
+        before = trail.before[at]
+        trail.before[count] = moved[before] if before >= 0 else -1
+        trail.what[count] = trail.what[at]
+        moved[at] = count
+        count += 1
+    for row in range(numbers[ROWS]):
+        if frontier.alive[row]:
+            frontier.node[row] = moved[frontier.node[row]]
+    numbers[NODES] = count
+    numbers[SQUEEZE] = max(len(moved) // 2, 2 * count)
 
 
 @_jit
@@ -200,18 +276,31 @@ def _put(pool: Any, count: Any, stamp: Any, state: Any, mask: Any, spents: Any, 
 
 
 @_jit
-def _add(state: Any, mask: Any, spents: Any, at: Any, bit: Any, done: Any, known: Any,
-         tables: Any, work: Any, numbers: Any) -> Any:  # fmt: skip
-    """Take legal reads and keep the configuration; whether there is room for more."""
+def _came(v: Any, op: Any, trail: Any, work: Any, numbers: Any) -> Any:
+    """The node of what comes from a variant by linearising ``op``, or (-1) of what it is."""
+    if op < 0:
+        return work.v_node[0]
+    return _node(trail, numbers, _node_of_variant(v, trail, work, numbers), op)
+
+
+@_jit
+def _add(state: Any, mask: Any, spents: Any, at: Any, op: Any, bit: Any, done: Any, known: Any,
+         tables: Any, work: Any, trail: Any, numbers: Any) -> Any:  # fmt: skip
+    """Take legal reads and keep the configuration; whether there is room for more.
+
+    It comes from variant ``at`` by linearising ``op``, or is row ``at`` of the frontier (op -1).
+    """
     mask = mask | work.reads[state]
     stamp = numbers[STAMP]
     if mask & bit:
         row = numbers[DONE]
         if _put(done, row, stamp, state, mask & ~bit, spents, at, tables):
+            done.node[row] = _came(at, op, trail, work, numbers)
             numbers[DONE] += 1
     else:
         row = numbers[KNOWN]
         if _put(known, row, stamp, state, mask, spents, at, tables):
+            known.node[row] = _came(at, op, trail, work, numbers)
             level = 0
             for k in range(spents.shape[1]):
                 level += _ones(spents[at, k])
@@ -277,6 +366,7 @@ def _variants(state: Any, useful: Any, tables: Any, work: Any) -> Any:
             if count >= len(v_state) - 1:
                 return -1
             v_state[count] = after
+            work.v_from[count], work.v_group[count], work.v_node[count] = at, group, -1
             for k in range(v_spent.shape[1]):
                 v_spent[count, k] = v_spent[at, k]
             v_spent[count, word] |= fresh & (~fresh + np.uint64(1))
@@ -293,8 +383,8 @@ def _variants(state: Any, useful: Any, tables: Any, work: Any) -> Any:
 
 
 @_jit
-def _expand(row: Any, bit: Any, done: Any, known: Any, tables: Any, work: Any, numbers: Any,
-            open_count: Any) -> Any:  # fmt: skip
+def _expand(row: Any, bit: Any, done: Any, known: Any, tables: Any, work: Any, trail: Any,
+            numbers: Any, open_count: Any) -> Any:  # fmt: skip
     """Linearise each open operation next, at once or after spending; whether there was room."""
     one = np.uint64(1)
     state, mask = known.state[row], known.mask[row]
@@ -303,19 +393,25 @@ def _expand(row: Any, bit: Any, done: Any, known: Any, tables: Any, work: Any, n
         op = work.opened[i]
         if not mask & (one << np.uint64(tables.op_slot[op])) and not work.earlier[i] & ~mask:
             work.classes[chosen] = tables.op_class[op]
-            work.chosen[chosen] = tables.op_slot[op]
+            work.chosen[chosen] = op
             chosen += 1
     useful = _useful(state, tables.moves, work.classes, chosen, tables.leads)
     for k in range(known.spent.shape[1]):
         work.v_spent[0, k] = known.spent[row, k]
+    work.v_node[0] = known.node[row]
     variants = _variants(state, useful, tables, work)
     for v in range(variants):
+        if numbers[TRACED] and numbers[NODES] + variants + chosen >= len(trail.what):
+            numbers[CROWDED] = 1
+            return False
         for c in range(chosen):
             after = tables.moves[work.v_state[v], work.classes[c]]
             if after < 0 or (v and after == tables.moves[state, work.classes[c]]):
                 continue  # illegal, or reached for less
-            now = mask | (one << np.uint64(work.chosen[c]))
-            if not _add(after, now, work.v_spent, v, bit, done, known, tables, work, numbers):
+            op = work.chosen[c]
+            now = mask | (one << np.uint64(tables.op_slot[op]))
+            if not _add(after, now, work.v_spent, v, op, bit, done, known, tables, work, trail,
+                        numbers):  # fmt: skip
                 return False
     return variants > 0
 
@@ -340,7 +436,7 @@ def _prepare(bit: Any, tables: Any, work: Any, open_count: Any) -> None:
 
 
 @_jit
-def _complete(op: Any, frontier: Any, done: Any, known: Any, tables: Any, work: Any,
+def _complete(op: Any, frontier: Any, done: Any, known: Any, tables: Any, work: Any, trail: Any,
               numbers: Any) -> Any:  # fmt: skip
     """Fill ``done`` with what explains this completion too; whether there was room."""
     bit = np.uint64(1) << np.uint64(tables.op_slot[op])
@@ -349,9 +445,10 @@ def _complete(op: Any, frontier: Any, done: Any, known: Any, tables: Any, work: 
     numbers[STAMP] += 1
     numbers[DONE] = numbers[KNOWN] = numbers[TOP] = 0
     for row in range(numbers[ROWS]):
+        work.v_node[0] = frontier.node[row]
         if frontier.alive[row] and not _add(
-            frontier.state[row], frontier.mask[row], frontier.spent, row,
-            bit, done, known, tables, work, numbers,
+            frontier.state[row], frontier.mask[row], frontier.spent, row, -1,
+            bit, done, known, tables, work, trail, numbers,
         ):  # fmt: skip
             return False
     level = 0
@@ -365,7 +462,7 @@ def _complete(op: Any, frontier: Any, done: Any, known: Any, tables: Any, work: 
             numbers[EXAMINED] += 1
             if numbers[EXAMINED] > numbers[UNTIL]:
                 return False
-            if not _expand(row, bit, done, known, tables, work, numbers, open_count):
+            if not _expand(row, bit, done, known, tables, work, trail, numbers, open_count):
                 return False
     return True
 
@@ -382,16 +479,17 @@ def _open(op: Any, tables: Any, work: Any, numbers: Any) -> None:
 
 
 @_jit
-def advance(at: Any, turn: Any, events: Any, tables: Any, work: Any, frontier: Any, done: Any,
-            known: Any, numbers: Any) -> Any:  # fmt: skip
+def advance(at: Any, turn: Any, events: Any, tables: Any, work: Any, trail: Any, frontier: Any,
+            done: Any, known: Any, numbers: Any) -> Any:  # fmt: skip
     """Work through events from ``at`` until the turn is over.
 
     Events are (0, group) for an unknown operation, (1, op) for an invocation, (2, op) for a
     completion. The two pools ``frontier`` and ``done`` change places at every completion.
 
     Returns:
-        (what happened, the event to go on at, completions worked off). FULL: a pool is too small
-        for that event; OVER: it takes more than the turn; nothing of it was done.
+        (what happened, the event to go on at, completions worked off). FULL: a pool, or the trail
+        if CROWDED, is too small for that event; OVER: it takes more than the turn; nothing of it
+        was done.
     """
     until = numbers[EXAMINED] + turn
     numbers[UNTIL] = until + turn  # one completion may take a turn more, not any number
@@ -406,7 +504,9 @@ def advance(at: Any, turn: Any, events: Any, tables: Any, work: Any, frontier: A
         else:
             if numbers[EXAMINED] >= until:
                 return PAUSED, at, swaps
-            if not _complete(index, frontier, done, known, tables, work, numbers):
+            nodes = numbers[NODES]
+            if not _complete(index, frontier, done, known, tables, work, trail, numbers):
+                numbers[NODES] = nodes
                 over = numbers[EXAMINED] > numbers[UNTIL]
                 return OVER if over else FULL, at, swaps
             if numbers[DONE] == 0:
@@ -414,6 +514,8 @@ def advance(at: Any, turn: Any, events: Any, tables: Any, work: Any, frontier: A
             frontier, done = done, frontier
             swaps += 1
             numbers[ROWS] = numbers[DONE]
+            if numbers[NODES] > numbers[SQUEEZE]:
+                squeeze(frontier, trail, numbers)
             place = 0
             while work.opened[place] != index:
                 place += 1

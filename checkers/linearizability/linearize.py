@@ -1,85 +1,85 @@
-"""Legal orders: the evidence for VALID, for whoever wants to see it.
+"""Legal orders: the evidence for VALID.
 
-A verdict of VALID rests on a legal order of the operations. The zones know one at no cost; the
-monitors decide without making one, so for them and for the searched it is made here, by the
-general search. Every order is then checked once more by :mod:`.verify`, which shares no code with
-any engine. An order that did not pass would be a defect of a checker, and is raised as one.
+A verdict of VALID rests on a legal order of the operations, of every group of them. Each engine has
+one or can make one: the searches on their way, the compiled engine from its trail, the zones from
+where they begin, the monitors by construction (:mod:`.monitor_orders`). Every order is checked by
+:mod:`.verify`, which shares no code with any engine, before VALID is said; an order that does not
+pass is a defect of a checker, and nothing is said to be VALID then.
+
+The orders of the searches cost nothing and are always checked. Those of the zones and monitors
+cost more than deciding did, so without being asked for they are made only up to
+:data:`VERIFIED_MAX` operations; the stats say how many operations were in checked orders.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Sequence
 from typing import Any
 
-from checkers.budget import Meter
-from checkers.history import History
-from checkers.linearizability.engines import search
-from checkers.linearizability.machine import Machine
 from checkers.linearizability.model import Model
-from checkers.linearizability.problem import groups_of, problem_of
+from checkers.linearizability.problem import Problem
 from checkers.linearizability.verify import order_error
+
+#: Operations in orders made of nobody's asking.
+VERIFIED_MAX = 20_000
 
 #: Operations in the orders given, all keys together: a result is stored, and read by people.
 LINEARIZED_MAX = 20_000
 
 
-class WrongOrder(AssertionError):
-    """A legal order that the independent verifier refuses: a defect of a checker."""
-
-
-def linearizations(
-    history: History,
-    model: Model,
-    meter: Meter,
-    *,
-    illegal: Set[int],
-    known: Mapping[Any, list[int]],
-) -> tuple[list[list[Any]], int]:
-    """The legal order of every group that has one, and how many operations were left out.
+class Evidence:
+    """The legal orders of one check.
 
     Args:
-        history: what was judged.
-        model: by which model.
-        meter: the check's budget.
-        illegal: first invocation index of the groups known to be illegal.
-        known: orders that are known already, by key.
-
-    Raises:
-        WrongOrder: the verifier refused an order.
+        model: what they must obey.
+        asked: whether orders are asked for: then all are made and checked, and kept to be given.
     """
-    found: list[list[Any]] = []
-    given = left_out = 0
-    for group in groups_of(history, model):
-        if not len(group) or group[0] in illegal:
-            continue
-        if given + len(group) > LINEARIZED_MAX:
-            left_out += len(group)
-            continue
-        code = int(history.key[group[0]])
-        key = None if code < 0 else history.keys[code]
-        order = _order(history, model, meter, group, known.get(key))
-        if order is None:
-            left_out += len(group)
-            continue
-        found.append([key, order])
-        given += len(group)
-    return found, left_out
 
+    def __init__(self, model: Model, *, asked: bool) -> None:
+        self.model = model
+        self.asked = asked
+        self.verified = 0
+        self.made = 0
+        self.left_out = 0
+        self.fault = ""
+        self.orders: list[list[Any]] = []
+        self._given = 0
 
-def _order(
-    history: History, model: Model, meter: Meter, group: Any, known: list[int] | None
-) -> list[int] | None:
-    """A verified legal order of one group, as invocation indices; None if none was found."""
-    problem = problem_of([history.op(invoke) for invoke in group], model)
-    if known is None:
-        outcome = search(problem, Machine(model), meter)
-        if not outcome.legal or (not outcome.path and any(problem.required)):
-            return None  # the budget is spent, or the compiled engine decided, which orders nothing
-        indices = [index for index, _ in outcome.path]
-    else:
-        place = {op.invoke: index for index, op in enumerate(problem.ops)}
-        indices = [place[invoke] for invoke in known]
-    error = order_error(problem, model, indices)
-    if error:
-        raise WrongOrder(f"model {model.name}: {error}")
-    return [problem.ops[index].invoke for index in indices]
+    def wants(self, ops: int) -> bool:
+        """Whether an order of so many operations should be made; asking counts as making."""
+        if not self.asked and self.made + ops > VERIFIED_MAX:
+            self.left_out += ops
+            return False
+        self.made += ops
+        return True
+
+    def take(self, key: Any, problem: Problem, indices: Sequence[int]) -> None:
+        """Check the order of one group, and keep it if orders are asked for.
+
+        Args:
+            key: of the group, or None.
+            problem: its operations.
+            indices: its order, as op indices.
+        """
+        error = order_error(problem, self.model, indices)
+        if error:
+            about = "" if key is None else f"key {key}: "
+            self.fault = self.fault or f"{about}{error}"
+            return
+        self.verified += len(indices)
+        if not self.asked:
+            return
+        if self._given + len(problem) > LINEARIZED_MAX:
+            self.left_out += len(problem)
+            return
+        self._given += len(problem)
+        self.orders.append([key, [problem.ops[index].invoke for index in indices]])
+
+    def stats(self) -> dict[str, Any]:
+        """What goes into the result's stats."""
+        found: dict[str, Any] = {"verified_ops": self.verified}
+        if self.asked:
+            found["linearization"] = self.orders
+            if self.left_out:
+                found["linearization_left_out"] = self.left_out
+        return found

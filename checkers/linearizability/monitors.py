@@ -45,11 +45,12 @@ from checkers.linearizability.problem import NEVER, Problem
 from checkers.linearizability.values import token
 
 Answer = tuple[int, ...] | None
+Ints = npt.NDArray[np.int64]
 
 
 @dataclass
-class _Life:
-    """The operations of one value: its addition and its removal, if any."""
+class Life:
+    """The operations of one value: its addition and its removal, if any (else -1)."""
 
     add: int
     remove: int = -1
@@ -62,8 +63,8 @@ def queue_monitor(problem: Problem, model: Model) -> Answer:
         problem: ``enqueue`` and ``dequeue`` operations.
         model: the queue model.
     """
-    matched = _match(problem, model, "enqueue")
-    if not isinstance(matched, _Matched):
+    matched = match(problem, model, "enqueue")
+    if not isinstance(matched, Matched):
         return matched
     lives = list(matched.lives.values())
     return _queue_order(problem, lives) or _empties(problem, lives, matched.empties)
@@ -76,23 +77,29 @@ def stack_monitor(problem: Problem, model: Model) -> Answer:
         problem: ``push`` and ``pop`` operations.
         model: the stack model.
     """
-    matched = _match(problem, model, "push")
-    if not isinstance(matched, _Matched):
+    matched = match(problem, model, "push")
+    if not isinstance(matched, Matched):
         return matched
     lives = list(matched.lives.values())
     return _empties(problem, lives, matched.empties) or _stack_order(problem, lives)
 
 
 @dataclass
-class _Matched:
+class Matched:
     """Every value's life, and the removals that found nothing."""
 
-    lives: dict[Hashable, _Life]
+    lives: dict[Hashable, Life]
     empties: list[int]
 
 
-def _match(problem: Problem, model: Model, adding: str) -> _Matched | Answer:
-    """Match removals to additions; the proof if that is impossible, None if it is ambiguous."""
+def match(problem: Problem, model: Model, adding: str) -> Matched | Answer:
+    """Match removals to additions; the proof if that is impossible, None if it is ambiguous.
+
+    Args:
+        problem: the operations.
+        model: the model, which knows what an empty object answers.
+        adding: ``f`` of what adds a value.
+    """
     empty = token(model.parameters["empty"])
     taken: dict[Hashable, list[int]] = {}
     empties: list[int] = []
@@ -106,13 +113,13 @@ def _match(problem: Problem, model: Model, adding: str) -> _Matched | Answer:
             empties.append(index)
         else:
             taken.setdefault(value, []).append(index)
-    lives: dict[Hashable, _Life] = {}
+    lives: dict[Hashable, Life] = {}
     for index, op in enumerate(problem.ops):
         if op.f == adding and (problem.required[index] or token(op.input) in taken):
             value = token(op.input)
             if value in lives or value == empty:
                 return None
-            lives[value] = _Life(index)
+            lives[value] = Life(index)
     for value, removals in taken.items():
         life = lives.get(value)
         if life is None:
@@ -122,16 +129,14 @@ def _match(problem: Problem, model: Model, adding: str) -> _Matched | Answer:
         life.remove = removals[0]
         if problem.end[life.remove] < problem.start[life.add]:
             return (life.remove, life.add)
-    return _Matched(lives, empties)
+    return Matched(lives, empties)
 
 
-def _stack_order(problem: Problem, lives: list[_Life]) -> tuple[int, ...]:
+def _stack_order(problem: Problem, lives: list[Life]) -> tuple[int, ...]:
     """Peel the values off from the outside; what cannot be peeled is a violation."""
     if not lives:
         return ()
-    late = 2 + max(end for ends in zip(problem.start, problem.end) for end in ends if end != NEVER)
-    windows = np.minimum(np.stack(_spans(problem, lives)), late)
-    windows[3, windows[2] == late] = late + 1  # what stays is taken out after everything
+    windows = windows_of(problem, lives)
     kept = _unpeelable(windows)
     if not len(kept):
         return ()
@@ -152,21 +157,39 @@ def _stack_order(problem: Problem, lives: list[_Life]) -> tuple[int, ...]:
     return tuple(sorted(i for i in chosen if i >= 0))
 
 
+def windows_of(problem: Problem, lives: list[Life]) -> Ints:
+    """Four rows, one column per value: begin and end of its push, then of its pop."""
+    late = 2 + max(end for ends in zip(problem.start, problem.end) for end in ends if end != NEVER)
+    windows = np.minimum(np.stack(spans(problem, lives)), late)
+    windows[3, windows[2] == late] = late + 1  # what stays is taken out after everything
+    return windows
+
+
+def free_moments(begin: Ints, end: Ints, moments: int) -> npt.NDArray[np.bool_]:
+    """Which moments no span covers; entry i is the time between the i-th event and the next.
+
+    Args:
+        begin, end: of the spans, as numbers of events.
+        moments: how many there are.
+    """
+    steps = np.bincount(begin, minlength=moments) - np.bincount(end, minlength=moments)
+    free: npt.NDArray[np.bool_] = np.cumsum(steps) == 0
+    return free
+
+
 def _unpeelable(windows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Which values remain when all that can be peeled off is.
 
     Args:
-        windows: four rows, one column per value: begin and end of its push, then of its pop.
+        windows: as from :func:`windows_of`.
     """
     _, places = np.unique(windows, return_inverse=True)
     push_start, push_end, pop_start, pop_end = places.reshape(windows.shape)
-    # Entry i of the moments is the time between the i-th event and the next.
     left = np.flatnonzero(push_end < pop_start)  # those that overlap can be put at one instant
     moments = int(places.max(initial=0)) + 2
     while len(left):
-        steps = np.bincount(push_end[left], minlength=moments)
-        steps -= np.bincount(pop_start[left], minlength=moments)
-        free = np.concatenate([[0], np.cumsum(np.cumsum(steps) == 0)])
+        open_moments = free_moments(push_end[left], pop_start[left], moments)
+        free = np.concatenate([[0], np.cumsum(open_moments)])
         can = (free[push_end[left]] > free[push_start[left]]) & (
             free[pop_end[left]] > free[pop_start[left]]
         )
@@ -176,7 +199,7 @@ def _unpeelable(windows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return left
 
 
-def _spans(problem: Problem, lives: list[_Life]) -> tuple[npt.NDArray[np.int64], ...]:
+def spans(problem: Problem, lives: list[Life]) -> tuple[npt.NDArray[np.int64], ...]:
     """Per value: invocation and completion of its addition, then of its removal."""
     add_start = np.array([problem.start[life.add] for life in lives], dtype=np.int64)
     add_end = np.array([problem.end[life.add] for life in lives], dtype=np.int64)
@@ -192,11 +215,11 @@ def _spans(problem: Problem, lives: list[_Life]) -> tuple[npt.NDArray[np.int64],
     return add_start, add_end, remove_start, remove_end
 
 
-def _queue_order(problem: Problem, lives: list[_Life]) -> tuple[int, ...]:
+def _queue_order(problem: Problem, lives: list[Life]) -> tuple[int, ...]:
     """A pair that came out in the other order than it went in, if there is one."""
     if not lives:
         return ()
-    add_start, add_end, remove_start, remove_end = _spans(problem, lives)
+    add_start, add_end, remove_start, remove_end = spans(problem, lives)
     by_end = np.argsort(add_end, kind="stable")
     latest = np.maximum.accumulate(remove_start[by_end])
     before = np.searchsorted(add_end[by_end], add_start) - 1
@@ -211,27 +234,37 @@ def _queue_order(problem: Problem, lives: list[_Life]) -> tuple[int, ...]:
     return tuple(sorted(index for index in pair if index >= 0))
 
 
-def _empties(problem: Problem, values: list[_Life], empties: list[int]) -> tuple[int, ...]:
+def _empties(problem: Problem, values: list[Life], empties: list[int]) -> tuple[int, ...]:
     """A dequeue that found nothing though something was inside all the time, with proof."""
-    if not empties or not values:
-        return ()
-    _, add_end, remove_start, _ = _spans(problem, values)
-    last = max(problem.end[index] for index in empties) + 1
-    inside = (add_end < last) & (add_end < remove_start)
-    steps = np.zeros(last + 2, dtype=np.int64)
-    np.add.at(steps, add_end[inside], 1)
-    np.add.at(steps, np.minimum(remove_start[inside], last + 1), -1)
-    # Entry i is the moment between positions i and i + 1.
-    open_before = np.concatenate([[0], np.cumsum(np.cumsum(steps) == 0)])
-    for index in empties:
-        start, end = problem.start[index], problem.end[index]
-        if open_before[end] == open_before[start]:
+    for index, moment in zip(empties, moments_of(problem, values, empties)):
+        if moment < 0:
+            _, add_end, remove_start, _ = spans(problem, values)
+            start, end = problem.start[index], problem.end[index]
             return _covering(values, add_end, remove_start, index, start, end)
     return ()
 
 
+def moments_of(problem: Problem, values: list[Life], empties: list[int]) -> list[int]:
+    """For each removal that found nothing, the first free moment in its interval; -1 for none.
+
+    Moment i lies between positions i and i + 1.
+    """
+    if not empties:
+        return []
+    _, add_end, remove_start, _ = spans(problem, values)
+    last = max(problem.end[index] for index in empties) + 1
+    inside = (add_end < last) & (add_end < remove_start)
+    begin, end = add_end[inside], np.minimum(remove_start[inside], last + 1)
+    free = np.flatnonzero(free_moments(begin, end, last + 2))
+    starts = np.array([problem.start[index] for index in empties])
+    first = free[np.minimum(np.searchsorted(free, starts), len(free) - 1)] if len(free) else starts
+    ends = np.array([problem.end[index] for index in empties])
+    found = (first >= starts) & (first < ends) & bool(len(free))
+    return np.where(found, first, -1).tolist()  # type: ignore[no-any-return]
+
+
 def _covering(
-    lives: list[_Life],
+    lives: list[Life],
     add_end: npt.NDArray[np.int64],
     remove_start: npt.NDArray[np.int64],
     index: int,
@@ -256,19 +289,10 @@ def append_list_monitor(problem: Problem, model: Model) -> Answer:
         problem: ``append`` and ``read`` operations.
         model: the append-list model.
     """
-    appends: dict[Hashable, int] = {}
-    reads: list[tuple[int, list[Hashable]]] = []
-    for index, op in enumerate(problem.ops):
-        if op.f == "append":
-            value = token(op.input)
-            if value in appends:
-                return None
-            appends[value] = index
-        elif isinstance(op.output, (list, tuple)) or op.output is None:
-            reads.append((index, [token(item) for item in op.output or ()]))
-        else:
-            return None
-    order: list[Hashable] = max((seen for _, seen in reads), key=len, default=[])
+    parts = _list_parts(problem)
+    if parts is None:
+        return None
+    appends, reads, order = parts
     longest = next((index for index, seen in reads if seen is order), -1)
     place: dict[Hashable, int] = {}
     for at, value in enumerate(order):
@@ -286,13 +310,39 @@ def append_list_monitor(problem: Problem, model: Model) -> Answer:
     return _forced_order(problem, appends, reads, order)
 
 
-def _forced_order(
+def _list_parts(
+    problem: Problem,
+) -> tuple[dict[Hashable, int], list[tuple[int, list[Hashable]]], list[Hashable]] | None:
+    """The appends by value, the reads with what they saw, and the longest of that."""
+    appends: dict[Hashable, int] = {}
+    reads: list[tuple[int, list[Hashable]]] = []
+    for index, op in enumerate(problem.ops):
+        if op.f == "append":
+            value = token(op.input)
+            if value in appends:
+                return None
+            appends[value] = index
+        elif isinstance(op.output, (list, tuple)) or op.output is None:
+            reads.append((index, [token(item) for item in op.output or ()]))
+        else:
+            return None
+    return appends, reads, max((seen for _, seen in reads), key=len, default=[])
+
+
+def append_list_stages(problem: Problem) -> list[list[int]]:
+    """The forced order of a list history that the monitor found legal, stage by stage."""
+    parts = _list_parts(problem)
+    assert parts is not None
+    return _stages(problem, *parts)
+
+
+def _stages(
     problem: Problem,
     appends: dict[Hashable, int],
     reads: list[tuple[int, list[Hashable]]],
     order: list[Hashable],
-) -> tuple[int, ...]:
-    """Where the forced order contradicts real time, if it does."""
+) -> list[list[int]]:
+    """Reads of the empty list, the first append, the reads of it, and so on; the unseen last."""
     stages: list[list[int]] = [[] for _ in range(2 * len(order) + 2)]
     for index, seen in reads:
         stages[2 * len(seen)].append(index)
@@ -302,8 +352,18 @@ def _forced_order(
     for value, index in appends.items():
         if value not in seen_values and problem.required[index]:
             stages[-1].append(index)
+    return stages
+
+
+def _forced_order(
+    problem: Problem,
+    appends: dict[Hashable, int],
+    reads: list[tuple[int, list[Hashable]]],
+    order: list[Hashable],
+) -> tuple[int, ...]:
+    """Where the forced order contradicts real time, if it does."""
     latest, latest_index = -1, -1
-    for number, stage in enumerate(stages):
+    for number, stage in enumerate(_stages(problem, appends, reads, order)):
         for index in stage:
             if problem.end[index] < latest:
                 upto = order[: (number + 1) // 2]

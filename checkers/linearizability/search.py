@@ -58,6 +58,7 @@ class Outcome:
         legal: True, False, or None when the budget was spent first.
         path: a legal order of everything required, as (op index, state number); if not legal, the
             longest one found.
+        traced: whether the path is known.
         certified: all events before this position are certified to be linearizable.
         spent: op indices of the optional operations that ever mattered.
         configurations: how many were searched.
@@ -66,6 +67,7 @@ class Outcome:
 
     legal: bool | None
     path: list[tuple[int, int]] = field(default_factory=list)
+    traced: bool = True
     certified: int = 0
     spent: set[int] = field(default_factory=set)
     configurations: int = 0

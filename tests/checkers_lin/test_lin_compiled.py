@@ -16,6 +16,7 @@ from checkers.linearizability.compiled import compiled_frontier
 from checkers.linearizability.frontier import Frontier
 from checkers.linearizability.machine import Machine
 from checkers.linearizability.problem import problem_of
+from checkers.linearizability.verify import order_error
 
 VALUES = [0, 1, 2]
 
@@ -66,12 +67,16 @@ def test_the_compiled_engine_agrees_with_its_twin(name: str) -> None:
                 pass
         assert compiled.outcome.legal == plain.outcome.legal, seed
         assert compiled.outcome.certified == plain.outcome.certified, seed
+        if compiled.outcome.legal:
+            order = [index for index, _ in compiled.outcome.path]
+            assert order_error(problem, model, order) == "", seed
         seen[bool(plain.outcome.legal)] += 1
     assert min(seen.values()) > 20, seen
 
 
 def test_pools_that_are_too_small_grow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("checkers.linearizability.compiled.ROWS_MIN", 8)
+    monkeypatch.setattr("checkers.linearizability.compiled.NODES_MIN", 512)
     history = register_history(600, clients=6, unknown=0.05, cas=0.4, writes=0.3, domain=3)
     for each, legal in ((history, True), (with_stale_read(history, age=5), None)):
         problem = problem_of(list(each.ops()), models.cas_register())
@@ -84,6 +89,9 @@ def test_pools_that_are_too_small_grow(monkeypatch: pytest.MonkeyPatch) -> None:
         assert compiled.outcome.legal == plain.outcome.legal
         assert legal is None or compiled.outcome.legal is legal
         assert len(compiled.pools[0].state) > 8
+        if compiled.outcome.legal:
+            order = [index for index, _ in compiled.outcome.path]
+            assert order_error(problem, models.cas_register(), order) == ""
 
 
 def test_long_searches_are_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -279,10 +279,12 @@ def wrong_outcome(rng: random.Random, rows: list[Row]) -> list[Row] | None:
 DEFECTS = (wrong_answer, phantom, swapped, wrong_outcome)
 
 
-def _legal(history: Any, model: Any) -> bool:
+def _legal(history: Any, model: Any) -> bool | None:
+    """What the definition says; None if trying every order takes too long."""
     groups = groups_of(history, model)
     problems = [problem_of([history.op(i) for i in group], model) for group in groups]
-    return all(brute_force(problem, model) for problem in problems)
+    answers = [brute_force(problem, model, limit=60_000) for problem in problems]
+    return False if False in answers else None if None in answers else True
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -296,6 +298,7 @@ def test_valid_by_construction_is_valid_with_a_verified_order(name: str, seed: i
     result = check(history, model, linearization=True)
     if history.count("ok"):
         assert result.verdict is Verdict.VALID, result.reason
+        assert check(history, model).stats["verified_ops"] >= history.count("ok")
         ordered = {invoke for _, order in result.stats["linearization"] for invoke in order}
         assert ordered >= {op.invoke for op in history.ops() if op.type == "ok"}
 
@@ -313,8 +316,10 @@ def test_a_planted_defect_is_found(name: str, defect: Any) -> None:
         history = history_of(rows)
         if not history.count("ok"):
             continue
-        planted += 1
         legal = _legal(history, model)
+        if legal is None:
+            continue
+        planted += 1
         result = check(history, model)
         assert result.verdict is (Verdict.VALID if legal else Verdict.INVALID), (seed, rows)
         found += not legal
