@@ -284,12 +284,26 @@ class Conductor:
             leave = getattr(self.env, "leave_running", self.env.heal_all)
             await leave()
             return
-        try:
-            await self._on_every_node("stop", optional=True)
-            await self._on_every_node("teardown")
-        except Exception as error:
-            log.warning("the database's teardown failed: %s", error)
+        for method, optional in (("stop", True), ("", True), ("teardown", False)):
+            try:
+                if method:
+                    await self._on_every_node(method, optional=optional)
+                else:
+                    await self._bring_home()
+            except Exception as error:
+                log.warning("the database's %s failed: %s", method or "bringing home", error)
         await self.env.teardown()
+
+    async def _bring_home(self) -> None:
+        """Copy what the database calls its logs (and its data, if that is to be kept) from every
+        node, before its teardown removes them."""
+        bring = getattr(self.env, "bring_home", None)
+        if bring is None:
+            return
+        patterns = getattr(self.db, "logs", ())
+        patterns = [patterns] if isinstance(patterns, str) else list(patterns)
+        for trouble in await bring(patterns):
+            log.warning("%s", trouble)
 
     # Helpers --------------------------------------------------------------------------------------
 

@@ -34,13 +34,21 @@ import msgspec
 from checkers.verdict import Finding, Result, Verdict
 from harness.conduct import Conductor
 from harness.environments.base import Environment
-from harness.errors import EXIT_INFRASTRUCTURE, SetupError, UsageError
+from harness.errors import EXIT_INFRASTRUCTURE, SetupError
 from harness.judge import Judgement, judge, write_results
 from harness.parts import Parts, make_environment, resolve
 from harness.progress import Progress
 from harness.recorder import Recorder
 from harness.spec import TestSpec, command_line, validated
-from harness.store import SPEC, create_run_dir, discard, point_latest, utc_now, write_json
+from harness.store import (
+    SPEC,
+    create_run_dir,
+    discard,
+    missing_dirs,
+    point_latest,
+    utc_now,
+    write_json,
+)
 
 log = logging.getLogger("harness.run")
 
@@ -122,11 +130,13 @@ def run(
     spec = _named(spec, db, parts)
     replay = command or command_line(spec)
     say = say or _print
+    made = missing_dirs(spec.store, spec.name)
     run_dir = create_run_dir(spec.store, spec.name, seed)
     try:
         env = make_environment(spec, seed, run_dir, parts)
-    except UsageError:
-        discard(run_dir)
+    except BaseException:
+        # An argument is wrong, or the machine lacks what the environment needs: nothing happened.
+        discard(run_dir, made=made)
         raise
     commit = commit_of_harness()
     if not spec.quiet:

@@ -15,6 +15,7 @@ import datetime
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,12 @@ def safe_name(name: str) -> str:
 def utc_now() -> datetime.datetime:
     """The time of day in UTC."""
     return datetime.datetime.now(datetime.UTC)
+
+
+def missing_dirs(store: str | os.PathLike[str], name: str) -> list[Path]:
+    """Directories that :func:`create_run_dir` would have to make for this test, innermost first."""
+    test_dir = Path(store) / safe_name(name)
+    return [each for each in (test_dir, *test_dir.parents) if not each.exists()]
 
 
 def create_run_dir(store: str | os.PathLike[str], name: str, seed: int) -> Path:
@@ -71,10 +78,16 @@ def point_latest(run_dir: Path) -> None:
     _link(test_dir.parent / "latest", f"{test_dir.name}/{run_dir.name}")
 
 
-def discard(run_dir: Path) -> None:
-    """Remove a run directory in which nothing has happened yet, and its test's if that is empty."""
+def discard(run_dir: Path, *, made: Sequence[Path] = ()) -> None:
+    """Remove a run directory in which nothing has happened yet.
+
+    Args:
+        run_dir: the run's directory.
+        made: directories that were made for it (:func:`missing_dirs`, asked before), innermost
+            first: they go too where they are empty. What was there before stays.
+    """
     shutil.rmtree(run_dir, ignore_errors=True)
-    for directory in (run_dir.parent, run_dir.parent.parent):
+    for directory in made:
         with contextlib.suppress(OSError):
             directory.rmdir()
 

@@ -69,7 +69,7 @@ async def busy(node):
     """A fault of one's own: inject, yield, heal. A neighbour takes the node's processor."""
     await node.run("python3", "-c", BURN, "/data/burning")
     yield
-    await node.run("rm", "/data/burning")
+    await node.run("rm", "-f", "/data/burning")
 
 
 @checker

@@ -6,13 +6,14 @@ not answer shows here and not in the first run that needs it.
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from harness.errors import HarnessError
+from harness.errors import HarnessError, UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -70,7 +71,13 @@ def _made(factory: Any, env_name: str) -> tuple[Any, str]:
             return None, f"Docker: {daemon.detail} ({daemon.get})"
     with tempfile.TemporaryDirectory(prefix="harness-list-") as scratch:
         try:
-            return factory(nodes=_NODES, run_dir=Path(scratch), seed=0, options={}), ""
+            env = factory(nodes=_NODES, run_dir=Path(scratch), seed=0, options={})
+            if env_name == "docker":
+                env.prepare(())
+                with contextlib.suppress(UsageError):
+                    # What it refuses it notes in what it lacks.
+                    env.prepare({"packets"})
+            return env, ""
         except HarnessError as error:
             return None, str(error).partition("\n")[0]
 

@@ -41,6 +41,7 @@ from harness.environments import addresses, disks, kernel_links, remote_pressure
 from harness.environments.base import Completed
 from harness.environments.kernel_links import Peer
 from harness.environments.kernel_remote import RemoteEnvironment, RemoteNode
+from harness.environments.local import limits
 from harness.environments.kernel_runner import KernelLinks
 from harness.environments.local_node import Command, LocalNode
 from harness.environments.record import Record
@@ -207,9 +208,7 @@ class DockerNode(RemoteNode):
         mark = f"{self.home}/run-{time.time_ns():x}"
         # The shell becomes the command, so the pid it wrote down is the command's.
         words = ["sh", "-c", 'echo $$ >"$0"; exec "$@"', mark, *argv]
-        task = asyncio.create_task(
-            asyncio.to_thread(self._docker.daemon.exec, self.container, words, env)
-        )
+        task = asyncio.create_task(asyncio.to_thread(self._exec, words, env))
         try:
             async with asyncio.timeout(timeout_s):
                 done = await asyncio.shield(task)
@@ -221,6 +220,16 @@ class DockerNode(RemoteNode):
                 f"{argv[0]!r} on {self.name} did not end within {timeout_s:g} s"
             ) from error
         return Completed(tuple(argv), done.exit_code, done.stdout, done.stderr)
+
+    def _exec(self, words: Sequence[str], env: Mapping[str, str]) -> Completed:
+        """A node whose database was killed is still a node: its container is started if need be."""
+        try:
+            return self._docker.daemon.exec(self.container, words, env)
+        except SetupError as error:
+            if "is not running" not in str(error):
+                raise
+        self._start_container()
+        return self._docker.daemon.exec(self.container, words, env)
 
     async def launch(self, index: int, command: Command, env: Mapping[str, str]) -> None:
         """Start a process by a detached exec."""
@@ -373,6 +382,7 @@ class DockerEnvironment(RemoteEnvironment):
         super().__init__(nodes=nodes, run_dir=run_dir, seed=seed, options=options)
         self.options = options
         self.daemon = Daemon()
+        self.limits = limits(packets=kernel_links.BY_NETEM, disk=disks.missing())
         #: begins the names of everything this run makes
         self.prefix = f"splitbrain-{hashlib.sha256(self.run_id.encode()).hexdigest()[:8]}"
         self._labels = {LABEL: self.run_id}

@@ -54,6 +54,8 @@ _PRIOMAP = "1 2 2 2 1 2 0 0 1 1 1 1 1 1 1 1"
 _MARK = "=== splitbrain"
 
 _ALL_IPTABLES = ("iptables", "iptables-legacy", "ip6tables", "ip6tables-legacy")
+#: what to know of netem's faults, in lists and reports
+BY_NETEM = "TCP hides duplicate, reorder and corrupt, apart from the time they cost"
 CUT_TOOLS = ("nft", "iptables", "iptables-legacy", "netem")
 
 

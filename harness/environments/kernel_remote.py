@@ -20,11 +20,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.environments import faketime, processes
+from harness.environments import faketime, kernel_links, processes
 from harness.environments.base import Completed, LinkFault
 from harness.environments.http import HttpClient, HttpStatus
 from harness.environments.kernel_runner import KernelLinks
-from harness.environments.local import LocalEnvironment
+from harness.environments.local import LocalEnvironment, limits
 from harness.environments.local_chaos import Clock, LocalChaos
 from harness.environments.local_node import Command, LocalNode
 from harness.environments.remote_pressure import RemotePressure
@@ -325,6 +325,8 @@ class RemoteNode(LocalNode):
         """Remove a tree of the node's own ``/data``; an emptied ``/data`` itself stays."""
         import posixpath
 
+        if self.kept:
+            return
         clean = posixpath.normpath(path)
         if clean != "/data" and not clean.startswith("/data/"):
             raise UsageError(
@@ -343,6 +345,11 @@ class RemoteNode(LocalNode):
         for pattern in patterns:
             brought += await self.download(self.path(pattern), self.directory)
         return brought
+
+    async def keep_data(self) -> None:
+        """Copy the data home, once."""
+        await self.download(self.path("/data"), self.directory)
+        self.kept = True
 
 
 class RemoteChaos(LocalChaos):
@@ -368,6 +375,7 @@ class RemoteEnvironment(LocalEnvironment):
         super().__init__(nodes=nodes, run_dir=run_dir, seed=seed, options=options)
         self._chaos = RemoteChaos(self)
         self._pressure = RemotePressure(self, self._squeeze)
+        self.limits = limits(packets=kernel_links.BY_NETEM, disk="")
         self.abilities = self.abilities | {"pressure"}
         self.lacks.pop("pressure", None)
         self._links: KernelLinks | None = None
@@ -472,8 +480,8 @@ class RemoteEnvironment(LocalEnvironment):
             return
         try:
             await node.download(node.remote_log, node.directory)
-            if self._options.get("keep_data"):
-                await node.download(node.path("/data"), node.directory)
+            if self._options.get("keep_data") and not node.kept:
+                await node.keep_data()
         except (HarnessError, OSError) as error:
             print(f"the log of {node.name} did not come home: {error}", file=sys.stderr)
 

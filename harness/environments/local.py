@@ -68,11 +68,15 @@ def local(
     return LocalEnvironment(nodes=nodes, run_dir=run_dir, seed=seed, options={**_OPTIONS, **given})
 
 
-_LIMITS = {
-    "packets": "duplicate and reorder work on messages of the reference cluster; TCP hides them "
-    "from others",
-    "disk": "on databases other than the reference cluster it needs root and /dev/fuse here",
-}
+def limits(*, packets: str, disk: str) -> dict[str, str]:
+    """What to know before using abilities; ``disk`` is what other databases' disks lack."""
+    of_disk = {"disk": f"on the reference cluster only: {disk}"} if disk else {}
+    return {"packets": packets, **of_disk}
+
+
+_BY_PROXY = (
+    "duplicate and reorder work on messages of the reference cluster; TCP hides them from others"
+)
 
 
 def kernel_things_left(detail: Mapping[str, Any]) -> list[str]:
@@ -127,7 +131,7 @@ class LocalEnvironment:
         #: ability -> why this machine lacks it
         self.lacks: dict[str, str] = {}
         #: ability -> what to know before using it
-        self.limits: dict[str, str] = dict(_LIMITS)
+        self.limits: dict[str, str] = limits(packets=_BY_PROXY, disk=disks.missing())
         if self.processes_are_here and not self._pressure.why_not:
             abilities.add("pressure")
         elif self.processes_are_here:
@@ -208,6 +212,23 @@ class LocalEnvironment:
             self.write_down("mounts", [str(volume.mount_point)])
             await asyncio.to_thread(volume.make)
             handle.volume, handle.data = volume, volume.data
+
+    async def bring_home(self, patterns: Sequence[str]) -> list[str]:
+        """Copy files of every node that match into ``nodes/<n>/``; and, with the option
+        ``keep_data``, see that what ``/data`` holds now is there at the end.
+
+        Returns:
+            what could not be copied, a sentence each.
+        """
+        troubles = []
+        for name, handle in self._handles.items():
+            try:
+                await handle.collect(patterns)
+                if self._options["keep_data"]:
+                    await handle.keep_data()
+            except (HarnessError, OSError, ValueError) as error:
+                troubles.append(f"files of {name} did not come home: {error}")
+        return troubles
 
     async def give_disk(self, node: LocalNode) -> None:
         """Have a foreign database's files on a disk that can be made faulty, before it starts.

@@ -59,6 +59,8 @@ class LocalNode:
         self.disk: Disk | None = None
         #: exit codes of processes that ended without being asked to
         self.deaths: list[str] = []
+        #: whether its data is to stay as it is now
+        self.kept = False
         self._env = env
         self._block = block
         self._commands: list[Command] = []
@@ -386,6 +388,8 @@ class LocalNode:
 
     async def wipe(self, path: str) -> None:
         """Remove a tree of the node's own directory; an emptied ``/data`` itself stays."""
+        if self.kept:
+            return
         place = Path(self.path(path)).resolve()
         if not place.is_relative_to(self.data.resolve()):
             raise UsageError(
@@ -402,10 +406,21 @@ class LocalNode:
         for pattern in patterns:
             for found in sorted(glob.glob(self.path(pattern))):
                 target = self.directory / Path(found).name
-                if Path(found).is_file() and Path(found).resolve() != target.resolve():
+                if Path(found).resolve() == target.resolve():
+                    continue
+                if target.exists():
+                    # The harness's own log, or a file of the same name from elsewhere.
+                    target = target.with_name(f"{len(brought)}-{target.name}")
+                if Path(found).is_file():
                     await asyncio.to_thread(shutil.copyfile, found, target)
-                    brought.append(target.name)
+                elif Path(found).is_dir():
+                    await asyncio.to_thread(shutil.copytree, found, target, dirs_exist_ok=True)
+                brought.append(target.name)
         return brought
+
+    async def keep_data(self) -> None:
+        """From now on nobody's :meth:`wipe` removes anything: the data is already home."""
+        self.kept = True
 
 
 def _how_it_ended(code: int) -> str:

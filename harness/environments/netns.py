@@ -35,11 +35,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.environments import addresses, kernel_links, processes
+from harness.environments import addresses, disks, kernel_links, processes
 from harness.environments.base import LinkFault
 from harness.environments.kernel_links import Peer
 from harness.environments.kernel_runner import KernelLinks
-from harness.environments.local import _OPTIONS, LocalEnvironment
+from harness.environments.local import _OPTIONS, LocalEnvironment, limits
 from harness.environments.local_node import Command, LocalNode
 from harness.environments.record import Record
 from harness.errors import EnvironmentLeft, HarnessError, SetupError, UsageError, nearest
@@ -158,6 +158,7 @@ class NetnsEnvironment(LocalEnvironment):
         self.interface = f"sb{digest}"
         self._links: KernelLinks | None = None
         self._network_made = False
+        self.limits = limits(packets=kernel_links.BY_NETEM, disk=disks.missing())
         tools = probe()
         if not tools.netem:
             self.lacks["packets"] = kernel_links.no_netem("this machine", tools)

@@ -290,6 +290,8 @@ class SshEnvironment(RemoteEnvironment):
         files = {name: _expanded(str(options[name])) for name in ("known_hosts", "key")}
         if not str(options["dir"]).startswith("/"):
             raise UsageError(f"dir is {options['dir']!r}; it should be an absolute path")
+        self.limits["packets"] += "; hosts are asked for netem when a run begins"
+        self.limits["disk"] = "on other databases it needs /dev/fuse and Python 3.9 on the hosts"
         self._hosts = [parse_host(text, **files) for text in given]
         self._addresses = _listed(options["addresses"])
         #: nodes where something was made, and where root did something

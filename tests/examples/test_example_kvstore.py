@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.environments.docker import docker
+from harness.errors import SetupError
+
 pytestmark = pytest.mark.real
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "kvstore"
@@ -31,24 +34,39 @@ def run(tmp_path: Path, *argv: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def on_the_command_line(tmp_path: Path, reads: str, nemesis: str):
+@pytest.fixture(params=["local", "docker"])
+def env(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An environment the how-to names, if it is to be had here."""
+    if request.param == "docker":
+        made = docker(nodes=["n1"], run_dir=tmp_path / "probe", seed=1)
+        try:
+            made.prepare(())
+        except SetupError as error:
+            pytest.skip(str(error))
+    return str(request.param)
+
+
+def on_the_command_line(tmp_path: Path, env: str, reads: str, nemesis: str):
     return run(
         tmp_path, "harness.cli", "test", "--db", "test_kvstore:KVStore", "--client",
         "test_kvstore:KVClient", "--workload", "test_kvstore:tickets", "--nemesis", nemesis,
         "--db-option", f"reads={reads}", "--time-limit", "8", "--nemesis-interval", "2",
-        "--seed", "7", "--store", str(tmp_path),
+        "--seed", "7", "--store", str(tmp_path), "--env", env,
     )  # fmt: skip
 
 
-def test_the_broken_variant_is_invalid(tmp_path: Path) -> None:
-    done = on_the_command_line(tmp_path, "local", "partition")
+def test_the_broken_variant_is_invalid(tmp_path: Path, env: str) -> None:
+    done = on_the_command_line(tmp_path, env, "local", "partition")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "INVALID" in done.stdout
 
 
-def test_the_correct_one_is_valid_with_a_fault_of_its_own(tmp_path: Path) -> None:
-    done = on_the_command_line(tmp_path, "majority", "partition,test_kvstore:busy")
+def test_the_correct_one_is_valid_with_a_fault_of_its_own(tmp_path: Path, env: str) -> None:
+    done = on_the_command_line(tmp_path, env, "majority", "partition,kill,test_kvstore:busy")
     assert done.returncode == 0, done.stdout + done.stderr
+    # What it calls its logs came home before its teardown removed them.
+    for node in ("n1", "n2", "n3"):
+        assert (tmp_path / "latest" / "nodes" / node / "kv.log").stat().st_size
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ def test_the_simulation_has_no_kernel_to_starve_its_nodes_with():
     assert found["partition"].works and found["disk"].works
     assert not found["pressure"].works
     assert found["pressure"].note == (
-        "sim has no ability 'pressure'; environments with it: local, netns"
+        "sim has no ability 'pressure'; environments with it: local, netns, docker, ssh"
     )
 
 
@@ -22,7 +22,7 @@ def test_what_an_environment_refuses_is_what_the_table_says(capsys, tmp_path):
     words = ["test", "--env", "sim", "--nemesis", "pressure", "--store", str(store)]
     assert main(words) == 254
     said = capsys.readouterr().err
-    assert "needs the ability 'pressure'" in said and "local, netns" in said
+    assert "needs the ability 'pressure'" in said and "local, netns, docker, ssh" in said
     assert not store.exists()
 
 

@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import SetupError, UsageError
-from harness.store import create_run_dir, discard, find_run, point_latest, safe_name, write_json
+from harness.cli import main
+from harness.store import (
+    create_run_dir,
+    discard,
+    find_run,
+    missing_dirs,
+    point_latest,
+    safe_name,
+    write_json,
+)
 
 
 @given(st.text(max_size=200))
@@ -47,10 +56,37 @@ def test_a_file_in_the_way_is_a_sentence_and_is_not_replaced(tmp_path):
     assert (tmp_path / "latest").read_text() == "mine"
 
 
-def test_a_discarded_run_leaves_nothing(tmp_path):
+def test_a_discarded_run_leaves_what_was_there_and_nothing_else(tmp_path):
+    store = tmp_path / "deep" / "store"
+    made = missing_dirs(store, "t")
+    assert made == [store / "t", store, tmp_path / "deep"]
+    discard(create_run_dir(store, "t", 1), made=made)
+    assert os.listdir(tmp_path) == []
+
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    made = missing_dirs(mine, "t")
+    discard(create_run_dir(mine, "t", 1), made=made)
+    assert os.listdir(tmp_path) == ["mine"] and os.listdir(mine) == []
+
+    (store / "t" / "kept").mkdir(parents=True)
+    discard(create_run_dir(store, "t", 1), made=[store / "t"])
+    assert os.listdir(store / "t") == ["kept"]
+
+
+@pytest.mark.parametrize("env", ["netns", "docker", "ssh"])
+def test_a_machine_that_cannot_leaves_no_run(env, tmp_path, monkeypatch, capsys):
+    """What an environment lacks is said before anything happens, and nothing is left of it."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
+    words = ["--nodes", "nobody@127.0.0.1:1,nobody@127.0.0.2:1,nobody@127.0.0.3:1"]
+    words = words if env == "ssh" else []
     store = tmp_path / "store"
-    discard(create_run_dir(store, "t", 1))
-    assert not store.exists()
+    store.mkdir()
+    code = main(["test", "--env", env, "--nemesis", "packets", "--store", str(store), *words])
+    said = capsys.readouterr().err
+    assert code in (3, 254) and said.strip() and "Traceback" not in said
+    assert os.listdir(store) == []
 
 
 def test_json_is_whole_or_not_there(tmp_path):
