@@ -41,8 +41,8 @@ from harness.environments import addresses, disks, kernel_links, remote_pressure
 from harness.environments.base import Completed
 from harness.environments.kernel_links import Peer
 from harness.environments.kernel_remote import RemoteEnvironment, RemoteNode
-from harness.environments.local import limits
 from harness.environments.kernel_runner import KernelLinks
+from harness.environments.local import limits
 from harness.environments.local_node import Command, LocalNode
 from harness.environments.record import Record
 from harness.errors import SetupError, UsageError, nearest

@@ -402,7 +402,7 @@ class LocalNode:
 
     async def collect(self, patterns: Sequence[str]) -> list[str]:
         """Copy files that match into the node's directory of the run; returns their names."""
-        brought = []
+        brought: list[str] = []
         for pattern in patterns:
             for found in sorted(glob.glob(self.path(pattern))):
                 target = self.directory / Path(found).name

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import SetupError, UsageError
 from harness.cli import main
+from harness.errors import SetupError, UsageError
 from harness.store import (
     create_run_dir,
     discard,
