@@ -38,6 +38,8 @@ _TRIES_MAX = 20
 #: fragments of etcd's errors which mean that the request was not proposed
 _REFUSED = ("too many requests", "not capable", "requested lease not found", "key is not provided")
 _PREFIX = "splitbrain/"
+#: how much of an operation's time is spent waiting for a lock; the rest is for giving up in order
+_WAITING_SHARE = 0.6
 
 
 def encode_key(key: Any) -> str:
@@ -301,7 +303,14 @@ class LockClient(SessionClient):
     async def _acquire(self, op: Invocation) -> Outcome:
         await self._granted(self._db.ttl_s)
         self._alive = asyncio.create_task(self._keep_alive(self._lease))
-        answer = await self._post("lock/lock", {"name": encode_key(op.key), "lease": self._lease})
+        body = {"name": encode_key(op.key), "lease": self._lease}
+        try:
+            async with asyncio.timeout(self._db.op_timeout_s * _WAITING_SHARE):
+                answer = await self._post("lock/lock", body)
+        except TimeoutError:
+            # Without its lease it neither holds the lock nor stands in the queue for it.
+            await self._end_session()
+            return op.fail("the lock was not free in time")
         self._key = answer["key"]
         found = await self._range(self._key)
         if not found:

@@ -1,8 +1,14 @@
 """ZooKeeper: an ensemble of Java servers, spoken to through kazoo.
 
 Writes go through the leader; a read is answered by whichever server the client is connected to,
-from its own copy, and may be old. ``sync`` before a read makes that server catch up first:
-``read_mode=sync``, the default, does it, ``read_mode=local`` does not and shows stale reads.
+from its own copy, and may be old. What comes before a read on the same session is ``read_mode``:
+
+- ``local``: nothing. Stale reads, as documented;
+- ``sync``, the default: ``sync`` makes that server catch up with the leader. But the leader answers
+  it alone, without asking a quorum whether it still leads. One that was stopped or cut off, and
+  deposed meanwhile, answers until it notices, so this is not linearizable;
+- ``write``: a write of nothing. Only a quorum can acknowledge it, and this server has applied all
+  that was acknowledged before it, so the read is linearizable; it costs what a write costs.
 
 All servers share one list of names, and a server tells others its own name when it dials them. So
 that each pair of nodes still has links of its own to cut, every server resolves the names by a
@@ -32,7 +38,7 @@ from harness.errors import SetupError, nearest
 from workloads.lock import FencedResource
 
 QUORUM_PORT, ELECTION_PORT = 2888, 3888
-READ_MODES = ("sync", "local")
+READ_MODES = ("sync", "write", "local")
 READY_WITHIN_S = 60.0
 DATA = "/data/zookeeper"
 #: writes a file in which @DATA@ stands for the node's directory
@@ -126,6 +132,9 @@ class ZooKeeper:
         await node.spawn(
             *(self.java, "-cp", jars, f"-Xmx{self.heap_mb}m", "-XX:+UseSerialGC"),
             *("-XX:TieredStopAtLevel=1", f"-Djdk.net.hosts.file={DATA}/hosts"),
+            # Debian's logger tells no time unless asked to.
+            "-Dorg.slf4j.simpleLogger.showDateTime=true",
+            "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
             *("org.apache.zookeeper.server.quorum.QuorumPeerMain", f"{DATA}/zoo.cfg"),
             ports=(CLIENT_PORT, ELECTION_PORT),
         )

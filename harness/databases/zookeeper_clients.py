@@ -107,8 +107,11 @@ class ZooKeeperClient:
             raise Unsent(f"{type(error).__name__} before anything was changed") from error
 
     def _caught_up(self) -> None:
+        """What comes before a read; see the database's text."""
         if self._db.read_mode == "sync":
             self._before("sync", "/splitbrain")
+        elif self._db.read_mode == "write":
+            self._before("set", "/splitbrain", b"")
 
     def _parent(self, op: Invocation) -> str:
         """The node below which a key's children are, made if it is not there."""
