@@ -203,7 +203,7 @@ def _pressure() -> Finding:
     from harness.environments import cgroups
 
     found, lacks = cgroups.trees()
-    use = "processor and memory pressure (--nemesis pressure) in --env local, netns"
+    use = "processor and memory pressure (--nemesis pressure) in --env local, netns, ssh"
     said = [f"{name} (version {tree.version})" for name, tree in found.items()]
     said += [f"no {name}: {why}" for name, why in lacks.items()]
     return Finding("control groups", not lacks, "; ".join(said), use, "root, or a delegated group")
@@ -213,8 +213,21 @@ def _volumes() -> Finding:
     from harness.environments import volumes
 
     lacking = volumes.missing()
-    use = "full disks of foreign databases (--env-option volume_mb=N) in --env local, netns"
+    use = "full disks of others' databases without /dev/fuse (--env-option volume_mb=N)"
     return Finding("loop devices", not lacking, lacking or "/dev/loop-control", use, lacking)
+
+
+def _faulty_disks() -> Finding:
+    """Really mounts the file system that makes others' disks faulty, and unmounts it again."""
+    from harness.environments import disks
+
+    use = "slow, failing, full, torn and damaged disks of others' databases (--nemesis disk)"
+    lacking = disks.missing() or disks.self_test()
+    detail = lacking or "/dev/fuse, mounted and unmounted"
+    get = (
+        "run as root, on a kernel with /dev/fuse (modprobe fuse); the reference cluster needs none"
+    )
+    return Finding("faulty disks", not lacking, detail, use, get)
 
 
 def _disk_space() -> Finding:
@@ -236,6 +249,7 @@ _PROBES: tuple[Callable[[], Finding], ...] = (
     _program("iptables", "partitions in docker", "apt install iptables", programs=["iptables"]),
     docker_daemon,
     _pressure,
+    _faulty_disks,
     _volumes,
     _program("ssh", "--env ssh", "apt install openssh-client", programs=["ssh"], version="-V"),
     _faketime,

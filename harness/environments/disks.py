@@ -21,6 +21,7 @@ import os
 import shlex
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -52,6 +53,34 @@ def missing() -> str:
         return f"/dev/fuse cannot be opened: {error.strerror}"
     if os.geteuid() != 0:
         return "mounting needs root"
+    return ""
+
+
+def self_test() -> str:
+    """Mount one over an empty directory and unmount it; why that failed, or ""."""
+
+    async def tried(place: Path) -> None:
+        data = place / "data"
+        data.mkdir()
+        disk = LocalDisk(
+            data,
+            name=f"self-test/{os.getpid()}",
+            log=place / "log",
+            variables={},
+            seed=0,
+            here="this machine",
+        )
+        await disk.start()
+        try:
+            (data / "probe").write_bytes(b"x")
+        finally:
+            await disk.stop()
+
+    with tempfile.TemporaryDirectory(prefix="harness-disk-") as scratch:
+        try:
+            asyncio.run(tried(Path(scratch)))
+        except (SetupError, OSError) as error:
+            return str(error)
     return ""
 
 

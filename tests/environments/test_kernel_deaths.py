@@ -13,13 +13,15 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from arms import Local
 from kernel_arms import docker_arm, netns_arm
 
 from harness.cli import main
-from harness.environments import processes, record
+from harness.environments import disks, processes, record, volumes
 from harness.environments.netns import network_left
 from harness.heal import heal_run
 
@@ -27,12 +29,24 @@ pytestmark = pytest.mark.real
 HEALED_WITHIN_S = 10.0
 
 
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "kvstore"
+FAULTS = ("--nemesis", "partition,pause,kill", "--nemesis-interval", "1.5")
+#: somebody else's database, on disks that fail
+FOREIGN = (
+    "--db", "test_kvstore:KVStore", "--client", "test_kvstore:KVClient", "--workload",
+    "test_kvstore:tickets", "--nemesis", "disk,kill", "--nemesis-interval", "1.5",
+)  # fmt: skip
+
+
 def require(env: str, tmp_path: Path) -> None:
-    {"netns": netns_arm, "docker": docker_arm}[env](tmp_path / "probe")
+    {"netns": netns_arm, "docker": docker_arm, "local": Local}[env](tmp_path / "probe")
 
 
 def left(env: str, found: record.Record) -> list[str]:
     names = [processes.describe(process.pid) for process in processes.of_run(found.run_id)]
+    names += [path for path in found.detail.get("mounts", []) if volumes.mounted(path)]
+    if env == "local":
+        return names
     if env == "netns":
         return names + network_left(found.detail)
     from harness.environments.docker import Daemon
@@ -40,12 +54,14 @@ def left(env: str, found: record.Record) -> list[str]:
     return names + Daemon().left(found.run_id)
 
 
-def killed(env: str, store: Path, after_s: float) -> tuple[Path, record.Record]:
+def killed(
+    env: str, store: Path, after_s: float, words: Sequence[str]
+) -> tuple[Path, record.Record]:
     """A faulty run, killed some time after its environment began to be made."""
-    words = ["--nemesis", "partition,pause,kill", "--nemesis-interval", "1.5"]
     child = subprocess.Popen(
         [sys.executable, "-m", "harness.cli", "test", "--env", env, "--time-limit", "30",
          "--store", str(store), *words],
+        cwd=EXAMPLE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -63,9 +79,11 @@ def killed(env: str, store: Path, after_s: float) -> tuple[Path, record.Record]:
     return found[0].parent, made
 
 
-def die_and_be_healed(env: str, store: Path, after_s: float) -> float:
+def die_and_be_healed(
+    env: str, store: Path, after_s: float, words: Sequence[str] = FAULTS
+) -> float:
     """Returns how long healing took."""
-    run_dir, made = killed(env, store, after_s)
+    run_dir, made = killed(env, store, after_s, words)
     began = time.monotonic()
     while time.monotonic() - began < HEALED_WITHIN_S:
         now = record.load(run_dir)
@@ -90,6 +108,17 @@ def die_and_be_healed(env: str, store: Path, after_s: float) -> float:
 def test_a_killed_harness_is_healed_and_judged(env: str, after_s: float, tmp_path: Path) -> None:
     require(env, tmp_path)
     die_and_be_healed(env, tmp_path / "store", after_s)
+
+
+@pytest.mark.parametrize(
+    "env", ["local", pytest.param("docker", marks=pytest.mark.slow),
+            pytest.param("netns", marks=pytest.mark.slow)],
+)  # fmt: skip
+def test_a_killed_harness_leaves_no_faulty_disk(env: str, tmp_path: Path) -> None:
+    require(env, tmp_path)
+    if lacking := disks.missing():
+        pytest.skip(lacking)
+    die_and_be_healed(env, tmp_path / "store", 6.0, FOREIGN)
 
 
 @pytest.mark.slow
