@@ -14,6 +14,7 @@ Anyone may use this module; it imports nothing heavy.
 from __future__ import annotations
 
 import inspect
+import re
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -88,7 +89,7 @@ class Checker:
             else:
                 said = self.function(history)
         except Exception as error:
-            return _crashed(self.name, error)
+            return _crashed(self.name, error, history)
         return _as_result(self.name, said)
 
     def _check_parts(self, history: History, budget: Budget) -> Result:
@@ -193,9 +194,18 @@ def _takes_budget(function: CheckFunction) -> bool:
     return any(p.name == "budget" or p.kind is p.VAR_KEYWORD for p in parameters)
 
 
-def _crashed(name: str, error: Exception) -> Result:
+def _located(said: str, history: History) -> str:
+    """A sentence about an event by its number, with the event's place in the file instead."""
+    found = re.search(r"\bevent (\d+)\b", said)
+    if found is None or int(found[1]) >= len(history):
+        return said
+    return said[: found.start()] + history.place(int(found[1])) + said[found.end() :]
+
+
+def _crashed(name: str, error: Exception, history: History) -> Result:
     said = " ".join(str(error).split()) or "no message"
     if type(error).__name__ in ("HistoryError", "ModelError"):  # about the history, not a bug
+        said = _located(said, history)
         return Result(checker=name, verdict=Verdict.UNKNOWN, reason=said, stats={"malformed": True})
     if isinstance(error, RecursionError):
         said = "the values are nested too deeply to be compared"

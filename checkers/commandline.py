@@ -337,7 +337,8 @@ def _judge(task: _Task, found: FileResult) -> None:
     result = checker(history, budget=task.budget)
     found.notes = list(history.notes)
     if result.stats.get("malformed"):
-        found.error, found.blame = f"{task.path}: {result.reason}", "file"
+        between = ", " if result.reason.startswith("line ") else ": "
+        found.error, found.blame = f"{task.path}{between}{result.reason}", "file"
         return
     found.result, found.verdict = result, result.verdict
     found.witnesses = [

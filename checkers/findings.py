@@ -223,7 +223,7 @@ def who(history: History, index: int) -> str:
 
 def refuse(history: History, index: int, message: str) -> HistoryError:
     """The error for a value that cannot be, with the event's place."""
-    return HistoryError(message, place=f"event {index} ({who(history, index)})")
+    return HistoryError(message, place=f"{history.place(index)} ({who(history, index)})")
 
 
 def known(outcome: int) -> str:

@@ -115,8 +115,8 @@ def _accesses(history: History, meter: Meter, made: Causality) -> dict[Any, int]
             raise refuse(
                 history,
                 row.invoke,
-                f"value {row.input!r} was already written at event {first}; this checker needs "
-                "every value of a key to be written once",
+                f"value {row.input!r} was already written at {history.place(first)}; this checker "
+                "needs every value of a key to be written once",
             )
     return writes
 

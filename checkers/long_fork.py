@@ -96,8 +96,8 @@ def _once(
             raise refuse(
                 history,
                 row.complete,
-                f"key {key!r} has the value {value!r} here and {before[0]!r} at event {before[1]}; "
-                "this checker needs every key to be written once",
+                f"key {key!r} has the value {value!r} here and {before[0]!r} at "
+                f"{history.place(before[1])}; this checker needs every key to be written once",
             )
 
 

@@ -54,6 +54,8 @@ class History:
         faults: the run's faults, in order of beginning.
         header: the file's header line as a dict; empty for foreign formats.
         notes: what the loader repaired or left out, one sentence each; shown beside the verdict.
+        place: where an event stands in the file it was read from, ``line 12``; its number if there
+            is no file.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class History:
         faults: Sequence[Fault] = (),
         header: dict[str, Any] | None = None,
         notes: Sequence[str] = (),
+        place: Place = _event_place,
     ) -> None:
         self.type = type
         self.process = process
@@ -92,6 +95,7 @@ class History:
         self.faults = list(faults)
         self.header = header or {}
         self.notes = list(notes)
+        self.place = place
 
     def __len__(self) -> int:
         return len(self.values)
@@ -183,7 +187,7 @@ class History:
             nodes=nodes,
             errors=errors,
         )
-        return cls(**columns.finish(), faults=faults, header=header, notes=notes)
+        return cls(**columns.finish(), faults=faults, header=header, notes=notes, place=place)
 
     @cached_property
     def invocations(self) -> Ints:
@@ -298,6 +302,7 @@ class History:
             faults=self.faults,
             header=dict(self.header, origin=origin),
             notes=self.notes,
+            place=lambda event: self.place(origin[event]),
         )
 
     def by_key(self) -> dict[Any, History]:

@@ -86,6 +86,23 @@ def read_jsonl(path: str | os.PathLike[str]) -> History:
             gc.enable()
 
 
+class Places:
+    """Where the events of a file stand.
+
+    Args:
+        stretches: the first event of each, with its line or the lines of all.
+    """
+
+    def __init__(self, stretches: list[tuple[int, Any]]) -> None:
+        self._stretches = stretches
+
+    def __call__(self, event: int) -> str:
+        at = bisect.bisect_right(self._stretches, event, key=lambda entry: entry[0]) - 1
+        first, lines = self._stretches[at]
+        line = lines + event - first if isinstance(lines, int) else lines[event - first]
+        return f"line {line}"
+
+
 class _Reader:
     """Reads one file: columns, faults, footer, and which line each event stands on."""
 
@@ -111,7 +128,10 @@ class _Reader:
             more = f" and at {len(self.gaps) - 3} more places" if len(self.gaps) > 3 else ""
             self.notes.append(f"Records are missing: {', '.join(self.gaps[:3])}{more}.")
         history = History(
-            **self.columns.finish(), faults=list(self.faults.values()), header=self.header
+            **self.columns.finish(),
+            faults=list(self.faults.values()),
+            header=self.header,
+            place=Places(self.places),
         )
         self._check_footer(history)
         if self.footer is None:
@@ -121,10 +141,7 @@ class _Reader:
 
     def place(self, event: int) -> str:
         """Where an event stands: ``line 12``."""
-        at = bisect.bisect_right(self.places, event, key=lambda entry: entry[0]) - 1
-        first, lines = self.places[at]
-        line = lines + event - first if isinstance(lines, int) else lines[event - first]
-        return f"line {line}"
+        return Places(self.places)(event)
 
     def _chunk(self, chunk: bytes, last: bool) -> None:
         """Consume whole lines; the last of the file may lack its end."""

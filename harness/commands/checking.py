@@ -5,12 +5,14 @@ and what was found is said: as text (:mod:`harness.commands.checking_text`), as 
 (:mod:`harness.commands.checking_pages`).
 
 The exit code is the worst verdict's: 0 valid, 1 invalid, 2 unknown. When no file could be judged at
-all it says whose fault that is: 254 the files' or the command line's, 3 the machine's.
+all it says whose fault that is: 254 the files' or the command line's, 3 the machine's. An interrupt
+ends the processes that check and says so in a line, with 130 as a shell has it.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from checkers.budget import Budget
     from checkers.commandline import FileResult
 
+#: What a shell says of a command ended by an interrupt.
+EXIT_INTERRUPTED = 130
 
 ModelFlag = Annotated[
     str | None,
@@ -95,6 +99,24 @@ def check(
     valid, 1 violation, 2 unknown; of files that cannot be judged at all 254, or 3 where the machine
     is why.
     """
+    try:
+        return _check(files, model, consistency_model, format, option, budget, jobs, json, report)
+    except KeyboardInterrupt:
+        print("harness: interrupted; nothing was judged", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _check(
+    files: tuple[str, ...],
+    model: str | None,
+    consistency_model: str | None,
+    format: str | None,
+    option: list[str] | None,
+    budget: str,
+    jobs: int | None,
+    json: bool,
+    report: str | None,
+) -> int:
     if not files:
         raise UsageError("check needs a file: a history, a run directory or a folder")
     if jobs is not None and jobs < 1:

@@ -89,7 +89,9 @@ def test_json_is_one_object_a_line(capsys: Any, folder: Path) -> None:
 
 
 def test_exit_codes(capsys: Any, folder: Path) -> None:
-    (folder / "open.edn").write_text("{:process 0, :type :invoke, :f :read, :value nil}\n")
+    (folder / "open.edn").write_text(
+        '{:process 0, :type :invoke, :f :txn, :value [[:append "x" 1]]}\n'
+    )
     (folder / "empty").mkdir()
     (folder / "blank.edn").write_text("")
     assert said(capsys, "h/good.edn")[0] == 0
@@ -111,7 +113,7 @@ def test_exit_codes(capsys: Any, folder: Path) -> None:
     ("model", "value", "sentence"),
     [
         ("cas-register", ":f :cas, :value [1]", "it must be a pair [expected, new]"),
-        ("set", ':f :read, :value "x"', "event 1 (process 0): the result of a read must be a list"),
+        ("set", ':f :read, :value "x"', "line 2 (process 0): the result of a read must be a list"),
         ("list-append", ":f :txn, :value [[:fly 1 2]]", "is no micro-operation"),
     ],
 )
@@ -122,6 +124,56 @@ def test_values_that_cannot_be_are_a_sentence(
     (folder / "odd.edn").write_text("".join(rows))
     code, out, _ = said(capsys, "odd.edn", "-m", model)
     assert code == 254 and sentence in " ".join(out.split()) and "raised" not in out
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "place"),
+    [
+        ("h.edn", "; a comment\n\n" + VALID + "%s%s", "line 7"),
+        ("h.edn", "[" + VALID + "%s%s]", "line 5"),
+        ("h.edn", "{:process :nemesis, :type :info, :f :kill}\n" * 2 + VALID + "%s%s", "line 7"),
+    ],
+)
+def test_a_value_that_cannot_be_has_its_line(
+    capsys: Any, folder: Path, name: str, text: str, place: str
+) -> None:
+    swap = [f"{{:process 3, :type {kind}, :f :cas, :value 7}}\n" for kind in (":invoke", ":ok")]
+    (folder / name).write_text(text % tuple(swap))
+    code, out, _ = said(capsys, name)
+    assert code == 254 and out.startswith(
+        f"UNKNOWN  {name}: the cas invoked at {place} has input 7"
+    )
+
+
+def test_a_value_of_one_key_has_its_line(capsys: Any, folder: Path) -> None:
+    rows = [(0, "x", "[1]"), (1, "y", "[2]"), (2, "y", "3")]
+    (folder / "keys.jsonl").write_text('{"format":"history/1"}\n' + "".join(
+        f'{{"p":{p},"type":"{kind}","f":"read","k":"{key}","v":{value}}}\n'
+        for p, key, value in rows for kind in ("invoke", "ok")
+    ))  # fmt: skip
+    code, out, _ = said(capsys, "keys.jsonl", "-m", "set-full")
+    assert code == 254 and out.startswith("UNKNOWN  keys.jsonl, line 7 (process 2): the result of")
+
+
+def test_a_foreign_history_without_completions_is_weakly_valid(capsys: Any, folder: Path) -> None:
+    opened = "{:process 0, :type :invoke, :f :write, :value 1}\n"
+    (folder / "open.edn").write_text(opened)
+    code, out, _ = said(capsys, "open.edn")
+    assert code == 0 and "weakly exercised: none of 1 operations completed" in out
+    (folder / "faults.edn").write_text("{:process :nemesis, :type :info, :f :kill}\n" * 2)
+    code, out, _ = said(capsys, "faults.edn", "-m", "register")
+    assert code == 0 and "weakly exercised: the history has faults only" in out
+    assert said(capsys, "faults.edn")[0] == 254, "no model can be inferred of no operation"
+    record = '{"p":0,"type":"invoke","f":"write","v":1}\n'
+    fault = '{"i":0,"t":1,"type":"fault","f":"kill","phase":"begin","id":1}\n'
+    for header, rest in (
+        ('{"format":"history/1","workload":"register"}\n', record),
+        ('{"format":"history/1"}\n', ""),
+        ('{"format":"history/1"}\n', fault),
+    ):
+        (folder / "ours.jsonl").write_text(header + rest)
+        code, out, _ = said(capsys, "ours.jsonl", "-m", "register")
+        assert code == 2 and "no operation completed, so there is nothing to judge" in out
 
 
 def test_pages_are_written(capsys: Any, folder: Path) -> None:

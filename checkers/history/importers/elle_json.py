@@ -5,6 +5,7 @@ The fields are those of Jepsen's EDN without the colons; see `rows`.
 
 from __future__ import annotations
 
+import array
 import json
 import re
 from collections.abc import Iterator
@@ -49,10 +50,10 @@ def load(path: str, *, independent: bool | None = None) -> History:
         rows = Rows(_operation, independent=independent)
         rows.extend(_array(files.whole(path, b"[")))
         return rows.history()
-    places: list[int] = []
+    places = array.array("q")  # lines
     rows = Rows(lambda row: f"line {places[row]}", independent=independent)
     for found, numbers in _blocks(path):
-        places += numbers
+        places.extend(numbers)
         rows.extend(found)
     return rows.history()
 

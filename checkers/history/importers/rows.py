@@ -35,6 +35,20 @@ _TYPES = "invoke, ok, fail, info"
 Row = dict[str, Any]
 
 
+def event_places(skipped: Sequence[int], row_place: Place) -> Place:
+    """Names an event by the place of its row, where some rows are no events."""
+
+    def place(event: int) -> str:
+        row = event
+        for other in skipped:
+            if other > row:
+                break
+            row += 1
+        return row_place(row)
+
+    return place
+
+
 class Rows:
     """Collects rows block by block; :meth:`history` makes the history of them.
 
@@ -55,21 +69,14 @@ class Rows:
         self._row_place = place
         self._header = header or {}
         self._independent = independent
-        self._columns = Columns(self._event_place)
         self.count = 0  # rows seen
         self._skipped: list[int] = []  # rows that are no events
+        self._event_place = event_places(self._skipped, place)
+        self._columns = Columns(self._event_place)
         self._open: dict[Any, tuple[str, Any, Any]] = {}  # process -> f, value, key
         self._nemesis: list[Row] = []
         self._named: bool | None = None  # False once it is clear that rows have no processes
         self._next_process = 0
-
-    def _event_place(self, event: int) -> str:
-        row = event
-        for skipped in self._skipped:
-            if skipped > row:
-                break
-            row += 1
-        return self._row_place(row)
 
     def extend(self, rows: Sequence[Any]) -> None:
         """Take the next rows.
@@ -234,7 +241,8 @@ class Rows:
         if self._nemesis:
             self.notes.append(f"{len(self._nemesis)} nemesis rows became {len(faults)} faults.")
         columns = self._columns.finish()
-        history = History(**columns, faults=faults, header=self._header, notes=self.notes)
+        history = History(**columns, faults=faults, header=self._header, notes=self.notes,
+                          place=self._event_place)  # fmt: skip
         if self._independent or (self._independent is None and is_independent(history)):
             history = split_keys(history, self._event_place)
         return history
