@@ -45,6 +45,13 @@ for p in /proc/[0-9]*; do
     grep -q libfaketime "$p/maps" 2>/dev/null || echo "${p#/proc/}"
 done
 """
+#: asks the processes that carry two marks in their environment to end
+_TERMINATE = """
+for p in $(grep -lszxF -- "$1" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3); do
+    grep -qszxF -- "$2" "/proc/$p/environ" && kill -TERM "$p" 2>/dev/null
+done
+:
+"""
 #: moves a clock at another rate by rewriting its offset, ten times a second, until its file goes
 _DRIFT = """
 file=$1 base_ns=$2 gain_ppm=$3 alive=$4 began_ns=$(date +%s%N)
@@ -250,6 +257,21 @@ class RemoteNode(LocalNode):
         pids = await self.kill_all()
         self._up, self.stopped = set(), False
         return {"pids": pids, "was_running": bool(pids)}
+
+    async def stop(self, *, within_s: float = 3.0) -> None:
+        """SIGTERM, then SIGKILL for what stays."""
+        deaths = list(self.deaths)
+        if self.stopped:
+            await self.signal_state(signal.SIGCONT, "")
+        mark = f"{processes.RUN_VARIABLE}={self._env.run_id}"
+        node = f"{processes.NODE_VARIABLE}={self.name}"
+        await self.execute(["sh", "-c", _TERMINATE, "sh", mark, node], env={}, timeout_s=10)
+        deadline = time.monotonic() + within_s
+        while self._up and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+            await self.refresh()
+        await self.kill()
+        self.deaths = deaths
 
     async def start_again(self) -> dict[str, Any]:
         """Start what is not running, with its last arguments."""

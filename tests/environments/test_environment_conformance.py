@@ -111,6 +111,23 @@ def test_kill_and_start(arm: Any) -> None:
     within(arm, body)
 
 
+def test_a_node_that_is_stopped_kindly_is_not_alive_and_no_death(arm: Any) -> None:
+    if arm.env.name == "sim":
+        pytest.skip("simulated nodes are no processes")
+
+    async def body(env: Any) -> None:
+        node = env.node("n2")
+        await env.pause("n2")
+        await node.stop()
+        assert not await env.alive("n2")
+        assert (await node.run("echo", "still a node")).stdout.split() == ["still", "a", "node"]
+        await env.start("n2")
+        await node.http_ok(8001, "/health", within_s=20)
+        assert env.deaths() == {}
+
+    within(arm, body)
+
+
 def test_pause_and_resume_are_read_back(arm: Any) -> None:
     async def body(env: Any) -> None:
         assert (await env.pause("n3"))["state"] == "T"
