@@ -22,6 +22,7 @@ import checkers.transactions.serial
 import checkers.transactions.weak  # noqa: F401
 from checkers.budget import Budget
 from checkers.history import History
+from checkers.transactions.txns import REGISTER_WRITES
 from checkers.verdict import Result
 
 SERIAL_LEVELS = ("serializable", "snapshot-isolation")
@@ -62,7 +63,10 @@ def list_append(
 
         with collector_paused():
             return judge(
-                ListAppend(columns(history), initial_known="workload" in history.header),
+                ListAppend(
+                    columns(history, writes=("append",), model="list-append"),
+                    initial_known="workload" in history.header,
+                ),
                 checker="list-append",
                 consistency_models=models,
                 budget=budget,
@@ -107,7 +111,9 @@ def rw_register(
         )
         with collector_paused():
             return judge(
-                RwRegister(columns(history), rules=rules),
+                RwRegister(
+                    columns(history, writes=REGISTER_WRITES, model="rw-register"), rules=rules
+                ),
                 checker="rw-register",
                 consistency_models=models,
                 budget=budget,

@@ -115,6 +115,10 @@ class GraphBuilder:
             )
         )
 
+    def ends(self) -> list[tuple[Ids, Ids]]:
+        """Sources and targets of everything added, in parts."""
+        return [(part[0], part[1]) for part in self._parts if len(part[0])]
+
     def build(self) -> Graph:
         """The graph of everything added."""
         if not self._parts:

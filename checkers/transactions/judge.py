@@ -25,6 +25,7 @@ from checkers.transactions.consistency import (
 )
 from checkers.transactions.cycles import find_cycles
 from checkers.transactions.explain import Anomaly, anomaly_finding, cycle_finding
+from checkers.transactions.forward import all_forward
 from checkers.transactions.graph import GraphBuilder, add_process_edges, add_realtime_edges
 from checkers.transactions.txns import Bools, Txns
 from checkers.transactions.verify import confirm
@@ -110,9 +111,12 @@ def _cycles(inference: Inference, forbidden: frozenset[str], meter: Meter) -> li
     realtime = any(name.endswith("-realtime") for name in forbidden)
     builder = GraphBuilder(len(inference.txns))
     inference.add_edges(builder)
+    if not realtime and process:
+        add_process_edges(builder, inference.txns, inference.members)
+    if all_forward(builder, inference.txns, realtime=realtime):
+        return []
     if realtime:
         add_realtime_edges(builder, inference.txns, inference.members)
-    if process or realtime:
         add_process_edges(builder, inference.txns, inference.members)
     if meter.spent(len(inference.txns)):
         return []

@@ -27,12 +27,14 @@ tail nodes (see :mod:`checkers.transactions.graph`) are our own.
 
 from __future__ import annotations
 
-from itertools import chain
+from itertools import chain, compress
+from operator import eq, getitem
 from typing import Any
 
 import numpy as np
 
 from checkers.history import FAIL, OK, freeze
+from checkers.history.columns import short as shorten
 from checkers.transactions.append_words import AppendWords
 from checkers.transactions.cycles import Edge
 from checkers.transactions.explain import Anomaly
@@ -44,7 +46,18 @@ from checkers.transactions.lists import (
     next_usable,
     short,
 )
-from checkers.transactions.txns import READ, WRITE, Bools, Ints, Txns, intern, pairs_code
+from checkers.transactions.together import Together
+from checkers.transactions.txns import (
+    READ,
+    WRITE,
+    Bools,
+    Ints,
+    Txns,
+    intern,
+    match_writes,
+    number,
+    pairs_code,
+)
 from checkers.verdict import Because
 
 
@@ -62,9 +75,7 @@ class ListAppend:
         self.initial_known = initial_known
         self.anomalies: list[Anomaly] = []
         self.reads = np.flatnonzero(txns.mop_kind == READ)
-        values = list(map(txns.mop_value.__getitem__, self.reads.tolist()))
-        plain = set(map(type, values)) == {list}
-        self.read_lists: list[list[Any]] = values if plain else list(map(as_list, values))
+        self.read_lists = self._lists_read()
         self.read_len = np.fromiter(
             map(len, self.read_lists), dtype=np.int64, count=len(self.read_lists)
         )
@@ -76,14 +87,31 @@ class ListAppend:
 
     # -- version orders ---------------------------------------------------------------------
 
+    def _lists_read(self) -> list[list[Any]]:
+        """What each read returned, as a list.
+
+        Raises:
+            HistoryError: a read returned something else.
+        """
+        is_read = (self.txns.mop_kind == READ).tobytes()
+        values = list(compress(self.txns.mop_value, is_read))
+        kinds = set(map(type, values))
+        if kinds <= {list}:
+            return values
+        for mop, value in zip(self.reads.tolist(), values):
+            if value is not None and not isinstance(value, (list, tuple)):
+                self.txns.refuse(
+                    mop,
+                    f"read {shorten(value)} of a list; a list-append read returns a list, or null "
+                    "for an empty one",
+                )
+        return list(map(as_list, values))
+
     def _version_orders(self) -> VersionOrders:
         """Longest read of each key; its elements; who appended each."""
         txns = self.txns
         keys = len(txns.keys)
-        read_key = txns.mop_key[self.reads]
-        longest = np.full(keys, -1, dtype=np.int64)
-        by_length = np.argsort(self.read_len, kind="stable")
-        longest[read_key[by_length]] = by_length
+        longest = self._longest()
         lists = [self.read_lists[r] if r >= 0 else [] for r in longest.tolist()]
         self._lone_appends(lists)
         sizes = np.fromiter(map(len, lists), dtype=np.int64, count=keys)
@@ -91,19 +119,20 @@ class ListAppend:
         element = list(chain.from_iterable(lists))
         key = np.repeat(np.arange(keys, dtype=np.int64), sizes)
         self.longest_lists = lists
-        written = [txns.mop_value[m] for m in self.writes.tolist()]
-        codes, table = intern(element + written)
-        count = len(table)
-        spot = pairs_code(key, codes[: len(element)], count)
-        wrote = pairs_code(txns.mop_key[self.writes], codes[len(element) :], count)
-        order = np.argsort(wrote, kind="stable")
-        self._find_ambiguous(wrote[order], order)
+        written = list(compress(txns.mop_value, (txns.mop_kind == WRITE).tobytes()))
+        codes, value_count = number(element + written)
+        self._require_values(element, written)
+        found, again = match_writes(
+            keys=(txns.mop_key[self.writes], key),
+            values=(codes[len(element) :], codes[: len(element)]),
+            key_count=keys,
+            value_count=value_count,
+        )
+        self._find_ambiguous(again)
+        hit = (found >= 0) & ~self.ambiguous[key]
         writer = np.full(len(element), -1, dtype=np.int64)
-        if len(order):
-            found = np.minimum(np.searchsorted(wrote, spot, sorter=order), len(order) - 1)
-            hit = (wrote[order[found]] == spot) & ~self.ambiguous[key]
-            writer[hit] = self.writes[order[found[hit]]]
-        self.element_code = spot
+        writer[hit] = self.writes[found[hit]]
+        self.element_code = pairs_code(key, codes[: len(element)], value_count)
         witness = (
             np.where(longest >= 0, self.reads[np.maximum(longest, 0)], -1)
             if len(self.reads)
@@ -113,11 +142,30 @@ class ListAppend:
             base=base, key=key, element=element, writer_mop=writer, witness=witness
         )
 
-    def _find_ambiguous(self, codes: Ints, order: Ints) -> None:
+    def _longest(self) -> Ints:
+        """The read of each key with the longest list, the last of several; -1 for none."""
+        key = self.txns.mop_key[self.reads]
+        size = np.full(len(self.txns.keys), -1, dtype=np.int64)
+        np.maximum.at(size, key, self.read_len)
+        candidates = np.flatnonzero(self.read_len == size[key])
+        longest = np.full(len(self.txns.keys), -1, dtype=np.int64)
+        longest[key[candidates]] = candidates
+        return longest
+
+    def _require_values(self, *values: list[Any]) -> None:
+        """Refuse not-a-number: it is not even itself, so no read can tell who wrote it."""
+        if not any(float in set(map(type, some)) for some in values):
+            return
+        for mop, said in enumerate(self.txns.mop_value):
+            some = said if self.txns.mop_kind[mop] == READ else [said]
+            if any(isinstance(value, float) and value != value for value in some or ()):
+                self.txns.refuse(mop, "has a value that is not a number (NaN)")
+
+    def _find_ambiguous(self, again: Ints) -> None:
         """Keys to which one value was appended twice: their reads do not tell who wrote."""
         txns = self.txns
         self.ambiguous = np.zeros(len(txns.keys), dtype=np.bool_)
-        twice = self.writes[order[1:][codes[1:] == codes[:-1]]]
+        twice = self.writes[again]
         self.ambiguous[txns.mop_key[twice]] = True
         if len(twice):
             mop = int(twice[0])
@@ -153,13 +201,14 @@ class ListAppend:
 
     def check_values(self) -> None:
         """Find every non-cyclic anomaly, and note what makes inference impossible."""
+        self.together = Together(self)
         self._incompatible()
         self._duplicate_elements()
         self._unwritten()
         self._aborted()
         self._intermediate()
         self._out_of_order()
-        self._own_reads()
+        self.together.check()
 
     def _count(self, anomaly: str) -> int:
         return sum(a.name == anomaly for a in self.anomalies)
@@ -172,11 +221,8 @@ class ListAppend:
         txns, lists = self.txns, self.longest_lists
         keys = txns.mop_key[self.reads].tolist()
         lens = self.read_len.tolist()
-        prefix = np.fromiter(
-            (lists[k][:n] == v for k, n, v in zip(keys, lens, self.read_lists)),
-            dtype=bool,
-            count=len(keys),
-        )
+        heads = map(getitem, map(lists.__getitem__, keys), map(slice, lens))
+        prefix = np.fromiter(map(eq, heads, self.read_lists), dtype=bool, count=len(keys))
         self.is_prefix = prefix
         seen: set[int] = set()
         for read in np.flatnonzero(~prefix).tolist():
@@ -198,9 +244,7 @@ class ListAppend:
             )
 
     def _duplicate_elements(self) -> None:
-        code = self.element_code
-        order = np.argsort(code, kind="stable")
-        twice = order[1:][code[order[1:]] == code[order[:-1]]]
+        twice = self._repeated_positions()
         self.excluded = self.ambiguous.copy()
         self.excluded[self.orders.key[twice]] = True
         keys, at = np.unique(self.orders.key[twice], return_index=True)
@@ -216,6 +260,16 @@ class ListAppend:
             if len(table) < len(seen) and self._count("duplicate-elements") < CASES_MAX:
                 counts = np.bincount(codes)
                 self._repeated(mop, seen, table[int(np.flatnonzero(counts > 1)[0])])
+
+    def _repeated_positions(self) -> Ints:
+        """Positions of the version orders whose element is elsewhere in the same list, too."""
+        orders, code = self.orders, self.element_code
+        known = np.flatnonzero(orders.writer_mop >= 0)
+        doubled = known[self.write_pos[orders.writer_mop[known]] != known]
+        strange = np.flatnonzero(orders.writer_mop < 0)
+        order = strange[np.argsort(code[strange], kind="stable")]
+        again = order[1:][code[order[1:]] == code[order[:-1]]]
+        return np.concatenate([doubled, again])
 
     def _repeated(self, mop: int, seen: list[Any], element: Any) -> None:
         key = self._name(int(self.txns.mop_key[mop]))
@@ -328,12 +382,13 @@ class ListAppend:
         txns, orders = self.txns, self.orders
         if not len(self.writes) or not len(self.reads):
             return
-        final = self._is_final_write()
+        overwritten = np.zeros(len(txns.mop_txn), dtype=np.bool_)
+        overwritten[self.together.overwritten()] = True
         chosen = np.flatnonzero(self.is_prefix & (self.read_len > 0))
         mops = self.reads[chosen]
         last = orders.base[txns.mop_key[mops]] + self.read_len[chosen] - 1
         writer = orders.writer_mop[last]
-        bad = (writer >= 0) & ~final[np.maximum(writer, 0)]
+        bad = (writer >= 0) & overwritten[np.maximum(writer, 0)]
         bad &= txns.mop_txn[np.maximum(writer, 0)] != txns.mop_txn[mops]
         for at in np.flatnonzero(bad)[:CASES_MAX].tolist():
             mop = int(mops[at])
@@ -353,14 +408,12 @@ class ListAppend:
     def _out_of_order(self) -> None:
         """Two appends of one transaction to one key that reads show in the other order."""
         txns = self.txns
-        order = self.writes[np.lexsort((txns.mop_key[self.writes], txns.mop_txn[self.writes]))]
-        order = order[self.members[txns.mop_txn[order]] & ~self.excluded[txns.mop_key[order]]]
-        first, second = order[:-1], order[1:]
-        together = txns.mop_txn[first] == txns.mop_txn[second]
-        together &= txns.mop_key[first] == txns.mop_key[second]
+        first, second = self.together.successive()
+        keep = self.members[txns.mop_txn[first]] & ~self.excluded[txns.mop_key[first]]
+        first, second = first[keep], second[keep]
         unread = self.write_pos[first] < 0
         wrong = unread | (self.write_pos[first] > self.write_pos[second])
-        bad = np.flatnonzero(together & (self.write_pos[second] >= 0) & wrong)
+        bad = np.flatnonzero((self.write_pos[second] >= 0) & wrong)
         for at in bad[:CASES_MAX].tolist():
             one, two = txns.mop_value[int(first[at])], txns.mop_value[int(second[at])]
             key = int(txns.mop_key[int(first[at])])
@@ -375,119 +428,6 @@ class ListAppend:
                     + ("without " if unread[at] else "before ")
                     + f"{one!r}.",
                     values=[one, two],
-                )
-            )
-
-    def _is_final_write(self) -> Bools:
-        """For each micro-operation, whether it is its transaction's last write to its key."""
-        txns = self.txns
-        final = np.zeros(len(txns.mop_txn), dtype=bool)
-        code = txns.mop_txn[self.writes] * len(txns.keys) + txns.mop_key[self.writes]
-        order = np.argsort(code, kind="stable")
-        last = np.concatenate([code[order][1:] != code[order][:-1], [True]])
-        final[self.writes[order[last]]] = True
-        return final
-
-    def _own_reads(self) -> None:
-        """internal, future-read and lost-update: transactions that touch a key more than once."""
-        txns = self.txns
-        mops = np.flatnonzero(txns.type[txns.mop_txn] == OK)
-        code = txns.mop_txn[mops] * max(1, len(txns.keys)) + txns.mop_key[mops]
-        order = np.argsort(code, kind="stable")
-        code, mops = code[order], mops[order]
-        if not len(code):
-            return
-        first = np.concatenate([[True], code[1:] != code[:-1]])
-        starts = np.flatnonzero(first)
-        ends = np.append(starts[1:], len(code))
-        is_read = txns.mop_kind[mops] == READ
-        reads_later = np.add.reduceat((is_read & ~first).astype(np.int64), starts) > 0
-        writes = np.add.reduceat((~is_read).astype(np.int64), starts) > 0
-        read_row = np.full(len(txns.mop_txn), -1, dtype=np.int64)
-        read_row[self.reads] = np.arange(len(self.reads))
-        updating = is_read[starts] & writes
-        self._lost_updates(mops[starts[updating]], read_row)
-        again = reads_later | (updating & self._may_see_own(mops, starts, read_row))
-        for low, high in zip(starts[again].tolist(), ends[again].tolist()):
-            self._replay(mops[low:high].tolist(), read_row)
-
-    def _may_see_own(self, mops: Ints, starts: Ints, read_row: Ints) -> Bools:
-        """Groups whose first read may hold the group's own append: all but the clearly clean."""
-        txns = self.txns
-        row = np.maximum(read_row[mops[starts]], 0)
-        if not len(self.reads):
-            return np.zeros(len(starts), dtype=np.bool_)
-        limit = self.orders.base[txns.mop_key[mops[starts]]] + self.read_len[row]
-        position = self.write_pos[mops]
-        position = np.where(position < 0, np.iinfo(np.int64).max, position)
-        lowest = np.minimum.reduceat(position, starts)
-        answer: Bools = (lowest < limit) | ~self.is_prefix[row]
-        return answer
-
-    def _replay(self, rows: list[int], read_row: Ints) -> None:
-        """One transaction's micro-operations on one key against each other."""
-        txns = self.txns
-        kinds, values = txns.mop_kind, txns.mop_value
-        known: list[Any] | None = None
-        appended: list[Any] = []
-        for place, mop in enumerate(rows):
-            if kinds[mop] == WRITE:
-                appended.append(values[mop])
-                if known is not None:
-                    known = [*known, values[mop]]
-                continue
-            seen = self.read_lists[read_row[mop]]
-            ahead = [values[m] for m in rows[place + 1 :] if kinds[m] == WRITE]
-            ahead = [] if self.ambiguous[txns.mop_key[mop]] else ahead
-            own = next((v for v in ahead if v in seen), None) if ahead else None
-            expected = known if known is not None else appended
-            wrong = (
-                seen != known
-                if known is not None
-                else bool(appended) and seen[len(seen) - len(appended) :] != appended
-            )
-            if own is not None:
-                self._own(
-                    "future-read", mop, f"{{0}} read {short(seen)} of key {{key}}, which has its "
-                    f"own later append of {own!r}.", seen
-                )  # fmt: skip
-            elif wrong:
-                tail = "" if known is not None else " at the end"
-                self._own(
-                    "internal", mop, f"{{0}} read {short(seen)} of key {{key}}, but its own "
-                    f"earlier operations call for {short(expected)}{tail}.", seen
-                )  # fmt: skip
-            known = list(seen)
-
-    def _own(self, name: str, mop: int, sentence: str, seen: list[Any]) -> None:
-        if self._count(name) >= CASES_MAX:
-            return
-        key = self._name(int(self.txns.mop_key[mop]))
-        text = sentence.replace("{key}", repr(key))
-        self.anomalies.append(Anomaly(name, (int(self.txns.mop_txn[mop]),), key, text, seen=seen))
-
-    def _lost_updates(self, mops: Ints, read_row: Ints) -> None:
-        """Reads, each followed by an append of the same transaction, of one version twice."""
-        txns = self.txns
-        rows = read_row[mops]
-        mops, rows = mops[self.is_prefix[rows]], rows[self.is_prefix[rows]]
-        if not len(mops):
-            return
-        version = txns.mop_key[mops] * (int(self.read_len.max()) + 1) + self.read_len[rows]
-        order = np.argsort(version, kind="stable")
-        again = np.flatnonzero(version[order[1:]] == version[order[:-1]])
-        for at in again[:CASES_MAX].tolist():
-            first, second = int(mops[order[at]]), int(mops[order[at + 1]])
-            key = self._name(int(txns.mop_key[second]))
-            seen = self.read_lists[int(rows[order[at]])]
-            self.anomalies.append(
-                Anomaly(
-                    "lost-update",
-                    (int(txns.mop_txn[first]), int(txns.mop_txn[second])),
-                    key,
-                    f"{{0}} and {{1}} both read {short(seen)} of key {key!r} and both appended to "
-                    "it and committed: one of the two did not see the other's append.",
-                    version=seen,
                 )
             )
 

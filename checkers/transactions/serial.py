@@ -49,7 +49,7 @@ from checkers.transactions.snapshots import (
     search_points,
     verify_points,
 )
-from checkers.transactions.txns import columns
+from checkers.transactions.txns import REGISTER_WRITES, columns
 from checkers.verdict import Because, Finding, Result, Verdict
 
 #: Conflicts of the solver between looks at the budget.
@@ -184,7 +184,7 @@ def check_serial(history: History, level: str, *, budget: Budget | None = None) 
         budget: wall clock and memory; a search that spends it is UNKNOWN.
     """
     meter = Meter(budget)
-    txns = columns(history)
+    txns = columns(history, writes=REGISTER_WRITES, model=level)
     register = RwRegister(txns, rules=VersionRules(initial_known=True))
     register.check_values()
     local = [a for a in register.anomalies if a.name != "lost-update"]

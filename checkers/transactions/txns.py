@@ -18,21 +18,29 @@ Source: Kingsbury and Alvaro, *Elle: Inferring Isolation Anomalies from Experime
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import chain
-from operator import itemgetter
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from checkers.history import FAIL, INFO, INVOKE, OK, History, HistoryError, freeze
+from checkers.history.columns import short
+from checkers.transactions.micro_ops import (
+    CHUNK,
+    MICRO_OPS,
+    PREDICATE,
+    READ,
+    WRITE,
+    Flat,
+    PredicateRead,
+    refuse,
+)
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-READ, WRITE = 0, 1
-#: micro-operation names, as Elle, Jepsen and we write them; append and w are both writes
-MICRO_OPS = {"r": READ, "read": READ, "w": WRITE, "write": WRITE, "append": WRITE}
+#: the names of micro-operations that write a register
+REGISTER_WRITES = ("w", "write")
 
 
 class Txns:
@@ -48,6 +56,8 @@ class Txns:
         mop_key: key code of each micro-operation.
         mop_value: its value: a list for reads of list-append, else any value.
         keys: what key codes stand for.
+        predicates: the predicate reads that were answered, in order; the keys they returned are
+            reads among the micro-operations.
     """
 
     def __init__(
@@ -63,6 +73,7 @@ class Txns:
         mop_key: Ints,
         mop_value: list[Any],
         keys: list[Any],
+        predicates: Sequence[PredicateRead] = (),
     ) -> None:
         self.history = history
         self.invoke = invoke
@@ -74,6 +85,7 @@ class Txns:
         self.mop_key = mop_key
         self.mop_value = mop_value
         self.keys = keys
+        self.predicates = list(predicates)
 
     def __len__(self) -> int:
         return len(self.invoke)
@@ -83,12 +95,31 @@ class Txns:
         low, high = np.searchsorted(self.mop_txn, [txn, txn + 1])
         return range(int(low), int(high))
 
+    def refuse(self, mop: int, why: str) -> NoReturn:
+        """Raise the error about one micro-operation: its event, its number, and why.
+
+        Raises:
+            HistoryError: always.
+        """
+        txn = int(self.mop_txn[mop])
+        event = int(self.complete[txn] if self.type[txn] == OK else self.invoke[txn])
+        told = self.describe(txn)
+        key, value = self.keys[self.mop_key[mop]], self.mop_value[mop]
+        number = next(
+            (n for n, (_, k, v) in enumerate(told) if k == key and v is value),
+            mop - self.mops_of(txn).start,
+        )
+        name = ("r", "w")[int(self.mop_kind[mop])]
+        shown = told[number] if number < len(told) else [name, key, value]
+        refuse(event, number, shown, why)
+
     def describe(self, txn: int) -> list[list[Any]]:
         """The transaction's micro-operations as the history tells them."""
         names = {READ: "r", WRITE: "w"}
         done = int(self.complete[txn])
         source = self.history.values[done if done >= 0 else int(self.invoke[txn])]
-        if isinstance(source, (list, tuple)) and source and isinstance(source[0], (list, tuple)):
+        listed = isinstance(source, (list, tuple)) and len(source) > 0
+        if listed and all(isinstance(mop, (list, tuple)) and len(mop) == 3 for mop in source):
             return [list(mop) for mop in source]
         return [
             [names[int(self.mop_kind[m])], self.keys[self.mop_key[m]], self.mop_value[m]]
@@ -96,34 +127,51 @@ class Txns:
         ]
 
 
-def columns(history: History) -> Txns:
+def columns(
+    history: History,
+    *,
+    writes: Sequence[str] = ("append", "w", "write"),
+    model: str = "a transaction",
+) -> Txns:
     """The transactions of a history as columns.
 
+    Args:
+        history: operations whose values are lists of micro-operations, or single operations.
+        writes: the names of micro-operations that write, in this model's vocabulary.
+        model: its name, for messages.
+
     Raises:
-        HistoryError: a value that is no list of micro-operations, with the event.
+        HistoryError: a value that is no list of micro-operations, or a completion that is not of
+            its invocation; with the event and the micro-operation.
     """
+    try:
+        return _columns(history, writes, model)
+    except RecursionError:
+        raise HistoryError("the values are nested too deeply to be compared") from None
+
+
+def _columns(history: History, writes: Sequence[str], model: str) -> Txns:
     invoke = history.invocations
     complete = history.pair[invoke]
     kind = history.outcomes()
-    values = history.values
     told = np.where(kind == OK, complete, invoke)
-    lists = [values[index] for index in told.tolist()]
-    if len(invoke) and not _transactional(history):
-        lists = _single(history, invoke.tolist(), lists)
-    else:
-        _fall_back(lists, values, invoke)
-    try:
-        sizes = np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))
-        flat = list(chain.from_iterable(lists))
-        names, keys, mop_values = _unzip(flat)
-        mop_kind = np.fromiter(map(MICRO_OPS.__getitem__, names), dtype=np.int8, count=len(flat))
-    except (TypeError, ValueError, KeyError):
-        raise _bad_micro_op(lists, told) from None
-    mop_txn = np.repeat(np.arange(len(lists), dtype=np.int64), sizes)
-    mop_key, table = intern(keys)
-    keep = (mop_kind == WRITE) | (kind[mop_txn] == OK)
-    if not keep.all():
-        kept = np.flatnonzero(keep)
+    single = len(invoke) > 0 and not _transactional(history)
+    flat, silent = _flattened(history, told, Flat(writes, model, keyless=single), single=single)
+    sizes = np.concatenate([np.empty(0, dtype=np.int64), *flat.sizes])
+    mop_kind = np.concatenate([np.empty(0, dtype=np.int8), *flat.kinds])
+    mop_txn = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes)
+    mop_key, table = intern(flat.keys)
+    for code, key in enumerate(table):
+        if (key is None and not single) or key != key:
+            event = int(told[mop_txn[int(np.argmax(mop_key == code))]])
+            raise HistoryError(
+                f"a micro-operation's key is {key!r}, which names nothing", place=f"event {event}"
+            )
+    mop_values = flat.values
+    unknown = kind != OK
+    unknown[silent] = True
+    if unknown.any():
+        kept = np.flatnonzero((mop_kind == WRITE) | ~unknown[mop_txn])
         mop_values = [mop_values[m] for m in kept.tolist()]
         mop_txn, mop_kind, mop_key = mop_txn[kept], mop_kind[kept], mop_key[kept]
     return Txns(
@@ -137,11 +185,37 @@ def columns(history: History) -> Txns:
         mop_key=mop_key,
         mop_value=mop_values,
         keys=table,
+        predicates=[p for p in flat.predicates if not unknown[p.txn]],
     )
+
+
+def _flattened(history: History, told: Ints, flat: Flat, *, single: bool) -> tuple[Flat, list[int]]:
+    """All micro-operations, and the transactions that completed without saying what they read."""
+    values = history.values
+    silent: list[int] = []
+    invoke = history.invocations
+    for low in range(0, len(told), CHUNK):
+        events = told[low : low + CHUNK].tolist()
+        begun = invoke[low : low + CHUNK].tolist()
+        lists = [values[index] for index in events]
+        asked = [values[index] for index in begun]
+        if single:
+            lists, asked = _single(history, begun, lists, asked)
+        if None in lists:
+            for at, value in enumerate(lists):
+                if value is None:
+                    silent.append(low + at)
+                    lists[at] = [] if asked[at] is None else asked[at]
+        if None in asked:
+            asked = [mine if mine is not None else done for mine, done in zip(asked, lists)]
+        flat.extend(lists, asked, events, begun)
+    return flat, silent
 
 
 def _transactional(history: History) -> bool:
     """Whether operations carry lists of micro-operations (else they are single operations)."""
+    if "txn" in history.functions:
+        return True
     for value in history.values:
         if value is None:
             continue
@@ -149,54 +223,30 @@ def _transactional(history: History) -> bool:
             return False
         if value:
             return isinstance(value[0], (list, tuple)) and len(value[0]) in (2, 3)
-    return "txn" in history.functions
+    return False
 
 
-def _single(history: History, invoke: list[int], lists: list[Any]) -> list[Any]:
+def _single(
+    history: History, invoke: list[int], told: list[Any], asked: list[Any]
+) -> tuple[list[Any], list[Any]]:
     """Single operations on keys as transactions of one micro-operation."""
-    out: list[Any] = []
-    for index, value in zip(invoke, lists):
+    lists: list[Any] = []
+    begun: list[Any] = []
+    for index, value, argument in zip(invoke, told, asked):
         f = history.functions[history.f[index]]
-        if f not in MICRO_OPS:
+        if f not in MICRO_OPS or MICRO_OPS[f] not in (READ, WRITE):
             raise HistoryError(
-                f"{f!r} with value {value!r} is no transaction; expected a list of "
-                "micro-operations such as [['append', 'x', 1], ['r', 'y', None]]",
+                f"{f!r} with value {short(argument if value is None else value)} is no "
+                "transaction; expected a list of micro-operations such as "
+                "[['append', 'x', 1], ['r', 'y', None]]",
                 place=f"event {index}",
             )
         code = int(history.key[index])
-        out.append([(f, None if code < 0 else history.keys[code], value)])
-    return out
-
-
-def _fall_back(lists: list[Any], values: Sequence[Any], invoke: Ints) -> None:
-    """Where a completion has no value, the invocation's stands; no value at all is no micro-op."""
-    if None in lists:
-        for position, value in enumerate(lists):
-            if value is None:
-                told = values[invoke[position]]
-                lists[position] = [] if told is None else told
-
-
-def _unzip(flat: list[Any]) -> tuple[Sequence[Any], Sequence[Any], list[Any]]:
-    if set(map(len, flat)) != {3}:
-        raise ValueError("a micro-operation has three parts")
-    names, keys, values = (list(map(itemgetter(part), flat)) for part in range(3))
-    return names, keys, values
-
-
-def _bad_micro_op(lists: list[Any], told: Ints) -> HistoryError:
-    """The error for the first value that is no list of micro-operations."""
-    for value, index in zip(lists, told.tolist()):
-        mops = value if isinstance(value, (list, tuple)) else [value]
-        for mop in mops:
-            good = isinstance(mop, (list, tuple)) and len(mop) == 3
-            if not good or not isinstance(mop[0], str) or mop[0] not in MICRO_OPS:
-                return HistoryError(
-                    f"{mop!r} is no micro-operation; expected [f, key, value] with f one of "
-                    f"{', '.join(sorted(MICRO_OPS))}",
-                    place=f"event {index}",
-                )
-    return HistoryError("the transactions' values have no common shape")
+        key = None if code < 0 else history.keys[code]
+        writes = MICRO_OPS[f] == WRITE
+        lists.append([(f, key, argument if writes and value is None else value)])
+        begun.append([(f, key, value if writes and argument is None else argument)])
+    return lists, begun
 
 
 def intern(items: Iterable[Any]) -> tuple[Ints, list[Any]]:
@@ -245,11 +295,73 @@ def _intern_dense(items: Sequence[int]) -> tuple[Ints, list[Any]] | None:
     return code[array], (present + low).tolist()
 
 
+def number(items: Sequence[Any]) -> tuple[Ints, int]:
+    """Codes for values, as :func:`intern` has them but in any order, and how many there may be."""
+    if set(map(type, items)) == {int}:
+        try:
+            array = np.array(items, dtype=np.int64)
+        except OverflowError:
+            array = np.empty(0, dtype=np.int64)
+        if len(array):
+            low, span = int(array.min()), int(array.max()) - int(array.min()) + 1
+            if span <= 4 * len(array) + 1024:
+                return array - low, span
+    codes, table = intern(items)
+    return codes, len(table)
+
+
+def match_writes(
+    *, keys: tuple[Ints, Ints], values: tuple[Ints, Ints], key_count: int, value_count: int
+) -> tuple[Ints, Ints]:
+    """Who wrote what: by look-up where codes are dense or values unique, else by sorting.
+
+    Args:
+        keys: key codes of the writes, and of what is asked for.
+        values: value codes of the same.
+        key_count, value_count: how many codes there are.
+
+    Returns:
+        for each (key, value) asked for the first write of it, or -1; and the writes of something
+        that an earlier one wrote already.
+    """
+    (wrote_key, asked_key), (wrote_value, asked_value) = keys, values
+    room = 4 * (len(wrote_key) + len(asked_key)) + 1024
+    if value_count <= room:
+        found, again = _look_up(wrote_value, asked_value, value_count)
+        if not len(again):
+            hit = found >= 0
+            hit[hit] = wrote_key[found[hit]] == asked_key[hit]
+            return np.where(hit, found, -1), again
+    wrote = pairs_code(wrote_key, wrote_value, value_count)
+    asked = pairs_code(asked_key, asked_value, value_count)
+    if key_count * value_count <= room:
+        return _look_up(wrote, asked, key_count * value_count)
+    order = np.argsort(wrote, kind="stable")
+    ranked = wrote[order]
+    again = np.sort(order[1:][ranked[1:] == ranked[:-1]])
+    found = np.full(len(asked), -1, dtype=np.int64)
+    if len(order):
+        at = np.minimum(np.searchsorted(ranked, asked), len(order) - 1)
+        hit = ranked[at] == asked
+        found[hit] = order[at[hit]]
+    return found, again
+
+
+def _look_up(wrote: Ints, asked: Ints, span: int) -> tuple[Ints, Ints]:
+    """:func:`match_writes` of codes below ``span``."""
+    count = len(wrote)
+    first = np.full(span, -1, dtype=np.int64)
+    first[wrote[::-1]] = np.arange(count - 1, -1, -1, dtype=np.int64)
+    again = np.flatnonzero(first[wrote] != np.arange(count, dtype=np.int64))
+    return first[asked], again
+
+
 def pairs_code(key: Ints, value: Ints, value_count: int) -> Ints:
     """One integer for each (key code, value code)."""
     return key * np.int64(max(1, value_count)) + value
 
 
 __all__ = [
-    "FAIL", "INFO", "INVOKE", "OK", "READ", "WRITE", "Txns", "columns", "intern", "pairs_code",
+    "FAIL", "INFO", "INVOKE", "OK", "PREDICATE", "READ", "WRITE", "Txns", "columns", "intern",
+    "match_writes", "number", "pairs_code",
 ]  # fmt: skip

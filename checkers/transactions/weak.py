@@ -38,7 +38,7 @@ from checkers.transactions.explain import anomaly_finding, cycle_finding
 from checkers.transactions.graph import PROCESS, WR, WW, GraphBuilder
 from checkers.transactions.polygraph import session_codes
 from checkers.transactions.rw_register import RwRegister, VersionRules
-from checkers.transactions.txns import WRITE, columns
+from checkers.transactions.txns import REGISTER_WRITES, WRITE, columns
 from checkers.verdict import Because, Finding, Result, Verdict
 
 #: what each level forbids without looking at the commit order
@@ -310,7 +310,7 @@ def check_weak(history: History, level: str, *, budget: Budget | None = None) ->
         budget: asked between stages; the work is near-linear.
     """
     meter = Meter(budget)
-    txns = columns(history)
+    txns = columns(history, writes=REGISTER_WRITES, model=level)
     register = RwRegister(txns, rules=VersionRules(initial_known=True))
     register.check_values()
     local = [

@@ -1,0 +1,139 @@
+"""Predicates: which keys a predicate read asks for, as data that a history can hold.
+
+A transaction reads a predicate with the micro-operation ``["rp", predicate, result]``: the result
+has every key that matched, with its value, as a map or as pairs ``[key, value]``. What is not in
+it did not match, and that is evidence too: it is how a phantom is seen. A predicate is ``None``
+(every key that exists) or a map whose fields must all hold:
+
+- ``{"keys": [low, high]}``: keys in that range, ends included;
+- ``{"in": [key, ...]}``: these keys;
+- ``{"value": [op, v]}``: registers whose value compares so, ``op`` one of ``= != < <= > >=``;
+- ``{"contains": v}``: lists with that element;
+- ``{"length": [op, n]}``: lists of such a length.
+
+A key that does not exist (a register never written, an empty list) matches nothing: Adya's unborn
+versions. Values of different types are neither equal nor ordered.
+
+Source: Adya, *Weak Consistency*, section 4.2.2 (predicates, version sets, changed matches).
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from checkers.history.columns import short
+
+COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+OPERATORS = ("=", "!=", *COMPARE)
+FIELDS = ("keys", "in", "value", "contains", "length")
+FORM = (
+    'expected null for every key, or a map of {"keys": [low, high]}, {"in": [key, ...]}, '
+    '{"value": [op, v]}, {"contains": v}, {"length": [op, n]}'
+)
+
+
+def equal(a: Any, b: Any) -> bool:
+    """Equal and of one type, so that 1, 1.0 and True are three values; a tuple is a list."""
+    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
+        return len(a) == len(b) and all(map(equal, a, b))
+    return type(a) is type(b) and bool(a == b)
+
+
+def compares(a: Any, op: str, b: Any) -> bool:
+    """Whether ``a op b`` holds; values that have no order hold for no inequality."""
+    if op in ("=", "!="):
+        return equal(a, b) == (op == "=")
+    numbers = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in (a, b))
+    if not numbers and not (isinstance(a, str) and isinstance(b, str)):
+        return False
+    return COMPARE[op](a, b)
+
+
+def wrong_with(predicate: Any) -> str:
+    """What is wrong with a predicate as a history has it, or ""."""
+    if predicate is None:
+        return ""
+    if not isinstance(predicate, dict) or not predicate:
+        return f"{short(predicate)} is no predicate; {FORM}"
+    for field, said in predicate.items():
+        if field not in FIELDS:
+            return f"predicate {short(predicate)} has the unknown field {field!r}; {FORM}"
+        if field == "contains":
+            continue
+        pair = isinstance(said, (list, tuple)) and len(said) == 2
+        if field == "in" and not isinstance(said, (list, tuple)):
+            return f"predicate {short(predicate)}: 'in' wants a list of keys, not {short(said)}"
+        if field == "keys" and not pair:
+            return f"predicate {short(predicate)}: 'keys' wants [low, high], not {short(said)}"
+        if field in ("value", "length") and not (pair and said[0] in OPERATORS):
+            return (
+                f"predicate {short(predicate)}: {field!r} wants an operator and what to compare "
+                f"with, not {short(said)}; operators are {' '.join(OPERATORS)}"
+            )
+    return ""
+
+
+def matches_key(predicate: Any, key: Any) -> bool:
+    """Whether a key may match at all, whatever its value."""
+    if predicate is None:
+        return True
+    if "keys" in predicate:
+        low, high = predicate["keys"]
+        if not (compares(key, ">=", low) and compares(key, "<=", high)):
+            return False
+    return "in" not in predicate or any(equal(key, other) for other in predicate["in"])
+
+
+def matches(predicate: Any, key: Any, value: Any) -> bool:
+    """Whether a key with this value (a list's is the list) matches a predicate."""
+    if value is None or (isinstance(value, (list, tuple)) and not len(value)):
+        return False
+    if not matches_key(predicate, key):
+        return False
+    if predicate is None:
+        return True
+    if "value" in predicate and not compares(value, *predicate["value"]):
+        return False
+    listed = isinstance(value, (list, tuple))
+    if "contains" in predicate:
+        element = predicate["contains"]
+        if not listed or not any(equal(element, other) for other in value):
+            return False
+    if "length" in predicate:
+        return listed and compares(len(value), *predicate["length"])
+    return True
+
+
+def told(predicate: Any) -> str:
+    """A predicate in words, for a sentence: what was asked for."""
+    if predicate is None:
+        return "every key"
+    parts = []
+    for field, said in predicate.items():
+        if field == "keys":
+            parts.append(f"from {said[0]!r} to {said[1]!r}")
+        elif field == "in":
+            parts.append(f"among {list(said)!r}")
+        elif field == "contains":
+            parts.append(f"with the element {said!r}")
+        else:
+            parts.append(f"with {field} {said[0]} {said[1]!r}")
+    return "the keys " + ", ".join(parts)
+
+
+def items_of(result: Any) -> list[tuple[Any, Any]] | None:
+    """The keys and values of a predicate read's result; None if it is neither map nor pairs."""
+    if isinstance(result, dict):
+        return list(result.items())
+    if not isinstance(result, (list, tuple)):
+        return None
+    if not all(isinstance(item, (list, tuple)) and len(item) == 2 for item in result):
+        return None
+    return [(key, value) for key, value in result]
