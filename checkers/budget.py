@@ -79,8 +79,13 @@ class Meter:
             return float("inf")
         return max(0.0, self.budget.memory_mb - resident_mb() + self._memory_start_mb)
 
-    def spent(self, steps: int = 0) -> bool:
-        """Add steps done; say whether the budget is spent. The reason is then in :attr:`reason`."""
+    def spent(self, steps: int = 0, *, look: bool = False) -> bool:
+        """Add steps done; say whether the budget is spent. The reason is then in :attr:`reason`.
+
+        Args:
+            steps: done since last asked.
+            look: look at memory now, where a little work may take much of it.
+        """
         self.steps += steps
         if self.reason:
             return True
@@ -91,7 +96,8 @@ class Meter:
             self.reason = f"the time budget of {limit.time_s:g} s is spent"
         else:
             self._checks += 1
-            if limit.memory_mb is not None and self._checks % MEMORY_CHECK_INTERVAL == 1:
+            look = look or self._checks % MEMORY_CHECK_INTERVAL == 1
+            if limit.memory_mb is not None and look:
                 used_mb = resident_mb() - self._memory_start_mb
                 if used_mb > limit.memory_mb:
                     self.reason = f"the memory budget of {limit.memory_mb:g} MB is spent"

@@ -20,7 +20,7 @@ import numpy as np
 
 from checkers.budget import Budget, Meter
 from checkers.checker import Checker, named
-from checkers.history import History
+from checkers.history import History, Op
 from checkers.linearizability.engines import search
 from checkers.linearizability.explain import at_time, finding_of
 from checkers.linearizability.linearize import Evidence
@@ -48,6 +48,9 @@ FINDINGS_MAX = 8
 
 #: Configurations for explaining a violation whose few operations do not show it by themselves.
 FALLBACK_LIMIT = 20_000
+
+#: Operations read between two looks at the meter.
+READ_AT_ONCE = 4096
 
 #: Zone witnesses up to this size are minimised further.
 ZONE_ROWS_MAX = 40
@@ -214,7 +217,7 @@ class _Check:
     def _by_search(self, groups: list[list[int]]) -> None:
         """Judge each group by the model's monitor if that applies, else by searching."""
         configurations = 0
-        for limit in (FIRST_ROUND, None):
+        for limit in (FIRST_ROUND, None) if len(groups) > 1 else (None,):
             later: list[list[int]] = []
             for group in groups:
                 outcome = self._judge(group, limit)
@@ -227,10 +230,14 @@ class _Check:
             self.stats["search"] = numbers
 
     def _judge(self, group: list[int], limit: int | None) -> Outcome:
-        problem = problem_of([self.history.op(invoke) for invoke in group], self.model)
         machine = Machine(self.model)
+        problem = self._problem(group)
+        if problem is None:
+            self._name_engine("search")
+            self.open[group[0]] = Outcome(None, certified=NEVER, reason=self.meter.reason)
+            return self.open[group[0]]
         monitor = MONITORS.get(self.model.engine)
-        proof = None if monitor is None or self.meter.spent() else monitor(problem, self.model)
+        proof = None if monitor is None else monitor(problem, self.model, self.meter)
         self._name_engine("search" if proof is None else "monitor")
         if proof is None:
             outcome = search(problem, machine, self.meter, limit=limit)
@@ -246,6 +253,15 @@ class _Check:
             if len(self.findings) < self.findings_max:
                 self.findings.append(self._finding(problem, machine, outcome, proof))
         return outcome
+
+    def _problem(self, group: list[int]) -> Problem | None:
+        """The operations of a group; None if the budget is spent before all are read."""
+        ops: list[Op] = []
+        for at in range(0, len(group), READ_AT_ONCE):
+            if at and self.meter.spent(look=True):
+                return None
+            ops += map(self.history.op, group[at : at + READ_AT_ONCE])
+        return problem_of(ops, self.model)
 
     def _verify(self, key: Any, problem: Problem, outcome: Outcome, *, by_monitor: bool) -> None:
         """Have the order of a legal group checked."""

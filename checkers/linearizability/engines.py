@@ -31,8 +31,14 @@ TURN = 10_000
 #: Configurations after which the compiled engine takes over, and those of one of its turns.
 COMPILE_AFTER, COMPILED_TURN = 60_000, 200_000
 
+#: Operations whose classes are numbered between two looks at the meter.
+NUMBERED_AT_ONCE = 4096
+
 #: Seconds that must be left for it: compiling for the first time cannot be interrupted.
 COMPILE_TIME_S = 20.0
+
+#: Megabytes that must be left for it: the compiler alone takes most of them.
+COMPILE_MEMORY_MB = 400.0
 
 
 def search(
@@ -52,6 +58,11 @@ def search(
         limit: stop without an answer after this many configurations.
         starts: numbers of the states it may start from; None for the initial state.
     """
+    for at in range(0, len(problem), NUMBERED_AT_ONCE):
+        if at and meter.spent(look=True):
+            return Outcome(None, reason=meter.reason)
+        for op in problem.ops[at : at + NUMBERED_AT_ONCE]:
+            machine.class_number(op)
     deep = Search(problem, machine, starts=starts)
     turns = _Turns(meter, limit)
     walk = deep.walk()
@@ -110,6 +121,8 @@ class _Turns:
         left_s = self.meter.remaining_s()
         if left_s is not None and left_s < COMPILE_TIME_S:
             return None
+        if self.meter.remaining_mb() < COMPILE_MEMORY_MB:
+            return None
         return compiled_frontier(
             problem, deep.machine, starts=deep.starts, room_mb=self.meter.remaining_mb
         )
@@ -122,7 +135,7 @@ class _Turns:
             if count < 0:
                 return True
             self.done += count
-            if self.meter.spent(count):
+            if self.meter.spent(count, look=True):
                 self.reason = self.meter.reason
             elif self.limit is not None and self.done >= self.limit:
                 self.reason = f"stopped after {self.limit} configurations"

@@ -25,13 +25,20 @@ that completed before is certified legal.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from checkers.linearizability.machine import Machine
 from checkers.linearizability.problem import NEVER, Problem
-from checkers.linearizability.search import Demand, Outcome, Path, covers, unwind
+from checkers.linearizability.search import (
+    WORK_INTERVAL,
+    Demand,
+    Outcome,
+    Path,
+    covers,
+    unwind,
+)
 
 #: Configurations between two looks at the meter.
 PAUSE_INTERVAL = 64
@@ -47,8 +54,13 @@ class _Unknown:
     op_class: int
     indices: list[int]
     shift: int
-    mask: int
+    ones: int
     available: int = 0
+
+    @property
+    def mask(self) -> int:
+        """The group's bits in the word of spent operations."""
+        return self.ones << self.shift
 
 
 @dataclass
@@ -95,7 +107,7 @@ class Frontier:
         self.spent = 0
         every = (machine.initial,) if starts is None else tuple(starts)
         self.frontier: Configurations = {(state, 0): [(0, None)] for state in every}
-        self._since_pause = 0
+        self._since_pause = self._work = 0
         self._variants: dict[tuple[int, int, tuple[int, ...]], list[tuple[int, int, Any]]] = {}
         self._plans: dict[
             tuple[int, tuple[int, ...]], dict[int, list[tuple[int, _Unknown, tuple[int, ...]]]]
@@ -110,7 +122,7 @@ class Frontier:
         shift = 0
         found: dict[int, _Unknown] = {}
         for op_class, indices in gathered.items():
-            group = _Unknown(op_class, indices, shift, ((1 << len(indices)) - 1) << shift)
+            group = _Unknown(op_class, indices, shift, (1 << len(indices)) - 1)
             self.unknowns.append(group)
             found.update(dict.fromkeys(indices, group))
             shift += len(indices)
@@ -150,7 +162,7 @@ class Frontier:
     def _note(self, path: Path | None) -> None:
         self.outcome.path = unwind(path)
         for group in self.unknowns:
-            used = (self.spent & group.mask) >> group.shift
+            used = self.spent >> group.shift & group.ones
             self.outcome.spent.update(group.indices[: used.bit_length()])
 
     def _open(self, index: int) -> None:
@@ -193,6 +205,9 @@ class Frontier:
         for (state, mask), entries in self.frontier.items():
             for spent, path in entries:
                 self._add(opened, state, mask, spent, path)
+                if self._work >= WORK_INTERVAL:
+                    self._work = 0
+                    yield 1
         level = 0
         while level < len(self.queue):
             for state, mask, spent, path in self.queue[level]:  # grows while it is walked
@@ -203,7 +218,7 @@ class Frontier:
                 if self._since_pause >= PAUSE_INTERVAL:
                     yield self._since_pause
                     self._since_pause = 0
-                self._expand(opened, state, mask, spent, path)
+                yield from self._expand(opened, state, mask, spent, path)
             self.queue[level] = []
             level += 1
         self.frontier = self.done
@@ -228,6 +243,7 @@ class Frontier:
         if entries is None:
             entries = into[key] = []
         else:
+            self._work += len(entries)
             families = self.families
             for other, _ in entries:
                 if not other & ~spent or (families and covers(other, spent, families)):
@@ -260,7 +276,7 @@ class Frontier:
 
     def _expand(
         self, opened: _Opened, state: int, mask: int, spent: int, path: Path | None
-    ) -> None:
+    ) -> Iterator[int]:
         """Linearise each open operation next, at once or after spending unknown ones."""
         moves, move = self.machine.moves, self.machine.move
         choices: list[tuple[int, int]] = []
@@ -270,7 +286,8 @@ class Frontier:
                     choices.append((op_class, bit))
                     break
         classes = tuple(sorted({op_class for op_class, _ in choices}))
-        for now, spent_now, extra in self._after_unknowns(state, spent, classes):
+        variants = yield from self._after_unknowns(state, spent, classes)
+        for now, spent_now, extra in variants:
             if extra is not None:
                 path_now = _joined(path, extra)
             else:
@@ -286,10 +303,14 @@ class Frontier:
                         self.outcome.spent.add(self.index_of[bit])
                     step = (path_now, self.index_of[bit], after)
                     self._add(opened, after, mask | bit, spent_now, step)
+                self._work += 1
+                if self._work >= WORK_INTERVAL:
+                    self._work = 0
+                    yield 1
 
     def _after_unknowns(
         self, state: int, spent: int, classes: tuple[int, ...]
-    ) -> list[tuple[int, int, Any]]:
+    ) -> Generator[int, None, list[tuple[int, int, Any]]]:
         """The state, and the states that spending unknown operations leads to, cheaper ones first.
 
         What leads there is a chain of (op index, state), the last first.
@@ -307,13 +328,18 @@ class Frontier:
             if edges is None:
                 edges = plan[now] = self._edges(now, state, classes)
             for place, group, reached in edges:
-                count = (used & group.mask).bit_count()
+                self._work += 1
+                if self._work >= WORK_INTERVAL:
+                    self._work = 0
+                    yield 1
+                count = (used >> group.shift & group.ones).bit_count()
                 if count >= group.available or better[place] & left:
                     continue
                 left |= 1 << place
                 after_used = used | 1 << (group.shift + count)
                 for after in reached:
                     others = known.setdefault(after, [])
+                    self._work += len(others)
                     for other in others:
                         if not other & ~after_used:
                             break

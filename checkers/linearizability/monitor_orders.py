@@ -48,7 +48,7 @@ def queue_order(problem: Problem, model: Model) -> list[int]:
     """
     matched = match(problem, model, "enqueue")
     assert isinstance(matched, Matched)
-    lives, empties = list(matched.lives.values()), matched.empties
+    lives, empties = matched.lives, matched.empties
     # Twice the positions, so that moments, which lie between, are numbers as well.
     moments = [2 * moment + 1 for moment in moments_of(problem, lives, empties)]
     placed: list[tuple[int, int, int]] = []
@@ -115,7 +115,7 @@ def stack_order(problem: Problem, model: Model) -> list[int]:
     """
     matched = match(problem, model, "push")
     assert isinstance(matched, Matched)
-    lives, empties = list(matched.lives.values()), matched.empties
+    lives, empties = matched.lives, matched.empties
     windows = windows_of(problem, lives) if lives else np.zeros((4, 0), dtype=np.int64)
     events, places = np.unique(windows, return_inverse=True)
     # Sort keys: the moment, as the number of the event before it; 0 for pops, 1 for what needs an

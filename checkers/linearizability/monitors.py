@@ -26,7 +26,9 @@ legal iff nothing completes before something earlier in it was invoked: one pass
 maximum.
 
 What breaks them: a value added twice, or a removal of unknown outcome, which may have taken
-anything. Then the monitor says it does not apply, and the general search decides.
+anything. A value that was removed more often than it was added is illegal even so; and a guess
+at which removal took which (see :func:`match`) may show that the history is legal. Else the monitor
+says that it does not apply, and the general search decides.
 
 A monitor answers None (does not apply), an empty tuple (legal), or the operations that prove a
 violation; alone, those are illegal too.
@@ -40,6 +42,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from checkers.budget import Meter
 from checkers.linearizability.model import Model
 from checkers.linearizability.problem import NEVER, Problem
 from checkers.linearizability.values import token
@@ -56,44 +59,60 @@ class Life:
     remove: int = -1
 
 
-def queue_monitor(problem: Problem, model: Model) -> Answer:
+def queue_monitor(problem: Problem, model: Model, meter: Meter) -> Answer:
     """Judge a first-in-first-out queue.
 
     Args:
         problem: ``enqueue`` and ``dequeue`` operations.
         model: the queue model.
+        meter: the check's budget.
     """
     matched = match(problem, model, "enqueue")
     if not isinstance(matched, Matched):
         return matched
-    lives = list(matched.lives.values())
-    return _queue_order(problem, lives) or _empties(problem, lives, matched.empties)
+    lives = matched.lives
+    proof = _queue_order(problem, lives) or _empties(problem, lives, matched.empties)
+    return proof if matched.exact or not proof else None
 
 
-def stack_monitor(problem: Problem, model: Model) -> Answer:
+def stack_monitor(problem: Problem, model: Model, meter: Meter) -> Answer:
     """Judge a stack.
 
     Args:
         problem: ``push`` and ``pop`` operations.
         model: the stack model.
+        meter: the check's budget.
     """
     matched = match(problem, model, "push")
     if not isinstance(matched, Matched):
         return matched
-    lives = list(matched.lives.values())
-    return _empties(problem, lives, matched.empties) or _stack_order(problem, lives)
+    lives = matched.lives
+    proof = _empties(problem, lives, matched.empties)
+    if not proof:
+        stuck = _stack_order(problem, lives, meter, explain=matched.exact)
+        if stuck is None:
+            return None
+        proof = stuck
+    return proof if matched.exact or not proof else None
 
 
 @dataclass
 class Matched:
-    """Every value's life, and the removals that found nothing."""
+    """The life of every value added, and the removals that found nothing.
 
-    lives: dict[Hashable, Life]
+    ``exact``: nothing was guessed, so a violation of these lives is one of the history.
+    """
+
+    lives: list[Life]
     empties: list[int]
+    exact: bool
 
 
 def match(problem: Problem, model: Model, adding: str) -> Matched | Answer:
-    """Match removals to additions; the proof if that is impossible, None if it is ambiguous.
+    """Match removals to additions; the proof if that is impossible, None if it is hopeless.
+
+    Where values were added more than once, removals are matched by a guess, and removals of
+    unknown outcome are thought never to have happened: a legal order of that is one of the history.
 
     Args:
         problem: the operations.
@@ -101,51 +120,99 @@ def match(problem: Problem, model: Model, adding: str) -> Matched | Answer:
         adding: ``f`` of what adds a value.
     """
     empty = token(model.parameters["empty"])
+    exact, empties = True, []
     taken: dict[Hashable, list[int]] = {}
-    empties: list[int] = []
+    added: dict[Hashable, list[int]] = {}
     for index, op in enumerate(problem.ops):
         if op.f == adding:
-            continue
-        if op.type != "ok":
-            return None
-        value = token(op.output)
-        if value == empty:
+            added.setdefault(token(op.input), []).append(index)
+        elif not problem.required[index]:
+            exact = False
+        elif token(op.output) == empty:
             empties.append(index)
         else:
-            taken.setdefault(value, []).append(index)
-    lives: dict[Hashable, Life] = {}
-    for index, op in enumerate(problem.ops):
-        if op.f == adding and (problem.required[index] or token(op.input) in taken):
-            value = token(op.input)
-            if value in lives or value == empty:
-                return None
-            lives[value] = Life(index)
+            taken.setdefault(token(op.output), []).append(index)
+    if empty in added:
+        return None
     for value, removals in taken.items():
-        life = lives.get(value)
-        if life is None:
-            return (removals[0],)
-        if len(removals) > 1:
-            return tuple(sorted((life.add, *removals[:2])))
-        life.remove = removals[0]
-        if problem.end[life.remove] < problem.start[life.add]:
-            return (life.remove, life.add)
-    return Matched(lives, empties)
+        proof = _more_taken(problem, added.get(value, []), removals)
+        if proof:
+            return proof
+    lives: list[Life] = []
+    for value, additions in added.items():
+        removals = taken.get(value, [])
+        if len(additions) == 1:
+            if removals or problem.required[additions[0]]:
+                lives.append(Life(additions[0], *removals))
+            continue
+        exact = exact and not any(problem.required[i] for i in additions) and not removals
+        lives += _guessed(problem, additions, removals, last_in=adding == "push")
+    return Matched(lives, empties, exact)
 
 
-def _stack_order(problem: Problem, lives: list[Life]) -> tuple[int, ...]:
-    """Peel the values off from the outside; what cannot be peeled is a violation."""
+def _more_taken(problem: Problem, additions: list[int], removals: list[int]) -> tuple[int, ...]:
+    """The proof if the removals of one value outrun its additions at some moment, else empty."""
+    by_end = sorted(removals, key=problem.end.__getitem__)
+    by_start = sorted(additions, key=problem.start.__getitem__)
+    for count, removal in enumerate(by_end):
+        if count >= len(by_start) or problem.end[removal] < problem.start[by_start[count]]:
+            return tuple(sorted({*by_end[: count + 1], *by_start[: count + 1]}))
+    return ()
+
+
+def _guessed(
+    problem: Problem, additions: list[int], removals: list[int], *, last_in: bool
+) -> list[Life]:
+    """Match additions and removals of one value, in the order in which the removals completed.
+
+    Additions that completed before the removal began are preferred.
+
+    Args:
+        problem: the operations.
+        additions, removals: op indices.
+        last_in: whether a removal takes the youngest value rather than the oldest.
+    """
+    waiting: list[int] = []
+    lives: list[Life] = []
+    events = [(problem.start[i], True, i) for i in additions]
+    events += [(problem.end[i], False, i) for i in removals]
+    for _, adds, index in sorted(events):
+        if adds:
+            waiting.append(index)
+            continue
+        known = [i for i in waiting if problem.end[i] < problem.start[index]] or waiting
+        chosen = known[-1] if last_in else known[0]
+        waiting.remove(chosen)
+        lives.append(Life(chosen, index))
+    return lives + [Life(i) for i in waiting if problem.required[i]]
+
+
+def _stack_order(
+    problem: Problem, lives: list[Life], meter: Meter, *, explain: bool
+) -> tuple[int, ...] | None:
+    """Peel the values off from the outside; what cannot be peeled is a violation.
+
+    None if the budget is spent; without ``explain`` any non-empty answer does for a violation.
+    """
     if not lives:
         return ()
     windows = windows_of(problem, lives)
-    kept = _unpeelable(windows)
+    kept = _unpeelable(windows, meter)
+    if meter.spent():
+        return None
     if not len(kept):
         return ()
+    if not explain:
+        return (0,)
     piece = max(1, len(kept) // 2)
     while True:  # the fewest values that still cannot be peeled
         at = 0
         while at < len(kept):
             fewer = np.delete(kept, slice(at, at + piece))
-            stuck = fewer[_unpeelable(windows[:, fewer])]
+            stuck = fewer[_unpeelable(windows[:, fewer], meter)]
+            if meter.spent():
+                piece = 1
+                break
             if len(stuck):
                 kept = stuck
             else:
@@ -177,17 +244,18 @@ def free_moments(begin: Ints, end: Ints, moments: int) -> npt.NDArray[np.bool_]:
     return free
 
 
-def _unpeelable(windows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Which values remain when all that can be peeled off is.
+def _unpeelable(windows: Ints, meter: Meter) -> Ints:
+    """Which values remain when all that can be peeled off is, or when the budget is spent.
 
     Args:
         windows: as from :func:`windows_of`.
+        meter: the check's budget.
     """
     _, places = np.unique(windows, return_inverse=True)
     push_start, push_end, pop_start, pop_end = places.reshape(windows.shape)
     left = np.flatnonzero(push_end < pop_start)  # those that overlap can be put at one instant
     moments = int(places.max(initial=0)) + 2
-    while len(left):
+    while len(left) and not meter.spent():
         open_moments = free_moments(push_end[left], pop_start[left], moments)
         free = np.concatenate([[0], np.cumsum(open_moments)])
         can = (free[push_end[left]] > free[push_start[left]]) & (
@@ -282,12 +350,13 @@ def _covering(
     return tuple(sorted({i for i in chosen if i >= 0}))
 
 
-def append_list_monitor(problem: Problem, model: Model) -> Answer:
+def append_list_monitor(problem: Problem, model: Model, meter: Meter) -> Answer:
     """Judge an append-only list.
 
     Args:
         problem: ``append`` and ``read`` operations.
         model: the append-list model.
+        meter: the check's budget; one pass does not ask it.
     """
     parts = _list_parts(problem)
     if parts is None:
@@ -386,7 +455,7 @@ def _proof_of_order(
     return {next(i for i, seen in reads if seen is order)} if late not in read_indices else set()
 
 
-MONITORS: dict[str, Callable[[Problem, Model], Answer]] = {
+MONITORS: dict[str, Callable[[Problem, Model, Meter], Answer]] = {
     "queue": queue_monitor,
     "stack": stack_monitor,
     "append-list": append_list_monitor,

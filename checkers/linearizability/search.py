@@ -33,7 +33,7 @@ The search is complete: exhausting it proves that no legal order exists.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +42,12 @@ from checkers.linearizability.problem import NEVER, Problem
 
 #: Configurations between two looks at the meter.
 PAUSE_INTERVAL = 16
+
+#: Small steps within one configuration between two looks at the meter.
+WORK_INTERVAL = 2048
+
+#: With more classes of optional operations than this, they are not compared with each other.
+COMPARED_MAX = 512
 
 #: With more states than this within reach of optional operations, all count as useful.
 REACH_MAX = 64
@@ -85,13 +91,13 @@ class _Layout:
         self.end = [problem.end[i] for i in indices]
         self.op_class = [machine.class_number(problem.ops[i]) for i in indices]
         self.readonly = [machine.class_readonly[c] for c in self.op_class]
-        self.candidates = self._candidates()
+        self._by_start = sorted(range(len(indices)), key=self.start.__getitem__)
+        self._candidates: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+        self._pending: dict[int, None] = {}
+        self._upto = 0
         self.groups = _optional_groups(problem, machine)
         self.barrier = self._barriers()
-        self.read_candidates = [
-            tuple(j for j in found if self.readonly[j]) for found in self.candidates
-        ]
-        self.opened = self._opened()
+        self._firsts = [group.starts[0] for group in self.groups]
 
     def _barriers(self) -> list[int]:
         """For each required op: the last end of an optional op that must come before it or never.
@@ -104,42 +110,41 @@ class _Layout:
         found = (bisect_left(ends, start) for start in self.start)
         return [ends[at - 1] if at else -1 for at in found]
 
-    def _opened(self) -> list[list[tuple[_Group, int]]]:
-        """For each required op as ``first``: the optional groups, how many were invoked in time."""
-        found: list[list[tuple[_Group, int]]] = []
-        known: list[tuple[_Group, int]] = []
-        starts = sorted(start for group in self.groups for start in group.starts)
-        before = 0
-        for end in self.end:
-            now = bisect_left(starts, end)
-            if now != before:
-                counts = [(group, bisect_left(group.starts, end)) for group in self.groups]
-                known = [pair for pair in counts if pair[1]]
-                before = now
-            found.append(known)
-        return found
+    def opened(self, first: int) -> int:
+        """How many of the optional groups were invoked in time, with this required op first."""
+        return bisect_left(self._firsts, self.end[first])
 
-    def _candidates(self) -> list[tuple[int, ...]]:
-        """For each required op as ``first``: the ops from it on that were invoked in time."""
-        by_start = sorted(range(len(self.index)), key=self.start.__getitem__)
-        opened: dict[int, None] = {}
-        found: list[tuple[int, ...]] = []
-        upto = 0
-        for first, end in enumerate(self.end):
-            while upto < len(by_start) and self.start[by_start[upto]] < end:
-                if by_start[upto] >= first:
-                    opened[by_start[upto]] = None
-                upto += 1
-            found.append(tuple(sorted(opened)))
-            opened.pop(first, None)
-        return found
+    def candidates(self, first: int) -> tuple[int, ...]:
+        """The ops from ``first`` on that were invoked before it completed."""
+        if first >= len(self._candidates):
+            self._extend(first)
+        return self._candidates[first][0]
+
+    def read_candidates(self, first: int) -> tuple[int, ...]:
+        """Those of the candidates that are read-only."""
+        if first >= len(self._candidates):
+            self._extend(first)
+        return self._candidates[first][1]
+
+    def _extend(self, first: int) -> None:
+        """Find the candidates as far as this: a search that gives up early needs no more."""
+        by_start, opened = self._by_start, self._pending
+        for at in range(len(self._candidates), first + 1):
+            end = self.end[at]
+            while self._upto < len(by_start) and self.start[by_start[self._upto]] < end:
+                if by_start[self._upto] >= at:
+                    opened[by_start[self._upto]] = None
+                self._upto += 1
+            every = tuple(sorted(opened))
+            self._candidates.append((every, tuple(j for j in every if self.readonly[j])))
+            opened.pop(at, None)
 
 
 @dataclass
 class _Group:
     """Optional operations that are interchangeable, in order of invocation.
 
-    ``shift`` and ``mask`` place the group in the word of spent operations: n spent are n low ones.
+    ``shift`` places the group in the word of spent operations: n spent are n low ones of ``ones``.
     """
 
     op_class: int
@@ -147,7 +152,12 @@ class _Group:
     starts: list[int]
     end: int
     shift: int
-    mask: int
+    ones: int
+
+    @property
+    def mask(self) -> int:
+        """The group's bits in the word (made when needed: many groups make long words)."""
+        return self.ones << self.shift
 
 
 def _optional_groups(problem: Problem, machine: Machine) -> list[_Group]:
@@ -160,9 +170,9 @@ def _optional_groups(problem: Problem, machine: Machine) -> list[_Group]:
     groups: list[_Group] = []
     shift = 0
     for (op_class, _), indices in gathered.items():
-        mask = ((1 << len(indices)) - 1) << shift
+        ones = (1 << len(indices)) - 1
         starts = [problem.start[i] for i in indices]
-        groups.append(_Group(op_class, indices, starts, problem.end[indices[0]], shift, mask))
+        groups.append(_Group(op_class, indices, starts, problem.end[indices[0]], shift, ones))
         shift += len(indices)
     groups.sort(key=lambda group: group.starts[0])
     return groups
@@ -218,11 +228,14 @@ class Search:
         self.failed: dict[tuple[int, int, int], list[int]] = {}
         self.outcome = Outcome(None)
         self._best: tuple[int, Path | None] = (-1, None)
+        self._work = 0
         self._deepest = 0
         self._ended = any(group.end != NEVER for group in self.layout.groups)
         if self._ended:
             self.demand.better = [0] * len(self.ranked)
         self.families = self.demand.families([group.mask for group in self.layout.groups])
+        by_shift = sorted(self.layout.groups, key=lambda group: group.shift)
+        self._group_of_bit = [group for group in by_shift for _ in group.indices]
 
     def walk(self) -> Iterator[int]:
         """Search; yields the configurations examined since it last yielded."""
@@ -247,7 +260,7 @@ class Search:
             outcome.configurations += 1
             count += 1
             self._note_progress(first, mask, path)
-            frames.append(self._enter(first, mask, state, spent, latest, path))
+            frames.append((yield from self._enter(first, mask, state, spent, latest, path)))
             if count >= PAUSE_INTERVAL:
                 yield count
                 count = 0
@@ -277,7 +290,9 @@ class Search:
     def _failure(self, first: int, mask: int, state: int, spent: int) -> int:
         """Why this configuration must fail, if one that failed says so, else -1."""
         families = self.families
-        for blame in self.failed.get((first, mask, state), ()):
+        known = self.failed.get((first, mask, state), ())
+        self._work += len(known)
+        for blame in known:
             if not blame & ~spent:
                 return blame
             if families and covers(blame, spent, families, blame=True):
@@ -296,13 +311,21 @@ class Search:
         """What is to blame after some spending, in terms of what was spent before it."""
         if before == after or not blame:
             return blame
-        for group in self.layout.groups:
-            part = (blame & group.mask) >> group.shift
+        for group, _, fresh in self._groups_in(after & ~before):
+            part = blame >> group.shift & group.ones
             if part:
-                fresh = ((after & ~before) & group.mask).bit_count()
-                if fresh:
-                    blame = blame & ~group.mask | (part >> fresh) << group.shift
+                blame = blame & ~group.mask | (part >> fresh) << group.shift
         return blame
+
+    def _groups_in(self, bits: int) -> list[tuple[_Group, int, int]]:
+        """(group, bits up to its highest, number of its bits) of the groups that have bits here."""
+        found: list[tuple[_Group, int, int]] = []
+        while bits:
+            group = self._group_of_bit[(bits & -bits).bit_length() - 1]
+            own = bits >> group.shift & group.ones
+            bits ^= own << group.shift
+            found.append((group, own.bit_length(), own.bit_count()))
+        return found
 
     def _note_progress(self, first: int, mask: int, path: Path | None) -> None:
         done = first + mask.bit_count()
@@ -317,7 +340,7 @@ class Search:
         layout, move = self.layout, self.machine.move
         size = len(layout.index)
         while first < size:
-            for j in layout.read_candidates[first]:
+            for j in layout.read_candidates(first):
                 if mask >> (j - first) & 1:
                     continue
                 if layout.barrier[j] <= latest and move(state, layout.op_class[j]):
@@ -333,26 +356,31 @@ class Search:
 
     def _enter(
         self, first: int, mask: int, state: int, spent: int, latest: int, path: Path | None
-    ) -> _Frame:
+    ) -> Generator[int, None, _Frame]:
         """The configuration with those one required operation further, cheapest last."""
         layout, move = self.layout, self.machine.move
         frame = _Frame((first, mask, state), spent)
         choices: list[tuple[int, int]] = []
         tried: set[int] = set()
-        for j in layout.candidates[first]:
+        for j in layout.candidates(first):
             op_class = layout.op_class[j]
             if mask >> (j - first) & 1 or op_class in tried:
                 continue
             if layout.barrier[j] <= latest:
                 tried.add(op_class)
             choices.append((j, op_class))
-        variants = self._variants(frame, first, _Variant(state, spent, latest, path), choices)
+        base = _Variant(state, spent, latest, path)
+        variants = yield from self._variants(frame, first, base, choices)
         costs_more = len(variants) > 1
         for j, op_class in choices:
             reached: dict[int, list[int]] = {}
             for variant in variants:
                 for after in move(variant.state, op_class):
                     known = reached.setdefault(after, [])
+                    self._work += 1 + len(known)
+                    if self._work >= WORK_INTERVAL:
+                        self._work = 0
+                        yield 1
                     if any(other & ~variant.spent == 0 for other in known):
                         continue
                     known.append(variant.spent)
@@ -369,12 +397,13 @@ class Search:
 
     def _variants(
         self, frame: _Frame, first: int, base: _Variant, choices: list[tuple[int, int]]
-    ) -> list[_Variant]:
+    ) -> Generator[int, None, list[_Variant]]:
         """The base and all useful states that optional operations lead to, cheaper ones first."""
         found = [base]
-        groups = self.layout.opened[first]
+        groups = self.layout.groups[: self.layout.opened(first)]
         if not groups:
             return found
+        until = self.layout.end[first]
         classes = tuple(sorted({op_class for _, op_class in choices}))
         useful = self.demand.useful(base.state, classes, len(groups))
         if useful is not None and not useful:
@@ -386,15 +415,18 @@ class Search:
             for place in self.ranked:
                 if place >= len(groups) or better[place] & left:
                     continue
-                group, available = groups[place]
-                if self._spend(group, available, variant, base, frame, useful, known, found):
+                self._work += 1
+                if self._work >= WORK_INTERVAL:
+                    self._work = 0
+                    yield 1
+                if self._spend(groups[place], until, variant, base, frame, useful, known, found):
                     left |= 1 << place
         return found
 
     def _spend(
         self,
         group: _Group,
-        available: int,
+        until: int,
         variant: _Variant,
         base: _Variant,
         frame: _Frame,
@@ -404,6 +436,7 @@ class Search:
     ) -> bool:
         """Add the variants that the group's next operation leads to, unless dominated.
 
+        Only what was invoked before ``until`` is available.
         If all of the group that was invoked in time is spent, that is to blame for what follows.
         """
         reached = self.machine.move(variant.state, group.op_class)
@@ -411,15 +444,19 @@ class Search:
             reached = tuple(state for state in reached if state in useful)
         if not reached or variant.latest > group.end:
             return False
-        count = (variant.spent & group.mask).bit_count()
-        if count >= available:
-            needed = available - (variant.spent & ~base.spent & group.mask).bit_count()
+        count = (variant.spent >> group.shift & group.ones).bit_count()
+        if count >= len(group.starts) or group.starts[count] >= until:
+            available = bisect_left(group.starts, until)
+            needed = (
+                available - ((variant.spent & ~base.spent) >> group.shift & group.ones).bit_count()
+            )
             if needed > 0:
                 frame.blame |= ((1 << needed) - 1) << group.shift
             return False
         spent = variant.spent | 1 << (group.shift + count)
         for after in reached:
             others = known.setdefault(after, [])
+            self._work += len(others)
             if any(other & ~spent == 0 for other in others):
                 continue
             others.append(spent)
@@ -429,11 +466,8 @@ class Search:
         return True
 
     def _note_spent(self, bits: int) -> None:
-        for group in self.layout.groups:
-            count = (bits & group.mask).bit_count()
-            if count:
-                highest = (bits & group.mask).bit_length() - group.shift
-                self.outcome.spent.update(group.indices[:highest])
+        for group, highest, _ in self._groups_in(bits):
+            self.outcome.spent.update(group.indices[:highest])
 
 
 class Demand:
@@ -453,7 +487,7 @@ class Demand:
     def _better(self) -> list[int]:
         """For each optional class, a mask of those to spend rather, where both lead on."""
         machine, optional = self.machine, self.classes
-        if len(optional) < 2:
+        if not 2 <= len(optional) <= COMPARED_MAX:
             return [0] * len(optional)
         states = machine.closed(REACH_MAX)
         if not states:
@@ -478,9 +512,11 @@ class Demand:
         found: list[tuple[int, int]] = []
         for place, better in enumerate(self.better):
             special = 0
-            for other, mask in enumerate(masks):
-                if better >> other & 1 and not self.better[other]:
-                    special |= mask
+            while better:
+                other = (better & -better).bit_length() - 1
+                better &= better - 1
+                if not self.better[other]:
+                    special |= masks[other]
             if special:
                 found.append((masks[place], special))
         return found

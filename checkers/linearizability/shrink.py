@@ -145,7 +145,7 @@ class Shrinker:
         """The latest operation before this one that leads to a state in which it is legal."""
         machine, problem = self.machine, self.problem
         op_class = machine.class_number(problem.ops[index])
-        states = range(len(machine.states)) if self.anywhere is not None else ()
+        states = self.anywhere or ()
         fitting = {state for state in states if machine.move(state, op_class)}
         if machine.initial in fitting:
             return None

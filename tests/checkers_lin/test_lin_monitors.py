@@ -63,7 +63,7 @@ def test_monitor_agrees_with_the_search_and_its_proof_is_illegal(
             info=0.1,
         )
         problem = problem_of(list(history.ops()), model)
-        proof = monitor(problem, model)
+        proof = monitor(problem, model, Meter())
         if proof is None:
             continue
         legal = search(problem, Machine(model), Meter()).legal
