@@ -10,17 +10,20 @@ what there is. For the tests of the environment `ssh`, and for looking at it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
-from harness.environments.netns import network_left, network_script, remove_network
+from harness.environments.netns import network_left, network_script, remove_network, routed
 
 _CONFIG = """
 Port 22
@@ -37,25 +40,33 @@ MaxStartups 50
 """
 
 
-def up(directory: Path, count: int = 3) -> dict[str, object]:
-    """Start the hosts; what ``hosts.json`` says."""
+def up(directory: Path, count: int = 3, *, user: str = "root") -> dict[str, object]:
+    """Start the hosts; what ``hosts.json`` says. ``user`` is who logs in there."""
     sshd = shutil.which("sshd") or "/usr/sbin/sshd"
     directory.mkdir(parents=True, exist_ok=True)
     key = directory / "user_key"
     _keygen(key)
-    (directory / "authorized_keys").write_text(key.with_suffix(".pub").read_text())
+    authorized = directory / "authorized_keys"
+    if user != "root":
+        # The daemon reads it as the user who logs in, to whom the directory may be closed.
+        place = Path(tempfile.mkdtemp(prefix="ssh-hosts-"))
+        place.chmod(0o755)
+        authorized = place / "authorized_keys"
+    authorized.write_text(key.with_suffix(".pub").read_text())
+    authorized.chmod(0o644)
     os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
     mark = f"{os.getpid():05x}"[-5:] + os.urandom(1).hex()
     names = [f"h{number}" for number in range(1, count + 1)]
-    block = f"10.{200 + int(mark[-2:], 16) % 50}.{int(mark[:2], 16)}"
+    block = _free_block()
     detail = {
         "interface": f"sbh{mark}",
         "namespaces": [f"sbh-{mark}-{name}" for name in ("sw", *names)],
     }
     made: dict[str, object] = {
-        "hosts": [f"root@{block}.{number}:22" for number in range(1, count + 1)],
+        "hosts": [f"{user}@{block}.{number}:22" for number in range(1, count + 1)],
         "known_hosts": str(directory / "known_hosts"),
         "key": str(key),
+        "authorized": str(authorized),
         "network": detail,
         "pids": [],
     }
@@ -69,7 +80,6 @@ def up(directory: Path, count: int = 3) -> dict[str, object]:
         public = " ".join(host_key.with_suffix(".pub").read_text().split()[:2])
         known.append(f"{block}.{number} {public}\n")
         config = directory / f"{name}_config"
-        authorized = directory / "authorized_keys"
         config.write_text(_CONFIG.format(key=host_key, authorized=authorized))
         within = ["nsenter", f"--net=/run/netns/sbh-{mark}-{name}", "--"]
         with open(directory / f"{name}.log", "ab") as log:
@@ -84,9 +94,22 @@ def up(directory: Path, count: int = 3) -> dict[str, object]:
     (directory / "known_hosts").write_text("".join(known))
     made["pids"] = pids
     (directory / "hosts.json").write_text(json.dumps(made))
-    for number in range(1, count + 1):
-        _wait_for(f"{block}.{number}", 22)
+    try:
+        for number in range(1, count + 1):
+            _wait_for(f"{block}.{number}", 22)
+    except OSError:
+        down(directory)
+        raise
     return made
+
+
+def _free_block() -> str:
+    """Three bytes of addresses which no route of this machine has."""
+    for _ in range(100):
+        block = f"10.{random.randrange(200, 250)}.{random.randrange(256)}"
+        if not routed(f"{block}.0"):
+            return block
+    raise OSError("this machine has routes for every address 10.x.y.0/24 that was tried")
 
 
 def _keygen(path: Path) -> None:
@@ -121,8 +144,12 @@ def down(directory: Path) -> list[str]:
         # Sessions outlive the daemon which let them in, and would keep the namespace.
         words = ["ip", "netns", "pids", namespace]
         for pid in subprocess.run(words, capture_output=True, text=True).stdout.split():
-            os.kill(int(pid), signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
     remove_network(made["network"])
+    authorized = Path(made["authorized"])
+    if authorized.parent != directory:
+        shutil.rmtree(authorized.parent, ignore_errors=True)
     return network_left(made["network"])
 
 

@@ -197,7 +197,7 @@ class NetnsEnvironment(LocalEnvironment):
         for attempt in range(32):
             loopback, claim = addresses.claim(f"{self.run_dir}/{attempt}")
             block = "10." + loopback.removeprefix("127.")
-            if not _routed(f"{block}.0"):
+            if not routed(f"{block}.0"):
                 self._claim = claim
                 return block
             claim.close()
@@ -343,7 +343,7 @@ async def _host_script(script: str, *, run_id: str, namespace: str = "") -> str:
     return out.decode("utf-8", "replace")
 
 
-def _routed(network: str) -> bool:
+def routed(network: str) -> bool:
     """Whether a route of this machine other than the default one covers this address."""
     wanted = int.from_bytes(socket.inet_aton(network), "big")
     with open("/proc/net/route", encoding="ascii") as file:

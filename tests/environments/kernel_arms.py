@@ -76,11 +76,11 @@ def docker_arm(run_dir: Path, **options: Any) -> Kernel:
 class Ssh(Docker):
     """Hosts of scripts/ssh_hosts.py, made for the one test and taken down with it."""
 
-    def __init__(self, run_dir: Path, **options: Any) -> None:
+    def __init__(self, run_dir: Path, *, user: str = "root", **options: Any) -> None:
         from harness.environments.ssh import ssh
 
         self._directory = run_dir.with_name("hosts")
-        made = ssh_hosts.up(self._directory)
+        made = ssh_hosts.up(self._directory, user=user)
         given = {
             "hosts": made["hosts"],
             "known_hosts": made["known_hosts"],
