@@ -20,6 +20,7 @@ WORKLOADS: dict[str, str] = {
     "lease": "workloads.lease:lease",
     "list-append": "workloads.list_append:list_append",
     "lock": "workloads.lock:lock",
+    "log": "workloads.log:log",
     "queue": "workloads.queue:queue",
     "register": "workloads.register:register",
     "rw-register": "workloads.rw_register:rw_register",

@@ -22,8 +22,8 @@ class Workload(msgspec.Struct, kw_only=True):
         operations: names of the client operations it needs; a database that lacks one is refused
             before the run begins.
         objects: what its keys are, which says what ``read`` and ``add`` mean: ``register``,
-            ``list``, ``set``, ``counter``, ``ids``, ``queue``, ``lock``, ``lease``, ``watch``,
-            ``bank``, ``txn-list`` or ``txn-register``. A database that takes an option
+            ``list``, ``set``, ``counter``, ``ids``, ``queue``, ``log``, ``lock``, ``lease``,
+            ``watch``, ``bank``, ``txn-list`` or ``txn-register``. A database that takes an option
             ``objects`` is given it.
         keys_description: one phrase on what keys and values are, for reports.
     """

@@ -26,6 +26,7 @@ OBJECTS: dict[str, tuple[str, ...]] = {
     "counter": ("read", "add"),
     "ids": ("generate",),
     "queue": ("enqueue", "dequeue", "drain"),
+    "log": ("send", "poll", "assign"),
     "lock": ("acquire", "release", "write"),
     "lease": ("grant", "renew", "revoke"),
     "watch": ("write", "watch"),
@@ -155,6 +156,23 @@ class AtomClient:
     def queue_drain(self, op: Invocation) -> Outcome:
         """All values."""
         return op.ok(self.store.values.pop(op.key, []))
+
+    # -- logs ----------------------------------------------------------------------------------
+
+    def log_send(self, op: Invocation) -> Outcome:
+        """One more value; its offset."""
+        items = self.store.values.setdefault(op.key, [])
+        items.append(op.value)
+        return op.ok(len(items) - 1)
+
+    def log_poll(self, op: Invocation) -> Outcome:
+        """What is at an offset and after it."""
+        items = list(enumerate(self.store.values.get(op.key, ())))
+        return op.ok([[offset, value] for offset, value in items[op.value["from"] :]])
+
+    def log_assign(self, op: Invocation) -> Outcome:
+        """Begin again anywhere."""
+        return op.ok()
 
     # -- locks and leases ----------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """etcd's clients, one per kind of objects, over the JSON gateway.
 
 - registers: put, range, and compare-and-set by transaction;
-- lists: the whole list in one key, extended by a transaction on its revision;
+- lists and logs: the whole list in one key, extended by a transaction on its revision;
 - sets: a key per element, read as a range;
 - watches: a stream of events from a revision, a stretch at a time;
 - locks: etcd's own recipe, ``v3lock``: a session (a lease kept alive in the background) and a key
@@ -154,6 +154,11 @@ class ListClient(EtcdClient):
         return op.ok(decode(found[0]["value"]) if found else [])
 
     async def _append(self, op: Invocation) -> Outcome:
+        outcome = await self._extend(op)
+        return op.ok() if outcome.type == "ok" else outcome
+
+    async def _extend(self, op: Invocation) -> Outcome:
+        """Append; at which index."""
         key = encode_key(op.key)
         for _ in range(_TRIES_MAX):
             try:
@@ -164,8 +169,26 @@ class ListClient(EtcdClient):
             revision = found[0]["mod_revision"] if found else "0"
             compare = {"key": key, "result": "EQUAL", "target": "MOD", "mod_revision": revision}
             if await self._swap(compare, {"key": key, "value": encode([*items, op.value])}):
-                return op.ok()
+                return op.ok(len(items))
         return op.fail(f"others were quicker {_TRIES_MAX} times")
+
+
+class LogClient(ListClient):
+    """Logs: lists, of which the index is the offset."""
+
+    operations = frozenset({"send", "poll", "assign"})
+    reads = frozenset({"poll", "assign"})
+
+    async def _send(self, op: Invocation) -> Outcome:
+        return await self._extend(op)
+
+    async def _poll(self, op: Invocation) -> Outcome:
+        found = await self._range(encode_key(op.key))
+        items = decode(found[0]["value"]) if found else []
+        return op.ok([[at, each] for at, each in enumerate(items) if at >= op.value["from"]])
+
+    async def _assign(self, op: Invocation) -> Outcome:
+        return op.ok()  # every poll says where it begins
 
 
 class SetClient(EtcdClient):
@@ -389,6 +412,7 @@ class LeaseClient(SessionClient):
 CLIENTS: dict[str, type[EtcdClient]] = {
     "register": EtcdClient,
     "list": ListClient,
+    "log": LogClient,
     "set": SetClient,
     "watch": WatchClient,
     "lock": LockClient,

@@ -5,7 +5,9 @@ pull from; an acknowledgement takes a message out. A message whose acknowledgeme
 again: delivery is at least once, so the workload ``queue`` without ``exactly_once`` is what is
 claimed. Messages carry an id, by which a stream drops a publication that came twice.
 
-A set is a stream whose messages are the elements; it is read from its first message to its last.
+A set is a stream whose messages are the elements; it is read from its first message to its last. A
+log is a stream too: a message's offset is its sequence number less one, and a poll reads from there
+what the stream's leader says it holds.
 
 Servers are told each other's addresses as each must dial them, and do not advertise their own.
 
@@ -35,11 +37,14 @@ DATA = "/data/nats"
 OBJECTS: dict[str, tuple[str, ...]] = {
     "queue": ("enqueue", "dequeue", "drain"),
     "set": ("add", "read"),
+    "log": ("send", "poll", "assign"),
 }
-_READS = frozenset({"read"})
+_READS = frozenset({"read", "poll", "assign"})
 #: a pull that found nothing for so long says that the queue is empty
 _EMPTY_S = 0.5
 _BATCH = 100
+#: messages one poll of a log returns at most
+_POLL_MAX = 1000
 
 
 def find_binary(named: str = "") -> str:
@@ -143,16 +148,17 @@ class NatsClient:
         self.operations = db.operations
         self._connection: Any = None
         self._stream: Any = None
-        self._nodes = 1
+        self._node: Node | None = None
         self._made: set[str] = set()
         self._pulls: dict[str, Any] = {}
 
     async def open(self, node: Node) -> None:
-        """Connect; never elsewhere, and not again if it is lost."""
+        """Connect, never elsewhere. A connection that was lost is replaced by the next operation,
+        before anything is sent, and never while one is under way."""
         import nats
 
         await self.close()
-        self._nodes = len(node.nodes)
+        self._node = node
         self._connection = await nats.connect(
             f"nats://{node.address}:{CLIENT_PORT}",
             allow_reconnect=False,
@@ -185,11 +191,15 @@ class NatsClient:
         """The stream's name; stream and consumer made if they are not there."""
         from nats.js import api
 
+        node = self._node
+        assert node is not None, "open() comes before invoke()"
+        if self._connection is None or self._connection.is_closed:
+            await self.open(node)
         name = f"{self._db.objects}-{op.key}"
         if name not in self._made:
             work = self._db.objects == "queue"
             kept = api.RetentionPolicy.WORK_QUEUE if work else api.RetentionPolicy.LIMITS
-            copies = self._db.replicas or min(self._nodes, 5)
+            copies = self._db.replicas or min(len(node.nodes), 5)
             await self._stream.add_stream(
                 name=name, subjects=[name], retention=kept, num_replicas=copies
             )
@@ -199,13 +209,20 @@ class NatsClient:
             self._pulls[name] = await self._stream.pull_subscribe(name, "workers", config=wait)
         return name
 
-    async def _publish(self, op: Invocation, name: str) -> Outcome:
+    async def _publish(self, op: Invocation, name: str) -> int:
+        """The sequence number the stream gave it."""
         headers = {"Nats-Msg-Id": f"{name}-{op.value}"}
-        await self._stream.publish(name, msgspec.json.encode(op.value), headers=headers)
+        told = await self._stream.publish(name, msgspec.json.encode(op.value), headers=headers)
+        return int(told.seq)
+
+    async def _enqueue(self, op: Invocation, name: str) -> Outcome:
+        await self._publish(op, name)
         return op.ok()
 
-    _enqueue = _publish
-    _add = _publish
+    _add = _enqueue
+
+    async def _send(self, op: Invocation, name: str) -> Outcome:
+        return op.ok(await self._publish(op, name) - 1)
 
     async def _dequeue(self, op: Invocation, name: str) -> Outcome:
         try:
@@ -230,20 +247,39 @@ class NatsClient:
         return op.info("the stream still held messages")
 
     async def _read(self, op: Invocation, name: str) -> Outcome:
+        pairs = await self._from(name, 1)
+        return op.ok([value for _, value in pairs])
+
+    async def _poll(self, op: Invocation, name: str) -> Outcome:
+        pairs = await self._from(name, op.value["from"] + 1, most=_POLL_MAX)
+        return op.ok([[sequence - 1, value] for sequence, value in pairs])
+
+    async def _assign(self, op: Invocation, name: str) -> Outcome:
+        return op.ok()  # every poll says where it begins
+
+    async def _from(
+        self, name: str, first: int, *, most: int | None = None
+    ) -> list[tuple[int, Any]]:
+        """Sequence numbers and values from one on, up to the last that the stream has now."""
         from nats.js import api
 
         last = (await self._stream.stream_info(name)).state.last_seq
-        found: list[Any] = []
-        everything = api.ConsumerConfig(deliver_policy=api.DeliverPolicy.ALL)
-        reader = await self._stream.subscribe(name, ordered_consumer=True, config=everything)
+        if last < first:
+            return []
+        found: list[tuple[int, Any]] = []
+        begin = api.ConsumerConfig(
+            deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=first
+        )
+        reader = await self._stream.subscribe(name, ordered_consumer=True, config=begin)
         try:
-            while len(found) < last:
+            while (not found or found[-1][0] < last) and len(found) != most:
                 message = await reader.next_msg(timeout=self._db.op_timeout_s * 0.5)
-                found.append(msgspec.json.decode(message.data))
+                sequence = message.metadata.sequence.stream
+                found.append((sequence, msgspec.json.decode(message.data)))
         finally:
             with contextlib.suppress(Exception):
                 await reader.unsubscribe()
-        return op.ok(found)
+        return found
 
     async def close(self) -> None:
         """Hang up."""

@@ -37,8 +37,9 @@ OBJECTS: dict[str, tuple[str, ...]] = {
     "list": ("read", "append"),
     "counter": ("read", "add"),
     "ids": ("generate",),
+    "log": ("send", "poll", "assign"),
 }
-_READS = frozenset({"read"})
+_READS = frozenset({"read", "poll", "assign"})
 #: compare-and-set in one step, which Redis has no command for
 _CAS = """
 local held = redis.call('get', KEYS[1])
@@ -277,6 +278,14 @@ class RedisClient:
             case "list", "read":
                 found = await server.lrange(key, 0, -1)
                 return op.ok([msgspec.json.decode(each.encode()) for each in found])
+            case "log", "send":
+                return op.ok(await server.rpush(key, value) - 1)
+            case "log", "poll":
+                first = op.value["from"]
+                found = enumerate(await server.lrange(key, first, -1), first)
+                return op.ok([[at, msgspec.json.decode(each.encode())] for at, each in found])
+            case "log", "assign":
+                return op.ok()
             case "counter", "add":
                 await server.incrby(key, op.value)
             case _:

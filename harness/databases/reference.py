@@ -6,7 +6,7 @@ catch. Clients use the cluster's own session: retries, redirects, deduplication,
 ``unknown`` is our ``info``. Each client prefers its own node and follows redirects from there, so
 that a deposed leader is asked by somebody.
 
-Sets are lists that elements are appended to, identifiers a counter, and a queue is a list whose
+Sets and logs are lists that values are appended to, identifiers a counter, and a queue is a list whose
 first element is taken by compare-and-set of the whole list: sound, since no list comes twice, and
 dear, so queues should stay short.
 
@@ -75,8 +75,13 @@ OBJECTS: dict[str, Commands] = {
         "dequeue": ("cas", tuple),
         "drain": ("cas", tuple),
     },
+    "log": {
+        "send": ("append", _itself),
+        "poll": ("get", _nothing),
+        "assign": ("get", _nothing),
+    },
 }
-_ANSWERS = frozenset({"read", "stat", "incr", "generate"})
+_ANSWERS = frozenset({"read", "stat", "incr", "generate", "send", "poll"})
 #: what an absent key reads as
 _ABSENT: dict[str, Any] = {"list": [], "set": [], "counter": 0}
 #: tries of a dequeue to be quicker than others
@@ -244,13 +249,21 @@ class ReferenceClient:
         command = Command(name, str(op.key), arguments(op.value))
         done = await self._session.call(command, mode=self._db.read_mode)
         if done.status == "ok":
-            return op.ok(self._answer(op.f, done.value)) if op.f in _ANSWERS else op.ok()
+            return op.ok(self._answer(op, done.value)) if op.f in _ANSWERS else op.ok()
         if done.status == "fail":
             return op.fail(done.error)
         return op.info(done.error)
 
-    def _answer(self, f: str, value: Any) -> Any:
-        return _ABSENT.get(self._db.objects) if value is None and f == "read" else value
+    def _answer(self, op: Invocation, value: Any) -> Any:
+        match op.f:
+            case "send":
+                return value - 1  # the list's new length
+            case "poll":
+                pairs = enumerate(value or [])
+                return [[offset, each] for offset, each in pairs if offset >= op.value["from"]]
+            case "read" if value is None:
+                return _ABSENT.get(self._db.objects)
+        return value
 
     async def _take(self, op: Invocation) -> Outcome:
         """Take the first element of a queue, or all of them."""

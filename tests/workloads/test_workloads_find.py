@@ -163,6 +163,29 @@ class Skips(AtomClient):
         return done
 
 
+class SkipsOffsets(AtomClient):
+    now = Every(10)
+
+    def log_poll(self, op):
+        done = super().log_poll(op)
+        if len(done.value) > 1 and self.now():
+            del done.value[0]
+        return done
+
+
+class LosesItsEnd(AtomClient):
+    """A log that is once cut back by what it has just acknowledged."""
+
+    sends = 0
+
+    def log_send(self, op):
+        done = super().log_send(op)
+        type(self).sends += 1
+        if self.sends == 60:
+            self.store.values[op.key].pop()
+        return done
+
+
 class HalfTransfer(AtomClient):
     now = Every(10)
 
@@ -212,6 +235,10 @@ DEFECTS = [
     ("queue", forgets("enqueue"), {}, "lost"),
     ("queue", twice("enqueue"), {"exactly_once": True}, "duplicate"),
     ("sessions", SessionStale, {}, None),
+    ("log", forgets("send"), {}, None),
+    ("log", SkipsOffsets, {}, "poll-skip"),
+    ("log", twice("send"), {}, "duplicate"),
+    ("log", LosesItsEnd, {}, "inconsistent-offset"),
     ("lock", SharedLock, {}, "two-holders"),
     ("lock", Unfenced, {"fencing": True}, "stale-token-accepted"),
     ("lease", EarlyEnd, {}, None),
