@@ -21,14 +21,10 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from checkers.budget import Meter
 from checkers.checker import Checker
 from checkers.findings import (
     FINDINGS_MAX,
-    METER_INTERVAL,
     Judgement,
     Spent,
     as_list,
@@ -43,6 +39,7 @@ from checkers.happens_before import (
     Causality,
     causality,
     cycle_finding,
+    overwritten,
     say,
     thin_air_findings,
 )
@@ -80,51 +77,12 @@ def causal(*, initial: Any = None) -> Checker:
     return make("causal", judge, keyed=False, trivial=("read", "write"))
 
 
-class _Writes:
-    """The writes of one key, by session and place in it, to ask for the last of each in a past."""
-
-    def __init__(self, numbers: list[int], made: Causality) -> None:
-        sessions = np.array([made.accesses[number].session for number in numbers])
-        places = np.array([made.accesses[number].place for number in numbers])
-        order = np.lexsort((places, sessions))
-        self.numbers = np.array(numbers)[order]
-        self.sessions, begins = np.unique(sessions[order], return_index=True)
-        self.stride = int(places.max()) + 2
-        # Session by session, ascending: one search finds the place in every session at once.
-        ranks = np.repeat(np.arange(len(begins)), np.diff([*begins, len(numbers)]))
-        self.keys = ranks * self.stride + places[order]
-        self.bases = np.arange(len(begins)) * self.stride
-        self.begins = begins
-
-    def last(self, clock: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-        """Of each session with a write in this past, the last one there."""
-        limit = np.minimum(clock[self.sessions], self.stride - 1)
-        found = np.searchsorted(self.keys, self.bases + limit) - 1
-        chosen: npt.NDArray[np.int64] = self.numbers[found[found >= self.begins]]
-        return chosen
-
-
 def _overwritten(history: History, made: Causality, meter: Meter) -> list[Finding]:
     """Reads of what another write in their past had replaced."""
-    numbers: dict[int, list[int]] = {}
-    for number, access in enumerate(made.accesses):
-        if access.write:
-            numbers.setdefault(access.key, []).append(number)
-    written = {key: _Writes(found, made) for key, found in numbers.items()}
-    findings = []
-    for number, access in enumerate(made.accesses):
-        if number % METER_INTERVAL == 0 and meter.spent(METER_INTERVAL):
-            raise Spent
-        if access.write or access.source < -1 or access.key not in written:
-            continue
-        between = written[access.key].last(made.clocks[number])
-        if access.source >= 0:
-            source = made.accesses[access.source]
-            after = made.clocks[between, source.session] > source.place
-            between = between[after & (between != access.source)]
-        if len(between):
-            findings.append(_stale(history, made, access, made.accesses[int(between[0])]))
-    return findings
+    return [
+        _stale(history, made, made.accesses[number], made.accesses[int(between[0])])
+        for number, between in overwritten(made, meter)
+    ]
 
 
 def _stale(history: History, made: Causality, read: Access, between: Access) -> Finding:

@@ -13,6 +13,8 @@ Source: Lamport 1978; Ahamad et al., Causal Memory, 1995. For `causal` and `sess
 
 from __future__ import annotations
 
+import bisect
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,6 +67,28 @@ class Causality:
         """Whether one access happens strictly before another."""
         one = self.accesses[earlier]
         return earlier != later and bool(self.clocks[later, one.session] > one.place)
+
+    def chain(self, earlier: int, later: int) -> list[int]:
+        """Why one access happens before another: accesses from it to the other, each either later
+        in the session of the one before, or a read of what that wrote."""
+        start, chain = self.accesses[earlier], [later]
+        while chain[-1] != earlier:
+            access = self.accesses[chain[-1]]
+            if access.session == start.session:
+                chain.append(earlier)
+                continue
+            session = self.sessions[access.session]
+            # The first of this session with the start in its past is a read that brought it there.
+            first = bisect.bisect_left(
+                session,
+                True,
+                hi=access.place + 1,
+                key=lambda number: bool(self.clocks[number, start.session] > start.place),
+            )
+            if session[first] != chain[-1]:
+                chain.append(session[first])
+            chain.append(self.accesses[session[first]].source)
+        return chain[::-1]
 
 
 def causality(history: History, meter: Meter, *, initial: Any = None) -> Causality:
@@ -203,6 +227,79 @@ def _cycle(made: Causality, waits: list[int]) -> list[int]:
         before = made.sessions[access.session][access.place - 1] if access.place else -1
         number = before if before >= 0 and waits[before] else access.source
     return path[seen[number] :][::-1]
+
+
+# Overwritten reads --------------------------------------------------------------------------------
+
+
+class Writes:
+    """The writes of one key, by session and place in it, to ask for the last of each in a past."""
+
+    def __init__(self, numbers: list[int], made: Causality) -> None:
+        sessions = np.array([made.accesses[number].session for number in numbers])
+        places = np.array([made.accesses[number].place for number in numbers])
+        order = np.lexsort((places, sessions))
+        self.numbers = np.array(numbers)[order]
+        self.sessions, begins = np.unique(sessions[order], return_index=True)
+        self.stride = int(places.max()) + 2
+        # Session by session, ascending: one search finds the place in every session at once.
+        ranks = np.repeat(np.arange(len(begins)), np.diff([*begins, len(numbers)]))
+        self.keys = ranks * self.stride + places[order]
+        self.bases = np.arange(len(begins)) * self.stride
+        self.begins = begins
+        self._largest: npt.NDArray[Any] = self.numbers
+
+    def _found(self, clock: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:
+        limit = np.minimum(clock[self.sessions], self.stride - 1)
+        found = np.searchsorted(self.keys, self.bases + limit) - 1
+        within: npt.NDArray[np.intp] = found[found >= self.begins]
+        return within
+
+    def last(self, clock: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
+        """Of each session with a write in this past, the last one there."""
+        chosen: npt.NDArray[np.int64] = self.numbers[self._found(clock)]
+        return chosen
+
+    def keep_largest(self, values: npt.NDArray[Any]) -> None:
+        """Say what each write of :attr:`numbers` wrote, in their order; then ask `largest`."""
+        ends = [*self.begins[1:].tolist(), len(values)]
+        parts = [values[begin:end] for begin, end in zip(self.begins.tolist(), ends)]
+        self._largest = np.concatenate([np.maximum.accumulate(part) for part in parts])
+
+    def largest(self, clock: npt.NDArray[np.int32]) -> Any:
+        """The largest value written in this past; None if there is none."""
+        found = self._found(clock)
+        return self._largest[found].max() if len(found) else None
+
+
+def writes_by_key(made: Causality) -> dict[Any, Writes]:
+    """The writes of each key that has any."""
+    numbers: dict[Any, list[int]] = {}
+    for number, access in enumerate(made.accesses):
+        if access.write:
+            numbers.setdefault(access.key, []).append(number)
+    return {key: Writes(found, made) for key, found in numbers.items()}
+
+
+def overwritten(made: Causality, meter: Meter) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    """Reads in whose past their source had been replaced: each read, and writes in between.
+
+    Raises:
+        Spent: the budget is.
+    """
+    written = writes_by_key(made)
+    for number, access in enumerate(made.accesses):
+        if number % METER_INTERVAL == 0 and meter.spent(METER_INTERVAL):
+            raise Spent
+        if access.write or access.source == THIN_AIR or access.key not in written:
+            continue
+        between = written[access.key].last(made.clocks[number])
+        if access.source >= 0:
+            source = made.accesses[access.source]
+            after = made.clocks[between, source.session] > source.place
+            between = between[after & (between != access.source)]
+        if len(between):
+            yield number, between
 
 
 # Findings that several checkers make --------------------------------------------------------------

@@ -18,7 +18,7 @@ from checkers.causal import causal, causal_reverse
 from checkers.history import Event, History
 from checkers.long_fork import long_fork
 from checkers.monotonic import monotonic
-from checkers.sessions import session_guarantees
+from checkers.sessions import GUARANTEES, session_guarantees
 
 
 def test_causal() -> None:
@@ -230,7 +230,7 @@ def test_writes_follow_reads() -> None:
     )  # fmt: skip
     result = session_guarantees()(history)
     invalid(result, "writes-follow-reads", history=history)
-    assert result.findings[0].ops == (2, 4, 8)
+    assert result.findings[0].ops == (0, 2, 4, 6, 8)
 
 
 def test_session_evidence_and_mistakes() -> None:
@@ -254,26 +254,51 @@ def test_causally_consistent_histories_keep_the_guarantees(history: History) -> 
         assert causal()(history).verdict is Verdict.INVALID
 
 
-@settings(max_examples=200)
-@given(register_histories())
-def test_own_reads_by_definition(history: History) -> None:
-    """Read your writes and monotonic reads, every pair of a session's operations compared."""
+def broken_guarantees(history: History, *, by_value: bool) -> set[str] | None:
+    """Every read against everything its session did and was told of, by definition."""
     ops, before = reachable(history)
     if any((i, i) in before for i in range(len(ops))):
-        return
+        return None
     writer = {(op.key, op.input): i for i, op in enumerate(ops) if op.f == "write"}
 
     def version(i: int) -> int:
         return i if ops[i].f == "write" else writer.get((ops[i].key, ops[i].output), -1)
 
     def older(a: int, b: int) -> bool:
-        return a != b and b >= 0 and (a < 0 or (a, b) in before)
+        if a == b or b < 0:
+            return False
+        return a < 0 or (ops[a].input < ops[b].input if by_value else (a, b) in before)
 
-    broken = any(
-        older(version(j), version(i))
-        for i in range(len(ops))
-        for j in range(i + 1, len(ops))
-        if ops[i].process == ops[j].process and ops[i].key == ops[j].key and ops[j].f == "read"
-    )
-    checker = session_guarantees(guarantees=("read-your-writes", "monotonic-reads"))
-    assert (checker(history).verdict is Verdict.INVALID) == broken
+    broken = set()
+    for j, read in enumerate(ops):
+        if read.f != "read":
+            continue
+        mine = [i for i in range(j) if ops[i].process == read.process]
+        told = [w for i in mine if ops[i].f == "read" and (w := version(i)) >= 0]
+        others = [
+            i for w in told for i in range(w)
+            if ops[i].process == ops[w].process != read.process
+        ]  # fmt: skip
+        for near, names in ((mine, GUARANTEES[:2]), (others, GUARANTEES[2:])):
+            for i in near:
+                if ops[i].key == read.key and older(version(j), version(i)):
+                    broken.add(names[ops[i].f == "read"])
+    return broken
+
+
+@settings(max_examples=500)
+@given(register_histories(), st.booleans())
+def test_session_guarantees_by_definition(history: History, by_value: bool) -> None:
+    broken = broken_guarantees(history, by_value=by_value)
+    if broken is None:
+        return
+    order: Any = "values" if by_value else "happens-before"
+    result = session_guarantees(versions=order)(history)
+    assert {finding.kind for finding in result.findings} == broken
+    for name in GUARANTEES:
+        alone = session_guarantees(guarantees=(name,), versions=order)(history)
+        assert [f.kind for f in alone.findings[:1]] == [name] * (name in broken)
+        if name in broken:
+            ops = alone.findings[0].ops
+            again = session_guarantees(guarantees=(name,), versions=order)
+            assert again(history.select(ops)).verdict is Verdict.INVALID, "a proof by itself"
