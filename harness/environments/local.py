@@ -529,7 +529,13 @@ class LocalEnvironment:
         if not self._up:
             left += kernel_things_left(self._record.detail)
             left += [f"file {path}" for path in self._record.files if Path(path).exists()]
+            places = (each.data for each in self._handles.values() if not each.kept)
+            left += [f"directory {path}" for path in places if not self._keeps(path)]
         return left + await self._links_left()
+
+    def _keeps(self, data: Path) -> bool:
+        """Whether a data directory that is there after the run may be; so may one that is not."""
+        return bool(self._options["keep_data"]) or not data.exists()
 
     async def _links_left(self) -> list[str]:
         """Which links are faulty; after :meth:`teardown`, also what is left of the network."""

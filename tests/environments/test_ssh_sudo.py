@@ -1,4 +1,4 @@
-"""Hosts where one logs in as an ordinary user with ``sudo``: root for the kernel, nobody for the rest.
+"""Hosts where one logs in as an ordinary user with ``sudo``: root does the kernel's part only.
 
 A user is made for the test and removed with it, and so is its line in ``/etc/sudoers.d``.
 """

@@ -1,0 +1,72 @@
+"""What cannot be removed after a run is named, and the exit code is 3: provoked, and healed later."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from kernel_arms import docker_arm
+
+from harness.environments import record
+from harness.heal import heal_run
+
+pytestmark = pytest.mark.real
+
+
+def started(store: Path, env: str) -> tuple[subprocess.Popen[str], Path, record.Record]:
+    """A run under way, once its nodes serve."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "harness.cli", "test", "--env", env, "--time-limit", "3",
+         "--store", str(store), "--no-report", "--nodes", "3"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while True:
+        for path in store.glob("*/2*/history.jsonl"):
+            found = record.load(path.parent)
+            if found is not None and path.read_bytes().count(b"\n") > 20:
+                return child, path.parent, found
+        assert child.poll() is None and time.monotonic() < deadline, child.communicate()
+        time.sleep(0.05)
+
+
+def test_a_directory_that_somebody_holds_is_named(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mounting over a data directory needs root")
+    child, run_dir, _ = started(tmp_path, "local")
+    held = run_dir / "nodes" / "n2" / "data" / "held"
+    held.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(held)], check=True)
+    try:
+        _, said = child.communicate(timeout=60)
+    finally:
+        subprocess.run(["umount", str(held)], check=True)
+    assert child.returncode == 3
+    assert "after the run there is still: directory" in said and "n2/data" in said
+    found = record.load(run_dir)
+    assert found is not None and found.state == "left"
+
+
+def test_a_network_that_somebody_joined_is_named_and_can_be_healed(tmp_path: Path) -> None:
+    docker_arm(tmp_path / "probe")
+    from harness.environments.docker import IMAGE
+
+    child, run_dir, found = started(tmp_path / "store", "docker")
+    network = found.nodes["n1"]["container"].removesuffix("-n1")
+    words = ["docker", "run", "--detach", "--rm", "--network", network, IMAGE, "sleep", "600"]
+    stranger = subprocess.run(words, check=True, capture_output=True, text=True).stdout.strip()
+    try:
+        _, said = child.communicate(timeout=90)
+    finally:
+        subprocess.run(["docker", "rm", "--force", stranger], check=True, capture_output=True)
+    assert child.returncode == 3
+    assert network in said and "Traceback" not in said
+    healing = heal_run(run_dir)
+    assert healing.clean and healing.removed == [f"network {network}"]
+    assert "nothing to do" in heal_run(run_dir).sentence
