@@ -5,9 +5,9 @@ log for what follows the last offset it was told, log by log. A log must keep ev
 value at its offset for ever, and no consumer may see two values at one offset, go backwards, or be
 led past an offset that holds a value.
 
-What was acknowledged at the very end of a log and is lost leaves no gap to be seen. So after healing
-every worker sends once more to every log: what is lost shows as an offset given twice. Then each
-begins again at the first offset (``assign``) and polls to the end.
+What was acknowledged at the very end of a log and is lost leaves no gap to be seen. So after
+healing every worker sends once more to every log: what is lost shows as an offset given twice. Then
+each begins again at the first offset (``assign``) and polls to the end.
 
 Source: the Kafka and Redpanda workloads of Jepsen.
 """

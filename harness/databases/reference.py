@@ -6,9 +6,9 @@ catch. Clients use the cluster's own session: retries, redirects, deduplication,
 ``unknown`` is our ``info``. Each client prefers its own node and follows redirects from there, so
 that a deposed leader is asked by somebody.
 
-Sets and logs are lists that values are appended to, identifiers a counter, and a queue is a list whose
-first element is taken by compare-and-set of the whole list: sound, since no list comes twice, and
-dear, so queues should stay short.
+Sets and logs are lists that values are appended to, identifiers a counter, and a queue is a list
+whose first element is taken by compare-and-set of the whole list: sound, since no list comes twice,
+and dear, so queues should stay short.
 
 Options: ``consensus``, ``ablate`` (ids separated by commas or a list), ``read_mode``
 (``linearizable``, ``lease`` or ``stale``), ``op_timeout_s``, ``peer_port``, ``admin_port``,
