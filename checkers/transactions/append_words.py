@@ -32,7 +32,7 @@ class AppendWords:
         """Why a data edge holds; see :class:`checkers.transactions.explain.Evidence`."""
         key = self.txns.keys[edge.key]
         value = self.orders.element[edge.mark] if edge.mark >= 0 else None
-        proof = self._order_proof(edge.key)
+        proof = self.order_proof(edge.key)
         if edge.kind == WR:
             return value, f"{{1}} observed {{0}}'s append of {value!r} to key {key!r}", ()
         if edge.kind == WW and self._writer_of(edge.mark) == edge.target:
@@ -61,7 +61,7 @@ class AppendWords:
                 return self.txns.mop_value[mop]
         return None
 
-    def _order_proof(self, key: int) -> tuple[Because, ...]:
+    def order_proof(self, key: int) -> tuple[Because, ...]:
         """The read that fixed the order of a key's versions."""
         mop = int(self.orders.witness[key])
         if key in self.lone:

@@ -58,7 +58,7 @@ IMPLIES: Mapping[str, tuple[str, ...]] = {
 #: model -> anomalies it forbids beyond those of the models it implies
 FORBIDS: Mapping[str, tuple[str, ...]] = {
     "read-uncommitted": ("G0", "duplicate-elements", "cyclic-versions", "phantom"),
-    "read-committed": ("G1", "incompatible-order"),
+    "read-committed": ("G1", "incompatible-order", "predicate-mismatch"),
     "cursor-stability": ("lost-update",),
     "monotonic-view": ("G-monotonic",),
     "monotonic-snapshot-read": ("G-MSR",),
@@ -112,6 +112,7 @@ CASE_OF: Mapping[str, tuple[str, ...]] = {
     "duplicate-elements": (),
     "cyclic-versions": (),
     "predicate-read-miss": (),
+    "predicate-mismatch": (),
 }
 
 ALIASES: Mapping[str, str] = {

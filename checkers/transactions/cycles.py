@@ -2,7 +2,8 @@
 
 Adya's classes differ in which edges a cycle has: G0 only ww; G1c ww and wr with at least one wr;
 G-single exactly one rw; G-nonadjacent two or more rw, no two of them adjacent; G2 two or more rw.
-The process and realtime variants allow those edges too. Which classes occur is decided exactly:
+With ``-item`` no rw edge is of a predicate read, without it at least one is. The process and
+realtime variants allow those edges too. Which classes occur is decided exactly:
 
 1. strongly connected components of the whole graph; everything else is on no cycle;
 2. G0 and G1c: a ww (or wr) edge inside a component of the subgraph is on a cycle of the class;
@@ -29,7 +30,18 @@ import numpy as np
 
 from checkers.budget import Meter
 from checkers.transactions.consistency import implied_anomalies
-from checkers.transactions.graph import PASS, PROCESS, REALTIME, RW, WR, WW, Graph, Ids
+from checkers.transactions.graph import (
+    ANTI,
+    PASS,
+    PROCESS,
+    REALTIME,
+    RW,
+    RWP,
+    WR,
+    WW,
+    Graph,
+    Ids,
+)
 from checkers.transactions.paths import (
     SIMPLE_STEPS_MAX,
     Adjacency,
@@ -152,46 +164,66 @@ class _Search:
         for name, kinds, must in (("G0", WW, WW), ("G1c", WW | WR, WR)):
             graph = cyclic_part(self.core.of_kinds(kinds | extra))
             self._record(name + suffix, graph, graph.kind == must, shortest_path)
-        graph = cyclic_part(self.core.of_kinds(WW | WR | RW | extra))
-        is_rw = graph.kind == RW
-        if not is_rw.any() or self.meter.spent(len(graph)):
-            return
-        spread = nonadjacent_edges(graph)
-        single = self._single_edges(graph, np.flatnonzero(spread))
-        self._record(f"G-single-item{suffix}", graph, single, path_without_rw)
-        self._record(f"G-nonadjacent-item{suffix}", graph, spread, nonadjacent_path)
-        self._record(f"G2-item{suffix}", graph, is_rw, shortest_path)
+        self._anti(extra, RW, "-item" + suffix)
+        if (self.core.kind == RWP).any():
+            self._anti(extra, RWP, suffix)
 
-    def _single_edges(self, graph: Graph, wanted: Ints) -> Bools:
+    def _anti(self, extra: int, must: int, suffix: str) -> None:
+        """Search the classes with anti-dependencies: of items alone, or with one of a predicate."""
+        kinds = RW if must == RW else ANTI
+        graph = cyclic_part(self.core.of_kinds(WW | WR | kinds | extra))
+        wanted = graph.kind == must
+        if not wanted.any() or self.meter.spent(len(graph)):
+            return
+        spread = nonadjacent_edges(graph) & wanted
+        single = self._single_edges(graph, np.flatnonzero(spread), f"G-single{suffix}")
+        self._record(f"G-single{suffix}", graph, single, path_without_rw)
+        self._record(f"G-nonadjacent{suffix}", graph, spread, nonadjacent_path)
+        self._record(f"G2{suffix}", graph, wanted, shortest_path)
+
+    def _hidden(self, anomaly: str, labels: Ints) -> Bools:
+        """Which components have a class already of which this one would be a case."""
+        hidden: Bools = np.zeros(len(labels), dtype=np.bool_)
+        for other, present in self.found.items():
+            if anomaly in implied_anomalies(other):
+                hidden |= present[labels]
+        return hidden
+
+    def _single_edges(self, graph: Graph, wanted: Ints, anomaly: str) -> Bools:
         """Which of these rw edges lie on a cycle with no other, if any of their component does.
 
-        A few of each component are asked first, those with an edge straight back before others;
-        all of them only where none of those few is on such a cycle.
+        Edges with one straight back are; where a component has none, a few of its edges are asked
+        first, and all of them only where none of those few is on such a cycle.
         """
         single = np.zeros(len(graph), dtype=np.bool_)
+        wanted = wanted[~self._hidden(anomaly, self.labels[graph.src[wanted]])]
         if not len(wanted):
             return single
+        rest = graph.select((graph.kind & ANTI) == 0)
+        single[wanted[_has_return(rest, graph.src[wanted], graph.dst[wanted])]] = True
+        have = np.zeros(int(self.labels.max()) + 1, dtype=np.bool_)
+        have[self.labels[graph.src[single]]] = True
+        wanted = wanted[~have[self.labels[graph.src[wanted]]]]
         labels = self.labels[graph.src[wanted]]
-        order = np.lexsort((~_has_return(graph, wanted), labels))
+        order = np.argsort(labels, kind="stable")
         wanted, labels = wanted[order], labels[order]
         starts = np.searchsorted(labels, labels)
         few = np.arange(len(wanted)) - starts < SINGLES_ASKED_FIRST
-        rest = graph.select(graph.kind != RW)
         for asked in (few, ~few):
             settled = np.unique(self.labels[graph.src[single]])
             edges = wanted[asked & ~np.isin(labels, settled)]
             if len(edges):
-                single[edges] = reaches(rest, graph.dst[edges], graph.src[edges], self.meter)
+                single[edges] = reaches(
+                    rest, graph.dst[edges], graph.src[edges], self.meter, groups=self.labels
+                )
         return single
 
     def _record(self, anomaly: str, graph: Graph, candidates: Bools, path: PathFinder) -> None:
         """Note the class for each component that has candidates, and show some cycles."""
         edges = np.flatnonzero(candidates)
         labels = self.labels[graph.src[edges]]
-        for other, present in self.found.items():
-            if anomaly in implied_anomalies(other):
-                open_ = ~present[labels]
-                edges, labels = edges[open_], labels[open_]
+        open_ = ~self._hidden(anomaly, labels)
+        edges, labels = edges[open_], labels[open_]
         self.found[anomaly] = np.zeros(int(self.labels.max()) + 1, dtype=np.bool_)
         if not len(edges) or self.meter.spent(len(edges)):
             return
@@ -277,10 +309,10 @@ def slice_all(graph: Graph) -> Ints:
     return np.arange(len(graph), dtype=np.int64)
 
 
-def _has_return(graph: Graph, edges: Ints) -> Bools:
-    """Which of these edges have one straight back."""
+def _has_return(graph: Graph, src: Ints | Ids, dst: Ints | Ids) -> Bools:
+    """For which of these edges the graph has one straight back."""
     nodes = np.int64(graph.nodes)
-    there = graph.dst[edges] * nodes + graph.src[edges]
+    there = dst * nodes + src
     return np.asarray(np.isin(there, graph.src * nodes + graph.dst), dtype=np.bool_)
 
 
@@ -288,7 +320,7 @@ def _promising(graph: Graph, candidates: Ints) -> list[int]:
     """At most ``CANDIDATES_MAX`` edges to seek a shortest cycle from, two-cycles first."""
     if len(candidates) <= CANDIDATES_MAX:
         return [int(edge) for edge in candidates]
-    back = _has_return(graph, candidates)
+    back = _has_return(graph, graph.src[candidates], graph.dst[candidates])
     chosen = np.concatenate([candidates[back], candidates[~back]])
     return [int(edge) for edge in chosen[:CANDIDATES_MAX]]
 
@@ -300,7 +332,7 @@ def nonadjacent_edges(graph: Graph) -> Bools:
     to the second. A helper edge keeps the state.
     """
     n = graph.nodes
-    is_rw = graph.kind == RW
+    is_rw = (graph.kind & ANTI) != 0
     passing = graph.kind == PASS
     plain = ~is_rw & ~passing
     src = np.concatenate(
@@ -321,11 +353,17 @@ def nonadjacent_edges(graph: Graph) -> Bools:
 
 
 def reaches(
-    graph: Graph, starts: Ints | Ids, goals: Ints | Ids, meter: Meter | None = None
+    graph: Graph,
+    starts: Ints | Ids,
+    goals: Ints | Ids,
+    meter: Meter | None = None,
+    *,
+    groups: Ints | None = None,
 ) -> Bools:
     """For each pair, whether ``starts[i]`` reaches ``goals[i]`` along the graph's edges.
 
-    Exact, unless the meter is spent: then only what is True is certain.
+    Exact, unless the meter is spent: then only what is True is certain. Nodes of different
+    ``groups`` never reach one another, so that goals of different groups can share a bit.
     """
     meter = meter or Meter()
     from scipy.sparse import csr_matrix
@@ -341,12 +379,17 @@ def reaches(
     src, dst = labels[graph.src[across]], labels[graph.dst[across]]
     matrix = csr_matrix((np.ones(len(src), dtype=np.int32), (src, dst)), shape=(count, count))
     order = _reverse_topological(matrix.indptr.tolist(), matrix.indices.tolist(), count)
-    targets = np.unique(b[open_pairs])
-    for low in range(0, len(targets), BITSET_TARGETS):
+    targets, seen_at = np.unique(b[open_pairs], return_index=True)
+    group = np.zeros(graph.nodes, dtype=np.int64) if groups is None else groups
+    of = group[goals[open_pairs[seen_at]]]
+    by_group = np.argsort(of, kind="stable")
+    targets, of = targets[by_group], of[by_group]
+    rank = np.arange(len(targets)) - np.searchsorted(of, of)
+    for low in range(0, int(rank.max()) + 1, BITSET_TARGETS):
         if meter.spent(count):
             break
-        chunk = targets[low : low + BITSET_TARGETS]
-        bit = {int(t): i for i, t in enumerate(chunk.tolist())}
+        now = (rank >= low) & (rank < low + BITSET_TARGETS)
+        bit = dict(zip(targets[now].tolist(), (rank[now] - low).tolist()))
         bits = _reachable_bits(matrix.indptr.tolist(), matrix.indices.tolist(), order, bit)
         for pair in open_pairs.tolist():
             place = bit.get(int(b[pair]))

@@ -26,7 +26,18 @@ from checkers.history import OK
 from checkers.transactions.txns import Bools, Ints, Txns
 
 WW, WR, RW, PROCESS, REALTIME, PASS = 1, 2, 4, 8, 16, 32
-KIND_NAMES = {WW: "ww", WR: "wr", RW: "rw", PROCESS: "process", REALTIME: "realtime"}
+#: an anti-dependency of a predicate read: it did not find what the target made match
+RWP = 64
+#: both kinds of anti-dependency
+ANTI = RW | RWP
+KIND_NAMES = {
+    WW: "ww",
+    WR: "wr",
+    RW: "rw",
+    PROCESS: "process",
+    REALTIME: "realtime",
+    RWP: "rw-predicate",
+}
 
 Ids = npt.NDArray[np.int32]
 Kinds = npt.NDArray[np.uint8]

@@ -27,6 +27,7 @@ tail nodes (see :mod:`checkers.transactions.graph`) are our own.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import chain, compress
 from operator import eq, getitem
 from typing import Any
@@ -38,7 +39,7 @@ from checkers.history.columns import short as shorten
 from checkers.transactions.append_words import AppendWords
 from checkers.transactions.cycles import Edge
 from checkers.transactions.explain import Anomaly
-from checkers.transactions.graph import RW, WR, WW, GraphBuilder, add_tails
+from checkers.transactions.graph import RW, RWP, WR, WW, GraphBuilder, add_tails
 from checkers.transactions.lists import (
     CASES_MAX,
     VersionOrders,
@@ -46,6 +47,8 @@ from checkers.transactions.lists import (
     next_usable,
     short,
 )
+from checkers.transactions.predicate_edges import Changer, PredicateEdges
+from checkers.transactions.predicates import matches, told
 from checkers.transactions.together import Together
 from checkers.transactions.txns import (
     READ,
@@ -82,8 +85,10 @@ class ListAppend:
         self.writes = np.flatnonzero(txns.mop_kind == WRITE)
         self.unclear: list[str] = []
         self.notes: list[str] = []
+        self._unread: dict[int, list[int]] | None = None
         self.orders = self._version_orders()
         self._positions()
+        self.predicates = PredicateEdges(self, lists=True)
 
     # -- version orders ---------------------------------------------------------------------
 
@@ -209,6 +214,7 @@ class ListAppend:
         self._intermediate()
         self._out_of_order()
         self.together.check()
+        self.predicates.check_values()
 
     def _count(self, anomaly: str) -> int:
         return sum(a.name == anomaly for a in self.anomalies)
@@ -463,6 +469,7 @@ class ListAppend:
         more = nxt < orders.base[key + 1]
         builder.add(txn[more], writer[nxt[more]], RW, key=key[more], mark=nxt[more])
         self._add_unread(builder, writer, previous, txn[~more], key[~more])
+        self.predicates.add(builder)
 
     def _add_ww(self, builder: GraphBuilder, writer: Ints, usable: Bools, previous: Ints) -> None:
         if len(writer) < 2:
@@ -503,12 +510,81 @@ class ListAppend:
             ],
         )
 
+    def changers(self, key: int, predicate: Any) -> Sequence[Changer]:
+        """The writers before which a read came that found no match at a key.
+
+        All versions from such a writer's on match: those of the longest read, and whatever unread
+        appends may have made of it.
+        """
+        if self.excluded[key]:
+            return ()
+        orders, name = self.orders, self.txns.keys[key]
+        low, high = int(orders.base[key]), int(orders.base[key + 1])
+        longest = self.longest_lists[key]
+        if predicate is None:
+            first = 0
+        else:
+            sizes = range(high - low, -1, -1)
+            miss = next(n for n in sizes if not matches(predicate, name, longest[:n]))
+            first = miss
+        unread = [] if key in self.lone else self._unread_of(key)
+        if not all(
+            self._grown(predicate, name, longest, more) for more in range(1, len(unread) + 1)
+        ):
+            return ()
+        for at in range(low + first, high):
+            mop = int(orders.writer_mop[at])
+            if mop >= 0 and self.members[self.txns.mop_txn[mop]]:
+                return [(at, int(self.txns.mop_txn[mop]))]
+        if high > low:
+            return ()
+        writers = dict.fromkeys(int(self.txns.mop_txn[mop]) for mop in unread)
+        return [(-1, txn) for txn in writers if self.members[txn]]
+
+    def _grown(self, predicate: Any, name: Any, longest: list[Any], more: int) -> bool:
+        """Whether a list surely matches when ``more`` unknown elements follow the longest read."""
+        if predicate is None:
+            return True
+        if "contains" in predicate and not matches(
+            {"contains": predicate["contains"]}, name, longest
+        ):
+            return False
+        rest = {field: said for field, said in predicate.items() if field != "contains"} or None
+        return matches(rest, name, [*longest, *[None] * more])
+
+    def _unread_of(self, key: int) -> list[int]:
+        """Appends to a key that are in no read and did not fail."""
+        if self._unread is None:
+            mops = self.writes[self.write_pos[self.writes] < 0]
+            mops = mops[self.txns.type[self.txns.mop_txn[mops]] != FAIL]
+            self._unread = {}
+            for mop, code in zip(mops.tolist(), self.txns.mop_key[mops].tolist()):
+                self._unread.setdefault(code, []).append(mop)
+        return self._unread.get(key, [])
+
     # -- words ------------------------------------------------------------------------------
 
     def edge_words(self, edge: Edge) -> tuple[Any, str, tuple[Because, ...]]:
         """Why a data edge holds; see :class:`checkers.transactions.explain.Evidence`."""
+        if edge.kind == RWP:
+            return self._missed_words(edge)
         return AppendWords(self).edge_words(edge)
+
+    def _missed_words(self, edge: Edge) -> tuple[Any, str, tuple[Because, ...]]:
+        """Why a predicate read comes before a writer: it did not find what that made match."""
+        key, position = self.predicates.key_of(edge.mark, edge.target)
+        asked = told(self.predicates.reads[edge.mark].predicate)
+        name = self.txns.keys[key]
+        mops = [m for m in self._unread_of(key) if self.txns.mop_txn[m] == edge.target]
+        value = self.orders.element[position] if position >= 0 else self.txns.mop_value[mops[0]]
+        words = (
+            f"{{0}} asked for {asked} and did not find key {name!r}, which matches from "
+            f"{{1}}'s append of {value!r} on"
+        )
+        return value, words, AppendWords(self).order_proof(key)
 
     def key_name(self, edge: Edge) -> Any:
         """The key a data edge is about."""
+        if edge.kind == RWP:
+            return self.txns.keys[self.predicates.key_of(edge.mark, edge.target)[0]]
         return self.txns.keys[edge.key]

@@ -23,7 +23,7 @@ from collections.abc import Callable
 import numpy as np
 
 from checkers.budget import Meter
-from checkers.transactions.graph import PASS, RW, Graph
+from checkers.transactions.graph import ANTI, PASS, Graph
 from checkers.transactions.txns import Ints
 
 #: Steps between looks at the budget.
@@ -142,14 +142,14 @@ def path_without_rw(adjacency: Adjacency, start: int, goal: int, purse: Purse) -
         adjacency,
         (start, 0),
         lambda at: at[0] == goal,
-        lambda state, kind: None if kind == RW else 0,
+        lambda state, kind: None if kind & ANTI else 0,
         purse,
     )
 
 
 def _alternate(state: int, kind: int) -> int | None:
     """State 1 means the last typed edge was rw; another may not follow at once."""
-    if kind == RW:
+    if kind & ANTI:
         return None if state else 1
     return state if kind == PASS else 0
 

@@ -34,7 +34,9 @@ import numpy as np
 from checkers.history import FAIL, OK
 from checkers.transactions.cycles import Edge, any_cycles, components
 from checkers.transactions.explain import Anomaly
-from checkers.transactions.graph import PASS, RW, WR, WW, GraphBuilder, add_tails
+from checkers.transactions.graph import PASS, RW, RWP, WR, WW, GraphBuilder, add_tails
+from checkers.transactions.missed_keys import MissedKeys
+from checkers.transactions.predicate_edges import PredicateEdges
 from checkers.transactions.txns import READ, WRITE, Bools, Ints, Txns, intern
 from checkers.verdict import Because
 
@@ -77,6 +79,8 @@ class RwRegister:
         self._number_versions()
         self._touches()
         self._members()
+        self.missed = MissedKeys(self)
+        self.predicates = PredicateEdges(self.missed, lists=False)
 
     # -- versions and touches ---------------------------------------------------------------
 
@@ -212,6 +216,7 @@ class RwRegister:
         for low, high in zip(*(side[ends - starts > 1].tolist() for side in (starts, ends))):
             self._replay(order[low:high].tolist())
         self._lost_updates()
+        self.predicates.check_values()
 
     def _aborted_and_intermediate(self) -> None:
         txns = self.txns
@@ -390,7 +395,7 @@ class RwRegister:
     def _cyclic(self, key: int, edges: tuple[Edge, ...]) -> None:
         """The anomaly of a key whose versions would each have to come before the next."""
         name = self.txns.keys[key]
-        steps = tuple(self._order_proof(edge.source, edge.target) for edge in edges)
+        steps = tuple(self.order_proof(edge.source, edge.target) for edge in edges)
         invokes = dict.fromkeys(i for step in steps for i in (step.source, step.target) if i >= 0)
         rows = np.searchsorted(self.txns.invoke, list(invokes))
         values = [self.value_of(edge.source) for edge in edges]
@@ -435,9 +440,13 @@ class RwRegister:
             tail_key=code // len(txns),
             edges=[(writer[writers], writers, WW, writers), (reader, version, RW, version)],
         )
+        self.missed.order(source, target)
+        self.predicates.add(builder)
 
     def edge_words(self, edge: Edge) -> tuple[Any, str, tuple[Because, ...]]:
         """Why a data edge holds; see :class:`checkers.transactions.explain.Evidence`."""
+        if edge.kind == RWP:
+            return self.missed.words(edge)
         version = edge.mark
         name = self.txns.keys[self.version_key[version]]
         value = self.value_of(version)
@@ -445,7 +454,7 @@ class RwRegister:
             return value, f"{{1}} observed {{0}}'s write of {value!r} to key {name!r}", ()
         written = self._wrote(edge.target, int(self.version_key[version]))
         wrote = self.value_of(written)
-        proof = (self._order_proof(version, written),)
+        proof = (self.order_proof(version, written),)
         if edge.kind == WW:
             return (
                 wrote,
@@ -457,6 +466,8 @@ class RwRegister:
 
     def key_name(self, edge: Edge) -> Any:
         """The key a data edge is about."""
+        if edge.kind == RWP:
+            return self.txns.keys[self.predicates.key_of(edge.mark, edge.target)[0]]
         return self.txns.keys[self.version_key[edge.key]]
 
     def _wrote(self, txn: int, key: int) -> int:
@@ -464,7 +475,7 @@ class RwRegister:
         at = np.flatnonzero((self.touch_txn == txn) & (self.touch_key == key))
         return int(self.touch_write[at[0]])
 
-    def _order_proof(self, before: int, after: int) -> Because:
+    def order_proof(self, before: int, after: int) -> Because:
         """Who shows that one version of a key comes before another; by the rules vouched for."""
         key = int(self.version_key[before])
         name, values = self.txns.keys[key], [self.value_of(before), self.value_of(after)]

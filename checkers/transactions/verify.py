@@ -8,7 +8,9 @@ What is checked of a step T1 < T2 over a list:
 
 - wr: T2 read a list with T1's append in it;
 - ww: the read named as proof has T1's append and, after it or not at all, T2's;
-- rw: T1 read a list without T2's append, and T2 committed.
+- rw: T1 read a list without T2's append, and T2 committed;
+- rw-predicate: a predicate read of T1 did not return a key, and every version of it from T2's on
+  matches, of the read named as proof and of the appends that nobody read.
 
 Over a register, wr is the value; ww and rw need one version before the other, and the proof names
 the transactions which show that (one that read the first and wrote the second, or two that dealt
@@ -27,6 +29,7 @@ from itertools import pairwise
 from typing import Any
 
 from checkers.history import History
+from checkers.transactions.predicates import equal, items_of, matches
 from checkers.verdict import Because, Finding
 
 WRITES = ("append", "w", "write")
@@ -40,11 +43,22 @@ class Witness:
         op = history.op(invoke)
         self.invoke, self.complete, self.process = op.invoke, op.complete, op.process
         self.type = op.type
+        #: predicate reads: how many micro-operations precede it, the predicate, what it returned
+        self.asked: list[tuple[int, Any, list[tuple[Any, Any]]]] = []
         told = op.output if op.type == "ok" and op.output is not None else op.input
         if op.f in WRITES or op.f in READS:
             self.mops = [(op.f, op.key, told)]
         else:
-            self.mops = [(str(f), key, value) for f, key, value in told or ()]
+            self.mops = []
+            for f, key, value in told or ():
+                if f != "rp":
+                    self.mops.append((str(f), key, value))
+                    continue
+                if self.type != "ok" or value is None:
+                    continue
+                found = items_of(value) or []
+                self.asked.append((len(self.mops), key, found))
+                self.mops += [("r", item, said) for item, said in found]
 
     def wrote(self, key: Any) -> list[Any]:
         """What it wrote to a key, in order."""
@@ -72,11 +86,8 @@ class Witness:
         return (wrote[-1],) if wrote else self.first_read(key)
 
 
-def same(a: Any, b: Any) -> bool:
-    """Equal and of one type: 1, 1.0 and True are three values; a tuple is a list."""
-    if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
-        return len(a) == len(b) and all(map(same, a, b))
-    return type(a) is type(b) and bool(a == b)
+#: 1, 1.0 and True are three values; a tuple is a list
+same = equal
 
 
 def place(value: Any, values: Any) -> int:
@@ -132,9 +143,14 @@ def shape(kinds: Sequence[str], anomaly: str) -> str:
             extra = extra | allowed
             if suffix[1:] not in kinds:
                 return f"{anomaly} without a {suffix[1:]} step"
+    anti = ("rw",) if name.endswith("-item") else ("rw", "rw-predicate")
+    if name in ("G-single", "G-nonadjacent", "G2"):
+        extra = extra | {"rw-predicate"}
+        if "rw-predicate" not in kinds:
+            return f"{anomaly} without a predicate's step"
     name = name.removesuffix("-item")
-    rw = kinds.count("rw")
-    apart = all(a != "rw" or b != "rw" for a, b in zip(kinds, (*kinds[1:], kinds[0])))
+    rw = sum(kind in anti for kind in kinds)
+    apart = all(a not in anti or b not in anti for a, b in zip(kinds, (*kinds[1:], kinds[0])))
     fits = {
         "G0": not rw and "wr" not in kinds and "ww" in kinds,
         "G1c": not rw and "wr" in kinds,
@@ -155,6 +171,8 @@ def _step_holds(step: Because, source: Witness, target: Witness, history: Histor
     lists = any(f == "append" for f, _, _ in (*source.mops, *target.mops)) or any(
         isinstance(v, list) for v in source.read(step.key) + target.read(step.key)
     )
+    if step.kind == "rw-predicate":
+        return _missed(step, source, target, history, lists=lists)
     return (_list_step if lists else _register_step)(step, source, target, history)
 
 
@@ -190,6 +208,70 @@ def _register_step(step: Because, source: Witness, target: Witness, history: His
     if step.kind == "ww" and place(before, source.wrote(key)) < 0:
         return False
     return version_before(step.proof[0], key, history)
+
+
+def _missed(
+    step: Because, source: Witness, target: Witness, history: History, *, lists: bool
+) -> bool:
+    """A predicate read without a key, all versions of which match from the target's on."""
+    if place(step.value, target.wrote(step.key)) < 0:
+        return False
+    rest = _matching_lists if lists else _matching_registers
+    for before, predicate, found in source.asked:
+        mine = [f for f, k, _ in source.mops[:before] if same(k, step.key)]
+        if any(same(k, step.key) for k, _ in found) or any(f in WRITES for f in mine):
+            continue
+        if rest(predicate, step, history):
+            return True
+    return False
+
+
+def writers_of(key: Any, history: History) -> list[Witness]:
+    """Every transaction that wrote a key and did not fail."""
+    some = []
+    for invoke in history.invocations.tolist():
+        value = history.values[invoke]
+        nested = isinstance(value, (list, tuple)) and value and isinstance(value[0], (list, tuple))
+        if not nested or any(same(mop[1], key) for mop in value):
+            some.append(Witness(history, invoke))
+    return [txn for txn in some if txn.type != "fail" and txn.wrote(key)]
+
+
+def _matching_registers(predicate: Any, step: Because, history: History) -> bool:
+    """Whether every version that does not match is proved to be before the step's."""
+    if not matches(predicate, step.key, step.value):
+        return False
+    steps = [p.value for p in step.proof if version_before(p, step.key, history)]
+    earlier = [step.value]
+    for value in earlier:
+        earlier += [a for a, b in steps if same(b, value) and place(a, earlier) < 0]
+    left = [txn.wrote(step.key)[-1] for txn in writers_of(step.key, history)]
+    return all(matches(predicate, step.key, v) or place(v, earlier) > 0 for v in left)
+
+
+def _matching_lists(predicate: Any, step: Because, history: History) -> bool:
+    """Whether the lists of the read named as proof match from the step's value on, and longer ones.
+
+    Without such a read nobody saw the key but empty.
+    """
+    reads = [r for p in step.proof for r in Witness(history, p.source).read(step.key)]
+    longest = max((list(read or ()) for read in reads), key=len, default=[])
+    at = place(step.value, longest)
+    if longest and at < 0:
+        return False
+    for size in range(max(at, 0) + 1, len(longest) + 1):
+        if not matches(predicate, step.key, longest[:size]):
+            return False
+    wrote = [v for txn in writers_of(step.key, history) for v in txn.wrote(step.key)]
+    unread = [value for value in wrote if place(value, longest) < 0]
+    if not longest and len(unread) == 1:
+        return matches(predicate, step.key, unread)
+    fields = predicate or {}
+    if unread and "contains" in fields and place(fields["contains"], longest) < 0:
+        return False
+    lengths = {f: said for f, said in fields.items() if f != "contains"} or None
+    grown = (longest + [None] * more for more in range(1, len(unread) + 1))
+    return all(matches(lengths, step.key, some) for some in grown)
 
 
 def version_before(proof: Because, key: Any, history: History) -> bool:
@@ -243,8 +325,39 @@ def _dirty(finding: Finding, told: list[Witness], history: History) -> bool:
     return False
 
 
+def _mismatch(finding: Finding, told: list[Witness], history: History) -> bool:
+    """A predicate read returned the key with a value that does not match."""
+    return any(
+        same(key, finding.key) and not matches(predicate, key, value)
+        for _, predicate, found in told[0].asked
+        for key, value in found
+    )
+
+
+def _hidden_from_itself(txn: Witness, key: Any) -> bool:
+    """A predicate read did not return a key that matches by the transaction's own operations."""
+    for before, predicate, found in txn.asked:
+        if any(same(k, key) for k, _ in found):
+            continue
+        later = [(f, v) for f, k, v in txn.mops[before:] if same(k, key)]
+        if later and later[0][0] in READS and matches(predicate, key, later[0][1]):
+            return True
+        known: Any = ...
+        for f, k, value in txn.mops[:before]:
+            if same(k, key):
+                grows = f == "append"
+                if grows and known is ... and "length" in (predicate or {}):
+                    continue
+                known = [*(() if known is ... else known or ()), value] if grows else value
+        if known is not ... and matches(predicate, key, known):
+            return True
+    return False
+
+
 def _internal(finding: Finding, told: list[Witness], history: History) -> bool:
     """Replay the transaction's own operations on the key: some read is not what they call for."""
+    if "predicate" in finding.detail:
+        return _hidden_from_itself(told[0], finding.key)
     mine = [(f, v) for f, k, v in told[0].mops if same(k, finding.key)]
     lists = any(isinstance(v, (list, tuple)) or f == "append" for f, v in mine)
     known: Any = ...
@@ -333,6 +446,7 @@ LOCAL: dict[str, Callable[[Finding, list[Witness], History], bool]] = {
     "G1b": _intermediate,
     "dirty-update": _dirty,
     "internal": _internal,
+    "predicate-mismatch": _mismatch,
     "future-read": _future,
     "duplicate-elements": _duplicate,
     "incompatible-order": _incompatible,
