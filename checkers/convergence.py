@@ -5,6 +5,7 @@ writing. The reads judged are those begun after the last write, of whatever outc
 after the last fault had ended. Of each replica (the event's node; else the process) the last such
 read counts, since a replica may need a few to settle. All must be equal, key by key.
 
+Where they differ and a fault has no end on record, nobody knows whether they should have agreed.
 A replica nobody read at the end proves nothing, so at least two must have been read.
 """
 
@@ -50,6 +51,13 @@ def _judge(history: History, meter: Meter, unordered: bool, settle_ns: int) -> J
         state = _state(history.values[complete], unordered)
         states.setdefault(state, []).append((replica, invoke, complete))
     findings = [_finding(history, list(states.values()))] if len(states) > 1 else []
+    open_fault = next((fault for fault in history.faults if fault.end_ns < 0), None)
+    if findings and open_fault is not None:
+        doubt = (
+            f"the replicas disagree, but the fault {open_fault.f!r} has no end on record, so they "
+            "may still have been kept apart"
+        )
+        return Judgement(checked=len(last), doubt=doubt)
     return Judgement(
         findings=findings,
         checked=len(last) if len(last) > 1 else 0,

@@ -6,8 +6,9 @@ every key is a lease of its own. Where an output has no time to live, the checke
 
 A holder may count on its lease from the completion of the grant until the time to live after the
 grant was *invoked*: the server cannot have begun to count earlier. Each acknowledged renewal
-extends that to the time to live after its own invocation; a release ends it at its invocation. No
-two processes' such spans may overlap, and tokens must grow from one span to the next.
+extends that to the time to live after its own invocation; a release ends it at its invocation, and
+another grant to the same process when that completes. No two processes' such spans may overlap, and
+tokens must grow: a grant invoked after another completed has a larger one.
 
 This checker is about time: it uses the recorded times, all of them of the harness's one clock. With
 clocks of the nodes drifting apart, ``slack_s`` is how much of an overlap is forgiven.
@@ -17,6 +18,8 @@ Source: Gray & Cheriton, Leases, 1989; the Lease pattern.
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,6 +84,9 @@ def _spans(history: History, meter: Meter, ttl_s: float | None) -> list[Span]:
             began, done = _times(history, row)
             span = Span(row.process, [row.invoke], done, began + _ttl_ns(history, row, ttl_s))
             span.token = token_of(history, row.complete, row.output)
+            if row.process in held:  # from now on the holder counts on the new grant
+                before = held[row.process]
+                before.until_ns = min(before.until_ns, done)
             held[row.process] = span
             spans.append(span)
         elif row.f in RENEWALS and row.outcome == OK and row.process in held:
@@ -127,7 +133,7 @@ def _overlaps(history: History, spans: list[Span], slack_ns: int) -> list[Findin
         if (
             longest is not None
             and longest.process != span.process
-            and longest.until_ns - span.from_ns > slack_ns
+            and min(longest.until_ns, span.until_ns) - span.from_ns > slack_ns
         ):
             findings.append(_both(history, longest, span))
         if longest is None or span.until_ns > longest.until_ns:
@@ -157,17 +163,19 @@ def _both(history: History, one: Span, other: Span) -> Finding:
 
 
 def _tokens(history: History, spans: list[Span]) -> list[Finding]:
+    """Grants with a token no larger than that of a grant which was complete before."""
     findings = []
-    tokens = [span for span in spans if span.token is not None]
-    tokens.sort(key=lambda span: span.from_ns)
-    largest: Span | None = None
-    for span in tokens:
-        assert span.token is not None
-        begun_ns = int(history.time_ns[span.ops[0]])
-        if largest is not None and largest.from_ns < begun_ns and span.token <= largest.token:  # type: ignore[operator]
-            findings.append(_backwards(history, largest, span))
-        if largest is None or span.token > largest.token:  # type: ignore[operator]
-            largest = span
+    tokens: list[tuple[int, Any, int]] = sorted(
+        (span.from_ns, span.token, n) for n, span in enumerate(spans) if span.token is not None
+    )
+    largest = list(
+        itertools.accumulate(tokens, lambda one, other: other if other[1] > one[1] else one)
+    )
+    for _, number, n in tokens:
+        begun_ns = int(history.time_ns[spans[n].ops[0]])
+        before = bisect.bisect_left(tokens, begun_ns, key=lambda entry: entry[0]) - 1
+        if before >= 0 and number <= largest[before][1]:
+            findings.append(_backwards(history, spans[largest[before][2]], spans[n]))
     return findings
 
 
