@@ -211,7 +211,7 @@ def read_probe(text: str) -> Tools:
 def explain(tools: Tools) -> str:
     """The fall-back order and what was chosen, in a sentence; `harness doctor` shows it."""
     order = {name: "nftables" if name == "nft" else name for name in CUT_TOOLS}
-    missing = "; ".join(f"{order[name]}: {why}" for name, why in tools.why.items())
+    missing = "; ".join(f"{order.get(name, name)}: {why}" for name, why in tools.why.items())
     cut = f"cuts by {order[tools.cut]}" if tools.cut else "no cuts"
     slow = "delay, loss, rate ... by netem" if tools.netem else "no delay or loss (no netem)"
     return f"{cut}, {slow}" + (f" [missing: {missing}]" if missing else "")

@@ -250,3 +250,10 @@ def test_a_node_that_cannot_filter_says_what_to_install(tmp_path: Path) -> None:
             await arm.env.teardown()
 
     asyncio.run(main())
+
+
+def test_a_machine_without_namespaces_is_explained() -> None:
+    """Where root may make none, as in most containers, that is what doctor says."""
+    tools = kernel_links.Tools("", False, {"namespaces": "unshare: Operation not permitted"})
+    said = kernel_links.explain(tools)
+    assert said.startswith("no cuts, no delay or loss") and "namespaces: unshare: Op" in said
