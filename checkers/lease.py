@@ -19,7 +19,6 @@ Source: Gray & Cheriton, Leases, 1989; the Lease pattern.
 from __future__ import annotations
 
 import bisect
-import itertools
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -168,9 +167,9 @@ def _tokens(history: History, spans: list[Span]) -> list[Finding]:
     tokens: list[tuple[int, Any, int]] = sorted(
         (span.from_ns, span.token, n) for n, span in enumerate(spans) if span.token is not None
     )
-    largest = list(
-        itertools.accumulate(tokens, lambda one, other: other if other[1] > one[1] else one)
-    )
+    largest: list[tuple[int, Any, int]] = []  # of those up to each, the one with the largest token
+    for entry in tokens:
+        largest.append(entry if not largest or entry[1] > largest[-1][1] else largest[-1])
     for _, number, n in tokens:
         begun_ns = int(history.time_ns[spans[n].ops[0]])
         before = bisect.bisect_left(tokens, begun_ns, key=lambda entry: entry[0]) - 1
