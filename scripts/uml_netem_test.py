@@ -5,7 +5,8 @@
 User-mode Linux is a Linux kernel that runs as a process: `apt install user-mode-linux kmod
 iproute2`. It boots this machine's own file system in a few seconds, with a network stack of its
 own and the module sch_netem, and runs pytest there on tests/environments/test_kernel_netem.py (or
-what the arguments say). What pytest printed is printed, and its exit code is the exit code; 3 if
+what the arguments say, such as tests/nemesis/test_nemesis_machine.py: control groups have version 2
+there). What pytest printed is printed, and its exit code is the exit code; 3 if
 the machine cannot run it. Only a temporary directory is written to. On processors with AMX it
 needs a C compiler too: see scripts/uml_ptrace.c.
 """
@@ -34,6 +35,7 @@ LIMIT_S = 600
 _INIT = """#!/bin/sh
 mount -t proc proc /proc
 mount -t sysfs sys /sys
+mount -t cgroup2 none /sys/fs/cgroup && echo "+cpu +memory" >/sys/fs/cgroup/cgroup.subtree_control
 mount -t tmpfs tmpfs /run
 mkdir -p /run/netns
 ip link set lo up

@@ -116,6 +116,7 @@ def test_a_foreign_disk_says_what_it_cannot_do(
     async def main() -> None:
         await env.setup()
         try:
+            monkeypatch.setattr(disks, "missing", lambda: "")
             with pytest.raises(SetupError, match=r"fault error: .*plain disk; give .* disk=on"):
                 await env.set_disk("n1", {"error": "EIO"})
             monkeypatch.setattr(disks, "missing", lambda: "mounting needs root")
