@@ -175,6 +175,7 @@ def _conclude(result: Result, inference: Inference, spent: str) -> None:
         result.reason = f"found {kinds}: not {', '.join(result.stats['not'])}"
         return
     touched = np.isin(np.flatnonzero(done), txns.mop_txn).any() if len(txns.mop_txn) else False
+    touched = touched or bool(txns.predicates)
     if spent:
         result.verdict = Verdict.UNKNOWN
         result.reason = (

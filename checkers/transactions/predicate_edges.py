@@ -18,7 +18,8 @@ For :mod:`checkers.transactions.list_append` and :mod:`checkers.transactions.rw_
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -164,26 +165,17 @@ class PredicateEdges:
 
     def _of(self, key: int, predicate: Any) -> Sequence[Changer]:
         """Changers by what a predicate says of values: ranges of keys share them."""
-        values = {f: v for f, v in (predicate or {}).items() if f not in ("keys", "in")} or None
+        values = _of_values(predicate)
         code = (key, repr(freeze(values)))
         if code not in self._changers:
             self._changers[code] = self.inference.changers(key, values)
         return self._changers[code]
 
-    def _keys(self, predicate: Any) -> list[int]:
-        """Codes of the keys that may match."""
-        if predicate and "in" in predicate:
-            tokens = [(type(key), freeze(key)) for key in predicate["in"]]
-            codes = sorted({self.codes[token] for token in tokens if token in self.codes})
-        else:
-            codes = list(range(len(self.txns.keys)))
-        return [code for code in codes if matches_key(predicate, self.txns.keys[code])]
-
     def add(self, builder: GraphBuilder) -> None:
         """Add the predicate anti-dependencies. An edge's mark is the number of the read."""
-        groups: dict[Any, list[int]] = {}
+        groups: dict[str, list[int]] = {}
         for number, read in enumerate(self.reads):
-            groups.setdefault(repr(freeze(read.predicate)), []).append(number)
+            groups.setdefault(repr(freeze(_of_values(read.predicate))), []).append(number)
         edges: list[tuple[int, int, int]] = []
         for numbers in groups.values():
             self._add_group(builder, numbers, edges)
@@ -194,28 +186,32 @@ class PredicateEdges:
     def _add_group(
         self, builder: GraphBuilder, numbers: list[int], edges: list[tuple[int, int, int]]
     ) -> None:
-        """The reads of one predicate."""
-        predicate = self.reads[numbers[0]].predicate
-        leaves = [
-            (int(self.txns.invoke[writer]), writer, key)
-            for key in self._keys(predicate)
-            for _, writer in self._of(key, predicate)
-        ]
-        leaves.sort()
-        at_key: dict[int, list[int]] = {}
-        at_writer: dict[int, list[int]] = {}
-        for at, (_, writer, key) in enumerate(leaves):
-            at_key.setdefault(key, []).append(at)
-            at_writer.setdefault(writer, []).append(at)
-        tree = _Tree(builder, [writer for _, writer, _ in leaves])
+        """The reads of predicates that say the same of values."""
+        values = _of_values(self.reads[numbers[0]].predicate)
+        leaves = _Leaves(
+            (_rank(name), writer, key)
+            for key, name in enumerate(self.txns.keys)
+            for _, writer in self._of(key, values)
+        )
+        tree = _Tree(builder, leaves.writers)
         for number in numbers:
-            reader = self.reads[number].txn
-            apart = {at for key in self.settled(number) for at in at_key.get(key, ())}
-            apart.update(at_writer.get(reader, ()))
-            low = 0
-            for stop in [*sorted(apart), len(leaves)]:
-                edges += [(reader, node, number) for node in tree.cover(low, stop)]
-                low = stop + 1
+            read = self.reads[number]
+            settled = self.settled(number)
+            if read.predicate and "in" in read.predicate:
+                tokens = dict.fromkeys((type(key), freeze(key)) for key in read.predicate["in"])
+                keys = [self.codes[token] for token in tokens if token in self.codes]
+                names = self.txns.keys
+                keys = [k for k in keys if matches_key(read.predicate, names[k])]
+                found = [at for k in keys if k not in settled for at in leaves.at_key.get(k, ())]
+                writers = (leaves.writers[at] for at in found)
+                edges += [(read.txn, w, number) for w in writers if w != read.txn]
+                continue
+            low, stop = leaves.span(read.predicate)
+            apart = {at for key in settled for at in leaves.at_key.get(key, ())}
+            apart.update(leaves.at_writer.get(read.txn, ()))
+            for end in [*sorted(at for at in apart if low <= at < stop), stop]:
+                edges += [(read.txn, node, number) for node in tree.cover(low, end)]
+                low = end + 1
         tree.link()
 
     def key_of(self, number: int, writer: int) -> tuple[int, int]:
@@ -226,6 +222,43 @@ class PredicateEdges:
                 if changer == writer:
                     return key, mark
         raise AssertionError(f"predicate read {number} does not come before transaction {writer}")
+
+
+def _of_values(predicate: Any) -> Any:
+    """What a predicate says of values, without what it says of keys."""
+    return {f: v for f, v in (predicate or {}).items() if f not in ("keys", "in")} or None
+
+
+def _rank(key: Any) -> tuple[int, Any]:
+    """Numbers in order, then strings in order, then whatever no range has."""
+    if isinstance(key, (int, float)) and not isinstance(key, bool):
+        return 0, key
+    return (1, key) if isinstance(key, str) else (2, 0)
+
+
+class _Leaves:
+    """Writers in order of the keys they are about, so that a range of keys is one of leaves."""
+
+    def __init__(self, rows: Iterable[tuple[tuple[int, Any], int, int]]) -> None:
+        ordered = sorted(rows)
+        self.ranks = [rank for rank, _, _ in ordered]
+        self.writers = [writer for _, writer, _ in ordered]
+        self.at_key: dict[int, list[int]] = {}
+        self.at_writer: dict[int, list[int]] = {}
+        for at, (_, writer, key) in enumerate(ordered):
+            self.at_key.setdefault(key, []).append(at)
+            self.at_writer.setdefault(writer, []).append(at)
+
+    def span(self, predicate: Any) -> tuple[int, int]:
+        """First leaf in a predicate's range of keys, and the one after the last."""
+        if not predicate or "keys" not in predicate:
+            return 0, len(self.ranks)
+        low, high = map(_rank, predicate["keys"])
+        if low[0] != high[0] or low[0] == 2:
+            return 0, 0
+        return bisect_left(self.ranks, low), max(
+            bisect_left(self.ranks, low), bisect_right(self.ranks, high)
+        )
 
 
 class _Tree:

@@ -49,7 +49,7 @@ from checkers.transactions.snapshots import (
     search_points,
     verify_points,
 )
-from checkers.transactions.txns import REGISTER_WRITES, columns
+from checkers.transactions.txns import PREDICATES_UNSEEN, REGISTER_WRITES, columns
 from checkers.verdict import Because, Finding, Result, Verdict
 
 #: Conflicts of the solver between looks at the budget.
@@ -202,6 +202,8 @@ def check_serial(history: History, level: str, *, budget: Budget | None = None) 
         result.verdict, result.reason = Verdict.UNKNOWN, "no transaction read or wrote anything"
     else:
         _search(result, register, level, meter)
+        if txns.predicates and result.verdict is Verdict.VALID:
+            result.verdict, result.reason = Verdict.UNKNOWN, PREDICATES_UNSEEN
     result.elapsed_s = round(meter.elapsed_s, 6)
     return result
 

@@ -56,13 +56,15 @@ def simple_cycles(links: set[Link]) -> Iterator[tuple[str, ...]]:
 def class_of(kinds: tuple[str, ...]) -> str | None:
     """The class of a cycle with edges of these kinds, in order."""
     suffix = "-realtime" if "realtime" in kinds else "-process" if "process" in kinds else ""
-    rw = kinds.count("rw")
+    against = [kind in ("rw", "rw-predicate") for kind in kinds]
+    item = "" if "rw-predicate" in kinds else "-item"
+    rw = sum(against)
     if rw == 0:
         return ("G1c" if "wr" in kinds else "G0") + suffix if {"ww", "wr"} & set(kinds) else None
     if rw == 1:
-        return "G-single-item" + suffix
-    apart = all((kinds[at - 1], kind) != ("rw", "rw") for at, kind in enumerate(kinds))
-    return ("G-nonadjacent-item" if apart else "G2-item") + suffix
+        return f"G-single{item}{suffix}"
+    apart = all(not (against[at - 1] and kind) for at, kind in enumerate(against))
+    return f"{'G-nonadjacent' if apart else 'G2'}{item}{suffix}"
 
 
 def classes(links: set[Link]) -> set[str]:

@@ -16,10 +16,12 @@ from checkers.budget import Budget, Meter
 from checkers.transactions.consistency import implied_anomalies
 from checkers.transactions.cycles import find_cycles
 from checkers.transactions.graph import (
+    KIND_NAMES,
     PASS,
     PROCESS,
     REALTIME,
     RW,
+    RWP,
     WR,
     WW,
     GraphBuilder,
@@ -32,7 +34,7 @@ from checkers.transactions.txns import columns
 from checkers.transactions.verify import shape
 
 seeds = st.integers(0, 2**32)
-NAMES = {WW: "ww", WR: "wr", RW: "rw", PROCESS: "process", REALTIME: "realtime", PASS: "pass"}
+NAMES = {**KIND_NAMES, PASS: "pass"}
 
 
 def ints(*values: int) -> np.ndarray:
@@ -43,7 +45,7 @@ def random_builder(rng: random.Random) -> tuple[GraphBuilder, int]:
     """Some transactions, edges of every kind, sometimes barriers, sometimes tails."""
     txns = rng.randint(2, 6)
     builder = GraphBuilder(txns)
-    kinds = rng.choices([WW, WR, RW, PROCESS, REALTIME], k=rng.randint(1, 3))
+    kinds = rng.choices([WW, WR, RW, RWP, PROCESS, REALTIME], k=rng.randint(1, 3))
     for _ in range(rng.randint(1, 9)):
         a, b = rng.randrange(txns), rng.randrange(txns)
         builder.add(ints(a), ints(b), rng.choice(kinds))
