@@ -37,6 +37,7 @@ from checkers.linearizability.problem import (
 )
 from checkers.linearizability.search import Outcome
 from checkers.linearizability.shrink import Shrinker
+from checkers.linearizability.zone_witness import fewest
 from checkers.linearizability.zones import Violation, ZonesAnswer, check_zones
 from checkers.verdict import Finding, Result, Verdict
 
@@ -51,9 +52,6 @@ FALLBACK_LIMIT = 20_000
 
 #: Operations read between two looks at the meter.
 READ_AT_ONCE = 4096
-
-#: Zone witnesses up to this size are minimised further.
-ZONE_ROWS_MAX = 40
 
 
 def check(
@@ -186,33 +184,24 @@ class _Check:
     def _explain_zones(self, answer: ZonesAnswer, violation: Violation) -> Finding:
         """Search the few operations that cannot be ordered, for the steps and the stuck end."""
         columns = answer.columns
-        invokes = columns.invoke[list(violation.ops)].tolist()
-        problem = problem_of([self.history.op(invoke) for invoke in sorted(invokes)], self.model)
-        machine = Machine(self.model)
-        problem, outcome = self._fewest(problem, machine)
-        if outcome.legal is not False:  # the proof needs more of the key than these operations
-            rows = np.flatnonzero(columns.key == violation.key)
-            every = [self.history.op(invoke) for invoke in columns.invoke[rows].tolist()]
-            whole_key = problem_of(every, self.model)
+        rows, writers = list(violation.ops), answer.writers_of(violation.ops)
+        invokes = sorted(columns.invoke[[*rows, *writers]].tolist())
+        problem = problem_of([self.history.op(invoke) for invoke in invokes], self.model)
+        proving = set(columns.invoke[rows].tolist())
+        chosen = [index for index, op in enumerate(problem.ops) if op.invoke in proving]
+        witness = fewest(problem, chosen, self.model, self.meter)
+        if witness is None:  # the proof needs more of the key than these operations
+            of_key = np.flatnonzero(columns.key == violation.key)
+            every = [self.history.op(invoke) for invoke in columns.invoke[of_key].tolist()]
+            whole_key, machine = problem_of(every, self.model), Machine(self.model)
             found = search(whole_key, machine, self.meter, limit=FALLBACK_LIMIT)
             if found.legal is False:
                 return self._explain(whole_key, machine, found)
+            witness = problem.subset(chosen)
+        machine = Machine(self.model)
+        outcome = search(witness, machine, self.meter)
         count = int(np.count_nonzero(columns.key == violation.key))
-        return finding_of(self.history, problem, machine, outcome, key_ops=count)
-
-    def _fewest(self, problem: Problem, machine: Machine) -> tuple[Problem, Outcome]:
-        """Leave out what the proof does not need, keeping the write of every value observed."""
-        outcome = search(problem, machine, self.meter)
-        size = len(problem)
-        if size > ZONE_ROWS_MAX:
-            return problem, outcome
-        for index in reversed(range(size)):
-            rest = problem.subset(i for i in range(len(problem)) if i != index)
-            if not _loses_a_write(problem, rest, self.model):
-                found = search(rest, machine, self.meter)
-                if found.legal is False:
-                    problem, outcome = rest, found
-        return problem, outcome
+        return finding_of(self.history, witness, machine, outcome, key_ops=count)
 
     def _by_search(self, groups: list[list[int]]) -> None:
         """Judge each group by the model's monitor if that applies, else by searching."""
@@ -362,26 +351,3 @@ class _Check:
             far += f" ({moment})" if not moment.startswith("event") else ""
         more = f", {len(self.open)} keys undecided" if len(self.open) > 1 else ""
         return f"{self.meter.reason or outcome.reason}{more}{far}"
-
-
-def _loses_a_write(problem: Problem, rest: Problem, model: Model) -> bool:
-    """Whether a read of the rest has its write in the problem but no longer in the rest."""
-
-    def possible(part: Problem) -> set[int]:
-        machine = Machine(model)
-        for op in part.ops:  # every state some operation of the part can lead to
-            for state in range(len(machine.states)):
-                machine.move(state, machine.class_number(op))
-        for op in part.ops:
-            for state in range(len(machine.states)):
-                machine.move(state, machine.class_number(op))
-        legal: set[int] = set()
-        for op in part.ops:
-            number = machine.class_number(op)
-            if any(machine.move(state, number) for state in range(len(machine.states))):
-                legal.add(op.invoke)
-        return legal
-
-    before = possible(problem)
-    after = possible(rest)
-    return any(op.invoke in before and op.invoke not in after for op in rest.ops)

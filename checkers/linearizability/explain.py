@@ -2,7 +2,8 @@
 
 The finding of a linearizability violation (kind ``nonlinearizable``):
 
-- ``ops``: invocation indices of the minimal witness. As a history of its own it is illegal.
+- ``ops``: invocation indices of the minimal witness. As a history of its own it is illegal. Writes
+  that stand aside (see :mod:`.zone_witness`) are not among them, but are steps.
 - ``because``: first the longest legal order of the witness (kind ``step``: target is the invocation
   index, state the state after it), then every operation that could come next and why it cannot
   (kind ``stuck``: state is the one it was tried in).
@@ -52,7 +53,7 @@ def finding_of(
         key_ops: number of operations judged on this key.
     """
     ends = stuck(witness, machine, outcome)
-    ops = tuple(sorted(op.invoke for op in witness.ops))
+    ops = tuple(sorted(op.invoke for op, s in zip(witness.ops, witness.start) if s == op.invoke))
     last = max((*ops, *(end for end in witness.end if end != NEVER)), default=0)
     rechecked = None
     if len(witness) <= BRUTE_OPS_MAX:
@@ -84,7 +85,9 @@ def _steps(witness: Problem, machine: Machine, outcome: Outcome) -> tuple[Becaus
     for index, state in outcome.path:
         op = witness.ops[index]
         after = model.describe_state(machine.states[state])
-        text = f"process {op.process}: {model.describe_operation(op)}; the state is then {after}"
+        when = "" if witness.start[index] == op.invoke else " (whenever it was)"
+        done = model.describe_operation(op) + when
+        text = f"process {op.process}: {done}; the state is then {after}"
         made.append(
             Because(
                 "step",

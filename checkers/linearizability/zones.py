@@ -28,7 +28,7 @@ Everything is done on all keys at once, with numpy, in the time base of history 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,6 +48,15 @@ from checkers.linearizability.columns import (
 
 #: Violations whose witness is completed; at most so many are explained.
 EXPLAINED_MAX = 16
+
+#: Violations shown in more operations are looked at again for a shorter one.
+FEW_ROWS = 4
+
+#: Pairs of blocks of one key that are compared for the smallest witness.
+PAIRS_MAX = 256
+
+#: (cluster, row)
+_Place = tuple[int, int]
 
 
 @dataclass
@@ -90,6 +99,13 @@ class ZonesAnswer:
     zones: Zones | None = None
     unfinished: bool = False
 
+    def writers_of(self, rows: Sequence[int]) -> list[int]:
+        """The writes, beyond these rows, of the values that these rows read or swapped out."""
+        assert self.zones is not None
+        sources = self.columns.source[list(rows)]
+        writers = self.zones.c_writer[sources[sources >= 0]]
+        return sorted({*writers[writers >= 0].tolist()} - {*rows})
+
     def orders(self) -> dict[int, list[int]]:
         """For every key with no violation that was decided: a legal order, as invocations."""
         assert self.zones is not None
@@ -120,7 +136,9 @@ def check_zones(
             break
     answer.unfinished = meter is not None and meter.spent()
     answer.violations.sort(key=lambda violation: violation.at)
-    for violation in answer.violations[:EXPLAINED_MAX]:
+    for number, violation in enumerate(answer.violations[:EXPLAINED_MAX]):
+        if violation.kind in ("order", "zones") and len(violation.ops) > FEW_ROWS:
+            violation = answer.violations[number] = zones.unchained(violation)
         violation.ops = zones.with_observers(violation.ops)
     answer.invalid_keys = sorted(seen)
     answer.decided = int(np.count_nonzero(~zones.ambiguous[columns.key]))
@@ -295,8 +313,11 @@ class Zones:
         before = np.r_[-1, latest[:-1]]
         before[begins] = -2
         bad = np.flatnonzero(self.c_earliest[order] < before)
-        for cluster in self._first_clusters_per_key(order[bad], self.c_earliest):
-            place = int(np.flatnonzero(order == cluster)[0])
+        links = self.c_depth[order[bad]] - self.c_depth[order[latest_at[bad - 1]]]
+        when = np.lexsort((self.c_earliest[order[bad]], links, self.columns.c_key[order[bad]]))
+        keys = self.columns.c_key[order[bad[when]]]
+        for place in bad[when[np.r_[True, keys[1:] != keys[:-1]]]].tolist() if len(bad) else []:
+            cluster = int(order[place])
             late = int(order[latest_at[place - 1]])
             rows = {*self._chain_rows(late, cluster), int(self.c_latest_row[late])}
             if self.c_earliest_read[cluster] < self.c_end[cluster]:
@@ -322,10 +343,19 @@ class Zones:
         """Forward zones that overlap; backward zones within a forward one."""
         columns = self.columns
         live = (self.c_writers > 0) & ~self.ambiguous[columns.c_key] & self.is_block
-        block = np.flatnonzero(live)
-        early = self.b_earliest[block]
-        late = self.b_latest[block]
-        base = columns.c_key[block] * (self.late + 4) + 1
+        left, right = self._conflicts(np.flatnonzero(live), self.b_earliest, self.b_latest)
+        yield from self._pairs(left, right)
+
+    def _conflicts(self, block: Ints, earliest: Ints, latest: Ints) -> tuple[Ints, Ints]:
+        """Pairs of blocks (or clusters) whose zones contradict each other.
+
+        Args:
+            block: which ones.
+            earliest, latest: earliest completion and latest invocation, of every cluster.
+        """
+        early = earliest[block]
+        late = latest[block]
+        base = self.columns.c_key[block] * (self.late + 4) + 1
         forward = early < late
         zone = block[forward]
         place = (base + early)[forward]
@@ -333,7 +363,6 @@ class Zones:
         zone, place = zone[sort], place[sort]
         reach = (base + late)[forward][sort]
         touching = np.flatnonzero(reach[:-1] > place[1:])
-        yield from self._pairs(zone[touching], zone[touching + 1])
         inner = block[~forward]
         begin = (base + late)[~forward]
         end = (base + early)[~forward]
@@ -341,46 +370,85 @@ class Zones:
         inside = (
             np.flatnonzero((at >= 0) & (reach[np.maximum(at, 0)] > end)) if len(zone) else at[:0]
         )
-        yield from self._pairs(zone[at[inside]], inner[inside])
+        left = np.concatenate([zone[touching], zone[at[inside]]])
+        return left, np.concatenate([zone[touching + 1], inner[inside]])
+
+    def unchained(self, violation: Violation) -> Violation:
+        """A violation of the same key that needs no chain of compare-and-sets, if there is one.
+
+        Two clusters may contradict each other by themselves, though they are in blocks.
+        """
+        clusters = np.flatnonzero((self.columns.c_key == violation.key) & (self.c_writers > 0))
+        left, right = self._conflicts(clusters, self.c_earliest, self.c_latest)
+        if not len(left):
+            return violation
+        at = np.maximum(self.c_latest[left], self.c_latest[right])
+        best = int(np.argmin(at))
+        rows = self._pair_rows(int(left[best]), int(right[best]), blocks=False)
+        return Violation("zones", violation.key, rows, int(at[best]))
 
     def _pairs(self, left: Ints, right: Ints) -> Iterator[Violation]:
-        """Pairs of blocks that must each come before the other; the first per key."""
-        columns = self.columns
-        keys = columns.c_key[left]
+        """Pairs of blocks that must each come before the other; per key the one shown in fewest
+        operations, of the first :data:`PAIRS_MAX`.
+        """
+        keys = self.columns.c_key[left]
         at = np.maximum(self.b_latest[left], self.b_latest[right])
         order = np.lexsort((at, keys))
-        fresh = order[np.r_[True, keys[order][1:] != keys[order][:-1]]] if len(order) else order
-        for pair in fresh.tolist():
-            one, two = int(left[pair]), int(right[pair])
-            yield Violation("zones", int(keys[pair]), self._pair_rows(one, two), int(at[pair]))
+        cuts = np.flatnonzero(keys[order][1:] != keys[order][:-1]) + 1
+        for pairs in np.split(order, cuts) if len(order) else []:
+            best = min(
+                pairs[:PAIRS_MAX].tolist(),
+                key=lambda pair: (self._links(int(left[pair]), int(right[pair])), int(at[pair])),
+            )
+            rows = self._pair_rows(int(left[best]), int(right[best]))
+            yield Violation("zones", int(keys[best]), rows, int(at[best]))
 
-    def _pair_rows(self, one: int, two: int) -> tuple[int, ...]:
-        """The operations of two blocks that prove each must come before the other."""
+    def _links(self, one: int, two: int) -> int:
+        """How many compare-and-sets it takes to tie the proof of a pair together."""
+        return sum(
+            abs(int(self.c_depth[first[0]] - self.c_depth[last[0]]))
+            for first, last in self._ends(one, two)
+        )
+
+    def _ends(
+        self, one: int, two: int, *, blocks: bool = True
+    ) -> tuple[tuple[_Place, _Place], tuple[_Place, _Place]]:
+        """Per block the (cluster, row) of its first and its last op that show the contradiction.
+
+        The first of a block proves that it comes before the other, the last that it comes after.
+        """
+        first, late = self._before(one, two, blocks=blocks)
+        early, last = self._before(two, one, blocks=blocks)
+        return (first, last), (early, late)
+
+    def _pair_rows(self, one: int, two: int, *, blocks: bool = True) -> tuple[int, ...]:
+        """The operations of two blocks (or clusters) that prove each must come before the other."""
         rows: set[int] = set()
-        for mine, other in ((one, two), (two, one)):
-            first = self._first_op(mine, before=int(self.b_latest[other]))
-            last = self._last_op(mine, after=int(self.b_earliest[other]))
+        for first, last in self._ends(one, two, blocks=blocks):
             rows.update(self._chain_rows(first[0], last[0]))
             rows.update(row for row in (first[1], last[1]) if row >= 0)
         return tuple(sorted(rows))
 
-    def _first_op(self, block: int, *, before: int) -> tuple[int, int]:
-        """(cluster, row) of an op of the block that completed before this: a write if one did."""
-        if self.c_end[block] < before:
-            return block, int(self.c_writer[block])
-        cluster = int(self.b_earliest_cluster[block])
-        if self.c_end[cluster] < before:
-            return cluster, int(self.c_writer[cluster])
-        return cluster, int(self.c_earliest_row[cluster])
+    def _before(self, one: int, two: int, *, blocks: bool) -> tuple[_Place, _Place]:
+        """(cluster, row) of an op of a block that completed before one of the other was invoked.
 
-    def _last_op(self, block: int, *, after: int) -> tuple[int, int]:
-        """(cluster, row) of an op of the block invoked after this: a write if one was."""
-        if self.c_start[block] > after:
-            return block, int(self.c_writer[block])
-        cluster = int(self.b_latest_cluster[block])
-        if self.c_start[cluster] > after:
-            return cluster, int(self.c_writer[cluster])
-        return cluster, int(self.c_latest_row[cluster])
+        Writes if they do: they must be shown anyway.
+        """
+        first, last = one, two
+        if blocks:
+            first, last = int(self.b_earliest_cluster[one]), int(self.b_latest_cluster[two])
+        firsts = [(one, int(self.c_writer[one]), int(self.c_end[one]))]
+        firsts.append((first, int(self.c_writer[first]), int(self.c_end[first])))
+        seen = int(self.c_earliest_read[first])
+        firsts.append((first, int(self.c_earliest_row[first]), seen))
+        lasts = [(two, int(self.c_writer[two]), int(self.c_start[two]))]
+        lasts.append((last, int(self.c_writer[last]), int(self.c_start[last])))
+        lasts.append((last, int(self.c_latest_row[last]), int(self.c_latest[last])))
+        for begin in lasts:
+            for end in firsts:
+                if end[2] < begin[2]:
+                    return end[:2], begin[:2]
+        return firsts[-1][:2], lasts[-1][:2]
 
     def _chain_rows(self, one: int, two: int) -> tuple[int, ...]:
         """The writes of two clusters of one block and of those between."""

@@ -203,7 +203,7 @@ def test_a_large_history_is_judged_fast_and_one_stale_read_is_found(cas: float) 
     result = check(spoiled, models.cas_register())
     assert result.verdict is Verdict.INVALID
     finding = result.findings[0]
-    assert len(finding.ops) <= (6 if cas else 4)  # a swap needs the write it swapped out
+    assert len(finding.ops) <= 4
     assert finding.detail["rechecked"] is True
     again = check(spoiled.select(finding.ops), models.cas_register())
     assert again.verdict is Verdict.INVALID
@@ -223,3 +223,36 @@ def test_every_witness_is_illegal_by_itself_and_minimal() -> None:
             assert check(witness, model).verdict is Verdict.INVALID
             assert finding.because[-1].kind == "stuck"
     assert found > 100
+
+
+@pytest.mark.parametrize(
+    ("cas", "writes", "clients"),
+    [(0.0, 0.33, 50), (0.33, 0.33, 50), (0.5, 0.1, 10), (0.6, 0.02, 5)],
+)
+def test_a_stale_read_is_shown_in_four_operations_however_long_the_chains(
+    cas: float, writes: float, clients: int
+) -> None:
+    invalid = 0
+    for seed in range(12):
+        history = register_history(
+            3_000, clients=clients, unknown=0.05, cas=cas, writes=writes, seed=seed
+        )
+        result = check(with_stale_read(history, at=0.3 + 0.05 * seed), models.cas_register())
+        for finding in result.findings:
+            invalid += 1
+            assert 2 <= len(finding.ops) <= 4
+            assert finding.detail["rechecked"] is True
+    assert invalid >= 10
+
+
+def test_a_write_that_stands_aside_is_a_step_but_no_operation_of_the_witness() -> None:
+    rows = [("invoke", 9, "write", 1), ("invoke", 8, "write", 2)]
+    for value in (1, 2, 1):
+        rows += _read(1, value)
+    rows += [("ok", 9, "write", 1), ("ok", 8, "write", 2)]
+    finding = check(history_of(rows), models.register()).findings[0]
+    assert finding.ops == (2, 4, 6)
+    assert finding.detail["rechecked"] is True
+    steps = [step.text for step in finding.because]
+    assert steps[0] == "process 9: write of 1 (whenever it was); the state is then 1"
+    assert steps[-1] == "read returned 1, but the state is 2"
