@@ -1,13 +1,10 @@
-"""Histories out: Jepsen EDN for other tools, Parquet and pandas for notebooks.
+"""Histories out as Jepsen EDN, for other tools; `parquet` is for notebooks.
 
 EDN has a map a line in the order of events, with ``:index :time :process :type :f :value`` and,
 where there are, ``:key :node :error``. Function names, types and the names of micro-operations are
 keywords, since that is what Jepsen's checkers match on; other strings stay strings. With
 ``independent=True`` a key is written Jepsen's way, as a ``[k v]`` value. Faults become the
 nemesis's rows.
-
-Parquet needs ``pyarrow``, the extra ``splitbrain[parquet]``. Values of several types do not fit one
-column, so keys, values and errors are kept as JSON text there.
 """
 
 from __future__ import annotations
@@ -129,28 +126,3 @@ def _symbolic(value: float) -> str:
     if math.isnan(value):
         return "##NaN"
     return "##Inf" if value > 0 else "##-Inf"
-
-
-def write_parquet(history: History, path: str | os.PathLike[str]) -> None:
-    """Write a history as Parquet, one row per event; the header is the file's metadata.
-
-    Raises:
-        HistoryError: pyarrow is not installed.
-    """
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError as error:
-        raise HistoryError(
-            "Parquet needs pyarrow; install it with `pip install splitbrain[parquet]`"
-        ) from error
-    import msgspec
-
-    frame = history.to_pandas()
-    encode = msgspec.json.Encoder(enc_hook=str, decimal_format="number").encode
-    for column in ("process", "key", "value", "error"):
-        texts = [None if item is None else encode(item).decode() for item in frame[column]]
-        frame[column] = texts
-    table = pyarrow.Table.from_pandas(frame, preserve_index=False)
-    metadata = {**(table.schema.metadata or {}), b"history": encode(history.header)}
-    pyarrow.parquet.write_table(table.replace_schema_metadata(metadata), os.fspath(path))

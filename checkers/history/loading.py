@@ -26,6 +26,7 @@ HEAD_BYTES = 1 << 16
 #: in the order they are asked.
 FORMATS: dict[str, str] = {
     "history": "checkers.history.jsonl",
+    "parquet": "checkers.history.parquet",
     "dbcop": "checkers.history.importers.dbcop",
     "elle-json": "checkers.history.importers.elle_json",
     "porcupine-kv": "checkers.history.importers.porcupine_kv",

@@ -48,7 +48,7 @@ FormatFlag = Annotated[
     str | None,
     Parameter(
         name="--format",
-        help="history, edn, elle-json, porcupine-kv, jepsen-log, limo, awdit or dbcop; "
+        help="history, parquet, edn, elle-json, porcupine-kv, jepsen-log, limo, awdit or dbcop; "
         "recognised if not given.",
     ),
 ]
