@@ -367,3 +367,12 @@ def test_a_nested_value_with_the_names_of_fields_is_no_doubled_field(tmp_path: P
         b'{"format":"history/1"}\n{"t":1,"p":0,"type":"invoke","f":"w","v":{"v":{"v":1},"p":2}}\n'
     )
     assert load(path).op_count == 1
+
+
+def test_a_large_array_without_an_operation_is_not_read_whole(tmp_path: Path) -> None:
+    path = tmp_path / "h.json"
+    with path.open("wb") as file:
+        file.write(b'[{"type":')
+        file.truncate(3 << 30)  # zeros, which take no room on the disk
+    with pytest.raises(HistoryError, match="line 1: no operation ends within 64 MB"):
+        load(path)

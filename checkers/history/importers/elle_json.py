@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import array
 import json
+import os
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -48,6 +49,7 @@ def load(path: str, *, independent: bool | None = None) -> History:
     """
     if files.head(path, HEAD_BYTES).lstrip()[:1] == b"[":
         rows = Rows(_operation, independent=independent)
+        _require_operation(path)
         rows.extend(_array(files.whole(path, b"[")))
         return rows.history()
     places = array.array("q")  # lines
@@ -56,6 +58,24 @@ def load(path: str, *, independent: bool | None = None) -> History:
         places.extend(numbers)
         rows.extend(found)
     return rows.history()
+
+
+def _require_operation(path: str) -> None:
+    """Refuse a large file which does not have one whole operation at its beginning.
+
+    Raises:
+        HistoryError: none ends where an honest one would.
+    """
+    if os.path.getsize(path) <= LINE_BYTES_MAX:
+        return
+    text = files.head(path, LINE_BYTES_MAX).decode("utf-8", "replace")
+    try:
+        json.JSONDecoder().raw_decode(text, max(text.find("{"), 0))
+    except (ValueError, RecursionError):
+        raise HistoryError(
+            f"no operation ends within {LINE_BYTES_MAX >> 20} MB; this is no history",
+            place="line 1",
+        ) from None
 
 
 def _operation(row: int) -> str:
