@@ -6,6 +6,7 @@ DATABASES: dict[str, str] = {
     "redis": "harness.databases.redis:Redis",
     "reference": "harness.databases.reference:Reference",
     "etcd": "harness.databases.etcd:Etcd",
+    "galera": "harness.databases.galera:Galera",
     "nats": "harness.databases.nats:Nats",
     "postgres": "harness.databases.postgres:Postgres",
     "pysyncobj": "harness.databases.pysyncobj:PySyncObj",

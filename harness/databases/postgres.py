@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness.databases.base import operations_of
 from harness.databases.postgres_clients import CLIENTS, LEVELS, PORT, USER, PostgresClient, connect
+from harness.databases.users import as_user, give
 from harness.environments.base import Node
 from harness.errors import SetupError, UsageError, nearest
 
@@ -98,24 +98,16 @@ class Postgres:
                 "PostgreSQL's client is not installed: `pip install 'psycopg[binary]'`"
             )
         self.bin_dir = str(find_bin_dir(self.bin_dir))
-        await node.run("mkdir", "-p", DATA)
-        if os.geteuid() == 0:
-            await node.run("chown", self.run_as, DATA)
+        await give(node, DATA, self.run_as)
         auth = ("--auth", "trust", "--username", USER, "--no-sync")
-        await node.run(*self.as_user(), f"{self.bin_dir}/initdb", "-D", DATA, *auth, timeout_s=60)
-
-    def as_user(self) -> list[str]:
-        """What to put before a program that must not run as root."""
-        if os.geteuid() != 0:
-            return []
-        if shutil.which("setpriv") is None:
-            raise SetupError(
-                "PostgreSQL refuses to run as root, and there is no setpriv to run it as another "
-                "user: `apt-get install util-linux`"
-            )
-        reach = ("--inh-caps=+dac_override", "--ambient-caps=+dac_override")
-        user = (f"--reuid={self.run_as}", f"--regid={self.run_as}", "--clear-groups")
-        return ["setpriv", *user, *reach]
+        await node.run(
+            *as_user(self.run_as, what="PostgreSQL"),
+            f"{self.bin_dir}/initdb",
+            "-D",
+            DATA,
+            *auth,
+            timeout_s=60,
+        )
 
     async def start(self, node: Node) -> None:
         """Start the server."""
@@ -127,7 +119,7 @@ class Postgres:
             *self.args,
         ]
         program = (f"{self.bin_dir}/postgres", "-D", DATA, *settings)
-        await node.spawn(*self.as_user(), *program, ports=(PORT,))
+        await node.spawn(*as_user(self.run_as, what="PostgreSQL"), *program, ports=(PORT,))
 
     async def ready(self, node: Node) -> None:
         """Wait until it answers, and has its tables."""

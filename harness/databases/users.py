@@ -1,0 +1,43 @@
+"""Programs that refuse to run as root, or should not: run as another user of the machine.
+
+``setpriv`` changes the user and keeps the capability to pass through directories of others, so that
+a server's data may lie in the run's own directory wherever that is.
+
+For the databases here.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from harness.environments.base import Node
+from harness.errors import SetupError
+
+
+def as_user(name: str, *, what: str) -> list[str]:
+    """What to put before a program so that it does not run as root; nothing if we are not root.
+
+    Args:
+        name: the user.
+        what: the program, for the sentence.
+
+    Raises:
+        SetupError: there is no setpriv.
+    """
+    if os.geteuid() != 0:
+        return []
+    if shutil.which("setpriv") is None:
+        raise SetupError(
+            f"{what} must not run as root, and there is no setpriv to run it as another user: "
+            "`apt-get install util-linux`"
+        )
+    reach = ("--inh-caps=+dac_override", "--ambient-caps=+dac_override")
+    return ["setpriv", f"--reuid={name}", f"--regid={name}", "--clear-groups", *reach]
+
+
+async def give(node: Node, directory: str, name: str) -> None:
+    """Make a directory on a node, the user's if we are root."""
+    await node.run("mkdir", "-p", directory)
+    if os.geteuid() == 0:
+        await node.run("chown", name, directory)
