@@ -211,6 +211,16 @@ def test_a_flipped_bit_is_seen_by_who_reads_again(mounted: Mounted) -> None:
     assert sum(byte.bit_count() for byte in now) == 1
 
 
+def test_bits_are_flipped_where_something_is(mounted: Mounted) -> None:
+    with open(mounted.path / "log", "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, 1 << 24)
+        file.write(b"x" * 4096)
+    for count in range(1, 6):
+        assert mounted.set(flip=True)["flips"] == count
+    content = (mounted.path / "log").read_bytes()
+    assert content[:4096] != b"x" * 4096 and not any(content[4096:])
+
+
 def test_what_is_asked_wrong_is_said_and_others_are_not_answered(mounted: Mounted) -> None:
     for faults, said in (({"slow": 1}, "no fault 'slow'"), ({"error": "EX"}, "error is 'EX'")):
         with pytest.raises(SetupError, match=said):

@@ -30,6 +30,8 @@ from .faults import CHANGE, GROW, READ, SYNC, WRITE, Faults
 from .tree import Tree
 
 _THREADS = 12
+#: places looked at for one that holds something
+_FLIP_TRIES = 500
 _NEW_MOUNT_NAMESPACE = 0x00020000
 _NOSUID_NODEV = 0x2 | 0x4
 _DETACH = 0x2
@@ -294,18 +296,19 @@ class FileSystem:
     def flip(self) -> int | None:
         """Change one bit of one file at rest; the file's number, if the kernel knows it.
 
-        A longer file is hit more often, as by chance.
+        Longer files are hit more often, as by chance; room that was only reserved is spared, and
+        so are zeros if anything else is found soon: there a bit would mostly harm nobody.
         """
-        files = self.tree.files()
-        if not files:
+        place = self._place()
+        if place is None:
             return None
-        picked = self.faults.random
-        name, size = picked.choices(files, weights=[size for _, size in files])[0]
-        offset, bit = picked.randrange(size), 1 << picked.randrange(8)
-        path = os.path.join(self.tree.inode(wire.ROOT).path, name)
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        name, offset = place
+        bit = 1 << self.faults.random.randrange(8)
+        fd = os.open(self._behind(name), os.O_RDWR | os.O_CLOEXEC)
         try:
             was = os.pread(fd, 1, offset)
+            if not was:  # it was cut off just now
+                return None
             os.pwrite(fd, bytes([was[0] ^ bit]), offset)
             found = os.fstat(fd)
         finally:
@@ -313,6 +316,23 @@ class FileSystem:
         self.faults.count("flips")
         self.faults.flipped.append({"file": name, "offset": offset, "bit": bit})
         return self.tree.number_of((found.st_dev, found.st_ino))
+
+    def _behind(self, name: str) -> str:
+        return os.path.join(self.tree.inode(wire.ROOT).path, name)
+
+    def _place(self) -> tuple[str, int] | None:
+        """A file and a byte of it, not zero if one of many tries found such a one."""
+        extents = self.tree.extents()
+        if not extents:
+            return None
+        sizes = [end - begin for _, begin, end in extents]
+        for name, begin, end in self.faults.random.choices(extents, weights=sizes, k=_FLIP_TRIES):
+            offset = self.faults.random.randrange(begin, end)
+            with open(self._behind(name), "rb") as file:
+                file.seek(offset)
+                if file.read(1) not in (b"", b"\0"):
+                    break
+        return name, offset
 
 
 class Server:

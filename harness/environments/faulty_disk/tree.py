@@ -93,6 +93,27 @@ class Tree:
                 found.append((os.fsencode(each.name), each.inode(), mode))
         return found
 
+    def extents(self) -> list[tuple[str, int, int]]:
+        """Where regular files hold something: path from the root, begin, end."""
+        found = []
+        for name, size in self.files():
+            try:
+                fd = os.open(os.path.join(self.inode(wire.ROOT).path, name), os.O_RDONLY)
+            except OSError:
+                continue
+            try:
+                end = 0
+                while end < size:
+                    begin = os.lseek(fd, end, os.SEEK_DATA)
+                    end = os.lseek(fd, begin, os.SEEK_HOLE)
+                    found.append((name, begin, end))
+            except OSError:
+                # No data after this place: the rest is reserved only.
+                pass
+            finally:
+                os.close(fd)
+        return found
+
     def files(self) -> list[tuple[str, int]]:
         """Every regular file that is not empty, as a path from the root, with its size."""
         found = []
