@@ -204,6 +204,7 @@ class _Search:
         have = np.zeros(int(self.labels.max()) + 1, dtype=np.bool_)
         have[self.labels[graph.src[single]]] = True
         wanted = wanted[~have[self.labels[graph.src[wanted]]]]
+        rest, place = self._within(rest, graph.src[wanted])
         labels = self.labels[graph.src[wanted]]
         order = np.argsort(labels, kind="stable")
         wanted, labels = wanted[order], labels[order]
@@ -213,10 +214,20 @@ class _Search:
             settled = np.unique(self.labels[graph.src[single]])
             edges = wanted[asked & ~np.isin(labels, settled)]
             if len(edges):
-                single[edges] = reaches(
-                    rest, graph.dst[edges], graph.src[edges], self.meter, groups=self.labels
-                )
+                ends = place[graph.dst[edges]], place[graph.src[edges]]
+                single[edges] = reaches(rest, *ends, self.meter, groups=self.labels[place >= 0])
         return single
+
+    def _within(self, graph: Graph, nodes: Ids) -> tuple[Graph, Ints]:
+        """The part of a graph in these nodes' components, numbered anew; the new numbers."""
+        inside = np.zeros(int(self.labels.max()) + 1, dtype=np.bool_)
+        inside[self.labels[nodes]] = True
+        chosen = inside[self.labels]
+        place = np.where(chosen, np.cumsum(chosen) - 1, -1)
+        part = graph.select(chosen[graph.src] & chosen[graph.dst])
+        part.src, part.dst = place[part.src].astype(np.int32), place[part.dst].astype(np.int32)
+        part.nodes = int(chosen.sum())
+        return part, place
 
     def _record(self, anomaly: str, graph: Graph, candidates: Bools, path: PathFinder) -> None:
         """Note the class for each component that has candidates, and show some cycles."""

@@ -96,29 +96,32 @@ class Flat:
         if parts is None or not (told is asked or _alike(parts, told, asked)):
             self._one_by_one(told, asked, events, begun)
             return
-        sizes, names, keys, values = parts
+        kinds, _, keys, values = parts
+        sizes = np.fromiter(map(len, told), dtype=np.int64, count=len(told))
         self.sizes.append(sizes)
-        self.kinds.append(np.frombuffer(bytes(map(self.plain.__getitem__, names)), dtype=np.int8))
+        self.kinds.append(np.frombuffer(kinds, dtype=np.int8))
         self.keys += keys
         self.values += values
         self.count += len(sizes)
 
-    def _parts(self, lists: list[Any]) -> tuple[Any, list[Any], list[Any], list[Any]] | None:
-        """Sizes, names, keys and values of plain transactions; None if any is not plain."""
+    def _parts(self, lists: list[Any]) -> tuple[bytes, list[Any], list[Any], list[Any]] | None:
+        """Kinds, names, keys and values of plain transactions; None if any is not plain."""
         if not set(map(type, lists)) <= {list, tuple}:
             return None
         flat = list(chain.from_iterable(lists))
-        if not set(map(type, flat)) <= {list, tuple} or not set(map(len, flat)) <= {3}:
-            return None
+        try:
+            if not set(map(list.__len__, flat)) <= {3}:
+                return None
+        except TypeError:
+            if not set(map(type, flat)) <= {list, tuple} or not set(map(len, flat)) <= {3}:
+                return None
         parts = list(chain.from_iterable(flat))
         names = parts[0::3]
         try:
-            if not set(names) <= self.plain.keys():
-                return None
-        except TypeError:
+            kinds = bytes(map(self.plain.__getitem__, names))
+        except (KeyError, TypeError):
             return None
-        sizes = np.fromiter(map(len, lists), dtype=np.int64, count=len(lists))
-        return sizes, names, parts[1::3], parts[2::3]
+        return kinds, names, parts[1::3], parts[2::3]
 
     def _one_by_one(
         self, told: list[Any], asked: list[Any], events: Sequence[int], begun: Sequence[int]
@@ -228,7 +231,7 @@ def refuse(event: int, number: int, mop: Any, why: str) -> NoReturn:
 
 def _alike(parts: tuple[Any, ...], told: list[Any], asked: list[Any]) -> bool:
     """Whether completions are plainly of their invocations: equal but for what was read."""
-    _, names, keys, values = parts
+    kinds, names, keys, values = parts
     try:
         if list(map(len, told)) != list(map(len, asked)):
             return False
@@ -237,8 +240,8 @@ def _alike(parts: tuple[Any, ...], told: list[Any], asked: list[Any]) -> bool:
         return False
     if len(begun) != 3 * len(names) or begun[0::3] != names or begun[1::3] != keys:
         return False
-    wrote = bytes(map(MICRO_OPS.__getitem__, names))  # READ is 0, so compress keeps the writes
-    return list(compress(values, wrote)) == list(compress(begun[2::3], wrote))
+    # READ is 0, so compress keeps the writes
+    return list(compress(values, kinds)) == list(compress(begun[2::3], kinds))
 
 
 __all__ = ["MICRO_OPS", "PREDICATE", "READ", "WRITE", "Flat", "PredicateRead", "matches", "refuse"]
