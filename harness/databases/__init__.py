@@ -3,6 +3,7 @@
 DATABASES: dict[str, str] = {
     "atom": "harness.databases.atom:Atom",
     "noop": "harness.databases.atom:Noop",
+    "consul": "harness.databases.consul:Consul",
     "redis": "harness.databases.redis:Redis",
     "reference": "harness.databases.reference:Reference",
     "etcd": "harness.databases.etcd:Etcd",

@@ -106,8 +106,13 @@ class Etcd:
     # -- nodes ---------------------------------------------------------------------------------
 
     async def setup(self, node: Node) -> None:
-        """Check that there is a binary."""
-        self.binary = find_binary(self.binary)
+        """Check that there is a binary: here, or on the node if a path is given."""
+        if not self.binary.startswith("/"):
+            self.binary = find_binary(self.binary)
+        elif (await node.run("test", "-x", self.binary, check=False)).exit_code != 0:
+            raise SetupError(
+                f"binary {self.binary!r} of etcd is not on {node.name}, or not executable"
+            )
 
     async def start(self, node: Node) -> None:
         """Start a member; every member must know every other's announced address."""

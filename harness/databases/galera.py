@@ -112,6 +112,7 @@ class Galera:
         await node.run(
             *as_user(self.run_as, what="MariaDB"),
             *("mariadb-install-db", "--no-defaults", f"--datadir={DATA}/db", "--skip-test-db"),
+            f"--tmpdir={DATA}/tmp",  # in a shared one they would remove each other's files
             timeout_s=120,
         )
 

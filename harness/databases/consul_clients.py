@@ -1,0 +1,256 @@
+"""Consul's clients, one per kind of objects, over the HTTP interface.
+
+- registers: a key each; compare-and-set by ``cas=ModifyIndex``, with a read before it;
+- lists: the whole list in one key, extended by compare-and-set;
+- sets: a key per element, read by prefix;
+- locks: a session that is renewed in the background and a key acquired with it, tried again until
+  the time is up. Whether the session still lives is not asked before a write: that is what fencing
+  is for.
+
+A server that knows no leader proposes nothing: ``fail``. Any other error of a write, and a lost
+connection, may have happened: ``info``.
+
+Made by :class:`harness.databases.consul.Consul`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+from typing import TYPE_CHECKING, Any, ClassVar
+from urllib.parse import quote
+
+import msgspec
+
+from harness.databases.base import Invocation, Outcome
+from harness.environments.base import Node
+from harness.environments.http import HttpClient, HttpStatus, NotSent
+from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from harness.databases.consul import Consul
+
+HTTP_PORT = 8500
+_TRIES_MAX = 20
+_POLL_S = 0.05
+#: how much of an operation's time is spent waiting for a lock
+_WAITING_SHARE = 0.6
+#: errors that mean that nothing was proposed
+_REFUSED = ("No cluster leader", "rate limit", "Permission denied")
+
+
+class ConsulClient:
+    """Speaks to one server about registers; base of the other clients."""
+
+    operations: ClassVar[frozenset[str]] = frozenset({"read", "write", "cas"})
+    reads: ClassVar[frozenset[str]] = frozenset({"read"})
+
+    def __init__(self, db: Consul) -> None:
+        self._db = db
+        self._http: HttpClient | None = None
+
+    async def open(self, node: Node) -> None:
+        """Speak to this server from now on."""
+        await self.close()
+        self._http = await node.http(HTTP_PORT, timeout_s=self._db.op_timeout_s)
+
+    async def invoke(self, op: Invocation) -> Outcome:
+        """One operation; every kind of objects has its own."""
+        if op.f not in self.operations:
+            has = ", ".join(sorted(self.operations))
+            raise UsageError(f"the consul client has no operation {op.f!r}; it has {has}")
+        reads = op.f in self.reads
+        try:
+            outcome: Outcome = await getattr(self, f"_{op.f}")(op)
+            return outcome
+        except NotSent as error:
+            return op.fail(str(error))
+        except HttpStatus as error:
+            text = str(error)
+            refused = reads or any(words in text for words in _REFUSED)
+            return op.fail(text) if refused else op.info(text)
+        except (TimeoutError, ConnectionError) as error:
+            text = str(error) or f"no answer within {self._db.op_timeout_s:g} s"
+            return op.fail(text) if reads else op.info(text)
+
+    @property
+    def _speaks(self) -> HttpClient:
+        assert self._http is not None, "open() comes before invoke()"
+        return self._http
+
+    async def _get(self, key: str, *, recurse: bool = False) -> list[dict[str, Any]]:
+        """What is under a key, or under a prefix."""
+        flags = [] if self._db.read_mode == "default" else [self._db.read_mode]
+        flags += ["recurse"] if recurse else []
+        try:
+            found: list[dict[str, Any]] = await self._speaks.get(_path(key, *flags))
+        except HttpStatus as error:
+            if error.status == 404:
+                return []
+            raise
+        return found
+
+    async def _before(self, key: str) -> list[dict[str, Any]]:
+        """A read before anything was written: if it fails, nothing has happened.
+
+        Raises:
+            NotSent: it failed.
+        """
+        try:
+            return await self._get(key)
+        except (HttpStatus, TimeoutError, ConnectionError) as error:
+            raise NotSent(f"reading before the write: {error}") from error
+
+    async def _put(self, key: str, value: Any, **flags: Any) -> bool:
+        given = [f"{name}={flag}" for name, flag in flags.items()]
+        return bool(await self._speaks.put(_path(key, *given), value))
+
+    async def _read(self, op: Invocation) -> Outcome:
+        found = await self._get(str(op.key))
+        return op.ok(decode(found[0]) if found else None)
+
+    async def _write(self, op: Invocation) -> Outcome:
+        written = await self._put(str(op.key), op.value)
+        return op.ok() if written else op.fail("the server refused")
+
+    async def _cas(self, op: Invocation) -> Outcome:
+        old, new = op.value
+        found = await self._before(str(op.key))
+        if (decode(found[0]) if found else None) != old:
+            return op.fail("the value is another")
+        index = found[0]["ModifyIndex"] if found else 0
+        swapped = await self._put(str(op.key), new, cas=index)
+        return op.ok() if swapped else op.fail("the value was changed meanwhile")
+
+    async def close(self) -> None:
+        """Hang up."""
+        if self._http is not None:
+            await self._http.close()
+
+
+def _path(key: str, *flags: str) -> str:
+    return f"/v1/kv/splitbrain/{quote(key)}" + (f"?{'&'.join(flags)}" if flags else "")
+
+
+def decode(entry: dict[str, Any]) -> Any:
+    """The value of a key as the interface tells it."""
+    raw = entry["Value"]
+    return None if raw is None else msgspec.json.decode(base64.b64decode(raw))
+
+
+class ListClient(ConsulClient):
+    """Append-only lists."""
+
+    operations = frozenset({"read", "append"})
+
+    async def _read(self, op: Invocation) -> Outcome:
+        found = await self._get(str(op.key))
+        return op.ok(decode(found[0]) if found else [])
+
+    async def _append(self, op: Invocation) -> Outcome:
+        key = str(op.key)
+        for _ in range(_TRIES_MAX):
+            found = await self._before(key)
+            items = decode(found[0]) if found else []
+            index = found[0]["ModifyIndex"] if found else 0
+            if await self._put(key, [*items, op.value], cas=index):
+                return op.ok()
+        return op.fail(f"others were quicker {_TRIES_MAX} times")
+
+
+class SetClient(ConsulClient):
+    """Sets: a key per element."""
+
+    operations = frozenset({"read", "add"})
+
+    async def _read(self, op: Invocation) -> Outcome:
+        found = await self._get(f"{op.key}/", recurse=True)
+        return op.ok([decode(each) for each in found])
+
+    async def _add(self, op: Invocation) -> Outcome:
+        added = await self._put(f"{op.key}/{op.value}", op.value)
+        return op.ok() if added else op.fail("the server refused")
+
+
+class LockClient(ConsulClient):
+    """Keys acquired by sessions."""
+
+    operations = frozenset({"acquire", "release", "write"})
+    reads = frozenset()
+
+    def __init__(self, db: Consul) -> None:
+        super().__init__(db)
+        self._session = ""
+        self._alive: asyncio.Task[None] | None = None
+        self._beats: HttpClient | None = None
+
+    async def open(self, node: Node) -> None:
+        """Speak to this server from now on."""
+        await super().open(node)
+        self._beats = await node.http(HTTP_PORT, timeout_s=self._db.ttl_s / 2)
+
+    async def _acquire(self, op: Invocation) -> Outcome:
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._db.op_timeout_s * _WAITING_SHARE
+        # No delay after a holder's end: the delay is Consul's guard for those who do not fence.
+        about = {"TTL": f"{self._db.ttl_s:g}s", "LockDelay": "0s", "Behavior": "release"}
+        answer = await self._speaks.put("/v1/session/create", about)
+        self._session = answer["ID"]
+        self._alive = asyncio.create_task(self._keep_alive(self._session))
+        while loop.time() < until:
+            if await self._put(str(op.key), op.process, acquire=self._session):
+                found = await self._get(str(op.key))
+                if found and found[0].get("Session") == self._session:
+                    return op.ok({"token": int(found[0]["LockIndex"])})
+                break
+            await asyncio.sleep(_POLL_S)
+        await self._end_session()
+        return op.fail("the lock was not free in time")
+
+    async def _release(self, op: Invocation) -> Outcome:
+        session = self._session
+        if not session:
+            return op.fail("this client holds no lock")
+        released = await self._put(str(op.key), op.process, release=session)
+        await self._end_session()
+        return op.ok() if released else op.fail("the session had ended, and the lock with it")
+
+    async def _write(self, op: Invocation) -> Outcome:
+        token, value = op.value["token"], op.value["value"]
+        accepted = self._db.resource.write(op.key, token, value)
+        return op.ok() if accepted else op.fail("the resource has seen a newer token")
+
+    async def _keep_alive(self, session: str) -> None:
+        assert self._beats is not None
+        while True:
+            await asyncio.sleep(self._db.ttl_s / 3)
+            with contextlib.suppress(OSError, TimeoutError, HttpStatus):
+                await self._beats.put(f"/v1/session/renew/{session}")
+
+    async def _end_session(self) -> None:
+        self._stop_beating()
+        session, self._session = self._session, ""
+        await self._speaks.put(f"/v1/session/destroy/{session}")
+
+    def _stop_beating(self) -> None:
+        if self._alive is not None:
+            self._alive.cancel()
+            self._alive = None
+
+    async def close(self) -> None:
+        """Hang up as the dead do: the session ends by itself."""
+        self._stop_beating()
+        self._session = ""
+        if self._beats is not None:
+            await self._beats.close()
+        await super().close()
+
+
+#: kind of objects -> its client
+CLIENTS: dict[str, type[ConsulClient]] = {
+    "register": ConsulClient,
+    "list": ListClient,
+    "set": SetClient,
+    "lock": LockClient,
+}
