@@ -48,8 +48,8 @@ async def do(client: Any, f: str, value: Any = None, key: Any = "x") -> tuple[st
     return done.type, done.value
 
 
-async def sure(client: Any, f: str, value: Any) -> None:
+async def sure(client: Any, f: str, value: Any, key: Any = "x") -> None:
     async def once() -> bool:
-        return (await do(client, f, value))[0] == "ok"
+        return (await do(client, f, value, key))[0] == "ok"
 
     await until(once)
