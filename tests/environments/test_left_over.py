@@ -1,4 +1,4 @@
-"""What cannot be removed after a run is named, with exit code 3: provoked here, and healed later."""
+"""What cannot be removed after a run is named, with exit code 3: provoked, and healed later."""
 
 from __future__ import annotations
 
