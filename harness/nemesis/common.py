@@ -52,7 +52,7 @@ class Planner:
         timing, kinds, hits, details = (Random(rng.getrandbits(64)) for _ in range(4))
         times = schedule.spans(timing, begin_ns=begin_ns, end_ns=end_ns, interval_ns=interval_ns)
         variants = schedule.cycle(kinds, self.usable(nodes) or self._variants, len(times))
-        words = schedule.cycle(hits, self._words or ("",), len(times))
+        words = schedule.cycle(hits, self._telling(nodes) or ("",), len(times))
         plans = []
         for (from_ns, until_ns), variant, word in zip(times, variants, words, strict=True):
             params = {
@@ -62,6 +62,12 @@ class Planner:
             }
             plans.append(Plan(0, self.name, from_ns, until_ns, word, params))
         return plans
+
+    def _telling(self, nodes: Sequence[str]) -> Sequence[str]:
+        """The target words that name somebody among these nodes: few have no minority."""
+        if targets.minority_size(len(nodes)) > 0:
+            return self._words
+        return tuple(word for word in self._words if word != "minority") or self._words
 
     def kind(self, plan: Plan, rng: Random) -> str:
         """The plan's variant; a plan without one (made by a generator) gets one by chance."""

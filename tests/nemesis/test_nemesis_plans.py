@@ -180,3 +180,10 @@ def test_pauses_are_long_and_short() -> None:
     for one, other in itertools.pairwise(sorted(found, key=lambda each: each.begin_ns)):
         assert one.end_ns < other.begin_ns
     assert {each.targets for each in plan("pause:n1+n2")} == {"n1+n2"}
+
+
+def test_a_single_node_is_hit_though_it_is_no_minority() -> None:
+    for name in ("disk", "kill", "pause", "pressure"):
+        assert "minority" not in {each.targets for each in plan(name, nodes=["n1"])}
+        assert "minority" in {each.targets for each in plan(name, nodes=NODES[:3])}
+    assert {each.targets for each in plan("kill-minority", nodes=["n1"])} == {"minority"}
