@@ -34,7 +34,7 @@ def cluster(
     asyncio.run(main())
 
 
-async def until(condition: Callable[[], Awaitable[Any]], within_s: float = 20) -> Any:
+async def until(condition: Callable[[], Awaitable[Any]], within_s: float = 40) -> Any:
     for _ in range(int(within_s / 0.1)):
         found = await condition()
         if found:
@@ -48,8 +48,8 @@ async def do(client: Any, f: str, value: Any = None, key: Any = "x") -> tuple[st
     return done.type, done.value
 
 
-async def sure(client: Any, f: str, value: Any, key: Any = "x") -> None:
+async def sure(client: Any, f: str, value: Any, key: Any = "x", *, within_s: float = 40) -> None:
     async def once() -> bool:
         return (await do(client, f, value, key))[0] == "ok"
 
-    await until(once)
+    await until(once, within_s)

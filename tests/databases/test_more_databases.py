@@ -167,6 +167,31 @@ def test_zookeeper_keeps_registers_sets_queues_and_locks(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
+@needs(module="kazoo", program="java", finder=has_zookeeper)
+@pytest.mark.parametrize("read_mode", ["sync", "write"])
+def test_zookeepers_deposed_leader_answers_sync_alone(read_mode: str, tmp_path: Path) -> None:
+    async def body(env: Any) -> None:
+        db = ZooKeeper(read_mode=read_mode, session_s=10, op_timeout_s=PATIENCE_S)
+        nodes = [env.node(name) for name in NODES]
+        (old,) = await until(lambda: db.primaries(nodes))
+        others = [node for node in nodes if node.name != old]
+        reader, writer = await opened(db, env.node(old)), await opened(db, others[0])
+        await sure(writer, "write", 1)
+        assert await do(reader, "read") == ("ok", 1)
+        await env.pause(old)
+        await until(lambda: db.primaries(others), within_s=60)
+        await sure(writer, "write", 2, within_s=100)  # it may have to connect again
+        # Asked after the write was acknowledged, by the server that still believes it leads.
+        asked = asyncio.create_task(do(reader, "read"))
+        await asyncio.sleep(0.3)
+        await env.resume(old)
+        stale = await asked == ("ok", 1)
+        assert stale is (read_mode == "sync")
+
+    on(tmp_path, ZooKeeper(), body)
+
+
+@pytest.mark.slow
 @needs(module="redis", program="redis-sentinel")
 def test_redis_loses_what_a_cut_off_primary_acknowledged(tmp_path: Path) -> None:
     done = run(
@@ -335,3 +360,17 @@ def test_zookeeper_reads_are_stale_without_sync(tmp_path: Path) -> None:
         say=lambda line: None,
     )  # fmt: skip
     assert done.verdict is Verdict.INVALID, done.sentence
+
+
+@pytest.mark.slow
+@needs(finder=find_binary)
+@pytest.mark.parametrize("fencing", [False, True])
+def test_an_etcd_lock_has_two_holders_under_pause_and_fencing_saves_it(
+    fencing: bool, tmp_path: Path
+) -> None:
+    done = run(
+        db="etcd", workload="lock", workload_options={"hold_s": 8, "fencing": fencing}, keys=20,
+        concurrency=60, nemesis="pause:one", seed=11, time_limit_s=30.0, nemesis_interval_s=7.0,
+        store=str(tmp_path), quiet=True, say=lambda line: None,
+    )  # fmt: skip
+    assert done.verdict is (Verdict.VALID if fencing else Verdict.INVALID), done.sentence
