@@ -1,6 +1,7 @@
 """Transactional checkers, timed: list-append and rw-register at 100k and 1M transactions.
 
-    python bench/transactions.py [--count 1000000] [--runs 3] [--kind rw-register]
+    python bench/transactions.py --all
+    python bench/transactions.py [--count 1000000] [--runs 3] [--kind rw-register] [--stale]
     python bench/transactions.py --broken [--count 100000]
     python bench/transactions.py --explode
 
@@ -21,6 +22,8 @@ import gc
 import random
 import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -207,27 +210,57 @@ PUBLISHED = {
 }
 
 
-def timed(history: History, kind: str, runs: int) -> tuple[float, Any]:
-    """Median CPU seconds of checking, and the last result; a loaded machine stretches the clock."""
+#: what ``--all`` measures, each in a process of its own
+ALL = [
+    ["--kind", "list-append", "--count", "100000"],
+    ["--kind", "list-append", "--count", "1000000"],
+    ["--kind", "list-append", "--count", "1000000", "--stale"],
+    ["--kind", "rw-register", "--count", "100000"],
+    ["--kind", "predicates", "--count", "20000"],
+]
+
+
+def predicates(count: int) -> History:
+    """One after another: ask for a range of keys, insert one; each misses all later insertions."""
+    rows: list[list[list[Any]]] = []
+    for number in range(count):
+        low = max(0, number - 40)
+        found = [[key, key + 1] for key in range(low, number)]
+        rows.append([["rp", {"keys": [low, count]}, found], ["w", number, number + 1]])
+    events = []
+    for number, mops in enumerate(rows):
+        asked = [[f, k, None if f == "rp" else v] for f, k, v in mops]
+        events.append(Event(0, -1, number % 5, "invoke", "txn", value=asked))
+        events.append(Event(0, -1, number % 5, "ok", "txn", value=mops))
+    return History.from_events(events)
+
+
+def timed(history: History, kind: str, runs: int) -> tuple[float, float, Any]:
+    """Median wall and CPU seconds of checking, and the last result."""
     from checkers.transactions import list_append, rw_register
 
     registers = rw_register(linearizable_keys=True, wfr_keys=True)
     check = list_append() if kind == "list-append" else registers
-    spent = []
+    wall_s, cpu_s = [], []
     result = None
     for _ in range(runs):
         gc.collect()
-        started = time.process_time()
+        started_s, used_s = time.perf_counter(), time.process_time()
         result = check(history)
-        spent.append(time.process_time() - started)
-    return statistics.median(spent), result
+        wall_s.append(time.perf_counter() - started_s)
+        cpu_s.append(time.process_time() - used_s)
+    return statistics.median(wall_s), statistics.median(cpu_s), result
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--kind", choices=["list-append", "rw-register"], default="list-append")
+    parser.add_argument(
+        "--kind", choices=["list-append", "rw-register", "predicates"], default="list-append"
+    )
+    parser.add_argument("--stale", action="store_true", help="one transaction in 100 reads stale")
+    parser.add_argument("--all", action="store_true", help="every size, a process each")
     parser.add_argument("--broken", action="store_true", help="histories that hurt a cycle search")
     parser.add_argument("--explode", action="store_true", help="searches that cannot end in time")
     options = parser.parse_args()
@@ -237,17 +270,33 @@ def main() -> None:
     if options.broken:
         broken(options.count)
         return
-    write = "append" if options.kind == "list-append" else "w"
-    history = make(options.count, write=write)
+    if options.all:
+        for arguments in ALL:
+            runs = ["--runs", str(options.runs)]
+            subprocess.run([sys.executable, __file__, *arguments, *runs], check=True)
+        return
+    measure(options)
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Make one history, check it several times, and say what that took."""
+    if options.kind == "predicates":
+        history = predicates(options.count)
+    elif options.stale:
+        history = stale(options.count)
+    else:
+        write = "append" if options.kind == "list-append" else "w"
+        history = make(options.count, write=write)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    median_s, result = timed(history, options.kind, options.runs)
+    wall_s, cpu_s, result = timed(history, options.kind, options.runs)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"{options.kind} {options.count} transactions: {result.verdict.value}")
-    print(f"checking {median_s:.2f} s (median of {options.runs} runs, CPU seconds)")
+    what = f"{options.kind}{', 1% stale' if options.stale else ''}"
+    print(f"{what}, {options.count} transactions: {result.verdict.value}")
+    print(f"  checking {wall_s:.2f} s, {cpu_s:.2f} s of CPU (medians of {options.runs} runs)")
+    print(f"  peak memory {peak:.2f} GB, of which the history {before:.2f} GB")
     published = PUBLISHED.get((options.kind, options.count))
-    if published:
-        print(f"{published} (not of this run)")
-    print(f"peak memory {peak:.2f} GB, of which the history {before:.2f} GB")
+    if published and not options.stale:
+        print(f"  {published} (not of this run)")
 
 
 if __name__ == "__main__":

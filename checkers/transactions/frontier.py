@@ -52,11 +52,11 @@ def frontier_search(txns: Sequence[Txn], meter: Meter) -> list[Txn] | str | None
     for txn in txns:
         for key, source in txn.reads.items():
             unread[(key, source)] = unread.get((key, source), 0) + 1
-    search = _Frontier(lanes, unread)
+    search = Frontier(lanes, unread)
     return search.run(meter)
 
 
-class _Frontier:
+class Frontier:
     """Depth-first search over frontiers with memory of dead ones."""
 
     def __init__(self, lanes: list[list[Txn]], unread: dict[tuple[int, int], int]) -> None:
@@ -66,7 +66,8 @@ class _Frontier:
         self.latest: dict[int, int] = {}
         self.order: list[Txn] = []
 
-    def _may(self, txn: Txn) -> bool:
+    def may(self, txn: Txn) -> bool:
+        """Whether what it reads is the latest, and nobody still has to read what it overwrites."""
         latest, unread = self.latest, self.unread
         if any(latest.get(key, -1) != source for key, source in txn.reads.items()):
             return False
@@ -77,7 +78,8 @@ class _Frontier:
                 return False
         return True
 
-    def _do(self, lane: int) -> list[tuple[int, int]]:
+    def do(self, lane: int) -> list[tuple[int, int]]:
+        """Place a session's next transaction; what it overwrote."""
         txn = self.lanes[lane][self.at[lane]]
         self.at[lane] += 1
         self.order.append(txn)
@@ -88,7 +90,8 @@ class _Frontier:
             self.latest[key] = txn.id
         return overwritten
 
-    def _undo(self, lane: int, overwritten: list[tuple[int, int]]) -> None:
+    def undo(self, lane: int, overwritten: list[tuple[int, int]]) -> None:
+        """Take back the transaction placed last."""
         txn = self.order.pop()
         self.at[lane] -= 1
         for key, source in txn.reads.items():
@@ -104,11 +107,11 @@ class _Frontier:
         while len(self.order) < total:
             while lane < len(self.lanes):
                 at = self.at[lane]
-                if at < len(self.lanes[lane]) and self._may(self.lanes[lane][at]):
-                    overwritten = self._do(lane)
+                if at < len(self.lanes[lane]) and self.may(self.lanes[lane][at]):
+                    overwritten = self.do(lane)
                     if tuple(self.at) not in dead:
                         break
-                    self._undo(lane, overwritten)
+                    self.undo(lane, overwritten)
                 lane += 1
             else:
                 dead.add(tuple(self.at))
@@ -119,7 +122,7 @@ class _Frontier:
                 if not stack:
                     return None
                 lane, overwritten = stack.pop()
-                self._undo(lane, overwritten)
+                self.undo(lane, overwritten)
                 lane += 1
                 continue
             stack.append((lane, overwritten))

@@ -1,14 +1,16 @@
 """Serializability and snapshot isolation of read-write histories whose version order is unknown.
 
-Deciding either is NP-complete: the order of the writes of each key has to be guessed. Three steps,
+Deciding either is NP-complete: the order of the writes of each key has to be guessed. Four steps,
 each of which may already settle it:
 
 1. *Forced orders.* Start with sessions and reads-from. If t3 read x from t1 and another writer t2
    of x comes before t3, it comes before t1; if it comes after t1, it comes after t3. Repeat until
    nothing is new. A cycle refutes, and is shown.
-2. *Frontier search*, for serializability of few sessions: a set of transactions closed under
+2. *A guided search* (:mod:`checkers.transactions.guided`) for a serial order, with the forced
+   orders as vectors; a serial order is one for snapshot isolation, too.
+3. *Frontier search*, for serializability of few sessions: a set of transactions closed under
    sessions determines what may come next, so there are only as many states as frontiers.
-3. *A constraint solver* (python-sat, extra ``sat``): one boolean per undecided pair of writers of a
+4. *A constraint solver* (python-sat, extra ``sat``): one boolean per undecided pair of writers of a
    key, which way round. Solve, look for a cycle among the edges this implies, forbid it, repeat.
 
 For snapshot isolation an edge is a dependency or an anti-dependency, and only cycles without two
@@ -33,6 +35,7 @@ from checkers.budget import Budget, Meter
 from checkers.history import FAIL, OK, History
 from checkers.transactions.explain import anomaly_finding
 from checkers.transactions.frontier import frontier_search, verify_serial_order
+from checkers.transactions.guided import guided_search
 from checkers.transactions.polygraph import (
     Order,
     Polygraph,
@@ -44,14 +47,22 @@ from checkers.transactions.polygraph import (
 from checkers.transactions.rw_register import RwRegister, VersionRules
 from checkers.transactions.snapshots import (
     COMMIT,
+    START,
     Points,
     points_of,
     search_points,
     verify_points,
 )
 from checkers.transactions.txns import PREDICATES_UNSEEN, REGISTER_WRITES, columns
+from checkers.transactions.verify_orders import confirm_no_order
 from checkers.verdict import Because, Finding, Result, Verdict
 
+#: Transactions up to which a refutation by vectors is told as a cycle of the polygraph at once.
+POLYGRAPH_MAX = 300
+#: Transactions up to which every order is tried to confirm a refutation that was cut short.
+CONFIRMED_MAX = 40
+#: Transactions that a sentence names one by one.
+NAMES_MAX = 24
 #: Conflicts of the solver between looks at the budget.
 CONFLICTS_PER_LOOK = 2000
 #: Choices turned into edges between looks at the budget.
@@ -150,6 +161,13 @@ def _decide(
     """Whether an order exists (or why that is open), the forced cycle, or the points in order."""
     present = {txn.id for txn in txns}
     part = [without(txn, present) for txn in txns]
+    found = guided_search(part, meter)
+    if isinstance(found, list):
+        if snapshot:
+            return True, [], [(txn, point) for txn in found for point in (START, COMMIT)]
+        return True, [], [(txn, COMMIT) for txn in found]
+    if found is False and not snapshot and len(part) > POLYGRAPH_MAX:
+        return False, [], []
     graph = Polygraph(part, snapshot=snapshot)
     cycle = graph.saturate(meter)
     if cycle is not None:
@@ -219,13 +237,21 @@ def _search(result: Result, register: RwRegister, level: str, meter: Meter) -> N
         _valid(result, register, level, members, points)
     else:
         least = _minimal(members, cycle, snapshot, meter)
+        if meter.spent() and len(least) > CONFIRMED_MAX:
+            result.verdict = Verdict.UNKNOWN
+            result.reason = (
+                f"{meter.reason}: forced orders contradict each other among {len(least)} "
+                "transactions, which were not reduced to few enough to confirm that"
+            )
+            return
         cycle = _decide(least, snapshot, meter)[1]
-        doubt = _doubt(least, snapshot)
+        finding = _finding(register, level, least, cycle)
+        doubt = _doubt(least, snapshot) or confirm_no_order(finding, register.txns.history, level)
         if doubt:
             result.verdict, result.reason = Verdict.UNKNOWN, doubt
             return
         result.verdict = Verdict.INVALID
-        result.findings = [_finding(register, level, least, cycle)]
+        result.findings = [finding]
         result.reason = result.findings[0].title
 
 
@@ -269,8 +295,9 @@ def _finding(register: RwRegister, level: str, least: list[Txn], cycle: list[Ord
     if cycle:
         sentence = " ".join(step.text for step in steps) + " That is a cycle."
     else:
+        few = f" ({', '.join(names.values())})" if len(names) <= NAMES_MAX else ""
         sentence = (
-            f"{len(names)} transactions ({', '.join(names.values())}) have no order that {level} "
+            f"{len(names)} transactions{few} have no order that {level} "
             "allows, whichever way round each pair of writes is put."
         )
     return Finding(

@@ -39,6 +39,7 @@ from checkers.transactions.graph import PROCESS, WR, WW, GraphBuilder
 from checkers.transactions.polygraph import session_codes
 from checkers.transactions.rw_register import RwRegister, VersionRules
 from checkers.transactions.txns import PREDICATES_UNSEEN, REGISTER_WRITES, WRITE, columns
+from checkers.transactions.verify_orders import confirm_weak
 from checkers.verdict import Because, Finding, Result, Verdict
 
 #: what each level forbids without looking at the commit order
@@ -263,6 +264,12 @@ class WeakOrder:
                 Because(kind="rw", source=invokes[1], target=invokes[0], key=name, text=sentence),
             ),
             breaks=self.level,
+            detail={
+                "transactions": [
+                    {"name": name, "invoke": invoke, "ops": self.txns.describe(txn)}
+                    for name, invoke, txn in zip(("T1", "T2"), invokes, (other, reader))
+                ]
+            },
         )
 
     def key_name(self, edge: Edge) -> Any:
@@ -322,6 +329,12 @@ def check_weak(history: History, level: str, *, budget: Budget | None = None) ->
     spent = meter.spent()
     if not spent:
         findings += _order_findings(register, level)
+    doubts = [(f, wrong) for f in findings if (wrong := confirm_weak(f, history, level))]
+    findings = [f for f in findings if all(f is not doubted for doubted, _ in doubts)]
+    register.unclear += [
+        f"a {f.kind} was inferred but a second look did not confirm it ({wrong})"
+        for f, wrong in doubts
+    ]
     result = Result(
         checker=level,
         verdict=Verdict.INVALID if findings else Verdict.VALID,

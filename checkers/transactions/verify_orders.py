@@ -1,0 +1,248 @@
+"""A second opinion on refutations of register histories whose version order is unknown.
+
+For the weak levels (:mod:`checkers.transactions.weak`) each step of a cycle is confirmed from the
+raw operations: sessions, who read whose write, and where a commit order was forced, that the third
+transaction did read one writer's value although the level made it see the other's. For causal that
+takes the causal past, walked anew from the history. For serializability and snapshot isolation
+(:mod:`checkers.transactions.serial`) every order of the transactions that a finding names is tried,
+by replaying registers; reads of what none of them wrote are left out, which only makes an order
+easier to find.
+
+It shares nothing with the checkers it confirms: no columns, no vectors, no polygraph.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from checkers.history import History, freeze
+from checkers.transactions.verify import READS, WRITES, Witness, confirm, place, same
+from checkers.verdict import Because, Finding
+
+#: Partial orders tried before a second opinion on a refutation is left open.
+STATES_MAX = 20_000
+
+
+def confirm_weak(finding: Finding, history: History, level: str) -> str:
+    """Check a finding of a weak level; "" if it holds, else what does not."""
+    if finding.kind != f"{level}-cycle":
+        return confirm(finding, history)
+    steps = finding.because
+    if len(steps) == 1:
+        return "" if _unseen(steps[0], history, level) else f"not confirmed: {steps[0].text}"
+    closed = all(a.target == b.source for a, b in zip(steps, (*steps[1:], steps[0])))
+    if not closed or len({step.source for step in steps}) != len(steps):
+        return "the steps are no simple cycle"
+    for step in steps:
+        if not _weak_step(step, history, level):
+            return f"not confirmed: {step.text}"
+    return ""
+
+
+def _weak_step(step: Because, history: History, level: str) -> bool:
+    source, target = Witness(history, step.source), Witness(history, step.target)
+    if source.type == "fail" or target.type == "fail":
+        return False
+    if step.kind == "process":
+        return _session(source, target)
+    if step.kind == "wr":
+        return _read_from(target, source, step.key)
+    if step.kind != "ww" or len(step.proof) != 1:
+        return False
+    reader = Witness(history, step.proof[0].source)
+    if reader.invoke in (source.invoke, target.invoke) or not source.wrote(step.key):
+        return False
+    if not _read_from(reader, target, step.key):
+        return False
+    return _visible(source, reader, step.key, history, level)
+
+
+def _unseen(step: Because, history: History, level: str) -> bool:
+    """A key read as never written, though the level made its writer visible."""
+    reader, writer = Witness(history, step.source), Witness(history, step.target)
+    first = reader.first_read(step.key)
+    if writer.type == "fail" or first is None:
+        return False
+    if level != "read-committed" and first[0] is not None:
+        return False
+    if not any(value is None for value in reader.read(step.key)) or not writer.wrote(step.key):
+        return False
+    return _visible(writer, reader, step.key, history, level)
+
+
+def _session(source: Witness, target: Witness) -> bool:
+    """One after the other in a session; nothing follows what ended in doubt."""
+    done = source.type == "ok" and source.complete < target.invoke
+    return source.process == target.process and done
+
+
+def _read_from(reader: Witness, writer: Witness, key: Any) -> bool:
+    """Whether a transaction read a value of the key that the other wrote."""
+    wrote = writer.wrote(key)
+    return any(value is not None and place(value, wrote) >= 0 for value in reader.read(key))
+
+
+def _visible(writer: Witness, reader: Witness, key: Any, history: History, level: str) -> bool:
+    """Whether a level makes a writer visible to a reader's read of a key."""
+    if level == "read-committed":
+        return _seen_before(writer, reader, key)
+    if _session(writer, reader) or any(_read_from(reader, writer, k) for _, k, _ in reader.mops):
+        return True
+    return level == "causal" and writer.invoke in _past(reader, history)
+
+
+def _seen_before(writer: Witness, reader: Witness, key: Any) -> bool:
+    """Whether the reader had read from the writer before it read the key from another."""
+    seen = False
+    for f, k, value in reader.mops:
+        if f not in READS:
+            continue
+        mine = value is not None and place(value, writer.wrote(k)) >= 0
+        if seen and same(k, key) and not mine:
+            return True
+        seen = seen or mine
+    return False
+
+
+def _past(reader: Witness, history: History) -> set[int]:
+    """Invocations of everything that happens before a transaction, by sessions and reads."""
+    wrote: dict[Any, int] = {}
+    previous: dict[int, int] = {}
+    last: dict[Any, int] = {}
+    for invoke in history.invocations.tolist():
+        txn = Witness(history, invoke)
+        if txn.process in last:
+            previous[invoke] = last[txn.process]
+        if txn.type == "ok":
+            last[txn.process] = invoke
+        for f, key, value in txn.mops if txn.type != "fail" else ():
+            if f in WRITES:
+                wrote[_token(key, value)] = invoke
+    past: set[int] = set()
+    waiting = [reader.invoke]
+    while waiting:
+        at = waiting.pop()
+        txn = Witness(history, at)
+        near = [previous[at]] if at in previous else []
+        if txn.type == "ok":
+            reads = (_token(k, v) for f, k, v in txn.mops if f in READS)
+            near += [wrote[token] for token in reads if token in wrote]
+        for other in near:
+            if other not in past and other != reader.invoke:
+                past.add(other)
+                waiting.append(other)
+    return past
+
+
+def _token(key: Any, value: Any) -> Any:
+    return type(key), freeze(key), type(value), freeze(value)
+
+
+# Orders -------------------------------------------------------------------------------------------
+
+
+def confirm_no_order(finding: Finding, history: History, level: str) -> str:
+    """Try every order of the transactions a finding names.
+
+    Args:
+        finding: of :func:`checkers.transactions.serial`.
+        history: the same history.
+        level: ``serializable`` or ``snapshot-isolation``.
+
+    Returns:
+        "" if there is none, or too many to try; else why the finding is doubted.
+    """
+    if finding.kind != f"not-{level}":
+        return confirm(finding, history)
+    told = [Witness(history, t["invoke"]) for t in finding.detail["transactions"]]
+    if any(txn.type == "fail" for txn in told):
+        return "it names a transaction that failed"
+    search = _Orders(told, snapshot=level == "snapshot-isolation")
+    if search.exists() and search.left > 0:
+        return "the transactions it names have an order"
+    return ""
+
+
+class _Orders:
+    """Depth-first search over orders of starts and commits, by replaying registers.
+
+    A serial transaction commits where it starts.
+    """
+
+    def __init__(self, told: list[Witness], *, snapshot: bool) -> None:
+        self.snapshot = snapshot
+        self.left = STATES_MAX
+        self.dead: set[Any] = set()
+        written = {_token(key, value) for txn in told for f, key, value in txn.mops if f in WRITES}
+        lanes: dict[Any, list[Witness]] = {}
+        for txn in sorted(told, key=lambda txn: txn.invoke):
+            lane = lanes.setdefault(txn.process, [])
+            if lane and lane[-1].type != "ok":  # it may take effect at any later time
+                lane = lanes.setdefault((txn.process, txn.invoke), [])
+            lane.append(txn)
+        self.lanes = [[_effect(txn, written) for txn in lane] for lane in lanes.values()]
+
+    def exists(self) -> bool:
+        """Whether some order explains every read; meaningless once ``left`` is 0."""
+        return self._extend((0,) * len(self.lanes), {}, {})
+
+    def _extend(
+        self, at: tuple[int, ...], state: dict[Any, Any], open_: dict[int, dict[Any, Any]]
+    ) -> bool:
+        """Whether points placed so far can be completed."""
+        if all(place == 2 * len(lane) for place, lane in zip(at, self.lanes)):
+            return True
+        token = (at, _items(state), tuple((lane, _items(open_[lane])) for lane in sorted(open_)))
+        if token in self.dead or self.left <= 0:
+            return self.left <= 0
+        self.left -= 1
+        for lane, position in enumerate(at):
+            if position < 2 * len(self.lanes[lane]) and self._step(
+                lane, position, at, state, open_
+            ):
+                return True
+        self.dead.add(token)
+        return False
+
+    def _step(
+        self,
+        lane: int,
+        position: int,
+        at: tuple[int, ...],
+        state: dict[Any, Any],
+        open_: dict[int, dict[Any, Any]],
+    ) -> bool:
+        reads, writes = self.lanes[lane][position // 2]
+        if position % 2:  # the commit: nobody else may have committed to what it writes
+            if any(state.get(key) != seen for key, seen in open_[lane].items()):
+                return False
+            rest = {other: seen for other, seen in open_.items() if other != lane}
+            after = (*at[:lane], position + 1, *at[lane + 1 :])
+            return self._extend(after, {**state, **writes}, rest)
+        if any(state.get(key) != value for key, value in reads.items()):
+            return False
+        if not self.snapshot:
+            after = (*at[:lane], position + 2, *at[lane + 1 :])
+            return self._extend(after, {**state, **writes}, open_)
+        after = (*at[:lane], position + 1, *at[lane + 1 :])
+        return self._extend(after, state, {**open_, lane: {key: state.get(key) for key in writes}})
+
+
+def _items(state: dict[Any, Any]) -> tuple[Any, ...]:
+    return tuple(sorted(state.items(), key=repr))
+
+
+def _effect(txn: Witness, written: set[Any]) -> tuple[dict[Any, Any], dict[Any, Any]]:
+    """External reads and last writes, as tokens; reads of what nobody here wrote are left out."""
+    reads: dict[Any, Any] = {}
+    writes: dict[Any, Any] = {}
+    for f, key, value in txn.mops:
+        name, token = (type(key), freeze(key)), _token(key, value)
+        if f in WRITES:
+            writes[name] = token
+        elif txn.type == "ok" and name not in writes and name not in reads:
+            if value is None:
+                reads[name] = None
+            elif token in written:
+                reads[name] = token
+    return reads, writes
