@@ -25,6 +25,7 @@ import contextlib
 import heapq
 import socket
 import struct
+import time
 from collections import deque
 from collections.abc import Callable
 from random import Random
@@ -250,7 +251,8 @@ class Flow:
         )
 
     def _now_ns(self) -> int:
-        return int(self._loop.time() * 1e9)
+        # Not the loop's time, which uvloop reads once a turn: messages would be early by that.
+        return time.monotonic_ns()
 
     def _enqueue(self, due_ns: int, data: bytes, *, ordered: bool = True) -> None:
         if ordered:
@@ -269,8 +271,9 @@ class Flow:
             self._queue_bytes -= len(data)
             self._write(data)
         if self._queue and not self._blocked_by_cut:
-            delay_s = max(0.0, (self._queue[0][0] - now_ns) / 1e9)
-            self._timer = self._loop.call_later(delay_s, self._timer_fired)
+            # Loops count milliseconds; one that is rounded down would come before its time.
+            delay_ms = -(-max(0, self._queue[0][0] - now_ns) // 1_000_000)
+            self._timer = self._loop.call_later(delay_ms / 1000, self._timer_fired)
         self._finish_if_empty()
 
     @property
