@@ -15,7 +15,8 @@ import pytest
 
 from checkers.history import History
 from checkers.transactions import list_append, rw_register
-from checkers.transactions.verify import confirm
+from checkers.transactions.consistency import forbidden_by, implied_anomalies, weaker_models
+from checkers.transactions.verify import LOCAL, confirm
 from checkers.verdict import Finding, Result, Verdict
 from checkers.witness import sub_history
 
@@ -25,6 +26,7 @@ GOLDEN = Path(__file__).parent / "golden"
 ALONG = {
     "G0": {"G-single-item"},
     "G0-process": {"G-single-item-process"},
+    "G0-realtime": {"G-single-item-realtime"},
     "lost-update": {"G-single-item", "G0", "G2-item"},
     "dirty-update": {"G1a"},
     "G1b": {"G-single-item", "G1c"},
@@ -95,6 +97,82 @@ def test_words(name: str, lists: bool, golden: Callable[[Path, str], None]) -> N
     golden(GOLDEN / f"{kind}-{name}.txt", "\n".join(told) + "\n")
 
 
+# Options ------------------------------------------------------------------------------------------
+
+
+def test_every_class_has_a_plant() -> None:
+    """Each anomaly that the lattice knows and the checkers name, process and realtime included."""
+    import test_txn_predicates
+
+    bases = ["G0", "G1c", "G-single-item", "G-nonadjacent-item", "G2-item"]
+    predicate = ["G-single", "G-nonadjacent", "G2"]
+    cycles = {f"{base}{s}" for base in bases for s in ("", "-process", "-realtime")}
+    assert cycles <= set(plants.LISTS) and cycles <= set(plants.REGISTERS)
+    phantoms = {f"{base}{s}" for base in predicate for s in ("", "-process", "-realtime")}
+    assert phantoms <= set(test_txn_predicates.REGISTERS)
+    local = set(LOCAL) - {"predicate-mismatch"}
+    assert local <= set(plants.LISTS) and "predicate-mismatch" in test_txn_predicates.REGISTERS
+    assert local - set(plants.REGISTERS) == {
+        "dirty-update", "duplicate-elements", "incompatible-order"
+    }  # fmt: skip
+
+
+#: a rule -> rows that are refuted with it alone, and the class
+RULES: dict[str, tuple[list[plants.Row], str]] = {
+    "wfr_keys": (
+        [
+            ("A", 0, 9, "ok", [plants.g("x"), plants.w("x", 1)]),
+            ("B", 0, 9, "ok", [plants.g("x", 1), plants.w("x", 2), plants.w("y", 1)]),
+            ("C", 0, 9, "ok", [plants.g("x", 1), plants.g("y", 1)]),
+        ],
+        "G-single-item",
+    ),
+    "sequential_keys": (
+        [
+            ("P", 0, 2, "ok", [plants.w("x", 1)]),
+            ("P", 3, 5, "ok", [plants.w("x", 2), plants.w("y", 1)]),
+            ("C", 0, 9, "ok", [plants.g("x", 1), plants.g("y", 1)]),
+        ],
+        "G-single-item",
+    ),
+    "linearizable_keys": (
+        [
+            ("A", 0, 2, "ok", [plants.w("x", 1)]),
+            ("B", 3, 5, "ok", [plants.w("x", 2), plants.w("y", 1)]),
+            ("C", 0, 9, "ok", [plants.g("x", 1), plants.g("y", 1)]),
+        ],
+        "G-single-item",
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", list(RULES))
+def test_what_a_rule_of_keys_tells(rule: str) -> None:
+    """The versions' order is known by this rule; without any, nothing is refuted."""
+    rows, name = RULES[rule]
+    history = plants.planted(rows, random.Random(4), lists=False)
+    models = ("serializable",)
+    assert rw_register(consistency_models=models)(history).verdict is Verdict.VALID
+    result = rw_register(consistency_models=models, **{rule: True})(history)
+    assert result.stats["anomaly_types"] == [name]
+    assert all(confirm(finding, history) == "" for finding in result.findings)
+
+
+@pytest.mark.parametrize(("name", "lists"), CASES)
+def test_a_plant_counts_only_where_its_model_forbids_it(name: str, lists: bool) -> None:
+    """Against every model of the lattice: INVALID if and only if something found refutes it."""
+    rows = (plants.LISTS if lists else plants.REGISTERS)[name]
+    history = plants.planted(rows, random.Random(5), lists=lists, around=4)
+    strict = check(history, lists=lists)
+    found = {a for kind in strict.stats["anomaly_types"] for a in implied_anomalies(kind)}
+    rules = {} if lists else {"wfr_keys": True, "sequential_keys": True, "linearizable_keys": True}
+    make = list_append if lists else rw_register
+    for model in sorted(weaker_models("strict-serializable")):
+        result = make(consistency_models=(model,), **rules)(history)
+        refuted = bool(found & forbidden_by(model))
+        assert (result.verdict is Verdict.INVALID) == refuted, model
+
+
 # What a second look refuses -----------------------------------------------------------------------
 
 
@@ -136,7 +214,9 @@ def test_a_finding_is_refused_on_a_history_without_it(name: str, lists: bool) ->
     ]
     if name in ("G-single-item-process", "G-single-item-realtime", "internal", "lost-update"):
         harmless = [(p, i, c, o, [m for m in ms if m[0] != "r"]) for p, i, c, o, ms in harmless]
-    if name in ("G2-item", "G2-item-process", "G2-item-realtime"):
+    if name in ("G2-item", "G2-item-process", "G2-item-realtime") or (
+        not lists and name.endswith(("-process", "-realtime"))
+    ):
         harmless = [(p, i, c, o, [m for m in ms if m[0] == "r"]) for p, i, c, o, ms in harmless]
     other = plants.planted(harmless, random.Random(1), lists=lists, around=0)
     assert confirm(finding, other) != ""
