@@ -20,7 +20,13 @@ MS = 1_000_000
 BUSY = "import time\nend = time.time() + 20\nwhile time.time() < end: pass"
 
 
-@pytest.fixture(params=sorted(ARMS))
+SLOW = pytest.mark.slow
+#: what is told of every environment, quickly of some
+EVERYWHERE = ["local", "netns", "docker", pytest.param("ssh", marks=SLOW)]
+LOCALLY = ["local", *(pytest.param(name, marks=SLOW) for name in ("netns", "docker", "ssh"))]
+
+
+@pytest.fixture
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     made: list[Any] = []
 
@@ -51,6 +57,7 @@ async def write(env: Any, name: str, text: str, *, check: bool = False) -> Any:
     return await env.node("n2").run(sys.executable, *words, check=check)
 
 
+@pytest.mark.parametrize("make", EVERYWHERE, indirect=True)
 def test_the_disk_below_a_foreign_database_fails_and_is_good_again(make: Any) -> None:
     if lacking := disks.missing():
         pytest.skip(lacking)
@@ -88,6 +95,7 @@ def test_the_disk_below_a_foreign_database_fails_and_is_good_again(make: Any) ->
     within(arm, body)
 
 
+@pytest.mark.parametrize("make", LOCALLY, indirect=True)
 def test_a_flipped_bit_is_read_and_a_majority_keeps_its_disks(make: Any) -> None:
     if lacking := disks.missing():
         pytest.skip(lacking)
@@ -109,6 +117,7 @@ def test_a_flipped_bit_is_read_and_a_majority_keeps_its_disks(make: Any) -> None
     within(arm, body)
 
 
+@pytest.mark.parametrize("make", LOCALLY, indirect=True)
 def test_a_starved_node_is_throttled_and_let_go(make: Any) -> None:
     arm = make()
     if "pressure" not in arm.env.abilities:
@@ -129,14 +138,13 @@ def test_a_starved_node_is_throttled_and_let_go(make: Any) -> None:
     within(arm, body)
 
 
+@pytest.mark.parametrize("make", LOCALLY, indirect=True)
 def test_without_a_file_system_in_user_space_it_is_said(make: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(disks, "missing", lambda: "/dev/fuse cannot be opened: Permission denied")
     arm = make()
 
     async def body(env: Any) -> None:
-        with pytest.raises(
-            SetupError, match=r"below it: /dev/fuse cannot be opened.*_mb=256"
-        ):
+        with pytest.raises(SetupError, match=r"below it: /dev/fuse cannot be opened.*_mb=256"):
             await env.set_disk("n2", {"error": "EIO"})
 
     within(arm, body)

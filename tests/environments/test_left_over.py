@@ -53,6 +53,7 @@ def test_a_directory_that_somebody_holds_is_named(tmp_path: Path) -> None:
     assert found is not None and found.state == "left"
 
 
+@pytest.mark.slow
 def test_a_network_that_somebody_joined_is_named_and_can_be_healed(tmp_path: Path) -> None:
     docker_arm(tmp_path / "probe")
     from harness.environments.docker import IMAGE

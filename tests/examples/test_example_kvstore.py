@@ -34,7 +34,7 @@ def run(tmp_path: Path, *argv: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.fixture(params=["local", "docker"])
+@pytest.fixture
 def env(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """An environment the how-to names, if it is to be had here."""
     if request.param == "docker":
@@ -55,12 +55,16 @@ def on_the_command_line(tmp_path: Path, env: str, reads: str, nemesis: str):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("env", ["local", "docker"], indirect=True)
 def test_the_broken_variant_is_invalid(tmp_path: Path, env: str) -> None:
     done = on_the_command_line(tmp_path, env, "local", "partition")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "INVALID" in done.stdout
 
 
+@pytest.mark.parametrize(
+    "env", ["local", pytest.param("docker", marks=pytest.mark.slow)], indirect=True
+)
 def test_the_correct_one_is_valid_with_a_fault_of_its_own(tmp_path: Path, env: str) -> None:
     done = on_the_command_line(tmp_path, env, "majority", "partition,kill,test_kvstore:busy")
     assert done.returncode == 0, done.stdout + done.stderr
