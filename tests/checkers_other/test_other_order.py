@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 from other_histories import h, invalid, unchallenged, unknown, valid
 
 from checkers import Budget, Verdict
+from checkers.budget import Meter
 from checkers.causal import causal, causal_reverse
+from checkers.findings import Spent
+from checkers.happens_before import causality, overwritten
 from checkers.history import Event, History
 from checkers.long_fork import long_fork
 from checkers.monotonic import monotonic
@@ -302,3 +305,10 @@ def test_session_guarantees_by_definition(history: History, by_value: bool) -> N
             ops = alone.findings[0].ops
             again = session_guarantees(guarantees=(name,), versions=order)
             assert again(history.select(ops)).verdict is Verdict.INVALID, "a proof by itself"
+
+
+def test_overwritten_reads_are_looked_for_within_the_budget() -> None:
+    made = causality(h("op 0 write x: 1", "op 0 read x: -> 1"), Meter())
+    assert list(overwritten(made, Meter())) == []
+    with pytest.raises(Spent):
+        list(overwritten(made, Meter(Budget(steps=1))))
