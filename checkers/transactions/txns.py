@@ -3,9 +3,9 @@
 A transactional history has operations whose value is a list of micro-operations
 ``[f, key, value]``: ``["append", k, v]`` and ``["r", k, [v1, v2, ...]]`` for list-append,
 ``["w", k, v]`` and ``["r", k, v]`` for registers, and in both predicate reads
-``["rp", predicate, result]`` (see :mod:`checkers.transactions.predicates`). Everything inferred later (who wrote
-what, who read what version) is array arithmetic over the columns made here, in a handful of passes
-that run at the speed of C: a million transactions take about a second.
+``["rp", predicate, result]`` (see :mod:`checkers.transactions.predicates`). Everything inferred
+later (who wrote what, who read what version) is array arithmetic over the columns made here, in a
+handful of passes that run at the speed of C: a million transactions take about a second.
 
 An ``ok`` transaction is taken as its completion tells it. Of an ``info`` or ``fail`` transaction
 only the writes are kept, from its invocation: what it read is unknown.

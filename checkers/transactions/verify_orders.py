@@ -23,23 +23,37 @@ from checkers.verdict import Because, Finding
 STATES_MAX = 20_000
 
 
-def confirm_weak(finding: Finding, history: History, level: str) -> str:
-    """Check a finding of a weak level; "" if it holds, else what does not."""
+def confirm_weak(
+    finding: Finding, history: History, level: str, *, past: Past | None = None
+) -> str:
+    """Check a finding of a weak level.
+
+    Args:
+        finding: of :func:`checkers.transactions.weak`.
+        history: the same history.
+        level: the level.
+        past: the history's, to share it between findings.
+
+    Returns:
+        "" if it holds, else what does not.
+    """
+    past = past or Past(history)
     if finding.kind != f"{level}-cycle":
         return confirm(finding, history)
     steps = finding.because
     if len(steps) == 1:
-        return "" if _unseen(steps[0], history, level) else f"not confirmed: {steps[0].text}"
+        return "" if _unseen(steps[0], past, level) else f"not confirmed: {steps[0].text}"
     closed = all(a.target == b.source for a, b in zip(steps, (*steps[1:], steps[0])))
     if not closed or len({step.source for step in steps}) != len(steps):
         return "the steps are no simple cycle"
     for step in steps:
-        if not _weak_step(step, history, level):
+        if not _weak_step(step, past, level):
             return f"not confirmed: {step.text}"
     return ""
 
 
-def _weak_step(step: Because, history: History, level: str) -> bool:
+def _weak_step(step: Because, past: Past, level: str) -> bool:
+    history = past.history
     source, target = Witness(history, step.source), Witness(history, step.target)
     if source.type == "fail" or target.type == "fail":
         return False
@@ -54,11 +68,12 @@ def _weak_step(step: Because, history: History, level: str) -> bool:
         return False
     if not _read_from(reader, target, step.key):
         return False
-    return _visible(source, reader, step.key, history, level)
+    return _visible(source, reader, step.key, past, level)
 
 
-def _unseen(step: Because, history: History, level: str) -> bool:
+def _unseen(step: Because, past: Past, level: str) -> bool:
     """A key read as never written, though the level made its writer visible."""
+    history = past.history
     reader, writer = Witness(history, step.source), Witness(history, step.target)
     first = reader.first_read(step.key)
     if writer.type == "fail" or first is None:
@@ -67,7 +82,7 @@ def _unseen(step: Because, history: History, level: str) -> bool:
         return False
     if not any(value is None for value in reader.read(step.key)) or not writer.wrote(step.key):
         return False
-    return _visible(writer, reader, step.key, history, level)
+    return _visible(writer, reader, step.key, past, level)
 
 
 def _session(source: Witness, target: Witness) -> bool:
@@ -82,13 +97,13 @@ def _read_from(reader: Witness, writer: Witness, key: Any) -> bool:
     return any(value is not None and place(value, wrote) >= 0 for value in reader.read(key))
 
 
-def _visible(writer: Witness, reader: Witness, key: Any, history: History, level: str) -> bool:
+def _visible(writer: Witness, reader: Witness, key: Any, past: Past, level: str) -> bool:
     """Whether a level makes a writer visible to a reader's read of a key."""
     if level == "read-committed":
         return _seen_before(writer, reader, key)
     if _session(writer, reader) or any(_read_from(reader, writer, k) for _, k, _ in reader.mops):
         return True
-    return level == "causal" and writer.invoke in _past(reader, history)
+    return level == "causal" and writer.invoke in past.of(reader)
 
 
 def _seen_before(writer: Witness, reader: Witness, key: Any) -> bool:
@@ -104,34 +119,46 @@ def _seen_before(writer: Witness, reader: Witness, key: Any) -> bool:
     return False
 
 
-def _past(reader: Witness, history: History) -> set[int]:
-    """Invocations of everything that happens before a transaction, by sessions and reads."""
-    wrote: dict[Any, int] = {}
-    previous: dict[int, int] = {}
-    last: dict[Any, int] = {}
-    for invoke in history.invocations.tolist():
-        txn = Witness(history, invoke)
-        if txn.process in last:
-            previous[invoke] = last[txn.process]
-        if txn.type == "ok":
-            last[txn.process] = invoke
-        for f, key, value in txn.mops if txn.type != "fail" else ():
-            if f in WRITES:
-                wrote[_token(key, value)] = invoke
-    past: set[int] = set()
-    waiting = [reader.invoke]
-    while waiting:
-        at = waiting.pop()
-        txn = Witness(history, at)
-        near = [previous[at]] if at in previous else []
-        if txn.type == "ok":
-            reads = (_token(k, v) for f, k, v in txn.mops if f in READS)
-            near += [wrote[token] for token in reads if token in wrote]
-        for other in near:
-            if other not in past and other != reader.invoke:
-                past.add(other)
-                waiting.append(other)
-    return past
+class Past:
+    """What happens before what in a history, by sessions and reads; walked when first asked."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+        self.wrote: dict[Any, int] | None = None
+        self.previous: dict[int, int] = {}
+
+    def _walk(self) -> dict[Any, int]:
+        wrote: dict[Any, int] = {}
+        last: dict[Any, int] = {}
+        for invoke in self.history.invocations.tolist():
+            txn = Witness(self.history, invoke)
+            if txn.process in last:
+                self.previous[invoke] = last[txn.process]
+            if txn.type == "ok":
+                last[txn.process] = invoke
+            for f, key, value in txn.mops if txn.type != "fail" else ():
+                if f in WRITES:
+                    wrote[_token(key, value)] = invoke
+        return wrote
+
+    def of(self, reader: Witness) -> set[int]:
+        """Invocations of everything that happens before a transaction."""
+        if self.wrote is None:
+            self.wrote = self._walk()
+        past: set[int] = set()
+        waiting = [reader.invoke]
+        while waiting:
+            at = waiting.pop()
+            txn = Witness(self.history, at)
+            near = [self.previous[at]] if at in self.previous else []
+            if txn.type == "ok":
+                reads = (_token(k, v) for f, k, v in txn.mops if f in READS)
+                near += [self.wrote[token] for token in reads if token in self.wrote]
+            for other in near:
+                if other not in past and other != reader.invoke:
+                    past.add(other)
+                    waiting.append(other)
+        return past
 
 
 def _token(key: Any, value: Any) -> Any:

@@ -39,7 +39,7 @@ from checkers.transactions.graph import PROCESS, WR, WW, GraphBuilder
 from checkers.transactions.polygraph import session_codes
 from checkers.transactions.rw_register import RwRegister, VersionRules
 from checkers.transactions.txns import PREDICATES_UNSEEN, REGISTER_WRITES, WRITE, columns
-from checkers.transactions.verify_orders import confirm_weak
+from checkers.transactions.verify_orders import Past, confirm_weak
 from checkers.verdict import Because, Finding, Result, Verdict
 
 #: what each level forbids without looking at the commit order
@@ -329,7 +329,9 @@ def check_weak(history: History, level: str, *, budget: Budget | None = None) ->
     spent = meter.spent()
     if not spent:
         findings += _order_findings(register, level)
-    doubts = [(f, wrong) for f in findings if (wrong := confirm_weak(f, history, level))]
+    past = Past(history)
+    looked = [(f, confirm_weak(f, history, level, past=past)) for f in findings]
+    doubts = [(f, wrong) for f, wrong in looked if wrong]
     findings = [f for f in findings if all(f is not doubted for doubted, _ in doubts)]
     register.unclear += [
         f"a {f.kind} was inferred but a second look did not confirm it ({wrong})"
