@@ -101,6 +101,7 @@ def test_long_searches_are_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     history = register_history(2_000, clients=5, unknown=0.01, cas=0.3, writes=0.3, domain=5)
     result = check(history, models.cas_register(), budget=Budget(time_s=60.0))
     assert result.verdict is Verdict.VALID
+    assert result.stats["verified_ops"] >= history.count("ok")
 
 
 def test_machines_it_does_not_fit_are_refused() -> None:
