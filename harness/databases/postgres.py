@@ -142,10 +142,6 @@ class Postgres:
         """Remove its data."""
         await node.wipe(DATA)
 
-    async def primaries(self, nodes: Sequence[Node]) -> list[str]:
-        """The only server there is."""
-        return [node.name for node in nodes]
-
     def client(self) -> PostgresClient:
         """A client for one process."""
         return CLIENTS[self.objects](self)

@@ -59,6 +59,7 @@ class PostgresClient:
 
     def __init__(self, db: Postgres) -> None:
         self._db = db
+        self._node: Node | None = None
         self._connection: Any = None
         self._committing = False
 
@@ -69,8 +70,9 @@ class PostgresClient:
             await connection.execute(statement)
 
     async def open(self, node: Node) -> None:
-        """Connect."""
+        """Connect. A connection that was lost is replaced by the next operation."""
         await self.close()
+        self._node = node
         self._connection = await connect(node.address, timeout_s=self._db.op_timeout_s)
 
     async def invoke(self, op: Invocation) -> Outcome:
@@ -86,7 +88,7 @@ class PostgresClient:
         except Refused as refused:
             return op.fail(str(refused))
         except psycopg.errors.Error as error:
-            lost = self._connection.closed
+            lost = self._connection is None or self._connection.closed
             if lost:
                 await self.close()
             text = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -99,7 +101,8 @@ class PostgresClient:
 
     async def _transaction(self, op: Invocation) -> Any:
         if self._connection is None:
-            raise Refused("the connection was lost")
+            assert self._node is not None, "open() comes before invoke()"
+            await self.open(self._node)
         level = self._db.isolation.replace("-", " ")
         await self._sql(f"begin isolation level {level}")
         try:
