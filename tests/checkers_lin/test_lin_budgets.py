@@ -125,7 +125,8 @@ EXPLODING: dict[str, Callable[[], tuple[History, Model]]] = {
 }
 
 SCRIPT = """
-import gc, resource, sys, time
+import gc, re, sys, time
+from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_lin_budgets import EXPLODING
 from checkers import Budget, check
@@ -136,7 +137,9 @@ before_mb, started = resident_mb(), time.process_time()
 budget = Budget(time_s=float(sys.argv[3]), memory_mb=float(sys.argv[4]))
 result = check(history, model, budget=budget)
 spent_s = time.process_time() - started
-peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+# Not ru_maxrss, which begins with what the parent had when it forked.
+peak_kb = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+peak_mb = peak_kb * 1024 / 1e6
 print(result.verdict.value, peak_mb - before_mb, spent_s, result.reason)
 """
 
