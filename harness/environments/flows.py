@@ -301,7 +301,11 @@ class Flow:
             if self._ending == "reset":
                 reset(self._sink)
             elif self._sink.can_write_eof():
-                self._sink.write_eof()
+                try:
+                    self._sink.write_eof()
+                except OSError:
+                    # The other side reset it while nobody looked: its loop has not noticed yet.
+                    self._sink.abort()
         self._on_end()
 
     def _control_source(self) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
+import struct
 import sys
 import time
 from pathlib import Path
@@ -87,6 +89,44 @@ def test_bytes_are_held_by_a_cut_and_all_arrive_in_order(tmp_path: Path) -> None
         assert [n for n, _ in (await arm.seen("n2", count=50))["n1"]] == list(range(50))
 
     within(arm, body, framing="bytes")
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_healing_copes_with_connections_that_died_behind_a_cut(
+    loop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The target reset a connection while nobody listened to it; its end is still held back."""
+    if loop == "asyncio":
+        # Most installations have no uvloop, and the proxy then runs on Python's own loop.
+        (tmp_path / "hidden").mkdir()
+        (tmp_path / "hidden" / "uvloop.py").write_text("raise ImportError")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path / "hidden"))
+    arm = Local(tmp_path / "run")
+
+    async def body() -> None:
+        one, two = arm.env.node("n1"), arm.env.node("n2")
+        host, port = one.peer_address("n2", 9000).split(":")
+        await arm.env.open_listeners()
+        both = {("n1", "n2"): CUT, ("n2", "n1"): CUT}
+        with socket.create_server((two.address, 9000)) as server:
+            server.settimeout(10)
+            for _ in range(5):
+                client = socket.create_connection((host, int(port)), 10)
+                served = await asyncio.to_thread(lambda: server.accept()[0])
+                await arm.env.set_links(both)
+                client.shutdown(socket.SHUT_WR)
+                served.setblocking(False)
+                for _ in range(20):
+                    with contextlib.suppress(BlockingIOError):
+                        served.send(bytes(100_000))
+                    await asyncio.sleep(0.01)
+                served.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                served.close()
+                await arm.env.set_links({})
+                assert await arm.env.prove_clean() == []
+                client.close()
+
+    within(arm, body)
 
 
 def test_who_dials_an_announced_address_is_found_out(tmp_path: Path) -> None:
