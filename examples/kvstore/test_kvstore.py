@@ -81,7 +81,7 @@ def no_time_travel(history: History) -> Verdict:
     return Verdict.INVALID if early else Verdict.VALID
 
 
-def tickets(*, keys=5, rate_hz=40):
+def tickets(*, keys=3, rate_hz=60):
     """Reads and writes of a few registers, then everybody reads everything."""
     return Workload(
         generator=gen.mix(gen.reads(keys), gen.writes(keys)).rate(rate_hz),
