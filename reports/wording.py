@@ -22,7 +22,9 @@ from checkers.history import Op
 #: Longest value shown in a table or a figure; the embedded columns keep more.
 VALUE_CHARS_MAX = 60
 
-READS = frozenset({"r", "read", "get", "dequeue", "poll", "scan"})
+READS = frozenset({"r", "rp", "read", "get", "dequeue", "poll", "scan"})
+#: The micro-operation that reads all keys that match a predicate.
+PREDICATE_READ = "rp"
 _OUTCOME_MARKS = {"ok": "", "fail": " ✗", "info": " ?"}
 
 _INVISIBLE = re.compile(

@@ -22,7 +22,15 @@ from reports.palette import FaultStyle, edge_style
 from reports.svg.axis import BrokenAxis
 from reports.svg.bands import bands
 from reports.svg.element import Markup, el, figure, label, mono_px
-from reports.wording import READS, clip, micro_op_label, micro_ops, one_line, op_label
+from reports.wording import (
+    PREDICATE_READ,
+    READS,
+    clip,
+    micro_op_label,
+    micro_ops,
+    one_line,
+    op_label,
+)
 
 ROW_PX = 78.0
 BOX_PX = 26.0
@@ -86,7 +94,8 @@ def draw(cycle: Cycle, *, width_px: float = 860.0) -> Markup:
     )
     boxes = {op.invoke: _place(op, row, axis, words[op.invoke]) for row, op in enumerate(ops)}
     bottom = TOP_PX + ROW_PX * len(ops)
-    drawn = [_edge(n, step, boxes) for n, step in enumerate(cycle.steps, start=1)]
+    tags: list[tuple[float, float, float]] = []
+    drawn = [_edge(n, step, boxes, tags) for n, step in enumerate(cycle.steps, start=1)]
     parts = [
         bands(cycle.faults, cycle.styles, axis.x, begin_ns=axis.times[0], end_ns=axis.times[-1],
               y=0, height=bottom),
@@ -147,8 +156,10 @@ def _draw_box(box: _Box, name: str, axis: BrokenAxis) -> Markup:
     )  # fmt: skip
 
 
-def _edge(number: int, step: Because, boxes: Mapping[int, _Box]) -> Markup:
-    """One numbered arrow; nothing if an end of it is not drawn."""
+def _edge(
+    number: int, step: Because, boxes: Mapping[int, _Box], tags: list[tuple[float, float, float]]
+) -> Markup:
+    """One numbered arrow; nothing if an end of it is not drawn. Its tag is added to the tags."""
     a, b = boxes.get(step.source), boxes.get(step.target)
     if a is None or b is None or a is b:
         return Markup("")
@@ -165,6 +176,7 @@ def _edge(number: int, step: Because, boxes: Mapping[int, _Box]) -> Markup:
     x, y = (x0 + x1) / 2 + 0.75 * side, (y0 + y1) / 2
     words = f"{number} {one_line(step.kind, limit=14)}"
     width = mono_px(words, 11) + 10
+    x = _beside(x, y, width, tags)
     return el(
         "g",
         el("title", text=f"{number}. {one_line(step.text)}"),
@@ -176,6 +188,15 @@ def _edge(number: int, step: Because, boxes: Mapping[int, _Box]) -> Markup:
         class_="arc",
         data_step=number,
     )  # fmt: skip
+
+
+def _beside(x: float, y: float, width: float, tags: list[tuple[float, float, float]]) -> float:
+    """Where the middle of a tag goes that covers none placed before: there, or to the right."""
+    for left, right, middle in sorted(tags):
+        if abs(y - middle) < 18 and x - width / 2 < right and left < x + width / 2:
+            x = right + 2 + width / 2
+    tags.append((x - width / 2, x + width / 2, y))
+    return x
 
 
 def _port(box: _Box, step: Because, *, source: bool) -> float:
@@ -192,6 +213,8 @@ def _port(box: _Box, step: Because, *, source: bool) -> float:
 def _proving(parts: Sequence[tuple[str, Any, Any]], step: Because, *, source: bool) -> int | None:
     """Index of the micro-operation on the step's key that reads or writes as the step says."""
     kind = step.kind.split("-")[0]
+    if source and step.kind.startswith("rw-predicate"):  # it asked for keys, and names none
+        return next((index for index, (f, _, _) in enumerate(parts) if f == PREDICATE_READ), None)
     reads = kind == ("rw" if source else "wr")
     best: tuple[int, int] | None = None
     for index, (f, key, value) in enumerate(parts):

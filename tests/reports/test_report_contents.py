@@ -10,6 +10,7 @@ import pytest
 
 import reports
 from checkers.history import Event, Fault, History, Op
+from checkers.transactions import rw_register
 from checkers.verdict import Because, Finding, Result, Verdict
 from reports import findings, overview
 from reports.findings import cards, numbered
@@ -17,6 +18,7 @@ from reports.operations import concurrency, inside_faults, operations, timed
 from reports.palette import fault_slots
 from reports.performance import bucket_width, performance
 from reports.run_directory import read_run
+from reports.svg import cycle
 from reports.svg.axis import BrokenAxis
 from reports.table import op_table
 from reports.wording import clip, duration, fault_value, op_label, plain, show
@@ -53,6 +55,29 @@ def test_points_lie_inside_their_operations_and_in_order(tmp_path: Path) -> None
         assert float(left) <= x <= float(left) + float(width)
     assert "op-info" in window and "Z" in window, "an unknown outcome has a ragged edge"
     assert window.count('class="stuck"') == 2
+
+
+def test_arrows_of_a_phantom_leave_the_predicate_reads_and_no_tag_covers_another() -> None:
+    matching = {"value": ["=", 1]}
+    events = []
+    for process, key in enumerate("xy"):
+        value = [["w", key, 1], ["rp", matching, None]]
+        events.append(Event(process, process, process, "invoke", "txn", value=value))
+    for process, key in enumerate("xy"):
+        value = [["w", key, 1], ["rp", matching, {key: 1}]]
+        events.append(Event(process + 2, 1000 + process, process, "ok", "txn", value=value))
+    history = History.from_events(events)
+    (finding,) = rw_register()(history).findings
+    assert finding.kind == "G2"
+    ops = [history.op(index) for index in finding.ops]
+    svg = cycle.draw(cycle.Cycle(ops, finding.because, {0: "T1", 1: "T2"}))
+    tags = re.findall(r'class="edge-tag[^"]*" x="([\d.]+)" y="([\d.]+)" width="([\d.]+)"', svg)
+    (x0, y0, width0), (x1, y1, width1) = [[float(part) for part in tag] for tag in tags]
+    assert x0 + width0 < x1 or x1 + width1 < x0 or abs(y0 - y1) >= 18
+    chips = re.findall(r'class="chip" x="([\d.]+)" y="[\d.]+" width="([\d.]+)"', svg)
+    starts = [float(x) for x in re.findall(r'<path class="edge[^"]*" d="M([\d.]+)', svg)]
+    middles = [float(x) + float(width) / 2 for x, width in chips]
+    assert sorted(starts) == pytest.approx([middles[1], middles[3]], abs=0.2)
 
 
 def test_a_cycle_has_an_arc_for_each_step_and_the_proving_transaction(tmp_path: Path) -> None:
