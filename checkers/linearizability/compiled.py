@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from checkers.linearizability.demand import REACH_MAX, Demand
 from checkers.linearizability.machine import Machine
 from checkers.linearizability.problem import NEVER, Problem
-from checkers.linearizability.search import REACH_MAX, Demand, Outcome
+from checkers.linearizability.search import Outcome
 
 if TYPE_CHECKING:
     from checkers.linearizability.kernel import Pool, Tables, Trail, Work

@@ -29,16 +29,10 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from checkers.linearizability.demand import Demand, covers
 from checkers.linearizability.machine import Machine
 from checkers.linearizability.problem import NEVER, Problem
-from checkers.linearizability.search import (
-    WORK_INTERVAL,
-    Demand,
-    Outcome,
-    Path,
-    covers,
-    unwind,
-)
+from checkers.linearizability.search import WORK_INTERVAL, Outcome, Path, unwind
 
 #: Configurations between two looks at the meter.
 PAUSE_INTERVAL = 64
