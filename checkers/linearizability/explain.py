@@ -4,13 +4,15 @@ The finding of a linearizability violation (kind ``nonlinearizable``):
 
 - ``ops``: invocation indices of the minimal witness. As a history of its own it is illegal. Writes
   that stand aside (see :mod:`.zone_witness`) are not among them, but are steps.
-- ``because``: first the longest legal order of the witness (kind ``step``: target is the invocation
-  index, state the state after it), then every operation that could come next and why it cannot
-  (kind ``stuck``: state is the one it was tried in).
-- ``detail``: ``window`` (positions of the first and last event of the witness), ``start_state``,
-  ``linearized`` (events before this position are linearizable as a whole, or None), ``key_ops``
-  (operations judged on this key), ``rechecked`` (True if the slow judge confirmed it, None if the
-  witness is too large for it).
+- ``because``: first the most telling legal order of a part of the witness (kind ``step``: target is
+  the invocation index, state the state after it), then every operation that could come next and
+  why it cannot (kind ``stuck``: state is the one it was tried in), the one to blame first; which
+  order and which operation, :mod:`.account` says.
+- ``detail``: ``window`` (positions of the first and last event of the witness), ``start_state``
+  (where that order begins), ``any_start`` (whether it does not begin with the initial state, as
+  the witness is illegal whatever the state was before it), ``linearized`` (events before this
+  position are linearizable as a whole, or None), ``key_ops`` (operations judged on this key),
+  ``rechecked`` (True if the slow judge confirmed it, None if the witness is too large for it).
 """
 
 from __future__ import annotations
@@ -18,10 +20,10 @@ from __future__ import annotations
 from typing import Any
 
 from checkers.history import Fault, History, Op
+from checkers.linearizability.account import Account, account
 from checkers.linearizability.machine import Machine
 from checkers.linearizability.problem import NEVER, Problem
 from checkers.linearizability.search import Outcome
-from checkers.linearizability.shrink import stuck
 from checkers.linearizability.values import show
 from checkers.linearizability.verify import brute_force
 from checkers.verdict import Because, Finding
@@ -52,7 +54,7 @@ def finding_of(
         certified: events before this position are linearizable, if known.
         key_ops: number of operations judged on this key.
     """
-    ends = stuck(witness, machine, outcome)
+    told = account(witness, machine, outcome)
     ops = tuple(sorted(op.invoke for op, s in zip(witness.ops, witness.start) if s == op.invoke))
     last = max((*ops, *(end for end in witness.end if end != NEVER)), default=0)
     rechecked = None
@@ -63,14 +65,15 @@ def finding_of(
     return Finding(
         kind="nonlinearizable",
         title="not linearizable: no order of these operations is legal",
-        sentence=_sentence(history, witness, machine, outcome, ends),
+        sentence=_sentence(history, witness, machine, told),
         key=key,
         ops=ops,
-        because=(*_steps(witness, machine, outcome), *_stuck(witness, machine, ends)),
+        because=(*_steps(witness, machine, told), *_stuck(witness, machine, told)),
         breaks="linearizable",
         detail={
             "window": [min(ops, default=0), last],
-            "start_state": machine.model.describe_state(machine.states[machine.initial]),
+            "start_state": machine.model.describe_state(machine.states[told.start]),
+            "any_start": told.anywhere,
             "linearized": certified,
             "key_ops": key_ops,
             "rechecked": rechecked,
@@ -78,11 +81,11 @@ def finding_of(
     )
 
 
-def _steps(witness: Problem, machine: Machine, outcome: Outcome) -> tuple[Because, ...]:
+def _steps(witness: Problem, machine: Machine, told: Account) -> tuple[Because, ...]:
     model = machine.model
     made: list[Because] = []
     before = -1
-    for index, state in outcome.path:
+    for index, state in told.path:
         op = witness.ops[index]
         after = model.describe_state(machine.states[state])
         when = "" if witness.start[index] == op.invoke else " (whenever it was)"
@@ -103,7 +106,7 @@ def _steps(witness: Problem, machine: Machine, outcome: Outcome) -> tuple[Becaus
     return tuple(made)
 
 
-def _stuck(witness: Problem, machine: Machine, ends: list[tuple[int, int]]) -> tuple[Because, ...]:
+def _stuck(witness: Problem, machine: Machine, told: Account) -> tuple[Because, ...]:
     model = machine.model
     return tuple(
         Because(
@@ -114,7 +117,7 @@ def _stuck(witness: Problem, machine: Machine, ends: list[tuple[int, int]]) -> t
             state=model.describe_state(machine.states[state]),
             text=model.why_not(machine.states[state], witness.ops[index]),
         )
-        for index, state in ends
+        for index, state in told.stuck
     )
 
 
@@ -123,22 +126,16 @@ def at_time(event: int, time_ns: int) -> str:
     return f"event {event}" if time_ns < 0 else f"t={time_ns / 1e9:.3f} s"
 
 
-def _sentence(
-    history: History,
-    witness: Problem,
-    machine: Machine,
-    outcome: Outcome,
-    ends: list[tuple[int, int]],
-) -> str:
+def _sentence(history: History, witness: Problem, machine: Machine, told: Account) -> str:
     """``Key x: after process 3's write of 2 completed (...), process 7 read 1 (...).``"""
     model = machine.model
-    if not ends:
+    if not told.stuck:
         return "No order of the operations is legal."
-    index, state = ends[0]
+    index, state = told.stuck[0]
     bad = witness.ops[index]
     start = witness.start[index]
     about = "" if bad.key is None else f"Key {bad.key}: "
-    context = _context(witness, machine, outcome, start)
+    context = _context(witness, machine, told, start)
     doing = f"read {show(bad.output)}" if bad.f in ("read", "get") and bad.type == "ok" else ""
     who = f"process {bad.process}"
     act = f"{who} {doing}" if doing else f"{who} completed {model.describe_operation(bad)}"
@@ -152,9 +149,9 @@ def _sentence(
     return sentence[0].upper() + sentence[1:]
 
 
-def _context(witness: Problem, machine: Machine, outcome: Outcome, start: int) -> str:
+def _context(witness: Problem, machine: Machine, told: Account, start: int) -> str:
     """What the reader must know first: the last change that certainly came before."""
-    for index, _ in reversed(outcome.path):
+    for index, _ in reversed(told.path):
         op = witness.ops[index]
         if machine.class_readonly[machine.class_number(op)]:
             continue
@@ -162,6 +159,10 @@ def _context(witness: Problem, machine: Machine, outcome: Outcome, start: int) -
         if witness.end[index] < start:
             return f"after {what} completed ({at_time(op.complete, op.complete_ns)}), "
         return f"with {what} in effect ({at_time(op.invoke, op.invoke_ns)}), "
+    if told.anywhere and told.path:
+        op = witness.ops[told.path[-1][0]]
+        what = f"process {op.process}'s {machine.model.describe_operation(op)}"
+        return f"beside {what} ({at_time(op.complete, op.complete_ns)}), "
     return ""
 
 

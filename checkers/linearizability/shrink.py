@@ -17,6 +17,7 @@ by the slow judge of :mod:`checkers.linearizability.verify`.
 from __future__ import annotations
 
 from checkers.budget import Meter
+from checkers.linearizability.account import WAS_THERE, account
 from checkers.linearizability.engines import search
 from checkers.linearizability.machine import Machine
 from checkers.linearizability.problem import Problem
@@ -30,6 +31,9 @@ SHRINK_LIMIT = 60_000
 
 #: With more states than this, "whatever the state was" is not tried.
 STATES_MAX = 256
+
+#: Operations added to a witness so that a reader sees where a value came from.
+ORIGINS_MAX = 4
 
 #: Windows longer than this are not minimised one operation at a time.
 WINDOW_MAX = 512
@@ -65,7 +69,7 @@ class Shrinker:
         keep.sort(key=problem.end.__getitem__)
         keep, weak, starts = self._window(keep, weak)
         if len(keep) <= WINDOW_MAX:
-            keep, weak = self._minimise(keep, weak, starts)
+            keep, weak = self._smallest(keep, weak, starts)
         core = self._with_origin(sorted({*keep, *weak}))
         return core if self._illegal_as_recorded(core) else sorted({*keep, *weak})
 
@@ -96,10 +100,29 @@ class Shrinker:
                 length *= 2
         return keep, weak, None
 
-    def _minimise(
+    def _smallest(
         self, keep: list[int], weak: list[int], starts: tuple[int, ...] | None
     ) -> tuple[list[int], list[int]]:
-        """Weaken or leave out as much as possible, in ever smaller pieces."""
+        """Minimise; if what was left out would have made the rest legal, with more care."""
+        found = self._minimise(keep, weak, starts, careful=False)
+        inside = {*keep, *weak} - {*found[0], *found[1]}
+        out = [i for i in sorted(inside) if not self._readonly(i)]
+        part = self.problem.subset(found[0], optional=[*found[1], *out])
+        again = search(part, self.machine, self.meter, limit=PROBE_LIMIT, starts=starts)
+        self.searched += again.configurations
+        return self._minimise(keep, weak, starts, careful=True) if again.legal else found
+
+    def _minimise(
+        self, keep: list[int], weak: list[int], starts: tuple[int, ...] | None, *, careful: bool
+    ) -> tuple[list[int], list[int]]:
+        """Weaken or leave out as much as possible, in ever smaller pieces.
+
+        Args:
+            keep, weak: what must have happened, and what may have.
+            starts: states to begin from.
+            careful: keep weakened operations to the end. An operation may be of no use to a search
+                because others are in its way, and be of use once those are weakened.
+        """
         piece = max(1, len(keep) // 2)
         while True:
             at = 0
@@ -112,7 +135,8 @@ class Shrinker:
                     at += piece
                     continue
                 used = sorted({*rest, *may})
-                keep, weak = rest, [used[i] for i in found.spent if used[i] in set(may)]
+                useful = may if careful else {used[i] for i in found.spent} & {*may}
+                keep, weak = rest, sorted(useful)
             if piece == 1:
                 break
             piece = max(1, piece // 2)
@@ -126,19 +150,27 @@ class Shrinker:
         return self.machine.class_readonly[self.machine.class_number(self.problem.ops[index])]
 
     def _with_origin(self, core: list[int]) -> list[int]:
-        """Add, for each operation that cannot come next, the latest one that would have let it.
+        """Add, for the operation to blame, the latest one that would have let it come next.
 
-        A read of an overwritten value is easier to understand beside the write of that value.
+        A read of an overwritten value is easier to understand beside the write of that value. A
+        swap may need an origin itself; where that leads nowhere, nothing is added.
         """
         found = self._as_recorded(core)
-        if found is None:
+        told = None if found is None else account(self.problem.subset(core), self.machine, found)
+        if told is None or (told.convincing == WAS_THERE and not told.anywhere):
             return core
-        for index, _ in stuck(self.problem.subset(core), self.machine, found):
-            origin = self._origin(core[index])
-            if origin is not None and origin not in core:
-                bigger = sorted([*core, origin])
-                if self._illegal_as_recorded(bigger):
-                    core = bigger
+        bigger = core
+        for _ in range(ORIGINS_MAX):
+            origin = self._origin(bigger[told.stuck[0][0]])
+            if origin is None or origin in bigger:
+                break
+            bigger = sorted([*bigger, origin])
+            found = self._as_recorded(bigger)
+            if found is None:
+                break
+            told = account(self.problem.subset(bigger), self.machine, found)
+            if told.convincing == WAS_THERE and not told.anywhere:
+                return bigger
         return core
 
     def _origin(self, index: int) -> int | None:
@@ -167,19 +199,3 @@ class Shrinker:
 
     def _illegal_as_recorded(self, core: list[int]) -> bool:
         return self._as_recorded(core) is not None
-
-
-def stuck(problem: Problem, machine: Machine, outcome: Outcome) -> list[tuple[int, int]]:
-    """(op index, state number) of each required op that cannot follow the longest path.
-
-    Args:
-        problem: what was searched from the initial state.
-        machine: with which machine.
-        outcome: its outcome; not legal.
-    """
-    done = {index for index, _ in outcome.path}
-    state = outcome.path[-1][1] if outcome.path else machine.initial
-    left = [i for i in range(len(problem)) if problem.required[i] and i not in done]
-    soonest = min((problem.end[i] for i in left), default=0)
-    left = [i for i in left if problem.start[i] < soonest]
-    return [(i, state) for i in sorted(left, key=problem.end.__getitem__)]

@@ -52,11 +52,36 @@ def fewest(problem: Problem, rows: Sequence[int], model: Model, meter: Meter) ->
         if search(weaker, Machine(model), meter).legal is False:
             kept, found = rest, weaker
     aside = [op.invoke for op, must in zip(found.ops, found.required) if not must]
-    shown = [i for i, op in enumerate(problem.ops) if i in kept or op.invoke in aside]
+    shown = _with_writers(problem, kept, aside, model)
     if len(shown) > FEW:
         return found
     stronger = weakened(problem, shown, model)
     return stronger if search(stronger, Machine(model), meter).legal is False else found
+
+
+def _with_writers(
+    problem: Problem, kept: Sequence[int], aside: Sequence[int], model: Model
+) -> list[int]:
+    """What is kept and, of the writes that stand aside, those that need nothing which is not shown.
+
+    A compare-and-set shown as recorded without the write of what it swapped out would be illegal
+    by itself, which proves nothing.
+    """
+    shown = set(kept)
+    known = {token(model.parameters["init"])}
+    known |= {token(_written(problem.ops[i])) for i in kept if problem.ops[i].f != "read"}
+    pending = [i for i, op in enumerate(problem.ops) if op.invoke in aside and i not in shown]
+    while True:
+        ready = [
+            i
+            for i in pending
+            if problem.ops[i].f == "write" or token(cas_pair(problem.ops[i])[0]) in known
+        ]
+        if not ready:
+            return sorted(shown)
+        shown.update(ready)
+        known.update(token(_written(problem.ops[i])) for i in ready)
+        pending = [i for i in pending if i not in shown]
 
 
 def weakened(problem: Problem, keep: Sequence[int], model: Model) -> Problem:
