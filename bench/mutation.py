@@ -192,9 +192,18 @@ def files_of(arguments: list[str]) -> list[Path]:
 
 
 def copy_project(target: Path) -> None:
-    """What the tests of the checkers need, without caches."""
+    """What the tests of the checkers need, the command and its reports too, without caches."""
     ignored = shutil.ignore_patterns("__pycache__", ".git", ".hypothesis", "*.pyc")
-    for name in ("checkers", "workloads", "bench", "tests"):
+    for name in (
+        "checkers",
+        "workloads",
+        "reports",
+        "harness",
+        "cluster",
+        "docs",
+        "bench",
+        "tests",
+    ):
         shutil.copytree(ROOT / name, target / name, ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", target)
 
