@@ -253,6 +253,9 @@ def test_bank() -> None:
     assert "has the total 7, but it is 10 (that of the first read): 3 vanished" in (
         result.findings[0].sentence
     )
+    assert (result.stats["reads"], result.stats["transfers"]) == (2, 1)
+    one_more = bank()(h("op 1 read -> {0: 5, 1: 5}", "op 1 read -> {0: 5, 1: 6}"))
+    assert "1 appeared" in one_more.findings[0].sentence
     invalid(bank(total=11)(h("op 1 read -> {0: 5, 1: 5}")), "wrong-total")
     invalid(bank()(h("op 1 read -> {0: 5, 1: 5}", header={"total": 11})), "wrong-total")
     invalid(bank()(h("op 1 read -> {0: 15, 1: -5}")), "negative-balance")

@@ -236,6 +236,15 @@ def test_writes_follow_reads() -> None:
     assert result.findings[0].ops == (0, 2, 4, 6, 8)
 
 
+@pytest.mark.parametrize("base", [2**53, 2**63, 2**64])
+def test_sessions_compare_large_numbers_exactly(base: int) -> None:
+    newer, older = base + 1, base
+    writes = [f"op 0 write x: {older}", f"op 1 write x: {newer}"]
+    valid(session_guarantees(versions="values")(h(*writes, f"op 1 read x: -> {newer}")))
+    stale = h(*writes, f"op 1 read x: -> {older}")
+    invalid(session_guarantees(versions="values")(stale), "read-your-writes")
+
+
 def test_session_evidence_and_mistakes() -> None:
     unchallenged(session_guarantees()(h("op 0 read x: -> None")), "no read followed")
     invalid(session_guarantees()(h("op 0 read x: -> 9")), "thin-air")
