@@ -47,7 +47,7 @@ def all_forward(builder: GraphBuilder, txns: Txns, *, realtime: bool) -> bool:
     if realtime:
         done = np.flatnonzero((txns.type == OK) & (txns.complete >= 0))
         limit[done] = (txns.complete[done] + 1) * room
-    parts = builder.ends()
+    parts = _open_parts(builder.ends(), moment, limit)
     raised = _raise(moment, parts, None)
     for _ in range(ROUNDS_MAX):
         if not len(raised):
@@ -60,9 +60,18 @@ def all_forward(builder: GraphBuilder, txns: Txns, *, realtime: bool) -> bool:
     return False
 
 
-def _raise(moment: Ints, parts: list[tuple[Ids, Ids]], changed: Bools | None) -> Ids:
+def _open_parts(parts: list[tuple[Ids, Ids]], moment: Ints, limit: Ints) -> list[tuple[Ints, Ints]]:
+    """The edges which can be violated before a moment reaches its limit: few, in real time."""
+    kept = []
+    for src, dst in parts:
+        chosen = np.flatnonzero(limit[src] > moment[dst])
+        kept.append((src[chosen].astype(np.int64), dst[chosen].astype(np.int64)))
+    return kept
+
+
+def _raise(moment: Ints, parts: list[tuple[Ints, Ints]], changed: Bools | None) -> Ints:
     """Raise the targets of violated edges; which nodes were raised. ``changed`` limits sources."""
-    raised: list[Ids] = []
+    raised: list[Ints] = []
     for src, dst in parts:
         if changed is not None:
             chosen = np.flatnonzero(changed[src])
@@ -72,4 +81,4 @@ def _raise(moment: Ints, parts: list[tuple[Ids, Ids]], changed: Bools | None) ->
         if len(violated):
             np.maximum.at(moment, dst[violated], after[violated])
             raised.append(dst[violated])
-    return np.concatenate(raised) if raised else np.empty(0, dtype=np.int32)
+    return np.concatenate(raised) if raised else np.empty(0, dtype=np.int64)

@@ -110,8 +110,8 @@ class GraphBuilder:
         mark: Ints | None = None,
     ) -> None:
         """Add edges of one kind."""
-        keep = src != dst
-        if not keep.all():
+        keep = np.flatnonzero(src != dst)
+        if len(keep) < len(src):
             src, dst = src[keep], dst[keep]
             key = None if key is None else key[keep]
             mark = None if mark is None else mark[keep]

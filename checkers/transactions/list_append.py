@@ -27,6 +27,7 @@ tail nodes (see :mod:`checkers.transactions.graph`) are our own.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from itertools import chain, compress
 from operator import eq, getitem
@@ -46,7 +47,9 @@ from checkers.transactions.lists import (
     as_list,
     next_usable,
     short,
+    spread,
 )
+from checkers.transactions.micro_ops import VALUES_CHUNK
 from checkers.transactions.predicate_edges import Changer, PredicateEdges
 from checkers.transactions.predicates import matches, told
 from checkers.transactions.together import Together
@@ -59,6 +62,7 @@ from checkers.transactions.txns import (
     intern,
     match_writes,
     number,
+    packed,
     pairs_code,
 )
 from checkers.verdict import Because
@@ -78,11 +82,8 @@ class ListAppend:
         self.initial_known = initial_known
         self.anomalies: list[Anomaly] = []
         self.reads = np.flatnonzero(txns.mop_kind == READ)
-        self.read_lists = self._lists_read()
-        self.read_len = np.fromiter(
-            map(len, self.read_lists), dtype=np.int64, count=len(self.read_lists)
-        )
         self.writes = np.flatnonzero(txns.mop_kind == WRITE)
+        self.read_lists, self.read_len, self.written = self._split()
         self.unclear: list[str] = []
         self.notes: list[str] = []
         self._unread: dict[int, list[int]] | None = None
@@ -92,18 +93,32 @@ class ListAppend:
 
     # -- version orders ---------------------------------------------------------------------
 
-    def _lists_read(self) -> list[list[Any]]:
-        """What each read returned, as a list.
+    def _split(self) -> tuple[list[list[Any]], Ints, list[Any]]:
+        """What each read returned, as a list; its length; what each append appended.
 
         Raises:
             HistoryError: a read returned something else.
         """
         is_read = (self.txns.mop_kind == READ).tobytes()
-        values = list(compress(self.txns.mop_value, is_read))
-        kinds = set(map(type, values))
-        if kinds <= {list}:
-            return values
-        for mop, value in zip(self.reads.tolist(), values):
+        is_write = (self.txns.mop_kind == WRITE).tobytes()
+        lists: list[Any] = []
+        written: list[Any] = []
+        sizes = array("q")
+        # By chunks that stay in the processor's cache, since all is looked at several times.
+        for low in range(0, len(is_read), VALUES_CHUNK):
+            high = low + VALUES_CHUNK
+            values = self.txns.mop_value[low:high]
+            written += compress(values, is_write[low:high])
+            some = list(compress(values, is_read[low:high]))
+            if not set(map(type, some)) <= {list}:
+                some = self._as_lists(some, len(lists))
+            sizes += array("q", list(map(len, some)))
+            lists += some
+        return lists, np.frombuffer(sizes, dtype=np.int64), written
+
+    def _as_lists(self, values: list[Any], first: int) -> list[list[Any]]:
+        """What was read by some reads, from number ``first`` on, as lists."""
+        for mop, value in zip(self.reads[first:].tolist(), values):
             if value is not None and not isinstance(value, (list, tuple)):
                 self.txns.refuse(
                     mop,
@@ -124,9 +139,10 @@ class ListAppend:
         element = list(chain.from_iterable(lists))
         key = np.repeat(np.arange(keys, dtype=np.int64), sizes)
         self.longest_lists = lists
-        written = list(compress(txns.mop_value, (txns.mop_kind == WRITE).tobytes()))
-        codes, value_count = number(element + written)
-        self._require_values(element, written)
+        values = packed(element, self.written)
+        if not isinstance(values, np.ndarray):
+            self._require_values(values)
+        codes, value_count = number(values)
         found, again = match_writes(
             keys=(txns.mop_key[self.writes], key),
             values=(codes[len(element) :], codes[: len(element)]),
@@ -157,9 +173,9 @@ class ListAppend:
         longest[key[candidates]] = candidates
         return longest
 
-    def _require_values(self, *values: list[Any]) -> None:
+    def _require_values(self, values: list[Any]) -> None:
         """Refuse not-a-number: it is not even itself, so no read can tell who wrote it."""
-        if not any(float in set(map(type, some)) for some in values):
+        if float not in set(map(type, values)):
             return
         for mop, said in enumerate(self.txns.mop_value):
             some = said if self.txns.mop_kind[mop] == READ else [said]
@@ -225,14 +241,14 @@ class ListAppend:
     def _incompatible(self) -> None:
         """Reads that are no prefix of the longest read of their key."""
         txns, lists = self.txns, self.longest_lists
-        keys = txns.mop_key[self.reads].tolist()
-        lens = self.read_len.tolist()
-        heads = map(getitem, map(lists.__getitem__, keys), map(slice, lens))
-        prefix = np.fromiter(map(eq, heads, self.read_lists), dtype=bool, count=len(keys))
+        keys = txns.mop_key[self.reads]
+        cuts = list(map(slice, range(int(self.read_len.max(initial=0)) + 1)))
+        heads = map(getitem, spread(lists, keys), spread(cuts, self.read_len))
+        prefix = np.frombuffer(bytes(map(eq, heads, self.read_lists)), dtype=np.bool_)
         self.is_prefix = prefix
         seen: set[int] = set()
         for read in np.flatnonzero(~prefix).tolist():
-            key = keys[read]
+            key = int(keys[read])
             if key in seen:
                 continue
             seen.add(key)
@@ -460,15 +476,17 @@ class ListAppend:
         low, seen = orders.base[key], orders.base[key] + self.read_len[readers]
         if len(at):
             last = previous[np.maximum(seen - 1, 0)]
-            has = (self.read_len[readers] > 0) & (last >= low)
+            has = np.flatnonzero((self.read_len[readers] > 0) & (last >= low))
             builder.add(writer[last[has]], txn[has], WR, key=key[has], mark=last[has])
             padded = np.append(following, len(writer))
             nxt = padded[np.minimum(seen, len(writer))]
         else:
             nxt = np.zeros(len(seen), dtype=np.int64)
-        more = nxt < orders.base[key + 1]
-        builder.add(txn[more], writer[nxt[more]], RW, key=key[more], mark=nxt[more])
-        self._add_unread(builder, writer, previous, txn[~more], key[~more])
+        later = nxt < orders.base[key + 1]
+        more, end = np.flatnonzero(later), np.flatnonzero(~later)
+        nxt = nxt[more]
+        builder.add(txn[more], writer[nxt], RW, key=key[more], mark=nxt)
+        self._add_unread(builder, writer, previous, txn[end], key[end])
         self.predicates.add(builder)
 
     def _add_ww(self, builder: GraphBuilder, writer: Ints, usable: Bools, previous: Ints) -> None:
@@ -477,11 +495,10 @@ class ListAppend:
         target = np.flatnonzero(usable)
         target = target[target > 0]
         source = previous[target - 1]
-        keep = source >= 0
+        key = self.orders.key[target]
+        keep = np.flatnonzero((source >= 0) & (self.orders.key[np.maximum(source, 0)] == key))
         source, target = source[keep], target[keep]
-        keep = self.orders.key[source] == self.orders.key[target]
-        source, target = source[keep], target[keep]
-        builder.add(writer[source], writer[target], WW, key=self.orders.key[target], mark=target)
+        builder.add(writer[source], writer[target], WW, key=key[keep], mark=target)
 
     def _add_unread(
         self, builder: GraphBuilder, writer: Ints, previous: Ints, readers: Ints, read_keys: Ints

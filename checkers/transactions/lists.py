@@ -8,6 +8,7 @@ For :mod:`checkers.transactions.list_append`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,13 @@ def as_list(value: Any) -> list[Any]:
     if isinstance(value, tuple):
         return list(value)
     return [value]
+
+
+def spread(table: Sequence[Any], codes: Ints) -> list[Any]:
+    """The entry of each code."""
+    entries = np.fromiter(table, dtype=object, count=len(table))
+    chosen: list[Any] = entries[codes].tolist()
+    return chosen
 
 
 def next_usable(usable: Bools) -> Ints:

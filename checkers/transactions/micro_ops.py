@@ -1,9 +1,9 @@
 """Transactions' values into flat columns, and what is malformed about them as one sentence.
 
 A value is a list of micro-operations of three parts each. Millions of them are taken apart a chunk
-at a time by the C loops of ``chain`` and slices, with no Python code per micro-operation; whatever
-those passes do not find plain is looked at again one by one, and either is well-formed after all or
-ends as a :class:`HistoryError` that names the event and the micro-operation.
+at a time by the C loops of ``list.extend`` and ``zip``, with no Python code per micro-operation;
+whatever those passes do not find plain is looked at again one by one, and either is well-formed
+after all or ends as a :class:`HistoryError` that names the event and the micro-operation.
 
 What an ``ok`` completion tells must be what was invoked: as many micro-operations, of the same
 functions and keys in the same order, and the same values written. A history in which they differ
@@ -14,8 +14,10 @@ For :mod:`checkers.transactions.txns`.
 
 from __future__ import annotations
 
+from array import array
+from collections import deque
 from collections.abc import Sequence
-from itertools import chain, compress
+from itertools import compress
 from typing import Any, NoReturn
 
 import msgspec
@@ -37,7 +39,12 @@ MICRO_OPS = {
     "rp": PREDICATE,
 }
 #: Transactions taken apart at a time: what is made in between stays in the processor's cache.
-CHUNK = 2048
+CHUNK = 512
+#: The same for values that are looked at twice.
+VALUES_CHUNK = 8192
+
+#: names, keys and values of micro-operations
+Parts = tuple[Sequence[Any], Sequence[Any], Sequence[Any]]
 
 
 class PredicateRead(msgspec.Struct, frozen=True):
@@ -54,6 +61,42 @@ class PredicateRead(msgspec.Struct, frozen=True):
     before: int
     predicate: Any
     found: list[tuple[Any, Any]]
+
+
+class Packed:
+    """A growing column of values: 8 bytes each while all are integers that fit, else a list."""
+
+    def __init__(self) -> None:
+        self._whole: array[int] | None = array("q")
+        self._items: list[Any] = []
+
+    def extend(self, values: Sequence[Any]) -> None:
+        """Append a list or tuple of values."""
+        if self._whole is not None:
+            # the exact type: True is no 1
+            if set(map(type, values)) <= {int}:
+                try:
+                    self._whole += array("q", values)
+                    return
+                except OverflowError:
+                    pass
+            self._items, self._whole = self._whole.tolist(), None
+        self._items += values
+
+    def column(self) -> npt.NDArray[np.int64] | list[Any]:
+        """The values so far: an array if they are integers."""
+        if self._whole is None:
+            return self._items
+        return np.frombuffer(self._whole, dtype=np.int64)
+
+
+def packed(*parts: Sequence[Any]) -> npt.NDArray[np.int64] | list[Any]:
+    """Lists of values behind one another: an array if they are integers of 64 bits, else a list."""
+    whole = Packed()
+    for part in parts:
+        for low in range(0, len(part), VALUES_CHUNK):
+            whole.extend(part[low : low + VALUES_CHUNK])
+    return whole.column()
 
 
 class Flat:
@@ -73,7 +116,7 @@ class Flat:
         self.keyless = keyless
         self.sizes: list[npt.NDArray[np.int64]] = []
         self.kinds: list[npt.NDArray[np.int8]] = []
-        self.keys: list[Any] = []
+        self.keys = Packed()
         self.values: list[Any] = []
         self.predicates: list[PredicateRead] = []
         self.count = 0
@@ -92,36 +135,27 @@ class Flat:
         Raises:
             HistoryError: a value that is no list of micro-operations, or not what was invoked.
         """
-        parts = self._parts(told)
-        if parts is None or not (told is asked or _alike(parts, told, asked)):
+        sizes = _sizes(told)
+        parts = None if sizes is None else _parts(told)
+        if sizes is None or parts is None:
             self._one_by_one(told, asked, events, begun)
             return
-        kinds, _, keys, values = parts
-        sizes = np.fromiter(map(len, told), dtype=np.int64, count=len(told))
-        self.sizes.append(sizes)
+        kinds = self._kinds(parts[0])
+        if kinds is None or not (told is asked or _alike(parts, kinds, sizes, asked)):
+            self._one_by_one(told, asked, events, begun)
+            return
+        self.sizes.append(np.array(sizes, dtype=np.int64))
         self.kinds.append(np.frombuffer(kinds, dtype=np.int8))
-        self.keys += keys
-        self.values += values
+        self.keys.extend(parts[1])
+        self.values += parts[2]
         self.count += len(sizes)
 
-    def _parts(self, lists: list[Any]) -> tuple[bytes, list[Any], list[Any], list[Any]] | None:
-        """Kinds, names, keys and values of plain transactions; None if any is not plain."""
-        if not set(map(type, lists)) <= {list, tuple}:
-            return None
-        flat = list(chain.from_iterable(lists))
+    def _kinds(self, names: Sequence[Any]) -> bytes | None:
+        """Kinds of micro-operations by their names; None if any is not plain."""
         try:
-            if not set(map(list.__len__, flat)) <= {3}:
-                return None
-        except TypeError:
-            if not set(map(type, flat)) <= {list, tuple} or not set(map(len, flat)) <= {3}:
-                return None
-        parts = list(chain.from_iterable(flat))
-        names = parts[0::3]
-        try:
-            kinds = bytes(map(self.plain.__getitem__, names))
+            return bytes(map(self.plain.__getitem__, names))
         except (KeyError, TypeError):
             return None
-        return kinds, names, parts[1::3], parts[2::3]
 
     def _one_by_one(
         self, told: list[Any], asked: list[Any], events: Sequence[int], begun: Sequence[int]
@@ -129,6 +163,7 @@ class Flat:
         """The same for transactions that are not all plain, with a place for what is wrong."""
         sizes: list[int] = []
         kinds: list[int] = []
+        keys: list[Any] = []
         for value, invoked, event, first in zip(told, asked, events, begun):
             self._require_list(value, event)
             if invoked is not value:
@@ -142,15 +177,16 @@ class Flat:
                     if found is not None:
                         self.predicates.append(PredicateRead(txn, len(kinds) - before, key, found))
                     kinds += [READ] * len(found or ())
-                    self.keys += [item for item, _ in found or ()]
+                    keys += [item for item, _ in found or ()]
                     self.values += [item for _, item in found or ()]
                     continue
                 kinds.append(self.codes[f])
-                self.keys.append(key)
+                keys.append(key)
                 self.values.append(said)
             sizes.append(len(kinds) - before)
         self.sizes.append(np.array(sizes, dtype=np.int64))
         self.kinds.append(np.array(kinds, dtype=np.int8))
+        self.keys.extend(keys)
         self.count += len(sizes)
 
     def _require_list(self, value: Any, event: int) -> None:
@@ -229,19 +265,38 @@ def refuse(event: int, number: int, mop: Any, why: str) -> NoReturn:
     raise HistoryError(f"micro-operation {number + 1}, {short(mop)}, {why}", place=f"event {event}")
 
 
-def _alike(parts: tuple[Any, ...], told: list[Any], asked: list[Any]) -> bool:
-    """Whether completions are plainly of their invocations: equal but for what was read."""
-    kinds, names, keys, values = parts
+def _sizes(lists: Sequence[Any]) -> list[int] | None:
+    """How many micro-operations each transaction has; None if one is no list."""
+    return list(map(len, lists)) if set(map(type, lists)) <= {list, tuple} else None
+
+
+def _parts(lists: Sequence[Any]) -> Parts | None:
+    """Names, keys and values of all micro-operations; None if one is no list of three parts."""
+    flat: list[Any] = []
+    deque(map(flat.extend, lists), maxlen=0)  # a loop at the speed of C
+    if not flat:
+        return (), (), ()
+    if not set(map(type, flat)) <= {list, tuple}:
+        return None
     try:
-        if list(map(len, told)) != list(map(len, asked)):
-            return False
-        begun = list(chain.from_iterable(chain.from_iterable(asked)))
-    except TypeError:
+        names, keys, values = zip(*flat, strict=True)
+    except ValueError:
+        return None
+    return names, keys, values
+
+
+def _alike(parts: Parts, kinds: bytes, sizes: list[int], asked: Sequence[Any]) -> bool:
+    """Whether completions are plainly of their invocations: equal but for what was read."""
+    if _sizes(asked) != sizes:
         return False
-    if len(begun) != 3 * len(names) or begun[0::3] != names or begun[1::3] != keys:
+    begun = _parts(asked)
+    if begun is None or begun[0] != parts[0] or begun[1] != parts[1]:
         return False
     # READ is 0, so compress keeps the writes
-    return list(compress(values, kinds)) == list(compress(begun[2::3], kinds))
+    return list(compress(parts[2], kinds)) == list(compress(begun[2], kinds))
 
 
-__all__ = ["MICRO_OPS", "PREDICATE", "READ", "WRITE", "Flat", "PredicateRead", "matches", "refuse"]
+__all__ = [
+    "MICRO_OPS", "PREDICATE", "READ", "WRITE", "Flat", "Packed", "PredicateRead", "matches",
+    "packed", "refuse",
+]  # fmt: skip

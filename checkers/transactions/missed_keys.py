@@ -9,6 +9,7 @@ For :mod:`checkers.transactions.rw_register`.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,8 @@ class MissedKeys:
     """What one register inference knows of the versions of a key."""
 
     def __init__(self, register: RwRegister) -> None:
-        self.register = register
+        # The inference owns this: without a cycle all its columns go as soon as it does.
+        self.register: RwRegister = weakref.proxy(register)
         self.txns = register.txns
         self.anomalies = register.anomalies
         self._versions_of: dict[int, list[int]] | None = None

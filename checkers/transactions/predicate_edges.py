@@ -18,6 +18,7 @@ For :mod:`checkers.transactions.list_append` and :mod:`checkers.transactions.rw_
 
 from __future__ import annotations
 
+import weakref
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
@@ -56,7 +57,8 @@ class PredicateEdges:
     """
 
     def __init__(self, inference: Versions, *, lists: bool) -> None:
-        self.inference = inference
+        # The inference owns this: without a cycle all its columns go as soon as it does.
+        self.inference: Versions = weakref.proxy(inference)
         self.txns = inference.txns
         self.lists = lists
         self.reads = self.txns.predicates

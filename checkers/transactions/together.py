@@ -11,6 +11,7 @@ For :mod:`checkers.transactions.list_append`.
 
 from __future__ import annotations
 
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,7 +64,8 @@ class Together:
     """The groups of one inference, and the anomalies within them."""
 
     def __init__(self, inference: ListAppend) -> None:
-        self.inference = inference
+        # The inference owns this: without a cycle all its columns go as soon as it does.
+        self.inference: ListAppend = weakref.proxy(inference)
         self.txns = inference.txns
         self.rows, self.starts = grouped(self.txns)
         self.ends = np.append(self.starts[1:], len(self.rows))

@@ -19,6 +19,7 @@ Source: Kingsbury and Alvaro, *Elle: Inferring Isolation Anomalies from Experime
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from types import NoneType
 from typing import Any, NoReturn
 
 import numpy as np
@@ -34,6 +35,7 @@ from checkers.transactions.micro_ops import (
     WRITE,
     Flat,
     PredicateRead,
+    packed,
     refuse,
 )
 
@@ -166,7 +168,7 @@ def _columns(history: History, writes: Sequence[str], model: str) -> Txns:
     sizes = np.concatenate([np.empty(0, dtype=np.int64), *flat.sizes])
     mop_kind = np.concatenate([np.empty(0, dtype=np.int8), *flat.kinds])
     mop_txn = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes)
-    mop_key, table = intern(flat.keys)
+    mop_key, table = intern(flat.keys.column())
     for code, key in enumerate(table):
         if (key is None and not single) or key != key:
             event = int(told[mop_txn[int(np.argmax(mop_key == code))]])
@@ -203,16 +205,16 @@ def _flattened(history: History, told: Ints, flat: Flat, *, single: bool) -> tup
     for low in range(0, len(told), CHUNK):
         events = told[low : low + CHUNK].tolist()
         begun = invoke[low : low + CHUNK].tolist()
-        lists = [values[index] for index in events]
-        asked = [values[index] for index in begun]
+        lists = list(map(values.__getitem__, events))
+        asked = list(map(values.__getitem__, begun))
         if single:
             lists, asked = _single(history, begun, lists, asked)
-        if None in lists:
+        if NoneType in set(map(type, lists)):
             for at, value in enumerate(lists):
                 if value is None:
                     silent.append(low + at)
                     lists[at] = [] if asked[at] is None else asked[at]
-        if None in asked:
+        if NoneType in set(map(type, asked)):
             asked = [mine if mine is not None else done for mine, done in zip(asked, lists)]
         flat.extend(lists, asked, events, begun)
     return flat, silent
@@ -255,19 +257,25 @@ def _single(
     return lists, begun
 
 
-def intern(items: Iterable[Any]) -> tuple[Ints, list[Any]]:
+def intern(items: Iterable[Any] | Ints) -> tuple[Ints, list[Any]]:
     """Codes for values in order of first appearance, and the table of values.
 
     Values of one exact type int or str are compared as they are; otherwise a value's type is part
     of it, so that 1, 1.0, True and "1" stay four values.
     """
-    items = items if isinstance(items, (list, tuple)) else list(items)
-    kinds = set(map(type, items))
-    table: dict[Any, int]
-    if kinds == {int}:
+    if not isinstance(items, np.ndarray):
+        items = packed(items if isinstance(items, (list, tuple)) else list(items))
+    if isinstance(items, np.ndarray):
         dense = _intern_dense(items)
         if dense is not None:
             return dense
+    return _intern_any(items if isinstance(items, list) else items.tolist())
+
+
+def _intern_any(items: list[Any]) -> tuple[Ints, list[Any]]:
+    """:func:`intern` by dicts."""
+    kinds = set(map(type, items))
+    table: dict[Any, int]
     if kinds == {int} or kinds == {str}:
         table = {value: code for code, value in enumerate(dict.fromkeys(items))}
         codes = np.fromiter(map(table.__getitem__, items), dtype=np.int64, count=len(items))
@@ -281,16 +289,14 @@ def intern(items: Iterable[Any]) -> tuple[Ints, list[Any]]:
     return codes, list(first.values())
 
 
-def _intern_dense(items: Sequence[int]) -> tuple[Ints, list[Any]] | None:
+def _intern_dense(array: Ints) -> tuple[Ints, list[Any]] | None:
     """:func:`intern` of integers that fill their range well enough for a look-up table."""
-    try:
-        array = np.array(items, dtype=np.int64)
-    except OverflowError:
-        return None
+    if not len(array):
+        return array, []
     low, high = int(array.min()), int(array.max())
     if high - low > 4 * len(array) + 1024:
         return None
-    array -= low
+    array = array - low
     count = len(array)
     first = np.full(high - low + 1, count, dtype=np.int64)
     first[array[::-1]] = np.arange(count - 1, -1, -1, dtype=np.int64)
@@ -301,17 +307,14 @@ def _intern_dense(items: Sequence[int]) -> tuple[Ints, list[Any]] | None:
     return code[array], (present + low).tolist()
 
 
-def number(items: Sequence[Any]) -> tuple[Ints, int]:
+def number(items: Sequence[Any] | Ints) -> tuple[Ints, int]:
     """Codes for values, as :func:`intern` has them but in any order, and how many there may be."""
-    if set(map(type, items)) == {int}:
-        try:
-            array = np.array(items, dtype=np.int64)
-        except OverflowError:
-            array = np.empty(0, dtype=np.int64)
-        if len(array):
-            low, span = int(array.min()), int(array.max()) - int(array.min()) + 1
-            if span <= 4 * len(array) + 1024:
-                return array - low, span
+    if not isinstance(items, np.ndarray):
+        items = packed(items)
+    if isinstance(items, np.ndarray) and len(items):
+        low, span = int(items.min()), int(items.max()) - int(items.min()) + 1
+        if span <= 4 * len(items) + 1024:
+            return items - low, span
     codes, table = intern(items)
     return codes, len(table)
 
@@ -369,5 +372,5 @@ def pairs_code(key: Ints, value: Ints, value_count: int) -> Ints:
 
 __all__ = [
     "FAIL", "INFO", "INVOKE", "OK", "PREDICATE", "READ", "WRITE", "Txns", "columns", "intern",
-    "match_writes", "number", "pairs_code",
+    "match_writes", "number", "packed", "pairs_code",
 ]  # fmt: skip
