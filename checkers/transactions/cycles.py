@@ -120,6 +120,7 @@ def find_cycles(
         meter: the budget; where it is spent, classes not reached yet are missing.
     """
     core = cyclic_part(graph)
+    del graph  # large, and of no more use
     if not len(core):
         return []
     search = _Search(core, meter or Meter())
@@ -142,10 +143,12 @@ class _Search:
     """One search over the cyclic part of a graph, its nodes numbered anew from 0."""
 
     def __init__(self, core: Graph, meter: Meter) -> None:
-        self.names, inverse = np.unique(np.concatenate([core.src, core.dst]), return_inverse=True)
-        ends: Ids = inverse.astype(np.int32)
+        used = np.zeros(core.nodes, dtype=np.bool_)
+        used[core.src] = used[core.dst] = True
+        self.names = np.flatnonzero(used)
+        place = np.cumsum(used, dtype=np.int32) - np.int32(1)
         self.core = core.select(slice_all(core))
-        self.core.src, self.core.dst = ends[: len(core)], ends[len(core) :]
+        self.core.src, self.core.dst = place[core.src], place[core.dst]
         self.core.nodes = len(self.names)
         self.core.txns = int(np.searchsorted(self.names, core.txns))
         self.labels = components(self.core)
@@ -211,8 +214,9 @@ class _Search:
         starts = np.searchsorted(labels, labels)
         few = np.arange(len(wanted)) - starts < SINGLES_ASKED_FIRST
         for asked in (few, ~few):
-            settled = np.unique(self.labels[graph.src[single]])
-            edges = wanted[asked & ~np.isin(labels, settled)]
+            settled = np.zeros(len(have), dtype=np.bool_)
+            settled[self.labels[graph.src[single]]] = True
+            edges = wanted[asked & ~settled[labels]]
             if len(edges):
                 ends = place[graph.dst[edges]], place[graph.src[edges]]
                 single[edges] = reaches(rest, *ends, self.meter, groups=self.labels[place >= 0])
@@ -322,9 +326,17 @@ def slice_all(graph: Graph) -> Ints:
 
 def _has_return(graph: Graph, src: Ints | Ids, dst: Ints | Ids) -> Bools:
     """For which of these edges the graph has one straight back."""
+    if not len(graph) or not len(src):
+        return np.zeros(len(src), dtype=np.bool_)
+    begins, ends = (np.zeros(graph.nodes, dtype=np.bool_) for _ in range(2))
+    begins[dst] = ends[src] = True
+    maybe = np.flatnonzero(begins[graph.src] & ends[graph.dst])
     nodes = np.int64(graph.nodes)
+    back = np.sort(graph.src[maybe] * nodes + graph.dst[maybe])
+    back = np.append(back, nodes * nodes)  # after all, so that every search ends at something
     there = dst * nodes + src
-    return np.asarray(np.isin(there, graph.src * nodes + graph.dst), dtype=np.bool_)
+    found: Bools = back[np.searchsorted(back, there)] == there
+    return found
 
 
 def _promising(graph: Graph, candidates: Ints) -> list[int]:

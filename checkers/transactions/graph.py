@@ -131,12 +131,14 @@ class GraphBuilder:
         return [(part[0], part[1]) for part in self._parts if len(part[0])]
 
     def build(self) -> Graph:
-        """The graph of everything added."""
+        """The graph of everything added, which is forgotten here: it is large."""
         if not self._parts:
             self.add(np.empty(0, np.int64), np.empty(0, np.int64), PASS)
-        src, dst, kind, key, mark = (
-            np.concatenate([part[i] for part in self._parts]) for i in range(5)
-        )
+        columns = [list(column) for column in zip(*self._parts)]
+        self._parts = []
+        columns.reverse()
+        # a column's parts go as soon as it is whole
+        src, dst, kind, key, mark = (np.concatenate(columns.pop()) for _ in range(5))
         return Graph(
             txns=self.txns, nodes=self.nodes, src=src, dst=dst, kind=kind, key=key, mark=mark
         )

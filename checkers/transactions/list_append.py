@@ -511,7 +511,8 @@ class ListAppend:
         if not len(mops):
             return
         span = max(1, len(txns))
-        code = np.unique(txns.mop_key[mops] * span + txns.mop_txn[mops])
+        code = np.sort(txns.mop_key[mops] * span + txns.mop_txn[mops])
+        code = code[np.diff(code, prepend=-1) > 0]
         tail_key, tail_txn = code // span, code % span
         keys = np.unique(tail_key)
         end = orders.base[keys + 1] - 1
