@@ -132,7 +132,7 @@ class Demand:
         return self._edges[key]
 
 
-def covers(less: int, more: int, families: list[tuple[int, int]], *, blame: bool = False) -> bool:
+def covers(less: int, more: int, families: list[tuple[int, int]]) -> bool:
     """Whether having spent ``more`` leaves nothing that having spent ``less`` does not leave too.
 
     What is left of a class also does for what is left of the classes to be spent rather than it: an
@@ -141,7 +141,6 @@ def covers(less: int, more: int, families: list[tuple[int, int]], *, blame: bool
     Args:
         less, more: words of spent operations; n spent of a class are its n low bits.
         families: as from :meth:`Demand.families`.
-        blame: ``less`` is what failed a configuration; of classes not in it any number may be left.
     """
     missing = less & ~more
     spare = more & ~less
@@ -151,9 +150,6 @@ def covers(less: int, more: int, families: list[tuple[int, int]], *, blame: bool
             continue
         if missing & general:
             return False
-        if blame and not less & general:
-            missing &= ~special
-            continue
         if lacking.bit_count() > (spare & general).bit_count():
             return False
         missing &= ~special

@@ -290,7 +290,7 @@ class Search:
         for blame in known:
             if not blame & ~spent:
                 return blame
-            if families and covers(blame, spent, families, blame=True):
+            if families and covers(blame, spent, families):
                 return self._own(blame, spent)
         return -1
 
@@ -298,7 +298,7 @@ class Search:
         """What is to blame, in what was spent here: other spendings stand for what is missing."""
         missing, own = blame & ~spent, blame & spent
         for general, special in self.families:
-            if missing & special and blame & general:
+            if missing & special:
                 own |= spent & general
         return own
 

@@ -251,3 +251,13 @@ def test_nothing_completed_is_no_evidence_of_a_run_and_no_contradiction_in_a_for
     result = check(history, models.register())
     assert result.verdict is Verdict.UNKNOWN
     assert "no operation completed" in result.reason
+
+
+def test_an_unknown_write_that_comes_too_late_does_not_stand_for_an_unknown_swap() -> None:
+    """Found by enumeration: having spent the swap mattered, as the write was not invoked yet."""
+    rows: list[Any] = [("invoke", p, f, v) for p, f, v in (
+        (0, "write", 1), (1, "cas", [0, 1]), (2, "cas", [0, 1]))]  # fmt: skip
+    rows += [("ok", 0, "write", 1), ("invoke", 3, "cas", [1, 0]), ("ok", 1, "cas", [0, 1])]
+    rows += [("ok", 2, "cas", [0, 1]), ("invoke", 4, "write", 0)]
+    rows += [("info", 3, "cas", [1, 0]), ("info", 4, "write", 0)]
+    assert check(history_of(rows), models.cas_register(init=0)).verdict is Verdict.VALID
