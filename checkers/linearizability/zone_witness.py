@@ -69,7 +69,7 @@ def _with_writers(
     """
     shown = set(kept)
     known = {token(model.parameters["init"])}
-    known |= {token(_written(problem.ops[i])) for i in kept if problem.ops[i].f != "read"}
+    known |= {token(_written(problem.ops[i])) for i in kept if _writes(problem.ops[i])}
     pending = [i for i, op in enumerate(problem.ops) if op.invoke in aside and i not in shown]
     while True:
         ready = [
@@ -95,8 +95,8 @@ def weakened(problem: Problem, keep: Sequence[int], model: Model) -> Problem:
         keep: op indices.
         model: the register model.
     """
-    writers = {token(_written(op)): op for op in problem.ops if op.f != "read"}
-    known = {token(_written(problem.ops[i])) for i in keep if problem.ops[i].f != "read"}
+    writers = {token(_written(op)): op for op in problem.ops if _writes(op)}
+    known = {token(_written(problem.ops[i])) for i in keep if _writes(problem.ops[i])}
     known.add(token(model.parameters["init"]))
     aside: list[Op] = []
     for index in keep:
@@ -117,6 +117,10 @@ def weakened(problem: Problem, keep: Sequence[int], model: Model) -> Problem:
         end=(*[NEVER] * count, *part.end),
         required=(*[False] * count, *part.required),
     )
+
+
+def _writes(op: Op) -> bool:
+    return op.f != "read" and op.type != "fail"
 
 
 def _written(op: Op) -> object:

@@ -21,7 +21,8 @@ If every value is written at most once, each read names the write it saw, and no
   unknown compare-and-set expected was observed only if the compare-and-set itself happened.
 
 What breaks the argument: a value written twice. Such keys are named in the answer and are decided
-by the general search, as are keys with an observed failed compare-and-set that says something.
+by the general search. So are keys with an observed failed compare-and-set that this order of values
+cannot explain and no value's zone forbids (:mod:`.failed_swaps`).
 
 Everything is done on all keys at once, with numpy, in the time base of history positions.
 """
@@ -45,6 +46,7 @@ from checkers.linearizability.columns import (
     RegisterColumns,
     register_columns,
 )
+from checkers.linearizability.failed_swaps import Timeline, judge_failures, order_with_failures
 
 #: Violations whose witness is completed; at most so many are explained.
 EXPLAINED_MAX = 16
@@ -65,7 +67,8 @@ class Violation:
 
     Args:
         kind: ``garbage`` (a value nobody wrote), ``order`` (within a chain of compare-and-sets),
-            ``branch`` (two compare-and-sets from one value), ``cycle`` or ``zones``.
+            ``branch`` (two compare-and-sets from one value), ``cycle``, ``zones`` or ``failed`` (a
+            failed compare-and-set expected what was certainly there).
         key: the key's code.
         ops: rows of the columns that prove it.
         at: position of the event that made it certain.
@@ -126,7 +129,6 @@ def check_zones(
     columns = register_columns(history, init=init, observe_failures=failed_cas == "observed")
     zones = Zones(columns)
     answer = ZonesAnswer(columns, zones=zones)
-    answer.ambiguous_keys = np.flatnonzero(zones.ambiguous).tolist()
     seen: set[int] = set()
     for violation in zones.violations():
         if violation.key not in seen:
@@ -134,6 +136,15 @@ def check_zones(
             answer.violations.append(violation)
         if meter is not None and meter.spent():
             break
+    else:
+        for key, shown in judge_failures(zones, seen).items():
+            if shown:
+                seen.add(key)
+                at = int(columns.start[shown[-1]])
+                answer.violations.append(Violation("failed", key, shown, at))
+            else:
+                zones.ambiguous[key] = True
+    answer.ambiguous_keys = np.flatnonzero(zones.ambiguous).tolist()
     answer.unfinished = meter is not None and meter.spent()
     answer.violations.sort(key=lambda violation: violation.at)
     for number, violation in enumerate(answer.violations[:EXPLAINED_MAX]):
@@ -187,7 +198,7 @@ class Zones:
         self.alive &= ~(unknown & ~needed[columns.target])
 
     def _find_ambiguous(self) -> None:
-        """Keys with a value written twice, or with a failed cas that says something."""
+        """Keys with a value written twice; and the failed swaps that say something."""
         columns = self.columns
         self.write_rows = np.flatnonzero(self.alive & self.writes)
         targets = columns.target[self.write_rows]
@@ -196,9 +207,9 @@ class Zones:
         self.ambiguous = np.zeros(columns.keys, dtype=bool)
         self.ambiguous[columns.c_key[self.c_writers > 1]] = True
         failures = np.flatnonzero(columns.observed_failure)
-        telling = failures[self.c_writers[columns.source[failures]] > 0]
-        self.ambiguous[columns.key[telling]] = True
         decided = ~self.ambiguous[columns.key]
+        self.telling = failures[(self.c_writers[columns.source[failures]] > 0) & decided[failures]]
+        self.timelines: dict[int, Timeline] = {}
         self.alive &= decided
         self.write_rows = self.write_rows[decided[self.write_rows]]
         self.read_rows = np.flatnonzero(self.alive & self.reads)
@@ -469,7 +480,7 @@ class Zones:
         of failed compare-and-sets that expected what never was there: where they were invoked.
         """
         columns = self.columns
-        rows = self._ordered_rows()
+        rows = self.ordered_rows()
         base = columns.key[rows] * (self.late + 1)
         moment = np.maximum.accumulate(base + columns.start[rows])
         failures = np.flatnonzero(columns.observed_failure & ~self.ambiguous[columns.key])
@@ -482,16 +493,24 @@ class Zones:
         for part in np.split(rows, cuts):
             code = int(columns.key[part[0]]) if len(part) else -1
             if code >= 0 and code not in invalid:
+                if code in self.timelines:
+                    part = np.array(order_with_failures(self, part.tolist(), code))
                 found[code] = columns.invoke[part].tolist()
         return found
 
-    def _ordered_rows(self) -> Ints:
-        """The rows that take part, key by key, in the order of their blocks."""
+    def ordered_rows(self, *, late: bool = False) -> Ints:
+        """The rows that take part, key by key, in the order of their blocks.
+
+        Args:
+            late: order the blocks by where their zones end rather than where they begin; turning
+                time around shows that this respects "must come before" as well.
+        """
         columns = self.columns
         rows = np.flatnonzero(self.alive)
         cluster = np.where(self.writes[rows], columns.target[rows], columns.source[rows])
         root = self.c_root[cluster]
-        begin = np.minimum(self.b_earliest[root], self.b_latest[root])
+        sides = self.b_earliest[root], self.b_latest[root]
+        begin = np.maximum(*sides) if late else np.minimum(*sides)
         read = ~self.writes[rows]
         depth = self.c_depth[cluster]
         order = np.lexsort((columns.start[rows], read, depth, root, begin, columns.key[rows]))
