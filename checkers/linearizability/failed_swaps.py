@@ -8,10 +8,11 @@ failure that expected value i, from s to e, is satisfied iff t(i) > s or t(i+1) 
 
 So the moments are chosen from the first value to the last, each as late as its bounds allow: a
 later t(i) satisfies more failures of value i and so bounds t(i+1) less. The failures that remain
-bound t(i+1) from above. If a bound cannot be met, no choice of moments will do *for this order of
-values*. Then either a value was certainly there from its first completion to its last invocation
-with a failure inside, which no order can explain; or another order might, and the general search
-must decide. Linear in the operations, after sorting.
+bound t(i+1) from above. If a bound cannot be met, a write of unknown outcome that nobody observed
+may have been what was found; each may fill in once. If there is none, no choice of moments will do
+*for this order of values*. Then either a value was certainly there from its first completion to its
+last invocation with a failure inside, which no order can explain; or another order might, and the
+general search must decide. Linear in the operations, after sorting.
 
 Called by the zones only, for keys that are legal but for such failures.
 """
@@ -25,8 +26,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from checkers.linearizability.columns import WRITE
+
 if TYPE_CHECKING:
     from checkers.linearizability.zones import Zones
+
+
+#: Later than every position; as the bound of a moment: none.
+FREE = 1 << 60
+
+#: A value that is swapped out at once stays until then.
+NEVER_LEFT = FREE
 
 
 @dataclass
@@ -37,15 +47,21 @@ class Timeline:
         moments: of each value; the first is the initial one.
         stuck: place of the value whose failures cannot be satisfied in this order, or -1.
         place: cluster of a value -> its place in the order.
+        fillers: place of a value -> (moment, row) of an unobserved write that replaced it.
     """
 
     moments: list[int]
     stuck: int = -1
     place: dict[int, int] = field(default_factory=dict)
+    fillers: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
 def timeline(
-    bounds: Sequence[tuple[int, int]], failures: Sequence[Sequence[tuple[int, int]]]
+    bounds: Sequence[tuple[int, int]],
+    failures: Sequence[Sequence[tuple[int, int]]],
+    *,
+    seen: Sequence[int] = (),
+    spare: Sequence[tuple[int, int]] = (),
 ) -> Timeline:
     """Choose the moments at which values are written, so that failures are satisfied.
 
@@ -53,16 +69,26 @@ def timeline(
         bounds: for each value, the earliest and latest moment (positions) of its write, given the
             order; both ascend.
         failures: for each value, the intervals of the failures that expected it.
+        seen: for each value, the moment until which it must stay; NEVER_LEFT if what comes next
+            swaps it out. Needed where there are spare writes.
+        spare: (start, row) of the writes that may fill in, by start.
     """
-    moments: list[int] = []
-    until = 1 << 60
-    for place, (earliest, latest) in enumerate(bounds):
+    line, used, until = Timeline([]), 0, FREE
+    for place, (earliest, latest) in enumerate([*bounds, (FREE, FREE)]):
         moment = min(latest, until)
         if moment < earliest:
-            return Timeline(moments, stuck=place - 1)
-        moments.append(moment)
-        until = min((end for start, end in failures[place] if start >= moment), default=1 << 60)
-    return Timeline(moments, stuck=len(bounds) - 1 if until < 1 << 60 else -1)
+            before = place - 1
+            fits = used < len(spare) and max(spare[used][0], seen[before]) < moment
+            if not fits:
+                line.stuck = before
+                return line
+            line.fillers[before] = (moment, spare[used][1])
+            used += 1
+            moment = latest
+        if place < len(bounds):
+            line.moments.append(moment)
+            until = min((end for start, end in failures[place] if start >= moment), default=FREE)
+    return line
 
 
 def place_of(line: Timeline, value: int, start: int) -> tuple[int, int]:
@@ -78,6 +104,8 @@ def place_of(line: Timeline, value: int, start: int) -> tuple[int, int]:
     after = bisect_right(line.moments, start)
     if after > value + 1:
         return after - 1, start
+    if value in line.fillers:
+        return value, max(start, line.fillers[value][0])
     return value + 1, line.moments[value + 1]
 
 
@@ -103,9 +131,10 @@ def judge_failures(zones: Zones, invalid: Set[int]) -> dict[int, tuple[int, ...]
     clusters = np.where(zones.writes[rows], columns.target[rows], columns.source[rows])
     cuts = np.flatnonzero(np.diff(columns.key[rows])) + 1
     of_key = {int(columns.c_key[part[0]]): part for part in np.split(clusters, cuts) if len(part)}
+    spare = _spare(zones)
     for key, failed in told.items():
         values = list(dict.fromkeys([key, *of_key.get(key, clusters[:0]).tolist()]))
-        line = _timeline(zones, values, failed)
+        line = _timeline(zones, values, failed, spare.get(key, []))
         if line.stuck < 0:
             zones.timelines[key] = line
         else:
@@ -113,7 +142,22 @@ def judge_failures(zones: Zones, invalid: Set[int]) -> dict[int, tuple[int, ...]
     return found
 
 
-def _timeline(zones: Zones, values: list[int], failed: list[int]) -> Timeline:
+def _spare(zones: Zones) -> dict[int, list[tuple[int, int]]]:
+    """Per key (start, row) of the unobserved writes of values that nothing else speaks of."""
+    columns = zones.columns
+    quiet = zones.c_writers == 0
+    quiet[columns.source[columns.observed_failure]] = False
+    unknown = columns.unknown & (columns.kind == WRITE) & ~zones.alive
+    rows = np.flatnonzero(unknown & quiet[columns.target])
+    found: dict[int, list[tuple[int, int]]] = {}
+    for row, key in zip(rows.tolist(), columns.key[rows].tolist()):
+        found.setdefault(key, []).append((int(columns.start[row]), row))
+    return found
+
+
+def _timeline(
+    zones: Zones, values: list[int], failed: list[int], spare: list[tuple[int, int]]
+) -> Timeline:
     """When each of these values, in order, was written, if that explains the failures."""
     columns = zones.columns
     earliest = np.maximum(zones.c_start[values], np.r_[-1, zones.c_latest[values[:-1]]])
@@ -124,7 +168,11 @@ def _timeline(zones: Zones, values: list[int], failed: list[int]) -> Timeline:
     for row in failed:
         interval = int(columns.start[row]), int(columns.end[row])
         failures[place[int(columns.source[row])]].append(interval)
-    line = timeline(list(zip(earliest.tolist(), latest.tolist())), failures)
+    swapped = np.r_[zones.c_parent[values[1:]] == values[:-1], False]
+    seen = np.where(swapped, NEVER_LEFT, np.maximum(zones.c_latest[values], earliest))
+    line = timeline(
+        list(zip(earliest.tolist(), latest.tolist())), failures, seen=seen.tolist(), spare=spare
+    )
     line.place = place
     return line
 
@@ -158,15 +206,15 @@ def order_with_failures(zones: Zones, rows: list[int], key: int) -> list[int]:
         key: code of the key.
     """
     columns, line = zones.columns, zones.timelines[key]
-    placed: list[tuple[int, int, int, int]] = []
+    placed = [(at, moment, 0, row) for at, (moment, row) in line.fillers.items()]
     for row in rows:
         start = int(columns.start[row])
         if columns.observed_failure[row]:
             at, moment = place_of(line, line.place.get(int(columns.source[row]), -1), start)
-            placed.append((at, 1, moment, row))
+            placed.append((at, moment, 1, row))
         elif zones.writes[row]:
-            placed.append((line.place[int(columns.target[row])], 0, 0, row))
+            placed.append((line.place[int(columns.target[row])], -2, 0, row))
         else:
             at = line.place[int(columns.source[row])]
-            placed.append((at, 1, max(start, line.moments[at]), row))
+            placed.append((at, max(start, line.moments[at]), 0, row))
     return [row for *_, row in sorted(placed)]

@@ -290,3 +290,33 @@ def test_a_write_that_stands_aside_is_a_step_but_no_operation_of_the_witness() -
     steps = [step.text for step in finding.because]
     assert steps[0] == "process 9: write of 1 (whenever it was); the state is then 1"
     assert steps[-1] == "read returned 1, but the state is 2"
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_failed_swaps_that_say_something_are_explained_by_a_verified_order(seed: int) -> None:
+    clients = 2 + seed
+    history = register_history(4_000, clients=clients, unknown=0.05, cas=0.4, writes=0.3, seed=seed)
+    result = check(history, models.cas_register(failed_cas="observed"))
+    assert (result.verdict, result.engine) == (Verdict.VALID, "zones")
+    assert result.stats["verified_ops"] > 3_000
+
+
+def test_a_failed_swap_that_expected_what_was_certainly_there_is_the_violation() -> None:
+    rows = [*_write(0, 1), *_read(1, 1), ("invoke", 2, "cas", [1, 2]), ("fail", 2, "cas", [1, 2])]
+    history = history_of([*rows, *_read(1, 1), *_write(0, 3)])
+    assert check(history, models.cas_register()).verdict is Verdict.VALID
+    result = check(history, models.cas_register(failed_cas="observed"))
+    assert (result.verdict, result.engine) == (Verdict.INVALID, "zones")
+    finding = result.findings[0]
+    assert finding.detail["rechecked"] is True
+    assert 4 in finding.ops and len(finding.ops) <= 3
+
+
+def test_an_unobserved_unknown_write_may_be_what_a_failed_swap_found() -> None:
+    rows = [*_write(0, 1), ("invoke", 3, "write", 5), ("info", 3, "write", 5)]
+    rows += [("invoke", 2, "cas", [1, 2]), ("fail", 2, "cas", [1, 2])]
+    model = models.cas_register(failed_cas="observed")
+    result = check(history_of(rows), model)
+    assert (result.verdict, result.engine) == (Verdict.VALID, "zones")
+    assert result.stats["verified_ops"] == 3
+    assert check(history_of([*rows, *_read(1, 1)]), model).verdict is Verdict.INVALID
