@@ -25,6 +25,8 @@ Source: Adya's thesis; Cerone and Gotsman, *Analysing Snapshot Isolation*; Elle'
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import numpy as np
 
@@ -94,8 +96,10 @@ def components(graph: Graph) -> Ints:
     from scipy.sparse import csr_matrix
     from scipy.sparse.csgraph import connected_components
 
-    ones = np.ones(len(graph), dtype=np.int32)
-    matrix = csr_matrix((ones, (graph.src, graph.dst)), shape=(graph.nodes, graph.nodes))
+    # a byte an edge; parallel edges add up to one
+    ones = np.ones(len(graph), dtype=np.bool_)
+    shape = (graph.nodes, graph.nodes)
+    matrix: Any = csr_matrix((ones, (graph.src, graph.dst)), shape=shape)
     _, labels = connected_components(matrix, directed=True, connection="strong")
     return np.asarray(labels, dtype=np.int64)
 
@@ -104,7 +108,7 @@ def cyclic_part(graph: Graph) -> Graph:
     """Only the edges that lie on some cycle."""
     if not len(graph):
         return graph
-    labels = components(graph)
+    labels = components(graph).astype(np.int32)  # half of what is gathered for every edge
     return graph.select(labels[graph.src] == labels[graph.dst])
 
 

@@ -83,11 +83,11 @@ class ListAppend:
         self.anomalies: list[Anomaly] = []
         self.reads = np.flatnonzero(txns.mop_kind == READ)
         self.writes = np.flatnonzero(txns.mop_kind == WRITE)
-        self.read_lists, self.read_len, self.written = self._split()
+        self.read_lists, self.read_len, written = self._split()
         self.unclear: list[str] = []
         self.notes: list[str] = []
         self._unread: dict[int, list[int]] | None = None
-        self.orders = self._version_orders()
+        self.orders = self._version_orders(written)
         self._positions()
         self.predicates = PredicateEdges(self, lists=True)
 
@@ -127,7 +127,7 @@ class ListAppend:
                 )
         return list(map(as_list, values))
 
-    def _version_orders(self) -> VersionOrders:
+    def _version_orders(self, written: list[Any]) -> VersionOrders:
         """Longest read of each key; its elements; who appended each."""
         txns = self.txns
         keys = len(txns.keys)
@@ -139,7 +139,7 @@ class ListAppend:
         element = list(chain.from_iterable(lists))
         key = np.repeat(np.arange(keys, dtype=np.int64), sizes)
         self.longest_lists = lists
-        values = packed(element, self.written)
+        values = packed(element, written)
         if not isinstance(values, np.ndarray):
             self._require_values(values)
         codes, value_count = number(values)
