@@ -120,9 +120,7 @@ def test_a_foreign_disk_says_what_it_cannot_do(
             with pytest.raises(SetupError, match=r"fault error: .*plain disk; give .* disk=on"):
                 await env.set_disk("n1", {"error": "EIO"})
             monkeypatch.setattr(disks, "missing", lambda: "mounting needs root")
-            with pytest.raises(
-                SetupError, match=r"below it: mounting needs root. .*volume_mb"
-            ):
+            with pytest.raises(SetupError, match=r"below it: mounting needs root. .*volume_mb"):
                 await env.set_disk("n1", {"error": "EIO"})
         finally:
             await env.teardown()
