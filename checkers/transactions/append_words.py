@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from checkers.transactions.cycles import Edge
-from checkers.transactions.graph import WR, WW
+from checkers.transactions.graph import RWP, WR, WW
 from checkers.transactions.lists import short
+from checkers.transactions.predicates import told
 from checkers.transactions.txns import WRITE
 from checkers.verdict import Because
 
@@ -27,9 +28,13 @@ class AppendWords:
         self.write_pos = inference.write_pos
         self.lone = inference.lone
         self.longest_lists = inference.longest_lists
+        self.predicates = inference.predicates
+        self.unread_of = inference.unread_of
 
     def edge_words(self, edge: Edge) -> tuple[Any, str, tuple[Because, ...]]:
         """Why a data edge holds; see :class:`checkers.transactions.explain.Evidence`."""
+        if edge.kind == RWP:
+            return self._missed_words(edge)
         key = self.txns.keys[edge.key]
         value = self.orders.element[edge.mark] if edge.mark >= 0 else None
         proof = self.order_proof(edge.key)
@@ -48,6 +53,19 @@ class AppendWords:
             return unread, words, proof
         seen = value if edge.mark >= 0 else unread
         return seen, f"{{0}} did not observe {{1}}'s append of {seen!r} to key {key!r}", proof
+
+    def _missed_words(self, edge: Edge) -> tuple[Any, str, tuple[Because, ...]]:
+        """Why a predicate read comes before a writer: it did not find what that made match."""
+        key, position = self.predicates.key_of(edge.mark, edge.target)
+        asked = told(self.predicates.reads[edge.mark].predicate)
+        name = self.txns.keys[key]
+        mops = [m for m in self.unread_of(key) if self.txns.mop_txn[m] == edge.target]
+        value = self.orders.element[position] if position >= 0 else self.txns.mop_value[mops[0]]
+        words = (
+            f"{{0}} asked for {asked} and did not find key {name!r}, which matches from "
+            f"{{1}}'s append of {value!r} on"
+        )
+        return value, words, self.order_proof(key)
 
     def _writer_of(self, position: int) -> int:
         mop = int(self.orders.writer_mop[position]) if position >= 0 else -1

@@ -51,7 +51,7 @@ from checkers.transactions.lists import (
 )
 from checkers.transactions.micro_ops import VALUES_CHUNK
 from checkers.transactions.predicate_edges import Changer, PredicateEdges
-from checkers.transactions.predicates import matches, told
+from checkers.transactions.predicates import matches, matches_grown
 from checkers.transactions.together import Together
 from checkers.transactions.txns import (
     READ,
@@ -545,9 +545,9 @@ class ListAppend:
             sizes = range(high - low, -1, -1)
             miss = next(n for n in sizes if not matches(predicate, name, longest[:n]))
             first = miss
-        unread = [] if key in self.lone else self._unread_of(key)
+        unread = [] if key in self.lone else self.unread_of(key)
         if not all(
-            self._grown(predicate, name, longest, more) for more in range(1, len(unread) + 1)
+            matches_grown(predicate, name, longest, more) for more in range(1, len(unread) + 1)
         ):
             return ()
         for at in range(low + first, high):
@@ -559,18 +559,7 @@ class ListAppend:
         writers = dict.fromkeys(int(self.txns.mop_txn[mop]) for mop in unread)
         return [(-1, txn) for txn in writers if self.members[txn]]
 
-    def _grown(self, predicate: Any, name: Any, longest: list[Any], more: int) -> bool:
-        """Whether a list surely matches when ``more`` unknown elements follow the longest read."""
-        if predicate is None:
-            return True
-        if "contains" in predicate and not matches(
-            {"contains": predicate["contains"]}, name, longest
-        ):
-            return False
-        rest = {field: said for field, said in predicate.items() if field != "contains"} or None
-        return matches(rest, name, [*longest, *[None] * more])
-
-    def _unread_of(self, key: int) -> list[int]:
+    def unread_of(self, key: int) -> list[int]:
         """Appends to a key that are in no read and did not fail."""
         if self._unread is None:
             mops = self.writes[self.write_pos[self.writes] < 0]
@@ -584,22 +573,7 @@ class ListAppend:
 
     def edge_words(self, edge: Edge) -> tuple[Any, str, tuple[Because, ...]]:
         """Why a data edge holds; see :class:`checkers.transactions.explain.Evidence`."""
-        if edge.kind == RWP:
-            return self._missed_words(edge)
         return AppendWords(self).edge_words(edge)
-
-    def _missed_words(self, edge: Edge) -> tuple[Any, str, tuple[Because, ...]]:
-        """Why a predicate read comes before a writer: it did not find what that made match."""
-        key, position = self.predicates.key_of(edge.mark, edge.target)
-        asked = told(self.predicates.reads[edge.mark].predicate)
-        name = self.txns.keys[key]
-        mops = [m for m in self._unread_of(key) if self.txns.mop_txn[m] == edge.target]
-        value = self.orders.element[position] if position >= 0 else self.txns.mop_value[mops[0]]
-        words = (
-            f"{{0}} asked for {asked} and did not find key {name!r}, which matches from "
-            f"{{1}}'s append of {value!r} on"
-        )
-        return value, words, AppendWords(self).order_proof(key)
 
     def key_name(self, edge: Edge) -> Any:
         """The key a data edge is about."""

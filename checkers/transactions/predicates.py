@@ -111,6 +111,23 @@ def matches(predicate: Any, key: Any, value: Any) -> bool:
     return True
 
 
+def matches_grown(predicate: Any, name: Any, longest: list[Any], more: int) -> bool:
+    """Whether a list surely matches when ``more`` unknown elements follow what is known of it.
+
+    Args:
+        predicate: as a micro-operation has it; None for every key.
+        name: the key.
+        longest: the elements known, from the first on.
+        more: how many follow of which nothing is known.
+    """
+    if predicate is None:
+        return True
+    if "contains" in predicate and not matches({"contains": predicate["contains"]}, name, longest):
+        return False
+    rest = {field: said for field, said in predicate.items() if field != "contains"} or None
+    return matches(rest, name, [*longest, *[None] * more])
+
+
 def told(predicate: Any) -> str:
     """A predicate in words, for a sentence: what was asked for."""
     if predicate is None:
