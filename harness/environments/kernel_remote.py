@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.environments import faketime, kernel_links, processes
+from harness.environments import faketime, kernel_links, processes, remote_clock
 from harness.environments.base import Completed, LinkFault
 from harness.environments.http import HttpClient, HttpStatus
 from harness.environments.kernel_runner import KernelLinks
@@ -51,19 +51,6 @@ for p in $(grep -lszxF -- "$1" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3); 
     grep -qszxF -- "$2" "/proc/$p/environ" && kill -TERM "$p" 2>/dev/null
 done
 :
-"""
-#: moves a clock at another rate by rewriting its offset, ten times a second, until its file goes
-_DRIFT = """
-file=$1 base_ns=$2 gain_ppm=$3 alive=$4 began_ns=$(date +%s%N)
-: >"$alive"
-while [ -e "$alive" ]; do
-    gained_ns=$(( ($(date +%s%N) - began_ns) / 1000 * gain_ppm / 1000 + base_ns ))
-    sign=+; [ $gained_ns -ge 0 ] || { sign=-; gained_ns=$(( -gained_ns )); }
-    printf '%s%d.%09d\\n' $sign $(( gained_ns / 1000000000 )) $(( gained_ns % 1000000000 )) \
-        >"$file.new"
-    [ -e "$alive" ] && mv "$file.new" "$file"
-    sleep 0.1
-done
 """
 
 
@@ -300,14 +287,14 @@ class RemoteNode(LocalNode):
         file, drifting = self.remote_offset_file, f"{self.home}/drifting.{time.time_ns()}"
         sign, ns = ("-" if clock.offset_ns < 0 else "+"), abs(clock.offset_ns)
         text = f"{sign}{ns // 10**9}.{ns % 10**9:09d}"
-        script = f"rm -f {self.home}/drifting.*; echo {text} >{file}.new && mv {file}.new {file}"
-        await self.execute(["sh", "-c", script], env={}, timeout_s=10)
+        words = ["sh", "-c", remote_clock.SET, "sh", f"{self.home}/drifting.", file, text]
+        await self.execute(words, env={}, timeout_s=10)
         if clock.rate != 1.0:
             gain = str(round((clock.rate - 1.0) * 1e6))
-            words = ["sh", "-c", _DRIFT, "sh", file, str(clock.offset_ns), gain, drifting]
-            started = f"{shlex.join(words)} >/dev/null 2>&1 &"
+            base = str(clock.offset_ns)
+            words = ["sh", "-c", remote_clock.START_DRIFT, "sh", drifting, file, base, gain]
             env = processes.mark(self._env.run_id, f"({self.name})", {})
-            await self.execute(["sh", "-c", started], env=env, timeout_s=10)
+            await self.execute([*words, remote_clock.DRIFT], env=env, timeout_s=10)
         asked = ["sh", "-c", _FAKED, "sh", library, file]
         done = await self.execute(asked, env={}, timeout_s=10)
         now_ns = time.time_ns()
