@@ -1,7 +1,11 @@
-"""What all tests share: golden files, accepted anew with ``pytest --rewrite``.
+"""What all tests share: golden files, and how Hypothesis draws its examples.
 
 A golden file holds the exact output that was last read and approved. When an output changes on
 purpose, run the test with ``--rewrite``, and read the diff before committing it.
+
+Hypothesis draws the same examples at every run (profile ``gate``), so that a verdict on a commit is
+about the commit. Other examples are a search of its own: ``--hypothesis-profile=search``, or
+``make search``, which draws anew at each run.
 """
 
 from __future__ import annotations
@@ -11,6 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("gate", derandomize=True, print_blob=True)
+settings.register_profile("search", derandomize=False, print_blob=True)
+settings.load_profile("gate")
 
 Golden = Callable[[Path, str], None]
 

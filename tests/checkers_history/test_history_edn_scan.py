@@ -134,6 +134,21 @@ def test_both_ways_read_the_same(
         assert fast.faults == slow.faults and fast.notes == slow.notes
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("value", ["00", "1a", "+-", "1/0", "-01", "1.5.5"])
+def test_what_is_passed_over_must_be_a_value_too(
+    tmp_path: Path, value: str, compiled: bool
+) -> None:
+    path = tmp_path / "history.edn"
+    odd = re.sub(":index 1", f":index {value}", SIMPLE[1])
+    path.write_text(f"{SIMPLE[0]}\n{odd}\n")
+    slow = either(slowly, path)
+    fast = either(jepsen_edn.load, str(path), independent=False, compiled=compiled)
+    assert type(slow) is type(fast), (slow, fast)
+    assert getattr(slow, "message", "") == getattr(fast, "message", "")
+    assert isinstance(slow, HistoryError) == (value != "+-")
+
+
 def test_simple_lines_are_taken_and_odd_ones_are_not() -> None:
     scanner = edn_scan.Scanner()
     scanner.scan("\n".join(SIMPLE) + "\n")

@@ -29,8 +29,9 @@ ATTEMPTS_MAX = 1000
 
 _ATOM = r"[^\s\"{}()\[\],;\\#@^`~]+"
 _VALUE = rf'(?:{_ATOM}|"[^"\\\n]*"|\[[^"{{}}();\\#@^`~\n]*\])'
-#: A value passed over: no vector, whose pattern might swallow a key that means something.
-_PASSED = rf'(?:{_ATOM}|"[^"\\\n]*")'
+#: A value passed over, which nothing reads again: so it must be surely a value. It is no vector,
+#: whose pattern might swallow a key that means something.
+_PASSED = r'(?:-?(?:0|[1-9][0-9]{0,17})|:?[A-Za-z][A-Za-z0-9_.*+!?/-]*|"[^"\\\n]*")'
 _PAIR = re.compile(rf":([a-z][a-z-]*)([ \t]+)({_VALUE})([ \t]*,?[ \t]*)")
 _LINE = re.compile(r"((?:#jepsen\.history\.Op)?[ \t]*\{)(.*)\}[ \t]*\n")
 
