@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import partial
 
@@ -31,8 +32,8 @@ class Measurement(msgspec.Struct, frozen=True):
     ms_p99: float
 
 
-class Loop(asyncio.Protocol):
-    """One client: ``request(n)`` makes its n-th request, ``answered(data)`` counts answers."""
+class Loop(asyncio.Protocol, ABC):
+    """One client, which sends its next request when the last one was answered."""
 
     def __init__(self) -> None:
         self.latencies_s: list[float] = []
@@ -76,14 +77,21 @@ class Loop(asyncio.Protocol):
         self._sent += 1
         self.transport.write(self.request(self._sent))
 
+    @abstractmethod
     def preface(self) -> bytes:
-        raise NotImplementedError
+        """What is sent first; its answer says that the client is ready."""
 
+    @abstractmethod
     def request(self, number: int) -> bytes:
-        raise NotImplementedError
+        """The request with this number, counted from 1."""
 
+    @abstractmethod
     def answered(self, data: bytes) -> int:
-        raise NotImplementedError
+        """How many answers these bytes complete.
+
+        Raises:
+            RuntimeError: one is no success.
+        """
 
 
 class OurLoop(Loop):
