@@ -140,7 +140,8 @@ def run(
         raise
     commit = commit_of_harness()
     if not spec.quiet:
-        say(f"seed {seed}  commit {commit or 'unknown'}  {replay}")
+        made_from = f"commit {commit}" if commit else f"version {version()}"
+        say(f"seed {seed}  {made_from}  {replay}")
         say(f"run  {run_dir}")
     facts = _facts(spec, parts, commit=commit, replay=replay)
     with _store_troubles(spec):
