@@ -16,10 +16,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
-settings.register_profile("gate", derandomize=True, deadline=None, print_blob=True)
-settings.register_profile("search", derandomize=False, deadline=None, print_blob=True)
+PATIENT = settings(
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.register_profile("gate", parent=PATIENT, derandomize=True)
+settings.register_profile("search", parent=PATIENT, derandomize=False)
 settings.load_profile("gate")
 
 Golden = Callable[[Path, str], None]

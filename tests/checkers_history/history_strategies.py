@@ -1,12 +1,16 @@
-"""Strategies: histories that are well formed by construction, and a slow twin of the builder."""
+"""Strategies: histories well formed by construction; and the slow twins of what is fast."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
 
-from checkers.history import Event, HistoryError, freeze
+from checkers.history import Event, History, HistoryError, freeze
+from checkers.history.edn import Parser, blocks
+from checkers.history.importers import jepsen_edn
+from checkers.history.importers.rows import Rows
 
 #: Values that survive JSON: what our own format promises to give back unchanged.
 scalars = st.one_of(
@@ -73,3 +77,34 @@ def slow_pairs(events: list[Event]) -> list[int]:
             raise HistoryError("key", place=place)
         pairs[begun], pairs[index] = index, begun
     return pairs
+
+
+def slow_edn(path: Path) -> History | HistoryError:
+    """An EDN file with every line read by the general parser, or why it is refused."""
+    parser, rows = Parser(unwrap=True), Rows(lambda row: f"row {row}", independent=False)
+    try:
+        for block in blocks(str(path)):
+            rows.extend(parser.feed(block))
+        parser.finish()
+        return rows.history()
+    except HistoryError as error:
+        return error
+
+
+def fast_edn(path: Path, **options: Any) -> History | HistoryError:
+    """An EDN file as the importer reads it, or why it is refused."""
+    try:
+        return jepsen_edn.load(str(path), independent=False, **options)
+    except HistoryError as error:
+        return error
+
+
+def assert_read_alike(fast: History | HistoryError, slow: History | HistoryError) -> None:
+    """The same events, faults and notes, or a refusal of the same place."""
+    if isinstance(slow, HistoryError) or isinstance(fast, HistoryError):
+        assert type(slow) is type(fast), (slow, fast)
+        if "bad EDN" in slow.message and "bad EDN" in fast.message:
+            assert slow.place == fast.place, (slow, fast)
+        return
+    assert repr(list(fast.events())) == repr(list(slow.events()))  # repr tells 1 from True
+    assert fast.faults == slow.faults and fast.notes == slow.notes

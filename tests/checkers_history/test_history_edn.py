@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from history_strategies import events, values
+from history_strategies import assert_read_alike, events, fast_edn, slow_edn, values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +18,6 @@ from checkers.history import Event, Fault, History, HistoryError, load, write_ed
 from checkers.history.edn import Parser, blocks, loads
 from checkers.history.export import edn
 from checkers.history.importers import jepsen_edn
-from checkers.history.importers.rows import Rows
 
 NOTATIONS: dict[str, Any] = {
     "nil": None,
@@ -203,7 +202,7 @@ def test_transactions_are_written_with_keywords(tmp_path: Path) -> None:
 
 
 def test_parquet(tmp_path: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow.parquet")
+    pyarrow = pytest.importorskip("pyarrow.parquet", reason="the parquet extra is not installed")
     path = tmp_path / "history.parquet"
     made = [
         Event(0, 1, 0, "invoke", "write", "x", [1, {"a": None}]),
@@ -247,15 +246,6 @@ LINES = st.sampled_from(
 )
 
 
-def slowly(path: Path) -> History:
-    """Every line by the general parser."""
-    parser, rows = Parser(unwrap=True), Rows(lambda row: f"row {row}", independent=False)
-    for block in blocks(str(path)):
-        rows.extend(parser.feed(block))
-    parser.finish()
-    return rows.history()
-
-
 @settings(max_examples=600)
 @given(st.lists(LINES, max_size=12), st.sampled_from(["\n", "\n", "", "]"]))
 def test_the_fast_way_reads_what_the_general_parser_reads(
@@ -263,21 +253,7 @@ def test_the_fast_way_reads_what_the_general_parser_reads(
 ) -> None:
     path = tmp_path_factory.mktemp("twin") / "history.edn"
     path.write_text("\n".join(lines) + end)
-    try:
-        slow: Any = slowly(path)
-    except HistoryError as error:
-        slow = error
-    try:
-        fast: Any = jepsen_edn.load(str(path), independent=False)
-    except HistoryError as error:
-        fast = error
-    if isinstance(slow, HistoryError) or isinstance(fast, HistoryError):
-        assert type(slow) is type(fast), (slow, fast)
-        if "bad EDN" in slow.message and "bad EDN" in fast.message:
-            assert slow.place == fast.place, (slow, fast)
-        return
-    assert list(fast.events()) == list(slow.events())
-    assert fast.faults == slow.faults and fast.notes == slow.notes
+    assert_read_alike(fast_edn(path), slow_edn(path))
 
 
 @settings(max_examples=40)

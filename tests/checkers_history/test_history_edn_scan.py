@@ -12,16 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from history_strategies import events
+from history_strategies import assert_read_alike, events, fast_edn, slow_edn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from checkers.history import History, HistoryError, write_edn
-from checkers.history.edn import Parser, blocks
 from checkers.history.importers import edn_scan, jepsen_edn
-from checkers.history.importers.rows import Rows
 
-pytest.importorskip("numba")
+pytest.importorskip("numba", reason="numba is not installed, so nothing is compiled")
 
 SIMPLE = [
     "{:type :invoke, :f :read, :value nil, :process 0, :time 5, :index 0}",
@@ -97,23 +95,6 @@ def changed(draw: Any) -> str:
 LINES = st.one_of(st.sampled_from(SIMPLE), st.sampled_from(SIMPLE + ODD), changed())
 
 
-def slowly(path: Path) -> History:
-    """Every line by the general parser."""
-    parser, rows = Parser(unwrap=True), Rows(lambda row: f"row {row}", independent=False)
-    for block in blocks(str(path)):
-        rows.extend(parser.feed(block))
-    parser.finish()
-    return rows.history()
-
-
-def either(read: Any, *arguments: Any, **keywords: Any) -> Any:
-    """What is read, or why not."""
-    try:
-        return read(*arguments, **keywords)
-    except HistoryError as error:
-        return error
-
-
 @settings(max_examples=500)
 @given(st.lists(LINES, max_size=10), st.booleans(), st.sampled_from(["\n", ""]))
 def test_both_ways_read_the_same(
@@ -122,16 +103,9 @@ def test_both_ways_read_the_same(
     path = tmp_path_factory.mktemp("twin") / "history.edn"
     text = "\n".join(lines)
     path.write_text((f"[{text}]" if wrapped else text) + end, newline="")
-    slow = either(slowly, path)
+    slow = slow_edn(path)
     for compiled in (False, True):
-        fast = either(jepsen_edn.load, str(path), independent=False, compiled=compiled)
-        if isinstance(slow, HistoryError) or isinstance(fast, HistoryError):
-            assert type(slow) is type(fast), (slow, fast)
-            if "bad EDN" in slow.message and "bad EDN" in fast.message:
-                assert slow.place == fast.place, (slow, fast)
-            continue
-        assert repr(list(fast.events())) == repr(list(slow.events()))  # repr tells 1 from True
-        assert fast.faults == slow.faults and fast.notes == slow.notes
+        assert_read_alike(fast_edn(path, compiled=compiled), slow)
 
 
 @pytest.mark.parametrize("compiled", [False, True])
@@ -142,8 +116,8 @@ def test_what_is_passed_over_must_be_a_value_too(
     path = tmp_path / "history.edn"
     odd = re.sub(":index 1", f":index {value}", SIMPLE[1])
     path.write_text(f"{SIMPLE[0]}\n{odd}\n")
-    slow = either(slowly, path)
-    fast = either(jepsen_edn.load, str(path), independent=False, compiled=compiled)
+    slow = slow_edn(path)
+    fast = fast_edn(path, compiled=compiled)
     assert type(slow) is type(fast), (slow, fast)
     assert getattr(slow, "message", "") == getattr(fast, "message", "")
     assert isinstance(slow, HistoryError) == (value != "+-")

@@ -211,12 +211,12 @@ def test_a_gigabyte_of_garbage_is_refused_at_once(tmp_path: Path) -> None:
         file.truncate(1 << 30)  # a hole: all zero bytes
         file.seek(0)
         file.write(b"garbage")
-    began_s = time.monotonic()
+    began_s = time.process_time()
     with pytest.raises(HistoryError, match="no known history format"):
         load(path)
     with pytest.raises(HistoryError):
         read_jsonl(path)
-    assert time.monotonic() - began_s < 5
+    assert time.process_time() - began_s < 5, "it was read to its end"
 
 
 def test_garbage_behind_a_header_is_refused_in_bounded_memory(tmp_path: Path) -> None:

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 
 from checkers.history import Event, Fault, History, HistoryError, load, recognise, write_parquet
 
-pyarrow = pytest.importorskip("pyarrow")
-parquet = pytest.importorskip("pyarrow.parquet")
+LACKING = "the parquet extra is not installed"
+pyarrow = pytest.importorskip("pyarrow", reason=LACKING)
+parquet = pytest.importorskip("pyarrow.parquet", reason=LACKING)
 
 
 def same(one: History, other: History) -> None:
