@@ -17,13 +17,11 @@ an earlier process left the machine code in the cache; `edn_scan` decides when t
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
-import numba
 import numpy as np
 
-F = TypeVar("F", bound=Callable[..., Any])
+from checkers.machine_code import compiled
 
 #: The streams, by number; what is passed over goes to the last and is dropped.
 FUNCTION, VALUE, KEY, NODE, ERROR, PASSED = range(6)
@@ -61,29 +59,18 @@ for _char in b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.*
     _WORD[_char] = True
 
 
-def _jit(function: F) -> F:
-    """Compiled, with the machine code kept on disk where there is a place for it."""
-    made: Any
-    try:
-        made = numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # no directory to keep it in
-        made = numba.njit(nogil=True)(function)
-    compiled: F = made
-    return compiled
-
-
-@_jit
+@compiled
 def _blank(char: Any) -> Any:
     return char in (_SPACE, _COMMA, _TAB, _RETURN)
 
 
-@_jit
+@compiled
 def _ends(char: Any) -> Any:
     """Whether a word is over."""
     return _blank(char) or char in (_CLOSE, _CLOSE_MAP, _CLOSE_LIST)
 
 
-@_jit
+@compiled
 def _same(data: Any, start: Any, end: Any, table: Any, lengths: Any) -> Any:
     """Which row of a table of words stands at a place; -1 for none."""
     for row in range(len(lengths)):
@@ -96,7 +83,7 @@ def _same(data: Any, start: Any, end: Any, table: Any, lengths: Any) -> Any:
     return -1
 
 
-@_jit
+@compiled
 def _word(data: Any, at: Any) -> Any:
     """Where the keyword that begins behind a colon ends; -1 if it is no simple one."""
     start = at
@@ -105,7 +92,7 @@ def _word(data: Any, at: Any) -> Any:
     return at if at > start and _ends(data[at]) else -1
 
 
-@_jit
+@compiled
 def _number(data: Any, at: Any) -> Any:
     """The number at a place and where it ends; -1 if it is no simple one."""
     negative = data[at] == _MINUS
@@ -122,7 +109,7 @@ def _number(data: Any, at: Any) -> Any:
     return (-number if negative else number), at
 
 
-@_jit
+@compiled
 def _put_length(out: Any, at: Any, code: Any, length: Any) -> Any:
     """A code and 32 bits of length."""
     out[at] = code
@@ -131,7 +118,7 @@ def _put_length(out: Any, at: Any, code: Any, length: Any) -> Any:
     return at + 5
 
 
-@_jit
+@compiled
 def _put_number(out: Any, at: Any, number: Any) -> Any:
     if -32 <= number < 128:
         out[at] = number & 0xFF
@@ -142,7 +129,7 @@ def _put_number(out: Any, at: Any, number: Any) -> Any:
     return at + 9
 
 
-@_jit
+@compiled
 def _put_text(out: Any, at: Any, data: Any, start: Any, end: Any) -> Any:
     if end - start < 32:
         out[at] = 0xA0 | (end - start)
@@ -155,7 +142,7 @@ def _put_text(out: Any, at: Any, data: Any, start: Any, end: Any) -> Any:
     return at
 
 
-@_jit
+@compiled
 def _atom(data: Any, at: Any, out: Any, to: Any) -> Any:
     """One value that is no collection: where it ends, and where the stream does; -1 if not simple.
 
@@ -191,7 +178,7 @@ def _atom(data: Any, at: Any, out: Any, to: Any) -> Any:
     return at + length, to + 1, False
 
 
-@_jit
+@compiled
 def _distinct(out: Any, keys: Any, count: Any) -> Any:
     """Whether no two of the keys of a map, as written to the stream, are the same."""
     for one in range(count):
@@ -206,7 +193,7 @@ def _distinct(out: Any, keys: Any, count: Any) -> Any:
     return True
 
 
-@_jit
+@compiled
 def _value(data: Any, at: Any, out: Any, to: Any, open_at: Any, counts: Any, closers: Any,
            keys: Any) -> Any:  # fmt: skip
     """One value: where it ends, and where the stream does; -1 if it is not simple.
@@ -263,7 +250,7 @@ def _value(data: Any, at: Any, out: Any, to: Any, open_at: Any, counts: Any, clo
         counts[depth - 1] += 1
 
 
-@_jit
+@compiled
 def _known_key(data: Any, seen: Any, count: Any) -> Any:
     """Whether the last of the keys of a line is one of those before it."""
     start, length = seen[count, 0], seen[count, 1] - seen[count, 0]
@@ -277,7 +264,7 @@ def _known_key(data: Any, seen: Any, count: Any) -> Any:
     return False
 
 
-@_jit
+@compiled
 def _begin(data: Any, at: Any) -> Any:
     """Where a line's map has its first key; -1 if it begins otherwise."""
     while _blank(data[at]):
@@ -292,7 +279,7 @@ def _begin(data: Any, at: Any) -> Any:
     return at + 1 if data[at] == _OPEN_MAP else -1
 
 
-@_jit
+@compiled
 def _line(data: Any, at: Any, out: Any, to: Any, row: Any, work: Any) -> Any:
     """One line: where its map ends, or -1 if it is not simple.
 
@@ -350,7 +337,7 @@ def _line(data: Any, at: Any, out: Any, to: Any, row: Any, work: Any) -> Any:
     return at + 1
 
 
-@_jit
+@compiled
 def scan(data: Any, out: Any, good: Any, rows: Any, stops: Any, work: Any) -> Any:
     """Take a block of whole lines apart.
 
