@@ -379,7 +379,7 @@ def _invariant_result(broken: Any) -> Result:
         detail={
             "nodes": list(broken.nodes),
             "time_ns": broken.time_ns,
-            "story": list(broken.story),
+            "story": [told._asdict() for told in broken.story],
         },
     )
     return Result(

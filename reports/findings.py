@@ -2,8 +2,9 @@
 
 Each finding becomes one card with one anchor (``#f1``, ``#f2`` ...). Which picture suits it follows
 from what the checker gave: steps of a model make a failing window, edges between transactions a
-cycle, stages of elements life lines; anything else is drawn as the operations of its witness on
-real time. The data is the checker's :class:`~checkers.verdict.Because`; no judgement is made here.
+cycle, stages of elements life lines, what led to a broken invariant a sequence of messages; else
+the operations of its witness are drawn on real time. The data is the checker's
+:class:`~checkers.verdict.Because`; no judgement is made here.
 
 For :mod:`reports.page`, :mod:`reports.markdown` and :mod:`reports.terminal`.
 """
@@ -18,7 +19,7 @@ from checkers.history import INVOKE, History, Op
 from checkers.verdict import Because, Finding
 from reports.palette import FaultStyle, edge_style
 from reports.run_directory import Run
-from reports.svg import cycle, lifelines, window
+from reports.svg import cycle, lifelines, sequence, window
 from reports.svg.element import Markup
 from reports.table import op_table
 from reports.wording import duration, key_name, micro_ops, moment, one_line, op_label, show
@@ -29,7 +30,7 @@ CARDS_MAX = 20
 TABLE_ROWS_MAX = 60
 
 #: Parts of ``Finding.detail`` that the picture or the table already shows.
-_SHOWN_DETAIL = frozenset({"transactions", "cycle", "elements", "holders"})
+_SHOWN_DETAIL = frozenset({"transactions", "cycle", "elements", "holders", "story"})
 
 
 @dataclass
@@ -66,7 +67,7 @@ class Card:
     Args:
         anchor: ``f1``.
         checker: which checker found it.
-        shape: ``window``, ``cycle`` or ``life``: what the picture is.
+        shape: ``window``, ``cycle``, ``life`` or ``story``: what the picture is.
         picture: SVG, or empty if there is no history to draw from.
         begin_ns, end_ns: the stretch of time of the witness, -1 if unknown.
         at_ns: when it became certain: the last ``ok`` of the witness.
@@ -177,7 +178,9 @@ def _card(
         steps=[_step(n, step) for n, step in enumerate(steps, start=1)],
         stuck=[_step(n, s) for n, s in enumerate(_stuck(finding), start=1)],
         rows=[_row(run, op, names, finding, stuck) for op in ops[:TABLE_ROWS_MAX]],
-        ascii=op_table(ops, marked=list(stuck), positions=run.positions) if ops else "",
+        ascii=op_table(ops, marked=list(stuck), positions=run.positions)
+        if ops
+        else "\n".join(event.line for event in sequence.story_of(finding.detail)),
         begin_ns=begin,
         end_ns=end,
         at_ns=max((op.complete_ns for op in ops if op.type == "ok"), default=end),
@@ -196,6 +199,8 @@ def _shape(finding: Finding, history: History | None) -> str:
         return "window"
     if history is not None and lifelines.life_lines(finding.detail, _clock(history)):
         return "life"
+    if sequence.story_of(finding.detail):
+        return "story"
     transactions = any(micro_ops(op) for op in witness_ops(history, finding))
     return "cycle" if transactions or "transactions" in finding.detail else "window"
 
@@ -217,6 +222,11 @@ def _picture(
     names: Mapping[int, str],
 ) -> Markup:
     title = one_line(f"{finding.title}. {finding.sentence}", limit=500)
+    if shape == "story":
+        named = finding.detail.get("nodes")
+        nodes = [one_line(node, limit=30) for node in named] if isinstance(named, list) else []
+        told = sequence.story_of(finding.detail)
+        return sequence.draw(sequence.Story(told, nodes, one_line(finding.title), title))
     if run.history is None or (not ops and shape != "life"):
         return Markup("")
     if shape == "life":
@@ -302,4 +312,7 @@ def _span(ops: Sequence[Op], finding: Finding, run: Run) -> tuple[int, int]:
     if run.history is not None:
         for line in lifelines.life_lines(finding.detail, _clock(run.history)):
             times.extend(line.moments.values())
+    story = sequence.story_of(finding.detail)
+    if story and not times:
+        times = [story[-1].time_ns]
     return (min(times), max(times)) if times else (-1, -1)

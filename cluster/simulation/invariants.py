@@ -27,6 +27,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from cluster.ports import Append, Core, Recovered, SaveSnapshot, Send
+from cluster.simulation.story import Told, say_entry
 from cluster.wire import Entry, HardState, VoteReply
 
 #: The state hash is compared at applied indices that another node stopped at, and newly recorded
@@ -42,7 +43,7 @@ class InvariantViolation(AssertionError):
         sentence: what happened, with the numbers.
         nodes: the nodes concerned.
         time_ns: virtual time.
-        story: the latest events of these nodes, one line each.
+        story: the turning points and the latest events of these nodes, oldest first.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class InvariantViolation(AssertionError):
         *,
         nodes: tuple[str, ...] = (),
         time_ns: int = 0,
-        story: tuple[str, ...] = (),
+        story: tuple[Told, ...] = (),
     ) -> None:
         self.name = name
         self.sentence = sentence
@@ -63,7 +64,7 @@ class InvariantViolation(AssertionError):
 
     def __str__(self) -> str:
         head = f"{self.name} broken at {self.time_ns / 1e6:.3f} ms: {self.sentence}"
-        return "\n".join([head, *self.story])
+        return "\n".join([head, *map(str, self.story)])
 
 
 class View(NamedTuple):
@@ -146,8 +147,8 @@ class Invariants:
         self._watched: dict[str, _Watched] = {}
         self._leaders: dict[int, str] = {}
         self._votes: dict[tuple[str, int], str] = {}
-        #: (index, generation) -> (entry, generation of its predecessor or None)
-        self._entries: dict[tuple[int, int], tuple[Entry, int | None]] = {}
+        #: (index, generation) -> (entry, generation of its predecessor or None, who had it first)
+        self._entries: dict[tuple[int, int], tuple[Entry, int | None, str]] = {}
         #: committed[i] = generation of entry i+1, generation of its first observer, that node
         self.committed: list[tuple[int, int, str]] = []
         self._hashes: dict[int, tuple[str, str]] = {}
@@ -247,25 +248,25 @@ class Invariants:
         key = (entry.index, entry.generation)
         known = self._entries.get(key)
         if known is None:
-            self._entries[key] = (entry, before)
+            self._entries[key] = (entry, before, node)
             return
-        other, other_before = known
+        other, other_before, writer = known
         if other is not entry and other != entry:
             self._fail(
                 "log-matching",
-                f"{node} has another entry at index {entry.index} of generation "
-                f"{entry.generation} than was there first",
-                (node,),
+                f"{node} has {say_entry(entry)} at index {entry.index} of generation "
+                f"{entry.generation}, where {writer} had {say_entry(other)} before",
+                (node, writer) if writer != node else (node,),
             )
         elif before is not None and other_before is not None and before != other_before:
             self._fail(
                 "log-matching",
                 f"{node} has entry {entry.index} of generation {entry.generation} after one of "
-                f"generation {before}, elsewhere it follows one of generation {other_before}",
-                (node,),
+                f"generation {before}, which at {writer} follows one of generation {other_before}",
+                (node, writer) if writer != node else (node,),
             )
         elif other_before is None:
-            self._entries[key] = (entry, before)
+            self._entries[key] = (entry, before, writer)
 
     # -- what a node sends
 

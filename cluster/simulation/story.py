@@ -5,15 +5,18 @@ machine or hash seed. Every delivered message enters it whole, so that a differe
 any message is a difference of digests. Events are encoded in batches; the cost is well below a
 microsecond an event.
 
-The ring is the story told when an invariant breaks: one line an event, times in milliseconds,
-``who -> whom`` and the fields that matter. Used by the world and by directed schedules.
+The ring is the story told when an invariant breaks: what the nodes concerned did last, and before
+it the turning points of the run (a crash, a start, a new leader), which often explain more than the
+last messages do. Ticks and heartbeats are left out where there is anything else to tell. Used by
+the world and by directed schedules.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import deque
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -22,22 +25,51 @@ from cluster import wire
 #: Events between two updates of the digest.
 BATCH_EVENTS = 512
 
-#: Events remembered for the story.
+#: Events remembered for the story, and turning points, which are remembered for longer.
 RING_EVENTS = 2000
+TURNS = 200
+
+#: Turning points told beside the latest events.
+TURNS_TOLD = 10
+
+#: Kinds of events of which there are few, and which change what comes after.
+TURNING = frozenset(("start", "down", "wipe", "pause", "resume", "clock", "disk", "note"))
 
 Record = tuple[int, str, str, str, Any]
+
+
+class Told(NamedTuple):
+    """One event of a story; ``str()`` gives its line.
+
+    Attributes:
+        time_ns: virtual time.
+        kind: as :meth:`Story.add` has it.
+        source, target: who sent it to whom; ``source`` is empty where one party did it alone.
+        words: the fields that matter.
+    """
+
+    time_ns: int
+    kind: str
+    source: str
+    target: str
+    words: str
+
+    def __str__(self) -> str:
+        where = f"{self.source} -> {self.target}" if self.source else self.target
+        return f"{self.time_ns / 1e6:12.3f} ms  {self.kind:<9} {where:<10} {self.words}".rstrip()
 
 
 class Story:
     """The record of a run's events."""
 
-    __slots__ = ("_batch", "_encode", "_hash", "_ring", "events")
+    __slots__ = ("_batch", "_encode", "_hash", "_ring", "_turns", "events")
 
     def __init__(self) -> None:
         self.events = 0
         self._batch: list[Record] = []
         self._hash = hashlib.sha256()
         self._ring: deque[Record] = deque(maxlen=RING_EVENTS)
+        self._turns: deque[Record] = deque(maxlen=TURNS)
         self._encode = msgspec.msgpack.Encoder().encode
 
     def add(self, now_ns: int, kind: str, node: str, other: str = "", detail: Any = None) -> None:
@@ -52,6 +84,8 @@ class Story:
         """
         record = (now_ns, kind, node, other, detail)
         self._ring.append(record)
+        if kind in TURNING:
+            self._turns.append(record)
         batch = self._batch
         batch.append(record)
         if len(batch) == BATCH_EVENTS:
@@ -67,28 +101,36 @@ class Story:
         self._hash.update(self._encode(self._batch))
         self._batch.clear()
 
-    def recent(self, *, nodes: tuple[str, ...] = (), limit: int = 40) -> list[str]:
-        """The latest events as lines, oldest first.
+    def recent(self, *, nodes: tuple[str, ...] = (), limit: int = 40) -> list[Told]:
+        """The latest events, oldest first, after the latest turning points before them.
 
         Args:
             nodes: only events that concern one of these; empty for all.
-            limit: how many at most.
+            limit: how many at most, turning points included.
         """
-        lines: list[str] = []
-        for record in reversed(self._ring):
-            if nodes and record[2] not in nodes and record[3] not in nodes:
-                continue
-            lines.append(describe(record))
-            if len(lines) == limit:
-                break
-        return lines[::-1]
+        concerned = list(_concerning(reversed(self._ring), nodes))
+        latest = [record for record in concerned if not _is_routine(record)] or concerned
+        latest = latest[: max(1, limit - TURNS_TOLD)]
+        since_ns = latest[-1][0] if latest else 0
+        turns = [t for t in _concerning(reversed(self._turns), nodes) if t[0] < since_ns]
+        return [tell(record) for record in reversed(latest + turns[: limit - len(latest)])]
 
 
-def describe(record: Record) -> str:
-    """One event as one line."""
+def _concerning(records: Iterable[Record], nodes: tuple[str, ...]) -> Iterator[Record]:
+    return (each for each in records if not nodes or each[2] in nodes or each[3] in nodes)
+
+
+def _is_routine(record: Record) -> bool:
+    """Whether it happens all the time, whatever else happens."""
+    return record[1] == "tick" or isinstance(record[4], (wire.Heartbeat, wire.HeartbeatReply))
+
+
+def tell(record: Record) -> Told:
+    """One event for a reader."""
     now_ns, kind, node, other, detail = record
-    where = f"{other} -> {node}" if kind in ("deliver", "client") else f"{node} {other}".strip()
-    return f"{now_ns / 1e6:12.3f} ms  {kind:<9} {where:<10} {say(detail)}".rstrip()
+    if kind in ("deliver", "client", "reply"):
+        return Told(now_ns, kind, other, node, say(detail))
+    return Told(now_ns, kind, "", node, f"{other} {say(detail)}".strip())
 
 
 def say(detail: Any) -> str:
@@ -134,3 +176,14 @@ def span(entries: tuple[wire.Entry, ...]) -> str:
     first, last = entries[0], entries[-1]
     where = f"{first.index}" if first is last else f"{first.index}..{last.index}"
     return f"[{where} g{last.generation}]"
+
+
+def say_entry(entry: wire.Entry) -> str:
+    """What an entry of the log holds: ``put x 1``, ``noop``."""
+    if entry.kind != "command":
+        return entry.kind
+    try:
+        logged = msgspec.msgpack.decode(entry.data, type=wire.LoggedCommand)
+    except msgspec.MsgspecError:
+        return f"{len(entry.data)} bytes that are no command"
+    return f"{say_command(logged.command)} of {logged.session}"

@@ -430,6 +430,40 @@ def without_times(path: Path) -> Path:
                      changes={"duration_ns": -1})  # fmt: skip
 
 
+def broken_invariant(path: Path) -> Path:
+    """INVALID by an invariant inside: no operation of a client is to blame."""
+    recorder = Recorder()
+    traffic(recorder, 6, seconds=3, workers=3)
+    told = [
+        (412, "note", "", "n1", "leader-elected generation=2"),
+        (903, "down", "", "n1", "crashed"),
+        (2100, "start", "", "n1", "entries=0"),
+        (2309, "note", "", "n3", "leader-elected g=3"),
+    ]
+    told += [(2400 + 5 * n, "deliver", "n3", "n1", f"AppendEntries g3 after {n}") for n in range(9)]
+    told += [
+        (2450, "client", "client-4.1", "n3", "put k3 7 (client-4.1 #2)"),
+        (2451, "reply", "n3", "client-4.1", "ok None at 9"),
+        (2452, "persisted", "", "n1", "14"),
+        (2453, "deliver", "n1", "n3", "AppendReply g3"),
+    ]
+    names = ("time_ns", "kind", "source", "target", "words")
+    story = [dict(zip(names, (at * MS, *rest))) for at, *rest in told]
+    sentence = (
+        "At 2.453000 s the invariant durable-log was broken: n1 restarted with a log up to 0."
+    )
+    finding = Finding(
+        "durable-log",
+        "invariant durable-log broken",
+        sentence,
+        detail={"nodes": ["n1"], "time_ns": 2453 * MS, "story": story},
+    )
+    result = Result("invariants", Verdict.INVALID, reason=sentence, findings=[finding])
+    faults = [Fault(1, "kill", 903 * MS, 2100 * MS, None, ["n1"], "installed", {"exit_signal": 9})]
+    return write_run(path, recorder.history(faults=faults), [result], sentence=sentence,
+                     changes={"env": "sim", "duration_ns": 3000 * MS})  # fmt: skip
+
+
 EVIL = '</script><img src=x onerror="alert(1)">\u202e\x00`|*{{7*7}}'
 
 
@@ -452,8 +486,10 @@ def hostile(path: Path) -> Path:
         Because("ww", source=ops[0], target=ops[1], key=EVIL, value=EVIL, text=EVIL),
         Because("rw", source=ops[1], target=ops[0], key=EVIL, value=EVIL, text=EVIL)))  # fmt: skip
     lives = Finding("lost", EVIL, EVIL, detail={"elements": [{"element": EVIL, "attempted": 0}]})
+    told = {"time_ns": 5 * MS, "kind": EVIL, "source": EVIL, "target": EVIL, "words": EVIL}
+    story = Finding(EVIL, EVIL, EVIL, detail={"nodes": [EVIL], "story": [told, 7, {"words": EVIL}]})
     results = [Result(EVIL, Verdict.INVALID, reason=EVIL, engine=EVIL, stats={EVIL: EVIL},
-                      findings=[finding, cyclic, lives]),
+                      findings=[finding, cyclic, lives, story]),
                Result(EVIL, Verdict.UNKNOWN, reason=EVIL)]  # fmt: skip
     run = write_run(path, history, results, sentence=EVIL,
                     changes={"workload": EVIL, "seed": EVIL, "duration_ns": 7 * MS})  # fmt: skip
@@ -464,7 +500,8 @@ def hostile(path: Path) -> Path:
 RUNS: dict[str, Callable[[Path], Path]] = {
     run.__name__: run
     for run in (
-        stale_read, read_skew, lost_elements, two_holders, valid, weak, unknown, crashed_checker,
+        stale_read, read_skew, lost_elements, two_holders, broken_invariant, valid, weak, unknown,
+        crashed_checker,
         not_judged, torn, no_history, without_times, hostile,
     )
 }  # fmt: skip

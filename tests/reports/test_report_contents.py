@@ -18,7 +18,7 @@ from reports.operations import concurrency, inside_faults, operations, timed
 from reports.palette import fault_slots
 from reports.performance import bucket_width, performance
 from reports.run_directory import read_run
-from reports.svg import cycle
+from reports.svg import cycle, sequence
 from reports.svg.axis import BrokenAxis
 from reports.table import op_table
 from reports.wording import clip, duration, fault_value, op_label, plain, show
@@ -350,3 +350,18 @@ def test_a_valid_run_whose_faults_never_bit_is_weak_without_evidence() -> None:
     history = History.from_events(event, faults=[fault])
     run = of_history(history, [Result("c", Verdict.VALID)], name="x")
     assert overview.banner(run).css == "weak"
+
+
+def test_what_led_to_a_broken_invariant_is_drawn(tmp_path: Path) -> None:
+    html = page_of("broken_invariant", tmp_path)
+    picture = html[html.index('class="sequence"') :].split("</svg>")[0]
+    for words in ("down crashed", "1.2 s later", "clients", "deliver AppendEntries g3 after 8"):
+        assert f">{words}" in picture, words
+    assert "AppendEntries g3 after 0" not in picture  # the picture has the latest, the text has all
+    assert "AppendEntries g3 after 0" in html
+    assert picture.count("stuck-mark") == 2  # the crash and the violation
+
+
+def test_a_story_that_is_none_is_passed_over(tmp_path: Path) -> None:
+    for story in (None, 7, "words", [7], [{"time_ns": "x"}], [{}]):
+        assert sequence.story_of({"story": story}) == []

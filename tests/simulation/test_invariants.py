@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from cluster.consensus.raft import Raft
 from cluster.ports import Append, Recovered, SaveSnapshot, Send
 from cluster.simulation.invariants import Invariants, InvariantViolation, View
+from cluster.simulation.story import RING_EVENTS, Story
 from cluster.simulation.swarm import run_swarm
 from cluster.simulation.world import SECOND, World
-from cluster.wire import Command, Entry, HardState, Snapshot, VoteReply
+from cluster.wire import Command, Entry, HardState, LoggedCommand, Snapshot, VoteReply
 
 
 class Fake:
@@ -240,3 +242,35 @@ def test_a_violation_tells_its_story() -> None:
     assert caught.value.story
     assert world.violations == [caught.value]
     assert "AppendEntries" in str(caught.value) or "Heartbeat" in str(caught.value)
+
+
+def test_a_story_has_turning_points_that_are_long_past() -> None:
+    story = Story()
+    story.add(1, "start", "n1", "", {"entries": 0})
+    story.add(2, "down", "n2", "", "crashed")
+    for n in range(3 * RING_EVENTS):
+        story.add(10 + n, "tick" if n % 2 else "deliver", "n1", "n2", None if n % 2 else n)
+    told = story.recent(nodes=("n1",), limit=20)
+    assert [each.kind for each in told] == ["start"] + ["deliver"] * 10
+    assert [each.words for each in told][-2:] == [
+        str(3 * RING_EVENTS - 4),
+        str(3 * RING_EVENTS - 2),
+    ]
+    assert str(told[0]).split() == ["0.000", "ms", "start", "n1", "entries=0"]
+    quiet = Story()
+    quiet.add(1, "tick", "n1")
+    assert [each.kind for each in quiet.recent()] == ["tick"], "where there is nothing else to tell"
+
+
+def test_two_entries_in_one_place_are_both_named() -> None:
+    broken: list[str] = []
+    watching = Invariants(lambda name, sentence, nodes: broken.append(sentence))
+    data = msgspec.msgpack.encode(LoggedCommand("c1", 1, Command("put", "x", (1,))))
+    watching.appending("n1", Append(1, None, (entry(1, 1, data),)))
+    watching.appending("n2", Append(1, None, (Entry(1, 1, "noop"),)))
+    watching.appending("n3", Append(1, None, (entry(1, 1, b"x"),)))
+    assert broken == [
+        "n2 has noop at index 1 of generation 1, where n1 had put x 1 of c1 before",
+        "n3 has 1 bytes that are no command at index 1 of generation 1, where n1 had put x 1 of c1 "
+        "before",
+    ]
