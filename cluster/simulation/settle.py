@@ -143,6 +143,8 @@ def _remember(world: World, calls: list[Call], settlement: Settlement) -> None:
     for call in calls:
         by_key.setdefault(call.command.key, []).append(call)
     for key, made in by_key.items():
+        # A call that is answered while the key is read is concurrent with the reading.
+        acked = [call for call in made if call.status == "ok"]
         outcome = _call(world, Command("get", key))
         if outcome.status != "ok":
             settlement.problems.append(
@@ -150,37 +152,38 @@ def _remember(world: World, calls: list[Call], settlement: Settlement) -> None:
             )
             continue
         settlement.final_reads.append((key, outcome.value))
-        problem = _wrong_value(key, made, outcome.value)
+        problem = _wrong_value(key, made, acked, outcome.value)
         if problem:
             settlement.problems.append(problem)
 
 
-def _wrong_value(key: str, made: list[Call], value: Any) -> str:
+def _wrong_value(key: str, made: list[Call], acked: list[Call], value: Any) -> str:
     """What of the acknowledged is missing from a key's last value; empty if nothing is."""
     ops = {call.command.op for call in made} - {"get"}
     if ops == {"append"}:
-        return _wrong_list(key, made, value)
+        return _wrong_list(key, made, acked, value)
     if ops <= {"put", "cas"} and ops:
-        acked = any(c.status == "ok" for c in made if c.command.op != "get")
         written = [c.command.args[-1] for c in made if c.command.op != "get" and c.may_have_been]
-        if value is None and acked:
+        if value is None and any(call.command.op != "get" for call in acked):
             return f"key {key} has no value, and writes of it were acknowledged"
         if value is not None and value not in written:
             return f"key {key} has {value!r}, which nobody wrote"
     return ""
 
 
-def _wrong_list(key: str, made: list[Call], value: Any) -> str:
-    items = list(value or ())
+def _wrong_list(key: str, made: list[Call], acked: list[Call], value: Any) -> str:
+    items, owed = list(value or ()), {id(call) for call in acked}
     for call in made:
         if call.command.op != "append":
             continue
-        count = items.count(call.command.args[0])
-        if call.status == "ok" and count != 1:
-            times = "is not there" if not count else f"is there {count} times"
-            return f"item {call.command.args[0]!r} of {key} was acknowledged and {times}"
+        item = call.command.args[0]
+        count = items.count(item)
+        if not count and id(call) in owed:
+            return f"item {item!r} of {key} was acknowledged and is not there"
         if count and not call.may_have_been:
-            return f"item {call.command.args[0]!r} of {key} was refused and is there"
+            return f"item {item!r} of {key} was refused and is there"
+        if count > 1:
+            return f"item {item!r} of {key} was appended once and is there {count} times"
     return ""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cluster.simulation.network import LinkFault
-from cluster.simulation.settle import settle
+from cluster.simulation.settle import Settlement, _remember, settle
 from cluster.simulation.world import SECOND, World
 from cluster.wire import Command
 
@@ -42,6 +42,20 @@ def test_what_was_acknowledged_and_is_gone_is_named() -> None:
         world.crash(node)
     settlement = settle(world)
     assert settlement.problems == ["item 0 of list was acknowledged and is not there"]
+
+
+def test_what_is_answered_during_the_last_read_may_be_missing_from_it() -> None:
+    missing = 0
+    for seed in range(40):
+        world = World(seed=seed)
+        session = world.session("c1")
+        assert world.run_until(lambda: world.leader() is not None, 10 * SECOND)
+        call = session.submit(Command("append", "list", (1,)))
+        settlement = Settlement([], -1, 0, [])
+        _remember(world, [call], settlement)
+        assert settlement.problems == [], seed
+        missing += call.status == "ok" and settlement.final_reads == [("list", None)]
+    assert missing, "in some world the append is answered before the read that misses it is"
 
 
 def test_a_cluster_that_cannot_converge_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
