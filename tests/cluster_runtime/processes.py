@@ -1,7 +1,13 @@
-"""Real nodes for the tests: started on free loopback ports, always stopped."""
+"""Real nodes for the tests: started on free loopback ports, always stopped.
+
+What is waited for is waited for long, and no longer than until it is there: a busy machine is slow
+and not wrong.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import os
 import signal
@@ -15,15 +21,28 @@ from pathlib import Path
 from typing import Any
 
 NODES = ("n1", "n2", "n3")
-WITHIN_S = 15.0
+WITHIN_S = 90.0
+#: where this process looks for its next port; others look elsewhere
+_CANDIDATES = itertools.count(os.getpid() * 1009)
 
 
 def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [sock.getsockname()[1] for sock in sockets]
-    for sock in sockets:
-        sock.close()
-    return ports
+    """Ports that nobody listens on and that no connection is given: a node may come back to one.
+
+    The kernel gives connections ports of a range of its own, and may give away one that is free for
+    the moment.
+    """
+    low, high = 10_000, int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    if high < low + 5_000:  # a machine where connections are given all ports
+        high = 32_768
+    ports: list[int] = []
+    for number in itertools.islice(_CANDIDATES, 10_000):
+        port = low + number % (high - low)
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            ports.append(port)
+        if len(ports) == count:
+            return ports
+    raise OSError(f"no {count} free ports from {low} on")
 
 
 def eventually(what: str, probe: Callable[[], Any], *, within_s: float = WITHIN_S) -> Any:
@@ -94,7 +113,9 @@ class Cluster:
 
     def refusal(self, node: str, *more: str) -> str:
         """Start a node that must refuse: its one sentence."""
-        done = subprocess.run(self.argv(node, *more), capture_output=True, timeout=20, text=True)
+        done = subprocess.run(
+            self.argv(node, *more), capture_output=True, timeout=WITHIN_S, text=True
+        )
         assert done.returncode == 3, (done.returncode, done.stderr)
         assert done.stdout == ""
         assert done.stderr.count("\n") == 1, done.stderr
@@ -107,7 +128,7 @@ class Cluster:
             return 0
         if process.poll() is None:
             os.kill(process.pid, number)
-        return process.wait(20)
+        return process.wait(WITHIN_S)
 
     def log(self, node: str) -> str:
         return (self.root / f"{node}.log").read_text()
@@ -116,7 +137,7 @@ class Cluster:
         return [json.loads(line) for line in self.log(node).splitlines() if line.startswith("{")]
 
     def request(self, node: str, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        connection = HTTPConnection("127.0.0.1", self.admins[node], timeout=5)
+        connection = HTTPConnection("127.0.0.1", self.admins[node], timeout=WITHIN_S)
         try:
             data = None if body is None else json.dumps(body)
             connection.request(method, path, body=data)

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import trustme
-from processes import Cluster, eventually
+from processes import WITHIN_S, Cluster, eventually
 
 from cluster.client.asyncio_client import AsyncioClient, Outcome
 from cluster.runtime.frames import encode_frame
@@ -32,7 +32,7 @@ def with_client(
     cluster: Cluster, body: Callable[[AsyncioClient], Awaitable[Any]], **options: Any
 ) -> Any:
     async def run() -> Any:
-        async with AsyncioClient(cluster.addresses, timeout_s=10, **options) as client:
+        async with AsyncioClient(cluster.addresses, timeout_s=WITHIN_S, **options) as client:
             return await body(client)
 
     return asyncio.run(run())
@@ -80,9 +80,12 @@ def test_a_follower_far_behind_gets_a_snapshot(tmp_path: Path) -> None:
                 assert (await client.call(Command("put", f"k{number}", ("v" * 50,)))).status == "ok"
 
         with_client(cluster, write)
-        status = cluster.get(leader, "/status")
-        assert status["snapshot_index"] > 0
-        assert status["storage"]["segments_removed"] > 0
+
+        def compacted() -> bool:
+            status = cluster.get(leader, "/status")
+            return bool(status["snapshot_index"] and status["storage"]["segments_removed"])
+
+        eventually("its log is compacted", compacted)
         cluster.start(behind)
         eventually(
             "it caught up", lambda: cluster.get(behind, "/hash") == cluster.get(leader, "/hash")
@@ -126,18 +129,27 @@ def test_a_slow_disk_does_not_stop_heartbeats_and_a_failed_one_stops_the_node(
     tmp_path: Path,
 ) -> None:
     with Cluster(tmp_path, "--enable-chaos") as cluster:
-        leader = cluster.leader()
-        generation = cluster.get(leader, "/status")["generation"]
-        now = cluster.post(leader, "/chaos/disk", {"latency_ns": 1_500_000_000})
-        assert now["latency_ns"] == 1_500_000_000
-        assert do(cluster, "put", "x", 1).status == "ok"  # the followers' disks are a majority
-        time.sleep(0.8)
-        status = cluster.get(leader, "/status")
-        assert (status["role"], status["generation"]) == ("leader", generation)
+
+        def leads_with_a_slow_disk() -> str:
+            """A leader that still leads after its disk was slow for longer than elections wait."""
+            leader = cluster.leader()
+            generation = cluster.get(leader, "/status")["generation"]
+            now = cluster.post(leader, "/chaos/disk", {"latency_ns": 1_500_000_000})
+            assert now["latency_ns"] == 1_500_000_000
+            assert do(cluster, "put", "x", 1).status == "ok"  # the followers' disks are a majority
+            time.sleep(0.8)
+            status = cluster.get(leader, "/status")
+            if (status["role"], status["generation"]) == ("leader", generation):
+                return leader
+            cluster.post(leader, "/chaos/disk", {})
+            return ""
+
+        # A busy machine may depose a leader now and then; a slow disk would each time.
+        leader = eventually("a leader stays", leads_with_a_slow_disk)
         assert cluster.get(leader, "/chaos")["disk"]["counts"]["slowed"] >= 1
         cluster.post(leader, "/chaos/disk", {"error": "EIO"})
         do(cluster, "put", "x", 2)
-        assert cluster.processes[leader].wait(10) == 4
+        assert cluster.processes[leader].wait(WITHIN_S) == 4
         events = {e["event"]: e for e in cluster.events(leader)}
         assert events["disk-failed"]["code"] == "EIO"
         assert events["stopped"]["code"] == 4
@@ -148,13 +160,21 @@ def test_a_torn_write_is_cut_at_the_next_start(tmp_path: Path) -> None:
     with Cluster(tmp_path, "--enable-chaos", nodes=("n1",)) as cluster:
         cluster.leader()
         assert do(cluster, "put", "x", 1).status == "ok"
-        cluster.post("n1", "/chaos/disk", {"torn": True, "latency_ns": 30_000_000_000})
+        cluster.post("n1", "/chaos/disk", {"torn": True, "latency_ns": 60_000_000_000})
 
         async def lose(client: AsyncioClient) -> None:
             await client.call(Command("put", "x", ("y" * 60_000,)), timeout_s=0.3)
 
-        with_client(cluster, lose)
-        torn = cluster.get("n1", "/chaos")["disk"]["counts"]["torn"]
+        def counts() -> dict[str, int]:
+            found: dict[str, int] = cluster.get("n1", "/chaos")["disk"]["counts"]
+            return found
+
+        def under_way() -> int:
+            with_client(cluster, lose)
+            return counts()["slowed"]
+
+        eventually("a write waits for the disk", under_way)
+        torn = counts()["torn"]
         cluster.kill("n1")
         cluster.start("n1")
         cluster.leader()
@@ -166,7 +186,7 @@ def test_a_torn_write_is_cut_at_the_next_start(tmp_path: Path) -> None:
 def test_clock_faults_are_set_and_read_back(tmp_path: Path) -> None:
     with Cluster(tmp_path, "--enable-chaos", nodes=("n1",)) as cluster:
         now = cluster.post("n1", "/chaos/clock", {"offset_ns": 3_600_000_000_000, "rate": 2.0})
-        assert abs(now["wall_ns"] - time.time_ns() - 3_600_000_000_000) < 5_000_000_000
+        assert abs(now["wall_ns"] - time.time_ns() - 3_600_000_000_000) < 600_000_000_000
         status = cluster.get("n1", "/status")
         assert (status["wall_offset_ns"], status["clock_rate"]) == (3_600_000_000_000, 2.0)
         code, answer = cluster.request("n1", "POST", "/chaos/clock", {"rate": 0})
@@ -224,7 +244,7 @@ def test_a_node_ends_with_the_process_it_was_told_to_watch(tmp_path: Path) -> No
         assert cluster.processes["n1"].poll() is None
         watched.kill()
         watched.wait()
-        assert cluster.processes["n1"].wait(5) == 0
+        assert cluster.processes["n1"].wait(WITHIN_S) == 0
         assert any(e["event"] == "parent-ended" for e in cluster.events("n1"))
         assert "cannot be watched" in cluster.refusal("n1")
 
@@ -242,13 +262,15 @@ def test_a_stopped_follower_costs_no_memory_and_comes_back(tmp_path: Path) -> No
                     assert done.status == "ok"
 
             with_client(cluster, write)
-            link = cluster.get(leader, "/status")["links"][follower]
-            assert link["queued_bytes"] <= QUEUE_BYTES_MAX
-            assert link["dropped_frames"] > 0
+            # A busy machine may have had more leaders than one.
+            rest = [n for n in cluster.nodes if n != follower]
+            links = [cluster.get(n, "/status")["links"][follower] for n in rest]
+            assert all(link["queued_bytes"] <= QUEUE_BYTES_MAX for link in links)
+            assert any(link["dropped_frames"] > 0 for link in links)
         finally:
             os.kill(cluster.processes[follower].pid, signal.SIGCONT)
         eventually(
-            "it caught up", lambda: cluster.get(follower, "/hash") == cluster.get(leader, "/hash")
+            "all agree", lambda: len({str(cluster.get(n, "/hash")) for n in cluster.nodes}) == 1
         )
 
 
@@ -270,26 +292,26 @@ def test_mutual_tls_serves_those_with_certificates_only(tmp_path: Path) -> None:
     with Cluster(tmp_path, per_node=tls) as cluster:
         cluster.leader()
 
-        def attempt(context: Any) -> str:
+        def attempt(context: Any, *, timeout_s: float) -> str:
             command = Command("put", "x", (1,))
 
             async def call(client: AsyncioClient) -> Outcome:
-                return await client.call(command, timeout_s=3 if context else 0.7)
+                return await client.call(command, timeout_s=timeout_s)
 
             outcome: Outcome = with_client(cluster, call, tls=context)
             return outcome.status
 
         cert, key = certificate("client")
         good = client_context(ca=tmp_path / "ca.pem", cert=cert, key=key)
-        assert attempt(good) == "ok"
-        assert attempt(None) == "fail"
+        assert attempt(good, timeout_s=WITHIN_S) == "ok"
+        assert attempt(None, timeout_s=0.7) == "fail"
         cert, key = certificate("intruder", ca=stranger)
         bad = client_context(ca=tmp_path / "ca.pem", cert=cert, key=key)
-        assert attempt(bad) != "ok"
+        assert attempt(bad, timeout_s=3) != "ok"
         hello = encode_frame(Hello("splitbrain", "n2", peer=True, epoch=1 << 40))
         address = ("127.0.0.1", cluster.ports["n1"])
         with (
-            socket.create_connection(address, timeout=5) as plain,
+            socket.create_connection(address, timeout=WITHIN_S) as plain,
             good.wrap_socket(plain, server_hostname="n1") as secure,
         ):
             secure.sendall(hello)
@@ -297,7 +319,7 @@ def test_mutual_tls_serves_those_with_certificates_only(tmp_path: Path) -> None:
                 assert secure.recv(1) == b""
         refused = [e["reason"] for e in cluster.events("n1") if e["event"] == "connection-refused"]
         assert "its certificate does not name node 'n2'" in refused
-        assert cluster.get("n2", "/status")["links"]["n1"]["connected"]
+        eventually("connected", lambda: cluster.get("n2", "/status")["links"]["n1"]["connected"])
 
 
 def test_the_shell_client(tmp_path: Path) -> None:
@@ -306,8 +328,10 @@ def test_the_shell_client(tmp_path: Path) -> None:
         nodes = ",".join(f"{n}={a}" for n, a in cluster.addresses.items())
 
         def shell(*arguments: str) -> subprocess.CompletedProcess[str]:
-            argv = [sys.executable, "-m", "cluster.client", "--nodes", nodes, *arguments]
-            return subprocess.run(argv, capture_output=True, text=True, timeout=20)
+            argv = [sys.executable, "-m", "cluster.client", "--nodes", nodes, "--timeout", "60"]
+            return subprocess.run(
+                [*argv, *arguments], capture_output=True, text=True, timeout=WITHIN_S
+            )
 
         assert shell("put", "x", '{"a": 1}').returncode == 0
         assert '"value": {"a": 1}' in shell("get", "x").stdout

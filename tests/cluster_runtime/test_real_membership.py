@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import Cluster, eventually
+from processes import WITHIN_S, Cluster, eventually
 
 pytestmark = pytest.mark.real
 
@@ -18,12 +18,12 @@ pytestmark = pytest.mark.real
 def client(cluster: Cluster, *words: str, code: int | None = 0) -> Any:
     """One command of the client; its answer. Without a code, any exit code will do."""
     nodes = ",".join(f"{n}={a}" for n, a in cluster.addresses.items())
-    patience = [] if "--timeout" in words else ["--timeout", "30"]  # a busy machine elects late
+    patience = [] if "--timeout" in words else ["--timeout", "60"]  # a busy machine elects late
     done = subprocess.run(
         [sys.executable, "-m", "cluster.client", "--nodes", nodes, *patience, *words],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=WITHIN_S,
     )
     assert code in (None, done.returncode), (done.returncode, done.stdout, done.stderr)
     return json.loads(done.stdout)

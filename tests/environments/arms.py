@@ -1,10 +1,15 @@
-"""The environments under test: each arm makes an environment whose nodes talk to each other."""
+"""The environments under test: each arm makes an environment whose nodes talk to each other.
+
+What is waited for is waited for long, and no longer than until it is there: a busy machine is slow
+and not wrong.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +20,52 @@ ECHO = str(Path(__file__).with_name("echo_store.py"))
 NODES = ["n1", "n2", "n3"]
 MS = 1_000_000
 CUT = LinkFault(cut=True)
+#: how long anything may take on a machine that has much else to do
+PATIENCE_S = 90.0
+
+
+async def until(condition: Callable[[], Awaitable[Any]]) -> Any:
+    """The first truthy result of a condition."""
+    end_s = time.monotonic() + PATIENCE_S
+    while not (found := await condition()):
+        if time.monotonic() > end_s:
+            raise AssertionError(f"not within {PATIENCE_S:g} s; the last answer was {found!r}")
+        await asyncio.sleep(0.02)
+    return found
+
+
+async def throttled(env: Any, node: str, share: float) -> None:
+    """Give a node so little processor time, and wait until the kernel has held it back for it."""
+
+    async def count() -> int:
+        told = await env.set_pressure(node, {"cpu_share": share})
+        return int(told["counters"].get("throttled", 0))
+
+    before = await count()
+
+    async def more() -> bool:
+        return await count() > before
+
+    await until(more)
+
+
+def within(arm: Any, body: Callable[[Any], Awaitable[None]], **options: Any) -> None:
+    """Run a test's body in a started environment, and tear it down.
+
+    Args:
+        arm: makes the environment.
+        body: is given the environment.
+        options: for the arm's ``start``.
+    """
+
+    async def main() -> None:
+        try:
+            await arm.start(**options)
+            await body(arm.env)
+        finally:
+            await arm.env.teardown()
+
+    arm.run(main())
 
 
 class Local:
@@ -40,9 +91,11 @@ class Local:
             peers = [f"{peer}={address}" for peer, address in dial.items()]
         argv = (sys.executable, "-S", ECHO, name, node.address, *peers)
         await node.spawn(*argv, ports=(7001, 8001), chaos_port=8001 if chaos else None)
-        await node.http_ok(8001, "/health", within_s=20)
+        await node.http_ok(8001, "/health", within_s=PATIENCE_S)
 
-    async def ask(self, name: str, path: str, body: Any = None, timeout_s: float = 10) -> Any:
+    async def ask(
+        self, name: str, path: str, body: Any = None, timeout_s: float = PATIENCE_S
+    ) -> Any:
         client = await self.env.node(name).http(8001, timeout_s=timeout_s)
         try:
             return await (client.get(path) if body is None else client.post(path, body))
@@ -53,23 +106,44 @@ class Local:
         sent = await self.ask(source, "/send", {"to": target, "count": count})
         assert sent == {"sent": count}
 
-    async def seen(self, name: str, *, count: int = 0, within_s: float = 5) -> dict[str, Any]:
+    async def seen(self, name: str, *, count: int = 0) -> dict[str, Any]:
         """What the node got since it was last asked, waiting until it is at least ``count``."""
-        for _ in range(int(within_s / 0.02)):
-            found = await self.ask(name, "/seen")
-            if sum(map(len, found.values())) >= count:
-                break
-            await asyncio.sleep(0.02)
+        found: dict[str, Any] = {}
+
+        async def enough() -> bool:
+            found.update(await self.ask(name, "/seen"))
+            return sum(map(len, found.values())) >= count
+
+        await until(enough)
         await self.ask(name, "/clear", {})
         return found
 
+    async def decided(self, source: str, target: str, count: int) -> dict[str, int]:
+        """Wait until a link has decided on so many messages; its counters."""
+
+        async def enough() -> dict[str, int]:
+            found = (await self.env.link_counters()).get((source, target), {})
+            decisions = ("passed", "dropped", "corrupted", "held")
+            return found if sum(found.get(name, 0) for name in decisions) >= count else {}
+
+        found: dict[str, int] = await until(enough)
+        return found
+
     async def traffic(self) -> None:
-        """Messages on every link; some may be lost."""
-        for a in NODES:
-            for b in NODES:
-                if a != b and await self.env.alive(a):
-                    await self.ask(a, "/send", {"to": b, "count": 5})
-        await asyncio.sleep(0.1)
+        """Messages on every link, which has decided on them afterwards; some may be lost."""
+        before = await self.env.link_counters()
+        for (a, b), sent in (await self.send_everywhere()).items():
+            already = before.get((a, b), {})
+            decided = sum(already.get(name, 0) for name in ("passed", "dropped", "held"))
+            await self.decided(a, b, decided + sent)
+
+    async def send_everywhere(self) -> dict[tuple[str, str], int]:
+        """Messages on every link whose nodes run; how many were sent on each."""
+        names = [name for name in NODES if await self.env.alive(name)]
+        links = [(a, b) for a in names for b in NODES if a != b]
+        return {
+            (a, b): (await self.ask(a, "/send", {"to": b, "count": 5}))["sent"] for a, b in links
+        }
 
     async def busy_link(self) -> tuple[str, str]:
         return "n1", "n2"
@@ -89,7 +163,7 @@ class Sim:
     async def start(self) -> None:
         await self.env.setup()
         for name in NODES:
-            await self.env.node(name).http_ok(8001, "/health", within_s=20)
+            await self.env.node(name).http_ok(8001, "/health", within_s=PATIENCE_S)
         await self.busy_link()
 
     async def traffic(self) -> None:

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from arms import ECHO, NODES, Local
+from arms import ECHO, NODES, PATIENCE_S, Local
 
 from harness.errors import SetupError, UsageError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 import ssh_hosts
+
+#: takes all the processor time it is given, until its node is killed
+BUSY = "while True: pass"
 
 
 class Kernel(Local):
@@ -28,8 +31,8 @@ class Kernel(Local):
     async def traffic(self) -> None:
         """Messages on every link; some may be lost. Long enough for TCP to try again."""
         for _ in range(2):
-            await super().traffic()
-            await asyncio.sleep(0.3)
+            await self.send_everywhere()
+            await asyncio.sleep(0.4)
 
 
 def netns_arm(run_dir: Path, **options: Any) -> Kernel:
@@ -56,7 +59,7 @@ class Docker(Kernel):
         peers = [f"{peer}={node.peer_address(peer, 7001)}" for peer in others]
         argv = (sys.executable, "-S", "/data/echo_store.py", name, node.address, *peers)
         await node.spawn(*argv, ports=(7001, 8001), chaos_port=8001 if chaos else None)
-        await node.http_ok(8001, "/health", within_s=20)
+        await node.http_ok(8001, "/health", within_s=PATIENCE_S)
 
 
 def docker_arm(run_dir: Path, **options: Any) -> Kernel:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from arms import ARMS, CUT, MS, NODES
+from arms import ARMS, CUT, MS, NODES, PATIENCE_S, within
 from kernel_arms import KERNEL_ARMS
 
 from harness.environments.base import (
@@ -26,19 +26,6 @@ def arm(request: pytest.FixtureRequest, tmp_path: Any) -> Any:
     made = {**ARMS, **KERNEL_ARMS}[request.param](tmp_path / "run")
     yield made
     getattr(made, "close", lambda: None)()
-
-
-def within(arm: Any, body: Any) -> None:
-    """Run a test's body in a started environment, and tear it down."""
-
-    async def main() -> None:
-        try:
-            await arm.start()
-            await body(arm.env)
-        finally:
-            await arm.env.teardown()
-
-    arm.run(main())
 
 
 def grown(before: dict[str, int], after: dict[str, int], name: str) -> int:
@@ -72,7 +59,7 @@ def test_a_one_way_cut_cuts_one_way_and_heals(arm: Any) -> None:
 
         await env.set_links({})
         await arm.busy_link()
-        for _ in range(20):
+        for _ in range(40):
             # TCP waits twice as long each time before it sends again what was dropped.
             await arm.traffic()
             healed = await env.link_counters()
@@ -110,7 +97,7 @@ def test_kill_and_start(arm: Any) -> None:
         await env.kill("n2")
         await env.start("n2")
         assert await env.alive("n2")
-        await env.node("n2").http_ok(8001, "/health", within_s=20)
+        await env.node("n2").http_ok(8001, "/health", within_s=PATIENCE_S)
 
     within(arm, body)
 
@@ -126,7 +113,7 @@ def test_a_node_that_is_stopped_kindly_is_not_alive_and_no_death(arm: Any) -> No
         assert not await env.alive("n2")
         assert (await node.run("echo", "still a node")).stdout.split() == ["still", "a", "node"]
         await env.start("n2")
-        await node.http_ok(8001, "/health", within_s=20)
+        await node.http_ok(8001, "/health", within_s=PATIENCE_S)
         assert env.deaths() == {}
 
     within(arm, body)

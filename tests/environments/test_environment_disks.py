@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from arms import Local
-from kernel_arms import KERNEL_ARMS
+from arms import PATIENCE_S, Local, throttled, within
+from kernel_arms import BUSY, KERNEL_ARMS
 
 from harness.environments import disks
 from harness.errors import SetupError
@@ -17,9 +16,8 @@ from harness.errors import SetupError
 pytestmark = pytest.mark.real
 ARMS = {"local": Local, **KERNEL_ARMS}
 MS = 1_000_000
-BUSY = "import time\nend = time.time() + 20\nwhile time.time() < end: pass"
-
-
+#: how a database that is not ours is started
+FOREIGN = {"chaos": False, "framing": "bytes"}
 SLOW = pytest.mark.slow
 #: what is told of every environment, quickly of some
 EVERYWHERE = ["local", "netns", "docker", pytest.param("ssh", marks=SLOW)]
@@ -37,17 +35,6 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     yield one
     for arm in made:
         getattr(arm, "close", lambda: None)()
-
-
-def within(arm: Any, body: Any) -> None:
-    async def main() -> None:
-        try:
-            await arm.start(chaos=False, framing="bytes")
-            await body(arm.env)
-        finally:
-            await arm.env.teardown()
-
-    arm.run(main())
 
 
 async def write(env: Any, name: str, text: str, *, check: bool = False) -> Any:
@@ -81,7 +68,7 @@ def test_the_disk_below_a_foreign_database_fails_and_is_good_again(make: Any) ->
         # A kill takes the place with it in a container; the fault is the machine's and stays.
         await env.kill("n2")
         await env.start("n2")
-        await env.node("n2").http_ok(8001, "/health", within_s=20)
+        await env.node("n2").http_ok(8001, "/health", within_s=PATIENCE_S)
         await write(env, "later", "5", check=True)
         healed = await env.set_disk("n2", {})
         assert healed["counts"]["delayed"] >= 2
@@ -92,7 +79,7 @@ def test_the_disk_below_a_foreign_database_fails_and_is_good_again(make: Any) ->
             (await env.set_disk("n1", {}))["counts"].values()
         )
 
-    within(arm, body)
+    within(arm, body, **FOREIGN)
 
 
 @pytest.mark.parametrize("make", LOCALLY, indirect=True)
@@ -114,7 +101,7 @@ def test_a_flipped_bit_is_read_and_a_majority_keeps_its_disks(make: Any) -> None
         refused = await env.set_disk("n3", {"flip": True})
         assert refused["skipped"] and "the disks of n2 are damaged" in refused["why"]
 
-    within(arm, body)
+    within(arm, body, **FOREIGN)
 
 
 @pytest.mark.parametrize("make", LOCALLY, indirect=True)
@@ -126,16 +113,14 @@ def test_a_starved_node_is_throttled_and_let_go(make: Any) -> None:
     async def body(env: Any) -> None:
         node = env.node("n2")
         await node.spawn(sys.executable, "-c", BUSY)
-        before = await env.set_pressure("n2", {"cpu_share": 0.05})
+        await throttled(env, "n2", 0.05)
         assert await env.prove_clean() != []
-        await asyncio.sleep(1.0)
         await env.set_pressure("n2", {"cpu_share": 0.05, "memory_headroom_bytes": 1 << 25})
-        after = await env.set_pressure("n2", {})
-        assert after["counters"]["throttled"] > before["counters"].get("throttled", 0)
+        assert (await env.set_pressure("n2", {}))["counters"]["throttled"] > 0
         assert await env.prove_clean() == []
-        await node.http_ok(8001, "/health", within_s=20)
+        await node.http_ok(8001, "/health", within_s=PATIENCE_S)
 
-    within(arm, body)
+    within(arm, body, **FOREIGN)
 
 
 @pytest.mark.parametrize("make", LOCALLY, indirect=True)
@@ -147,4 +132,4 @@ def test_without_a_file_system_in_user_space_it_is_said(make: Any, monkeypatch: 
         with pytest.raises(SetupError, match=r"below it: /dev/fuse cannot be opened.*_mb=256"):
             await env.set_disk("n2", {"error": "EIO"})
 
-    within(arm, body)
+    within(arm, body, **FOREIGN)

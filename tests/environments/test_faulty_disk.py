@@ -155,14 +155,15 @@ def test_many_names_are_listed_and_threads_do_not_wait_for_each_other(mounted: M
         with open(mounted.path / f"{number:04}", "wb") as file:
             os.fsync(file.fileno())
 
-    threads = [threading.Thread(target=sync, args=(number,)) for number in range(6)]
-    began = time.monotonic()
+    threads = [threading.Thread(target=sync, args=(number,)) for number in range(10)]
+    began_s = time.monotonic()
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert 0.3 <= time.monotonic() - began < 1.5
-    assert mounted.set()["delayed"] >= 6
+    took_s, delayed = time.monotonic() - began_s, mounted.set()["delayed"]
+    assert delayed >= 10
+    assert 0.3 <= took_s < 0.3 * delayed, "one after the other would have taken as long"
 
 
 def test_errors_and_no_room(mounted: Mounted) -> None:
@@ -246,9 +247,11 @@ def test_counts_go_on_and_faults_are_kept_when_it_is_mounted_again(mounted: Moun
 def test_a_killed_server_leaves_a_mount_that_heal_removes(mounted: Mounted) -> None:
     (mounted.path / "a").write_text("kept")
     os.kill(mounted.disk.pid, 9)
-    time.sleep(0.2)
+    deadline_s = time.monotonic() + 90
     with pytest.raises(OSError):
-        (mounted.path / "a").read_text()
+        while time.monotonic() < deadline_s:
+            (mounted.path / "a").read_text()
+            time.sleep(0.02)
     path = str(mounted.path)
     assert volumes.remove({"mounts": [path]}) == ([f"mount {path}"], [])
     assert (mounted.path / "a").read_text() == "kept"
@@ -258,7 +261,7 @@ def test_the_packed_program_runs_alone(tmp_path: Path) -> None:
     program = tmp_path / "disk.zip"
     program.write_bytes(disks.packed())
     words = [sys.executable, "-I", str(program), str(tmp_path / "no-such"), "--name", "x"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=90)
     assert done.returncode == 3 and done.stderr.startswith("faulty_disk: ")
 
 

@@ -7,11 +7,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
+from arms import PATIENCE_S
 
 from harness.environments import processes, record
 from harness.environments.processes import ProcessId
@@ -32,6 +33,13 @@ def hold(run_dir: Path, watchdog: str) -> tuple[subprocess.Popen[str], record.Re
     return child, found
 
 
+def wait_for(true: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < deadline_s, "it did not happen"
+        time.sleep(0.05)
+
+
 @pytest.fixture
 def bystander() -> Iterator[subprocess.Popen[bytes]]:
     """A process which looks like a node but is nobody's."""
@@ -49,17 +57,12 @@ def kill(child: subprocess.Popen[str]) -> None:
     child.stdout.close()
 
 
-def test_the_watchdog_heals_within_ten_seconds(
-    tmp_path: Path, bystander: subprocess.Popen[bytes]
-) -> None:
+def test_the_watchdog_heals(tmp_path: Path, bystander: subprocess.Popen[bytes]) -> None:
     child, found = hold(tmp_path, "watchdog")
     # 4 nodes' processes with a daemon's child, its shell, the proxy and the watchdog.
-    assert len(processes.of_run(found.run_id)) >= 7
+    wait_for(lambda: len(processes.of_run(found.run_id)) >= 7)
     kill(child)
-    deadline = time.monotonic() + 10
-    while processes.of_run(found.run_id) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert processes.of_run(found.run_id) == []
+    wait_for(lambda: not processes.of_run(found.run_id))
     assert not any(processes.running(each.process) for each in found.processes)
     assert not (tmp_path / "nodes" / "n2" / "faketime").exists()
     after = record.load(tmp_path)
@@ -74,10 +77,7 @@ def test_ctrl_c_reaches_neither_watchdog_nor_proxy(tmp_path: Path) -> None:
     ours = groups[child.pid]
     assert all(groups[each.process.pid] != ours for each in found.processes)
     kill(child)
-    deadline = time.monotonic() + 10
-    while processes.of_run(found.run_id) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert processes.of_run(found.run_id) == []
+    wait_for(lambda: not processes.of_run(found.run_id))
 
 
 def test_heal_without_a_watchdog_and_again(
@@ -93,7 +93,7 @@ def test_heal_without_a_watchdog_and_again(
     )
     alive = heal_run(run_dir)
     assert f"still in progress in pid {child.pid}" in alive.sentence
-    assert len(processes.of_run(found.run_id)) >= 6
+    wait_for(lambda: len(processes.of_run(found.run_id)) >= 6)
     kill(child)
     (healing,) = heal_store(tmp_path)
     assert healing.clean and len(healing.stopped) >= 5

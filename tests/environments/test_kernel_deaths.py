@@ -1,7 +1,8 @@
-"""The harness is killed by SIGKILL at random moments of faulty runs: healed in 10 s, and judged.
+"""The harness is killed by SIGKILL at random moments of faulty runs: healed soon, and judged.
 
 Two moments an environment by default; twenty with ``pytest -m slow``. A moment may be in setup, in
-a fault, in healing or in teardown. Whatever it is: ten seconds later no process, namespace,
+a fault, in healing or in teardown. Whatever it is: ten seconds later (which only the slow tests
+hold it to, since a busy machine has no such seconds) no process, namespace,
 container, network or rule of the run is there, the record says who healed it, and its history,
 as far as it was written, has a verdict which is not a violation.
 """
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from arms import Local
+from arms import PATIENCE_S, Local
 from kernel_arms import docker_arm, netns_arm
 
 from harness.cli import main
@@ -66,7 +67,7 @@ def killed(
         stderr=subprocess.PIPE,
         text=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while not (found := sorted(store.glob("*/2*/environment.json"))):
         assert child.poll() is None and time.monotonic() < deadline, child.communicate()[1]
         time.sleep(0.01)
@@ -85,7 +86,7 @@ def die_and_be_healed(
     """Returns how long healing took."""
     run_dir, made = killed(env, store, after_s, words)
     began = time.monotonic()
-    while time.monotonic() - began < HEALED_WITHIN_S:
+    while time.monotonic() - began < PATIENCE_S:
         now = record.load(run_dir)
         assert now is not None
         if now.state == "clean" and not left(env, now):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from arms import CUT, MS, NODES
+from arms import CUT, MS, NODES, within
 from kernel_arms import netns_arm
 
 from harness.environments.base import LinkFault
@@ -32,19 +32,17 @@ def arm(tmp_path: Path) -> Any:
     return made
 
 
-def within(arm: Any, body: Any) -> None:
-    async def main() -> None:
-        try:
-            await arm.start()
-            for a, b in ALL:
-                await arm.send(a, b, 3)
-            for name in NODES:
-                await arm.seen(name, count=6)
-            await body(arm.env)
-        finally:
-            await arm.env.teardown()
+def after_traffic(arm: Any, body: Any) -> None:
+    """Run a test's body where every link has carried something."""
 
-    arm.run(main())
+    async def carried(env: Any) -> None:
+        for a, b in ALL:
+            await arm.send(a, b, 3)
+        for name in NODES:
+            await arm.seen(name, count=6)
+        await body(env)
+
+    within(arm, carried)
 
 
 async def late_ms(arm: Any, source: str, target: str, count: int = 30) -> list[float]:
@@ -53,19 +51,28 @@ async def late_ms(arm: Any, source: str, target: str, count: int = 30) -> list[f
     return [late * 1000 for _, late in (await arm.seen(target, count=count))[source]]
 
 
+async def quickest_ms(arm: Any, source: str, target: str, *, under: float) -> float:
+    """How late the quickest of many messages was; moments in which all are late are sat out."""
+    quickest = float("inf")
+    for _ in range(20):
+        quickest = min(quickest, *await late_ms(arm, source, target))
+        if quickest < under:
+            break
+    return quickest
+
+
 def test_a_delay_is_felt_one_way_only_and_by_peers_only(arm: Any) -> None:
     async def body(env: Any) -> None:
         await env.set_links({("n1", "n2"): LinkFault(delay_ns=150 * MS)})
-        slow = await late_ms(arm, "n1", "n2")
-        assert min(slow) >= 150 and min(slow) < 250
-        assert min(await late_ms(arm, "n1", "n3")) < 50
-        assert min(await late_ms(arm, "n3", "n2")) < 50
+        assert 150 <= await quickest_ms(arm, "n1", "n2", under=250) < 250
+        assert await quickest_ms(arm, "n1", "n3", under=50) < 50
+        assert await quickest_ms(arm, "n3", "n2", under=50) < 50
         assert await env.prove_clean() != []
         await env.set_links({})
-        assert min(await late_ms(arm, "n1", "n2")) < 50
+        assert await quickest_ms(arm, "n1", "n2", under=50) < 50
         assert await env.prove_clean() == []
 
-    within(arm, body)
+    after_traffic(arm, body)
 
 
 def test_jitter_is_added_to_the_delay_never_taken_from_it(arm: Any) -> None:
@@ -75,7 +82,7 @@ def test_jitter_is_added_to_the_delay_never_taken_from_it(arm: Any) -> None:
         assert min(first) >= 79
         assert max(first) - min(first) > 20
 
-    within(arm, body)
+    after_traffic(arm, body)
 
 
 @pytest.mark.parametrize(
@@ -107,13 +114,13 @@ def test_each_kind_leaves_evidence_on_its_links(arm: Any, fault: LinkFault) -> N
         for name in wanted_counters(fault):
             assert links_bit(changes, frozenset({name})), (name, changes)
         await env.set_links({})
-        seen = await arm.seen("n2", count=40 * count, within_s=20)
+        seen = await arm.seen("n2", count=40 * count)
         # TCP hides what was done to packets: everything arrives, once, in order.
         assert [n for n, _ in seen["n1"]] == list(range(count)) * 20
         healthy = link_changes(before, await env.link_counters(), [("n2", "n1"), ("n1", "n3")])
         assert not links_bit(healthy, frozenset({"dropped", "delayed"}))
 
-    within(arm, body)
+    after_traffic(arm, body)
 
 
 def test_a_cut_beside_a_delay_and_replacing_both(arm: Any) -> None:
@@ -123,11 +130,11 @@ def test_a_cut_beside_a_delay_and_replacing_both(arm: Any) -> None:
         assert min(await late_ms(arm, "n1", "n3")) >= 60
         await env.set_links({("n1", "n2"): LinkFault(delay_ns=60 * MS)})
         assert min(await late_ms(arm, "n1", "n2")) >= 60
-        assert min(await late_ms(arm, "n1", "n3")) < 50
+        assert await quickest_ms(arm, "n1", "n3", under=50) < 50
         await env.heal_all()
         assert await env.prove_clean() == []
 
-    within(arm, body)
+    after_traffic(arm, body)
 
 
 def test_a_run_with_bad_packets_is_valid_and_proved(tmp_path: Path, arm: Any) -> None:

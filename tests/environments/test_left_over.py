@@ -26,7 +26,7 @@ def started(store: Path, env: str) -> tuple[subprocess.Popen[str], Path, record.
         stderr=subprocess.PIPE,
         text=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while True:
         for path in store.glob("*/2*/history.jsonl"):
             found = record.load(path.parent)
@@ -44,7 +44,7 @@ def test_a_directory_that_somebody_holds_is_named(tmp_path: Path) -> None:
     held.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(held)], check=True)
     try:
-        _, said = child.communicate(timeout=60)
+        _, said = child.communicate(timeout=120)
     finally:
         subprocess.run(["umount", str(held)], check=True)
     assert child.returncode == 3

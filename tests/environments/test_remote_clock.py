@@ -14,7 +14,7 @@ pytestmark = pytest.mark.real
 
 
 def shell(script: str, *words: str) -> None:
-    subprocess.run(["sh", "-c", script, "sh", *words], check=True, timeout=20)
+    subprocess.run(["sh", "-c", script, "sh", *words], check=True, timeout=90)
 
 
 def offset_s(file: Path) -> float:
@@ -28,7 +28,7 @@ def test_a_clock_gains_at_its_rate_from_its_offset(tmp_path: Path) -> None:
     began_s = time.monotonic()
     shell(remote_clock.START_DRIFT, f"{tmp_path}/drifting.1", *words)
     while offset_s(file) in (5.0, -1.0) or time.monotonic() < began_s + 0.5:
-        assert time.monotonic() < began_s + 10
+        assert time.monotonic() < began_s + 90
         time.sleep(0.05)
     gained_s, spent_s = offset_s(file) + 1, time.monotonic() - began_s
     shell(remote_clock.SET, f"{tmp_path}/drifting.", str(file), "+0.000000000")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from arms import CUT, NODES
+from arms import CUT, NODES, within
 from kernel_arms import ssh_arm
 
 from harness.environments import record
@@ -25,17 +25,6 @@ def arm(tmp_path: Path) -> Any:
     made = ssh_arm(tmp_path / "run")
     yield made
     made.close()
-
-
-def within(arm: Any, body: Any) -> None:
-    async def main() -> None:
-        try:
-            await arm.start()
-            await body(arm.env)
-        finally:
-            await arm.env.teardown()
-
-    arm.run(main())
 
 
 def test_hosts_are_parsed_or_refused() -> None:

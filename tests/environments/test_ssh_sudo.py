@@ -5,7 +5,6 @@ A user is made for the test and removed with it, and so is its line in ``/etc/su
 
 from __future__ import annotations
 
-import asyncio
 import os
 import shutil
 import subprocess
@@ -15,15 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from arms import CUT, MS
-from kernel_arms import ssh_arm
+from arms import CUT, MS, throttled, within
+from kernel_arms import BUSY, ssh_arm
 
 from harness.environments import disks
 from harness.errors import SetupError
 
 pytestmark = pytest.mark.real
 PYTHON = shutil.which("python3", path="/usr/bin:/usr/local/bin")
-BUSY = "import time\nend = time.time() + 20\nwhile time.time() < end: pass"
 
 
 def command(*words: str) -> None:
@@ -59,17 +57,6 @@ def arm(user: str, tmp_path: Path) -> Iterator[Any]:
     made.close()
 
 
-def within(arm: Any, body: Any) -> None:
-    async def main() -> None:
-        try:
-            await arm.start(chaos=False, framing="bytes")
-            await body(arm.env)
-        finally:
-            await arm.env.teardown()
-
-    arm.run(main())
-
-
 def test_faults_are_roots_and_the_database_is_the_users(arm: Any, user: str) -> None:
     async def body(env: Any) -> None:
         node = env.node("n2")
@@ -90,15 +77,14 @@ def test_faults_are_roots_and_the_database_is_the_users(arm: Any, user: str) -> 
             assert (await env.set_disk("n2", {}))["counts"]["errors"] > 0
 
         await node.spawn(sys.executable, "-c", BUSY)
-        await env.set_pressure("n2", {"cpu_share": 0.05})
-        await asyncio.sleep(1.0)
+        await throttled(env, "n2", 0.05)
         assert (await env.set_pressure("n2", {}))["counters"]["throttled"] > 0
         assert (await env.pause("n3"))["state"] == "T"
         await env.sleep(50 * MS)
         await env.heal_all()
         assert await env.prove_clean() == []
 
-    within(arm, body)
+    within(arm, body, chaos=False, framing="bytes")
     left = [path for path in Path("/var/tmp").iterdir() if path.name.startswith(arm.env.prefix)]
     assert left == []
 
