@@ -23,6 +23,7 @@ from collections.abc import Sequence
 
 from harness.databases.base import operations_of
 from harness.databases.consul_clients import CLIENTS, HTTP_PORT, ConsulClient
+from harness.databases.http_clients import leaders
 from harness.environments.base import Node
 from harness.environments.http import HttpStatus
 from harness.errors import SetupError, UsageError, nearest
@@ -126,17 +127,12 @@ class Consul:
 
     async def primaries(self, nodes: Sequence[Node]) -> list[str]:
         """Every server that takes itself for the leader."""
-        leaders = []
-        for node in nodes:
-            client = await node.http(HTTP_PORT, timeout_s=0.5)
-            try:
-                if await client.get("/v1/status/leader") == f"{node.address}:{RPC_PORT}":
-                    leaders.append(node.name)
-            except (OSError, TimeoutError, HttpStatus):
-                continue
-            finally:
-                await client.close()
-        return leaders
+        return await leaders(
+            nodes,
+            HTTP_PORT,
+            lambda http: http.get("/v1/status/leader"),
+            lambda node, leader: bool(leader == f"{node.address}:{RPC_PORT}"),
+        )
 
     def client(self) -> ConsulClient:
         """A client for one process."""

@@ -17,16 +17,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import msgspec
 
 from harness.databases.base import Invocation, Outcome
+from harness.databases.http_clients import HttpDatabaseClient
+from harness.databases.locks import KeepAlive, fenced_write
 from harness.environments.base import Node
-from harness.environments.http import HttpClient, HttpStatus, NotSent
-from harness.errors import UsageError
+from harness.environments.http import HttpStatus, NotSent
 
 if TYPE_CHECKING:
     from harness.databases.consul import Consul
@@ -40,44 +40,11 @@ _WAITING_SHARE = 0.6
 _REFUSED = ("No cluster leader", "rate limit", "Permission denied")
 
 
-class ConsulClient:
+class ConsulClient(HttpDatabaseClient["Consul"]):
     """Speaks to one server about registers; base of the other clients."""
 
-    operations: ClassVar[frozenset[str]] = frozenset({"read", "write", "cas"})
-    reads: ClassVar[frozenset[str]] = frozenset({"read"})
-
-    def __init__(self, db: Consul) -> None:
-        self._db = db
-        self._http: HttpClient | None = None
-
-    async def open(self, node: Node) -> None:
-        """Speak to this server from now on."""
-        await self.close()
-        self._http = await node.http(HTTP_PORT, timeout_s=self._db.op_timeout_s)
-
-    async def invoke(self, op: Invocation) -> Outcome:
-        """One operation; every kind of objects has its own."""
-        if op.f not in self.operations:
-            has = ", ".join(sorted(self.operations))
-            raise UsageError(f"the consul client has no operation {op.f!r}; it has {has}")
-        reads = op.f in self.reads
-        try:
-            outcome: Outcome = await getattr(self, f"_{op.f}")(op)
-            return outcome
-        except NotSent as error:
-            return op.fail(str(error))
-        except HttpStatus as error:
-            text = str(error)
-            refused = reads or any(words in text for words in _REFUSED)
-            return op.fail(text) if refused else op.info(text)
-        except (TimeoutError, ConnectionError) as error:
-            text = str(error) or f"no answer within {self._db.op_timeout_s:g} s"
-            return op.fail(text) if reads else op.info(text)
-
-    @property
-    def _speaks(self) -> HttpClient:
-        assert self._http is not None, "open() comes before invoke()"
-        return self._http
+    database, port, refusals = "consul", HTTP_PORT, _REFUSED
+    operations = frozenset({"read", "write", "cas"})
 
     async def _get(self, key: str, *, recurse: bool = False) -> list[dict[str, Any]]:
         """What is under a key, or under a prefix."""
@@ -122,11 +89,6 @@ class ConsulClient:
         index = found[0]["ModifyIndex"] if found else 0
         swapped = await self._put(str(op.key), new, cas=index)
         return op.ok() if swapped else op.fail("the value was changed meanwhile")
-
-    async def close(self) -> None:
-        """Hang up."""
-        if self._http is not None:
-            await self._http.close()
 
 
 def _path(key: str, *flags: str) -> str:
@@ -182,13 +144,12 @@ class LockClient(ConsulClient):
     def __init__(self, db: Consul) -> None:
         super().__init__(db)
         self._session = ""
-        self._alive: asyncio.Task[None] | None = None
-        self._beats: HttpClient | None = None
+        self._alive = KeepAlive(HTTP_PORT, ttl_s=db.ttl_s, timeout_s=db.ttl_s / 2)
 
     async def open(self, node: Node) -> None:
         """Speak to this server from now on."""
         await super().open(node)
-        self._beats = await node.http(HTTP_PORT, timeout_s=self._db.ttl_s / 2)
+        await self._alive.open(node)
 
     async def _acquire(self, op: Invocation) -> Outcome:
         loop = asyncio.get_running_loop()
@@ -196,8 +157,8 @@ class LockClient(ConsulClient):
         # No delay after a holder's end: the delay is Consul's guard for those who do not fence.
         about = {"TTL": f"{self._db.ttl_s:g}s", "LockDelay": "0s", "Behavior": "release"}
         answer = await self._speaks.put("/v1/session/create", about)
-        self._session = answer["ID"]
-        self._alive = asyncio.create_task(self._keep_alive(self._session))
+        session = self._session = answer["ID"]
+        self._alive.start(lambda http: http.put(f"/v1/session/renew/{session}"))
         while loop.time() < until:
             if await self._put(str(op.key), op.process, acquire=self._session):
                 found = await self._get(str(op.key))
@@ -217,33 +178,17 @@ class LockClient(ConsulClient):
         return op.ok() if released else op.fail("the session had ended, and the lock with it")
 
     async def _write(self, op: Invocation) -> Outcome:
-        token, value = op.value["token"], op.value["value"]
-        accepted = self._db.resource.write(op.key, token, value)
-        return op.ok() if accepted else op.fail("the resource has seen a newer token")
-
-    async def _keep_alive(self, session: str) -> None:
-        assert self._beats is not None
-        while True:
-            await asyncio.sleep(self._db.ttl_s / 3)
-            with contextlib.suppress(OSError, TimeoutError, HttpStatus):
-                await self._beats.put(f"/v1/session/renew/{session}")
+        return fenced_write(self._db.resource, op)
 
     async def _end_session(self) -> None:
-        self._stop_beating()
+        self._alive.stop()
         session, self._session = self._session, ""
         await self._speaks.put(f"/v1/session/destroy/{session}")
 
-    def _stop_beating(self) -> None:
-        if self._alive is not None:
-            self._alive.cancel()
-            self._alive = None
-
     async def close(self) -> None:
         """Hang up as the dead do: the session ends by itself."""
-        self._stop_beating()
         self._session = ""
-        if self._beats is not None:
-            await self._beats.close()
+        await self._alive.close()
         await super().close()
 
 

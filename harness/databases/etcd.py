@@ -21,8 +21,8 @@ from pathlib import Path
 
 from harness.databases.base import operations_of
 from harness.databases.etcd_clients import CLIENT_PORT, CLIENTS, EtcdClient
+from harness.databases.http_clients import leaders
 from harness.environments.base import Node
-from harness.environments.http import HttpStatus
 from harness.errors import SetupError, nearest
 from workloads.lock import FencedResource
 
@@ -145,18 +145,12 @@ class Etcd:
 
     async def primaries(self, nodes: Sequence[Node]) -> list[str]:
         """Every member which says that it is the leader."""
-        leaders = []
-        for node in nodes:
-            client = await node.http(CLIENT_PORT, timeout_s=0.5)
-            try:
-                status = await client.post("/v3/maintenance/status", {})
-                if status.get("leader") == status["header"]["member_id"]:
-                    leaders.append(node.name)
-            except (OSError, TimeoutError, HttpStatus, KeyError, AttributeError):
-                continue
-            finally:
-                await client.close()
-        return leaders
+        return await leaders(
+            nodes,
+            CLIENT_PORT,
+            lambda http: http.post("/v3/maintenance/status", {}),
+            lambda _, status: bool(status.get("leader") == status["header"]["member_id"]),
+        )
 
     def client(self) -> EtcdClient:
         """A client for one process."""

@@ -20,14 +20,15 @@ import asyncio
 import base64
 import contextlib
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from harness.databases.base import Invocation, Outcome
+from harness.databases.http_clients import HttpDatabaseClient
+from harness.databases.locks import KeepAlive, fenced_write
 from harness.environments.base import Node
-from harness.environments.http import HttpClient, HttpStatus, NotSent
-from harness.errors import UsageError
+from harness.environments.http import HttpStatus
 
 if TYPE_CHECKING:
     from harness.databases.etcd import Etcd
@@ -68,43 +69,14 @@ def decode_key(text: str) -> str:
     return base64.b64decode(text).decode().removeprefix(_PREFIX)
 
 
-class EtcdClient:
+class EtcdClient(HttpDatabaseClient["Etcd"]):
     """Speaks to one member about registers; base of the other clients."""
 
-    operations: ClassVar[frozenset[str]] = frozenset({"read", "write", "cas"})
-    reads: ClassVar[frozenset[str]] = frozenset({"read"})
-
-    def __init__(self, db: Etcd) -> None:
-        self._db = db
-        self._http: HttpClient | None = None
-
-    async def open(self, node: Node) -> None:
-        """Speak to this member from now on."""
-        await self.close()
-        self._http = await node.http(CLIENT_PORT, timeout_s=self._db.op_timeout_s)
-
-    async def invoke(self, op: Invocation) -> Outcome:
-        """One operation; every kind of objects has its own."""
-        if op.f not in self.operations:
-            has = ", ".join(sorted(self.operations))
-            raise UsageError(f"the etcd client has no operation {op.f!r}; it has {has}")
-        reads = op.f in self.reads
-        try:
-            outcome: Outcome = await getattr(self, f"_{op.f}")(op)
-            return outcome
-        except NotSent as error:
-            return op.fail(str(error))
-        except HttpStatus as error:
-            text = str(error)
-            refused = reads or any(words in text for words in _REFUSED)
-            return op.fail(text) if refused else op.info(text)
-        except (TimeoutError, ConnectionError) as error:
-            text = str(error) or f"no answer within {self._db.op_timeout_s:g} s"
-            return op.fail(text) if reads else op.info(text)
+    database, port, refusals = "etcd", CLIENT_PORT, _REFUSED
+    operations = frozenset({"read", "write", "cas"})
 
     async def _post(self, method: str, body: dict[str, Any]) -> Any:
-        assert self._http is not None, "open() comes before invoke()"
-        return await self._http.post(f"/v3/{method}", body)
+        return await self._speaks.post(f"/v3/{method}", body)
 
     async def _range(self, key: str, **more: Any) -> list[dict[str, Any]]:
         body: dict[str, Any] = {"key": key, **more}
@@ -137,11 +109,6 @@ class EtcdClient:
         body = {"compare": [compare], "success": [{"requestPut": put}]}
         answer: dict[str, Any] = await self._post("kv/txn", body)
         return answer if answer.get("succeeded", False) else None
-
-    async def close(self) -> None:
-        """Hang up."""
-        if self._http is not None:
-            await self._http.close()
 
 
 class ListClient(EtcdClient):
@@ -315,18 +282,18 @@ class LockClient(SessionClient):
     def __init__(self, db: Etcd) -> None:
         super().__init__(db)
         self._key = ""
-        self._alive: asyncio.Task[None] | None = None
-        self._beats: HttpClient | None = None
+        self._alive = KeepAlive(CLIENT_PORT, ttl_s=db.ttl_s, timeout_s=db.ttl_s)
 
     async def open(self, node: Node) -> None:
         """Speak to this member from now on."""
         await super().open(node)
-        self._beats = await node.http(CLIENT_PORT, timeout_s=self._db.ttl_s)
+        await self._alive.open(node)
 
     async def _acquire(self, op: Invocation) -> Outcome:
         await self._granted(self._db.ttl_s)
-        self._alive = asyncio.create_task(self._keep_alive(self._lease))
-        body = {"name": encode_key(op.key), "lease": self._lease}
+        lease = self._lease
+        self._alive.start(lambda http: http.post("/v3/lease/keepalive", {"ID": lease}))
+        body = {"name": encode_key(op.key), "lease": lease}
         try:
             async with asyncio.timeout(self._db.op_timeout_s * _WAITING_SHARE):
                 answer = await self._post("lock/lock", body)
@@ -350,33 +317,16 @@ class LockClient(SessionClient):
         return op.ok()
 
     async def _write(self, op: Invocation) -> Outcome:
-        token, value = op.value["token"], op.value["value"]
-        accepted = self._db.resource.write(op.key, token, value)
-        return op.ok() if accepted else op.fail("the resource has seen a newer token")
-
-    async def _keep_alive(self, lease: str) -> None:
-        """Keep the session alive, as the recipe's client does, whatever becomes of it."""
-        assert self._beats is not None
-        while True:
-            await asyncio.sleep(self._db.ttl_s / 3)
-            with contextlib.suppress(OSError, TimeoutError, HttpStatus):
-                await self._beats.post("/v3/lease/keepalive", {"ID": lease})
+        return fenced_write(self._db.resource, op)
 
     async def _end_session(self) -> None:
-        self._stop_beating()
+        self._alive.stop()
         await self._revoked()
-
-    def _stop_beating(self) -> None:
-        if self._alive is not None:
-            self._alive.cancel()
-            self._alive = None
 
     async def close(self) -> None:
         """Hang up as the dead do: the session ends by itself."""
-        self._stop_beating()
         self._lease = self._key = ""
-        if self._beats is not None:
-            await self._beats.close()
+        await self._alive.close()
         await super().close()
 
 

@@ -159,46 +159,50 @@ def encoded(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-class ListClient(GaleraClient):
+class RegisterTxnClient(GaleraClient):
+    """Transactions over registers; base of those over lists."""
+
+    operations = frozenset({"txn"})
+    #: the operation that changes a key; any other reads it
+    changes: ClassVar[str] = "w"
+
+    def _txn(self, op: Invocation) -> list[list[Any]]:
+        done = []
+        for f, key, value in op.value:
+            if f == self.changes:
+                self._put(key, value)
+                done.append([f, key, value])
+            else:
+                done.append([f, key, self._get(key)])
+        return done
+
+    def _put(self, key: str, value: Any) -> None:
+        self._sql(
+            "insert into registers values (%s, %s) on duplicate key update v = values(v)",
+            *(key, encoded(value)),
+        )
+
+    def _get(self, key: str) -> Any:
+        rows = self._sql("select v from registers where k = %s", key)
+        return msgspec.json.decode(rows[0][0].encode()) if rows else None
+
+
+class ListClient(RegisterTxnClient):
     """Transactions over lists: a list is a row of text, appended to in place."""
 
-    operations = frozenset({"txn"})
+    changes = "append"
 
-    def _txn(self, op: Invocation) -> list[list[Any]]:
-        done = []
-        for f, key, value in op.value:
-            if f == "append":
-                self._sql(
-                    "insert into lists values (%s, %s) "
-                    "on duplicate key update v = concat(v, ',', values(v))",
-                    *(key, encoded(value)),
-                )
-                done.append([f, key, value])
-            else:
-                rows = self._sql("select v from lists where k = %s", key)
-                text = rows[0][0] if rows else ""
-                done.append([f, key, msgspec.json.decode(f"[{text}]".encode())])
-        return done
+    def _put(self, key: str, value: Any) -> None:
+        self._sql(
+            "insert into lists values (%s, %s) "
+            "on duplicate key update v = concat(v, ',', values(v))",
+            *(key, encoded(value)),
+        )
 
-
-class RegisterTxnClient(GaleraClient):
-    """Transactions over registers."""
-
-    operations = frozenset({"txn"})
-
-    def _txn(self, op: Invocation) -> list[list[Any]]:
-        done = []
-        for f, key, value in op.value:
-            if f == "w":
-                self._sql(
-                    "insert into registers values (%s, %s) on duplicate key update v = values(v)",
-                    *(key, encoded(value)),
-                )
-                done.append([f, key, value])
-            else:
-                rows = self._sql("select v from registers where k = %s", key)
-                done.append([f, key, msgspec.json.decode(rows[0][0].encode()) if rows else None])
-        return done
+    def _get(self, key: str) -> Any:
+        rows = self._sql("select v from lists where k = %s", key)
+        text = rows[0][0] if rows else ""
+        return msgspec.json.decode(f"[{text}]".encode())
 
 
 class BankClient(GaleraClient):
@@ -234,21 +238,17 @@ class BankClient(GaleraClient):
         return int(rows[0][0])
 
 
-class RegisterClient(GaleraClient):
-    """Single registers."""
+class RegisterClient(RegisterTxnClient):
+    """Single registers: the same rows, one at a time."""
 
     operations = frozenset({"read", "write", "cas"})
     reads = frozenset({"read"})
 
     def _read(self, op: Invocation) -> Any:
-        rows = self._sql("select v from registers where k = %s", str(op.key))
-        return msgspec.json.decode(rows[0][0].encode()) if rows else None
+        return self._get(str(op.key))
 
     def _write(self, op: Invocation) -> Any:
-        self._sql(
-            "insert into registers values (%s, %s) on duplicate key update v = values(v)",
-            *(str(op.key), encoded(op.value)),
-        )
+        self._put(str(op.key), op.value)
         return op.value
 
     def _cas(self, op: Invocation) -> Any:

@@ -27,8 +27,8 @@ from typing import Any
 import msgspec
 
 from harness.databases.base import Invocation, Outcome, operations_of
+from harness.databases.http_clients import answered
 from harness.environments.base import Node
-from harness.environments.http import HttpStatus
 from harness.errors import SetupError, UsageError
 
 CLIENT_PORT, CLUSTER_PORT, MONITOR_PORT = 4222, 6222, 8222
@@ -117,14 +117,9 @@ class Nats:
             await asyncio.sleep(0.2)
 
     async def _meta(self, node: Node) -> dict[str, Any]:
-        client = await node.http(MONITOR_PORT, timeout_s=0.5)
-        try:
-            answer = await client.get("/jsz")
-            return answer.get("meta_cluster") or {}
-        except (OSError, TimeoutError, HttpStatus, AttributeError):
-            return {}
-        finally:
-            await client.close()
+        answer = await answered(node, MONITOR_PORT, lambda http: http.get("/jsz"))
+        meta = answer.get("meta_cluster") if isinstance(answer, dict) else None
+        return meta or {}
 
     async def teardown(self, node: Node) -> None:
         """Remove the node's data."""

@@ -129,48 +129,50 @@ class PostgresClient:
                 connection.pgconn.finish()
 
 
-class ListClient(PostgresClient):
+class RegisterClient(PostgresClient):
+    """Transactions over registers; base of those over lists."""
+
+    operations = frozenset({"txn"})
+    #: the operation that changes a key; any other reads it
+    changes: ClassVar[str] = "w"
+
+    async def _txn(self, micro: list[list[Any]]) -> list[list[Any]]:
+        done = []
+        for f, key, value in micro:
+            if f == self.changes:
+                await self._put(key, value)
+                done.append([f, key, value])
+            else:
+                done.append([f, key, await self._get(key)])
+        return done
+
+    async def _put(self, key: str, value: Any) -> None:
+        await self._sql(
+            "insert into registers values (%s, %s) on conflict (k) do update set v = excluded.v",
+            *(key, msgspec.json.encode(value).decode()),
+        )
+
+    async def _get(self, key: str) -> Any:
+        rows = await self._sql("select v from registers where k = %s", key)
+        return msgspec.json.decode(rows[0][0].encode()) if rows else None
+
+
+class ListClient(RegisterClient):
     """Transactions over lists: a list is a row of text, appended to in place."""
 
-    operations = frozenset({"txn"})
+    changes = "append"
 
-    async def _txn(self, micro: list[list[Any]]) -> list[list[Any]]:
-        done = []
-        for f, key, value in micro:
-            if f == "append":
-                await self._sql(
-                    "insert into lists as l values (%s, %s) "
-                    "on conflict (k) do update set v = l.v || ',' || excluded.v",
-                    *(key, msgspec.json.encode(value).decode()),
-                )
-                done.append([f, key, value])
-            else:
-                rows = await self._sql("select v from lists where k = %s", key)
-                text = rows[0][0] if rows else ""
-                done.append([f, key, msgspec.json.decode(f"[{text}]".encode())])
-        return done
+    async def _put(self, key: str, value: Any) -> None:
+        await self._sql(
+            "insert into lists as l values (%s, %s) "
+            "on conflict (k) do update set v = l.v || ',' || excluded.v",
+            *(key, msgspec.json.encode(value).decode()),
+        )
 
-
-class RegisterClient(PostgresClient):
-    """Transactions over registers."""
-
-    operations = frozenset({"txn"})
-
-    async def _txn(self, micro: list[list[Any]]) -> list[list[Any]]:
-        done = []
-        for f, key, value in micro:
-            if f == "w":
-                await self._sql(
-                    "insert into registers values (%s, %s) on conflict (k) do update "
-                    "set v = excluded.v",
-                    *(key, msgspec.json.encode(value).decode()),
-                )
-                done.append([f, key, value])
-            else:
-                rows = await self._sql("select v from registers where k = %s", key)
-                found = msgspec.json.decode(rows[0][0].encode()) if rows else None
-                done.append([f, key, found])
-        return done
+    async def _get(self, key: str) -> Any:
+        rows = await self._sql("select v from lists where k = %s", key)
+        text = rows[0][0] if rows else ""
+        return msgspec.json.decode(f"[{text}]".encode())
 
 
 class BankClient(PostgresClient):
@@ -204,8 +206,8 @@ class BankClient(PostgresClient):
         return int(rows[0][0])
 
 
-class PlainClient(PostgresClient):
-    """Single registers."""
+class PlainClient(RegisterClient):
+    """Single registers: the same rows, one at a time."""
 
     operations = frozenset({"read", "write", "cas"})
 
@@ -218,14 +220,10 @@ class PlainClient(PostgresClient):
         return Outcome(outcome.type, op.value, outcome.error)
 
     async def _read(self, value: tuple[Any, Any]) -> Any:
-        rows = await self._sql("select v from registers where k = %s", str(value[0]))
-        return msgspec.json.decode(rows[0][0].encode()) if rows else None
+        return await self._get(str(value[0]))
 
     async def _write(self, value: tuple[Any, Any]) -> None:
-        await self._sql(
-            "insert into registers values (%s, %s) on conflict (k) do update set v = excluded.v",
-            *(str(value[0]), msgspec.json.encode(value[1]).decode()),
-        )
+        await self._put(str(value[0]), value[1])
 
     async def _cas(self, value: tuple[Any, Any]) -> None:
         old, new = (

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.databases.base import Invocation, Outcome, operations_of
+from harness.databases.http_clients import HttpDatabaseClient, leaders
 from harness.environments.base import Node
-from harness.environments.http import HttpClient, HttpStatus, NotSent
 from harness.errors import SetupError, nearest
 
 PEER_PORT, HTTP_PORT = 4321, 8080
@@ -71,48 +71,29 @@ class PySyncObj:
 
     async def primaries(self, nodes: Sequence[Node]) -> list[str]:
         """Every node which believes that it leads."""
-        leaders = []
-        for node in nodes:
-            client = await node.http(HTTP_PORT, timeout_s=0.5)
-            try:
-                if (await client.get("/status"))["leads"]:
-                    leaders.append(node.name)
-            except (OSError, TimeoutError, HttpStatus):
-                continue
-            finally:
-                await client.close()
-        return leaders
+        return await leaders(
+            nodes,
+            HTTP_PORT,
+            lambda http: http.get("/status"),
+            lambda _, status: bool(status["leads"]),
+        )
 
     def client(self) -> PySyncObjClient:
         """A client for one process."""
         return PySyncObjClient(self)
 
 
-class PySyncObjClient:
-    """Speaks to one node."""
+class PySyncObjClient(HttpDatabaseClient[PySyncObj]):
+    """Speaks to one node, which decides itself what it knows of an operation."""
 
-    def __init__(self, db: PySyncObj) -> None:
-        self._db = db
-        self._http: HttpClient | None = None
+    database, port = "pysyncobj", HTTP_PORT
 
-    async def open(self, node: Node) -> None:
-        """Speak to this node from now on."""
-        await self.close()
-        self._http = await node.http(HTTP_PORT, timeout_s=self._db.op_timeout_s)
-
-    async def invoke(self, op: Invocation) -> Outcome:
+    async def _do(self, op: Invocation) -> Outcome:
         """An operation on one key."""
-        assert self._http is not None, "open() comes before invoke()"
         request: dict[str, Any] = {"f": op.f, "key": str(op.key), "value": op.value}
         request["replicated"] = self._db.read_mode == "replicated"
         request["timeout_s"] = self._db.op_timeout_s * 0.9
-        try:
-            answer = await self._http.post("/op", request)
-        except NotSent as error:
-            return op.fail(str(error))
-        except (OSError, TimeoutError, HttpStatus) as error:
-            text = str(error) or f"no answer within {self._db.op_timeout_s:g} s"
-            return op.fail(text) if op.f == "read" else op.info(text)
+        answer = await self._speaks.post("/op", request)
         match answer["type"]:
             case "ok":
                 return op.ok(self._found(answer["value"])) if op.f == "read" else op.ok()
@@ -123,8 +104,3 @@ class PySyncObjClient:
 
     def _found(self, value: Any) -> Any:
         return 0 if value is None and self._db.objects == "counter" else value
-
-    async def close(self) -> None:
-        """Hang up."""
-        if self._http is not None:
-            await self._http.close()

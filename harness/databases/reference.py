@@ -24,14 +24,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from harness.databases.base import Invocation, Outcome, operations_of
+from harness.databases.http_clients import answered
 from harness.databases.reference_members import ATTEMPT_S, REQUEST_S, ReferenceMembers
 from harness.environments.base import Node
-from harness.environments.http import HttpStatus
 from harness.errors import UsageError, nearest
 
 READ_MODES = ("linearizable", "lease", "stale")
 READY_WITHIN_S = 30.0
-_STATUS_TIMEOUT_S = 0.5
 _OWN_NODE_EVERY_S = 0.05
 #: how long a client waits for one node before it asks another: the patient and the impatient
 _ATTEMPTS_S = (1.0, 0.2)
@@ -162,13 +161,7 @@ class Reference(ReferenceMembers):
         if simulated is not None:
             found: dict[str, Any] | None = await simulated()
             return found
-        client = await node.http(self.admin_port, timeout_s=_STATUS_TIMEOUT_S)
-        try:
-            answer = await client.get("/status")
-        except (OSError, TimeoutError, HttpStatus):
-            return None
-        finally:
-            await client.close()
+        answer = await answered(node, self.admin_port, lambda http: http.get("/status"))
         return answer if isinstance(answer, dict) else None
 
     async def primaries(self, nodes: Sequence[Node]) -> list[str]:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 
 from harness.databases.base import Invocation, Outcome
+from harness.databases.locks import fenced_write
 from harness.environments.base import Node
 from harness.errors import UsageError
 
@@ -314,9 +315,7 @@ class LockClient(ZooKeeperClient):
         return op.ok()
 
     def _write(self, op: Invocation) -> Outcome:
-        token, value = op.value["token"], op.value["value"]
-        accepted = self._db.resource.write(op.key, token, value)
-        return op.ok() if accepted else op.fail("the resource has seen a newer token")
+        return fenced_write(self._db.resource, op)
 
 
 #: kind of objects -> its client
