@@ -92,6 +92,10 @@ class Consensus(Protocol):
         """The configuration in force: the newest in the log, certain or not."""
 
     @property
+    def certain_configuration(self) -> Configuration:
+        """The newest configuration that this node knows to be certain."""
+
+    @property
     def configuration_index(self) -> int:
         """The index at which it came into force."""
 

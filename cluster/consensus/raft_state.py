@@ -155,6 +155,11 @@ class RaftState:
         return self.membership.current
 
     @property
+    def certain_configuration(self) -> Configuration:
+        """The newest configuration at or below the high-water mark."""
+        return self.membership.at(self.high_water_mark)
+
+    @property
     def configuration_index(self) -> int:
         """The index at which it came into force."""
         return self.membership.index

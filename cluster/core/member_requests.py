@@ -11,7 +11,10 @@ machine: no number, no place in a session. What makes a repeated copy harmless i
 things shall *be*: asked again, a change that is under way or done is not made twice.
 
 An answer ``ok`` to a change says that a configuration in which it is so, and which is not joint, is
-certain; ``unknown`` that this node lost leadership or patience first. A transfer is ``ok`` once the
+certain; ``unknown`` that this node lost leadership or patience first. ``members`` is answered with
+the newest certain configuration too, not with the one in force: a leader counts by a configuration
+from the moment it is in its log, but who wipes a node because that one no longer has it takes away
+a copy, perhaps the only one, of the very entry that lets the others do without. A transfer is ``ok`` once the
 new leader has been heard.
 
 Used by ``cluster.core.replica``; the client session knows the names.

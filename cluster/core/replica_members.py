@@ -75,7 +75,7 @@ class ReplicaMembers(ReplicaState):
             self._answer(waiter, self._members(configuration), self.applied)
 
     def _members(self, configuration: Configuration | None = None) -> Answer:
-        found = configuration or self.consensus.configuration
+        found = configuration or self.consensus.certain_configuration
         return ("ok", describe(found, node=self.node, leader=self.consensus.leader), "")
 
     def _notice_transfers(self) -> None:

@@ -466,6 +466,26 @@ def test_a_read_that_waited_for_a_voter_that_left_is_answered() -> None:
     assert answer is not None and answer.status == "ok"
 
 
+def test_members_are_told_only_as_far_as_they_are_certain() -> None:
+    """Found by a simulated run: the leader that was to go answered with its newest configuration,
+    was wiped for not being in it, and with it went the only copy of the entry which said so."""
+    pump = begun(2)
+    ask = Command("members", "")
+    pump.ask("n1", Command(REMOVE, "n1"))
+    while pump.nodes["n1"].configuration.voters != ("n2",) or pump.nodes["n1"].configuration.joint:
+        pump.deliver()
+    pump.wire = [item for item in pump.wire if not isinstance(item[2], AppendEntries)]
+    id = pump.ask("n1", ask)
+    while pump.answer(id) is None:
+        pump.deliver()
+    told = pump.answer(id)
+    assert told is not None and told.status == "ok"
+    assert told.value["voters"] == ["n2"] and told.value["outgoing"] == ["n1", "n2"], "half done"
+    pump.run(500 * MS)
+    told = change(pump, "members", "", at="n2")
+    assert (told.value["voters"], told.value["outgoing"]) == (["n2"], [])
+
+
 def test_a_refusal_halves_the_window_and_news_widens_it() -> None:
     pipeline = RequestPipeline(1, window=8, now_ns=0)
     pipeline.sent(1, 0)
