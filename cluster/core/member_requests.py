@@ -14,8 +14,8 @@ An answer ``ok`` to a change says that a configuration in which it is so, and wh
 certain; ``unknown`` that this node lost leadership or patience first. ``members`` is answered with
 the newest certain configuration too, not with the one in force: a leader counts by a configuration
 from the moment it is in its log, but who wipes a node because that one no longer has it takes away
-a copy, perhaps the only one, of the very entry that lets the others do without. A transfer is ``ok`` once the
-new leader has been heard.
+a copy, perhaps the only one, of the very entry that lets the others do without. A transfer is
+``ok`` once the new leader has been heard.
 
 Used by ``cluster.core.replica``; the client session knows the names.
 """
