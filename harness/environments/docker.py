@@ -37,7 +37,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.environments import addresses, disks, kernel_links, remote_pressure
+from harness.environments import addresses, disks, docker_exec, kernel_links, remote_pressure
 from harness.environments.base import Completed
 from harness.environments.kernel_links import Peer
 from harness.environments.kernel_remote import RemoteEnvironment, RemoteNode
@@ -99,10 +99,10 @@ class Daemon:
         """Run a command in a container to its end."""
         with _said(f"running {argv[0]!r} in {container}"):
             made = self.api.exec_create(container, list(argv), environment=dict(env or {}))["Id"]
-            out, err = self.api.exec_start(made, demux=True)
-            code = self.api.exec_inspect(made)["ExitCode"]
-        texts = [(part or b"").decode("utf-8", "replace") for part in (out, err)]
-        return Completed(tuple(argv), code if code is not None else -1, *texts)
+            out, err = docker_exec.written(self.api, made, answers_within_s=_API_TIMEOUT_S)
+            code = docker_exec.exit_code(self.api, made, within_s=_API_TIMEOUT_S)
+        texts = [part.decode("utf-8", "replace") for part in (out, err)]
+        return Completed(tuple(argv), code, *texts)
 
     def labelled(self, run_id: str) -> list[dict[str, Any]]:
         """The containers of a run, running or not."""
