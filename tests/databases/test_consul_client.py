@@ -106,7 +106,7 @@ def served(body: Callable[[Interface, Callable[..., Any]], Awaitable[None]]) -> 
         node: Any = OneNode(server.sockets[0].getsockname()[1])
 
         async def opened(**options: Any) -> Any:
-            clients.append(Consul(op_timeout_s=1.0, **options).client())
+            clients.append(Consul(op_timeout_s=60.0, **options).client())
             await clients[-1].open(node)
             return clients[-1]
 

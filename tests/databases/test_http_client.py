@@ -15,7 +15,9 @@ pytestmark = pytest.mark.real
 Answer = Callable[[bytes, asyncio.StreamWriter], Awaitable[None]]
 
 
-async def serving(answer: Answer, body: Callable[[HttpClient], Awaitable[None]]) -> int:
+async def serving(
+    answer: Answer, body: Callable[[HttpClient], Awaitable[None]], *, timeout_s: float = 60.0
+) -> int:
     """Run a body against a server; returns how many connections it took."""
     connections = 0
     writers: list[asyncio.StreamWriter] = []
@@ -33,7 +35,7 @@ async def serving(answer: Answer, body: Callable[[HttpClient], Awaitable[None]])
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    client = HttpClient("127.0.0.1", port, timeout_s=0.3)
+    client = HttpClient("127.0.0.1", port, timeout_s=timeout_s)
     try:
         await body(client)
     finally:
@@ -115,7 +117,7 @@ def test_what_was_sent_and_not_answered_may_have_happened() -> None:
             await client.put("/", 1)
         assert not isinstance(raised.value, NotSent)
 
-    asyncio.run(serving(silent, times_out))
+    asyncio.run(serving(silent, times_out, timeout_s=0.3))
     asyncio.run(serving(hangs_up, resets))
 
 

@@ -100,11 +100,19 @@ def test_list_alone_is_a_table(capsys):
 
 
 def test_help_is_quick():
-    """0.3 s is the promise; processor time, since other things run on this machine too."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-m", "harness.cli", "--help"], check=True, capture_output=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 0.3
+    """0.3 s is the promise, on a machine that starts Python itself in 20 ms.
+
+    Processor time, and the least of some attempts, since other things run on this machine too.
+    """
+
+    def spent_s(*words):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, *words], check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    bare_s = min(spent_s("-c", "pass") for _ in range(3))
+    assert min(spent_s("-m", "harness.cli", "--help") for _ in range(3)) < max(0.3, 15 * bare_s)
 
 
 def test_help_imports_nothing_heavy():

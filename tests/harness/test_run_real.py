@@ -17,6 +17,7 @@ from checkers import Verdict, linearizable, models
 from checkers.history import load
 from harness import TestSpec, fault
 from harness.cli import main
+from harness.conduct import QUIESCE_NS
 from harness.databases.atom import Atom
 from workloads import Workload
 from workloads import generator as gen
@@ -34,7 +35,7 @@ def start(tmp_path, *words):
     )
 
 
-def wait_for_events(tmp_path, count, *, within_s=20.0):
+def wait_for_events(tmp_path, count, *, within_s=120.0):
     """The run directory, once its history has so many lines."""
     end_s = time.monotonic() + within_s
     while time.monotonic() < end_s:
@@ -55,7 +56,7 @@ def test_one_interrupt_heals_and_judges(tmp_path):
     process = start(tmp_path, "--db", "atom", "--time-limit", "60", "--seed", "1", "--no-report")
     run_dir = wait_for_events(tmp_path, 200)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert "interrupted" in err and "VALID" in out
     results = json.loads((run_dir / "results.json").read_text())
@@ -67,17 +68,18 @@ def test_two_interrupts_leave_at_once(tmp_path):
     process = start(tmp_path, "--db", "sim_world:Slow", "--time-limit", "60", "--seed", "1")
     wait_for_events(tmp_path, 5)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.5)
-    began_s = time.monotonic()
+    said = iter(process.stderr.readline, "")
+    assert any("interrupted: healing" in line for line in said), "the first one is not noticed"
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=10)
-    assert time.monotonic() - began_s < 2
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 3 and "left at once" in err
+    (results,) = [path.parent for path in tmp_path.glob("*/2*/history.jsonl")]
+    assert not (results / "results.json").exists(), "nothing was judged"
 
 
 def test_a_killed_harness_leaves_a_history_that_is_judged_and_nothing_else(tmp_path, capsys):
     process = start(tmp_path, "--nemesis", "pause", "--time-limit", "60", "--seed", "1")
-    run_dir = wait_for_events(tmp_path, 600, within_s=40)
+    run_dir = wait_for_events(tmp_path, 600)
     process.kill()
     process.communicate()
     assert main(["heal", str(run_dir)]) == 0
@@ -139,9 +141,10 @@ def test_objects_of_ones_own_run_with_a_fault_of_ones_own(tmp_path):
     assert outcome.assert_valid() is outcome
     assert outcome.evidence["faults_bit"] >= 1
     history = load(outcome.run_dir / "history.jsonl")
-    main_end_ns = max(op.invoke_ns for op in history.ops() if op.f == "write")
-    final = [op for op in history.ops() if op.invoke_ns > main_end_ns + 10**9]
-    assert {op.f for op in final} == {"read"} and len(final) == 30, "each process, each key, once"
+    before, *final = sorted(history.ops(), key=lambda op: op.invoke_ns)[-31:]
+    assert final[0].invoke_ns >= before.invoke_ns + QUIESCE_NS
+    assert {op.f for op in final} == {"read"}
+    assert len({(op.process, op.key) for op in final}) == 30, "each process, each key, once"
 
 
 def test_names_that_are_not_imported_from_files_are_exported():
@@ -179,7 +182,7 @@ def test_the_fixture_fails_with_sentence_report_and_replay(tmp_path):
         env={**os.environ, "PYTHONPATH": str(here)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
     )
     assert "1 failed, 1 passed" in done.stdout, done.stdout + done.stderr
     assert "INVALID: Key k" in done.stdout and "report.html" in done.stdout

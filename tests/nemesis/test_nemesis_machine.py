@@ -17,11 +17,11 @@ from harness.errors import SetupError, UsageError
 
 pytestmark = pytest.mark.real
 
-_SPIN = "import time\nend=time.time()+60\nwhile time.time()<end: pass"
+_SPIN = "import time\nend=time.time()+600\nwhile time.time()<end: pass"
 _EAT = """
 import sys, time
 chunks = []
-for _ in range(600):
+for _ in range(6000):
     chunks.append(bytearray(b"x" * 200_000))
     time.sleep(0.05)
 """
@@ -34,7 +34,7 @@ def require(controller: str) -> dict[str, cgroups.Tree]:
     return found
 
 
-def wait_for(met, *, within_s: float = 30.0) -> None:
+def wait_for(met, *, within_s: float = 90.0) -> None:
     end_s = time.monotonic() + within_s
     while not met():
         assert time.monotonic() < end_s, "it did not happen"

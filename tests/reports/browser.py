@@ -15,11 +15,12 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-START_TIMEOUT_S = 20.0
-READY_TIMEOUT_S = 15.0
+START_TIMEOUT_S = 90.0
+READY_TIMEOUT_S = 90.0
 _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 
 
@@ -97,6 +98,13 @@ class Browser:
         body = {"script": script, "args": list(arguments)}
         return self._call("POST", f"{self._session}/execute/sync", body)
 
+    def eventually(self, true: Callable[[Any], bool], script: str, *arguments: Any) -> Any:
+        """What a script gives once it is as wanted, or at last."""
+        until = time.monotonic() + READY_TIMEOUT_S
+        while not true(found := self.run(script, *arguments)) and time.monotonic() < until:
+            time.sleep(0.05)
+        return found
+
     def keys(self, text: str, *, into: str = "body") -> None:
         """Type into the element of a CSS selector."""
         found = self._call(
@@ -139,7 +147,7 @@ class Browser:
             headers={"Content-Type": "application/json"},
         )  # fmt: skip
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=300) as answer:
                 return json.load(answer)["value"]
         except urllib.error.HTTPError as error:
             raise RuntimeError(error.read().decode("utf-8", "replace")[:500]) from None

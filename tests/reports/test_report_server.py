@@ -39,7 +39,7 @@ def server(tmp_path: Path) -> Iterator[StoreServer]:
 def ask(
     server: StoreServer, path: str, *, method: str = "GET", host: str | None = None
 ) -> tuple[HTTPResponse, bytes]:
-    connection = HTTPConnection("127.0.0.1", server.server_address[1], timeout=10)
+    connection = HTTPConnection("127.0.0.1", server.server_address[1], timeout=90)
     connection.request(method, path, headers={} if host is None else {"Host": host})
     answer = connection.getresponse()
     body = answer.read()
@@ -114,9 +114,9 @@ def test_serve_announces_stops_and_refuses_a_missing_store(tmp_path: Path) -> No
         target=serve, args=(tmp_path,), kwargs={"port": 0, "announce": announce, "stop": stop}
     )
     thread.start()
-    assert ready.wait(5) and told[0].startswith("http://127.0.0.1:")
+    assert ready.wait(90) and told[0].startswith("http://127.0.0.1:")
     stop.set()
-    thread.join(5)
+    thread.join(90)
     assert not thread.is_alive()
     with pytest.raises(NotADirectoryError, match="no-store"):
         serve(tmp_path / "no-store")
