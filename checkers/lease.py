@@ -6,9 +6,10 @@ every key is a lease of its own. Where an output has no time to live, the checke
 
 A holder may count on its lease from the completion of the grant until the time to live after the
 grant was *invoked*: the server cannot have begun to count earlier. Each acknowledged renewal
-extends that to the time to live after its own invocation; a release ends it at its invocation, and
-another grant to the same process when that completes. No two processes' such spans may overlap, and
-tokens must grow: a grant invoked after another completed has a larger one.
+extends that to the time to live after its own invocation; one that is invoked when the span is over
+already, and acknowledged all the same, begins another at its completion. A release ends a span at
+its invocation, and another grant to the same process when that completes. No two processes' such
+spans may overlap, and tokens must grow: a grant invoked after another completed has a larger one.
 
 This checker is about time: it uses the recorded times, all of them of the harness's one clock. With
 clocks of the nodes drifting apart, ``slack_s`` is how much of an overlap is forgiven.
@@ -20,7 +21,7 @@ from __future__ import annotations
 
 import bisect
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from checkers.budget import Meter
 from checkers.checker import Checker
@@ -35,15 +36,51 @@ RELEASES = frozenset(("revoke", "release"))
 _UNITS_NS = {"ttl_ns": 1, "ttl_ms": 1_000_000, "ttl_s": 1_000_000_000, "ttl": 1_000_000_000}
 
 
+class Renewal(NamedTuple):
+    """A renewal that made a span longer."""
+
+    op: int
+    began_ns: int
+    done_ns: int
+    until_ns: int
+
+
 @dataclass
 class Span:
-    """A time during which a process may count on its lease."""
+    """A time during which a process may count on its lease.
+
+    Args:
+        process: whose.
+        ops: what it began with: a grant, or a grant and the late renewal that revived it.
+        from_ns: when.
+        until_ns: the end.
+        token: the grant's.
+        renewals: those that moved the end, in order.
+    """
 
     process: int
-    ops: list[int] = field(default_factory=list)
-    from_ns: int = 0
-    until_ns: int = 0
+    ops: list[int]
+    from_ns: int
+    until_ns: int
     token: int | float | None = None
+    renewals: list[Renewal] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.first_until_ns = self.until_ns
+
+    def proof(self, from_ns: int, until_ns: int) -> list[int]:
+        """Operations which alone show that the process counts on the lease in a part of the span.
+
+        A renewal that was complete when the part begins needs none of those before it.
+        """
+        early = [each for each in self.renewals if each.done_ns <= from_ns]
+        ops, end_ns = [*self.ops], self.first_until_ns
+        if early and end_ns < until_ns:
+            ops, end_ns = [self.ops[0], early[-1].op], early[-1].until_ns
+        while end_ns < until_ns:
+            reached = [each for each in self.renewals if each.began_ns < end_ns < each.until_ns]
+            ops, end_ns = [*ops, reached[-1].op], reached[-1].until_ns
+        return ops
 
 
 def lease(*, ttl_s: float | None = None, slack_s: float = 0.0) -> Checker:
@@ -81,21 +118,24 @@ def _spans(history: History, meter: Meter, ttl_s: float | None) -> list[Span]:
     for row in rows(history, meter):
         if row.f in GRANTS and row.outcome == OK:
             began, done = _times(history, row)
-            span = Span(row.process, [row.invoke], done, began + _ttl_ns(history, row, ttl_s))
-            span.token = token_of(history, row.complete, row.output)
+            until_ns = began + _ttl_ns(history, row, ttl_s)
+            token = token_of(history, row.complete, row.output)
+            span = Span(row.process, [row.invoke], done, until_ns, token)
             if row.process in held:  # from now on the holder counts on the new grant
                 before = held[row.process]
                 before.until_ns = min(before.until_ns, done)
             held[row.process] = span
             spans.append(span)
         elif row.f in RENEWALS and row.outcome == OK and row.process in held:
-            began, _ = _times(history, row)
-            span = held[row.process]
-            if began < span.until_ns:  # a renewal after the end would be a new grant
-                until_ns = began + _ttl_ns(history, row, ttl_s)
-                if until_ns > span.until_ns:
-                    span.until_ns = until_ns
-                    span.ops[1:] = [row.invoke]
+            began, done = _times(history, row)
+            span, until_ns = held[row.process], began + _ttl_ns(history, row, ttl_s)
+            if began >= span.until_ns:
+                span = Span(row.process, [span.ops[0], row.invoke], done, until_ns)
+                held[row.process] = span
+                spans.append(span)
+            elif until_ns > span.until_ns:
+                span.until_ns = until_ns
+                span.renewals.append(Renewal(row.invoke, began, done, until_ns))
         elif row.f in RELEASES and row.process in held:
             span = held.pop(row.process)
             span.until_ns = min(span.until_ns, int(history.time_ns[row.invoke]))
@@ -141,7 +181,8 @@ def _overlaps(history: History, spans: list[Span], slack_ns: int) -> list[Findin
 
 
 def _both(history: History, one: Span, other: Span) -> Finding:
-    both_ns = min(one.until_ns, other.until_ns) - other.from_ns
+    both = (other.from_ns, min(one.until_ns, other.until_ns))
+    both_ns = both[1] - both[0]
     return Finding(
         kind="two-holders",
         title="two holders of one lease",
@@ -149,7 +190,7 @@ def _both(history: History, one: Span, other: Span) -> Finding:
         f"{one.from_ns / 1e9:.3f} s to {one.until_ns / 1e9:.3f} s, and "
         f"{who(history, other.ops[0])} from {other.from_ns / 1e9:.3f} s to "
         f"{other.until_ns / 1e9:.3f} s: both for {both_ns / 1e6:.1f} ms.",
-        ops=tuple(sorted({*one.ops, *other.ops})),
+        ops=tuple(sorted({*one.proof(*both), *other.proof(*both)})),
         because=(
             Because("holds", source=one.ops[0], text="counts on the lease"),
             Because("holds", source=other.ops[0], text="counts on the lease too"),

@@ -89,6 +89,21 @@ def test_leases() -> None:
     valid(lease(ttl_s=0.006)(h("op 0 grant", "op 0 grant", "op 0 grant")))
 
 
+def test_the_witness_of_a_lease_renewed_many_times_is_short_and_stands_alone() -> None:
+    kept = ["op 0 grant"] + ["op 0 renew"] * 50 + ["op 1 grant"]
+    history = h(*kept)  # a millisecond for each event
+    result = lease(ttl_s=0.004)(history)
+    invalid(result, "two-holders", history=history)
+    assert result.findings[0].ops == (0, 100, 102)  # the grant, the last renewal, the other grant
+    invalid(lease(ttl_s=0.004)(history.select(result.findings[0].ops)), "two-holders")
+
+
+def test_a_renewal_acknowledged_too_late_begins_a_new_span() -> None:
+    late = h("op 0 grant", *["op 2 read"] * 5, "op 0 renew", "op 1 grant")
+    invalid(lease(ttl_s=0.004)(late), "two-holders", history=late)
+    valid(lease(ttl_s=0.004)(h("op 0 grant", *["op 2 read"] * 5, "op 1 grant", "op 0 read")))
+
+
 def test_lease_tokens_and_evidence() -> None:
     tokens = h("op 0 grant -> {'ttl_ms': 2, 'token': 2}", "op 1 grant -> {'ttl_ms': 2, 'token': 1}")
     invalid(lease()(tokens), "token-backwards", history=tokens)

@@ -62,6 +62,10 @@ def counted_on(history: History) -> list[tuple[Op, set[int]]]:
             mine = current[op.process]
             if mine and op.invoke_ns <= max(mine):
                 mine |= set(range(max(mine), op.invoke_ns + op.output["ttl_ns"]))
+            else:
+                mine = set(range(op.complete_ns, op.invoke_ns + op.output["ttl_ns"]))
+                current[op.process] = mine
+                spans.append((op, mine))
     return [(op, span) for op, span in spans if span]
 
 
