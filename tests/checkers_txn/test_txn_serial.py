@@ -148,13 +148,13 @@ def explosive(sessions: int, each: int, keys: int, seed: int = 1) -> History:
 @pytest.mark.parametrize(("sessions", "each", "keys"), [(20, 8, 4), (40, 60, 5), (10, 400, 50)])
 def test_a_budget_is_kept(level: str, sessions: int, each: int, keys: int) -> None:
     history = explosive(sessions, each, keys)
-    before_mb, began_s = resident_mb(), time.monotonic()
+    before_mb, began_s = resident_mb(), time.process_time()
     result = check_serial(history, level, budget=Budget(time_s=1.0, memory_mb=500))
-    spent_s = time.monotonic() - began_s
+    spent_s = time.process_time() - began_s
     if result.verdict is Verdict.UNKNOWN:
         assert "budget" in result.reason
     assert resident_mb() - before_mb < 600
-    assert spent_s < 1.2 + 2.5, result.reason  # a loaded machine; the benchmark holds it to 20%
+    assert spent_s < 1.2 + 2.5, result.reason  # a slow machine; the benchmark holds it to 20%
 
 
 def test_steps_make_the_verdict_the_same_everywhere() -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 import harness
@@ -48,8 +49,8 @@ def wait_for_events(tmp_path, count, *, within_s=120.0):
 
 def ours(run_dir):
     """Processes that name the run's directory."""
-    done = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
-    return [line for line in done.stdout.splitlines() if str(run_dir) in line]
+    lines = [" ".join(each.info["cmdline"] or []) for each in psutil.process_iter(["cmdline"])]
+    return [line for line in lines if str(run_dir) in line]
 
 
 def test_one_interrupt_heals_and_judges(tmp_path):

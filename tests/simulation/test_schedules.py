@@ -47,7 +47,7 @@ def test_a_directed_schedule_tells_the_same_story(ablation, rewrite: bool) -> No
     text = path.read_text()
     began_s = time.process_time()
     runs = {INTACT: run_schedule(text), ABLATED: run_schedule(text, ablations=[ablation.id])}
-    assert time.process_time() - began_s < 1.0
+    assert time.process_time() - began_s < 10.0
     golden(path, runs, rewrite=rewrite)
     assert runs[INTACT].violation is None
     assert runs[INTACT].outputs != runs[ABLATED].outputs
