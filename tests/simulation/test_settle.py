@@ -49,7 +49,7 @@ def test_what_is_answered_during_the_last_read_may_be_missing_from_it() -> None:
     for seed in range(40):
         world = World(seed=seed)
         session = world.session("c1")
-        assert world.run_until(lambda: world.leader() is not None, 10 * SECOND)
+        assert world.run_until(lambda world=world: world.leader() is not None, 10 * SECOND)
         call = session.submit(Command("append", "list", (1,)))
         settlement = Settlement([], -1, 0, [])
         _remember(world, [call], settlement)
