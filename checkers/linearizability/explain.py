@@ -7,7 +7,8 @@ The finding of a linearizability violation (kind ``nonlinearizable``):
 - ``because``: first the most telling legal order of a part of the witness (kind ``step``: target is
   the invocation index, state the state after it), then every operation that could come next and
   why it cannot (kind ``stuck``: state is the one it was tried in), the one to blame first; which
-  order and which operation, :mod:`.account` says.
+  order and which operation, :mod:`.account` says. Where one operation is impossible by itself, the
+  sentence says who would have made it possible (:mod:`.origins`).
 - ``detail``: ``window`` (positions of the first and last event of the witness), ``start_state``
   (where that order begins), ``any_start`` (whether it does not begin with the initial state, as
   the witness is illegal whatever the state was before it), ``linearized`` (events before this
@@ -22,6 +23,8 @@ from typing import Any
 from checkers.history import Fault, History, Op
 from checkers.linearizability.account import Account, account
 from checkers.linearizability.machine import Machine
+from checkers.linearizability.model import Model
+from checkers.linearizability.origins import would_have
 from checkers.linearizability.problem import NEVER, Problem
 from checkers.linearizability.search import Outcome
 from checkers.linearizability.values import show
@@ -140,13 +143,23 @@ def _sentence(history: History, witness: Problem, machine: Machine, told: Accoun
     who = f"process {bad.process}"
     act = f"{who} {doing}" if doing else f"{who} completed {model.describe_operation(bad)}"
     when = at_time(bad.complete, bad.complete_ns)
-    why = (
-        ""
-        if doing and context.startswith("after")
-        else f": {model.why_not(machine.states[state], bad)}"
-    )
-    sentence = f"{about}{context}{act} ({when}){why}{_during(history, bad)}."
+    why_not = model.why_not(machine.states[state], bad)
+    during = _during(history, bad)
+    if len(witness) == 1 and bad.type == "ok":
+        said = _from_nowhere(history, bad, model, "" if doing else why_not)
+        sentence = f"{about}{act} ({when}){during}{said}."
+    else:
+        why = "" if doing and context.startswith("after") else f": {why_not}"
+        sentence = f"{about}{context}{act} ({when}){why}{during}."
     return sentence[0].upper() + sentence[1:]
+
+
+def _from_nowhere(history: History, bad: Op, model: Model, why_not: str) -> str:
+    """What to say of an operation that is impossible by itself, so whatever else happened."""
+    nobody = f": {why_not}, and no operation can have changed that"
+    said = nobody if why_not else ", which no operation can have left there"
+    named = would_have(history, bad, model)
+    return f"{said}; {named}" if named else said
 
 
 def _context(witness: Problem, machine: Machine, told: Account, start: int) -> str:
