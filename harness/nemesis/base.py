@@ -75,7 +75,11 @@ class Context(msgspec.Struct):
 
 
 class Nemesis(Protocol):
-    """A kind of fault."""
+    """A kind of fault.
+
+    One that needs the system's help to begin may have ``needs_calm = True``: see
+    :mod:`harness.nemesis.schedule`.
+    """
 
     name: str
     #: abilities of the environment it needs

@@ -30,6 +30,8 @@ class Membership(Planner):
     needs = frozenset({"membership"})
     #: methods the database must have
     db_needs = ("add_member", "remove_member")
+    #: a majority must agree to a removal
+    needs_calm = True
 
     def __init__(self, name: str, words: Sequence[str]) -> None:
         super().__init__(name, variants=("remove",), words=words)

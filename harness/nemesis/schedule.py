@@ -4,6 +4,10 @@ Each nemesis gets about one fault per interval: a fault lasts between a third an
 interval and the rest is quiet, so that a system is seen breaking *and* recovering. Several nemeses
 start spread over the first interval, so that over a run their faults meet in every combination:
 alone, overlapping at either end, nested. A run shorter than its interval still gets a fault.
+
+Some faults need the system's help: no member can be removed while no majority is heard. With four
+other nemeses at work that would be nearly always, so every other fault of such a nemesis (the
+first, the third ...) begins in a calm that the others keep; what it began is theirs to disturb.
 """
 
 from __future__ import annotations
@@ -21,6 +25,9 @@ OFTEN = "primaries"
 
 #: a fault shorter than this cannot be told from a hiccup
 SHORTEST_NS = 100_000_000
+
+#: how long the others keep calm before and after the beginning of a fault that needs it
+CALM_BEFORE_NS, CALM_AFTER_NS = 1_000_000_000, 400_000_000
 
 
 def spans(rng: Random, *, begin_ns: int, end_ns: int, interval_ns: int) -> list[tuple[int, int]]:
@@ -54,6 +61,17 @@ def cycle(rng: Random, choices: Sequence[str], count: int, *, often: str = OFTEN
     return drawn[:count]
 
 
+def keep_calm(plan: Plan, from_ns: int, until_ns: int) -> Plan | None:
+    """The plan without the time between two moments; None if hardly anything is left. Pure."""
+    if plan.end_ns <= from_ns or plan.begin_ns >= until_ns:
+        return plan
+    begin_ns = plan.begin_ns if plan.begin_ns < from_ns else until_ns
+    end_ns = from_ns if plan.begin_ns < from_ns else plan.end_ns
+    if end_ns - begin_ns < SHORTEST_NS:
+        return None
+    return msgspec.structs.replace(plan, begin_ns=begin_ns, end_ns=end_ns)
+
+
 def plan_all(
     nemeses: Sequence[Nemesis],
     *,
@@ -67,22 +85,31 @@ def plan_all(
 
     Args:
         nemeses: what to plan for; each has randomness of its own, so that leaving one out does not
-            change the others' choices.
+            change the others' choices (but for the calm that some need).
         seed: the run's seed.
         nodes: names of the run's nodes.
         begin_ns, end_ns: no fault begins before or ends after.
         interval_ns: about one fault per nemesis in each.
     """
-    plans = []
+    plans: list[Plan] = []
+    calm: list[tuple[int, int]] = []
+    needy = [nemesis.name for nemesis in nemeses if getattr(nemesis, "needs_calm", False)]
     for number, nemesis in enumerate(nemeses):
         rng = Random(f"{seed}/nemesis/{nemesis.name}")
         offset_ns = number * min(interval_ns, end_ns - begin_ns) // max(1, len(nemeses))
-        plans += nemesis.plan(
+        made = nemesis.plan(
             rng,
             nodes=nodes,
             begin_ns=begin_ns + offset_ns,
             end_ns=end_ns,
             interval_ns=interval_ns,
         )
+        plans += made
+        if nemesis.name in needy:
+            begins = sorted(plan.begin_ns for plan in made)[::2]
+            calm += [(at_ns - CALM_BEFORE_NS, at_ns + CALM_AFTER_NS) for at_ns in begins]
+    for from_ns, until_ns in calm:
+        kept = [p if p.nemesis in needy else keep_calm(p, from_ns, until_ns) for p in plans]
+        plans = [plan for plan in kept if plan is not None]
     plans.sort(key=lambda plan: (plan.begin_ns, plan.end_ns, plan.nemesis))
     return [msgspec.structs.replace(plan, id=i) for i, plan in enumerate(plans, start=1)]

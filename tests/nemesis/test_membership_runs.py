@@ -62,3 +62,16 @@ def test_a_seed_with_changes_of_members_gives_the_same_bytes(tmp_path: Path) -> 
         for _ in range(2)
     ]  # fmt: skip
     assert histories[0] == histories[1]
+
+
+def test_with_every_other_fault_members_still_change(tmp_path: Path) -> None:
+    for seed in (1, 2, 3):
+        outcome = simulated(
+            tmp_path,
+            nemesis=("partition", "kill", "pause", "clock", "membership"),
+            seed=seed,
+            time_limit_s=20.0,
+        )
+        assert outcome.verdict is Verdict.VALID, outcome.sentence
+        told = json.loads((outcome.run_dir / "results.json").read_text())["faults"]
+        assert any(f["f"] == "membership" and f["evidence"].get("bit") for f in told)

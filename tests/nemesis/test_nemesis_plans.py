@@ -187,3 +187,32 @@ def test_a_single_node_is_hit_though_it_is_no_minority() -> None:
         assert "minority" not in {each.targets for each in plan(name, nodes=["n1"])}
         assert "minority" in {each.targets for each in plan(name, nodes=NODES[:3])}
     assert {each.targets for each in plan("kill-minority", nodes=["n1"])} == {"minority"}
+
+
+@given(st.integers(0, 1_000), st.integers(10, 60))
+def test_every_other_change_of_members_begins_in_a_calm(seed: int, seconds: int) -> None:
+    found = plan("partition,kill,pause,clock,membership", seed=seed, seconds=seconds)
+    changes = [each for each in found if each.nemesis == "membership"]
+    others = [each for each in found if each.nemesis != "membership"]
+    assert changes and len(others) >= seconds // 5
+    for change in changes[::2]:
+        from_ns = change.begin_ns - schedule.CALM_BEFORE_NS
+        until_ns = change.begin_ns + schedule.CALM_AFTER_NS
+        near = [each for each in others if each.begin_ns < until_ns and each.end_ns > from_ns]
+        assert not near, "the others are quiet"
+
+
+@given(st.integers(0, 20), st.integers(1, 20), st.integers(0, 20), st.integers(1, 20))
+def test_a_plan_without_a_stretch_is_what_is_left_of_it(
+    begin: int, length: int, calm: int, calm_length: int
+) -> None:
+    unit = schedule.SHORTEST_NS
+    whole = Plan(1, "kill", begin * unit, (begin + length) * unit)
+    left = schedule.keep_calm(whole, calm * unit, (calm + calm_length) * unit)
+    moments = set(range(begin, begin + length)) - set(range(calm, calm + calm_length))
+    if left is None:
+        assert not moments
+    else:
+        kept = set(range(left.begin_ns // unit, left.end_ns // unit))
+        assert kept and kept <= moments
+        assert kept == {moment for moment in moments if moment < calm} or min(kept) >= calm
