@@ -22,6 +22,7 @@ import sys
 import time
 from pathlib import Path
 
+from harness.environments.clock_reading import Exchange, ahead_ns, enough
 from harness.errors import SetupError
 
 _DEBIAN = (
@@ -87,16 +88,26 @@ class Probe:
 
     def read_ns(self) -> tuple[int, int]:
         """How far the child's wall and monotonic clocks are ahead of ours."""
+        walls: list[Exchange] = []
+        monotonics: list[Exchange] = []
+        while not enough(monotonics):
+            wall, monotonic = self._exchange()
+            walls.append(wall)
+            monotonics.append(monotonic)
+        return ahead_ns(walls), ahead_ns(monotonics)
+
+    def _exchange(self) -> tuple[Exchange, Exchange]:
         assert self._child.stdin is not None
         assert self._child.stdout is not None
+        began = time.time_ns(), time.monotonic_ns()
         self._child.stdin.write(b"\n")
         self._child.stdin.flush()
         line = self._child.stdout.readline()
-        wall_ns, monotonic_ns = time.time_ns(), time.monotonic_ns()
+        ended = time.time_ns(), time.monotonic_ns()
         if not line:
             raise SetupError("a child process under libfaketime died instead of telling the time")
         theirs = json.loads(line)
-        return theirs[0] - wall_ns, theirs[1] - monotonic_ns
+        return (began[0], theirs[0], ended[0]), (began[1], theirs[1], ended[1])
 
     def close(self) -> None:
         """End the child."""

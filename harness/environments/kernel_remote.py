@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.environments import faketime, kernel_links, processes, remote_clock
 from harness.environments.base import Completed, LinkFault
+from harness.environments.clock_reading import ahead_ns
 from harness.environments.http import HttpClient, HttpStatus
 from harness.environments.kernel_runner import KernelLinks
 from harness.environments.local import LocalEnvironment, limits
@@ -36,9 +37,13 @@ if TYPE_CHECKING:
 _STILLBORN_S = 0.1
 _ASK_EVERY_S = 0.5
 
-#: prints the wall clock under libfaketime, then pids of processes that should have loaded it
+#: prints thrice the time before, under and after libfaketime, then pids that should have loaded it
 _FAKED = """
-LD_PRELOAD=$1 FAKETIME_TIMESTAMP_FILE=$2 FAKETIME_NO_CACHE=1 date +%s%N
+for i in 1 2 3; do
+    date +%s%N
+    LD_PRELOAD=$1 FAKETIME_TIMESTAMP_FILE=$2 FAKETIME_NO_CACHE=1 date +%s%N
+    date +%s%N
+done
 for p in /proc/[0-9]*; do
     [ "$p" != "/proc/$$" ] || continue
     tr '\\0' '\\n' <"$p/environ" 2>/dev/null | grep -qx "FAKETIME_TIMESTAMP_FILE=$2" || continue
@@ -297,14 +302,15 @@ class RemoteNode(LocalNode):
             await self.execute([*words, remote_clock.DRIFT], env=env, timeout_s=10)
         asked = ["sh", "-c", _FAKED, "sh", library, file]
         done = await self.execute(asked, env={}, timeout_s=10)
-        now_ns = time.time_ns()
-        first, *unreached = done.stdout.split()
+        said = done.stdout.split()
+        times, unreached = [int(word) for word in said[:9]], said[9:]
         if unreached:
             raise SetupError(
                 f"process {unreached[0]} of {self.name} did not load libfaketime (a static or "
                 "set-user-id program?), so its clock cannot be moved"
             )
-        return {"offset_ns": int(first) - now_ns, "rate": clock.rate, "by": "libfaketime"}
+        read_ns = ahead_ns(zip(times[::3], times[1::3], times[2::3]))
+        return {"offset_ns": read_ns, "rate": clock.rate, "by": "libfaketime"}
 
     # -- files and HTTP ------------------------------------------------------------------------
 

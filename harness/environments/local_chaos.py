@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from harness.environments import disks, faketime, volumes
+from harness.environments.clock_reading import Exchange, ahead_ns, enough
 from harness.environments.http import HttpStatus
 from harness.errors import SetupError
 
@@ -83,10 +84,16 @@ class LocalChaos:
             del self._disks[node.name]
 
     async def _post_clock(self, node: LocalNode, clock: Clock) -> dict[str, Any]:
-        answer = await self._post(node, "/chaos/clock", msgspec.to_builtins(clock))
-        now_ns = time.time_ns()
+        made: list[Exchange] = []
+        while not enough(made):
+            began_ns = time.time_ns()
+            answer = await self._post(node, "/chaos/clock", msgspec.to_builtins(clock))
+            if "wall_ns" in answer:
+                made.append((began_ns, answer["wall_ns"], time.time_ns()))
+            if not made or clock.rate != 1.0:  # told again, a clock would begin to drift anew
+                break
         # What its clock shows, rather than what it was told.
-        read_ns = answer["wall_ns"] - now_ns if "wall_ns" in answer else answer.get("offset_ns")
+        read_ns = ahead_ns(made) if made else answer.get("offset_ns")
         return {"offset_ns": read_ns, "rate": answer.get("rate"), "by": "chaos"}
 
     async def _fake(self, node: LocalNode, clock: Clock) -> dict[str, Any]:
