@@ -119,7 +119,7 @@ def test_etcd_keeps_lists_sets_watches_locks_and_leases(tmp_path: Path) -> None:
             return told["events"] if how == "ok" and len(told["events"]) == 2 else []
 
         assert [(e["key"], e["value"]) for e in await until(told_both)] == [("k0", 1), ("k1", 2)]
-        await takes_turns(*(await pair("lock", ttl_s=10)))
+        await takes_turns(*(await pair("lock", ttl_s=60)))
         one, other = await pair("lease")
         how, lease = await do(one, "grant", {"ttl_s": 20.0}, key="e")
         assert how == "ok" and lease["ttl_s"] >= 20
