@@ -26,6 +26,7 @@ import argparse
 import asyncio
 import contextlib
 import errno
+import os
 import signal
 import sys
 from random import Random
@@ -40,13 +41,22 @@ from harness.environments.flows import Flow, Link, reset
 
 BUFFER_BYTES_MAX = 1024 * 1024
 MIRROR_INTERVAL_S = 0.05
+#: how often a connection that is surely there is looked for
+_LOOKS = 3
 
 
 class Proxy:
-    """All links, all listeners, and which processes belong to which node."""
+    """All links, all listeners, and which processes belong to which node.
 
-    def __init__(self, seed: int) -> None:
+    Args:
+        seed: of the links' randomness.
+        run_id: the run whose mark nodes' processes carry.
+    """
+
+    def __init__(self, seed: int, *, run_id: str = "") -> None:
         self._seed = seed
+        self._run_id = run_id
+        self._nodes: set[str] = set()
         self._links: dict[tuple[str, str], Link] = {}
         self._sessions: dict[str, list[int]] = {}
         self._servers: dict[tuple[str, int], asyncio.Server] = {}
@@ -95,6 +105,7 @@ class Proxy:
         self, source: str, target: str, at: tuple[str, int], to: tuple[str, int], frames: bool
     ) -> None:
         """Accept at an address and carry on to another; nothing if it does so already."""
+        self._nodes.add(target)
         if at in self._servers:
             return
         loop = asyncio.get_running_loop()
@@ -104,7 +115,9 @@ class Proxy:
 
     def who_dials(self, dialler: tuple[str, int], at: tuple[str, int]) -> str:
         """The node whose process has the socket of this connection, or "" if none has."""
-        inode = sockets.inode_of(dialler, at)
+        # The kernel's table is read in parts, and a row may slip between two of them.
+        looks = (sockets.inode_of(dialler, at) for _ in range(_LOOKS))
+        inode = next(filter(None, looks), 0)
         if not inode:
             return ""
         first = [(node, pid) for node, found in self._sessions.items() for pid in found]
@@ -116,6 +129,17 @@ class Proxy:
             node = of_session.get(each.session, "")
             if node and each.pid != each.session and sockets.holds(each.pid, inode):
                 return node
+        return self._marked_holder(inode)
+
+    def _marked_holder(self, inode: int) -> str:
+        """Who holds a socket by the mark it carries: a node may dial before we are told of it.
+
+        Without this its first connections would pass for a client's, and through every cut.
+        """
+        for each in processes.of_run(self._run_id) if self._run_id else ():
+            if sockets.holds(each.pid, inode):
+                node = processes.environment_of(each.pid).get(processes.NODE_VARIABLE, "")
+                return node if node in self._nodes else ""
         return ""
 
     async def mirror(self, block: str, nodes: list[str]) -> None:
@@ -339,7 +363,7 @@ async def serve(seed: int) -> None:
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(limit=16 * 1024 * 1024)
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    control = Control(Proxy(seed))
+    control = Control(Proxy(seed, run_id=os.environ.get(processes.RUN_VARIABLE, "")))
     out = sys.stdout.buffer
     while line := await reader.readline():
         answer = await control.answer(line)
