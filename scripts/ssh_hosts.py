@@ -119,7 +119,7 @@ def _keygen(path: Path) -> None:
 
 
 def _wait_for(address: str, port: int) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while True:
         try:
             socket.create_connection((address, port), 1).close()
