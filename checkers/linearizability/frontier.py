@@ -358,7 +358,7 @@ class Frontier:
             group = self.unknowns[place]
             reached = self.machine.move(now, group.op_class)
             if useful is not None:
-                reached = tuple(after for after in reached if after in useful)
+                reached = tuple(after for after in reached if useful >> after & 1)
             if reached:
                 edges.append((place, group, reached))
         return edges

@@ -33,16 +33,17 @@ The search is complete: exhausting it proves that no legal order exists.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from checkers.linearizability.demand import Demand, covers
+from checkers.linearizability.layout import Group, Layout
 from checkers.linearizability.machine import Machine
 from checkers.linearizability.problem import NEVER, Problem
 
 #: Configurations between two looks at the meter.
-PAUSE_INTERVAL = 16
+PAUSE_INTERVAL = 64
 
 #: Small steps within one configuration between two looks at the meter.
 WORK_INTERVAL = 2048
@@ -75,104 +76,6 @@ class Outcome:
     reason: str = ""
 
 
-class _Layout:
-    """A problem laid out for searching: required ops by completion, optional ops by class."""
-
-    def __init__(self, problem: Problem, machine: Machine) -> None:
-        indices = [i for i in range(len(problem)) if problem.required[i]]
-        indices.sort(key=problem.end.__getitem__)
-        self.index = indices
-        self.start = [problem.start[i] for i in indices]
-        self.end = [problem.end[i] for i in indices]
-        self.op_class = [machine.class_number(problem.ops[i]) for i in indices]
-        self.readonly = [machine.class_readonly[c] for c in self.op_class]
-        self._by_start = sorted(range(len(indices)), key=self.start.__getitem__)
-        self._candidates: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
-        self._pending: dict[int, None] = {}
-        self._upto = 0
-        self.groups = _optional_groups(problem, machine)
-        self.barrier = self._barriers()
-        self._firsts = [group.starts[0] for group in self.groups]
-
-    def _barriers(self) -> list[int]:
-        """For each required op: the last end of an optional op that must come before it or never.
-
-        Linearising the op early is free of consequence only if those chances are gone already.
-        """
-        ends = sorted(group.end for group in self.groups if group.end != NEVER)
-        if not ends:
-            return [-1] * len(self.start)
-        found = (bisect_left(ends, start) for start in self.start)
-        return [ends[at - 1] if at else -1 for at in found]
-
-    def opened(self, first: int) -> int:
-        """How many of the optional groups were invoked in time, with this required op first."""
-        return bisect_left(self._firsts, self.end[first])
-
-    def candidates(self, first: int) -> tuple[int, ...]:
-        """The ops from ``first`` on that were invoked before it completed."""
-        if first >= len(self._candidates):
-            self._extend(first)
-        return self._candidates[first][0]
-
-    def read_candidates(self, first: int) -> tuple[int, ...]:
-        """Those of the candidates that are read-only."""
-        if first >= len(self._candidates):
-            self._extend(first)
-        return self._candidates[first][1]
-
-    def _extend(self, first: int) -> None:
-        """Find the candidates as far as this: a search that gives up early needs no more."""
-        by_start, opened = self._by_start, self._pending
-        for at in range(len(self._candidates), first + 1):
-            end = self.end[at]
-            while self._upto < len(by_start) and self.start[by_start[self._upto]] < end:
-                if by_start[self._upto] >= at:
-                    opened[by_start[self._upto]] = None
-                self._upto += 1
-            every = tuple(sorted(opened))
-            self._candidates.append((every, tuple(j for j in every if self.readonly[j])))
-            opened.pop(at, None)
-
-
-@dataclass
-class _Group:
-    """Optional operations that are interchangeable, in order of invocation.
-
-    ``shift`` places the group in the word of spent operations: n spent are n low ones of ``ones``.
-    """
-
-    op_class: int
-    indices: list[int]
-    starts: list[int]
-    end: int
-    shift: int
-    ones: int
-
-    @property
-    def mask(self) -> int:
-        """The group's bits in the word (made when needed: many groups make long words)."""
-        return self.ones << self.shift
-
-
-def _optional_groups(problem: Problem, machine: Machine) -> list[_Group]:
-    gathered: dict[tuple[int, int], list[int]] = {}
-    for index in range(len(problem)):
-        if not problem.required[index]:
-            op_class = machine.class_number(problem.ops[index])
-            alone = -1 if problem.end[index] == NEVER else index
-            gathered.setdefault((op_class, alone), []).append(index)
-    groups: list[_Group] = []
-    shift = 0
-    for (op_class, _), indices in gathered.items():
-        ones = (1 << len(indices)) - 1
-        starts = [problem.start[i] for i in indices]
-        groups.append(_Group(op_class, indices, starts, problem.end[indices[0]], shift, ones))
-        shift += len(indices)
-    groups.sort(key=lambda group: group.starts[0])
-    return groups
-
-
 @dataclass(slots=True)
 class _Variant:
     """A state reachable by spending optional operations only."""
@@ -183,24 +86,54 @@ class _Variant:
     path: Path | None
 
 
+#: (first, mask, state, spent, latest, path) of a successor
+_Child = tuple[int, int, int, int, int, "Path | None"]
+
+
+#: (place, group, states after, the same as a mask or -1) of a group possible in a state
+_Edge = tuple[int, Group, tuple[int, ...], int]
+
+#: There is no child any more.
+_OVER: Any = object()
+
+
 class _Frame:
     """A configuration whose successors are being searched.
 
     ``blame`` is the reason of its failure as far as known: the spendings without which it might
-    not have failed.
+    not have failed. Its children are made as they are asked for (mostly the first will do), by
+    :meth:`Search._children`.
     """
 
-    __slots__ = ("blame", "children", "key", "spent")
+    __slots__ = ("blame", "key", "spent")
 
     def __init__(self, key: tuple[int, int, int], spent: int) -> None:
         self.key = key
         self.spent = spent
         self.blame = 0
-        self.children: list[_Child] = []
 
 
-#: (first, mask, state, spent, latest, path) of a successor
-_Child = tuple[int, int, int, int, int, "Path | None"]
+@dataclass(slots=True)
+class _Spending:
+    """How far the optional operations were spent at a configuration: one more at each level.
+
+    Args:
+        until: only optional operations invoked before are available.
+        opened: how many of the groups have any of those.
+        useful: the states worth going to, as a mask; None if all are.
+        found: the configuration itself as a variant, and the variants; those not yet gone on from
+            begin ``at``.
+        known: the words of spent operations found, by the state they led to.
+        reached: for each choice, the same after it.
+    """
+
+    until: int
+    opened: int
+    useful: int | None
+    found: list[_Variant]
+    at: int
+    known: dict[int, list[int]]
+    reached: list[dict[int, list[int]]]
 
 
 class Search:
@@ -217,7 +150,7 @@ class Search:
     ) -> None:
         self.starts = (machine.initial,) if starts is None else tuple(starts)
         self.machine = machine
-        self.layout = _Layout(problem, machine)
+        self.layout = Layout(problem, machine)
         self.demand = Demand(machine, [group.op_class for group in self.layout.groups])
         self.ranked = self.demand.ranked()
         self.failed: dict[tuple[int, int, int], list[int]] = {}
@@ -230,37 +163,50 @@ class Search:
             self.demand.better = [0] * len(self.ranked)
         self.families = self.demand.families([group.mask for group in self.layout.groups])
         by_shift = sorted(self.layout.groups, key=lambda group: group.shift)
+        self._edges: dict[int, list[_Edge]] = {}
         self._group_of_bit = [group for group in by_shift for _ in group.indices]
 
     def walk(self) -> Iterator[int]:
         """Search; yields the configurations examined since it last yielded."""
-        root = _Frame((-1, 0, 0), 0)
-        root.children = [(0, 0, state, 0, -1, None) for state in reversed(self.starts)]
-        frames = [root]
-        outcome, count = self.outcome, 0
+        # what makes the children is kept beside the frames: with a reference to each other, they
+        # would be left to the garbage collector
+        frames, pending = [_Frame((-1, 0, 0), 0)], [self._roots()]
+        outcome, count, size = self.outcome, 0, len(self.layout.index)
         while frames:
-            frame = frames[-1]
-            if not frame.children:
+            child = next(pending[-1], _OVER)
+            if child is _OVER:
+                pending.pop()
                 self._fail(frames)
                 continue
-            child = frame.children.pop()
+            if child is None:
+                yield 1
+                continue
             first, mask, state, spent, latest, path = self._read_eagerly(*child)
-            if first >= len(self.layout.index):
+            if first >= size:
+                outcome.configurations += count
                 outcome.legal, outcome.path, outcome.certified = True, unwind(path), NEVER
                 return
-            reason = self._failure(first, mask, state, spent)
-            if reason >= 0:
-                frame.blame |= self._shifted(reason, frame.spent, spent)
-                continue
-            outcome.configurations += 1
+            frame, key = frames[-1], (first, mask, state)
+            if key in self.failed:
+                reason = self._failure(first, mask, state, spent)
+                if reason >= 0:
+                    frame.blame |= self._shifted(reason, frame.spent, spent)
+                    continue
             count += 1
             self._note_progress(first, mask, path)
-            frames.append((yield from self._enter(first, mask, state, spent, latest, path)))
+            frames.append(_Frame(key, spent))
+            pending.append(self._children(frames[-1], latest, path))
             if count >= PAUSE_INTERVAL:
+                outcome.configurations += count
                 yield count
                 count = 0
+        outcome.configurations += count
         outcome.legal = False
         self.note()
+
+    def _roots(self) -> Iterator[_Child | None]:
+        for state in self.starts:
+            yield 0, 0, state, 0, -1, None
 
     def note(self) -> None:
         """Put into the outcome how far the search got."""
@@ -285,7 +231,7 @@ class Search:
     def _failure(self, first: int, mask: int, state: int, spent: int) -> int:
         """Why this configuration must fail, if one that failed says so, else -1."""
         families = self.families
-        known = self.failed.get((first, mask, state), ())
+        known = self.failed[first, mask, state]
         self._work += len(known)
         for blame in known:
             if not blame & ~spent:
@@ -312,9 +258,9 @@ class Search:
                 blame = blame & ~group.mask | (part >> fresh) << group.shift
         return blame
 
-    def _groups_in(self, bits: int) -> list[tuple[_Group, int, int]]:
+    def _groups_in(self, bits: int) -> list[tuple[Group, int, int]]:
         """(group, bits up to its highest, number of its bits) of the groups that have bits here."""
-        found: list[tuple[_Group, int, int]] = []
+        found: list[tuple[Group, int, int]] = []
         while bits:
             group = self._group_of_bit[(bits & -bits).bit_length() - 1]
             own = bits >> group.shift & group.ones
@@ -332,15 +278,20 @@ class Search:
         self, first: int, mask: int, state: int, spent: int, latest: int, path: Path | None
     ) -> _Child:
         """Linearise every legal read-only operation that is available, and advance ``first``."""
-        layout, move = self.layout, self.machine.move
+        layout, move, moves = self.layout, self.machine.move, self.machine.moves
+        op_class, barrier, start = layout.op_class, layout.barrier, layout.start
         size = len(layout.index)
         while first < size:
             for j in layout.read_candidates(first):
-                if mask >> (j - first) & 1:
+                if mask >> (j - first) & 1 or barrier[j] > latest:
                     continue
-                if layout.barrier[j] <= latest and move(state, layout.op_class[j]):
+                reached = moves.get((state, op_class[j]))
+                if reached is None:
+                    reached = move(state, op_class[j])
+                if reached:
                     mask |= 1 << (j - first)
-                    latest = max(latest, layout.start[j])
+                    if start[j] > latest:
+                        latest = start[j]
                     path = (path, layout.index[j], state)
             if not mask & 1:
                 break
@@ -349,120 +300,151 @@ class Search:
             first += ones
         return first, mask, state, spent, latest, path
 
-    def _enter(
-        self, first: int, mask: int, state: int, spent: int, latest: int, path: Path | None
-    ) -> Generator[int, None, _Frame]:
-        """The configuration with those one required operation further, cheapest last."""
-        layout, move = self.layout, self.machine.move
-        frame = _Frame((first, mask, state), spent)
+    def _children(self, frame: _Frame, latest: int, path: Path | None) -> Iterator[_Child | None]:
+        """The configurations one required operation further; those that cost nothing first."""
+        layout, move, moves = self.layout, self.machine.move, self.machine.moves
+        op_class, barrier, start = layout.op_class, layout.barrier, layout.start
+        first, mask, state = frame.key
         choices: list[tuple[int, int]] = []
         tried: set[int] = set()
         for j in layout.candidates(first):
-            op_class = layout.op_class[j]
-            if mask >> (j - first) & 1 or op_class in tried:
+            own = op_class[j]
+            if mask >> (j - first) & 1 or own in tried:
                 continue
-            if layout.barrier[j] <= latest:
-                tried.add(op_class)
-            choices.append((j, op_class))
-        base = _Variant(state, spent, latest, path)
-        variants = yield from self._variants(frame, first, base, choices)
-        costs_more = len(variants) > 1
-        for j, op_class in choices:
-            reached: dict[int, list[int]] = {}
-            for variant in variants:
+            if barrier[j] <= latest:
+                tried.add(own)
+            choices.append((j, own))
+            reached = moves.get((state, own))
+            if reached is None:
+                reached = move(state, own)
+            for after in reached:
+                step = (path, layout.index[j], after)
+                now = start[j] if start[j] > latest else latest
+                yield first, mask | 1 << (j - first), after, frame.spent, now, step
+        if layout.opened(first):
+            base = _Variant(state, frame.spent, latest, path)
+            yield from self._costlier_children(frame, base, choices)
+
+    def _costlier_children(
+        self, frame: _Frame, base: _Variant, choices: list[tuple[int, int]]
+    ) -> Iterator[_Child | None]:
+        """Those that cost one optional operation, those that cost two, and so on."""
+        spending = self._begin_to_spend(frame.key[0], base, choices)
+        found = spending.found
+        while spending.useful != 0 and spending.at < len(found):
+            level = len(found)
+            for at in range(spending.at, level):
+                yield from self._spend(frame, spending, found[at])
+            spending.at = level
+            yield from self._after_spending(frame, spending, choices)
+
+    def _begin_to_spend(
+        self, first: int, base: _Variant, choices: list[tuple[int, int]]
+    ) -> _Spending:
+        opened, move = self.layout.opened(first), self.machine.move
+        classes = tuple(sorted({op_class for _, op_class in choices}))
+        return _Spending(
+            until=self.layout.end[first],
+            opened=opened,
+            useful=self.demand.useful(base.state, classes, opened),
+            found=[base],
+            at=0,
+            known={base.state: [base.spent]},
+            reached=[{a: [base.spent] for a in move(base.state, c)} for _, c in choices],
+        )
+
+    def _spend(self, frame: _Frame, spending: _Spending, variant: _Variant) -> Iterator[None]:
+        """Add the variants that one optional operation more leads to, unless dominated.
+
+        If all of a group that was invoked in time is spent, that is to blame for what follows.
+        """
+        better, useful, left = self.demand.better, spending.useful, 0
+        edges = self._edges.get(variant.state)
+        if edges is None:
+            edges = self._edges_from(variant.state, spending.opened)
+        self._work += len(edges)
+        for place, group, reached, leads in edges:
+            if place >= spending.opened or better[place] & left or variant.latest > group.end:
+                continue
+            if useful is not None:
+                if not leads & useful:
+                    continue
+                reached = tuple(after for after in reached if useful >> after & 1)
+                if not reached:
+                    continue
+            if self._work >= WORK_INTERVAL:
+                self._work = 0
+                yield None
+            count = (variant.spent >> group.shift & group.ones).bit_count()
+            if count >= len(group.starts) or group.starts[count] >= spending.until:
+                frame.blame |= _all_spent(group, spending, variant)
+                continue
+            left |= 1 << place
+            spent = variant.spent | 1 << (group.shift + count)
+            for after in reached:
+                others = spending.known.setdefault(after, [])
+                self._work += len(others)
+                if any(other & ~spent == 0 for other in others):
+                    continue
+                others.append(spent)
+                path = (variant.path, group.indices[count], after)
+                latest = max(variant.latest, group.starts[count])
+                spending.found.append(_Variant(after, spent, latest, path))
+
+    def _edges_from(self, state: int, opened: int) -> list[_Edge]:
+        """The groups possible in a state; remembered where there are few states.
+
+        Where there are many, only of the groups opened: others would make yet more states.
+        """
+        found: list[_Edge] = []
+        few = bool(self.demand.states)
+        for place in self.ranked:
+            if few or place < opened:
+                group = self.layout.groups[place]
+                reached = self.machine.move(state, group.op_class)
+                if reached:
+                    leads = sum(1 << after for after in reached) if few else -1
+                    found.append((place, group, reached, leads))
+        if few:
+            self._edges[state] = found
+        else:
+            self._work += opened
+        return found
+
+    def _after_spending(
+        self, frame: _Frame, spending: _Spending, choices: list[tuple[int, int]]
+    ) -> Iterator[_Child | None]:
+        """The children that come from the variants of the last level."""
+        layout, move = self.layout, self.machine.move
+        first, mask, _ = frame.key
+        for (j, op_class), reached in zip(choices, spending.reached):
+            for variant in spending.found[spending.at :]:
                 for after in move(variant.state, op_class):
                     known = reached.setdefault(after, [])
                     self._work += 1 + len(known)
                     if self._work >= WORK_INTERVAL:
                         self._work = 0
-                        yield 1
+                        yield None
                     if any(other & ~variant.spent == 0 for other in known):
                         continue
                     known.append(variant.spent)
-                    if variant.spent != spent:
-                        self._note_spent(variant.spent & ~spent)
+                    self._note_spent(variant.spent & ~frame.spent)
                     step = (variant.path, layout.index[j], after)
                     now = max(variant.latest, layout.start[j])
                     bit = 1 << (j - first)
-                    frame.children.append((first, mask | bit, after, variant.spent, now, step))
-        if costs_more:
-            frame.children.sort(key=lambda child: child[3].bit_count())
-        frame.children.reverse()
-        return frame
-
-    def _variants(
-        self, frame: _Frame, first: int, base: _Variant, choices: list[tuple[int, int]]
-    ) -> Generator[int, None, list[_Variant]]:
-        """The base and all useful states that optional operations lead to, cheaper ones first."""
-        found = [base]
-        groups = self.layout.groups[: self.layout.opened(first)]
-        if not groups:
-            return found
-        until = self.layout.end[first]
-        classes = tuple(sorted({op_class for _, op_class in choices}))
-        useful = self.demand.useful(base.state, classes, len(groups))
-        if useful is not None and not useful:
-            return found
-        known: dict[int, list[int]] = {base.state: [base.spent]}
-        better = self.demand.better
-        for variant in found:  # grows while it is walked: breadth first
-            left = 0
-            for place in self.ranked:
-                if place >= len(groups) or better[place] & left:
-                    continue
-                self._work += 1
-                if self._work >= WORK_INTERVAL:
-                    self._work = 0
-                    yield 1
-                if self._spend(groups[place], until, variant, base, frame, useful, known, found):
-                    left |= 1 << place
-        return found
-
-    def _spend(
-        self,
-        group: _Group,
-        until: int,
-        variant: _Variant,
-        base: _Variant,
-        frame: _Frame,
-        useful: frozenset[int] | None,
-        known: dict[int, list[int]],
-        found: list[_Variant],
-    ) -> bool:
-        """Add the variants that the group's next operation leads to, unless dominated.
-
-        Only what was invoked before ``until`` is available.
-        If all of the group that was invoked in time is spent, that is to blame for what follows.
-        """
-        reached = self.machine.move(variant.state, group.op_class)
-        if useful is not None:
-            reached = tuple(state for state in reached if state in useful)
-        if not reached or variant.latest > group.end:
-            return False
-        count = (variant.spent >> group.shift & group.ones).bit_count()
-        if count >= len(group.starts) or group.starts[count] >= until:
-            available = bisect_left(group.starts, until)
-            needed = (
-                available - ((variant.spent & ~base.spent) >> group.shift & group.ones).bit_count()
-            )
-            if needed > 0:
-                frame.blame |= ((1 << needed) - 1) << group.shift
-            return False
-        spent = variant.spent | 1 << (group.shift + count)
-        for after in reached:
-            others = known.setdefault(after, [])
-            self._work += len(others)
-            if any(other & ~spent == 0 for other in others):
-                continue
-            others.append(spent)
-            path = (variant.path, group.indices[count], after)
-            latest = max(variant.latest, group.starts[count])
-            found.append(_Variant(after, spent, latest, path))
-        return True
+                    yield first, mask | bit, after, variant.spent, now, step
 
     def _note_spent(self, bits: int) -> None:
         for group, highest, _ in self._groups_in(bits):
             self.outcome.spent.update(group.indices[:highest])
+
+
+def _all_spent(group: Group, spending: _Spending, variant: _Variant) -> int:
+    """What of a group that is used up was spent before this configuration, as bits."""
+    available = bisect_left(group.starts, spending.until)
+    here = variant.spent & ~spending.found[0].spent
+    needed = available - (here >> group.shift & group.ones).bit_count()
+    return ((1 << needed) - 1) << group.shift if needed > 0 else 0
 
 
 def unwind(path: Path | None) -> list[tuple[int, int]]:

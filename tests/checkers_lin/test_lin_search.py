@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import time
 from typing import Any
@@ -13,6 +14,7 @@ from lin_histories import history_of, random_history, register_history, with_sta
 
 from checkers import Budget, Verdict, check, models
 from checkers.budget import Meter
+from checkers.history import Op
 from checkers.linearizability import Model, ModelError
 from checkers.linearizability.engines import search
 from checkers.linearizability.frontier import Frontier
@@ -261,3 +263,32 @@ def test_an_unknown_write_that_comes_too_late_does_not_stand_for_an_unknown_swap
     rows += [("ok", 2, "cas", [0, 1]), ("invoke", 4, "write", 0)]
     rows += [("info", 3, "cas", [1, 0]), ("info", 4, "write", 0)]
     assert check(history_of(rows), models.cas_register(init=0)).verdict is Verdict.VALID
+
+
+def test_nothing_of_a_check_is_left_to_the_garbage_collector() -> None:
+    """It is paused while a history is judged, so nothing may be in a cycle."""
+    history = register_history(2_000, clients=5, unknown=0.02, cas=0.3, writes=0.3, domain=4)
+    check(history, models.cas_register(), explain=False)
+    was = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        result = check(history, models.cas_register(), explain=False)
+        assert result.verdict is Verdict.VALID
+        assert result.stats["search"]["configurations"] > 500
+        assert gc.collect() < 100
+    finally:
+        if was:
+            gc.enable()
+
+
+def test_the_collector_is_as_it_was_after_a_check() -> None:
+    def step(state: int, op: Op) -> Any:
+        assert not gc.isenabled()
+        raise ZeroDivisionError
+
+    history = history_of([("invoke", 0, "take", None), ("ok", 0, "take", None)])
+    assert gc.isenabled()
+    with pytest.raises(ZeroDivisionError):
+        check(history, Model(name="broken", init=lambda: 0, step=step))
+    assert gc.isenabled()
