@@ -5,6 +5,7 @@ is illegal. So every reduction here keeps the implication "if the whole history 
 this be", which makes the illegality of what remains a proof about the whole:
 
 - cut at the point where the search got stuck: what was invoked later does not matter;
+- an operation that no order of the others makes possible, however often they happen, stands alone;
 - leave out a read-only operation;
 - *weaken* an operation to "may have happened in its interval, or not at all";
 - forget everything before a moment, if what follows is illegal from *every* state known.
@@ -31,6 +32,9 @@ SHRINK_LIMIT = 60_000
 
 #: With more states than this, "whatever the state was" is not tried.
 STATES_MAX = 256
+
+#: With more classes of operations than this, an operation is not asked to be impossible by itself.
+CLASSES_MAX = 1_000
 
 #: Operations added to a witness so that a reader sees where a value came from.
 ORIGINS_MAX = 4
@@ -67,11 +71,30 @@ class Shrinker:
         keep = [i for i in inside if problem.required[i] and problem.end[i] <= cut]
         weak = [i for i in inside if i not in set(keep)]
         keep.sort(key=problem.end.__getitem__)
+        if keep and self._from_nowhere(keep[-1], inside):
+            return keep[-1:]
         keep, weak, starts = self._window(keep, weak)
         if len(keep) <= WINDOW_MAX:
             keep, weak = self._smallest(keep, weak, starts)
         core = self._with_origin(sorted({*keep, *weak}))
         return core if self._illegal_as_recorded(core) else sorted({*keep, *weak})
+
+    def _from_nowhere(self, last: int, inside: list[int]) -> bool:
+        """Whether an operation is impossible whatever the others did, as often as they like."""
+        machine = self.machine
+        classes = sorted({machine.class_number(self.problem.ops[i]) for i in inside if i != last})
+        wanted = machine.class_number(self.problem.ops[last])
+        if len(classes) > CLASSES_MAX:
+            return False
+        found, pending = {machine.initial}, [machine.initial]
+        for state in pending:  # grows while it is walked
+            if len(found) > STATES_MAX or machine.move(state, wanted):
+                return False
+            for op_class in classes:
+                fresh = [after for after in machine.move(state, op_class) if after not in found]
+                found.update(fresh)
+                pending += fresh
+        return True
 
     def _search(
         self, keep: list[int], weak: list[int], starts: tuple[int, ...] | None
