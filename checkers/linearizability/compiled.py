@@ -316,8 +316,8 @@ class CompiledFrontier:
         self.numbers[kernel.CROWDED] = 0
         kernel.squeeze(self.pools[0], self.trail, self.numbers)
         used = int(self.numbers[kernel.NODES])
-        if 8 * used < nodes:
-            return
+        if 8 * used < nodes and len(self.trail.what) - used > VARIANTS_MAX + OPEN_MAX:
+            return  # there is room for the largest step again
         if nodes > NODES_MAX or nodes * 20 / 1e6 > self.room_mb():
             self.numbers[[kernel.TRACED, kernel.NODES]] = 0
             return

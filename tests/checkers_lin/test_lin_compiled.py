@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import subprocess
 import sys
 from typing import Any
 
 import pytest
-from lin_histories import random_history, register_history, with_stale_read
+from lin_histories import Row, history_of, random_history, register_history, with_stale_read
 
 from checkers import Budget, Verdict, check, models
 from checkers.linearizability import engines
@@ -92,6 +93,21 @@ def test_pools_that_are_too_small_grow(monkeypatch: pytest.MonkeyPatch) -> None:
         if compiled.outcome.legal:
             order = [index for index, _ in compiled.outcome.path]
             assert order_error(problem, models.cas_register(), order) == ""
+
+
+def test_a_trail_shorter_than_one_step_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has room once squeezed, yet not enough for what one configuration leads to."""
+    monkeypatch.setattr("checkers.linearizability.compiled.NODES_MIN", 16)
+    rows: list[Row] = []
+    for process in range(20):
+        rows += [("invoke", process, "write", process), ("info", process, "write", process)]
+    rows += [("invoke", 30, "read", None), ("ok", 30, "read", 5)]
+    problem = problem_of(list(history_of(rows).ops()), models.register())
+    compiled = compiled_frontier(problem, Machine(models.register()))
+    assert compiled is not None
+    assert len(list(itertools.islice(compiled.walk(), 100))) < 100
+    assert compiled.outcome.legal is True
+    assert [index for index, _ in compiled.outcome.path] == [5, 20]
 
 
 def test_long_searches_are_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
