@@ -102,6 +102,7 @@ class Group:
 
 
 def optional_groups(problem: Problem, machine: Machine) -> list[Group]:
+    """The optional operations by class (one with an end alone), in order of first invocation."""
     gathered: dict[tuple[int, int], list[int]] = {}
     for index in range(len(problem)):
         if not problem.required[index]:
