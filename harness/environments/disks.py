@@ -27,6 +27,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from harness.environments import volumes
 from harness.environments.faulty_disk import control
 from harness.errors import SetupError, UsageError
 
@@ -51,9 +52,7 @@ def missing() -> str:
         return "this kernel has no file systems in user space (/dev/fuse is missing: modprobe fuse)"
     except OSError as error:
         return f"/dev/fuse cannot be opened: {error.strerror}"
-    if os.geteuid() != 0:
-        return "mounting needs root"
-    return ""
+    return volumes.may_not_mount()
 
 
 def self_test() -> str:

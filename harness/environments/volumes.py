@@ -28,6 +28,7 @@ from harness.errors import SetupError, UsageError
 SIZE_MB_MIN = 8
 SIZE_MB_MAX = 65_536
 _WITHIN_S = 30.0
+_CAP_SYS_ADMIN = 21
 _TOOLS = (("mkfs.ext4", "e2fsprogs"), ("mount", "mount"), ("umount", "mount"))
 #: how databases say in their logs that the disk was full
 _COMPLAINTS = (b"no space left", b"enospc", b"disk full", b"disk is full")
@@ -47,10 +48,21 @@ def check_size(value: Any) -> int:
     return value
 
 
-def missing() -> str:
-    """What this machine lacks for volumes; empty if nothing."""
+def may_not_mount() -> str:
+    """Why this process may mount nothing; empty if it may. In most containers root may not."""
     if os.geteuid() != 0:
         return "mounting needs root"
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    (allowed,) = (line.split()[1] for line in status.splitlines() if line.startswith("CapEff:"))
+    if not int(allowed, 16) >> _CAP_SYS_ADMIN & 1:
+        return "mounting needs the capability CAP_SYS_ADMIN, which root has not been left here"
+    return ""
+
+
+def missing() -> str:
+    """What this machine lacks for volumes; empty if nothing."""
+    if lacking := may_not_mount():
+        return lacking
     for program, package in _TOOLS:
         if shutil.which(program) is None:
             return f"the program {program!r} is missing: apt install {package}"

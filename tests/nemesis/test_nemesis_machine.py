@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -104,6 +105,18 @@ def test_a_volume_is_full_and_has_space_again(tmp_path: Path) -> None:
         gone, left = volumes.remove({"mounts": [str(volume.mount_point)]})
     assert gone == [f"mount {volume.mount_point}"] and left == []
     assert not volume.image.exists() and volumes.remove({"mounts": [str(tmp_path)]}) == ([], [])
+
+
+def test_root_that_may_not_mount_is_told_so() -> None:
+    """As in most containers."""
+    code = "from harness.environments import volumes; print(volumes.may_not_mount())"
+    without = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"]
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("giving up capabilities needs root and util-linux's setpriv")
+    done = subprocess.run([*without, sys.executable, "-c", code], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"capabilities cannot be given up here: {done.stderr.strip()}")
+    assert "CAP_SYS_ADMIN" in done.stdout
 
 
 def test_a_foreign_disk_says_what_it_cannot_do(
