@@ -253,6 +253,7 @@ def test_a_stopped_follower_costs_no_memory_and_comes_back(tmp_path: Path) -> No
     with Cluster(tmp_path) as cluster:
         leader = cluster.leader()
         follower = next(n for n in cluster.nodes if n != leader)
+        generation = cluster.get(leader, "/status")["generation"]
         os.kill(cluster.processes[follower].pid, signal.SIGSTOP)
         try:
 
@@ -266,7 +267,9 @@ def test_a_stopped_follower_costs_no_memory_and_comes_back(tmp_path: Path) -> No
             rest = [n for n in cluster.nodes if n != follower]
             links = [cluster.get(n, "/status")["links"][follower] for n in rest]
             assert all(link["queued_bytes"] <= QUEUE_BYTES_MAX for link in links)
-            assert any(link["dropped_frames"] > 0 for link in links)
+            # One that was elected meanwhile asks a silent follower first, and sends little.
+            stayed = cluster.get(leader, "/status")["generation"] == generation
+            assert not stayed or any(link["dropped_frames"] > 0 for link in links)
         finally:
             os.kill(cluster.processes[follower].pid, signal.SIGCONT)
         eventually(
