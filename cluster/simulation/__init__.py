@@ -3,6 +3,7 @@
     world         the World: everything of a run; begin here
     node          hosts a core over its storage, as the runtime does
     network disk clock heap randomness     what lies below the ports, simulated
+    connections   of clients to nodes, as TCP makes, keeps and breaks them
     sessions      clients: the real session core, and the ledger of what it saw
     invariants    promises watched after every event
     story         the digest of a run, and its latest events in words

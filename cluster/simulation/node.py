@@ -293,7 +293,7 @@ class SimNode:
             self._send(effect.to, effect.message)
             return
         assert type(effect) is Reply
-        world.reply(self, effect.connection, _detached(effect.response))
+        world.connections.reply(self, effect.connection, _detached(effect.response))
 
     def _send(self, to: str, message: Any) -> None:
         """Send to a member, wherever it lives; one that lives nowhere gets nothing."""

@@ -123,7 +123,7 @@ class SimSession:
             window=window,
             attempt_ns=attempt_ns,
         )
-        world.attach_client(name, self)
+        world.connections.attach(name, self)
 
     @property
     def pending(self) -> int:
@@ -197,7 +197,7 @@ class SimSession:
             kind = type(action)
             if kind is SendRequest:
                 if action.epoch == self._epoch and self._connection:  # type: ignore[union-attr]
-                    self._world.client_send(
+                    self._world.connections.send(
                         self._connection,
                         action.request,  # type: ignore[union-attr]
                     )
@@ -219,18 +219,18 @@ class SimSession:
 
     def _dial(self, node: str, epoch: int) -> None:
         self._hang_up()
-        self._connection = connection = self._world.client_connect(self.name, node)
+        self._connection = connection = self._world.connections.connect(self.name, node)
         self._epoch = epoch
         self._world.at(DIAL_NS, self._give_up_dialling, connection)
 
     def _give_up_dialling(self, connection: int) -> None:
-        if connection == self._connection and not self._world.is_connected(connection):
-            self._world.client_close(connection)
+        if connection == self._connection and not self._world.connections.is_open(connection):
+            self._world.connections.close(connection)
             self.on_close(connection)
 
     def _hang_up(self) -> None:
         if self._connection:
-            self._world.client_close(self._connection)
+            self._world.connections.close(self._connection)
             self._connection = 0
 
     def _set_timer(self, at_ns: int) -> None:

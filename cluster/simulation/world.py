@@ -23,21 +23,22 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from cluster.config import ClusterConfig
 from cluster.consensus.membership import name_of, next_incarnation
 from cluster.ports import Core, DiskError, Note
 from cluster.simulation.clock import SimClock
+from cluster.simulation.connections import Connections
 from cluster.simulation.disk import DiskProfile, FaultAtlas, SimDisk
 from cluster.simulation.heap import EventHeap, Handle
 from cluster.simulation.invariants import Invariants, InvariantViolation, View, view_of_status
 from cluster.simulation.names import check_names, founders_among
 from cluster.simulation.network import Network, NetworkProfile
-from cluster.simulation.node import SimNode, StorageLike, detached_request
+from cluster.simulation.node import SimNode, StorageLike
 from cluster.simulation.randomness import SeededRng, derive
 from cluster.simulation.story import Story
-from cluster.wire import Entry, Request, Response
+from cluster.wire import Entry
 
 if TYPE_CHECKING:
     from cluster.simulation.reference import CoreFactory, StorageFactory
@@ -47,36 +48,8 @@ US = 1_000
 MS = 1_000_000
 SECOND = 1_000_000_000
 
-#: What crosses a client's link beside requests and responses: the handshake, and a reset.
-DIAL, CLOSED = "dial", "closed"
-
 #: Notes kept for whoever asks what happened.
 NOTES_MAX = 10_000
-
-
-class ClientEndpoint(Protocol):
-    """The client's end of its connections."""
-
-    def on_open(self, connection: int) -> None:
-        """The connection stands."""
-
-    def on_response(self, connection: int, response: Response) -> None:
-        """The node answered."""
-
-    def on_close(self, connection: int) -> None:
-        """The connection broke, or could not be made."""
-
-
-class _Connection:
-    """A connection of a client to one life of a node."""
-
-    __slots__ = ("client", "incarnation", "node", "opened")
-
-    def __init__(self, client: str, node: str, incarnation: int) -> None:
-        self.client = client
-        self.node = node
-        self.incarnation = incarnation
-        self.opened = False
 
 
 class World:
@@ -140,14 +113,16 @@ class World:
         self._storage_factory = storage
         self._network_profile = network or NetworkProfile()
         self.network = Network(self.heap, self._network_profile, self.rng("network"), self._deliver)
-        self._clients: dict[str, ClientEndpoint] = {}
+        self._nodes: dict[str, SimNode] = {}
+        self.connections = Connections(
+            self._nodes, self.network, self.story, lambda: self.heap.now_ns
+        )
         self._sessions: dict[str, SimSession] = {}
-        self._connections: dict[int, _Connection] = {}
         #: (time, call, whether it begins) of every call of every session
         self.client_log: list[tuple[int, Any, bool]] = []
-        self._next_connection = 1
         self._resume_order = self.rng("resume")
-        self._nodes = {name: self._make_node(name, disk or DiskProfile()) for name in self.nodes}
+        for name in self.nodes:
+            self._nodes[name] = self._make_node(name, disk or DiskProfile())
         for node in self._nodes.values():
             node.start()
 
@@ -437,52 +412,6 @@ class World:
         """All sessions by name, in the order they were made."""
         return dict(self._sessions)
 
-    def attach_client(self, name: str, endpoint: ClientEndpoint) -> None:
-        """Give a client a place in the network.
-
-        Raises:
-            ValueError: the name is a node's or another client's.
-        """
-        if name in self._nodes or name in self._clients:
-            raise ValueError(f"the name {name!r} is taken by a node or another client")
-        self._clients[name] = endpoint
-
-    def client_connect(self, client: str, node: str) -> int:
-        """Dial a node. ``on_open`` or ``on_close`` follows, or nothing if the network loses it.
-
-        Returns:
-            The connection, a number never used again.
-        """
-        self._node(node)
-        connection = self._next_connection
-        self._next_connection += 1
-        self._connections[connection] = _Connection(client, node, 0)
-        self.network.send(client, node, (connection, DIAL))
-        return connection
-
-    def is_connected(self, connection: int) -> bool:
-        """Whether the client has seen this connection opened, and not closed."""
-        found = self._connections.get(connection)
-        return found is not None and found.opened
-
-    def client_send(self, connection: int, request: Request) -> None:
-        """Send a client's request; nothing happens if the connection is gone."""
-        found = self._connections.get(connection)
-        if found is not None:
-            self.network.send(found.client, found.node, (connection, detached_request(request)))
-
-    def client_close(self, connection: int) -> None:
-        """Close a connection from the client's end. Harmless if it is gone."""
-        found = self._connections.pop(connection, None)
-        if found is not None:
-            self.network.send(found.client, found.node, (connection, found.incarnation))
-
-    def reply(self, node: SimNode, connection: int, response: Response) -> None:
-        """A core answers on a connection; nothing happens if it is gone."""
-        found = self._connections.get(connection)
-        if found is not None and found.incarnation == node.incarnation:
-            self.network.send(node.name, found.client, (connection, response))
-
     # -- for the nodes
 
     def make_core(self, node: SimNode) -> Core:
@@ -549,50 +478,13 @@ class World:
     def _deliver(self, src: str, dst: str, frame: Any) -> None:
         node = self._nodes.get(dst)
         if node is None:
-            self._deliver_to_client(src, dst, frame)
+            self.connections.deliver_to_client(src, dst, frame)
         elif src in self._nodes:
             if node.up:
                 node.receive(src, frame)
         else:
-            self._deliver_request(src, node, frame)
-
-    def _deliver_request(self, client: str, node: SimNode, frame: Any) -> None:
-        connection, content = frame
-        if type(content) is int:  # the client hung up on that life of the node
-            if node.up and content == node.incarnation:
-                node.disconnected(connection)
-            return
-        found = self._connections.get(connection)
-        if found is None:
-            return
-        if not node.up or found.incarnation not in (0, node.incarnation):
-            self.network.send(node.name, client, (connection, CLOSED))
-        elif content is DIAL:  # a paused process is dialled too: its kernel answers
-            found.incarnation = node.incarnation
-            self.network.send(node.name, client, (connection, DIAL))
-        else:
-            node.client(connection, client, content)
-
-    def _deliver_to_client(self, node: str, client: str, frame: Any) -> None:
-        connection, content = frame
-        found = self._connections.get(connection)
-        if found is None:
-            return
-        endpoint = self._clients[client]
-        if content is DIAL:
-            if not found.opened:
-                found.opened = True
-                endpoint.on_open(connection)
-        elif content is CLOSED:
-            del self._connections[connection]
-            endpoint.on_close(connection)
-        else:
-            self.story.add(self.now_ns, "reply", client, node, content)
-            endpoint.on_response(connection, content)
+            self.connections.deliver_to_node(src, node, frame)
 
     def _cut_off(self, node: str) -> None:
-        # The kernel of a machine whose process is gone resets its connections.
         self.network.disconnect(node)
-        for connection, found in list(self._connections.items()):
-            if found.node == node:
-                self.network.send(node, found.client, (connection, CLOSED))
+        self.connections.reset(node)

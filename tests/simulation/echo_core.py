@@ -116,27 +116,27 @@ class Caller:
         self.responses: list[Response] = []
         self.waiting: dict[int, list[Request]] = {}
         self.connections: dict[str, int] = {}
-        world.attach_client(name, self)
+        world.connections.attach(name, self)
 
     def say(self, node: str, number: int) -> None:
         """Ask a node, dialling it first if need be."""
         request = Request(number, self.name, number, 1, Command("put", "x", (number,)))
         connection = self.connections.get(node, 0)
         if not connection:
-            connection = self.connections[node] = self.world.client_connect(self.name, node)
+            connection = self.connections[node] = self.world.connections.connect(self.name, node)
             self.waiting[connection] = []
         if connection in self.opened:
-            self.world.client_send(connection, request)
+            self.world.connections.send(connection, request)
         else:
             self.waiting[connection].append(request)
 
     def hang_up(self, node: str) -> None:
-        self.world.client_close(self.connections.pop(node))
+        self.world.connections.close(self.connections.pop(node))
 
     def on_open(self, connection: int) -> None:
         self.opened.append(connection)
         for request in self.waiting.pop(connection):
-            self.world.client_send(connection, request)
+            self.world.connections.send(connection, request)
 
     def on_response(self, connection: int, response: Response) -> None:
         self.responses.append(response)

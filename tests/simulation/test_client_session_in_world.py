@@ -17,7 +17,7 @@ def test_a_lost_first_question_does_not_silence_a_session(lost: tuple[str, str])
     session = world.session("c1", timeout_ns=5 * SECOND, prefer="n1")
     call = session.submit(Command("put", "x", (1,)))
     connection = 1
-    assert world.run_until(lambda: world.is_connected(connection), SECOND)
+    assert world.run_until(lambda: world.connections.is_open(connection), SECOND)
     world.network.set_links({lost: LinkFault(cut=True)})
     world.run_for(100 * MS)
     world.network.set_links({})
