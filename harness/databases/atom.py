@@ -3,7 +3,7 @@
 - ``atom``: a dictionary in the harness's own process, read and changed in one step. It keeps every
   kind of objects there is a workload for, strictly serializable by construction, in every
   environment, and no fault can touch it: its nodes are names. A nemesis cannot bite what is not
-  there, and the verdict says so. Its leases end by the real clock, so test them on `local`.
+  there, and the verdict says so. Its leases end by the run's clock, which in `sim` is virtual.
 - ``noop``: every operation is ok and nothing is remembered: what the harness itself costs.
 
 They show what the smallest database looks like. To plant a defect, inherit the client and override
@@ -12,7 +12,7 @@ one of its methods: that is how the tests show that each workload finds what it 
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from typing import Any
 
 from harness.databases.base import Invocation, Outcome, operations_of
@@ -34,6 +34,10 @@ OBJECTS: dict[str, tuple[str, ...]] = {
     "txn-list": ("txn",),
     "txn-register": ("txn",),
 }
+
+
+#: the holder of a lease that nobody has, when it ends, and its time to live
+NO_LEASE: tuple[Any, float, float] = (None, 0.0, 0.0)
 
 
 class Store:
@@ -85,9 +89,11 @@ class AtomClient:
         self.operations = db.operations
         self.store = db.store
         self.objects = db.objects
+        self._now_ns: Callable[[], int] = lambda: 0
 
     async def open(self, node: Node) -> None:
-        """Nothing to connect to."""
+        """Nothing to connect to; a clock to read."""
+        self._now_ns = node.now_ns
 
     async def invoke(self, op: Invocation) -> Outcome:
         """One operation: the method of this kind of objects and name."""
@@ -198,27 +204,28 @@ class AtomClient:
 
     def now_s(self) -> float:
         """The time by which leases end."""
-        return time.monotonic()
+        return self._now_ns() / 1e9
 
     def lease_grant(self, op: Invocation) -> Outcome:
         """The lease, if nobody has it."""
-        _, ends_s = self.store.values.get(op.key, (None, 0.0))
+        _, ends_s, _ = self.store.values.get(op.key, NO_LEASE)
         if ends_s > self.now_s():
             return op.fail("the lease is another's")
-        self.store.values[op.key] = (op.process, self.now_s() + op.value["ttl_s"])
-        return op.ok({"ttl_s": op.value["ttl_s"], "token": self.store.next_revision()})
+        ttl_s = op.value["ttl_s"]
+        self.store.values[op.key] = (op.process, self.now_s() + ttl_s, ttl_s)
+        return op.ok({"ttl_s": ttl_s, "token": self.store.next_revision()})
 
     def lease_renew(self, op: Invocation) -> Outcome:
-        """A new time to live, if it has not ended."""
-        holder, ends_s = self.store.values.get(op.key, (None, 0.0))
+        """The time to live from now on, if it has not ended."""
+        holder, ends_s, ttl_s = self.store.values.get(op.key, NO_LEASE)
         if holder != op.process or ends_s <= self.now_s():
             return op.fail("the lease has ended")
-        self.store.values[op.key] = (holder, self.now_s() + 1.0)
-        return op.ok({"ttl_s": 1.0})
+        self.store.values[op.key] = (holder, self.now_s() + ttl_s, ttl_s)
+        return op.ok({"ttl_s": ttl_s})
 
     def lease_revoke(self, op: Invocation) -> Outcome:
         """Give it back."""
-        holder, _ = self.store.values.get(op.key, (None, 0.0))
+        holder, _, _ = self.store.values.get(op.key, NO_LEASE)
         if holder != op.process:
             return op.fail("the lease is another's")
         del self.store.values[op.key]

@@ -111,6 +111,10 @@ class Node(Protocol):
         """The ``address`` of another node (or this one): where clients reach it."""
         ...
 
+    def now_ns(self) -> int:
+        """The run's clock: nanoseconds, virtual in simulation; no fault touches it."""
+        ...
+
     async def run(
         self,
         *argv: str,

@@ -66,6 +66,10 @@ class LocalNode:
         self._commands: list[Command] = []
         self._children: dict[int, subprocess.Popen[bytes]] = {}
 
+    def now_ns(self) -> int:
+        """The run's clock."""
+        return self._env.now_ns()
+
     # -- addresses -----------------------------------------------------------------------------
 
     @property

@@ -210,6 +210,10 @@ class SimNodeHandle:
         self.nodes = env.nodes
         self._env = env
 
+    def now_ns(self) -> int:
+        """Virtual time."""
+        return self._env.now_ns()
+
     @property
     def peers(self) -> Sequence[str]:
         """Names of the other nodes: there are no addresses here."""
