@@ -22,8 +22,9 @@ from checkers.linearizability.machine import Machine
 from checkers.linearizability.problem import Problem
 from checkers.linearizability.search import Outcome, Search
 
-#: Configurations the depth-first search may examine before the other one begins.
-HEAD_START = 20_000
+#: Configurations the depth-first search may examine before the other one begins; and as many times
+#: the operations: it needs about one for each where all goes well.
+HEAD_START, HEAD_START_PER_OP = 20_000, 2
 
 #: Configurations of one turn.
 TURN = 10_000
@@ -66,7 +67,7 @@ def search(
     deep = Search(problem, machine, starts=starts)
     turns = _Turns(meter, limit)
     walk = deep.walk()
-    if turns.take(walk, HEAD_START):
+    if turns.take(walk, max(HEAD_START, HEAD_START_PER_OP * len(problem))):
         return deep.outcome
     if turns.reason:
         deep.note()

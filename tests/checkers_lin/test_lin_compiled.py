@@ -112,6 +112,7 @@ def test_a_trail_shorter_than_one_step_grows(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_long_searches_are_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "HEAD_START", 64)
+    monkeypatch.setattr(engines, "HEAD_START_PER_OP", 0)
     monkeypatch.setattr(engines, "TURN", 64)
     monkeypatch.setattr(engines, "COMPILE_AFTER", 200)
     history = register_history(2_000, clients=5, unknown=0.01, cas=0.3, writes=0.3, domain=5)

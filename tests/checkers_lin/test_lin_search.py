@@ -292,3 +292,10 @@ def test_the_collector_is_as_it_was_after_a_check() -> None:
     with pytest.raises(ZeroDivisionError):
         check(history, Model(name="broken", init=lambda: 0, step=step))
     assert gc.isenabled()
+
+
+def test_a_long_history_that_is_easy_is_searched_depth_first_alone() -> None:
+    history = register_history(50_000, clients=5, unknown=0.001, cas=0.3, writes=0.3, domain=5)
+    result = check(history, models.cas_register(), explain=False)
+    assert result.verdict is Verdict.VALID
+    assert 20_000 < result.stats["search"]["configurations"] < 50_000
