@@ -51,7 +51,7 @@ class MissedKeys:
         """
         if self.register.ambiguous[key]:
             return ()
-        misses = self._misses(key, predicate)
+        misses = self.misses(key, predicate)
         after = {v: self._ancestors(v) for v in self._written(key) if v in self._before}
         late = {v for v in after if v not in misses and misses <= after[v]}
         chosen = []
@@ -61,7 +61,7 @@ class MissedKeys:
                 chosen.append((version, writer))
         return chosen
 
-    def _misses(self, key: int, predicate: Any) -> set[int]:
+    def misses(self, key: int, predicate: Any) -> set[int]:
         """The versions of a key that do not match."""
         name, value_of = self.txns.keys[key], self.register.value_of
         return {v for v in self._written(key) if not matches(predicate, name, value_of(v))}
@@ -111,7 +111,7 @@ class MissedKeys:
         key, version = predicates.key_of(edge.mark, edge.target)
         predicate = predicates.reads[edge.mark].predicate
         name, value = self.txns.keys[key], self.register.value_of(version)
-        misses = sorted(self._misses(key, predicate))
+        misses = sorted(self.misses(key, predicate))
         steps = dict.fromkeys(step for miss in misses for step in self._chain(miss, version))
         words = (
             f"{{0}} asked for {told(predicate)} and did not find key {name!r}, which matches from "

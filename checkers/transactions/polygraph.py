@@ -60,8 +60,13 @@ class Order(msgspec.Struct, frozen=True):
     why: str
 
 
-def transactions(register: RwRegister) -> list[Txn]:
-    """Committed transactions in order of session and place."""
+def transactions(register: RwRegister, *, missed: Iterable[tuple[int, int]] = ()) -> list[Txn]:
+    """Committed transactions in order of session and place.
+
+    Args:
+        register: the history.
+        missed: (transaction, key) of further reads of an initial version.
+    """
     txns = register.txns
     reads: list[dict[int, int]] = [{} for _ in range(len(txns))]
     writes: list[set[int]] = [set() for _ in range(len(txns))]
@@ -78,6 +83,8 @@ def transactions(register: RwRegister) -> list[Txn]:
             source = int(txns.mop_txn[mop]) if mop >= 0 else -1
             if source != txn and (source < 0 or members[source]):
                 reads[txn].setdefault(key, source)
+    for txn, key in missed:
+        reads[txn].setdefault(key, -1)
     places: dict[int, int] = {}
     chosen: list[Txn] = []
     sessions = session_codes(txns, register.members).tolist()

@@ -1,7 +1,7 @@
 """Serializability and snapshot isolation of read-write histories whose version order is unknown.
 
 Deciding either is NP-complete: the order of the writes of each key has to be guessed. Four steps,
-each of which may already settle it:
+each of which may already settle it, for up to :data:`SMALL_MAX` transactions:
 
 1. *Forced orders.* Start with sessions and reads-from. If t3 read x from t1 and another writer t2
    of x comes before t3, it comes before t1; if it comes after t1, it comes after t3. Repeat until
@@ -12,6 +12,11 @@ each of which may already settle it:
    sessions determines what may come next, so there are only as many states as frontiers.
 4. *A constraint solver* (python-sat, extra ``sat``): one boolean per undecided pair of writers of a
    key, which way round. Solve, look for a cycle among the edges this implies, forbid it, repeat.
+
+More transactions, and fewer where there is no solver, are for the compiled search of
+:mod:`checkers.transactions.order_search`, which derives and guesses in turn. Its refutations come
+with few transactions that have no order either, for which the four steps serve. For snapshot
+isolation a serial order is looked for first: where there is one it is the easier to find.
 
 For snapshot isolation an edge is a dependency or an anti-dependency, and only cycles without two
 adjacent anti-dependencies count.
@@ -36,6 +41,7 @@ from checkers.history import FAIL, OK, History
 from checkers.transactions.explain import anomaly_finding
 from checkers.transactions.frontier import frontier_search, verify_serial_order
 from checkers.transactions.guided import guided_search
+from checkers.transactions.order_search import search_order
 from checkers.transactions.polygraph import (
     Order,
     Polygraph,
@@ -44,6 +50,7 @@ from checkers.transactions.polygraph import (
     postorder,
     transactions,
 )
+from checkers.transactions.predicate_replay import missed_reads, why_unmatched
 from checkers.transactions.rw_register import RwRegister, VersionRules
 from checkers.transactions.snapshots import (
     COMMIT,
@@ -57,8 +64,10 @@ from checkers.transactions.txns import PREDICATES_UNSEEN, REGISTER_WRITES, colum
 from checkers.transactions.verify_orders import confirm_no_order
 from checkers.verdict import Because, Finding, Result, Verdict
 
-#: Transactions up to which a refutation by vectors is told as a cycle of the polygraph at once.
-POLYGRAPH_MAX = 300
+#: Transactions up to which the compiled search would not be worth its while.
+SMALL_MAX = 200
+#: Guesses turned round before snapshot isolation is no longer sought by way of a serial order.
+SERIAL_CONFLICTS_MAX = 20
 #: Transactions up to which every order is tried to confirm a refutation that was cut short.
 CONFIRMED_MAX = 40
 #: Transactions that a sentence names one by one.
@@ -71,12 +80,31 @@ CHOICES_PER_LOOK = 64
 CYCLES_PER_ROUND = 64
 
 
-def solve(graph: Polygraph, meter: Meter) -> bool | str:
-    """Whether some choice of writers' orders has no cycle; or why that was not decided."""
+class _Decision(msgspec.Struct, frozen=True):
+    """Whether an order exists, or why that is open.
+
+    Args:
+        answer: whether there is one, or the reason why that is open.
+        cycle: of a refutation, the forced cycle if there is one.
+        points: the order.
+        core: of a refutation, transactions that have no order either, if they are known.
+    """
+
+    answer: bool | str
+    cycle: list[Order] = []
+    points: Points = []
+    core: list[Txn] = []
+
+
+def solve(graph: Polygraph, meter: Meter) -> bool | str | None:
+    """Whether some choice of writers' orders has no cycle; or why that was not decided.
+
+    None where no solver is installed.
+    """
     try:
         from pysat.solvers import Glucose4
     except ImportError:
-        return "the constraint solver is not installed; `pip install 'splitbrain[sat]'` has it"
+        return None
     known = graph.orders()
     edges: list[Order] = []
     for number, (a, b) in enumerate(graph.choices(meter), 1):
@@ -111,13 +139,18 @@ def solve(graph: Polygraph, meter: Meter) -> bool | str:
     return meter.reason
 
 
-def _minimal(txns: list[Txn], cycle: list[Order], snapshot: bool, meter: Meter) -> list[Txn]:
+def _minimal(txns: list[Txn], found: _Decision, snapshot: bool, meter: Meter) -> list[Txn]:
     """Fewest transactions that have no order: dropping any one of them leaves some that have.
 
-    Begins with what surrounds the forced cycle, if there is one, and drops ever smaller chunks. A
-    part of something that has an order has one too, so one pass at each size is enough.
+    Begins with the core of the refutation, or what surrounds the forced cycle, and drops ever
+    smaller chunks. A part of something that has an order has one too, so one pass at each size is
+    enough.
     """
-    current = _around(txns, cycle, snapshot, meter) if cycle else txns
+    current = _around(txns, found.cycle, snapshot, meter) if found.cycle else txns
+    while found.answer is False and 0 < len(found.core) < len(current) and not meter.spent(1):
+        core = found.core
+        found = _decide(core, snapshot, meter)
+        current = core if found.answer is False else current
     size = max(1, len(current) // 2)
     while True:
         low = 0
@@ -125,7 +158,7 @@ def _minimal(txns: list[Txn], cycle: list[Order], snapshot: bool, meter: Meter) 
             if meter.spent(1):
                 return current
             rest = current[:low] + current[low + size :]
-            if rest and _decide(rest, snapshot, meter)[0] is False:
+            if rest and _decide(rest, snapshot, meter).answer is False:
                 current = rest
             else:
                 low += size
@@ -139,7 +172,7 @@ def _around(txns: list[Txn], cycle: list[Order], snapshot: bool, meter: Meter) -
     inside = {edge.source for edge in cycle}
     while len(inside) < len(txns) and not meter.spent(1):
         part = [txn for txn in txns if txn.id in inside]
-        if _decide(part, snapshot, meter)[0] is False:
+        if _decide(part, snapshot, meter).answer is False:
             return part
         near = {source for txn in part for source in txn.reads.values()}
         near |= {txn.id for txn in txns if inside & set(txn.reads.values())}
@@ -155,35 +188,51 @@ def without(txn: Txn, present: set[int]) -> Txn:
     return msgspec.structs.replace(txn, reads=kept)
 
 
-def _decide(
-    txns: list[Txn], snapshot: bool, meter: Meter
-) -> tuple[bool | str, list[Order], Points]:
-    """Whether an order exists (or why that is open), the forced cycle, or the points in order."""
+def _decide(txns: list[Txn], snapshot: bool, meter: Meter) -> _Decision:
+    """Whether an order of these transactions alone exists."""
     present = {txn.id for txn in txns}
     part = [without(txn, present) for txn in txns]
+    if len(part) > SMALL_MAX:
+        return _decide_many(part, snapshot, meter)
     found = guided_search(part, meter)
     if isinstance(found, list):
-        if snapshot:
-            return True, [], [(txn, point) for txn in found for point in (START, COMMIT)]
-        return True, [], [(txn, COMMIT) for txn in found]
-    if found is False and not snapshot and len(part) > POLYGRAPH_MAX:
-        return False, [], []
+        return _Decision(True, points=_serial_points(found, snapshot))
     graph = Polygraph(part, snapshot=snapshot)
     cycle = graph.saturate(meter)
     if cycle is not None:
-        return False, cycle, []
+        return _Decision(False, cycle)
     if meter.spent():
-        return meter.reason, [], []
+        return _Decision(meter.reason)
     if not snapshot and len({txn.session for txn in part}) <= 4:
         order = frontier_search(part, meter)
         if not isinstance(order, str):
-            return order is not None, [], [(txn, COMMIT) for txn in order or ()]
+            return _Decision(order is not None, points=_serial_points(order or [], snapshot))
     answer = solve(graph, meter)
+    if answer is None:
+        return _decide_many(part, snapshot, meter)
     if answer is not True:
-        return answer, [], []
+        return _Decision(answer)
     if snapshot:
-        return True, [], points_of(graph)
-    return True, [], [(txn, COMMIT) for txn in _serial_order(graph)]
+        return _Decision(True, points=points_of(graph))
+    return _Decision(True, points=_serial_points(_serial_order(graph), snapshot))
+
+
+def _decide_many(part: list[Txn], snapshot: bool, meter: Meter) -> _Decision:
+    """The same by the compiled search."""
+    if snapshot:
+        serial = search_order(part, snapshot=False, meter=meter, conflicts_max=SERIAL_CONFLICTS_MAX)
+        if serial.answer:
+            return _Decision(True, points=_serial_points([txn for txn, _ in serial.order], True))
+    found = search_order(part, snapshot=snapshot, meter=meter)
+    if found.answer is None:
+        return _Decision(found.reason)
+    return _Decision(found.answer, points=found.order, core=found.core)
+
+
+def _serial_points(order: list[Txn], snapshot: bool) -> Points:
+    """The points of transactions one after another."""
+    points = (START, COMMIT) if snapshot else (COMMIT,)
+    return [(txn, point) for txn in order for point in points]
 
 
 def _serial_order(graph: Polygraph) -> list[Txn]:
@@ -220,23 +269,25 @@ def check_serial(history: History, level: str, *, budget: Budget | None = None) 
         result.verdict, result.reason = Verdict.UNKNOWN, "no transaction read or wrote anything"
     else:
         _search(result, register, level, meter)
-        if txns.predicates and result.verdict is Verdict.VALID:
-            result.verdict, result.reason = Verdict.UNKNOWN, PREDICATES_UNSEEN
     result.elapsed_s = round(meter.elapsed_s, 6)
     return result
 
 
 def _search(result: Result, register: RwRegister, level: str, meter: Meter) -> None:
     """Decide, and fill in verdict, reason and witness."""
-    members = transactions(register)
+    members = transactions(register, missed=missed_reads(register, meter))
     snapshot = level == "snapshot-isolation"
-    answer, cycle, points = _decide(members, snapshot, meter)
-    if isinstance(answer, str):
-        result.verdict, result.reason = Verdict.UNKNOWN, answer
-    elif answer:
-        _valid(result, register, level, members, points)
+    found = _decide(members, snapshot, meter)
+    if isinstance(found.answer, str):
+        result.verdict, result.reason = Verdict.UNKNOWN, found.answer
+    elif found.answer:
+        _valid(result, register, level, members, found.points)
+        wrong = _unmatched(register, found.points, meter, snapshot=snapshot)
+        if wrong:
+            result.verdict = Verdict.UNKNOWN
+            result.reason = f"{PREDICATES_UNSEEN}: {wrong}"
     else:
-        least = _minimal(members, cycle, snapshot, meter)
+        least = _minimal(members, found, snapshot, meter)
         if meter.spent() and len(least) > CONFIRMED_MAX:
             result.verdict = Verdict.UNKNOWN
             result.reason = (
@@ -244,7 +295,7 @@ def _search(result: Result, register: RwRegister, level: str, meter: Meter) -> N
                 "transactions, which were not reduced to few enough to confirm that"
             )
             return
-        cycle = _decide(least, snapshot, meter)[1]
+        cycle = _decide(least, snapshot, meter).cycle
         finding = _finding(register, level, least, cycle)
         doubt = _doubt(least, snapshot) or confirm_no_order(finding, register.txns.history, level)
         if doubt:
@@ -253,6 +304,26 @@ def _search(result: Result, register: RwRegister, level: str, meter: Meter) -> N
         result.verdict = Verdict.INVALID
         result.findings = [finding]
         result.reason = result.findings[0].title
+
+
+def _unmatched(register: RwRegister, points: Points, meter: Meter, *, snapshot: bool) -> str:
+    """Why the predicate reads do not fit an order, or ""."""
+    if not register.txns.predicates:
+        return ""
+    steps = ((txn.id, point == START or not snapshot, point == COMMIT) for txn, point in points)
+    return why_unmatched(register, steps, meter)
+
+
+def explained_serially(register: RwRegister, meter: Meter) -> str:
+    """Whether a serial order explains every read, those of predicates too: "", or why that is open.
+
+    For levels that allow whatever serializability allows.
+    """
+    members = transactions(register, missed=missed_reads(register, meter))
+    found = _decide(members, False, meter)
+    if found.answer is not True:
+        return "no serial order was found, which would have settled it"
+    return _unmatched(register, found.points, meter, snapshot=False)
 
 
 def _valid(

@@ -44,10 +44,10 @@ Bools = npt.NDArray[np.bool_]
 
 #: the names of micro-operations that write a register
 REGISTER_WRITES = ("w", "write")
-#: why a checker of reads-from alone does not approve a history with predicate reads
+#: why a checker that searches orders does not approve a history with predicate reads
 PREDICATES_UNSEEN = (
-    "no violation among the items that were read, but this checker does not judge which keys "
-    "predicate reads missed; rw-register does"
+    "no violation among the items that were read, but whether an order explains which keys "
+    "predicate reads missed is open"
 )
 
 

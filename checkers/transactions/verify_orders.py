@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 from checkers.history import History, freeze
+from checkers.transactions.predicates import matches
 from checkers.transactions.verify import READS, WRITES, Witness, confirm, place, same
 from checkers.verdict import Because, Finding
 
@@ -184,10 +185,37 @@ def confirm_no_order(finding: Finding, history: History, level: str) -> str:
     told = [Witness(history, t["invoke"]) for t in finding.detail["transactions"]]
     if any(txn.type == "fail" for txn in told):
         return "it names a transaction that failed"
-    search = _Orders(told, snapshot=level == "snapshot-isolation")
+    missed = _missed(told, history) if any(txn.asked for txn in told) else {}
+    search = _Orders(told, missed, snapshot=level == "snapshot-isolation")
     if search.exists() and search.left > 0:
         return "the transactions it names have an order"
     return ""
+
+
+def _missed(told: list[Witness], history: History) -> dict[int, list[Any]]:
+    """Per transaction the keys that a predicate read did not return although all versions match.
+
+    So it read them as they were at first. Versions are the last writes of all transactions but
+    those that failed.
+    """
+    versions: dict[Any, tuple[Any, list[Any]]] = {}
+    for invoke in history.invocations.tolist():
+        txn = Witness(history, invoke)
+        last = {(type(k), freeze(k)): (k, v) for f, k, v in txn.mops if f in WRITES}
+        for name, (key, value) in last.items() if txn.type != "fail" else ():
+            versions.setdefault(name, (key, []))[1].append(value)
+    missed: dict[int, list[Any]] = {}
+    for txn in told:
+        for before, predicate, found in txn.asked if txn.type == "ok" else ():
+            settled = [k for f, k, _ in txn.mops[:before] if f in WRITES]
+            settled += [k for k, _ in found]
+            names = {(type(k), freeze(k)) for k in settled}
+            missed.setdefault(txn.invoke, []).extend(
+                name
+                for name, (key, values) in versions.items()
+                if name not in names and all(matches(predicate, key, v) for v in values)
+            )
+    return missed
 
 
 class _Orders:
@@ -196,7 +224,9 @@ class _Orders:
     A serial transaction commits where it starts.
     """
 
-    def __init__(self, told: list[Witness], *, snapshot: bool) -> None:
+    def __init__(
+        self, told: list[Witness], missed: dict[int, list[Any]], *, snapshot: bool
+    ) -> None:
         self.snapshot = snapshot
         self.left = STATES_MAX
         self.dead: set[Any] = set()
@@ -208,6 +238,10 @@ class _Orders:
                 lane = lanes.setdefault((txn.process, txn.invoke), [])
             lane.append(txn)
         self.lanes = [[_effect(txn, written) for txn in lane] for lane in lanes.values()]
+        for lane, effects in zip(lanes.values(), self.lanes):
+            for txn, (reads, _) in zip(lane, effects):
+                for name in missed.get(txn.invoke, ()):
+                    reads.setdefault(name, None)
 
     def exists(self) -> bool:
         """Whether some order explains every read; meaningless once ``left`` is 0."""

@@ -38,6 +38,7 @@ from checkers.transactions.explain import anomaly_finding, cycle_finding
 from checkers.transactions.graph import PROCESS, WR, WW, GraphBuilder
 from checkers.transactions.polygraph import session_codes
 from checkers.transactions.rw_register import RwRegister, VersionRules
+from checkers.transactions.serial import explained_serially
 from checkers.transactions.txns import PREDICATES_UNSEEN, REGISTER_WRITES, WRITE, columns
 from checkers.transactions.verify_orders import Past, confirm_weak
 from checkers.verdict import Because, Finding, Result, Verdict
@@ -351,8 +352,8 @@ def check_weak(history: History, level: str, *, budget: Budget | None = None) ->
         result.verdict, result.reason = Verdict.UNKNOWN, meter.reason
     elif register.unclear:
         result.verdict, result.reason = Verdict.UNKNOWN, "; ".join(register.unclear)
-    elif txns.predicates:
-        result.verdict, result.reason = Verdict.UNKNOWN, PREDICATES_UNSEEN
+    elif txns.predicates and (wrong := explained_serially(register, meter)):
+        result.verdict, result.reason = Verdict.UNKNOWN, f"{PREDICATES_UNSEEN}: {wrong}"
     elif not len(txns.mop_txn):
         result.verdict, result.reason = Verdict.UNKNOWN, "no transaction read or wrote anything"
     else:

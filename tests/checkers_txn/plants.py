@@ -10,7 +10,11 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import msgspec
+
 from checkers.history import Event, History
+from checkers.transactions.verify import confirm
+from checkers.verdict import Finding, Result, Verdict
 
 Row = tuple[str, int, int, str, list[tuple[str, str, Any]]]
 
@@ -259,3 +263,39 @@ def planted(rows: list[Row], rng: random.Random, *, lists: bool, around: int = 1
             )
     moments.sort(key=lambda moment: moment[:2])
     return History.from_events((event for _, _, event in moments), header={"workload": "planted"})
+
+
+def assert_found(
+    name: str, result: Result, history: History, *, along: set[str], seed: int
+) -> None:
+    """The plant is found under its name, nothing else but what comes along, all of it confirmed."""
+    assert result.verdict is Verdict.INVALID, (seed, result.reason)
+    types = set(result.stats["anomaly_types"])
+    assert name in types, (seed, types)
+    assert types - {name} <= along, (seed, types)
+    for finding in result.findings:
+        assert confirm(finding, history) == ""
+        assert all(str(history.op(i).process).startswith("p") for i in finding.ops)
+
+
+def words_of(name: str, result: Result) -> str:
+    """Everything the finding of a kind says, for a golden."""
+    finding = next(f for f in result.findings if f.kind == name)
+    told = [finding.title, "", finding.sentence, ""]
+    for step in finding.because:
+        told += [f"- {step.text}"] if "cycle" in finding.detail else []
+        told += [f"  proof: {proof.text}" for proof in step.proof]
+    told += [f"{t['name']}: {t['ops']}" for t in finding.detail["transactions"]]
+    return "\n".join([*told, "", result.reason]) + "\n"
+
+
+def tampered_steps(finding: Finding, kinds: dict[str, list[dict[str, Any]]]) -> list[Finding]:
+    """The finding with one step wrong: turned round, or changed as its kind has it."""
+    wrong = []
+    for at, step in enumerate(finding.because):
+        changes = [{"source": step.target, "target": step.source}, *kinds.get(step.kind, [])]
+        for change in changes:
+            other = msgspec.structs.replace(step, **change)
+            because = (*finding.because[:at], other, *finding.because[at + 1 :])
+            wrong.append(msgspec.structs.replace(finding, because=because))
+    return wrong

@@ -52,13 +52,7 @@ def test_a_plant_is_found_under_its_name(name: str, lists: bool) -> None:
     for seed in range(12):
         history = plants.planted(rows, random.Random(seed), lists=lists)
         result = check(history, lists=lists)
-        assert result.verdict is Verdict.INVALID, (seed, result.reason)
-        types = set(result.stats["anomaly_types"])
-        assert name in types, (seed, types)
-        assert types - {name} <= ALONG.get(name, set()), (seed, types)
-        for finding in result.findings:
-            assert confirm(finding, history) == ""
-            assert all(str(history.op(i).process).startswith("p") for i in finding.ops)
+        plants.assert_found(name, result, history, along=ALONG.get(name, set()), seed=seed)
 
 
 @pytest.mark.parametrize("lists", [True, False])
@@ -86,15 +80,8 @@ def test_words(name: str, lists: bool, golden: Callable[[Path, str], None]) -> N
     rows = (plants.LISTS if lists else plants.REGISTERS)[name]
     history = plants.planted(rows, random.Random(7), lists=lists, around=0)
     result = check(history, lists=lists)
-    finding = next(f for f in result.findings if f.kind == name)
-    told = [finding.title, "", finding.sentence, ""]
-    for step in finding.because:
-        told += [f"- {step.text}"] if "cycle" in finding.detail else []
-        told += [f"  proof: {proof.text}" for proof in step.proof]
-    told += [f"{t['name']}: {t['ops']}" for t in finding.detail["transactions"]]
-    told += ["", result.reason]
     kind = "list" if lists else "register"
-    golden(GOLDEN / f"{kind}-{name}.txt", "\n".join(told) + "\n")
+    golden(GOLDEN / f"{kind}-{name}.txt", plants.words_of(name, result))
 
 
 # Options ------------------------------------------------------------------------------------------
@@ -178,14 +165,8 @@ def test_a_plant_counts_only_where_its_model_forbids_it(name: str, lists: bool) 
 
 def tampered(finding: Finding) -> list[Finding]:
     """The finding with one thing wrong, in every way that leaves it well-formed."""
-    wrong = []
-    for at, step in enumerate(finding.because):
-        changed = [msgspec.structs.replace(step, source=step.target, target=step.source)]
-        if step.kind in ("ww", "wr", "rw"):
-            changed.append(msgspec.structs.replace(step, key="nowhere"))
-        for other in changed:
-            because = (*finding.because[:at], other, *finding.because[at + 1 :])
-            wrong.append(msgspec.structs.replace(finding, because=because))
+    elsewhere = {kind: [{"key": "nowhere"}] for kind in ("ww", "wr", "rw")}
+    wrong = plants.tampered_steps(finding, elsewhere)
     stronger = {"G1c": "G0", "G-single-item": "G1c", "G2-item": "G-single-item"}
     if finding.kind in stronger:
         wrong.append(msgspec.structs.replace(finding, kind=stronger[finding.kind]))

@@ -1,0 +1,130 @@
+"""The compiled search for orders: against the uncompiled one, by replay, and on large histories."""
+
+from __future__ import annotations
+
+import random
+import time
+
+import pytest
+import twins
+from executions import LEVELS, PLANTS, execution, history_of, with_plant
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_txn_twins import make_registers
+
+from checkers.budget import Budget, Meter
+from checkers.transactions import order_search
+from checkers.transactions.frontier import frontier_search, verify_serial_order
+from checkers.transactions.order_search import Found, search_order
+from checkers.transactions.polygraph import Txn, transactions
+from checkers.transactions.rw_register import RwRegister, VersionRules
+from checkers.transactions.serial import check_serial, without
+from checkers.transactions.snapshots import search_points, verify_points
+from checkers.transactions.txns import columns
+from checkers.verdict import Verdict
+
+seeds = st.integers(0, 2**32)
+
+
+def members(txns: list[twins.T]) -> list[Txn]:
+    rules = VersionRules(initial_known=True)
+    return transactions(RwRegister(columns(twins.history_of(txns)), rules=rules))
+
+
+def replayed(found: Found, snapshot: bool) -> str:
+    """ "" if an order found holds."""
+    if snapshot:
+        return verify_points(found.order)
+    return verify_serial_order([txn for txn, _ in found.order])
+
+
+def some_order(txns: list[Txn], snapshot: bool) -> bool:
+    """Whether there is one, by trying all."""
+    found = search_points(txns, Meter()) if snapshot else frontier_search(txns, Meter())
+    assert not isinstance(found, str), found
+    return found is not None
+
+
+@settings(max_examples=400, deadline=None)
+@given(seeds, st.sampled_from([0.3, 0.6, 0.9]))
+@pytest.mark.parametrize("snapshot", [False, True])
+def test_agrees_with_trying_every_order(snapshot: bool, seed: int, broken: float) -> None:
+    txns = make_registers(random.Random(seed), broken=broken, count=6 if snapshot else 9)
+    if not twins.consistent_within(txns) or not twins.repeatable(txns):
+        return
+    chosen = members(txns)
+    found = search_order(chosen, snapshot=snapshot, meter=Meter())
+    assert found.answer is some_order(chosen, snapshot)
+    if found.answer:
+        assert len(found.order) == len(chosen) * (1 + snapshot)
+        assert replayed(found, snapshot) == ""
+    else:
+        present = {txn.id for txn in found.core}
+        core = [without(txn, present) for txn in found.core]
+        assert not some_order(core, snapshot)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seeds)
+@pytest.mark.parametrize("snapshot", [False, True])
+def test_wrong_guesses_are_turned_round(snapshot: bool, seed: int) -> None:
+    """Many blind writes of few keys, so that what is forced does not decide."""
+    rng = random.Random(seed)
+    log = execution(rng, sessions=8, each=5, keys=2, operations=3, reads=0.35, level="serializable")
+    if rng.random() < 0.5:
+        log = with_plant(log, rng.choice(list(PLANTS)), rng)
+    txns = transactions(
+        RwRegister(columns(history_of(log)), rules=VersionRules(initial_known=True))
+    )
+    found = search_order(txns, snapshot=snapshot, meter=Meter())
+    assert found.answer is not None
+    if found.answer:
+        assert replayed(found, snapshot) == ""
+    else:
+        result = check_serial(history_of(log), LEVELS[snapshot])
+        assert result.verdict is Verdict.INVALID, result.reason
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize(("keys", "reads"), [(300, 0.5), (30, 0.8), (300, 0.2)])
+def test_an_execution_of_thousands_of_transactions_is_valid(
+    level: str, keys: int, reads: float
+) -> None:
+    rng = random.Random(keys)
+    log = execution(rng, sessions=40, each=50, keys=keys, operations=6, reads=reads, level=level)
+    result = check_serial(history_of(log), level)
+    assert result.verdict is Verdict.VALID, result.reason
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("plant", PLANTS)
+def test_a_plant_among_thousands_is_told_by_few(level: str, plant: str) -> None:
+    rng = random.Random(plant)
+    log = execution(rng, sessions=40, each=50, keys=300, operations=6, reads=0.5, level=level)
+    log = with_plant(log, plant, rng)
+    result = check_serial(history_of(log), level)
+    if plant == "write-skew" and level == "snapshot-isolation":
+        assert result.verdict is not Verdict.UNKNOWN
+        return
+    assert result.verdict is Verdict.INVALID, result.reason
+    assert len(result.findings[0].ops) <= 40
+    again = history_of(log).select(list(result.findings[0].ops))
+    assert check_serial(again, level).verdict is Verdict.INVALID
+
+
+def test_a_budget_is_kept_while_machine_code_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(order_search, "_ready", order_search.threading.Event())
+    monkeypatch.setattr(order_search, "_compile", lambda: time.sleep(2.0))
+    monkeypatch.setattr(order_search, "_compiling", [])
+    began_s = time.monotonic()
+    found = search_order(
+        [Txn(0, 0, 0, {}, frozenset({0}))], snapshot=False, meter=Meter(Budget(time_s=0.2))
+    )
+    assert found.answer is None and "time budget" in found.reason
+    assert time.monotonic() - began_s < 1.5
+
+
+def test_vectors_that_do_not_fit_are_not_made() -> None:
+    txns = [Txn(at, at, 0, {}, frozenset({0})) for at in range(5000)]
+    found = search_order(txns, snapshot=True, meter=Meter(Budget(memory_mb=200)))
+    assert found.answer is None and "memory budget" in found.reason
