@@ -3,13 +3,15 @@
     python bench/transactions.py --all
     python bench/transactions.py [--count 1000000] [--runs 3] [--kind rw-register] [--stale]
     python bench/transactions.py --broken [--count 100000]
+    python bench/transactions.py --orders
     python bench/transactions.py --explode
 
 Valid histories are so by construction: 20 clients, 1 to 4 micro-operations a transaction, executed
 one at a time at a random moment between invocation and completion. Only checking is timed, not
 making or loading. ``--broken`` times histories made to hurt a cycle search: stale reads, one cycle
 through every transaction, as many two-cycles as fit, one key that is hardly read, nothing but keys
-of their own. ``--explode`` searches serial orders within 5 s and 500 MB, and says what was spent.
+of their own. ``--orders`` searches orders of 10,000 transactions whose versions have none;
+``--explode`` searches serial orders within 5 s and 500 MB, and says what was spent.
 
 Elle's figures are published ones (measured by us elsewhere, warm, 2 cores, 8 GB heap), not of the
 same run; no copy of Elle is run here.
@@ -86,14 +88,14 @@ def make(
     return History.from_events(events)
 
 
+def asked(mops: list[list[Any]]) -> list[list[Any]]:
+    """Micro-operations as they are invoked: reads without results."""
+    return [[f, k, None if f in ("r", "rp") else v] for f, k, v in mops]
+
+
 def at_once(rows: list[list[list[Any]]]) -> History:
     """Transactions that are all concurrent, each by its own process."""
-    events = [
-        Event(
-            0, -1, p, "invoke", "txn", value=[[f, k, None if f == "r" else v] for f, k, v in mops]
-        )
-        for p, mops in enumerate(rows)
-    ]
+    events = [Event(0, -1, p, "invoke", "txn", value=asked(mops)) for p, mops in enumerate(rows)]
     events += [Event(0, -1, p, "ok", "txn", value=mops) for p, mops in enumerate(rows)]
     return History.from_events(events)
 
@@ -102,8 +104,7 @@ def one_by_one(rows: list[list[list[Any]]]) -> History:
     """Transactions one after another, by five processes."""
     events = []
     for number, mops in enumerate(rows):
-        asked = [[f, k, None if f == "r" else v] for f, k, v in mops]
-        events.append(Event(0, -1, number % 5, "invoke", "txn", value=asked))
+        events.append(Event(0, -1, number % 5, "invoke", "txn", value=asked(mops)))
         events.append(Event(0, -1, number % 5, "ok", "txn", value=mops))
     return History.from_events(events)
 
@@ -176,15 +177,65 @@ def contended(sessions: int, each: int, keys: int, *, seed: int = 1) -> History:
                     told[session].append(["r", key, state.get(key)])
         for type_ in ("invoke", "ok"):
             for session in range(sessions):
-                mops = told[session]
-                if type_ == "invoke":
-                    mops = [[f, k, None if f == "r" else v] for f, k, v in mops]
+                mops = asked(told[session]) if type_ == "invoke" else told[session]
                 events.append(Event(0, -1, session, type_, "txn", value=mops))
     return History.from_events(events)
 
 
+def in_sessions(
+    sessions: int, each: int, *, keys: int, reads: float, planted: bool = False, seed: int = 1
+) -> History:
+    """Serial in truth, 8 micro-operations each, told session by session; or with a lost update."""
+    rng = random.Random(seed)
+    state: dict[int, int] = {}
+    told: list[list[list[list[Any]]]] = [[] for _ in range(sessions)]
+    left = [session for session in range(sessions) for _ in range(each)]
+    rng.shuffle(left)
+    value = 0
+    for session in left:
+        mops: list[list[Any]] = []
+        for _ in range(8):
+            key = rng.randrange(keys)
+            if rng.random() < reads:
+                mops.append(["r", key, state.get(key)])
+            else:
+                value += 1
+                state[key] = value
+                mops.append(["w", key, value])
+        told[session].append(mops)
+    for session in range(2) if planted else ():
+        at = rng.randrange(each)
+        told[session].insert(at, [["r", keys, None], ["w", keys, value + 1 + session]])
+    events = [
+        Event(0, -1, session, type_, "txn", value=asked(mops) if type_ == "invoke" else mops)
+        for session, rows in enumerate(told)
+        for mops in rows
+        for type_ in ("invoke", "ok")
+    ]
+    return History.from_events(events)
+
+
+def orders() -> None:
+    """Unknown version orders: 100 sessions of 100 transactions, valid and with a lost update."""
+    from checkers.budget import Budget
+    from checkers.transactions import serial
+
+    serial()(in_sessions(10, 30, keys=50, reads=0.5))  # compiles
+    for keys, reads in ((100, 0.5), (1000, 0.5), (10_000, 0.5), (1000, 0.9), (1000, 0.2)):
+        for planted in (False, True):
+            history = in_sessions(100, 100, keys=keys, reads=reads, planted=planted)
+            for level in ("serializable", "snapshot-isolation"):
+                began_s, used_s = time.perf_counter(), time.process_time()
+                result = serial(level)(history, budget=Budget(time_s=60.0))
+                wall_s, cpu_s = time.perf_counter() - began_s, time.process_time() - used_s
+                print(
+                    f"{keys:6d} keys, {reads:.0%} reads, {'planted' if planted else 'valid':8s}"
+                    f"{level:19s} {result.verdict.value:8s} {wall_s:5.2f} s ({cpu_s:.2f} s cpu)"
+                )
+
+
 def explode() -> None:
-    """Searches that cannot end in time: the budget is kept within a fifth."""
+    """Searches that are hard: the budget is kept within a fifth."""
     from checkers.budget import Budget, resident_mb
     from checkers.transactions import serial
 
@@ -227,12 +278,7 @@ def predicates(count: int) -> History:
         low = max(0, number - 40)
         found = [[key, key + 1] for key in range(low, number)]
         rows.append([["rp", {"keys": [low, count]}, found], ["w", number, number + 1]])
-    events = []
-    for number, mops in enumerate(rows):
-        asked = [[f, k, None if f == "rp" else v] for f, k, v in mops]
-        events.append(Event(0, -1, number % 5, "invoke", "txn", value=asked))
-        events.append(Event(0, -1, number % 5, "ok", "txn", value=mops))
-    return History.from_events(events)
+    return one_by_one(rows)
 
 
 def timed(history: History, kind: str, runs: int) -> tuple[float, float, Any]:
@@ -262,10 +308,14 @@ def main() -> None:
     parser.add_argument("--stale", action="store_true", help="one transaction in 100 reads stale")
     parser.add_argument("--all", action="store_true", help="every size, a process each")
     parser.add_argument("--broken", action="store_true", help="histories that hurt a cycle search")
-    parser.add_argument("--explode", action="store_true", help="searches that cannot end in time")
+    parser.add_argument("--explode", action="store_true", help="searches that are hard")
+    parser.add_argument("--orders", action="store_true", help="unknown version orders, searched")
     options = parser.parse_args()
     if options.explode:
         explode()
+        return
+    if options.orders:
+        orders()
         return
     if options.broken:
         broken(options.count)
