@@ -64,7 +64,7 @@ def test_agrees_with_trying_every_order(snapshot: bool, seed: int, broken: float
         assert not some_order(core, snapshot)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(seeds)
 @pytest.mark.parametrize("snapshot", [False, True])
 def test_wrong_guesses_are_turned_round(snapshot: bool, seed: int) -> None:
