@@ -27,7 +27,6 @@ For :func:`checkers.history.load` and reports; `jsonl_writer` writes.
 from __future__ import annotations
 
 import bisect
-import gc
 import hashlib
 import json
 import os
@@ -37,6 +36,7 @@ from typing import Any
 
 import msgspec
 
+from checkers.collector import collector_paused
 from checkers.history import files
 from checkers.history.columns import Columns
 from checkers.history.errors import HistoryError
@@ -75,15 +75,11 @@ def read_jsonl(path: str | os.PathLike[str]) -> History:
             last line; the place names the line.
         OSError: it cannot be opened.
     """
-    enabled = gc.isenabled()
-    gc.disable()  # a million small lists would be walked again and again
     try:
-        return _Reader(os.fspath(path)).read()
+        with collector_paused():
+            return _Reader(os.fspath(path)).read()
     except HistoryError as error:
         raise error.at(os.fspath(path)) from None
-    finally:
-        if enabled:
-            gc.enable()
 
 
 class Places:

@@ -9,12 +9,12 @@ For everybody: ``checkers.history.load(path)``.
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
+from checkers.collector import collector_paused
 from checkers.history import files
 from checkers.history.errors import HistoryError
 from checkers.history.history import History
@@ -61,13 +61,8 @@ def load(path: str | os.PathLike[str], *, format: str | None = None, **options: 
 
 
 def _load(name: str, format: str | None, options: dict[str, Any]) -> History:
-    enabled = gc.isenabled()
-    gc.disable()  # millions of small lists would be walked again and again
-    try:
+    with collector_paused():
         return _loader(name, format)(name, **options)
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def _loader(name: str, format: str | None) -> Callable[..., History]:

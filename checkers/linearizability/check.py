@@ -13,15 +13,14 @@ violation of another, then with all of the budget that is left.
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from checkers.budget import Budget, Meter
 from checkers.checker import Checker, named
+from checkers.collector import collector_paused
 from checkers.history import History, Op
 from checkers.linearizability.engines import search
 from checkers.linearizability.explain import at_time, finding_of
@@ -86,20 +85,8 @@ def check(
     refuse_foreign_operations(history, made)
     evidence = Evidence(made, asked=linearization)
     shown = FINDINGS_MAX if explain else 0
-    with _collector_paused():
+    with collector_paused():
         return _Check(history, made, Meter(budget), evidence, findings_max=shown).run()
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """No cyclic garbage collection meanwhile: many new small objects, none of ours in a cycle."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def linearizable(model: Any, *, name: str = "linearizable") -> Checker:

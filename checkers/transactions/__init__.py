@@ -10,9 +10,7 @@ Each returns a checker, a callable ``(history, *, budget=None) -> Result``.
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 # Imported before the functions of the same names are defined: importing a submodule binds its name
 # in the package, which would replace the function the first time a checker runs.
@@ -21,24 +19,13 @@ import checkers.transactions.rw_register
 import checkers.transactions.serial
 import checkers.transactions.weak  # noqa: F401
 from checkers.budget import Budget
+from checkers.collector import collector_paused
 from checkers.history import History
 from checkers.transactions.txns import REGISTER_WRITES
 from checkers.verdict import Result
 
 SERIAL_LEVELS = ("serializable", "snapshot-isolation")
 WEAK_LEVELS = ("read-committed", "read-atomic", "causal")
-
-
-@contextmanager
-def collector_paused() -> Iterator[None]:
-    """No cyclic garbage collection meanwhile: millions of new small objects, none in a cycle."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def list_append(

@@ -23,13 +23,11 @@ the cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 
-F = TypeVar("F", bound=Callable[..., Any])
+from checkers.machine_code import compiled
 
 #: What :func:`propagate` came back with.
 REST, CONFLICT, PAUSED, FULL = 0, 1, 2, 3
@@ -117,18 +115,7 @@ class State(NamedTuple):
     numbers: Any
 
 
-def jit(function: F) -> F:
-    """Compiled, with the machine code kept on disk where there is a place for it."""
-    made: Any
-    try:
-        made = numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # no directory to keep it in
-        made = numba.njit(nogil=True)(function)
-    compiled: F = made
-    return compiled
-
-
-@jit
+@compiled
 def _enqueue(state: Any, point: Any) -> None:
     if not state.queued[point]:
         state.queued[point] = True
@@ -138,7 +125,7 @@ def _enqueue(state: Any, point: Any) -> None:
         numbers[QUEUED] += 1
 
 
-@jit
+@compiled
 def _raise(tables: Any, state: Any, source: Any, target: Any, traced: Any) -> Any:
     """What comes before the source, and the source, come before the target; False if it cannot."""
     lane, place = tables.lane, tables.place
@@ -169,7 +156,7 @@ def _raise(tables: Any, state: Any, source: Any, target: Any, traced: Any) -> An
     return True
 
 
-@jit
+@compiled
 def add_edge(
     tables: Any, state: Any, source: Any, target: Any, why_from: Any, why_to: Any, traced: Any
 ) -> Any:
@@ -192,7 +179,7 @@ def add_edge(
     return True
 
 
-@jit
+@compiled
 def _last_writer(key_txn: Any, left: Any, right: Any, high: Any, skip: Any) -> Any:
     """Place from ``left`` to before ``right`` of the last writer before ``high``, or -1."""
     start = left
@@ -208,7 +195,7 @@ def _last_writer(key_txn: Any, left: Any, right: Any, high: Any, skip: Any) -> A
     return left if left >= start else -1
 
 
-@jit
+@compiled
 def _rule_reads(tables: Any, state: Any, txn: Any, read: Any, traced: Any) -> Any:
     """Rule 1 for one read, in every session of which its start comes after more than was known."""
     step, place = tables.step, tables.place
@@ -234,7 +221,7 @@ def _rule_reads(tables: Any, state: Any, txn: Any, read: Any, traced: Any) -> An
     return True
 
 
-@jit
+@compiled
 def _rule_writes(tables: Any, state: Any, txn: Any, slot: Any, traced: Any) -> Any:
     """Rule 2 for one write, in every session of which its commit comes after more than before."""
     step, place, lane_of = tables.step, tables.place, tables.lane
@@ -271,7 +258,7 @@ def _rule_writes(tables: Any, state: Any, txn: Any, slot: Any, traced: Any) -> A
     return True
 
 
-@jit
+@compiled
 def _full(state: Any, edges: Any, traced: Any) -> Any:
     """Whether so many more edges, and what they raise, may not fit."""
     numbers = state.numbers
@@ -280,7 +267,7 @@ def _full(state: Any, edges: Any, traced: Any) -> Any:
     return traced and numbers[TRAIL] + edges * state.clock.shape[1] > len(state.trail)
 
 
-@jit
+@compiled
 def _look(tables: Any, state: Any, point: Any, traced: Any) -> Any:
     """Both rules for what was raised of a point; then its successors are raised."""
     step = tables.step
@@ -313,7 +300,7 @@ def _look(tables: Any, state: Any, point: Any, traced: Any) -> Any:
     return REST
 
 
-@jit
+@compiled
 def propagate(tables: Any, state: Any, traced: Any) -> Any:
     """Until nothing is new: REST, CONFLICT, PAUSED for the budget, or FULL for larger arrays."""
     numbers = state.numbers
@@ -334,7 +321,7 @@ def propagate(tables: Any, state: Any, traced: Any) -> Any:
     return REST
 
 
-@jit
+@compiled
 def take_back(state: Any, edges: Any, trail: Any) -> None:
     """Forget the edges and the raises after so many of them, and what waits to be looked at."""
     numbers = state.numbers
@@ -354,7 +341,7 @@ def take_back(state: Any, edges: Any, trail: Any) -> None:
         numbers[QUEUED] -= 1
 
 
-@jit
+@compiled
 def find_path(tables: Any, state: Any, source: Any, target: Any, limit: Any) -> Any:
     """Edges of a path among those before ``limit``, with the fewest that had to be derived.
 
@@ -413,7 +400,7 @@ def find_path(tables: Any, state: Any, source: Any, target: Any, limit: Any) -> 
     return path[:length]
 
 
-@jit
+@compiled
 def give(state: Any, sources: Any, targets: Any) -> None:
     """Add edges that hold from the beginning."""
     for edge in range(len(sources)):
@@ -427,7 +414,7 @@ def give(state: Any, sources: Any, targets: Any) -> None:
     state.numbers[EDGES] = len(sources)
 
 
-@jit
+@compiled
 def sources_first(state: Any) -> Any:
     """Points in an order of the edges; those on and behind cycles come last."""
     points = len(state.out_head)
@@ -457,7 +444,7 @@ def sources_first(state: Any) -> Any:
     return order
 
 
-@jit
+@compiled
 def sweep(tables: Any, state: Any) -> Any:
     """What :func:`propagate` does, untraced, for all that waits, sources first: one pass."""
     numbers = state.numbers
@@ -482,7 +469,7 @@ def sweep(tables: Any, state: Any) -> Any:
     return REST
 
 
-@jit
+@compiled
 def behind(tables: Any, state: Any, start: Any, end: Any, found: Any) -> None:
     """For each point from ``start`` to before ``end``, how many must come after it."""
     lane, place, first, clock = tables.lane, tables.place, tables.first, state.clock
