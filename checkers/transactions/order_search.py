@@ -30,6 +30,7 @@ For :mod:`checkers.transactions.serial`.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 
 import msgspec
@@ -42,6 +43,8 @@ from checkers.transactions.txns import Ints
 
 #: Points times lanes looked at between looks at the budget.
 ENTRIES_PER_LOOK = 500_000
+#: Machine code that is on disk is loaded in less.
+LOADING_S = 2.0
 #: Bytes that a point takes for each lane.
 BYTES_PER_ENTRY = 8
 
@@ -323,6 +326,17 @@ class _Proof:
 
 _ready = threading.Event()
 _compiling: list[threading.Thread] = []
+_begun_s = 0.0
+
+
+def compiled_soon() -> bool:
+    """Whether the loops are machine code, or were on disk and will be at once.
+
+    If not they are being compiled, and there is time for another way meanwhile.
+    """
+    if not _ready.is_set():
+        _begin_to_compile()
+    return _ready.wait(max(0.0, _begun_s + LOADING_S - time.monotonic()))
 
 
 def _compiled(meter: Meter) -> bool:
@@ -332,12 +346,18 @@ def _compiled(meter: Meter) -> bool:
     of less is kept; what is done by then is found again.
     """
     if not _ready.is_set():
-        if not any(thread.is_alive() for thread in _compiling):
-            _compiling[:] = [threading.Thread(target=_compile, daemon=True)]
-            _compiling[0].start()
+        _begin_to_compile()
         while not _ready.wait(0.05) and _compiling[0].is_alive() and not meter.spent():
             pass
     return _ready.is_set()
+
+
+def _begin_to_compile() -> None:
+    global _begun_s
+    if not any(thread.is_alive() for thread in _compiling):
+        _compiling[:] = [threading.Thread(target=_compile, daemon=True)]
+        _begun_s = time.monotonic()
+        _compiling[0].start()
 
 
 def _compile() -> None:

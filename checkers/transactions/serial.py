@@ -41,7 +41,7 @@ from checkers.history import FAIL, OK, History
 from checkers.transactions.explain import anomaly_finding
 from checkers.transactions.frontier import frontier_search, verify_serial_order
 from checkers.transactions.guided import guided_search
-from checkers.transactions.order_search import search_order
+from checkers.transactions.order_search import compiled_soon, search_order
 from checkers.transactions.polygraph import (
     Order,
     Polygraph,
@@ -66,6 +66,8 @@ from checkers.verdict import Because, Finding, Result, Verdict
 
 #: Transactions up to which the compiled search would not be worth its while.
 SMALL_MAX = 200
+#: Transactions up to which the other is used where the compiled one has yet to be compiled.
+MIDDLE_MAX = 2000
 #: Guesses turned round before snapshot isolation is no longer sought by way of a serial order.
 SERIAL_CONFLICTS_MAX = 20
 #: Transactions up to which every order is tried to confirm a refutation that was cut short.
@@ -192,7 +194,7 @@ def _decide(txns: list[Txn], snapshot: bool, meter: Meter) -> _Decision:
     """Whether an order of these transactions alone exists."""
     present = {txn.id for txn in txns}
     part = [without(txn, present) for txn in txns]
-    if len(part) > SMALL_MAX:
+    if len(part) > MIDDLE_MAX or (len(part) > SMALL_MAX and compiled_soon()):
         return _decide_many(part, snapshot, meter)
     found = guided_search(part, meter)
     if isinstance(found, list):

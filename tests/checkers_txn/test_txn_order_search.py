@@ -128,3 +128,20 @@ def test_vectors_that_do_not_fit_are_not_made() -> None:
     txns = [Txn(at, at, 0, {}, frozenset({0})) for at in range(5000)]
     found = search_order(txns, snapshot=True, meter=Meter(Budget(memory_mb=200)))
     assert found.answer is None and "memory budget" in found.reason
+
+
+def test_while_machine_code_is_made_a_middling_history_is_searched_without(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(order_search, "_ready", order_search.threading.Event())
+    monkeypatch.setattr(order_search, "_compile", lambda: time.sleep(60.0))
+    monkeypatch.setattr(order_search, "_compiling", [])
+    monkeypatch.setattr(order_search, "LOADING_S", 0.1)
+    rng = random.Random(1)
+    log = execution(
+        rng, sessions=5, each=60, keys=50, operations=4, reads=0.5, level="serializable"
+    )
+    result = check_serial(history_of(log), "serializable")
+    assert result.verdict is Verdict.VALID, result.reason
+    log = with_plant(log, "lost-update", rng)
+    assert check_serial(history_of(log), "serializable").verdict is Verdict.INVALID
