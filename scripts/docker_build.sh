@@ -19,6 +19,11 @@ if ! docker info >/dev/null 2>&1; then
     echo "docker_build.sh: Docker's daemon does not answer; start it: sudo systemctl start docker" >&2
     exit 3
 fi
+if ! docker image inspect "$base" >/dev/null 2>&1 && ! docker pull --quiet "$base" >/dev/null; then
+    echo "docker_build.sh: the base image $base is not on this machine and could not be pulled (see above);" >&2
+    echo "  without a registry make one as docs/environments.md tells, and give it: --base NAME" >&2
+    exit 3
+fi
 python=""
 for candidate in ${PYTHON:-} .venv/bin/python .venv/test/bin/python python3; do
     if "$candidate" -m pip --version >/dev/null 2>&1; then python="$candidate"; break; fi
