@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from checkers.transactions.cycles import Edge
-from checkers.transactions.graph import RWP, WR, WW
+from checkers.transactions.graph import RWP, WR, WRP, WW
 from checkers.transactions.lists import short
 from checkers.transactions.predicates import told
 from checkers.transactions.txns import WRITE
@@ -22,6 +22,7 @@ class AppendWords:
     """What an inference over lists can say of its own edges."""
 
     def __init__(self, inference: ListAppend) -> None:
+        self.inference = inference
         self.txns = inference.txns
         self.orders = inference.orders
         self.previous = inference.previous
@@ -35,6 +36,10 @@ class AppendWords:
         """Why a data edge holds; see :class:`checkers.transactions.explain.Evidence`."""
         if edge.kind == RWP:
             return self._missed_words(edge)
+        if edge.kind == WRP:
+            changes = self.predicates.changes
+            value, words, proof = changes.words(edge.mark, self.inference, self)
+            return value, words, (*proof, *self.order_proof(edge.key))
         key = self.txns.keys[edge.key]
         value = self.orders.element[edge.mark] if edge.mark >= 0 else None
         proof = self.order_proof(edge.key)
@@ -66,6 +71,14 @@ class AppendWords:
             f"{{1}}'s append of {value!r} on"
         )
         return value, words, self.order_proof(key)
+
+    def written_as(self, mark: int) -> str:
+        """A version in words."""
+        return f"append of {self.orders.element[mark]!r}"
+
+    def value_at(self, mark: int) -> Any:
+        """The element a version ends with."""
+        return self.orders.element[mark]
 
     def _writer_of(self, position: int) -> int:
         mop = int(self.orders.writer_mop[position]) if position >= 0 else -1

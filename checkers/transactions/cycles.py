@@ -2,8 +2,11 @@
 
 Adya's classes differ in which edges a cycle has: G0 only ww; G1c ww and wr with at least one wr;
 G-single exactly one rw; G-nonadjacent two or more rw, no two of them adjacent; G2 two or more rw.
-With ``-item`` no rw edge is of a predicate read, without it at least one is. The process and
-realtime variants allow those edges too. Which classes occur is decided exactly:
+With ``-item`` no rw edge is of a predicate read, without it at least one is. A wr edge of a
+predicate read holds unless there is a G-single
+(:mod:`checkers.transactions.predicate_changes`): a cycle with one has no ``-item``, and without any
+rw it is called G-single. The process and realtime variants allow those edges too. Which classes
+occur is decided exactly:
 
 1. strongly connected components of the whole graph; everything else is on no cycle;
 2. G0 and G1c: a ww (or wr) edge inside a component of the subgraph is on a cycle of the class;
@@ -40,6 +43,7 @@ from checkers.transactions.graph import (
     RW,
     RWP,
     WR,
+    WRP,
     WW,
     Graph,
     Ids,
@@ -70,6 +74,8 @@ STEPS_PER_COMPONENT = 20_000
 SINGLES_ASKED_FIRST = 16
 #: Targets per pass of the reachability bit sets: 1 KiB per node.
 BITSET_TARGETS = 8192
+#: Edges that only predicate reads have.
+PREDICATE = RWP | WRP
 
 LEVELS = ((0, ""), (PROCESS, "-process"), (PROCESS | REALTIME, "-realtime"))
 
@@ -172,14 +178,19 @@ class _Search:
             graph = cyclic_part(self.core.of_kinds(kinds | extra))
             self._record(name + suffix, graph, graph.kind == must, shortest_path)
         self._anti(extra, RW, "-item" + suffix)
-        if (self.core.kind == RWP).any():
+        if ((self.core.kind & PREDICATE) != 0).any():
             self._anti(extra, RWP, suffix)
 
     def _anti(self, extra: int, must: int, suffix: str) -> None:
         """Search the classes with anti-dependencies: of items alone, or with one of a predicate."""
-        kinds = RW if must == RW else ANTI
+        kinds = RW if must == RW else ANTI | WRP
+        if must == RWP and (self.core.kind == WRP).any():
+            # where no item class was found, a cycle with an item's rw has a predicate's edge, too
+            must = ANTI
+            graph = cyclic_part(self.core.of_kinds(WW | WR | WRP | extra))
+            self._record(f"G-single{suffix}", graph, graph.kind == WRP, shortest_path)
         graph = cyclic_part(self.core.of_kinds(WW | WR | kinds | extra))
-        wanted = graph.kind == must
+        wanted = (graph.kind & must) != 0
         if not wanted.any() or self.meter.spent(len(graph)):
             return
         spread = nonadjacent_edges(graph) & wanted
@@ -243,7 +254,7 @@ class _Search:
         labels = self.labels[graph.src[edges]]
         open_ = ~self._hidden(anomaly, labels)
         edges, labels = edges[open_], labels[open_]
-        self.found[anomaly] = np.zeros(int(self.labels.max()) + 1, dtype=np.bool_)
+        self.found.setdefault(anomaly, np.zeros(int(self.labels.max()) + 1, dtype=np.bool_))
         if not len(edges) or self.meter.spent(len(edges)):
             return
         self.found[anomaly][labels] = True

@@ -28,6 +28,8 @@ from checkers.transactions.txns import Bools, Ints, Txns
 WW, WR, RW, PROCESS, REALTIME, PASS = 1, 2, 4, 8, 16, 32
 #: an anti-dependency of a predicate read: it did not find what the target made match
 RWP = 64
+#: a dependency of a predicate read: it saw the source make a key stop matching
+WRP = 128
 #: both kinds of anti-dependency
 ANTI = RW | RWP
 KIND_NAMES = {
@@ -37,6 +39,7 @@ KIND_NAMES = {
     PROCESS: "process",
     REALTIME: "realtime",
     RWP: "rw-predicate",
+    WRP: "wr-predicate",
 }
 
 Ids = npt.NDArray[np.int32]
@@ -129,6 +132,18 @@ class GraphBuilder:
     def ends(self) -> list[tuple[Ids, Ids]]:
         """Sources and targets of everything added, in parts."""
         return [(part[0], part[1]) for part in self._parts if len(part[0])]
+
+    def of_kinds(self, kinds: int) -> Graph:
+        """The graph of what was added so far of these kinds, helper edges with them."""
+        wanted = np.uint8(kinds | PASS)
+        parts = [part for part in self._parts if len(part[2]) and part[2][0] & wanted]
+        empty = (np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.uint8))
+        src, dst, kind, key, mark = (
+            map(np.concatenate, zip(*parts)) if parts else (*empty, empty[0], empty[0])
+        )
+        return Graph(
+            txns=self.txns, nodes=self.nodes, src=src, dst=dst, kind=kind, key=key, mark=mark
+        )
 
     def build(self) -> Graph:
         """The graph of everything added, which is forgotten here: it is large."""

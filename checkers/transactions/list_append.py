@@ -41,6 +41,7 @@ from checkers.transactions.append_words import AppendWords
 from checkers.transactions.cycles import Edge
 from checkers.transactions.explain import Anomaly
 from checkers.transactions.graph import RW, RWP, WR, WW, GraphBuilder, add_tails
+from checkers.transactions.lapses import Lapse, list_lapses
 from checkers.transactions.lists import (
     CASES_MAX,
     VersionOrders,
@@ -558,6 +559,10 @@ class ListAppend:
             return ()
         writers = dict.fromkeys(int(self.txns.mop_txn[mop]) for mop in unread)
         return [(-1, txn) for txn in writers if self.members[txn]]
+
+    def lapses(self, key: int, predicate: Any) -> Sequence[Lapse]:
+        """Where the versions of a key stop matching."""
+        return list_lapses(self, key, predicate)
 
     def unread_of(self, key: int) -> list[int]:
         """Appends to a key that are in no read and did not fail."""

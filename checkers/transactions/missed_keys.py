@@ -17,6 +17,7 @@ import numpy as np
 
 from checkers.history import FAIL
 from checkers.transactions.cycles import Edge
+from checkers.transactions.lapses import Lapse, register_lapses
 from checkers.transactions.predicate_edges import Changer
 from checkers.transactions.predicates import matches, told
 from checkers.transactions.txns import Ints
@@ -52,7 +53,7 @@ class MissedKeys:
         if self.register.ambiguous[key]:
             return ()
         misses = self.misses(key, predicate)
-        after = {v: self._ancestors(v) for v in self._written(key) if v in self._before}
+        after = {v: self.ancestors(v) for v in self.written(key) if v in self._before}
         late = {v for v in after if v not in misses and misses <= after[v]}
         chosen = []
         for version in sorted(late):
@@ -61,12 +62,16 @@ class MissedKeys:
                 chosen.append((version, writer))
         return chosen
 
+    def lapses(self, key: int, predicate: Any) -> Sequence[Lapse]:
+        """Where the versions of a key stop matching."""
+        return list(register_lapses(self, key, predicate))
+
     def misses(self, key: int, predicate: Any) -> set[int]:
         """The versions of a key that do not match."""
         name, value_of = self.txns.keys[key], self.register.value_of
-        return {v for v in self._written(key) if not matches(predicate, name, value_of(v))}
+        return {v for v in self.written(key) if not matches(predicate, name, value_of(v))}
 
-    def _written(self, key: int) -> list[int]:
+    def written(self, key: int) -> list[int]:
         """The versions of a key that transactions left which did not fail."""
         if self._versions_of is None:
             self._versions_of = {}
@@ -79,7 +84,7 @@ class MissedKeys:
                     self._versions_of.setdefault(code, []).append(version)
         return self._versions_of.get(key, [])
 
-    def _ancestors(self, version: int) -> set[int]:
+    def ancestors(self, version: int) -> set[int]:
         """Every version known to come before this one."""
         seen: set[int] = set()
         stack = [version]
@@ -104,6 +109,32 @@ class MissedKeys:
             steps.append((before, came[before]))
             before = came[before]
         return steps
+
+    def written_as(self, mark: int) -> str:
+        """A version in words."""
+        return f"write of {self.register.value_of(mark)!r}"
+
+    def value_at(self, mark: int) -> Any:
+        """The value of a version."""
+        return self.register.value_of(mark)
+
+    def change_words(self, edge: Edge) -> tuple[Any, str, tuple[Because, ...]]:
+        """Why a predicate read comes after a writer: it saw a key stop matching."""
+        changes = self.register.predicates.changes
+        value, words, proof = changes.words(edge.mark, self.register, self)
+        number, lapse, _ = changes.seen[edge.mark]
+        misses = self.misses(lapse.key, self.register.predicates.reads[number].predicate)
+        before = self.ancestors(lapse.shown)
+        steps = dict.fromkeys(
+            step
+            for miss in sorted(misses - {lapse.lapsed})
+            for step in (
+                self._chain(miss, lapse.shown)
+                if miss in before
+                else self._chain(lapse.lapsed, miss)
+            )
+        )
+        return value, words, (*proof, *(self.register.order_proof(*step) for step in steps))
 
     def words(self, edge: Edge) -> tuple[Any, str, tuple[Because, ...]]:
         """Why a predicate read comes before a writer: it did not find what that made match."""

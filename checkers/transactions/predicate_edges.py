@@ -28,8 +28,10 @@ import numpy as np
 from checkers.history import freeze
 from checkers.transactions.explain import Anomaly
 from checkers.transactions.graph import PASS, RWP, GraphBuilder
+from checkers.transactions.lapses import Lapse
 from checkers.transactions.lists import CASES_MAX
 from checkers.transactions.micro_ops import PredicateRead
+from checkers.transactions.predicate_changes import SeenChanges
 from checkers.transactions.predicates import matches, matches_key, told
 from checkers.transactions.txns import READ, WRITE, Txns
 
@@ -45,6 +47,10 @@ class Versions(Protocol):
 
     def changers(self, key: int, predicate: Any) -> Sequence[Changer]:
         """The writers that whoever found no match at this key comes before."""
+        ...
+
+    def lapses(self, key: int, predicate: Any) -> Sequence[Lapse]:
+        """Where the versions of this key stop matching."""
         ...
 
 
@@ -66,6 +72,7 @@ class PredicateEdges:
         self.starts: list[int] = starts.tolist()
         self.codes = {(type(key), freeze(key)): code for code, key in enumerate(self.txns.keys)}
         self._changers: dict[Any, Sequence[Changer]] = {}
+        self.changes = SeenChanges(self)
 
     # -- within a transaction ---------------------------------------------------------------
 
@@ -174,7 +181,10 @@ class PredicateEdges:
         return self._changers[code]
 
     def add(self, builder: GraphBuilder) -> None:
-        """Add the predicate anti-dependencies. An edge's mark is the number of the read."""
+        """Add what predicate reads depend on, and against, by the keys they did not return.
+
+        The mark of an anti-dependency is the number of the read.
+        """
         groups: dict[str, list[int]] = {}
         for number, read in enumerate(self.reads):
             groups.setdefault(repr(freeze(_of_values(read.predicate))), []).append(number)
@@ -184,6 +194,8 @@ class PredicateEdges:
         if edges:
             rows = np.array(edges, dtype=np.int64)
             builder.add(rows[:, 0], rows[:, 1], RWP, key=rows[:, 2] * 0, mark=rows[:, 2])
+        firsts = (self.reads[numbers[0]].predicate for numbers in groups.values())
+        self.changes.add(builder, list(zip(map(_of_values, firsts), groups.values())))
 
     def _add_group(
         self, builder: GraphBuilder, numbers: list[int], edges: list[tuple[int, int, int]]

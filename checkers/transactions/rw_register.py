@@ -34,7 +34,7 @@ import numpy as np
 from checkers.history import FAIL, OK
 from checkers.transactions.cycles import Edge, any_cycles, components
 from checkers.transactions.explain import Anomaly
-from checkers.transactions.graph import PASS, RW, RWP, WR, WW, GraphBuilder, add_tails
+from checkers.transactions.graph import PASS, RW, RWP, WR, WRP, WW, GraphBuilder, add_tails
 from checkers.transactions.missed_keys import MissedKeys
 from checkers.transactions.predicate_edges import PredicateEdges
 from checkers.transactions.txns import READ, WRITE, Bools, Ints, Txns, intern
@@ -447,6 +447,8 @@ class RwRegister:
         """Why a data edge holds; see :class:`checkers.transactions.explain.Evidence`."""
         if edge.kind == RWP:
             return self.missed.words(edge)
+        if edge.kind == WRP:
+            return self.missed.change_words(edge)
         version = edge.mark
         name = self.txns.keys[self.version_key[version]]
         value = self.value_of(version)
@@ -468,6 +470,8 @@ class RwRegister:
         """The key a data edge is about."""
         if edge.kind == RWP:
             return self.txns.keys[self.predicates.key_of(edge.mark, edge.target)[0]]
+        if edge.kind == WRP:
+            return self.predicates.changes.key_of(edge.mark)
         return self.txns.keys[self.version_key[edge.key]]
 
     def _wrote(self, txn: int, key: int) -> int:

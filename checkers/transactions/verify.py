@@ -10,7 +10,10 @@ What is checked of a step T1 < T2 over a list:
 - ww: the read named as proof has T1's append and, after it or not at all, T2's;
 - rw: T1 read a list without T2's append, and T2 committed;
 - rw-predicate: a predicate read of T1 did not return a key, and every version of it from T2's on
-  matches, of the read named as proof and of the appends that nobody read.
+  matches, of the read named as proof and of the appends that nobody read;
+- wr-predicate: a predicate read of T2 did not return a key; a version that matches was installed
+  by a transaction from which the steps named lead to T2, and whatever comes after that version and
+  does not match is T1's or comes after T1's.
 
 Over a register, wr is the value; ww and rw need one version before the other, and the proof names
 the transactions which show that (one that read the first and wrote the second, or two that dealt
@@ -24,7 +27,7 @@ Source: Adya, *Weak Consistency*, for the definitions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from itertools import pairwise
 from typing import Any
 
@@ -129,24 +132,34 @@ def _cycle(finding: Finding, history: History) -> str:
             return f"{step.text} A failed transaction is in the cycle."
         if source.type != "ok" and step.kind not in ("ww", "wr"):
             return f"{step.text} But the first has an unknown outcome."
+        if step.kind == "wr-predicate" and (wrong := _no_way(step, history)):
+            return wrong
         if not _step_holds(step, source, target, history):
             return f"not confirmed: {step.text}"
-    return shape([step.kind for step in steps], finding.kind)
+    ways = (p for step in steps if step.kind == "wr-predicate" for p in step.proof[0].proof)
+    return shape([step.kind for step in steps], finding.kind, ways={p.kind for p in ways})
 
 
-def shape(kinds: Sequence[str], anomaly: str) -> str:
-    """Why the kinds of a cycle's steps do not fit an anomaly's name, or ""."""
+def shape(kinds: Sequence[str], anomaly: str, *, ways: Set[str] = frozenset()) -> str:
+    """Why the kinds of a cycle's steps do not fit an anomaly's name, or "".
+
+    Args:
+        kinds: of its steps, in order.
+        anomaly: the name.
+        ways: the kinds of the steps that its wr-predicate steps rest on.
+    """
     name, extra = anomaly, {"ww", "wr", "rw"}
+    used = {*kinds, *ways}
     for suffix, allowed in (("-process", {"process"}), ("-realtime", {"process", "realtime"})):
         if anomaly.endswith(suffix):
             name = anomaly.removesuffix(suffix)
             extra = extra | allowed
-            if suffix[1:] not in kinds:
+            if suffix[1:] not in used:
                 return f"{anomaly} without a {suffix[1:]} step"
     anti = ("rw",) if name.endswith("-item") else ("rw", "rw-predicate")
     if name in ("G-single", "G-nonadjacent", "G2"):
-        extra = extra | {"rw-predicate"}
-        if "rw-predicate" not in kinds:
+        extra = extra | {"rw-predicate", "wr-predicate"}
+        if not {"rw-predicate", "wr-predicate"} & set(kinds):
             return f"{anomaly} without a predicate's step"
     name = name.removesuffix("-item")
     rw = sum(kind in anti for kind in kinds)
@@ -154,11 +167,11 @@ def shape(kinds: Sequence[str], anomaly: str) -> str:
     fits = {
         "G0": not rw and "wr" not in kinds and "ww" in kinds,
         "G1c": not rw and "wr" in kinds,
-        "G-single": rw == 1,
+        "G-single": rw == 1 or (rw == 0 and "wr-predicate" in kinds),
         "G-nonadjacent": rw >= 2 and apart,
         "G2": rw >= 2,
     }
-    if set(kinds) - extra or not fits.get(name, False):
+    if used - extra or not fits.get(name, False):
         return f"steps {', '.join(kinds)} are no {anomaly}"
     return ""
 
@@ -168,6 +181,8 @@ def _step_holds(step: Because, source: Witness, target: Witness, history: Histor
         return source.process == target.process and source.complete < target.invoke
     if step.kind == "realtime":
         return 0 <= source.complete < target.invoke
+    if step.kind == "wr-predicate":
+        return _lapsed(step, source, target, history)
     lists = any(f == "append" for f, _, _ in (*source.mops, *target.mops)) or any(
         isinstance(v, list) for v in source.read(step.key) + target.read(step.key)
     )
@@ -224,6 +239,69 @@ def _missed(
         if rest(predicate, step, history):
             return True
     return False
+
+
+def _no_way(step: Because, history: History) -> str:
+    """Why the steps named do not lead from the writer of what matched to the reader, or ""."""
+    if not step.proof or step.proof[0].kind != "preceded" or not step.proof[0].proof:
+        return f"not confirmed: {step.text}"
+    preceded = step.proof[0]
+    at = preceded.source
+    for link in preceded.proof:
+        source, target = Witness(history, link.source), Witness(history, link.target)
+        sure = source.type == "ok" or (source.type != "fail" and link.kind in ("ww", "wr"))
+        known = link.kind in ("ww", "wr", "process", "realtime")
+        if link.source != at or not sure or not known or target.type == "fail":
+            return f"not confirmed: {link.text}"
+        if not _step_holds(link, source, target, history):
+            return f"not confirmed: {link.text}"
+        at = link.target
+    return "" if at == preceded.target == step.target else f"not confirmed: {preceded.text}"
+
+
+def _lapsed(step: Because, source: Witness, target: Witness, history: History) -> bool:
+    """A predicate read without a key, which came after a version that matches."""
+    shown = step.proof[0]
+    wrote = Witness(history, shown.source).wrote(step.key)
+    if not wrote or not same(wrote[-1], shown.value) or not same(shown.key, step.key):
+        return False
+    if place(step.value, source.wrote(step.key)) < 0 or target.wrote(step.key):
+        return False
+    if step.source == shown.source or step.target in (step.source, shown.source):
+        return False
+    rest = _lapsed_list if "append" in {f for f, _, _ in source.mops} else _lapsed_register
+    return any(
+        not any(same(k, step.key) for k, _ in found) and rest(predicate, step, history)
+        for _, predicate, found in target.asked
+    )
+
+
+def _lapsed_list(predicate: Any, step: Because, history: History) -> bool:
+    """Whether the read named has the step's element where its lists first cease to match."""
+    for proof in step.proof[1:]:
+        for read in Witness(history, proof.source).read(step.key):
+            low, high = place(step.proof[0].value, read), place(step.value, read)
+            said = [matches(predicate, step.key, read[: at + 1]) for at in range(low, high + 1)]
+            if 0 <= low < high and all(said[:-1]) and not said[-1]:
+                return True
+    return False
+
+
+def _lapsed_register(predicate: Any, step: Because, history: History) -> bool:
+    """Whether all that does not match is before what did, or is the step's version or after it."""
+    shown, key = step.proof[0].value, step.key
+    if not matches(predicate, key, shown) or matches(predicate, key, step.value):
+        return False
+    pairs = [p.value for p in step.proof[1:] if version_before(p, key, history)]
+    earlier, later = [shown], [step.value]
+    for value in earlier:
+        earlier += [a for a, b in pairs if same(b, value) and place(a, earlier) < 0]
+    for value in later:
+        later += [b for a, b in pairs if same(a, value) and place(b, later) < 0]
+    left = (txn.wrote(key)[-1] for txn in writers_of(key, history))
+    return place(step.value, earlier) < 0 and all(
+        matches(predicate, key, v) or place(v, earlier) > 0 or place(v, later) >= 0 for v in left
+    )
 
 
 def writers_of(key: Any, history: History) -> list[Witness]:

@@ -213,7 +213,8 @@ def _port(box: _Box, step: Because, *, source: bool) -> float:
 def _proving(parts: Sequence[tuple[str, Any, Any]], step: Because, *, source: bool) -> int | None:
     """Index of the micro-operation on the step's key that reads or writes as the step says."""
     kind = step.kind.split("-")[0]
-    if source and step.kind.startswith("rw-predicate"):  # it asked for keys, and names none
+    asked = "rw-predicate" if source else "wr-predicate"
+    if step.kind.startswith(asked):  # it asked for keys, and names none
         return next((index for index, (f, _, _) in enumerate(parts) if f == PREDICATE_READ), None)
     reads = kind == ("rw" if source else "wr")
     best: tuple[int, int] | None = None
