@@ -88,23 +88,26 @@ class PredicateEdges:
                     )  # fmt: skip
             self._against_itself(number, read)
 
-    def _note(self, name: str, read: PredicateRead, key: Any, text: str) -> None:
+    def _note(
+        self, name: str, read: PredicateRead, key: Any, text: str, *, own_write: bool = True
+    ) -> None:
+        """Note an anomaly; one with its own read alone, and no write of its own, is told apart."""
         anomalies = self.inference.anomalies
-        if sum(a.name == name for a in anomalies) < CASES_MAX:
-            anomalies.append(
-                Anomaly(name, (read.txn,), key, text, predicate=read.predicate, own_write=True)
-            )
+        alike = (a for a in anomalies if a.facts.get("own_write") is own_write)
+        if sum(a.name == name for a in alike) < CASES_MAX:
+            facts = {"predicate": read.predicate, "own_write": own_write}
+            anomalies.append(Anomaly(name, (read.txn,), key, text, **facts))
 
     def _against_itself(self, number: int, read: PredicateRead) -> None:
         """Keys that were not found, though the transaction itself shows that they match."""
-        found = self.found(number)
+        found, own = self.found(number), self._written_before(number)
         for key, certain in self._known_before(number, read).items():
             if key not in found and certain(read.predicate):
                 name = self.txns.keys[key]
                 self._note(
                     "internal", read, name,
                     f"{{0}} asked for {told(read.predicate)} and did not get key {name!r}, which "
-                    "matches by its own earlier operations.",
+                    "matches by its own earlier operations.", own_write=key in own,
                 )  # fmt: skip
         wrote: set[int] = set()
         for mop in range(self.starts[number] + read.before, self._end(read)):
@@ -117,7 +120,7 @@ class PredicateEdges:
                     self._note(
                         "internal", read, name,
                         f"{{0}} asked for {told(read.predicate)} and did not get key {name!r}, of "
-                        f"which it then read {value!r}, which matches.",
+                        f"which it then read {value!r}, which matches.", own_write=key in own,
                     )  # fmt: skip
 
     def _known_before(self, number: int, read: PredicateRead) -> dict[int, Callable[[Any], bool]]:
@@ -158,10 +161,13 @@ class PredicateEdges:
 
     def settled(self, number: int) -> set[int]:
         """Codes of the keys it returned or had written before: nothing of theirs was missed."""
+        return self.found(number) | self._written_before(number)
+
+    def _written_before(self, number: int) -> set[int]:
+        """Codes of the keys the transaction had written before."""
         begin = self.starts[number]
         rows = range(begin, begin + self.reads[number].before)
-        wrote = {int(self.txns.mop_key[m]) for m in rows if self.txns.mop_kind[m] == WRITE}
-        return self.found(number) | wrote
+        return {int(self.txns.mop_key[m]) for m in rows if self.txns.mop_kind[m] == WRITE}
 
     # -- edges ------------------------------------------------------------------------------
 

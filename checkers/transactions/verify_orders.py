@@ -77,7 +77,15 @@ def _unseen(step: Because, past: Past, level: str) -> bool:
     history = past.history
     reader, writer = Witness(history, step.source), Witness(history, step.target)
     first = reader.first_read(step.key)
-    if writer.type == "fail" or first is None:
+    if writer.type == "fail":
+        return False
+    if level != "read-committed" and writer.wrote(step.key) and reader.asked:
+        name = type(step.key), freeze(step.key)
+        if name in _missed([reader], history).get(reader.invoke, ()):
+            return reader.invoke != writer.invoke and _visible(
+                writer, reader, step.key, past, level
+            )
+    if first is None:
         return False
     if level != "read-committed" and first[0] is not None:
         return False

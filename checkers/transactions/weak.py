@@ -18,6 +18,9 @@ sessions.
 Besides: reads of aborted, intermediate or never written values are violations of their own, as are
 reads that disagree with the transaction's own write, and above read committed with its own read.
 
+A predicate read that missed a key all versions of which match read its initial version
+(:mod:`checkers.transactions.predicate_replay`): above read committed, a read like any other.
+
 Source: Biswas and Enea, *On the Complexity of Checking Transactional Consistency*, OOPSLA 2019, for
 the axioms; Moldrup and others, *AWDIT*, PLDI 2025, for the bounds.
 """
@@ -25,7 +28,7 @@ the axioms; Moldrup and others, *AWDIT*, PLDI 2025, for the bounds.
 from __future__ import annotations
 
 from bisect import bisect_left
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -37,12 +40,15 @@ from checkers.transactions.cycles import Edge, any_cycles
 from checkers.transactions.explain import anomaly_finding, cycle_finding
 from checkers.transactions.graph import PROCESS, WR, WW, GraphBuilder
 from checkers.transactions.polygraph import session_codes
+from checkers.transactions.predicate_replay import missed_reads
 from checkers.transactions.rw_register import RwRegister, VersionRules
 from checkers.transactions.serial import explained_serially
 from checkers.transactions.txns import PREDICATES_UNSEEN, REGISTER_WRITES, WRITE, columns
 from checkers.transactions.verify_orders import Past, confirm_weak
 from checkers.verdict import Because, Finding, Result, Verdict
 
+#: Missed keys taken for reads: a predicate read misses whatever is written later.
+MISSED_MAX = 1_000_000
 #: what each level forbids without looking at the commit order
 LOCAL = {
     "read-committed": forbidden_by("read-committed") | {"phantom"},
@@ -54,12 +60,16 @@ LOCAL = {
 class WeakOrder:
     """The forced commit order of one history under one level."""
 
-    def __init__(self, register: RwRegister, level: str) -> None:
+    def __init__(self, register: RwRegister, level: str, *, meter: Meter | None = None) -> None:
         self.register = register
         self.txns = register.txns
         self.level = level
         self.forced: list[tuple[int, int, int, int]] = []
         self._read_from()
+        if level != "read-committed":  # which asks for the order of reads within a transaction
+            missed = missed_reads(register, meter or Meter())
+            for txn, key in islice(missed, MISSED_MAX):
+                self.reads[txn].append((key, -1))
         self._sessions()
 
     def _read_from(self) -> None:
@@ -329,7 +339,7 @@ def check_weak(history: History, level: str, *, budget: Budget | None = None) ->
     findings = [anomaly_finding(anomaly, txns) for anomaly in local]
     spent = meter.spent()
     if not spent:
-        findings += _order_findings(register, level)
+        findings += _order_findings(register, level, meter)
     past = Past(history)
     looked = [(f, confirm_weak(f, history, level, past=past)) for f in findings]
     doubts = [(f, wrong) for f, wrong in looked if wrong]
@@ -362,8 +372,8 @@ def check_weak(history: History, level: str, *, budget: Budget | None = None) ->
     return result
 
 
-def _order_findings(register: RwRegister, level: str) -> list[Finding]:
-    order = WeakOrder(register, level)
+def _order_findings(register: RwRegister, level: str, meter: Meter) -> list[Finding]:
+    order = WeakOrder(register, level, meter=meter)
     if level == "read-committed":
         order.read_committed()
     elif level == "read-atomic":

@@ -7,8 +7,8 @@ a predicate read selected of the keys it missed (:mod:`predicate_worlds`).
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
-from itertools import permutations
+from collections.abc import Callable, Iterator
+from itertools import islice, permutations, product
 from typing import Any
 
 import cycle_twins
@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from test_txn_predicates import GOLDEN, check, history_of, judged, make, replay, rp, seeds
 
 from checkers.history import History
+from checkers.transactions import weak
 from checkers.transactions.consistency import IMPLIES, forbidden_by, implied_anomalies
 from checkers.transactions.cycles import find_cycles
 from checkers.transactions.graph import (
@@ -33,9 +34,11 @@ from checkers.transactions.graph import (
     add_realtime_edges,
 )
 from checkers.transactions.list_append import ListAppend
+from checkers.transactions.predicates import matches
 from checkers.transactions.rw_register import RwRegister, VersionRules
 from checkers.transactions.txns import columns
 from checkers.transactions.verify import confirm, shape
+from checkers.transactions.verify_orders import confirm_weak
 from checkers.verdict import Verdict
 
 a, r, w, g = plants.a, plants.r, plants.w, plants.g
@@ -341,3 +344,99 @@ def test_what_was_executed_one_by_one_shows_nothing(lists: bool, seed: int) -> N
         rules = {} if lists else RULES
         result = judged(txns, lists=lists, model="strict-serializable", **rules)
         assert result.verdict is not Verdict.INVALID, result.reason
+
+
+# Weak levels --------------------------------------------------------------------------------------
+
+WEAK: dict[str, list[plants.Row]] = {
+    "read-atomic": [  # C saw one of A's writes, and missed the other
+        ("A", 0, 9, "ok", [w("x", 9), w("y", 1)]),
+        ("C", 0, 9, "ok", [g("y", 1), rp(BIG)]),
+    ],
+    "causal": [
+        ("A", 0, 9, "ok", [w("x", 9), w("y", 1)]),
+        ("B", 0, 9, "ok", [g("y", 1), w("z", 1)]),
+        ("C", 0, 9, "ok", [rp(BIG), g("z", 1)]),
+    ],
+}
+LEVELS = ["read-committed", "read-atomic", "causal"]
+
+
+@pytest.mark.parametrize("level", list(WEAK))
+def test_weak_levels_see_what_was_missed(level: str) -> None:
+    history = plants.planted(WEAK[level], random.Random(1), lists=False)
+    below = LEVELS[: LEVELS.index(level)]
+    assert all(weak(other)(history).verdict is not Verdict.INVALID for other in below)
+    result = weak(level)(history)
+    assert result.verdict is Verdict.INVALID
+    finding = result.findings[0]
+    assert confirm_weak(finding, history, level) == ""
+    step = finding.because[0]
+    for change in ({"key": "y"}, {"source": step.target, "target": step.source}, {"key": "u"}):
+        wrong = msgspec.structs.replace(step, **change)
+        changed = msgspec.structs.replace(finding, because=(wrong,))
+        assert confirm_weak(changed, history, level)
+    lapsed = [*WEAK[level], ("D", 0, 9, "ok", [w("x", 2)])]  # it may have been this that C saw
+    open_ = plants.planted(lapsed, random.Random(1), lists=False)
+    assert weak(level)(open_).verdict is not Verdict.INVALID
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_read_committed_allows_two_answers_but_to_its_own_write(own: bool) -> None:
+    """A key missed and then read is a read that was not repeated; one written and missed is not."""
+    mops = [w("x", 9), rp(BIG)] if own else [rp(BIG), g("x", 9)]
+    rows = [("A", 0, 9, "ok", mops), ("B", 0, 9, "ok", [] if own else [w("x", 9)])]
+    history = plants.planted(rows, random.Random(1), lists=False)
+    assert (weak("read-committed")(history).verdict is Verdict.INVALID) == own
+    assert weak("read-atomic")(history).verdict is Verdict.INVALID
+
+
+@settings(max_examples=250, deadline=None)
+@given(seeds, st.sampled_from([0.0, 0.3, 0.8]))
+@pytest.mark.parametrize("level", LEVELS)
+def test_weak_levels_refute_what_no_choice_of_versions_explains(
+    level: str, seed: int, broken: float
+) -> None:
+    """Every missed key is read, where it was asked for, in each version that does not match."""
+    predicates = [*VALUES, {"keys": ["x", "y"]}, {"in": ["z"]}]
+    txns = make(random.Random(seed), lists=False, broken=broken, predicates=predicates)
+    result = weak(level)(history_of(txns[:4]))
+    assert "second look" not in result.reason
+    if result.verdict is not Verdict.INVALID:
+        return
+    choices = islice(choices_of(txns[:4]), 400)
+    assert not any(predicate_worlds.twins.weak(chosen, level) for chosen in choices)
+
+
+def choices_of(txns: list[predicate_worlds.twins.T]) -> Iterator[list[predicate_worlds.twins.T]]:
+    """The transactions with each predicate read as reads of items, in every way."""
+    written: dict[str, list[Any]] = {}
+    for t in txns:
+        for key, value in {k: v for f, k, v in t.mops if f == "w"}.items():
+            written.setdefault(key, []).append(value)
+    slots: list[list[tuple[str, str, Any]]] = []
+    shapes: list[list[list[tuple[str, str, Any]] | int]] = []
+    for t in txns:
+        shape_: list[list[tuple[str, str, Any]] | int] = []
+        own: dict[str, Any] = {}
+        for f, key, value in t.mops:
+            if f == "w":
+                own[key] = value
+            if f != "rp":
+                shape_.append([(f, key, value)])
+                continue
+            shape_.append([("r", k, v) for k, v in value.items()])
+            for missing in sorted(written.keys() - value.keys()):
+                some = [own[missing]] if missing in own else [None, *written[missing]]
+                left = [v for v in some if not matches(key, missing, v)]
+                shape_.append(len(slots))
+                slots.append([("r", missing, v) for v in left])
+        shapes.append(shape_)
+    for chosen in product(*slots):
+        yield [
+            predicate_worlds.twins.T(t.number, t.process, t.invoke, t.complete, [
+                mop for part in shape_
+                for mop in ([chosen[part]] if isinstance(part, int) else part)
+            ])
+            for t, shape_ in zip(txns, shapes)
+        ]  # fmt: skip
