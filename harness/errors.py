@@ -56,6 +56,6 @@ def nearest(what: str, name: str, known: Iterable[str]) -> UsageError:
         known: the names there are.
     """
     names = sorted(known)
-    close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
     hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names)}"
     return UsageError(f"unknown {what} {name!r}; {hint}")

@@ -157,6 +157,19 @@ def _raise(tables: Any, state: Any, source: Any, target: Any, traced: Any) -> An
 
 
 @compiled
+def _link(state: Any, source: Any, target: Any, why_from: Any, why_to: Any) -> None:
+    """Put an edge behind the others, in the lists of both its ends."""
+    edge = state.numbers[EDGES]
+    state.source[edge], state.target[edge] = source, target
+    state.why_from[edge], state.why_to[edge] = why_from, why_to
+    state.out_next[edge] = state.out_head[source]
+    state.out_head[source] = edge
+    state.in_next[edge] = state.in_head[target]
+    state.in_head[target] = edge
+    state.numbers[EDGES] = edge + 1
+
+
+@compiled
 def add_edge(
     tables: Any, state: Any, source: Any, target: Any, why_from: Any, why_to: Any, traced: Any
 ) -> Any:
@@ -168,14 +181,7 @@ def add_edge(
     numbers[WHY_FROM], numbers[WHY_TO] = why_from, why_to
     if source == target or not _raise(tables, state, source, target, traced):
         return False
-    edge = numbers[EDGES]
-    state.source[edge], state.target[edge] = source, target
-    state.why_from[edge], state.why_to[edge] = why_from, why_to
-    state.out_next[edge] = state.out_head[source]
-    state.out_head[source] = edge
-    state.in_next[edge] = state.in_head[target]
-    state.in_head[target] = edge
-    numbers[EDGES] = edge + 1
+    _link(state, source, target, why_from, why_to)
     return True
 
 
@@ -403,15 +409,9 @@ def find_path(tables: Any, state: Any, source: Any, target: Any, limit: Any) -> 
 @compiled
 def give(state: Any, sources: Any, targets: Any) -> None:
     """Add edges that hold from the beginning."""
-    for edge in range(len(sources)):
-        source, target = sources[edge], targets[edge]
-        state.source[edge], state.target[edge] = source, target
-        state.why_from[edge], state.why_to[edge] = GIVEN, GIVEN
-        state.out_next[edge] = state.out_head[source]
-        state.out_head[source] = edge
-        state.in_next[edge] = state.in_head[target]
-        state.in_head[target] = edge
-    state.numbers[EDGES] = len(sources)
+    state.numbers[EDGES] = 0
+    for at in range(len(sources)):
+        _link(state, sources[at], targets[at], GIVEN, GIVEN)
 
 
 @compiled

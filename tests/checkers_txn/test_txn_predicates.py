@@ -16,6 +16,7 @@ import cycle_twins
 import msgspec
 import numpy as np
 import plants
+import predicate_worlds as worlds
 import pytest
 import twins
 from hypothesis import given, settings
@@ -484,14 +485,7 @@ def predicate_links(txns: list[twins.T]) -> set[cycle_twins.Link]:
     For predicates over keys alone. The version after the unborn one is the first of the longest
     read; where nobody read the key, any of the appends.
     """
-    plain = [
-        twins.T(t.number, t.process, t.invoke, t.complete, [
-            mop
-            for f, k, v in t.mops
-            for mop in ([("r", x, y) for x, y in v.items()] if f == "rp" else [(f, k, v)])
-        ])
-        for t in txns
-    ]  # fmt: skip
+    plain = worlds.plain(txns)
     links = cycle_twins.list_links(plain, {})
     writer = cycle_twins.appends(plain)
     longest: dict[str, list[Any]] = {}
