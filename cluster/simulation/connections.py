@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from cluster.simulation.names import no_such_node
 from cluster.simulation.network import Network
 from cluster.simulation.node import SimNode, detached_request
 from cluster.simulation.story import Story
@@ -101,8 +102,7 @@ class Connections:
             ValueError: there is no such node.
         """
         if node not in self._nodes:
-            known = ", ".join(self._nodes)
-            raise ValueError(f"there is no node {node!r}; the nodes are {known}")
+            raise no_such_node(node, self._nodes)
         connection = self._next
         self._next += 1
         self._open[connection] = _Connection(client, node, 0)

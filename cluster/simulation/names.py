@@ -1,11 +1,11 @@
 """Names of a world's nodes, checked before anything is made of them.
 
-Used by :mod:`cluster.simulation.world`.
+Used by :mod:`cluster.simulation.world` and :mod:`cluster.simulation.connections`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 def check_names(nodes: Sequence[str]) -> None:
@@ -16,6 +16,11 @@ def check_names(nodes: Sequence[str]) -> None:
         raise ValueError("a world needs at least one node")
     if len(set(nodes)) != len(nodes):
         raise ValueError(f"a node's name may appear once only: {', '.join(nodes)}")
+
+
+def no_such_node(name: str, nodes: Iterable[str]) -> ValueError:
+    """The error for a node that is none."""
+    return ValueError(f"there is no node {name!r}; the nodes are {', '.join(nodes)}")
 
 
 def founders_among(nodes: Sequence[str], founders: Sequence[str] | None) -> tuple[str, ...]:

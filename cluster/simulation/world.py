@@ -33,7 +33,7 @@ from cluster.simulation.connections import Connections
 from cluster.simulation.disk import DiskProfile, FaultAtlas, SimDisk
 from cluster.simulation.heap import EventHeap, Handle
 from cluster.simulation.invariants import Invariants, InvariantViolation, View, view_of_status
-from cluster.simulation.names import check_names, founders_among
+from cluster.simulation.names import check_names, founders_among, no_such_node
 from cluster.simulation.network import Network, NetworkProfile
 from cluster.simulation.node import SimNode, StorageLike
 from cluster.simulation.randomness import SeededRng, derive
@@ -472,8 +472,7 @@ class World:
         try:
             return self._nodes[name]
         except KeyError:
-            known = ", ".join(self.nodes)
-            raise ValueError(f"there is no node {name!r}; the nodes are {known}") from None
+            raise no_such_node(name, self.nodes) from None
 
     def _deliver(self, src: str, dst: str, frame: Any) -> None:
         node = self._nodes.get(dst)
