@@ -79,11 +79,12 @@ Examples:
   harness list
   harness list nemeses
   harness list nemeses --env netns
-  harness list ablations""",
+  harness list workloads -v         what each is, its options and operations""",
     "patterns": """\
 Examples:
-  harness patterns
-  harness patterns --run
+  harness patterns                  the catalogue, one line a pattern
+  harness patterns lease            one explained; a number, a name or an ablation will do
+  harness patterns --run            every ablation's schedule, with and without it
   harness patterns --run A30""",
     "explore": """\
 Examples:
@@ -110,8 +111,8 @@ _COMMANDS = {
     "report": ("harness.commands.judging:report", "Write the report of a run again."),
     "replay": ("harness.commands.judging:replay", "Run a recorded run again."),
     "shrink": ("harness.commands.judging:shrink", "Find the smallest test that still fails."),
-    "explore": ("harness.commands.campaigns:explore", "Run many seeds in simulation."),
-    "patterns": ("harness.commands.campaigns:patterns", "The pattern catalogue; break each one."),
+    "explore": ("harness.commands.explore:explore", "Run many seeds in simulation."),
+    "patterns": ("harness.commands.patterns:patterns", "The pattern catalogue; break each one."),
     "list": ("harness.commands.looking:list_", "Names of databases, workloads, nemeses, ..."),
     "heal": ("harness.commands.looking:heal", "Remove whatever runs left behind."),
     "doctor": ("harness.commands.looking:doctor", "What this machine can do, and what is missing."),

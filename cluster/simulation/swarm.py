@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -70,6 +70,24 @@ class SwarmOptions(msgspec.Struct, frozen=True, kw_only=True):
     config: ClusterConfig
 
 
+class SwarmFault(msgspec.Struct):
+    """One fault of a run.
+
+    Args:
+        kind: one of FAULT_KINDS, or MEMBERSHIP.
+        nodes: the nodes it was done to.
+        value: what was done, JSON-ready.
+        begin_ns: virtual time of the injection.
+        end_ns: virtual time of the heal; -1 if the safety phase ended before.
+    """
+
+    kind: str
+    nodes: list[str]
+    value: dict[str, Any]
+    begin_ns: int
+    end_ns: int = -1
+
+
 class SwarmRun(msgspec.Struct):
     """What a run did.
 
@@ -80,6 +98,7 @@ class SwarmRun(msgspec.Struct):
         violation: the invariant that broke, as text; empty if none did.
         settlement: how the liveness phase ended; None if a violation came first.
         injected: how many faults of each kind were made.
+        faults: each of them, in order of beginning.
         changed: how many changes of members of each kind were acknowledged.
         trace_hash: digest of every event.
         world_events: events of the world, for speed measurements.
@@ -92,6 +111,7 @@ class SwarmRun(msgspec.Struct):
     violation: str
     settlement: Settlement | None
     injected: dict[str, int]
+    faults: list[SwarmFault]
     changed: dict[str, int]
     trace_hash: str
     world_events: int
@@ -232,6 +252,7 @@ def run_swarm(
         violation=violation,
         settlement=settlement,
         injected=gremlin.injected,
+        faults=gremlin.faults,
         changed=gremlin.reshuffle.done,
         trace_hash=digest,
         world_events=max(steps, world.story.events),
@@ -288,6 +309,14 @@ class _Load:
         return Command("cas", key, (self._known[key], value))
 
 
+class _Injected(NamedTuple):
+    """What an injector did: to whom, what, and what undoes it."""
+
+    nodes: list[str]
+    value: dict[str, Any]
+    heal: Callable[[], None]
+
+
 class Gremlin:
     """Injects faults at random, and heals each after a while.
 
@@ -299,6 +328,7 @@ class Gremlin:
 
     def __init__(self, world: World, options: SwarmOptions, *, end_ns: int) -> None:
         self.injected: dict[str, int] = dict.fromkeys(options.faults, 0)
+        self.faults: list[SwarmFault] = []
         self._world, self._options, self._end_ns = world, options, end_ns
         self._random = world.rng("swarm", "gremlin")
         self._cuts: dict[tuple[str, str], LinkFault] = {}
@@ -320,14 +350,17 @@ class Gremlin:
         if self._stopped or self._world.now_ns >= self._end_ns:
             return
         self.injected[kind] += 1
-        heal = _INJECTORS[kind](self)
+        done = _INJECTORS[kind](self)
+        fault = SwarmFault(kind, done.nodes, done.value, self._world.now_ns)
+        self.faults.append(fault)
         lasts_ns = int(self._random.expovariate(1 / self._options.duration_ns))
-        self._world.at(lasts_ns, self._heal, heal)
+        self._world.at(lasts_ns, self._heal, fault, done.heal)
         self._plan(kind)
 
-    def _heal(self, heal: Callable[[], None]) -> None:
+    def _heal(self, fault: SwarmFault, heal: Callable[[], None]) -> None:
         if not self._stopped:
             heal()
+            fault.end_ns = self._world.now_ns
 
     def _one(self) -> str:
         """A node; half of the time the leader, where faults hurt."""
@@ -336,9 +369,9 @@ class Gremlin:
             return leader
         return self._random.choice(self._world.nodes)
 
-    # -- the faults; each returns what heals it
+    # -- the faults
 
-    def _partition(self) -> Callable[[], None]:
+    def _partition(self) -> _Injected:
         nodes = list(self._world.nodes)
         self._random.shuffle(nodes)
         if self._random.random() < 0.6:
@@ -356,14 +389,15 @@ class Gremlin:
             self._cuts.update({(b, a): LinkFault(cut=True) for a in left for b in right})
         self._set_links()
         cuts = self._cuts
-        return lambda: self._heal_partition(cuts)
+        value = {"groups": [left, right], "both_ways": both_ways}
+        return _Injected([*left, *right], value, lambda: self._heal_partition(cuts))
 
     def _heal_partition(self, cuts: dict[tuple[str, str], LinkFault]) -> None:
         if self._cuts is cuts:  # a later partition has its own heal
             self._cuts = {}
             self._set_links()
 
-    def _bad_packets(self) -> Callable[[], None]:
+    def _bad_packets(self) -> _Injected:
         chance = self._random.random
         fault = LinkFault(
             delay_ns=self._random.choice((0, 5, 50)) * MS,
@@ -378,7 +412,9 @@ class Gremlin:
         self._packets = {(a, b): fault for a in ends for b in ends if a != b and chance() < share}
         self._set_links()
         packets = self._packets
-        return lambda: self._heal_packets(packets)
+        hit = [node for node in self._world.nodes if any(node in link for link in packets)]
+        value = {**msgspec.to_builtins(fault), "links": len(packets)}
+        return _Injected(hit, value, lambda: self._heal_packets(packets))
 
     def _heal_packets(self, packets: dict[tuple[str, str], LinkFault]) -> None:
         if self._packets is packets:
@@ -388,40 +424,39 @@ class Gremlin:
     def _set_links(self) -> None:
         self._world.network.set_links({**self._packets, **self._cuts})
 
-    def _crash(self) -> Callable[[], None]:
+    def _crash(self) -> _Injected:
         return self._crash_nodes([self._one()])
 
-    def _crash_many(self) -> Callable[[], None]:
+    def _crash_many(self) -> _Injected:
         nodes = list(self._world.nodes)
         count = self._random.randint(2, len(nodes))
         return self._crash_nodes(self._random.sample(nodes, count))
 
-    def _crash_nodes(self, nodes: list[str]) -> Callable[[], None]:
+    def _crash_nodes(self, nodes: list[str]) -> _Injected:
         torn = self._random.random() < 0.4
         for node in nodes:
             self._world.crash(node, torn=torn)
-        return lambda: self._restart(nodes)
+        return _Injected(nodes, {"torn": torn}, lambda: self._restart(nodes))
 
     def _restart(self, nodes: list[str]) -> None:
         for node in nodes:
             if not self._world.alive(node):
                 self._world.restart(node)
 
-    def _pause(self) -> Callable[[], None]:
+    def _pause(self) -> _Injected:
         node = self._one()
         self._world.pause(node)
-        return lambda: self._world.resume(node)
+        return _Injected([node], {}, lambda: self._world.resume(node))
 
-    def _clock(self) -> Callable[[], None]:
+    def _clock(self) -> _Injected:
         node = self._one()
-        self._world.set_clock(
-            node,
-            offset_ns=self._random.choice((-1, 1)) * self._random.randrange(10 * SECOND),
-            rate=self._random.choice((0.5, 0.9, 0.99, 1.01, 1.1, 2.0)),
-        )
-        return lambda: void(self._world.set_clock(node))
+        offset_ns = self._random.choice((-1, 1)) * self._random.randrange(10 * SECOND)
+        rate = self._random.choice((0.5, 0.9, 0.99, 1.01, 1.1, 2.0))
+        self._world.set_clock(node, offset_ns=offset_ns, rate=rate)
+        value = {"offset_ns": offset_ns, "rate": rate}
+        return _Injected([node], value, lambda: void(self._world.set_clock(node)))
 
-    def _disk(self) -> Callable[[], None]:
+    def _disk(self) -> _Injected:
         node = self._one()
         fault = self._random.choice(("latency", "latency", "error", "full", "torn", "flip"))
         if fault == "flip" and MEMBERSHIP in self._options.faults:
@@ -434,10 +469,11 @@ class Gremlin:
             "flip": {"flip": True},
         }
         self._world.set_disk(node, faults[fault])
-        return lambda: self._heal_disk(node)
+        return _Injected([node], faults[fault], lambda: self._heal_disk(node))
 
-    def _membership(self) -> Callable[[], None]:
-        return self.reshuffle.remove(self._one())
+    def _membership(self) -> _Injected:
+        node = self._one()
+        return _Injected([node], {"removed": node}, self.reshuffle.remove(node))
 
     def _heal_disk(self, node: str) -> None:
         self._world.set_disk(node, {})
@@ -448,7 +484,7 @@ def void(_: object) -> None:
     """Drop a result."""
 
 
-_INJECTORS: dict[str, Callable[[Gremlin], Callable[[], None]]] = {
+_INJECTORS: dict[str, Callable[[Gremlin], _Injected]] = {
     "partition": Gremlin._partition,
     "packets": Gremlin._bad_packets,
     "crash": Gremlin._crash,

@@ -19,15 +19,21 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from checkers.verdict import Verdict
+from checkers.verdict import Finding, Result, Verdict
 from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from cluster.simulation.swarm import SwarmRun
 
 #: Seeds waiting per worker beyond those running: enough to keep it busy, few enough to stop soon.
 QUEUE_DEPTH = 4
+
+#: A longer sentence about a seed is cut in the terminal.
+SENTENCE_CHARS_MAX = 400
 
 INVARIANT, CHECKER, LIVENESS, CRASH = "invariant", "checker", "liveness", "crash"
 
@@ -62,6 +68,15 @@ class SeedOutcome(msgspec.Struct):
     virtual_ns: int = 0
     cpu_s: float = 0.0
     trace_hash: str = ""
+
+    @property
+    def line(self) -> str:
+        """The outcome in a line; a sentence about a long list is cut, the report shows it whole."""
+        by = f" ({self.found_by})" if self.found_by else ""
+        said = self.sentence or "nothing wrong"
+        if len(said) > SENTENCE_CHARS_MAX:
+            said = said[: SENTENCE_CHARS_MAX - 3] + "..."
+        return f"seed {self.seed}: {self.verdict.name}{by}: {said}"
 
 
 class Exploration(msgspec.Struct):
@@ -138,10 +153,9 @@ def explore(
         UnknownAblation: there is no ablation of that name.
     """
     _check(seeds, duration_s, workers)
-    names, faults = _ids(ablations), _faults(nemesis)
+    job = job_of(ablations=ablations, nemesis=nemesis, duration_s=duration_s)
     began_s = time.perf_counter()
     count = workers or os.cpu_count() or 1
-    job = _Job(names, faults, int(duration_s * 1e9))
     found: list[SeedOutcome] = []
     for outcome in _outcomes(job, seeds, count, executor):
         found.append(outcome)
@@ -153,9 +167,19 @@ def explore(
         outcomes=sorted(found, key=lambda outcome: outcome.seed),
         elapsed_s=time.perf_counter() - began_s,
         workers=count,
-        ablations=names,
+        ablations=job.ablations,
         stopped=len(found) < len(seeds),
     )
+
+
+def job_of(*, ablations: Sequence[str], nemesis: str, duration_s: float) -> Job:
+    """What a campaign's arguments say, with names resolved; see :func:`explore`.
+
+    Raises:
+        UsageError: a fault that there is not.
+        UnknownAblation: an ablation that there is not.
+    """
+    return Job(_ids(ablations), _faults(nemesis), int(duration_s * 1e9))
 
 
 def run_seed(
@@ -184,11 +208,22 @@ def _run(
     seed: int, ablations: tuple[str, ...], faults: tuple[str, ...], duration_ns: int
 ) -> SeedOutcome:
     from cluster.simulation.swarm import run_swarm
-    from harness.campaign.patterns import judge
 
     run = run_swarm(seed, ablations=ablations, faults=faults, duration_ns=duration_ns)
+    return conclude(run)[0]
+
+
+def conclude(run: SwarmRun) -> tuple[SeedOutcome, list[Result]]:
+    """What a run of a seed came to: in short, and as results for a report.
+
+    Args:
+        run: the run.
+
+    Returns:
+        its outcome, and a result for each who judged it: invariants, checker, liveness.
+    """
     outcome = SeedOutcome(
-        seed,
+        run.seed,
         Verdict.VALID,
         ops=sum(event.type == "invoke" for event in run.events),
         ops_ok=sum(event.type == "ok" for event in run.events),
@@ -198,18 +233,30 @@ def _run(
         trace_hash=run.trace_hash,
     )
     if run.violation:
-        sentence, *story = run.violation.splitlines()
+        sentence, *outcome.story = run.violation.splitlines()
         _fail(outcome, INVARIANT, sentence)
-        outcome.story = story
-        return outcome
-    result = judge(run.events)
-    if result.verdict is Verdict.INVALID:
-        _fail(outcome, CHECKER, result.findings[0].sentence if result.findings else result.reason)
-    elif run.settlement is not None and run.settlement.problems:
-        _fail(outcome, LIVENESS, "; ".join(run.settlement.problems))
-    elif result.verdict is Verdict.UNKNOWN:
-        outcome.verdict, outcome.sentence = Verdict.UNKNOWN, result.reason
-    return outcome
+        return outcome, [_result(INVARIANT, sentence, story=outcome.story)]
+    from harness.campaign.patterns import judge
+
+    results = [judge(run.events)]
+    problems = run.settlement.problems if run.settlement is not None else []
+    if problems:
+        results.append(_result(LIVENESS, "; ".join(problems)))
+    told = results[0]
+    if told.verdict is Verdict.INVALID:
+        _fail(outcome, CHECKER, told.findings[0].sentence if told.findings else told.reason)
+    elif problems:
+        _fail(outcome, LIVENESS, "; ".join(problems))
+    elif told.verdict is Verdict.UNKNOWN:
+        outcome.verdict, outcome.sentence = Verdict.UNKNOWN, told.reason
+    return outcome, results
+
+
+def _result(judge: str, sentence: str, **detail: Any) -> Result:
+    """A violation that no checker of histories found, as a result."""
+    title = {INVARIANT: "invariant broken", LIVENESS: "not live after healing"}[judge]
+    finding = Finding(kind=judge, title=title, sentence=sentence, detail=detail)
+    return Result(checker=judge, verdict=Verdict.INVALID, reason=sentence, findings=[finding])
 
 
 def _fail(outcome: SeedOutcome, found_by: str, sentence: str) -> None:
@@ -217,8 +264,14 @@ def _fail(outcome: SeedOutcome, found_by: str, sentence: str) -> None:
     outcome.found_by, outcome.sentence = found_by, sentence
 
 
-class _Job(msgspec.Struct, frozen=True):
-    """What every seed has in common."""
+class Job(msgspec.Struct, frozen=True):
+    """What every seed of a campaign has in common.
+
+    Args:
+        ablations: ids of the ablations all nodes run with.
+        faults: the kinds of faults there shall be; empty to let each seed draw its own.
+        duration_ns: virtual time under faults.
+    """
 
     ablations: tuple[str, ...]
     faults: tuple[str, ...]
@@ -231,7 +284,7 @@ class _Job(msgspec.Struct, frozen=True):
 
 
 def _outcomes(
-    job: _Job, seeds: Sequence[int], workers: int, executor: Executor | None
+    job: Job, seeds: Sequence[int], workers: int, executor: Executor | None
 ) -> Iterator[SeedOutcome]:
     if executor is not None:
         yield from _spread(executor, job, seeds, workers)
@@ -246,7 +299,7 @@ def _outcomes(
 
 
 def _spread(
-    executor: Executor, job: _Job, seeds: Sequence[int], workers: int
+    executor: Executor, job: Job, seeds: Sequence[int], workers: int
 ) -> Iterator[SeedOutcome]:
     """Outcomes as they come, with few seeds waiting so that stopping is soon."""
     left = iter(seeds)

@@ -32,7 +32,7 @@ from harness.errors import (
 if TYPE_CHECKING:
     from checkers.budget import Budget
     from checkers.checker import Checker
-    from checkers.history import History
+    from checkers.history import Fault, History
     from cluster.simulation.schedule import ScheduleRun
     from cluster.simulation.sessions import ClientEvent
 
@@ -139,7 +139,7 @@ def _named(name: str) -> list[Ablation]:
     if pattern is None:
         known = [known for a in all_ablations() for known in (a.id, a.slug)]
         raise nearest("pattern or ablation", name, known + [p.slug for p in PATTERNS])
-    found = [a for a in all_ablations() if _belongs(a, pattern)]
+    found = [a for a in all_ablations() if belongs(a, pattern)]
     if not found:
         raise UsageError(
             f"pattern {pattern.name} has no ablation to run yet; "
@@ -148,15 +148,21 @@ def _named(name: str) -> list[Ablation]:
     return found
 
 
-def _belongs(ablation: Ablation, pattern: Pattern) -> bool:
+def belongs(ablation: Ablation, pattern: Pattern) -> bool:
+    """Whether an ablation removes a decision of a pattern."""
     return ablation.pattern == pattern.slug or ablation.id in pattern.ablations
 
 
-def history_of(events: Iterable[ClientEvent]) -> History:
-    """A checker's history of what simulated clients saw."""
+def history_of(
+    events: Iterable[ClientEvent],
+    *,
+    faults: Sequence[Fault] = (),
+    header: dict[str, Any] | None = None,
+) -> History:
+    """A checker's history of what simulated clients saw, with the run's faults and header."""
     from checkers.history import Event, History
 
-    return History.from_events(
+    rows = [
         Event(
             index=index,
             time_ns=event.time_ns,
@@ -169,7 +175,8 @@ def history_of(events: Iterable[ClientEvent]) -> History:
             error=event.error,
         )
         for index, event in enumerate(events)
-    )
+    ]
+    return History.from_events(rows, faults=faults, header=header)
 
 
 def checker_for(functions: set[str]) -> Checker:

@@ -13,13 +13,14 @@ For ``harness replay`` and the shrinker.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from harness.campaign.differences import say_difference
+from harness.campaign.seed_runs import replay_seed, seed_spec
 from harness.errors import UsageError
 from harness.nemesis.base import Plan
 from harness.run import RunOutcome, run
@@ -36,6 +37,12 @@ def spec_of_run(run_dir: Path) -> TestSpec:
     path = run_dir / SPEC
     if not path.exists():
         raise UsageError(f"{str(run_dir)!r} has no {SPEC}; it is no run directory of ours")
+    kept = seed_spec(run_dir)
+    if kept is not None:
+        raise UsageError(
+            f"{str(run_dir)!r} is a seed of `harness explore`, whose faults follow from the seed; "
+            f"`{kept.command}` runs it again"
+        )
     spec = load_spec(path.read_bytes())
     return msgspec.structs.replace(spec, test_count=1)
 
@@ -97,6 +104,9 @@ def replay(run_dir: Path, *, quiet: bool = False) -> int:
         run_dir: the recorded run.
         quiet: print the verdict and the comparison only.
     """
+    seed = seed_spec(run_dir)
+    if seed is not None:
+        return replay_seed(run_dir, seed)
     spec = spec_of_run(run_dir)
     spec = msgspec.structs.replace(spec, store=str(run_dir.parent.parent), quiet=quiet)
     if spec.env == "sim":
@@ -150,24 +160,5 @@ def _results(run_dir: Path) -> dict[str, Any] | None:
     return found
 
 
-def first_difference(old: Path, new: Path) -> int | None:
-    """Number of the first line in which two files differ, from 1; None if they are equal."""
-    left, right = old.read_bytes(), new.read_bytes()
-    if left == right:
-        return None
-    for number, (one, other) in enumerate(zip(left.split(b"\n"), right.split(b"\n")), start=1):
-        if one != other:
-            return number
-    return 1 + min(left.count(b"\n"), right.count(b"\n"))
-
-
 def _compare_bytes(run_dir: Path, outcome: RunOutcome) -> None:
-    old, new = run_dir / "history.jsonl", outcome.run_dir / "history.jsonl"
-    if not old.exists():
-        print(f"{old} is missing; there is nothing to compare with", file=sys.stderr)
-        return
-    line = first_difference(old, new)
-    if line is None:
-        print("the history is the same, byte for byte")
-    else:
-        print(f"the history differs from line {line} on: {old} and {new}; was the code changed?")
+    say_difference(run_dir / "history.jsonl", outcome.run_dir / "history.jsonl")

@@ -12,7 +12,8 @@ import pytest
 
 from checkers import Verdict, checker
 from checkers.history import load
-from harness.campaign.replay import first_difference, replay, spec_of_run
+from harness.campaign.differences import first_difference
+from harness.campaign.replay import replay, spec_of_run
 from harness.campaign.shrink import minimise, shrink
 from harness.errors import UsageError, UserCodeError
 from harness.nemesis.base import Plan

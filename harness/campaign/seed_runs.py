@@ -1,0 +1,215 @@
+"""A seed of a campaign as a run directory: history, faults, results, report, and its replay.
+
+A campaign runs thousands of seeds and keeps figures only. A seed that failed is worth a look, and
+since everything follows from the seed it is simply run once more, here, and written down:
+
+    store/explore[+A30]/<utc>-<seed>/{spec.json, history.jsonl, results.json, report.html, ...}
+
+``spec.json`` says ``"campaign": "explore"`` and what the seed needs. ``harness replay`` on such a
+directory runs the seed again and compares the histories byte by byte.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from checkers.history import Fault, History
+from checkers.verdict import Result
+from harness.campaign.differences import say_difference
+from harness.campaign.explore import Job, SeedOutcome, conclude
+from harness.errors import UsageError
+from harness.store import RESULTS, SPEC, create_run_dir, point_latest, write_json
+
+if TYPE_CHECKING:
+    from cluster.simulation.swarm import SwarmRun
+
+CAMPAIGN = "explore"
+
+
+class SeedSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What runs a seed again; ``spec.json`` of a kept one.
+
+    Args:
+        campaign: CAMPAIGN.
+        seed: which.
+        ablate: ids of the ablations.
+        faults: the kinds of faults asked for; empty if the seed drew its own.
+        duration_ns: virtual time under faults.
+    """
+
+    campaign: str
+    seed: int
+    ablate: tuple[str, ...] = ()
+    faults: tuple[str, ...] = ()
+    duration_ns: int = 6_000_000_000
+
+    @classmethod
+    def of(cls, seed: int, job: Job) -> SeedSpec:
+        """A seed of a campaign."""
+        return cls(
+            campaign=CAMPAIGN,
+            seed=seed,
+            ablate=job.ablations,
+            faults=job.faults,
+            duration_ns=job.duration_ns,
+        )
+
+    @property
+    def command(self) -> str:
+        """The command that runs this seed alone."""
+        words = ["harness explore", f"--first-seed {self.seed}", "--seeds 1"]
+        if self.ablate:
+            words.append(f"--ablate {','.join(self.ablate)}")
+        if self.faults:
+            words.append(f"--nemesis {','.join(self.faults)}")
+        if self.duration_ns != 6_000_000_000:
+            words.append(f"--duration {self.duration_ns / 1e9:g}")
+        return " ".join(words)
+
+    def run(self) -> SwarmRun:
+        """Run the seed."""
+        from cluster.simulation.swarm import run_swarm
+
+        return run_swarm(
+            self.seed,
+            ablations=self.ablate,
+            faults=self.faults,
+            duration_ns=self.duration_ns,
+        )
+
+
+def keep_seed(seed: int, job: Job, *, store: str) -> Path:
+    """Run a seed again and write its run directory.
+
+    Args:
+        seed: which.
+        job: what all seeds of the campaign have in common.
+        store: the store.
+
+    Returns:
+        the run directory.
+
+    Raises:
+        SetupError: the store cannot be written.
+        Exception: whatever the simulation raises, if that is what the seed found.
+    """
+    spec = SeedSpec.of(seed, job)
+    run = spec.run()
+    run_dir = create_run_dir(store, "+".join([CAMPAIGN, *job.ablations]), seed)
+    write_run(run_dir, spec, run)
+    point_latest(run_dir)
+    return run_dir
+
+
+def write_run(run_dir: Path, spec: SeedSpec, run: SwarmRun) -> None:
+    """Write all files of a run of a seed into an empty directory."""
+    from checkers.history.jsonl import write_jsonl
+    from harness.run import write_report
+
+    outcome, results = conclude(run)
+    facts = _facts(spec, run)
+    write_json(run_dir / SPEC, {**facts, **msgspec.to_builtins(spec)})
+    history = _history(run, facts)
+    write_jsonl(history, run_dir / "history.jsonl")
+    write_json(
+        run_dir / RESULTS,
+        _results(outcome, results, faults=history.faults, facts=facts, replay=spec.command),
+    )
+    write_report(run_dir)
+
+
+def _history(run: SwarmRun, facts: dict[str, Any]) -> History:
+    from harness.campaign.patterns import history_of
+
+    faults = [
+        Fault(
+            number,
+            fault.kind,
+            fault.begin_ns,
+            fault.end_ns,
+            value=fault.value,
+            nodes=fault.nodes,
+        )
+        for number, fault in enumerate(run.faults, start=1)
+    ]
+    header = {name: facts[name] for name in ("test", "seed", "nodes", "workload", "db", "env")}
+    return history_of(run.events, faults=faults, header=header)
+
+
+def _facts(spec: SeedSpec, run: SwarmRun) -> dict[str, Any]:
+    counts = {
+        kind: sum(event.type == kind for event in run.events) for kind in ("ok", "fail", "info")
+    }
+    return {
+        "test": "+".join([CAMPAIGN, *spec.ablate]),
+        "workload": run.options.workload,
+        "db": "reference",
+        "env": "sim",
+        "nemesis": list(run.options.faults),
+        "nodes": [f"n{number + 1}" for number in range(run.options.nodes)],
+        "concurrency": run.options.clients,
+        "seed": spec.seed,
+        "duration_ns": run.virtual_ns,
+        "ops": counts,
+        "variant": "+".join(spec.ablate),
+        "drawn": msgspec.to_builtins(run.options),
+        "command": spec.command,
+    }
+
+
+def _results(
+    outcome: SeedOutcome,
+    results: list[Result],
+    *,
+    faults: list[Fault],
+    facts: dict[str, Any],
+    replay: str,
+) -> dict[str, Any]:
+    """What results.json holds; see docs/architecture.md."""
+    return {
+        "format": "results/1",
+        "verdict": outcome.verdict.value,
+        "sentence": outcome.sentence,
+        "results": [msgspec.to_builtins(result, enc_hook=repr) for result in results],
+        "run": facts,
+        "faults": [msgspec.to_builtins(fault) for fault in faults],
+        "evidence": {"faults_installed": len(faults)},
+        "notes": [],
+        "replay": replay,
+    }
+
+
+def seed_spec(run_dir: Path) -> SeedSpec | None:
+    """The spec of a seed's run directory; None if the run is none of a campaign.
+
+    Raises:
+        UsageError: it says that it is, and cannot be run.
+    """
+    try:
+        found = msgspec.json.decode((run_dir / SPEC).read_bytes())
+    except (OSError, msgspec.DecodeError):
+        return None
+    if not isinstance(found, dict) or found.get("campaign") != CAMPAIGN:
+        return None
+    try:
+        return msgspec.convert(found, SeedSpec)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"{run_dir / SPEC} is no seed of a campaign: {error}") from None
+
+
+def replay_seed(run_dir: Path, spec: SeedSpec) -> int:
+    """Run a kept seed again and compare its history, byte by byte; returns its exit code."""
+    from checkers.history.jsonl import write_jsonl
+
+    run = spec.run()
+    outcome, _ = conclude(run)
+    print(outcome.line)
+    with tempfile.TemporaryDirectory(prefix="harness-replay-") as scratch:
+        again = Path(scratch) / "history.jsonl"
+        write_jsonl(_history(run, _facts(spec, run)), again)
+        say_difference(run_dir / "history.jsonl", again)
+    return outcome.verdict.exit_code

@@ -1,0 +1,88 @@
+"""``harness explore``: many seeds in simulation, each violation kept for a look."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from harness.campaign.explore import CRASH, Job, SeedOutcome, job_of
+from harness.campaign.explore import explore as campaign
+from harness.errors import UsageError
+from harness.spec import parse_list
+
+
+def explore(
+    *,
+    seeds: Annotated[int, Parameter(name="--seeds", help="How many seeds.")] = 200,
+    first_seed: Annotated[int, Parameter(name="--first-seed", help="The first of them.")] = 0,
+    ablate: Annotated[
+        list[str] | None, Parameter(name="--ablate", help="Ablations to run with.", negative=())
+    ] = None,
+    nemesis: Annotated[
+        str,
+        Parameter(name="--nemesis", help="Kinds of faults; each seed draws its own if not given."),
+    ] = "",
+    duration: Annotated[
+        float, Parameter(name="--duration", help="Virtual seconds under faults per seed.")
+    ] = 6.0,
+    jobs: Annotated[
+        int | None, Parameter(name=("--jobs", "-j"), help="Processes; one per core if not given.")
+    ] = None,
+    stop: Annotated[
+        bool, Parameter(name="--stop", negative=(), help="Stop at the first violation.")
+    ] = False,
+    store: Annotated[
+        str, Parameter(name="--store", help="Where runs that are not valid are kept.")
+    ] = "store",
+    keep: Annotated[
+        int, Parameter(name="--keep", help="Most runs to keep, each with a report; 0 for none.")
+    ] = 20,
+) -> int:
+    """Run many seeds in simulation, each with a random profile of faults, on all cores.
+
+    Each seed that is not valid is printed with what was found, its report, and the command that
+    runs it again. Exit codes are those of `harness test`.
+    """
+    if seeds < 1:
+        raise UsageError(f"--seeds is {seeds}; it should be 1 or more")
+    if first_seed < 0:
+        raise UsageError(f"--first-seed is {first_seed}; it should be 0 or more")
+    if keep < 0:
+        raise UsageError(f"--keep is {keep}; it should be 0 or more")
+    ablations = parse_list(ablate or ())
+    job = job_of(ablations=ablations, nemesis=nemesis, duration_s=duration)
+    found = campaign(
+        seeds=range(first_seed, first_seed + seeds),
+        ablations=ablations,
+        nemesis=nemesis,
+        duration_s=duration,
+        workers=jobs,
+        stop_at_first=stop,
+        progress=_Teller(job, store=store, keep=keep).tell,
+    )
+    print(found.summary())
+    return found.exit_code
+
+
+class _Teller:
+    """Prints each seed that is not valid, and keeps the first of them."""
+
+    def __init__(self, job: Job, *, store: str, keep: int) -> None:
+        self.job, self.store, self.keep = job, store, keep
+
+    def tell(self, outcome: SeedOutcome) -> None:
+        """Called with each outcome as it comes."""
+        if outcome.verdict.value == "valid":
+            return
+        print(outcome.line, flush=True)
+        self._keep(outcome)
+
+    def _keep(self, outcome: SeedOutcome) -> None:
+        from harness.campaign.seed_runs import SeedSpec, keep_seed
+
+        if self.keep > 0 and outcome.found_by != CRASH:
+            self.keep -= 1
+            run_dir = keep_seed(outcome.seed, self.job, store=self.store)
+            print(f"  report: {run_dir / 'report.html'}")
+        print(f"  replay: {SeedSpec.of(outcome.seed, self.job).command}", flush=True)

@@ -1,0 +1,147 @@
+"""``harness patterns``: the catalogue as a list, one pattern explained, or the ablation matrix."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from harness.errors import EXIT_VALID
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from cluster.ablations.registry import Ablation
+    from cluster.patterns import Pattern
+    from harness.terminal import Terminal
+
+
+def patterns(
+    *names: Annotated[
+        str, Parameter(help="Patterns or ablations to explain, or to run; all if not given.")
+    ],
+    run: Annotated[
+        bool,
+        Parameter(name="--run", negative=(), help="Run the directed schedules with and without."),
+    ] = False,
+) -> int:
+    """The catalogue of patterns: a line each, or those that are named explained.
+
+    With --run each ablation's directed schedule runs twice, ablated and intact. The exit code is 0
+    when every ablation is caught and the intact system passes.
+    """
+    from harness.campaign.patterns import run_patterns
+    from harness.terminal import Terminal
+
+    console = Terminal()
+    if run:
+        return run_patterns(names, console=console)
+    if not names:
+        console.print(_catalogue())
+        console.print("`harness patterns NAME` explains one; `--run` breaks each.", markup=False)
+        return EXIT_VALID
+    for pattern, ablations in _explained(names):
+        _print_pattern(console, pattern, ablations)
+    return EXIT_VALID
+
+
+def _catalogue() -> Table:
+    """One line a pattern, in 80 columns."""
+    from rich import box
+    from rich.table import Table
+
+    from harness.campaign.patterns import pattern_rows
+
+    rows = pattern_rows()
+    built = sum(row.built for row in rows)
+    title = f"Patterns of distributed systems: {built} of {len(rows)} built"
+    table = Table(title=title, box=box.SIMPLE, pad_edge=False)
+    for column in ("", "pattern", "where, under cluster/", "ablations"):
+        table.add_column(column, no_wrap=True)
+    for row in rows:
+        where = row.where.removeprefix("cluster/")
+        ablations = f"{len(row.ablations)} of {len(row.ablations) + len(row.planned)}"
+        table.add_row(str(row.number), row.name, where, ablations)
+    return table
+
+
+def _explained(names: Sequence[str]) -> Iterator[tuple[Pattern, list[Ablation]]]:
+    """Each pattern meant, with the ablations of it that were meant, or all that are built.
+
+    Raises:
+        UsageError: a name is neither a pattern nor an ablation.
+    """
+    from cluster.ablations.registry import all_ablations
+    from cluster.patterns import PATTERNS, find_pattern
+    from harness.campaign.patterns import belongs, select
+
+    for name in names:
+        pattern = find_pattern(name)
+        if pattern is not None:
+            yield pattern, [a for a in all_ablations() if belongs(a, pattern)]
+            continue
+        for ablation in select([name]):
+            for one in PATTERNS:
+                if belongs(ablation, one):
+                    yield one, [ablation]
+
+
+def _print_pattern(console: Terminal, pattern: Pattern, ablations: Sequence[Ablation]) -> None:
+    """What a pattern is for, where it is, and what breaks without it."""
+    from rich.markdown import Markdown
+
+    from cluster.ablations.registry import all_ablations
+
+    say = console.print
+    say(f"[bold]{pattern.number}. {pattern.name}[/bold]  {pattern.where}")
+    say(pattern.duty, markup=False)
+    say("")
+    if pattern.built:
+        say(Markdown(markdown_of(importlib.import_module(pattern.module).__doc__ or "")))
+        say("")
+    built = {ablation.id for ablation in all_ablations()}
+    planned = [id for id in pattern.ablations if id not in built]
+    for ablation in ablations:
+        say(Markdown(_ablation(ablation)))
+        say("")
+    if planned:
+        say(f"Ablations of it that are not built yet: {', '.join(planned)}", markup=False)
+        say("")
+
+
+def _ablation(ablation: Ablation) -> str:
+    """An ablation and how to see it, as Markdown."""
+    see = [
+        f"    harness patterns --run {ablation.id}",
+        f"    harness test --env sim --ablate {ablation.id} --workload {ablation.workload} "
+        f"--nemesis {ablation.nemesis}",
+    ]
+    return "\n".join(
+        [
+            f"**{ablation.id}** {ablation.slug.replace('-', ' ')}",
+            "",
+            f"- removed: {ablation.removes}",
+            f"- what breaks: {ablation.breaks}",
+            f"- found as: {ablation.anomaly}, by the checker {ablation.checker}",
+            f"- the decision: `{ablation.target}.{ablation.decision}`",
+            "",
+            "To see it:",
+            "",
+            *see,
+        ]
+    )
+
+
+def markdown_of(docstring: str) -> str:
+    """A module's prose as Markdown: roles and double backticks as code, headings as they are.
+
+    Args:
+        docstring: reStructuredText as our modules use it: paragraphs, lists, indented blocks.
+    """
+    text = re.sub(r":\w+:`~?([^`]+)`", r"`\1`", docstring)
+    text = text.replace("``", "`")
+    first, _, rest = text.partition("\n")
+    return f"**{first}**\n{rest}"

@@ -1,0 +1,107 @@
+"""A seed that `harness explore` found INVALID is kept: a run directory, a report, a replay."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from harness.campaign.explore import job_of, run_seed
+from harness.campaign.seed_runs import keep_seed, seed_spec
+from harness.cli import main
+
+#: a seed in which a cluster without deduplication fails, and one in which the intact one is well
+FAILS = 4
+
+
+@pytest.fixture
+def kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[Path, str]:
+    """The directory of the failing seed, and what the campaign printed."""
+    words = f"explore --ablate A28a --first-seed {FAILS} --seeds 1 --store {tmp_path}/store"
+    assert main(words.split()) == 1
+    found = [path.parent for path in (tmp_path / "store").glob("explore*/2*/spec.json")]
+    assert len(found) == 1
+    return found[0], capsys.readouterr().out
+
+
+def test_a_violation_leaves_a_run_directory_with_a_report(kept: tuple[Path, str]) -> None:
+    run_dir, said = kept
+    names = ("history.jsonl", "results.json", "report.html", "summary.md", "junit.xml")
+    for name in names:
+        assert (run_dir / name).stat().st_size > 0, name
+    assert str(run_dir / "report.html") in said
+    results = json.loads((run_dir / "results.json").read_text())
+    assert results["verdict"] == "invalid"
+    assert results["results"][0]["findings"], "the finding is what a reader comes for"
+    assert results["faults"], "faults are drawn in the report"
+    assert all(fault["end_ns"] == -1 or fault["end_ns"] > fault["begin_ns"]
+               for fault in results["faults"])  # fmt: skip
+
+
+def test_the_replay_command_that_is_printed_finds_it_again(
+    kept: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, said = kept
+    command = next(line for line in said.splitlines() if "replay:" in line).partition(": ")[2]
+    words = shlex.split(command)
+    assert words[:2] == ["harness", "explore"]
+    assert main([*words[1:], "--keep", "0"]) == 1
+    assert f"seed {FAILS}: INVALID" in capsys.readouterr().out
+
+
+def test_replay_of_a_kept_seed_gives_the_same_bytes(
+    kept: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir, _ = kept
+    assert main(["replay", str(run_dir)]) == 1
+    assert "the same, byte for byte" in capsys.readouterr().out
+    history = run_dir / "history.jsonl"
+    lines = history.read_text().splitlines(keepends=True)
+    changed = next(n for n, line in enumerate(lines) if '"type":"ok"' in line)
+    lines[changed] = lines[changed].replace('"type":"ok"', '"type":"info"')
+    history.write_text("".join(lines))
+    assert main(["replay", str(run_dir)]) == 1
+    assert f"differs from line {changed + 1}" in capsys.readouterr().out
+
+
+def test_what_is_not_for_seeds_says_so(
+    kept: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir, _ = kept
+    assert main(["shrink", str(run_dir)]) == 254
+    assert f"harness explore --first-seed {FAILS}" in capsys.readouterr().err
+    spec = json.loads((run_dir / "spec.json").read_text())
+    (run_dir / "spec.json").write_text(json.dumps(spec | {"seed": "four"}))
+    assert main(["replay", str(run_dir)]) == 254
+    assert "no seed of a campaign" in capsys.readouterr().err
+
+
+def test_a_kept_run_is_the_run_the_campaign_saw(tmp_path: Path) -> None:
+    job = job_of(ablations=["A28a"], nemesis="", duration_s=6.0)
+    campaign = run_seed(FAILS, ablations=job.ablations, duration_ns=job.duration_ns)
+    run_dir = keep_seed(FAILS, job, store=str(tmp_path))
+    results = json.loads((run_dir / "results.json").read_text())
+    assert results["sentence"] == campaign.sentence
+    kinds = [fault["f"] for fault in results["faults"]]
+    assert {kind: kinds.count(kind) for kind in campaign.injected} == campaign.injected
+    spec = seed_spec(run_dir)
+    assert spec is not None and spec.run().trace_hash == campaign.trace_hash
+
+
+def test_no_more_than_asked_for_are_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = tmp_path / "store"
+    words = f"explore --ablate A28a --first-seed {FAILS} --seeds 2 -j 1 --keep 1 --store {store}"
+    assert main(words.split()) == 1
+    assert len(list(store.glob("explore*/2*"))) == 1
+    assert capsys.readouterr().out.count("replay:") == 2
+    assert main([*words.split()[:-4], "--keep", "-1"]) == 254
+
+
+def test_a_valid_campaign_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["explore", "--seeds", "1", "--first-seed", "1"]) == 0
+    assert list(tmp_path.iterdir()) == []
