@@ -113,7 +113,7 @@ _COMMANDS = {
     "shrink": ("harness.commands.judging:shrink", "Find the smallest test that still fails."),
     "explore": ("harness.commands.explore:explore", "Run many seeds in simulation."),
     "patterns": ("harness.commands.patterns:patterns", "The pattern catalogue; break each one."),
-    "list": ("harness.commands.looking:list_", "Names of databases, workloads, nemeses, ..."),
+    "list": ("harness.commands.listing:list_", "Names of databases, workloads, nemeses, ..."),
     "heal": ("harness.commands.looking:heal", "Remove whatever runs left behind."),
     "doctor": ("harness.commands.looking:doctor", "What this machine can do, and what is missing."),
     "serve": ("harness.commands.looking:serve", "A local web page over all runs."),

@@ -1,102 +1,15 @@
-"""``harness list``, ``doctor``, ``heal`` and ``serve``."""
+"""``harness doctor``, ``heal`` and ``serve``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from harness.errors import EXIT_INFRASTRUCTURE, SetupError, UsageError, nearest
+from harness.errors import EXIT_INFRASTRUCTURE, SetupError, UsageError
 
 _Store = Annotated[str, Parameter(name="--store", help="Directory of run directories.")]
-
-
-def _named(kind: str) -> Callable[[], list[str]]:
-    def names() -> list[str]:
-        from harness.registry import table
-
-        return sorted(table(kind))
-
-    return names
-
-
-def _nemeses() -> list[str]:
-    from harness.nemesis import names
-
-    return names()
-
-
-def _ablations() -> list[str]:
-    from cluster.ablations.registry import all_ablations
-
-    return [ablation.name for ablation in all_ablations()]
-
-
-def _checkers() -> list[str]:
-    from checkers.infer import checkers_by_name
-
-    return sorted(checkers_by_name())
-
-
-def _models() -> list[str]:
-    from checkers.linearizability import models
-
-    return list(models.NAMES)
-
-
-KINDS: dict[str, Callable[[], list[str]]] = {
-    "databases": _named("database"),
-    "workloads": _named("workload"),
-    "nemeses": _nemeses,
-    "environments": _named("environment"),
-    "ablations": _ablations,
-    "checkers": _checkers,
-    "models": _models,
-}
-
-
-def list_(
-    kind: Annotated[str | None, Parameter(help=f"One of {', '.join(KINDS)}.")] = None,
-    *,
-    env: Annotated[
-        str | None,
-        Parameter(name="--env", help="With `nemeses`: what each can do in this environment, here."),
-    ] = None,
-) -> int:
-    """Names that can be given to other commands: of one kind one a line, or all in a table."""
-    if env is not None:
-        return _list_abilities(kind, env)
-    if kind is not None:
-        if kind not in KINDS:
-            raise nearest("kind of thing to list", kind, KINDS)
-        for name in KINDS[kind]():
-            print(name)
-        return 0
-    from rich.table import Table
-
-    from harness.terminal import Terminal
-
-    table = Table(show_header=True, show_lines=True)
-    table.add_column("kind")
-    table.add_column("names", overflow="fold")
-    for title, names in KINDS.items():
-        table.add_row(title, ", ".join(names()))
-    Terminal().print(table)
-    return 0
-
-
-def _list_abilities(kind: str | None, env: str) -> int:
-    if kind not in (None, "nemeses"):
-        raise UsageError(
-            f"--env is {env!r}, which goes with `harness list nemeses` and not with {kind!r}"
-        )
-    from harness.commands.abilities import table
-    from harness.terminal import Terminal
-
-    Terminal().print(table(env))
-    return 0
 
 
 def doctor() -> int:
