@@ -9,7 +9,7 @@ For :mod:`reports.findings` and :mod:`reports.terminal`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from checkers.history import Op
 from reports.wording import READS, clip, micro_op_label, micro_ops, one_line, op_label, show
@@ -20,13 +20,20 @@ CELL_CHARS_MAX = 34
 OPS_MAX = 60
 
 
-def op_table(ops: Sequence[Op], *, marked: Sequence[int] = (), positions: bool = False) -> str:
+def op_table(
+    ops: Sequence[Op],
+    *,
+    marked: Sequence[int] = (),
+    positions: bool = False,
+    names: Mapping[int, str] | None = None,
+) -> str:
     """The table.
 
     Args:
         ops: the operations; at most :data:`OPS_MAX` are shown, and how many were not is said.
         marked: invocation indices of the operations to mark with ``<<``.
         positions: the history has no times; show positions in it.
+        names: short names of operations by invocation index, shown in place of what they did.
 
     Returns:
         lines of at most 12 + 37 per process characters, ending without a newline.
@@ -50,7 +57,11 @@ def op_table(ops: Sequence[Op], *, marked: Sequence[int] = (), positions: bool =
     for index, time_ns, op, begins in events:
         cells = ["  |" if name in open_now else "" for name in columns]
         cells[columns.index(op.process)] = (
-            _opening(op, with_key) if begins else _closing(op, op.invoke in marked)
+            _named(op, names[op.invoke], begins)
+            if names and op.invoke in names
+            else _opening(op, with_key)
+            if begins
+            else _closing(op, op.invoke in marked)
         )
         if begins:
             open_now[op.process] = op
@@ -66,6 +77,12 @@ def op_table(ops: Sequence[Op], *, marked: Sequence[int] = (), positions: bool =
 
 def _when(index: int, time_ns: int, positions: bool) -> str:
     return str(index) if positions or time_ns < 0 else f"{time_ns / 1e9:.6f}"
+
+
+def _named(op: Op, name: str, begins: bool) -> str:
+    if begins:
+        return f"[ {one_line(name, limit=12)}"
+    return f"] {'unknown' if op.type == 'info' else op.type}"
 
 
 def _opening(op: Op, with_key: bool) -> str:

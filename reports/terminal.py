@@ -9,34 +9,39 @@ For the harness's commands (``harness test``, ``check``).
 from __future__ import annotations
 
 import os
+import shutil
 import textwrap
 
 from reports import overview
 from reports.findings import numbered, witness_ops
 from reports.run_directory import Run, read_run
 from reports.table import op_table
+from reports.transactions_text import named_transactions, names_of
 from reports.wording import count, one_line
 
 _COLOURS = {"valid": "32", "invalid": "31", "unknown": "35", "weak": "33", "unjudged": "35"}
-WIDTH = 100
+#: Columns where the terminal's are not known, and most that are filled.
+WIDTH, WIDTH_MAX = 80, 120
 #: Findings with a table on the terminal; the rest are counted.
 FINDINGS_MAX = 1
 
 
 def terminal_summary(
-    run: Run | str | os.PathLike[str], *, color: bool = False, width: int = WIDTH
+    run: Run | str | os.PathLike[str], *, color: bool = False, width: int | None = None
 ) -> str:
     """The summary of a run, without a newline at its end.
 
     Args:
         run: a run, or the path of a run directory.
         color: use ANSI colours.
-        width: columns to wrap sentences at.
+        width: columns to wrap sentences at; the terminal's if not given.
 
     Raises:
         NotADirectoryError: there is no such directory.
     """
     shown = run if isinstance(run, Run) else read_run(run)
+    if width is None:
+        width = min(shutil.get_terminal_size((WIDTH, 24)).columns, WIDTH_MAX)
     said = overview.banner(shown)
     lines = [_paint(f"{said.glyph} {said.heading}", _COLOURS[said.css], color, bold=True)]
     lines += _wrap(said.sentence, width)
@@ -44,10 +49,15 @@ def terminal_summary(
     found = numbered(shown)
     for _, _, finding in found[:FINDINGS_MAX]:
         ops = witness_ops(shown.history, finding)
+        named = named_transactions(finding, ops)
+        lines += ["", *(line for told in named for line in _wrap(told, width))] if named else []
         if ops:
             stuck = [s.target if s.target >= 0 else s.source for s in finding.because
                      if s.kind == "stuck"]  # fmt: skip
-            lines += ["", op_table(ops, marked=stuck, positions=shown.positions)]
+            lines += [
+                "",
+                op_table(ops, marked=stuck, positions=shown.positions, names=names_of(finding)),
+            ]
         for step in finding.because:
             if step.text and step.kind != "step":
                 lines += _wrap(f"- {one_line(step.text, limit=400)}", width)
@@ -59,7 +69,7 @@ def terminal_summary(
         told = f": {row.reason}" if row.reason and row.css != "invalid" else ""
         took = f" ({row.took})" if row.took else ""
         indent = "  " * row.depth
-        words = textwrap.wrap(f"{row.name}{took}{told}", max(20, width - len(indent) - 2))
+        words = _wrap(f"{row.name}{took}{told}", width - len(indent) - 2)
         lines.append(f"{indent}{mark} {words[0]}")
         lines += [f"{indent}  {rest}" for rest in words[1:]]
     lines += _wrap_missing(shown, width)
@@ -69,7 +79,7 @@ def terminal_summary(
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    return textwrap.wrap(text, width=max(20, width), break_on_hyphens=False) or []
+    return textwrap.wrap(text, max(20, width), break_on_hyphens=False, break_long_words=False)
 
 
 def _wrap_missing(run: Run, width: int) -> list[str]:

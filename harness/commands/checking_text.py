@@ -18,7 +18,7 @@ import textwrap
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -243,17 +243,40 @@ def _finding(finding: Finding, number: int, witnesses: Sequence[list[Op]]) -> li
     if len(steps) > STEPS_SHOWN_MAX:
         lines.append(f"    and {_count(len(steps) - STEPS_SHOWN_MAX, 'more step')}")
     ops = witnesses[number] if number < len(witnesses) else []
+    lines += _transactions(finding, ops)
     if ops:
-        lines += ["", *("  " + line for line in witness(ops, width() - 2).split("\n"))]
+        table = witness(ops, width() - 2, _names_of(finding))
+        lines += ["", *("  " + line for line in table.split("\n"))]
     return lines
 
 
-def witness(ops: Sequence[Op], columns: int) -> str:
-    """Operations as a table: a column per process if that fits, else a line per event."""
+def _transactions(finding: Finding, ops: Sequence[Op]) -> list[str]:
+    """Who T1, T2, ... are, and what fixed the order of versions."""
+    from reports.transactions_text import named_transactions, proofs
+
+    named = [_wrapped(line, "    ", "         ") for line in named_transactions(finding, ops)]
+    shown = [_wrapped(f"proof: {line}", "    ", "      ") for line in proofs(finding)]
+    return ["", *named, *shown[:STEPS_SHOWN_MAX]] if named else []
+
+
+def _names_of(finding: Finding) -> dict[int, str]:
+    from reports.transactions_text import names_of
+
+    return names_of(finding)
+
+
+def witness(ops: Sequence[Op], columns: int, names: Mapping[int, str] | None = None) -> str:
+    """Operations as a table: a column per process if that fits, else a line per event.
+
+    Args:
+        ops: the operations.
+        columns: characters of a line.
+        names: what to call operations, by invocation index, where their own words are elsewhere.
+    """
     from reports.table import op_table
 
     positions = all(op.invoke_ns < 0 for op in ops)
-    lines = op_table(ops, positions=positions).split("\n")
+    lines = op_table(ops, positions=positions, names=names).split("\n")
     return "\n".join(lines if max(map(len, lines)) <= columns else _listed(lines, columns))
 
 

@@ -51,7 +51,7 @@ def test_every_form_is_as_approved(name: str, tmp_path: Path, golden) -> None:
     golden(GOLDEN / f"{name}.html", normal(page))
     golden(GOLDEN / f"{name}.md", (run / "summary.md").read_text("utf-8"))
     golden(GOLDEN / f"{name}.xml", (run / "junit.xml").read_text("utf-8"))
-    golden(GOLDEN / f"{name}.txt", terminal_summary(run) + "\n")
+    golden(GOLDEN / f"{name}.txt", terminal_summary(run, width=100) + "\n")
 
 
 @pytest.mark.parametrize("name", canned.RUNS)
