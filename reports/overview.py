@@ -72,7 +72,7 @@ def banner(run: Run) -> Banner:
     heading = WORDS[css]
     finding = next((f for result in run.results for f in result.all_findings()), None)
     if run.verdict is Verdict.INVALID and finding is not None:
-        heading = f"{heading} · {one_line(finding.title or finding.kind, limit=90)}"
+        heading = f"{heading} · {one_line(finding.title or finding.kind, limit=400)}"
     sentence = one_line(run.sentence, limit=700) or _default_sentence(run)
     return Banner(css, GLYPHS[css], heading, sentence, weak)
 

@@ -5,7 +5,7 @@ set -u
 command -v apt-get >/dev/null 2>&1 || exit 0
 [ "$(id -u)" = 0 ] || exit 0
 missing=()
-for pair in chromium:chromium etcd:etcd-server nft:nftables redis-server:redis-server \
+for pair in chromium:chromium chromedriver:chromium-driver etcd:etcd-server nft:nftables redis-server:redis-server \
     redis-sentinel:redis-sentinel nats-server:nats-server sshd:openssh-server \
     /usr/share/java/zookeeper.jar:zookeeper; do
     command -v "${pair%%:*}" >/dev/null 2>&1 || [ -e "${pair%%:*}" ] || missing+=("${pair##*:}")
