@@ -111,9 +111,27 @@ def _walk(result: Any) -> list[tuple[str, Finding]]:
     return found
 
 
-def cards(run: Run, styles: Mapping[str, FaultStyle]) -> list[Card]:
-    """The cards of the first :data:`CARDS_MAX` findings."""
-    return [_card(run, styles, *entry) for entry in numbered(run)[:CARDS_MAX]]
+def cards(
+    run: Run, styles: Mapping[str, FaultStyle], leads: Sequence[window.Lead] = ()
+) -> list[Card]:
+    """The cards of the first :data:`CARDS_MAX` findings.
+
+    Args:
+        run: the run.
+        styles: of its faults.
+        leads: which node led when, if that is known.
+    """
+    return [_card(run, styles, leads, *entry) for entry in numbered(run)[:CARDS_MAX]]
+
+
+def spans(run: Run) -> list[tuple[str, int, int]]:
+    """Anchor, begin and end in ns of each finding that has a card."""
+    found = []
+    for anchor, _, finding in numbered(run)[:CARDS_MAX]:
+        proofs = _shape(finding, run.history) == "cycle"
+        ops = witness_ops(run.history, finding, proofs=proofs)
+        found.append((anchor, *_span(ops, finding, run)))
+    return found
 
 
 def witness_ops(history: History | None, finding: Finding, *, proofs: bool = False) -> list[Op]:
@@ -157,7 +175,12 @@ def _names(ops: Sequence[Op], finding: Finding) -> dict[int, str]:
 
 
 def _card(
-    run: Run, styles: Mapping[str, FaultStyle], anchor: str, checker: str, finding: Finding
+    run: Run,
+    styles: Mapping[str, FaultStyle],
+    leads: Sequence[window.Lead],
+    anchor: str,
+    checker: str,
+    finding: Finding,
 ) -> Card:
     shape = _shape(finding, run.history)
     ops = witness_ops(run.history, finding, proofs=shape == "cycle")
@@ -174,7 +197,7 @@ def _card(
         key=key_name(finding.key),
         breaks=one_line(finding.breaks or ""),
         shape=shape,
-        picture=_picture(shape, run, styles, finding, ops, stuck, names),
+        picture=_picture(shape, run, styles, leads, finding, ops, stuck, names),
         steps=[_step(n, step) for n, step in enumerate(steps, start=1)],
         stuck=[_step(n, s) for n, s in enumerate(_stuck(finding), start=1)],
         rows=[_row(run, op, names, finding, stuck) for op in ops[:TABLE_ROWS_MAX]],
@@ -216,6 +239,7 @@ def _picture(
     shape: str,
     run: Run,
     styles: Mapping[str, FaultStyle],
+    leads: Sequence[window.Lead],
     finding: Finding,
     ops: Sequence[Op],
     stuck: Mapping[int, str],
@@ -245,7 +269,7 @@ def _picture(
     steps = [(_subject(s), s.state or "") for s in finding.because if s.kind == "step"]
     orders = [(s.source, s.target) for s in finding.because if s.kind == "realtime"]
     return window.draw(
-        window.Window(ops, steps, stuck, orders, run.faults, styles, title, run.positions)
+        window.Window(ops, steps, stuck, orders, run.faults, styles, leads, title, run.positions)
     )
 
 

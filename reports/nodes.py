@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from reports.svg.window import Lead
 from reports.wording import one_line, seconds
 
 AROUND_NS = 2_000_000_000
@@ -113,6 +114,27 @@ def read_nodes(
     order = list(dict.fromkeys([name for name in map(str, names) if name in found] + found))
     zero_ns = epoch_ns(started)
     return [_read_node(folder / name, name, zero_ns, spans) for name in order]
+
+
+def leads(read: Sequence[Node]) -> list[Lead]:
+    """When each node took itself for the leader, as its events tell it."""
+    found = []
+    for node in read:
+        since: dict[str, Any] | None = None
+        for event in node.events:
+            if event["role"] == "leader" and event["t"] >= 0:
+                since = since or event
+            elif event["role"] and since is not None:
+                found.append(Lead(node.name, since["t"], event["t"], _generation(since)))
+                since = None
+        if since is not None:
+            found.append(Lead(node.name, since["t"], 1 << 62, _generation(since)))
+    return found
+
+
+def _generation(event: dict[str, Any]) -> str:
+    told = re.search(r"\bgeneration (\w+)", event["text"])
+    return told[1] if told else ""
 
 
 def epoch_ns(moment: Any) -> int | None:

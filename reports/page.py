@@ -68,7 +68,11 @@ def _context(run: Run) -> dict[str, Any]:
         ops = operations(run.history)
         measured = performance(run.history, ops, run.faults, run.end_ns)
     styles = fault_slots([fault.f for fault in run.faults])
-    found = findings.cards(run, styles)
+    read = _nodes(run)
+    found = findings.cards(run, styles, nodes.leads(read))
+    for card in found:
+        card.logs = [(node.name, node.around[card.anchor]) for node in read
+                     if card.anchor in node.around]  # fmt: skip
     every = findings.numbered(run)
     return {
         "run": run,
@@ -88,7 +92,7 @@ def _context(run: Run) -> dict[str, Any]:
         "drawn": {
             one_line(f.f, limit=40): styles[f.f] for f in run.faults if f.outcome != "skipped"
         },
-        "nodes": _nodes(run, found),
+        "nodes": read,
         "files": _files(run),
         "spec": _spec(run),
         "missing": [one_line(said, limit=500) for said in run.missing],
@@ -166,17 +170,12 @@ def _fault_row(fault: Any, styles: dict[str, FaultStyle]) -> dict[str, Any]:
     }
 
 
-def _nodes(run: Run, found: Sequence[findings.Card]) -> list[nodes.Node]:
+def _nodes(run: Run) -> list[nodes.Node]:
     if run.path is None:
         return []
     names = run.facts.get("nodes")
-    spans = [(card.anchor, card.begin_ns, card.end_ns) for card in found]
-    started = run.facts.get("started")
-    read = nodes.read_nodes(run.path, names if isinstance(names, list) else [], started, spans)
-    for card in found:
-        card.logs = [(node.name, node.around[card.anchor]) for node in read
-                     if card.anchor in node.around]  # fmt: skip
-    return read
+    listed = names if isinstance(names, list) else []
+    return nodes.read_nodes(run.path, listed, run.facts.get("started"), findings.spans(run))
 
 
 def _files(run: Run) -> list[str]:

@@ -6,6 +6,9 @@ outcome has a ragged right edge: it may take effect at any later time. The longe
 drawn as numbered points, each inside its operation, with the model's state after it beneath the
 axis; then the operations that could come next and why each cannot.
 
+Above each row stands what its node went through: which side of a partition it was on, and when it
+took itself for the leader, which is where stale answers come from.
+
 After Porcupine's visualization and Knossos's last-configurations plot, with the words and states
 in the picture rather than in a tooltip.
 
@@ -24,13 +27,29 @@ from reports.svg.bands import bands
 from reports.svg.element import Markup, el, figure, label, mono_px
 from reports.wording import clip, one_line, op_label
 
-ROW_PX = 50.0
+ROW_PX = 58.0
 BAR_PX = 22.0
 LEFT_PX = 104.0
-TOP_PX = 26.0
+TOP_PX = 40.0
 POINT_PX = 26.0
 #: Beyond so many operations a picture explains nothing; the table has them all.
 OPS_MAX = 40
+
+
+@dataclass(frozen=True)
+class Lead:
+    """A stretch of time in which a node took itself for the leader.
+
+    Args:
+        node: which.
+        begin_ns, end_ns: the stretch; the end is far away if it did not end.
+        generation: of its leadership, as text; empty if it is not known.
+    """
+
+    node: str
+    begin_ns: int
+    end_ns: int
+    generation: str = ""
 
 
 @dataclass
@@ -44,6 +63,7 @@ class Window:
         orders: (source, target) pairs in real-time order that the explanation uses.
         faults: the run's faults.
         styles: their styles.
+        leads: who led when, as the nodes tell it.
         title: the picture in one sentence.
         positions: the history has no times; positions stand in for them.
     """
@@ -54,6 +74,7 @@ class Window:
     orders: Sequence[tuple[int, int]] = ()
     faults: Sequence[Fault] = ()
     styles: Mapping[str, FaultStyle] = field(default_factory=dict)
+    leads: Sequence[Lead] = ()
     title: str = ""
     positions: bool = False
 
@@ -75,6 +96,7 @@ def draw(window: Window, *, width_px: float = 860.0) -> Markup:
         bands(window.faults, window.styles, axis.x, begin_ns=begin, end_ns=end,
               y=0, height=bottom),
         *_row_labels(rows, ops, axis.right_px),
+        *_parts_of_nodes(window, rows, ops, axis),
         *(_bar(op, rows[op.process], axis, window.stuck.get(op.invoke)) for op in ops),
         *_orders(window.orders, ops, rows, axis),
         *_path(points, rows, {op.invoke: op for op in ops}, bottom),
@@ -122,6 +144,64 @@ def _row_labels(rows: Mapping[int | str, int], ops: Sequence[Op], right: float) 
             label(6, middle + 14, f"at {where}", class_="row-node") if where else Markup(""),
         ]  # fmt: skip
     return parts
+
+
+def _parts_of_nodes(
+    window: Window, rows: Mapping[int | str, int], ops: Sequence[Op], axis: BrokenAxis
+) -> list[Markup]:
+    """Above each row: its node's side of every cut, and where it led."""
+    begin, end = axis.times[0], axis.times[-1]
+    parts = []
+    for process, row in rows.items():
+        node = next((op.node for op in ops if op.process == process and op.node), None)
+        if node is None:
+            continue
+        y, free_from = TOP_PX + ROW_PX * row - 8, 0.0
+        for at, until, words, css in sorted(_told_of(node, window)):
+            if until < begin or at > end:
+                continue
+            x0, x1 = axis.x(max(at, begin)), axis.x(min(until, end))
+            if css == "lead":
+                parts.append(el("line", class_="lead", x1=x0, y1=y + 3, x2=max(x1, x0 + 2),
+                                y2=y + 3))  # fmt: skip
+            x = max(x0 + 4, free_from)
+            parts.append(label(x, y, words, class_=f"{css}-label"))
+            free_from = x + 6.4 * len(words) + 10
+    return parts
+
+
+def _told_of(node: str, window: Window) -> list[tuple[int, int, str, str]]:
+    """Begin, end, words and class of what befell a node."""
+    far = 1 << 62
+    told = [
+        (
+            lead.begin_ns,
+            lead.end_ns,
+            f"{one_line(node, limit=10)} leads"
+            + (f", generation {one_line(lead.generation, limit=12)}" if lead.generation else ""),
+            "lead",
+        )
+        for lead in window.leads
+        if lead.node == node
+    ]
+    for fault in window.faults:
+        side = _side(node, fault)
+        if side and fault.outcome != "skipped":
+            until = fault.end_ns if fault.end_ns >= 0 else far
+            told.append((fault.begin_ns, until, f"cut: {side}", "side"))
+    return told
+
+
+def _side(node: str, fault: Fault) -> str:
+    """With whom a node was in a partition; "" if the fault is none, or it was in no group."""
+    if not fault.f.startswith("partition") or not isinstance(fault.value, (list, tuple)):
+        return ""
+    for group in fault.value:
+        if isinstance(group, (list, tuple)) and node in group:
+            others = [one_line(other, limit=10) for other in group if other != node]
+            me = one_line(node, limit=10)
+            return f"{me} with {', '.join(others)}" if others else f"{me} alone"
+    return ""
 
 
 def _process_name(process: int | str) -> str:
