@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from checkers.history import OK, History
 from reports.operations import Ints, Operations
-from reports.wording import clip, one_line, plain, show
+from reports.wording import clip, one_line, show
 
 #: Operations embedded in a page, one by one.
 OPS_MAX = 100_000
@@ -39,8 +39,9 @@ AROUND_NS = 2_000_000_000
 #: Slices of time of the density of a page that does not carry every operation.
 SLICES = 2048
 SAMPLE_TIMES, SAMPLE_LATENCIES = 1200, 120
-TEXT_CHARS_MAX = 160
-ERROR_CHARS_MAX = 120
+#: Longest text of a value, an error and a key: in a report, and in the page that ``serve`` makes.
+TEXT_CHARS_MAX, ERROR_CHARS_MAX, KEY_CHARS_MAX = 160, 120, 40
+WHOLE_CHARS_MAX = 65_536
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -85,7 +86,8 @@ def _deltas(numbers: Ints) -> Ints:
 class _Texts:
     """Codes for the texts of values; 0 is nil."""
 
-    def __init__(self) -> None:
+    def __init__(self, chars_max: int) -> None:
+        self._chars_max = chars_max
         self.table: list[str] = ["nil"]
         self._codes: dict[str, int] = {"nil": 0}
         self._plain: dict[Any, int] = {}
@@ -106,10 +108,14 @@ class _Texts:
         if kind is int or kind is str:
             code = self._plain.get(value)
             if code is None:
-                text = str(value) if kind is int else clip(show(value), TEXT_CHARS_MAX)
+                text = (
+                    str(value)
+                    if kind is int
+                    else clip(show(value, limit=self._chars_max), self._chars_max)
+                )
                 code = self._plain[value] = self._text(text)
             return code
-        return self._text(show(value, limit=TEXT_CHARS_MAX))
+        return self._text(show(value, limit=self._chars_max))
 
     def _text(self, text: str) -> int:
         code = self._codes.setdefault(text, len(self.table))
@@ -126,6 +132,7 @@ def embed(
     must: Sequence[int],
     end_ns: int,
     limit: int = OPS_MAX,
+    whole: bool = False,
 ) -> Embedded:
     """Make a page's data of a history's operations.
 
@@ -135,6 +142,7 @@ def embed(
         must: invocation indices that are always embedded: the witnesses.
         end_ns: the end of the run.
         limit: most operations to embed one by one.
+        whole: do not shorten values, errors and keys.
     """
     complete = len(ops) <= limit
     if complete:
@@ -150,21 +158,22 @@ def embed(
         "windows": [[begin // 1000, end // 1000] for begin, end in windows],
         "density": density,
         "lanes": ops.lane_names,
-        **_columns(history, ops, rows),
+        **_columns(history, ops, rows, whole=whole),
     }
     return Embedded(data, len(rows), complete)
 
 
-def _columns(history: History, ops: Operations, rows: Ints) -> dict[str, Any]:
+def _columns(history: History, ops: Operations, rows: Ints, *, whole: bool) -> dict[str, Any]:
     invoke = ops.invoke[rows]
     done = history.pair[invoke]
     begin, end = ops.begin[rows] // 1000, ops.end[rows] // 1000
-    texts = _Texts()
+    texts = _Texts(WHOLE_CHARS_MAX if whole else TEXT_CHARS_MAX)
     asked = texts.codes([history.values[i] for i in invoke.tolist()])
     values = [history.values[i] if i >= 0 else None for i in done.tolist()]
     answered = texts.codes(values)
-    errors = _Texts()
-    said = errors.words([_error(history, i) for i in done.tolist()])
+    error_chars = WHOLE_CHARS_MAX if whole else ERROR_CHARS_MAX
+    errors = _Texts(error_chars)
+    said = errors.words([_error(history, i, error_chars) for i in done.tolist()])
     columns = {
         "index": _deltas(invoke),
         "t": _deltas(begin),
@@ -178,12 +187,13 @@ def _columns(history: History, ops: Operations, rows: Ints) -> dict[str, Any]:
         "output": zigzag(answered - asked),
         "error": said,
     }
+    key_chars = WHOLE_CHARS_MAX if whole else KEY_CHARS_MAX
     packed = [varints(column.astype(np.int64)) for column in columns.values()]
     tables = {
         "processes": [one_line(name, limit=24) for name in history.processes],
         "laneOf": ops.lane_of_process,
         "functions": [one_line(name, limit=24) for name in history.functions],
-        "keys": [show(key, limit=40) for key in history.keys],
+        "keys": [show(key, limit=key_chars) for key in history.keys],
         "nodes": [one_line(name, limit=24) for name in history.nodes],
         "values": texts.table,
         "errors": errors.table,
@@ -196,9 +206,9 @@ def _columns(history: History, ops: Operations, rows: Ints) -> dict[str, Any]:
     }
 
 
-def _error(history: History, done: int) -> str | None:
+def _error(history: History, done: int, chars_max: int) -> str | None:
     error = history.errors.get(done) if done >= 0 else None
-    return None if error is None else clip(plain(one_line(error)), ERROR_CHARS_MAX)
+    return None if error is None else one_line(error, limit=chars_max)
 
 
 def _pack(raw: bytes) -> str:

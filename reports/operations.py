@@ -1,16 +1,16 @@
 """A run's operations as columns, and the lanes they are drawn in.
 
-A lane holds one process and its successors: after an unknown outcome the harness gives a worker a
-new process id, so a run of ten workers may have hundreds of processes, never more than ten at a
-time. Lanes are packed greedily in order of first appearance, which gives a worker's successors its
-lane back; within a lane operations never overlap.
+A lane is a worker: a process and its successors. After an unknown outcome a worker goes on under a
+new process id, its old one plus the number of workers (Jepsen's convention and ours), so a run of
+ten workers may have hundreds of processes, never more than ten at a time. The number of workers is
+in the header of our own histories; in others it is the one that the processes themselves bear out.
+Where there is none, each process has a lane of its own.
 
 For :mod:`reports.embed`, :mod:`reports.performance` and :mod:`reports.overview`.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -62,29 +62,58 @@ def operations(history: History) -> Operations:
 
 def _lanes(history: History) -> tuple[list[int], list[str]]:
     """The lane of each process code, and each lane's name: its first process, how many follow."""
-    count = len(history.processes)
+    workers = _workers(history)
+    owner = [_worker(process, workers) for process in history.processes]
+    members: dict[object, list[int]] = {}
+    for code in sorted(range(len(owner)), key=lambda code: _rank(history.processes[code])):
+        members.setdefault(owner[code], []).append(code)
+    order = sorted(members, key=lambda worker: _rank(history.processes[members[worker][0]]))
+    place = {worker: row for row, worker in enumerate(order)}
+    return [place[each] for each in owner], [_lane_name(history, members[w]) for w in order]
+
+
+def _worker(process: object, workers: int) -> object:
+    return process % workers if isinstance(process, int) and workers else repr(process)
+
+
+def _workers(history: History) -> int:
+    """How many workers the processes are of; 0 if that cannot be told."""
+    told = history.header.get("concurrency")
+    numbers = sorted(p for p in history.processes if isinstance(p, int) and p >= 0)
+    if not numbers:
+        return 0
+    likely = [told] if isinstance(told, int) and told > 0 else []
+    first, last = _reach(history)
+    begun = [p for p in numbers if first[p] <= min(last.values())]
+    likely.append(max(begun, default=-1) + 1)
+    return next((count for count in likely if _borne_out(numbers, count, first, last)), 0)
+
+
+def _reach(history: History) -> tuple[dict[int, int], dict[int, int]]:
+    """Positions of each process's first and last event."""
     positions = np.arange(len(history), dtype=np.int64)
+    count = len(history.processes)
     first = np.full(count, len(history), dtype=np.int64)
     last = np.full(count, -1, dtype=np.int64)
     np.minimum.at(first, history.process, positions)
     np.maximum.at(last, history.process, positions)
-    lanes = [0] * count
-    free: list[int] = []
-    busy: list[tuple[int, int]] = []
-    members: list[list[int]] = []
-    for code in np.argsort(first, kind="stable").tolist():
-        while busy and busy[0][0] < first[code]:
-            heapq.heappush(free, heapq.heappop(busy)[1])
-        lane = heapq.heappop(free) if free else len(members)
-        if lane == len(members):
-            members.append([])
-        members[lane].append(code)
-        lanes[code] = lane
-        heapq.heappush(busy, (int(last[code]), lane))
-    order = sorted(range(len(members)), key=lambda lane: _rank(history.processes[members[lane][0]]))
-    place = {lane: row for row, lane in enumerate(order)}
-    names = [_lane_name(history, members[lane]) for lane in order]
-    return [place[lane] for lane in lanes], names
+    known = [(p, c) for c, p in enumerate(history.processes) if isinstance(p, int)]
+    return {p: int(first[c]) for p, c in known}, {p: int(last[c]) for p, c in known}
+
+
+def _borne_out(
+    numbers: Sequence[int], count: int, first: dict[int, int], last: dict[int, int]
+) -> bool:
+    """Whether no process overlaps the one before it of the same worker."""
+    if count < 1:
+        return False
+    before: dict[int, int] = {}
+    for process in numbers:
+        worker = process % count
+        if worker in before and last[before[worker]] >= first[process]:
+            return False
+        before[worker] = process
+    return True
 
 
 def _rank(process: object) -> tuple[int, int, str]:

@@ -40,17 +40,29 @@ SPEC_CHARS_MAX = 60_000
 FAULT_ROWS_MAX = 2000
 
 
-def page(run: Run, *, ops_max: int = OPS_MAX, bytes_max: int | None = PAGE_BYTES_MAX) -> str:
+def full_page(run: Run) -> str:
+    """The page with every operation in it and no value shortened; what ``serve`` offers."""
+    return page(run, ops_max=1 << 40, bytes_max=None, whole=True)
+
+
+def page(
+    run: Run,
+    *,
+    ops_max: int = OPS_MAX,
+    bytes_max: int | None = PAGE_BYTES_MAX,
+    whole: bool = False,
+) -> str:
     """The whole page as HTML.
 
     Args:
         run: what to report; its history gets times if it has none.
         ops_max: most operations embedded one by one.
         bytes_max: the page's limit; fewer operations are embedded until it is kept. None for none.
+        whole: do not shorten values, errors and keys.
     """
     context = _context(run)
     while True:
-        embedded = _embed(run, context, ops_max)
+        embedded = _embed(run, context, ops_max, whole)
         html = _render("report.html.j2", data=_data(run, context, embedded), **context,
                        shown=embedded)  # fmt: skip
         if bytes_max is None or len(html.encode("utf-8", "replace")) <= bytes_max:
@@ -120,8 +132,8 @@ def _strip(
     styles: dict[str, FaultStyle],
     found: Sequence[findings.Card],
 ) -> Markup:
-    if measured is None:
-        return Markup("")
+    if measured is None or run.positions:
+        return Markup("")  # without times there is no rate
     ticks = [(card.anchor, card.at_ns) for card in found if card.at_ns >= 0]
     return strip.draw(
         measured.completed, width_ns=measured.width_ns, end_ns=run.end_ns, faults=run.faults,
@@ -193,7 +205,7 @@ def _spec(run: Run) -> str:
     return plain(text.decode("utf-8"))[:SPEC_CHARS_MAX]
 
 
-def _embed(run: Run, context: dict[str, Any], ops_max: int) -> Embedded:
+def _embed(run: Run, context: dict[str, Any], ops_max: int, whole: bool) -> Embedded:
     ops = context["ops"]
     if ops is None or run.history is None:
         return Embedded({"total": 0, "count": 0}, 0, True)
@@ -202,7 +214,7 @@ def _embed(run: Run, context: dict[str, Any], ops_max: int) -> Embedded:
         run.history, ops,
         spans=[(card.begin_ns, card.end_ns) for card in found],
         must=[index for card in found for index in card.ops],
-        end_ns=run.end_ns, limit=ops_max,
+        end_ns=run.end_ns, limit=ops_max, whole=whole,
     )  # fmt: skip
 
 

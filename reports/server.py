@@ -27,7 +27,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 
-from reports.page import page, render_template
+from reports.page import full_page, page, render_template
 from reports.palette import GLYPHS, WORDS
 from reports.run_directory import read_run
 from reports.wording import duration, one_line
@@ -270,7 +270,7 @@ class _Handler(BaseHTTPRequestHandler):
         if not is_run(run_dir):
             return self._refuse(HTTPStatus.NOT_FOUND, "There is no run in that folder.")
         run = read_run(run_dir)
-        return self._html(page(run, ops_max=1 << 40, bytes_max=None))
+        return self._html(full_page(run))
 
     def _file(self, path: Path) -> None:
         try:

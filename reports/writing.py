@@ -16,7 +16,7 @@ from checkers.history import History
 from checkers.verdict import Result
 from reports import junit, markdown, page
 from reports.embed import OPS_MAX
-from reports.run_directory import Run, of_history, read_run
+from reports.run_directory import of_history, read_run
 
 
 def render(run_dir: str | os.PathLike[str], *, ops_max: int = OPS_MAX) -> Path:
@@ -71,11 +71,6 @@ def render_history(
     run = of_history(history, listed, name=name or path.name, replay=replay)
     write_text(path, page.page(run, ops_max=ops_max))
     return path
-
-
-def full_page(run: Run) -> str:
-    """The page with every operation in it, whatever its size; what ``serve`` offers."""
-    return page.page(run, ops_max=1 << 40, bytes_max=None)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -98,6 +98,7 @@ const drawRate = () => {
   axis(plot, bottom);
 };
 const startCharts = () => {
+  if (!$("charts")) return;
   $("charts").hidden = false;
   for (const id of ["latency", "quantiles", "rate"]) movable($(id), (event) => { const t = timeAt($(id), event.offsetX); show(t, t); });
   onChange($("latency"), drawLatency); onChange($("quantiles"), drawQuantiles); onChange($("rate"), drawRate);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from checkers.history import Event, Fault, History, Op
 from checkers.transactions import list_append, rw_register
 from checkers.verdict import Because, Finding, Result, Verdict
 from reports import findings, overview
+from reports.embed import unpack
 from reports.findings import cards, numbered
 from reports.operations import concurrency, inside_faults, operations, timed
+from reports.page import full_page, page
 from reports.palette import fault_slots
 from reports.performance import bucket_width, performance
 from reports.run_directory import read_run
@@ -435,3 +438,58 @@ def test_what_led_to_a_broken_invariant_is_drawn(tmp_path: Path) -> None:
 def test_a_story_that_is_none_is_passed_over(tmp_path: Path) -> None:
     for story in (None, 7, "words", [7], [{"time_ns": "x"}], [{}]):
         assert sequence.story_of({"story": story}) == []
+
+
+def test_lanes_are_the_workers() -> None:
+    """A worker goes on as its process plus the number of workers; others keep their own lanes."""
+
+    def lanes(rows: list[tuple[int, str]], **header: object) -> list[list[int]]:
+        events = [
+            Event(n, n, process, type, "read", key="x") for n, (process, type) in enumerate(rows)
+        ]
+        history = History.from_events(events, header=dict(header))
+        ops = operations(history)
+        found: dict[int, list[int]] = {}
+        for code, process in enumerate(history.processes):
+            found.setdefault(ops.lane_of_process[code], []).append(int(process))
+        return [sorted(found[lane]) for lane in sorted(found)]
+
+    # Worker 1 gives up first, then worker 0: greedy packing would swap their lanes.
+    rows = [(0, "invoke"), (1, "invoke"), (1, "info"), (0, "info"), (2, "invoke"), (3, "invoke")]
+    assert lanes(rows, concurrency=2) == [[0, 2], [1, 3]]
+    assert lanes(rows) == [[0, 2], [1, 3]], "the processes bear it out themselves"
+    apart = [(0, "invoke"), (0, "ok"), (7, "invoke"), (7, "ok"), (0, "invoke"), (0, "ok")]
+    assert lanes(apart) == [[0], [7]], "process 7 is no successor of process 0, which goes on"
+    assert lanes(apart, concurrency=7) == [[0], [7]], "a header that cannot be is not believed"
+
+
+def test_a_history_without_times_has_no_plots_and_no_rates(tmp_path: Path) -> None:
+    events = [Event(0, -1, 0, "invoke", "read", key="x"), Event(1, -1, 0, "ok", "read", key="x")]
+    history = History.from_events(events)
+    path = tmp_path / "page.html"
+    reports.render_history(history, [Result("register", Verdict.VALID)], path)
+    html = path.read_text("utf-8")
+    assert "there is nothing to measure" in html
+    for plot in ('<canvas id="latency"', '<canvas id="rate"', 'id="strip"', "Longest time without"):
+        assert plot not in html, plot
+
+
+def test_the_full_page_shortens_nothing(tmp_path: Path) -> None:
+    run = read_run(canned.read_skew(tmp_path / "t" / "r"))
+    long = "k" * 5000
+    events = [
+        Event(0, 0, 0, "invoke", "write", key=long, value=long),
+        Event(1, 1000, 0, "info", "write", key=long, value=long, error=long),
+    ]
+    run.history = History.from_events(events)
+    assert len(full_page(run)) - len(page(run)) < 5000, "it is deflated"
+    full, brief = (embedded_texts(make(run)) for make in (full_page, page))
+    assert long in full["keys"] and long in full["values"] and long in full["errors"]
+    assert long not in brief["keys"] + brief["values"] + brief["errors"]
+
+
+def embedded_texts(html: str) -> dict[str, list[str]]:
+    """The tables of texts that a page carries."""
+    data = json.loads(re.search(r'<script type="application/json"[^>]*>(.*?)</script>', html)[1])  # type: ignore[index]
+    raw = unpack(data["blob"])
+    return json.loads(raw[sum(size for _, size in data["columns"]) :])
