@@ -20,7 +20,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
-import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +27,7 @@ import msgspec
 
 from harness.databases.base import Invocation, Outcome, operations_of
 from harness.databases.http_clients import answered
+from harness.databases.programs import NATS
 from harness.environments.base import Node
 from harness.errors import SetupError, UsageError
 
@@ -45,24 +45,6 @@ _EMPTY_S = 0.5
 _BATCH = 100
 #: messages one poll of a log returns at most
 _POLL_MAX = 1000
-
-
-def find_binary(named: str = "") -> str:
-    """Path of a nats-server binary.
-
-    Raises:
-        SetupError: there is none, with how to get one.
-    """
-    for path in [named] if named else ["nats-server", "/usr/sbin/nats-server"]:
-        found = shutil.which(path)
-        if found:
-            return found
-    if named:
-        raise SetupError(f"binary {named!r} of nats-server is not there or not executable")
-    raise SetupError(
-        "nats-server is not installed: `apt-get install nats-server`, or give its path with "
-        "--db-option binary=PATH"
-    )
 
 
 class Nats:
@@ -89,7 +71,7 @@ class Nats:
 
     async def setup(self, node: Node) -> None:
         """Check the binary and the client."""
-        self.binary = find_binary(self.binary)
+        self.binary = NATS.find(self.binary)
         if importlib.util.find_spec("nats") is None:
             raise SetupError("NATS's client is not installed: `pip install nats-py`")
 
