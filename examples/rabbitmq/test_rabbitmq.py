@@ -31,7 +31,7 @@ cluster_formation.discovery_retry_limit = 60
 cluster_formation.discovery_retry_interval = 1000
 {nodes}
 """
-WRITE = "import os, sys; os.makedirs('/data', exist_ok=True); open(sys.argv[1], 'w').write(sys.argv[2])"
+WRITE = "import sys; open(sys.argv[1], 'w').write(sys.argv[2])"
 
 
 class RabbitMQ:
@@ -42,6 +42,7 @@ class RabbitMQ:
     async def setup(self, node):
         peers = [f"{SETTING}{i} = {name_of(node, peer)}" for i, peer in enumerate(node.nodes, 1)]
         text = SETTINGS.format(address=node.address, nodes="\n".join(peers))
+        await node.run("mkdir", "-p", "/data")
         await node.run("python3", "-c", WRITE, "/data/rabbitmq.conf", text)
         await node.run("python3", "-c", WRITE, "/data/enabled_plugins", "[].\n")
 

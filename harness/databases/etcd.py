@@ -21,7 +21,7 @@ from harness.databases.etcd_clients import CLIENT_PORT, CLIENTS, EtcdClient
 from harness.databases.http_clients import leaders
 from harness.databases.programs import ETCD
 from harness.environments.base import Node
-from harness.errors import SetupError, nearest
+from harness.errors import nearest
 from workloads.lock import FencedResource
 
 PEER_PORT = 2380
@@ -34,6 +34,8 @@ class Etcd:
 
     name = "etcd"
     environments = ("local", "netns", "docker", "ssh")
+    #: an image that holds it; any with its programs and a shell will do
+    image = "bitnami/etcd:3.5"
 
     def __init__(
         self,
@@ -68,12 +70,7 @@ class Etcd:
 
     async def setup(self, node: Node) -> None:
         """Check that there is a binary: here, or on the node if a path is given."""
-        if not self.binary.startswith("/"):
-            self.binary = ETCD.find(self.binary)
-        elif (await node.run("test", "-x", self.binary, check=False)).exit_code != 0:
-            raise SetupError(
-                f"binary {self.binary!r} of etcd is not on {node.name}, or not executable"
-            )
+        self.binary = await ETCD.on(node, self.binary)
 
     async def start(self, node: Node) -> None:
         """Start a member; every member must know every other's announced address."""

@@ -52,6 +52,8 @@ class Nats:
 
     name = "nats"
     environments = ("local", "netns", "docker", "ssh")
+    #: an image that holds it; any with its programs and a shell will do
+    image = "nats:2-alpine"
 
     def __init__(
         self,
@@ -71,7 +73,7 @@ class Nats:
 
     async def setup(self, node: Node) -> None:
         """Check the binary and the client."""
-        self.binary = NATS.find(self.binary)
+        self.binary = await NATS.on(node, self.binary)
         if importlib.util.find_spec("nats") is None:
             raise SetupError("NATS's client is not installed: `pip install nats-py`")
 

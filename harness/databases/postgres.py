@@ -53,6 +53,8 @@ class Postgres:
 
     name = "postgres"
     environments = ("local", "netns", "docker", "ssh")
+    #: an image that holds it; any with its programs and a shell will do
+    image = "postgres:16"
 
     def __init__(
         self,

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 
+from harness.environments.base import Node
 from harness.errors import SetupError
 
 
@@ -67,6 +68,31 @@ class Program(msgspec.Struct, frozen=True):
         ways = ", or ".join(self.ways())
         raise SetupError(
             f"{self.title} is not installed: {ways}, or give its path with --db-option binary=PATH"
+        )
+
+    async def on(self, node: Node, named: str = "") -> str:
+        """Its path on a node, which may be a container or another machine.
+
+        Args:
+            node: where it is to run.
+            named: as for :meth:`find`.
+
+        Raises:
+            SetupError: the node has none, with how to get one.
+        """
+        if named in ("debian", "wheel"):
+            return self.find(named)
+        here = [*self.installed(), *self.packed()]
+        words = [named] if named else list(dict.fromkeys([*here, self.name]))
+        look = 'for p; do command -v "$p" && exit; done; exit 1'
+        found = await node.run("sh", "-c", look, "sh", *words, check=False)
+        if found.exit_code == 0 and found.stdout.strip():
+            return found.stdout.strip().splitlines()[0]
+        ways = ", or ".join(self.ways()) or "put its release's binary there"
+        lost = f"binary {named!r}" if named else self.name
+        raise SetupError(
+            f"{self.title} is not installed on {node.name}: {lost} is not there or not executable; "
+            f"{ways}, or give its path with --db-option binary=PATH"
         )
 
     def there(self) -> str:

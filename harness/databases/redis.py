@@ -53,6 +53,8 @@ class Redis:
 
     name = "redis"
     environments = ("local", "netns", "docker", "ssh")
+    #: an image that holds it; any with its programs and a shell will do
+    image = "redis:7"
 
     def __init__(
         self,
@@ -80,7 +82,7 @@ class Redis:
 
     async def setup(self, node: Node) -> None:
         """Check the programs; write the sentinel's file, which it rewrites itself later on."""
-        self.binary = REDIS.find(self.binary)
+        self.binary = await REDIS.on(node, self.binary)
         if importlib.util.find_spec("redis") is None:
             raise SetupError("Redis's client is not installed: `pip install redis`")
         await node.run("mkdir", "-p", "/data/redis", "/data/sentinel")

@@ -57,6 +57,8 @@ class ZooKeeper:
 
     name = "zookeeper"
     environments = ("local", "netns", "docker", "ssh")
+    #: an image that holds it; any with its programs and a shell will do
+    image = "zookeeper:3.8"
 
     def __init__(
         self,
