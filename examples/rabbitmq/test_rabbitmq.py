@@ -9,7 +9,7 @@ Needs `apt-get install rabbitmq-server` and `pip install aio-pika`. From this di
     harness test --db test_rabbitmq:RabbitMQ --client test_rabbitmq:QueueClient --workload queue \\
         --nemesis partition,kill,pause --time-limit 60 --env netns
 
-Nodes announce one name to everybody (``rabbit-n1@ADDRESS``), the address at which they are dialled.
+A broker announces one name to everybody, which holds the address at which it is dialled.
 """
 
 from __future__ import annotations
@@ -90,14 +90,15 @@ SETTING = "cluster_formation.classic_config.nodes."
 
 
 def port_of(node, peer):
-    """The port on which a broker speaks to others; brokers that share a machine share its epmd,
-    which takes equal ports for a conflict."""
+    """The port on which a broker speaks to others. Brokers of one machine share its epmd, which
+    takes equal ports for a conflict."""
     return 25672 + list(node.nodes).index(peer)
 
 
 def name_of(node, peer):
-    """A broker's name: what it is called, at the address where everybody dials it."""
-    return f"rabbit-{peer}@{node.announced_by(peer, port_of(node, peer)).partition(':')[0]}"
+    """A broker's name, at the address where everybody dials it; unique on this machine."""
+    address = node.announced_by(peer, port_of(node, peer)).partition(":")[0]
+    return f"rabbit-{address.replace('.', '-')}@{address}"
 
 
 class QueueClient:
