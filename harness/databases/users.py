@@ -9,10 +9,19 @@ For the databases here.
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 
 from harness.environments.base import Node
 from harness.errors import SetupError
+
+
+def user_of(package: str) -> str:
+    """The user a package makes for its server, or ``nobody`` where it was not installed so."""
+    try:
+        return pwd.getpwnam(package).pw_name
+    except KeyError:
+        return "nobody"
 
 
 def as_user(name: str, *, what: str) -> list[str]:
@@ -33,7 +42,15 @@ def as_user(name: str, *, what: str) -> list[str]:
             "`apt-get install util-linux`"
         )
     reach = ("--inh-caps=+dac_override", "--ambient-caps=+dac_override")
-    return ["setpriv", f"--reuid={name}", f"--regid={name}", "--clear-groups", *reach]
+    return ["setpriv", f"--reuid={name}", f"--regid={_group(name)}", "--clear-groups", *reach]
+
+
+def _group(name: str) -> str:
+    """A user's group; where the user is not known here, the one of the same name."""
+    try:
+        return str(pwd.getpwnam(name).pw_gid)
+    except KeyError:
+        return name
 
 
 async def give(node: Node, directory: str, name: str) -> None:

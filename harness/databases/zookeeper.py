@@ -46,11 +46,19 @@ _WRITE = "import sys; open(sys.argv[1], 'w').write(sys.argv[2].replace('@DATA@',
 _DEBIAN = ("/usr/share/java/zookeeper.jar", "/usr/share/java/slf4j-simple.jar")
 
 
+def jars() -> str:
+    """The class path of Debian's ZooKeeper; "" if it is not installed."""
+    found = [path for path in _DEBIAN if Path(path).exists()]
+    return ":".join(found) if Path(_DEBIAN[0]).exists() else ""
+
+
 class ZooKeeper:
     """An ensemble of ZooKeeper servers."""
 
     name = "zookeeper"
     environments = ("local", "netns", "docker", "ssh")
+    #: an image that holds it; any with its programs and a shell will do
+    image = "zookeeper:3.8"
 
     def __init__(
         self,
@@ -84,7 +92,7 @@ class ZooKeeper:
         """Check the programs; write the server's files."""
         if shutil.which(self.java) is None:
             raise SetupError("ZooKeeper needs Java: `apt-get install default-jre-headless`")
-        if not self.classpath and not Path(_DEBIAN[0]).exists():
+        if not self.classpath and not jars():
             raise SetupError(
                 "ZooKeeper is not installed: `apt-get install zookeeper`, or give its jars with "
                 "--db-option classpath=A.jar:B.jar"
@@ -128,9 +136,9 @@ class ZooKeeper:
 
     async def start(self, node: Node) -> None:
         """Start the server."""
-        jars = self.classpath or ":".join(path for path in _DEBIAN if Path(path).exists())
+        classpath = self.classpath or jars()
         await node.spawn(
-            *(self.java, "-cp", jars, f"-Xmx{self.heap_mb}m", "-XX:+UseSerialGC"),
+            *(self.java, "-cp", classpath, f"-Xmx{self.heap_mb}m", "-XX:+UseSerialGC"),
             *("-XX:TieredStopAtLevel=1", f"-Djdk.net.hosts.file={DATA}/hosts"),
             # Debian's logger tells no time unless asked to.
             "-Dorg.slf4j.simpleLogger.showDateTime=true",

@@ -10,6 +10,11 @@ who dials is known. A *shared* listener stands before one node for everybody (a 
 announces one address to all its peers); it finds out who dials from the owner of the dialling
 socket. Somebody who is no node (a client) passes untouched.
 
+An address accepts connections while the node behind it does, and refuses them otherwise, as the
+node itself would: a system that probes its own ports before it listens must find them free. While a
+link to the node is cut the address accepts whatever the node does, and connections wait: a
+partition tells nobody whether the other side is alive.
+
 Started as ``python -m harness.environments.proxy --seed N``; spoken to in JSON lines, one request a
 line with an ``id``, by :class:`harness.environments.proxy_client.ProxyProcess`:
 
@@ -28,6 +33,7 @@ import contextlib
 import errno
 import os
 import signal
+import socket
 import sys
 from random import Random
 from typing import Any, cast
@@ -40,7 +46,8 @@ from harness.environments.base import LinkFault
 from harness.environments.flows import Flow, Link, reset
 
 BUFFER_BYTES_MAX = 1024 * 1024
-MIRROR_INTERVAL_S = 0.05
+#: how often the kernel is asked where nodes listen
+WATCH_INTERVAL_S = 0.02
 #: how often a connection that is surely there is looked for
 _LOOKS = 3
 
@@ -59,8 +66,10 @@ class Proxy:
         self._nodes: set[str] = set()
         self._links: dict[tuple[str, str], Link] = {}
         self._sessions: dict[str, list[int]] = {}
-        self._servers: dict[tuple[str, int], asyncio.Server] = {}
+        self._doors: dict[tuple[str, int], Door] = {}
         self._refused: dict[tuple[str, int], str] = {}
+        self._mirrored: tuple[str, list[str]] | None = None
+        self._watching: asyncio.Task[None] | None = None
 
     def link(self, source: str, target: str) -> Link:
         """The directed link; every end that is no node shares healthy ones."""
@@ -104,13 +113,46 @@ class Proxy:
     async def listen(
         self, source: str, target: str, at: tuple[str, int], to: tuple[str, int], frames: bool
     ) -> None:
-        """Accept at an address and carry on to another; nothing if it does so already."""
+        """Stand at an address for another; nothing if we do so already.
+
+        Raises:
+            OSError: the address is taken.
+        """
         self._nodes.add(target)
-        if at in self._servers:
+        if at in self._doors:
             return
-        loop = asyncio.get_running_loop()
-        self._servers[at] = await loop.create_server(
-            lambda: Dialler(self, source, target, at, to, frames), *at, backlog=512
+        self._doors[at] = Door(self, source, target, at, to, frames)
+        await self._doors[at].set(self._wanted(self._doors[at], sockets.listening()))
+        if self._watching is None:
+            self._watching = asyncio.get_running_loop().create_task(self._watch())
+
+    def mirror(self, block: str, nodes: list[str]) -> None:
+        """From now on, wherever a node listens, stand at its link addresses too."""
+        self._mirrored = (block, nodes)
+        if self._watching is None:
+            self._watching = asyncio.get_running_loop().create_task(self._watch())
+
+    async def _watch(self) -> None:
+        """For ever: open and close our doors as the nodes behind them do."""
+        while True:
+            there = sockets.listening()
+            if self._mirrored is not None:
+                await self._mirror_ports(*self._mirrored, there)
+            for door in list(self._doors.values()):
+                try:
+                    await door.set(self._wanted(door, there))
+                except OSError as error:
+                    print(f"cannot stand at {door.at}: {error}", file=sys.stderr, flush=True)
+            await asyncio.sleep(WATCH_INTERVAL_S)
+
+    def _wanted(self, door: Door, listening: list[tuple[str, int, int]]) -> bool:
+        """Whether a door should be open: its node accepts, or a cut hides whether it does."""
+        host, port = door.to
+        if any(number == port and where in (host, sockets.ANY) for where, number, _ in listening):
+            return True
+        return any(
+            link.cut and door.target in ends and door.source in ("", *ends)
+            for ends, link in self._links.items()
         )
 
     def who_dials(self, dialler: tuple[str, int], at: tuple[str, int]) -> str:
@@ -142,19 +184,18 @@ class Proxy:
                 return node if node in self._nodes else ""
         return ""
 
-    async def mirror(self, block: str, nodes: list[str]) -> None:
-        """For ever: wherever a node listens, listen on its link addresses too."""
+    async def _mirror_ports(
+        self, block: str, nodes: list[str], listening: list[tuple[str, int, int]]
+    ) -> None:
         owners = {node_address(block, i): i for i in range(1, len(nodes) + 1)}
-        while True:
-            for host, port, _ in sockets.listening():
-                if host in owners:
-                    await self._mirror_port(block, nodes, owners[host], port)
-            await asyncio.sleep(MIRROR_INTERVAL_S)
+        for host, port, _ in listening:
+            if host in owners:
+                await self._mirror_port(block, nodes, owners[host], port)
 
     async def _mirror_port(self, block: str, nodes: list[str], target: int, port: int) -> None:
         for source in range(1, len(nodes) + 1):
             at = (link_address(block, source, target), port)
-            if source == target or at in self._servers or at in self._refused:
+            if source == target or at in self._doors or at in self._refused:
                 continue
             try:
                 names = (nodes[source - 1], nodes[target - 1])
@@ -162,6 +203,64 @@ class Proxy:
             except OSError as error:
                 self._refused[at] = str(error)
                 print(f"cannot mirror {at[0]}:{port}: {error}", file=sys.stderr, flush=True)
+
+
+class Door:
+    """One address at which the proxy stands for a node: bound at once, open while it should be.
+
+    Args:
+        proxy: whose it is.
+        source: who may come here, or "" for everybody.
+        target: the node behind it.
+        at, to: where we stand, and where the node is.
+        frames: whether the traffic is length-prefixed frames.
+
+    Raises:
+        OSError: the address is taken.
+    """
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        source: str,
+        target: str,
+        at: tuple[str, int],
+        to: tuple[str, int],
+        frames: bool,
+    ) -> None:
+        self.source, self.target, self.at, self.to = source, target, at, to
+        self._make = lambda: Dialler(proxy, source, target, at, to, frames)
+        self._server: asyncio.Server | None = None
+        self._held: socket.socket | None = self._bound()
+
+    def _bound(self) -> socket.socket:
+        """A socket that keeps the address without accepting: the kernel refuses whoever dials."""
+        held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            held.bind(self.at)
+        except OSError:
+            held.close()
+            raise
+        return held
+
+    async def set(self, wanted: bool) -> None:
+        """Open or close it.
+
+        Raises:
+            OSError: the address was taken by somebody else meanwhile.
+        """
+        if wanted and self._server is None:
+            held = self._held or self._bound()
+            loop = asyncio.get_running_loop()
+            self._server, self._held = (
+                await loop.create_server(self._make, sock=held, backlog=512),
+                None,
+            )
+        elif not wanted and self._server is not None:
+            self._server.close()
+            self._server = None
+            self._held = self._bound()
 
 
 class Dialler(asyncio.Protocol):
@@ -318,7 +417,6 @@ class Control:
 
     def __init__(self, proxy: Proxy) -> None:
         self._proxy = proxy
-        self._mirroring: asyncio.Task[None] | None = None
         #: whether to go on after standard input has ended
         self.stays = False
 
@@ -350,9 +448,7 @@ class Control:
             case "stay":
                 self.stays = True
             case "mirror":
-                if self._mirroring is None:
-                    mirroring = self._proxy.mirror(request["block"], request["nodes"])
-                    self._mirroring = asyncio.get_running_loop().create_task(mirroring)
+                self._proxy.mirror(request["block"], request["nodes"])
             case other:
                 return {"error": f"unknown request {other!r}", "code": ""}
         return {}

@@ -14,6 +14,8 @@ import struct
 from collections.abc import Iterable, Iterator
 
 _LISTEN = "0A"
+#: the address that stands for all
+ANY = "0.0.0.0"
 
 
 def _packed(address: str, port: int) -> str:
@@ -44,8 +46,52 @@ def inode_of(local: tuple[str, int], remote: tuple[str, int]) -> int:
 
 
 def listening() -> list[tuple[str, int, int]]:
-    """Every listening IPv4 TCP socket: address, port, inode."""
-    return [(*_unpacked(row[1]), int(row[9])) for row in _rows() if row[3] == _LISTEN]
+    """Every listening TCP socket that IPv4 reaches: address, port, inode.
+
+    The kernel is asked for listening sockets alone (a hundred times quicker than its text table on
+    a machine with many connections); where it does not answer that, the table is read.
+    """
+    try:
+        return [*_asked(socket.AF_INET), *_asked(socket.AF_INET6)]
+    except OSError:
+        return [(*_unpacked(row[1]), int(row[9])) for row in _rows() if row[3] == _LISTEN]
+
+
+#: of Linux: netlink's protocol for sockets, its request, and what ends its answer
+_SOCK_DIAG, _BY_FAMILY, _ERROR, _DONE = 4, 20, 2, 3
+_REQUEST_DUMP = 0x301
+_STATE_LISTEN = 1 << 10
+_HEADER = struct.Struct("=IHHII")
+#: offsets in an answer, after its header: port, address, inode
+_PORT_AT, _ADDRESS_AT, _INODE_AT = 4, 8, 68
+
+
+def _asked(family: int) -> Iterator[tuple[str, int, int]]:
+    """Listening TCP sockets of a family, by the kernel's sock_diag; see sock_diag(7)."""
+    question = struct.pack("=BBBxI48x", family, socket.IPPROTO_TCP, 0, _STATE_LISTEN)
+    header = _HEADER.pack(_HEADER.size + len(question), _BY_FAMILY, _REQUEST_DUMP, 1, 0)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _SOCK_DIAG) as asking:
+        asking.settimeout(1.0)
+        asking.send(header + question)
+        while True:
+            answer, at = asking.recv(1 << 17), 0
+            while at < len(answer):
+                size, kind, _, _, _ = _HEADER.unpack_from(answer, at)
+                if kind == _DONE:
+                    return
+                if kind == _ERROR:
+                    raise OSError("the kernel does not list sockets by sock_diag")
+                yield _listener(family, answer[at + _HEADER.size : at + size])
+                at += (size + 3) & ~3
+
+
+def _listener(family: int, row: bytes) -> tuple[str, int, int]:
+    length = 4 if family == socket.AF_INET else 16
+    host = socket.inet_ntop(family, row[_ADDRESS_AT : _ADDRESS_AT + length])
+    host = ANY if host == "::" else host.removeprefix("::ffff:")
+    (port,) = struct.unpack_from(">H", row, _PORT_AT)
+    (inode,) = struct.unpack_from("=I", row, _INODE_AT)
+    return host, port, inode
 
 
 def holds(pid: int, inode: int) -> bool:
@@ -84,9 +130,7 @@ def port_taken(address: str, port: int) -> bool:
 def port_owner(address: str, port: int) -> int:
     """Pid of who listens on this port of this address (or of all addresses), or 0."""
     inodes = [
-        inode
-        for host, number, inode in listening()
-        if number == port and host in (address, "0.0.0.0")
+        inode for host, number, inode in listening() if number == port and host in (address, ANY)
     ]
     pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
     return next((pid for inode in inodes if (pid := holder(inode, pids))), 0)

@@ -10,11 +10,13 @@ host, so that pause, kill and heal work over any later connection, and the harne
 nothing by itself: the watchdog connects anew and cleans up. Every word of a command is quoted.
 
 Hosts: ``--nodes admin@db1:22,admin@db2,admin@db3`` (the nodes are then named n1, n2, n3), or node
-names with ``--env-option hosts=...``; node names alone are host names.
+names with ``--env-option hosts=...``; node names alone are host names. A host's name is what it is
+for ``ssh``: an alias of ``~/.ssh/config`` with HostName, Port, User, IdentityFile and ProxyJump.
 
 Options: ``hosts``; ``known_hosts`` (a file, instead of ``~/.ssh/known_hosts`` and the system's);
-``key`` (a private key's file); ``addresses`` (comma separated: where nodes reach each other, if not
-at the hosts' own addresses); ``python`` (the interpreter with splitbrain installed, for the
+``key`` (a private key's file); ``config`` (a file, instead of ssh's own configuration);
+``addresses`` (comma separated: where nodes reach each other, if not at the hosts' own addresses);
+``python`` (the interpreter with splitbrain installed, for the
 reference cluster); ``dir`` (parent of the run's directories on the hosts); and ``clock``,
 ``disk``, ``watchdog``, ``keep_data`` as in `local` (``disk`` needs Python 3.9 on the hosts).
 """
@@ -50,6 +52,7 @@ _OPTIONS: dict[str, Any] = {
     "hosts": "",
     "known_hosts": "",
     "key": "",
+    "config": "",
     "addresses": "",
     "python": "python3",
     "dir": "/var/tmp",
@@ -287,7 +290,7 @@ class SshEnvironment(RemoteEnvironment):
         given = _listed(options["hosts"]) or list(nodes)
         if len(given) != len(nodes):
             raise UsageError(f"hosts names {len(given)} hosts, and the run has {len(nodes)} nodes")
-        files = {name: _expanded(str(options[name])) for name in ("known_hosts", "key")}
+        files = {name: _expanded(str(options[name])) for name in ("known_hosts", "key", "config")}
         if not str(options["dir"]).startswith("/"):
             raise UsageError(f"dir is {options['dir']!r}; it should be an absolute path")
         self.limits["packets"] += "; hosts are asked for netem when a run begins"
@@ -335,8 +338,9 @@ class SshEnvironment(RemoteEnvironment):
         made = []
         for index, (name, host) in enumerate(zip(self.nodes, self._hosts, strict=True), start=1):
             given = self._addresses[index - 1] if self._addresses else ""
-            address = await asyncio.to_thread(_resolved, given or host.name)
-            made.append(SshNode(self, name, index, address, Login(host)))
+            login = Login(host)
+            address = await asyncio.to_thread(_address, login, given)
+            made.append(SshNode(self, name, index, address, login))
         twice = {node.address for node in made if [n.address for n in made].count(node.address) > 1}
         if twice:
             raise SetupError(f"two nodes have the address {twice.pop()}; each needs its own")
@@ -442,11 +446,17 @@ def _expanded(path: str) -> str:
     return str(Path(path).expanduser().resolve()) if path else ""
 
 
-def _resolved(name: str) -> str:
+def _address(login: Login, given: str) -> str:
+    """The address of a host among the others: as given, or where its name leads."""
+    name = given or login.route.hostname
     try:
         return str(socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)[0][4][0])
     except OSError as error:
-        raise SetupError(f"the host {name!r} has no address: {error.strerror}") from error
+        hint = "; say where the nodes reach each other with --env-option addresses=..."
+        raise SetupError(
+            f"the host {str(login.host)!r} has no address: {name!r}: {error.strerror}"
+            + (hint if login.route.jumps or login.route.command else "")
+        ) from error
 
 
 def _remains(login: Login, name: str, place: Mapping[str, Any], *, root: bool) -> list[str]:

