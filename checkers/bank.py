@@ -19,6 +19,8 @@ from checkers.findings import Judgement, Row, as_number, at, make, refuse, rows,
 from checkers.history import OK, History
 from checkers.verdict import Because, Finding
 
+VOCABULARY = frozenset(("open", "transfer", "read"))
+
 
 def bank(
     *,
@@ -37,7 +39,7 @@ def bank(
     def judge(history: History, meter: Meter) -> Judgement:
         return _judge(history, meter, total, accounts, negative_balances)
 
-    return make("bank", judge, keyed=False, trivial=("transfer",))
+    return make("bank", judge, vocabulary=VOCABULARY, keyed=False, trivial=("transfer",))
 
 
 def _judge(

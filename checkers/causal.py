@@ -35,6 +35,7 @@ from checkers.findings import (
     who,
 )
 from checkers.happens_before import (
+    ACCESSES,
     Access,
     Causality,
     causality,
@@ -45,6 +46,8 @@ from checkers.happens_before import (
 )
 from checkers.history import FAIL, OK, History
 from checkers.verdict import Because, Finding
+
+_ADDS = ("write", "add", "insert")
 
 # Causal consistency -------------------------------------------------------------------------------
 
@@ -74,7 +77,7 @@ def causal(*, initial: Any = None) -> Checker:
             stats={"reads": reads, "writes": writes, "sessions": len(made.sessions)},
         )
 
-    return make("causal", judge, keyed=False, trivial=("read", "write"))
+    return make("causal", judge, vocabulary=ACCESSES, keyed=False, trivial=ACCESSES)
 
 
 def _overwritten(history: History, made: Causality, meter: Meter) -> list[Finding]:
@@ -118,7 +121,8 @@ def _stale(history: History, made: Causality, read: Access, between: Access) -> 
 
 def causal_reverse() -> Checker:
     """The checker ``causal-reverse``: no write is seen without those finished before it began."""
-    return make("causal-reverse", _reverse, trivial=("write", "add", "insert", "read"))
+    words = (*_ADDS, "read")
+    return make("causal-reverse", _reverse, vocabulary=words, trivial=words)
 
 
 def _reverse(history: History, meter: Meter) -> Judgement:
@@ -126,7 +130,7 @@ def _reverse(history: History, meter: Meter) -> Judgement:
     acknowledged: list[tuple[int, int, Any, Any]] = []  # completion, invocation, token, element
     reads: list[tuple[int, list[Any]]] = []
     for row in rows(history, meter):
-        if row.f in ("write", "add", "insert") and row.outcome != FAIL:
+        if row.f in _ADDS and row.outcome != FAIL:
             begun[token(row.input)] = max(begun.get(token(row.input), -1), row.invoke)
             if row.outcome == OK:
                 acknowledged.append((row.complete, row.invoke, token(row.input), row.input))

@@ -35,7 +35,7 @@ def counter(*, initial: int | float = 0) -> Checker:
     def judge(history: History, meter: Meter) -> Judgement:
         return _judge(history, meter, initial)
 
-    return make("counter", judge, trivial=_SIGNS)
+    return make("counter", judge, vocabulary=(*_SIGNS, "read"), trivial=_SIGNS)
 
 
 def _amount(history: History, event: int, f: str, value: Any) -> int | float:

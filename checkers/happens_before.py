@@ -26,6 +26,9 @@ from checkers.findings import METER_INTERVAL, Spent, at, refuse, rows, token, wh
 from checkers.history import FAIL, OK, History
 from checkers.verdict import Because, Finding
 
+#: The operations that are accesses.
+ACCESSES = ("read", "write")
+
 #: Where a read found nothing written: the initial value.
 INITIAL = -1
 
@@ -120,7 +123,7 @@ def _accesses(history: History, meter: Meter, made: Causality) -> dict[Any, int]
     writes: dict[Any, int] = {}
     numbers: dict[int, int] = {}
     for row in rows(history, meter):
-        if row.f not in ("read", "write") or row.outcome == FAIL:
+        if row.f not in ACCESSES or row.outcome == FAIL:
             continue
         key = _key(history, row.invoke)
         write = row.f == "write"

@@ -19,6 +19,7 @@ from typing import Any
 
 from checkers.checker import Checker, as_checker, named
 from checkers.history import FAIL, INVOKE, OK, History
+from checkers.vocabulary import foreign, names_of, without
 
 Factory = Callable[..., Checker]
 
@@ -165,17 +166,33 @@ def choose(
             it.
         consistency_model: the isolation level a transactional history should have; several with
             commas between them.
-        options: the checker's own options, by name.
+        options: the checker's own options, by name; and ``ignore`` of every checker, names of
+            operations that are left out: ``a,b`` or a list.
 
     Raises:
         ChoiceError: no such name, an option the checker does not have, or no or several models fit.
     """
+    options = dict(options or {})
+    try:
+        ignored = names_of(options.pop("ignore", ()))
+    except ValueError as error:
+        raise ChoiceError(f"{error}") from None
+    judged, left_out = without(history, ignored)
+    if left_out:
+        listed = ", ".join(f"{count} {name}" for name, count in left_out.items())
+        history.notes.append(f"Left out, as asked: {listed}.")
+    return _choose(judged, model, consistency_model, options).ignoring(*ignored)
+
+
+def _choose(
+    history: History, model: str | None, consistency_model: str | None, options: dict[str, Any]
+) -> Checker:
     if model and ":" in model:
-        return _users_own(model, dict(options or {}))
+        return _users_own(model, options)
     name = resolve(model) if model else infer(history)
-    keywords = {**_implied(history, name), **dict(options or {})}
+    keywords = {**_implied(history, name), **options}
     name, keywords = _isolation(history, name, consistency_model, keywords)
-    _require_options(name, dict(options or {}))
+    _require_options(name, options)
     try:
         return checkers_by_name()[name](**keywords)
     except TypeError as error:
@@ -207,9 +224,10 @@ def _require_options(name: str, options: Mapping[str, Any]) -> None:
     known = options_of(name)
     for option in options:
         if option not in known:
-            there = ", ".join(f"{word} (now {value!r})" for word, value in known.items())
+            there = [f"{word} (now {value!r})" for word, value in known.items()]
             raise ChoiceError(
-                f"checker {name!r} has no option {option!r}; it has {there or 'no options'}"
+                f"checker {name!r} has no option {option!r}; it has "
+                f"{', '.join([*there, 'ignore (operations to leave out)'])}"
             )
 
 
@@ -344,6 +362,12 @@ def resolve_level(level: str) -> str:
         raise ChoiceError(str(error)) from None
 
 
+def takers(history: History) -> list[str]:
+    """Names of the checkers whose vocabulary has every operation of a history."""
+    made = ((name, factory().vocabulary) for name, factory in checkers_by_name().items())
+    return [name for name, words in made if words is not None and not foreign(history, words)]
+
+
 # Inference ----------------------------------------------------------------------------------------
 
 
@@ -364,7 +388,7 @@ def infer(history: History) -> str:
         raise ChoiceError(
             "the history has no operations, so no model can be inferred; name one with --model"
         )
-    fits = _fitting(history)
+    fits = [name for name in _fitting(history) if _covers(name, history)]
     if len(fits) == 1:
         return fits[0]
     vocabulary = ", ".join(history.functions)
@@ -376,6 +400,11 @@ def infer(history: History) -> str:
     raise ChoiceError(
         f"no model has the operations {vocabulary}; {_nearest(history)} Name a model with --model."
     )
+
+
+def _covers(name: str, history: History) -> bool:
+    vocabulary = checkers_by_name()[name]().vocabulary
+    return vocabulary is None or not foreign(history, vocabulary)
 
 
 #: Vocabulary -> models, strongest first, for those that the names alone decide.

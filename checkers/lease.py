@@ -109,7 +109,12 @@ def lease(*, ttl_s: float | None = None, slack_s: float = 0.0) -> Checker:
             stats={"grants": len(spans)},
         )
 
-    return make("lease", judge, trivial=("acquire", "grant", "release"))
+    return make(
+        "lease",
+        judge,
+        vocabulary=GRANTS | RENEWALS | RELEASES,
+        trivial=("acquire", "grant", "release"),
+    )
 
 
 def _spans(history: History, meter: Meter, ttl_s: float | None) -> list[Span]:

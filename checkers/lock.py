@@ -68,7 +68,12 @@ def lock(*, exclusive: bool = True) -> Checker:
             stats={"acquired": len(holds), "tokens": len(tokens), "writes": len(writes)},
         )
 
-    return make("lock", judge, trivial=("acquire", "release"))
+    return make(
+        "lock",
+        judge,
+        vocabulary=ACQUIRES | RELEASES | WRITES,
+        trivial=("acquire", "release"),
+    )
 
 
 def token_of(history: History, event: int, value: Any) -> int | float | None:

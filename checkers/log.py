@@ -34,6 +34,10 @@ from checkers.findings import Judgement, Row, at, make, refuse, rows, token, who
 from checkers.history import FAIL, OK, History
 from checkers.verdict import Because, Finding
 
+#: What makes a consumer begin anew, so that where it was says nothing.
+RESTARTS = frozenset(("assign", "subscribe", "crash"))
+VOCABULARY = RESTARTS | {"send", "poll", "txn"}
+
 Pair = tuple[int, Any]
 
 
@@ -63,7 +67,7 @@ class Log:
 
 def kafka_log() -> Checker:
     """The checker ``log``."""
-    return make("log", _judge, keyed=False, trivial=("send",))
+    return make("log", _judge, vocabulary=VOCABULARY, keyed=False, trivial=("send",))
 
 
 def _judge(history: History, meter: Meter) -> Judgement:
@@ -100,9 +104,9 @@ def _gather(history: History, meter: Meter) -> dict[Any, Log]:
     logs: dict[Any, Log] = {}
     epochs: dict[int, int] = {}
     for row in rows(history, meter):
-        if row.f in ("assign", "subscribe", "crash"):
+        if row.f in RESTARTS:
             epochs[row.process] = epochs.get(row.process, 0) + 1
-        elif row.f in ("send", "poll", "txn"):
+        else:
             _operation(history, row, logs, epochs.get(row.process, 0))
     return logs
 

@@ -23,6 +23,8 @@ from checkers.findings import Judgement, Row, at, make, refuse, rows, token, who
 from checkers.history import OK, History
 from checkers.verdict import Because, Finding
 
+VOCABULARY = frozenset(("read", "write", "txn"))
+
 Group = dict[int, tuple[int, tuple[Any, ...]]]
 
 
@@ -36,7 +38,7 @@ def long_fork(*, group_size: int | None = None) -> Checker:
     def judge(history: History, meter: Meter) -> Judgement:
         return _judge(history, meter, group_size)
 
-    return make("long-fork", judge, keyed=False, trivial=("read", "write"))
+    return make("long-fork", judge, vocabulary=VOCABULARY, keyed=False, trivial=("read", "write"))
 
 
 def _judge(history: History, meter: Meter, group_size: int | None) -> Judgement:

@@ -27,6 +27,8 @@ from checkers.findings import Judgement, Row, as_list, at, make, rows, token, wh
 from checkers.history import FAIL, INFO, OK, History
 from checkers.verdict import Because, Finding
 
+VOCABULARY = frozenset(("enqueue", "dequeue", "drain"))
+
 
 @dataclass
 class Traffic:
@@ -50,7 +52,7 @@ def queue() -> Checker:
         traffic = _gather(history, meter)
         return _judgement(traffic, _out_of_nowhere(history, traffic, duplicates=True))
 
-    return make("queue", judge, trivial=("enqueue",))
+    return make("queue", judge, vocabulary=VOCABULARY, trivial=("enqueue",))
 
 
 def total_queue(*, exactly_once: bool = False) -> Checker:
@@ -66,7 +68,7 @@ def total_queue(*, exactly_once: bool = False) -> Checker:
         _judge_losses(history, traffic, said)
         return said
 
-    return make("total-queue", judge)
+    return make("total-queue", judge, vocabulary=VOCABULARY)
 
 
 def _gather(history: History, meter: Meter) -> Traffic:

@@ -30,7 +30,9 @@ from checkers.findings import Judgement, Row, Spent, as_list, at, make, rows, to
 from checkers.history import FAIL, OK, History
 from checkers.verdict import Because, Finding
 
-ADDS = frozenset(("add", "insert"))
+#: What adds an element; Maelstrom's workload broadcast calls it so.
+ADDS = frozenset(("add", "insert", "broadcast"))
+VOCABULARY = ADDS | {"read"}
 
 
 @dataclass
@@ -59,7 +61,7 @@ class Read:
 
 def final_set() -> Checker:
     """The checker ``set``: what the last read must have."""
-    return make("set", _final, trivial=ADDS)
+    return make("set", _final, vocabulary=VOCABULARY, trivial=ADDS)
 
 
 def set_full(*, linearizable: bool = False) -> Checker:
@@ -72,7 +74,7 @@ def set_full(*, linearizable: bool = False) -> Checker:
     def judge(history: History, meter: Meter) -> Judgement:
         return _full(history, meter, linearizable)
 
-    return make("set-full", judge, trivial=ADDS)
+    return make("set-full", judge, vocabulary=VOCABULARY, trivial=ADDS)
 
 
 def _gather(history: History, meter: Meter) -> tuple[dict[Any, Element], list[Read]]:

@@ -43,7 +43,7 @@ def unique_ids(*, f: str = "generate") -> Checker:
             stats={"acknowledged": total, "duplicated": len(twice)},
         )
 
-    return make("unique-ids", judge, keyed=False)
+    return make("unique-ids", judge, vocabulary=(f,), keyed=False)
 
 
 def _finding(history: History, value: Any, ops: list[int]) -> Finding:

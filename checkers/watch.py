@@ -78,7 +78,13 @@ class Write:
 
 def watch() -> Checker:
     """The checker ``watch``."""
-    return make("watch", _judge, keyed=False, trivial=("put", "delete"))
+    return make(
+        "watch",
+        _judge,
+        vocabulary=WRITES | {"watch"},
+        keyed=False,
+        trivial=("put", "delete"),
+    )
 
 
 def _judge(history: History, meter: Meter) -> Judgement:

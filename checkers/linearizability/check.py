@@ -35,6 +35,7 @@ from checkers.linearizability.problem import (
     groups_of,
     problem_of,
     refuse_foreign_operations,
+    vocabulary_of,
 )
 from checkers.linearizability.search import Outcome
 from checkers.linearizability.shrink import Shrinker
@@ -105,6 +106,7 @@ def linearizable(model: Any, *, name: str = "linearizable") -> Checker:
         return check(history, made, budget=budget)
 
     judge.__doc__ = f"Linearizability against the model {made.name}."
+    judge.vocabulary = vocabulary_of(made)  # type: ignore[attr-defined]
     return named(name, judge)
 
 

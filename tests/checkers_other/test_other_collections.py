@@ -280,7 +280,7 @@ def test_a_recorded_run_needs_evidence_where_a_foreign_history_does_not() -> Non
     unchallenged(counter()(h(*adds)), "1 add completed and nothing could contradict them: no read")
     unknown(counter()(h(*adds, header={"workload": "counter"})), "no read was completed")
     unknown(counter()(h("op 0 add 2 -> info")), "no read was completed")
-    unknown(counter()(h("op 0 fly 2")), "no read was completed")
+    unknown(counter()(h("op 0 fly 2")), "operation 'fly', which checker 'counter' does not know")
 
 
 def test_numbers_are_finite() -> None:

@@ -1,0 +1,131 @@
+"""Which operations a checker judges, and the refusal of a history that has others.
+
+A checker that passed over what it does not know would say VALID of what it never looked at, and
+INVALID of reads whose writes it did not see. So each declares its vocabulary as data, and
+:class:`~checkers.checker.Checker` asks here before it judges: a history with any other operation is
+refused, with the operation's name, where it stands, how often it occurs, and who would take the
+history. What shall be left out is said with ``ignore`` (:func:`without`).
+
+For :mod:`checkers.checker`, :mod:`checkers.infer` and the models of linearizability.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from checkers.history import History
+
+#: Checkers that a refusal names.
+TAKERS_MAX = 8
+
+
+class Vocabulary(NamedTuple):
+    """The operations a checker judges.
+
+    Args:
+        words: their names.
+        micro_operations: whether an operation whose values are lists of micro-operations is judged,
+            whatever its name.
+        owner: whose it is, in words; empty for the checker's that asks.
+    """
+
+    words: frozenset[str]
+    micro_operations: bool = False
+    owner: str = ""
+
+
+def foreign(history: History, vocabulary: Vocabulary) -> dict[str, int]:
+    """The operations of a history that are outside a vocabulary: name -> its first invocation."""
+    names = history.functions
+    strange = {code for code, name in enumerate(names) if name not in vocabulary.words}
+    found: dict[str, int] = {}
+    if strange:
+        invokes = history.invocations
+        for invoke, code in zip(invokes.tolist(), history.f[invokes].tolist()):
+            if code in strange and not (vocabulary.micro_operations and _micro(history, invoke)):
+                found.setdefault(names[code], invoke)
+    return found
+
+
+def _micro(history: History, invoke: int) -> bool:
+    """Whether an operation's values are lists of micro-operations, as far as it has values."""
+    done = int(history.pair[invoke])
+    values = [history.values[event] for event in (invoke, done) if event >= 0]
+    given = [value for value in values if value is not None]
+    return bool(given) and all(_is_transaction(value) for value in given)
+
+
+def _is_transaction(value: Any) -> bool:
+    listed = isinstance(value, (list, tuple))
+    return listed and all(isinstance(m, (list, tuple)) and len(m) in (2, 3) for m in value)
+
+
+def refusal(history: History, vocabulary: Vocabulary, name: str) -> tuple[str, dict[str, int]]:
+    """Why a history is not judged, as one sentence, and how many of each foreign operation it has.
+
+    Args:
+        history: the history.
+        vocabulary: of the checker.
+        name: the checker's.
+
+    Returns:
+        an empty sentence if there is nothing to refuse.
+    """
+    found = foreign(history, vocabulary)
+    if not found:
+        return "", {}
+    from checkers.history.columns import short
+
+    counts = {name: _count(history, name) for name in found}
+    first, invoke = next(iter(found.items()))
+    listed = " and ".join(f"{count} {short(f)}" for f, count in counts.items())
+    sentence = (
+        f"{history.place(invoke)}: the history has operation {short(first)}, which "
+        f"{vocabulary.owner or f'checker {name!r}'} does not know (it knows "
+        f"{', '.join(sorted(vocabulary.words))}); of {history.op_count} operations it cannot judge "
+        f"{listed}. {_advice(history)}; or leave these out with the option ignore={','.join(found)}"
+    )
+    return sentence, counts
+
+
+def _count(history: History, name: str) -> int:
+    code = history.functions.index(name)
+    return int((history.f[history.invocations] == code).sum())
+
+
+def _advice(history: History) -> str:
+    from checkers.infer import takers
+
+    names = takers(history)
+    if not names:
+        return "No model knows all operations of the history"
+    more = ", ..." if len(names) > TAKERS_MAX else ""
+    return f"Choose a model that knows all: {', '.join(names[:TAKERS_MAX])}{more}"
+
+
+def without(history: History, names: Collection[str]) -> tuple[History, dict[str, int]]:
+    """A history without the operations of these names, and how many of each were left out."""
+    there = [name for name in names if name in history.functions]
+    counts = {name: count for name in there if (count := _count(history, name))}
+    if not counts:
+        return history, {}
+    codes = {history.functions.index(name) for name in counts}
+    invokes = history.invocations
+    kept = [i for i, f in zip(invokes.tolist(), history.f[invokes].tolist()) if f not in codes]
+    return history.select(kept), counts
+
+
+def names_of(given: str | Iterable[str]) -> tuple[str, ...]:
+    """Names of operations as ``a,b`` or as a list.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    listed = given.split(",") if isinstance(given, str) else given
+    if not isinstance(listed, (list, tuple, set, frozenset)):
+        raise ValueError(f"ignore={given!r} is no list of names of operations such as a,b")
+    if not all(isinstance(name, str) and name.strip() for name in listed):
+        raise ValueError(f"ignore={given!r} has an entry that is no name of an operation")
+    return tuple(name.strip() for name in listed)
