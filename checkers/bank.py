@@ -17,6 +17,7 @@ from checkers.budget import Meter
 from checkers.checker import Checker
 from checkers.findings import Judgement, Row, as_number, at, make, refuse, rows, token, who
 from checkers.history import OK, History
+from checkers.history.columns import short
 from checkers.verdict import Because, Finding
 
 VOCABULARY = frozenset(("open", "transfer", "read"))
@@ -104,7 +105,7 @@ def _balances(history: History, row: Row) -> dict[Any, Any]:
         return found
     if isinstance(found, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in found):
         return {token(account): balance for account, balance in found}
-    raise refuse(history, row.complete, f"a read must give balances, not {str(found)[:60]!r}")
+    raise refuse(history, row.complete, f"a read must give balances, not {short(found)}")
 
 
 def _tell(history: History, row: Row) -> str:

@@ -83,7 +83,7 @@ def make(
     name: str,
     judge: Judge,
     *,
-    vocabulary: Collection[str],
+    vocabulary: Vocabulary | Collection[str],
     keyed: bool = True,
     trivial: Collection[str] = (),
 ) -> Checker:
@@ -92,7 +92,7 @@ def make(
     Args:
         name: the checker's name, as on the command line.
         judge: judges one history, or the part of it with one key.
-        vocabulary: names of the operations it judges; empty for any.
+        vocabulary: the operations it judges, or their names; empty for any.
         keyed: judge every key alone.
         trivial: names of operations which are legal when nothing else is there to contradict them.
     """
@@ -115,8 +115,9 @@ def make(
         return _answer(name, judgement, meter)
 
     check.__doc__ = judge.__doc__
-    words = frozenset(vocabulary)
-    check.vocabulary = Vocabulary(words) if words else None  # type: ignore[attr-defined]
+    if not isinstance(vocabulary, Vocabulary):
+        vocabulary = Vocabulary(frozenset(vocabulary))
+    check.vocabulary = vocabulary if vocabulary.words else None  # type: ignore[attr-defined]
     return named(name, check)
 
 
@@ -238,13 +239,13 @@ def _text(value: Any) -> str:
 
 
 def as_list(history: History, index: int, value: Any, what: str) -> list[Any]:
-    """A value that must be a list.
+    """A value that must be a list; None is an empty one, as a key that is absent is read.
 
     Raises:
         HistoryError: it is none.
     """
-    if isinstance(value, (list, tuple)):
-        return list(value)
+    if value is None or isinstance(value, (list, tuple)):
+        return list(value or ())
     raise refuse(history, index, f"{what} must be a list, not {_text(value)!r}")
 
 

@@ -91,7 +91,9 @@ def session_guarantees(
             return Judgement(findings=findings, checked=len(made.accesses))
         return _Judge(history, made, versions == "values").judge(meter, guarantees, findings)
 
-    return make("session-guarantees", judge, vocabulary=ACCESSES, keyed=False, trivial=ACCESSES)
+    return make(
+        "session-guarantees", judge, vocabulary=ACCESSES, keyed=False, trivial=ACCESSES.words
+    )
 
 
 class Told(NamedTuple):

@@ -84,7 +84,7 @@ def _gather(history: History, meter: Meter) -> tuple[dict[Any, Element], list[Re
         if row.f in ADDS:
             _add(elements, row)
         elif row.f == "read" and row.outcome == OK:
-            listed = as_list(history, row.complete, row.output or [], "the result of a read")
+            listed = as_list(history, row.complete, row.output, "the result of a read")
             counts = Counter(map(token, listed))
             reads.append(Read(row.invoke, row.complete, dict(counts)))
             for found, value in zip(map(token, listed), listed):
@@ -238,11 +238,15 @@ def _finding(
         "duplicate": f"is {times} times in one read",
         "unexpected": f"was read, but {why}",
     }[kind]
-    ops = sorted({op for op in (element.add, element.present, read) if op >= 0})
+    proof = {element.add, read}
+    if kind in ("lost", "stale"):  # what shows that it was there, and that it is gone or back
+        proof |= {element.present, int(history.pair[element.known])}
+    ops = sorted(op for op in proof if op >= 0)
     done = int(history.pair[read])
     where = f"the read of {who(history, read)} at {at(history, done)}"
     tell = f"Element {element.value!r} {said} ({where}): {life}."
-    steps = [Because("read", source=read, value=element.value, text=f"{where} {said}")]
+    lacks = "lacks it" if kind in ("lost", "stale") else "has it"
+    steps = [Because("read", source=read, value=element.value, text=f"{where} {lacks}")]
     if element.add >= 0:
         steps.insert(0, Because("add", source=element.add, value=element.value, text=life))
     return Finding(

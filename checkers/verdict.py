@@ -163,8 +163,9 @@ class Result(msgspec.Struct, omit_defaults=True):
 def _moved_detail(detail: dict[str, Any], origin: Sequence[int]) -> dict[str, Any]:
     """A finding's detail with the original indices, where it has any."""
     changed = dict(detail)
-    if "window" in detail:
-        changed["window"] = [origin[event] for event in detail["window"]]
+    for name in ("window", "reads"):
+        if name in detail:
+            changed[name] = [origin[event] for event in detail[name]]
     if "transactions" in detail:
         told = detail["transactions"]
         changed["transactions"] = [{**each, "invoke": origin[each["invoke"]]} for each in told]

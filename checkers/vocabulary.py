@@ -11,11 +11,16 @@ For :mod:`checkers.checker`, :mod:`checkers.infer` and the models of linearizabi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from checkers.history import History
+
+#: Operations of registers that read, and the codes of events (:mod:`checkers.history.op`).
+_READS = frozenset(("read", "r", "get"))
+INVOKE, OK = 0, 1
 
 #: Checkers that a refusal names.
 TAKERS_MAX = 8
@@ -28,11 +33,14 @@ class Vocabulary(NamedTuple):
         words: their names.
         micro_operations: whether an operation whose values are lists of micro-operations is judged,
             whatever its name.
+        registers: whether reads give what writes wrote. The words ``read`` and ``write`` are those
+            of sets and transactions, too, which the shapes of the values tell apart.
         owner: whose it is, in words; empty for the checker's that asks.
     """
 
     words: frozenset[str]
     micro_operations: bool = False
+    registers: bool = False
     owner: str = ""
 
 
@@ -75,7 +83,7 @@ def refusal(history: History, vocabulary: Vocabulary, name: str) -> tuple[str, d
     """
     found = foreign(history, vocabulary)
     if not found:
-        return "", {}
+        return _unlike_registers(history, vocabulary, f"checker {name!r}")
     from checkers.history.columns import short
 
     counts = {name: _count(history, name) for name in found}
@@ -90,15 +98,50 @@ def refusal(history: History, vocabulary: Vocabulary, name: str) -> tuple[str, d
     return sentence, counts
 
 
+def _unlike_registers(
+    history: History, vocabulary: Vocabulary, name: str
+) -> tuple[str, dict[str, int]]:
+    """The refusal of registers all of whose reads are lists or maps which nothing wrote."""
+    if not vocabulary.registers or "append" in history.functions:
+        return "", {}
+    reads: list[int] = []
+    for index, value in _values(history, reading=True):
+        if not isinstance(value, (list, tuple, dict)):
+            return "", {}
+        reads.append(index)
+    given = [history.values[index] for index in reads]
+    micro = any(given) and all(_is_transaction(value) for value in given)
+    written = any(isinstance(value, (list, tuple, dict)) for _, value in
+                  _values(history, reading=False))  # fmt: skip
+    if not reads or (written if not micro else vocabulary.micro_operations):
+        return "", {}
+    sentence = (
+        f"{history.place(reads[0])}: every read gives a list or a map "
+        f"{'of micro-operations' if micro else 'and nothing wrote one'}, so this is a history of "
+        f"transactions or of sets, and not of the registers that {vocabulary.owner or name} judges"
+    )
+    return sentence, {"read": len(reads)}
+
+
+def _values(history: History, *, reading: bool) -> Iterator[tuple[int, Any]]:
+    """What acknowledged reads gave, or what other operations were to write; with the event."""
+    reads = {code for code, name in enumerate(history.functions) if name in _READS}
+    swaps = {code for code, name in enumerate(history.functions) if name == "cas"}
+    wanted = OK if reading else INVOKE
+    for index, (kind, f) in enumerate(zip(history.type.tolist(), history.f.tolist())):
+        value = history.values[index]
+        if kind == wanted and (f in reads) == reading and value is not None:
+            pair = f in swaps and isinstance(value, (list, tuple))
+            yield from ((index, item) for item in (value if pair else (value,)))
+
+
 def _count(history: History, name: str) -> int:
     code = history.functions.index(name)
     return int((history.f[history.invocations] == code).sum())
 
 
 def _advice(history: History) -> str:
-    from checkers.infer import takers
-
-    names = takers(history)
+    names = import_module("checkers.infer").takers(history)
     if not names:
         return "No model knows all operations of the history"
     more = ", ..." if len(names) > TAKERS_MAX else ""

@@ -148,7 +148,11 @@ def priority_queue(
             return not state, state
         if not state:
             return op.type != "ok", state
-        best = (min if smallest else max)(map(rank, state))
+        try:
+            best = (min if smallest else max)(map(rank, state))
+        except TypeError:
+            listed = _listing(state)
+            raise ModelError(f"priorities cannot be compared with each other: {listed}") from None
         wanted = None if op.type != "ok" else token(op.output)
         takes = [
             index
@@ -250,6 +254,11 @@ def _set_step(state: frozenset[Hashable], op: Op) -> tuple[bool, Any]:
     present = item in state
     answer = op.output if known and isinstance(op.output, bool) else None
     if op.f == "contains":
+        if known and answer is None:
+            raise ModelError(
+                f"the contains invoked at event {op.invoke} returned {show(op.output)}; it must "
+                "return true or false"
+            )
         return answer is None or answer == present, state
     if op.f == "add":
         return answer is None or answer != present, state | {item}

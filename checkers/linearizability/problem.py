@@ -103,5 +103,7 @@ def refuse_foreign_operations(history: History, model: Model) -> None:
 
 def vocabulary_of(model: Model) -> Vocabulary | None:
     """The operations a model knows; None if it takes any."""
-    words, owner = model.vocabulary, f"model {model.name!r}"
-    return Vocabulary(words, owner=owner) if words else None
+    if not model.vocabulary:
+        return None
+    registers = {"read", "write"} <= model.vocabulary and "txn" not in model.vocabulary
+    return Vocabulary(model.vocabulary, registers=registers, owner=f"model {model.name!r}")

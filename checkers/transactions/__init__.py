@@ -30,7 +30,9 @@ WEAK_LEVELS = ("read-committed", "read-atomic", "causal")
 
 #: What is judged: transactions, whatever they are called, and single operations.
 APPENDS = Vocabulary(frozenset(("txn", "append", "r", "read")), micro_operations=True)
-REGISTERS = Vocabulary(frozenset(("txn", *REGISTER_WRITES, "r", "read")), micro_operations=True)
+REGISTERS = Vocabulary(
+    frozenset(("txn", *REGISTER_WRITES, "r", "read")), micro_operations=True, registers=True
+)
 
 
 def list_append(

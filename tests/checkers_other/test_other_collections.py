@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from other_histories import h, invalid, unchallenged, unknown, valid
+from other_histories import h, invalid, kinds, unchallenged, unknown, valid
 
 from checkers.bank import bank
 from checkers.counter import counter
@@ -237,7 +237,10 @@ def test_counter_bounds_by_definition(history: History) -> None:
             most += add.input if (sure or (possible and add.input > 0)) else 0
         if not least <= read.output <= most:
             wrong.add(read.invoke)
-    assert {finding.ops[0] for finding in counter()(history).findings} == wrong
+    result = counter()(history)
+    assert {read for finding in result.findings for read in finding.detail["reads"]} == wrong
+    for finding in result.findings:
+        assert finding.kind in kinds(counter()(history.select(finding.ops))), "a proof by itself"
 
 
 # Banks --------------------------------------------------------------------------------------------

@@ -8,6 +8,8 @@ where that is sound, and said in the history's notes:
 - rows without any ``process`` at all must alternate invocation and completion; each operation then
   gets a process of its own, so that no session order is made up;
 - the nemesis's rows are faults, not operations;
+- a row with ``:final? true``, as Maelstrom's, says when final reads began: ``final_ns`` in the
+  header;
 - ``[k v]`` values are taken apart into key and value where the test is of independent keys.
 
 For the importers beside this module.
@@ -75,6 +77,7 @@ class Rows:
         self._columns = Columns(self._event_place)
         self._open: dict[Any, tuple[str, Any, Any]] = {}  # process -> f, value, key
         self._nemesis: list[Row] = []
+        self._final_ns: int | None = None  # when the first read began that is said to be final
         self._named: bool | None = None  # False once it is clear that rows have no processes
         self._next_process = 0
 
@@ -129,6 +132,8 @@ class Rows:
             if f == "txn":
                 value = _transaction(value)
             time = row.get("time", -1)
+            if self._final_ns is None and row.get("final?") is True:
+                self._final_ns = self._time(time, number)
             types.append(kind)
             processes.append(process)
             functions.append(f)
@@ -241,7 +246,10 @@ class Rows:
         if self._nemesis:
             self.notes.append(f"{len(self._nemesis)} nemesis rows became {len(faults)} faults.")
         columns = self._columns.finish()
-        history = History(**columns, faults=faults, header=self._header, notes=self.notes,
+        header = dict(self._header)
+        if self._final_ns is not None:
+            header["final_ns"] = self._final_ns
+        history = History(**columns, faults=faults, header=header, notes=self.notes,
                           place=self._event_place)  # fmt: skip
         if self._independent or (self._independent is None and is_independent(history)):
             history = split_keys(history, self._event_place)
