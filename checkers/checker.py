@@ -246,12 +246,27 @@ def _crashed(name: str, error: Exception, history: History) -> Result:
     if isinstance(error, RecursionError):
         said = "the values are nested too deeply to be compared"
         return Result(checker=name, verdict=Verdict.UNKNOWN, reason=said, stats={"malformed": True})
+    if isinstance(error, ValueError) and "integer string conversion" in said:
+        said = (
+            f"{_place_of_large(history)}a whole number has so many digits that it cannot be shown"
+        )
+        return Result(checker=name, verdict=Verdict.UNKNOWN, reason=said, stats={"malformed": True})
     return Result(
         checker=name,
         verdict=Verdict.UNKNOWN,
         reason=f"checker {name!r} raised {type(error).__name__}: {said}",
         stats={"traceback": "".join(traceback.format_exception(error))},
     )
+
+
+def _place_of_large(history: History) -> str:
+    """Where the first value is that Python does not turn into text, as the begin of a sentence."""
+    for event, value in enumerate(history.values):
+        try:
+            repr(value)
+        except ValueError:
+            return f"{history.place(event)}: "
+    return ""
 
 
 def _of_the_rest(result: Result, origin: list[int], left_out: dict[str, int]) -> Result:

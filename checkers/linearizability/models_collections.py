@@ -151,8 +151,10 @@ def priority_queue(
         try:
             best = (min if smallest else max)(map(rank, state))
         except TypeError:
-            listed = _listing(state)
-            raise ModelError(f"priorities cannot be compared with each other: {listed}") from None
+            raise ModelError(
+                f"the {op.f} invoked at event {op.invoke} chooses among priorities that cannot be "
+                f"compared with each other: {_listing(state)}"
+            ) from None
         wanted = None if op.type != "ok" else token(op.output)
         takes = [
             index
@@ -254,15 +256,16 @@ def _set_step(state: frozenset[Hashable], op: Op) -> tuple[bool, Any]:
     present = item in state
     answer = op.output if known and isinstance(op.output, bool) else None
     if op.f == "contains":
-        if known and answer is None:
-            raise ModelError(
-                f"the contains invoked at event {op.invoke} returned {show(op.output)}; it must "
-                "return true or false"
-            )
         return answer is None or answer == present, state
     if op.f == "add":
         return answer is None or answer != present, state | {item}
     return answer is None or answer == present, state - {item}
+
+
+def _set_malformed(op: Op) -> str:
+    if op.f != "contains" or op.type != "ok" or isinstance(op.output, bool):
+        return ""
+    return f"returned {show(op.output)}; it must return true or false"
 
 
 def _set_failure(state: frozenset[Hashable], op: Op) -> str:
@@ -295,6 +298,7 @@ def element_set() -> Model:
         step=_set_step,
         describe_state=_listing,
         describe_failure=_set_failure,
+        malformed=_set_malformed,
         readonly=lambda op: op.f in ("contains", "read"),
         vocabulary=frozenset({"add", "remove", "contains", "read"}),
         by_process=False,

@@ -190,17 +190,23 @@ def mutex(*, owned: bool = False) -> Model:
 def _amount(op: Op) -> Any:
     if op.f in ("increment", "decrement") and op.input is None:
         return 1 if op.f == "increment" else -1
-    amount = _number(op, op.input, "has input")
-    return -amount if op.f == "decrement" else amount
-
-
-def _number(op: Op, value: Any, said: str) -> Any:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not abs(value) < NUMBER_LIMIT:
+    if not _is_number(op.input):
         raise ModelError(
-            f"the {op.f} invoked at event {op.invoke} {said} {show(value)}; it must be a number"
+            f"the {op.f} invoked at event {op.invoke} has input {show(op.input)}; it must be a "
+            "number"
         )
-    return value
+    return -op.input if op.f == "decrement" else op.input
+
+
+def _is_number(value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and abs(value) < NUMBER_LIMIT
+
+
+def _counter_malformed(op: Op) -> str:
+    if op.f != "read" or op.type != "ok" or _is_number(op.output):
+        return ""
+    return f"returned {show(op.output)}; it must be a number"
 
 
 def counter(*, init: int = 0) -> Model:
@@ -213,7 +219,7 @@ def counter(*, init: int = 0) -> Model:
 
     def step(state: int, op: Op) -> tuple[bool, Any]:
         if op.f == "read":
-            return op.type != "ok" or same(state, _number(op, op.output, "returned")), state
+            return op.type != "ok" or same(state, op.output), state
         return True, state + _amount(op)
 
     return Model(
@@ -223,6 +229,7 @@ def counter(*, init: int = 0) -> Model:
         describe_failure=lambda state, op: (
             f"read returned {show(op.output)}, but the state is {show(state)}"
         ),
+        malformed=_counter_malformed,
         readonly=lambda op: op.f == "read",
         vocabulary=frozenset({"read", "add", "increment", "decrement"}),
         by_process=False,

@@ -101,6 +101,19 @@ def refuse_foreign_operations(history: History, model: Model) -> None:
             raise ModelError(sentence)
 
 
+def refuse_malformed(history: History, model: Model) -> None:
+    """Refuse a history with values that are none of the model's.
+
+    Raises:
+        ModelError: naming the first operation.
+    """
+    if model.malformed is not None:
+        for op in history.ops():
+            said = model.malformed(op)
+            if said:
+                raise ModelError(f"the {op.f} invoked at event {op.invoke} {said}")
+
+
 def vocabulary_of(model: Model) -> Vocabulary | None:
     """The operations a model knows; None if it takes any."""
     if not model.vocabulary:
