@@ -146,6 +146,7 @@ def _reverse(history: History, meter: Meter) -> Judgement:
         elif row.f == "read" and row.outcome == OK:
             found = as_list(history, row.complete, row.output, "the result of a read")
             reads.append((row.invoke, found))
+    _refuse_others(history, reads, written)
     acknowledged.sort(key=lambda write: write[0])
     findings: list[Finding] = []
     told: set[Any] = set()
@@ -153,10 +154,6 @@ def _reverse(history: History, meter: Meter) -> Judgement:
     for read, found in reads:
         if meter.spent(len(found)):
             raise Spent
-        strange = next((value for value in found if token(value) not in written), None)
-        if strange is not None:
-            said = f"the read has {short(strange)}, which nothing wrote"
-            raise refuse(history, int(history.pair[read]), said)
         seen = {token(value) for value in found}
         last = max(seen, key=lambda name: begun.get(name, -1), default=None)
         limit = begun.get(last, -1) if seen else -1
@@ -175,6 +172,19 @@ def _reverse(history: History, meter: Meter) -> Judgement:
         missing="no read saw a write that began after another was acknowledged",
         stats={"reads": len(reads), "writes": len(begun)},
     )
+
+
+def _refuse_others(history: History, reads: list[tuple[int, list[Any]]], written: set[Any]) -> None:
+    """Refuse a history of whose elements read none was written: it is of another kind.
+
+    Raises:
+        HistoryError: so it is.
+    """
+    found = [(read, value) for read, values in reads for value in values]
+    if found and not any(token(value) in written for _, value in found):
+        read, value = found[0]
+        said = f"the read has {short(value)}, which nothing wrote, nor anything else that was read"
+        raise refuse(history, int(history.pair[read]), said)
 
 
 def _reversed(history: History, read: int, value: Any, first: int, second: int) -> Finding:

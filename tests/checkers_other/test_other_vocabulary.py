@@ -326,7 +326,7 @@ ODD: list[Any] = [
 ]  # fmt: skip
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.sampled_from(sorted(KINDS)), st.randoms(use_true_random=False))
 def test_malformed_values_are_sentences(kind: str, rng: random.Random) -> None:
     events = list(h(*KINDS[kind][0]).events())

@@ -506,7 +506,7 @@ def told_of(draw: Any, asked: Any, rows: list[Row]) -> Any:
     return answer
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(watch_histories())
 def test_watches_by_definition(history: History) -> None:
     result = watch()(history)
