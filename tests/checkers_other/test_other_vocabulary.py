@@ -8,6 +8,7 @@ small inputs of ``tests/cases/judges`` were filed as bugs, with their right answ
 from __future__ import annotations
 
 import contextlib
+import importlib
 import random
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from checkers.lock import lock
 from checkers.set import set_full
 from checkers.stats import stats
 from checkers.vocabulary import foreign
+from workloads import WORKLOADS as WORKLOADS_SHIPPED
 
 CASES = Path(__file__).parent.parent / "cases" / "judges"
 CHECKERS = {name: make() for name, make in checkers_by_name().items()}
@@ -391,3 +393,15 @@ def test_a_store_of_strings_and_numbers_appends_only_to_what_grows() -> None:
     assert CHECKERS["key-value"](grown).verdict is Verdict.INVALID
     lists = h("op 0 append x: 1", "op 0 append x: 2", "op 0 get x: -> [1, 2]")
     assert CHECKERS["key-value"](lists).verdict is Verdict.VALID
+
+
+# Workloads ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", WORKLOADS_SHIPPED)
+def test_a_workloads_checkers_know_its_operations(name: str) -> None:
+    module, _, function = WORKLOADS_SHIPPED[name].partition(":")
+    workload = getattr(importlib.import_module(module), function)()
+    for part in workload.checker.parts:
+        left = workload.operations - set(part.ignored)
+        assert part.vocabulary is None or left <= part.vocabulary.words, part.name

@@ -8,8 +8,8 @@ where that is sound, and said in the history's notes:
 - rows without any ``process`` at all must alternate invocation and completion; each operation then
   gets a process of its own, so that no session order is made up;
 - the nemesis's rows are faults, not operations;
-- a row with ``:final? true``, as Maelstrom's, says when final reads began: ``final_ns`` in the
-  header;
+- the first row with ``:final? true``, as Maelstrom has them, says when final reads began: the
+  header's ``final_ns``;
 - ``[k v]`` values are taken apart into key and value where the test is of independent keys.
 
 For the importers beside this module.
@@ -69,7 +69,7 @@ class Rows:
     ) -> None:
         self.notes: list[str] = []
         self._row_place = place
-        self._header = header or {}
+        self._header = dict(header or {})
         self._independent = independent
         self.count = 0  # rows seen
         self._skipped: list[int] = []  # rows that are no events
@@ -77,7 +77,6 @@ class Rows:
         self._columns = Columns(self._event_place)
         self._open: dict[Any, tuple[str, Any, Any]] = {}  # process -> f, value, key
         self._nemesis: list[Row] = []
-        self._final_ns: int | None = None  # when the first read began that is said to be final
         self._named: bool | None = None  # False once it is clear that rows have no processes
         self._next_process = 0
 
@@ -131,14 +130,11 @@ class Rows:
                     f = f or self._function(value, number)
             if f == "txn":
                 value = _transaction(value)
-            time = row.get("time", -1)
-            if self._final_ns is None and row.get("final?") is True:
-                self._final_ns = self._time(time, number)
             types.append(kind)
             processes.append(process)
             functions.append(f)
             keys.append(key)
-            times.append(self._time(time, number))
+            times.append(self._time(row, number))
             values.append(value)
             nodes.append(row.get("node"))
             errors.append(row.get("error", row.get("exception")))
@@ -222,8 +218,14 @@ class Rows:
             return "txn"
         raise self._refuse(number, "the operation has no f, and its value is no transaction")
 
-    def _time(self, time: Any, number: int) -> int:
+    def _time(self, row: Row, number: int) -> int:
         """Nanoseconds; -1 for what is no number, as times are wanted for reports only."""
+        time = self._nanoseconds(row.get("time", -1), number)
+        if row.get("final?") is True:
+            self._header.setdefault("final_ns", time)
+        return time
+
+    def _nanoseconds(self, time: Any, number: int) -> int:
         if type(time) is not int:
             if not isinstance(time, (int, float)) or isinstance(time, bool):
                 return -1
@@ -246,10 +248,7 @@ class Rows:
         if self._nemesis:
             self.notes.append(f"{len(self._nemesis)} nemesis rows became {len(faults)} faults.")
         columns = self._columns.finish()
-        header = dict(self._header)
-        if self._final_ns is not None:
-            header["final_ns"] = self._final_ns
-        history = History(**columns, faults=faults, header=header, notes=self.notes,
+        history = History(**columns, faults=faults, header=self._header, notes=self.notes,
                           place=self._event_place)  # fmt: skip
         if self._independent or (self._independent is None and is_independent(history)):
             history = split_keys(history, self._event_place)
