@@ -102,7 +102,8 @@ def _unlike_registers(
     history: History, vocabulary: Vocabulary, name: str
 ) -> tuple[str, dict[str, int]]:
     """The refusal of registers all of whose reads are lists or maps which nothing wrote."""
-    if not vocabulary.registers or "append" in history.functions:
+    names = _READS.intersection(history.functions)
+    if not vocabulary.registers or not names or "append" in history.functions:
         return "", {}
     reads: list[int] = []
     for index, value in _values(history, reading=True):
@@ -128,9 +129,11 @@ def _values(history: History, *, reading: bool) -> Iterator[tuple[int, Any]]:
     reads = {code for code, name in enumerate(history.functions) if name in _READS}
     swaps = {code for code, name in enumerate(history.functions) if name == "cas"}
     wanted = OK if reading else INVOKE
-    for index, (kind, f) in enumerate(zip(history.type.tolist(), history.f.tolist())):
-        value = history.values[index]
-        if kind == wanted and (f in reads) == reading and value is not None:
+    for index, value in enumerate(history.values):  # most callers stop at the first
+        if value is None or history.type[index] != wanted:
+            continue
+        f = int(history.f[index])
+        if (f in reads) == reading:
             pair = f in swaps and isinstance(value, (list, tuple))
             yield from ((index, item) for item in (value if pair else (value,)))
 
