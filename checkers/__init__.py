@@ -16,7 +16,8 @@ from checkers.verdict import Because, Finding, Result, Verdict
 
 if TYPE_CHECKING:
     from checkers.history import Event, Fault, History, HistoryError, Op
-    from checkers.linearizability import Model, check, linearizable, models
+    from checkers.linearizability import Model, models
+    from checkers.linearizability.check import check, linearizable
 
 __all__ = [
     "Because",

@@ -17,7 +17,10 @@ from checkers.budget import Meter
 from checkers.checker import Checker
 from checkers.findings import Judgement, Row, as_number, at, make, refuse, rows, token, who
 from checkers.history import OK, History
+from checkers.history.columns import short
 from checkers.verdict import Because, Finding
+
+VOCABULARY = frozenset(("open", "transfer", "read"))
 
 
 def bank(
@@ -37,7 +40,7 @@ def bank(
     def judge(history: History, meter: Meter) -> Judgement:
         return _judge(history, meter, total, accounts, negative_balances)
 
-    return make("bank", judge, keyed=False, trivial=("transfer",))
+    return make("bank", judge, vocabulary=VOCABULARY, keyed=False, trivial=("transfer",))
 
 
 def _judge(
@@ -102,7 +105,7 @@ def _balances(history: History, row: Row) -> dict[Any, Any]:
         return found
     if isinstance(found, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in found):
         return {token(account): balance for account, balance in found}
-    raise refuse(history, row.complete, f"a read must give balances, not {str(found)[:60]!r}")
+    raise refuse(history, row.complete, f"a read must give balances, not {short(found)}")
 
 
 def _tell(history: History, row: Row) -> str:

@@ -30,12 +30,13 @@ from checkers.findings import (
     as_list,
     at,
     make,
+    refuse,
     rows,
     token,
     who,
 )
 from checkers.happens_before import (
-    Access,
+    ACCESSES,
     Causality,
     causality,
     cycle_finding,
@@ -44,7 +45,10 @@ from checkers.happens_before import (
     thin_air_findings,
 )
 from checkers.history import FAIL, OK, History
+from checkers.history.columns import short
 from checkers.verdict import Because, Finding
+
+_ADDS = ("write", "add", "insert")
 
 # Causal consistency -------------------------------------------------------------------------------
 
@@ -74,32 +78,37 @@ def causal(*, initial: Any = None) -> Checker:
             stats={"reads": reads, "writes": writes, "sessions": len(made.sessions)},
         )
 
-    return make("causal", judge, keyed=False, trivial=("read", "write"))
+    return make("causal", judge, vocabulary=ACCESSES, keyed=False, trivial=ACCESSES.words)
 
 
 def _overwritten(history: History, made: Causality, meter: Meter) -> list[Finding]:
     """Reads of what another write in their past had replaced."""
     return [
-        _stale(history, made, made.accesses[number], made.accesses[int(between[0])])
-        for number, between in overwritten(made, meter)
+        _stale(history, made, read, int(between[0])) for read, between in overwritten(made, meter)
     ]
 
 
-def _stale(history: History, made: Causality, read: Access, between: Access) -> Finding:
+def _stale(history: History, made: Causality, number: int, newer: int) -> Finding:
+    read, between = made.accesses[number], made.accesses[newer]
     key = history.keys[read.key] if read.key >= 0 else None
     said = say(history, read)
     past = f"in whose past {say(history, between)}"
     if read.source < 0:
         kind, title = "write-co-init-read", "initial value read after a write in the causal past"
-        ops = [between, read]
+        chain = made.chain(newer, number)
         tell = f"{said}, the initial value, {past}."
     else:
         kind, title = "write-co-read", "overwritten value read"
         source = made.accesses[read.source]
-        ops = [source, between, read]
+        chain = made.chain(read.source, newer) + made.chain(newer, number)[1:]
         tell = f"{said}, {past}, and before that {say(history, source)}."
+    ops = [made.accesses[each] for each in chain]
     steps = [
-        Because("happens-before", source=one.invoke, target=other.invoke)
+        Because(
+            "process" if one.session == other.session else "wr",
+            source=one.invoke,
+            target=other.invoke,
+        )
         for one, other in itertools.pairwise(ops)
     ]
     return Finding(
@@ -118,21 +127,26 @@ def _stale(history: History, made: Causality, read: Access, between: Access) -> 
 
 def causal_reverse() -> Checker:
     """The checker ``causal-reverse``: no write is seen without those finished before it began."""
-    return make("causal-reverse", _reverse, trivial=("write", "add", "insert", "read"))
+    words = (*_ADDS, "read")
+    return make("causal-reverse", _reverse, vocabulary=words, trivial=words)
 
 
 def _reverse(history: History, meter: Meter) -> Judgement:
-    begun: dict[Any, int] = {}  # element -> latest invocation of a write that may have happened
+    written: set[Any] = set()  # elements of any write
+    begun: dict[Any, int] = {}  # element -> first invocation of a write that may have happened
     acknowledged: list[tuple[int, int, Any, Any]] = []  # completion, invocation, token, element
     reads: list[tuple[int, list[Any]]] = []
     for row in rows(history, meter):
-        if row.f in ("write", "add", "insert") and row.outcome != FAIL:
-            begun[token(row.input)] = max(begun.get(token(row.input), -1), row.invoke)
+        if row.f in _ADDS:
+            written.add(token(row.input))
+        if row.f in _ADDS and row.outcome != FAIL:
+            begun.setdefault(token(row.input), row.invoke)
             if row.outcome == OK:
                 acknowledged.append((row.complete, row.invoke, token(row.input), row.input))
         elif row.f == "read" and row.outcome == OK:
-            found = as_list(history, row.complete, row.output or [], "the result of a read")
+            found = as_list(history, row.complete, row.output, "the result of a read")
             reads.append((row.invoke, found))
+    _refuse_others(history, reads, written)
     acknowledged.sort(key=lambda write: write[0])
     findings: list[Finding] = []
     told: set[Any] = set()
@@ -158,6 +172,19 @@ def _reverse(history: History, meter: Meter) -> Judgement:
         missing="no read saw a write that began after another was acknowledged",
         stats={"reads": len(reads), "writes": len(begun)},
     )
+
+
+def _refuse_others(history: History, reads: list[tuple[int, list[Any]]], written: set[Any]) -> None:
+    """Refuse a history of whose elements read none was written: it is of another kind.
+
+    Raises:
+        HistoryError: so it is.
+    """
+    found = [(read, value) for read, values in reads for value in values]
+    if found and not any(token(value) in written for _, value in found):
+        read, value = found[0]
+        said = f"the read has {short(value)}, which nothing wrote, nor anything else that was read"
+        raise refuse(history, int(history.pair[read]), said)
 
 
 def _reversed(history: History, read: int, value: Any, first: int, second: int) -> Finding:

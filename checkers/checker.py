@@ -8,6 +8,10 @@ A checker that raises has not found the history valid, nor invalid. Its result i
 exception's type and message as the reason and the traceback in ``stats["traceback"]``, so that a
 bug in one checker neither hides another's violation nor passes for approval.
 
+A checker with a vocabulary refuses a history that has other operations
+(:mod:`checkers.vocabulary`), unless it is told to ignore them. The refusal is UNKNOWN, with the
+operations and their counts in ``stats["refused"]``.
+
 Anyone may use this module; it imports nothing heavy.
 """
 
@@ -24,6 +28,7 @@ import msgspec
 
 from checkers.budget import Budget
 from checkers.verdict import Result, Verdict
+from checkers.vocabulary import Vocabulary, names_of, refusal, without
 
 if TYPE_CHECKING:
     from checkers.history import History
@@ -39,14 +44,26 @@ class Checker:
         function: called with the history, and with ``budget=`` if it has that parameter.
         name: the checker's name, as on the command line and in results.
         parts: the checkers this one is composed of, if it is a composition.
+        ignored: names of operations that are left out before it judges.
+
+    Attributes:
+        vocabulary: the operations it judges, from the function's attribute of that name; None for
+            any.
     """
 
     def __init__(
-        self, function: CheckFunction, *, name: str, parts: Sequence[Checker] = ()
+        self,
+        function: CheckFunction,
+        *,
+        name: str,
+        parts: Sequence[Checker] = (),
+        ignored: Sequence[str] = (),
     ) -> None:
         self.function = function
         self.name = name
         self.parts = tuple(parts)
+        self.ignored = tuple(ignored)
+        self.vocabulary: Vocabulary | None = getattr(function, "vocabulary", None)
         self.__doc__ = function.__doc__
         self._takes_budget = _takes_budget(function)
 
@@ -62,10 +79,13 @@ class Checker:
         """
         budget = budget or Budget()
         started_s = time.monotonic()
+        judged, left_out = without(history, self.ignored)
         if self.parts:
-            result = self._check_parts(history, budget)
+            result = self._check_parts(judged, budget)
         else:
-            result = self._check_self(history, budget)
+            result = self._check_self(judged, budget)
+        if left_out:
+            result = _of_the_rest(result, judged.header["origin"], left_out)
         changes: dict[str, Any] = {"checker": self.name}
         if not result.elapsed_s:
             changes["elapsed_s"] = time.monotonic() - started_s
@@ -75,14 +95,25 @@ class Checker:
 
     def __and__(self, other: Checker | CheckFunction) -> Checker:
         """Both checkers as one; verdicts merge by the lattice."""
-        right = as_checker(other)
-        parts = (self.parts or (self,)) + (right.parts or (right,))
-        return compose(parts)
+        return compose(self._as_parts() + as_checker(other)._as_parts())
 
     def __rand__(self, other: CheckFunction) -> Checker:
         return as_checker(other) & self
 
+    def ignoring(self, *names: str) -> Checker:
+        """The same checker, which leaves operations of these names out before it judges."""
+        ignored = (*self.ignored, *names_of(names))
+        return Checker(self.function, name=self.name, parts=self.parts, ignored=ignored)
+
+    def _as_parts(self) -> tuple[Checker, ...]:
+        return self.parts if self.parts and not self.ignored else (self,)
+
     def _check_self(self, history: History, budget: Budget) -> Result:
+        if self.vocabulary is not None:
+            sentence, counts = refusal(history, self.vocabulary, self.name)
+            if sentence:
+                stats = {"malformed": True, "refused": counts}
+                return Result(self.name, Verdict.UNKNOWN, reason=sentence, stats=stats)
         try:
             if self._takes_budget:
                 said = self.function(history, budget=budget)
@@ -167,7 +198,12 @@ def as_checker(candidate: Checker | CheckFunction) -> Checker:
 
 def _make(function: CheckFunction, name: str | None) -> Checker:
     if isinstance(function, Checker):
-        return Checker(function.function, name=name or function.name, parts=function.parts)
+        return Checker(
+            function.function,
+            name=name or function.name,
+            parts=function.parts,
+            ignored=function.ignored,
+        )
     if not callable(function):
         raise TypeError(
             f"a checker is made of a function of a history, not of {function!r}; "
@@ -210,11 +246,35 @@ def _crashed(name: str, error: Exception, history: History) -> Result:
     if isinstance(error, RecursionError):
         said = "the values are nested too deeply to be compared"
         return Result(checker=name, verdict=Verdict.UNKNOWN, reason=said, stats={"malformed": True})
+    if isinstance(error, ValueError) and "integer string conversion" in said:
+        said = (
+            f"{_place_of_large(history)}a whole number has so many digits that it cannot be shown"
+        )
+        return Result(checker=name, verdict=Verdict.UNKNOWN, reason=said, stats={"malformed": True})
     return Result(
         checker=name,
         verdict=Verdict.UNKNOWN,
         reason=f"checker {name!r} raised {type(error).__name__}: {said}",
         stats={"traceback": "".join(traceback.format_exception(error))},
+    )
+
+
+def _place_of_large(history: History) -> str:
+    """Where the first value is that Python does not turn into text, as the begin of a sentence."""
+    for event, value in enumerate(history.values):
+        try:
+            repr(value)
+        except ValueError:
+            return f"{history.place(event)}: "
+    return ""
+
+
+def _of_the_rest(result: Result, origin: list[int], left_out: dict[str, int]) -> Result:
+    """A result about a history without some operations, as one about the history with them."""
+    said = ", ".join(f"{count} {name}" for name, count in left_out.items())
+    reason = f"{result.reason.removesuffix('.')} (left out, as asked: {said})"
+    return msgspec.structs.replace(
+        result.moved(origin), reason=reason, stats={**result.stats, "ignored": left_out}
     )
 
 

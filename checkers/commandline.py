@@ -338,7 +338,8 @@ def _judge(task: _Task, found: FileResult) -> None:
     found.notes = list(history.notes)
     if result.stats.get("malformed"):
         between = ", " if result.reason.startswith("line ") else ": "
-        found.error, found.blame = f"{task.path}{between}{result.reason}", "file"
+        found.error = f"{task.path}{between}{result.reason}"
+        found.blame = "usage" if "refused" in result.stats else "file"
         return
     found.result, found.verdict = result, result.verdict
     found.witnesses = [

@@ -31,7 +31,7 @@ def convergence(*, unordered: bool = False, settle_s: float = 0.0) -> Checker:
     def judge(history: History, meter: Meter) -> Judgement:
         return _judge(history, meter, unordered, int(settle_s * 1e9))
 
-    return make("convergence", judge)
+    return make("convergence", judge, vocabulary=())
 
 
 def _judge(history: History, meter: Meter, unordered: bool, settle_ns: int) -> Judgement:

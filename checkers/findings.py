@@ -15,24 +15,26 @@ For the checkers beside this module.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-import msgspec
-
 from checkers.budget import Budget, Meter
 from checkers.checker import Checker, named
 from checkers.history import FAIL, INFO, OK, History, HistoryError, freeze
+from checkers.history.columns import short
 from checkers.verdict import Finding, Result, Verdict
+from checkers.vocabulary import Vocabulary
 
 #: More findings of one check than this are counted but not kept.
 FINDINGS_MAX = 50
 
 #: How many rows are judged between two looks at the budget.
 METER_INTERVAL = 4096
+
+#: No number is larger: sums and differences of such are still finite as floats.
+NUMBER_LIMIT = 10**300
 
 _PLAIN = (int, str, type(None))
 
@@ -77,12 +79,20 @@ class Spent(Exception):
     """The budget is spent; the message says which."""
 
 
-def make(name: str, judge: Judge, *, keyed: bool = True, trivial: Collection[str] = ()) -> Checker:
+def make(
+    name: str,
+    judge: Judge,
+    *,
+    vocabulary: Vocabulary | Collection[str],
+    keyed: bool = True,
+    trivial: Collection[str] = (),
+) -> Checker:
     """A checker of a judging function.
 
     Args:
         name: the checker's name, as on the command line.
         judge: judges one history, or the part of it with one key.
+        vocabulary: the operations it judges, or their names; empty for any.
         keyed: judge every key alone.
         trivial: names of operations which are legal when nothing else is there to contradict them.
     """
@@ -105,6 +115,9 @@ def make(name: str, judge: Judge, *, keyed: bool = True, trivial: Collection[str
         return _answer(name, judgement, meter)
 
     check.__doc__ = judge.__doc__
+    if not isinstance(vocabulary, Vocabulary):
+        vocabulary = Vocabulary(frozenset(vocabulary))
+    check.vocabulary = vocabulary if vocabulary.words else None  # type: ignore[attr-defined]
     return named(name, check)
 
 
@@ -115,13 +128,9 @@ def _each_key(history: History, judge: Judge, meter: Meter) -> Judgement:
         said = judge(part, meter)
         origin = part.header["origin"]
         for finding in said.findings:
-            ops = tuple(origin[index] for index in finding.ops)
-            moved = tuple(_moved(step, origin) for step in finding.because)
-            whole.findings.append(
-                msgspec.structs.replace(
-                    finding, ops=ops, because=moved, key=key if finding.key is None else finding.key
-                )
-            )
+            found = finding.moved(origin)
+            found.key = key if found.key is None else found.key
+            whole.findings.append(found)
         whole.checked += said.checked
         whole.evidence = whole.evidence or said.evidence
         whole.doubt = whole.doubt or (f"key {key!r}: {said.doubt}" if said.doubt else "")
@@ -135,12 +144,6 @@ def _each_key(history: History, judge: Judge, meter: Meter) -> Judgement:
     whole.evidence = f"over {len(history.keys)} keys; the first: {whole.evidence}"
     whole.missing = missing or whole.missing
     return whole
-
-
-def _moved(step: Any, origin: list[int]) -> Any:
-    source = origin[step.source] if step.source >= 0 else -1
-    target = origin[step.target] if step.target >= 0 else -1
-    return msgspec.structs.replace(step, source=source, target=target)
 
 
 def _unchallenged(
@@ -231,25 +234,29 @@ def known(outcome: int) -> str:
     return {OK: "acknowledged", FAIL: "failed", INFO: "of unknown outcome"}[outcome]
 
 
+def _text(value: Any) -> str:
+    return value[:60] if isinstance(value, str) else short(value)
+
+
 def as_list(history: History, index: int, value: Any, what: str) -> list[Any]:
-    """A value that must be a list.
+    """A value that must be a list; None is an empty one, as a key that is absent is read.
 
     Raises:
         HistoryError: it is none.
     """
-    if isinstance(value, (list, tuple)):
-        return list(value)
-    raise refuse(history, index, f"{what} must be a list, not {str(value)[:60]!r}")
+    if value is None or isinstance(value, (list, tuple)):
+        return list(value or ())
+    raise refuse(history, index, f"{what} must be a list, not {_text(value)!r}")
 
 
 def as_number(history: History, index: int, value: Any, what: str) -> int | float:
-    """A value that must be a number.
+    """A value that must be a number; so large a one that it is none as a float is refused, too.
 
     Raises:
         HistoryError: it is none.
     """
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if whole or (isinstance(value, float) and math.isfinite(value)):
-        number: int | float = value
-        return number
-    raise refuse(history, index, f"{what} must be a finite number, not {str(value)[:60]!r}")
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if number and abs(value) < NUMBER_LIMIT:
+        found: int | float = value
+        return found
+    raise refuse(history, index, f"{what} must be a finite number, not {_text(value)!r}")

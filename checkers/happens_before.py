@@ -25,6 +25,10 @@ from checkers.budget import Meter
 from checkers.findings import METER_INTERVAL, Spent, at, refuse, rows, token, who
 from checkers.history import FAIL, OK, History
 from checkers.verdict import Because, Finding
+from checkers.vocabulary import Vocabulary
+
+#: The operations that are accesses.
+ACCESSES = Vocabulary(frozenset(("read", "write")), registers=True)
 
 #: Where a read found nothing written: the initial value.
 INITIAL = -1
@@ -120,7 +124,7 @@ def _accesses(history: History, meter: Meter, made: Causality) -> dict[Any, int]
     writes: dict[Any, int] = {}
     numbers: dict[int, int] = {}
     for row in rows(history, meter):
-        if row.f not in ("read", "write") or row.outcome == FAIL:
+        if row.f not in ACCESSES.words or row.outcome == FAIL:
             continue
         key = _key(history, row.invoke)
         write = row.f == "write"

@@ -18,7 +18,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from checkers.checker import Checker, as_checker, named
-from checkers.history import FAIL, INVOKE, OK, History
+from checkers.history import FAIL, INVOKE, OK, History, freeze
+from checkers.vocabulary import foreign, names_of, without
 
 Factory = Callable[..., Checker]
 
@@ -43,6 +44,8 @@ _SYNONYMS = {
     "cas": "cas-register", "kv": "key-value", "fifo": "fifo-queue", "kafka": "log",
     "kafka-log": "log", "unique": "unique-ids", "ids": "unique-ids", "leases": "lease",
     "locks": "lock", "watches": "watch", "kv-append": "key-value", "linearizable": "register",
+    "g-counter": "pn-counter", "g-set": "set-full", "broadcast": "set-full",
+    "lin-kv": "cas-register", "txn-list-append": "list-append", "txn-rw-register": "rw-register",
 }  # fmt: skip
 
 
@@ -84,6 +87,7 @@ def checkers_by_name() -> dict[str, Factory]:
         "total-queue": queue.total_queue,
         "unique-ids": unique_ids.unique_ids,
         "counter": counter.counter,
+        "pn-counter": counter.pn_counter,
         "bank": bank.bank,
         "long-fork": long_fork.long_fork,
         "causal": causal.causal,
@@ -165,17 +169,33 @@ def choose(
             it.
         consistency_model: the isolation level a transactional history should have; several with
             commas between them.
-        options: the checker's own options, by name.
+        options: the checker's own options, by name; and ``ignore`` of every checker, names of
+            operations that are left out: ``a,b`` or a list.
 
     Raises:
         ChoiceError: no such name, an option the checker does not have, or no or several models fit.
     """
+    options = dict(options or {})
+    try:
+        ignored = names_of(options.pop("ignore", ()))
+    except ValueError as error:
+        raise ChoiceError(f"{error}") from None
+    judged, left_out = without(history, ignored)
+    if left_out:
+        listed = ", ".join(f"{count} {name}" for name, count in left_out.items())
+        history.notes.append(f"Left out, as asked: {listed}.")
+    return _choose(judged, model, consistency_model, options).ignoring(*ignored)
+
+
+def _choose(
+    history: History, model: str | None, consistency_model: str | None, options: dict[str, Any]
+) -> Checker:
     if model and ":" in model:
-        return _users_own(model, dict(options or {}))
+        return _users_own(model, options)
     name = resolve(model) if model else infer(history)
-    keywords = {**_implied(history, name), **dict(options or {})}
+    keywords = {**_implied(history, name), **options}
     name, keywords = _isolation(history, name, consistency_model, keywords)
-    _require_options(name, dict(options or {}))
+    _require_options(name, options)
     try:
         return checkers_by_name()[name](**keywords)
     except TypeError as error:
@@ -207,9 +227,10 @@ def _require_options(name: str, options: Mapping[str, Any]) -> None:
     known = options_of(name)
     for option in options:
         if option not in known:
-            there = ", ".join(f"{word} (now {value!r})" for word, value in known.items())
+            there = [f"{word} (now {value!r})" for word, value in known.items()]
             raise ChoiceError(
-                f"checker {name!r} has no option {option!r}; it has {there or 'no options'}"
+                f"checker {name!r} has no option {option!r}; it has "
+                f"{', '.join([*there, 'ignore (operations to leave out)'])}"
             )
 
 
@@ -293,7 +314,7 @@ def _first_reads(history: History) -> dict[Any, Any]:
         for micro in value:
             if not (isinstance(micro, list) and len(micro) == 3):
                 continue
-            f, key, item = micro
+            f, key, item = micro[0], freeze(micro[1]), micro[2]
             if f == "w" and history.type[index] == INVOKE:
                 written.setdefault(key, []).append(item)
             elif f == "r" and history.type[index] == OK and key not in seen:
@@ -344,6 +365,12 @@ def resolve_level(level: str) -> str:
         raise ChoiceError(str(error)) from None
 
 
+def takers(history: History) -> list[str]:
+    """Names of the checkers whose vocabulary has every operation of a history."""
+    made = ((name, factory().vocabulary) for name, factory in checkers_by_name().items())
+    return [name for name, words in made if words is not None and not foreign(history, words)]
+
+
 # Inference ----------------------------------------------------------------------------------------
 
 
@@ -364,7 +391,7 @@ def infer(history: History) -> str:
         raise ChoiceError(
             "the history has no operations, so no model can be inferred; name one with --model"
         )
-    fits = _fitting(history)
+    fits = [name for name in _fitting(history) if _covers(name, history)]
     if len(fits) == 1:
         return fits[0]
     vocabulary = ", ".join(history.functions)
@@ -376,6 +403,11 @@ def infer(history: History) -> str:
     raise ChoiceError(
         f"no model has the operations {vocabulary}; {_nearest(history)} Name a model with --model."
     )
+
+
+def _covers(name: str, history: History) -> bool:
+    vocabulary = checkers_by_name()[name]().vocabulary
+    return vocabulary is None or not foreign(history, vocabulary)
 
 
 #: Vocabulary -> models, strongest first, for those that the names alone decide.
@@ -417,7 +449,7 @@ _BY_NAMES: list[tuple[frozenset[str], frozenset[str], tuple[str, ...]]] = [
 def _fitting(history: History) -> list[str]:
     """Models whose vocabulary and shapes fit."""
     have = frozenset(history.functions)
-    if have == {"txn"}:
+    if "txn" in have and have <= {"txn", "send", "poll", "assign", "subscribe", "crash"}:
         return _transactions(history)
     if have & {"watch"}:
         return ["watch"]
@@ -432,6 +464,8 @@ def _fitting(history: History) -> list[str]:
         return _registers(history)
     if have <= {"read", "add"}:
         return _additions(history)
+    if have <= {"read", "broadcast"}:
+        return ["set-full"]
     return []
 
 
@@ -457,7 +491,7 @@ def _transactions(history: History) -> list[str]:
         for micro in value:
             if not (isinstance(micro, list) and len(micro) in (2, 3)):
                 continue
-            names.add(micro[0])
+            names.add(micro[0] if isinstance(micro[0], str) else None)
             if micro[0] == "w" and history.type[index] == INVOKE:
                 write = repr(micro[1:])
                 repeated = repeated or write in writes
@@ -511,8 +545,23 @@ def _additions(history: History) -> list[str]:
     if any(isinstance(value, list) for value in outputs):
         return ["set-full"]
     if outputs and all(isinstance(value, (int, float)) for value in outputs):
-        return ["counter"]
+        return _counters(history)
     return ["counter", "set", "set-full"]
+
+
+def _counters(history: History) -> list[str]:
+    """Of a counter whose replicas need time, as Maelstrom's, the final reads alone are judged.
+
+    Such a file says which those are; negative additions are a hint of one, but no more.
+    """
+    if "final_ns" in history.header:
+        return ["pn-counter"]
+    negative = any(
+        isinstance(value, (int, float)) and value < 0
+        for value, f in zip(history.values, history.f.tolist())
+        if history.functions[f] == "add"
+    )
+    return ["counter", "pn-counter"] if negative else ["counter"]
 
 
 def _nearest(history: History) -> str:

@@ -27,12 +27,16 @@ from checkers.budget import Meter
 from checkers.checker import Checker
 from checkers.findings import Judgement, Row, as_number, make, refuse, rows, who
 from checkers.history import OK, History
+from checkers.history.columns import short
 from checkers.lock import token_of
 from checkers.verdict import Because, Finding
 
 GRANTS = frozenset(("grant", "acquire"))
 RENEWALS = frozenset(("renew", "keepalive", "keep-alive"))
 RELEASES = frozenset(("revoke", "release"))
+#: No lease lives longer: so many nanoseconds a column of times can hold.
+TTL_LIMIT_NS = 2**62
+
 _UNITS_NS = {"ttl_ns": 1, "ttl_ms": 1_000_000, "ttl_s": 1_000_000_000, "ttl": 1_000_000_000}
 
 
@@ -109,7 +113,12 @@ def lease(*, ttl_s: float | None = None, slack_s: float = 0.0) -> Checker:
             stats={"grants": len(spans)},
         )
 
-    return make("lease", judge, trivial=("acquire", "grant", "release"))
+    return make(
+        "lease",
+        judge,
+        vocabulary=GRANTS | RENEWALS | RELEASES,
+        trivial=("acquire", "grant", "release"),
+    )
 
 
 def _spans(history: History, meter: Meter, ttl_s: float | None) -> list[Span]:
@@ -155,7 +164,10 @@ def _ttl_ns(history: History, row: Row, ttl_s: float | None) -> int:
         for name, unit_ns in _UNITS_NS.items():
             if value.get(name) is not None:
                 what = f"the time to live {name}"
-                return int(as_number(history, row.complete, value[name], what) * unit_ns)
+                ttl_ns = as_number(history, row.complete, value[name], what) * unit_ns
+                if not 0 <= ttl_ns < TTL_LIMIT_NS:
+                    raise refuse(history, row.complete, f"{what} is {short(value[name])}")
+                return int(ttl_ns)
     if ttl_s is None:
         raise refuse(
             history,

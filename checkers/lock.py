@@ -24,8 +24,9 @@ from typing import Any
 
 from checkers.budget import Meter
 from checkers.checker import Checker
-from checkers.findings import Judgement, Row, as_number, at, make, rows, who
+from checkers.findings import Judgement, Row, as_number, at, make, refuse, rows, who
 from checkers.history import FAIL, OK, History
+from checkers.history.columns import short
 from checkers.verdict import Because, Finding
 
 ACQUIRES = frozenset(("acquire", "lock"))
@@ -68,7 +69,12 @@ def lock(*, exclusive: bool = True) -> Checker:
             stats={"acquired": len(holds), "tokens": len(tokens), "writes": len(writes)},
         )
 
-    return make("lock", judge, trivial=("acquire", "release"))
+    return make(
+        "lock",
+        judge,
+        vocabulary=ACQUIRES | RELEASES | WRITES,
+        trivial=("acquire", "release"),
+    )
 
 
 def token_of(history: History, event: int, value: Any) -> int | float | None:
@@ -97,6 +103,9 @@ def _gather(history: History, meter: Meter) -> tuple[list[Hold], list[tuple[Row,
             # Even a release that failed was meant: from here on nothing is certain.
             held.pop(row.process).until = row.invoke
         elif row.f in WRITES and row.outcome != FAIL:
+            if not isinstance(row.input, dict):
+                said = f'a fenced write must be {{"token": n, ...}}, not {short(row.input)}'
+                raise refuse(history, row.invoke, said)
             token = token_of(history, row.invoke, row.input)
             if token is not None and row.outcome == OK:
                 writes.append((row, token))

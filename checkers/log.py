@@ -26,13 +26,19 @@ from __future__ import annotations
 
 import bisect
 from dataclasses import dataclass, field
+from types import NoneType
 from typing import Any
 
 from checkers.budget import Meter
 from checkers.checker import Checker
 from checkers.findings import Judgement, Row, at, make, refuse, rows, token, who
 from checkers.history import FAIL, OK, History
+from checkers.history.columns import short
 from checkers.verdict import Because, Finding
+
+#: What makes a consumer begin anew, so that where it was says nothing.
+RESTARTS = frozenset(("assign", "subscribe", "crash"))
+VOCABULARY = RESTARTS | {"send", "poll", "txn"}
 
 Pair = tuple[int, Any]
 
@@ -63,7 +69,7 @@ class Log:
 
 def kafka_log() -> Checker:
     """The checker ``log``."""
-    return make("log", _judge, keyed=False, trivial=("send",))
+    return make("log", _judge, vocabulary=VOCABULARY, keyed=False, trivial=("send",))
 
 
 def _judge(history: History, meter: Meter) -> Judgement:
@@ -100,9 +106,9 @@ def _gather(history: History, meter: Meter) -> dict[Any, Log]:
     logs: dict[Any, Log] = {}
     epochs: dict[int, int] = {}
     for row in rows(history, meter):
-        if row.f in ("assign", "subscribe", "crash"):
+        if row.f in RESTARTS:
             epochs[row.process] = epochs.get(row.process, 0) + 1
-        elif row.f in ("send", "poll", "txn"):
+        else:
             _operation(history, row, logs, epochs.get(row.process, 0))
     return logs
 
@@ -117,25 +123,41 @@ def _operation(history: History, row: Row, logs: dict[Any, Log], epoch: int) -> 
         elif row.outcome == OK:
             _poll(history, log, row, row.output, epoch)
         return
-    asked, given = _micros(row.input), _micros(row.output) if row.outcome == OK else []
+    asked = _micros(history, row.invoke, row.input)
+    given = _micros(history, row.complete, row.output) if row.outcome == OK else []
     for number, micro in enumerate(asked):
         answer = given[number] if number < len(given) else None
-        if micro[0] == "send" and len(micro) == 3:
-            value = micro[2]
+        if micro[0] == "send":
             offset = -1
-            if answer is not None and len(answer) == 3:
+            if answer is not None and answer[0] == "send":
                 offset = _offset(history, row.complete, answer[2])
-            _send(_log(logs, micro[1]), row, value, offset)
+            _send(_log(logs, micro[1]), row, micro[2], offset)
     for micro in given:
-        if micro[0] == "poll" and len(micro) == 2 and isinstance(micro[1], dict):
-            for name, pairs in micro[1].items():
+        if micro[0] == "poll" and len(micro) == 2:
+            for name, pairs in (micro[1] or {}).items():
                 _poll(history, _log(logs, name), row, pairs, epoch)
 
 
-def _micros(value: Any) -> list[list[Any]]:
-    if not isinstance(value, list):
+def _micros(history: History, index: int, value: Any) -> list[list[Any]]:
+    """The micro-operations of an operation on several logs; none where it says nothing."""
+    if value is None:
         return []
-    return [micro for micro in value if isinstance(micro, list) and micro]
+    if not isinstance(value, list) or not all(_is_micro(micro) for micro in value):
+        raise refuse(
+            history,
+            index,
+            'an operation without a log\'s name must be a list of ["send", log, value] and '
+            f'["poll", {{log: [[offset, value], ...]}}], not {short(value)}',
+        )
+    return value
+
+
+def _is_micro(micro: Any) -> bool:
+    if not isinstance(micro, list) or not micro:
+        return False
+    if micro[0] == "poll":
+        return len(micro) == 1 or (len(micro) == 2 and isinstance(micro[1], (dict, NoneType)))
+    return micro[0] == "send" and len(micro) == 3
 
 
 def _log(logs: dict[Any, Log], name: Any) -> Log:
@@ -148,7 +170,7 @@ def _offset(history: History, index: int, output: Any) -> int:
     if found is None:
         return -1
     if type(found) is not int:
-        raise refuse(history, index, f"an offset is a whole number, not {str(found)[:60]!r}")
+        raise refuse(history, index, f"an offset is a whole number, not {short(found)}")
     return found
 
 
@@ -162,10 +184,10 @@ def _send(log: Log, row: Row, value: Any, offset: int) -> None:
 def _poll(history: History, log: Log, row: Row, output: Any, epoch: int) -> None:
     pairs: list[Pair] = []
     if not isinstance(output, list):
-        raise refuse(history, row.complete, f"a poll gives a list, not {str(output)[:60]!r}")
+        raise refuse(history, row.complete, f"a poll gives a list, not {short(output)}")
     for pair in output:
         if not (isinstance(pair, list) and len(pair) == 2 and type(pair[0]) is int):
-            raise refuse(history, row.complete, f"a poll gives [offset, value], not {pair!r}")
+            raise refuse(history, row.complete, f"a poll gives [offset, value], not {short(pair)}")
         offset, value = pair
         name = token(value)
         pairs.append((offset, name))

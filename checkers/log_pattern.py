@@ -61,7 +61,7 @@ def log_pattern(
         names = given if given is not None else sorted(_logs(where))
         return _judge(names, regex, expect == "present", meter)
 
-    return make("log-pattern", judge, keyed=False)
+    return make("log-pattern", judge, vocabulary=(), keyed=False)
 
 
 def _logs(directory: str | os.PathLike[str] | None) -> Iterator[str]:

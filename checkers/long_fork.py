@@ -21,7 +21,10 @@ from checkers.budget import Meter
 from checkers.checker import Checker
 from checkers.findings import Judgement, Row, at, make, refuse, rows, token, who
 from checkers.history import OK, History
+from checkers.history.columns import short
 from checkers.verdict import Because, Finding
+
+VOCABULARY = frozenset(("read", "write", "txn"))
 
 Group = dict[int, tuple[int, tuple[Any, ...]]]
 
@@ -36,7 +39,7 @@ def long_fork(*, group_size: int | None = None) -> Checker:
     def judge(history: History, meter: Meter) -> Judgement:
         return _judge(history, meter, group_size)
 
-    return make("long-fork", judge, keyed=False, trivial=("read", "write"))
+    return make("long-fork", judge, vocabulary=VOCABULARY, keyed=False, trivial=("read", "write"))
 
 
 def _judge(history: History, meter: Meter, group_size: int | None) -> Judgement:
@@ -44,7 +47,7 @@ def _judge(history: History, meter: Meter, group_size: int | None) -> Judgement:
     values: dict[Any, tuple[Any, int]] = {}
     compared = total = 0
     for row in rows(history, meter):
-        micros = _reads(row)
+        micros = _reads(history, row)
         if not micros:
             continue
         total += 1
@@ -75,13 +78,27 @@ def _judge(history: History, meter: Meter, group_size: int | None) -> Judgement:
     )
 
 
-def _reads(row: Row) -> list[Any]:
+def _reads(history: History, row: Row) -> list[Any]:
     """The micro-operations of a completed read, else nothing."""
-    if row.outcome != OK or row.f not in ("read", "txn") or not isinstance(row.output, list):
+    micros = row.output if row.outcome == OK else row.input
+    if micros is None and row.outcome != OK:
         return []
-    if not all(isinstance(m, list) and len(m) == 3 and m[0] == "r" for m in row.output):
+    if not isinstance(micros, list) or not all(_is_micro(micro) for micro in micros):
+        event = row.complete if row.outcome == OK else row.invoke
+        names = "r and w" if row.f == "txn" else row.f[0]
+        raise refuse(
+            history,
+            event,
+            f"a {row.f} must be a list of micro-operations [f, key, value] with f one of {names}, "
+            f"not {short(micros)}",
+        )
+    if row.outcome != OK or any(micro[0] == "w" for micro in micros):
         return []
-    return row.output
+    return micros
+
+
+def _is_micro(micro: Any) -> bool:
+    return isinstance(micro, list) and len(micro) == 3 and micro[0] in ("r", "w")
 
 
 def _once(

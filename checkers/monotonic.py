@@ -39,7 +39,7 @@ def monotonic(*, scope: Literal["process", "realtime"] = "process") -> Checker:
     def judge(history: History, meter: Meter) -> Judgement:
         return _judge(history, meter, scope)
 
-    return make("monotonic", judge, trivial=("read", "inc"))
+    return make("monotonic", judge, vocabulary=_SEEN, trivial=("read", "inc"))
 
 
 def _judge(history: History, meter: Meter, scope: str) -> Judgement:

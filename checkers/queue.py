@@ -23,9 +23,11 @@ from typing import Any
 
 from checkers.budget import Meter
 from checkers.checker import Checker
-from checkers.findings import Judgement, Row, as_list, at, make, rows, token, who
+from checkers.findings import Judgement, Row, as_list, at, make, refuse, rows, token, who
 from checkers.history import FAIL, INFO, OK, History
 from checkers.verdict import Because, Finding
+
+VOCABULARY = frozenset(("enqueue", "dequeue", "drain"))
 
 
 @dataclass
@@ -37,7 +39,7 @@ class Traffic:
     acknowledged: Counter[Any] = field(default_factory=Counter)
     taken: dict[Any, list[int]] = field(default_factory=dict)  # invocations of dequeues
     values: dict[Any, Any] = field(default_factory=dict)
-    unknown_dequeues: int = 0
+    unknown_dequeues: list[int] = field(default_factory=list)  # invocations
     unknown_drains: int = 0
     last_enqueue: int = -1  # the last event of any enqueue
     empty_seen: int = -1  # latest invocation of a dequeue or drain that saw the queue empty
@@ -50,7 +52,7 @@ def queue() -> Checker:
         traffic = _gather(history, meter)
         return _judgement(traffic, _out_of_nowhere(history, traffic, duplicates=True))
 
-    return make("queue", judge, trivial=("enqueue",))
+    return make("queue", judge, vocabulary=VOCABULARY, trivial=("enqueue",))
 
 
 def total_queue(*, exactly_once: bool = False) -> Checker:
@@ -66,13 +68,15 @@ def total_queue(*, exactly_once: bool = False) -> Checker:
         _judge_losses(history, traffic, said)
         return said
 
-    return make("total-queue", judge)
+    return make("total-queue", judge, vocabulary=VOCABULARY)
 
 
 def _gather(history: History, meter: Meter) -> Traffic:
     traffic = Traffic()
     for row in rows(history, meter):
         if row.f == "enqueue":
+            if row.input is None:
+                raise refuse(history, row.invoke, "an enqueue needs a value, which null is not")
             _enqueue(traffic, row)
         elif row.f == "dequeue":
             _dequeue(history, traffic, row)
@@ -95,7 +99,7 @@ def _enqueue(traffic: Traffic, row: Row) -> None:
 
 def _dequeue(history: History, traffic: Traffic, row: Row) -> None:
     if row.outcome == INFO:
-        traffic.unknown_dequeues += 1
+        traffic.unknown_dequeues.append(row.invoke)
     elif row.outcome == FAIL:
         if _says_empty(history.errors.get(row.complete)):
             traffic.empty_seen = max(traffic.empty_seen, row.invoke)
@@ -109,7 +113,7 @@ def _drain(history: History, traffic: Traffic, row: Row) -> None:
     if row.outcome == INFO:
         traffic.unknown_drains += 1
     elif row.outcome == OK:
-        for value in as_list(history, row.complete, row.output or [], "the result of a drain"):
+        for value in as_list(history, row.complete, row.output, "the result of a drain"):
             _take(traffic, value, row.invoke)
         traffic.empty_seen = max(traffic.empty_seen, row.invoke)
 
@@ -163,7 +167,7 @@ def _judgement(traffic: Traffic, findings: list[Finding]) -> Judgement:
             "acknowledged": traffic.acknowledged.total(),
             "dequeued": out,
             "duplicates": twice,
-            "unknown_dequeues": traffic.unknown_dequeues,
+            "unknown_dequeues": len(traffic.unknown_dequeues),
         },
     )
 
@@ -185,18 +189,41 @@ def _judge_losses(history: History, traffic: Traffic, said: Judgement) -> None:
             f"{remaining} acknowledged values were not dequeued, but the queue was never seen "
             "empty after the last enqueue; end the test with drains"
         )
-    elif traffic.unknown_drains or remaining <= traffic.unknown_dequeues:
+    elif traffic.unknown_drains or remaining <= len(traffic.unknown_dequeues):
         said.evidence += (
             f"; {remaining} acknowledged values did not come out, which dequeues of unknown "
             "outcome may have taken"
         )
     else:
         said.checked += remaining
-        for name in left:
-            enqueues = traffic.attempted[name]
-            why = "the queue was seen empty at " + at(history, traffic.empty_seen)
-            ops = [enqueues[0], traffic.empty_seen]
-            said.findings.append(_finding(history, "lost", traffic.values[name], why, ops))
+        said.findings += _lost(history, traffic, left)
+
+
+def _lost(history: History, traffic: Traffic, left: dict[Any, int]) -> list[Finding]:
+    """A finding for each lost value; one for all where unknown dequeues may have taken some."""
+    why = "the queue was seen empty at " + at(history, traffic.empty_seen)
+    if not traffic.unknown_dequeues:
+        return [
+            _finding(history, "lost", traffic.values[name], why, _traffic_of(traffic, name))
+            for name in left
+        ]
+    count = len(traffic.unknown_dequeues)
+    ops, shown = [*traffic.unknown_dequeues], 0
+    for name, missing in left.items():  # one more than they can have taken
+        ops += _traffic_of(traffic, name)
+        shown += missing
+        if shown > count:
+            break
+    why += (
+        f", and so was at least one of the {sum(left.values())} acknowledged that did not come "
+        f"out, of which dequeues of unknown outcome may have taken {count}"
+    )
+    return [_finding(history, "lost", traffic.values[next(iter(left))], why, ops)]
+
+
+def _traffic_of(traffic: Traffic, name: Any) -> list[int]:
+    """All that happened to a value, and what saw the queue empty."""
+    return [*traffic.attempted[name], *traffic.taken.get(name, []), traffic.empty_seen]
 
 
 _TITLES = {

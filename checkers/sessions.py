@@ -35,6 +35,7 @@ from checkers.budget import Meter
 from checkers.checker import Checker
 from checkers.findings import METER_INTERVAL, Judgement, Spent, make, refuse
 from checkers.happens_before import (
+    ACCESSES,
     THIN_AIR,
     Access,
     Causality,
@@ -90,7 +91,9 @@ def session_guarantees(
             return Judgement(findings=findings, checked=len(made.accesses))
         return _Judge(history, made, versions == "values").judge(meter, guarantees, findings)
 
-    return make("session-guarantees", judge, keyed=False, trivial=("read", "write"))
+    return make(
+        "session-guarantees", judge, vocabulary=ACCESSES, keyed=False, trivial=ACCESSES.words
+    )
 
 
 class Told(NamedTuple):

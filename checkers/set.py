@@ -30,7 +30,9 @@ from checkers.findings import Judgement, Row, Spent, as_list, at, make, rows, to
 from checkers.history import FAIL, OK, History
 from checkers.verdict import Because, Finding
 
-ADDS = frozenset(("add", "insert"))
+#: What adds an element; Maelstrom's workload broadcast calls it so.
+ADDS = frozenset(("add", "insert", "broadcast"))
+VOCABULARY = ADDS | {"read"}
 
 
 @dataclass
@@ -59,7 +61,7 @@ class Read:
 
 def final_set() -> Checker:
     """The checker ``set``: what the last read must have."""
-    return make("set", _final, trivial=ADDS)
+    return make("set", _final, vocabulary=VOCABULARY, trivial=ADDS)
 
 
 def set_full(*, linearizable: bool = False) -> Checker:
@@ -72,7 +74,7 @@ def set_full(*, linearizable: bool = False) -> Checker:
     def judge(history: History, meter: Meter) -> Judgement:
         return _full(history, meter, linearizable)
 
-    return make("set-full", judge, trivial=ADDS)
+    return make("set-full", judge, vocabulary=VOCABULARY, trivial=ADDS)
 
 
 def _gather(history: History, meter: Meter) -> tuple[dict[Any, Element], list[Read]]:
@@ -82,7 +84,7 @@ def _gather(history: History, meter: Meter) -> tuple[dict[Any, Element], list[Re
         if row.f in ADDS:
             _add(elements, row)
         elif row.f == "read" and row.outcome == OK:
-            listed = as_list(history, row.complete, row.output or [], "the result of a read")
+            listed = as_list(history, row.complete, row.output, "the result of a read")
             counts = Counter(map(token, listed))
             reads.append(Read(row.invoke, row.complete, dict(counts)))
             for found, value in zip(map(token, listed), listed):
@@ -236,11 +238,15 @@ def _finding(
         "duplicate": f"is {times} times in one read",
         "unexpected": f"was read, but {why}",
     }[kind]
-    ops = sorted({op for op in (element.add, element.present, read) if op >= 0})
+    proof = {element.add, read}
+    if kind in ("lost", "stale"):  # what shows that it was there, and that it is gone or back
+        proof |= {element.present, int(history.pair[element.known])}
+    ops = sorted(op for op in proof if op >= 0)
     done = int(history.pair[read])
     where = f"the read of {who(history, read)} at {at(history, done)}"
     tell = f"Element {element.value!r} {said} ({where}): {life}."
-    steps = [Because("read", source=read, value=element.value, text=f"{where} {said}")]
+    lacks = "lacks it" if kind in ("lost", "stale") else "has it"
+    steps = [Because("read", source=read, value=element.value, text=f"{where} {lacks}")]
     if element.add >= 0:
         steps.insert(0, Because("add", source=element.add, value=element.value, text=life))
     return Finding(

@@ -12,7 +12,7 @@ from typing import Any
 
 from checkers.budget import Meter
 from checkers.checker import Checker
-from checkers.findings import Judgement, at, make, rows, token, who
+from checkers.findings import Judgement, at, make, refuse, rows, token, who
 from checkers.history import OK, History
 from checkers.verdict import Because, Finding
 
@@ -29,7 +29,11 @@ def unique_ids(*, f: str = "generate") -> Checker:
         values: dict[Any, Any] = {}
         total = 0
         for row in rows(history, meter):
-            if row.f == f and row.outcome == OK:
+            if row.outcome == OK:
+                if row.output is None:
+                    raise refuse(
+                        history, row.complete, f"{f} gave no identifier: its value is null"
+                    )
                 name = token(row.output)
                 given.setdefault(name, []).append(row.invoke)
                 values.setdefault(name, row.output)
@@ -43,7 +47,7 @@ def unique_ids(*, f: str = "generate") -> Checker:
             stats={"acknowledged": total, "duplicated": len(twice)},
         )
 
-    return make("unique-ids", judge, keyed=False)
+    return make("unique-ids", judge, vocabulary=(f,), keyed=False)
 
 
 def _finding(history: History, value: Any, ops: list[int]) -> Finding:

@@ -15,7 +15,7 @@ Anyone may use this module; it imports nothing of ours.
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -71,6 +71,15 @@ class Because(msgspec.Struct, frozen=True, omit_defaults=True):
     text: str = ""
     proof: tuple[Because, ...] = ()
 
+    def moved(self, origin: Sequence[int]) -> Because:
+        """The step about a sub-history, told of the whole: each index replaced by its original."""
+        return msgspec.structs.replace(
+            self,
+            source=origin[self.source] if self.source >= 0 else -1,
+            target=origin[self.target] if self.target >= 0 else -1,
+            proof=tuple(step.moved(origin) for step in self.proof),
+        )
+
 
 class Finding(msgspec.Struct, omit_defaults=True):
     """One violation: a minimal witness and why it cannot be.
@@ -94,6 +103,15 @@ class Finding(msgspec.Struct, omit_defaults=True):
     because: tuple[Because, ...] = ()
     breaks: str | None = None
     detail: dict[str, Any] = {}
+
+    def moved(self, origin: Sequence[int]) -> Finding:
+        """The finding about a sub-history, told of the whole; see :meth:`Because.moved`."""
+        return msgspec.structs.replace(
+            self,
+            ops=tuple(origin[index] for index in self.ops),
+            because=tuple(step.moved(origin) for step in self.because),
+            detail=_moved_detail(self.detail, origin),
+        )
 
 
 class Result(msgspec.Struct, omit_defaults=True):
@@ -126,9 +144,29 @@ class Result(msgspec.Struct, omit_defaults=True):
         """True only for VALID: neither a violation nor doubt."""
         return self.verdict is Verdict.VALID
 
+    def moved(self, origin: Sequence[int]) -> Result:
+        """The result about a sub-history, told of the whole; see :meth:`Because.moved`."""
+        return msgspec.structs.replace(
+            self,
+            findings=[finding.moved(origin) for finding in self.findings],
+            parts=[part.moved(origin) for part in self.parts],
+        )
+
     def all_findings(self) -> list[Finding]:
         """Own findings, then those of the parts, depth first."""
         found = list(self.findings)
         for part in self.parts:
             found.extend(part.all_findings())
         return found
+
+
+def _moved_detail(detail: dict[str, Any], origin: Sequence[int]) -> dict[str, Any]:
+    """A finding's detail with the original indices, where it has any."""
+    changed = dict(detail)
+    for name in ("window", "reads"):
+        if name in detail:
+            changed[name] = [origin[event] for event in detail[name]]
+    if "transactions" in detail:
+        told = detail["transactions"]
+        changed["transactions"] = [{**each, "invoke": origin[each["invoke"]]} for each in told]
+    return changed

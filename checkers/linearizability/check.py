@@ -35,9 +35,12 @@ from checkers.linearizability.problem import (
     groups_of,
     problem_of,
     refuse_foreign_operations,
+    refuse_malformed,
+    vocabulary_of,
 )
 from checkers.linearizability.search import Outcome
 from checkers.linearizability.shrink import Shrinker
+from checkers.linearizability.values import token
 from checkers.linearizability.zone_witness import fewest
 from checkers.linearizability.zones import Violation, ZonesAnswer, check_zones
 from checkers.verdict import Finding, Result, Verdict
@@ -102,9 +105,11 @@ def linearizable(model: Any, *, name: str = "linearizable") -> Checker:
     made = as_model(model)
 
     def judge(history: History, *, budget: Budget | None = None) -> Result:
+        refuse_malformed(history, made)
         return check(history, made, budget=budget)
 
     judge.__doc__ = f"Linearizability against the model {made.name}."
+    judge.vocabulary = vocabulary_of(made)  # type: ignore[attr-defined]
     return named(name, judge)
 
 
@@ -145,6 +150,10 @@ class _Check:
         code = int(self.history.key[group[0]])
         return None if code < 0 else self.history.keys[code]
 
+    def _name(self, group: Sequence[int]) -> Any:
+        """The key as something hashable that tells 1 from True."""
+        return token(self._key(group))
+
     def _by_zones(self, groups: list[list[int]]) -> list[list[int]]:
         """Judge what the zones can; the groups they cannot judge."""
         if self.model.engine != "register" or not groups:
@@ -153,7 +162,7 @@ class _Check:
         answer = check_zones(
             self.history, init=told["init"], failed_cas=told["failed_cas"], meter=self.meter
         )
-        doubtful = {answer.columns.key_values[code] for code in answer.ambiguous_keys}
+        doubtful = {token(answer.columns.key_values[code]) for code in answer.ambiguous_keys}
         self.stats["zones"] = {
             "keys": answer.columns.keys - len(doubtful),
             "ops": answer.decided,
@@ -164,24 +173,24 @@ class _Check:
             self.invalid.append(answer.columns.key_values[violation.key])
             if len(self.findings) < self.findings_max:
                 self.findings.append(self._explain_zones(answer, violation))
-        wrong = set(self.invalid)
+        wrong = set(map(token, self.invalid))
         if answer.unfinished:
             self.open.update((group[0], Outcome(None, certified=NEVER)) for group in groups)
             return []
-        self._verify_zones(answer, [g for g in groups if self._key(g) not in wrong | doubtful])
-        return [group for group in groups if self._key(group) in doubtful]
+        self._verify_zones(answer, [g for g in groups if self._name(g) not in wrong | doubtful])
+        return [group for group in groups if self._name(group) in doubtful]
 
     def _verify_zones(self, answer: ZonesAnswer, groups: list[list[int]]) -> None:
         """Have the orders of the legal groups checked."""
         wanted = [group for group in groups if self.evidence.wants(len(group))]
         if not wanted:
             return
-        orders = {answer.columns.key_values[code]: o for code, o in answer.orders().items()}
+        orders = {token(answer.columns.key_values[code]): o for code, o in answer.orders().items()}
         for group in wanted:
             problem = problem_of([self.history.op(invoke) for invoke in group], self.model)
             place = {op.invoke: index for index, op in enumerate(problem.ops)}
-            key = self._key(group)
-            self.evidence.take(key, problem, [place[invoke] for invoke in orders.get(key, ())])
+            order = orders.get(self._name(group), ())
+            self.evidence.take(self._key(group), problem, [place[invoke] for invoke in order])
 
     def _explain_zones(self, answer: ZonesAnswer, violation: Violation) -> Finding:
         """Search the few operations that cannot be ordered, for the steps and the stuck end."""

@@ -56,6 +56,8 @@ class Model:
         describe_operation: an op in words.
         describe_state: a state in words.
         describe_failure: ``(state, op) ->`` why the op cannot happen in this state, in words.
+        malformed: ``(op) ->`` what is wrong with its values, as the end of a sentence; empty if
+            nothing is. The checker asks it of every operation before it judges.
         readonly: whether an op never changes the state whenever it is legal; such ops are tried
             first, which makes searches much shorter. Must be right for every state.
         observes_failure: whether a failed op is an answer of the object rather than a non-event.
@@ -73,6 +75,7 @@ class Model:
     describe_operation: Callable[[Op], str] = describe_op
     describe_state: Callable[[Any], str] = show
     describe_failure: Callable[[Any, Op], str] | None = None
+    malformed: Callable[[Op], str] | None = None
     readonly: Callable[[Op], bool] = _never
     observes_failure: Callable[[Op], bool] = _never
     vocabulary: frozenset[str] = frozenset()

@@ -148,7 +148,13 @@ def priority_queue(
             return not state, state
         if not state:
             return op.type != "ok", state
-        best = (min if smallest else max)(map(rank, state))
+        try:
+            best = (min if smallest else max)(map(rank, state))
+        except TypeError:
+            raise ModelError(
+                f"the {op.f} invoked at event {op.invoke} chooses among priorities that cannot be "
+                f"compared with each other: {_listing(state)}"
+            ) from None
         wanted = None if op.type != "ok" else token(op.output)
         takes = [
             index
@@ -256,6 +262,12 @@ def _set_step(state: frozenset[Hashable], op: Op) -> tuple[bool, Any]:
     return answer is None or answer == present, state - {item}
 
 
+def _set_malformed(op: Op) -> str:
+    if op.f != "contains" or op.type != "ok" or isinstance(op.output, bool):
+        return ""
+    return f"returned {show(op.output)}; it must return true or false"
+
+
 def _set_failure(state: frozenset[Hashable], op: Op) -> str:
     if op.f == "read":
         return f"read returned {show(op.output)}, but the state is {_listing(state)}"
@@ -286,6 +298,7 @@ def element_set() -> Model:
         step=_set_step,
         describe_state=_listing,
         describe_failure=_set_failure,
+        malformed=_set_malformed,
         readonly=lambda op: op.f in ("contains", "read"),
         vocabulary=frozenset({"add", "remove", "contains", "read"}),
         by_process=False,

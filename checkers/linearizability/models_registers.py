@@ -15,6 +15,9 @@ from checkers.linearizability.values import same, show, token, untoken
 
 FailedCas = Literal["absent", "observed"]
 
+#: No number of a counter is larger, so that sums are finite whatever their type.
+NUMBER_LIMIT = 10**300
+
 #: What a step function answers for an illegal operation.
 ILLEGAL = (False, None)
 
@@ -105,17 +108,23 @@ def cas_register(*, init: Any = None, failed_cas: FailedCas = "absent") -> Model
     return _register("cas-register", init, failed_cas, vocabulary)
 
 
+_MICRO_OPS = ("read", "r", "write", "w")
+
+
 def _micro_ops(op: Op) -> list[tuple[str, Any, Any]]:
     value = op.output if op.type == "ok" and op.output is not None else op.input
     if op.f in ("read", "write") and isinstance(value, Mapping):
         return [(op.f, name, item) for name, item in value.items()]
     try:
-        return [(f, name, item) for f, name, item in value]
+        micros = [(f, name, item) for f, name, item in value]
     except (TypeError, ValueError):
+        micros = [("", None, None)]
+    if isinstance(value, str) or not all(f in _MICRO_OPS for f, _, _ in micros):
         raise ModelError(
             f"the {op.f} invoked at event {op.invoke} has value {value!r}; a multi-register "
             'operation is a list of ["read" or "write", name, value], or a dict of names'
-        ) from None
+        )
+    return micros
 
 
 def multi_register(*, init: Mapping[Any, Any] | None = None, default: Any = None) -> Model:
@@ -178,14 +187,26 @@ def mutex(*, owned: bool = False) -> Model:
     )
 
 
-def _amount(op: Op) -> int:
+def _amount(op: Op) -> Any:
     if op.f in ("increment", "decrement") and op.input is None:
         return 1 if op.f == "increment" else -1
-    if isinstance(op.input, bool) or not isinstance(op.input, (int, float)):
+    if not _is_number(op.input):
         raise ModelError(
-            f"the {op.f} invoked at event {op.invoke} has input {op.input!r}; it must be a number"
+            f"the {op.f} invoked at event {op.invoke} has input {show(op.input)}; it must be a "
+            "number"
         )
-    return -op.input if op.f == "decrement" else op.input  # type: ignore[return-value]
+    return -op.input if op.f == "decrement" else op.input
+
+
+def _is_number(value: Any) -> bool:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and abs(value) < NUMBER_LIMIT
+
+
+def _counter_malformed(op: Op) -> str:
+    if op.f != "read" or op.type != "ok" or _is_number(op.output):
+        return ""
+    return f"returned {show(op.output)}; it must be a number"
 
 
 def counter(*, init: int = 0) -> Model:
@@ -208,6 +229,7 @@ def counter(*, init: int = 0) -> Model:
         describe_failure=lambda state, op: (
             f"read returned {show(op.output)}, but the state is {show(state)}"
         ),
+        malformed=_counter_malformed,
         readonly=lambda op: op.f == "read",
         vocabulary=frozenset({"read", "add", "increment", "decrement"}),
         by_process=False,
@@ -215,11 +237,16 @@ def counter(*, init: int = 0) -> Model:
 
 
 def _joined(state: Any, item: Any) -> Any:
-    """The value after an append: strings and lists grow, an absent value starts empty."""
+    """The value after an append: strings and lists grow, an absent value starts empty.
+
+    None where the value is neither, so that nothing can be appended to it.
+    """
     value = untoken(state)
-    if isinstance(item, str):
-        return token(("" if value is None else value) + item)
-    return token([*(value or []), *(item if isinstance(item, (list, tuple)) else [item])])
+    if isinstance(item, str) and (value is None or isinstance(value, str)):
+        return token((value or "") + item)
+    if value is None or isinstance(value, (list, tuple)):
+        return token([*(value or ()), *(item if isinstance(item, (list, tuple)) else [item])])
+    return None
 
 
 def key_value(*, init: Any = None, failed_cas: FailedCas = "absent") -> Model:
@@ -243,7 +270,8 @@ def key_value(*, init: Any = None, failed_cas: FailedCas = "absent") -> Model:
         if op.f == "delete":
             return True, absent
         if op.f == "append":
-            return True, _joined(state, op.input)
+            joined = _joined(state, op.input)
+            return (True, joined) if joined is not None else ILLEGAL
         old, new = cas_pair(op)
         if op.type == "fail":
             return state != token(old), state

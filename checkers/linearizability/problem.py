@@ -21,6 +21,7 @@ from itertools import pairwise
 
 from checkers.history import History, Op
 from checkers.linearizability.model import Model, ModelError
+from checkers.vocabulary import Vocabulary, refusal
 
 #: The end of an interval that never ends.
 NEVER = 1 << 60
@@ -93,12 +94,29 @@ def refuse_foreign_operations(history: History, model: Model) -> None:
     Raises:
         ModelError: naming the operation and the vocabulary.
     """
+    vocabulary = vocabulary_of(model)
+    if vocabulary is not None:
+        sentence, _ = refusal(history, vocabulary, model.name)
+        if sentence:
+            raise ModelError(sentence)
+
+
+def refuse_malformed(history: History, model: Model) -> None:
+    """Refuse a history with values that are none of the model's.
+
+    Raises:
+        ModelError: naming the first operation.
+    """
+    if model.malformed is not None:
+        for op in history.ops():
+            said = model.malformed(op)
+            if said:
+                raise ModelError(f"the {op.f} invoked at event {op.invoke} {said}")
+
+
+def vocabulary_of(model: Model) -> Vocabulary | None:
+    """The operations a model knows; None if it takes any."""
     if not model.vocabulary:
-        return
-    for name in history.functions:
-        if name not in model.vocabulary:
-            known = ", ".join(sorted(model.vocabulary))
-            raise ModelError(
-                f"the history has operation {name!r}, which model {model.name!r} does not know "
-                f"(it knows {known}); choose another model, or leave those operations out"
-            )
+        return None
+    registers = {"read", "write"} <= model.vocabulary and "txn" not in model.vocabulary
+    return Vocabulary(model.vocabulary, registers=registers, owner=f"model {model.name!r}")

@@ -23,9 +23,16 @@ from checkers.collector import collector_paused
 from checkers.history import History
 from checkers.transactions.txns import REGISTER_WRITES
 from checkers.verdict import Result
+from checkers.vocabulary import Vocabulary
 
 SERIAL_LEVELS = ("serializable", "snapshot-isolation")
 WEAK_LEVELS = ("read-committed", "read-atomic", "causal")
+
+#: What is judged: transactions, whatever they are called, and single operations.
+APPENDS = Vocabulary(frozenset(("txn", "append", "r", "read")), micro_operations=True)
+REGISTERS = Vocabulary(
+    frozenset(("txn", *REGISTER_WRITES, "r", "read")), micro_operations=True, registers=True
+)
 
 
 def list_append(
@@ -60,6 +67,7 @@ def list_append(
             )
 
     check.name = "list-append"  # type: ignore[attr-defined]
+    check.vocabulary = APPENDS  # type: ignore[attr-defined]
     return check
 
 
@@ -107,6 +115,7 @@ def rw_register(
             )
 
     check.name = "rw-register"  # type: ignore[attr-defined]
+    check.vocabulary = REGISTERS  # type: ignore[attr-defined]
     return check
 
 
@@ -129,6 +138,7 @@ def serial(level: str = "serializable") -> Callable[..., Result]:
             return check_serial(history, level, budget=budget)
 
     check.name = level  # type: ignore[attr-defined]
+    check.vocabulary = REGISTERS  # type: ignore[attr-defined]
     return check
 
 
@@ -151,4 +161,5 @@ def weak(level: str = "causal") -> Callable[..., Result]:
             return check_weak(history, level, budget=budget)
 
     check.name = level  # type: ignore[attr-defined]
+    check.vocabulary = REGISTERS  # type: ignore[attr-defined]
     return check

@@ -126,6 +126,11 @@ def _breaks(anomaly: str) -> str | None:
     return next(iter(weakest_refuted(implied_anomalies(anomaly))), None)
 
 
+def filled(words: str, source: str, target: str) -> str:
+    """Words about two transactions with their names; keys among the words may have braces."""
+    return words.replace("{0}", source).replace("{1}", target)
+
+
 def _step(edge: Edge, names: dict[int, str], evidence: Evidence) -> Because:
     txns = evidence.txns
     source, target = names[edge.source], names[edge.target]
@@ -140,7 +145,7 @@ def _step(edge: Edge, names: dict[int, str], evidence: Evidence) -> Because:
         )
     else:
         value, words, proof = evidence.edge_words(edge)
-        why = words.format(source, target)
+        why = filled(words, source, target)
     return Because(
         kind=KIND_NAMES[edge.kind],
         source=int(txns.invoke[edge.source]),

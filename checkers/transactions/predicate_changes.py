@@ -34,7 +34,7 @@ import numpy as np
 from checkers.budget import Meter
 from checkers.history import OK, freeze
 from checkers.transactions.cycles import Edge, reaches
-from checkers.transactions.explain import Evidence
+from checkers.transactions.explain import Evidence, filled
 from checkers.transactions.graph import KIND_NAMES, PROCESS, REALTIME, WR, WRP, WW, GraphBuilder
 from checkers.transactions.lapses import Lapse
 from checkers.transactions.paths import Adjacency, Purse, shortest_path
@@ -247,7 +247,7 @@ class SeenChanges:
             target=int(txns.invoke[edge.target]),
             key=evidence.key_name(edge),
             value=value,
-            text=f"{one} comes before {two}, because {words.format(one, two)}",
+            text=f"{one} comes before {two}, because {filled(words, one, two)}",
             proof=proof,
         )
 

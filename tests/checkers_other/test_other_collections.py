@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from other_histories import h, invalid, unchallenged, unknown, valid
+from other_histories import h, invalid, kinds, unchallenged, unknown, valid
 
 from checkers.bank import bank
 from checkers.counter import counter
@@ -237,7 +237,10 @@ def test_counter_bounds_by_definition(history: History) -> None:
             most += add.input if (sure or (possible and add.input > 0)) else 0
         if not least <= read.output <= most:
             wrong.add(read.invoke)
-    assert {finding.ops[0] for finding in counter()(history).findings} == wrong
+    result = counter()(history)
+    assert {read for finding in result.findings for read in finding.detail["reads"]} == wrong
+    for finding in result.findings:
+        assert finding.kind in kinds(counter()(history.select(finding.ops))), "a proof by itself"
 
 
 # Banks --------------------------------------------------------------------------------------------
@@ -280,7 +283,7 @@ def test_a_recorded_run_needs_evidence_where_a_foreign_history_does_not() -> Non
     unchallenged(counter()(h(*adds)), "1 add completed and nothing could contradict them: no read")
     unknown(counter()(h(*adds, header={"workload": "counter"})), "no read was completed")
     unknown(counter()(h("op 0 add 2 -> info")), "no read was completed")
-    unknown(counter()(h("op 0 fly 2")), "no read was completed")
+    unknown(counter()(h("op 0 fly 2")), "operation 'fly', which checker 'counter' does not know")
 
 
 def test_numbers_are_finite() -> None:

@@ -83,9 +83,9 @@ def test_leases() -> None:
     valid(lease(slack_s=0.002)(both))
     valid(lease(ttl_s=0.005)(h("op 0 grant", "op 0 release", "op 1 grant")))
     valid(lease(ttl_s=0.005)(h("op 0 grant", "0 release", "op 1 grant", "0 info")))
-    renewed = h("op 0 grant", "op 0 renew", "op 1 read", "op 1 grant")
+    renewed = h("op 0 grant", "op 0 renew", "op 2 release", "op 1 grant")
     invalid(lease(ttl_s=0.006)(renewed), "two-holders", history=renewed)
-    valid(lease(ttl_s=0.006)(h("op 0 grant", "op 0 renew -> info", "op 1 read", "op 1 grant")))
+    valid(lease(ttl_s=0.006)(h("op 0 grant", "op 0 renew -> info", "op 2 release", "op 1 grant")))
     valid(lease(ttl_s=0.006)(h("op 0 grant", "op 0 grant", "op 0 grant")))
 
 
@@ -99,9 +99,9 @@ def test_the_witness_of_a_lease_renewed_many_times_is_short_and_stands_alone() -
 
 
 def test_a_renewal_acknowledged_too_late_begins_a_new_span() -> None:
-    late = h("op 0 grant", *["op 2 read"] * 5, "op 0 renew", "op 1 grant")
+    late = h("op 0 grant", *["op 2 release"] * 5, "op 0 renew", "op 1 grant")
     invalid(lease(ttl_s=0.004)(late), "two-holders", history=late)
-    valid(lease(ttl_s=0.004)(h("op 0 grant", *["op 2 read"] * 5, "op 1 grant", "op 0 read")))
+    valid(lease(ttl_s=0.004)(h("op 0 grant", *["op 2 release"] * 5, "op 1 grant", "op 2 release")))
 
 
 def test_lease_tokens_and_evidence() -> None:

@@ -311,4 +311,7 @@ def test_a_planted_defect_is_found(
         )
         for finding in result.findings:
             assert finding.sentence and all(made.op(op) for op in finding.ops)
+            alone = checker(made.select(finding.ops))
+            kinds = {other.kind for other in alone.findings}
+            assert finding.kind in kinds, (seed, finding.sentence, alone.reason)
     assert planted >= 15

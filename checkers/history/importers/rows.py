@@ -8,6 +8,8 @@ where that is sound, and said in the history's notes:
 - rows without any ``process`` at all must alternate invocation and completion; each operation then
   gets a process of its own, so that no session order is made up;
 - the nemesis's rows are faults, not operations;
+- the first row with ``:final? true``, as Maelstrom has them, says when final reads began: the
+  header's ``final_ns``;
 - ``[k v]`` values are taken apart into key and value where the test is of independent keys.
 
 For the importers beside this module.
@@ -67,7 +69,7 @@ class Rows:
     ) -> None:
         self.notes: list[str] = []
         self._row_place = place
-        self._header = header or {}
+        self._header = dict(header or {})
         self._independent = independent
         self.count = 0  # rows seen
         self._skipped: list[int] = []  # rows that are no events
@@ -128,12 +130,11 @@ class Rows:
                     f = f or self._function(value, number)
             if f == "txn":
                 value = _transaction(value)
-            time = row.get("time", -1)
             types.append(kind)
             processes.append(process)
             functions.append(f)
             keys.append(key)
-            times.append(self._time(time, number))
+            times.append(self._time(row, number))
             values.append(value)
             nodes.append(row.get("node"))
             errors.append(row.get("error", row.get("exception")))
@@ -217,8 +218,14 @@ class Rows:
             return "txn"
         raise self._refuse(number, "the operation has no f, and its value is no transaction")
 
-    def _time(self, time: Any, number: int) -> int:
+    def _time(self, row: Row, number: int) -> int:
         """Nanoseconds; -1 for what is no number, as times are wanted for reports only."""
+        time = self._nanoseconds(row.get("time", -1), number)
+        if row.get("final?") is True:
+            self._header.setdefault("final_ns", time)
+        return time
+
+    def _nanoseconds(self, time: Any, number: int) -> int:
         if type(time) is not int:
             if not isinstance(time, (int, float)) or isinstance(time, bool):
                 return -1
