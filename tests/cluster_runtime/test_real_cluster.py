@@ -20,7 +20,7 @@ import trustme
 from processes import WITHIN_S, Cluster, eventually
 
 from cluster.client.asyncio_client import AsyncioClient, Outcome
-from cluster.runtime.frames import encode_frame
+from cluster.runtime.frames import encode_frame, response_decoder
 from cluster.runtime.links import QUEUE_BYTES_MAX
 from cluster.runtime.tls import client_context
 from cluster.wire import Command, Hello
@@ -318,8 +318,12 @@ def test_mutual_tls_serves_those_with_certificates_only(tmp_path: Path) -> None:
             good.wrap_socket(plain, server_hostname="n1") as secure,
         ):
             secure.sendall(hello)
+            said = b""
             with suppress(ConnectionError, ssl.SSLError):
-                assert secure.recv(1) == b""
+                while part := secure.recv(4096):
+                    said += part
+            (words,) = response_decoder().feed(said)
+            assert (words.status, "does not name node 'n2'" in words.error) == ("refused", True)
         refused = [e["reason"] for e in cluster.events("n1") if e["event"] == "connection-refused"]
         assert "its certificate does not name node 'n2'" in refused
         eventually("connected", lambda: cluster.get("n2", "/status")["links"]["n1"]["connected"])
