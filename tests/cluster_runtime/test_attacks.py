@@ -177,7 +177,7 @@ def test_refused_handshakes_are_one_sentence_on_both_sides(tmp_path: Path) -> No
 
     def attempt(addresses: dict[str, str], tls: ssl.SSLContext | None) -> str:
         async def call() -> Any:
-            async with AsyncioClient(addresses, timeout_s=3, tls=tls) as client:
+            async with AsyncioClient(addresses, timeout_s=1.5, tls=tls) as client:
                 return await client.call(Command("put", "x", (1,)))
 
         outcome = asyncio.run(call())
