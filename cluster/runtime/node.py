@@ -3,7 +3,7 @@
 Start: take the port, open and claim the data directory, recover, start the core, serve. Whatever
 prevents it is a :class:`CannotStart` with one sentence. End: a signal stops it cleanly; a disk
 error stops it at once with another exit code, as does a bug in the core, and neither lets anything
-leave.
+leave. A full disk stops nothing (``room``).
 
 Called by ``cluster.__main__``.
 """
@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from cluster.ablations.registry import ablate
+from cluster.consensus.leader_and_followers import LEADER
 from cluster.core.replica import Replica
 from cluster.log.storage import Storage
 from cluster.log.write_ahead_log import CorruptLog
@@ -48,6 +49,7 @@ from cluster.runtime.parent import NoSuchParent, end_with
 from cluster.runtime.peer_directories import PeerDirectories
 from cluster.runtime.peers import Peers
 from cluster.runtime.refusals import Refusals
+from cluster.runtime.room import NOBODY, Room
 from cluster.runtime.storage_thread import StorageThread
 from cluster.wire import Heartbeat, Hello, Message, Request, Response
 
@@ -62,6 +64,8 @@ EXIT_BUG = 5
 STOP_TIMEOUT_S = 5.0
 #: How long a stop may take in all before the process ends whatever is still under way.
 STOP_LIMIT_S = 15.0
+#: How often the disk is looked at when nobody asks.
+WATCH_ROOM_S = 0.25
 #: The storage thread needs the interpreter back soon after a sync; the default of 5 ms is longer
 #: than the sync itself.
 SWITCH_INTERVAL_S = 0.0005
@@ -120,6 +124,7 @@ class Node:
         self._unflushed: dict[PeerLink | Connection, None] = {}
         self._exit: asyncio.Future[int] | None = None
         self._acceptors: list[Acceptor] = []
+        self._watching: asyncio.TimerHandle | None = None
         self._counters = dict.fromkeys(
             ("requests", "responses", "leader_changes", "heartbeat_send_failures"), 0
         )
@@ -195,6 +200,8 @@ class Node:
             raise CannotStart(f"--data {str(options.data)!r}: {error}") from None
         except (DiskError, OSError) as error:
             raise CannotStart(f"--data {str(options.data)!r} cannot be used: {error}") from None
+        segment_bytes = config.segment_bytes
+        self._room = Room(self._disk, segment_bytes=segment_bytes, changed=self._room_changed)
         loop = asyncio.get_running_loop()
         self._thread = StorageThread(
             self._storage,
@@ -231,6 +238,7 @@ class Node:
         self._host.start(recovered)
         self._accept(listener, lambda: Connection(self._doors), context=server_tls)
         self._doors.open()
+        self._watch_room()
         self._links.follow()
         if admin_listener is not None:
             self._serve_admin(admin_listener)
@@ -239,6 +247,19 @@ class Node:
         gc.collect()
         gc.freeze()
         self._announce(listener, admin_listener, recovered)
+
+    def _watch_room(self) -> None:
+        if self._room.look() and self._leads():
+            request = self._room.hand_over()
+            if request is not None:
+                self._host.request(NOBODY, request)
+        self._watching = asyncio.get_running_loop().call_later(WATCH_ROOM_S, self._watch_room)
+
+    def _room_changed(self, full: bool) -> None:
+        self.log.write("disk-full" if full else "disk-has-room", {})
+
+    def _leads(self) -> bool:
+        return bool(self._core.status().get("role") == LEADER)
 
     def _serve_admin(self, listener: socket.socket) -> None:
         options = self.options
@@ -307,6 +328,8 @@ class Node:
     async def _close(self) -> None:
         self.serving = False
         self._host.halt()
+        if self._watching is not None:
+            self._watching.cancel()
         for acceptor in self._acceptors:
             await acceptor.close()
         if self._links is not None:
@@ -376,12 +399,19 @@ class Node:
         return self._links.refusal(hello) if self._links is not None else "the node does not serve"
 
     def peer_message(self, source: str, message: Message) -> None:
-        """A peer's message."""
-        self._host.message(source, message)
+        """A peer's message; one for which there is no room is as good as lost."""
+        if not self._room.drops(message):
+            self._host.message(source, message)
 
     def client_request(self, token: int, request: Request) -> None:
         """A client's request."""
         self._counters["requests"] += 1
+        if self._room.refuses_request(request) and self._leads():
+            own = self.options.id
+            error = f"the disk of {own} is full: it takes no entries"
+            self.answer(token, Response(request.id, "retry", leader=own, error=error))
+            self.turn_ended()
+            return
         self._host.request(token, request)
 
     def client_gone(self, token: int) -> None:
@@ -410,6 +440,7 @@ class Node:
             "start": self._identity.starts,
             "uptime_s": round(time.monotonic() - self._started, 3),
             "clients": len(self._doors.clients),
+            "disk_full": self._room.full,
             "directory": self._identity.directory,
             "links": {peer: _link_state(link) for peer, link in sorted(self._all_links().items())},
             "storage": msgspec.to_builtins(self._storage.counters()),

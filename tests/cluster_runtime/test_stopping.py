@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from certificates import Authority
-from processes import WITHIN_S, Cluster, free_ports
+from processes import WITHIN_S, Cluster, eventually, free_ports
 
 from cluster.client.asyncio_client import AsyncioClient
 from cluster.runtime.ending import ended
@@ -141,6 +141,9 @@ class Lives:
         with cluster_ended(cluster):
             for node in started:
                 cluster.start(node, wait=False)
+            if source.random() < 0.6:
+                for node in started:
+                    eventually("it serves", lambda node=node: cluster.get(node, "/health"))
             if not secure and source.random() < 0.5:
                 asyncio.run(self._load(cluster, source.uniform(0.2, 1.0)))
             for node in started:
