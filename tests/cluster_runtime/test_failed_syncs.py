@@ -1,14 +1,13 @@
 """A sync that fails is never taken for one that did not, and a sync that is due is asked for.
 
 The kernel itself refuses here: the file below is exchanged for one which can be written and not
-made durable (``/proc/self/comm`` knows no ``RWF_DSYNC``, ``/dev/null`` no ``fdatasync``), and the
+made durable (a file of ``/proc`` knows no ``RWF_DSYNC``, ``/dev/null`` no ``fdatasync``), and the
 directory for a handle that renames and cannot be synced (``O_PATH``).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -41,19 +40,13 @@ def written_file(root: Path, pending: bytes) -> FileDisk:
     return disk
 
 
-@pytest.fixture
-def own_name() -> Iterator[None]:
-    """The process keeps the name it has."""
-    comm = Path("/proc/self/comm")
-    before = comm.read_text()
-    yield
-    comm.write_text(before)
-
-
 @pytest.mark.skipif(not disk_module._DSYNC, reason="this system writes and syncs in two calls")
-def test_a_write_asks_to_be_durable(tmp_path: Path, own_name: None) -> None:
-    disk = written_file(tmp_path, b"pytest")
-    exchange(disk._files["f"].fd, "/proc/self/comm", os.O_RDWR)
+def test_a_write_asks_to_be_durable(tmp_path: Path) -> None:
+    setting = Path("/proc/self/coredump_filter")
+    as_it_is = f"0x{setting.read_text().strip()}".encode()
+    disk = written_file(tmp_path, as_it_is)
+    exchange(disk._files["f"].fd, setting, os.O_RDWR)
+    assert os.pwrite(disk._files["f"].fd, as_it_is, 0) == len(as_it_is), "it can be written"
     with pytest.raises(DiskError, match="sync 'f' failed"):
         disk.sync("f")
 
