@@ -23,7 +23,7 @@ from cluster.runtime.frames import encode_frame
 from cluster.wire import Response
 
 HANDSHAKES_MAX = 256
-ACCEPTS_AT_ONCE, ACCEPTS_PER_S = 256, 500.0
+ACCEPTS_AT_ONCE, ACCEPTS_PER_S = 128, 300.0
 #: How long to wait when that is spent.
 SPENT_S = 0.02
 HANDSHAKE_TIMEOUT_S = 5.0

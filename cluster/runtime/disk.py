@@ -11,7 +11,8 @@ done at ``sync_dir``, in order. A truncation is done at the next ``sync`` of the
 
 Invariants: ``sync`` writes and flushes in one system call where the kernel can
 (``pwritev2`` with ``RWF_DSYNC``), else ``pwrite`` and ``fdatasync``. Every failure is a
-:class:`cluster.ports.DiskError`; the caller must stop. One process per directory: a lock is held.
+:class:`cluster.ports.DiskError`; the caller must stop, unless it is ``no_room``. One process per
+directory: a lock is held.
 
 Faults for ``--enable-chaos`` are in ``disk_faults``. Used by the storage thread only.
 """

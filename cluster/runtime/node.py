@@ -139,6 +139,7 @@ class Node:
         """
         loop = asyncio.get_running_loop()
         self._exit = loop.create_future()
+        loop.set_exception_handler(self._loop_failed)
         listener = _bound_socket(self.options.listen, option="--listen")
         admin_listener = _bound_socket(self.options.admin, option="--admin")
         assert listener is not None
@@ -423,6 +424,12 @@ class Node:
 
     def _link_refused(self, peer: str, reason: str) -> None:
         self._refusals.add("link-refused", {"peer": peer, "reason": reason})
+
+    def _loop_failed(self, _: object, context: Mapping[str, Any]) -> None:
+        """Something the event loop caught: a line, like any refusal, and no traceback."""
+        error = context.get("exception")
+        detail = {"message": context.get("message", ""), "error": repr(error) if error else ""}
+        self._refusals.add("loop-error", detail)
 
     def _write_event(self, event: str, detail: Mapping[str, Any]) -> None:
         self.log.write(event, detail)

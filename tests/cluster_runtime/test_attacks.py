@@ -25,6 +25,7 @@ from processes import WITHIN_S, Cluster, eventually
 from cluster.client.asyncio_client import COMMAND_BYTES_MAX, AsyncioClient
 from cluster.runtime.doors import STRANGERS_MAX
 from cluster.runtime.frames import encode_frame, response_decoder
+from cluster.runtime.http import CONNECTIONS_MAX, PIECES_MAX
 from cluster.runtime.tls import client_context
 from cluster.wire import Command, Hello, Request
 
@@ -209,3 +210,29 @@ def test_refused_handshakes_are_one_sentence_on_both_sides(tmp_path: Path) -> No
     with Cluster(tmp_path / "plain", nodes=("n1",)) as cluster:
         assert "speaks no TLS" in attempt(cluster.addresses, good)
         assert "it speaks TLS" in refusals(cluster, "n1")[0]
+
+
+def test_the_admin_endpoint_under_connections_and_pieces(tmp_path: Path) -> None:
+    with Cluster(tmp_path, nodes=("n1",)) as cluster:
+        place = ("127.0.0.1", cluster.admins["n1"])
+        silent = [
+            socket.create_connection(place, timeout=WITHIN_S) for _ in range(CONNECTIONS_MAX + 30)
+        ]
+        assert cluster.get("n1", "/health") == {"health": "ok"}
+        assert silent[0].recv(1) == b"", "the oldest went"
+        for sock in silent:
+            sock.close()
+        with socket.create_connection(place, timeout=WITHIN_S) as slow:
+            slow.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            slow.sendall(b"GET /health HTTP/1.1\r\nX: ")
+            said = b""
+            for _ in range(20 * PIECES_MAX):
+                try:
+                    slow.sendall(b"a")
+                    slow.settimeout(0.001)
+                    said += slow.recv(4096)
+                    break
+                except TimeoutError:
+                    continue
+        assert b" 400 " in said and b"pieces" in said
+        assert "Traceback" not in cluster.log("n1")

@@ -108,6 +108,20 @@ def test_storage_is_dead_after_a_directory_that_could_not_be_synced(tmp_path: Pa
     assert storage.failure is not None
 
 
+def test_what_the_storage_thread_reports_is_there_after_a_kill(tmp_path: Path) -> None:
+    disk = FileDisk(tmp_path)
+    persisted: list[int] = []
+    thread = StorageThread(
+        recovered(tmp_path, disk), persisted=persisted.append, failed=persisted.append
+    )
+    thread.start()
+    thread.put(Append(1, HardState(3, "n2"), (ENTRY,)))
+    eventually("it is durable", lambda: persisted == [1])
+    disk.close()  # as a kill: what was not synced is gone
+    found = Storage(FileDisk(tmp_path), ClusterConfig(segment_bytes=1000)).recover()
+    assert (found.hard_state, found.entries) == (HardState(3, "n2"), [ENTRY])
+
+
 @pytest.mark.parametrize("below", ["file", "directory"])
 def test_the_storage_thread_reports_it_once_and_nothing_as_durable(
     tmp_path: Path, below: str
