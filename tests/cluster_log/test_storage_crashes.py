@@ -97,6 +97,31 @@ def test_a_crash_at_every_operation(segment_bytes: int) -> None:
             recover(disk, config, model)
 
 
+@pytest.mark.parametrize("segment_bytes", [200, 4096])
+def test_what_recovery_found_survives_the_next_crash(segment_bytes: int) -> None:
+    """The process died and the machine did not: what is read may exist in memory only.
+
+    The node acts on it as soon as it has started, so it is durable by then.
+    """
+    config = ClusterConfig(segment_bytes=segment_bytes)
+    clean = CrashDisk()
+    run(recover(clean, config, Model()), Model(), Script(), FIXED)
+    for operation in range(clean.operations):
+        for seed in range(4):
+            disk = CrashDisk()
+            storage = Storage(disk, config)
+            with suppress(Crash):
+                storage.recover()
+                disk.budget = operation
+                run(storage, Model(), Script(), FIXED)
+            disk.budget = None
+            found = Storage(disk, config).recover()
+            disk.crash(random.Random(seed))
+            again = Storage(disk, config).recover()
+            assert (again.hard_state, again.entries) == (found.hard_state, found.entries)
+            assert again.snapshot == found.snapshot
+
+
 def test_a_write_torn_at_every_byte() -> None:
     config = ClusterConfig(segment_bytes=8192)
     for seed_cut in range(1, 1400):
