@@ -182,10 +182,18 @@ class Clock(Protocol):
 
 
 class DiskError(Exception):
-    """A disk operation failed; ``code`` is an errno name such as ``EIO`` or ``ENOSPC``."""
+    """A disk operation failed.
+
+    Args:
+        code: an errno name such as ``EIO`` or ``ENOSPC``.
+        operation: the method of :class:`Disk` that failed.
+        name: the file.
+    """
 
     def __init__(self, code: str, operation: str, name: str) -> None:
         self.code = code
+        #: whether there was no room for a new file: nothing was written, and it may be tried again
+        self.no_room = operation == "create" and code in ("ENOSPC", "EDQUOT")
         super().__init__(f"{operation} {name!r} failed with {code}")
 
 
@@ -203,7 +211,11 @@ class Disk(Protocol):
         """The whole file as this process sees it (unsynced bytes included)."""
 
     def create(self, name: str, *, preallocate_bytes: int = 0) -> None:
-        """Create an empty file; preallocated space is zero-filled room, not content."""
+        """Create an empty file; preallocated space is zero-filled room, not content.
+
+        Where there is no room for it nothing is left behind (``DiskError.no_room``), and what is
+        appended to a file within its room needs no more.
+        """
 
     def append(self, name: str, data: bytes) -> None:
         """Add bytes at the end of the content (not of the preallocated room)."""

@@ -16,6 +16,10 @@ import msgspec
 
 #: A frame longer than this is refused: a foreign or hostile peer, not a message of ours.
 FRAME_BYTES_MAX = 64 * 1024 * 1024
+#: The same for a client's request. Whatever a client may ask must fit in a message between peers.
+REQUEST_BYTES_MAX = 8 * 1024 * 1024
+#: The same for the first frame of a connection, of which nobody knows yet who sends it.
+HELLO_BYTES_MAX = 4096
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True):
@@ -128,7 +132,8 @@ class Response(msgspec.Struct, frozen=True, array_like=True, tag="response"):
             a cas mismatch), ``unknown`` (it may have or may yet), ``redirect`` (did not happen
             here; ask ``leader``), ``retry`` (did not happen; ask again later: no leader, overload),
             ``expired`` (the session is forgotten: this copy of the request did not happen, whether
-            an earlier one did nobody knows; begin a new session after ``revision``).
+            an earlier one did nobody knows; begin a new session after ``revision``). ``refused``,
+            with id 0, answers no request: the node is about to close the connection, and says why.
         value: the result, for ok.
         revision: log index at which it took effect or was read; else what the node has applied.
         leader: the leader this node believes in, or "".
@@ -280,6 +285,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
         directory: names the peer's data directory; "" if it does not say. One that comes with
             another than before was wiped, and is refused.
         address: ``host:port`` at which the peer listens, for whoever knows no better.
+        token: the cluster's shared secret, if it has one.
     """
 
     cluster: str
@@ -289,6 +295,7 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):
     to: str = ""
     directory: str = ""
     address: str = ""
+    token: str = ""
 
 
 Frame: TypeAlias = Message | Hello | Request | Response

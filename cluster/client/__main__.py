@@ -9,8 +9,10 @@
     python -m cluster.client --nodes ... transfer [n3]
     python -m cluster.client --admin 127.0.0.1:8001 status
 
-Values are JSON; what is no JSON is taken as a string. The answer is JSON on stdout. Exit codes: 0
-ok, 1 refused (fail), 2 unknown outcome, 3 the options are wrong or nothing could be reached.
+A cluster that has a token is asked with ``--token-file FILE``, or with the variable
+SPLITBRAIN_TOKEN set. Values are JSON; what is no JSON is taken as a string. The answer is JSON on
+stdout. Exit codes: 0 ok, 1 refused (fail), 2 unknown outcome, 3 the options are wrong or nothing
+could be reached.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from typing import Any, NoReturn
 from cluster.client.asyncio_client import AsyncioClient
 from cluster.runtime.options import OptionError, parse_address, parse_peers
 from cluster.runtime.tls import BadCertificate, client_context
+from cluster.runtime.token import BadToken, read_token
 from cluster.wire import Command
 
 #: ``member WORD`` -> the request
@@ -52,7 +55,7 @@ def main(arguments: Sequence[str]) -> int:
         if given.op == "status":
             return _status(given)
         return asyncio.run(_call(given))
-    except (OptionError, BadCertificate) as error:
+    except (OptionError, BadCertificate, BadToken) as error:
         print(f"python -m cluster.client: {error}", file=sys.stderr)
         return 3
 
@@ -63,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--admin", default="", metavar="HOST:PORT,...", help="for status")
     parser.add_argument("--cluster", default="splitbrain", metavar="NAME")
     parser.add_argument("--timeout", type=float, default=5.0, metavar="S")
+    parser.add_argument("--token-file", metavar="FILE", help="the cluster's token")
     for name, help in (("ca", "authority"), ("cert", "certificate"), ("key", "its key")):
         parser.add_argument(f"--tls-{name}", type=Path, metavar="FILE", help=help)
     ops = parser.add_subparsers(dest="op", required=True, parser_class=_Parser)
@@ -130,8 +134,9 @@ async def _call(given: argparse.Namespace) -> int:
         raise OptionError("--tls-ca, --tls-cert and --tls-key go together: all three or none")
     tls = client_context(ca=files[0], cert=files[1], key=files[2]) if all(files) else None
     values = tuple(getattr(given, name) for name in getattr(given, "values", ()))
+    token = read_token(given.token_file)
     async with AsyncioClient(
-        addresses, cluster=given.cluster, timeout_s=given.timeout, tls=tls
+        addresses, cluster=given.cluster, timeout_s=given.timeout, tls=tls, token=token
     ) as client:
         if given.op != "member":
             command = Command(given.op, given.key, values)
@@ -157,14 +162,17 @@ async def _change(client: AsyncioClient, given: argparse.Namespace, values: Any)
 def _status(given: argparse.Namespace) -> int:
     if not given.admin:
         raise OptionError("status needs --admin HOST:PORT")
+    token = read_token(given.token_file)
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
     reached = 0
     for text in given.admin.split(","):
         address = parse_address(text, option="--admin")
         connection = HTTPConnection(address.host, address.port, timeout=given.timeout)
         try:
-            connection.request("GET", "/status")
-            print(connection.getresponse().read().decode().strip())
-            reached += 1
+            connection.request("GET", "/status", headers=headers)
+            answer = connection.getresponse()
+            print(answer.read().decode().strip())
+            reached += answer.status == 200
         except (OSError, HTTPException) as error:
             print(json.dumps({"admin": str(address), "error": str(error)}))
         finally:

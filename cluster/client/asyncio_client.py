@@ -8,6 +8,8 @@ timer, and a future for each command.
     outcome = await client.call(Command("put", "x", (1,)))
     outcome.status          # "ok", "fail" or "unknown"
 
+A node that refuses the client says why before it hangs up, and the outcome's error says it.
+
 Raises nothing for what the cluster does: an outcome says it. Anyone may use it.
 """
 
@@ -18,19 +20,27 @@ import random
 import ssl
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, TypeAlias, cast
+
+import msgspec
 
 from cluster.client.session import Action, ClientSession, Complete, Connect, SendRequest
 from cluster.ports import SetTimer
+from cluster.runtime.ending import ended
 from cluster.runtime.frames import BadFrame, encode_frame, response_decoder
 from cluster.runtime.links import tune
 from cluster.runtime.options import parse_address
-from cluster.wire import Command, Hello
+from cluster.runtime.tls import HUNG_UP, why_failed
+from cluster.wire import REQUEST_BYTES_MAX, Command, Hello
 
 #: What became of a command: ``status``, ``value``, ``revision``, ``error``, ``node``.
 Outcome: TypeAlias = Complete
 
 CONNECT_TIMEOUT_S = 2.0
+#: Longest command, encoded: a request is a little more than its command.
+COMMAND_BYTES_MAX = REQUEST_BYTES_MAX - 4096
+_encode = msgspec.msgpack.Encoder().encode
 
 
 class EntropyRng:
@@ -47,30 +57,43 @@ class EntropyRng:
 class _Wire(asyncio.Protocol):
     """One connection of a client."""
 
-    def __init__(self, client: AsyncioClient, epoch: int, hello: Hello) -> None:
+    def __init__(self, client: AsyncioClient, node: str, epoch: int, hello: Hello) -> None:
         self._client = client
+        self._node = node
         self._epoch = epoch
         self._hello = hello
         self._decoder = response_decoder()
         self._transport: asyncio.Transport | None = None
+        self._refused = ""
+        self._secure = self._heard = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._secure = transport.get_extra_info("ssl_object") is not None
         self._transport = cast(asyncio.Transport, transport)
         tune(transport.get_extra_info("socket"))
         self._transport.write(encode_frame(self._hello))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self._client._disconnected(self._epoch, str(exc or "the node closed the connection"))
+        reason = why_failed(exc) or str(exc or "it closed the connection")
+        if self._secure and not self._heard:
+            reason = why_failed(exc) or HUNG_UP
+        why = self._refused or f"{self._node}: {reason}"
+        self._client._disconnected(self._epoch, why)
 
     def data_received(self, data: bytes) -> None:
+        self._heard = True
         try:
             responses = self._decoder.feed(data)
-        except BadFrame:
+        except BadFrame as error:
+            self._refused = f"{self._node} answers {error}"
             self.close()
             return
         for response in responses:
-            self._client._on_response(self._epoch, response)
+            if response.status == "refused":
+                self._refused = f"{self._node} refuses this client: {response.error}"
+            else:
+                self._client._on_response(self._epoch, response)
 
     def write(self, frame: bytes) -> None:
         if self._transport is not None:
@@ -93,6 +116,7 @@ class AsyncioClient:
         window: commands under way at once; more wait their turn, in order.
         attempt_s: how long one node may take to answer before another is tried.
         tls: context made by :func:`cluster.runtime.tls.client_context`, or None.
+        token: the cluster's token, if it has one.
 
     Raises:
         OptionError: an address is not ``host:port``.
@@ -109,6 +133,7 @@ class AsyncioClient:
         window: int = 1,
         attempt_s: float = 1.0,
         tls: ssl.SSLContext | None = None,
+        token: str = "",
     ) -> None:
         self._addresses = {
             node: parse_address(address, option=f"the address of {node}")
@@ -124,6 +149,7 @@ class AsyncioClient:
         self._cluster = cluster
         self._timeout_s = timeout_s
         self._tls = tls
+        self._token = token
         self._calls: dict[int, asyncio.Future[Outcome]] = {}
         self._wire: _Wire | None = None
         self._dialling: asyncio.Task[None] | None = None
@@ -159,6 +185,10 @@ class AsyncioClient:
             raise RuntimeError("the client is closed")
         if node and node not in self._addresses:
             raise ValueError(f"there is no node {node!r} among {', '.join(self._addresses)}")
+        size = len(_encode(command))
+        if size > COMMAND_BYTES_MAX:
+            error = f"a command of {size} bytes was not sent: the most is {COMMAND_BYTES_MAX}"
+            return Outcome(0, "fail", error=error)
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         id, actions = self._session.submit(
             time.monotonic_ns(), command, timeout_ns=int(limit_s * 1e9), mode=mode, to=node
@@ -177,8 +207,7 @@ class AsyncioClient:
         if self._timer is not None:
             self._timer.cancel()
         if self._dialling is not None:
-            self._dialling.cancel()
-            await asyncio.gather(self._dialling, return_exceptions=True)
+            await ended(self._dialling)
         if self._wire is not None:
             self._wire.close()
 
@@ -221,23 +250,24 @@ class AsyncioClient:
 
     async def _dial(self, action: Connect) -> None:
         address = self._addresses[action.node]
-        hello = Hello(self._cluster, self._session.name, peer=False, epoch=action.epoch)
+        name, epoch = self._session.name, action.epoch
+        hello = Hello(self._cluster, name, peer=False, epoch=epoch, token=self._token)
         tls: dict[str, Any] = {}
         if self._tls is not None:
             tls = {"ssl": self._tls, "server_hostname": action.node}
         try:
-            _, wire = await asyncio.wait_for(
-                asyncio.get_running_loop().create_connection(
-                    lambda: _Wire(self, action.epoch, hello), address.host, address.port, **tls
-                ),
-                CONNECT_TIMEOUT_S,
-            )
+            # Not wait_for, which may swallow a cancellation that comes as the dial ends.
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                make = partial(_Wire, self, action.node, epoch, hello)
+                _, wire = await asyncio.get_running_loop().create_connection(
+                    make, address.host, address.port, **tls
+                )
         except (TimeoutError, OSError) as error:
-            reason = str(error) or "no connection in time"
-            self._disconnected(action.epoch, f"{action.node} at {address}: {reason}")
+            reason = why_failed(error) or str(error) or "no connection in time"
+            self._disconnected(epoch, f"{action.node} at {address}: {reason}")
             return
         self._wire = wire
-        self._carry_out(self._session.on_connected(time.monotonic_ns(), action.epoch))
+        self._carry_out(self._session.on_connected(time.monotonic_ns(), epoch))
 
     def _arm(self, at_ns: int) -> None:
         if self._timer is not None:

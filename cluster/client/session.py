@@ -236,7 +236,11 @@ class ClientSession:
         """The connection of an epoch is gone, or could not be made."""
         if self._channel.closed(epoch):
             self._dialling = False
-            self._lose_copies(error or f"the connection to {self.node} was lost")
+            why = error or f"the connection to {self.node} was lost"
+            self._lose_copies(why)
+            for pending in self._pending:
+                if not pending.last_node:  # it was never sent: this is why
+                    pending.last_error = why
             self._back_off(now_ns)
             self._try_another()
         return self._settle(now_ns)

@@ -11,6 +11,8 @@ Invariants:
 - A segment is synced whole before the next is created, and the next one's name is durable before
   anything in it is acknowledged. Without the directory sync, a power cut after a roll loses the
   whole new segment.
+- Everything a segment will hold has its room before the segment is begun, so a full disk is met
+  there and nowhere else, and nothing was written then: the same append may be tried again.
 - The log is cut by writing: entries at or below an index already there replace it and all above.
   The last write for an index counts, so a crash leaves either the old suffix or the new one. A cut
   below the base of the newest segment begins another one, so that bases still locate entries.
@@ -41,6 +43,8 @@ from cluster.ports import Disk
 from cluster.wire import Entry, HardState
 
 _NAME = re.compile(r"wal-([0-9a-f]{16})-([0-9a-f]{16})\.log")
+#: More than a segment's header and the frame of one record take.
+_HEADROOM_BYTES = 1024
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -156,6 +160,7 @@ class SegmentedLog:
 
         Raises:
             ValueError: the entries would leave a gap in the log.
+            DiskError: the disk failed; with ``no_room`` the same append may be tried again.
         """
         if hard_state is not None:
             self.hard_state = hard_state
@@ -170,12 +175,12 @@ class SegmentedLog:
                 f"entries {first} to {last} ({len(entries)} of them) do not continue a log "
                 f"that ends at {self.last_index}"
             )
-        if first <= self.last_index:
-            self.counters.cuts += 1
         payload = _encode(entries)
         if first < self.segments[-1].first:
-            self.roll(base=first)
+            self.roll(base=first, room_bytes=len(payload))
         self._write(ENTRIES, first, payload)
+        if first <= self.last_index:
+            self.counters.cuts += 1
         self.last_index = last
 
     def sync(self) -> None:
@@ -189,18 +194,20 @@ class SegmentedLog:
         self.last_index = last_index
         self._remove_oldest(len(self.segments) - 1)
 
-    def roll(self, *, base: int, reset: bool = False) -> None:
+    def roll(self, *, base: int, reset: bool = False, room_bytes: int = 0) -> None:
         """Sync the newest segment and begin another, durably, name and header.
 
         Args:
             base: index of the first entry it will hold.
             reset: whether all earlier entries are void.
+            room_bytes: payload that it must have room for, if that is more than a segment.
         """
         self.sync()
         sequence = self.segments[-1].sequence + 1 if self.segments else 1
         segment = Segment(sequence, base, base)
         header = SegmentHeader(base, self._end, reset, self.hard_state)
-        self._disk.create(segment.name, preallocate_bytes=self._segment_bytes)
+        room_bytes += _HEADROOM_BYTES
+        self._disk.create(segment.name, preallocate_bytes=max(self._segment_bytes, room_bytes))
         self.segments.append(segment)
         self._end = self._durable = 0
         self._write_here(SEGMENT, base, _encode(header))
@@ -241,7 +248,8 @@ class SegmentedLog:
         """Write a record, in a new segment if it does not fit in this one but may in that."""
         room = self._segment_bytes - self._end - len(payload) - HEADER_BYTES - TRAILER_BYTES
         if room < 0 and self._end > self._begun:
-            self.roll(base=index if kind == ENTRIES else self.last_index + 1)
+            base = index if kind == ENTRIES else self.last_index + 1
+            self.roll(base=base, room_bytes=len(payload))
         self._write_here(kind, index, payload)
 
     def _write_here(self, kind: int, index: int, payload: bytes) -> None:

@@ -57,11 +57,15 @@ class SnapshotStore:
         return self._load(complete[-1]) if complete else None
 
     def write(self, snapshot: Snapshot) -> int:
-        """Write under the temporary name, not durable yet. Returns the bytes written."""
+        """Write under the temporary name, not durable yet. Returns the bytes written.
+
+        Raises:
+            DiskError: the disk failed; with ``no_room`` nothing was written.
+        """
         if _TEMPORARY in self._disk.names():
             self._disk.remove(_TEMPORARY)
         data = _encode(snapshot)
-        self._disk.create(_TEMPORARY)
+        self._disk.create(_TEMPORARY, preallocate_bytes=_HEAD.size + len(data))
         self._disk.append(_TEMPORARY, _HEAD.pack(_MAGIC, crc32(data), len(data)) + data)
         return _HEAD.size + len(data)
 

@@ -17,6 +17,11 @@ A disk error is final. After a failed sync the kernel may drop the dirty pages a
 sync as good (the "fsyncgate" of 2018), so nothing is retried: the storage is dead, every later call
 raises the same error, and the node must stop.
 
+One error is not: that there is no room for a new file (``DiskError.no_room``). Files have their
+room before anything is written to them, so nothing was, and the very same call may be tried again.
+A snapshot of this node's own state for which there is no room is left out: the log that it was to
+replace is still there.
+
 Decisions, overridden by ablations: :meth:`Storage.syncs_before_ack`.
 
 Called by ``cluster.runtime`` and ``cluster.simulation``; sans-IO.
@@ -51,6 +56,7 @@ class StorageCounters(msgspec.Struct, frozen=True):
         cuts: times a conflicting suffix of the log was replaced.
         snapshots: snapshots made durable.
         torn_bytes: bytes of torn tail cut by recovery.
+        snapshots_left_out: snapshots for which there was no room.
     """
 
     syncs: int
@@ -61,6 +67,7 @@ class StorageCounters(msgspec.Struct, frozen=True):
     cuts: int
     snapshots: int
     torn_bytes: int
+    snapshots_left_out: int
 
 
 class Storage:
@@ -79,7 +86,9 @@ class Storage:
         self._unsaved: SaveSnapshot | None = None
         self._held: list[Append | SaveSnapshot] = []
         self._failure: DiskError | None = None
+        self._committed = False
         self._snapshot_count = 0
+        self._snapshots_left_out = 0
         self._snapshot_bytes = 0
         self._torn_bytes = 0
 
@@ -105,7 +114,8 @@ class Storage:
         """Write an effect's bytes, durable at the next :meth:`sync`.
 
         Raises:
-            DiskError: the disk failed, now or earlier; the node must stop.
+            DiskError: the disk failed, now or earlier: the node must stop; or, with ``no_room``,
+                the effect was not written, and may be tried again.
             ValueError: the entries do not continue the log: a bug of the core.
         """
         self._guarded(self._write, effect)
@@ -114,7 +124,8 @@ class Storage:
         """Make every write so far durable, in order.
 
         Raises:
-            DiskError: the disk failed, now or earlier; the node must stop.
+            DiskError: the disk failed, now or earlier: the node must stop; or, with ``no_room``,
+                not everything is durable yet, and it may be tried again.
         """
         self._guarded(self._sync)
 
@@ -130,6 +141,7 @@ class Storage:
             cuts=log.cuts,
             snapshots=self._snapshot_count,
             torn_bytes=self._torn_bytes,
+            snapshots_left_out=self._snapshots_left_out,
         )
 
     def _guarded(self, action: Callable[..., T], *args: Append | SaveSnapshot) -> T:
@@ -138,7 +150,8 @@ class Storage:
         try:
             return action(*args)
         except DiskError as error:
-            self._failure = error
+            if not error.no_room:
+                self._failure = error
             raise
 
     def _opened(self) -> SegmentedLog:
@@ -164,33 +177,47 @@ class Storage:
         return Recovered(hard_state=log.hard_state, snapshot=snapshot, entries=entries)
 
     def _write(self, effect: Append | SaveSnapshot) -> None:
-        if self._unsaved is not None:
+        if self._unsaved is not None or self._held:
             self._held.append(effect)
-        elif isinstance(effect, Append):
-            self._opened().append(effect.hard_state, effect.entries)
         else:
+            self._write_now(effect)
+
+    def _write_now(self, effect: Append | SaveSnapshot) -> None:
+        if isinstance(effect, Append):
+            self._opened().append(effect.hard_state, effect.entries)
+            return
+        try:
             self._snapshot_bytes += self._snapshots.write(effect.snapshot)
+        except DiskError as error:
+            if effect.reset_log or not error.no_room:
+                raise
+            self._snapshots_left_out += 1
+        else:
             self._unsaved = effect
 
     def _sync(self) -> None:
-        while self._unsaved is not None:
-            self._save(self._unsaved)
-            self._unsaved = None
-            held, self._held = self._held, []
-            for effect in held:
-                self._write(effect)
+        while self._unsaved is not None or self._held:
+            if self._unsaved is not None:
+                self._save(self._unsaved)
+                self._unsaved = None
+            while self._held and self._unsaved is None:
+                self._write_now(self._held[0])
+                del self._held[0]
         if self.syncs_before_ack():
             self._opened().sync()
 
     def _save(self, effect: SaveSnapshot) -> None:
         log = self._opened()
         log.sync()
-        self._snapshots.commit(effect.snapshot)
-        self._snapshot_count += 1
+        if not self._committed:
+            self._snapshots.commit(effect.snapshot)
+            self._snapshot_count += 1
+        self._committed = True  # should there be no room for what follows: once is enough
         if effect.reset_log:
             log.reset(effect.snapshot.index)
         else:
             log.remove_below(min(effect.keep_from, effect.snapshot.index + 1))
+        self._committed = False
 
 
 def _continues(snapshot: Snapshot, last_index: int, entries: list[Entry]) -> bool:

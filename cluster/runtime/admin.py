@@ -11,13 +11,20 @@
 
 Everything under /chaos is 403 without ``--enable-chaos``. A POST answers with what is now so.
 
+Where the node has a token, everything but /health needs ``Authorization: Bearer TOKEN``, or is 401.
+On loopback a request must be for a loopback name: a web page whose name was made to resolve to this
+machine (DNS rebinding) sends its own.
+
 Used by ``node``; sockets are ``http``'s.
 """
 
 from __future__ import annotations
 
+import hmac
+import ipaddress
 from collections.abc import Mapping
 from typing import Any, Protocol
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -127,24 +134,34 @@ class Admin:
     Args:
         node: what to show.
         chaos: what may be broken, or None if nothing may.
+        token: what requests must show; "" if nothing.
+        loopback: whether it listens on a loopback address.
     """
 
-    def __init__(self, node: Observed, *, chaos: Chaos | None) -> None:
+    def __init__(
+        self, node: Observed, *, chaos: Chaos | None, token: str = "", loopback: bool = True
+    ) -> None:
         self._node = node
         self._chaos = chaos
+        self._shown = f"Bearer {token}".encode() if token else b""
+        self._loopback = loopback
 
     def handle(self, request: HttpRequest) -> HttpResponse:
         """The answer to one request."""
+        if self._loopback and not is_loopback_name(request.host):
+            return problem(403, "the Host header names another site; use the node's address")
         path = request.path
         if path not in _PATHS:
             return problem(404, f"there is no {path}; there is {', '.join(_PATHS)}")
         wanted = "POST" if path.startswith("/chaos/") else "GET"
         if request.method != wanted:
             return problem(405, f"{path} is for {wanted}")
-        if path.startswith("/chaos"):
-            return self._handle_chaos(request)
         if path == "/health":
             return self._health()
+        if self._shown and not hmac.compare_digest(request.authorization.encode(), self._shown):
+            return problem(401, "the cluster has a token: send Authorization: Bearer TOKEN")
+        if path.startswith("/chaos"):
+            return self._handle_chaos(request)
         if path == "/metrics":
             text = self._node.metrics().encode()
             return HttpResponse(200, text, "text/plain; version=0.0.4; charset=utf-8")
@@ -172,6 +189,15 @@ class Admin:
             return problem(400, str(error))
         self._node.chaos_note(kind, state)
         return _json(state)
+
+
+def is_loopback_name(host: str) -> bool:
+    """Whether a Host header names this machine by a loopback name, or nothing at all."""
+    try:
+        name = urlsplit(f"//{host}").hostname
+        return name in (None, "localhost") or ipaddress.ip_address(name or "").is_loopback
+    except ValueError:
+        return False
 
 
 def _json(value: object) -> HttpResponse:

@@ -1,50 +1,45 @@
-"""The receiving side: connections of peers and of clients, on one port.
+"""The receiving side of a connection, of a peer or a client: bytes in, frames to the doors.
 
-The first frame must be a Hello of this cluster, within ``HELLO_TIMEOUT_S``. With TLS, a peer's
-certificate must name the node it claims to be, so a client's certificate cannot speak for a peer.
-Of two connections of one peer the one with the higher epoch counts, and the other is closed: that
-is the receiving half of Single-Socket Channel.
+The first frame must be a Hello, small, and within ``HELLO_TIMEOUT_S``; ``doors`` decides who comes
+in. Every frame of one read is decoded at once; answers of one turn of the core leave in one write.
+A client that does not read its answers is not read from. Who is refused is told why, in one last
+frame: a :class:`cluster.wire.Response` of status ``refused``.
 
-Every frame of one read is decoded at once; answers of one turn of the core leave in one write. A
-client that does not read its answers is not read from.
-
-Used by ``node``; runs in the event loop.
+Used by ``doors``; runs in the event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from typing import Protocol, cast
 
-from cluster.consensus.membership import name_of
 from cluster.runtime.frames import BadFrame, encode_frame, frame_decoder
 from cluster.runtime.links import tune
-from cluster.wire import Frame, Hello, Message, Request, Response
+from cluster.wire import HELLO_BYTES_MAX, Frame, Hello, Message, Request, Response
 
 HELLO_TIMEOUT_S = 5.0
 #: Answers a client has not read beyond which it is not read from.
 CLIENT_BYTES_MAX = 1024 * 1024
+#: How long the last words to somebody refused may take.
+LAST_WORDS_S = 1.0
 
 
 class Host(Protocol):
-    """What a connection needs of its node."""
+    """What a connection needs of the doors it came through."""
 
-    @property
-    def cluster(self) -> str:
-        """The cluster's name."""
+    def accepted(self, connection: Connection) -> None:
+        """Somebody dialled."""
 
-    def refusal(self, hello: Hello) -> str:
-        """Why a peer that says hello is not let in; "" if it is."""
+    def greet(self, connection: Connection, hello: Hello) -> str:
+        """Somebody says hello: why it is not let in, or "" and it is."""
 
-    def peer_connected(self, connection: Connection, hello: Hello) -> bool:
-        """A peer said hello; False to refuse it, as its epoch is old."""
+    def holds(self, connection: Connection, *, fresh: bool) -> None:
+        """A half frame began (``fresh``), grew or ended."""
 
     def peer_message(self, source: str, message: Message) -> None:
         """A peer's message."""
-
-    def client_connected(self, connection: Connection) -> int:
-        """A client said hello; its token."""
 
     def client_request(self, token: int, request: Request) -> None:
         """A client's request."""
@@ -52,7 +47,7 @@ class Host(Protocol):
     def closed(self, connection: Connection) -> None:
         """The connection is gone."""
 
-    def refused(self, connection: Connection, reason: str) -> None:
+    def refused(self, address: str, reason: str) -> None:
         """The connection was closed for a reason."""
 
 
@@ -60,19 +55,29 @@ class Connection(asyncio.Protocol):
     """One accepted connection.
 
     Args:
-        host: the node.
+        host: the doors.
     """
 
     def __init__(self, host: Host) -> None:
+        #: who speaks, once let in
         self.sender = ""
         self.epoch = 0
+        #: number of a client, 0 for a peer
         self.token = 0
         self.address = ""
+        #: when something last arrived, of the monotonic clock
+        self.heard_s = 0.0
         self._host = host
-        self._decoder = frame_decoder()
+        self._decoder = frame_decoder(frame_bytes_max=HELLO_BYTES_MAX)
         self._transport: asyncio.Transport | None = None
         self._timeout: asyncio.TimerHandle | None = None
         self._answers: list[bytes] = []
+        self._half = False
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of a half frame held."""
+        return self._decoder.held_bytes
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Accepted; nobody is known yet."""
@@ -81,7 +86,8 @@ class Connection(asyncio.Protocol):
         self.address = str(transport.get_extra_info("peername"))
         tune(transport.get_extra_info("socket"))
         loop = asyncio.get_running_loop()
-        self._timeout = loop.call_later(HELLO_TIMEOUT_S, self._refuse, "it said no hello")
+        self._timeout = loop.call_later(HELLO_TIMEOUT_S, self.refuse, "it said no hello")
+        self._host.accepted(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The other side, or the network, or this side ended it."""
@@ -91,14 +97,22 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes: decode every frame in them and hand them on."""
-        try:
-            frames = self._decoder.feed(data)
-        except BadFrame as error:
-            self._refuse(str(error))
+        if self._transport is None:
             return
-        for frame in frames:
-            if self._transport is None or not self._take(frame):
-                return
+        self.heard_s = time.monotonic()
+        try:
+            frames = self._decoder.feed(data) if self.sender else self._greeted(data)
+            for frame in frames:
+                self._take(frame)
+                if self._transport is None:
+                    return
+        except BadFrame as error:
+            self.refuse(str(error))
+            return
+        half = self._decoder.held_bytes > 0
+        if half or self._half:
+            fresh, self._half = bool(frames) or not self._half, half
+            self._host.holds(self, fresh=fresh)
 
     def pause_writing(self) -> None:
         """Answers pile up: read no more requests."""
@@ -120,46 +134,13 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(answers[0] if len(answers) == 1 else b"".join(answers))
 
-    def close(self) -> None:
-        """End it now."""
-        if self._transport is not None:
-            self._transport.abort()
-            self._transport = None
-
-    def _take(self, frame: Frame) -> bool:
-        """Handle a frame; False if the connection is finished."""
-        if not self.sender:
-            return self._greet(frame)
-        if self.token:
-            if isinstance(frame, Request):
-                self._host.client_request(self.token, frame)
-                return True
-            return self._refuse("a client may send requests only")
-        if isinstance(frame, Hello | Request | Response):
-            return self._refuse("a peer may send messages only")
-        self._host.peer_message(self.sender, frame)
-        return True
-
-    def _greet(self, frame: Frame) -> bool:
-        if not isinstance(frame, Hello) or not frame.sender:
-            return self._refuse("its first frame is no hello")
-        if frame.cluster != self._host.cluster:
-            return self._refuse(f"it belongs to cluster {frame.cluster!r}")
+    def let_in(self, sender: str, *, epoch: int, token: int, frame_bytes_max: int) -> None:
+        """It is known from now on: a client with a token, or a peer without."""
         self._disarm()
-        self.sender, self.epoch = frame.sender, frame.epoch
-        if not frame.peer:
-            self.token = self._host.client_connected(self)
-            return True
-        if not self._certified(name_of(frame.sender)):
-            return self._refuse(f"its certificate does not name node {name_of(frame.sender)!r}")
-        reason = self._host.refusal(frame)
-        if reason:
-            return self._refuse(reason)
-        if not self._host.peer_connected(self, frame):
-            return self._refuse(f"its epoch {frame.epoch} is older than one that is connected")
-        return True
+        self.sender, self.epoch, self.token = sender, epoch, token
+        self._decoder.frame_bytes_max = frame_bytes_max
 
-    def _certified(self, node: str) -> bool:
+    def certified(self, node: str) -> bool:
         """Whether the connection's certificate, if there is TLS, names the node."""
         assert self._transport is not None
         session = self._transport.get_extra_info("ssl_object")
@@ -169,10 +150,45 @@ class Connection(asyncio.Protocol):
         names = cast(tuple[tuple[str, str], ...], certificate.get("subjectAltName", ()))
         return ("DNS", node) in names
 
-    def _refuse(self, reason: str) -> bool:
-        self._host.refused(self, reason)
-        self.close()
-        return False
+    def refuse(self, reason: str) -> None:
+        """Say why, and end it."""
+        transport, self._transport = self._transport, None
+        if transport is None:
+            return
+        self._disarm()
+        self._host.refused(self.address, reason)
+        transport.write(encode_frame(Response(0, "refused", error=reason)))
+        transport.close()
+        asyncio.get_running_loop().call_later(LAST_WORDS_S, transport.abort)
+
+    def close(self) -> None:
+        """End it now."""
+        if self._transport is not None:
+            self._transport.abort()
+            self._transport = None
+
+    def _greeted(self, data: bytes) -> list[Frame]:
+        """What follows the hello, once that has let it in."""
+        first = self._decoder.feed(data, messages_max=1)
+        if not first:
+            return []
+        hello = first[0]
+        if not isinstance(hello, Hello):
+            raise BadFrame("its first frame is no hello")
+        reason = self._host.greet(self, hello)
+        if reason:
+            raise BadFrame(reason)
+        return self._decoder.feed(b"")
+
+    def _take(self, frame: Frame) -> None:
+        if self.token:
+            if not isinstance(frame, Request):
+                raise BadFrame("a client may send requests only")
+            self._host.client_request(self.token, frame)
+        elif isinstance(frame, Hello | Request | Response):
+            raise BadFrame("a peer may send messages only")
+        else:
+            self._host.peer_message(self.sender, frame)
 
     def _disarm(self) -> None:
         if self._timeout is not None:

@@ -11,7 +11,8 @@ done at ``sync_dir``, in order. A truncation is done at the next ``sync`` of the
 
 Invariants: ``sync`` writes and flushes in one system call where the kernel can
 (``pwritev2`` with ``RWF_DSYNC``), else ``pwrite`` and ``fdatasync``. Every failure is a
-:class:`cluster.ports.DiskError`; the caller must stop. One process per directory: a lock is held.
+:class:`cluster.ports.DiskError`; the caller must stop, unless it is ``no_room``. One process per
+directory: a lock is held.
 
 Faults for ``--enable-chaos`` are in ``disk_faults``. Used by the storage thread only.
 """
@@ -22,6 +23,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from cluster.ports import DiskError
@@ -118,8 +120,9 @@ class FileDisk:
             flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
             fd = os.open(os_name, flags, 0o600, dir_fd=self._directory)
             if preallocate_bytes:
-                os.posix_fallocate(fd, 0, preallocate_bytes)
+                self._allocate(fd, preallocate_bytes)
         except OSError as error:
+            self._forget_created(os_name)
             raise _failed(error, "create", name) from error
         file = _File(fd, os_name, written=0, room=preallocate_bytes)
         self._files[name] = file
@@ -127,8 +130,11 @@ class FileDisk:
 
     def append(self, name: str, data: bytes) -> None:
         """Add bytes at the end of the content; they stay in this process until ``sync``."""
-        self.faults.before_growing("append", name)
         file = self._file("append", name)
+        if file.written + file.pending_bytes + len(data) > file.room:
+            self.faults.before_growing("append", name)
+        else:
+            self.faults.before_writing("append", name)
         file.pending.append(data)
         file.pending_bytes += len(data)
         if self.faults.torn and not file.cut:
@@ -148,6 +154,8 @@ class FileDisk:
         """Write what is pending and make the file's content durable."""
         file = self._file("sync", name)
         self.faults.before_sync(name)
+        if file.written + file.pending_bytes > file.room:
+            self.faults.before_growing("sync", name)
         try:
             if file.cut:
                 self._cut(file)
@@ -187,6 +195,16 @@ class FileDisk:
         del self._files[name]
         os.close(file.fd)
         self._undone.append(lambda: os.unlink(file.os_name, dir_fd=self._directory))
+
+    def has_room(self, size_bytes: int) -> bool:
+        """Whether a file of this size could be created now. May be called from any thread."""
+        if self.faults.settings.full:
+            return False
+        try:
+            found = os.fstatvfs(self._directory)
+        except OSError:  # an operation on the disk will say it
+            return True
+        return found.f_bavail * found.f_frsize >= size_bytes
 
     def flip_bit(self, *, spare_bytes: int = 4096) -> str | None:
         """Flip one bit of the log or a snapshot on the disk, never near the end of the content.
@@ -234,6 +252,18 @@ class FileDisk:
             return self._files[name]
         except KeyError:
             raise DiskError("ENOENT", operation, name) from None
+
+    @staticmethod
+    def _allocate(fd: int, size_bytes: int) -> None:
+        try:
+            os.posix_fallocate(fd, 0, size_bytes)
+        except OSError:
+            os.close(fd)
+            raise
+
+    def _forget_created(self, os_name: str) -> None:
+        with suppress(OSError):
+            os.unlink(os_name, dir_fd=self._directory)
 
     def _link(self, file: _File, name: str) -> None:
         if file.os_name != name:

@@ -5,7 +5,8 @@ so that a run can show that the fault bit. None can be set without the chaos end
 
 - ``latency_ns``, ``jitter_ns``: every sync takes so much longer.
 - ``error``: every operation that writes fails with this errno name. The node must stop.
-- ``full``: every operation that needs space fails with ENOSPC. The node must stop.
+- ``full``: there is no room for a new file, nor for a file to grow, and it is ENOSPC. What a file
+  was given when it was created it has. The node goes on, and takes no entries.
 - ``torn``: part of what is unsynced reaches the disk early, cut at a sector, so that a kill leaves
   a torn tail instead of a clean one.
 - ``flip``: one durable bit is flipped, once, now. Not near the end of a file: damage there cannot
@@ -83,6 +84,11 @@ class DiskFaults:
             raise DiskError("ENOSPC", operation, name)
         self.before_writing(operation, name)
 
+    def felt_full(self) -> None:
+        """Something was not tried, since there is no room: the fault bit."""
+        if self.settings.full:
+            self.counts["full"] += 1
+
     def before_writing(self, operation: str, name: str) -> None:
         """Called before any operation that changes something."""
         if self.settings.error is not None:
@@ -96,7 +102,7 @@ class DiskFaults:
             self.counts["slowed"] += 1
             wait_ns = settings.latency_ns + self._random.randrange(settings.jitter_ns + 1)
             time.sleep(wait_ns / 1e9)
-        self.before_growing("sync", name)
+        self.before_writing("sync", name)
 
     def leaked_bytes(self, offset: int, length: int) -> int:
         """How many of ``length`` unsynced bytes at ``offset`` reach the disk early."""

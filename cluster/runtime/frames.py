@@ -1,9 +1,13 @@
 """Frames: length-prefixed MessagePack, both ways.
 
 Four bytes of length, big endian, then the body (see ``cluster.wire``). All frames of one read are
-decoded at once, and a message sent to several peers is encoded once. A frame longer than
-``FRAME_BYTES_MAX``, or one that is no message of ours, is a :class:`BadFrame`: the connection that
-sent it must be closed, for the stream has lost its boundaries or the speaker is not ours.
+decoded at once, and a message sent to several peers is encoded once. A frame longer than the
+decoder's limit, or one that is no message of ours, is a :class:`BadFrame`: the connection that sent
+it must be closed, for the stream has lost its boundaries or the speaker is not ours.
+
+A half frame is held until the rest comes, and each of its bytes is copied a fixed number of times,
+however small the reads: joining it anew at each read costs the square of its length, and one frame
+of 64 MB in small pieces then stops a node for minutes.
 
 Pure; used by the node's connections and by the asyncio client.
 """
@@ -19,6 +23,8 @@ from cluster.wire import FRAME_BYTES_MAX, Frame, Response
 
 _LENGTH = struct.Struct(">I")
 _encode = msgspec.msgpack.Encoder().encode
+#: How a TLS record of a handshake begins: what a client with TLS says first.
+_TLS_HANDSHAKE = b"\x16\x03"
 
 T = TypeVar("T")
 
@@ -38,51 +44,81 @@ class FrameDecoder(Generic[T]):
 
     Args:
         decoder: decoder of one body.
+        frame_bytes_max: the longest body; may be changed between two calls.
     """
 
-    __slots__ = ("_decode", "_rest")
+    __slots__ = ("_decode", "_half", "_wanted", "frame_bytes_max")
 
-    def __init__(self, decoder: msgspec.msgpack.Decoder[T]) -> None:
+    def __init__(
+        self, decoder: msgspec.msgpack.Decoder[T], *, frame_bytes_max: int = FRAME_BYTES_MAX
+    ) -> None:
+        self.frame_bytes_max = frame_bytes_max
         self._decode = decoder.decode
-        self._rest = b""
+        self._half = bytearray()
+        self._wanted = 0
 
-    def feed(self, data: bytes) -> list[T]:
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of a half frame that wait for the rest."""
+        return len(self._half)
+
+    def feed(self, data: bytes, *, messages_max: int = 0) -> list[T]:
         """Every message completed by these bytes, in order.
+
+        Args:
+            data: what was read.
+            messages_max: take no more than these now, and hold the rest; 0 to take all.
 
         Raises:
             BadFrame: the stream is not ours.
         """
-        if self._rest:
-            data = self._rest + data
+        if self._half:
+            self._half += data
+            if len(self._half) < self._wanted:
+                return []
+            data = bytes(self._half)
+            self._half = bytearray()
         offset, size = 0, len(data)
         messages: list[T] = []
         view = memoryview(data)
+        self._wanted = 4
         while size - offset >= 4:
             (length,) = _LENGTH.unpack_from(data, offset)
-            if length > FRAME_BYTES_MAX:
-                raise BadFrame(f"a frame of {length} bytes, and the most is {FRAME_BYTES_MAX}")
+            if length > self.frame_bytes_max:
+                raise BadFrame(self._too_long(length, data[offset : offset + 2]))
             end = offset + 4 + length
             if end > size:
+                self._wanted = 4 + length
                 break
             messages.append(self._decoded(view[offset + 4 : end]))
             offset = end
-        self._rest = bytes(view[offset:]) if offset < size else b""
+            if len(messages) == messages_max:
+                break
+        if offset < size:
+            self._half += view[offset:]
         return messages
+
+    def _too_long(self, length: int, begin: bytes) -> str:
+        if begin == _TLS_HANDSHAKE:
+            return "it speaks TLS, and this node was started without certificates"
+        return f"a frame of {length} bytes, and the most is {self.frame_bytes_max}"
 
     def _decoded(self, body: memoryview) -> T:
         try:
             return self._decode(body)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise BadFrame(f"a frame that is no message: {error}") from None
+        except RecursionError:
+            raise BadFrame("a frame that is no message: it is nested too deeply") from None
+        except (msgspec.MsgspecError, UnicodeDecodeError, TypeError, ValueError) as error:
+            raise BadFrame(f"a frame that is no message: {str(error)[:200]}") from None
 
 
-def frame_decoder() -> FrameDecoder[Frame]:
+def frame_decoder(*, frame_bytes_max: int = FRAME_BYTES_MAX) -> FrameDecoder[Frame]:
     """A decoder of everything a node may receive."""
-    return FrameDecoder(_FRAME)
+    return FrameDecoder(_FRAME, frame_bytes_max=frame_bytes_max)
 
 
 def response_decoder() -> FrameDecoder[Response]:
-    """A decoder of what a client may receive."""
+    """A decoder of what whoever dialled may receive: answers, or why it is refused."""
     return FrameDecoder(_RESPONSE)
 
 

@@ -3,7 +3,8 @@
 One request at a time per connection, with keep-alive. Bodies have a Content-Length; chunked bodies,
 header blocks over 16 KiB and bodies over 64 KiB are refused. A request with an ``Origin`` header is
 refused: a web page in somebody's browser must not stop clocks. Malformed input gets a 400 and the
-end of the connection.
+end of the connection. So does a request that is not whole in time or comes in too many pieces, and
+when there are too many connections the oldest goes.
 
 Pure parsing (:func:`parse_request`) apart from the asyncio protocol. Used by ``admin``.
 """
@@ -21,18 +22,34 @@ import msgspec
 HEADER_BYTES_MAX = 16 * 1024
 BODY_BYTES_MAX = 64 * 1024
 IDLE_TIMEOUT_S = 30.0
+#: Reads one request may take; each looks at all of it.
+PIECES_MAX = 256
+CONNECTIONS_MAX = 128
 
 _REQUEST_LINE = re.compile(rb"([A-Z]{1,16}) (/[!-~]{0,1024}) HTTP/1\.([01])")
 _HEADER_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t -~\x80-\xff]*?)[ \t]*")
 
 
+_ONCE = ("authorization", "content-length", "host", "transfer-encoding")
+
+
 class HttpRequest(msgspec.Struct, frozen=True):
-    """A request: method, path without its query, body, and whether the connection stays."""
+    """A request.
+
+    Args:
+        method, path: what is asked, the path without its query.
+        body: what came with it.
+        keep_alive: whether the connection stays.
+        host: what the client believes that it speaks to; "" if it does not say.
+        authorization: what it shows for itself.
+    """
 
     method: str
     path: str
     body: bytes
     keep_alive: bool
+    host: str = ""
+    authorization: str = ""
 
 
 class HttpResponse(msgspec.Struct, frozen=True):
@@ -81,7 +98,9 @@ def parse_request(data: bytes) -> tuple[HttpRequest, int] | None:
         return None
     method, path, minor = line[1].decode(), line[2].decode().partition("?")[0], line[3]
     keep_alive = minor == b"1" and headers.get("connection", "").lower() != "close"
-    return HttpRequest(method, path, data[head_end + 4 : end], keep_alive), end
+    body = data[head_end + 4 : end]
+    host, shown = headers.get("host", ""), headers.get("authorization", "")
+    return HttpRequest(method, path, body, keep_alive, host, shown), end
 
 
 def _headers(lines: list[bytes]) -> dict[str, str]:
@@ -91,7 +110,7 @@ def _headers(lines: list[bytes]) -> dict[str, str]:
         if match is None:
             raise BadRequest(400, "a header line is not Name: value")
         name = match[1].decode().lower()
-        if name in headers and name in ("content-length", "host", "transfer-encoding"):
+        if name in headers and name in _ONCE:
             raise BadRequest(400, f"header {name} is given twice")
         headers[name] = match[2].decode("latin-1")
     if "origin" in headers:
@@ -115,10 +134,13 @@ class HttpConnection(asyncio.Protocol):
 
     Args:
         handle: answers a request; it must not block.
+        others: every connection of the endpoint, oldest first; this one enters and leaves it.
     """
 
-    def __init__(self, handle: Handler) -> None:
+    def __init__(self, handle: Handler, others: dict[HttpConnection, None]) -> None:
         self._handle = handle
+        self._others = others
+        self._pieces = 0
         self._data = b""
         self._transport: asyncio.Transport | None = None
         self._idle: asyncio.TimerHandle | None = None
@@ -126,22 +148,35 @@ class HttpConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Accepted."""
         self._transport = cast(asyncio.Transport, transport)
+        self._others[self] = None
+        if len(self._others) > CONNECTIONS_MAX:
+            next(iter(self._others)).close()
         self._touch()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Gone."""
         self._transport = None
+        self._others.pop(self, None)
         if self._idle is not None:
             self._idle.cancel()
+
+    def close(self) -> None:
+        """End it now."""
+        self._others.pop(self, None)
+        if self._transport is not None:
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Answer every whole request in what has arrived."""
         self._data += data
-        self._touch()
+        self._pieces += 1
         try:
+            if self._pieces > PIECES_MAX:
+                raise BadRequest(400, f"a request came in more than {PIECES_MAX} pieces")
             while self._transport is not None and (found := parse_request(self._data)):
                 request, used = found
-                self._data = self._data[used:]
+                self._data, self._pieces = self._data[used:], 0
+                self._touch()
                 self._answer(self._handle(request), keep_alive=request.keep_alive)
         except BadRequest as error:
             self._answer(problem(error.status, str(error)), keep_alive=False)
@@ -165,8 +200,4 @@ class HttpConnection(asyncio.Protocol):
         if self._idle is not None:
             self._idle.cancel()
         loop = asyncio.get_running_loop()
-        self._idle = loop.call_later(IDLE_TIMEOUT_S, self._expire)
-
-    def _expire(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
+        self._idle = loop.call_later(IDLE_TIMEOUT_S, self.close)

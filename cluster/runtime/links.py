@@ -11,6 +11,8 @@ more, and a stopped peer must not cost this node its memory. A connection whose 
 acknowledged for ``SILENCE_MS`` is given up (TCP_USER_TIMEOUT), so that after a cut that swallowed
 packets a new one is made at once, rather than when TCP's backed-off retransmission wakes up.
 
+A peer that refuses this node says why before it hangs up, which is all that ever comes back.
+
 Used by ``node``; runs in the event loop.
 """
 
@@ -20,12 +22,15 @@ import asyncio
 import random
 import socket
 import ssl
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
 from cluster.consensus.membership import name_of
-from cluster.runtime.frames import encode_frame
+from cluster.runtime.ending import ended
+from cluster.runtime.frames import BadFrame, encode_frame, response_decoder
+from cluster.runtime.tls import HUNG_UP, why_failed
 from cluster.wire import Hello
 
 #: Bytes waiting for one peer; eight batches of the largest size.
@@ -36,6 +41,8 @@ QUEUE_FRAMES_OFFLINE_MAX = 64
 TRANSPORT_BYTES_MAX = 1024 * 1024
 SILENCE_MS = 3_000
 CONNECT_TIMEOUT_S = 1.0
+#: A connection with TLS that ends so soon was refused.
+HUNG_UP_WITHIN_S = 0.5
 BACKOFF_MIN_S, BACKOFF_MAX_S = 0.02, 0.5
 
 
@@ -57,6 +64,8 @@ class PeerLink(asyncio.Protocol):
         hello: makes the first frame of a connection, with a new epoch each time.
         tls: context for dialling, or None.
         changed: called with True when connected and False when lost.
+        refused: called with the peer and a sentence when it does not take this node, or is not who
+            it must be.
     """
 
     def __init__(
@@ -68,13 +77,16 @@ class PeerLink(asyncio.Protocol):
         hello: Callable[[], Hello],
         tls: ssl.SSLContext | None,
         changed: Callable[[str, bool], None],
+        refused: Callable[[str, str], None],
     ) -> None:
         self.peer = peer
         self.host, self.port = host, port
         self.sent_frames = self.sent_bytes = self.dropped_frames = self.connections = 0
-        self._hello, self._tls, self._changed = hello, tls, changed
+        self._hello, self._tls, self._changed, self._refused = hello, tls, changed, refused
+        self._decoder = response_decoder()
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
+        self._made_s = 0.0
         self._transport: asyncio.Transport | None = None
         self._writable = False
         self._closed = False
@@ -117,8 +129,7 @@ class PeerLink(asyncio.Protocol):
         """End the connection and dial no more."""
         self._closed = True
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await ended(self._task)
         if self._transport is not None:
             self._transport.abort()
 
@@ -131,6 +142,8 @@ class PeerLink(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=TRANSPORT_BYTES_MAX)
         tune(transport.get_extra_info("socket"))
         self.connections += 1
+        self._decoder = response_decoder()
+        self._made_s = time.monotonic()
         self._lost.clear()
         self._transport.write(encode_frame(self._hello()))
         self._writable = True
@@ -141,8 +154,25 @@ class PeerLink(asyncio.Protocol):
         """The connection is gone; what it had not delivered is lost."""
         self._transport, self._writable = None, False
         self._lost.set()
+        why = why_failed(exc)
+        if self._tls is not None and time.monotonic() - self._made_s < HUNG_UP_WITHIN_S:
+            why = why or HUNG_UP
+        if why and not self._closed:
+            self._refused(self.peer, why)
         if not self._closed:
             self._changed(self.peer, False)
+
+    def data_received(self, data: bytes) -> None:
+        """Last words: the peer does not take this node."""
+        try:
+            answers = self._decoder.feed(data)
+        except BadFrame as error:
+            self._refused(self.peer, f"it answers {error}")
+            if self._transport is not None:
+                self._transport.abort()
+            return
+        for answer in answers:
+            self._refused(self.peer, answer.error)
 
     def pause_writing(self) -> None:
         """The peer does not read as fast as this node sends."""
@@ -163,10 +193,13 @@ class PeerLink(asyncio.Protocol):
 
     async def _dial_forever(self) -> None:
         backoff_s = BACKOFF_MIN_S
-        while True:
+        while not self._closed:
             try:
                 await self._dial()
-            except (TimeoutError, OSError):
+            except (TimeoutError, OSError) as error:
+                why = why_failed(error)
+                if why:
+                    self._refused(self.peer, why)
                 backoff_s = min(BACKOFF_MAX_S, backoff_s * 2)
             else:
                 backoff_s = BACKOFF_MIN_S
@@ -178,6 +211,6 @@ class PeerLink(asyncio.Protocol):
         tls: dict[str, Any] = {}
         if self._tls is not None:
             tls = {"ssl": self._tls, "server_hostname": name_of(self.peer)}
-        await asyncio.wait_for(
-            loop.create_connection(lambda: self, self.host, self.port, **tls), CONNECT_TIMEOUT_S
-        )
+        # Not wait_for, which may swallow a cancellation that comes as the dial ends.
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            await loop.create_connection(lambda: self, self.host, self.port, **tls)

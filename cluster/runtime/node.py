@@ -3,7 +3,7 @@
 Start: take the port, open and claim the data directory, recover, start the core, serve. Whatever
 prevents it is a :class:`CannotStart` with one sentence. End: a signal stops it cleanly; a disk
 error stops it at once with another exit code, as does a bug in the core, and neither lets anything
-leave.
+leave. A full disk stops nothing (``room``).
 
 Called by ``cluster.__main__``.
 """
@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import random
 import signal
 import socket
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -25,15 +27,18 @@ from typing import Any, TypeVar
 import msgspec
 
 from cluster.ablations.registry import ablate
+from cluster.consensus.leader_and_followers import LEADER
 from cluster.core.replica import Replica
 from cluster.log.storage import Storage
 from cluster.log.write_ahead_log import CorruptLog
 from cluster.ports import Append, Core, DiskError, Note, Recovered, SaveSnapshot
 from cluster.runtime import data_directory, tls
+from cluster.runtime.acceptor import Acceptor
 from cluster.runtime.admin import Admin, Chaos
 from cluster.runtime.clock import SkewedClock
 from cluster.runtime.connections import Connection
 from cluster.runtime.disk import DirectoryInUse, FileDisk
+from cluster.runtime.doors import Doors
 from cluster.runtime.events import EventLog
 from cluster.runtime.host import CoreHost
 from cluster.runtime.http import HttpConnection
@@ -43,6 +48,8 @@ from cluster.runtime.options import Address, NodeOptions
 from cluster.runtime.parent import NoSuchParent, end_with
 from cluster.runtime.peer_directories import PeerDirectories
 from cluster.runtime.peers import Peers
+from cluster.runtime.refusals import Refusals
+from cluster.runtime.room import NOBODY, Room
 from cluster.runtime.storage_thread import StorageThread
 from cluster.wire import Heartbeat, Hello, Message, Request, Response
 
@@ -55,6 +62,10 @@ EXIT_BUG = 5
 
 #: How long a clean stop waits for the disk.
 STOP_TIMEOUT_S = 5.0
+#: How long a stop may take in all before the process ends whatever is still under way.
+STOP_LIMIT_S = 15.0
+#: How often the disk is looked at when nobody asks.
+WATCH_ROOM_S = 0.25
 #: The storage thread needs the interpreter back soon after a sync; the default of 5 ms is longer
 #: than the sync itself.
 SWITCH_INTERVAL_S = 0.0005
@@ -108,15 +119,14 @@ class Node:
         self.clock = SkewedClock()
         self.serving = False
         self._links: Peers | None = None
-        self._clients: dict[int, Connection] = {}
-        self._accepted: dict[Connection, None] = {}
-        self._peers: dict[str, Connection] = {}
+        self._refusals = Refusals(self._write_event)
+        self._doors = Doors(self, token=options.token, refusals=self._refusals)
         self._unflushed: dict[PeerLink | Connection, None] = {}
-        self._next_token = 1
         self._exit: asyncio.Future[int] | None = None
-        self._servers: list[asyncio.Server] = []
+        self._acceptors: list[Acceptor] = []
+        self._watching: asyncio.TimerHandle | None = None
         self._counters = dict.fromkeys(
-            ("requests", "responses", "leader_changes", "heartbeat_send_failures", "refused"), 0
+            ("requests", "responses", "leader_changes", "heartbeat_send_failures"), 0
         )
         self._proposals = {"ok": 0, "fail": 0, "unknown": 0, "redirect": 0, "retry": 0}
         self._started = time.monotonic()
@@ -129,6 +139,7 @@ class Node:
         """
         loop = asyncio.get_running_loop()
         self._exit = loop.create_future()
+        loop.set_exception_handler(self._loop_failed)
         listener = _bound_socket(self.options.listen, option="--listen")
         admin_listener = _bound_socket(self.options.admin, option="--admin")
         assert listener is not None
@@ -190,6 +201,8 @@ class Node:
             raise CannotStart(f"--data {str(options.data)!r}: {error}") from None
         except (DiskError, OSError) as error:
             raise CannotStart(f"--data {str(options.data)!r} cannot be used: {error}") from None
+        segment_bytes = config.segment_bytes
+        self._room = Room(self._disk, segment_bytes=segment_bytes, changed=self._room_changed)
         loop = asyncio.get_running_loop()
         self._thread = StorageThread(
             self._storage,
@@ -212,7 +225,6 @@ class Node:
         contexts: tuple[Any, Any],
         recovered: Recovered,
     ) -> None:
-        loop = asyncio.get_running_loop()
         server_tls, client_tls = contexts
         self._links = Peers(
             self.options,
@@ -221,26 +233,49 @@ class Node:
             configuration=lambda: getattr(self._core, "configuration", None),
             tls=client_tls,
             changed=self._link_changed,
+            refused=self._link_refused,
         )
         self._thread.start()
         self._host.start(recovered)
-        self._servers.append(
-            await loop.create_server(
-                lambda: Connection(self), sock=listener, ssl=server_tls, backlog=LISTEN_BACKLOG
-            )
-        )
+        self._accept(listener, lambda: Connection(self._doors), context=server_tls)
+        self._doors.open()
+        self._watch_room()
         self._links.follow()
         if admin_listener is not None:
-            chaos = Chaos(self, clock=self.clock, disk=self._disk) if self.options.chaos else None
-            admin = Admin(self, chaos=chaos)
-            self._servers.append(
-                await loop.create_server(lambda: HttpConnection(admin.handle), sock=admin_listener)
-            )
+            self._serve_admin(admin_listener)
         self.serving = True
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         gc.collect()
         gc.freeze()
         self._announce(listener, admin_listener, recovered)
+
+    def _watch_room(self) -> None:
+        if self._room.look() and self._leads():
+            request = self._room.hand_over()
+            if request is not None:
+                self._host.request(NOBODY, request)
+        self._watching = asyncio.get_running_loop().call_later(WATCH_ROOM_S, self._watch_room)
+
+    def _room_changed(self, full: bool) -> None:
+        self.log.write("disk-full" if full else "disk-has-room", {})
+
+    def _leads(self) -> bool:
+        return bool(self._core.status().get("role") == LEADER)
+
+    def _serve_admin(self, listener: socket.socket) -> None:
+        options = self.options
+        chaos = Chaos(self, clock=self.clock, disk=self._disk) if options.chaos else None
+        loopback = options.admin is not None and options.admin.is_loopback
+        admin = Admin(self, chaos=chaos, token=options.token, loopback=loopback)
+        others: dict[HttpConnection, None] = {}
+        self._accept(listener, lambda: HttpConnection(admin.handle, others), context=None)
+
+    def _accept(
+        self, listener: socket.socket, make: Callable[[], asyncio.Protocol], *, context: Any
+    ) -> None:
+        acceptor = Acceptor(listener, make, context=context, refused=self._doors.refused)
+        self._acceptors.append(acceptor)
+        acceptor.start()
 
     def _announce(
         self, listener: socket.socket, admin: socket.socket | None, recovered: Recovered
@@ -259,14 +294,25 @@ class Node:
                 "ablations": list(options.ablations),
                 "chaos": options.chaos,
                 "tls": options.tls is not None,
+                "token": options.token != "",
             },
         )
 
     # -- stopping ---------------------------------------------------------------------------------
 
     def _stop(self, code: int) -> None:
-        if self._exit is not None and not self._exit.done():
-            self._exit.set_result(code)
+        if self._exit is None or self._exit.done():
+            return
+        self._exit.set_result(code)
+        # The last resort, also against what ends after this method: a name still being resolved,
+        # the loop's own closing, the interpreter's.
+        last = threading.Timer(STOP_LIMIT_S, self._end_now, (code,))
+        last.daemon = True
+        last.start()
+
+    def _end_now(self, code: int) -> None:
+        self.log.write("stop-forced", {"code": code, "after_s": STOP_LIMIT_S})
+        os._exit(code)
 
     def _parent_ended(self) -> None:
         self.log.write("parent-ended", {"pid": self.options.parent_pid})
@@ -283,12 +329,13 @@ class Node:
     async def _close(self) -> None:
         self.serving = False
         self._host.halt()
-        for server in self._servers:
-            server.close()
+        if self._watching is not None:
+            self._watching.cancel()
+        for acceptor in self._acceptors:
+            await acceptor.close()
         if self._links is not None:
             await self._links.close()
-        for connection in list(self._accepted):
-            connection.close()
+        self._doors.close()
         if self._storage.failure is None:
             self._thread.stop(timeout_s=STOP_TIMEOUT_S)
         if self._exit is not None and self._exit.done() and not self._exit.cancelled():
@@ -308,7 +355,7 @@ class Node:
 
     def answer(self, connection: int, response: Response) -> None:
         """Answer a client that is still there."""
-        client = self._clients.get(connection)
+        client = self._doors.clients.get(connection)
         if client is not None:
             self._counters["responses"] += 1
             status = response.status
@@ -352,49 +399,40 @@ class Node:
         """Why a peer that says hello is not let in; "" if it is."""
         return self._links.refusal(hello) if self._links is not None else "the node does not serve"
 
-    def peer_connected(self, connection: Connection, hello: Hello) -> bool:
-        """A peer said hello: its newest connection counts."""
-        present = self._peers.get(hello.sender)
-        if present is not None:
-            if hello.epoch < present.epoch:
-                return False
-            del self._peers[hello.sender]
-            present.close()
-        self._peers[hello.sender] = connection
-        self._accepted[connection] = None
-        return True
-
     def peer_message(self, source: str, message: Message) -> None:
-        """A peer's message."""
-        self._host.message(source, message)
-
-    def client_connected(self, connection: Connection) -> int:
-        """A client said hello."""
-        token, self._next_token = self._next_token, self._next_token + 1
-        self._clients[token] = connection
-        self._accepted[connection] = None
-        return token
+        """A peer's message; one for which there is no room is as good as lost."""
+        if not self._room.drops(message):
+            self._host.message(source, message)
 
     def client_request(self, token: int, request: Request) -> None:
         """A client's request."""
         self._counters["requests"] += 1
+        if self._room.refuses_request(request) and self._leads():
+            own = self.options.id
+            error = f"the disk of {own} is full: it takes no entries"
+            self.answer(token, Response(request.id, "retry", leader=own, error=error))
+            self.turn_ended()
+            return
         self._host.request(token, request)
 
-    def closed(self, connection: Connection) -> None:
-        """A connection is gone."""
-        self._accepted.pop(connection, None)
-        if self._peers.get(connection.sender) is connection:
-            del self._peers[connection.sender]
-        if connection.token and self._clients.pop(connection.token, None) is not None:
-            self._host.disconnected(connection.token)
-
-    def refused(self, connection: Connection, reason: str) -> None:
-        """A connection was closed for a reason."""
-        self._counters["refused"] += 1
-        self.log.write("connection-refused", {"from": connection.address, "reason": reason})
+    def client_gone(self, token: int) -> None:
+        """A client's connection ended."""
+        self._host.disconnected(token)
 
     def _link_changed(self, peer: str, connected: bool) -> None:
         self.log.write("peer-connected" if connected else "peer-lost", {"peer": peer})
+
+    def _link_refused(self, peer: str, reason: str) -> None:
+        self._refusals.add("link-refused", {"peer": peer, "reason": reason})
+
+    def _loop_failed(self, _: object, context: Mapping[str, Any]) -> None:
+        """Something the event loop caught: a line, like any refusal, and no traceback."""
+        error = context.get("exception")
+        detail = {"message": context.get("message", ""), "error": repr(error) if error else ""}
+        self._refusals.add("loop-error", detail)
+
+    def _write_event(self, event: str, detail: Mapping[str, Any]) -> None:
+        self.log.write(event, detail)
 
     # -- what the admin endpoint shows ------------------------------------------------------------
 
@@ -408,7 +446,8 @@ class Node:
             "clock_rate": self.clock.rate,
             "start": self._identity.starts,
             "uptime_s": round(time.monotonic() - self._started, 3),
-            "clients": len(self._clients),
+            "clients": len(self._doors.clients),
+            "disk_full": self._room.full,
             "directory": self._identity.directory,
             "links": {peer: _link_state(link) for peer, link in sorted(self._all_links().items())},
             "storage": msgspec.to_builtins(self._storage.counters()),
@@ -431,10 +470,10 @@ class Node:
         }
         gauges: dict[str, float] = {name: status.get(key, 0) for name, key in names.items()}
         gauges["is_leader"] = status.get("role") == "leader"
-        gauges["clients"] = len(self._clients)
+        gauges["clients"] = len(self._doors.clients)
         storage = msgspec.to_builtins(self._storage.counters())
         counters: dict[str, float] = {f"storage_{name}": n for name, n in storage.items()}
-        counters.update(self._counters)
+        counters.update(self._counters, refused=self._refusals.refused)
         counters["proposals_failed"] = self._proposals["fail"] + self._proposals["unknown"]
         counters["dedup_hits"] = status.get("duplicates", 0)
         links = self._all_links().values()

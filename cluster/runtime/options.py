@@ -2,7 +2,8 @@
 
 Everything wrong is an :class:`OptionError` whose message is one sentence that names the option and
 shows the value. A node that anybody on the network may reach must have certificates, or be told
-``--allow-remote``; an ablation needs ``--unsafe-ablation``.
+``--allow-remote``; an ablation needs ``--unsafe-ablation``. A token (see ``token``) is optional:
+without one, and without certificates, every user of this machine is a client and an operator.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from cluster.ablations.registry import UnknownAblation, find
 from cluster.config import MS, ClusterConfig
 from cluster.consensus.membership import name_of
 from cluster.consensus.membership_change import member_problem
+from cluster.runtime.token import BadToken, read_token
 
 ROLES = ("core",)
 CONSENSUS = ("raft",)
@@ -72,6 +74,7 @@ class NodeOptions(msgspec.Struct, frozen=True, kw_only=True):
     tls: TlsFiles | None = None
     parent_pid: int = 0
     join: bool = False
+    token: str = ""
 
     def address_of(self, member: str) -> Address | None:
         """Where ``--peers`` says a member is dialled: as itself, or as the node it lives on."""
@@ -137,6 +140,7 @@ def parse_options(arguments: Sequence[str]) -> NodeOptions:
         tls=_tls(given),
         parent_pid=given.parent_pid,
         join=given.join,
+        token=_token(given.token_file),
     )
     _check(options, allow_remote=given.allow_remote)
     return options
@@ -161,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--tls-ca", metavar="FILE", help="authority that peers' and clients' certificates need")
     add("--tls-cert", metavar="FILE", help="this node's certificate, with its id as a DNS name")
     add("--tls-key", metavar="FILE", help="its key")
+    add("--token-file", metavar="FILE", help="secret of the cluster; or variable SPLITBRAIN_TOKEN")
     add("--parent-pid", type=int, default=0, metavar="PID", help="stop when this process ends")
     add("--heartbeat-ms", type=float, metavar="N", help="default 50")
     add("--election-ms", metavar="LOW,HIGH", help="bounds of the election timeout; 300,600")
@@ -229,6 +234,13 @@ def _tls(given: argparse.Namespace) -> TlsFiles | None:
     if not all(files):
         raise OptionError("--tls-ca, --tls-cert and --tls-key go together: all three or none")
     return TlsFiles(*map(Path, files))
+
+
+def _token(file: str | None) -> str:
+    try:
+        return read_token(file)
+    except BadToken as error:
+        raise OptionError(str(error)) from None
 
 
 def _choice(option: str, value: str, known: Sequence[str]) -> None:

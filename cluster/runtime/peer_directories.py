@@ -23,6 +23,8 @@ from pathlib import Path
 import msgspec
 
 FILE = ".peers"
+#: Members remembered, of all there ever were: hellos must not fill the disk.
+MEMBERS_MAX = 1024
 
 
 class PeerDirectories:
@@ -56,6 +58,8 @@ class PeerDirectories:
         )
 
     def _remember(self, member: str, directory: str) -> str:
+        if len(self._known) >= MEMBERS_MAX:
+            return f"{MEMBERS_MAX} members are remembered, and it is none of them"
         known = {**self._known, member: directory}
         new = self._path.with_name(f"{FILE}.tmp")
         try:

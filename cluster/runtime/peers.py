@@ -23,6 +23,7 @@ from typing import Any
 
 from cluster.consensus.membership import Configuration
 from cluster.runtime.data_directory import Identity
+from cluster.runtime.ending import ended
 from cluster.runtime.links import PeerLink
 from cluster.runtime.options import Address, NodeOptions, OptionError, parse_address
 from cluster.runtime.peer_directories import PeerDirectories
@@ -44,6 +45,7 @@ class Peers:
         configuration: the configuration in force; None if the core knows of none.
         tls: context for dialling, or None.
         changed: called with (peer, True) when connected and (peer, False) when lost.
+        refused: called with a peer and why it does not take this node.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Peers:
         configuration: Callable[[], Configuration | None],
         tls: Any,
         changed: Callable[[str, bool], None],
+        refused: Callable[[str, str], None],
     ) -> None:
         self.links: dict[str, PeerLink] = {}
         self._options = options
@@ -63,6 +66,7 @@ class Peers:
         self._configuration = configuration
         self._tls = tls
         self._changed = changed
+        self._refused = refused
         self._told: dict[str, Address] = {}
         self._closing: dict[str, asyncio.Task[None]] = {}
 
@@ -92,6 +96,7 @@ class Peers:
             hello=self._hello_to(member),
             tls=self._tls,
             changed=self._changed,
+            refused=self._refused,
         )
         link.start()
         return link
@@ -121,11 +126,8 @@ class Peers:
 
     async def close(self) -> None:
         """End every link."""
-        for task in self._closing.values():
-            task.cancel()
-        await asyncio.gather(*self._closing.values(), return_exceptions=True)
-        for link in self.links.values():
-            await link.close()
+        await ended(*self._closing.values())
+        await asyncio.gather(*(link.close() for link in self.links.values()))
 
     def _members(self) -> tuple[str, ...]:
         found = self._configuration()
@@ -134,9 +136,10 @@ class Peers:
 
     async def _say_farewell(self, member: str) -> None:
         await asyncio.sleep(FAREWELL_S)
-        del self._closing[member]
         if member not in self._members():
-            await self.links.pop(member).close()
+            await self.links[member].close()
+            del self.links[member]
+        del self._closing[member]
 
     def _hello_to(self, member: str) -> Callable[[], Hello]:
         epoch = self._identity.starts * EPOCHS_PER_START
@@ -153,6 +156,7 @@ class Peers:
                 to=member,
                 directory=self._identity.directory,
                 address=str(options.listen),
+                token=options.token,
             )
 
         return hello

@@ -5,6 +5,9 @@ heartbeats stop when the disk is slow. Solution: one thread owns the storage. It
 queued, writes it, syncs once, and reports the last id; what came meanwhile goes into the next
 round.
 
+A full disk is waited for: a write for which there is no room was not begun (``DiskError.no_room``),
+so it is tried again, in its place, until there is room or the node is asked to stop.
+
 Invariants: writes become durable in the order queued (two threads would break that, and with it the
 log); after the first error the thread ends and nothing more is ever reported durable.
 
@@ -17,13 +20,15 @@ import threading
 import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from cluster.log.storage import Storage
 from cluster.ports import Append, DiskError, SaveSnapshot
 from cluster.runtime.metrics import Histogram
 
 Write: TypeAlias = Append | SaveSnapshot
+#: How often a write is tried again for which there was no room.
+ROOM_EVERY_S = 0.1
 
 
 class StorageThread:
@@ -48,6 +53,7 @@ class StorageThread:
         self._storage = storage
         self._persisted = persisted
         self._failed = failed
+        self._stopping = threading.Event()
         self._queue: SimpleQueue[Write | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="storage", daemon=True)
 
@@ -63,6 +69,7 @@ class StorageThread:
         """Finish what is queued and end; False if the disk takes longer than that."""
         if not self._thread.is_alive():
             return True
+        self._stopping.set()
         self._queue.put(None)
         self._thread.join(timeout_s)
         return not self._thread.is_alive()
@@ -74,7 +81,8 @@ class StorageThread:
                 if batch[-1] is None:
                     return
         except DiskError as error:
-            self._failed(error)
+            if not error.no_room:  # else it was asked to stop while it waited
+                self._failed(error)
         except Exception as error:  # a bug: the node must stop all the same
             self._failed(error)
 
@@ -90,12 +98,29 @@ class StorageThread:
 
     def _commit(self, batch: list[Write]) -> None:
         has_snapshot = False
-        for write in batch:
+        for position, write in enumerate(batch):
             has_snapshot |= type(write) is SaveSnapshot
-            self._storage.write(write)
+            self._once_there_is_room(self._write_one, batch, position)
         began = time.perf_counter()
-        self._storage.sync()
+        self._once_there_is_room(self._storage.sync)
         took = time.perf_counter() - began
         (self.snapshot_seconds if has_snapshot else self.sync_seconds).observe(took)
         self.writes_per_sync.observe(len(batch))
         self._persisted(batch[-1].io_id)
+
+    def _write_one(self, batch: list[Write], position: int) -> None:
+        try:
+            self._storage.write(batch[position])
+        except DiskError as error:
+            if error.no_room and position:  # those before it need not wait for it
+                self._storage.sync()
+                self._persisted(batch[position - 1].io_id)
+            raise
+
+    def _once_there_is_room(self, action: Callable[..., None], *arguments: Any) -> None:
+        while True:
+            try:
+                return action(*arguments)
+            except DiskError as error:
+                if not error.no_room or self._stopping.wait(ROOM_EVERY_S):
+                    raise

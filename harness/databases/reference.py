@@ -13,14 +13,18 @@ and dear, so queues should stay short.
 Options: ``consensus``, ``ablate`` (ids separated by commas or a list), ``read_mode``
 (``linearizable``, ``lease`` or ``stale``), ``op_timeout_s``, ``peer_port``, ``admin_port``,
 ``args`` (more arguments for every node), ``objects`` (what keys are; given by the workload).
+
+Each run has a token of its own, so that no other user of the machine writes to the cluster, removes
+its members or breaks its disks. Nodes are given it in their environment; no file of the run has it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from harness.databases.base import Invocation, Outcome, operations_of
@@ -29,6 +33,8 @@ from harness.databases.reference_members import ATTEMPT_S, REQUEST_S, ReferenceM
 from harness.environments.base import Node
 from harness.errors import UsageError, nearest
 
+#: where a node finds its token (see ``cluster.runtime.token``)
+TOKEN_VARIABLE = "SPLITBRAIN_TOKEN"
 READ_MODES = ("linearizable", "lease", "stale")
 READY_WITHIN_S = 30.0
 _OWN_NODE_EVERY_S = 0.05
@@ -119,6 +125,8 @@ class Reference(ReferenceMembers):
         self.operations = operations_of("the reference cluster", OBJECTS, objects)
         self.objects = objects
         self._clients = 0
+        #: what clients, peers and operators of this cluster show for themselves
+        self.token = secrets.token_hex(16)
 
     # -- nodes ---------------------------------------------------------------------------------
 
@@ -128,7 +136,8 @@ class Reference(ReferenceMembers):
     async def start(self, node: Node) -> None:
         """Start the node's process (in simulation, its core)."""
         ports = (self.peer_port, self.admin_port)
-        await node.spawn(*self.argv(node), ports=ports, chaos_port=self.admin_port)
+        env = {TOKEN_VARIABLE: self.token}
+        await node.spawn(*self.argv(node), env=env, ports=ports, chaos_port=self.admin_port)
 
     def argv(self, node: Node) -> list[str]:
         """The node's command line."""
@@ -161,7 +170,12 @@ class Reference(ReferenceMembers):
         if simulated is not None:
             found: dict[str, Any] | None = await simulated()
             return found
-        answer = await answered(node, self.admin_port, lambda http: http.get("/status"))
+
+        def ask(http: Any) -> Awaitable[Any]:
+            http.token = self.token
+            return http.get("/status")  # type: ignore[no-any-return]
+
+        answer = await answered(node, self.admin_port, ask)
         return answer if isinstance(answer, dict) else None
 
     async def primaries(self, nodes: Sequence[Node]) -> list[str]:
@@ -314,8 +328,9 @@ class SocketSession:
         }
         self._node = node.name
         self._asked_own = 0.0
+        limit_s = timeout_s or db.op_timeout_s
         self._client = AsyncioClient(
-            addresses, name=name, timeout_s=timeout_s or db.op_timeout_s, attempt_s=attempt_s
+            addresses, name=name, timeout_s=limit_s, attempt_s=attempt_s, token=db.token
         )
 
     async def call(self, command: Any, *, mode: str) -> Any:

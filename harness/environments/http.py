@@ -45,12 +45,14 @@ class HttpClient:
     Args:
         host, port: where to dial.
         timeout_s: for a whole request, dialling included.
+        token: shown with each request as ``Authorization: Bearer``; "" for none.
     """
 
-    def __init__(self, host: str, port: int, *, timeout_s: float = 5.0) -> None:
+    def __init__(self, host: str, port: int, *, timeout_s: float = 5.0, token: str = "") -> None:
         self._host = host
         self._port = port
         self._timeout_s = timeout_s
+        self.token = token
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._sent = False
@@ -121,6 +123,8 @@ class HttpClient:
             f"{method} {path} HTTP/1.1\r\nHost: {self._host}:{self._port}\r\n"
             f"Accept: application/json\r\nContent-Length: {len(body)}\r\n"
         )
+        if self.token:
+            head += f"Authorization: Bearer {self.token}\r\n"
         if body:
             head += "Content-Type: application/json\r\n"
         self._sent = True

@@ -298,6 +298,7 @@ class LocalChaos:
     async def _post(node: LocalNode, path: str, value: Any) -> dict[str, Any]:
         assert node.chaos_port is not None
         client = await node.http(node.chaos_port, timeout_s=5.0)
+        client.token = node.chaos_token
         try:
             answer = await client.post(path, value)
         finally:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from harness.environments.local import LocalEnvironment
     from harness.environments.volumes import Volume
 
+#: the variable in which a process of the reference cluster is given its token
+TOKEN = "SPLITBRAIN_TOKEN"
 #: how long a process is watched for dying at once
 _STILLBORN_S = 0.05
 
@@ -262,6 +264,12 @@ class LocalNode:
     def chaos_port(self) -> int | None:
         """Port of the node's own chaos endpoint, if its database has one."""
         return next((c.chaos_port for c in self._commands if c.chaos_port is not None), None)
+
+    @property
+    def chaos_token(self) -> str:
+        """What that endpoint wants to be shown; "" if nothing."""
+        variables = (c.variables for c in self._commands if c.chaos_port is not None)
+        return next((v[TOKEN] for v in variables if TOKEN in v), "")
 
     def alive(self) -> bool:
         """Whether every process of the database runs."""

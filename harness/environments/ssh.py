@@ -71,7 +71,7 @@ cd "$1" && rm -f "$2" || exit 126
 setsid sh -c '
     stat=$(sed "s/.*) //" /proc/$$/stat); set -f; pids=$1; log=$2; shift 2
     echo $$ $(echo $stat | cut -d" " -f20) >"$pids"
-    exec "$@" >>"$log" 2>&1 </dev/null
+    . "$pids.env" && rm -f "$pids.env" && exec "$@" >>"$log" 2>&1 </dev/null
 ' sh "$2" "$3" @command@ >/dev/null 2>&1 </dev/null &
 n=0; while [ ! -s "$2" ] && [ $n -lt 100 ]; do sleep 0.02; n=$((n+1)); done
 """
@@ -129,10 +129,16 @@ class SshNode(RemoteNode):
         return Completed(tuple(argv), code, *texts)
 
     async def launch(self, index: int, command: Command, env: Mapping[str, str]) -> None:
-        """Start a process in a session of its own, with its pid and start time in a file."""
-        words = ["env", *(f"{key}={value}" for key, value in env.items()), *command.argv]
-        script = _LAUNCH.replace("@command@", shlex.join(words))
-        args = [self.home, f"{self.home}/pids/{index}", self.remote_log]
+        """Start a process in a session of its own, with its pid and start time in a file.
+
+        Its variables go there in a file that only its user may read, not in arguments: one of them
+        may be a token.
+        """
+        lines = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in env.items())
+        pids = f"{self.home}/pids/{index}"
+        await asyncio.to_thread(self.put, lines.encode(), f"{pids}.env")
+        script = _LAUNCH.replace("@command@", shlex.join(command.argv))
+        args = [self.home, pids, self.remote_log]
         line = shlex.join(["sh", "-c", script, "sh", *args])
         code, _, err = await asyncio.to_thread(self.login.script, line)
         if code:
@@ -186,7 +192,7 @@ class SshNode(RemoteNode):
     def put(self, content: bytes, target: str) -> None:
         """Write a file of the host. Blocks."""
         place = shlex.quote(target)
-        line = f"mkdir -p $(dirname {place}) && cat >{place}"
+        line = f"umask 077; mkdir -p $(dirname {place}) && cat >{place}"
         code, _, err = self.login.run(line, stdin=content)
         if code:
             raise SetupError(f"cannot write {target} on {self.name}: {err.decode()[-200:]}")

@@ -15,6 +15,7 @@ from cluster.log.segmented_log import segment_of
 from cluster.log.storage import Storage
 from cluster.log.write_ahead_log import (
     ENTRIES,
+    HARD_STATE,
     HEADER_BYTES,
     CorruptLog,
     encode_record,
@@ -135,6 +136,96 @@ def test_a_segment_in_the_place_of_another_is_refused() -> None:
     files[second] = files[first]
     with pytest.raises(CorruptLog, match="no valid record header"):
         recovered(files)
+
+
+def twin(writes: int, *, differs: int) -> dict[str, bytes]:
+    """The same log but for the bytes of one entry, which are others of the same length."""
+    disk = CrashDisk()
+    storage = Storage(disk, CONFIG)
+    storage.recover()
+    for index in range(1, writes + 1):
+        hard_state = HardState(index, "n1") if index % 4 == 1 else None
+        letter = 64 + index if index != differs else 33
+        entry = Entry(index, 1 + (index - 1) // 4 * 4, "command", bytes([letter]) * 90)
+        storage.write(Append(index, hard_state, (entry,)))
+        storage.sync()
+    return contents(disk)
+
+
+def test_a_segment_of_another_log_in_the_middle_is_refused() -> None:
+    """Whole, of the right number, base and length: only the chain of CRCs tells it."""
+    files = contents(build(17))
+    names = sorted(files)
+    assert len(names) >= 4
+    for position, name in enumerate(names[:-1]):
+        inside = [e.index for e in recovered_alone(files, names[: position + 1])]
+        other = twin(17, differs=inside[-1])
+        assert other.keys() == files.keys() and len(other[name]) == len(files[name])
+        assert other[name] != files[name]
+        with pytest.raises(CorruptLog, match="the next segment states"):
+            recovered({**files, name: other[name]})
+
+
+def recovered_alone(files: dict[str, bytes], names: list[str]) -> list[Entry]:
+    return list(recovered({name: files[name] for name in names}).entries)
+
+
+def test_a_vote_missing_at_the_end_of_a_segment_is_refused() -> None:
+    """Entries have no gap, and the vote of a generation is gone: where it ended tells it."""
+    disk = CrashDisk()
+    storage = Storage(disk, CONFIG)
+    storage.recover()
+    storage.write(Append(1, None, (Entry(1, 1, "command", b"a" * 500),)))
+    storage.write(Append(2, HardState(7, "n2")))
+    storage.write(Append(3, None, (Entry(2, 1, "command", b"b" * 500),)))
+    storage.sync()
+    files = contents(disk)
+    first, _ = sorted(files)
+    vote = scan(files[first], 1).records[-1]
+    assert vote.kind == HARD_STATE
+    with pytest.raises(CorruptLog, match="the next segment states that they end at"):
+        recovered({**files, first: files[first][: vote.offset]})
+    # The same length, and not what the next segment was chained to.
+    forged, _ = encode_record(
+        HARD_STATE,
+        vote.payload.replace(b"n2", b"n3"),
+        index=vote.index,
+        durable=vote.durable,
+        previous=vote.previous,
+        sequence=1,
+        offset=vote.offset,
+    )
+    with pytest.raises(CorruptLog, match="the next segment states that they end at"):
+        recovered({**files, first: files[first][: vote.offset] + forged})
+
+
+def test_a_missing_segment_whose_entries_were_all_written_again_is_refused() -> None:
+    """No index is missing without it: only the numbers of the segments tell it."""
+    disk = CrashDisk()
+    storage = Storage(disk, CONFIG)
+    storage.recover()
+    for index in (1, 2, 3):
+        entry = Entry(index, 1, "command", b"a" * 500)
+        storage.write(Append(index, None, (entry,)))
+        storage.sync()
+    storage.write(Append(4, HardState(9, "n3"), (Entry(2, 9, "command", b"b" * 500),)))
+    storage.sync()
+    files = contents(disk)
+    names = sorted(files)
+    assert len(names) >= 4
+    lost = names[1:-1]
+    for name in lost:
+        with pytest.raises(CorruptLog, match=r"segment \d+ before it is missing"):
+            recovered({each: content for each, content in files.items() if each != name})
+    with pytest.raises(CorruptLog, match=r"segment \d+ before it is missing"):
+        recovered({each: content for each, content in files.items() if each not in lost})
+
+
+def test_two_segments_exchanged_are_refused() -> None:
+    files = contents(build(17))
+    _, second, third, *_ = sorted(files)
+    with pytest.raises(CorruptLog):
+        recovered({**files, second: files[third], third: files[second]})
 
 
 def test_a_value_that_contains_a_record_is_not_taken_for_one() -> None:

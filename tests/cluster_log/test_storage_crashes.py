@@ -8,7 +8,9 @@ operation (recovery included) and loses what it may; a fixed script is crashed e
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from crash_disk import Crash, CrashDisk
@@ -95,6 +97,31 @@ def test_a_crash_at_every_operation(segment_bytes: int) -> None:
             recover(disk, config, model)
 
 
+@pytest.mark.parametrize("segment_bytes", [200, 4096])
+def test_what_recovery_found_survives_the_next_crash(segment_bytes: int) -> None:
+    """The process died and the machine did not: what is read may exist in memory only.
+
+    The node acts on it as soon as it has started, so it is durable by then.
+    """
+    config = ClusterConfig(segment_bytes=segment_bytes)
+    clean = CrashDisk()
+    run(recover(clean, config, Model()), Model(), Script(), FIXED)
+    for operation in range(clean.operations):
+        for seed in range(4):
+            disk = CrashDisk()
+            storage = Storage(disk, config)
+            with suppress(Crash):
+                storage.recover()
+                disk.budget = operation
+                run(storage, Model(), Script(), FIXED)
+            disk.budget = None
+            found = Storage(disk, config).recover()
+            disk.crash(random.Random(seed))
+            again = Storage(disk, config).recover()
+            assert (again.hard_state, again.entries) == (found.hard_state, found.entries)
+            assert again.snapshot == found.snapshot
+
+
 def test_a_write_torn_at_every_byte() -> None:
     config = ClusterConfig(segment_bytes=8192)
     for seed_cut in range(1, 1400):
@@ -124,6 +151,9 @@ def test_a_disk_error_is_final(plan: list[Step], fail_after: int, code: str, see
     try:
         run(storage, model, script, [*plan, Step("append", 1, 1), Step("sync")])
     except DiskError as error:
+        if error.no_room:
+            assert storage.failure is None
+            return
         assert storage.failure is error
         disk.budget = disk.error = None  # the disk is well again, and must not be trusted
         with pytest.raises(DiskError, match=code):
@@ -132,6 +162,63 @@ def test_a_disk_error_is_final(plan: list[Step], fail_after: int, code: str, see
             run(storage, Model(), Script(), [Step("append", 1, 1)])
     disk.crash(random.Random(seed))
     recover(disk, config, model)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    plan=steps,
+    full_after=st.lists(st.integers(0, 25), min_size=1, max_size=6),
+    seed=st.integers(0, 2**32),
+)
+def test_no_room_for_a_file_is_waited_for_and_nothing_is_lost(
+    plan: list[Step], full_after: list[int], seed: int
+) -> None:
+    """Full at several moments, and at creations only: each call is tried again, as a node does."""
+    config = ClusterConfig(segment_bytes=300)
+    disk, model, script = FillingDisk(full_after), Model(), Script()
+    storage = recover(disk, config, model)
+    disk.filling = True
+    for step in [*plan, Step("append", 1, 1), Step("sync")]:
+        if step.kind == "sync":
+            until_room(storage.sync)
+            model.acknowledge()
+            continue
+        effect = script.effect(step, model.now)
+        if effect is not None:
+            left_out = storage.counters().snapshots_left_out
+            until_room(storage.write, effect)
+            until_room(storage.sync)
+            if storage.counters().snapshots_left_out == left_out:
+                model.apply(effect)
+            model.acknowledge()
+    disk.filling = False
+    disk.crash(random.Random(seed))
+    recover(disk, config, model)
+
+
+def until_room(action: Callable[..., None], *arguments: Any) -> None:
+    while True:
+        try:
+            return action(*arguments)
+        except DiskError as error:
+            assert error.no_room
+
+
+class FillingDisk(CrashDisk):
+    """Full at some creations: after so many that succeeded, one fails."""
+
+    def __init__(self, full_after: list[int]) -> None:
+        super().__init__()
+        self.filling = False
+        self._left = list(full_after)
+
+    def create(self, name: str, *, preallocate_bytes: int = 0) -> None:
+        if self.filling and self._left:
+            if self._left[0] <= 0:
+                del self._left[0]
+                raise DiskError("ENOSPC", "create", name)
+            self._left[0] -= 1
+        super().create(name, preallocate_bytes=preallocate_bytes)
 
 
 def test_entries_that_leave_a_gap_are_refused() -> None:

@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,7 @@ class Cluster:
         root: where data and logs go.
         arguments: more arguments for every node.
         per_node: more arguments for a node.
+        token: the cluster's; nodes have it from their environment.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Cluster:
         *arguments: str,
         per_node: Callable[[str], Sequence[str]] = lambda node: (),
         nodes: Sequence[str] = NODES,
+        token: str = "",
     ) -> None:
         self.root = root
         self.nodes = tuple(nodes)
@@ -82,6 +84,7 @@ class Cluster:
         self.admins = dict(zip(self.nodes, ports[len(nodes) :]))
         self.addresses = {n: f"127.0.0.1:{p}" for n, p in self.ports.items()}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.token = token
         self._arguments = arguments
         self._per_node = per_node
 
@@ -107,7 +110,10 @@ class Cluster:
 
     def start(self, node: str, *more: str, wait: bool = True) -> None:
         with (self.root / f"{node}.log").open("ab") as log:
-            self.processes[node] = subprocess.Popen(self.argv(node, *more), stdout=log, stderr=log)
+            variables = {**os.environ, **({"SPLITBRAIN_TOKEN": self.token} if self.token else {})}
+            self.processes[node] = subprocess.Popen(
+                self.argv(node, *more), stdout=log, stderr=log, env=variables
+            )
         if wait:
             eventually(f"{node} serves\n{self.log(node)}", lambda: self.get(node, "/health"))
 
@@ -136,11 +142,22 @@ class Cluster:
     def events(self, node: str) -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.log(node).splitlines() if line.startswith("{")]
 
-    def request(self, node: str, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    def request(
+        self,
+        node: str,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, Any]:
+        """An HTTP request with the cluster's token, or with these headers instead."""
+        if headers is None:
+            headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         connection = HTTPConnection("127.0.0.1", self.admins[node], timeout=WITHIN_S)
         try:
             data = None if body is None else json.dumps(body)
-            connection.request(method, path, body=data)
+            connection.request(method, path, body=data, headers=dict(headers))
             answer = connection.getresponse()
             text = answer.read().decode()
             return answer.status, json.loads(text) if text.startswith("{") else text

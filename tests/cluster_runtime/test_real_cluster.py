@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
+from certificates import Authority
 from processes import WITHIN_S, Cluster, eventually
 
 from cluster.client.asyncio_client import AsyncioClient, Outcome
-from cluster.runtime.frames import encode_frame
+from cluster.runtime.frames import encode_frame, response_decoder
 from cluster.runtime.links import QUEUE_BYTES_MAX
 from cluster.runtime.tls import client_context
 from cluster.wire import Command, Hello
@@ -278,21 +278,8 @@ def test_a_stopped_follower_costs_no_memory_and_comes_back(tmp_path: Path) -> No
 
 
 def test_mutual_tls_serves_those_with_certificates_only(tmp_path: Path) -> None:
-    authority, stranger = trustme.CA(), trustme.CA()
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-
-    def certificate(name: str, *, ca: trustme.CA = authority) -> tuple[Path, Path]:
-        issued = ca.issue_cert(name)
-        cert, key = tmp_path / f"{name}.pem", tmp_path / f"{name}.key"
-        issued.private_key_pem.write_to_path(key)
-        issued.cert_chain_pems[0].write_to_path(cert)
-        return cert, key
-
-    def tls(node: str) -> list[str]:
-        cert, key = certificate(node)
-        return ["--tls-ca", f"{tmp_path}/ca.pem", "--tls-cert", str(cert), "--tls-key", str(key)]
-
-    with Cluster(tmp_path, per_node=tls) as cluster:
+    authority, stranger = Authority(tmp_path), Authority(tmp_path, "stranger")
+    with Cluster(tmp_path, per_node=authority.arguments) as cluster:
         cluster.leader()
 
         def attempt(context: Any, *, timeout_s: float) -> str:
@@ -304,12 +291,12 @@ def test_mutual_tls_serves_those_with_certificates_only(tmp_path: Path) -> None:
             outcome: Outcome = with_client(cluster, call, tls=context)
             return outcome.status
 
-        cert, key = certificate("client")
-        good = client_context(ca=tmp_path / "ca.pem", cert=cert, key=key)
+        cert, key = authority.certificate("client")
+        good = client_context(ca=authority.file, cert=cert, key=key)
         assert attempt(good, timeout_s=WITHIN_S) == "ok"
         assert attempt(None, timeout_s=0.7) == "fail"
-        cert, key = certificate("intruder", ca=stranger)
-        bad = client_context(ca=tmp_path / "ca.pem", cert=cert, key=key)
+        cert, key = stranger.certificate("intruder")
+        bad = client_context(ca=authority.file, cert=cert, key=key)
         assert attempt(bad, timeout_s=3) != "ok"
         hello = encode_frame(Hello("splitbrain", "n2", peer=True, epoch=1 << 40))
         address = ("127.0.0.1", cluster.ports["n1"])
@@ -318,8 +305,12 @@ def test_mutual_tls_serves_those_with_certificates_only(tmp_path: Path) -> None:
             good.wrap_socket(plain, server_hostname="n1") as secure,
         ):
             secure.sendall(hello)
+            said = b""
             with suppress(ConnectionError, ssl.SSLError):
-                assert secure.recv(1) == b""
+                while part := secure.recv(4096):
+                    said += part
+            (words,) = response_decoder().feed(said)
+            assert (words.status, "does not name node 'n2'" in words.error) == ("refused", True)
         refused = [e["reason"] for e in cluster.events("n1") if e["event"] == "connection-refused"]
         assert "its certificate does not name node 'n2'" in refused
         eventually("connected", lambda: cluster.get("n2", "/status")["links"]["n1"]["connected"])

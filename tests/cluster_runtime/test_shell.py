@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ from cluster.runtime.host import CoreHost
 from cluster.runtime.http import BadRequest, parse_request
 from cluster.runtime.metrics import Histogram
 from cluster.runtime.options import OptionError, parse_options
+from cluster.runtime.refusals import LINES_AT_ONCE, Refusals
 from cluster.wire import (
     Command,
     Entry,
@@ -56,6 +59,64 @@ def test_frames_survive_any_cut(cuts: list[int]) -> None:
         repr(f) if not isinstance(f, Request) else repr(got[2]) for f in FRAMES
     ]
     assert got[2].command.args == (None, [1, "a"])  # type: ignore[union-attr]
+
+
+def test_a_frame_in_many_pieces_costs_what_it_is_long() -> None:
+    """8 MB in pieces of 512 bytes: joined anew at each, that is 65 GB to copy."""
+    value = "v" * (8 << 20)
+    stream = encode_frame(Request(1, "s", 1, 1, Command("put", "x", (value,))))
+    decoder, got = frame_decoder(), []
+    began = time.process_time()
+    for start in range(0, len(stream), 512):
+        got += decoder.feed(stream[start : start + 512])
+    assert time.process_time() - began < 10
+    assert [frame.command.args for frame in got] == [(value,)]  # type: ignore[union-attr]
+    assert decoder.held_bytes == 0
+
+
+def test_one_frame_at_a_time_and_a_limit_that_changes_between() -> None:
+    hello, request = FRAMES[0], Request(1, "s", 1, 1, Command("put", "x", ("v" * 9000,)))
+    stream = encode_frame(hello) + encode_frame(request)
+    decoder = frame_decoder(frame_bytes_max=4096)
+    assert decoder.feed(stream[:5], messages_max=1) == []
+    assert decoder.feed(stream[5:], messages_max=1) == [hello]
+    decoder.frame_bytes_max = 10_000
+    assert [type(frame) for frame in decoder.feed(b"")] == [Request]
+    with pytest.raises(BadFrame, match="the most is 4096"):
+        frame_decoder(frame_bytes_max=4096).feed(encode_frame(request))
+
+
+def test_a_frame_nested_too_deeply_is_a_bad_one() -> None:
+    body = b"\x98\xa7request\x01\xa1s\x01\x01\x93\xa3put\xa1x" + b"\x91" * 200_000 + b"\xc0"
+    with pytest.raises(BadFrame, match="nested too deeply"):
+        frame_decoder().feed(len(body).to_bytes(4, "big") + body)
+
+
+@given(body=st.binary(max_size=200), request=st.booleans())
+def test_no_bytes_make_the_decoder_raise_anything_else(body: bytes, request: bool) -> None:
+    if request:
+        body = b"\x98\xa7request\x01\xa1s\x01\x01\x93\xa3put\xa1x" + body
+    with contextlib.suppress(BadFrame):
+        frame_decoder().feed(len(body).to_bytes(4, "big") + body)
+
+
+def test_lines_about_refusals_are_limited_and_the_others_counted() -> None:
+    now, lines = [0.0], []
+    refusals = Refusals(lambda event, detail: lines.append((event, dict(detail))),
+                        now_s=lambda: now[0])  # fmt: skip
+    for _ in range(LINES_AT_ONCE + 7):
+        refusals.add("refused", {"why": "x"})
+    refusals.tell()
+    assert lines == [("refused", {"why": "x"})] * LINES_AT_ONCE
+    now[0] = 1.5
+    refusals.add("refused", {"why": "y"})
+    refusals.add("refused", {"why": "z"})
+    assert lines[LINES_AT_ONCE:] == [("refused", {"why": "y", "left_out": 7})]
+    now[0] = 3.0
+    refusals.tell()
+    refusals.tell()
+    assert lines[-1] == ("refusals-left-out", {"left_out": 1})
+    assert (len(lines), refusals.refused) == (LINES_AT_ONCE + 2, LINES_AT_ONCE + 9)
 
 
 @pytest.mark.parametrize(
@@ -129,6 +190,7 @@ def test_good_options() -> None:
         (["--tls-ca", "x"], "all three or none"),
         (["--nonsense"], "nonsense"),
         (["--cluster", ""], "needs a name"),
+        (["--token-file", "/nowhere/token"], "cannot be read"),
     ],
 )
 def test_wrong_options_are_one_sentence(more: list[str], message: str) -> None:
