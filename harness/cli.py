@@ -5,7 +5,8 @@ This module parses, and turns whatever goes wrong into one sentence and the righ
 
     0 valid   1 violation found   2 unknown   3 infrastructure failed   254 usage   255 a bug
 
-A traceback is never shown; it is in a log whose path is.
+A traceback is never shown; it is in a log whose path is. Output that nobody takes changes no code
+(:mod:`harness.streams`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from harness.errors import (
     UsageError,
     UserCodeError,
 )
+from harness.streams import open_streams
 
 _ABOUT = """\
 Break distributed systems on purpose, and prove what broke.
@@ -150,6 +152,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: words after the program's name; None for the process's own.
     """
+    if argv is None:
+        open_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         _import_from_here()
@@ -160,10 +164,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(_with_place(error), error.exit_code, log=_log_of(error))
     except KeyboardInterrupt:
         return _complain("interrupted", EXIT_INFRASTRUCTURE)
-    except BrokenPipeError:
-        # Whoever read our output has left; a verdict nobody saw is no verdict.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_INFRASTRUCTURE
     except Exception as error:
         # Names of other packages' errors, so that nothing is imported to compare with them.
         if type(error).__name__ in ("HistoryError", "UnknownAblation"):

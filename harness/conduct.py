@@ -18,7 +18,7 @@ For :mod:`harness.run`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -64,8 +64,9 @@ class Conductor:
         db: the database.
         make_client: makes its clients.
         workload: what to do.
-        nemeses: the faults' kinds, by name.
+        nemeses: the faults' kinds for which faults are planned.
         recorder: where events and faults go.
+        driven: those that the workload's generator asks for itself, by the name it uses.
         plans: faults with times relative to the main phase; None to plan them from the seed.
         on_tick: called a few times a second with this conductor, to show progress.
     """
@@ -81,6 +82,7 @@ class Conductor:
         workload: Workload,
         nemeses: Sequence[Nemesis],
         recorder: Recorder,
+        driven: Mapping[str, Nemesis] | None = None,
         plans: Sequence[Plan] | None = None,
         on_tick: Callable[[Conductor], None] | None = None,
     ) -> None:
@@ -104,7 +106,10 @@ class Conductor:
         self._ticking = False
         context = Context(env=env, db=db, rng=Random(f"{seed}/injection"), nodes=list(env.nodes))
         self.faults = FaultRunner(
-            nemeses=self.nemeses, context=context, recorder=recorder, now_ns=env.now_ns
+            nemeses={**self.nemeses, **(driven or {})},
+            context=context,
+            recorder=recorder,
+            now_ns=env.now_ns,
         )
 
     # From outside ---------------------------------------------------------------------------------

@@ -140,7 +140,15 @@ def validated(spec: TestSpec) -> TestSpec:
 def default_name(spec: TestSpec) -> str:
     """A test's name from what it is: database and ablations, workload, nemeses."""
     database = "+".join([_base(spec.db), *spec.ablate])
-    return "-".join([database, _base(spec.workload), *map(_base, spec.nemesis)])
+    return "-".join([database, _base(spec.workload), *map(_fault_name, spec.nemesis)])
+
+
+def _fault_name(text: str) -> str:
+    """``kill:one`` as ``kill-one``; a user's own ``module:function`` as ``function``."""
+    from harness.nemesis import NEMESES
+
+    built_in = text.partition(":")[0].partition("-")[0] in NEMESES
+    return text.replace(":", "-") if built_in else _base(text)
 
 
 def _base(name: str) -> str:

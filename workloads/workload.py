@@ -25,6 +25,8 @@ class Workload(msgspec.Struct, kw_only=True):
             ``list``, ``set``, ``counter``, ``ids``, ``queue``, ``log``, ``lock``, ``lease``,
             ``watch``, ``bank``, ``txn-list`` or ``txn-register``. A database that takes an option
             ``objects`` is given it.
+        nemeses: nemeses that the generator's nemesis thread asks for, where they cannot be seen in
+            it because a function makes them; nothing is planned for these beside the generator.
         keys_description: one phrase on what keys and values are, for reports.
     """
 
@@ -36,4 +38,5 @@ class Workload(msgspec.Struct, kw_only=True):
     reads: frozenset[str] = frozenset({"read"})
     operations: frozenset[str] = frozenset()
     objects: str = "register"
+    nemeses: tuple[str, ...] = ()
     keys_description: str = ""
