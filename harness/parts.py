@@ -20,6 +20,8 @@ from harness.environments.base import Environment
 from harness.errors import UsageError
 from harness.nemesis.base import Nemesis
 from harness.spec import TestSpec
+from harness.timings import Timings
+from harness.timings import resolve as resolve_timings
 from workloads import Workload
 
 _CLIENT_SHAPE = "a client has open(node), invoke(op) and perhaps close()"
@@ -35,6 +37,7 @@ class Parts(msgspec.Struct):
         workload: what to do and how to judge it.
         nemeses: the faults' kinds for which faults are planned from the seed.
         driven: those that the workload's own generator asks for, by the name it uses.
+        timings: how long things take.
     """
 
     db: Any
@@ -42,6 +45,7 @@ class Parts(msgspec.Struct):
     workload: Workload
     nemeses: list[Nemesis]
     driven: dict[str, Nemesis] = {}
+    timings: Timings = Timings()
 
     @property
     def by_name(self) -> dict[str, Nemesis]:
@@ -77,7 +81,8 @@ def resolve(
 
     composed = compose(list(spec.nemesis) if nemeses is None else list(nemeses))
     driven = _driven(made_workload, {nemesis.name: nemesis for nemesis in composed})
-    return Parts(made_db, make_client, made_workload, composed, driven)
+    timings = resolve_timings(spec, made_db)
+    return Parts(made_db, make_client, made_workload, composed, driven, timings)
 
 
 def _driven(workload: Workload, planned: dict[str, Nemesis]) -> dict[str, Nemesis]:

@@ -242,6 +242,7 @@ class _Run:
                 workload=self.parts.workload,
                 nemeses=self.parts.nemeses,
                 driven=self.parts.driven,
+                timings=self.parts.timings,
                 recorder=self.recorder,
                 plans=spec.plans,
                 on_tick=progress.tick,

@@ -71,13 +71,12 @@ class LossyStream(io.RawIOBase):
         return len(data)
 
     def _tell(self, error: OSError) -> None:
-        other = sys.stdout if self._fd == 2 else sys.stderr
-        if error.errno != errno.EPIPE and other is not None:
-            print(
-                f"harness: {self._what} cannot be written ({error.strerror}); the exit code stands",
-                file=other,
-                flush=True,
-            )
+        """Say it on the other stream, past its buffer: that one may be flushing just now."""
+        if error.errno == errno.EPIPE:
+            return
+        said = f"harness: {self._what} cannot be written ({error.strerror}); the exit code stands"
+        with contextlib.suppress(OSError):
+            os.write(1 if self._fd == 2 else 2, f"{said}\n".encode())
 
 
 def open_streams() -> None:

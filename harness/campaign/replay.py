@@ -22,6 +22,7 @@ import msgspec
 
 from harness.errors import UsageError
 from harness.nemesis.base import Plan
+from harness.nemesis.targets import LEADING
 from harness.run import RunOutcome, run
 from harness.spec import TestSpec, load_spec
 from harness.store import RESULTS, SPEC
@@ -78,7 +79,7 @@ def _plan(entry: Mapping[str, Any], nodes: Sequence[str]) -> Plan:
     plan = msgspec.convert(entry["plan"], Plan)
     main_ns = entry["main_ns"]
     # Where the plan's own seed draws all (a partition's shape), naming nodes would draw another.
-    by_word = bool(plan.targets) or plan.params.get("kind") == "primaries"
+    by_word = bool(plan.targets) or plan.params.get("kind") in LEADING
     return msgspec.structs.replace(
         plan,
         begin_ns=max(0, plan.begin_ns - main_ns),

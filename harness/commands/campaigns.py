@@ -72,8 +72,8 @@ def explore(
         Parameter(name="--nemesis", help="Kinds of faults; each seed draws its own if not given."),
     ] = "",
     duration: Annotated[
-        float, Parameter(name="--duration", help="Virtual seconds under faults per seed.")
-    ] = 6.0,
+        str, Parameter(name="--duration", help="Virtual time under faults per seed.")
+    ] = "6s",
     jobs: Annotated[
         int | None, Parameter(name=("--jobs", "-j"), help="Processes; one per core if not given.")
     ] = None,
@@ -88,6 +88,7 @@ def explore(
     """
     from harness.campaign.explore import explore as campaign
     from harness.spec import parse_list
+    from harness.timings import parse_duration
 
     if seeds < 1:
         raise UsageError(f"--seeds is {seeds}; it should be 1 or more")
@@ -97,7 +98,7 @@ def explore(
         seeds=range(first_seed, first_seed + seeds),
         ablations=parse_list(ablate or ()),
         nemesis=nemesis,
-        duration_s=duration,
+        duration_s=parse_duration("--duration", duration),
         workers=jobs,
         stop_at_first=stop,
         progress=_tell,

@@ -177,12 +177,11 @@ def _history_of(path: str) -> str:
 
 # The budget ---------------------------------------------------------------------------------------
 
-_TIMES_S = {"": 1.0, "s": 1.0, "sec": 1.0, "ms": 0.001, "m": 60.0, "min": 60.0, "h": 3600.0}
 _SIZES_MB = {"kb": 0.001, "mb": 1.0, "gb": 1000.0, "mib": 1.048576, "gib": 1073.741824}
 
 
 def parse_budget(text: str) -> Budget:
-    """A budget from ``30``, ``30s``, ``500MB``, ``1000000steps`` or several of them.
+    """A budget from ``30``, ``1m30s``, ``500MB``, ``1000000steps`` or several of them.
 
     Raises:
         UsageError: it is none of these, or not positive.
@@ -206,10 +205,13 @@ def parse_budget(text: str) -> Budget:
 
 
 def _limit(text: str, part: str) -> tuple[str, float]:
+    from harness.timings import in_seconds
+
+    seconds = in_seconds(part)
     digits = part.rstrip("abcdefghijklmnopqrstuvwxyz")
     unit = part[len(digits) :]
     try:
-        number = float(digits)
+        number = float(digits) if seconds is None else seconds
     except ValueError:
         number = 0.0
     if not 0.0 < number < 1e15:
@@ -217,8 +219,8 @@ def _limit(text: str, part: str) -> tuple[str, float]:
             f"--budget is {text!r}, and {part!r} is no positive number with a unit such as s, MB, "
             "GB or steps"
         )
-    if unit in _TIMES_S:
-        return "time_s", number * _TIMES_S[unit]
+    if seconds is not None or not unit:
+        return "time_s", number
     if unit in _SIZES_MB:
         return "memory_mb", number * _SIZES_MB[unit]
     if unit in ("step", "steps"):

@@ -88,7 +88,11 @@ class Nemesis(Protocol):
     def plan(
         self, rng: Random, *, nodes: Sequence[str], begin_ns: int, end_ns: int, interval_ns: int
     ) -> list[Plan]:
-        """Faults between two times, about one per interval; ids are given later. Pure."""
+        """Faults between two times, about one per interval; ids are given later. Pure.
+
+        One that also takes ``length_ns``, the shortest and the longest time a fault lasts, can be
+        run with ``--fault-duration``.
+        """
         ...
 
     async def inject(self, context: Context, plan: Plan) -> Injection:

@@ -18,8 +18,8 @@ from checkers import Verdict, linearizable, models
 from checkers.history import load
 from harness import TestSpec, fault
 from harness.cli import main
-from harness.conduct import QUIESCE_NS
 from harness.databases.atom import Atom
+from harness.timings import Timings
 from workloads import Workload
 from workloads import generator as gen
 
@@ -143,7 +143,7 @@ def test_objects_of_ones_own_run_with_a_fault_of_ones_own(tmp_path):
     assert outcome.evidence["faults_bit"] >= 1
     history = load(outcome.run_dir / "history.jsonl")
     before, *final = sorted(history.ops(), key=lambda op: op.invoke_ns)[-31:]
-    assert final[0].invoke_ns >= before.invoke_ns + QUIESCE_NS
+    assert final[0].invoke_ns >= before.invoke_ns + Timings().quiesce_s * 1e9
     assert {op.f for op in final} == {"read"}
     assert len({(op.process, op.key) for op in final}) == 30, "each process, each key, once"
 

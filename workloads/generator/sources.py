@@ -229,7 +229,7 @@ class Cells:
 
 
 #: iterators of lists and tuples: reading them has no effect, and they end
-_PLAIN = (type(iter([])), type(iter(())))
+_PLAIN: tuple[type, ...] = (type(iter([])), type(iter(())))
 
 
 class Seq(Generator, frozen=True):

@@ -316,6 +316,6 @@ def then(first: Any, second: Any) -> Generator:
 
 
 __all__ = [
-    "NEMESIS", "Seq", "clients", "each_process", "each_thread", "fault", "faults_named", "nemesis", "on_threads", "phases",
-    "reserve", "synchronize", "then", "update_all",
+    "NEMESIS", "Seq", "clients", "each_process", "each_thread", "fault", "faults_named",
+    "nemesis", "on_threads", "phases", "reserve", "synchronize", "then", "update_all",
 ]  # fmt: skip
