@@ -44,6 +44,9 @@ log = logging.getLogger("harness.run")
 #: Nemeses under which a database may end by itself: a failing disk, no memory.
 EXPLAIN_DEATH = ("disk", "pressure")
 
+#: In a main phase shorter than this no rate is measured.
+RATE_OVER_S = 1.0
+
 #: How often the leaders are asked for, to count changes.
 LEADERS_NS = 500_000_000
 
@@ -91,7 +94,8 @@ class Conductor:
         self.phase = "setup"
         self.main_start_ns = 0
         self.main_end_ns = 0
-        self.interrupted = False
+        self.interrupted = ""  # how far it had come, as a phrase
+        self.main_invoked = 0
         self.leaders: list[tuple[int, tuple[str, ...]]] = []
         self._generations: tuple[int, int] | None = None  # first and newest seen
         self.troubles: list[str] = []
@@ -113,9 +117,21 @@ class Conductor:
 
     def interrupt(self) -> None:
         """End the main phase now; what was recorded is still judged."""
-        self.interrupted = True
+        if not self.interrupted:
+            after_s = (self.now_ns - self.main_start_ns) / 1e9
+            limit = f"{self.spec.time_limit_s:g} s"
+            in_main = f"after {after_s:.1f} s of {limit}"
+            self.interrupted = in_main if self.phase == "main" else f"in its phase {self.phase!r}"
         if self._interpreter is not None:
             self._interpreter.stop()
+
+    @property
+    def rate(self) -> tuple[float, float] | None:
+        """Operations per second asked for and reached; None if nothing was asked for."""
+        took_s = (self.main_end_ns - self.main_start_ns) / 1e9
+        if self.spec.rate_hz is None or took_s < RATE_OVER_S:
+            return None
+        return self.spec.rate_hz, self.main_invoked / took_s
 
     @property
     def now_ns(self) -> int:
@@ -177,6 +193,7 @@ class Conductor:
         if not self.interrupted:
             await self._interpreter.phase(generator, plans=plans)
         self.main_end_ns = self.env.now_ns()
+        self.main_invoked = self.recorder.counts["invoke"]
 
     def _planned(self) -> list[Plan]:
         """The faults, with times relative to the main phase."""

@@ -45,8 +45,6 @@ class Recorder:
         self.main_ns = 0
         #: completions by (f, type)
         self.outcomes: dict[tuple[str, str], int] = {}
-        #: how often each error was met, by f and text
-        self.errors: dict[tuple[str, str], int] = {}
 
     @property
     def counts(self) -> dict[str, int]:
@@ -83,10 +81,6 @@ class Recorder:
         )
         token = (f, type)
         self.outcomes[token] = self.outcomes.get(token, 0) + 1
-        if error is not None and type != "ok":
-            said = (f, error if isinstance(error, str) else repr(error))
-            if said in self.errors or len(self.errors) < ERRORS_MAX:
-                self.errors[said] = self.errors.get(said, 0) + 1
 
     def journal(
         self,
@@ -134,7 +128,3 @@ class Recorder:
         if not self._faults.closed:
             os.fsync(self._faults.fileno())
             self._faults.close()
-
-
-#: Different error texts counted; a client that puts a number in each would fill memory.
-ERRORS_MAX = 1000

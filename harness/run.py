@@ -321,14 +321,15 @@ class _Run:
             time_s=self.spec.check_time_s,
             leader_changes=conductor.leader_changes,
             troubles=conductor.troubles,
-            errors=self.recorder.errors,
+            interrupted=conductor.interrupted,
+            rate=conductor.rate,
             extra=self.extra,
         )
         counts = self.recorder.counts
         self.facts |= {
             "duration_ns": conductor.now_ns,
             "ops": {name: counts[name] for name in ("ok", "fail", "info")},
-            "interrupted": conductor.interrupted,
+            "interrupted": conductor.interrupted or False,
         }
         write_results(self.run_dir, judgement, run=self.facts, faults=faults, replay=self.replay)
         report = "" if self.spec.no_report else write_report(self.run_dir)
@@ -340,7 +341,7 @@ class _Run:
             replay=self.replay,
             results=judgement.results,
             evidence=judgement.evidence,
-            interrupted=conductor.interrupted,
+            interrupted=bool(conductor.interrupted),
             report=report,
         )
         self._tell(judgement, outcome)

@@ -19,6 +19,8 @@ class Workload(msgspec.Struct, kw_only=True):
         model: name of the checker's model for ``harness check``, written to the header.
         reads: names of the functions that do not change anything: an unhandled client error makes
             these ``fail`` and all others ``info``.
+        refusals: how errors begin with which a working system refuses, ``the lock is held`` say: an
+            operation that fails so is counted as answered.
         operations: names of the client operations it needs; a database that lacks one is refused
             before the run begins.
         objects: what its keys are, which says what ``read`` and ``add`` mean: ``register``,
@@ -36,6 +38,7 @@ class Workload(msgspec.Struct, kw_only=True):
     name: str = ""
     model: str = ""
     reads: frozenset[str] = frozenset({"read"})
+    refusals: tuple[str, ...] = ()
     operations: frozenset[str] = frozenset()
     objects: str = "register"
     nemeses: tuple[str, ...] = ()

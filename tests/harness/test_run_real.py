@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -61,7 +62,8 @@ def test_one_interrupt_heals_and_judges(tmp_path):
     assert process.returncode == 0, err
     assert "interrupted" in err and "VALID" in out
     results = json.loads((run_dir / "results.json").read_text())
-    assert results["run"]["interrupted"] is True
+    assert re.fullmatch(r"after [\d.]+ s of 60 s", results["run"]["interrupted"])
+    assert results["evidence"]["weak"][-1].startswith("the run was interrupted after ")
     assert not load(run_dir / "history.jsonl").notes, "the history has its footer"
 
 
