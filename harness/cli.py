@@ -25,6 +25,7 @@ from harness.errors import (
     EXIT_INFRASTRUCTURE,
     EXIT_USAGE,
     EXIT_VALID,
+    STORE_ERRORS,
     HarnessError,
     UsageError,
     UserCodeError,
@@ -105,6 +106,9 @@ Examples:
   harness serve --port 8080 --store store""",
 }
 
+#: A sentence is cut in its middle beyond this: it may show a value of any size.
+SENTENCE_CHARS_MAX = 4000
+
 #: command -> (where it is, what it does)
 _COMMANDS = {
     "test": ("harness.commands.test:test", "Run a test: workload, faults, verdict, report."),
@@ -164,6 +168,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(_with_place(error), error.exit_code, log=_log_of(error))
     except KeyboardInterrupt:
         return _complain("interrupted", EXIT_INFRASTRUCTURE)
+    except OSError as error:
+        if error.errno not in STORE_ERRORS:
+            return _bug(error)
+        where = f" at {error.filename}" if error.filename else ""
+        return _complain(
+            f"{error.strerror}{where}; nothing is wrong with what was judged", EXIT_INFRASTRUCTURE
+        )
     except Exception as error:
         # Names of other packages' errors, so that nothing is imported to compare with them.
         if type(error).__name__ in ("HistoryError", "UnknownAblation"):
@@ -203,6 +214,9 @@ def _sentence(error: cyclopts.CycloptsError, words: list[str]) -> str:
 
 
 def _complain(sentence: str, code: int, *, log: Path | None = None) -> int:
+    if len(sentence) > SENTENCE_CHARS_MAX:
+        half = SENTENCE_CHARS_MAX // 2
+        sentence = f"{sentence[:half]} ... {sentence[-half:]}"
     print(f"harness: {sentence}", file=sys.stderr)
     if log is not None:
         print(f"log: {log}", file=sys.stderr)

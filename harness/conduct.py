@@ -33,8 +33,9 @@ from harness.interpreter.interpreter import Interpreter
 from harness.interpreter.runtime import Runtime
 from harness.nemesis.base import Context, Nemesis, Plan
 from harness.nemesis.common import damaged
-from harness.recorder import Recorder
+from harness.recorder import Recorder, StoreError
 from harness.spec import TestSpec
+from harness.store import cannot_write
 from harness.timings import FINAL_TIMEOUTS, Timings
 from workloads import Workload
 from workloads import generator as gen
@@ -156,6 +157,12 @@ class Conductor:
             await self._look_again()
             if self._interpreter is not None:
                 await self._interpreter.close()
+        except HarnessError as error:
+            # Whatever it was, a full store is looked at first: after the teardown it may have room.
+            cannot = cannot_write(self.recorder.run_dir)
+            if cannot is None:
+                raise
+            raise StoreError(cannot.errno, _first_line(error), cannot.filename) from error
         finally:
             self._ticking = False
             self.phase = "teardown"
