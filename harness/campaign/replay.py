@@ -71,7 +71,8 @@ def faults_of_run(run_dir: Path) -> list[Plan] | None:
             hit[entry["id"]] = entry.get("nodes", [])
     if any("main_ns" not in entry for entry in intents.values()):
         return None
-    return [_plan(entry, hit.get(id, [])) for id, entry in sorted(intents.items())]
+    plans = [_plan(entry, hit.get(id, [])) for id, entry in sorted(intents.items())]
+    return [plan for plan in plans if not plan.driven]
 
 
 def _plan(entry: Mapping[str, Any], nodes: Sequence[str]) -> Plan:

@@ -420,6 +420,7 @@ def _driven_plan(op: Op, id: int, now_ns: int) -> tuple[Plan, bool]:
         end_ns=now_ns + round(length_s * 1e9),
         targets=str(value.get("targets", "")),
         params=dict(value.get("params", {})),
+        driven=True,
     )
     return plan, bool(value.get("hold"))
 

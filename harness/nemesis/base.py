@@ -32,6 +32,7 @@ class Plan(msgspec.Struct, frozen=True):
         begin_ns, end_ns: when to inject and when to heal, since the run began.
         targets: target word or node names with commas; "" where the kind does not target nodes.
         params: JSON-ready parameters of this fault, drawn from the seed.
+        driven: the workload's generator asked for it, and will again in a replay.
     """
 
     id: int
@@ -40,6 +41,7 @@ class Plan(msgspec.Struct, frozen=True):
     end_ns: int
     targets: str = ""
     params: dict[str, Any] = {}
+    driven: bool = False
 
 
 class Injection(msgspec.Struct):

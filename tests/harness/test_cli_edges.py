@@ -54,6 +54,7 @@ def test_a_violation_is_one_whatever_becomes_of_the_output(tmp_path: Path, endin
     assert "bug in the harness" not in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_twenty_of_twenty_cut_runs_end_with_one(tmp_path: Path) -> None:
     short = [*VIOLATION[:-1], "5", "--no-report"]
     loop = f"for i in $(seq 20); do $H {' '.join(short)} | head -1 >/dev/null; "

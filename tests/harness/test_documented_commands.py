@@ -129,7 +129,17 @@ def place(tmp_path_factory):
 LINES = shown()
 
 
-@pytest.mark.parametrize("line", [line for line in LINES if not elsewhere(words_of(line))])
+def different() -> list[str]:
+    """The lines that are run, without those that come to the same in little time."""
+    found: dict[tuple[str, ...], str] = {}
+    for line in LINES:
+        if not elsewhere(words_of(line)):
+            came_to = tuple(quick(words_of(line), Path("RUN")))
+            found[came_to] = max(found.get(came_to, ""), line, key=lambda each: bool(claimed(each)))
+    return list(found.values())
+
+
+@pytest.mark.parametrize("line", different())
 def test_a_cut_output_changes_no_code(place, line):
     here, run_dir = place
     words = quick(words_of(line), run_dir)

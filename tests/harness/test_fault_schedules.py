@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from checkers import Verdict, linearizable, models
+from harness.campaign.replay import faults_of_run
 from harness.errors import UserCodeError
 from harness.interpreter.scheduler import HealFault, InjectFault, Scheduler
 from harness.nemesis.base import Plan
@@ -132,6 +133,17 @@ def test_the_time_limit_ends_sleeps_and_faults(tmp_path):
         tmp_path, workload([gen.fault("pause", for_s=50, targets="n1")]), time_limit_s=4.0
     )
     close(spans(records), [("pause", 0, 4)], 0.05)
+
+
+def test_a_replay_does_not_double_the_schedule(tmp_path):
+    """The journal has the generator's faults too, and the generator gives them again."""
+    faults = [gen.sleep(1), gen.fault("kill", for_s=1)]
+    outcome, records = conducted(
+        tmp_path, workload(faults), time_limit_s=9.0, nemesis=("pause",), nemesis_interval_s=3
+    )
+    plans = faults_of_run(outcome.run_dir)
+    assert plans and {plan.nemesis for plan in plans} == {"pause"}
+    assert {name for name, *_ in spans(records)} == {"kill", "pause"}
 
 
 def test_kinds_targets_and_functions(tmp_path):

@@ -158,7 +158,8 @@ def test_names_that_are_not_imported_from_files_are_exported():
     ("arguments", "words"),
     [
         ({"tme_limit_s": 3}, "did you mean 'time_limit_s'"),
-        ({"time_limit_s": "long"}, "float"),
+        ({"time_limit_s": "long"}, "no duration"),
+        ({"time_limit_s": [3]}, "float"),
         ({"nodes": 0}, "at least 1 node"),
         ({"db": Atom(), "client": 7}, "client"),
         ({"db": 7}, "without setup"),
