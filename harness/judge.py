@@ -394,7 +394,8 @@ def _sentence(judgement: Judgement, ops: int) -> str:
         faults = f"{bit} fault{'s' if bit != 1 else ''} that took effect"
         if injected > bit:
             faults = f"{bit} of {injected} faults took effect"
-        weak = f"; weakly exercised: {told['weak'][0]}" if told["weak"] else ""
+        first = told["weak"][0].partition(";")[0] if told["weak"] else ""
+        weak = f"; weakly exercised: {first}" if first else ""
         return f"{ops} operations, {faults}, and nothing wrong with them{weak}."
     reasons = [f"{r.checker}: {r.reason}" if r.checker != "evidence" else r.reason for r in telling]
     return "; ".join(reasons[:3]) or "no checker gave a reason"

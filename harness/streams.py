@@ -4,8 +4,8 @@ A reader may leave (``| head -1``), a disk may be full, a stream may be closed f
 terminal may know ASCII only. None of that is a finding about the system under test. So a command
 runs to its end and answers with its verdict, whatever became of its words:
 
-- what a stream does not take is dropped, and but for a reader that left it is said on the other
-  stream, once;
+- what a stream does not take is dropped; of standard output that is said once, on standard error,
+  but for a reader that left;
 - a standard stream that is closed is opened on the null device, so that no file of the run can come
   to stand where a child process writes its output;
 - characters that a terminal does not have are replaced, by like ones where there are any.
@@ -38,13 +38,12 @@ class LossyStream(io.RawIOBase):
     """A file descriptor to write to; after the first error everything is dropped.
 
     Args:
-        fd: the descriptor.
-        name: what it is, for the sentence about it.
+        fd: the descriptor, of standard output or error.
     """
 
-    def __init__(self, fd: int, name: str) -> None:
+    def __init__(self, fd: int) -> None:
         super().__init__()
-        self._fd, self._what, self._lost = fd, name, False
+        self._fd, self._lost = fd, False
 
     def writable(self) -> bool:
         """True."""
@@ -71,12 +70,12 @@ class LossyStream(io.RawIOBase):
         return len(data)
 
     def _tell(self, error: OSError) -> None:
-        """Say it on the other stream, past its buffer: that one may be flushing just now."""
-        if error.errno == errno.EPIPE:
+        """Say it on standard error, past its buffer: that one may be flushing just now."""
+        if self._fd == 2 or error.errno == errno.EPIPE:
             return
-        said = f"harness: {self._what} cannot be written ({error.strerror}); the exit code stands"
+        said = f"standard output cannot be written ({error.strerror}); the exit code stands"
         with contextlib.suppress(OSError):
-            os.write(1 if self._fd == 2 else 2, f"{said}\n".encode())
+            os.write(2, f"harness: {said}\n".encode())
 
 
 def open_streams() -> None:
@@ -84,8 +83,8 @@ def open_streams() -> None:
     codecs.register_error(_REPLACING, _replaced)
     for fd in (0, 1, 2):
         _open_if_closed(fd)
-    sys.stdout = _lossy(sys.stdout, 1, "standard output")
-    sys.stderr = _lossy(sys.stderr, 2, "standard error")
+    sys.stdout = _lossy(sys.stdout, 1)
+    sys.stderr = _lossy(sys.stderr, 2)
 
 
 def _open_if_closed(fd: int) -> None:
@@ -99,7 +98,7 @@ def _open_if_closed(fd: int) -> None:
         os.set_inheritable(fd, True)
 
 
-def _lossy(stream: TextIO | None, fd: int, name: str) -> TextIO:
+def _lossy(stream: TextIO | None, fd: int) -> TextIO:
     """A stream for the descriptor, in the encoding of the one it replaces."""
     if isinstance(getattr(getattr(stream, "buffer", None), "raw", None), LossyStream):
         assert stream is not None
@@ -107,7 +106,7 @@ def _lossy(stream: TextIO | None, fd: int, name: str) -> TextIO:
     if stream is not None:
         with contextlib.suppress(OSError):
             stream.flush()
-    raw = LossyStream(fd, name)
+    raw = LossyStream(fd)
     by_line = fd == 2 or raw.isatty()
     return io.TextIOWrapper(
         io.BufferedWriter(raw),

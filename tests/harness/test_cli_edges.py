@@ -54,6 +54,21 @@ def test_a_violation_is_one_whatever_becomes_of_the_output(tmp_path: Path, endin
     assert "bug in the harness" not in done.stderr and "Traceback" not in done.stderr
 
 
+def test_every_command_keeps_its_code_when_cut(tmp_path: Path) -> None:
+    assert ended(tmp_path, f"$H {' '.join(VIOLATION)} --no-report -q").returncode == 1
+    for line, code in {
+        "check store/latest": 1,
+        "check store/latest --json": 1,
+        "check store/latest --report page.html": 1,
+        "replay": 1,
+        "report": 0,
+        "shrink --time-limit 2s": 1,
+        "explore --ablate A28a --first-seed 0 --seeds 6 -j 1 --stop": 1,
+        "check no-such-file": 254,
+    }.items():
+        assert ended(tmp_path, f"$H {line} 2>&1 | true").returncode == code, line
+
+
 @pytest.mark.slow
 def test_twenty_of_twenty_cut_runs_end_with_one(tmp_path: Path) -> None:
     short = [*VIOLATION[:-1], "5", "--no-report"]
