@@ -77,6 +77,7 @@ def failures(history: History) -> list[Failure]:
     """
     import numpy as np
 
+    shapes: dict[str, str] = {}
     totals: dict[tuple[str, str, str], int] = {}
     texts: dict[tuple[str, str, str], dict[str, int]] = {}
     for index in np.flatnonzero(history.type >= 2).tolist():
@@ -84,7 +85,10 @@ def failures(history: History) -> list[Failure]:
         said = "" if error is None else error if isinstance(error, str) else repr(error)
         said = said[:ERROR_CHARS_MAX]
         f, outcome = history.functions[history.f[index]], OUTCOMES[history.type[index] - 1]
-        kind = (f, outcome, _NUMBER.sub("#", said))
+        shape = shapes.get(said)
+        if shape is None:
+            shape = shapes[said] = _NUMBER.sub("#", said)
+        kind = (f, outcome, shape)
         totals[kind] = totals.get(kind, 0) + 1
         met = texts.setdefault(kind, {})
         if said in met or len(met) < TEXTS_MAX:

@@ -50,6 +50,7 @@ Examples:
   harness test --nemesis partition
   harness test --nemesis kill:primaries,clock --nodes 5 --time-limit 60 --rate 500
   harness test --env sim --nemesis partition,kill,pause,clock --seed 7 --test-count 20
+  harness test --nemesis kill --fault-duration 2s..4s --concurrency 2n --time-limit 1m30s
   harness test --db etcd --nemesis partition,pause
   harness test --db test_mykv:MyKV --client test_mykv:KVClient --workload test_mykv:tickets
   harness test --workload register --workload-option cas=0 --keys 50""",

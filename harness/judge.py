@@ -240,10 +240,7 @@ def _notes(evidence: Mapping[str, Any]) -> list[str]:
     rate = evidence.get("rate")
     if not rate or rate["reached"] >= RATE_SHARE_REACHED * rate["asked"]:
         return []
-    return [
-        f"asked for {rate['asked']:,.0f} operations per second, reached {rate['reached']:,.0f}: "
-        "every worker waited for an answer"
-    ]
+    return [f"asked for {rate['asked']:,.0f} operations per second, reached {rate['reached']:,.0f}"]
 
 
 def _bit(fault: Mapping[str, Any]) -> bool:
