@@ -135,7 +135,8 @@ def different() -> list[str]:
     for line in LINES:
         if not elsewhere(words_of(line)):
             came_to = tuple(quick(words_of(line), Path("RUN")))
-            found[came_to] = max(found.get(came_to, ""), line, key=lambda each: bool(claimed(each)))
+            if came_to not in found or claimed(line) is not None:
+                found[came_to] = line
     return list(found.values())
 
 

@@ -183,7 +183,7 @@ def test_the_fixture_fails_with_sentence_report_and_replay(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--harness-seed", "11"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(here)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parents[1])])},
         capture_output=True,
         text=True,
         timeout=300,
