@@ -130,9 +130,10 @@ class Conductor:
     def rate(self) -> tuple[float, float] | None:
         """Operations per second asked for and reached; None if nothing was asked for."""
         took_s = (self.main_end_ns - self.main_start_ns) / 1e9
-        if self.spec.rate_hz is None or took_s < RATE_OVER_S:
+        asked = self.spec.rate_hz or self.spec.workload_options.get("rate_hz")
+        if not isinstance(asked, (int, float)) or took_s < RATE_OVER_S:
             return None
-        return self.spec.rate_hz, self.main_invoked / took_s
+        return float(asked), self.main_invoked / took_s
 
     @property
     def now_ns(self) -> int:

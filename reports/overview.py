@@ -160,7 +160,8 @@ def _interrupted_words(told: Any) -> Any:
 
 def _rate_words(asked: Any, evidence: Any) -> Any:
     """The rate asked for, and what came of it where that is known."""
-    reached = evidence.get("reached") if isinstance(evidence, dict) else None
+    told = evidence if isinstance(evidence, dict) else {}
+    asked, reached = told.get("asked", asked), told.get("reached")
     if not isinstance(reached, (int, float)) or not isinstance(asked, (int, float)):
         return asked
     return f"asked {asked:,g}/s, got {reached:,.0f}/s"

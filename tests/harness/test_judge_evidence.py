@@ -195,6 +195,9 @@ def test_a_rate_that_could_not_be_reached_is_said(tmp_path):
     got = f"asked 6,000/s, got {rate['reached']:,.0f}/s"
     assert got in (outcome.run_dir / "report.html").read_text("utf-8")
     assert got in (outcome.run_dir / "summary.md").read_text("utf-8").replace("\\", "")
+    by_option = {"workload_options": {"rate_hz": 6000}, "concurrency": 4}
+    _, results, said = simulated(tmp_path, **by_option)
+    assert results["evidence"]["rate"]["asked"] == 6000 and "note: asked for 6,000" in said
     _, results, said = simulated(tmp_path, rate_hz=50.0)
     assert results["evidence"]["rate"]["reached"] == pytest.approx(50, rel=0.1)
     assert "asked for" not in said
