@@ -62,7 +62,7 @@ def availability(*, at_least: float | None = None, name: str = "availability") -
             "outside_faults": _share(ok[~during]),
             "during_faults": _share(ok[during]),
         }
-        gap_s, gap_at_s = _longest_gap(when[ok], *_spans(history))
+        gap_s, gap_at_s = (time_ns / 1e9 for time_ns in longest_gap(history)[:2])
         found: dict[str, Any] = {
             "ok_share": shares,
             "longest_gap_s": gap_s,
@@ -88,6 +88,28 @@ def availability(*, at_least: float | None = None, name: str = "availability") -
         return result
 
     return named(name, measure)
+
+
+def longest_gap(history: History, *, node: str | None = None) -> tuple[int, int, int]:
+    """The longest time in which operations were asked for and none was answered ok.
+
+    Args:
+        history: with times.
+        node: look at the operations that this node was asked; all of them if None.
+
+    Returns:
+        how long, and when it began and ended, in nanoseconds. A quiet phase within does not count,
+        so that it may be shorter than from its begin to its end.
+    """
+    from checkers.history import OK
+
+    invoked = history.invocations
+    good = history.outcomes() == OK
+    if node is not None:
+        here = history.node[invoked] == list(history.nodes).index(node)
+        invoked, good = invoked[here], good[here]
+    answers = history.time_ns[history.pair[invoked[good]]]
+    return _longest_gap(answers[answers >= 0], *_spans(history, invoked))
 
 
 def recovery(*, within_s: float | None = None, name: str = "recovery") -> Checker:
@@ -201,8 +223,8 @@ def _percent(share: float | None) -> str:
     return "none" if share is None else f"{share:.1%}"
 
 
-def _spans(history: History) -> tuple[Ints, Ints]:
-    """When the system was being asked: begins and ends of disjoint spans, ascending.
+def _spans(history: History, invoked: Ints) -> tuple[Ints, Ints]:
+    """When the system was being asked by some operations: begins and ends of spans, ascending.
 
     A span is a time in which operations were under way or followed each other closely; a longer
     pause is quiet, and nobody misses an answer in it. What follows closely is a second, or ten
@@ -210,8 +232,8 @@ def _spans(history: History) -> tuple[Ints, Ints]:
     """
     import numpy as np
 
-    begin = history.time_ns[history.invocations]
-    done = history.pair[history.invocations]
+    begin = history.time_ns[invoked]
+    done = history.pair[invoked]
     end = np.where(done < 0, begin, history.time_ns[np.maximum(done, 0)])
     known = (begin >= 0) & (end >= begin)
     order = np.argsort(begin[known], kind="stable")
@@ -226,15 +248,15 @@ def _spans(history: History) -> tuple[Ints, Ints]:
     return begin[opens], reach[closes]
 
 
-def _longest_gap(answers: Ints, begins: Ints, ends: Ints) -> tuple[float, float]:
-    """Longest time without any ok answer and when it began, in seconds.
+def _longest_gap(answers: Ints, begins: Ints, ends: Ints) -> tuple[int, int, int]:
+    """Longest time without any ok answer, when it began and when it ended.
 
     Time between spans is cut out: it runs only while the system is being asked.
     """
     import numpy as np
 
     if not len(begins):
-        return 0.0, 0.0
+        return 0, 0, 0
     asked = np.concatenate([[0], np.cumsum(ends - begins)])  # asked time at the begin of each span
     answers = np.sort(answers)
     span = np.maximum(np.searchsorted(begins, answers, side="right") - 1, 0)
@@ -243,7 +265,7 @@ def _longest_gap(answers: Ints, begins: Ints, ends: Ints) -> tuple[float, float]
     times = np.concatenate([[begins[0]], answers, [ends[-1]]])
     gaps = np.diff(edges)
     at = int(np.argmax(gaps))
-    return float(gaps[at]) / 1e9, float(times[at]) / 1e9
+    return int(gaps[at]), int(times[at]), int(times[at + 1])
 
 
 def _buckets(when: Ints, ok: Bools, begin: int, end: int) -> dict[str, Any]:

@@ -8,8 +8,11 @@ the checkers beside it and is outranked by their violations, which is exactly wh
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from checkers.budget import Budget
 from checkers.checker import Checker, named
@@ -19,6 +22,12 @@ if TYPE_CHECKING:
     from checkers.history import History
 
 OUTCOMES = ("ok", "fail", "info")
+
+#: An error is told apart from others by so much of its text.
+ERROR_CHARS_MAX = 300
+
+#: So many texts of one error are counted apart, to show the commonest.
+TEXTS_MAX = 50
 
 
 def counts(history: History) -> dict[str, dict[str, int]]:
@@ -39,6 +48,58 @@ def counts(history: History) -> dict[str, dict[str, int]]:
                 for word, outcome in zip(OUTCOMES, (OK, FAIL, INFO))
             }
     return found
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """One way in which operations did not come to ok.
+
+    Args:
+        f: the operation's name.
+        outcome: ``fail`` or ``info``.
+        error: the error as it was met most often; empty where none was given.
+        count: how many such operations there were, with numbers in the error left out of account.
+    """
+
+    f: str
+    outcome: str
+    error: str
+    count: int
+
+
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
+def failures(history: History) -> list[Failure]:
+    """Why operations failed or ended unknown, the commonest first.
+
+    Errors that differ in numbers only (a port, a duration, a value) are one. An invocation that
+    never completed has no event that could say why, and is not here.
+    """
+    import numpy as np
+
+    shapes: dict[str, str] = {}
+    totals: dict[tuple[str, str, str], int] = {}
+    texts: dict[tuple[str, str, str], dict[str, int]] = {}
+    for index in np.flatnonzero(history.type >= 2).tolist():
+        error = history.errors.get(index)
+        said = "" if error is None else error if isinstance(error, str) else repr(error)
+        said = said[:ERROR_CHARS_MAX]
+        f, outcome = history.functions[history.f[index]], OUTCOMES[history.type[index] - 1]
+        shape = shapes.get(said)
+        if shape is None:
+            shape = shapes[said] = _NUMBER.sub("#", said)
+        kind = (f, outcome, shape)
+        totals[kind] = totals.get(kind, 0) + 1
+        met = texts.setdefault(kind, {})
+        if said in met or len(met) < TEXTS_MAX:
+            met[said] = met.get(said, 0) + 1
+    found = [
+        Failure(
+            f, outcome, max(texts[f, outcome, kind], key=texts[f, outcome, kind].__getitem__), n
+        )
+        for (f, outcome, kind), n in totals.items()
+    ]
+    return sorted(found, key=lambda each: (-each.count, each.f, each.outcome, each.error))
 
 
 def stats(*, needs: Iterable[str] = (), name: str = "stats") -> Checker:

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from harness.errors import UsageError
-from harness.spec import TestSpec, nearest_option, parse_list, parse_nodes
+from harness.spec import TestSpec, nearest_option, parse_list, parse_nodes, read_fields
 
 
 def run(
@@ -43,7 +43,8 @@ def run(
         nodes: how many, or which.
         replay: the command to show as the way to run this again.
         say: called with each line for the user; None prints them.
-        fields: other fields of TestSpec: ``env``, ``time_limit_s``, ``seed`` ...
+        fields: other fields of TestSpec: ``env``, ``time_limit_s`` (seconds, or a text such as
+            ``1m30s``), ``seed`` ...
 
     Raises:
         UsageError: an argument is wrong.
@@ -84,6 +85,7 @@ def _spec(nodes: int | str | Sequence[str], fields: dict[str, Any]) -> TestSpec:
     for name in ("nemesis", "ablate"):
         if isinstance(fields.get(name), str):
             fields[name] = parse_list(fields[name])
+    fields = read_fields(fields, len(named))
     try:
         return msgspec.convert({**fields, "nodes": named}, TestSpec)
     except msgspec.ValidationError as error:

@@ -5,7 +5,8 @@ This module parses, and turns whatever goes wrong into one sentence and the righ
 
     0 valid   1 violation found   2 unknown   3 infrastructure failed   254 usage   255 a bug
 
-A traceback is never shown; it is in a log whose path is.
+A traceback is never shown; it is in a log whose path is. Output that nobody takes changes no code
+(:mod:`harness.streams`).
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ from harness.errors import (
     EXIT_INFRASTRUCTURE,
     EXIT_USAGE,
     EXIT_VALID,
+    STORE_ERRORS,
     HarnessError,
     UsageError,
     UserCodeError,
 )
+from harness.streams import open_streams
 
 _ABOUT = """\
 Break distributed systems on purpose, and prove what broke.
@@ -47,6 +50,7 @@ Examples:
   harness test --nemesis partition
   harness test --nemesis kill:primaries,clock --nodes 5 --time-limit 60 --rate 500
   harness test --env sim --nemesis partition,kill,pause,clock --seed 7 --test-count 20
+  harness test --nemesis kill --fault-duration 2s..4s --concurrency 2n --time-limit 1m30s
   harness test --db etcd --nemesis partition,pause
   harness test --db test_mykv:MyKV --client test_mykv:KVClient --workload test_mykv:tickets
   harness test --workload register --workload-option cas=0 --keys 50""",
@@ -104,6 +108,9 @@ Examples:
   harness serve --port 8080 --store store""",
 }
 
+#: A sentence is cut in its middle beyond this: it may show a value of any size.
+SENTENCE_CHARS_MAX = 4000
+
 #: command -> (where it is, what it does)
 _COMMANDS = {
     "test": ("harness.commands.test:test", "Run a test: workload, faults, verdict, report."),
@@ -151,6 +158,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: words after the program's name; None for the process's own.
     """
+    if argv is None:
+        open_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         _import_from_here()
@@ -161,10 +170,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(_with_place(error), error.exit_code, log=_log_of(error))
     except KeyboardInterrupt:
         return _complain("interrupted", EXIT_INFRASTRUCTURE)
-    except BrokenPipeError:
-        # Whoever read our output has left; a verdict nobody saw is no verdict.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_INFRASTRUCTURE
+    except OSError as error:
+        if error.errno not in STORE_ERRORS:
+            return _bug(error)
+        where = f" at {error.filename}" if error.filename else ""
+        return _complain(
+            f"{error.strerror}{where}; nothing is wrong with what was judged", EXIT_INFRASTRUCTURE
+        )
     except Exception as error:
         # Names of other packages' errors, so that nothing is imported to compare with them.
         if type(error).__name__ in ("HistoryError", "UnknownAblation"):
@@ -204,6 +216,9 @@ def _sentence(error: cyclopts.CycloptsError, words: list[str]) -> str:
 
 
 def _complain(sentence: str, code: int, *, log: Path | None = None) -> int:
+    if len(sentence) > SENTENCE_CHARS_MAX:
+        half = SENTENCE_CHARS_MAX // 2
+        sentence = f"{sentence[:half]} ... {sentence[-half:]}"
     print(f"harness: {sentence}", file=sys.stderr)
     if log is not None:
         print(f"log: {log}", file=sys.stderr)

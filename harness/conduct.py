@@ -1,6 +1,7 @@
 """Conducts one run: set up, disturb, heal, wait, look once more, tear down.
 
-    setup       environment, then every node's database: setup, start, ready
+    setup       environment, then every node's database: setup, start; once for all of them
+                setup_cluster, where the database has it; ready
     main        the workload's generator under faults, for the time limit
     heal        every fault is undone by its nemesis; then everything, by the environment; then the
                 environment is asked to prove that it is clean
@@ -18,37 +19,34 @@ For :mod:`harness.run`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
 import msgspec
 
 from harness.environments.base import Environment
-from harness.errors import HarnessError, SetupError, UserCodeError
+from harness.errors import HarnessError
+from harness.every_node import EveryNode
 from harness.interpreter.faults import FaultRunner
 from harness.interpreter.interpreter import Interpreter
 from harness.interpreter.runtime import Runtime
 from harness.nemesis.base import Context, Nemesis, Plan
 from harness.nemesis.common import damaged
-from harness.recorder import Recorder
+from harness.recorder import Recorder, StoreError
 from harness.spec import TestSpec
+from harness.store import cannot_write
+from harness.timings import FINAL_TIMEOUTS, Timings
 from workloads import Workload
 from workloads import generator as gen
 
 log = logging.getLogger("harness.run")
 
-#: Quiet time between healing and the final phase: a few election timeouts.
-QUIESCE_NS = 2_000_000_000
-
-#: How long a node may take to serve again after healing.
-RECOVERY_S = 20.0
-
-#: The final phase ends after this many operation timeouts, whatever is left of it.
-FINAL_TIMEOUTS = 6
-
 #: Nemeses under which a database may end by itself: a failing disk, no memory.
 EXPLAIN_DEATH = ("disk", "pressure")
+
+#: In a main phase shorter than this no rate is measured.
+RATE_OVER_S = 1.0
 
 #: How often the leaders are asked for, to count changes.
 LEADERS_NS = 500_000_000
@@ -64,8 +62,10 @@ class Conductor:
         db: the database.
         make_client: makes its clients.
         workload: what to do.
-        nemeses: the faults' kinds, by name.
+        nemeses: the faults' kinds for which faults are planned.
         recorder: where events and faults go.
+        driven: those that the workload's generator asks for itself, by the name it uses.
+        timings: how long things take.
         plans: faults with times relative to the main phase; None to plan them from the seed.
         on_tick: called a few times a second with this conductor, to show progress.
     """
@@ -81,18 +81,22 @@ class Conductor:
         workload: Workload,
         nemeses: Sequence[Nemesis],
         recorder: Recorder,
+        driven: Mapping[str, Nemesis] | None = None,
+        timings: Timings | None = None,
         plans: Sequence[Plan] | None = None,
         on_tick: Callable[[Conductor], None] | None = None,
     ) -> None:
         self.spec, self.seed = spec, seed
         self.env, self.db, self.workload = env, db, workload
         self.nemeses = {nemesis.name: nemesis for nemesis in nemeses}
+        self.timings = timings or Timings()
         self.recorder = recorder
         self.plans = list(plans) if plans is not None else None
         self.phase = "setup"
         self.main_start_ns = 0
         self.main_end_ns = 0
-        self.interrupted = False
+        self.interrupted = ""  # how far it had come, as a phrase
+        self.main_invoked = 0
         self.leaders: list[tuple[int, tuple[str, ...]]] = []
         self._generations: tuple[int, int] | None = None  # first and newest seen
         self.troubles: list[str] = []
@@ -104,16 +108,32 @@ class Conductor:
         self._ticking = False
         context = Context(env=env, db=db, rng=Random(f"{seed}/injection"), nodes=list(env.nodes))
         self.faults = FaultRunner(
-            nemeses=self.nemeses, context=context, recorder=recorder, now_ns=env.now_ns
+            nemeses={**self.nemeses, **(driven or {})},
+            context=context,
+            recorder=recorder,
+            now_ns=env.now_ns,
         )
 
     # From outside ---------------------------------------------------------------------------------
 
     def interrupt(self) -> None:
         """End the main phase now; what was recorded is still judged."""
-        self.interrupted = True
+        if not self.interrupted:
+            after_s = (self.now_ns - self.main_start_ns) / 1e9
+            limit = f"{self.spec.time_limit_s:g} s"
+            in_main = f"after {after_s:.1f} s of {limit}"
+            self.interrupted = in_main if self.phase == "main" else f"in its phase {self.phase!r}"
         if self._interpreter is not None:
             self._interpreter.stop()
+
+    @property
+    def rate(self) -> tuple[float, float] | None:
+        """Operations per second asked for and reached; None if nothing was asked for."""
+        took_s = (self.main_end_ns - self.main_start_ns) / 1e9
+        asked = self.spec.rate_hz or self.spec.workload_options.get("rate_hz")
+        if not isinstance(asked, (int, float)) or took_s < RATE_OVER_S:
+            return None
+        return float(asked), self.main_invoked / took_s
 
     @property
     def now_ns(self) -> int:
@@ -129,6 +149,7 @@ class Conductor:
             HarnessError: a node, a tool, the environment or user code does not do its part.
         """
         self._runtime = runtime
+        self._everywhere = EveryNode(runtime, self.env, self.db)
         try:
             await self._set_up()
             self._start_ticking()
@@ -137,6 +158,12 @@ class Conductor:
             await self._look_again()
             if self._interpreter is not None:
                 await self._interpreter.close()
+        except HarnessError as error:
+            # Whatever it was, a full store is looked at first: after the teardown it may have room.
+            cannot = cannot_write(self.recorder.run_dir)
+            if cannot is None:
+                raise
+            raise StoreError(cannot.errno, _first_line(error), cannot.filename) from error
         finally:
             self._ticking = False
             self.phase = "teardown"
@@ -145,9 +172,10 @@ class Conductor:
     async def _set_up(self) -> None:
         await self.env.setup()
         self.phase = "start"
-        await self._on_every_node("setup")
-        await self._on_every_node("start")
-        await self._on_every_node("ready")
+        await self._everywhere.call("setup")
+        await self._everywhere.call("start")
+        await self._everywhere.set_up_cluster()
+        await self._everywhere.call("ready")
 
     async def _disturb(self) -> None:
         self.phase = "main"
@@ -173,19 +201,17 @@ class Conductor:
         if not self.interrupted:
             await self._interpreter.phase(generator, plans=plans)
         self.main_end_ns = self.env.now_ns()
+        self.main_invoked = self.recorder.counts["invoke"]
 
     def _planned(self) -> list[Plan]:
         """The faults, with times relative to the main phase."""
         if self.plans is None:
-            from harness.nemesis.schedule import plan_all
-
-            self.plans = plan_all(
+            self.plans = planned(
+                self.spec,
                 list(self.nemeses.values()),
+                self.timings,
                 seed=self.seed,
-                nodes=list(self.env.nodes),
-                begin_ns=0,
-                end_ns=round(self.spec.time_limit_s * 1e9),
-                interval_ns=round(self.spec.nemesis_interval_s * 1e9),
+                nodes=self.env.nodes,
             )
         return self.plans
 
@@ -252,17 +278,17 @@ class Conductor:
         self.phase = "quiesce"
         excused = [name for name in damaged(self.env) if not await self._alive(name)]
         try:
-            await self._on_every_node("ready", within_s=RECOVERY_S, but=excused)
+            await self._everywhere.call("ready", within_s=self.timings.recovery_s, but=excused)
         except HarnessError as error:
             # A node of which the disk was damaged may have refused to start after it was asked.
             if not [name for name in damaged(self.env) if not await self._alive(name)]:
                 self.troubles.append(f"not every node serves after healing: {_first_line(error)}")
             log.warning("not every node serves after healing: %s", error)
-        await self.env.sleep(QUIESCE_NS)
+        await self.env.sleep(round(self.timings.quiesce_s * 1e9))
         if self.workload.final is None or self.interrupted:
             return
         self.phase = "final"
-        limit_s = FINAL_TIMEOUTS * self.spec.op_timeout_s
+        limit_s = self.timings.final_limit_s or FINAL_TIMEOUTS * self.spec.op_timeout_s
         final = gen.once_through(gen.lift(self.workload.final))
         await self._interpreter.phase(gen.time_limit(limit_s, final))
 
@@ -287,7 +313,7 @@ class Conductor:
         for method, optional in (("stop", True), ("", True), ("teardown", False)):
             try:
                 if method:
-                    await self._on_every_node(method, optional=optional)
+                    await self._everywhere.call(method, optional=optional)
                 else:
                     await self._bring_home()
             except Exception as error:
@@ -306,57 +332,6 @@ class Conductor:
             log.warning("%s", trouble)
 
     # Helpers --------------------------------------------------------------------------------------
-
-    async def _on_every_node(
-        self,
-        method: str,
-        *,
-        optional: bool = False,
-        within_s: float | None = None,
-        but: Sequence[str] = (),
-    ) -> None:
-        """Call a method of the database for every node except some, side by side.
-
-        Raises:
-            HarnessError: what the first node raised; errors of user code are named as such.
-        """
-        runtime = self._runtime
-        assert runtime is not None
-        call = getattr(self.db, method, None)
-        if call is None and optional:
-            return
-        errors: list[tuple[str, BaseException]] = []
-
-        async def one(name: str) -> None:
-            try:
-                await call(self.env.node(name))  # type: ignore[misc]
-            except Exception as error:
-                errors.append((name, error))
-
-        names = [name for name in self.env.nodes if name not in but]
-        tasks = [runtime.spawn(one(name)) for name in names]
-        timers = []
-        if within_s is not None:
-            at_ns = runtime.now_ns() + round(within_s * 1e9)
-            timers = [runtime.call_at(at_ns, task.cancel) for task in tasks]
-        for name, task in zip(names, tasks):
-            try:
-                await _settled(task)
-            except _Cancelled:
-                errors.append((name, SetupError(f"{name} is not ready after {within_s:g} s")))
-        for timer in timers:
-            timer.cancel()
-        if errors:
-            raise self._named(method, *errors[0])
-
-    def _named(self, method: str, node: str, error: BaseException) -> BaseException:
-        if isinstance(error, HarnessError):
-            return error
-        named = UserCodeError(
-            f"{type(self.db).__name__}.{method} raised {type(error).__name__} on {node}: {error}"
-        )
-        named.__cause__ = error
-        return named
 
     def _start_ticking(self) -> None:
         runtime = self._runtime
@@ -416,24 +391,23 @@ class Conductor:
         return self._interpreter.in_flight if self._interpreter else 0
 
 
+def planned(
+    spec: TestSpec, nemeses: Sequence[Nemesis], timings: Timings, *, seed: int, nodes: Sequence[str]
+) -> list[Plan]:
+    """The faults of a run, with times relative to its main phase."""
+    from harness.nemesis.schedule import plan_all
+
+    return plan_all(
+        nemeses,
+        seed=seed,
+        nodes=list(nodes),
+        begin_ns=0,
+        end_ns=round(spec.time_limit_s * 1e9),
+        interval_ns=round(timings.nemesis_interval_s * 1e9),
+        length_ns=timings.fault_ns,
+    )
+
+
 def _first_line(error: BaseException) -> str:
     """An error without the log's end that may follow; that is in the harness's log."""
     return (str(error) or type(error).__name__).partition("\n")[0].rstrip(" :;")
-
-
-class _Cancelled(Exception):
-    """A node's task ran out of time."""
-
-
-async def _settled(task: Any) -> None:
-    from asyncio import CancelledError
-
-    try:
-        await task
-    except CancelledError as error:
-        if task.done():
-            raise _Cancelled from error
-        raise
-
-
-Main = Coroutine[Any, Any, None]

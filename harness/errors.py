@@ -13,6 +13,7 @@ A message is one sentence: it names the argument, shows the value and guesses th
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 EXIT_VALID = 0
@@ -21,6 +22,12 @@ EXIT_UNKNOWN = 2
 EXIT_INFRASTRUCTURE = 3
 EXIT_USAGE = 254
 EXIT_BUG = 255
+
+
+#: what a file system answers when it is full, read-only or broken
+STORE_ERRORS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO}
+)
 
 
 class HarnessError(Exception):

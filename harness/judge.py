@@ -6,8 +6,9 @@ checkers have spoken the run itself is looked at:
 - no completed operation of a kind the checker needs: UNKNOWN;
 - a nemesis of which no fault took effect: UNKNOWN;
 - operations recorded but none during any fault, no change of leader under faults that should depose
-  it, a nemesis most of whose faults had no effect, few operations, many unknown outcomes, trouble
-  after healing: VALID stays, and the reasons why it is weak are written down.
+  it, a nemesis most of whose faults had no effect, few operations or few of them answered, many
+  unknown outcomes, an interruption, trouble after healing: VALID stays, and the reasons why it is
+  weak are written down, beside a count of why operations failed.
 
 A violation is never weakened by any of this. For :mod:`harness.run`, ``harness check`` on a run
 directory, and replays.
@@ -35,6 +36,16 @@ OPS_FEW = 100
 
 #: A larger share of unknown outcomes than this makes a VALID weak.
 INFO_SHARE_LARGE = 0.5
+
+#: A smaller share of operations answered makes a VALID weak: in all, or of those ended in faults.
+ANSWERED_SHARE_SMALL = 1 / 3
+ANSWERED_IN_FAULTS_SMALL = 0.1
+
+#: A rate reached to less than this is said.
+RATE_SHARE_REACHED = 0.9
+
+#: So many kinds of failure are written down; the rest is counted.
+FAILURES_MAX = 20
 
 #: A larger share of a nemesis's faults without effect than this makes a VALID weak.
 IDLE_SHARE_LARGE = 0.5
@@ -78,8 +89,8 @@ def judge(
     time_s: float = 60.0,
     leader_changes: int | None = None,
     troubles: Sequence[str] = (),
-    final: bool = False,
-    errors: Mapping[tuple[str, str], int] | None = None,
+    interrupted: str = "",
+    rate: tuple[float, float] | None = None,
     extra: Sequence[Result] = (),
 ) -> Judgement:
     """Check the history of a run directory and weigh its evidence.
@@ -92,8 +103,8 @@ def judge(
         time_s: the checkers' budget.
         leader_changes: how often the leader changed, if known.
         troubles: what was not as it should be after healing.
-        final: whether the workload's final phase was run to its end.
-        errors: how often each operation met each error.
+        interrupted: how far the run came before the user ended it, as a phrase; else empty.
+        rate: operations per second asked for and reached; None if nothing was asked for.
         extra: results from elsewhere (invariants of the simulation).
 
     Raises:
@@ -106,8 +117,15 @@ def judge(
     results = [*extra, *(result.parts or [result])]
     if any(_bit(fault) for fault in faults):
         results.append(_recovery(history))
-    evidence = weigh(history, faults, leader_changes=leader_changes, troubles=troubles)
-    missing = _missing(history, workload, faults, nemeses, errors or {})
+    evidence = weigh(
+        history,
+        faults,
+        leader_changes=leader_changes,
+        troubles=[*([f"the run was interrupted {interrupted}"] if interrupted else []), *troubles],
+        refusals=workload.refusals,
+        rate=rate,
+    )
+    missing = _missing(history, workload, faults, nemeses)
     if missing:
         missing += troubles
     results.append(_evidence_result(missing, evidence))
@@ -159,19 +177,70 @@ def weigh(
     *,
     leader_changes: int | None = None,
     troubles: Sequence[str] = (),
+    refusals: tuple[str, ...] = (),
+    rate: tuple[float, float] | None = None,
 ) -> dict[str, Any]:
-    """What the run exercised, and why a VALID of it would be weak."""
+    """What the run exercised, and why a VALID of it would be weak; see docs/architecture.md."""
     installed = [fault for fault in faults if fault["outcome"] == "installed"]
     bit = [fault for fault in faults if _bit(fault)]
     inside = _ops_inside(history, bit)
     evidence: dict[str, Any] = {
+        "faults_injected": sum(fault["outcome"] != "skipped" for fault in faults),
         "faults_installed": len(installed),
         "faults_bit": len(bit),
         "leader_changes": leader_changes,
         "ops_in_faults": inside,
+        **_answered(history, bit, refusals),
+        "failures": _failures(history),
     }
+    if rate is not None:
+        evidence["rate"] = {"asked": rate[0], "reached": round(rate[1], 1)}
+    evidence["notes"] = _notes(evidence)
     evidence["weak"] = _weak(history, faults, evidence, troubles)
     return evidence
+
+
+def _answered(
+    history: Any, faults: Sequence[Mapping[str, Any]], refusals: tuple[str, ...]
+) -> dict[str, float | None]:
+    """Shares of operations answered: ok, or refused where a working system may refuse.
+
+    ``answered_in_faults`` is of those that ended while a fault was in force: None if none did.
+    """
+    import numpy as np
+
+    invokes = history.invocations
+    outcomes = history.outcomes()
+    done = history.pair[invokes]
+    refused = [i for i, said in history.errors.items() if str(said).startswith(refusals)]
+    good = (outcomes == 1) | ((outcomes == 2) & np.isin(done, refused))
+    at_ns = history.time_ns[np.where(done < 0, invokes, done)]
+    during = np.zeros(len(invokes), dtype=bool)
+    for fault in faults:
+        until_ns = fault["end_ns"] if fault["end_ns"] >= 0 else np.iinfo(np.int64).max
+        during |= (at_ns >= fault["begin_ns"]) & (at_ns <= until_ns)
+    shares = {"answered": good, "answered_in_faults": good[during]}
+    return {name: float(which.mean()) if len(which) else None for name, which in shares.items()}
+
+
+def _failures(history: Any) -> list[dict[str, Any]]:
+    """Why operations failed, the commonest first; the last entry may stand for the rest."""
+    from checkers.stats import failures
+
+    found = [msgspec.to_builtins(failure) for failure in failures(history)]
+    rest = sum(each["count"] for each in found[FAILURES_MAX:])
+    if rest:
+        told = f"{len(found) - FAILURES_MAX} other kinds of failure"
+        found[FAILURES_MAX:] = [{"f": "", "outcome": "", "error": told, "count": rest}]
+    return found
+
+
+def _notes(evidence: Mapping[str, Any]) -> list[str]:
+    """What is worth saying and weakens nothing."""
+    rate = evidence.get("rate")
+    if not rate or rate["reached"] >= RATE_SHARE_REACHED * rate["asked"]:
+        return []
+    return [f"asked for {rate['asked']:,.0f} operations per second, reached {rate['reached']:,.0f}"]
 
 
 def _bit(fault: Mapping[str, Any]) -> bool:
@@ -205,12 +274,29 @@ def _weak(
         weak.append(f"only {ok} operations completed")
     if info > INFO_SHARE_LARGE * max(1, history.op_count):
         weak.append(f"{info} of {history.op_count} operations have an unknown outcome")
+    weak += _unanswered(history.op_count, evidence)
     if evidence["faults_bit"] and not evidence["ops_in_faults"]:
         weak.append("no operation was under way during any fault")
     deposing = any(_bit(fault) and _base(fault["f"]) in DEPOSING for fault in faults)
     if deposing and evidence["leader_changes"] == 0:
         weak.append("the leader never changed")
     return weak + _idle(faults) + list(troubles)
+
+
+def _unanswered(ops: int, evidence: Mapping[str, Any]) -> list[str]:
+    """That few operations were answered, and what most of the others met."""
+    share, inside = evidence["answered"], evidence["answered_in_faults"]
+    if not ops or share is None:
+        return []
+    most = next((f for f in evidence["failures"] if f["error"] or f["f"]), None)
+    cause = ""
+    if most:
+        cause = f"; most often {most['f']}: {most['error'] or most['outcome']} ({most['count']:,})"
+    if share < ANSWERED_SHARE_SMALL:
+        return [f"only {share:.1%} of {ops:,} operations were answered{cause}"]
+    if inside is not None and inside < ANSWERED_IN_FAULTS_SMALL:
+        return [f"only {inside:.1%} of operations during faults were answered{cause}"]
+    return []
 
 
 def _idle(faults: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -240,7 +326,6 @@ def _missing(
     workload: Workload,
     faults: Sequence[Mapping[str, Any]],
     nemeses: Sequence[str],
-    errors: Mapping[tuple[str, str], int],
 ) -> list[str]:
     """Why nothing firm can be said, whatever the checkers say; empty if something can."""
     done = completed(history)
@@ -251,9 +336,9 @@ def _missing(
     if needed:
         for f in needed:
             if not done.get(f):
-                missing.append(f"no {f} completed{_commonest(f, errors)}")
+                missing.append(f"no {f} completed{_commonest(f, history)}")
     elif not done:
-        missing.append(f"no operation completed{_commonest('', errors)}")
+        missing.append(f"no operation completed{_commonest('', history)}")
     for name in nemeses:
         if not any(fault["f"] == name and _bit(fault) for fault in faults):
             made = sum(1 for fault in faults if fault["f"] == name)
@@ -279,12 +364,11 @@ def completed(history: Any) -> dict[str, int]:
     return {history.functions[code]: int(count) for code, count in zip(names, counts)}
 
 
-def _commonest(f: str, errors: Mapping[tuple[str, str], int]) -> str:
-    met = {error: count for (name, error), count in errors.items() if f in ("", name)}
-    if not met:
-        return ""
-    worst = max(met, key=lambda error: met[error])
-    return f" (most often: {worst})"
+def _commonest(f: str, history: Any) -> str:
+    from checkers.stats import failures
+
+    met = [each.error for each in failures(history) if each.error and f in ("", each.f)]
+    return f" (most often: {met[0]})" if met else ""
 
 
 def _evidence_result(missing: Sequence[str], evidence: Mapping[str, Any]) -> Result:
@@ -303,9 +387,12 @@ def _sentence(judgement: Judgement, ops: int) -> str:
     telling = [r for r in judgement.results if r.verdict is judgement.verdict and r.reason]
     if judgement.verdict is Verdict.VALID:
         told = judgement.evidence
-        bit = told["faults_bit"]
+        bit, injected = told["faults_bit"], told["faults_injected"]
         faults = f"{bit} fault{'s' if bit != 1 else ''} that took effect"
-        weak = f"; weakly exercised: {told['weak'][0]}" if told["weak"] else ""
+        if injected > bit:
+            faults = f"{bit} of {injected} faults took effect"
+        first = told["weak"][0].partition(";")[0] if told["weak"] else ""
+        weak = f"; weakly exercised: {first}" if first else ""
         return f"{ops} operations, {faults}, and nothing wrong with them{weak}."
     reasons = [f"{r.checker}: {r.reason}" if r.checker != "evidence" else r.reason for r in telling]
     return "; ".join(reasons[:3]) or "no checker gave a reason"

@@ -20,6 +20,8 @@ from harness.environments.base import Environment
 from harness.errors import UsageError
 from harness.nemesis.base import Nemesis
 from harness.spec import TestSpec
+from harness.timings import Timings
+from harness.timings import resolve as resolve_timings
 from workloads import Workload
 
 _CLIENT_SHAPE = "a client has open(node), invoke(op) and perhaps close()"
@@ -33,13 +35,22 @@ class Parts(msgspec.Struct):
         db: the database.
         make_client: makes its clients.
         workload: what to do and how to judge it.
-        nemeses: the faults' kinds.
+        nemeses: the faults' kinds for which faults are planned from the seed.
+        driven: those that the workload's own generator asks for, by the name it uses.
+        timings: how long things take.
     """
 
     db: Any
     make_client: Callable[[], Any]
     workload: Workload
     nemeses: list[Nemesis]
+    driven: dict[str, Nemesis] = {}
+    timings: Timings = Timings()
+
+    @property
+    def by_name(self) -> dict[str, Nemesis]:
+        """Every nemesis of the run, by the name its faults have."""
+        return {**{nemesis.name: nemesis for nemesis in self.nemeses}, **self.driven}
 
 
 def resolve(
@@ -69,7 +80,18 @@ def resolve(
     from harness.nemesis import compose
 
     composed = compose(list(spec.nemesis) if nemeses is None else list(nemeses))
-    return Parts(made_db, make_client, made_workload, composed)
+    driven = _driven(made_workload, {nemesis.name: nemesis for nemesis in composed})
+    timings = resolve_timings(spec, made_db)
+    return Parts(made_db, make_client, made_workload, composed, driven, timings)
+
+
+def _driven(workload: Workload, planned: dict[str, Nemesis]) -> dict[str, Nemesis]:
+    """The nemeses that the workload's generator asks for itself, by the names it uses."""
+    from harness.nemesis import compose
+    from workloads import generator as gen
+
+    asked = dict.fromkeys([*workload.nemeses, *gen.faults_named(workload.generator)])
+    return {name: planned.get(name) or compose([name])[0] for name in asked}
 
 
 def _database(spec: TestSpec, seed: int, given: Any, objects: str) -> Any:
@@ -195,7 +217,7 @@ def make_environment(spec: TestSpec, seed: int, run_dir: Path, parts: Parts) -> 
         options |= {"ablate": spec.ablate, "consensus": spec.consensus}
     factory = registry.find("environment", spec.env)
     env: Environment = factory(nodes=list(spec.nodes), run_dir=run_dir, seed=seed, options=options)
-    needs = require(parts.nemeses, env, parts.db)
+    needs = require(list(parts.by_name.values()), env, parts.db)
     prepare = getattr(env, "prepare", None)
     if prepare is not None:
         prepare(needs)

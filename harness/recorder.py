@@ -12,7 +12,9 @@ For the interpreter and :mod:`harness.run`.
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,24 @@ import msgspec
 
 from checkers.history.jsonl import HistoryWriter
 from harness.nemesis.base import Plan
+from harness.store import HISTORY
 
 #: How long a recorded event may stay in the buffer of this process.
 FLUSH_NS = 5_000_000
 
-HISTORY = "history.jsonl"
 FAULTS = "faults.jsonl"
+
+
+class StoreError(OSError):
+    """A run's record cannot be written: its file system is full, read-only or broken."""
+
+
+@contextlib.contextmanager
+def _stored(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(error.errno, error.strerror, str(path)) from error
 
 
 class Recorder:
@@ -33,20 +47,24 @@ class Recorder:
 
     Args:
         run_dir: the run directory; neither file may exist in it.
-        header: the history's header.
+        header: the history's header; it is in the kernel when this returns.
+
+    Every method may raise StoreError.
     """
 
     def __init__(self, run_dir: str | os.PathLike[str], header: dict[str, Any]) -> None:
-        directory = Path(run_dir)
-        self.history = HistoryWriter(directory / HISTORY, header)
-        self._faults = open(directory / FAULTS, "xb", buffering=0)  # noqa: SIM115 - closed below
+        self.run_dir = Path(run_dir)
+        with _stored(self.run_dir):
+            self.history = HistoryWriter(self.run_dir / HISTORY, header)
+            self._faults = open(  # noqa: SIM115 - closed below
+                self.run_dir / FAULTS, "xb", buffering=0
+            )
+            self.history.flush()
         self._event = self.history.event
         #: when the main phase began: planned times count from there
         self.main_ns = 0
         #: completions by (f, type)
         self.outcomes: dict[tuple[str, str], int] = {}
-        #: how often each error was met, by f and text
-        self.errors: dict[tuple[str, str], int] = {}
 
     @property
     def counts(self) -> dict[str, int]:
@@ -83,10 +101,6 @@ class Recorder:
         )
         token = (f, type)
         self.outcomes[token] = self.outcomes.get(token, 0) + 1
-        if error is not None and type != "ok":
-            said = (f, error if isinstance(error, str) else repr(error))
-            if said in self.errors or len(self.errors) < ERRORS_MAX:
-                self.errors[said] = self.errors.get(said, 0) + 1
 
     def journal(
         self,
@@ -114,16 +128,19 @@ class Recorder:
             record["main_ns"] = self.main_ns
         more = {"value": value, "nodes": nodes, "outcome": outcome, "evidence": evidence}
         record |= {name: item for name, item in more.items() if item is not None}
-        self._faults.write(msgspec.json.encode(record, enc_hook=repr) + b"\n")
+        with _stored(self.run_dir):
+            self._faults.write(msgspec.json.encode(record, enc_hook=repr) + b"\n")
 
     def flush(self) -> None:
         """Hand everything recorded so far to the operating system."""
-        self.history.flush()
+        with _stored(self.run_dir):
+            self.history.flush()
 
     def close(self) -> None:
         """The run ended: write the footer and make both files durable."""
-        self.history.close()
-        self._close_faults()
+        with _stored(self.run_dir):
+            self.history.close()
+            self._close_faults()
 
     def abandon(self) -> None:
         """The run broke: flush and close without a footer, so that readers say so."""
@@ -134,7 +151,3 @@ class Recorder:
         if not self._faults.closed:
             os.fsync(self._faults.fileno())
             self._faults.close()
-
-
-#: Different error texts counted; a client that puts a number in each would fill memory.
-ERRORS_MAX = 1000

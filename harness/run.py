@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import errno
 import logging
 import os
 import random
@@ -34,11 +33,11 @@ import msgspec
 from checkers.verdict import Finding, Result, Verdict
 from harness.conduct import Conductor
 from harness.environments.base import Environment
-from harness.errors import EXIT_INFRASTRUCTURE, SetupError
+from harness.errors import EXIT_INFRASTRUCTURE, STORE_ERRORS, SetupError
 from harness.judge import Judgement, judge, write_results
 from harness.parts import Parts, make_environment, resolve
 from harness.progress import Progress
-from harness.recorder import Recorder
+from harness.recorder import Recorder, StoreError
 from harness.spec import TestSpec, command_line, validated
 from harness.store import (
     SPEC,
@@ -51,6 +50,10 @@ from harness.store import (
 )
 
 log = logging.getLogger("harness.run")
+
+
+#: A sentence on the terminal is cut here; results.json has it whole.
+SENTENCE_CHARS_MAX = 2000
 
 
 class RunOutcome(msgspec.Struct):
@@ -139,14 +142,14 @@ def run(
         discard(run_dir, made=made)
         raise
     commit = commit_of_harness()
-    if not spec.quiet:
-        made_from = f"commit {commit}" if commit else f"version {version()}"
-        say(f"seed {seed}  {made_from}  {replay}")
-        say(f"run  {run_dir}")
     facts = _facts(spec, parts, commit=commit, replay=replay)
     with _store_troubles(spec):
         point_latest(run_dir)
         write_json(run_dir / SPEC, {**msgspec.to_builtins(spec), **_identity(commit, replay)})
+        if not spec.quiet:
+            made_from = f"commit {commit}" if commit else f"version {version()}"
+            say(f"seed {seed}  {made_from}  {replay}")
+            say(f"run  {run_dir}")
         with _logging_to(run_dir / "harness.log"):
             try:
                 return _Run(spec, parts, env, run_dir, facts, say).go()
@@ -154,12 +157,6 @@ def run(
                 log.exception("the run broke")
                 error.run_dir = run_dir  # type: ignore[attr-defined]
                 raise
-
-
-#: what a file system answers when a run cannot be written
-_STORE_ERRORS = frozenset(
-    {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO}
-)
 
 
 @contextlib.contextmanager
@@ -172,11 +169,13 @@ def _store_troubles(spec: TestSpec) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _STORE_ERRORS:
+        if error.errno not in STORE_ERRORS and not isinstance(error, StoreError):
             raise
+        said = os.strerror(error.errno or 0)
+        more = f"; {error.strerror}" if error.strerror not in (None, said) else ""
         where = f" at {error.filename}" if error.filename else ""
         raise SetupError(
-            f"--store is {spec.store!r}: {error.strerror}{where} while the run was written; make "
+            f"--store is {spec.store!r}: {said}{where} while the run was written{more}; make "
             "room, or give another --store"
         ) from error
 
@@ -241,6 +240,8 @@ class _Run:
                 make_client=self.parts.make_client,
                 workload=self.parts.workload,
                 nemeses=self.parts.nemeses,
+                driven=self.parts.driven,
+                timings=self.parts.timings,
                 recorder=self.recorder,
                 plans=spec.plans,
                 on_tick=progress.tick,
@@ -315,18 +316,19 @@ class _Run:
             self.run_dir,
             self.parts.workload,
             faults=faults,
-            nemeses=[nemesis.name for nemesis in self.parts.nemeses],
+            nemeses=list(self.parts.by_name),
             time_s=self.spec.check_time_s,
             leader_changes=conductor.leader_changes,
             troubles=conductor.troubles,
-            errors=self.recorder.errors,
+            interrupted=conductor.interrupted,
+            rate=conductor.rate,
             extra=self.extra,
         )
         counts = self.recorder.counts
         self.facts |= {
             "duration_ns": conductor.now_ns,
             "ops": {name: counts[name] for name in ("ok", "fail", "info")},
-            "interrupted": conductor.interrupted,
+            "interrupted": conductor.interrupted or False,
         }
         write_results(self.run_dir, judgement, run=self.facts, faults=faults, replay=self.replay)
         report = "" if self.spec.no_report else write_report(self.run_dir)
@@ -338,15 +340,18 @@ class _Run:
             replay=self.replay,
             results=judgement.results,
             evidence=judgement.evidence,
-            interrupted=conductor.interrupted,
+            interrupted=bool(conductor.interrupted),
             report=report,
         )
         self._tell(judgement, outcome)
         return outcome
 
     def _tell(self, judgement: Judgement, outcome: RunOutcome) -> None:
+        from reports.wording import one_line
+
         if self.spec.quiet:
-            self.say(f"{outcome.verdict.name} seed {self.seed}: {outcome.sentence}")
+            told = one_line(outcome.sentence, limit=SENTENCE_CHARS_MAX)
+            self.say(f"{outcome.verdict.name} seed {self.seed}: {told}")
             return
         from reports.terminal import terminal_summary
 
@@ -415,7 +420,7 @@ def _facts(spec: TestSpec, parts: Parts, *, commit: str, replay: str) -> dict[st
         "workload": parts.workload.name,
         "db": spec.db,
         "env": spec.env,
-        "nemesis": [nemesis.name for nemesis in parts.nemeses],
+        "nemesis": list(parts.by_name),
         "nodes": list(spec.nodes),
         "concurrency": spec.concurrency,
         "rate": spec.rate_hz,
@@ -475,20 +480,31 @@ class _QuietFile(logging.FileHandler):
 
 @contextlib.contextmanager
 def _logging_to(path: Path) -> Iterator[None]:
-    """Send the harness's log to a file for the length of a run; nothing goes to the terminal."""
+    """Send the harness's log to a file for the length of a run; nothing goes to the terminal.
+
+    What libraries log (paramiko, docker, asyncio ...) goes there too, and so do Python's warnings;
+    to the handlers that a program using the API has set up it goes as before.
+    """
     handler = _QuietFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    root = logging.getLogger("harness")
-    before = root.level, root.propagate
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
-    root.propagate = False
+    ours, everybody = logging.getLogger("harness"), logging.getLogger()
+    before = ours.level, ours.propagate
+    alone = not everybody.handlers
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    ours.propagate = False
+    everybody.addHandler(handler)
+    if alone:
+        logging.captureWarnings(True)
     try:
         yield
     finally:
-        root.removeHandler(handler)
-        root.setLevel(before[0])
-        root.propagate = before[1]
+        if alone:
+            logging.captureWarnings(False)
+        everybody.removeHandler(handler)
+        ours.removeHandler(handler)
+        ours.setLevel(before[0])
+        ours.propagate = before[1]
         handler.close()
 
 

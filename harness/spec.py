@@ -18,6 +18,7 @@ import msgspec
 
 from harness.errors import UsageError
 from harness.nemesis.base import Plan
+from harness.timings import Timings, checked, in_seconds, parse_duration, parse_range
 
 #: More nodes than this is a typing mistake on one machine.
 NODES_MAX = 99
@@ -29,6 +30,10 @@ CONCURRENCY_MAX = 10_000
 def _flag(text: str, *names: str, group: str = "") -> Any:
     """Annotation of a field that is a flag of the command line; its name is the field's if none."""
     return msgspec.Meta(description=text, extra={"flags": names, "group": group})
+
+
+#: the end of the help of a time that a database may declare
+_OWN = "[default: the database's own, else {}]"
 
 
 class TestSpec(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=False):
@@ -52,12 +57,16 @@ class TestSpec(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=False):
     nodes: Annotated[
         tuple[str, ...], _flag("How many nodes, or their names: `5`, or `n1,n2,n3`.")
     ] = ("n1", "n2", "n3")
-    time_limit_s: Annotated[float, _flag("Seconds of the main phase.", "--time-limit")] = 30.0
+    time_limit_s: Annotated[
+        float, _flag("Length of the main phase: `30`, `90s`, `1m30s`.", "--time-limit")
+    ] = 30.0
     rate_hz: Annotated[
         float | None,
         _flag("Operations per second over all workers; the workload's own if not given.", "--rate"),
     ] = None
-    concurrency: Annotated[int, _flag("Workers, each with a client of its own.")] = 10
+    concurrency: Annotated[
+        int, _flag("Workers, each with a client of its own; `2n` is two per node.")
+    ] = 10
     seed: Annotated[
         int | None, _flag("Seed of everything random; drawn and printed if not given.")
     ] = None
@@ -69,13 +78,39 @@ class TestSpec(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=False):
         _flag("Run the reference cluster with a decision removed: `harness list ablations`."),
     ] = ()
     nemesis_interval_s: Annotated[
-        float, _flag("Mean seconds between faults of a nemesis.", "--nemesis-interval")
-    ] = 5.0
+        float | None,
+        _flag(f"Mean time between faults of a nemesis. {_OWN.format('5s')}", "--nemesis-interval"),
+    ] = None
+    fault_duration_s: Annotated[
+        tuple[float, ...],
+        _flag(
+            "How long each fault lasts, `5s` or `2s..8s`. "
+            + _OWN.format("about half the interval"),
+            "--fault-duration",
+        ),
+    ] = ()
+    recovery_s: Annotated[
+        float | None,
+        _flag(
+            f"How long nodes may take to serve after healing. {_OWN.format('20s')}", "--recovery"
+        ),
+    ] = None
+    quiesce_s: Annotated[
+        float | None,
+        _flag(f"Quiet time before the final phase. {_OWN.format('2s')}", "--quiesce"),
+    ] = None
+    final_limit_s: Annotated[
+        float | None,
+        _flag(
+            f"How long the final phase may take. {_OWN.format('6 operation timeouts')}",
+            "--final-limit",
+        ),
+    ] = None
     keys: Annotated[
         int | None, _flag("Keys the workload uses; the workload's own number if not given.")
     ] = None
     op_timeout_s: Annotated[
-        float, _flag("Seconds a client waits for an answer.", "--op-timeout")
+        float, _flag("How long a client waits for an answer.", "--op-timeout")
     ] = 5.0
     consensus: Annotated[str, _flag("Consensus of the reference cluster.")] = "raft"
     client: Annotated[str, _flag("Client: module:Class; the database's own if not given.")] = ""
@@ -91,7 +126,7 @@ class TestSpec(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=False):
         dict[str, Any],
         _flag("Option of the environment, `name=value`; may be given again.", "--env-option"),
     ] = {}
-    check_time_s: Annotated[float, _flag("Seconds the checkers may take.", "--check-time")] = 60.0
+    check_time_s: Annotated[float, _flag("How long the checkers may take.", "--check-time")] = 60.0
     store: Annotated[str, _flag("Directory of run directories.")] = "store"
     name: Annotated[str, _flag("Name of the test, and of its directory in the store.")] = ""
     leave_running: Annotated[
@@ -112,6 +147,49 @@ def flags(field: msgspec.structs.FieldInfo) -> tuple[tuple[str, ...], str] | Non
     return tuple(names), meta.description or ""
 
 
+def flag_of(name: str) -> str:
+    """The flag of a field by the field's name: ``--time-limit`` of ``time_limit_s``."""
+    field = next(each for each in msgspec.structs.fields(TestSpec) if each.name == name)
+    found = flags(field)
+    return name if found is None else found[0][0]
+
+
+def read_fields(fields: dict[str, Any], nodes: int) -> dict[str, Any]:
+    """Fields of a TestSpec with durations and ``2n`` read from text; other values as they are.
+
+    Args:
+        fields: some of the fields, by name.
+        nodes: how many nodes the test has.
+
+    Raises:
+        UsageError: a text is no duration, or no number of workers.
+    """
+    read = dict(fields)
+    for name, value in fields.items():
+        if name == "fault_duration_s":
+            read[name] = parse_range(flag_of(name), value) if value else ()
+        elif name.endswith("_s") and isinstance(value, str):
+            read[name] = parse_duration(flag_of(name), value)
+        elif name == "concurrency" and isinstance(value, str):
+            read[name] = parse_concurrency(value, nodes)
+    return read
+
+
+def parse_concurrency(text: str, nodes: int) -> int:
+    """A number of workers from ``10``, or from ``2n``: two for each node.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    found = re.fullmatch(r"\s*([+-]?\d+)\s*(n?)\s*", text)
+    if found is None:
+        raise UsageError(
+            f"--concurrency is {text!r}; it should be a number of workers, or as in 2n so many for "
+            "each node"
+        )
+    return int(found[1]) * (nodes if found[2] else 1)
+
+
 def validated(spec: TestSpec) -> TestSpec:
     """The spec with names completed, or a sentence about what is wrong with it.
 
@@ -119,7 +197,9 @@ def validated(spec: TestSpec) -> TestSpec:
         UsageError: naming the argument, with its value.
     """
     _positive("--time-limit", spec.time_limit_s, "seconds")
-    _positive("--nemesis-interval", spec.nemesis_interval_s, "seconds")
+    for name in Timings.__struct_fields__:
+        if getattr(spec, name) not in (None, ()):
+            checked(flag_of(name), name, getattr(spec, name))
     _positive("--op-timeout", spec.op_timeout_s, "seconds")
     _positive("--check-time", spec.check_time_s, "seconds")
     if spec.rate_hz is not None:
@@ -140,7 +220,15 @@ def validated(spec: TestSpec) -> TestSpec:
 def default_name(spec: TestSpec) -> str:
     """A test's name from what it is: database and ablations, workload, nemeses."""
     database = "+".join([_base(spec.db), *spec.ablate])
-    return "-".join([database, _base(spec.workload), *map(_base, spec.nemesis)])
+    return "-".join([database, _base(spec.workload), *map(_fault_name, spec.nemesis)])
+
+
+def _fault_name(text: str) -> str:
+    """``kill:one`` as ``kill-one``; a user's own ``module:function`` as ``function``."""
+    from harness.nemesis import NEMESES
+
+    built_in = text.partition(":")[0].partition("-")[0] in NEMESES
+    return text.replace(":", "-") if built_in else _base(text)
 
 
 def _base(name: str) -> str:
@@ -233,6 +321,8 @@ def parse_list(texts: str | Iterable[str]) -> tuple[str, ...]:
 def parse_options(flag: str, texts: Iterable[str]) -> dict[str, Any]:
     """Options from ``name=value``; a value that is JSON is what it says, else it is text.
 
+    A duration for a name that ends in ``_s`` becomes seconds: ``ttl_s=1m30s`` is 90.
+
     Raises:
         UsageError: a text without ``=``.
     """
@@ -241,7 +331,9 @@ def parse_options(flag: str, texts: Iterable[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
             raise UsageError(f"{flag} is {text!r}; it should be name=value")
-        options[name.strip().replace("-", "_")] = _value(value.strip())
+        key = name.strip().replace("-", "_")
+        seconds = in_seconds(value) if key.endswith("_s") else None
+        options[key] = _value(value.strip()) if seconds is None else seconds
     return options
 
 
@@ -277,6 +369,8 @@ def command_line(spec: TestSpec, *, program: str = "harness test") -> str:
 def _words(flag: str, value: Any) -> list[str]:
     if value is True:
         return [flag]
+    if isinstance(value, tuple) and value and isinstance(value[0], float):
+        return [flag, "..".join(f"{end:g}s" for end in dict.fromkeys(value))]
     if isinstance(value, tuple):
         return [flag, ",".join(value)]
     if isinstance(value, Mapping):

@@ -26,6 +26,10 @@ from harness.errors import SetupError, UsageError
 #: Longest directory name made of a test's name.
 NAME_CHARS_MAX = 80
 
+#: A store with less room than this is full.
+ROOM_BYTES = 1 << 20
+
+HISTORY = "history.jsonl"
 SPEC = "spec.json"
 RESULTS = "results.json"
 
@@ -126,6 +130,21 @@ def _plain(value: Any) -> Any:
     """What JSON does not know: numpy numbers as numbers, anything else as text."""
     item = getattr(value, "item", None)
     return item() if callable(item) else repr(value)
+
+
+def cannot_write(directory: Path) -> OSError | None:
+    """Why nothing can be written there any more; None if something can."""
+    probe = directory / f".room.{os.getpid()}"
+    try:
+        with open(probe, "wb") as file:
+            file.write(b"\0" * ROOM_BYTES)
+            os.fsync(file.fileno())
+    except OSError as error:
+        return error
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink()
+    return None
 
 
 def find_run(path: str, *, store: str = "store") -> Path:

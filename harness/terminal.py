@@ -1,7 +1,8 @@
-"""The terminal, as every command prints to it: a rich console that is honest about broken pipes.
+"""The terminal, as every command prints tables to it: a rich console that ends no process.
 
-rich ends the process with code 1 when whoever reads its output leaves, and here 1 means that a
-violation was found. Ours raises, and the command line answers with the code for infrastructure.
+rich ends the process with code 1 when the reader of its output leaves, and here 1 means that a
+violation was found. Ours raises. On the command line it has no cause to: see
+:mod:`harness.streams`.
 """
 
 from __future__ import annotations

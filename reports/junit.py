@@ -16,7 +16,11 @@ from reports import overview
 from reports.findings import witness_ops
 from reports.run_directory import Run
 from reports.table import op_table
-from reports.wording import one_line, plain
+from reports.wording import clip, one_line, plain
+
+#: Values may be of any size; a sentence and a text are cut here.
+SENTENCE_CHARS_MAX = 2000
+TEXT_CHARS_MAX = 50_000
 
 
 def junit_xml(run: Run) -> str:
@@ -64,18 +68,19 @@ def _case(run: Run, name: str, result: Result) -> str:
         first = findings[0] if findings else None
         message = (first.sentence or first.title) if first else result.reason
         kind = first.kind if first else "violation"
-        parts = [message]
+        parts = [one_line(message, limit=SENTENCE_CHARS_MAX)]
         for finding in findings[:3]:
             ops = witness_ops(run.history, finding)
             told = op_table(ops, positions=run.positions) if ops else finding.sentence
-            parts.append(f"{finding.title}\n{told}")
+            title = one_line(finding.title, limit=SENTENCE_CHARS_MAX)
+            parts.append(f"{title}\n{clip(told, TEXT_CHARS_MAX)}")
         parts.append(f"Run it again: {run.replay}" if run.replay else "")
         text = "\n\n".join(part for part in parts if part)
         body = _outcome("failure", kind, message, text)
     elif result.verdict is Verdict.UNKNOWN:
         body = _outcome("error", "unknown", result.reason or "unknown", result.reason)
     elif result.reason:
-        body = f"      <system-out>{_text(result.reason)}</system-out>\n"
+        body = f"      <system-out>{_text(clip(result.reason, TEXT_CHARS_MAX))}</system-out>\n"
     opening = (
         f"    <testcase classname={_attribute(run.name)} name={_attribute(name)} "
         f'time="{result.elapsed_s:.3f}"'
@@ -97,7 +102,7 @@ def _whole(run: Run, said: overview.Banner) -> str:
 def _outcome(tag: str, kind: str, message: str, text: str) -> str:
     return (
         f"      <{tag} type={_attribute(kind)} message={_attribute(one_line(message, limit=500))}>"
-        f"{_text(text)}</{tag}>\n"
+        f"{_text(clip(text, TEXT_CHARS_MAX))}</{tag}>\n"
     )
 
 

@@ -74,6 +74,11 @@ def summary(run: Run) -> str:
     facts = overview.facts(run)
     facts += [(name, f"{text} {more}".strip()) for name, text, more in overview.exercised(run, ops)]
     parts.append("\n".join(f"- **{name}**: {escaped(text)}" for name, text in facts))
+    why = overview.failure_rows(run)
+    if why:
+        lines = ["| operations | which | ended | why |", "| ---: | --- | --- | --- |"]
+        lines += [f"| {' | '.join(escaped(cell) for cell in row)} |" for row in why]
+        parts.append("\n".join(lines))
     if run.missing:
         told = "\n".join(f"- {escaped(one_line(text, limit=500))}" for text in run.missing)
         parts.append(f"Not everything is here:\n\n{told}")

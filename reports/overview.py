@@ -13,11 +13,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from checkers.stats import failures
 from checkers.verdict import Result, Verdict
 from reports.operations import Operations, concurrency, inside_faults
 from reports.palette import GLYPHS, WORDS
 from reports.run_directory import Run
-from reports.wording import duration, listing, one_line, show
+from reports.wording import count, duration, listing, one_line, show
 
 
 @dataclass
@@ -142,14 +143,28 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ("nodes", found.get("nodes")),
         ("operations", _ops_words(found.get("ops"))),
         ("concurrency", found.get("concurrency")),
-        ("rate", found.get("rate")),
+        ("rate", _rate_words(found.get("rate"), run.evidence.get("rate"))),
         ("duration", duration(run.end_ns) if run.end_ns and not run.positions else None),
+        ("interrupted", _interrupted_words(found.get("interrupted"))),
         ("seed", found.get("seed")),
         ("started", found.get("started")),
         ("commit", found.get("commit")),
         ("version", found.get("version")),
     ]
     return [(name, _fact(value)) for name, value in pairs if value not in (None, "", [], {})]
+
+
+def _interrupted_words(told: Any) -> Any:
+    return "by the user" if told is True else f"by the user, {told}" if told else None
+
+
+def _rate_words(asked: Any, evidence: Any) -> Any:
+    """The rate asked for, and what came of it where that is known."""
+    told = evidence if isinstance(evidence, dict) else {}
+    asked, reached = told.get("asked", asked), told.get("reached")
+    if not isinstance(reached, (int, float)) or not isinstance(asked, (int, float)):
+        return asked
+    return f"asked {asked:,g}/s, got {reached:,.0f}/s"
 
 
 def _fact(value: Any) -> str:
@@ -171,9 +186,9 @@ def exercised(run: Run, ops: Operations | None) -> list[tuple[str, str, str]]:
     """What the run put the system through, as (name, figure, what more there is to say)."""
     evidence = run.evidence
     pairs: list[tuple[str, str, str]] = []
-    installed = [fault for fault in run.faults if fault.outcome == "installed"]
-    kinds = listing(list(dict.fromkeys(fault.f for fault in installed)))
-    total = evidence.get("faults_installed", len(installed))
+    injected = [fault for fault in run.faults if fault.outcome != "skipped"]
+    kinds = listing(list(dict.fromkeys(fault.f for fault in injected)))
+    total = len(injected)
     bit = evidence.get("faults_bit")
     pairs.append(("faults", show(total), kinds))
     if bit is not None:
@@ -188,10 +203,34 @@ def exercised(run: Run, ops: Operations | None) -> list[tuple[str, str, str]]:
         pairs.append(("most open at once", f"{concurrency(ops):,}", "operations"))
         unknown = int((ops.outcome == 3).sum())
         pairs.append(("unknown outcomes", f"{unknown:,}", f"{unknown / len(ops):.1%} of all"))
+    share, inside = evidence.get("answered"), evidence.get("answered_in_faults")
+    if isinstance(share, float):
+        during = f"{inside:.1%} of those during faults" if isinstance(inside, float) else ""
+        pairs.append(("answered", f"{share:.1%}", during))
     noticed = _strings(evidence.get("would_notice"))
     if noticed:
         pairs.append(("would have noticed", f"{len(noticed)}", listing(noticed, limit=12)))
     return pairs
+
+
+#: Kinds of failure told of a run; the rest is counted.
+FAILURES_MAX = 12
+
+
+def failure_rows(run: Run, limit: int = FAILURES_MAX) -> list[tuple[str, str, str, str]]:
+    """Why operations did not come to ok: how many, which, how they ended, and the error met."""
+    if run.history is None:
+        return []
+    found = failures(run.history)
+    rows = [
+        (f"{each.count:,}", one_line(each.f, limit=40), each.outcome,
+         one_line(each.error, limit=160) or "no error was given")
+        for each in found[:limit]
+    ]  # fmt: skip
+    rest = sum(each.count for each in found[limit:])
+    if rest:
+        rows.append((f"{rest:,}", "", "", f"{count(len(found) - limit, 'more kind')} of failure"))
+    return rows
 
 
 def evidence_words(evidence: Mapping[str, Any]) -> str:

@@ -93,6 +93,7 @@ def _context(run: Run) -> dict[str, Any]:
         "checkers": overview.checker_rows(run),
         "facts": overview.facts(run),
         "exercised": overview.exercised(run, ops),
+        "failures": overview.failure_rows(run),
         "cards": found,
         "further": [(a, c, one_line(f.sentence or f.title)) for a, c, f in every[len(found) :]],
         "ops": ops,

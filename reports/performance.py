@@ -4,8 +4,9 @@ Only ``ok`` operations have a latency: a ``fail`` is quick for reasons of its ow
 of an unknown outcome is the client's time-out, so those are drawn on a rail of their own. A bucket
 never mixes them. Quantiles are exact, of the operations that completed in the bucket.
 
-An unavailability window is the longest stretch in which no operation completed ``ok``, in the whole
-run and at each node asked, with the faults that overlap it.
+An unavailability window is the longest stretch in which operations were asked for and none was
+answered ``ok``, measured as the checker :func:`checkers.availability.availability` does, in the
+whole run and at each node asked, with the faults that overlap it.
 
 For :mod:`reports.page`.
 """
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from checkers.availability import longest_gap
 from checkers.history import FAIL, INFO, OK, Fault, History
 from reports.operations import Ints, Operations
 from reports.wording import duration, listing, one_line, seconds
@@ -91,7 +93,7 @@ def performance(
         quantiles=_quantiles(place[good], latency, buckets),
         in_flight=_in_flight(ops.begin, ends, width, buckets),
         overall=_overall(history, ops, good, latency),
-        gaps=_gaps(history, ops, good, faults, end_ns),
+        gaps=_gaps(history, faults),
     )
 
 
@@ -139,34 +141,20 @@ def _overall(
     return rows
 
 
-def _gaps(
-    history: History,
-    ops: Operations,
-    good: npt.NDArray[np.bool_],
-    faults: Sequence[Fault],
-    end_ns: int,
-) -> list[tuple[str, str, str, str]]:
+def _gaps(history: History, faults: Sequence[Fault]) -> list[tuple[str, str, str, str]]:
     """The longest stretches without an ok: of the run, then of each node, longest first."""
-    ends = np.sort(ops.end[good])
-    rows = [("all nodes", *_longest(ends, end_ns))]
-    nodes = history.node[ops.invoke][good]
-    each = []
-    for code, name in enumerate(history.nodes):
-        at_node = np.sort(ops.end[good][nodes == code])
-        each.append((f"node {one_line(name, limit=24)}", *_longest(at_node, end_ns)))
-    each.sort(key=lambda row: (row[1] - row[2], row[0]))
+    rows = [("all nodes", *longest_gap(history))]
+    each = [
+        (f"node {one_line(name, limit=24)}", *longest_gap(history, node=name))
+        for name in history.nodes
+    ]
+    each.sort(key=lambda row: (-row[1], row[0]))
     rows += each[:GAPS_MAX]
     return [
-        (where, seconds(begin), duration(stop - begin), _during(faults, begin, stop))
-        for where, begin, stop in rows
-        if stop > begin
+        (where, seconds(begin), duration(took), _during(faults, begin, stop))
+        for where, took, begin, stop in rows
+        if took > 0
     ]
-
-
-def _longest(ends: Ints, end_ns: int) -> tuple[int, int]:
-    moments = np.concatenate([[0], ends, [end_ns]])
-    widest = int(np.argmax(np.diff(moments)))
-    return int(moments[widest]), int(moments[widest + 1])
 
 
 def _during(faults: Sequence[Fault], begin: int, stop: int) -> str:

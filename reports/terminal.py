@@ -24,6 +24,8 @@ _COLOURS = {"valid": "32", "invalid": "31", "unknown": "35", "weak": "33", "unju
 WIDTH, WIDTH_MAX = 80, 120
 #: Findings with a table on the terminal; the rest are counted.
 FINDINGS_MAX = 1
+#: Kinds of failure told; the report has more.
+FAILURES_MAX = 5
 
 
 def terminal_summary(
@@ -72,10 +74,24 @@ def terminal_summary(
         words = _wrap(f"{row.name}{took}{told}", width - len(indent) - 2)
         lines.append(f"{indent}{mark} {words[0]}")
         lines += [f"{indent}  {rest}" for rest in words[1:]]
+    lines += _failures(shown, width)
     lines += _wrap_missing(shown, width)
     if shown.replay:
         lines += ["", f"run it again: {one_line(shown.replay, limit=2000)}"]
     return "\n".join(lines).rstrip("\n")
+
+
+def _failures(run: Run, width: int) -> list[str]:
+    """A table of why operations failed, the commonest first."""
+    rows = overview.failure_rows(run, limit=FAILURES_MAX)
+    if not rows:
+        return []
+    sizes = [max(len(row[column]) for row in rows) for column in range(3)]
+    lines = ["", "not ok, and why:"]
+    for number, f, outcome, error in rows:
+        start = f"  {number:>{sizes[0]}}  {f:<{sizes[1]}}  {outcome:<{sizes[2]}}  "
+        lines.append(f"{start}{one_line(error, limit=max(20, width - len(start)))}".rstrip())
+    return lines
 
 
 def _wrap(text: str, width: int) -> list[str]:
@@ -83,9 +99,9 @@ def _wrap(text: str, width: int) -> list[str]:
 
 
 def _wrap_missing(run: Run, width: int) -> list[str]:
-    return [
-        line for said in run.missing for line in _wrap(f"note: {one_line(said, limit=500)}", width)
-    ]
+    notes = run.evidence.get("notes")
+    told = [*(notes if isinstance(notes, list) else []), *run.missing]
+    return [line for said in told for line in _wrap(f"note: {one_line(said, limit=500)}", width)]
 
 
 def _paint(text: str, colour: str, color: bool, *, bold: bool = False) -> str:

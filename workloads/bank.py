@@ -75,6 +75,7 @@ def bank(
         final=gen.each_thread(reads.limit(2)),
         checker=checker & stats() & availability(),
         model="bank",
+        refusals=("the balance",),
         operations=frozenset({"open", "transfer", "read"}),
         keys_description=f"{keys} accounts of {balance} each",
     )

@@ -94,6 +94,7 @@ def lease(*, keys: int = 2, rate_hz: float = 50.0, ttl_s: float = 2.0) -> Worklo
         checker=lease_checker(ttl_s=ttl_s) & stats() & availability(),
         model="lease",
         reads=frozenset(),
+        refusals=("the lease",),
         operations=frozenset({"grant", "renew", "revoke"}),
         keys_description=f"leases of {ttl_s:g} s",
     )

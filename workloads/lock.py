@@ -122,6 +122,7 @@ def lock(
         checker=lock_checker(exclusive=not fencing) & stats() & availability(),
         model="fencing" if fencing else "lock",
         reads=frozenset(),
+        refusals=("the lock", "the token", "the resource has seen", "this client holds no lock"),
         operations=frozenset(operations),
         keys_description="locks" + (", each with a fenced resource" if fencing else ""),
     )

@@ -60,6 +60,7 @@ def register(
         checker=linearizable(models.cas_register()) & stats() & availability(),
         model="cas-register",
         reads=frozenset({"read"}),
+        refusals=("the value", "the version", "there is"),
         operations=frozenset(name for name, share in shares.items() if share),
         keys_description="registers; values are unique in the run",
     )

@@ -19,12 +19,16 @@ class Workload(msgspec.Struct, kw_only=True):
         model: name of the checker's model for ``harness check``, written to the header.
         reads: names of the functions that do not change anything: an unhandled client error makes
             these ``fail`` and all others ``info``.
+        refusals: how errors begin with which a working system refuses, ``the lock is held`` say: an
+            operation that fails so is counted as answered.
         operations: names of the client operations it needs; a database that lacks one is refused
             before the run begins.
         objects: what its keys are, which says what ``read`` and ``add`` mean: ``register``,
             ``list``, ``set``, ``counter``, ``ids``, ``queue``, ``log``, ``lock``, ``lease``,
             ``watch``, ``bank``, ``txn-list`` or ``txn-register``. A database that takes an option
             ``objects`` is given it.
+        nemeses: nemeses that the generator's nemesis thread asks for, where they cannot be seen in
+            it because a function makes them; nothing is planned for these beside the generator.
         keys_description: one phrase on what keys and values are, for reports.
     """
 
@@ -34,6 +38,8 @@ class Workload(msgspec.Struct, kw_only=True):
     name: str = ""
     model: str = ""
     reads: frozenset[str] = frozenset({"read"})
+    refusals: tuple[str, ...] = ()
     operations: frozenset[str] = frozenset()
     objects: str = "register"
+    nemeses: tuple[str, ...] = ()
     keys_description: str = ""

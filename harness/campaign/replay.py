@@ -23,6 +23,7 @@ from harness.campaign.differences import say_difference
 from harness.campaign.seed_runs import replay_seed, seed_spec
 from harness.errors import UsageError
 from harness.nemesis.base import Plan
+from harness.nemesis.targets import LEADING
 from harness.run import RunOutcome, run
 from harness.spec import TestSpec, load_spec
 from harness.store import RESULTS, SPEC
@@ -77,7 +78,8 @@ def faults_of_run(run_dir: Path) -> list[Plan] | None:
             hit[entry["id"]] = entry.get("nodes", [])
     if any("main_ns" not in entry for entry in intents.values()):
         return None
-    return [_plan(entry, hit.get(id, [])) for id, entry in sorted(intents.items())]
+    plans = [_plan(entry, hit.get(id, [])) for id, entry in sorted(intents.items())]
+    return [plan for plan in plans if not plan.driven]
 
 
 def _plan(entry: Mapping[str, Any], nodes: Sequence[str]) -> Plan:
@@ -85,7 +87,7 @@ def _plan(entry: Mapping[str, Any], nodes: Sequence[str]) -> Plan:
     plan = msgspec.convert(entry["plan"], Plan)
     main_ns = entry["main_ns"]
     # Where the plan's own seed draws all (a partition's shape), naming nodes would draw another.
-    by_word = bool(plan.targets) or plan.params.get("kind") == "primaries"
+    by_word = bool(plan.targets) or plan.params.get("kind") in LEADING
     return msgspec.structs.replace(
         plan,
         begin_ns=max(0, plan.begin_ns - main_ns),

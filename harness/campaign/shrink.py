@@ -208,18 +208,12 @@ def plans_of(spec: TestSpec) -> list[Plan]:
     """The faults a spec leads to, with times relative to the main phase."""
     if spec.plans is not None:
         return list(spec.plans)
-    from harness.nemesis import compose
-    from harness.nemesis.schedule import plan_all
+    from harness.conduct import planned
+    from harness.parts import resolve
 
     assert spec.seed is not None
-    return plan_all(
-        compose(list(spec.nemesis)),
-        seed=spec.seed,
-        nodes=list(spec.nodes),
-        begin_ns=0,
-        end_ns=round(spec.time_limit_s * 1e9),
-        interval_ns=round(spec.nemesis_interval_s * 1e9),
-    )
+    parts = resolve(spec, spec.seed)
+    return planned(spec, parts.nemeses, parts.timings, seed=spec.seed, nodes=spec.nodes)
 
 
 def _seen_s(outcome: RunOutcome) -> float:

@@ -20,10 +20,14 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_USAGE, UsageError
+from harness.store import HISTORY, SPEC
 
 if TYPE_CHECKING:
     from checkers.budget import Budget
     from checkers.commandline import FileResult
+
+#: No header of a history is longer.
+HEADER_BYTES_MAX = 1 << 20
 
 #: What a shell says of a command ended by an interrupt.
 EXIT_INTERRUPTED = 130
@@ -127,9 +131,13 @@ def _check(
     from harness.commands import checking_pages, checking_text
     from harness.spec import parse_options
 
+    results = [_not_begun(path) for path in paths if _never_began(Path(path))]
+    paths = [path for path in paths if not _never_began(Path(path))]
     pages = checking_pages.prepare(report, paths) if report is not None else None
-    with checking_text.Progress(quiet=len(paths) == 1 and not Path(paths[0]).is_dir()) as progress:
-        results = check_files(
+    with checking_text.Progress(
+        quiet=len(paths) < 2 and not any(map(os.path.isdir, paths))
+    ) as progress:
+        results += check_files(
             paths,
             model=model,
             consistency_model=consistency_model,
@@ -164,12 +172,35 @@ def _exit_code(results: Sequence[FileResult]) -> int:
     return EXIT_INFRASTRUCTURE if machine else EXIT_USAGE
 
 
+def _never_began(history: Path) -> bool:
+    """Whether this is the history of a run that was killed before it wrote its first line."""
+    if history.name != HISTORY or not (history.parent / SPEC).exists():
+        return False
+    try:
+        with open(history, "rb") as file:
+            return not file.readline(HEADER_BYTES_MAX).endswith(b"\n")
+    except FileNotFoundError:
+        return True
+
+
+def _not_begun(path: str) -> FileResult:
+    """What there is to say of such a run."""
+    from checkers.commandline import FileResult
+    from checkers.verdict import Result, Verdict
+
+    reason = "the run ended before its first operation was recorded; there is nothing to judge"
+    unknown = Result(checker="history", verdict=Verdict.UNKNOWN, reason=reason)
+    return FileResult(path, Verdict.UNKNOWN, result=unknown)
+
+
 def _history_of(path: str) -> str:
     """A run directory stands for its history."""
     found = Path(path)
+    history = found / HISTORY
     if found.is_dir():
-        history = found / "history.jsonl"
-        return str(history) if history.exists() else path
+        return str(history) if history.exists() or (found / SPEC).exists() else path
+    if _never_began(found):
+        return path
     if not found.exists():
         raise UsageError(f"there is no file {path!r}")
     return path
@@ -177,12 +208,11 @@ def _history_of(path: str) -> str:
 
 # The budget ---------------------------------------------------------------------------------------
 
-_TIMES_S = {"": 1.0, "s": 1.0, "sec": 1.0, "ms": 0.001, "m": 60.0, "min": 60.0, "h": 3600.0}
 _SIZES_MB = {"kb": 0.001, "mb": 1.0, "gb": 1000.0, "mib": 1.048576, "gib": 1073.741824}
 
 
 def parse_budget(text: str) -> Budget:
-    """A budget from ``30``, ``30s``, ``500MB``, ``1000000steps`` or several of them.
+    """A budget from ``30``, ``1m30s``, ``500MB``, ``1000000steps`` or several of them.
 
     Raises:
         UsageError: it is none of these, or not positive.
@@ -206,10 +236,13 @@ def parse_budget(text: str) -> Budget:
 
 
 def _limit(text: str, part: str) -> tuple[str, float]:
+    from harness.timings import in_seconds
+
+    seconds = in_seconds(part)
     digits = part.rstrip("abcdefghijklmnopqrstuvwxyz")
     unit = part[len(digits) :]
     try:
-        number = float(digits)
+        number = float(digits) if seconds is None else seconds
     except ValueError:
         number = 0.0
     if not 0.0 < number < 1e15:
@@ -217,8 +250,8 @@ def _limit(text: str, part: str) -> tuple[str, float]:
             f"--budget is {text!r}, and {part!r} is no positive number with a unit such as s, MB, "
             "GB or steps"
         )
-    if unit in _TIMES_S:
-        return "time_s", number * _TIMES_S[unit]
+    if seconds is not None or not unit:
+        return "time_s", number
     if unit in _SIZES_MB:
         return "memory_mb", number * _SIZES_MB[unit]
     if unit in ("step", "steps"):

@@ -50,8 +50,15 @@ def width() -> int:
     return max(40, min(shutil.get_terminal_size((WIDTH_PIPED, 24)).columns, 120))
 
 
+#: A text is cut in its middle beyond this: it may show a value of any size (--json has it whole).
+TEXT_CHARS_MAX = 4000
+
+
 def safe(text: str) -> str:
-    """Text with control characters escaped, and what cannot be printed replaced."""
+    """Text with control characters escaped, what cannot be printed replaced, and a huge one cut."""
+    if len(text) > TEXT_CHARS_MAX:
+        half = TEXT_CHARS_MAX // 2
+        text = f"{text[:half]} ... {text[-half:]}"
     shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
     encoding = sys.stdout.encoding or "utf-8"
     return shown.encode(encoding, "backslashreplace").decode(encoding)

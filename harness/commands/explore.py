@@ -10,6 +10,7 @@ from harness.campaign.explore import CRASH, Job, SeedOutcome, job_of
 from harness.campaign.explore import explore as campaign
 from harness.errors import UsageError
 from harness.spec import parse_list
+from harness.timings import parse_duration
 
 
 def explore(
@@ -24,8 +25,8 @@ def explore(
         Parameter(name="--nemesis", help="Kinds of faults; each seed draws its own if not given."),
     ] = "",
     duration: Annotated[
-        float, Parameter(name="--duration", help="Virtual seconds under faults per seed.")
-    ] = 6.0,
+        str, Parameter(name="--duration", help="Virtual time under faults per seed.")
+    ] = "6s",
     jobs: Annotated[
         int | None, Parameter(name=("--jobs", "-j"), help="Processes; one per core if not given.")
     ] = None,
@@ -51,12 +52,13 @@ def explore(
     if keep < 0:
         raise UsageError(f"--keep is {keep}; it should be 0 or more")
     ablations = parse_list(ablate or ())
-    job = job_of(ablations=ablations, nemesis=nemesis, duration_s=duration)
+    duration_s = parse_duration("--duration", duration)
+    job = job_of(ablations=ablations, nemesis=nemesis, duration_s=duration_s)
     found = campaign(
         seeds=range(first_seed, first_seed + seeds),
         ablations=ablations,
         nemesis=nemesis,
-        duration_s=duration,
+        duration_s=duration_s,
         workers=jobs,
         stop_at_first=stop,
         progress=_Teller(job, store=store, keep=keep).tell,

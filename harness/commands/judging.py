@@ -48,8 +48,8 @@ def shrink(
     *,
     store: _Store = "store",
     time_limit: Annotated[
-        float, Parameter(name="--time-limit", help="Seconds to spend on shrinking.")
-    ] = 60.0,
+        str, Parameter(name="--time-limit", help="How long to spend on shrinking: 90s, 5m.")
+    ] = "60s",
 ) -> int:
     """Find the smallest test that still fails as a simulated run did: fewer faults, less time.
 
@@ -57,7 +57,9 @@ def shrink(
     """
     from harness.campaign.shrink import shrink as smaller
     from harness.store import find_run
+    from harness.timings import parse_duration
 
-    if time_limit <= 0:
-        raise UsageError(f"--time-limit is {time_limit:g}; it should be a positive number")
-    return smaller(find_run(run, store=store), limit_s=time_limit)
+    limit_s = parse_duration("--time-limit", time_limit)
+    if limit_s <= 0:
+        raise UsageError(f"--time-limit is {time_limit}; it should be a positive number")
+    return smaller(find_run(run, store=store), limit_s=limit_s)

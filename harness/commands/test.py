@@ -10,13 +10,13 @@ from typing import Annotated, Any
 import msgspec
 from cyclopts import Parameter
 
-from harness.spec import TestSpec, flags, parse_list, parse_nodes, parse_options
+from harness.spec import TestSpec, flags, parse_list, parse_nodes, parse_options, read_fields
 
 
 def _annotation(field: msgspec.structs.FieldInfo, names: tuple[str, ...], text: str) -> Any:
     """What cyclopts needs to know of a flag."""
     kind = typing.get_args(field.type)[0] if hasattr(field.type, "__metadata__") else field.type
-    if field.name == "nodes":
+    if field.name in ("nodes", "concurrency") or field.name.endswith("_s"):
         kind = str
     elif field.name in _LISTS or field.name.endswith("_options"):
         kind = list[str]
@@ -34,8 +34,8 @@ def _shown_default(field: msgspec.structs.FieldInfo) -> str:
     if isinstance(value, tuple):
         return "3" if field.name == "nodes" else ""
     if isinstance(value, float):
-        return f"{value:g}"
-    return "" if value is msgspec.NODEFAULT else str(value)
+        return f"{value:g}s" if field.name.endswith("_s") else f"{value:g}"
+    return "" if value in (msgspec.NODEFAULT, None) else str(value)
 
 
 def _signature() -> inspect.Signature:
@@ -72,7 +72,7 @@ def spec_of(given: dict[str, Any]) -> TestSpec:
             fields[name] = parse_options(f"--{name[:-1].replace('_', '-')}", value)
         else:
             fields[name] = value
-    return TestSpec(**fields)
+    return TestSpec(**read_fields(fields, len(fields.get("nodes", TestSpec().nodes))))
 
 
 def _test(**given: Any) -> int:

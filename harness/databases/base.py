@@ -4,10 +4,15 @@ A *DB* knows how to run one node of a system; a *Client* how to speak to it. Bot
 a user writes in a test file. Optional abilities are attributes or methods discovered by name:
 
 - ``logs``: list of paths or globs to bring home from each node (ability Logs);
-- ``async primaries(nodes) -> list[str]``: who leads now (ability Primaries; target ``primaries``);
+- ``async primaries(nodes) -> list[str]``: who leads now (ability Primaries; targets ``primaries``,
+  ``one-primary``, ``minority-primaries``);
 - ``async generation(nodes) -> int``: the newest generation (term, epoch) any node knows, so that
   elections between two looks are counted;
 - ``async add_member(node)``, ``async remove_member(node)`` (ability Membership);
+- ``async setup_cluster(nodes)``: what is done once for all of them, after every node was started
+  and before any is asked whether it is ready: joining, an initial leader, tables (a node that must
+  serve first is waited for here);
+- ``timings``: how long things take with it, a dict (:mod:`harness.timings`);
 - ``async stop(node)``: a kinder way to stop than SIGKILL, used at teardown.
 
 What keys are differs between workloads: registers, lists, sets, locks. A DB whose client must know

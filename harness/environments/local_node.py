@@ -292,8 +292,12 @@ class LocalNode:
             if code is not None:
                 raise SetupError(
                     f"{Path(str(child.args[0])).name!r} on {self.name} "  # type: ignore[index]
-                    f"{_how_it_ended(code)} at once; its log ends:\n{processes.tail(self.log)}"
+                    f"{_how_it_ended(code)}; its log ends:\n{processes.tail(self.log)}"
                 )
+
+    async def check_running(self) -> None:
+        """As :meth:`check_alive`, for nodes that have to be asked."""
+        self.check_alive()
 
     def note_deaths(self) -> None:
         """Remember processes that ended by themselves since the last look."""

@@ -132,7 +132,8 @@ class FaultRunner:
         if nemesis is None:
             raise UserCodeError(
                 f"the workload's generator asks for the fault {plan.nemesis!r}, which is not among "
-                f"the run's nemeses ({', '.join(self.nemeses) or 'none'}); add it to --nemesis"
+                f"the run's nemeses ({', '.join(self.nemeses) or 'none'}); name it in the "
+                "workload's nemeses, or add it to --nemesis to have random ones too"
             )
         return nemesis
 

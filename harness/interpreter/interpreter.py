@@ -41,7 +41,7 @@ from harness.interpreter.scheduler import (
     WaitUntil,
 )
 from harness.nemesis.base import Plan
-from harness.recorder import FLUSH_NS, Recorder
+from harness.recorder import FLUSH_NS, Recorder, StoreError
 from workloads.generator import Context, GeneratorError, Op
 
 log = logging.getLogger("harness.interpreter")
@@ -264,7 +264,7 @@ class Interpreter:
 
     def _fail(self, error: Exception) -> None:
         """Remember the first failure and end the phase as an interrupted one ends."""
-        if not isinstance(error, HarnessError):
+        if not isinstance(error, (HarnessError, StoreError)):
             kind = "" if isinstance(error, GeneratorError) else f"{type(error).__name__}: "
             wrapped = UserCodeError(f"the workload's generator failed: {kind}{error}")
             wrapped.__cause__ = error
@@ -298,7 +298,12 @@ class Interpreter:
         self._timer = self._flush_timer = self._reap_timer = None
 
     def _flush(self) -> None:
-        self.recorder.flush()
+        try:
+            self.recorder.flush()
+        except StoreError as error:
+            self._flush_timer = None
+            self._fail(error)
+            return
         self._flush_timer = self.runtime.call_at(self.runtime.now_ns() + FLUSH_NS, self._flush)
 
     def _reap(self) -> None:

@@ -15,7 +15,9 @@ Invariants:
 - an operation for later is held, and dropped when anything happens before its time: the generator
   had not moved, so it is asked again with what is known then;
 - every fault injected is healed: at its planned time, or when the scheduler is told to stop;
-- fault actions are given out one at a time, in order of time: a heal never overtakes its injection.
+- fault actions are given out one at a time, in order of time: a heal never overtakes its injection;
+- the nemesis thread waits for its own operation only: a planned fault neither frees it nor ends its
+  sleep.
 
 For the interpreter only. Source of the semantics: Jepsen's interpreter, with faults as plans rather
 than as operations of a nemesis process.
@@ -127,6 +129,7 @@ class Scheduler:
         self._driven: dict[int, Plan] = {}
         self._driven_id = first_driven_id or 1 + max((plan.id for plan in plans), default=0)
         self._nemesis_op: Op | None = None
+        self._awaited: set[tuple[type, int]] = set()  # fault actions the nemesis thread waits for
         self._waiting_ns = -1
         self._exhausted = False
         self._stopping = False
@@ -174,6 +177,7 @@ class Scheduler:
             heapq.heappush(self._ends, (done.plan.end_ns, done.plan.id, done.plan))
         else:
             self._driven.pop(done.plan.id, None)
+        self._awaited.discard((type(done), done.plan.id))
         self._nemesis_thread_done(now_ns)
         return self._proceed(now_ns)
 
@@ -327,8 +331,8 @@ class Scheduler:
 
     def _faults(self, now_ns: int, effects: list[Effect]) -> int:
         """Give out the next fault action if none is under way; returns when another is due."""
-        driving = not self._free >> self.concurrency & 1 and not self._stopping
-        if self._exhausted and not self._sleeping and not driving:
+        injecting = any(kind is InjectFault for kind, _ in self._awaited) and not self._stopping
+        if self._exhausted and not self._sleeping and not injecting:
             self._end_faults()
         while self._due(now_ns):
             pass
@@ -363,54 +367,62 @@ class Scheduler:
 
     def _drive(self, now_ns: int, op: Op) -> None:
         """An operation of the nemesis thread: inject one fault now, or heal what was injected."""
+        self._nemesis_op = op
         if op.f == "heal":
             chosen = [p for p in self._driven.values() if op.value in (None, p.nemesis)]
             ends = [entry for entry in self._ends if entry[2] in chosen]
             self._ends = [entry for entry in self._ends if entry not in ends]
             heapq.heapify(self._ends)
             self._faults_due.extend(HealFault(plan) for _, _, plan in ends)
+            self._awaited = {(HealFault, plan.id) for plan in chosen}
         else:
-            plan = _driven_plan(op, self._driven_id, now_ns)
+            plan, hold = _driven_plan(op, self._driven_id, now_ns)
             self._driven_id += 1
             self._driven[plan.id] = plan
             self._faults_due.append(InjectFault(plan))
-        self._nemesis_op = op
+            self._awaited = {(InjectFault, plan.id), *([(HealFault, plan.id)] if hold else [])}
         self._nemesis_thread_done(now_ns)
 
     def _nemesis_thread_done(self, now_ns: int) -> None:
-        """Free the nemesis thread when no fault action is queued or under way any more."""
-        bit = 1 << self.concurrency
-        if self._free & bit or self._faults_due or self._fault_busy is not None:
-            return
-        self._free |= bit
-        self._held = None
+        """Free the nemesis thread when what its operation waits for is done.
+
+        Planned faults come and go meanwhile, and while it sleeps; they are none of its business.
+        """
         op = self._nemesis_op
-        if op is not None and wants_updates(self.generator):
+        if op is None or self._awaited:
+            return
+        self._nemesis_op = None
+        self._free |= 1 << self.concurrency
+        self._held = None
+        if wants_updates(self.generator):
             done = Op(op.f, op.key, op.value, op.process, op.thread, now_ns, "ok")
             self._update(now_ns, done)
 
 
-def _driven_plan(op: Op, id: int, now_ns: int) -> Plan:
+def _driven_plan(op: Op, id: int, now_ns: int) -> tuple[Plan, bool]:
+    """The fault an operation asks for, and whether the thread waits until it is healed."""
     value = op.value
     if value is None or isinstance(value, str):
         value = {"targets": value or ""}
-    known = {"targets", "params", "for_s"}
+    known = {"targets", "params", "for_s", "hold"}
     if not isinstance(value, dict) or not set(value) <= known:
         raise UserCodeError(
             f"the nemesis operation {op.f!r} has the value {op.value!r}; it should be a target "
-            "word such as 'minority', or a dict of targets, params and for_s"
+            "word such as 'minority', or a dict of targets, params, for_s and hold"
         )
     length_s = value.get("for_s", DRIVEN_FAULT_S)
     if not isinstance(length_s, (int, float)) or length_s <= 0:
         raise UserCodeError(f"the nemesis operation {op.f!r} has for_s={length_s!r}: not positive")
-    return Plan(
+    plan = Plan(
         id=id,
         nemesis=op.f,
         begin_ns=now_ns,
         end_ns=now_ns + round(length_s * 1e9),
         targets=str(value.get("targets", "")),
         params=dict(value.get("params", {})),
+        driven=True,
     )
+    return plan, bool(value.get("hold"))
 
 
 def _earlier(left_ns: int, right_ns: int) -> int:

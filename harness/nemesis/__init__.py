@@ -15,6 +15,7 @@ from typing import Any
 from harness.errors import UsageError, nearest
 from harness.nemesis.base import Nemesis
 from harness.nemesis.schedule import plan_all
+from harness.nemesis.targets import LEADING, WORDS
 
 #: name -> ``module:attribute`` of a function ``(*, variant="", targets="") -> Nemesis``
 NEMESES: dict[str, str] = {
@@ -28,14 +29,13 @@ NEMESES: dict[str, str] = {
     "membership": "harness.nemesis.membership:membership",
 }
 
-_TARGETS = ("one", "minority", "majority", "all", "primaries", "random")
 _SHAPES = ("one", "halves", "random", "majority", "minority-third", "majorities-ring", "bridge")
 #: name -> kinds that can be chosen alone, as ``name-kind``
 VARIANTS: dict[str, tuple[str, ...]] = {
-    "partition": (*_SHAPES, "one-way", "primaries"),
+    "partition": (*_SHAPES, "one-way", *LEADING),
     "packets": ("delay", "loss", "duplicate", "reorder", "corrupt", "rate"),
-    "kill": _TARGETS,
-    "pause": _TARGETS,
+    "kill": WORDS,
+    "pause": WORDS,
     "clock": ("jump", "drift", "strobe"),
     "disk": ("slow", "eio", "full", "torn", "flip"),
     "pressure": ("cpu", "memory"),

@@ -32,6 +32,7 @@ class Plan(msgspec.Struct, frozen=True):
         begin_ns, end_ns: when to inject and when to heal, since the run began.
         targets: target word or node names with commas; "" where the kind does not target nodes.
         params: JSON-ready parameters of this fault, drawn from the seed.
+        driven: the workload's generator asked for it, and will again in a replay.
     """
 
     id: int
@@ -40,6 +41,7 @@ class Plan(msgspec.Struct, frozen=True):
     end_ns: int
     targets: str = ""
     params: dict[str, Any] = {}
+    driven: bool = False
 
 
 class Injection(msgspec.Struct):
@@ -88,7 +90,11 @@ class Nemesis(Protocol):
     def plan(
         self, rng: Random, *, nodes: Sequence[str], begin_ns: int, end_ns: int, interval_ns: int
     ) -> list[Plan]:
-        """Faults between two times, about one per interval; ids are given later. Pure."""
+        """Faults between two times, about one per interval; ids are given later. Pure.
+
+        One that also takes ``length_ns``, the shortest and the longest time a fault lasts, can be
+        run with ``--fault-duration``.
+        """
         ...
 
     async def inject(self, context: Context, plan: Plan) -> Injection:

@@ -43,14 +43,27 @@ class Planner:
         return {}
 
     def plan(
-        self, rng: Random, *, nodes: Sequence[str], begin_ns: int, end_ns: int, interval_ns: int
+        self,
+        rng: Random,
+        *,
+        nodes: Sequence[str],
+        begin_ns: int,
+        end_ns: int,
+        interval_ns: int,
+        length_ns: tuple[int, int] | None = None,
     ) -> list[Plan]:
         """Faults between two times; see :class:`harness.nemesis.base.Nemesis`."""
         for word in self._words:
             targets.check(word, nodes)
         # Streams of their own, so that the i-th fault is the same however many there are.
         timing, kinds, hits, details = (Random(rng.getrandbits(64)) for _ in range(4))
-        times = schedule.spans(timing, begin_ns=begin_ns, end_ns=end_ns, interval_ns=interval_ns)
+        times = schedule.spans(
+            timing,
+            begin_ns=begin_ns,
+            end_ns=end_ns,
+            interval_ns=interval_ns,
+            length_ns=length_ns,
+        )
         variants = schedule.cycle(kinds, self.usable(nodes) or self._variants, len(times))
         words = schedule.cycle(hits, self._telling(nodes) or ("",), len(times))
         plans = []

@@ -2,8 +2,9 @@
 
 ``partition`` cycles through every shape that makes sense for the number of nodes; a shape of
 :mod:`harness.nemesis.shapes` alone is chosen as ``partition-bridge`` or ``partition:bridge``.
-``partition-primaries`` cuts off whoever leads now; in the cycle it cuts off one node where nobody
-is known to lead. Evidence: messages dropped, or streams held, on the links that were cut.
+``partition-primaries`` cuts off whoever leads now, ``partition-one-primary`` one of several; in the
+cycle the first cuts off one node where nobody is known to lead. Evidence: messages dropped, or
+streams held, on the links that were cut.
 """
 
 from __future__ import annotations
@@ -70,13 +71,13 @@ class Partition(Planner):
             if kind == "one-way":
                 return shapes.one_way_for(group, nodes, rng)
             return shapes.apart(group, nodes)
-        if kind != "primaries":
+        if kind not in words.LEADING:
             shape, fewest = shapes.SHAPES[kind]
             return shape(nodes, rng) if len(nodes) >= fewest else shapes.Shape((), None)
-        leaders = await words.primaries(context.db, context.env, nodes)
+        leaders = await words.resolve(kind, db=context.db, env=context.env, nodes=nodes, rng=rng)
         if leaders:
             return shapes.isolate(leaders, nodes)
-        return None if self._variants == ("primaries",) else shapes.one(nodes, rng)
+        return shapes.one(nodes, rng) if len(self._variants) > 1 else None
 
     async def heal(self, context: Context, plan: Plan, injection: Injection) -> dict[str, Any]:
         """Let everything through; the evidence is what did not get through."""
@@ -108,7 +109,7 @@ def partition(*, variant: str = "", targets: str = "") -> Partition:
         variant: a shape's name, or "" to cycle through all.
         targets: a target word or node names: these against the rest, whatever the shape.
     """
-    if variant and variant not in KINDS:
-        raise nearest("kind of partition", variant, KINDS)
+    if variant and variant not in (*KINDS, *words.LEADING):
+        raise nearest("kind of partition", variant, (*KINDS, *words.LEADING))
     kinds = (variant,) if variant else ("halves", "one-way") if targets else KINDS
     return Partition(f"partition-{variant}" if variant else "partition", kinds, targets)

@@ -86,12 +86,23 @@ class Pause(Planner):
         super().__init__(name, variants=("pause",), words=words)
 
     def plan(
-        self, rng: Random, *, nodes: Sequence[str], begin_ns: int, end_ns: int, interval_ns: int
+        self,
+        rng: Random,
+        *,
+        nodes: Sequence[str],
+        begin_ns: int,
+        end_ns: int,
+        interval_ns: int,
+        length_ns: tuple[int, int] | None = None,
     ) -> list[Plan]:
-        """Long pauses, one an interval, and hiccups of leaders (or the one target) between them."""
-        long = super().plan(
-            rng, nodes=nodes, begin_ns=begin_ns, end_ns=end_ns, interval_ns=interval_ns
-        )
+        """Long pauses, one an interval, and hiccups of leaders (or the one target) between them.
+
+        No hiccups where it is said how long a fault lasts.
+        """
+        times = {"begin_ns": begin_ns, "end_ns": end_ns, "interval_ns": interval_ns}
+        long = super().plan(rng, nodes=nodes, length_ns=length_ns, **times)
+        if length_ns is not None:
+            return long
         short = Random(rng.getrandbits(64))
         found: list[Plan] = []
         for plan, quiet_until_ns in zip(long, [*(p.begin_ns for p in long[1:]), end_ns]):

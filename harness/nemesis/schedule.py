@@ -1,7 +1,8 @@
 """When faults happen: pure plans from a seed.
 
 Each nemesis gets about one fault per interval: a fault lasts between a third and two thirds of an
-interval and the rest is quiet, so that a system is seen breaking *and* recovering. Several nemeses
+interval (or as long as was asked for) and the rest is quiet, so that a system is seen breaking
+*and* recovering. Several nemeses
 start spread over the first interval, so that over a run their faults meet in every combination:
 alone, overlapping at either end, nested. A run shorter than its interval still gets a fault.
 
@@ -12,6 +13,7 @@ first, the third ...) begins in a calm that the others keep; what it began is th
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from random import Random
 
@@ -30,8 +32,18 @@ SHORTEST_NS = 100_000_000
 CALM_BEFORE_NS, CALM_AFTER_NS = 1_000_000_000, 400_000_000
 
 
-def spans(rng: Random, *, begin_ns: int, end_ns: int, interval_ns: int) -> list[tuple[int, int]]:
-    """Begin and end of each fault, in order, never overlapping, within the two times. Pure."""
+def spans(
+    rng: Random,
+    *,
+    begin_ns: int,
+    end_ns: int,
+    interval_ns: int,
+    length_ns: tuple[int, int] | None = None,
+) -> list[tuple[int, int]]:
+    """Begin and end of each fault, in order, never overlapping, within the two times. Pure.
+
+    With lengths (the shortest and the longest) a third of an interval at least is quiet after each.
+    """
     if interval_ns <= 0:
         raise UsageError(f"the interval between faults must be positive, not {interval_ns} ns")
     interval_ns = min(interval_ns, max(1, end_ns - begin_ns))
@@ -39,7 +51,12 @@ def spans(rng: Random, *, begin_ns: int, end_ns: int, interval_ns: int) -> list[
     at_ns = begin_ns + int(interval_ns * rng.uniform(0.1, 0.3))
     while at_ns < end_ns:
         period_ns = max(1, int(interval_ns * rng.uniform(0.8, 1.2)))
-        until_ns = min(at_ns + int(period_ns * rng.uniform(1 / 3, 2 / 3)), end_ns)
+        if length_ns is None:
+            lasts_ns = int(period_ns * rng.uniform(1 / 3, 2 / 3))
+        else:
+            lasts_ns = int(rng.uniform(*length_ns))
+            period_ns = max(period_ns, lasts_ns + interval_ns // 3)
+        until_ns = min(at_ns + lasts_ns, end_ns)
         if until_ns - at_ns >= min(SHORTEST_NS, interval_ns // 4):
             found.append((at_ns, until_ns))
         at_ns += period_ns
@@ -80,6 +97,7 @@ def plan_all(
     begin_ns: int,
     end_ns: int,
     interval_ns: int,
+    length_ns: tuple[int, int] | None = None,
 ) -> list[Plan]:
     """The faults of a run, in order of their beginning, numbered from 1. Pure.
 
@@ -90,19 +108,30 @@ def plan_all(
         nodes: names of the run's nodes.
         begin_ns, end_ns: no fault begins before or ends after.
         interval_ns: about one fault per nemesis in each.
+        length_ns: shortest and longest time a fault lasts; None for what each nemesis thinks right.
+
+    Raises:
+        UsageError: a nemesis decides itself how long its faults last, and lengths are given.
     """
+    lengths = {} if length_ns is None else {"length_ns": length_ns}
     plans: list[Plan] = []
     calm: list[tuple[int, int]] = []
     needy = [nemesis.name for nemesis in nemeses if getattr(nemesis, "needs_calm", False)]
     for number, nemesis in enumerate(nemeses):
         rng = Random(f"{seed}/nemesis/{nemesis.name}")
         offset_ns = number * min(interval_ns, end_ns - begin_ns) // max(1, len(nemeses))
+        if lengths and "length_ns" not in inspect.signature(nemesis.plan).parameters:
+            raise UsageError(
+                f"--fault-duration is given, and the nemesis {nemesis.name!r} plans how long its "
+                "faults last by itself: its plan takes no length_ns"
+            )
         made = nemesis.plan(
             rng,
             nodes=nodes,
             begin_ns=begin_ns + offset_ns,
             end_ns=end_ns,
             interval_ns=interval_ns,
+            **lengths,
         )
         plans += made
         if nemesis.name in needy:

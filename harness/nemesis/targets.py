@@ -5,10 +5,12 @@
     majority     the smallest group that is more than half: it must stop, and lose nothing
     all          every node
     primaries    whoever leads now, as the database says
+    one-primary  one of them, where several lead at a time: shards, each with a primary
+    minority-primaries   less than half of them, but at least one
     random       any non-empty group
     n1,n2        these (n1+n2 on the command line, where commas separate nemeses)
 
-Words are resolved when the fault is injected, from the seed and, for ``primaries``, the database.
+Words are resolved when the fault is injected, from the seed and, for those who lead, the database.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from typing import Any
 
 from harness.errors import UsageError, nearest
 
-WORDS = ("one", "minority", "majority", "all", "primaries", "random")
+#: the words for nodes that lead
+LEADING = ("primaries", "one-primary", "minority-primaries")
+WORDS = ("one", "minority", "majority", "all", "random", *LEADING)
 
 
 def minority_size(count: int) -> int:
@@ -50,7 +54,7 @@ def split(word: str) -> list[str]:
 
 
 def choose(word: str, nodes: Sequence[str], rng: Random) -> list[str]:
-    """Nodes for a word other than ``primaries``, in the run's order. Pure.
+    """Nodes for a word that is none of :data:`LEADING`, in the run's order. Pure.
 
     Returns:
         the nodes; empty where there are too few for the word (a minority of two nodes).
@@ -84,6 +88,11 @@ async def primaries(db: Any, env: Any, nodes: Sequence[str]) -> list[str]:
 
 async def resolve(word: str, *, db: Any, env: Any, nodes: Sequence[str], rng: Random) -> list[str]:
     """Nodes for any word, at injection."""
-    if word == "primaries":
-        return await primaries(db, env, nodes)
-    return choose(word, nodes, rng)
+    if word not in LEADING:
+        return choose(word, nodes, rng)
+    found = await primaries(db, env, nodes)
+    if word == "primaries" or not found:
+        return found
+    size = 1 if word == "one-primary" else max(1, minority_size(len(found)))
+    chosen = rng.sample(found, size)
+    return [node for node in found if node in chosen]

@@ -54,6 +54,8 @@ from workloads.generator.threads import (
     clients,
     each_process,
     each_thread,
+    fault,
+    faults_named,
     nemesis,
     on_threads,
     phases,
@@ -70,9 +72,9 @@ map = map_ops
 __all__ = [
     "Context", "Generator", "GeneratorError", "GeneratorLike", "Op", "PENDING", "Pending",
     "SECOND_NS", "Step", "any", "any_of", "cas", "clients", "cycle", "delay", "each_process",
-    "each_thread", "f_map", "filter", "filter_ops", "flip_flop", "imperfect", "key_names",
-    "lift", "limit", "log", "map", "map_ops", "mix", "nemesis", "on_threads", "once",
-    "once_through", "op", "perfect", "phases", "process_limit", "quick", "rate", "reads",
-    "repeat", "reserve", "seq", "simulate", "sleep", "stagger", "synchronize", "then",
-    "time_limit", "until_ok", "wants_updates", "writes",
+    "each_thread", "f_map", "fault", "faults_named", "filter", "filter_ops", "flip_flop",
+    "imperfect", "key_names", "lift", "limit", "log", "map", "map_ops", "mix", "nemesis",
+    "on_threads", "once", "once_through", "op", "perfect", "phases", "process_limit", "quick",
+    "rate", "reads", "repeat", "reserve", "seq", "simulate", "sleep", "stagger", "synchronize",
+    "then", "time_limit", "until_ok", "wants_updates", "writes",
 ]  # fmt: skip

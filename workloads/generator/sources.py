@@ -217,6 +217,10 @@ class Cells:
             self._next = Cells(self._iterator)
         return self._known
 
+    def can_be_read(self) -> bool:
+        """Whether looking ahead is free: it is known, or comes from a list or a tuple."""
+        return self._known or isinstance(self._iterator, _PLAIN)
+
     @property
     def next(self) -> Cells:
         """The following cell, once this one is known."""
@@ -224,11 +228,24 @@ class Cells:
         return self._next
 
 
+#: iterators of lists and tuples: reading them has no effect, and they end
+_PLAIN: tuple[type, ...] = (type(iter([])), type(iter(())))
+
+
 class Seq(Generator, frozen=True):
     """One generator after the other."""
 
     cells: Cells
     current: Any = None
+
+    def items(self) -> Iterator[Any]:
+        """What is known of its items without asking a user's own iterator."""
+        if self.current is not None:
+            yield self.current
+        cells = self.cells
+        while cells.can_be_read() and cells.known():
+            yield cells.value
+            cells = cells.next
 
     @property
     def wants_updates(self) -> bool:

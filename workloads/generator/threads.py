@@ -8,7 +8,7 @@ from typing import Any
 
 from workloads.generator.base import PENDING, Context, Generator, GeneratorError, Op, Step, bits
 from workloads.generator.combinators import soonest, update_all
-from workloads.generator.sources import Seq, lift, once_through, seq, wants_updates
+from workloads.generator.sources import Emit, Seq, lift, once_through, op, seq, wants_updates
 
 NEMESIS = "nemesis"
 
@@ -61,9 +61,9 @@ def clients(generator: Any, nemesis_generator: Any = None) -> Generator:
 def nemesis(generator: Any, client_generator: Any = None) -> Generator:
     """On the nemesis thread only; with a second generator, that one on the clients beside it.
 
-    An operation there injects a fault: its ``f`` names a nemesis of the run, its ``value`` is a
-    target word or ``{"targets": .., "params": .., "for_s": ..}``; ``f="heal"`` heals what such
-    operations injected (``value`` names the nemesis, None means all).
+    An operation there injects a fault: its ``f`` names a nemesis, its ``value`` is a target word or
+    ``{"targets": .., "params": .., "for_s": .., "hold": ..}`` (see :func:`fault`); ``f="heal"``
+    heals what such operations injected (``value`` names the nemesis, None means all).
     """
     alone = OnThreads(_nemesis_mask, lift(generator))
     if client_generator is None:
@@ -71,6 +71,60 @@ def nemesis(generator: Any, client_generator: Any = None) -> Generator:
     from workloads.generator.combinators import any_of
 
     return any_of(alone, clients(client_generator))
+
+
+def fault(
+    name: str, *, for_s: float, targets: str = "", hold: bool = True, **params: Any
+) -> Generator:
+    """A fault for the nemesis thread: injected when its turn comes, healed after ``for_s`` seconds.
+
+    So a list of faults and sleeps in :func:`nemesis` is a schedule: ``[fault("partition", for_s=5),
+    sleep(10), fault("kill", for_s=3)]`` cuts the network for 5 s, leaves it alone for 10 s, and
+    then kills. At the end of the phase a fault in force is healed at once.
+
+    Args:
+        name: a nemesis, ``partition`` or ``module:function`` say, or a kind of one,
+            ``partition-halves``.
+        for_s: how long it is in force, in seconds.
+        targets: a target word or node names; the nemesis's own choice if empty.
+        hold: the thread waits until the fault is healed; False to go on while it is in force.
+        params: parameters of the nemesis: ``kind="halves"``.
+
+    Raises:
+        GeneratorError: ``for_s`` is not positive.
+    """
+    if not for_s > 0:
+        raise GeneratorError(f"fault {name!r} for {for_s:g} s: it must last some time")
+    value = {"targets": targets, "for_s": for_s, "hold": hold, "params": params}
+    return op(name, value=value)
+
+
+def faults_named(generator: Any) -> tuple[str, ...]:
+    """The nemeses that a lifted generator's nemesis thread is seen to ask for, in order.
+
+    What functions and iterators will give is not known before they are asked, and not here.
+    """
+    found: dict[str, None] = {}
+    _look_for_faults(generator, False, found)
+    return tuple(found)
+
+
+def _look_for_faults(thing: Any, on_nemesis: bool, found: dict[str, None]) -> None:
+    if isinstance(thing, Emit):
+        if on_nemesis and thing.template.type == "invoke" and thing.template.f != "heal":
+            found[thing.template.f] = None
+        return
+    if isinstance(thing, Seq):
+        inside: Iterable[Any] = map(lift, thing.items())
+    elif isinstance(thing, (tuple, list)):
+        inside = thing
+    elif isinstance(thing, Generator):
+        inside = [getattr(thing, name) for name in thing.__struct_fields__]
+    else:
+        return
+    on_nemesis = on_nemesis or (isinstance(thing, OnThreads) and thing.mask_of is _nemesis_mask)
+    for each in inside:
+        _look_for_faults(each, on_nemesis, found)
 
 
 def on_threads(
@@ -262,6 +316,6 @@ def then(first: Any, second: Any) -> Generator:
 
 
 __all__ = [
-    "NEMESIS", "Seq", "clients", "each_process", "each_thread", "nemesis", "on_threads", "phases",
-    "reserve", "synchronize", "then", "update_all",
+    "NEMESIS", "Seq", "clients", "each_process", "each_thread", "fault", "faults_named",
+    "nemesis", "on_threads", "phases", "reserve", "synchronize", "then", "update_all",
 ]  # fmt: skip

@@ -113,6 +113,8 @@ class TimeLimit(Generator, frozen=True):
         op, current = step
         if op is not PENDING and op.time_ns >= end_ns:
             return None
+        if op is not PENDING and op.type == "sleep" and op.time_ns + op.value > end_ns:
+            op = msgspec.structs.replace(op, value=end_ns - op.time_ns)
         return op, TimeLimit(self.limit_ns, current, end_ns)
 
     def update(self, test: Any, context: Context, event: Op) -> Any:

@@ -1,0 +1,148 @@
+"""The database's methods, called for every node side by side, and what went wrong in a sentence.
+
+A node's ``ready`` may wait for a process that has ended meanwhile. So while it waits the node is
+looked at, and one whose process has ended fails at once, with how it ended and the last lines of
+its log, whatever the user's ``ready`` was waiting for.
+
+For :mod:`harness.conduct`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from harness.environments.base import Environment
+from harness.errors import HarnessError, SetupError, UserCodeError
+from harness.interpreter.runtime import Runtime
+
+#: How often it is looked whether a database that is not ready yet still runs.
+LOOK_EVERY_NS = 500_000_000
+
+
+class EveryNode:
+    """Calls the methods of a database.
+
+    Args:
+        runtime: tasks and timers.
+        env: the environment, set up.
+        db: the database.
+    """
+
+    def __init__(self, runtime: Runtime, env: Environment, db: Any) -> None:
+        self.runtime, self.env, self.db = runtime, env, db
+        self._dead: dict[str, Exception] = {}
+
+    async def call(
+        self,
+        method: str,
+        *,
+        optional: bool = False,
+        within_s: float | None = None,
+        but: Sequence[str] = (),
+    ) -> None:
+        """Call a method for every node except some, side by side.
+
+        Args:
+            method: its name.
+            optional: a database without it is fine.
+            within_s: how long it may take; None for as long as it likes.
+            but: nodes left out.
+
+        Raises:
+            HarnessError: what the first node raised; errors of user code are named as such.
+        """
+        call = getattr(self.db, method, None)
+        if call is None and optional:
+            return
+        errors: list[tuple[str, BaseException]] = []
+        self._dead.clear()
+
+        async def one(name: str) -> None:
+            try:
+                await call(self.env.node(name))  # type: ignore[misc]
+            except Exception as error:
+                errors.append((name, await self._death(name) or error))
+
+        names = [name for name in self.env.nodes if name not in but]
+        tasks = {name: self.runtime.spawn(one(name)) for name in names}
+        timers = []
+        if within_s is not None:
+            at_ns = self.runtime.now_ns() + round(within_s * 1e9)
+            timers = [self.runtime.call_at(at_ns, task.cancel) for task in tasks.values()]
+        if method == "ready" and any(hasattr(self.env.node(n), "check_running") for n in names):
+            self.runtime.spawn(self._watch(tasks))
+        for name, task in tasks.items():
+            try:
+                await settled(task)
+            except Cancelled:
+                late = SetupError(f"{name} is not ready after {within_s or 0:g} s")
+                errors.append((name, await self._death(name) or late))
+        for timer in timers:
+            timer.cancel()
+        if errors:
+            raise self._named(method, *errors[0])
+
+    async def set_up_cluster(self) -> None:
+        """Call ``setup_cluster(nodes)``, which a database may have, once.
+
+        Raises:
+            HarnessError: what it raised.
+        """
+        hook = getattr(self.db, "setup_cluster", None)
+        if hook is None:
+            return
+        try:
+            await hook([self.env.node(name) for name in self.env.nodes])
+        except Exception as error:
+            for name in self.env.nodes:
+                error = await self._death(name) or error
+            raise self._named("setup_cluster", "", error) from error
+
+    async def _watch(self, tasks: dict[str, Any]) -> None:
+        """End the waiting for nodes whose process has ended."""
+        while any(not task.done() for task in tasks.values()):
+            await self.env.sleep(LOOK_EVERY_NS)
+            for name, task in tasks.items():
+                if not task.done() and await self._death(name):
+                    task.cancel()
+
+    async def _death(self, name: str) -> Exception | None:
+        """How the node's database ended by itself, with its last words; None if it did not."""
+        look = getattr(self.env.node(name), "check_running", None)
+        if look is not None and name not in self._dead:
+            try:
+                await look()
+            except SetupError as error:
+                self._dead[name] = error
+        return self._dead.get(name)
+
+    def _named(self, method: str, node: str, error: BaseException) -> BaseException:
+        if isinstance(error, HarnessError):
+            return error
+        where = f" on {node}" if node else ""
+        named = UserCodeError(
+            f"{type(self.db).__name__}.{method} raised {type(error).__name__}{where}: {error}"
+        )
+        named.__cause__ = error
+        return named
+
+
+class Cancelled(Exception):
+    """A node's task was ended."""
+
+
+async def settled(task: Any) -> None:
+    """Wait for a task.
+
+    Raises:
+        Cancelled: somebody cancelled the task, and not the one that waits.
+    """
+    from asyncio import CancelledError
+
+    try:
+        await task
+    except CancelledError as error:
+        if task.done():
+            raise Cancelled from error
+        raise
