@@ -214,12 +214,16 @@ def counter(*, init: int = 0) -> Model:
     )
 
 
-def _joined(state: Any, item: Any) -> Any:
-    """The value after an append: strings and lists grow, an absent value starts empty."""
-    value = untoken(state)
-    if isinstance(item, str):
-        return token(("" if value is None else value) + item)
-    return token([*(value or []), *(item if isinstance(item, (list, tuple)) else [item])])
+def _joined(state: Any, item: Any) -> tuple[bool, Any]:
+    """The step of an append: strings and lists grow, an absent value starts empty."""
+    if isinstance(item, str) and (state is None or isinstance(state, str)):
+        return True, (state or "") + item
+    items = item if isinstance(item, (list, tuple)) else [item]
+    if state is None or state == "":
+        return True, token(items)
+    if isinstance(state, tuple) and state[0] == "seq":
+        return True, (*state, *map(token, items))
+    return ILLEGAL
 
 
 def key_value(*, init: Any = None, failed_cas: FailedCas = "absent") -> Model:
@@ -243,7 +247,7 @@ def key_value(*, init: Any = None, failed_cas: FailedCas = "absent") -> Model:
         if op.f == "delete":
             return True, absent
         if op.f == "append":
-            return True, _joined(state, op.input)
+            return _joined(state, op.input)
         old, new = cas_pair(op)
         if op.type == "fail":
             return state != token(old), state
@@ -265,4 +269,6 @@ def key_value(*, init: Any = None, failed_cas: FailedCas = "absent") -> Model:
         observes_failure=lambda op: failed_cas == "observed" and op.f == "cas",
         vocabulary=frozenset({"get", "read", "put", "write", "append", "delete", "cas"}),
         by_process=False,
+        engine="key-value",
+        parameters={"init": init},
     )
