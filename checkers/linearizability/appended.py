@@ -174,11 +174,17 @@ def _judged(forest: Forest, meter: Meter) -> Judgement:
 
 
 def _contradiction(forest: Forest) -> Judgement | None:
-    """What is wrong whatever the order: a value from nowhere, two links from one value, or more
-    links by a piece than it was appended.
+    """What is wrong whatever the order: a value that nothing made before it was observed, two links
+    from one value, or more links by a piece than it was appended.
     """
-    if forest.nowhere:
-        first = min(forest.nowhere, key=forest.problem.end.__getitem__)
+    start, end = forest.problem.start, forest.problem.end
+    early = list(forest.nowhere)
+    for node in range(1, len(forest.parent)):
+        index = forest.observer(node)
+        if all(start[maker] > end[index] for maker in forest.makers(node)):
+            early.append(index)
+    if early:
+        first = min(early, key=end.__getitem__)
         return Judgement(False, [], (first,), (first,), forest)
     for children in forest.children:
         if len(children) > 1:

@@ -46,7 +46,7 @@ def witness_of(said: Judgement, model: Model, meter: Meter) -> Problem:
         meter: the check's budget.
     """
     forest, recorded = said.forest, said.forest.problem.subset(said.proof)
-    if len(said.shown) > SHOWN_MAX:
+    if not 1 < len(said.shown) <= SHOWN_MAX:
         return recorded
     shown = set(said.shown)
     closed = _fewest(shown, lambda part: forest.problem.subset(forest.closed(part)), model, meter)

@@ -14,7 +14,7 @@ cannot hide a plain violation of another; the check ends with the round that fou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +22,7 @@ import numpy as np
 from checkers.budget import Budget, Meter
 from checkers.checker import Checker, named
 from checkers.collector import collector_paused
-from checkers.history import History, Op
+from checkers.history import OK, History, Op
 from checkers.linearizability.appended import judge
 from checkers.linearizability.appended_witness import witness_of
 from checkers.linearizability.engines import search
@@ -41,6 +41,7 @@ from checkers.linearizability.problem import (
 )
 from checkers.linearizability.search import Outcome
 from checkers.linearizability.shrink import Shrinker
+from checkers.linearizability.values import token
 from checkers.linearizability.zone_witness import fewest
 from checkers.linearizability.zones import Violation, ZonesAnswer, check_zones
 from checkers.verdict import Finding, Result, Verdict
@@ -56,6 +57,9 @@ FINDINGS_MAX = 8
 
 #: Configurations for explaining a violation whose few operations do not show it by themselves.
 FALLBACK_LIMIT = 20_000
+
+#: Histories of at most so many operations are not made into columns if the zones cannot judge them.
+SMALL = 1000
 
 #: Operations read between two looks at the meter.
 READ_AT_ONCE = 4096
@@ -170,6 +174,9 @@ class _Check:
         if self.model.engine != "register" or not groups:
             return groups
         told = self.model.parameters
+        if self.history.op_count <= SMALL and all(map(self._written_twice, groups)):
+            self.stats["zones"] = {"keys": 0, "ops": 0}
+            return groups
         answer = check_zones(
             self.history, init=told["init"], failed_cas=told["failed_cas"], meter=self.meter
         )
@@ -191,6 +198,26 @@ class _Check:
         self._verify_zones(answer, [g for g in groups if self._key(g) not in wrong | doubtful])
         return [group for group in groups if self._key(group) in doubtful]
 
+    def _written_twice(self, group: list[int]) -> bool:
+        """Whether a value was certainly written twice, so that the zones cannot judge the group."""
+        history = self.history
+        names = [history.functions[code] for code in history.f[group].tolist()]
+        done = history.pair[group]
+        happened = ((done >= 0) & (history.type[done] == OK)).tolist()
+        seen: set[Hashable] = set()
+        for invoke, f, sure in zip(group, names, happened):
+            value = history.values[invoke]
+            if f == "cas":
+                if not isinstance(value, (list, tuple)) or len(value) != 2:
+                    return False  # refused by those who read all of it
+                value = value[1]
+            if sure and f != "read":
+                written = token(value)
+                if written in seen:
+                    return True
+                seen.add(written)
+        return False
+
     def _verify_zones(self, answer: ZonesAnswer, groups: list[list[int]]) -> None:
         """Have the orders of the legal groups checked."""
         wanted = [group for group in groups if self.evidence.wants(len(group))]
@@ -206,7 +233,8 @@ class _Check:
     def _explain_zones(self, answer: ZonesAnswer, violation: Violation) -> Finding:
         """Search the few operations that cannot be ordered, for the steps and the stuck end."""
         columns = answer.columns
-        rows, writers = list(violation.ops), answer.writers_of(violation.ops)
+        rows = list(violation.ops)
+        writers = [] if violation.kind == "garbage" else answer.writers_of(violation.ops)
         invokes = sorted(columns.invoke[[*rows, *writers]].tolist())
         problem = problem_of([self.history.op(invoke) for invoke in invokes], self.model)
         proving = set(columns.invoke[rows].tolist())

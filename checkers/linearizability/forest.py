@@ -299,17 +299,15 @@ class Forest:
         return [] if node == INITIAL else [self.put[node]]
 
     def observer(self, node: int) -> int:
-        """A get that observed a node, of its value or of one that was made of it."""
+        """The first get to complete of a node's value or of one that was made of it."""
         return self._observers[node]
 
     @cached_property
     def _observers(self) -> list[int]:
         found = [NOTHING] * len(self.parent)
-        for node in range(len(found) - 1, -1, -1):  # what was made of a value comes after it
-            if self.seen[node]:
-                found[node] = min(self.seen[node], key=self.problem.end.__getitem__)
-            elif self.children[node]:
-                found[node] = found[self.children[node][0]]
+        for node in range(len(found) - 1, 0, -1):  # what was made of a value comes after it
+            made = [found[child] for child in self.children[node]]
+            found[node] = min([*self.seen[node], *made], key=self.problem.end.__getitem__)
         return found
 
     def closed(self, shown: set[int]) -> tuple[int, ...]:

@@ -105,7 +105,12 @@ def cas_register(*, init: Any = None, failed_cas: FailedCas = "absent") -> Model
     return _register("cas-register", init, failed_cas, vocabulary)
 
 
-def _micro_ops(op: Op) -> list[tuple[str, Any, Any]]:
+def micro_ops(op: Op) -> list[tuple[str, Any, Any]]:
+    """The (f, name, value) triples of an operation on several registers.
+
+    Raises:
+        ModelError: its value is none.
+    """
     value = op.output if op.type == "ok" and op.output is not None else op.input
     if op.f in ("read", "write") and isinstance(value, Mapping):
         return [(op.f, name, item) for name, item in value.items()]
@@ -130,7 +135,7 @@ def multi_register(*, init: Mapping[Any, Any] | None = None, default: Any = None
 
     def step(state: tuple[Any, ...], op: Op) -> tuple[bool, Any]:
         values = dict(state)
-        for f, name, item in _micro_ops(op):
+        for f, name, item in micro_ops(op):
             where = token(name)
             if f in ("write", "w"):
                 values[where] = token(item)
@@ -146,10 +151,11 @@ def multi_register(*, init: Mapping[Any, Any] | None = None, default: Any = None
         init=lambda: tuple(sorted(start.items(), key=repr)),
         step=step,
         describe_state=words,
-        readonly=lambda op: all(f in ("read", "r") for f, _, _ in _micro_ops(op)),
+        readonly=lambda op: all(f in ("read", "r") for f, _, _ in micro_ops(op)),
         vocabulary=frozenset({"txn", "read", "write"}),
         by_process=False,
         partition=whole,
+        parameters={"init": init or {}},
     )
 
 
@@ -211,6 +217,7 @@ def counter(*, init: int = 0) -> Model:
         readonly=lambda op: op.f == "read",
         vocabulary=frozenset({"read", "add", "increment", "decrement"}),
         by_process=False,
+        parameters={"init": init},
     )
 
 
