@@ -20,7 +20,7 @@ import msgspec
 
 from checkers.budget import Meter
 from checkers.history import Op
-from checkers.linearizability.appended import Judgement
+from checkers.linearizability.appended import Judgement, judge
 from checkers.linearizability.engines import search
 from checkers.linearizability.forest import Forest
 from checkers.linearizability.machine import Machine
@@ -74,6 +74,9 @@ def _fewest(
 
 
 def _illegal(problem: Problem, model: Model, meter: Meter) -> bool:
+    said = judge(problem, model, meter)
+    if said is not None:
+        return not said.legal
     return search(problem, Machine(model), meter, limit=PROBE_LIMIT).legal is False
 
 
