@@ -185,7 +185,7 @@ def _contradiction(forest: Forest) -> Judgement | None:
             early.append(index)
     if early:
         first = min(early, key=end.__getitem__)
-        return Judgement(False, [], (first,), (first,), forest)
+        return Judgement(False, [], forest.overwritten(first), (first,), forest)
     for children in forest.children:
         if len(children) > 1:
             return _observed(forest, children[:2], ambiguous=False)

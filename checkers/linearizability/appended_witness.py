@@ -22,7 +22,7 @@ from checkers.budget import Meter
 from checkers.history import Op
 from checkers.linearizability.appended import Judgement, judge
 from checkers.linearizability.engines import search
-from checkers.linearizability.forest import Forest
+from checkers.linearizability.forest import NOTHING, Forest
 from checkers.linearizability.machine import Machine
 from checkers.linearizability.model import Model
 from checkers.linearizability.problem import NEVER, Problem
@@ -46,6 +46,8 @@ def witness_of(said: Judgement, model: Model, meter: Meter) -> Problem:
         meter: the check's budget.
     """
     forest, recorded = said.forest, said.forest.problem.subset(said.proof)
+    if len(said.shown) == 1 and len(recorded) > FEW:
+        return _overwritten(forest, said.shown[0])
     if not 1 < len(said.shown) <= SHOWN_MAX:
         return recorded
     shown = set(said.shown)
@@ -83,7 +85,24 @@ def _illegal(problem: Problem, model: Model, meter: Meter) -> bool:
 def _weakened(forest: Forest, shown: set[int]) -> Problem:
     """These operations as recorded; those that made the values observed stand aside."""
     aside = [op for root in forest.roots.values() for op in _aside(forest, root, shown)]
-    part, count = forest.problem.subset(shown), len(aside)
+    return _beside(forest.problem.subset(shown), aside)
+
+
+def _overwritten(forest: Forest, index: int) -> Problem:
+    """A get of a value that another put had replaced; what was appended to it stands aside.
+
+    When the value was put, or that it was the initial one, matters.
+    """
+    ops, stories = forest.problem.ops, forest.gone[index]
+    shown = {index, *forest.between[index], *(story.put for story in stories)} - {NOTHING}
+    runs = [[forest.appends[piece][0] for piece in story.pieces] for story in stories]
+    aside = [_merged([ops[maker] for maker in run], forest.kind is str) for run in runs if run]
+    return _beside(forest.problem.subset(shown), aside)
+
+
+def _beside(part: Problem, aside: list[Op]) -> Problem:
+    """A problem, and operations that may happen at any time or never."""
+    count = len(aside)
     return Problem(
         ops=(*aside, *part.ops),
         start=(*range(-count - 1, -1), *part.start),

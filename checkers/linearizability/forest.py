@@ -46,7 +46,7 @@ class UnclearError(Exception):
 
 
 @dataclass
-class _Story:
+class Story:
     """One way in which a value may have come about.
 
     Args:
@@ -87,6 +87,7 @@ class Forest:
         self.nowhere: list[int] = []
         self._link: dict[tuple[int, Text], int] = {}
         self.between: dict[int, set[int]] = {}
+        self.gone: dict[int, list[Story]] = {}
         self._sort_operations()
         self._find_texts()
         self._place_gets()
@@ -141,7 +142,7 @@ class Forest:
         self._piece_lengths = sorted({len(piece) for piece in self.appends})
 
     def _place_gets(self) -> None:
-        stories: dict[Any, list[_Story]] = {}
+        stories: dict[Any, list[Story]] = {}
         sure: dict[Any, int] = {}
         for count, index in enumerate(self.gets, 1):
             if count % PLACED_AT_ONCE == 0 and self.meter.spent(look=True):
@@ -157,13 +158,15 @@ class Forest:
                     sure[twin] = node
             (self.nowhere if node == NOTHING else self.seen[node]).append(index)
 
-    def _node_of(self, stories: list[_Story], index: int) -> int:
-        """The node of what a get observed; NOTHING if it has no story."""
+    def _node_of(self, stories: list[Story], index: int) -> int:
+        """The node of what a get observed; NOTHING if it has no story, or none that is possible."""
         if not stories:
             return NOTHING
         if len(stories) > 1:
             possible = [story for story in stories if self._possible(story, index)]
-            if len(possible) != 1:
+            if not possible:
+                return NOTHING
+            if len(possible) > 1:
                 raise UnclearError
             stories = possible
         story = stories[0]
@@ -174,7 +177,7 @@ class Forest:
             node = self._linked(node, piece)
         return node
 
-    def _possible(self, story: _Story, index: int) -> bool:
+    def _possible(self, story: Story, index: int) -> bool:
         """Whether a get can have observed this, by what began too late or came between."""
         start, end = self.problem.start, self.problem.end
         makers = [self.appends[piece] for piece in story.pieces]
@@ -185,6 +188,7 @@ class Forest:
         if between == NOTHING or end[between] > start[index]:
             return True
         self.between.setdefault(index, set()).add(between)
+        self.gone.setdefault(index, []).append(story)
         return False
 
     def _between(self, moment: int) -> int:
@@ -204,18 +208,18 @@ class Forest:
                 puts[at] = puts[at + 1]
         return starts, puts
 
-    def _stories(self, twin: Any) -> list[_Story]:
+    def _stories(self, twin: Any) -> list[Story]:
         """All ways in which a value can have come about.
 
         Raises:
             UnclearError: they are too many.
         """
-        found = [_Story(put, []) for put in self.puts.get(twin, ())]
+        found = [Story(put, []) for put in self.puts.get(twin, ())]
         if self.kind is not None:
             text = self._text(twin)
             for cuts in self._cuts(text):
                 pieces = [text[a:b] for a, b in pairwise(cuts)]
-                found += [_Story(put, pieces) for put in self._starts[text[: cuts[0]]]]
+                found += [Story(put, pieces) for put in self._starts[text[: cuts[0]]]]
                 if len(found) > STORIES_MAX:
                     raise UnclearError
         return found
@@ -309,6 +313,17 @@ class Forest:
             made = [found[child] for child in self.children[node]]
             found[node] = min([*self.seen[node], *made], key=self.problem.end.__getitem__)
         return found
+
+    def overwritten(self, index: int) -> tuple[int, ...]:
+        """A get with what made the value it observed, and with the puts that came between.
+
+        Nothing but the get if the value was not there before it completed.
+        """
+        found = {index, *self.between.get(index, ())}
+        for story in self.gone.get(index, ()):
+            found.update({story.put} - {NOTHING})
+            found.update(maker for piece in story.pieces for maker in self.appends[piece])
+        return tuple(sorted(found))
 
     def closed(self, shown: set[int]) -> tuple[int, ...]:
         """Some operations, with all that can have made the values they observed, and nothing else.

@@ -227,6 +227,21 @@ def test_a_value_put_twice_is_told_apart_where_another_put_came_between() -> Non
     assert check(history_of(stale), models.key_value(init="")).verdict is Verdict.INVALID
 
 
+@pytest.mark.parametrize("length", [1, 50])
+def test_a_value_is_gone_in_every_way_it_can_have_come_about(length: int) -> None:
+    """The value was appended to the initial one, which was replaced, and put only afterwards."""
+    pieces = [f"{number}." for number in range(length)]
+    rows = [row for piece in pieces for row in _ok(0, "append", piece)]
+    rows += _ok(0, "put", "x") + _ok(1, "get", None, "".join(pieces))
+    rows += _ok(2, "put", "".join(pieces))
+    result = check(history_of(rows), models.key_value(init=""))
+    assert (result.verdict, result.engine) == (Verdict.INVALID, "monitor")
+    found = result.findings[0]
+    assert found.detail["rechecked"] is True
+    assert len(found.ops) <= 3
+    assert found.sentence.startswith("After process 0's put('x') completed (")
+
+
 def test_what_the_values_do_not_tell_is_searched() -> None:
     for rows in (
         [*_ok(0, "put", "a"), *_ok(0, "delete", None), *_ok(1, "get", None, "")],
