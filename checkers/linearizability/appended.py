@@ -56,8 +56,8 @@ class Judgement:
         shown: those of the proof that contradict each other; the others only say how the values
             observed came about.
         forest: the values observed.
-        ambiguous: whether the proof is about a piece that was appended several times, or observed
-            more often than it was appended.
+        fixed: all appends of a piece that the proof is about because it was appended several times,
+            or observed more often than it was appended.
     """
 
     legal: bool
@@ -65,7 +65,7 @@ class Judgement:
     proof: tuple[int, ...]
     shown: tuple[int, ...]
     forest: Forest
-    ambiguous: bool = False
+    fixed: tuple[int, ...] = ()
 
 
 @dataclass
@@ -170,6 +170,7 @@ def _judged(forest: Forest, meter: Meter) -> Judgement:
         nogoods.append(nogood)
         if len(nogoods) >= CHOICES_MAX or meter.spent(look=True):
             raise UnclearError
+    groups = [group for group in groups if not named.isdisjoint(forest.makers(group[0]))]
     return _illegal(forest, named, sure, groups)
 
 
@@ -185,20 +186,22 @@ def _contradiction(forest: Forest) -> Judgement | None:
             early.append(index)
     if early:
         first = min(early, key=end.__getitem__)
-        return Judgement(False, [], forest.overwritten(first), (first,), forest)
+        proof = forest.overwritten(first) if first in forest.nowhere else (first,)
+        return Judgement(False, [], proof, (first,), forest)
     for children in forest.children:
         if len(children) > 1:
-            return _observed(forest, children[:2], ambiguous=False)
+            return _observed(forest, children[:2], ())
     for piece, nodes in forest.links().items():
         if len(nodes) > len(forest.appends[piece]):
-            return _observed(forest, nodes[: len(forest.appends[piece]) + 1], ambiguous=True)
+            appends = forest.appends[piece]
+            return _observed(forest, nodes[: len(appends) + 1], tuple(appends))
     return None
 
 
-def _observed(forest: Forest, nodes: list[int], *, ambiguous: bool) -> Judgement:
+def _observed(forest: Forest, nodes: list[int], fixed: tuple[int, ...]) -> Judgement:
     """That these values were all observed is illegal by itself."""
     shown = tuple(sorted({forest.observer(node) for node in nodes}))
-    return Judgement(False, [], forest.closed({*shown}), shown, forest, ambiguous)
+    return Judgement(False, [], forest.closed({*shown}), shown, forest, fixed)
 
 
 def _illegal(
@@ -214,8 +217,10 @@ def _illegal(
     """
     nodes = {node for node, index in maker.items() if index in stuck}
     nodes.update(node for group in groups for node in group)
+    fixed = {index for group in groups for index in forest.makers(group[0])}
     shown = stuck | {forest.observer(node) for node in nodes}
-    return Judgement(False, [], forest.closed(shown), tuple(sorted(shown)), forest, bool(groups))
+    proof = forest.closed(shown)
+    return Judgement(False, [], proof, tuple(sorted(shown)), forest, tuple(sorted(fixed)))
 
 
 def _makers(forest: Forest) -> tuple[dict[int, int], list[list[int]]]:

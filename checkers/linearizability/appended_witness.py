@@ -8,7 +8,8 @@ do in :mod:`.zone_witness`: each may happen at any time, at most once, or never.
 nothing that is shown was observed are one operation then, which puts or appends all of them. All
 this weakens what was observed, hence what is illegal even so is illegal.
 
-Where they are few, or where pieces were appended several times, all are shown as recorded.
+Where they are few all are shown as recorded, and so are the appends of a piece that was appended
+several times, if the violation is about them.
 """
 
 from __future__ import annotations
@@ -46,17 +47,16 @@ def witness_of(said: Judgement, model: Model, meter: Meter) -> Problem:
         meter: the check's budget.
     """
     forest, recorded = said.forest, said.forest.problem.subset(said.proof)
-    if len(said.shown) == 1 and len(recorded) > FEW:
-        return _overwritten(forest, said.shown[0])
-    if not 1 < len(said.shown) <= SHOWN_MAX:
+    if len(recorded) == 1 or len(said.shown) > SHOWN_MAX:
         return recorded
-    shown = set(said.shown)
+    if said.shown[0] in forest.nowhere:
+        return recorded if len(recorded) <= FEW else _overwritten(forest, said.shown[0])
+    shown, fixed = set(said.shown), set(said.fixed)
     closed = _fewest(shown, lambda part: forest.problem.subset(forest.closed(part)), model, meter)
-    if closed is not None and (said.ambiguous or len(closed) <= FEW):
+    if closed is not None and len(closed) <= FEW:
         return closed
-    if said.ambiguous:
-        return recorded
-    return _fewest(shown, lambda part: _weakened(forest, part), model, meter) or closed or recorded
+    weakened = _fewest(shown, lambda part: _weakened(forest, part | fixed), model, meter)
+    return weakened or closed or recorded
 
 
 def _fewest(

@@ -175,6 +175,24 @@ def test_any_small_history_is_judged_as_the_search_does(data: st.DataObject) -> 
     _agrees(_problem(history_of(rows), model), model)
 
 
+def test_the_witness_of_a_long_history_is_small_and_illegal_by_itself() -> None:
+    model, shown = models.key_value(init=""), 0
+    for seed in range(60):
+        rng = random.Random(seed)
+        count = iter(range(10**6))
+        pieces = iter(lambda: f"{next(count) if rng.random() < 0.85 else rng.randrange(6)}.", None)
+        history = stored(rng, ops=150, pieces=pieces, stale=0.03, puts=0.05, clients=8)
+        problem = _problem(history, model)
+        said = judge(problem, model, Meter())
+        if said is None or said.legal:
+            continue
+        witness = witness_of(said, model, Meter())
+        assert len(witness) <= 14
+        assert brute_force(witness, model) is False
+        shown += 1
+    assert shown > 20
+
+
 def _ok(process: int, f: str, value: Any, output: Any = None) -> list[Row]:
     answer = output if f == "get" else value
     return [("invoke", process, f, value), ("ok", process, f, answer)]
