@@ -7,6 +7,7 @@ append, or answers a get with an old value. Pieces are unique, drawn from few, o
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -104,6 +105,11 @@ def ambiguous(rng: random.Random) -> Iterator[str]:
         yield rng.choice(["a", "ab", "b", "ba"])
 
 
+def numbers(rng: random.Random) -> Iterator[str]:
+    for number in itertools.count():
+        yield f"{number if rng.random() < 0.85 else rng.randrange(6)}."
+
+
 def lists(rng: random.Random) -> Iterator[list[str]]:
     return ([piece] for piece in mostly_unique(rng))
 
@@ -179,9 +185,7 @@ def test_the_witness_of_a_long_history_is_small_and_illegal_by_itself() -> None:
     model, shown = models.key_value(init=""), 0
     for seed in range(60):
         rng = random.Random(seed)
-        count = iter(range(10**6))
-        pieces = iter(lambda: f"{next(count) if rng.random() < 0.85 else rng.randrange(6)}.", None)
-        history = stored(rng, ops=150, pieces=pieces, stale=0.03, puts=0.05, clients=8)
+        history = stored(rng, ops=150, pieces=numbers(rng), stale=0.03, puts=0.05, clients=8)
         problem = _problem(history, model)
         said = judge(problem, model, Meter())
         if said is None or said.legal:
