@@ -4,24 +4,27 @@ Locality (Herlihy and Wing): a history is linearizable iff each object's part is
 one by one. The engine is chosen by what the history allows and is named in the result:
 
 - ``zones``: registers whose values are unambiguous, all keys at once (:mod:`.zones`);
-- ``monitor``: queues, stacks and append-only lists whose values are unique (:mod:`.monitors`);
+- ``monitor``: queues, stacks and append-only lists whose values are unique (:mod:`.monitors`),
+  and key-value stores whose values tell what was put and appended (:mod:`.appended`);
 - ``search``: everything else (:mod:`.search`).
 
-Keys are searched in two rounds: a short one first, so that one explosive key cannot hide a plain
-violation of another, then with all of the budget that is left.
+Keys are searched in rounds, each ten times as long as the one before, so that one explosive key
+cannot hide a plain violation of another; the check ends with the round that found a violation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from checkers.budget import Budget, Meter
 from checkers.checker import Checker, named
 from checkers.collector import collector_paused
-from checkers.history import History, Op
+from checkers.history import OK, History, Op
+from checkers.linearizability.appended import judge
+from checkers.linearizability.appended_witness import witness_of
 from checkers.linearizability.engines import search
 from checkers.linearizability.explain import at_time, finding_of
 from checkers.linearizability.linearize import Evidence
@@ -48,11 +51,17 @@ from checkers.verdict import Finding, Result, Verdict
 #: Configurations each key gets in the first round.
 FIRST_ROUND = 5_000
 
-#: Findings explained in full; the number of violating keys is always in the stats.
+#: How much longer each round is than the one before it.
+ROUND_GROWTH = 10
+
+#: Findings explained in full; the number of violating keys found is always in the stats.
 FINDINGS_MAX = 8
 
 #: Configurations for explaining a violation whose few operations do not show it by themselves.
 FALLBACK_LIMIT = 20_000
+
+#: Histories of at most so many operations are not made into columns if the zones cannot judge them.
+SMALL = 1000
 
 #: Operations read between two looks at the meter.
 READ_AT_ONCE = 4096
@@ -113,6 +122,20 @@ def linearizable(model: Any, *, name: str = "linearizable") -> Checker:
     return named(name, judge)
 
 
+class _Said(NamedTuple):
+    """What a monitor says of one group.
+
+    Args:
+        legal: the verdict.
+        order: makes a legal order, as op indices.
+        witness: makes a small illegal part of the problem.
+    """
+
+    legal: bool
+    order: Callable[[], Sequence[int]]
+    witness: Callable[[], Problem]
+
+
 class _Check:
     """One run of :func:`check`."""
 
@@ -159,6 +182,9 @@ class _Check:
         if self.model.engine != "register" or not groups:
             return groups
         told = self.model.parameters
+        if self.history.op_count <= SMALL and all(map(self._written_twice, groups)):
+            self.stats["zones"] = {"keys": 0, "ops": 0}
+            return groups
         answer = check_zones(
             self.history, init=told["init"], failed_cas=told["failed_cas"], meter=self.meter
         )
@@ -180,6 +206,26 @@ class _Check:
         self._verify_zones(answer, [g for g in groups if self._name(g) not in wrong | doubtful])
         return [group for group in groups if self._name(group) in doubtful]
 
+    def _written_twice(self, group: list[int]) -> bool:
+        """Whether a value was certainly written twice, so that the zones cannot judge the group."""
+        history = self.history
+        names = [history.functions[code] for code in history.f[group].tolist()]
+        done = history.pair[group]
+        happened = ((done >= 0) & (history.type[done] == OK)).tolist()
+        seen: set[Hashable] = set()
+        for invoke, f, sure in zip(group, names, happened):
+            value = history.values[invoke]
+            if f == "cas":
+                if not isinstance(value, (list, tuple)) or len(value) != 2:
+                    return False  # refused by those who read all of it
+                value = value[1]
+            if sure and f != "read":
+                written = token(value)
+                if written in seen:
+                    return True
+                seen.add(written)
+        return False
+
     def _verify_zones(self, answer: ZonesAnswer, groups: list[list[int]]) -> None:
         """Have the orders of the legal groups checked."""
         wanted = [group for group in groups if self.evidence.wants(len(group))]
@@ -195,7 +241,8 @@ class _Check:
     def _explain_zones(self, answer: ZonesAnswer, violation: Violation) -> Finding:
         """Search the few operations that cannot be ordered, for the steps and the stuck end."""
         columns = answer.columns
-        rows, writers = list(violation.ops), answer.writers_of(violation.ops)
+        rows = list(violation.ops)
+        writers = [] if violation.kind == "garbage" else answer.writers_of(violation.ops)
         invokes = sorted(columns.invoke[[*rows, *writers]].tolist())
         problem = problem_of([self.history.op(invoke) for invoke in invokes], self.model)
         proving = set(columns.invoke[rows].tolist())
@@ -215,16 +262,25 @@ class _Check:
         return finding_of(self.history, witness, machine, outcome, key_ops=count)
 
     def _by_search(self, groups: list[list[int]]) -> None:
-        """Judge each group by the model's monitor if that applies, else by searching."""
-        configurations = 0
-        for limit in (FIRST_ROUND, None) if len(groups) > 1 else (None,):
+        """Judge each group by the model's monitor if that applies, else by searching.
+
+        Round by round, ever longer, the small groups first from the second round on. What remains
+        open when a violation is known is left open; that is after the first round, or at once where
+        nothing is to be explained.
+        """
+        configurations, limit = 0, FIRST_ROUND
+        while groups and not (self.invalid and limit > FIRST_ROUND):
             later: list[list[int]] = []
             for group in groups:
-                outcome = self._judge(group, limit)
+                outcome = self._judge(group, limit if len(groups) > 1 else None)
                 configurations += outcome.configurations
-                if outcome.legal is None and limit is not None:
+                if outcome.legal is None:
                     later.append(group)
-            groups = later
+                elif self.invalid and (limit > FIRST_ROUND or not self.findings_max):
+                    break
+            if self.meter.spent() or (self.invalid and not self.findings_max):
+                break
+            groups, limit = sorted(later, key=len), limit * ROUND_GROWTH
         if "search" in self.engines:
             numbers = {"configurations": configurations, "undecided_keys": len(self.open)}
             self.stats["search"] = numbers
@@ -236,23 +292,39 @@ class _Check:
             self._name_engine("search")
             self.open[group[0]] = Outcome(None, certified=NEVER, reason=self.meter.reason)
             return self.open[group[0]]
-        monitor = MONITORS.get(self.model.engine)
-        proof = None if monitor is None else monitor(problem, self.model, self.meter)
-        self._name_engine("search" if proof is None else "monitor")
-        if proof is None:
+        said = self._monitored(problem)
+        self._name_engine("search" if said is None else "monitor")
+        if said is None:
             outcome = search(problem, machine, self.meter, limit=limit)
         else:
-            outcome = Outcome(not proof)
+            outcome = Outcome(said.legal)
         self.open.pop(group[0], None)
         if outcome.legal is None:
             self.open[group[0]] = outcome
         elif outcome.legal:
-            self._verify(self._key(group), problem, outcome, by_monitor=proof is not None)
+            self._verify(self._key(group), problem, outcome, said)
         else:
             self.invalid.append(self._key(group))
             if len(self.findings) < self.findings_max:
-                self.findings.append(self._finding(problem, machine, outcome, proof))
+                self.findings.append(self._finding(problem, machine, outcome, said))
         return outcome
+
+    def _monitored(self, problem: Problem) -> _Said | None:
+        """What the model's monitor says; None if there is none that applies."""
+        model, meter = self.model, self.meter
+        if model.engine == "key-value":
+            judged = judge(problem, model, meter)
+            if judged is None:
+                return None
+            return _Said(
+                judged.legal, lambda: judged.order, lambda: witness_of(judged, model, meter)
+            )
+        monitor = MONITORS.get(model.engine)
+        proof = None if monitor is None else monitor(problem, model, meter)
+        if proof is None:
+            return None
+        orders = ORDERS[model.engine]
+        return _Said(not proof, lambda: orders(problem, model), lambda: problem.subset(proof))
 
     def _problem(self, group: list[int]) -> Problem | None:
         """The operations of a group; None if the budget is spent before all are read."""
@@ -263,11 +335,11 @@ class _Check:
             ops += map(self.history.op, group[at : at + READ_AT_ONCE])
         return problem_of(ops, self.model)
 
-    def _verify(self, key: Any, problem: Problem, outcome: Outcome, *, by_monitor: bool) -> None:
+    def _verify(self, key: Any, problem: Problem, outcome: Outcome, said: _Said | None) -> None:
         """Have the order of a legal group checked."""
-        if by_monitor:
+        if said is not None:
             if self.evidence.wants(len(problem)):
-                self.evidence.take(key, problem, ORDERS[self.model.engine](problem, self.model))
+                self.evidence.take(key, problem, said.order())
         elif outcome.traced:
             self.evidence.take(key, problem, [index for index, _ in outcome.path])
         else:
@@ -278,13 +350,13 @@ class _Check:
             self.engines.append(name)
 
     def _finding(
-        self, problem: Problem, machine: Machine, outcome: Outcome, proof: tuple[int, ...] | None
+        self, problem: Problem, machine: Machine, outcome: Outcome, said: _Said | None
     ) -> Finding:
         """The finding of an illegal group, from a monitor's proof or from the search."""
-        if not proof:
+        if said is None:
             return self._explain(problem, machine, outcome)
-        witness = problem.subset(proof)
-        shown = search(witness, machine, self.meter)
+        witness = said.witness()
+        shown = search(witness, machine, self.meter, limit=FALLBACK_LIMIT)
         return finding_of(self.history, witness, machine, shown, key_ops=len(problem))
 
     def _explain(self, problem: Problem, machine: Machine, outcome: Outcome) -> Finding:

@@ -71,7 +71,7 @@ def finding_of(
         sentence=_sentence(history, witness, machine, told),
         key=key,
         ops=ops,
-        because=(*_steps(witness, machine, told), *_stuck(witness, machine, told)),
+        because=(*_steps(history, witness, machine, told), *_stuck(witness, machine, told)),
         breaks="linearizable",
         detail={
             "window": [min(ops, default=0), last],
@@ -84,14 +84,19 @@ def finding_of(
     )
 
 
-def _steps(witness: Problem, machine: Machine, told: Account) -> tuple[Because, ...]:
+def _steps(
+    history: History, witness: Problem, machine: Machine, told: Account
+) -> tuple[Because, ...]:
     model = machine.model
     made: list[Because] = []
     before = -1
     for index, state in told.path:
         op = witness.ops[index]
         after = model.describe_state(machine.states[state])
-        when = "" if witness.start[index] == op.invoke else " (whenever it was)"
+        when = ""
+        if witness.start[index] != op.invoke:
+            merged = op.f in ("put", "append") and op.input != history.values[op.invoke]
+            when = f" ({'with what was appended next, ' * merged}whenever it was)"
         done = model.describe_operation(op) + when
         text = f"process {op.process}: {done}; the state is then {after}"
         made.append(

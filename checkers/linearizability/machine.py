@@ -81,8 +81,10 @@ class Machine:
         found = self.moves.get((state, op_class))
         if found is None:
             after = self.model.states_after(self.states[state], self.classes[op_class])
-            numbers = sorted({self.state_number(item) for item in after})
-            found = self.moves[state, op_class] = tuple(numbers)
+            found = tuple(map(self.state_number, after))
+            if len(found) > 1:
+                found = tuple(sorted({*found}))
+            self.moves[state, op_class] = found
         return found
 
     def closed(self, limit: int) -> list[int]:
@@ -95,12 +97,13 @@ class Machine:
         mark = (len(self.states), len(self.classes), limit)
         if self._closed[0] == mark:
             return self._closed[1]
-        found = dict.fromkeys(range(len(self.states)))
+        found, moves = dict.fromkeys(range(len(self.states))), self.moves
         pending = list(found)
         while pending and len(found) <= limit:
             state = pending.pop()
             for op_class in range(len(self.classes)):
-                for after in self.move(state, op_class):
+                reached = moves.get((state, op_class))
+                for after in self.move(state, op_class) if reached is None else reached:
                     if after not in found:
                         found[after] = None
                         pending.append(after)

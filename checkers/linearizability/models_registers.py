@@ -111,7 +111,12 @@ def cas_register(*, init: Any = None, failed_cas: FailedCas = "absent") -> Model
 _MICRO_OPS = ("read", "r", "write", "w")
 
 
-def _micro_ops(op: Op) -> list[tuple[str, Any, Any]]:
+def micro_ops(op: Op) -> list[tuple[str, Any, Any]]:
+    """The (f, name, value) triples of an operation on several registers.
+
+    Raises:
+        ModelError: its value is none.
+    """
     value = op.output if op.type == "ok" and op.output is not None else op.input
     if op.f in ("read", "write") and isinstance(value, Mapping):
         return [(op.f, name, item) for name, item in value.items()]
@@ -139,7 +144,7 @@ def multi_register(*, init: Mapping[Any, Any] | None = None, default: Any = None
 
     def step(state: tuple[Any, ...], op: Op) -> tuple[bool, Any]:
         values = dict(state)
-        for f, name, item in _micro_ops(op):
+        for f, name, item in micro_ops(op):
             where = token(name)
             if f in ("write", "w"):
                 values[where] = token(item)
@@ -155,10 +160,11 @@ def multi_register(*, init: Mapping[Any, Any] | None = None, default: Any = None
         init=lambda: tuple(sorted(start.items(), key=repr)),
         step=step,
         describe_state=words,
-        readonly=lambda op: all(f in ("read", "r") for f, _, _ in _micro_ops(op)),
+        readonly=lambda op: all(f in ("read", "r") for f, _, _ in micro_ops(op)),
         vocabulary=frozenset({"txn", "read", "write"}),
         by_process=False,
         partition=whole,
+        parameters={"init": init or {}},
     )
 
 
@@ -233,20 +239,20 @@ def counter(*, init: int = 0) -> Model:
         readonly=lambda op: op.f == "read",
         vocabulary=frozenset({"read", "add", "increment", "decrement"}),
         by_process=False,
+        parameters={"init": init},
     )
 
 
-def _joined(state: Any, item: Any) -> Any:
-    """The value after an append: strings and lists grow, an absent value starts empty.
-
-    None where the value is neither, so that nothing can be appended to it.
-    """
-    value = untoken(state)
-    if isinstance(item, str) and (value is None or isinstance(value, str)):
-        return token((value or "") + item)
-    if value is None or isinstance(value, (list, tuple)):
-        return token([*(value or ()), *(item if isinstance(item, (list, tuple)) else [item])])
-    return None
+def _joined(state: Any, item: Any) -> tuple[bool, Any]:
+    """The step of an append: strings and lists grow, an absent value starts empty."""
+    if isinstance(item, str) and (state is None or isinstance(state, str)):
+        return True, (state or "") + item
+    items = item if isinstance(item, (list, tuple)) else [item]
+    if state is None or state == "":
+        return True, token(items)
+    if isinstance(state, tuple) and state[0] == "seq":
+        return True, (*state, *map(token, items))
+    return ILLEGAL
 
 
 def key_value(*, init: Any = None, failed_cas: FailedCas = "absent") -> Model:
@@ -270,8 +276,7 @@ def key_value(*, init: Any = None, failed_cas: FailedCas = "absent") -> Model:
         if op.f == "delete":
             return True, absent
         if op.f == "append":
-            joined = _joined(state, op.input)
-            return (True, joined) if joined is not None else ILLEGAL
+            return _joined(state, op.input)
         old, new = cas_pair(op)
         if op.type == "fail":
             return state != token(old), state
@@ -293,4 +298,6 @@ def key_value(*, init: Any = None, failed_cas: FailedCas = "absent") -> Model:
         observes_failure=lambda op: failed_cas == "observed" and op.f == "cas",
         vocabulary=frozenset({"get", "read", "put", "write", "append", "delete", "cas"}),
         by_process=False,
+        engine="key-value",
+        parameters={"init": init},
     )

@@ -5,6 +5,8 @@ have taken effect before it ended can have left what it saw. To say so is true a
 with a question: then where does the value come from? Mostly the history has the answer, an
 operation that would have left it but that failed (and took effect nevertheless), or one that began
 only afterwards (so that the reply belongs to another request, or clocks and order are confused).
+Where nothing had changed the object before, the value was most likely there from the start, and the
+option that says so is named; then an operation that began only afterwards has no part in it.
 
 Read by :mod:`.explain` only. Naming is for the reader and proves nothing: where the history is too
 large, or an operation that may have happened only seems to have made it possible, nothing is named.
@@ -12,15 +14,17 @@ large, or an operation that may have happened only seems to have made it possibl
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import msgspec
 
 from checkers.history import History, Op
 from checkers.linearizability.machine import Machine
 from checkers.linearizability.model import Model
-from checkers.linearizability.models_registers import cas_pair
-from checkers.linearizability.values import token
+from checkers.linearizability.models_registers import cas_pair, micro_ops
+from checkers.linearizability.values import show, token
 
 #: Operations on one object that are looked at; of other models than registers, classes and states.
 OPS_MAX, CLASSES_MAX, STATES_MAX = 20_000, 1_000, 64
@@ -33,7 +37,7 @@ FAILED, LATER, MAYBE = "failed", "began only later", "may have happened"
 
 
 def would_have(history: History, bad: Op, model: Model) -> str:
-    """Who would have made an operation possible that nothing made possible, in words.
+    """What would have made an operation possible that nothing made possible, in words.
 
     Args:
         history: where it was found.
@@ -42,15 +46,48 @@ def would_have(history: History, bad: Op, model: Model) -> str:
 
     Returns:
         As in ``the only one that would have, process 1's write of 2, failed``; empty if there is
-        nobody to name.
+        nothing to name.
     """
-    others = _others(history, bad, model)
-    if others is None:
+    invokes = _others(history, bad, model)
+    known = len(invokes) <= OPS_MAX
+    if not known:
+        invokes = [invoke for invoke in invokes if invoke < bad.complete]
+    if len(invokes) > OPS_MAX:
         return ""
+    others = [history.op(invoke) for invoke in invokes]
     found = list(_leading(others, bad, model))
-    fates = [_fate(op, bad) for op in found]
-    if not found or MAYBE in fates:
+    fates = {_fate(op, bad) for op in found}
+    if MAYBE in fates:
         return ""
+    started = "" if FAILED in fates else _started_with(others, bad, model)
+    return started or (_named(found, bad, model) if known else "")
+
+
+def _started_with(others: list[Op], bad: Op, model: Model) -> str:
+    """Which initial value would make the operation possible, if nothing had changed it before."""
+    changed = (op for op in others if op.type == "ok" and not model.readonly(op))
+    if "init" not in model.parameters or any(op.complete < bad.invoke for op in changed):
+        return ""
+    value: Any
+    if model.name == "multi-register":
+        value = {**model.parameters["init"], **{name: item for _, name, item in micro_ops(bad)}}
+    elif bad.f in ("read", "get", "cas"):
+        value = cas_pair(bad)[0] if bad.f == "cas" else bad.output
+    else:
+        return ""
+    try:
+        option = "none" if value is None else msgspec.json.encode(value).decode()
+    except TypeError:
+        return ""
+    what = shlex.quote(f"init={option}")
+    return f"if {show(value)} was there from the start, say so: --option {what}"
+
+
+def _named(found: list[Op], bad: Op, model: Model) -> str:
+    """What became of the operations that would have made it possible, in words."""
+    if not found:
+        return ""
+    fates = [_fate(op, bad) for op in found]
     names = [f"process {op.process}'s {_words(op, model)}" for op in found]
     if len(found) == 1:
         return f"the only one that would have, {names[0]}, {fates[0]}"
@@ -60,20 +97,18 @@ def would_have(history: History, bad: Op, model: Model) -> str:
     return f"the {len(found)} that would have all {fate}"
 
 
-def _others(history: History, bad: Op, model: Model) -> list[Op] | None:
-    """The other operations on the same object; None if they are too many."""
+def _others(history: History, bad: Op, model: Model) -> list[int]:
+    """The invocations of the other operations on the same object."""
     invokes = history.invocations
     if model.partition is None:
         invokes = invokes[history.key[invokes] == history.key[bad.invoke]]
-    if len(invokes) > OPS_MAX:
-        return None
-    return [history.op(invoke) for invoke in invokes.tolist() if invoke != bad.invoke]
+    return [invoke for invoke in invokes.tolist() if invoke != bad.invoke]
 
 
 def _fate(op: Op, bad: Op) -> str:
-    if op.type == "fail":
-        return FAILED
-    return LATER if 0 <= bad.complete < op.invoke else MAYBE
+    if 0 <= bad.complete < op.invoke:
+        return LATER
+    return FAILED if op.type == "fail" else MAYBE
 
 
 def _words(op: Op, model: Model) -> str:

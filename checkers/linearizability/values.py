@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Set
 from typing import Any
 
-_PLAIN = (int, str, type(None), bytes)
+_PLAIN = frozenset({int, str, type(None), bytes})
 
 
 def token(value: Any) -> Hashable:
@@ -65,6 +65,8 @@ def _as_name(value: Any) -> Any:
 
 def same(left: Any, right: Any) -> bool:
     """Whether two values are the same value, type included."""
+    if left.__class__ is right.__class__ and left.__class__ in _PLAIN:
+        return bool(left == right)
     return token(left) == token(right)
 
 

@@ -66,9 +66,9 @@ class Violation:
     """Why a key is not linearizable: operations that cannot be ordered.
 
     Args:
-        kind: ``garbage`` (a value nobody wrote), ``order`` (within a chain of compare-and-sets),
-            ``branch`` (two compare-and-sets from one value), ``cycle``, ``zones`` or ``failed`` (a
-            failed compare-and-set expected what was certainly there).
+        kind: ``garbage`` (a value that no write began before it was observed), ``order`` (within a
+            chain of compare-and-sets), ``branch`` (two compare-and-sets from one value), ``cycle``,
+            ``zones`` or ``failed`` (a failed compare-and-set expected what was certainly there).
         key: the key's code.
         ops: rows of the columns that prove it.
         at: position of the event that made it certain.
@@ -255,12 +255,10 @@ class Zones:
             yield Violation("garbage", int(columns.key[row]), (row,), int(columns.end[row]))
 
     def _reads_before_writes(self) -> Iterator[Violation]:
-        columns = self.columns
-        bad = np.flatnonzero(self.c_earliest_read < self.c_start)
-        for cluster in self._first_clusters_per_key(bad, self.c_earliest_read):
-            rows = (int(self.c_earliest_row[cluster]), int(self.c_writer[cluster]))
-            at = int(self.c_start[cluster])
-            yield Violation("order", int(columns.c_key[cluster]), rows, at)
+        columns, rows = self.columns, self.read_rows
+        early = columns.end[rows] < self.c_start[columns.source[rows]]
+        for row in self._first_per_key(rows[early]):
+            yield Violation("garbage", int(columns.key[row]), (row,), int(columns.end[row]))
 
     def _branches(self) -> Iterator[Violation]:
         """Two compare-and-sets that both swapped out the one occurrence of a value."""

@@ -26,6 +26,7 @@ READ_2 = _op(2, "read", None, output=2)
 #: With these the search judges, not the zones.
 AMBIGUOUS = [_op(0, "write", 9), _op(3, "write", 9)]
 NOWHERE = "which no operation can have left there"
+STARTED = "if 2 was there from the start, say so: --option init"
 
 
 @pytest.mark.parametrize("other", [_op(0, "write", 1), [*_op(0, "write", 1), *_op(3, "write", 1)]])
@@ -64,7 +65,7 @@ def test_several_that_would_have_left_it() -> None:
 def test_of_another_key_is_another_matter() -> None:
     rows = [*_op(1, "write", 2, "fail"), *READ_2]
     found = check(history_of(rows, keys=["x", "x", "y", "y"]), models.register()).findings[0]
-    assert found.sentence == f"Key y: process 2 read 2 (t=0.003 s), {NOWHERE}."
+    assert found.sentence == f"Key y: process 2 read 2 (t=0.003 s), {NOWHERE}; {STARTED}=2."
 
 
 def test_one_that_may_have_happened_but_cannot_have_is_not_named() -> None:
@@ -107,3 +108,40 @@ def test_of_every_model_what_failed_is_named(
     assert "no operation can have" in said
     assert f"the only one that would have, {named}" in said
     assert said.endswith(", failed.")
+
+
+@pytest.mark.parametrize("type", ["ok", "info", "fail"])
+@pytest.mark.parametrize("between", [[_op(3, "write", 7)], AMBIGUOUS], ids=["zones", "search"])
+@pytest.mark.parametrize("model", [models.register, models.cas_register, models.key_value])
+def test_what_was_there_from_the_start_is_not_blamed_on_a_later_write(
+    model: Any, between: list[list[Row]], type: str
+) -> None:
+    """Case 12 of a first day's use: the store began with 0 and the model did not."""
+    ops = [_op(1, "read", None, output=2), *between, _op(4, "write", 2, type)]
+    said = _said(model(), *ops)
+    assert said == f"Process 1 read 2 (t=0.001 s), {NOWHERE}; {STARTED}=2."
+    history = history_of([row for op in ops for row in op])
+    assert check(history, model(init=2)).verdict is Verdict.VALID
+
+
+def test_the_initial_value_is_suggested_only_where_it_would_help() -> None:
+    write, later = _op(1, "write", 7), _op(3, "write", 2)
+    said = _said(models.register(), write, READ_2, later)
+    assert said.endswith(
+        f"{NOWHERE}; the only one that would have, process 3's write of 2, began only later."
+    )
+    said = _said(models.cas_register(), _op(1, "cas", [2, 3]), later)
+    assert said.endswith(f"no operation can have changed that; {STARTED}=2.")
+    said = _said(models.counter(), _op(1, "read", None, output=2), _op(1, "add", 2))
+    assert said.endswith(f"{STARTED}=2.")
+    said = _said(models.multi_register(), _op(1, "read", None, output={"x": 2}))
+    assert said.endswith("from the start, say so: --option 'init={\"x\":2}'.")
+    said = _said(models.register(), _op(1, "read", None, output="a b"))
+    assert said.endswith("from the start, say so: --option 'init=\"a b\"'.")
+    assert "option" not in _said(models.mutex(), _op(1, "release", None), _op(1, "acquire", None))
+
+
+def test_the_initial_value_is_suggested_of_a_long_history_too() -> None:
+    rows = [*READ_2, *(row for number in range(30_000) for row in _op(1, "write", number + 10))]
+    found = check(history_of(rows), models.register()).findings[0]
+    assert found.sentence.endswith(f"{NOWHERE}; {STARTED}=2.")
