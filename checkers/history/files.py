@@ -156,17 +156,38 @@ def chunks(path: str, line_bytes_max: int) -> Iterator[tuple[bytes, bool]]:
         yield b"".join(rest), True
 
 
-def lines(path: str, line_bytes_max: int) -> Iterator[tuple[int, str]]:
+class End:
+    """How a text file ends: ``cut`` is true at a last line that has no line end."""
+
+    cut = False
+
+
+def cut_note(place: str) -> str:
+    """The note of a file which ends within its last operation."""
+    return (
+        f"The file is cut in its last operation ({place}), which is left out: the history is "
+        "judged as far as it goes."
+    )
+
+
+def lines(path: str, line_bytes_max: int, end: End | None = None) -> Iterator[tuple[int, str]]:
     """The lines of a text file without their ends, numbered from 1.
 
     Bytes that are no UTF-8 stay distinct, as lone surrogates; see :func:`refuse_undecodable`.
+
+    Args:
+        path: the file.
+        line_bytes_max: the longest line there may be.
+        end: told how the file ends, before its last line is given.
 
     Raises:
         HistoryError: a line longer than ``line_bytes_max``.
         OSError: it cannot be opened.
     """
     number = 0
-    for chunk, _ in chunks(path, line_bytes_max):
+    for chunk, cut in chunks(path, line_bytes_max):
+        if end is not None:
+            end.cut = cut
         texts = chunk.split(b"\n")
         if not texts[-1]:
             texts.pop()
