@@ -150,11 +150,20 @@ def merged(results: Iterable[FileResult]) -> Verdict:
 
 
 def _files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[tuple[str, bool]]:
+    """Files, and folders that are one history, each with whether it was found in a folder."""
     for path in [os.fspath(path) for path in paths]:
         if not os.path.isdir(path):
             yield path, False
             continue
+        from checkers.history.importers.etcd_report import is_report
+
+        if is_report(path):
+            yield path, False
+            continue
         for folder, folders, names in os.walk(path):
+            for name in [name for name in sorted(folders) if is_report(os.path.join(folder, name))]:
+                folders.remove(name)
+                yield os.path.join(folder, name), True
             alone = _run_history(names)
             folders[:] = [] if alone else sorted(f for f in folders if not f.startswith("."))
             for name in [alone] if alone else sorted(names):
@@ -167,7 +176,10 @@ def _run_history(names: list[str]) -> str:
     if "history.jsonl" in names and ("spec.json" in names or "results.json" in names):
         return "history.jsonl"
     jepsen = {"jepsen.log", "results.edn", "test.jepsen", "test.fressian"}
-    return "history.edn" if "history.edn" in names and jepsen.intersection(names) else ""
+    if not jepsen.intersection(names):
+        return ""
+    known = ("history.edn", "test.jepsen", "history.txt", "jepsen.log")
+    return next((name for name in known if name in names), "")
 
 
 def _in_turn(tasks: list[_Task]) -> Iterator[tuple[int, FileResult]]:

@@ -100,6 +100,7 @@ def checkers_by_name() -> dict[str, Factory]:
         "log": log.kafka_log,
         "convergence": convergence.convergence,
         "log-pattern": log_pattern.log_pattern,
+        "etcd": _etcd,
     }
     return registry
 
@@ -137,6 +138,12 @@ def _weak(level: str) -> Factory:
         return as_checker(_titled(name, transactions.weak(level, **options)))
 
     return make
+
+
+def _etcd() -> Checker:
+    from checkers.etcd import etcd
+
+    return etcd()
 
 
 def _solved(level: str) -> Factory:

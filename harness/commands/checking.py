@@ -143,7 +143,8 @@ def _check(
         )
     for path in paths:
         inside = os.path.join(path, "")
-        if Path(path).is_dir() and not any(found.path.startswith(inside) for found in results):
+        there = any(found.path == path or found.path.startswith(inside) for found in results)
+        if Path(path).is_dir() and not there:
             raise UsageError(f"there is no file in {path!r}")
     for text in checking_text.as_json(results) if json else checking_text.described(results):
         print(text)
