@@ -27,6 +27,7 @@ HEAD_BYTES = 1 << 16
 FORMATS: dict[str, str] = {
     "history": "checkers.history.jsonl",
     "parquet": "checkers.history.parquet",
+    "jepsen-store": "checkers.history.importers.jepsen_store",
     "dbcop": "checkers.history.importers.dbcop",
     "etcd-report": "checkers.history.importers.etcd_report",
     "elle-json": "checkers.history.importers.elle_json",
