@@ -26,6 +26,7 @@ from checkers.budget import Budget
 from checkers.frames import receive, send
 from checkers.history.op import Op
 from checkers.verdict import Result, Verdict
+from checkers.wording import shortened
 
 #: Findings whose operations are kept beside a file's result, and how many of each.
 WITNESSES_MAX = 10
@@ -315,7 +316,7 @@ def _check(task: _Task) -> FileResult:
     except HistoryError as error:
         found.error, found.blame = str(error), "file"
     except ChoiceError as error:
-        found.error, found.blame = f"{task.path}: {error}", "usage"
+        found.error, found.blame = f"{task.path}: {shortened(str(error))}", "usage"
     except RecursionError:
         found.error = f"{task.path}: its values are nested too deeply to be compared"
         found.blame = "file"
@@ -326,7 +327,8 @@ def _check(task: _Task) -> FileResult:
         found.error = f"{task.path}: the file does not fit into memory"
         found.blame = "machine"
     except Exception as error:
-        found.error = f"{task.path}: a bug in the checker: {type(error).__name__}: {error}"
+        said = shortened(f"{type(error).__name__}: {error}")
+        found.error = f"{task.path}: a bug in the checker: {said}"
         found.blame = "checker"
     return found
 
@@ -347,7 +349,7 @@ def _judge(task: _Task, found: FileResult) -> None:
     checker = choose(history, task.model, task.consistency_model, task.options)
     found.model, found.inferred = checker.name, task.model is None
     result = checker(history, budget=task.budget)
-    found.notes = list(history.notes)
+    found.notes = [shortened(note) for note in history.notes]
     if result.stats.get("malformed"):
         between = ", " if result.reason.startswith("line ") else ": "
         found.error, found.blame = f"{task.path}{between}{result.reason}", "file"

@@ -19,6 +19,7 @@ import zlib
 from typing import Any
 
 from checkers.history import files
+from checkers.history.columns import short
 from checkers.history.errors import HistoryError
 from checkers.history.fressian import Reader, Tagged
 from checkers.history.history import History
@@ -132,10 +133,10 @@ class _Store:
         return kind, data
 
     def _read(self, number: Any, depth: int) -> Any:
-        """The value of a block."""
-        if not isinstance(number, int) or number not in self._places or depth > DEPTH_MAX:
-            raise HistoryError(f"there is no block {number!r:.20}")
-        kind, data = self._block(self._places[number])
+        """The value of a block, which is asked for once."""
+        if type(number) is not int or number not in self._places or depth > DEPTH_MAX:
+            raise HistoryError(f"there is no block {short(number)}, or it is in two places")
+        kind, data = self._block(self._places.pop(number))
         if kind == FRESSIAN:
             return Reader(data, _KEEP).read()
         if kind == STREAM:
