@@ -156,9 +156,17 @@ class Parser:
         return self._begun and not (self._stack or self._items or self._ended)
 
     def _begin(self, tokens: list[str]) -> None:
-        """At the first token that is no comment, see whether the forms are wrapped."""
+        """At the first token behind comments and metadata, see whether the forms are wrapped."""
+        depth, metadata = 0, False
         for number, token in enumerate(tokens):
-            if token[0] != ";":
+            if token[0] == ";":
+                continue
+            if depth == 0 and token in _DROP and token != "#_":
+                metadata = True
+            elif metadata:
+                depth += (token in _OPENS) - (token in _CLOSES)
+                metadata = depth > 0
+            else:
                 self._begun = True
                 if self._unwrap and token in "[(":
                     self._wrapped = _OPENS[token]

@@ -72,6 +72,17 @@ NOTATIONS: dict[str, Any] = {
     "#_1 2": 2,
     "; comment\n1 ; more": 1,
     "[;]\n]": [],
+    "^:dynamic x": "x",
+    "^{:line 7} [1]": [1],
+    "^:a ^{:b 1} {:c 2}": {"c": 2},
+    "#^String x": "x",
+    "[1 ^:a #_ 9 2 ^b 3]": [1, 2, 3],
+    "{:k ^:m [1]}": {"k": [1]},
+    '#"a+\\d"': "a+\\d",
+    "0x1F": 31,
+    "#object[java.lang.Object 0x7f \"x\"]": ["java.lang.Object", 127, "x"],
+    "#:jepsen{:a 1}": {"a": 1},
+    r'"\ud83d\ude00"': "\U0001f600",
 }
 
 
@@ -105,6 +116,10 @@ WRONG = {
     "#_": "line 1",
     "[#_]": "line 1",
     "#tag": "line 1",
+    "^": "line 1",
+    "[^:a]": "line 1",
+    "[1]\n^{:a 1}": "line 2",
+    "0x": "line 1",
     "\\nothing": "line 1",
     '"\\q"': "line 1",
     "##What": "line 1",

@@ -30,7 +30,7 @@ HEAD_BYTES = 1 << 16
 #: Fields whose names are counted to see that no operation has one twice.
 _FIELDS = ("type", "process", "f", "value")
 
-_FIRST = re.compile(rb'\s*\[?\s*\{\s*"(?:type|index|process|f|value|time|op-index)"\s*:')
+_FIRST = re.compile(rb'\s*+\[?\s*+\{\s*+"(?:type|index|process|f|value|time|op-index)"\s*:')
 
 
 def recognise(head: bytes, path: str = "") -> bool:

@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from checkers.history import files
+from checkers.history.columns import freeze, short
 from checkers.history.errors import HistoryError
 from checkers.history.history import History
 
@@ -273,7 +274,7 @@ class _Report:
     def _pinned(self) -> dict[tuple[str, Any], int]:
         """Revisions of puts as watchers saw them, of keys and values that were put but once."""
         puts = Counter(
-            (step.put.key, _plain(step.put.value))
+            (step.put.key, freeze(_plain(step.put.value)))
             for operation, _ in self.requests
             for step in _steps(operation.input.txn)
             if step.type == "put-operation"
@@ -282,7 +283,7 @@ class _Report:
         for watch, *_ in self.watches:
             for response in watch.responses or []:
                 for event in response.events or []:
-                    told = (event.key, _plain(event.value))
+                    told = (event.key, freeze(_plain(event.value)))
                     if event.type == "put-operation" and puts[told] == 1:
                         seen.setdefault(told, set()).add(event.revision)
         return {told: next(iter(at)) for told, at in seen.items() if len(at) == 1}
@@ -296,7 +297,7 @@ class _Report:
         unknown = said.error or said.persisted or said.partial_response
         reads = f == "range" or (f == "txn" and not _writes(asked))
         if unknown and f == "put" and "lease" not in asked:
-            at = pinned.get((asked["key"], asked["value"]))
+            at = pinned.get((asked["key"], freeze(asked["value"])))
             asked |= {} if at is None else {"at": at}
         kind = "ok" if not error and not unknown else "fail" if reads or not unknown else "info"
         answer = _answer(f, asked, said) if kind == "ok" else asked
@@ -380,7 +381,7 @@ def _asked(request: _Request, where: str) -> tuple[str, dict[str, Any]]:
         return "compact", {"revision": request.compact.revision if request.compact else 0}
     if request.type == "defragment":
         return "defragment", {}
-    raise HistoryError(f"{request.type[:60]!r} is no request of etcd's tests", place=where)
+    raise HistoryError(f"{short(request.type)} is no request of etcd's tests", place=where)
 
 
 def _range(asked: _Range) -> dict[str, Any]:
@@ -399,7 +400,7 @@ def _step(step: _Step, where: str) -> dict[str, Any]:
         return {"f": "put", "key": step.put.key, "value": _plain(step.put.value), **lease}
     if step.type == "delete-operation":
         return {"f": "delete", "key": step.delete.key}
-    raise HistoryError(f"{step.type[:60]!r} is no operation of a transaction", place=where)
+    raise HistoryError(f"{short(step.type)} is no operation of a transaction", place=where)
 
 
 def _answer(f: str, asked: dict[str, Any], said: _Response) -> dict[str, Any]:

@@ -28,7 +28,7 @@ _RETURN = re.compile(r"\[(\w+)\]\s*return(?:\s+(\S+))?\s*")
 _TEX_CALL = re.compile(r"\\call\{(\w+)\}\{\\(\w+)(?:\{(.*?)\})?()\}\s*")
 _TEX_RETURN = re.compile(r"\\ret(?:\[(.*?)\])?\{(\w+)\}\s*")
 _OBJECT = re.compile(r"#\s*@object\s+(?:atomic-)?(\S+)\s*")
-_HEAD = re.compile(rb"(?m)^\s*(?:\[\w+\]\s*call\s|\\call\{)")
+_HEAD = re.compile(rb"(?m)^[ \t]*+(?:\[\w+\][ \t]*call\s|\\call\{)")
 
 _NAMES = {
     "enq": "enqueue", "enqueue": "enqueue", "deq": "dequeue", "dequeue": "dequeue",
