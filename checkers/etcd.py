@@ -3,8 +3,8 @@
 For histories of etcd's robustness tests (:mod:`checkers.history.importers.etcd_report`).
 Vocabulary, inputs and outputs being maps:
 
-- ``range`` (``start``, perhaps ``end``, ``limit``, ``keys-only``, ``revision``; output: ``revision``
-  and ``kvs``, a list of ``[key, value, modification revision, version]``);
+- ``range`` (``start``, perhaps ``end limit keys-only revision``; output: ``revision``, and ``kvs``:
+  a list of ``[key, value, modification revision, version]``);
 - ``put`` (``key value``, perhaps ``lease``), ``delete`` (``key``; output: ``deleted``);
 - ``txn`` (``if``: conditions ``[key, "revision" or "version", n]``; ``then`` and ``else``: lists of
   the above with their ``f``; output: ``failed``, ``results``);

@@ -99,7 +99,6 @@ class Coded:
         joined: Ints = _joined(self._parts, np.int64)
         return joined
 
-
     def repeated(self) -> Coded:
         """The column with every code twice in a row."""
         made = Coded()

@@ -425,7 +425,7 @@ def form_end(text: str) -> int:
     depth = dropped = 0
     for match in _TOKEN.finditer(text):
         token = match.group()
-        if token in _OPENS or token[0] == "#" and token[-1] == "{":
+        if token in _OPENS or (token[0] == "#" and token[-1] == "{"):
             depth += 1
         elif token in _CLOSES:
             depth -= 1

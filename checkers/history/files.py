@@ -1,9 +1,10 @@
 """Opening history files: compressed or not, with or without a byte order mark.
 
 A file that begins with the magic bytes of gzip, bzip2, xz or (where Python has a module for it)
-Zstandard is decompressed as it is read, whatever its name; a UTF-8 byte order mark is passed over. What goes wrong in the middle (a truncated or damaged archive)
-is a :class:`HistoryError` like any other defect of a history. Every reader here is bounded: a file
-that is no history costs neither its size in memory nor more than a look at its beginning.
+Zstandard is decompressed as it is read, whatever its name; a UTF-8 byte order mark is passed over.
+What goes wrong in the middle (a truncated or damaged archive) is a :class:`HistoryError` like any
+other defect of a history. Every reader here is bounded: a file that is no history costs neither its
+size in memory nor more than a look at its beginning.
 
 For the loaders of this package.
 """
@@ -69,7 +70,9 @@ class _Reader:
         try:
             return self._file.read(size)
         except EOFError:
-            raise HistoryError(f"the {self._packing} archive ends too early; it may be cut") from None
+            raise HistoryError(
+                f"the {self._packing} archive ends too early; it may be cut"
+            ) from None
         except Exception as error:
             if not self._packing or (isinstance(error, OSError) and error.errno):
                 raise
@@ -89,7 +92,9 @@ def _unpacked(file: IO[bytes], magic: bytes) -> tuple[str, IO[bytes]]:
                     return name, getattr(import_module(module), attribute)(file)
                 except ImportError:
                     continue
-            raise HistoryError(f"the file is a {name} archive, which cannot be read here; unpack it")
+            raise HistoryError(
+                f"the file is a {name} archive, which cannot be read here; unpack it"
+            )
     return "", file
 
 

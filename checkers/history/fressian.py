@@ -43,6 +43,8 @@ _BYTES_CHUNK, _BYTES, _STRING_CHUNK, _STRING = 0xD8, 0xD9, 0xE2, 0xE3
 _LIST, _CLOSED_LIST, _OPEN_LIST, _END = 0xEC, 0xED, 0xEE, 0xFD
 _STRUCT_TYPE, _STRUCT, _INT, _FLOAT, _DOUBLE = 0xEF, 0xF0, 0xF8, 0xF9, 0xFA
 
+Buffer = bytes | bytearray | memoryview
+
 #: What stands in the cache for a value that is being read.
 _UNREAD = object()
 
@@ -72,7 +74,9 @@ class Reader:
         keep: tags whose values are given as :class:`Tagged`.
     """
 
-    def __init__(self, data: bytes | memoryview, keep: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, data: bytes | bytearray | memoryview, keep: frozenset[str] = frozenset()
+    ) -> None:
         self._data = memoryview(data)
         self._at = 0
         self._keep = keep
@@ -155,7 +159,7 @@ class Reader:
         raise HistoryError(f"{code:#x} is no code of Fressian")
 
     def _packed(self, code: int) -> int:
-        below, zero, count = next(entry for entry in _PACKED if code < entry[0])
+        _, zero, count = next(entry for entry in _PACKED if code < entry[0])
         return ((code - zero) << 8 * count) | int.from_bytes(self._take(count), "big")
 
     def _count(self) -> int:
@@ -223,8 +227,7 @@ class Reader:
         if tag in self._keep:
             return Tagged(tag, fields)
         try:
-            made = _MADE[tag] if tag in _MADE else _any
-            return made(fields)
+            return _MADE.get(tag, _any)(fields)
         except (TypeError, ValueError, ArithmeticError, IndexError):
             raise HistoryError(f"a value of tag {tag[:60]!r} is malformed") from None
 

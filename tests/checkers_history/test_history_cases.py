@@ -1,4 +1,4 @@
-"""Goal: files as people have them get the right verdict from the command line, and say their limits.
+"""Goal: files as people have them get the right verdict, and what limits it is said.
 
 Method: the reported cases beside ten siblings of each kind, judged as ``harness check`` does.
 """
@@ -206,8 +206,8 @@ VECTORS = {
     "{:process 1 :type :invoke :f :read :value nil} #_ 7 {:process 1 :type :ok :f :read :value nil}"
     "]",
     "records": "".join(
-        f"#jepsen.history.Op{{:index {n}, :time {n}, :type {r.split()[1]}, :process {r.split()[0]}, "
-        f":f {r.split()[2]}, :value {r.split()[3]}}}\n"
+        f"#jepsen.history.Op{{:index {n}, :time {n}, :type {r.split()[1]}, "
+        f":process {r.split()[0]}, :f {r.split()[2]}, :value {r.split()[3]}}}\n"
         for n, r in enumerate(STALE_ROWS)
     ),
     "unknown tags": "".join(

@@ -80,7 +80,7 @@ NOTATIONS: dict[str, Any] = {
     "{:k ^:m [1]}": {"k": [1]},
     '#"a+\\d"': "a+\\d",
     "0x1F": 31,
-    "#object[java.lang.Object 0x7f \"x\"]": ["java.lang.Object", 127, "x"],
+    '#object[java.lang.Object 0x7f "x"]': ["java.lang.Object", 127, "x"],
     "#:jepsen{:a 1}": {"a": 1},
     r'"\ud83d\ude00"': "\U0001f600",
 }

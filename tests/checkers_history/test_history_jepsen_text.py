@@ -34,9 +34,9 @@ LAYOUTS = {
     "old log": "INFO  jepsen.util - {tabbed}",
     "old log with spaces": "INFO jepsen.util - {spaced}",
     "unilog": "INFO [2016-03-02 10:11:0{n},001] jepsen worker 3 - jepsen.util {tabbed}",
-    "unilog, message below": "INFO [2016-03-02 10:11:0{n},001] jepsen worker 3 - jepsen.util\n{tabbed}",
-    "thread and colon": "2024-03-02 10:11:0{n},001{{GMT}}\tINFO\t[jepsen worker 3] jepsen.util: {tabbed}",
-    "nemesis thread": "2019-03-02 10:11:0{n},001 INFO [jepsen worker nemesis] jepsen.util: {spaced}",
+    "unilog, message below": "INFO [2016-03-02 10:11:0{n},001] worker 3 - jepsen.util\n{tabbed}",
+    "thread": "2024-03-02 10:11:0{n},001{{GMT}}\tINFO\t[jepsen worker 3] jepsen.util: {tabbed}",
+    "spaces": "2019-03-02 10:11:0{n},001 INFO [jepsen worker nemesis] jepsen.util: {spaced}",
     "ISO time": "2024-03-02T10:11:0{n}.001Z INFO [main] jepsen.util: {tabbed}",
     "colours": "\x1b[34mINFO\x1b[0m  jepsen.util - {tabbed}",
     "other logger": "10:11:0{n} DEBUG jepsen.generator.interpreter: {tabbed}",
@@ -124,7 +124,9 @@ def test_values_and_errors(tmp_path: Path, line: str) -> None:
 
 def test_an_operation_without_a_value_keeps_what_it_was_invoked_with(tmp_path: Path) -> None:
     path = tmp_path / "history.txt"
-    path.write_text("1 :invoke :write 3\n1 :info :write\n2 :invoke :write 4\n2 :info :write :gone\n")
+    path.write_text(
+        "1 :invoke :write 3\n1 :info :write\n2 :invoke :write 4\n2 :info :write :gone\n"
+    )
     assert [event.value for event in load(path).events()] == [3, 3, 4, 4]
 
 
@@ -148,7 +150,10 @@ def test_a_log_whose_first_operation_comes_late_is_known_by_its_name(tmp_path: P
 
 WRONG = {
     "bad value": ("1 :invoke :write ]\n1 :ok :write 1\n", "line 1: bad EDN: ']' closes nothing"),
-    "no end": ("1\t:invoke\t:write\t[1\n2 :invoke :read nil\n", "line 1: bad EDN: the value has no"),
+    "no end": (
+        "1\t:invoke\t:write\t[1\n2 :invoke :read nil\n",
+        "line 1: bad EDN: the value has no",
+    ),
     "completion alone": ("1 :ok :read 3\n", "line 1: process 1 completes 'read'"),
     "twice": ("1 :invoke :read nil\n1 :invoke :read nil\n", "line 2: process 1 invokes 'read'"),
     "no operation": ("INFO jepsen.core: nothing\n", "no line of the log is an operation"),

@@ -217,7 +217,7 @@ class _Report:
         for number, found in enumerate(self._objects(path, place), 1):
             where = f"{place}, object {number}"
             try:
-                if isinstance(found, dict) and "Responses" in found or "Request" in found:
+                if isinstance(found, dict) and found.keys() & {"Request", "Responses"}:
                     watch = msgspec.convert(found, _Watch)
                     self.watches.append((watch, f"{client or 'client'} watch {number}", where))
                 else:
@@ -293,7 +293,8 @@ class _Report:
 
     def _request(self, op: _Operation, where: str, pinned: dict[tuple[str, Any], int]) -> None:
         f, asked = _asked(op.input, where)
-        said, error = op.output, op.output.error or op.output.client_error
+        said = op.output
+        error: str | None = said.error or said.client_error
         unknown = said.error or said.persisted or said.partial_response
         reads = f == "range" or (f == "txn" and not _writes(asked))
         if unknown and f == "put" and "lease" not in asked:

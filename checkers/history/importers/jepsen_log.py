@@ -83,8 +83,10 @@ def load(path: str) -> History:
             f"Line {number}, the last, has no end: if the file is cut there, so may be its value."
         )
     if others:
-        what = "1 line is no operation and was" if others == 1 else (
-            f"{others} lines are no operations and were"
+        what = (
+            "1 line is no operation and was"
+            if others == 1
+            else (f"{others} lines are no operations and were")
         )
         rows.notes.append(f"{what} left out.")
     _count_times(found)

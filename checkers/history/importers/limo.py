@@ -5,8 +5,8 @@ r"""Calls and returns of a queue or a stack, as limo's corpus has them.
 ``push(1)``; a remove that names its result at the call, ``pop(a)``, and returns nothing; and the
 LaTeX notation ``\call{1}{\push{a}}``, ``\ret[a]{2}``, whose object its functions tell.
 
-Of a queue or a stack ``add(1)`` and ``remove`` are what its generated files call ``enq`` and ``deq``,
-``push`` and ``pop``; of anything else they are those of a set.
+Generated files say ``add(1)`` and ``remove``, which of a queue are ``enq`` and ``deq``, of a stack
+``push`` and ``pop``, and of anything else those of a set.
 
 A remove that returns nothing, or ``empty``, found the object empty: its value is None. A thread
 that calls again while its last call is open has left that one pending, and goes on under a new
@@ -102,7 +102,9 @@ class _Log:
             self.abandoned += 1
             process = f"{thread}'{self.abandoned}"
         if f not in _REMOVES and argument is None:
-            hint = "" if self.object else "; name the object in a first line, `# @object atomic-queue`"
+            hint = (
+                "" if self.object else "; name the object in a first line, `# @object atomic-queue`"
+            )
             raise HistoryError(f"{name} has no argument{hint}", place=f"line {number}")
         value = None if argument is None else _scalar(argument)
         self.open[thread] = (process, f, value)

@@ -8,8 +8,8 @@ where that is sound, and said in the history's notes:
 - rows without any ``process`` at all must alternate invocation and completion; each operation then
   gets a process of its own, so that no session order is made up, and the header says
   ``"sessions": False``;
-- transactions that are all completions get their invocations; when those were is not known, so that the
-  header says ``"realtime": False``;
+- transactions that are all completions get their invocations; when those were is not known, so
+  that the header says ``"realtime": False``;
 - the nemesis's rows are faults, not operations;
 - ``[k v]`` values are taken apart into key and value where the test is of independent keys, and a
   compare-and-set's ``[k old new]`` beside them.
@@ -105,12 +105,9 @@ class Rows:
         nodes: list[Any] = []
         errors: list[Any] = []
         opened = self._open
-        for number, row in enumerate(rows, self.count):
+        for number, row in enumerate(map(_as_map, rows), self.count):
             if type(row) is not dict:
-                row = _vector(row)
-            if row is None:
-                said = short(rows[number - self.count])
-                raise self._refuse(number, f"{said} is no operation: a map was expected")
+                raise self._refuse(number, f"{short(row)} is no operation: a map was expected")
             kind = row.get("type")
             if type(kind) is not str:
                 raise self._refuse(number, f"type {short(kind)} is none of {_TYPES}")
@@ -154,16 +151,8 @@ class Rows:
             nodes.append(row.get("node"))
             errors.append(row.get("error", row.get("exception")))
         self.count += len(rows)
-        self._columns.extend(
-            types=types,
-            processes=processes,
-            functions=functions,
-            keys=keys,
-            times_ns=times,
-            values=values,
-            nodes=nodes,
-            errors=errors,
-        )
+        self._columns.extend(types=types, processes=processes, functions=functions, keys=keys,
+                             times_ns=times, values=values, nodes=nodes, errors=errors)  # fmt: skip
 
     def extend_columns(
         self,
@@ -284,12 +273,12 @@ def _asked(f: str, value: Any) -> Any:
     return None if f in _READS else value
 
 
-def _vector(row: Any) -> Row | None:
-    """A row in Knossos' notation, ``[process type f value]`` and perhaps an error."""
-    if not (isinstance(row, list) and 3 <= len(row) <= 5):
-        return None
+def _as_map(row: Any) -> Any:
+    """A row; a map if it is in Knossos' notation, ``[process type f value]``, perhaps an error."""
+    if type(row) is not list or not 3 <= len(row) <= 5:
+        return row
     if not isinstance(row[1], str) or row[1] not in TYPE_CODES:
-        return None
+        return row
     return dict(zip(("process", "type", "f", "value", "error"), row))
 
 
