@@ -48,8 +48,10 @@ FormatFlag = Annotated[
     str | None,
     Parameter(
         name="--format",
-        help="history, parquet, edn, elle-json, porcupine-kv, jepsen-log, limo, awdit or dbcop; "
-        "recognised if not given.",
+        help="history (our JSONL), parquet, jepsen-store (test.jepsen), dbcop, etcd-report (the "
+        "folder above client-*), elle-json, porcupine-kv, edn (Jepsen, Elle, Knossos), jepsen-log "
+        "(history.txt, jepsen.log), limo, awdit or polysi (also IsoVista); recognised by how the "
+        "file begins if not given.",
     ),
 ]
 OptionFlag = Annotated[
@@ -93,9 +95,10 @@ def check(
     json: JsonFlag = False,
     report: ReportFlag = None,
 ) -> int:
-    """Judge history files: ours, Jepsen's EDN, elle-cli's JSON, Porcupine's logs, and more.
+    """Judge history files: ours, Jepsen's, Elle's, Knossos', Porcupine's, etcd's, and more.
 
-    Files may be compressed with gzip. The verdict of several files is the worst. Exit codes: 0
+    Files may be compressed with gzip, bzip2 or xz. A file that is cut in its last operation is
+    judged as far as it goes, which a note says. The verdict of several files is the worst. Exit codes: 0
     valid, 1 violation, 2 unknown; of files that cannot be judged at all 254, or 3 where the machine
     is why.
     """

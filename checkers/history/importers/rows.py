@@ -174,7 +174,9 @@ class Rows:
         if self._named is False:
             raise self._refuse(self.count, "the operation has a process, but others have none")
         count = len(types)
-        self._opened = self._opened or "invoke" in types or bool(np.any(types == INVOKE))
+        if not self._opened:
+            begins = INVOKE if isinstance(types, np.ndarray) else "invoke"
+            self._opened = begins in types
         keys = [None] * count if keys is None else keys
         if "txn" in functions:
             values = [
