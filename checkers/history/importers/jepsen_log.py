@@ -40,7 +40,7 @@ _HEAD = re.compile(
 #: A line longer than this is not of a log.
 LINE_BYTES_MAX = 1 << 20
 
-#: An operation begins before this column.
+#: Where in a line an operation begins at the latest.
 PREFIX_MAX = 400
 
 
@@ -113,8 +113,8 @@ def _row(line: str, number: int) -> dict[str, Any] | None:
         HistoryError: its value is no EDN, or the line no UTF-8.
     """
     line = _COLOUR.sub("", line) if "\x1b" in line else line
-    match = _OP.search(line, 0, PREFIX_MAX)
-    if match is None or not _is_prefix(line[: match.start()]):
+    match = _OP.search(line)
+    if match is None or match.start() > PREFIX_MAX or not _is_prefix(line[: match.start()]):
         return None
     files.refuse_undecodable(line, number)
     process, gap, kind, f = match.groups()
