@@ -17,12 +17,9 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgspec
-
-from checkers.budget import Budget
+from checkers import known_order
 from checkers.checker import Checker, as_checker, named
 from checkers.history import FAIL, INVOKE, OK, History
-from checkers.verdict import Result, Verdict
 
 Factory = Callable[..., Checker]
 
@@ -35,6 +32,7 @@ class ChoiceError(ValueError):
 
 #: Names of linearizability models that would otherwise be names of other checkers.
 _RENAMED = {"set": "linearizable-set", "counter": "linearizable-counter"}
+_RENAMED_BACK = {ours: theirs for theirs, ours in _RENAMED.items()}
 
 #: Levels of isolation that plain reads and writes decide without a version order.
 WEAK = ("read-committed", "read-atomic", "causal")
@@ -187,13 +185,17 @@ def choose(
     keywords = {**_implied(history, name), **dict(options or {})}
     name, keywords = _isolation(history, name, consistency_model, keywords)
     _require_options(name, dict(options or {}))
+    model_name = "" if name in _RENAMED else _RENAMED_BACK.get(name, name)
+    refused = known_order.refusal(history, model_name, keywords)
+    if refused:
+        raise ChoiceError(refused)
     level = keywords.get("consistency_model", "")
-    known = ",".join(_without_order(history, part) for part in level.split(","))
+    known = known_order.strongest(history, level)
     if known != level:
         keywords["consistency_model"] = known
     try:
         made = checkers_by_name()[name](**keywords)
-        return made if known == level else _doubting(made, level, known)
+        return made if known == level else known_order.doubting(made, level, known)
     except TypeError as error:
         raise ChoiceError(f"checker {name!r} cannot take these options: {error}") from None
     except ValueError as error:
@@ -205,10 +207,9 @@ def options_of(name: str) -> dict[str, Any]:
     from checkers import transactions
     from checkers.linearizability import models
 
-    plain = {ours: theirs for theirs, ours in _RENAMED.items()}
     make: Callable[..., Any] = checkers_by_name()[name]
-    if plain.get(name, name) in models.NAMES and name not in _RENAMED:
-        make = models.NAMES[plain.get(name, name)]
+    if _RENAMED_BACK.get(name, name) in models.NAMES and name not in _RENAMED:
+        make = models.NAMES[_RENAMED_BACK.get(name, name)]
     elif name in ("list-append", "rw-register"):
         make = transactions.list_append if name == "list-append" else transactions.rw_register
     parameters = inspect.signature(make).parameters.values()
@@ -342,42 +343,6 @@ def _isolation(
     if name == "rw-register" and level in SOLVED and not ordered:
         return level, options
     return name, {**options, "consistency_model": level}
-
-
-#: Levels by the orders of transactions that they need, and what is left of each without.
-_WITHOUT_REALTIME = {
-    "strict-serializable": "strong-session-serializable",
-    "strong-snapshot-isolation": "strong-session-snapshot-isolation",
-}
-_WITHOUT_SESSIONS = {
-    "strong-session-serializable": "serializable",
-    "strong-session-snapshot-isolation": "snapshot-isolation",
-}
-
-
-def _without_order(history: History, level: str) -> str:
-    """The strongest level below this one that needs no order which the history does not tell."""
-    if not history.header.get("realtime", True):
-        level = _WITHOUT_REALTIME.get(level, level)
-    if not history.header.get("sessions", True):
-        level = _WITHOUT_SESSIONS.get(level, level)
-    return level
-
-
-def _doubting(made: Checker, asked: str, known: str) -> Checker:
-    """A checker of the levels that can be known, which does not approve of the ones asked for."""
-
-    def judge(history: History, *, budget: Budget | None = None) -> Result:
-        result = made(history, budget=budget)
-        if result.verdict is not Verdict.VALID:
-            return result
-        reason = (
-            f"the file does not tell the order of transactions that {asked} promises (see the "
-            f"note); as far as can be known, {known} holds: {result.reason}"
-        )
-        return msgspec.structs.replace(result, verdict=Verdict.UNKNOWN, reason=reason)
-
-    return named(made.name, judge)
 
 
 def resolve_level(level: str) -> str:

@@ -121,6 +121,29 @@ def test_completions_in_json_and_of_registers(tmp_path: Path) -> None:
     assert aborted.result is not None and aborted.result.findings[0].kind == "G1a"
 
 
+def test_what_needs_an_order_that_is_not_known_is_refused(tmp_path: Path) -> None:
+    rows = "".join(f"{{:type :ok :value {value}}}\n" for value in ("[[:w x 1]]", "[[:w x 1]]"))
+    found = judged_text(tmp_path, rows, "multi-register")
+    assert found.usage and "is about real time" in found.error
+    unique = "{:type :ok :value [[:w x 1]]}\n{:type :ok :value [[:r x 1]]}\n"
+    path = tmp_path / "history"
+    path.write_text(unique)
+    for option, expected in (
+        ("linearizable_keys", "needs real time"),
+        ("sequential_keys", "needs the order within sessions"),
+    ):
+        (found,) = check_files(
+            [path], model="rw-register", consistency_model="strict-serializable",
+            options={option: True},
+        )  # fmt: skip
+        assert found.usage and expected in found.error
+    (found,) = check_files(
+        [path], model="rw-register", consistency_model="repeatable-read",
+        options={"wfr_keys": True},
+    )  # fmt: skip
+    assert verdict(found) == "valid"
+
+
 def test_completions_of_other_operations_are_no_history(tmp_path: Path) -> None:
     found = judged_text(tmp_path, "{:process 0 :type :ok :f :read :value 1}\n")
     assert "has nothing invoked" in found.error and "line 1" in found.error

@@ -250,6 +250,8 @@ LINES = st.sampled_from(
         "{:type :invoke, :f :read, :value [[1], :process 0, :time 5, :index 0}",
         "{:type :invoke, :f :read, :value [1], :x [2], :process 0, :time 5, :index 0}",
         "; a comment",
+        "^{:line 4}",
+        "{:type :invoke, :f :read, :value ^:x [1], :process 0, :time 5, :index 0}",
         "",
         "#_",
         '#_ "a string',

@@ -40,6 +40,8 @@ SIMPLE = [
     '{:type :ok, :f :a, :value "0123456789012345678901234567890123456789", :process 0}',
 ]
 ODD = [
+    "^{:line 4}",
+    "{:type :ok, :f :read, :value ^:x [1], :process 0}",
     "{:type :invoke, :f :add, :value -1.5M, :process 3}",
     "{:type :invoke, :f :add, :value 1e3, :process 3, :time 1.5}",
     '{:type :ok, :f :put, :value "a \\" b", :process 2}',

@@ -209,3 +209,10 @@ def test_a_cut_file_of_a_report_is_judged_as_far_as_it_goes(tmp_path: Path) -> N
     file.write_text(OPERATION + "\n" + OPERATION.replace("5", "7")[:-9])
     history = load(tmp_path)
     assert history.op_count == 1 and any("is cut" in note for note in history.notes)
+
+
+def test_clients_that_use_the_same_number_are_two(tmp_path: Path) -> None:
+    for client in ("client-1", "client-2"):
+        (tmp_path / client).mkdir()
+        (tmp_path / client / "operations.json").write_text(OPERATION)
+    assert load(tmp_path).processes == ["client-1 number 1", "client-2 number 1"]

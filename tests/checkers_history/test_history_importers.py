@@ -103,9 +103,7 @@ def test_each_format_is_recognised_and_read(tmp_path: Path, format: str) -> None
 
 
 def test_unknown_format_name(tmp_path: Path) -> None:
-    with pytest.raises(
-        HistoryError, match="format 'xml' is none of history, parquet, dbcop"
-    ):
+    with pytest.raises(HistoryError, match="format 'xml' is none of history, parquet, dbcop"):
         load(put(tmp_path, "x"), format="xml")
 
 

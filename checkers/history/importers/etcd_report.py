@@ -199,6 +199,7 @@ class _Report:
     def __init__(self) -> None:
         self.notes: list[str] = []
         self.requests: list[tuple[_Operation, str]] = []
+        self.clients: dict[int, set[str]] = {}  # in which folders a number is used
         self.watches: list[tuple[_Watch, str, str]] = []  # with the watcher's name
         # time, order at that time, number, and the event: type, process, f, value, error, place
         self.events: list[tuple[int, int, int, tuple[Any, ...]]] = []
@@ -221,7 +222,9 @@ class _Report:
                     watch = msgspec.convert(found, _Watch)
                     self.watches.append((watch, f"{client or 'client'} watch {number}", where))
                 else:
-                    self.requests.append((msgspec.convert(found, _Operation), where))
+                    operation = msgspec.convert(found, _Operation)
+                    self.requests.append((operation, where))
+                    self.clients.setdefault(operation.client_id, set()).add(client)
             except (msgspec.ValidationError, TypeError) as error:
                 raise HistoryError(f"no operation of etcd's tests: {error}", place=where) from None
 
@@ -293,7 +296,7 @@ class _Report:
 
     def _request(self, op: _Operation, where: str, pinned: dict[tuple[str, Any], int]) -> None:
         f, asked = _asked(op.input, where)
-        said = op.output
+        said, process = op.output, self._process(op.client_id, where)
         error: str | None = said.error or said.client_error
         unknown = said.error or said.persisted or said.partial_response
         reads = f == "range" or (f == "txn" and not _writes(asked))
@@ -304,13 +307,18 @@ class _Report:
         answer = _answer(f, asked, said) if kind == "ok" else asked
         if op.return_ < op.call:
             raise HistoryError(f"it returns at {op.return_}, before its call", place=where)
-        self._add(op.call, _BEGIN, "invoke", op.client_id, f, asked, None, where)
+        self._add(op.call, _BEGIN, "invoke", process, f, asked, None, where)
         if not unknown or reads:
             error = error or None
-            self._add(op.return_, _END, kind, op.client_id, f, answer, error, where)
+            self._add(op.return_, _END, kind, process, f, answer, error, where)
         else:
             error = error or "its response was not seen"
-            self._add(op.return_, _END, "info", op.client_id, f, asked, error, where)
+            self._add(op.return_, _END, "info", process, f, asked, error, where)
+
+    def _process(self, client: int, where: str) -> int | str:
+        """The number of a client; with its folder where several use it."""
+        alone = len(self.clients[client]) == 1
+        return client if alone else f"{os.path.dirname(where)} number {client}"
 
     def _watch(self, watch: _Watch, name: str, where: str) -> None:
         asked: dict[str, Any] = {"watcher": name}
