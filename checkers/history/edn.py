@@ -26,6 +26,7 @@ from typing import Any
 from checkers.history.columns import freeze, short
 from checkers.history.errors import HistoryError
 from checkers.history.files import Opened, cut_note
+from checkers.history.op import TYPE_CODES
 
 #: Text tokenised at once.
 BLOCK_BYTES = 1 << 20
@@ -198,7 +199,7 @@ class Parser:
             HistoryError: what is open holds an operation: a bracket is missing in the middle.
         """
         inside = [self._items, *(items for items, _ in self._stack[1:])] if self._stack else []
-        if any(isinstance(form, dict) and "type" in form for items in inside for form in items):
+        if any(_is_operation(form) for items in inside for form in items):
             self.finish()
         if self._torn or self._stack or self._items:
             return cut_note(self._here())
@@ -305,6 +306,11 @@ class Parser:
             if at == number:
                 return match.start()
         return 0
+
+
+def _is_operation(form: Any) -> bool:
+    kind = form.get("type") if isinstance(form, dict) else None
+    return isinstance(kind, str) and kind in TYPE_CODES
 
 
 def _apply(items: list[Any]) -> list[Any]:

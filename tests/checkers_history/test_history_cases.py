@@ -334,7 +334,8 @@ WHOLE = {
 }
 TAILS = {
     "edn": ("{", "{:process 1, :type", '{:process 1 :error "half', "#jepsen.history.Op{:a [1 [",
-            '{:e "a\nb', "^{:a", "{:process 1,\n :type :invoke"),
+            '{:e "a\nb', "^{:a", "{:process 1,\n :type :invoke",
+            "{:process 1 :error {:type :timeout} :ti"),
     "json": ("{", '{"process":1,"ty', '{"process":1,"type":"in', '{"value":[[1,'),
     "json array": ("", "{", '{"process":1,"ty', '{"value":[[1,'),
     "edn vector": ("", "{", "{:process 1, :type", '{:process 1 :error "half'),
