@@ -62,12 +62,12 @@ def etcd() -> Checker:
     """The checker ``etcd``."""
 
     def judge(history: History, *, budget: Budget | None = None) -> Result:
-        """Requests by their revisions, and watches."""
+        """Requests by their revisions, and watches, which are soon judged and come first."""
         parts = []
-        if set(history.functions) - {"watch"}:
-            parts.append(_requests(history, budget))
         if "watch" in history.functions:
-            parts.append(_watches(history, budget, parts))
+            parts.append(_watches(history, budget))
+        if set(history.functions) - {"watch"}:
+            parts.insert(0, _requests(history, _left(budget, parts)))
         verdict = Verdict.merge_all(part.verdict for part in parts)
         reason = "; ".join(part.reason for part in parts if part.verdict is verdict)
         return Result(checker="etcd", verdict=verdict, reason=reason, parts=parts)
@@ -247,6 +247,14 @@ def _failure(store: Store, op: Op) -> str:
     )
 
 
+def _left(budget: Budget | None, parts: list[Result]) -> Budget | None:
+    """What of a budget is left after some parts."""
+    if budget is None or budget.time_s is None:
+        return budget
+    spent_s = sum(part.elapsed_s for part in parts)
+    return msgspec.structs.replace(budget, time_s=max(0.0, budget.time_s - spent_s))
+
+
 # Requests -----------------------------------------------------------------------------------------
 
 
@@ -310,10 +318,7 @@ def _past_finding(op: Op, state: Store) -> Finding:
 # Watches ------------------------------------------------------------------------------------------
 
 
-def _watches(history: History, budget: Budget | None, before: list[Result]) -> Result:
-    if budget is not None and budget.time_s is not None:
-        spent_s = sum(part.elapsed_s for part in before)
-        budget = msgspec.structs.replace(budget, time_s=max(0.0, budget.time_s - spent_s))
+def _watches(history: History, budget: Budget | None) -> Result:
     witnesses, origin = _plain_writes(history)
     said = watch()(witnesses, budget=budget)
     said.findings = [_moved(finding, origin) for finding in said.findings]

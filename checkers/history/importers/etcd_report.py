@@ -234,10 +234,10 @@ class _Report:
         found: list[Any] = []
         at = 0
         while start := re.compile(r"\s*+(?=\S)").match(text, at):
-            line = f"{place}, line {text.count(chr(10), 0, start.end()) + 1}"
             try:
                 value, at = decoder.raw_decode(text, start.end())
             except (ValueError, RecursionError) as error:
+                line = f"{place}, line {text.count(chr(10), 0, start.end()) + 1}"
                 # Another object behind this one: it is damaged, and not cut.
                 if not found or re.compile(r"\n\{").search(text, start.end()):
                     said = str(error).split(": line")[0]
