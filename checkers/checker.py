@@ -29,6 +29,7 @@ import msgspec
 from checkers.budget import Budget
 from checkers.verdict import Result, Verdict
 from checkers.vocabulary import Vocabulary, names_of, refusal, without
+from checkers.wording import shortened
 
 if TYPE_CHECKING:
     from checkers.history import History
@@ -91,7 +92,7 @@ class Checker:
             changes["elapsed_s"] = time.monotonic() - started_s
         if not result.budget:
             changes["budget"] = budget.as_dict()
-        return msgspec.structs.replace(result, **changes)
+        return _readable(msgspec.structs.replace(result, **changes))
 
     def __and__(self, other: Checker | CheckFunction) -> Checker:
         """Both checkers as one; verdicts merge by the lattice."""
@@ -276,6 +277,23 @@ def _of_the_rest(result: Result, origin: list[int], left_out: dict[str, int]) ->
     return msgspec.structs.replace(
         result.moved(origin), reason=reason, stats={**result.stats, "ignored": left_out}
     )
+
+
+def _readable(result: Result) -> Result:
+    """The result with texts of a readable length; its parts were made so themselves."""
+    findings = []
+    for finding in result.findings:
+        steps = tuple(
+            msgspec.structs.replace(
+                step, text=shortened(step.text), state=step.state and shortened(step.state)
+            )
+            for step in finding.because
+        )
+        title, sentence = shortened(finding.title), shortened(finding.sentence)
+        findings.append(
+            msgspec.structs.replace(finding, title=title, sentence=sentence, because=steps)
+        )
+    return msgspec.structs.replace(result, reason=shortened(result.reason), findings=findings)
 
 
 def _as_result(name: str, said: Any) -> Result:

@@ -26,6 +26,7 @@ from checkers.budget import Budget
 from checkers.frames import receive, send
 from checkers.history.op import Op
 from checkers.verdict import Result, Verdict
+from checkers.wording import shortened
 
 #: Findings whose operations are kept beside a file's result, and how many of each.
 WITNESSES_MAX = 10
@@ -150,11 +151,20 @@ def merged(results: Iterable[FileResult]) -> Verdict:
 
 
 def _files(paths: Iterable[str | os.PathLike[str]]) -> Iterator[tuple[str, bool]]:
+    """Files, and folders that are one history, each with whether it was found in a folder."""
     for path in [os.fspath(path) for path in paths]:
         if not os.path.isdir(path):
             yield path, False
             continue
+        from checkers.history.importers.etcd_report import is_report
+
+        if is_report(path):
+            yield path, False
+            continue
         for folder, folders, names in os.walk(path):
+            for name in [name for name in sorted(folders) if is_report(os.path.join(folder, name))]:
+                folders.remove(name)
+                yield os.path.join(folder, name), True
             alone = _run_history(names)
             folders[:] = [] if alone else sorted(f for f in folders if not f.startswith("."))
             for name in [alone] if alone else sorted(names):
@@ -167,7 +177,10 @@ def _run_history(names: list[str]) -> str:
     if "history.jsonl" in names and ("spec.json" in names or "results.json" in names):
         return "history.jsonl"
     jepsen = {"jepsen.log", "results.edn", "test.jepsen", "test.fressian"}
-    return "history.edn" if "history.edn" in names and jepsen.intersection(names) else ""
+    if not jepsen.intersection(names):
+        return ""
+    known = ("history.edn", "test.jepsen", "history.txt", "jepsen.log")
+    return next((name for name in known if name in names), "")
 
 
 def _in_turn(tasks: list[_Task]) -> Iterator[tuple[int, FileResult]]:
@@ -303,7 +316,7 @@ def _check(task: _Task) -> FileResult:
     except HistoryError as error:
         found.error, found.blame = str(error), "file"
     except ChoiceError as error:
-        found.error, found.blame = f"{task.path}: {error}", "usage"
+        found.error, found.blame = f"{task.path}: {shortened(str(error))}", "usage"
     except RecursionError:
         found.error = f"{task.path}: its values are nested too deeply to be compared"
         found.blame = "file"
@@ -314,7 +327,8 @@ def _check(task: _Task) -> FileResult:
         found.error = f"{task.path}: the file does not fit into memory"
         found.blame = "machine"
     except Exception as error:
-        found.error = f"{task.path}: a bug in the checker: {type(error).__name__}: {error}"
+        said = shortened(f"{type(error).__name__}: {error}")
+        found.error = f"{task.path}: a bug in the checker: {said}"
         found.blame = "checker"
     return found
 
@@ -335,7 +349,7 @@ def _judge(task: _Task, found: FileResult) -> None:
     checker = choose(history, task.model, task.consistency_model, task.options)
     found.model, found.inferred = checker.name, task.model is None
     result = checker(history, budget=task.budget)
-    found.notes = list(history.notes)
+    found.notes = [shortened(note) for note in history.notes]
     if result.stats.get("malformed"):
         between = ", " if result.reason.startswith("line ") else ": "
         found.error = f"{task.path}{between}{result.reason}"

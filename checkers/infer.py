@@ -17,6 +17,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from checkers import known_order
 from checkers.checker import Checker, as_checker, named
 from checkers.history import FAIL, INVOKE, OK, History, freeze
 from checkers.vocabulary import foreign, names_of, without
@@ -32,6 +33,7 @@ class ChoiceError(ValueError):
 
 #: Names of linearizability models that would otherwise be names of other checkers.
 _RENAMED = {"set": "linearizable-set", "counter": "linearizable-counter"}
+_RENAMED_BACK = {ours: theirs for theirs, ours in _RENAMED.items()}
 
 #: Levels of isolation that plain reads and writes decide without a version order.
 WEAK = ("read-committed", "read-atomic", "causal")
@@ -100,6 +102,7 @@ def checkers_by_name() -> dict[str, Factory]:
         "log": log.kafka_log,
         "convergence": convergence.convergence,
         "log-pattern": log_pattern.log_pattern,
+        "etcd": _etcd,
     }
     return registry
 
@@ -137,6 +140,12 @@ def _weak(level: str) -> Factory:
         return as_checker(_titled(name, transactions.weak(level, **options)))
 
     return make
+
+
+def _etcd() -> Checker:
+    from checkers.etcd import etcd
+
+    return etcd()
 
 
 def _solved(level: str) -> Factory:
@@ -196,8 +205,17 @@ def _choose(
     keywords = {**_implied(history, name), **options}
     name, keywords = _isolation(history, name, consistency_model, keywords)
     _require_options(name, options)
+    model_name = "" if name in _RENAMED else _RENAMED_BACK.get(name, name)
+    refused = known_order.refusal(history, model_name, keywords)
+    if refused:
+        raise ChoiceError(refused)
+    level = keywords.get("consistency_model", "")
+    known = known_order.strongest(history, level)
+    if known != level:
+        keywords["consistency_model"] = known
     try:
-        return checkers_by_name()[name](**keywords)
+        made = checkers_by_name()[name](**keywords)
+        return made if known == level else known_order.doubting(made, level, known)
     except TypeError as error:
         raise ChoiceError(f"checker {name!r} cannot take these options: {error}") from None
     except ValueError as error:
@@ -209,10 +227,9 @@ def options_of(name: str) -> dict[str, Any]:
     from checkers import transactions
     from checkers.linearizability import models
 
-    plain = {ours: theirs for theirs, ours in _RENAMED.items()}
     make: Callable[..., Any] = checkers_by_name()[name]
-    if plain.get(name, name) in models.NAMES and name not in _RENAMED:
-        make = models.NAMES[plain.get(name, name)]
+    if _RENAMED_BACK.get(name, name) in models.NAMES and name not in _RENAMED:
+        make = models.NAMES[_RENAMED_BACK.get(name, name)]
     elif name in ("list-append", "rw-register"):
         make = transactions.list_append if name == "list-append" else transactions.rw_register
     parameters = inspect.signature(make).parameters.values()

@@ -99,6 +99,13 @@ class Coded:
         joined: Ints = _joined(self._parts, np.int64)
         return joined
 
+    def repeated(self) -> Coded:
+        """The column with every code twice in a row."""
+        made = Coded()
+        made.table = self.table
+        made._parts = [np.repeat(self.column(), 2)]
+        return made
+
 
 def _token(value: Any) -> Any:
     return value if type(value) in _PLAIN else (type(value), freeze(value))
@@ -155,6 +162,32 @@ class Columns:
             found = enumerate(errors, self.count)
             self.errors.update((i, error) for i, error in found if error is not None)
         self.count += len(types)
+
+    @property
+    def functions(self) -> list[Any]:
+        """The functions there are, in order of first appearance."""
+        return self._f.table
+
+    def with_invocations(self, asked: Callable[[str, Any], Any]) -> Columns:
+        """These events, all of them completions, each right behind an invocation.
+
+        Args:
+            asked: ``(f, value of the completion) ->`` the invocation's value.
+        """
+        made = Columns(lambda event: self.place(event // 2))
+        made.count = 2 * self.count
+        made.errors = {2 * index + 1: error for index, error in self.errors.items()}
+        f = self._f.column()
+        require(f, "function (f)", self.place)
+        for code, value in zip(f.tolist(), self.values):
+            made.values += [asked(self._f.table[code], value), value]
+        types = np.repeat(_joined(self._types, np.int8), 2)
+        types[::2] = INVOKE
+        made._types = [types]
+        made._times = [np.repeat(_joined(self._times, np.int64), 2)]
+        for name in ("_process", "_f", "_key", "_node"):
+            setattr(made, name, getattr(self, name).repeated())
+        return made
 
     def _ahead(self, index: int) -> str:
         return self.place(self.count + index)

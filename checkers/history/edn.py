@@ -2,7 +2,8 @@ r"""A fast reader of EDN, the notation of Clojure, in which Jepsen keeps its his
 
 Values become plain Python: keywords and symbols are strings without the colon, ``nil`` is None,
 vectors, lists and sets are lists, maps are dicts (keys that cannot be hashed are frozen), ``7N`` is
-an int, ``1.5M`` a Decimal, ``\a`` a string, a tagged value is the value it tags.
+an int, ``1.5M`` a Decimal, ``\a`` a string, a tagged value is the value it tags, metadata
+(``^{...}``) is passed over. Nothing is executed: a tag or a record's name only marks a value.
 
 Method: one regular expression cuts a block of text into tokens in C; one loop appends atoms to the
 innermost open collection, and a dictionary remembers what each short token means, so that keywords
@@ -22,9 +23,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from checkers.history.columns import freeze
+from checkers.history.columns import freeze, short
 from checkers.history.errors import HistoryError
-from checkers.history.files import Opened
+from checkers.history.files import Opened, cut_note
+from checkers.history.op import TYPE_CODES
 
 #: Text tokenised at once.
 BLOCK_BYTES = 1 << 20
@@ -48,20 +50,26 @@ _TOKEN = re.compile(
     | "[^"\\]*(?:\\.[^"\\]*)*"
     | \#jepsen\.history\.Op\s*\{
     | \#\{
+    | \#"[^"\\]*(?:\\.[^"\\]*)*"
     | ;[^\n]*
     | \\(?:u[0-9a-fA-F]{4}|[a-zA-Z]+|.)
     | \#_
-    | \#(?:\#-?)?[^\W\d_][^\s,()\[\]{}";\\]*
+    | \#?\^
+    | \#:{0,2}(?:\#-?)?[^\W\d_][^\s,()\[\]{}";\\]*
     | [^\s,()\[\]{}";\\\#@^`~][^\s,()\[\]{}";\\@^`~]*                # any other atom
     | [^\s,]                                                        # what cannot be
     """,
     re.VERBOSE | re.DOTALL,
 )
 _INT = re.compile(r"[+-]?(?:0|[1-9][0-9]*)N?")
+_HEX = re.compile(r"[+-]?0[xX][0-9a-fA-F]{1,999}N?")
 _FLOAT = re.compile(r"[+-]?(?:0|[1-9][0-9]*)(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?")
 _RATIO = re.compile(r"[+-]?(?:0|[1-9][0-9]*)/[1-9][0-9]*")
 _ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|[0-7]{1,3}|.)", re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", '"': '"', "\\": "\\", "b": "\b", "f": "\f"}
+_SURROGATE = re.compile("[\ud800-\udfff]")
+#: A line that begins another form.
+_FURTHER = re.compile(r"\n[ \t]*(?:#[\w.]+[ \t]*)?\{:")
 _CHARS = {
     "newline": "\n", "space": " ", "tab": "\t", "return": "\r", "backspace": "\b", "formfeed": "\f",
 }  # fmt: skip
@@ -69,6 +77,8 @@ _SYMBOLIC = {"##Inf": float("inf"), "##-Inf": float("-inf")}
 _CONSTANTS: dict[str, Any] = {"nil": None, "true": True, "false": False}
 _OPENS = {"[": "]", "(": ")", "{": "}", "#{": "}"}
 _CLOSES = frozenset("])}")
+#: What drops the form behind it: a discard, and a metadata mark.
+_DROP = frozenset(("#_", "^", "#^"))
 _MISSING = object()
 
 
@@ -76,11 +86,21 @@ class _Bad(Exception):
     """What is wrong with the token just consumed."""
 
 
-class _Marker:
-    """A tag or a discard, waiting for the value after it."""
+class _NoEnd(_Bad):
+    """A string that has no end in the text."""
 
-    def __init__(self, tag: str | None) -> None:
+
+class _Marker:
+    """A tag, a discard or a metadata mark, waiting for the value after it.
+
+    Args:
+        tag: as it is written, ``#inst``, ``#_`` or ``^``.
+    """
+
+    def __init__(self, tag: str) -> None:
         self.tag = tag
+        self.drops = tag in _DROP  # the form behind it
+        self.needs = 1 if tag == "#_" or not self.drops else 2  # forms behind it
 
 
 class Parser:
@@ -103,6 +123,7 @@ class Parser:
         self._items: list[Any] = []
         self._atoms: dict[str, Any] = dict(_CONSTANTS)
         self._marked = False
+        self._torn = ""  # why the text ends within a string
         self.line = 1
 
     def feed(self, text: str) -> list[Any]:
@@ -117,6 +138,13 @@ class Parser:
         consumed = iter(tokens)
         try:
             self._run(consumed)
+        except _NoEnd as error:
+            at = self._offset(text, len(tokens) - operator.length_hint(consumed) - 1)
+            self.line += text.count("\n", 0, at)
+            if _FURTHER.search(text, at):  # it swallows other forms
+                raise HistoryError(_sentence(error), place=self._here()) from None
+            self._torn = str(error)
+            return self._completed()
         except (_Bad, ValueError, ArithmeticError) as error:
             number = len(tokens) - operator.length_hint(consumed) - 1
             raise HistoryError(_sentence(error), place=self._place(text, number)) from None
@@ -129,9 +157,17 @@ class Parser:
         return self._begun and not (self._stack or self._items or self._ended)
 
     def _begin(self, tokens: list[str]) -> None:
-        """At the first token that is no comment, see whether the forms are wrapped."""
+        """At the first token behind comments and metadata, see whether the forms are wrapped."""
+        depth, metadata = 0, False
         for number, token in enumerate(tokens):
-            if token[0] != ";":
+            if token[0] == ";":
+                continue
+            if depth == 0 and token in _DROP and token != "#_":
+                metadata = True
+            elif metadata:
+                depth += (token in _OPENS) - (token in _CLOSES)
+                metadata = depth > 0
+            else:
                 self._begun = True
                 if self._unwrap and token in "[(":
                     self._wrapped = _OPENS[token]
@@ -144,12 +180,30 @@ class Parser:
         Raises:
             HistoryError: something is still open.
         """
+        if self._torn:
+            raise HistoryError(f"bad EDN: {self._torn}", place=self._here())
         if self._stack or self._wrapped or self._items:
             what = _OPENS[self._stack[-1][1]] if self._stack else self._wrapped or "a value"
             raise HistoryError(
                 f"the text ends where {what!r} was still to come; it may be cut",
-                place=f"line {self.line}",
+                place=self._here(),
             )
+
+    def end(self) -> str:
+        """Say that the text is over, where it may be cut in its last form.
+
+        Returns:
+            what is to be noted of that; empty if nothing is open.
+
+        Raises:
+            HistoryError: what is open holds an operation: a bracket is missing in the middle.
+        """
+        inside = [self._items, *(items for items, _ in self._stack[1:])] if self._stack else []
+        if any(_is_operation(form) for items in inside for form in items):
+            self.finish()
+        if self._torn or self._stack or self._items:
+            return cut_note(self._here())
+        return "The file ends before its closing bracket: it may be cut." if self._wrapped else ""
 
     def _run(self, tokens: Iterator[str]) -> None:
         items, stack, atoms = self._items, self._stack, self._atoms
@@ -180,8 +234,8 @@ class Parser:
                 elif token[0] == "#" and token[-1] == "{":
                     stack.append((items, "{"))
                     items = []
-                elif token[0] == "#" and token[:2] != "##":
-                    items.append(_Marker(None if token == "#_" else token[1:]))
+                elif token in _DROP or (token[0] == "#" and token[1:2] not in '#"'):
+                    items.append(_Marker(token))
                     self._marked = True
                 else:
                     value = _atom(token)
@@ -195,7 +249,7 @@ class Parser:
 
     def _unwrap_end(self, token: str, items: list[Any]) -> None:
         if token != self._wrapped:
-            raise _Bad(f"{token!r} closes nothing")
+            raise _Bad(f"{short(token)} closes nothing")
         self._items = _apply(items) if self._marked else items
         self._wrapped, self._ended = "", True
 
@@ -204,11 +258,11 @@ class Parser:
         if self._ended:
             for token in tokens:
                 if token[0] != ";":
-                    raise _Bad(f"{token!r} follows the end of the history")
+                    raise _Bad(f"{short(token)} follows the end of the history")
 
     def _close(self, items: list[Any], opened: str, token: str) -> Any:
         if _OPENS[opened] != token:
-            raise _Bad(f"{token!r} closes a {opened!r}")
+            raise _Bad(f"{short(token)} closes a {opened!r}")
         if self._marked:
             items = _apply(items)
         if opened != "{":
@@ -244,23 +298,32 @@ class Parser:
         return f"line {self.line}"
 
     def _place(self, text: str, number: int) -> str:
+        return f"line {self.line + text.count(chr(10), 0, self._offset(text, number))}"
+
+    def _offset(self, text: str, number: int) -> int:
+        """Where a token begins."""
         for at, match in enumerate(_TOKEN.finditer(text)):
             if at == number:
-                return f"line {self.line + text.count(chr(10), 0, match.start())}"
-        return self._here()
+                return match.start()
+        return 0
+
+
+def _is_operation(form: Any) -> bool:
+    kind = form.get("type") if isinstance(form, dict) else None
+    return isinstance(kind, str) and kind in TYPE_CODES
 
 
 def _apply(items: list[Any]) -> list[Any]:
-    """Tags and discards applied to the values after them."""
+    """Tags, discards and metadata marks applied to the values after them."""
     if not any(type(item) is _Marker for item in items):
         return items
     made: list[Any] = []
     for item in reversed(items):
         if type(item) is not _Marker:
             made.append(item)
-        elif not made:
-            raise _Bad(f"nothing follows #{item.tag or '_'}")
-        elif item.tag is None:
+        elif len(made) < item.needs:
+            raise _Bad(f"nothing follows {item.tag[:60]}")
+        elif item.drops:
             made.pop()
     made.reverse()
     return made
@@ -271,12 +334,14 @@ def _atom(token: str) -> Any:
     first = token[0]
     if first == ":":
         if len(token) == 1 or token[1] == ":":
-            raise _Bad(f"{token!r} is no keyword")
+            raise _Bad(f"{short(token)} is no keyword")
         return token[1:]
     if first == '"':
         if len(token) == 1:
-            raise _Bad("a string has no end")
+            raise _NoEnd("a string has no end")
         return _string(token[1:-1])
+    if first == "#" and token[1:2] == '"':
+        return token[2:-1]  # a regular expression, which is nothing but its text here
     if first == "\\":
         return _char(token[1:])
     if first.isdigit() or (first in "+-" and token[1:2].isdigit()):
@@ -286,7 +351,7 @@ def _atom(token: str) -> Any:
     if token in _SYMBOLIC:
         return _SYMBOLIC[token]
     if first in "#@^`~":
-        raise _Bad(f"{token!r} is no EDN")
+        raise _Bad(f"{short(token)} is no EDN")
     return token
 
 
@@ -300,7 +365,9 @@ def _number(token: str) -> Any:
     if _RATIO.fullmatch(token):
         over, under = token.split("/")
         return int(over) / int(under)
-    raise _Bad(f"{token!r} is no number")
+    if _HEX.fullmatch(token):
+        return int(token.rstrip("N"), 16)
+    raise _Bad(f"{short(token)} is no number")
 
 
 def _int(digits: str) -> int:
@@ -310,7 +377,12 @@ def _int(digits: str) -> int:
 
 
 def _string(body: str) -> str:
-    return _ESCAPE.sub(_escape, body) if "\\" in body else body
+    if "\\" not in body:
+        return body
+    text = _ESCAPE.sub(_escape, body)
+    if _SURROGATE.search(text):  # halves of a character, as Java has them
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def _escape(match: re.Match[str]) -> str:
@@ -331,7 +403,7 @@ def _char(name: str) -> str:
         return _CHARS[name]
     if re.fullmatch(r"u[0-9a-fA-F]{4}", name):
         return chr(int(name[1:], 16))
-    raise _Bad(f"\\{name} is no character")
+    raise _Bad(f"\\{name[:60]} is no character")
 
 
 def _sentence(error: Exception) -> str:
@@ -348,6 +420,34 @@ def loads(text: str) -> list[Any]:
     forms = parser.feed(text)
     parser.finish()
     return forms
+
+
+def form_end(text: str) -> int:
+    """Where the first value of a text ends; 0 if there is no text.
+
+    Raises:
+        HistoryError: the value has no end, or a bracket closes nothing.
+    """
+    depth = dropped = 0
+    for match in _TOKEN.finditer(text):
+        token = match.group()
+        if token in _OPENS or (token[0] == "#" and token[-1] == "{"):
+            depth += 1
+        elif token in _CLOSES:
+            depth -= 1
+        elif depth == 0 and token in _DROP:
+            dropped += 1
+            continue
+        elif token[0] == ";" or (token[0] == "#" and token[:2] != "##"):
+            continue  # a comment, or a tag whose value comes yet
+        if depth < 0:
+            raise HistoryError(f"bad EDN: {short(token)} closes nothing")
+        if depth == 0 and not dropped:
+            return match.end()
+        dropped -= depth == 0
+    if text.strip():
+        raise HistoryError("bad EDN: the value has no end")
+    return 0
 
 
 def blocks(path: str) -> Iterator[str]:

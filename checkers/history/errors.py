@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from checkers.wording import shortened
+
 
 class HistoryError(ValueError):
     """A history that cannot be judged: malformed, torn beyond repair, or no history at all.
@@ -13,7 +15,7 @@ class HistoryError(ValueError):
     """
 
     def __init__(self, message: str, *, place: str = "", path: str = "") -> None:
-        self.message = message
+        self.message = message = shortened(message)
         self.place = place
         self.path = path
         where = ", ".join(part for part in (path, place) if part)

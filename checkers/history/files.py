@@ -1,24 +1,40 @@
 """Opening history files: compressed or not, with or without a byte order mark.
 
-A file that begins with gzip's two magic bytes is decompressed as it is read, whatever its name; a
-UTF-8 byte order mark is passed over. What goes wrong in the middle (a truncated or damaged archive)
-is a :class:`HistoryError` like any other defect of a history. Every reader here is bounded: a file
-that is no history costs neither its size in memory nor more than a look at its beginning.
+A file that begins with the magic bytes of gzip, bzip2, xz or (where Python has a module for it)
+Zstandard is decompressed as it is read, whatever its name; a UTF-8 byte order mark is passed over.
+What goes wrong in the middle (a truncated or damaged archive) is a :class:`HistoryError` like any
+other defect of a history. Every reader here is bounded: a file that is no history costs neither its
+size in memory nor more than a look at its beginning.
 
 For the loaders of this package.
 """
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Iterator
+from importlib import import_module
 from typing import IO, Any
 
 from checkers.history.errors import HistoryError
 
 GZIP = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"
+
+#: Magic bytes -> the archive's name, and modules that may open it, with the function.
+_PACKED = {
+    GZIP: ("gzip", [("gzip", "open")]),
+    b"BZh": ("bzip2", [("bz2", "open")]),
+    b"\xfd7zXZ\x00": ("xz", [("lzma", "open")]),
+    b"\x28\xb5\x2f\xfd": ("Zstandard", [("compression.zstd", "open"), ("zstandard", "open")]),
+}
+_MAGIC_BYTES = max(map(len, _PACKED))
+
+#: How a text begins that is not read -> what is said.
+_FOREIGN = {
+    b"\xff\xfe": "the text is UTF-16; make it UTF-8, with `iconv -f UTF-16 -t UTF-8`",
+    b"\xfe\xff": "the text is UTF-16; make it UTF-8, with `iconv -f UTF-16 -t UTF-8`",
+    b"PK\x03\x04": "the file is a zip archive; unpack it, and give the history in it",
+}
 
 #: Larger files of formats which must be in memory whole are refused.
 WHOLE_BYTES_MAX = 4 << 30
@@ -30,11 +46,14 @@ BLOCK_BYTES = 1 << 20
 class _Reader:
     """The bytes of a history file, decompressed, without a byte order mark."""
 
-    def __init__(self, file: IO[bytes], packed: bool) -> None:
-        self._file = gzip.GzipFile(fileobj=file) if packed else file
+    def __init__(self, file: IO[bytes], magic: bytes) -> None:
+        self._packing, self._file = _unpacked(file, magic)
         self._head = b""
-        head = self._read(len(BOM))
-        self._head = b"" if head == BOM else head
+        head = self._read(max(len(BOM), *map(len, _FOREIGN)))
+        for begins, said in _FOREIGN.items():
+            if head.startswith(begins):
+                raise HistoryError(said)
+        self._head = head.removeprefix(BOM)
 
     def read(self, size: int) -> bytes:
         """At most this many bytes; none at the end.
@@ -51,9 +70,32 @@ class _Reader:
         try:
             return self._file.read(size)
         except EOFError:
-            raise HistoryError("the gzip archive ends too early; it may be cut") from None
-        except (gzip.BadGzipFile, zlib.error) as error:
-            raise HistoryError(f"the gzip archive is damaged: {error}") from None
+            raise HistoryError(
+                f"the {self._packing} archive ends too early; it may be cut"
+            ) from None
+        except Exception as error:
+            if not self._packing or (isinstance(error, OSError) and error.errno):
+                raise
+            raise HistoryError(f"the {self._packing} archive is damaged: {error}") from None
+
+
+def _unpacked(file: IO[bytes], magic: bytes) -> tuple[str, IO[bytes]]:
+    """The archive's name, empty for none, and a file of what it holds.
+
+    Raises:
+        HistoryError: Python has no module for such an archive.
+    """
+    for begins, (name, openers) in _PACKED.items():
+        if magic.startswith(begins):
+            for module, attribute in openers:
+                try:
+                    return name, getattr(import_module(module), attribute)(file)
+                except ImportError:
+                    continue
+            raise HistoryError(
+                f"the file is a {name} archive, which cannot be read here; unpack it"
+            )
+    return "", file
 
 
 class Opened:
@@ -72,9 +114,9 @@ class Opened:
     def __enter__(self) -> _Reader:
         self._file = open(self._path, "rb")
         try:
-            packed = self._file.read(len(GZIP)) == GZIP
+            magic = self._file.read(_MAGIC_BYTES)
             self._file.seek(0)
-            return _Reader(self._file, packed)
+            return _Reader(self._file, magic)
         except BaseException:
             self._file.close()
             raise
@@ -156,17 +198,38 @@ def chunks(path: str, line_bytes_max: int) -> Iterator[tuple[bytes, bool]]:
         yield b"".join(rest), True
 
 
-def lines(path: str, line_bytes_max: int) -> Iterator[tuple[int, str]]:
+class End:
+    """How a text file ends: ``cut`` is true at a last line that has no line end."""
+
+    cut = False
+
+
+def cut_note(place: str) -> str:
+    """The note of a file which ends within its last operation."""
+    return (
+        f"The file is cut in its last operation ({place}), which is left out: the history is "
+        "judged as far as it goes."
+    )
+
+
+def lines(path: str, line_bytes_max: int, end: End | None = None) -> Iterator[tuple[int, str]]:
     """The lines of a text file without their ends, numbered from 1.
 
     Bytes that are no UTF-8 stay distinct, as lone surrogates; see :func:`refuse_undecodable`.
+
+    Args:
+        path: the file.
+        line_bytes_max: the longest line there may be.
+        end: told how the file ends, before its last line is given.
 
     Raises:
         HistoryError: a line longer than ``line_bytes_max``.
         OSError: it cannot be opened.
     """
     number = 0
-    for chunk, _ in chunks(path, line_bytes_max):
+    for chunk, cut in chunks(path, line_bytes_max):
+        if end is not None:
+            end.cut = cut
         texts = chunk.split(b"\n")
         if not texts[-1]:
             texts.pop()

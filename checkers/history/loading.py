@@ -31,9 +31,12 @@ FORMATS: dict[str, str] = {
     "elle-json": "checkers.history.importers.elle_json",
     "porcupine-kv": "checkers.history.importers.porcupine_kv",
     "edn": "checkers.history.importers.jepsen_edn",
+    "jepsen-store": "checkers.history.importers.jepsen_store",
+    "etcd-report": "checkers.history.importers.etcd_report",
     "jepsen-log": "checkers.history.importers.jepsen_log",
     "limo": "checkers.history.importers.limo",
     "awdit": "checkers.history.importers.awdit",
+    "polysi": "checkers.history.importers.polysi",
 }
 
 
@@ -84,6 +87,8 @@ def recognise(path: str | os.PathLike[str]) -> str:
         HistoryError: none of the known ones.
     """
     name = os.fspath(path)
+    if os.path.isdir(name):
+        return _recognise_folder(name)
     try:
         head = files.head(name, HEAD_BYTES)
     except HistoryError as error:
@@ -100,3 +105,16 @@ def recognise(path: str | os.PathLike[str]) -> str:
         f"no known history format begins with {start}; the formats are {', '.join(FORMATS)}",
         path=name,
     )
+
+
+def _recognise_folder(name: str) -> str:
+    """The name of the format whose histories are folders.
+
+    Raises:
+        HistoryError: it is no such folder.
+    """
+    from checkers.history.importers import etcd_report
+
+    if etcd_report.is_report(name):
+        return "etcd-report"
+    raise HistoryError("it is a folder of files and no history", path=name)

@@ -52,8 +52,10 @@ FormatFlag = Annotated[
     str | None,
     Parameter(
         name="--format",
-        help="history, parquet, edn, elle-json, porcupine-kv, jepsen-log, limo, awdit or dbcop; "
-        "recognised if not given.",
+        help="history (our JSONL), parquet, jepsen-store (test.jepsen), dbcop, etcd-report (the "
+        "folder above client-*), elle-json, porcupine-kv, edn (Jepsen, Elle, Knossos), jepsen-log "
+        "(history.txt, jepsen.log), limo, awdit or polysi (also IsoVista); recognised by how the "
+        "file begins if not given.",
     ),
 ]
 OptionFlag = Annotated[
@@ -97,11 +99,12 @@ def check(
     json: JsonFlag = False,
     report: ReportFlag = None,
 ) -> int:
-    """Judge history files: ours, Jepsen's EDN, elle-cli's JSON, Porcupine's logs, and more.
+    """Judge history files: ours, Jepsen's, Elle's, Knossos', Porcupine's, etcd's, and more.
 
-    Files may be compressed with gzip. The verdict of several files is the worst. Exit codes: 0
-    valid, 1 violation, 2 unknown; of files that cannot be judged at all 254, or 3 where the machine
-    is why.
+    Files may be compressed with gzip, bzip2 or xz. A file that is cut in its last operation is
+    judged as far as it goes, which a note says. The verdict of several files is the worst. Exit
+    codes: 0 valid, 1 violation, 2 unknown; of files that cannot be judged at all 254, or 3 where
+    the machine is why.
     """
     try:
         return _check(files, model, consistency_model, format, option, budget, jobs, json, report)
@@ -151,7 +154,8 @@ def _check(
         )
     for path in paths:
         inside = os.path.join(path, "")
-        if Path(path).is_dir() and not any(found.path.startswith(inside) for found in results):
+        there = any(found.path == path or found.path.startswith(inside) for found in results)
+        if Path(path).is_dir() and not there:
             raise UsageError(f"there is no file in {path!r}")
     for text in checking_text.as_json(results) if json else checking_text.described(results):
         print(text)

@@ -85,7 +85,9 @@ def slow_edn(path: Path) -> History | HistoryError:
     try:
         for block in blocks(str(path)):
             rows.extend(parser.feed(block))
-        parser.finish()
+        if not rows.count:
+            parser.finish()
+        rows.notes += filter(None, [parser.end()])
         return rows.history()
     except HistoryError as error:
         return error

@@ -40,6 +40,8 @@ SIMPLE = [
     '{:type :ok, :f :a, :value "0123456789012345678901234567890123456789", :process 0}',
 ]
 ODD = [
+    "^{:line 4}",
+    "{:type :ok, :f :read, :value ^:x [1], :process 0}",
     "{:type :invoke, :f :add, :value -1.5M, :process 3}",
     "{:type :invoke, :f :add, :value 1e3, :process 3, :time 1.5}",
     '{:type :ok, :f :put, :value "a \\" b", :process 2}',
@@ -163,10 +165,10 @@ def test_a_long_string_over_simple_lines_is_one_string(tmp_path: Path) -> None:
 def test_an_error_far_down_has_its_line(tmp_path: Path) -> None:
     path = tmp_path / "history.edn"
     good = re.sub(":type :ok", ":type :invoke", SIMPLE[1]) + "\n" + SIMPLE[1] + "\n"
-    path.write_text("; two\n\n" + good * 20_000 + "{:type :ok\n")
+    path.write_text("; two\n\n" + good * 20_000 + "{:type :ok]\n")
     with pytest.raises(HistoryError) as caught:
         jepsen_edn.load(str(path), compiled=True)
-    assert caught.value.place == "line 40004"
+    assert caught.value.place == "line 40003"
     path.write_text("; two\n\n" + good * 20_000 + SIMPLE[1] + "\n")
     with pytest.raises(HistoryError) as caught:
         jepsen_edn.load(str(path), compiled=True)

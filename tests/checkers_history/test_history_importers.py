@@ -60,6 +60,20 @@ FILES: dict[str, tuple[str, str]] = {
         "ok 0 txn None [['w', 7, 1], ['r', 8, None]]; "
         "invoke 1 txn None [['w', 8, 2]]; fail 1 txn None [['w', 8, 2]]",
     ),
+    "polysi": (
+        "w(7,1,0,1)\nr(8,0,0,1)\n\nw(8, 5, 3, -1)\nr(7,1,3,2)\n",
+        "invoke 0 txn None [['w', 7, 1], ['r', 8, None]]; "
+        "ok 0 txn None [['w', 7, 1], ['r', 8, None]]; "
+        "invoke 1 txn None [['w', 8, 5]]; fail 1 txn None [['w', 8, 5]]; "
+        "invoke 1 txn None [['r', 7, None]]; ok 1 txn None [['r', 7, 1]]",
+    ),
+    "etcd-report": (
+        '{"ClientId":4,"Input":{"Type":"range","Range":{"Start":"a"}},"Call":1,\n'
+        '"Output":{"Range":{"KVs":[{"Key":"a","Value":{"Value":"x"},"ModRevision":2}]},'
+        '"Revision":2},"Return":9}\n',
+        "invoke 4 range None {'start': 'a'}; "
+        "ok 4 range None {'revision': 2, 'kvs': [['a', 'x', 2, 0]], 'count': 0}",
+    ),
     "limo": (
         "# @object atomic-queue\n\n[1] call enq(a)\n  [2] call deq\n[1] return\n  [2] return a\n"
         "[1] call deq()\n[1] return empty\n",
@@ -186,7 +200,10 @@ EDN_WRONG = {
     "no processes, overlapping": (
         "{:type :invoke :f :r}\n{:type :invoke :f :r}", "line 2", "cannot be told apart",
     ),
-    "bad edn": ("{:type :invoke :f :r :process 1}\n{:type", "line", ""),
+    "bad edn": ("{:type :invoke :f :r :process 1}\n{:type]", "line 2", "closes a"),
+    "a bracket missing in the middle": (
+        "{:type :invoke :f :r :process 1\n{:type :ok :f :r :process 1}\n", "line", "to come",
+    ),
     "f differs": (
         "{:type :invoke :f :read :process 0}\n{:type :ok :f :write :process 0}",
         "line 2", "but had invoked 'read'",

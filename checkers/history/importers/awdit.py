@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from checkers.history import files
+from checkers.history.columns import short
 from checkers.history.errors import HistoryError
 from checkers.history.history import History
 from checkers.history.importers.sessions import Transaction, from_sessions
@@ -52,7 +53,7 @@ def load(path: str) -> History:
             match = _LINE.fullmatch(text)
             if match is None:
                 raise HistoryError(
-                    f"{text[:60]!r} is neither `r KEY VALUE` nor `w KEY VALUE`",
+                    f"{short(text)} is neither `r KEY VALUE` nor `w KEY VALUE`",
                     place=f"line {number}",
                 )
             f, key, value = match.groups()

@@ -1,6 +1,7 @@
 """Operation maps as JSON, as elle-cli reads them: one array of objects, or one object a line.
 
-The fields are those of Jepsen's EDN without the colons; see `rows`.
+The fields are those of Jepsen's EDN without the colons; see `rows`. Of a file that is cut in its
+last operation the rest is read, which a note says.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ HEAD_BYTES = 1 << 16
 #: Fields whose names are counted to see that no operation has one twice.
 _FIELDS = ("type", "process", "f", "value")
 
-_FIRST = re.compile(rb'\s*\[?\s*\{\s*"(?:type|index|process|f|value|time|op-index)"\s*:')
+_FIRST = re.compile(rb'\s*+\[?\s*+\{\s*+"(?:type|index|process|f|value|time|op-index)"\s*:')
 
 
 def recognise(head: bytes, path: str = "") -> bool:
@@ -50,11 +51,11 @@ def load(path: str, *, independent: bool | None = None) -> History:
     if files.head(path, HEAD_BYTES).lstrip()[:1] == b"[":
         rows = Rows(_operation, independent=independent)
         _require_operation(path)
-        rows.extend(_array(files.whole(path, b"[")))
+        rows.extend(_array(files.whole(path, b"["), rows.notes))
         return rows.history()
     places = array.array("q")  # lines
     rows = Rows(lambda row: f"line {places[row]}", independent=independent)
-    for found, numbers in _blocks(path):
+    for found, numbers in _blocks(path, rows.notes):
         places.extend(numbers)
         rows.extend(found)
     return rows.history()
@@ -82,10 +83,15 @@ def _operation(row: int) -> str:
     return f"operation {row + 1} of the array"
 
 
-def _array(data: bytearray) -> list[Any]:
+def _array(data: bytearray, notes: list[str]) -> list[Any]:
     try:
         found = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        whole = _before_cut(data) if _is_cut(error) else b""
+        if whole:
+            lines = data.count(b"\n") + 1
+            notes.append(files.cut_note(f"line {lines}"))
+            return _array(bytearray(whole), notes)
         place = re.search(r"\(byte (\d+)\)", str(error))
         at = data.count(b"\n", 0, int(place.group(1))) + 1 if place else 0
         raise HistoryError(
@@ -101,6 +107,25 @@ def _array(data: bytearray) -> list[Any]:
     return found
 
 
+def _is_cut(error: Exception) -> bool:
+    """Whether JSON is bad only because it ends too early."""
+    return "truncated" in str(error)
+
+
+def _before_cut(data: bytearray) -> bytes:
+    """A cut array up to its last whole operation; nothing if there is none."""
+    text = data.decode("utf-8", "replace")
+    decoder = json.JSONDecoder()
+    end = at = text.find("[")
+    while at >= 0 and (start := re.compile(r"[\[,]?\s*+(?=\S)").match(text, at)):
+        try:
+            _, end = decoder.raw_decode(text, start.end())
+        except (ValueError, RecursionError):
+            break
+        at = end
+    return f"{text[:end]}]".encode() if at > text.find("[") else b""
+
+
 def _refuse_doubled(data: bytearray) -> None:
     """Refuse an array in which an operation has a field twice."""
 
@@ -114,10 +139,10 @@ def _refuse_doubled(data: bytearray) -> None:
             raise HistoryError(message, place=_operation(number - 1))
 
 
-def _blocks(path: str) -> Iterator[tuple[list[Any], list[int]]]:
+def _blocks(path: str, notes: list[str]) -> Iterator[tuple[list[Any], list[int]]]:
     """Objects, one a line, with their lines; blank lines are passed over."""
     number = 0
-    for chunk, _ in files.chunks(path, LINE_BYTES_MAX):
+    for chunk, cut in files.chunks(path, LINE_BYTES_MAX):
         rows: list[Any] = []
         numbers: list[int] = []
         lines = chunk.split(b"\n")
@@ -125,9 +150,16 @@ def _blocks(path: str) -> Iterator[tuple[list[Any], list[int]]]:
             lines.pop()
         for line in lines:
             number += 1
-            if line.strip():
+            if not line.strip():
+                continue
+            try:
                 rows.append(_object(line, number))
-                numbers.append(number)
+            except HistoryError as error:
+                if not (cut and number > 1 and _is_cut(error)):
+                    raise
+                notes.append(files.cut_note(f"line {number}"))
+                continue
+            numbers.append(number)
         yield rows, numbers
 
 

@@ -5,6 +5,9 @@ r"""Calls and returns of a queue or a stack, as limo's corpus has them.
 ``push(1)``; a remove that names its result at the call, ``pop(a)``, and returns nothing; and the
 LaTeX notation ``\call{1}{\push{a}}``, ``\ret[a]{2}``, whose object its functions tell.
 
+Generated files say ``add(1)`` and ``remove``, which of a queue are ``enq`` and ``deq``, of a stack
+``push`` and ``pop``, and of anything else those of a set.
+
 A remove that returns nothing, or ``empty``, found the object empty: its value is None. A thread
 that calls again while its last call is open has left that one pending, and goes on under a new
 name. The functions become ``enqueue dequeue push pop add remove contains``.
@@ -16,6 +19,7 @@ import re
 from typing import Any
 
 from checkers.history import files
+from checkers.history.columns import short
 from checkers.history.errors import HistoryError
 from checkers.history.history import History
 
@@ -24,7 +28,7 @@ _RETURN = re.compile(r"\[(\w+)\]\s*return(?:\s+(\S+))?\s*")
 _TEX_CALL = re.compile(r"\\call\{(\w+)\}\{\\(\w+)(?:\{(.*?)\})?()\}\s*")
 _TEX_RETURN = re.compile(r"\\ret(?:\[(.*?)\])?\{(\w+)\}\s*")
 _OBJECT = re.compile(r"#\s*@object\s+(?:atomic-)?(\S+)\s*")
-_HEAD = re.compile(rb"(?m)^\s*(?:\[\w+\]\s*call\s|\\call\{)")
+_HEAD = re.compile(rb"(?m)^[ \t]*+(?:\[\w+\][ \t]*call\s|\\call\{)")
 
 _NAMES = {
     "enq": "enqueue", "enqueue": "enqueue", "deq": "dequeue", "dequeue": "dequeue",
@@ -32,6 +36,10 @@ _NAMES = {
     "contains": "contains",
 }  # fmt: skip
 _REMOVES = frozenset(("dequeue", "pop"))
+#: What ``add`` and ``remove`` are, by object.
+_OF_OBJECT = {
+    "queue": {"add": "enqueue", "remove": "dequeue"}, "stack": {"add": "push", "remove": "pop"},
+}  # fmt: skip
 _OBJECTS = {"enqueue": "queue", "dequeue": "queue", "push": "stack", "pop": "stack"}
 
 #: A line longer than this is not of this format.
@@ -84,14 +92,20 @@ class _Log:
 
     def _call(self, thread: str, name: str, argument: str | None, number: int) -> None:
         f = _NAMES.get(name.lower())
+        f = _OF_OBJECT.get(self.object, {}).get(str(f), f)
         if f is None:
-            raise HistoryError(f"{name!r} is none of {', '.join(_NAMES)}", place=f"line {number}")
+            raise HistoryError(
+                f"{short(name)} is none of {', '.join(_NAMES)}", place=f"line {number}"
+            )
         process = thread
         if thread in self.open:
             self.abandoned += 1
             process = f"{thread}'{self.abandoned}"
         if f not in _REMOVES and argument is None:
-            raise HistoryError(f"{name} has no argument", place=f"line {number}")
+            hint = (
+                "" if self.object else "; name the object in a first line, `# @object atomic-queue`"
+            )
+            raise HistoryError(f"{name} has no argument{hint}", place=f"line {number}")
         value = None if argument is None else _scalar(argument)
         self.open[thread] = (process, f, value)
         asked = None if f in _REMOVES else value
@@ -100,7 +114,7 @@ class _Log:
     def _return(self, thread: str, result: str | None, number: int) -> None:
         if thread not in self.open:
             raise HistoryError(
-                f"thread {thread} returns but has called nothing", place=f"line {number}"
+                f"thread {thread[:60]} returns but has called nothing", place=f"line {number}"
             )
         process, f, value = self.open.pop(thread)
         if f in _REMOVES and result is not None:

@@ -6,11 +6,15 @@ where that is sound, and said in the history's notes:
 
 - an operation whose value is a list of micro-operations and which has no ``f`` is a ``txn``;
 - rows without any ``process`` at all must alternate invocation and completion; each operation then
-  gets a process of its own, so that no session order is made up;
+  gets a process of its own, so that no session order is made up, and the header says
+  ``"sessions": False``;
+- transactions that are all completions get their invocations; when those were is not known, so
+  that the header says ``"realtime": False``;
 - the nemesis's rows are faults, not operations;
 - the first row with ``:final? true``, as Maelstrom has them, says when final reads began: the
   header's ``final_ns``;
-- ``[k v]`` values are taken apart into key and value where the test is of independent keys.
+- ``[k v]`` values are taken apart into key and value where the test is of independent keys, and a
+  compare-and-set's ``[k old new]`` beside them.
 
 For the importers beside this module.
 """
@@ -27,14 +31,21 @@ import numpy.typing as npt
 from checkers.history.columns import Columns, Ints, Place, short
 from checkers.history.errors import HistoryError
 from checkers.history.history import History
-from checkers.history.op import Fault
+from checkers.history.op import FAIL, INFO, INVOKE, TYPE_CODES, Fault
 
 _MICRO_NAMES = {"read": "r", "write": "w", "append": "append", "r": "r", "w": "w"}
+#: Functions, of operations or micro-operations, whose value is an answer and not an argument.
+_READS = frozenset(("r", "rp", "read", "get", "dequeue", "pop", "generate", "poll", "drain"))
 _OUTCOMES = frozenset(("ok", "fail", "info"))
 _ABSENT = object()
 _TYPES = "invoke, ok, fail, info"
 
 Row = dict[str, Any]
+
+COMPLETIONS_ONLY = (
+    "The file has completions only: when operations were invoked is not known, so nothing is "
+    "judged by real time."
+)
 
 
 def event_places(skipped: Sequence[int], row_place: Place) -> Place:
@@ -79,6 +90,7 @@ class Rows:
         self._nemesis: list[Row] = []
         self._named: bool | None = None  # False once it is clear that rows have no processes
         self._next_process = 0
+        self._opened = False  # whether there was an invocation
 
     def extend(self, rows: Sequence[Any]) -> None:
         """Take the next rows.
@@ -95,7 +107,7 @@ class Rows:
         nodes: list[Any] = []
         errors: list[Any] = []
         opened = self._open
-        for number, row in enumerate(rows, self.count):
+        for number, row in enumerate(map(_as_map, rows), self.count):
             if type(row) is not dict:
                 raise self._refuse(number, f"{short(row)} is no operation: a map was expected")
             kind = row.get("type")
@@ -116,6 +128,7 @@ class Rows:
                 raise self._refuse(number, f"f is {short(f)}; it must be the operation's name")
             key = row.get("key")
             if kind == "invoke":
+                self._opened = True
                 value = None if value is _ABSENT else value
                 f = f or self._function(value, number)
                 opened[process] = (f, value, key)
@@ -139,16 +152,8 @@ class Rows:
             nodes.append(row.get("node"))
             errors.append(row.get("error", row.get("exception")))
         self.count += len(rows)
-        self._columns.extend(
-            types=types,
-            processes=processes,
-            functions=functions,
-            keys=keys,
-            times_ns=times,
-            values=values,
-            nodes=nodes,
-            errors=errors,
-        )
+        self._columns.extend(types=types, processes=processes, functions=functions, keys=keys,
+                             times_ns=times, values=values, nodes=nodes, errors=errors)  # fmt: skip
 
     def extend_columns(
         self,
@@ -170,6 +175,9 @@ class Rows:
         if self._named is False:
             raise self._refuse(self.count, "the operation has a process, but others have none")
         count = len(types)
+        if not self._opened:
+            begins = INVOKE if isinstance(types, np.ndarray) else "invoke"
+            self._opened = begins in types
         keys = [None] * count if keys is None else keys
         if "txn" in functions:
             values = [
@@ -198,7 +206,9 @@ class Rows:
             if self._named is None and not first:
                 raise self._refuse(number, "the operation has no process, but others have one")
             self._named = False
-            if kind == "invoke":
+            if kind != "invoke" and not self._opened:
+                self._next_process += 1  # so far all are completions
+            elif kind == "invoke":
                 if self._next_process and self._next_process - 1 in self._open:
                     raise self._refuse(
                         number,
@@ -240,6 +250,7 @@ class Rows:
             HistoryError: as :meth:`History.from_events`.
         """
         if self._named is False:
+            self._header = {**self._header, "sessions": False}
             self.notes.append(
                 "No operation names its process: each has one of its own, and there is no session "
                 "order."
@@ -247,12 +258,37 @@ class Rows:
         faults = nemesis_faults(self._nemesis)
         if self._nemesis:
             self.notes.append(f"{len(self._nemesis)} nemesis rows became {len(faults)} faults.")
-        columns = self._columns.finish()
-        history = History(**columns, faults=faults, header=self._header, notes=self.notes,
-                          place=self._event_place)  # fmt: skip
+        place, header, columns = self._event_place, self._header, self._columns
+        if columns.count and not self._opened and columns.functions == ["txn"]:
+            columns, place = columns.with_invocations(_asked), _of_pairs(place)
+            header = {**header, "realtime": False}
+            self.notes.append(COMPLETIONS_ONLY)
+        history = History(**columns.finish(), faults=faults, header=header, notes=self.notes,
+                          place=place)  # fmt: skip
         if self._independent or (self._independent is None and is_independent(history)):
-            history = split_keys(history, self._event_place)
+            history = split_keys(history, place)
         return history
+
+
+def _of_pairs(place: Place) -> Place:
+    """Names events of which two, an invocation and its completion, are of one row."""
+    return lambda event: place(event // 2)
+
+
+def _asked(f: str, value: Any) -> Any:
+    """What an operation was invoked with, as far as its completion tells."""
+    if f == "txn" and isinstance(value, list) and all(_is_micro(micro) for micro in value):
+        return [[*micro[:-1], None] if micro[0] in _READS else micro for micro in value]
+    return None if f in _READS else value
+
+
+def _as_map(row: Any) -> Any:
+    """A row; a map if it is in Knossos' notation, ``[process type f value]``, perhaps an error."""
+    if type(row) is not list or not 3 <= len(row) <= 5:
+        return row
+    if not isinstance(row[1], str) or row[1] not in TYPE_CODES:
+        return row
+    return dict(zip(("process", "type", "f", "value", "error"), row))
 
 
 def _is_micro(item: Any) -> bool:
@@ -278,25 +314,32 @@ def is_independent(history: History) -> bool:
     Jepsen prints such a tuple as a vector of two, which a compare-and-set's ``[old new]`` is too.
     So it must hold of every value that it is a pair whose first element is a scalar, that a
     completion has its invocation's, and that some invocation is ``[k nil]``, as a read's is and
-    nothing else's.
+    nothing else's. A compare-and-set may also be ``[k old new]``, which is such a proof, too; a
+    completion that did not succeed may have no value.
     """
-    if len(history) == 0 or history.keys:
+    if len(history) == 0 or history.keys or history.functions == ["txn"]:
         return False
-    some_read = False
+    proved = False
     values, pairs = history.values, history.pair.tolist()
     kinds = history.type.tolist()
-    for value, pair, kind in zip(values, pairs, kinds):
-        if type(value) is not list or len(value) != 2 or isinstance(value[0], (list, dict)):
+    swap = history.functions.index("cas") if "cas" in history.functions else -1
+    for value, pair, kind, f in zip(values, pairs, kinds, history.f.tolist()):
+        if value is None and kind in (FAIL, INFO):
+            continue
+        flat = f == swap and type(value) is list and len(value) == 3
+        if type(value) is not list or not (len(value) == 2 or flat):
             return False
-        if kind == 0:
-            some_read = some_read or value[1] is None
-        elif value[0] != values[pair][0]:
+        if isinstance(value[0], (list, dict)):
             return False
-    return some_read and history.functions != ["txn"]
+        if kind == INVOKE:
+            proved = proved or flat or value[1] is None
+        elif value[0] != values[pair][0] or type(value[0]) is not type(values[pair][0]):
+            return False
+    return proved
 
 
 def split_keys(history: History, place: Callable[[int], str]) -> History:
-    """The history with ``[k v]`` values taken apart into keys and values.
+    """The history with ``[k v]`` and ``[k old new]`` values taken apart into keys and values.
 
     Raises:
         HistoryError: a value is no such pair.
@@ -304,13 +347,19 @@ def split_keys(history: History, place: Callable[[int], str]) -> History:
     keys: list[Any] = []
     values: list[Any] = []
     for index, value in enumerate(history.values):
-        if type(value) is not list or len(value) != 2:
+        kind = history.type[index]
+        if value is None and kind in (FAIL, INFO):
+            keys.append(None)  # its invocation's
+            values.append(None)
+            continue
+        flat = history.functions[history.f[index]] == "cas"
+        if type(value) is not list or not (len(value) == 2 or (flat and len(value) == 3)):
             raise HistoryError(
                 f"value {short(value)} is no [key value] pair of an independent test",
                 place=place(index),
             )
         keys.append(value[0])
-        values.append(value[1])
+        values.append(value[1] if len(value) == 2 else value[1:])
     notes = [*history.notes, "Values are [key value] pairs of independent tests: taken apart."]
     return history.with_keys(keys, values, notes=notes, place=place)
 

@@ -1,0 +1,80 @@
+"""What can be judged of a history that does not tell the order of its transactions.
+
+A file of completions only has no real time; one without processes has no order within sessions.
+Their headers say ``"realtime": False`` and ``"sessions": False``, and the order of their events
+means nothing. A level that needs such an order is judged as the strongest one below that does not:
+a violation of that refutes both, and where there is none the answer is UNKNOWN.
+
+For :mod:`checkers.infer`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from checkers.budget import Budget
+from checkers.checker import Checker, named
+from checkers.history import History
+from checkers.verdict import Result, Verdict
+
+_WITHOUT_REALTIME = {
+    "strict-serializable": "strong-session-serializable",
+    "strong-snapshot-isolation": "strong-session-snapshot-isolation",
+}
+_WITHOUT_SESSIONS = {
+    "strong-session-serializable": "serializable",
+    "strong-session-snapshot-isolation": "snapshot-isolation",
+}
+
+
+def refusal(history: History, model: str, options: Mapping[str, Any]) -> str:
+    """Why a model or an option has no meaning for a history; empty if it has.
+
+    Args:
+        history: what is to be judged.
+        model: the name of the model of linearizability, if it is to be judged against one.
+        options: the checker's options.
+    """
+    from checkers.linearizability import models
+
+    realtime, sessions = (history.header.get(order, True) for order in ("realtime", "sessions"))
+    if not realtime and model in models.NAMES:
+        return f"model {model!r} is about real time, and the file does not tell any"
+    for option, told, what in (
+        ("linearizable_keys", realtime, "real time"),
+        ("sequential_keys", sessions, "the order within sessions"),
+    ):
+        if options.get(option) and not told:
+            return f"option {option!r} needs {what}, which the file does not tell"
+    return ""
+
+
+def strongest(history: History, levels: str) -> str:
+    """Levels of isolation, with commas between, each as far as it can be known."""
+    found = []
+    for level in levels.split(","):
+        if not history.header.get("realtime", True):
+            level = _WITHOUT_REALTIME.get(level, level)
+        if not history.header.get("sessions", True):
+            level = _WITHOUT_SESSIONS.get(level, level)
+        found.append(level)
+    return ",".join(found)
+
+
+def doubting(made: Checker, asked: str, known: str) -> Checker:
+    """A checker of the levels that can be known, which does not approve of those asked for."""
+
+    def judge(history: History, *, budget: Budget | None = None) -> Result:
+        result = made(history, budget=budget)
+        if result.verdict is not Verdict.VALID:
+            return result
+        reason = (
+            f"the file does not tell the order of transactions that {asked} promises (see the "
+            f"note); as far as can be known, {known} holds: {result.reason}"
+        )
+        return msgspec.structs.replace(result, verdict=Verdict.UNKNOWN, reason=reason)
+
+    return named(made.name, judge)
