@@ -3,8 +3,9 @@
 A report is most needed when a run went wrong, and then files are missing, torn or half written.
 So nothing here raises for what a file contains: each file is read for what it holds, and what is
 missing or damaged becomes one sentence in :attr:`Run.missing`, which every form of the report
-shows. A run without ``results.json`` is *not judged*: it has no verdict, and the report says that
-rather than UNKNOWN or VALID.
+shows. A file that is a symbolic link, a FIFO or a device counts as damaged and is not read: a link
+may lead to a file that is nobody's to show. A run without ``results.json`` is *not judged*: it has
+no verdict, and the report says that rather than UNKNOWN or VALID.
 
 For :mod:`reports` (writing, server).
 """
@@ -19,6 +20,7 @@ from typing import Any
 import msgspec
 
 from checkers.history import Fault, History, HistoryError, load
+from checkers.opening import open_regular, read_regular
 from checkers.verdict import Result, Verdict
 from reports.operations import timed
 from reports.wording import one_line
@@ -136,30 +138,46 @@ def _add_reasons(told: list[str], result: Result, verdict: Verdict) -> None:
 def _object(path: Path, missing: list[str]) -> dict[str, Any] | None:
     """A JSON object from a file; None, and a sentence, if there is none."""
     try:
-        if path.stat().st_size > JSON_BYTES_MAX:
-            missing.append(f"{path.name} is larger than {JSON_BYTES_MAX >> 20} MB; it was not read")
-            return None
-        found = msgspec.json.decode(path.read_bytes())
+        found = json_object(path)
     except FileNotFoundError:
         missing.append(f"{path.name} is missing.")
         return None
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        missing.append(f"{path.name} cannot be read: {one_line(error)}.")
+    except OSError as error:
+        missing.append(f"{path.name} cannot be read: {one_line(error.strerror or error)}.")
         return None
-    if not isinstance(found, dict):
-        missing.append(f"{path.name} holds no JSON object.")
+    except ValueError as error:
+        missing.append(f"{path.name} {one_line(error)}.")
         return None
     return found
 
 
+def json_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of a run's directory.
+
+    Raises:
+        OSError: the file cannot be opened, is too large or no regular file, or is a link.
+        ValueError: it holds something else.
+    """
+    data = read_regular(path, limit=JSON_BYTES_MAX, below=path.parent)
+    try:
+        found = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"cannot be read: {error}") from None
+    if not isinstance(found, dict):
+        raise ValueError("holds no JSON object")
+    return found
+
+
 def _history(path: Path, missing: list[str]) -> History | None:
-    if not path.exists():
+    try:
+        open_regular(path, below=path.parent).close()
+        history = load(path, format="history")
+    except FileNotFoundError:
         missing.append("history.jsonl is missing: there are no operations to show.")
         return None
-    try:
-        history = load(path, format="history")
     except (HistoryError, OSError, ValueError) as error:
-        said = one_line(getattr(error, "message", error))
+        words = getattr(error, "message", None) or getattr(error, "strerror", None)
+        said = one_line(words or error)
         place = one_line(getattr(error, "place", ""))
         where = f" ({place})" if place else ""
         missing.append(f"history.jsonl cannot be read{where}: {said}.")
@@ -198,14 +216,14 @@ def _faults_of_journal(path: Path) -> list[Fault]:
     """Faults from faults.jsonl: begins joined with their ends; a torn line is left out."""
     faults: dict[int, Fault] = {}
     try:
-        lines = path.read_bytes().splitlines()
+        lines = read_regular(path, limit=JSON_BYTES_MAX, below=path.parent).splitlines()
     except OSError:
         return []
     for line in lines:
         try:
             record = msgspec.json.decode(line)
             _journal_record(faults, record)
-        except (msgspec.DecodeError, UnicodeDecodeError, AttributeError, TypeError, KeyError):
+        except (ValueError, RecursionError, AttributeError, TypeError, LookupError, OverflowError):
             continue
     return list(faults.values())
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from checkers.opening import open_regular
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_USAGE, UsageError
 
 if TYPE_CHECKING:
@@ -165,11 +166,16 @@ def _exit_code(results: Sequence[FileResult]) -> int:
 
 
 def _history_of(path: str) -> str:
-    """A run directory stands for its history."""
+    """A run directory stands for its history, which is no link to somewhere else."""
     found = Path(path)
     if found.is_dir():
-        history = found / "history.jsonl"
-        return str(history) if history.exists() else path
+        try:
+            open_regular("history.jsonl", below=found).close()
+        except FileNotFoundError:
+            return path
+        except OSError as error:
+            raise UsageError(f"{str(found / 'history.jsonl')!r}: {error.strerror}") from None
+        return str(found / "history.jsonl")
     if not found.exists():
         raise UsageError(f"there is no file {path!r}")
     return path
