@@ -174,15 +174,17 @@ def test_heal_logs_in_again_and_cleans_every_host(arm: Any) -> None:
 def test_heal_touches_no_place_on_a_host_that_is_not_the_runs(arm: Any) -> None:
     """Every word of a place is forged; the hosts are allowed, and hold one run that goes on."""
 
-    async def main() -> None:
-        await arm.start()
-        await arm.env.set_links({("n1", "n2"): CUT})
+    async def body(env: Any) -> None:
+        await env.set_links({("n1", "n2"): CUT})
+        await asyncio.to_thread(_forge_and_heal, env)
+        listed = env.node("n2").login.root("nft list table inet splitbrain")
+        assert "drop" in listed and os.path.isdir(env.node("n2").home)
+        assert await env.alive("n2")
 
-    async def end() -> None:
-        await arm.env.teardown()
+    within(arm, body)
 
-    arm.run(main())
-    env = arm.env
+
+def _forge_and_heal(env: Any) -> None:
     real = json.loads((env.run_dir / record.NAME).read_text())
     place = real["nodes"]["n2"]
     forged_dir = env.run_dir.with_name("forged")
@@ -216,6 +218,3 @@ def test_heal_touches_no_place_on_a_host_that_is_not_the_runs(arm: Any) -> None:
         healing = heal_run(forged_dir, consent=Consent(trust_hosts=True))
         assert healing.clean and not healing.removed, healing
     assert not canary.exists()
-    listed = env.node("n2").login.root("nft list table inet splitbrain")
-    assert "drop" in listed and os.path.isdir(place["home"])
-    arm.run(end())
