@@ -11,6 +11,7 @@ A traceback is never shown; it is in a log whose path is.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import tempfile
 import traceback
@@ -152,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        _import_from_here()
+        _import_from_here(words)
         return _dispatch(words or ["--help"])
     except UsageError as error:
         return _complain(str(error), EXIT_USAGE)
@@ -171,16 +172,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _bug(error)
 
 
-def _import_from_here() -> None:
-    """Let a user's own ``module:attribute`` be found in the current directory."""
+def _import_from_here(words: list[str]) -> None:
+    """Let a user's own ``module:attribute`` be found in the current directory, if one is named.
+
+    Nothing else is imported from there: the directory may be a stranger's, with a ``jinja2.py``.
+    """
     try:
         here = os.getcwd()
     except FileNotFoundError:
         raise UsageError(
             "the current directory does not exist any more; cd to one that does"
         ) from None
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    if here not in sys.path and any(_PLACE.search(word) for word in words):
+        sys.path.append(here)
+
+
+#: a ``module:attribute`` somewhere in a word
+_PLACE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]")
 
 
 def _dispatch(words: list[str]) -> int:

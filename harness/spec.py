@@ -299,7 +299,7 @@ def load_spec(data: bytes) -> TestSpec:
         return msgspec.json.decode(data, type=TestSpec, strict=False)
     except msgspec.ValidationError as error:
         raise UsageError(f"spec.json is no test specification: {error}") from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"spec.json is no JSON: {error}") from None
 
 
