@@ -42,7 +42,9 @@ JOURNAL_BYTES_MAX = 256 << 20
 BLOCK_BYTES = 1 << 20
 
 
-def spec_of_run(run_dir: Path, trust: Trust, *, program: str = "harness replay") -> TestSpec:
+def spec_of_run(
+    run_dir: Path, trust: Trust = OURS_ALONE, *, program: str = "harness replay"
+) -> TestSpec:
     """The resolved spec of a run, if the command line allows what it names.
 
     Args:
