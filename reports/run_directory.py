@@ -27,6 +27,8 @@ from reports.wording import one_line
 
 #: No honest results.json or spec.json is larger; findings are minimal witnesses.
 JSON_BYTES_MAX = 256 << 20
+#: Times of runs are smaller: 146 years in ns, and columns hold 64 bits.
+NS_MAX = 1 << 62
 
 
 @dataclass
@@ -203,8 +205,8 @@ def _take_results(run: Run, found: dict[str, Any]) -> None:
     run.evidence = _dict(found.get("evidence"))
     for entry in _list(found.get("faults")):
         try:
-            run.faults.append(msgspec.convert(entry, Fault))
-        except msgspec.ValidationError as error:
+            run.faults.append(_possible(msgspec.convert(entry, Fault)))
+        except ValueError as error:
             run.missing.append(f"A fault in results.json cannot be read: {one_line(error)}.")
 
 
@@ -225,7 +227,7 @@ def _faults_of_journal(path: Path) -> list[Fault]:
             _journal_record(faults, record)
         except (ValueError, RecursionError, AttributeError, TypeError, LookupError, OverflowError):
             continue
-    return list(faults.values())
+    return [fault for fault in faults.values() if _int(fault.begin_ns) == fault.begin_ns]
 
 
 def _journal_record(faults: dict[int, Fault], record: dict[str, Any]) -> None:
@@ -239,7 +241,7 @@ def _journal_record(faults: dict[int, Fault], record: dict[str, Any]) -> None:
     if fault is None:
         return
     if phase == "end":
-        fault.end_ns = int(record["t"])
+        fault.end_ns = _int(int(record["t"]))
     fault.outcome = str(record.get("outcome") or fault.outcome)
     fault.evidence = _dict(record.get("evidence")) or fault.evidence
     if phase == "heal-failed":
@@ -270,4 +272,15 @@ def _dict(value: Any) -> dict[str, Any]:
 
 
 def _int(value: Any) -> int:
-    return value if isinstance(value, int) else -1
+    return value if isinstance(value, int) and abs(value) < NS_MAX else -1
+
+
+def _possible(fault: Fault) -> Fault:
+    """The fault, if its times are some that a run can have.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if not (-NS_MAX < fault.begin_ns < NS_MAX and -NS_MAX < fault.end_ns < NS_MAX):
+        raise ValueError(f"its times are {fault.begin_ns} and {fault.end_ns} ns")
+    return fault
