@@ -10,8 +10,10 @@ A traceback is never shown; it is in a log whose path is.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import resource
 import sys
 import tempfile
 import traceback
@@ -169,7 +171,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Names of other packages' errors, so that nothing is imported to compare with them.
         if type(error).__name__ in ("HistoryError", "UnknownAblation"):
             return _complain(str(error), EXIT_USAGE)
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            return _complain(_too_many_files(), EXIT_INFRASTRUCTURE, log=_log_of(error))
         return _bug(error)
+
+
+def _too_many_files() -> str:
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return f"too many open files: {limit} are allowed; allow more with `ulimit -n 4096`"
 
 
 def _import_from_here(words: list[str]) -> None:
