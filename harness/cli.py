@@ -72,7 +72,8 @@ Examples:
     "replay": """\
 Examples:
   harness replay
-  harness replay store/reference-register/20261122T180000Z-7""",
+  harness replay store/reference-register/20261122T180000Z-7
+  harness replay latest --trust-module test_mykv        a run of your own code""",
     "shrink": """\
 Examples:
   harness shrink
@@ -96,7 +97,8 @@ Examples:
     "heal": """\
 Examples:
   harness heal
-  harness heal latest""",
+  harness heal latest
+  harness heal latest --ssh-host admin@db1 --ssh-host admin@db2""",
     "doctor": """\
 Examples:
   harness doctor""",

@@ -45,8 +45,9 @@ from harness.environments import (
     remote_pressure,
 )
 from harness.environments.base import Completed
+from harness.environments.homecoming import own_folder, unpack
 from harness.environments.kernel_links import Peer
-from harness.environments.kernel_remote import RemoteEnvironment, RemoteNode, own_folder, unpack
+from harness.environments.kernel_remote import RemoteEnvironment, RemoteNode
 from harness.environments.kernel_runner import KernelLinks
 from harness.environments.local import limits
 from harness.environments.local_node import Command, LocalNode

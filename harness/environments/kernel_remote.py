@@ -12,20 +12,14 @@ kill, freeze, copy. A subclass of :class:`RemoteEnvironment` makes and removes t
 from __future__ import annotations
 
 import asyncio
-import errno
-import os
 import shlex
-import shutil
 import signal
 import sys
-import tarfile
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-from checkers.opening import is_below
 from harness.environments import faketime, kernel_links, processes, remote_clock
 from harness.environments.base import Completed, LinkFault
 from harness.environments.clock_reading import ahead_ns
@@ -371,42 +365,6 @@ class RemoteNode(LocalNode):
         """Copy the data home, once."""
         await self.download(self.path("/data"), self.directory)
         self.kept = True
-
-
-def own_folder(run_dir: Path, node: str) -> Path:
-    """A node's folder in a run's (resolved) directory, made if it is not there.
-
-    Raises:
-        OSError: a link is in its place or before it.
-    """
-    for path in (run_dir / "nodes", run_dir / "nodes" / node):
-        path.mkdir(exist_ok=True)
-        if not is_below(path, run_dir):
-            raise OSError(errno.ELOOP, "it is a symbolic link", str(path))
-    return path
-
-
-def unpack(packed: IO[bytes], into: Path) -> list[str]:
-    """Take files and directories out of an archive; names of what came.
-
-    They are unpacked beside their place and moved there: a link in their place is not followed.
-
-    Raises:
-        OSError: they cannot be written.
-        tarfile.TarError: it is no archive, or has names that lead out of it.
-    """
-    with (
-        tempfile.TemporaryDirectory(prefix=".home-", dir=into) as fresh,
-        tarfile.open(fileobj=packed) as archive,
-    ):
-        members = [each for each in archive.getmembers() if each.isfile() or each.isdir()]
-        archive.extractall(fresh, members=members, filter="data")
-        names = sorted(os.listdir(fresh))
-        for name in names:
-            if (into / name).is_dir() and not (into / name).is_symlink():
-                shutil.rmtree(into / name)
-            os.replace(f"{fresh}/{name}", into / name)
-    return names
 
 
 class RemoteChaos(LocalChaos):

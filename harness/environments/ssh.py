@@ -37,8 +37,9 @@ import msgspec
 
 from harness.environments import disks, kernel_links, marks, remote_pressure
 from harness.environments.base import Completed
+from harness.environments.homecoming import own_folder, unpack
 from harness.environments.kernel_links import Peer
-from harness.environments.kernel_remote import RemoteEnvironment, RemoteNode, own_folder, unpack
+from harness.environments.kernel_remote import RemoteEnvironment, RemoteNode
 from harness.environments.kernel_runner import KernelLinks
 from harness.environments.local_node import Command, LocalNode
 from harness.environments.record import Consent, Healed, Record
