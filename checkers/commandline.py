@@ -245,7 +245,11 @@ class _Worker:
 
     def check(self, task: _Task) -> FileResult:
         """The result for one file, also if the process dies of it."""
-        process = self.process or self._start()
+        try:
+            process = self.process or self._start()
+        except OSError as error:
+            said = f"{task.path}: no process can be started to check it: {error.strerror}"
+            return FileResult(task.path, Verdict.UNKNOWN, error=said, blame="machine")
         assert process.stdin is not None and process.stdout is not None
         try:
             send(process.stdin, task)

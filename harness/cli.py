@@ -11,7 +11,10 @@ A traceback is never shown; it is in a log whose path is. Output that nobody tak
 
 from __future__ import annotations
 
+import errno
 import os
+import re
+import resource
 import sys
 import tempfile
 import traceback
@@ -73,7 +76,8 @@ Examples:
     "replay": """\
 Examples:
   harness replay
-  harness replay store/reference-register/20261122T180000Z-7""",
+  harness replay store/reference-register/20261122T180000Z-7
+  harness replay latest --trust-module test_mykv        a run of your own code""",
     "shrink": """\
 Examples:
   harness shrink
@@ -98,7 +102,8 @@ Examples:
     "heal": """\
 Examples:
   harness heal
-  harness heal latest""",
+  harness heal latest
+  harness heal latest --ssh-host admin@db1 --ssh-host admin@db2""",
     "doctor": """\
 Examples:
   harness doctor""",
@@ -162,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         open_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        _import_from_here()
+        _import_from_here(words)
         return _dispatch(words or ["--help"])
     except UsageError as error:
         return _complain(str(error), EXIT_USAGE)
@@ -181,19 +186,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Names of other packages' errors, so that nothing is imported to compare with them.
         if type(error).__name__ in ("HistoryError", "UnknownAblation"):
             return _complain(str(error), EXIT_USAGE)
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            return _complain(_too_many_files(), EXIT_INFRASTRUCTURE, log=_log_of(error))
         return _bug(error)
 
 
-def _import_from_here() -> None:
-    """Let a user's own ``module:attribute`` be found in the current directory."""
+def _too_many_files() -> str:
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return f"too many open files: {limit} are allowed; allow more with `ulimit -n 4096`"
+
+
+def _import_from_here(words: list[str]) -> None:
+    """Let a user's own ``module:attribute`` be found in the current directory, if one is named.
+
+    Nothing else is imported from there: the directory may be a stranger's, with a ``jinja2.py``.
+    """
     try:
         here = os.getcwd()
     except FileNotFoundError:
         raise UsageError(
             "the current directory does not exist any more; cd to one that does"
         ) from None
-    if here not in sys.path:
-        sys.path.insert(0, here)
+    if here not in sys.path and any(_PLACE.search(word) for word in words):
+        sys.path.append(here)
+
+
+#: a ``module:attribute`` somewhere in a word
+_PLACE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]")
 
 
 def _dispatch(words: list[str]) -> int:

@@ -3,25 +3,35 @@
 `harness heal RUN` is for a run whose harness died (and whose watchdog died too), or to be sure. It
 reads ``environment.json`` (what was started) and ``faults.jsonl`` (what was injected and never
 undone), ends every process that is the run's, resumed or not, and removes its fake clocks. It is
-safe to run anywhere and at any time: processes are told apart by start time and by the run's mark,
-never by pid alone; a run whose harness still lives is left alone; what is clean stays untouched.
+safe to run anywhere and at any time: a run whose harness still lives is left alone; what is clean
+stays untouched.
+
+What the files say is data, and they may be a stranger's. So only what carries the run's mark is
+touched (:mod:`harness.environments.marks`), and only in the boot the run began in; files and mounts
+lie in the run's own directory, behind no link; hosts are logged in to when the user said so. What a
+file names beyond that is refused by name, and the heal has failed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-from harness.environments import processes, record
-from harness.environments.processes import ProcessId
+from checkers.opening import folder_of, parts_below, read_regular
+from harness.environments import marks, processes, record
+from harness.environments.processes import RUN_VARIABLE, ProcessId
+from harness.environments.record import Consent, Healed
+from reports.wording import one_line
 
-#: takes a run's record and directory; returns what it removed and what is left, a phrase each
-Healer = Callable[[record.Record, Path], tuple[list[str], list[str]]]
+#: takes a run's record, its directory and what the user allows; says what it did
+Healer = Callable[[record.Record, Path, Consent], Healed]
 
 #: environment -> its healer, for what is more than processes and files of this machine
 HEALERS: dict[str, str] = {
@@ -35,6 +45,13 @@ HEALERS: dict[str, str] = {
 #: container cannot be killed from outside. They also outlive a restart of this machine
 PLACES_FIRST = frozenset({"docker", "ssh"})
 
+NONE_GIVEN = Consent()
+
+#: things that a record with a wrong mark names are listed up to this many
+NAMED_MAX = 20
+#: no honest journal of faults is larger
+JOURNAL_BYTES_MAX = 256 << 20
+
 
 class Healing(msgspec.Struct, frozen=True):
     """What healing one run did.
@@ -45,6 +62,7 @@ class Healing(msgspec.Struct, frozen=True):
         removed: files, namespaces, containers ... that were removed.
         open_faults: faults injected and not known to be healed before, as ``#id nemesis``.
         left: what could not be removed; empty if the run is clean now.
+        refused: what the record names and was not touched, one sentence each.
         skipped: why nothing was done, or "".
     """
 
@@ -53,67 +71,108 @@ class Healing(msgspec.Struct, frozen=True):
     removed: list[str] = []
     open_faults: list[str] = []
     left: list[str] = []
+    refused: list[str] = []
     skipped: str = ""
 
     @property
     def clean(self) -> bool:
-        """Whether nothing of the run is left."""
-        return not self.left
+        """Whether nothing of the run is left, and nothing was refused."""
+        return not (self.left or self.refused)
 
     @property
     def sentence(self) -> str:
         """What happened, for people."""
+        return one_line(f"{self.run_dir}: {self._what()}", limit=4000)
+
+    def _what(self) -> str:
         if self.skipped:
-            return f"{self.run_dir}: {self.skipped}"
+            return self.skipped
         if self.left:
-            return f"{self.run_dir}: still there: {'; '.join(self.left)}"
+            return f"still there: {'; '.join(self.left)}"
         if not (self.stopped or self.removed):
-            return f"{self.run_dir}: clean, nothing to do"
+            return "nothing of the run was found" if self.refused else "clean, nothing to do"
         faults = f", faults open: {', '.join(self.open_faults)}" if self.open_faults else ""
         return (
-            f"{self.run_dir}: ended {len(self.stopped)} processes "
-            f"({', '.join(self.stopped)}), removed {len(self.removed)} things{faults}"
+            f"ended {len(self.stopped)} processes ({', '.join(self.stopped)}), "
+            f"removed {len(self.removed)} things{faults}"
         )
 
+    @property
+    def sentences(self) -> list[str]:
+        """What happened, and each refusal, for people: one line each."""
+        refused = [one_line(said, limit=600) for said in self.refused]
+        return [self.sentence, *(f"  refused: {said}" for said in refused)]
 
-def heal_run(run_dir: Path, *, by: str = "harness heal") -> Healing:
+
+def heal_run(run_dir: Path, *, by: str = "harness heal", consent: Consent = NONE_GIVEN) -> Healing:
     """Heal one run.
 
     Args:
         run_dir: its directory; one without ``environment.json`` started nothing.
         by: who heals, for the note in ``environment.json``.
+        consent: what the user allows.
     """
     run_dir = run_dir.resolve()
-    found = record.load(run_dir)
-    if found is None:
+    try:
+        found = record.read(run_dir)
+    except FileNotFoundError:
         return Healing(str(run_dir), skipped="it has no environment.json, so it started nothing")
-    healer = _healer(found)
-    if found.boot != processes.boot_id() and found.environment not in PLACES_FIRST:
-        return Healing(str(run_dir), skipped="the machine was restarted since; nothing is left")
-    harness = found.harness
-    if by != "watchdog" and harness is not None and processes.running(harness):
+    except (OSError, ValueError) as error:
+        said = f"its environment.json cannot be read: {getattr(error, 'strerror', None) or error}"
+        return Healing(str(run_dir), skipped="it started nothing we can tell of", refused=[said])
+    return _not_to_be_healed(found, run_dir, by, consent) or _heal(found, run_dir, by, consent)
+
+
+def _not_to_be_healed(
+    found: record.Record, run_dir: Path, by: str, consent: Consent
+) -> Healing | None:
+    """Why a run's record is not acted on; None if it is."""
+    place = str(run_dir)
+    if found.boot != processes.boot_id() and not (
+        consent.other_boot and found.environment in PLACES_FIRST
+    ):
+        why = "the machine was restarted since, or it is another"
+        if found.environment not in PLACES_FIRST:
+            return Healing(place, skipped=f"{why}; nothing is left here")
+        again = f"{why}; if its nodes are yours, heal with --other-boot"
+        return Healing(place, skipped="nothing was done", refused=[again])
+    if why := marks.wrong(found.run_id, run_dir):
+        refused = [why, *map(marks.refusal, _named(found))]
+        return Healing(place, skipped="nothing was done", refused=refused)
+    if by == "watchdog":
+        mine = os.environ.get(RUN_VARIABLE) == found.run_id
+        return None if mine else Healing(place, refused=["its mark is not the watchdog's"])
+    if found.harness is not None and processes.running(found.harness):
         if found.state == "clean":
-            return Healing(str(run_dir))
-        return Healing(str(run_dir), skipped=f"still in progress in pid {harness.pid}; left alone")
-    gone: list[str] = []
-    stays: list[str] = []
+            return Healing(place)
+        why = f"still in progress in pid {found.harness.pid}; left alone"
+        return Healing(place, skipped=why)
+    return None
+
+
+def _heal(found: record.Record, run_dir: Path, by: str, consent: Consent) -> Healing:
+    """Heal a run whose mark is right."""
+    healed, healer = Healed(), _healer(found)
     if healer is not None and found.environment in PLACES_FIRST:
-        gone, stays = healer(found, run_dir)
-    ours = _processes(found)
+        healed += healer(found, run_dir, consent)
+    ours, others = _processes(found, run_dir)
     names = [processes.describe(process.pid) for process in ours]
     survivors = processes.stop_all(ours)
-    removed = _remove(found.files)
+    healed.left += [f"{processes.describe(p.pid)} does not end" for p in survivors]
+    healed.refused += [marks.refusal(processes.describe(p.pid)) for p in others]
+    healed += _remove(found.files, run_dir)
     if healer is not None and found.environment not in PLACES_FIRST:
-        gone, stays = healer(found, run_dir)
-    removed += gone
-    left = stays + [f"{processes.describe(p.pid)} does not end" for p in survivors]
-    left += [f"file {path}" for path in found.files if Path(path).exists()]
-    healing = Healing(str(run_dir), names, removed, open_faults(run_dir), left)
+        healed += healer(found, run_dir, consent)
+    open_ = open_faults(run_dir)
+    parts = (names, healed.removed, open_, healed.left, healed.refused)
+    healing = Healing(str(run_dir), *parts)
     _note(found, run_dir, healing, by)
     return healing
 
 
-def heal_store(store: Path, *, by: str = "harness heal") -> list[Healing]:
+def heal_store(
+    store: Path, *, by: str = "harness heal", consent: Consent = NONE_GIVEN
+) -> list[Healing]:
     """Heal every run under a store directory that is not known to be clean."""
     if not store.is_dir():
         return []
@@ -121,37 +180,66 @@ def heal_store(store: Path, *, by: str = "harness heal") -> list[Healing]:
     for path in sorted(store.glob(f"**/{record.NAME}")):
         found = record.load(path.parent)
         through_link = path.parent.resolve() != path.parent.absolute()
-        if found is not None and found.state != "clean" and not through_link:
-            healings.append(heal_run(path.parent, by=by))
+        if not through_link and (found is None or found.state != "clean"):
+            healings.append(heal_run(path.parent, by=by, consent=consent))
     return healings
 
 
 def open_faults(run_dir: Path) -> list[str]:
     """Faults whose last record is not an end, from ``faults.jsonl``; a torn last line is cut."""
+    path = run_dir / "faults.jsonl"
     try:
-        lines = (run_dir / "faults.jsonl").read_bytes().splitlines()
+        lines = read_regular(path, limit=JOURNAL_BYTES_MAX, below=run_dir).splitlines()
     except OSError:
         return []
     last: dict[int, tuple[str, str]] = {}
     for line in lines:
         try:
             entry = msgspec.json.decode(line)
-            last[entry["id"]] = (entry["phase"], entry["nemesis"])
-        except (msgspec.DecodeError, KeyError, TypeError):
+            last[entry["id"]] = (entry["phase"], one_line(entry["nemesis"], limit=60))
+        except (ValueError, RecursionError, KeyError, TypeError):
             continue
     return [f"#{number} {name}" for number, (phase, name) in last.items() if phase != "end"]
 
 
-def _processes(found: record.Record) -> list[ProcessId]:
-    """Everything of the run that runs here, this process excepted."""
-    if found.boot != processes.boot_id():
-        return []
-    written = [each.process for each in found.processes if processes.running(each.process)]
+def _processes(found: record.Record, run_dir: Path) -> tuple[list[ProcessId], list[ProcessId]]:
+    """Everything of the run that runs here, this process excepted; and what is listed and not."""
     ours = processes.of_run(found.run_id)
-    ours += [process for process in written if process not in ours]
-    for each in written:
-        ours += [child for child in processes.of_session(each.pid) if child not in ours]
-    return [process for process in ours if process.pid != os.getpid()]
+    others = []
+    for each in found.processes:
+        process = each.process
+        runs = processes.running(process)
+        if runs and process not in ours and not marks.logs_into(process.pid, run_dir):
+            others.append(process)
+            continue
+        # A session whose leader has ended may be named by anybody: its members show their own mark.
+        ours += [
+            member
+            for member in processes.of_session(process.pid)
+            if member not in ours and (runs or marks.logs_into(member.pid, run_dir))
+        ]
+        if runs and process not in ours:
+            ours.append(process)
+    return [process for process in ours if process.pid != os.getpid()], others
+
+
+def _named(found: record.Record) -> list[str]:
+    """What a record names, as far as it is there, for a refusal."""
+    listed = [each.process for each in found.processes]
+    names = [processes.describe(each.pid) for each in listed if processes.running(each)]
+    names += [f"file {path!r}" for path in found.files if _is_there(path)]
+    for what in ("mounts", "namespaces", "cgroups"):
+        names += [f"{what} {name!r}" for name in marks.texts(found.detail.get(what))]
+    names += [f"node {name!r}" for name in found.nodes]
+    more = [f"what else it names ({len(names) - NAMED_MAX} things)"] if names[NAMED_MAX:] else []
+    return names[:NAMED_MAX] + more
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return os.path.lexists(path)
+    except ValueError:
+        return False
 
 
 def _healer(found: record.Record) -> Healer | None:
@@ -164,14 +252,35 @@ def _healer(found: record.Record) -> Healer | None:
     return healer
 
 
-def _remove(files: list[str]) -> list[str]:
-    removed = []
+def _remove(files: list[str], run_dir: Path) -> Healed:
+    """Remove the run's fake clocks: files of that name in its nodes' folders, and no others."""
+    healed = Healed()
     for name in files:
-        path = Path(name)
-        if path.exists():
-            path.unlink(missing_ok=True)
-            removed.append(name)
-    return removed
+        try:
+            match parts_below(name, run_dir):
+                case ("nodes", node, "faketime") if marks.is_node(node):
+                    if _unlinked(name, run_dir):
+                        healed.removed.append(name)
+                    continue
+        except OSError:
+            pass
+        if _is_there(name):
+            healed.refused.append(marks.refusal(f"file {name!r}"))
+    return healed
+
+
+def _unlinked(path: str, run_dir: Path) -> bool:
+    """Remove a regular file that is reached without a link; False if it is not there.
+
+    Raises:
+        OSError: it is behind a link or is something else.
+    """
+    with contextlib.suppress(FileNotFoundError), folder_of(path, run_dir) as (folder, last):
+        if not stat.S_ISREG(os.lstat(last, dir_fd=folder).st_mode):
+            raise OSError("it is no regular file")
+        os.unlink(last, dir_fd=folder)
+        return True
+    return False
 
 
 def _note(found: record.Record, run_dir: Path, healing: Healing, by: str) -> None:
@@ -182,7 +291,8 @@ def _note(found: record.Record, run_dir: Path, healing: Healing, by: str) -> Non
     found.state = state
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     note = {"at": stamp, "by": by, "stopped": healing.stopped, "removed": healing.removed}
-    found.healed.append({**note, "open_faults": healing.open_faults, "left": healing.left})
+    left = healing.left + healing.refused
+    found.healed.append({**note, "open_faults": healing.open_faults, "left": left})
     if healing.clean:
         found.processes, found.files = [], []
     found.save(run_dir)

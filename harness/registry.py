@@ -44,9 +44,24 @@ def find(kind: str, name: str) -> Any:
     known = table(kind)
     if name in known:
         return load(known[name], what=kind)
-    if re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", name):
+    if is_place(name):
         return load(name, what=kind, user=True)
     raise nearest(kind, name, known)
+
+
+def is_place(name: str) -> bool:
+    """Whether a name has the form ``module:attribute``; both may be dotted."""
+    return _PLACE.fullmatch(name) is not None
+
+
+_WORDS = r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
+_PLACE = re.compile(f"{_WORDS}:{_WORDS}", re.ASCII)
+
+
+def look_here() -> None:
+    """Let a user's own modules be found in the current directory, after all that is installed."""
+    if os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
 
 
 def load(path: str, *, what: str, user: bool = False) -> Any:
@@ -62,8 +77,10 @@ def load(path: str, *, what: str, user: bool = False) -> Any:
         UserCodeError: the module raised while it was imported.
     """
     module_name, _, attribute = path.partition(":")
-    if user and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    if user:
+        if not is_place(path):
+            raise UsageError(f"{what} {path!r} should be module:attribute, as in test_mykv:MyKV")
+        look_here()
     try:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:

@@ -23,6 +23,9 @@ from harness.timings import Timings, checked, in_seconds, parse_duration, parse_
 #: More nodes than this is a typing mistake on one machine.
 NODES_MAX = 99
 
+#: More seconds (three years), or operations a second, than this are, too.
+AMOUNT_MAX = 1e8
+
 #: More workers than this is, too.
 CONCURRENCY_MAX = 10_000
 
@@ -238,6 +241,10 @@ def _base(name: str) -> str:
 def _positive(flag: str, value: float, what: str) -> None:
     if not math.isfinite(value) or value <= 0:
         raise UsageError(f"{flag} is {value:g}; it should be a positive number of {what}")
+    if value > AMOUNT_MAX:
+        raise UsageError(
+            f"{flag} is {value:g}; more than {AMOUNT_MAX:g} {what} is surely a mistake"
+        )
 
 
 def _between(flag: str, value: int, low: int, high: int, what: str) -> None:
@@ -393,7 +400,7 @@ def load_spec(data: bytes) -> TestSpec:
         return msgspec.json.decode(data, type=TestSpec, strict=False)
     except msgspec.ValidationError as error:
         raise UsageError(f"spec.json is no test specification: {error}") from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"spec.json is no JSON: {error}") from None
 
 

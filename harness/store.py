@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from checkers.opening import write_whole
 from harness.errors import SetupError, UsageError
 
 #: Longest directory name made of a test's name.
@@ -121,9 +122,7 @@ def _link(link: Path, target: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file in one step, readable and with an end of line: whole or not at all."""
     data = msgspec.json.format(msgspec.json.encode(value, enc_hook=_plain), indent=1)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_bytes(data + b"\n")
-    os.replace(fresh, path)
+    write_whole(path, data + b"\n")
 
 
 def _plain(value: Any) -> Any:
@@ -153,14 +152,28 @@ def find_run(path: str, *, store: str = "store") -> Path:
     Raises:
         UsageError: there is none.
     """
-    candidates = [Path(path), Path(store) / path, Path(store) / safe_name(path)]
-    for candidate in candidates:
-        if not candidate.is_dir():
-            continue
+    for candidate in (Path(path), Path(store) / path, Path(store) / safe_name(path)):
         for found in (candidate, candidate / "latest"):
-            if (found / SPEC).exists() or (found / "history.jsonl").exists():
+            if _is_run(found):
+                _require_inside(found)
                 return found.resolve()
     raise UsageError(
         f"there is no run at {path!r}; give a run directory such as {store}/<test>/<time>-<seed>, "
         f"or `latest`"
     )
+
+
+def _is_run(folder: Path) -> bool:
+    try:
+        return (folder / SPEC).exists() or (folder / "history.jsonl").exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _require_inside(found: Path) -> None:
+    """Refuse a link ``latest`` that leads out of the folder it is in: it is not one of ours."""
+    if found.name == "latest" and not found.resolve().is_relative_to(found.parent.resolve()):
+        raise UsageError(
+            f"{str(found)!r} leads out of {str(found.parent)!r}, to {str(found.resolve())!r}; "
+            "give the run directory itself if that is meant"
+        )

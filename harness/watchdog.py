@@ -63,10 +63,12 @@ def watch(run_dir: Path) -> int:
     said = sys.stdin.buffer.read()
     if said.endswith(_DONE):
         return 0
+    from harness.environments.record import Consent
     from harness.heal import heal_run
 
-    healing = heal_run(run_dir, by="watchdog")
-    print(healing.sentence, flush=True)
+    # The run whose mark this process carries named its hosts a moment ago, on a command line.
+    healing = heal_run(run_dir, by="watchdog", consent=Consent(trust_hosts=True))
+    print(*healing.sentences, sep="\n", flush=True)
     return 0 if healing.clean else 3
 
 

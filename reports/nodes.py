@@ -11,8 +11,9 @@ For :mod:`reports.page`.
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from checkers.opening import open_regular, read_regular
 from reports.svg.window import Lead
 from reports.wording import one_line, seconds
 
@@ -31,6 +33,8 @@ PINNED_MAX = 12
 LINE_CHARS_MAX = 400
 #: Longer logs are read from their end: so many bytes are enough for a run of minutes.
 LOG_BYTES_MAX = 64 << 20
+#: A cut first line of such an end is passed over, if it is no longer than this.
+LINE_BYTES_MAX = 1 << 20
 EVENTS_MAX = 2000
 #: A number of ns below this counts from the run's start, not from 1970.
 EPOCH_NS_MIN = 10**17
@@ -108,12 +112,13 @@ def read_nodes(
     """
     folder = run_dir / "nodes"
     try:
-        found = sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+        with os.scandir(folder) as entries:
+            found = sorted(e.name for e in entries if e.is_dir(follow_symlinks=False))
     except OSError:
         found = []
     order = list(dict.fromkeys([name for name in map(str, names) if name in found] + found))
     zero_ns = epoch_ns(started)
-    return [_read_node(folder / name, name, zero_ns, spans) for name in order]
+    return [_read_node(run_dir, name, zero_ns, spans) for name in order]
 
 
 def leads(read: Sequence[Node]) -> list[Lead]:
@@ -156,14 +161,13 @@ def epoch_ns(moment: Any) -> int | None:
 
 
 def _read_node(
-    path: Path, name: str, zero_ns: int | None, spans: Sequence[tuple[str, int, int]]
+    run_dir: Path, name: str, zero_ns: int | None, spans: Sequence[tuple[str, int, int]]
 ) -> Node:
     node = Node(name=one_line(name, limit=60))
-    node.events = _events(_file_lines(path / "events.jsonl"), zero_ns)
-    log = path / "log"
+    path = run_dir / "nodes" / name
     try:
-        node.size = log.stat().st_size
-        lines = list(_log_lines(log, node.size))
+        node.events = _events(_event_lines(path / "events.jsonl", run_dir), zero_ns)
+        node.size, lines = _log_lines(path / "log", run_dir)
     except OSError:
         return node
     node.link = f"nodes/{quote(name)}/log"
@@ -192,12 +196,14 @@ def _line(moment: int, line: bytes) -> Line:
     return Line(moment, one_line(line.decode("utf-8", "replace"), limit=LINE_CHARS_MAX))
 
 
-def _log_lines(path: Path, size: int) -> Iterator[bytes]:
-    with path.open("rb") as file:
+def _log_lines(path: Path, run_dir: Path) -> tuple[int, list[bytes]]:
+    """A log's size and its lines, of a long one those at its end."""
+    with open_regular(path, below=run_dir) as file:
+        size = os.fstat(file.fileno()).st_size
         if size > LOG_BYTES_MAX:
             file.seek(size - LOG_BYTES_MAX)
-            file.readline()
-        yield from file.read(LOG_BYTES_MAX).splitlines()
+            file.readline(LINE_BYTES_MAX)
+        return size, file.read(LOG_BYTES_MAX).splitlines()
 
 
 def when(time_ns: int) -> str:
@@ -236,9 +242,9 @@ def _record_time(record: dict[str, Any], zero_ns: int | None) -> int:
     return -1
 
 
-def _file_lines(path: Path) -> list[bytes]:
+def _event_lines(path: Path, run_dir: Path) -> list[bytes]:
     try:
-        return path.read_bytes().splitlines()
+        return read_regular(path, limit=LOG_BYTES_MAX, below=run_dir).splitlines()
     except OSError:
         return []
 

@@ -3,8 +3,9 @@
 A report is most needed when a run went wrong, and then files are missing, torn or half written.
 So nothing here raises for what a file contains: each file is read for what it holds, and what is
 missing or damaged becomes one sentence in :attr:`Run.missing`, which every form of the report
-shows. A run without ``results.json`` is *not judged*: it has no verdict, and the report says that
-rather than UNKNOWN or VALID.
+shows. A file that is a symbolic link, a FIFO or a device counts as damaged and is not read: a link
+may lead to a file that is nobody's to show. A run without ``results.json`` is *not judged*: it has
+no verdict, and the report says that rather than UNKNOWN or VALID.
 
 For :mod:`reports` (writing, server).
 """
@@ -19,12 +20,15 @@ from typing import Any
 import msgspec
 
 from checkers.history import Fault, History, HistoryError, load
+from checkers.opening import open_regular, read_regular
 from checkers.verdict import Result, Verdict
 from reports.operations import timed
 from reports.wording import one_line
 
 #: No honest results.json or spec.json is larger; findings are minimal witnesses.
 JSON_BYTES_MAX = 256 << 20
+#: Times of runs are smaller: 146 years in ns, and columns hold 64 bits.
+NS_MAX = 1 << 62
 
 
 @dataclass
@@ -136,30 +140,46 @@ def _add_reasons(told: list[str], result: Result, verdict: Verdict) -> None:
 def _object(path: Path, missing: list[str]) -> dict[str, Any] | None:
     """A JSON object from a file; None, and a sentence, if there is none."""
     try:
-        if path.stat().st_size > JSON_BYTES_MAX:
-            missing.append(f"{path.name} is larger than {JSON_BYTES_MAX >> 20} MB; it was not read")
-            return None
-        found = msgspec.json.decode(path.read_bytes())
+        found = json_object(path)
     except FileNotFoundError:
         missing.append(f"{path.name} is missing.")
         return None
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        missing.append(f"{path.name} cannot be read: {one_line(error)}.")
+    except OSError as error:
+        missing.append(f"{path.name} cannot be read: {one_line(error.strerror or error)}.")
         return None
-    if not isinstance(found, dict):
-        missing.append(f"{path.name} holds no JSON object.")
+    except ValueError as error:
+        missing.append(f"{path.name} {one_line(error)}.")
         return None
     return found
 
 
+def json_object(path: Path) -> dict[str, Any]:
+    """The JSON object in a file of a run's directory.
+
+    Raises:
+        OSError: the file cannot be opened, is too large or no regular file, or is a link.
+        ValueError: it holds something else.
+    """
+    data = read_regular(path, limit=JSON_BYTES_MAX, below=path.parent)
+    try:
+        found = msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(f"cannot be read: {error}") from None
+    if not isinstance(found, dict):
+        raise ValueError("holds no JSON object")
+    return found
+
+
 def _history(path: Path, missing: list[str]) -> History | None:
-    if not path.exists():
+    try:
+        open_regular(path, below=path.parent).close()
+        history = load(path, format="history")
+    except FileNotFoundError:
         missing.append("history.jsonl is missing: there are no operations to show.")
         return None
-    try:
-        history = load(path, format="history")
     except (HistoryError, OSError, ValueError) as error:
-        said = one_line(getattr(error, "message", error))
+        words = getattr(error, "message", None) or getattr(error, "strerror", None)
+        said = one_line(words or error)
         place = one_line(getattr(error, "place", ""))
         where = f" ({place})" if place else ""
         missing.append(f"history.jsonl cannot be read{where}: {said}.")
@@ -185,8 +205,8 @@ def _take_results(run: Run, found: dict[str, Any]) -> None:
     run.evidence = _dict(found.get("evidence"))
     for entry in _list(found.get("faults")):
         try:
-            run.faults.append(msgspec.convert(entry, Fault))
-        except msgspec.ValidationError as error:
+            run.faults.append(_possible(msgspec.convert(entry, Fault)))
+        except ValueError as error:
             run.missing.append(f"A fault in results.json cannot be read: {one_line(error)}.")
 
 
@@ -198,16 +218,16 @@ def _faults_of_journal(path: Path) -> list[Fault]:
     """Faults from faults.jsonl: begins joined with their ends; a torn line is left out."""
     faults: dict[int, Fault] = {}
     try:
-        lines = path.read_bytes().splitlines()
+        lines = read_regular(path, limit=JSON_BYTES_MAX, below=path.parent).splitlines()
     except OSError:
         return []
     for line in lines:
         try:
             record = msgspec.json.decode(line)
             _journal_record(faults, record)
-        except (msgspec.DecodeError, UnicodeDecodeError, AttributeError, TypeError, KeyError):
+        except (ValueError, RecursionError, AttributeError, TypeError, LookupError, OverflowError):
             continue
-    return list(faults.values())
+    return [fault for fault in faults.values() if _int(fault.begin_ns) == fault.begin_ns]
 
 
 def _journal_record(faults: dict[int, Fault], record: dict[str, Any]) -> None:
@@ -221,7 +241,7 @@ def _journal_record(faults: dict[int, Fault], record: dict[str, Any]) -> None:
     if fault is None:
         return
     if phase == "end":
-        fault.end_ns = int(record["t"])
+        fault.end_ns = _int(int(record["t"]))
     fault.outcome = str(record.get("outcome") or fault.outcome)
     fault.evidence = _dict(record.get("evidence")) or fault.evidence
     if phase == "heal-failed":
@@ -252,4 +272,15 @@ def _dict(value: Any) -> dict[str, Any]:
 
 
 def _int(value: Any) -> int:
-    return value if isinstance(value, int) else -1
+    return value if isinstance(value, int) and abs(value) < NS_MAX else -1
+
+
+def _possible(fault: Fault) -> Fault:
+    """The fault, if its times are some that a run can have.
+
+    Raises:
+        ValueError: they are not.
+    """
+    if not (-NS_MAX < fault.begin_ns < NS_MAX and -NS_MAX < fault.end_ns < NS_MAX):
+        raise ValueError(f"its times are {fault.begin_ns} and {fault.end_ns} ns")
+    return fault

@@ -5,9 +5,10 @@ makes the report of any run with *every* operation in it, however large. It read
 into a run, and it starts no work that outlives the request.
 
 Whoever can reach the address can read the store, so the default is loopback. A path is served only
-if, with symbolic links resolved, it lies within the store; names that begin with a dot are never
-served. What a run's files hold is data from a system under test: everything but our own pages goes
-out as plain text or a download, with a policy that forbids scripts.
+if it lies within the store; no symbolic link is followed but those named ``latest``, and names that
+begin with a dot are never served. What a run's files hold is data from a system under
+test: everything but our own pages goes out as plain text or a download, with a policy that forbids
+scripts. A report.html may be a stranger's: its scripts run in an origin of their own.
 
 For the harness (``harness serve``).
 """
@@ -25,11 +26,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-import msgspec
-
+from checkers.opening import open_regular
 from reports.page import full_page, page, render_template
 from reports.palette import GLYPHS, WORDS
-from reports.run_directory import read_run
+from reports.run_directory import json_object, read_run
 from reports.wording import duration, one_line
 
 #: Runs listed; a store of more is browsed by folder.
@@ -37,10 +37,11 @@ RUNS_MAX = 2000
 _MARKS = ("results.json", "history.jsonl", "spec.json")
 _TEXT = frozenset({".jsonl", ".json", ".md", ".log", ".txt", ".xml", ".edn", ""})
 _CLOSED = "default-src 'none'; sandbox; frame-ancestors 'none'"
-#: For reports, on top of the policy inside them: whatever is in the file, it reaches no network.
+#: For reports, on top of the policy inside them: whatever is in the file, it reaches no network,
+#: and its origin is its own, so that no script of a stranger's report.html reads our other pages.
 _REPORT = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'"
+    "form-action 'none'; frame-ancestors 'none'; sandbox allow-scripts"
 )
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -142,7 +143,10 @@ def find_runs(store: Path) -> list[Path]:
 
 def is_run(folder: Path) -> bool:
     """Whether a folder holds a run: at least one of the files that only a run has."""
-    return any((folder / name).is_file() for name in _MARKS)
+    try:
+        return any((folder / name).is_file() for name in _MARKS)
+    except OSError:
+        return False
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -154,7 +158,10 @@ def _folders(folder: Path) -> list[Path]:
 
 def run_row(run_dir: Path, store: Path) -> RunRow:
     """One run's line, from results.json alone so that a list of thousands is quick."""
-    found = _small_results(run_dir / "results.json")
+    try:
+        found = json_object(run_dir / "results.json")
+    except (OSError, ValueError):
+        found = {}
     verdict = found.get("verdict")
     evidence = found.get("evidence")
     weak = verdict == "valid" and isinstance(evidence, dict) and bool(evidence.get("weak"))
@@ -179,14 +186,6 @@ def run_row(run_dir: Path, store: Path) -> RunRow:
     )
 
 
-def _small_results(path: Path) -> dict[str, object]:
-    try:
-        found = msgspec.json.decode(path.read_bytes())
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def index_page(store: Path, folder: Path | None = None) -> str:
     """The list of runs as HTML: of the whole store, or of one folder in it."""
     rows = [run_row(path, store) for path in find_runs(folder or store)]
@@ -203,12 +202,18 @@ class _Handler(BaseHTTPRequestHandler):
     server: StoreServer
     server_version = "splitbrain"
     sys_version = ""
+    #: seconds a client may leave a request or an answer lying
+    timeout = 60
 
     def do_GET(self) -> None:
         try:
             self._answer()
-        except (BrokenPipeError, ConnectionResetError):
+        except (BrokenPipeError, ConnectionResetError, TimeoutError):
             self.close_connection = True
+        except Exception as error:
+            # Made of a stranger's files, and not begun to be sent: so there is still an answer.
+            said = one_line(getattr(error, "strerror", None) or f"{type(error).__name__}: {error}")
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, f"This page cannot be made: {said}.")
 
     do_HEAD = do_GET
 
@@ -216,10 +221,13 @@ class _Handler(BaseHTTPRequestHandler):
         """Requests are not logged: they are the user's own."""
 
     def _answer(self) -> None:
-        if not self._host_is_ours():
+        try:
+            ours, raw = self._host_is_ours(), urlsplit(self.path).path
+        except ValueError:
+            return self._refuse(HTTPStatus.BAD_REQUEST, "The address or the Host header is none.")
+        if not ours:
             sentence = "The Host header names another site; open the address that was announced."
             return self._refuse(HTTPStatus.FORBIDDEN, sentence)
-        raw = urlsplit(self.path).path
         parts = [part for part in unquote(raw, errors="replace").split("/") if part]
         if not parts:
             return self._html(index_page(self.server.store))
@@ -246,7 +254,12 @@ class _Handler(BaseHTTPRequestHandler):
         if bad:
             return None
         try:
-            target = self.server.store.joinpath(*parts).resolve()
+            target = self.server.store
+            for part in parts:
+                target /= part
+                if part != "latest" and target.is_symlink():
+                    return None
+            target = target.resolve()
             target.exists()  # a name too long for the system is refused here
         except (OSError, ValueError, RuntimeError):
             return None
@@ -274,9 +287,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _file(self, path: Path) -> None:
         try:
-            file = path.open("rb")
-        except OSError:
-            self._refuse(HTTPStatus.NOT_FOUND, "That file cannot be read.")
+            file = open_regular(path, below=self.server.store)
+        except OSError as error:
+            self._refuse(HTTPStatus.NOT_FOUND, f"That file cannot be read: {error.strerror}.")
             return
         with file:
             ours = path.name == "report.html" and is_run(path.parent)

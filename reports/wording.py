@@ -154,7 +154,7 @@ def moment(time_ns: int, *, digits: int = 6, positions: bool = False) -> str:
 
 def duration(span_ns: float) -> str:
     """A span in the unit that suits it: ``3.2 ms``, ``41 s``, ``2 min 5 s``."""
-    if span_ns < 0:
+    if not 0 <= span_ns < 1e20:
         return "unknown"
     if span_ns < 1_000:
         return f"{span_ns:.0f} ns"

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from checkers.history import History
+from checkers.opening import write_whole
 from checkers.verdict import Result
 from reports import junit, markdown, page
 from reports.embed import OPS_MAX
@@ -79,9 +80,4 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_bytes(text.encode("utf-8", "replace"))
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_whole(path, text.encode("utf-8", "replace"))

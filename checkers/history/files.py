@@ -16,6 +16,7 @@ from importlib import import_module
 from typing import IO, Any
 
 from checkers.history.errors import HistoryError
+from checkers.opening import open_regular
 
 GZIP = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"
@@ -105,14 +106,14 @@ class Opened:
         path: the file.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: it cannot be opened, or is no regular file.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
 
     def __enter__(self) -> _Reader:
-        self._file = open(self._path, "rb")
+        self._file = open_regular(self._path)
         try:
             magic = self._file.read(_MAGIC_BYTES)
             self._file.seek(0)

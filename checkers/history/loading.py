@@ -18,6 +18,7 @@ from checkers.collector import collector_paused
 from checkers.history import files
 from checkers.history.errors import HistoryError
 from checkers.history.history import History
+from checkers.opening import open_regular
 
 #: What a format is recognised by.
 HEAD_BYTES = 1 << 16
@@ -50,9 +51,10 @@ def load(path: str | os.PathLike[str], *, format: str | None = None, **options: 
 
     Raises:
         HistoryError: it is no history of a known format, or is damaged.
-        OSError: it cannot be opened.
+        OSError: it cannot be opened, or is no regular file.
     """
     name = os.fspath(path)
+    open_regular(name).close()
     try:
         return _load(name, format, options)
     except HistoryError as error:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from checkers.history import Fault, History
+from checkers.opening import read_regular
 from checkers.verdict import Result
 from harness.campaign.differences import say_difference
 from harness.campaign.explore import Job, SeedOutcome, conclude
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from cluster.simulation.swarm import SwarmRun
 
 CAMPAIGN = "explore"
+#: no honest spec.json is larger
+SPEC_BYTES_MAX = 16 << 20
 
 
 class SeedSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -190,8 +193,9 @@ def seed_spec(run_dir: Path) -> SeedSpec | None:
         UsageError: it says that it is, and cannot be run.
     """
     try:
-        found = msgspec.json.decode((run_dir / SPEC).read_bytes())
-    except (OSError, msgspec.DecodeError):
+        data = read_regular(run_dir / SPEC, limit=SPEC_BYTES_MAX, below=run_dir)
+        found = msgspec.json.decode(data)
+    except (OSError, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
     if not isinstance(found, dict) or found.get("campaign") != CAMPAIGN:
         return None
@@ -211,5 +215,5 @@ def replay_seed(run_dir: Path, spec: SeedSpec) -> int:
     with tempfile.TemporaryDirectory(prefix="harness-replay-") as scratch:
         again = Path(scratch) / "history.jsonl"
         write_jsonl(_history(run, _facts(spec, run)), again)
-        say_difference(run_dir / "history.jsonl", again)
+        say_difference(run_dir / "history.jsonl", again, run_dir=run_dir)
     return outcome.verdict.exit_code

@@ -24,7 +24,8 @@ from typing import TypeVar
 import msgspec
 
 from checkers.verdict import Verdict
-from harness.campaign.replay import spec_of_run
+from harness.campaign.replay import OURS_ALONE, spec_of_run
+from harness.campaign.trust import Trust, command
 from harness.errors import HarnessError, UsageError
 from harness.nemesis.base import Plan
 from harness.run import RunOutcome, run
@@ -228,20 +229,21 @@ def _seen_s(outcome: RunOutcome) -> float:
     return round(min((t for t in times if t), default=0) / 1e9 + 0.1, 1)
 
 
-def shrink(run_dir: Path, *, limit_s: float) -> int:
+def shrink(run_dir: Path, *, limit_s: float, trust: Trust = OURS_ALONE) -> int:
     """Shrink a failed simulated run, and run the smallest found into the store.
 
     Args:
         run_dir: the run.
         limit_s: wall-clock seconds to spend.
+        trust: what the command line allows beyond our own code.
 
     Returns:
         1 if the failure came back and was shrunk, 2 if it did not come back.
 
     Raises:
-        UsageError: the run was not simulated.
+        UsageError: the run was not simulated, or names what is not allowed.
     """
-    spec = spec_of_run(run_dir)
+    spec = spec_of_run(run_dir, trust, program="harness shrink")
     if spec.env != "sim":
         raise UsageError(
             f"--env was {spec.env!r}; only simulated runs repeat exactly, so shrink needs --env sim"
@@ -260,7 +262,7 @@ def shrink(run_dir: Path, *, limit_s: float) -> int:
     small = shrinker.spec
     _tell(spec, small, plans, shrinker)
     named = msgspec.structs.replace(small, store=store, name=f"{spec.name}-shrunk", quiet=False)
-    outcome = run(named, command=f"harness replay {store}/{spec.name}-shrunk/latest")
+    outcome = run(named, command=command(spec, f"{store}/{spec.name}-shrunk/latest"))
     print(f"the smallest spec: {outcome.run_dir / SPEC}\nrun it again: {outcome.replay}")
     return outcome.exit_code
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from checkers.opening import open_regular
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_USAGE, UsageError
 from harness.store import HISTORY, SPEC
 
@@ -181,10 +182,12 @@ def _never_began(history: Path) -> bool:
     if history.name != HISTORY or not (history.parent / SPEC).exists():
         return False
     try:
-        with open(history, "rb") as file:
+        with open_regular(history) as file:
             return not file.readline(HEADER_BYTES_MAX).endswith(b"\n")
     except FileNotFoundError:
         return True
+    except OSError:
+        return False  # whoever reads it says why it cannot be
 
 
 def _not_begun(path: str) -> FileResult:
@@ -198,11 +201,17 @@ def _not_begun(path: str) -> FileResult:
 
 
 def _history_of(path: str) -> str:
-    """A run directory stands for its history."""
+    """A run directory stands for its history, which is no link to somewhere else."""
     found = Path(path)
     history = found / HISTORY
     if found.is_dir():
-        return str(history) if history.exists() or (found / SPEC).exists() else path
+        try:
+            open_regular(HISTORY, below=found).close()
+        except FileNotFoundError:
+            return str(history) if (found / SPEC).exists() else path
+        except OSError as error:
+            raise UsageError(f"{str(history)!r}: {error.strerror}") from None
+        return str(history)
     if _never_began(found):
         return path
     if not found.exists():

@@ -25,19 +25,49 @@ def heal(
     ] = None,
     *,
     store: _Store = "store",
+    ssh_host: Annotated[
+        list[str] | None,
+        Parameter(
+            name="--ssh-host", negative=(), help="Log in to this host of the run: `user@host:port`."
+        ),
+    ] = None,
+    ssh_known_hosts: Annotated[
+        str, Parameter(name="--ssh-known-hosts", help="Its host keys; the user's if not given.")
+    ] = "",
+    ssh_key: Annotated[
+        str, Parameter(name="--ssh-key", help="The private key; the agent's if not given.")
+    ] = "",
+    trust_hosts: Annotated[
+        bool,
+        Parameter(name="--trust-hosts", negative=(), help="Log in wherever the run's files say."),
+    ] = False,
+    other_boot: Annotated[
+        bool,
+        Parameter(
+            name="--other-boot",
+            negative=(),
+            help="Containers and hosts of a run begun before this machine's restart, too.",
+        ),
+    ] = False,
 ) -> int:
-    """Remove whatever runs left behind: processes, proxies, faults. Safe to repeat at any time."""
+    """Remove whatever runs left behind: processes, proxies, faults. Safe to repeat at any time.
+
+    Only what carries the run's own mark is touched. What its files name beyond that is refused, in
+    one line each, and the exit code is 3.
+    """
+    from harness.environments.record import Consent
     from harness.heal import heal_run, heal_store
     from harness.store import find_run
 
+    consent = Consent(trust_hosts, tuple(ssh_host or ()), ssh_known_hosts, ssh_key, other_boot)
     if run is None:
-        healings = heal_store(Path(store))
+        healings = heal_store(Path(store), consent=consent)
         if not healings:
             print(f"nothing to heal under {store}")
     else:
-        healings = [heal_run(find_run(run, store=store))]
-    for healing in healings:
-        print(healing.sentence)
+        healings = [heal_run(find_run(run, store=store), consent=consent)]
+    for line in (line for healing in healings for line in healing.sentences):
+        print(line)
     return 0 if all(healing.clean for healing in healings) else EXIT_INFRASTRUCTURE
 
 

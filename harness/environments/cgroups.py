@@ -26,6 +26,7 @@ from typing import Any
 
 import msgspec
 
+from harness.environments import marks
 from harness.errors import SetupError
 
 PERIOD_US = 100_000
@@ -50,6 +51,21 @@ class Tree(msgspec.Struct, frozen=True):
     controller: str
     version: int
     parent: str
+
+
+def prefix(run_id: str) -> str:
+    """What the names of a run's groups begin with."""
+    return f"splitbrain-{marks.digest(run_id)}"
+
+
+def is_ours(directory: str, run_id: str) -> bool:
+    """Whether a path is that of a run's control group: by its name, in a tree of groups."""
+    parent, name = os.path.split(directory)
+    return (
+        marks.is_name_of(name, prefix(run_id))
+        and os.path.realpath(directory) == directory
+        and any(Path(parent).is_relative_to(place) for place, _, _ in _mounts())
+    )
 
 
 def trees() -> tuple[dict[str, Tree], dict[str, str]]:

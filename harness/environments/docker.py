@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import io
 import posixpath
 import tarfile
@@ -37,14 +36,22 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.environments import addresses, disks, docker_exec, kernel_links, remote_pressure
+from harness.environments import (
+    addresses,
+    disks,
+    docker_exec,
+    kernel_links,
+    marks,
+    remote_pressure,
+)
 from harness.environments.base import Completed
+from harness.environments.homecoming import own_folder, unpack
 from harness.environments.kernel_links import Peer
 from harness.environments.kernel_remote import RemoteEnvironment, RemoteNode
 from harness.environments.kernel_runner import KernelLinks
 from harness.environments.local import limits
 from harness.environments.local_node import Command, LocalNode
-from harness.environments.record import Record
+from harness.environments.record import Consent, Healed, Record
 from harness.errors import SetupError, UsageError, nearest
 
 IMAGE = "splitbrain:latest"
@@ -74,6 +81,10 @@ def docker(
         if name not in _OPTIONS:
             raise nearest("option of the environment docker", name, _OPTIONS)
     return DockerEnvironment(nodes=nodes, run_dir=run_dir, seed=seed, options={**_OPTIONS, **given})
+
+
+def _prefix(run_id: str) -> str:
+    return f"splitbrain-{marks.digest(run_id)}"
 
 
 class Daemon:
@@ -365,10 +376,7 @@ def bring_home(daemon: Daemon, container: str, name: str, into: Path) -> list[st
             packed = io.BytesIO(b"".join(stream))
     except docker.errors.NotFound:
         return []
-    with tarfile.open(fileobj=packed) as archive:
-        members = [each for each in archive.getmembers() if each.isfile() or each.isdir()]
-        archive.extractall(into, members=members, filter="data")
-    return sorted({each.name.partition("/")[0] for each in members})
+    return unpack(packed, into)
 
 
 class DockerEnvironment(RemoteEnvironment):
@@ -384,7 +392,7 @@ class DockerEnvironment(RemoteEnvironment):
         self.daemon = Daemon()
         self.limits = limits(packets=kernel_links.BY_NETEM, disk=disks.missing())
         #: begins the names of everything this run makes
-        self.prefix = f"splitbrain-{hashlib.sha256(self.run_id.encode()).hexdigest()[:8]}"
+        self.prefix = _prefix(self.run_id)
         self._labels = {LABEL: self.run_id}
 
     def prepare(self, needs: Collection[str]) -> None:
@@ -550,19 +558,26 @@ class DockerEnvironment(RemoteEnvironment):
         return await asyncio.to_thread(self.daemon.left, self.run_id)
 
 
-def heal(found: Record, run_dir: Path) -> tuple[list[str], list[str]]:
-    """Bring the logs of a run's containers home and remove them; what went and what stays."""
+def heal(found: Record, run_dir: Path, consent: Consent) -> Healed:
+    """Bring the logs of a run's containers home and remove them; the label tells whose they are."""
     daemon = Daemon()
+    refused = []
     try:
+        labelled = daemon.labelled(found.run_id)
+        ours = {name.lstrip("/") for each in labelled for name in each["Names"]}
         for name, place in found.nodes.items():
-            with contextlib.suppress(SetupError, OSError, KeyError):
-                into = run_dir / "nodes" / name
-                bring_home(daemon, place["container"], f"{DockerNode.home}/log", into)
+            container = str(place.get("container"))
+            if container in ours and marks.is_node(name):
+                with contextlib.suppress(SetupError, OSError, tarfile.TarError):
+                    into = own_folder(run_dir, name)
+                    bring_home(daemon, container, f"{DockerNode.home}/log", into)
+            elif container != f"{_prefix(found.run_id)}-{name}":
+                refused.append(marks.refusal(f"container {container!r}"))
         removed = daemon.remove_all(found.run_id)
         if removed:
             # What the harness asked for just before it died may be made only now.
             time.sleep(_LATE_S)
             removed += daemon.remove_all(found.run_id)
-        return removed, daemon.left(found.run_id)
+        return Healed(removed, daemon.left(found.run_id), refused)
     except SetupError as error:
-        return [], [f"the run's containers, if any: {error}"]
+        return Healed([], [f"the run's containers, if any: {error}"], refused)

@@ -52,6 +52,8 @@ QUEUE_PACKETS = 100_000
 REORDER_GAP_NS = 10_000_000
 _PRIOMAP = "1 2 2 2 1 2 0 0 1 1 1 1 1 1 1 1"
 _MARK = "=== splitbrain"
+#: what Linux takes for an interface, without what a shell would understand
+_DEVICE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:-]{0,14}")
 
 _ALL_IPTABLES = ("iptables", "iptables-legacy", "ip6tables", "ip6tables-legacy")
 #: what to know of netem's faults, in lists and reports
@@ -125,6 +127,11 @@ class Reading(msgspec.Struct):
     queues: dict[tuple[str, int], tuple[int, int]] = {}
     devices: set[str] = set()
     tcp: dict[str, int] = {}
+
+
+def is_device(name: object) -> bool:
+    """Whether something can be the name of a network interface."""
+    return isinstance(name, str) and _DEVICE.fullmatch(name) is not None
 
 
 # What must be so at each node -----------------------------------------------------------------
@@ -236,7 +243,7 @@ def read_script(tools: Tools, peers: Sequence[Peer]) -> str:
         lines.append(f"{_iptables(tools, peers)} -nvxL {CHAIN} 2>/dev/null || :")
     if tools.netem:
         for device in sorted({peer.device for peer in peers}):
-            lines.append(f"echo '{_MARK} queues {device}'")
+            lines.append(f"echo {shlex.quote(f'{_MARK} queues {device}')}")
             lines.append(f"tc -s -j qdisc show dev {shlex.quote(device)} 2>/dev/null || :")
     lines += [f"echo '{_MARK} tcp'", "cat /proc/net/snmp /proc/net/netstat", f"echo '{_MARK} end'"]
     return "\n".join(lines) + "\n"
@@ -288,7 +295,8 @@ def left_script(devices: Sequence[str]) -> str:
         lines.append(f"{tool} -w 5 -n -L {CHAIN} >/dev/null 2>&1 && {found} || :")
     for device in sorted(set(devices)):
         shown = f"tc qdisc show dev {shlex.quote(device)} 2>/dev/null"
-        lines.append(f"{shown} | grep -q ' {ROOT}: root' && echo 'queues on {device}' || :")
+        said = shlex.quote(f"queues on {device}")
+        lines.append(f"{shown} | grep -q ' {ROOT}: root' && echo {said} || :")
     return "\n".join(lines) + "\n"
 
 

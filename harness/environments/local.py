@@ -35,6 +35,7 @@ from harness.environments import (
     cgroups,
     disks,
     faketime,
+    marks,
     processes,
     record,
     sockets,
@@ -86,11 +87,21 @@ def kernel_things_left(detail: Mapping[str, Any]) -> list[str]:
     return mounts + groups
 
 
-def heal(found: record.Record, run_dir: Path) -> tuple[list[str], list[str]]:
-    """Remove a run's mounts and control groups, its processes having ended; what went and stays."""
-    gone, stays = volumes.remove(found.detail)
-    more, still = cgroups.remove(found.detail)
-    return gone + more, stays + still
+def heal(found: record.Record, run_dir: Path, consent: record.Consent) -> record.Healed:
+    """Remove a run's mounts, control groups and data, its processes having ended."""
+    mounts, groups = (marks.texts(found.detail.get(name)) for name in ("mounts", "cgroups"))
+    ours = {
+        "mounts": [path for path in mounts if volumes.is_ours(path, run_dir)],
+        "cgroups": [name for name in groups if cgroups.is_ours(name, found.run_id)],
+    }
+    others = {"mounts": set(mounts).difference(ours["mounts"])}
+    others["cgroups"] = set(groups).difference(ours["cgroups"])
+    healed = record.Healed(refused=[*map(marks.refusal, kernel_things_left(others))])
+    for remove in (volumes.remove, cgroups.remove):
+        healed += record.Healed(*remove(ours))
+    if not found.detail.get("keep_data"):
+        healed += volumes.remove_data(run_dir, filter(marks.is_node, found.nodes))
+    return healed
 
 
 class LocalEnvironment:
@@ -106,7 +117,7 @@ class LocalEnvironment:
             raise UsageError(f"option clock must be auto, on or off, not {options['clock']!r}")
         self.nodes: Sequence[str] = tuple(nodes)
         self.run_dir = Path(run_dir).resolve()
-        self.run_id = f"{self.run_dir.name}-{os.getpid()}-{time.time_ns():x}"
+        self.run_id = marks.new(self.run_dir)
         #: the shared object under which foreign processes start, if their clocks may be faked
         self.fake_clocks: Path | None = None
         self._options = options
@@ -170,7 +181,7 @@ class LocalEnvironment:
             handle.data.mkdir(parents=True, exist_ok=True)
             place = {"address": handle.address, "directory": str(handle.directory)}
             self._record.nodes[name] = place
-        self._record.detail["block"] = block
+        self._record.detail |= {"block": block, "keep_data": bool(self._options["keep_data"])}
         self._record.save(self.run_dir)
         try:
             if self._options["watchdog"]:

@@ -6,7 +6,6 @@ A limit belongs to the node, not to the process: one that is started again gets 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -37,8 +36,8 @@ class LocalPressure:
         if squeezed is None:
             if not limits:
                 return {}
-            digest = hashlib.sha256(self._env.run_id.encode()).hexdigest()[:8]
-            squeezed = cgroups.Squeezed(f"splitbrain-{digest}-{node.name}", self.trees)
+            name = f"{cgroups.prefix(self._env.run_id)}-{node.name}"
+            squeezed = cgroups.Squeezed(name, self.trees)
             self._env.write_down("cgroups", squeezed.directories)
             self._nodes[node.name] = squeezed
         pids = [process.pid for process in node.everything()]

@@ -24,7 +24,6 @@ Options: those of `local` (``clock``, ``watchdog``, ``keep_data``, ``disk``, ``v
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import os
 import shutil
 import socket
@@ -35,13 +34,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.environments import addresses, disks, kernel_links, processes
+from harness.environments import addresses, disks, kernel_links, marks, processes
 from harness.environments.base import LinkFault
 from harness.environments.kernel_links import Peer
 from harness.environments.kernel_runner import KernelLinks
 from harness.environments.local import _OPTIONS, LocalEnvironment, limits
 from harness.environments.local_node import Command, LocalNode
-from harness.environments.record import Record
+from harness.environments.record import Consent, Healed, Record
 from harness.errors import EnvironmentLeft, HarnessError, SetupError, UsageError, nearest
 
 _NAMESPACES = Path("/run/netns")
@@ -152,10 +151,8 @@ class NetnsEnvironment(LocalEnvironment):
         self, *, nodes: Sequence[str], run_dir: Path, seed: int, options: Mapping[str, Any]
     ) -> None:
         super().__init__(nodes=nodes, run_dir=run_dir, seed=seed, options=options)
-        digest = hashlib.sha256(self.run_id.encode()).hexdigest()[:8]
-        #: begins the names of everything this run makes
-        self.prefix = f"sb-{digest}"
-        self.interface = f"sb{digest}"
+        #: begins the names of everything this run makes, and its interface
+        self.prefix, self.interface = _names(self.run_id)
         self._links: KernelLinks | None = None
         self._network_made = False
         self.limits = limits(packets=kernel_links.BY_NETEM, disk=disks.missing())
@@ -177,6 +174,7 @@ class NetnsEnvironment(LocalEnvironment):
             self._record.nodes[name] = {**place, "namespace": handle.namespace}
         names = [f"{self.prefix}-{name}" for name in ("sw", *self.nodes)]
         self._record.detail |= {"block": block, "namespaces": names, "interface": self.interface}
+        self._record.detail["keep_data"] = bool(self._options["keep_data"])
         self._record.save(self.run_dir)
         try:
             if self._options["watchdog"]:
@@ -384,14 +382,31 @@ def network_left(detail: Mapping[str, Any]) -> list[str]:
     if interface and Path(f"/sys/class/net/{interface}").exists():
         left.append(f"interface {interface}")
     for name in detail.get("namespaces", []):
-        if (_NAMESPACES / name).exists():
+        if os.path.lexists(_NAMESPACES / name):
             left.append(f"namespace {name}")
     return left
 
 
-def heal(found: Record, run_dir: Path) -> tuple[list[str], list[str]]:
-    """Remove the network of a run whose processes have been ended; what went and what stays."""
+def _names(run_id: str) -> tuple[str, str]:
+    """What the names of a run's namespaces begin with, and the name of its interface here."""
+    digest = marks.digest(run_id)
+    return f"sb-{digest}", f"sb{digest}"
+
+
+def heal(found: Record, run_dir: Path, consent: Consent) -> Healed:
+    """Remove the network of a run whose processes have been ended."""
     from harness.environments import local
 
-    gone, stays = local.heal(found, run_dir)
-    return remove_network(found.detail) + gone, network_left(found.detail) + stays
+    prefix, interface = _names(found.run_id)
+    named = marks.texts(found.detail.get("namespaces"))
+    ours = {
+        "namespaces": [name for name in named if marks.is_name_of(name, prefix)],
+        "interface": interface,
+    }
+    others = {"namespaces": set(named).difference(ours["namespaces"])}
+    refused = [marks.refusal(what) for what in network_left(others)]
+    if (other := found.detail.get("interface", interface)) != interface:
+        refused.append(marks.refusal(f"interface {other!r}"))
+    healed = Healed(remove_network(ours), network_left(ours), refused)
+    healed += local.heal(found, run_dir, consent)
+    return healed

@@ -3,20 +3,23 @@
 The healer works from this file alone, possibly in another process, after a crash, days later. So it
 is replaced atomically on every change, names processes by pid and start time within a boot, and is
 first written, with the run's mark, before anything is started: whatever carries the mark and is not
-written down yet belongs to the run too.
+written down yet belongs to the run too. The healer takes it as data that anybody may have written:
+see :mod:`harness.environments.marks`.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from checkers.opening import read_regular, write_whole
 from harness.environments.processes import ProcessId, boot_id
 
 NAME = "environment.json"
+#: no honest record is larger
+BYTES_MAX = 16 << 20
 
 
 class StartedProcess(msgspec.Struct, frozen=True):
@@ -62,18 +65,62 @@ class Record(msgspec.Struct):
 
     def save(self, run_dir: Path) -> None:
         """Replace the file in the run's directory."""
-        scratch = run_dir / f"{NAME}.new"
         encoded = msgspec.json.format(msgspec.json.encode(self), indent=1)
-        with open(scratch, "wb") as file:
-            file.write(encoded + b"\n")
-        os.replace(scratch, run_dir / NAME)
+        write_whole(run_dir / NAME, encoded + b"\n")
+
+
+class Consent(msgspec.Struct, frozen=True):
+    """What the user allows a heal to do beyond this machine and this boot.
+
+    Args:
+        trust_hosts: log in wherever the record says.
+        hosts: log in to these, as ``user@host:port``, with ``known_hosts`` and ``key``.
+        known_hosts: file of host keys, or "" for the user's and the system's.
+        key: file of a private key, or "" for the agent's and the user's.
+        other_boot: heal containers and hosts also of a run begun before this machine's restart.
+    """
+
+    trust_hosts: bool = False
+    hosts: tuple[str, ...] = ()
+    known_hosts: str = ""
+    key: str = ""
+    other_boot: bool = False
+
+
+class Healed(msgspec.Struct):
+    """What a healer did, a phrase each: removed, could not remove, and would not touch."""
+
+    removed: list[str] = []
+    left: list[str] = []
+    refused: list[str] = []
+
+    def __iadd__(self, other: Healed) -> Healed:
+        self.removed += other.removed
+        self.left += other.left
+        self.refused += other.refused
+        return self
+
+
+def read(run_dir: Path) -> Record:
+    """The record of a run.
+
+    Raises:
+        FileNotFoundError: it has none.
+        OSError: it cannot be opened, is too large, no regular file, or a link.
+        ValueError: it holds no record; one sentence.
+    """
+    data = read_regular(run_dir / NAME, limit=BYTES_MAX, below=run_dir)
+    try:
+        return msgspec.json.decode(data, type=Record)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValueError(str(error)) from None
 
 
 def load(run_dir: Path) -> Record | None:
     """The record of a run; None if it has none or it is not readable."""
     try:
-        return msgspec.json.decode((run_dir / NAME).read_bytes(), type=Record)
-    except (OSError, msgspec.DecodeError):
+        return read(run_dir)
+    except (OSError, ValueError):
         return None
 
 

@@ -24,7 +24,6 @@ reference cluster); ``dir`` (parent of the run's directories on the hosts); and 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import io
 import posixpath
 import re
@@ -38,13 +37,14 @@ from typing import Any
 
 import msgspec
 
-from harness.environments import disks, kernel_links, remote_pressure
+from harness.environments import disks, kernel_links, marks, remote_pressure
 from harness.environments.base import Completed
+from harness.environments.homecoming import own_folder, unpack
 from harness.environments.kernel_links import Peer
 from harness.environments.kernel_remote import RemoteEnvironment, RemoteNode
 from harness.environments.kernel_runner import KernelLinks
 from harness.environments.local_node import Command, LocalNode
-from harness.environments.record import Record
+from harness.environments.record import Consent, Healed, Record
 from harness.environments.ssh_login import Host, Login, parse_host
 from harness.errors import SetupError, UsageError, nearest
 
@@ -211,12 +211,7 @@ def bring_home(login: Login, pattern: str, into: Path) -> list[str]:
         "xargs -0 -r tar -cf -"
     )
     _, packed, _ = login.run(script, timeout_s=60)
-    if not packed:
-        return []
-    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-        members = [each for each in archive.getmembers() if each.isfile() or each.isdir()]
-        archive.extractall(into, members=members, filter="data")
-    return sorted({each.name.partition("/")[0] for each in members})
+    return unpack(io.BytesIO(packed), into) if packed else []
 
 
 # Scripts: each finds a node's processes by the mark in their environment, in one pass ------------
@@ -292,7 +287,7 @@ class SshEnvironment(RemoteEnvironment):
     ) -> None:
         super().__init__(nodes=nodes, run_dir=run_dir, seed=seed, options=options)
         self.options = options
-        self.prefix = f"splitbrain-{hashlib.sha256(self.run_id.encode()).hexdigest()[:8]}"
+        self.prefix = _prefix(self.run_id)
         given = _listed(options["hosts"]) or list(nodes)
         if len(given) != len(nodes):
             raise UsageError(f"hosts names {len(given)} hosts, and the run has {len(nodes)} nodes")
@@ -377,7 +372,10 @@ class SshEnvironment(RemoteEnvironment):
         home = shlex.quote(node.home)
         node.login.script(":")
         self._touched.add(node.name)
-        code, _, err = node.login.script(f"umask 077; mkdir -p {home}/pids {home}/data")
+        code, _, err = node.login.script(
+            f"umask 077; mkdir -p {home}/pids {home}/data && "
+            f"echo {shlex.quote(node.place)} >{home}/mark"
+        )
         if code:
             raise SetupError(f"cannot make {node.home} on {node.login.host}: {err[-200:]}")
         found = {}
@@ -448,6 +446,11 @@ class SshEnvironment(RemoteEnvironment):
         return _remains(login, name, place, root=name in self._rooted)
 
 
+def _prefix(run_id: str) -> str:
+    """What the names of a run's directories and control groups on hosts begin with."""
+    return f"splitbrain-{marks.digest(run_id)}"
+
+
 def _expanded(path: str) -> str:
     return str(Path(path).expanduser().resolve()) if path else ""
 
@@ -472,25 +475,81 @@ def _remains(login: Login, name: str, place: Mapping[str, Any], *, root: bool) -
     return [f"{line} on {name}" for line in printed.splitlines()]
 
 
-def heal(found: Record, run_dir: Path) -> tuple[list[str], list[str]]:
-    """Log in to a run's hosts again, bring logs home, end and remove what is the run's."""
+class _Place:
+    """A node's place as a record names it, once it is seen to be the run's.
 
-    def one(name: str) -> tuple[list[str], list[str]]:
-        place = found.nodes[name]
-        login = Login(msgspec.convert(place["host"], Host))
+    Raises:
+        ValueError: it is not; a sentence.
+    """
+
+    def __init__(self, found: Record, name: str) -> None:
+        self.name = name
+        self.place = place = found.nodes[name]
+        if place.get("place") != f"{found.run_id}/{name}" or not marks.is_node(name):
+            raise ValueError(marks.refusal(f"the place of {name!r}"))
+        home = str(place.get("home"))
+        wanted = f"{_prefix(found.run_id)}-{name}"
+        parts = (posixpath.isabs(home), posixpath.normpath(home), posixpath.basename(home))
+        if parts != (True, home, wanted):
+            raise ValueError(marks.refusal(f"the directory {home!r} of {name}"))
+        devices = place.get("devices")
+        if not isinstance(devices, list) or not all(map(kernel_links.is_device, devices)):
+            raise ValueError(f"{name} has devices that are none: {devices!r}")
         try:
-            before = _remains(login, name, place, root=True)
-            if before:
-                bring_home(login, f"{place['home']}/log", run_dir / "nodes" / name)
-                login.script(kill_script(place["place"]))
+            self.host = msgspec.convert(place.get("host"), Host)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"{name} has no host to log in to: {error}") from None
+
+    def refused(self, consent: Consent) -> str:
+        """Why this host may not be logged in to; empty if the user said so."""
+        files = {"known_hosts": _expanded(consent.known_hosts), "key": _expanded(consent.key)}
+        if consent.trust_hosts or self.host in [parse_host(h, **files) for h in consent.hosts]:
+            return ""
+        words = ["--ssh-host", str(self.host)]
+        for option, file in (("known-hosts", self.host.known_hosts), ("key", self.host.key)):
+            words += [f"--ssh-{option}", file] if file else []
+        return (
+            f"{self.name}: its host {str(self.host)!r} was not contacted; if it is yours, say so "
+            f"with `{shlex.join(words)}`, or with --trust-hosts for all the record names"
+        )
+
+    def heal(self, run_dir: Path) -> Healed:
+        """Log in, bring the log home, end and remove what is the run's."""
+        login, place = Login(self.host), self.place
+        try:
+            # Whatever root removes may be another run's, unless this one's directory is there.
+            words = ["grep", "-qxF", "--", place["place"], f"{place['home']}/mark"]
+            marked = login.script(f"{shlex.join(words)} 2>/dev/null")[0] == 0
+            before = _remains(login, self.name, place, root=marked)
+            if not before:
+                return Healed()
+            login.script(kill_script(place["place"]))
+            if marked:
+                into = own_folder(run_dir, self.name)
+                bring_home(login, f"{place['home']}/log", into)
                 login.root(remove_script(place))
                 login.script(clean_script(place["home"], place["place"]))
-            return before, _remains(login, name, place, root=True)
+            return Healed(before, _remains(login, self.name, place, root=marked))
         except (SetupError, OSError, tarfile.TarError) as error:
-            return [], [f"what is on {name}: {error}"]
+            return Healed(left=[f"what is on {self.name}: {error}"])
         finally:
             login.close()
 
+
+def heal(found: Record, run_dir: Path, consent: Consent) -> Healed:
+    """Log in to a run's hosts again, if the user said so, and remove what is the run's."""
+    healed, places = Healed(), []
+    for name in found.nodes:
+        try:
+            place = _Place(found, name)
+        except ValueError as error:
+            healed.refused.append(str(error))
+            continue
+        if why := place.refused(consent):
+            healed.refused.append(why)
+        else:
+            places.append(place)
     with ThreadPoolExecutor(max_workers=16) as pool:
-        results = list(pool.map(one, found.nodes))
-    return [p for removed, _ in results for p in removed], [p for _, left in results for p in left]
+        for one in pool.map(lambda place: place.heal(run_dir), places):
+            healed += one
+    return healed

@@ -17,12 +17,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from checkers.opening import folder_of, is_below
+from harness.environments.record import Healed
 from harness.errors import SetupError, UsageError
 
 SIZE_MB_MIN = 8
@@ -180,10 +183,42 @@ def _run(*argv: str) -> None:
         raise SetupError(f"{' '.join(argv)} failed: {' '.join(last)}")
 
 
+def mount_points() -> list[str]:
+    """Where something is mounted, as this process sees it."""
+    with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as file:
+        written = [line.split()[1] for line in file]
+    return [re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), path) for path in written]
+
+
 def mounted(path: str) -> bool:
     """Whether something is mounted there."""
-    with open("/proc/self/mounts", encoding="utf-8") as file:
-        return any(line.split()[1] == path.replace(" ", "\\040") for line in file)
+    return path in mount_points()
+
+
+def is_ours(path: str, run_dir: Path) -> bool:
+    """Whether a path is one where a run mounts: below its (resolved) directory, behind no link."""
+    inside = path.removeprefix(f"{run_dir}/")
+    right = inside != path and re.fullmatch(r"nodes/[^/]+/(data|volume)", inside)
+    return bool(right) and ".." not in inside and is_below(path, run_dir)
+
+
+def remove_data(run_dir: Path, nodes: Iterable[str]) -> Healed:
+    """Remove the nodes' data in a run's (resolved) directory; not through a link or a mount."""
+    healed = Healed()
+    for node in nodes:
+        path = f"{run_dir}/nodes/{node}/data"
+        try:
+            with folder_of(path, run_dir) as (folder, last):
+                os.lstat(last, dir_fd=folder)
+                if any(f"{place}/".startswith(f"{path}/") for place in mount_points()):
+                    raise OSError(errno.EBUSY, "something is mounted in it")
+                shutil.rmtree(last, dir_fd=folder)
+            healed.removed.append(f"directory {path}")
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            healed.left.append(f"directory {path} ({error.strerror})")
+    return healed
 
 
 def remove(detail: Mapping[str, Any]) -> tuple[list[str], list[str]]:
@@ -193,9 +228,9 @@ def remove(detail: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     # What was mounted last may be over something else.
     for path in reversed(detail.get("mounts", [])):
         if mounted(path):
-            subprocess.run(["umount", path], capture_output=True, timeout=_WITHIN_S)
+            subprocess.run(["umount", "--", path], capture_output=True, timeout=_WITHIN_S)
             if mounted(path):
-                subprocess.run(["umount", "-l", path], capture_output=True, timeout=_WITHIN_S)
+                subprocess.run(["umount", "-l", "--", path], capture_output=True, timeout=_WITHIN_S)
             (left if mounted(path) else removed).append(f"mount {path}")
         if not mounted(path):
             Path(f"{path}.img").unlink(missing_ok=True)

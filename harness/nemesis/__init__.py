@@ -42,7 +42,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "membership": (),
 }
 
-__all__ = ["NEMESES", "VARIANTS", "compose", "names", "plan_all", "require"]
+__all__ = ["NEMESES", "VARIANTS", "compose", "is_built_in", "names", "plan_all", "require"]
 
 
 def names() -> list[str]:
@@ -83,6 +83,11 @@ def _one(text: str) -> Nemesis:
     if rest:
         return _users_own(text)
     raise nearest("nemesis", text, [*names(), *REGISTERED])
+
+
+def is_built_in(text: str) -> bool:
+    """Whether a nemesis as users write it is one of ours, whatever its kind and targets."""
+    return _split_kind(text.partition(":")[0])[0] in NEMESES
 
 
 def _split_kind(text: str) -> tuple[str, str]:

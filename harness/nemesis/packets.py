@@ -50,7 +50,7 @@ class Packets(Planner):
         kind = self.kind(plan, rng)
         params = {**self.draw(kind, rng), **plan.params}
         fields = {name: params[name] for name in LinkFault.__struct_fields__ if name in params}
-        fault = LinkFault(**fields)
+        fault = msgspec.convert(fields, LinkFault)
         hit = await self.targets_of(context, plan, rng)
         links = [
             (a, b)

@@ -9,11 +9,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from arms import CUT, NODES, within
 from kernel_arms import ssh_arm
 
-from harness.environments import record, ssh_config
+from harness.environments import marks, record, ssh_config
+from harness.environments.record import Consent
 from harness.environments.ssh import ssh
 from harness.environments.ssh_login import Host, Login, parse_host
 from harness.errors import SetupError, UsageError
@@ -223,11 +225,80 @@ def test_heal_logs_in_again_and_cleans_every_host(arm: Any) -> None:
     env = arm.env
     path = env.run_dir / record.NAME
     found = json.loads(path.read_text())
-    found["harness"], found["run_id"] = None, "not-to-be-found-here"
+    found["harness"] = None
     path.write_text(json.dumps(found))
-    healing = heal_run(env.run_dir)
-    assert healing.clean, healing.left
-    gone = " ".join(healing.removed)
+
+    unasked = heal_run(env.run_dir)
+    assert not unasked.clean and not unasked.removed
+    hosts = env.options["hosts"]
+    files = {name: str(env.options[name]) for name in ("known_hosts", "key")}
+    for number, said in enumerate(unasked.refused):
+        assert f"n{number + 1}: its host '{hosts[number]}' was not contacted" in said
+        assert files["known_hosts"] in said and files["key"] in said and "--trust-hosts" in said
+    # A host is another one when its keys are checked against another file.
+    elsewhere = Consent(hosts=tuple(hosts), key=files["key"])
+    assert len(heal_run(env.run_dir, consent=elsewhere).refused) == 3
+
+    other = json.loads(path.read_text())
+    path.write_text(json.dumps({**other, "boot": "another", "processes": []}))
+    yes = Consent(hosts=tuple(hosts), **files)
+    (refused,) = heal_run(env.run_dir, consent=yes).refused
+    assert "restarted since" in refused and "--other-boot" in refused
+
+    allowed = msgspec.structs.replace(yes, other_boot=True)
+    gone = " ".join(heal_run(env.run_dir, consent=allowed).removed)
     assert "nftables table inet splitbrain on n2" in gone and "on n3" in gone
-    assert "nothing to do" in heal_run(env.run_dir).sentence
+    assert "listening" in (env.run_dir / "nodes" / "n1" / "log").read_text()
+    path.write_text(json.dumps(found))
+    assert "nothing to do" in heal_run(env.run_dir, consent=yes).sentence
     assert not [p for p in os.listdir(env.options["dir"]) if p.startswith("splitbrain-")]
+
+
+@pytest.mark.real
+def test_heal_touches_no_place_on_a_host_that_is_not_the_runs(arm: Any) -> None:
+    """Every word of a place is forged; the hosts are allowed, and hold one run that goes on."""
+
+    async def body(env: Any) -> None:
+        await env.set_links({("n1", "n2"): CUT})
+        await asyncio.to_thread(_forge_and_heal, env)
+        listed = env.node("n2").login.root("nft list table inet splitbrain")
+        assert "drop" in listed and os.path.isdir(env.node("n2").home)
+        assert await env.alive("n2")
+
+    within(arm, body)
+
+
+def _forge_and_heal(env: Any) -> None:
+    real = json.loads((env.run_dir / record.NAME).read_text())
+    place = real["nodes"]["n2"]
+    forged_dir = env.run_dir.with_name("forged")
+    forged_dir.mkdir()
+    mark = marks.new(forged_dir)
+    home = f"{env.options['dir']}/splitbrain-{marks.digest(mark)}-n2"
+    mine = {**place, "place": f"{mark}/n2", "home": home}
+    canary = env.run_dir.with_name("canary")
+    shell = f"x' ; touch {canary} ; echo '"
+    attacks = [
+        place,
+        {**mine, "home": place["home"]},
+        {**mine, "place": place["place"]},
+        {**mine, "home": f"/tmp/../{os.path.basename(home)}"},
+        {**mine, "home": f"{shell}/{os.path.basename(home)}"},
+        {**mine, "devices": [shell]},
+        {**mine, "devices": "eth0"},
+        {**mine, "host": {"user": "root", "name": shell, "port": "x"}},
+        {**mine, "host": None},
+    ]
+    for attack in attacks:
+        forged = {**real, "run_id": mark, "harness": None, "processes": []}
+        forged["nodes"] = {"n2": attack}
+        (forged_dir / record.NAME).write_text(json.dumps(forged))
+        healing = heal_run(forged_dir, consent=Consent(trust_hosts=True))
+        assert healing.removed == [] and len(healing.refused) == 1, attack
+    # Places that could be the run's, on a host where they are not: nothing is there to remove.
+    for attack in (mine, {**mine, "home": f"/tmp/{shell}/{os.path.basename(home)}"}):
+        forged["nodes"] = {"n2": attack}
+        (forged_dir / record.NAME).write_text(json.dumps(forged))
+        healing = heal_run(forged_dir, consent=Consent(trust_hosts=True))
+        assert healing.clean and not healing.removed, healing
+    assert not canary.exists()

@@ -15,6 +15,7 @@ from checkers.history import load
 from harness.campaign.differences import first_difference
 from harness.campaign.replay import replay, spec_of_run
 from harness.campaign.shrink import minimise, shrink
+from harness.campaign.trust import Trust
 from harness.errors import UsageError, UserCodeError
 from harness.nemesis.base import Plan
 from harness.parts import resolve
@@ -284,8 +285,11 @@ def test_shrink_keeps_the_failure_and_drops_the_rest(tmp_path, capsys):
     spec = simulated(tmp_path, time_limit_s=20.0, **LYING)
     outcome = quietly(spec)
     assert outcome.verdict is Verdict.INVALID
-    assert shrink(outcome.run_dir, limit_s=600.0) == 1
-    small = spec_of_run(tmp_path / f"{validated(spec).name}-shrunk" / "latest")
+    with pytest.raises(UsageError, match=r"import sim_world .* --trust-module sim_world"):
+        shrink(outcome.run_dir, limit_s=600.0)
+    trust = Trust(modules=("sim_world",))
+    assert shrink(outcome.run_dir, limit_s=600.0, trust=trust) == 1
+    small = spec_of_run(tmp_path / f"{validated(spec).name}-shrunk" / "latest", trust)
     assert small.plans is not None and [plan.nemesis for plan in small.plans] == ["pause"]
     assert small.time_limit_s < 20.0 and small.concurrency < 6
     assert "smaller runs" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -90,6 +91,57 @@ def test_foreign_files_cannot_run(server: StoreServer) -> None:
     answer, _ = ask(server, "/register/valid/nodes/n1/report.html")
     assert "sandbox" in (answer.getheader("Content-Security-Policy") or "")
     assert answer.getheader("X-Content-Type-Options") == "nosniff"
+
+
+def test_a_report_has_an_origin_of_its_own(server: StoreServer) -> None:
+    """Its scripts run, and can read no other page: a report.html may be a stranger's."""
+    for path in ("/register/stale_read/report.html", "/register/valid/", "/"):
+        answer, _ = ask(server, path)
+        policy = (answer.getheader("Content-Security-Policy") or "").split("; ")
+        assert "sandbox allow-scripts" in policy and "default-src 'none'" in policy
+        assert "connect-src" not in " ".join(policy)
+
+
+def test_no_link_in_a_run_is_followed(server: StoreServer) -> None:
+    run = server.store / "register" / "not_judged"
+    secret = server.store.parent / "secret.txt"
+    (run / "results.json").unlink(missing_ok=True)
+    (run / "results.json").symlink_to(secret)
+    (run / "report.html").symlink_to(secret)
+    (run / "inside.txt").symlink_to(server.store / "register" / "valid" / "history.jsonl")
+    (run / "nodes" / "n1").mkdir(parents=True, exist_ok=True)
+    (run / "nodes" / "n1" / "log").unlink(missing_ok=True)
+    (run / "nodes" / "n1" / "log").symlink_to(secret)
+    (server.store / "register" / "latest").symlink_to(server.store.parent)
+    for name in ("", "full.html", "report.html", "results.json", "inside.txt", "nodes/n1/log"):
+        answer, body = ask(server, f"/register/not_judged/{name}")
+        assert b"secret" not in body and answer.status in (200, 404), name
+        assert answer.status == 404 or name in ("", "full.html")
+    assert ask(server, "/register/latest/secret.txt")[0].status == 404
+    assert b"secret" not in ask(server, "/")[1]
+
+
+@pytest.mark.parametrize("name", ["history.jsonl", "results.json", "spec.json", "report.html"])
+def test_what_is_no_regular_file_is_answered_at_once(server: StoreServer, name: str) -> None:
+    run = server.store / "register" / "valid"
+    (run / name).unlink(missing_ok=True)
+    os.mkfifo(run / name)
+    for path in ("/", "/register/valid/", "/register/valid/full.html"):
+        assert ask(server, path)[0].status == 200, path
+    answer, body = ask(server, f"/register/valid/{name}")
+    assert answer.status == 404 and b"it is a FIFO" in body
+
+
+def test_a_page_that_cannot_be_made_is_a_sentence(
+    server: StoreServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: object, **words: object) -> str:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("reports.server.page", full)
+    answer, body = ask(server, "/register/valid/full.html")
+    assert answer.status == 500 and body == b"This page cannot be made: Too many open files.\n"
+    assert ask(server, "/", host="[")[0].status == 400
 
 
 def test_another_sites_name_is_refused(server: StoreServer) -> None:
