@@ -40,11 +40,14 @@ def list_append(
         init: what every list held at first, if not nothing; or a dict of keys to that.
 
     Raises:
-        ValueError: a model's name is unknown.
+        ValueError: a model's name is unknown, or ``init`` is no list.
     """
     from checkers.transactions.consistency import canonical
 
     models = tuple(canonical(model) for model in consistency_models)
+    for said in init.values() if isinstance(init, dict) else (init,):
+        if said is not None and not isinstance(said, (list, tuple)):
+            raise ValueError(f"init is {said!r}; a list holds a list at first, such as [1]")
 
     def check(history: History, *, budget: Budget | None = None) -> Result:
         from checkers.transactions.judge import judge
@@ -53,9 +56,7 @@ def list_append(
 
         with collector_paused():
             return judge(
-                ListAppend(
-                    columns(history, writes=("append",), model="list-append"), init=init
-                ),
+                ListAppend(columns(history, writes=("append",), model="list-append"), init=init),
                 checker="list-append",
                 consistency_models=models,
                 budget=budget,

@@ -129,7 +129,10 @@ def _chains(lists: ListAppend, writer: list[int]) -> dict[int, set[int]]:
         low, high = int(lists.orders.base[key]), int(lists.orders.base[key + 1])
         known = [txn for txn in writer[low:high] if txn >= 0]
         chain = [txn for at, txn in enumerate(known) if not at or known[at - 1] != txn]
-        for before, later in [*pairwise(chain), *((chain[-1], t) for t in tails.get(key, ()) if chain)]:
+        for before, later in [
+            *pairwise(chain),
+            *((chain[-1], t) for t in tails.get(key, ()) if chain),
+        ]:
             if before != later:
                 after.setdefault(later, set()).add(before)
     return after

@@ -121,7 +121,12 @@ class Levels:
         members, found = [], Decision(False)
         for order in dict.fromkeys(("process", promise) if not promise else (promise,)):
             members = placed(
-                self.inference.txns, self.inference.members, reads, writes, promise=order, after=after
+                self.inference.txns,
+                self.inference.members,
+                reads,
+                writes,
+                promise=order,
+                after=after,
             )
             found = decide(members, snapshot, self.meter)
             if found.answer is True:  # with sessions is more than was asked for
@@ -165,7 +170,9 @@ class Levels:
                 finding, past.history, axiom, past=past, init=initial_state(self.inference)
             )
             if wrong:
-                return f"a {finding.kind} was inferred but a second look did not confirm it ({wrong})"
+                return (
+                    f"a {finding.kind} was inferred but a second look did not confirm it ({wrong})"
+                )
         self.findings += findings
         return not findings
 

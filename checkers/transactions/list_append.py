@@ -60,11 +60,13 @@ from checkers.transactions.txns import (
     Bools,
     Ints,
     Txns,
+    as_option,
     intern,
     match_writes,
     number,
     packed,
     pairs_code,
+    starting_value,
 )
 from checkers.verdict import Because
 
@@ -320,7 +322,9 @@ class ListAppend:
                     (int(self.txns.mop_txn[mop]),),
                     self._name(key),
                     f"{{0}} read {short(self.longest_lists[key])} of key {self._name(key)!r}, but "
-                    f"no transaction appended {orders.element[position]!r}.",
+                    f"no transaction appended {orders.element[position]!r}. "
+                    f"If the list began with it, say so: "
+                    f"--option init={as_option([orders.element[position]])}.",
                     element=orders.element[position],
                 )
             )
@@ -328,7 +332,7 @@ class ListAppend:
     def _began_with(self, key: int, position: int) -> bool:
         """Whether the element at a position is the one there that the list held at first."""
         name = self._name(key)
-        first = self.init.get(name) if isinstance(self.init, dict) else self.init
+        first = starting_value(self.init, name)
         at = position - int(self.orders.base[key])
         return at < len(first or ()) and bool(first[at] == self.orders.element[position])
 

@@ -41,7 +41,16 @@ from checkers.transactions.explain import Anomaly
 from checkers.transactions.graph import PASS, RW, RWP, WR, WRP, WW, GraphBuilder, add_tails
 from checkers.transactions.missed_keys import MissedKeys
 from checkers.transactions.predicate_edges import PredicateEdges
-from checkers.transactions.txns import READ, WRITE, Bools, Ints, Txns, intern
+from checkers.transactions.txns import (
+    READ,
+    WRITE,
+    Bools,
+    Ints,
+    Txns,
+    as_option,
+    intern,
+    starting_value,
+)
 from checkers.verdict import Because
 
 #: Cases of one non-cyclic anomaly that are told in full.
@@ -62,10 +71,6 @@ class VersionRules(msgspec.Struct, frozen=True, kw_only=True):
     sequential_keys: bool = False
     linearizable_keys: bool = False
     initial: Any = None
-
-    def initial_of(self, key: Any) -> Any:
-        """The value of a key before any write."""
-        return self.initial.get(key) if isinstance(self.initial, dict) else self.initial
 
 
 class RwRegister:
@@ -126,7 +131,7 @@ class RwRegister:
     def _initial(self, codes: Ints) -> Bools:
         """Which micro-operations have the value that their key had before any write."""
         txns, rules = self.txns, self.rules
-        wanted, table = intern([rules.initial_of(key) for key in txns.keys])
+        wanted, table = intern([starting_value(rules.initial, key) for key in txns.keys])
         known = {(type(value), freeze(value)): code for code, value in enumerate(table)}
         alike = [known.get((type(value), freeze(value)), -1) for value in self.value_table]
         if not len(codes):
@@ -171,7 +176,8 @@ class RwRegister:
                     "garbage-read",
                     (int(txns.mop_txn[mop]),),
                     key,
-                    f"{{0}} read {value!r} of key {key!r}, but no transaction wrote it.",
+                    f"{{0}} read {value!r} of key {key!r}, but no transaction wrote it. "
+                    f"If the key held it at first, say so: --option init={as_option(value)}.",
                     value=value,
                 )
             )
@@ -229,7 +235,7 @@ class RwRegister:
             return self.txns.mop_value[writer]
         if version in self.strays:
             return self.strays[version]
-        return self.rules.initial_of(self.txns.keys[version])
+        return starting_value(self.rules.initial, self.txns.keys[version])
 
     # -- what needs no graph ----------------------------------------------------------------
 
@@ -438,7 +444,7 @@ class RwRegister:
             )
         )
 
-    def promised(self, promise: str) -> bool:
+    def promised(self, promise: str) -> None:
         """Let the level vouch for an order of versions, from here on: that of their transactions.
 
         Args:

@@ -343,9 +343,11 @@ def refutation(
     cycle = decide(least, snapshot, Meter() if meter.spent() else meter).cycle
     finding = _finding(txns, level, least, cycle)
     doubt = _doubt(least, snapshot)
-    return doubt or confirm_no_order(
-        finding, txns.history, level, promise=promise, init=init
-    ) or finding
+    return (
+        doubt
+        or confirm_no_order(finding, txns.history, level, promise=promise, init=init)
+        or finding
+    )
 
 
 def _unmatched(register: RwRegister, points: Points, meter: Meter, *, snapshot: bool) -> str:

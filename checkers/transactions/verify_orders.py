@@ -82,7 +82,7 @@ def _weak_step(step: Because, past: Past, level: str) -> bool:
 
 def _starting(value: Any, key: Any, init: Any) -> bool:
     """Whether a value is what the key held before any write."""
-    first = init.get(key) if isinstance(init, dict) else init
+    first = init.get(key, init.get(str(key))) if isinstance(init, dict) else init
     return same(value, first) or (first in (None, [], ()) and value in (None, [], ()))
 
 
@@ -142,7 +142,9 @@ def _visible(writer: Witness, reader: Witness, key: Any, past: Past, level: str)
     """Whether a level makes a writer visible to a reader's read of a key."""
     if level == "read-committed":
         return _seen_before(writer, reader, key)
-    if (past.sessions and _session(writer, reader)) or any(_read_from(reader, writer, k) for _, k, _ in reader.mops):
+    if (past.sessions and _session(writer, reader)) or any(
+        _read_from(reader, writer, k) for _, k, _ in reader.mops
+    ):
         return True
     return level == "causal" and writer.invoke in past.of(reader)
 
@@ -351,7 +353,6 @@ class _Orders:
         after = (*at[:lane], position + 1, *at[lane + 1 :])
         return self._extend(after, state, {**open_, lane: {key: state.get(key) for key in writes}})
 
-
     def _early(self, txn: Witness, at: tuple[int, ...]) -> bool:
         """Whether one that completed before this was invoked has yet to commit."""
         left = (lane[place // 2] for lane, place in zip(self.txns, at) if place < 2 * len(lane))
@@ -367,9 +368,7 @@ def _items(state: dict[Any, Any]) -> tuple[Any, ...]:
     return tuple(sorted(state.items(), key=repr))
 
 
-def _list_effect(
-    txn: Witness, written: set[Any], _: Any
-) -> tuple[dict[Any, Any], dict[Any, Any]]:
+def _list_effect(txn: Witness, written: set[Any], _: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
     """The same of lists: what was read of others here, and what was appended, as tuples."""
     reads: dict[Any, Any] = {}
     writes: dict[Any, Any] = {}
@@ -384,9 +383,7 @@ def _list_effect(
     return reads, writes
 
 
-def _effect(
-    txn: Witness, written: set[Any], init: Any
-) -> tuple[dict[Any, Any], dict[Any, Any]]:
+def _effect(txn: Witness, written: set[Any], init: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
     """External reads and last writes, as tokens; reads of what nobody here wrote are left out."""
     reads: dict[Any, Any] = {}
     writes: dict[Any, Any] = {}

@@ -37,8 +37,8 @@ from checkers.budget import Budget, Meter
 from checkers.history import FAIL, History
 from checkers.transactions.consistency import forbidden_by, implied_anomalies
 from checkers.transactions.cycles import Edge, any_cycles
-from checkers.transactions.explain import anomaly_finding, cycle_finding
 from checkers.transactions.dependencies import dependencies
+from checkers.transactions.explain import anomaly_finding, cycle_finding
 from checkers.transactions.graph import PASS, PROCESS, WR, WW, GraphBuilder
 from checkers.transactions.list_append import ListAppend
 from checkers.transactions.polygraph import session_codes

@@ -73,9 +73,7 @@ def test_wrong_guesses_are_turned_round(snapshot: bool, seed: int) -> None:
     log = execution(rng, sessions=8, each=5, keys=2, operations=3, reads=0.35, level="serializable")
     if rng.random() < 0.5:
         log = with_plant(log, rng.choice(list(PLANTS)), rng)
-    txns = transactions(
-        RwRegister(columns(history_of(log)), rules=VersionRules())
-    )
+    txns = transactions(RwRegister(columns(history_of(log)), rules=VersionRules()))
     found = search_order(txns, snapshot=snapshot, meter=Meter())
     assert found.answer is not None
     if found.answer:

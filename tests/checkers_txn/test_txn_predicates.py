@@ -428,11 +428,7 @@ def history_of(txns: list[twins.T]) -> History:
 
 def judged(txns: list[twins.T], *, lists: bool, model: str, **rules: bool) -> Result:
     cols = columns(history_of(txns))
-    inference = (
-        ListAppend(cols)
-        if lists
-        else RwRegister(cols, rules=VersionRules(**rules))
-    )
+    inference = ListAppend(cols) if lists else RwRegister(cols, rules=VersionRules(**rules))
     return judge(inference, checker="twin", consistency_models=[model])
 
 

@@ -186,9 +186,7 @@ def test_a_strict_serializable_register_history_is_valid_under_every_rule(seed: 
                 mops.append(("r", key, state.get(key)))
         done[number] = mops
     history = twins.history_of([twins.T(n, *spans[n], done[n]) for n in range(len(spans))])
-    rules = VersionRules(
-        wfr_keys=True, sequential_keys=True, linearizable_keys=True
-    )
+    rules = VersionRules(wfr_keys=True, sequential_keys=True, linearizable_keys=True)
     result = judge(RwRegister(columns(history), rules=rules), checker="rw")
     assert result.verdict is Verdict.VALID, result.findings[0].sentence
 
