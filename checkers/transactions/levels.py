@@ -26,7 +26,7 @@ from checkers.budget import Meter
 from checkers.transactions.consistency import IMPLIES, weaker_models
 from checkers.transactions.dependencies import dependencies, open_keys
 from checkers.transactions.list_append import ListAppend
-from checkers.transactions.polygraph import placed
+from checkers.transactions.polygraph import Txn, placed
 from checkers.transactions.rw_register import RwRegister
 from checkers.transactions.serial import Decision, decide, refutation
 from checkers.transactions.verify_orders import Past, confirm_weak
@@ -116,27 +116,21 @@ class Levels:
 
     def _searched(self, model: str) -> bool | str:
         self.searched = True
-        promise, snapshot = SEARCHED[model], "snapshot" in model
+        promise, snapshot, txns = SEARCHED[model], "snapshot" in model, self.inference.txns
         reads, writes, after, _ = dependencies(self.inference)
-        members, found = [], Decision(False)
-        for order in dict.fromkeys(("process", promise) if not promise else (promise,)):
-            members = placed(
-                self.inference.txns,
-                self.inference.members,
-                reads,
-                writes,
-                promise=order,
-                after=after,
+        committed: list[Txn] = []
+        found = Decision(False)
+        for order in (promise,) if promise else ("process", promise):
+            committed = placed(
+                txns, self.inference.members, reads, writes, promise=order, after=after
             )
-            found = decide(members, snapshot, self.meter)
+            found = decide(committed, snapshot, self.meter)
             if found.answer is True:  # with sessions is more than was asked for
                 return True
         if found.answer is not False:
             return f"{found.answer}; {self._unknown_keys()}"
-        refuted = refutation(
-            self.inference.txns, model, members, found, self.meter,
-            promise=promise, init=initial_state(self.inference),
-        )  # fmt: skip
+        init = initial_state(self.inference)
+        refuted = refutation(txns, model, committed, found, self.meter, promise=promise, init=init)
         if isinstance(refuted, str):
             return refuted
         self.findings.append(refuted)

@@ -108,7 +108,7 @@ def make_tables(txns: Sequence[Txn], step: int) -> tuple[Tables, int]:
 
 
 def given_edges(tables: Tables, txns: Sequence[Txn]) -> tuple[Ints, Ints]:
-    """What has to precede what, sessions, starts before commits, reads-from, and reads of the initial state before writes."""
+    """What has to precede what; starts before commits, reads-from, initial reads before writes."""
     step = tables.step
     points = np.arange(len(tables.lane) - 1)
     along = points[tables.lane[1:] == tables.lane[:-1]]

@@ -432,11 +432,12 @@ def _step(txns: Txns, edge: Order, names: dict[int, str]) -> Because:
     source, target = names[edge.source], names[edge.target]
     kind, _, key_code = edge.why.partition(" ")
     key: Any = txns.keys[int(key_code)] if key_code else None
+    written = "its key" if key is None else f"key {key!r}"
     why = {
         "so": f"{source} precedes {target} in its session",
         "realtime": f"{source} completed before {target} was invoked",
         "wr": f"{target} read key {key!r} from {source}",
-        "ww": f"{source} has to write {'a key' if key is None else f'key {key!r}'} before {target} does",
+        "ww": f"{source} has to write {written} before {target} does",
         "rw": f"{source} read key {key!r} before {target} wrote it",
     }[kind]
     return Because(

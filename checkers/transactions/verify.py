@@ -1,7 +1,7 @@
 """A second opinion on a finding: each step confirmed from the raw history, by definition.
 
 A refutation is only as good as its witness. :func:`confirm` takes a finding and the history, reads
-the operations the finding names (and nothing else, but for a garbage read), and checks by definition
+the operations the finding names (nothing else, but for a garbage read), and checks by definition
 that every step holds. It shares nothing with the inference: no columns, no version numbers.
 
 What is checked of a step T1 < T2 over a list:

@@ -142,9 +142,9 @@ def _visible(writer: Witness, reader: Witness, key: Any, past: Past, level: str)
     """Whether a level makes a writer visible to a reader's read of a key."""
     if level == "read-committed":
         return _seen_before(writer, reader, key)
-    if (past.sessions and _session(writer, reader)) or any(
-        _read_from(reader, writer, k) for _, k, _ in reader.mops
-    ):
+    if past.sessions and _session(writer, reader):
+        return True
+    if any(_read_from(reader, writer, k) for _, k, _ in reader.mops):
         return True
     return level == "causal" and writer.invoke in past.of(reader)
 

@@ -298,7 +298,8 @@ class WeakOrder:
             for kind in (WW, PASS):
                 some = np.flatnonzero(known.kind == kind)
                 part = known.select(some)
-                builder.add(part.src, part.dst, kind, key=part.key, mark=part.mark)
+                key, mark = part.key.astype(np.int64), part.mark.astype(np.int64)
+                builder.add(part.src, part.dst, kind, key=key, mark=mark)
             self.base = len(self.inference.orders.element)
         return self.base
 

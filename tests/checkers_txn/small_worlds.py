@@ -1,4 +1,4 @@
-"""Small transactional histories at random, and by definition what each isolation level says of them.
+"""Small transactional histories at random, and what each isolation level by definition says.
 
 The oracle enumerates: which unknown transactions happened, in which order transactions committed,
 from which snapshot each read, in which order the versions of each key stand. It shares no code with

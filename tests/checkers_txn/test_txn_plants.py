@@ -164,9 +164,7 @@ def test_a_plant_counts_only_where_its_model_forbids_it(name: str, lists: bool) 
     make = list_append if lists else rw_register
     for model in sorted(weaker_models("strict-serializable")):
         result = make(consistency_models=(model,), **rules)(history)
-        (asked,) = result.stats[
-            "consistency_models"
-        ]  # causal is judged as what transactions call so
+        (asked,) = result.stats["consistency_models"]  # of transactions, causal has its own
         refuted = bool(found & forbidden_by(asked))
         broken = [f.breaks for f in result.findings if f.kind.endswith("-cycle")]
         assert all(level in weaker_models(asked) & set(AXIOMS) for level in broken)
