@@ -60,11 +60,11 @@ def open_keys(inference: ListAppend | RwRegister) -> list[int]:
 
 
 def _of_registers(register: RwRegister) -> Dependencies:
-    txns, rules = register.txns, register.rules
+    txns, rules = register.txns, register.vouched
     reads, writes = reads_from(register)
     after: dict[int, set[int]] = {}
     if rules.sequential_keys or rules.linearizable_keys:
-        source, target = register.version_edges()
+        source, target = register.version_edges(rules)
         known = (register.version_writer[source] >= 0) & (register.version_writer[target] >= 0)
         before, later = (txns.mop_txn[register.version_writer[v[known]]] for v in (source, target))
         _after(after, before, later, register)

@@ -139,15 +139,22 @@ class _Judgement:
         self._add(_confirmed(found, inference))
         if self.decided() or not isinstance(inference, (ListAppend, RwRegister)):
             return
-        if isinstance(inference, RwRegister) and open_keys(inference):
-            self.acyclic = False
+        proved = ""
+        if self.acyclic and not self.other and not (
+            isinstance(inference, RwRegister) and open_keys(inference)
+        ):  # fmt: skip
+            strongest = ("serializable", "strong-session-serializable", "strict-serializable")
+            proved = strongest[2 if "realtime" in self.promises else 1 if self.sessions else 0]
+        other = {anomaly for f in self.other for anomaly in implied_anomalies(f.kind)}
+        levels = Levels(inference, proved=proved, sought=self.forbidden, found=other, meter=meter)
+        if isinstance(inference, RwRegister) and levels.open and not levels.have_order(self.models):
             for promise in self.promises:
                 inference.promised(promise)
                 cycles = [f for f in self._cycles(promise) if self._forbids(f)]
                 self._add(_confirmed(cycles, inference))
                 if self.decided():
                     return
-        self._decide(inference)
+        self._decide(levels)
 
     def decided(self) -> bool:
         """Whether there is nothing more to do."""
@@ -183,13 +190,8 @@ class _Judgement:
         )
         return [cycle_finding(cycle, inference) for cycle in cycles]
 
-    def _decide(self, inference: ListAppend | RwRegister) -> None:
+    def _decide(self, levels: Levels) -> None:
         """What the cycles leave open."""
-        proved = ""
-        if self.acyclic and not self.other:
-            strongest = ("serializable", "strong-session-serializable", "strict-serializable")
-            proved = strongest[2 if "realtime" in self.promises else 1 if self.sessions else 0]
-        levels = Levels(inference, proved, self.meter)
         for model in self.models:
             answer = levels.holds(model)
             if isinstance(answer, str):

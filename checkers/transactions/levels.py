@@ -20,10 +20,13 @@ Source: Adya, *Weak Consistency*, for levels as conditions on some order of vers
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Set
 from typing import Any
 
+import msgspec
+
 from checkers.budget import Meter
-from checkers.transactions.consistency import IMPLIES, weaker_models
+from checkers.transactions.consistency import IMPLIES, forbidden_by, weaker_models
 from checkers.transactions.dependencies import dependencies, open_keys
 from checkers.transactions.list_append import ListAppend
 from checkers.transactions.polygraph import Txn, placed
@@ -65,22 +68,36 @@ class Levels:
     Args:
         inference: without a finding that refutes what is asked for.
         proved: the strongest level that is known to hold, or "".
+        sought: the anomalies that were sought in full.
+        found: those of them that were found, which are none of what is asked for.
         meter: the budget.
     """
 
-    def __init__(self, inference: ListAppend | RwRegister, proved: str, meter: Meter) -> None:
+    def __init__(
+        self,
+        inference: ListAppend | RwRegister,
+        *,
+        proved: str,
+        sought: Set[str],
+        found: Set[str],
+        meter: Meter,
+    ) -> None:
         self.inference = inference
+        self.sought, self.found = sought, found
         self.meter = meter
         self.open = open_keys(inference)
         self.findings: list[Finding] = []
         self.answers: dict[str, bool | str] = {}
         self.proved = set(weaker_models(proved)) if proved else set()
         self.searched = False
+        self._found: dict[str, tuple[list[Txn], Decision]] = {}
 
     def holds(self, model: str) -> bool | str:
         """Whether a level holds (its refutation is then in ``findings``), or why that is open."""
         if model in self.proved:
             return True
+        if self.found & forbidden_by(model):
+            return False
         if model not in self.answers:
             self.answers[model] = self._decided(model)
             if self.answers[model] is True:
@@ -88,7 +105,9 @@ class Levels:
         return self.answers[model]
 
     def _decided(self, model: str) -> bool | str:
-        if model in ALWAYS_BY_CYCLES or (not self.open and model in BY_CYCLES):
+        if model in ALWAYS_BY_CYCLES:
+            return True
+        if not self.open and model in BY_CYCLES and forbidden_by(model) <= self.sought:
             return True
         if model in SEARCHED:
             return self._searched(model)
@@ -97,8 +116,10 @@ class Levels:
         return self._implied(model)
 
     def _implied(self, model: str) -> bool | str:
-        """By a level that implies this one."""
+        """By a level that this one implies, or that implies this one."""
         known = {*SEARCHED, *AXIOMS} - {model}
+        if any(self.holds(m) is False for m in known & weaker_models(model)):
+            return False
         above = [m for m in IMPLIES if m in known and model in weaker_models(m)]
         above = [m for m in above if not (weaker_models(m) - {m}) & set(above)]
         found = len(self.findings)
@@ -114,9 +135,32 @@ class Levels:
 
     # -- by a search for an order ---------------------------------------------------------------
 
-    def _searched(self, model: str) -> bool | str:
+    def have_order(self, models: Sequence[str]) -> bool:
+        """Whether levels have an order that half of what is left of the budget finds.
+
+        For then nothing else is to be done, and there is no better proof of a violation to look
+        for. The other half is for that.
+        """
+        whole, left_s = self.meter, self.meter.remaining_s()
+        half_s = None if left_s is None else left_s / 2
+        self.meter = Meter(msgspec.structs.replace(whole.budget, time_s=half_s))
+        found = all(
+            m in self.proved or (m in SEARCHED and self._order_of(m)[1].answer is True)
+            for m in models
+        )
+        self.meter = whole
+        self._found = {m: f for m, f in self._found.items() if not isinstance(f[1].answer, str)}
+        return found
+
+    def _order_of(self, model: str) -> tuple[list[Txn], Decision]:
+        """The transactions, and whether they have an order that a level allows."""
+        if model not in self._found:
+            self._found[model] = self._search(model)
+        return self._found[model]
+
+    def _search(self, model: str) -> tuple[list[Txn], Decision]:
         self.searched = True
-        promise, snapshot, txns = SEARCHED[model], "snapshot" in model, self.inference.txns
+        promise, txns = SEARCHED[model], self.inference.txns
         reads, writes, after, _ = dependencies(self.inference)
         committed: list[Txn] = []
         found = Decision(False)
@@ -124,13 +168,22 @@ class Levels:
             committed = placed(
                 txns, self.inference.members, reads, writes, promise=order, after=after
             )
-            found = decide(committed, snapshot, self.meter)
+            found = decide(committed, "snapshot" in model, self.meter)
             if found.answer is True:  # with sessions is more than was asked for
-                return True
+                break
+        return committed, found
+
+    def _searched(self, model: str) -> bool | str:
+        committed, found = self._order_of(model)
+        if found.answer is True:
+            return True
         if found.answer is not False:
             return f"{found.answer}; {self._unknown_keys()}"
         init = initial_state(self.inference)
-        refuted = refutation(txns, model, committed, found, self.meter, promise=promise, init=init)
+        refuted = refutation(
+            self.inference.txns, model, committed, found, self.meter,
+            promise=SEARCHED[model], init=init,
+        )  # fmt: skip
         if isinstance(refuted, str):
             return refuted
         self.findings.append(refuted)

@@ -90,6 +90,9 @@ class RwRegister:
         self.strays: dict[int, Any] = {}
         #: what the level vouches for: see :meth:`promised`
         self.promise = ""
+        #: the rules without those that the level vouches for
+        self.vouched = self.rules
+        self._edges_by: tuple[VersionRules, tuple[Ints, Ints]] | None = None
         self._number_versions()
         self._touches()
         self._members()
@@ -329,17 +332,27 @@ class RwRegister:
 
     # -- version orders ---------------------------------------------------------------------
 
-    def version_edges(self) -> tuple[Ints, Ints]:
-        """Distinct edges v -> v' between versions of one key, by the rules vouched for."""
+    def version_edges(self, rules: VersionRules | None = None) -> tuple[Ints, Ints]:
+        """Distinct edges v -> v' between versions of one key.
+
+        Args:
+            rules: by which; None for those vouched for, by the level too.
+        """
+        rules = rules or self.rules
+        if self._edges_by is None or self._edges_by[0] != rules:
+            self._edges_by = rules, self._version_edges(rules)
+        return self._edges_by[1]
+
+    def _version_edges(self, rules: VersionRules) -> tuple[Ints, Ints]:
         rows = np.flatnonzero(self.members[self.touch_txn])
         pairs: list[tuple[Ints, Ints]] = []
         read, write = self.touch_read[rows], self.touch_write[rows]
-        if self.rules.wfr_keys:
+        if rules.wfr_keys:
             both = (read >= 0) & (write >= 0)
             pairs.append((read[both], write[both]))
-        if self.rules.sequential_keys:
+        if rules.sequential_keys:
             pairs.append(self._process_pairs(rows))
-        if self.rules.linearizable_keys:
+        if rules.linearizable_keys:
             pairs.append(self._realtime_pairs(rows))
         source = np.concatenate([p[0] for p in pairs]) if pairs else np.empty(0, dtype=np.int64)
         target = np.concatenate([p[1] for p in pairs]) if pairs else np.empty(0, dtype=np.int64)
@@ -453,7 +466,7 @@ class RwRegister:
         """
         self.promise = promise
         rule = "sequential_keys" if promise == "process" else "linearizable_keys"
-        self.rules = msgspec.structs.replace(self.rules, **{rule: True})
+        self.rules = msgspec.structs.replace(self.vouched, **{rule: True})
 
     # -- the graph --------------------------------------------------------------------------
 
