@@ -30,12 +30,14 @@ class Dependencies(NamedTuple):
         reads: of each, key -> the transaction read from, or -1 for the initial state.
         writes: of each, the keys written.
         after: transaction -> those known to commit before it.
+        prior: of lists, transaction -> key -> who appended before it, or -1.
         seen: of each, further transactions of which it saw a write, with its key; for lists.
     """
 
     reads: list[dict[int, int]]
     writes: list[set[int]]
     after: dict[int, set[int]]
+    prior: dict[int, dict[int, int]]
     seen: list[set[tuple[int, int]]]
 
 
@@ -68,7 +70,7 @@ def _of_registers(register: RwRegister) -> Dependencies:
         known = (register.version_writer[source] >= 0) & (register.version_writer[target] >= 0)
         before, later = (txns.mop_txn[register.version_writer[v[known]]] for v in (source, target))
         _after(after, before, later, register)
-    return Dependencies(reads, writes, after, [set() for _ in reads])
+    return Dependencies(reads, writes, after, {}, [set() for _ in reads])
 
 
 def _after(
@@ -118,12 +120,15 @@ def _of_lists(lists: ListAppend) -> Dependencies:
             others = [w for w in writer[low : low + length] if w not in (txn, -1)]
             reads[txn][key] = others[-1] if others else -1
             seen[txn].update((other, key) for other in others[:-1])
-    return Dependencies(reads, writes, _chains(lists, writer), seen)
+    return Dependencies(reads, writes, *_chains(lists, writer), seen)
 
 
-def _chains(lists: ListAppend, writer: list[int]) -> dict[int, set[int]]:
-    """Who appended to a key directly before whom."""
+def _chains(
+    lists: ListAppend, writer: list[int]
+) -> tuple[dict[int, set[int]], dict[int, dict[int, int]]]:
+    """Who appended to a key directly before whom: by transaction, and by its keys."""
     after: dict[int, set[int]] = {}
+    prior: dict[int, dict[int, int]] = {}
     tails = _tails(lists)
     for key in range(len(lists.txns.keys)):
         low, high = int(lists.orders.base[key]), int(lists.orders.base[key + 1])
@@ -135,7 +140,9 @@ def _chains(lists: ListAppend, writer: list[int]) -> dict[int, set[int]]:
         ]:
             if before != later:
                 after.setdefault(later, set()).add(before)
-    return after
+        for before, later in pairwise([-1, *chain]):
+            prior.setdefault(later, {}).setdefault(key, before)
+    return after, prior
 
 
 __all__ = ["Dependencies", "dependencies", "open_keys"]

@@ -161,13 +161,14 @@ class Levels:
     def _search(self, model: str) -> tuple[list[Txn], Decision]:
         self.searched = True
         promise, txns = SEARCHED[model], self.inference.txns
-        reads, writes, after, _ = dependencies(self.inference)
+        reads, writes, after, prior, _ = dependencies(self.inference)
         committed: list[Txn] = []
         found = Decision(False)
         for order in (promise,) if promise else ("process", promise):
             committed = placed(
-                txns, self.inference.members, reads, writes, promise=order, after=after
-            )
+                txns, self.inference.members, reads, writes,
+                promise=order, after=after, prior=prior,
+            )  # fmt: skip
             found = decide(committed, "snapshot" in model, self.meter)
             if found.answer is True:  # with sessions is more than was asked for
                 break

@@ -46,6 +46,7 @@ class Txn(msgspec.Struct, frozen=True):
         reads: key -> id of the transaction read from, or -1 for the initial state.
         writes: keys written.
         after: ids of transactions that have to commit before this one starts.
+        prior: keys written that are lists -> who appended before, or -1.
         begin, end: moments between which it took effect: one that ended before another began has to
             commit before the other starts.
     """
@@ -56,6 +57,7 @@ class Txn(msgspec.Struct, frozen=True):
     reads: dict[int, int]
     writes: frozenset[int]
     after: frozenset[int] = frozenset()
+    prior: dict[int, int] = {}
     begin: int = 0
     end: int = NEVER
 
@@ -114,6 +116,7 @@ def placed(
     *,
     promise: str = "process",
     after: Mapping[int, Iterable[int]] | None = None,
+    prior: Mapping[int, dict[int, int]] | None = None,
 ) -> list[Txn]:
     """Committed transactions in order of session and place.
 
@@ -122,6 +125,7 @@ def placed(
         reads, writes: of each transaction.
         promise: one of :data:`PROMISES`; without one, each transaction is a session of its own.
         after: what has to commit before each, for another reason.
+        prior: of lists, who appended before each, by key.
     """
     places: dict[int, int] = {}
     chosen: list[Txn] = []
@@ -133,9 +137,9 @@ def placed(
         places[session] = place + 1
         before = frozenset((after or {}).get(txn, ()))
         moments = (int(txns.invoke[txn]), ends[txn]) if promise == "realtime" else (0, NEVER)
-        chosen.append(
-            Txn(txn, session, place, reads[txn], frozenset(writes[txn]), before, *moments)
-        )
+        chain = (prior or {}).get(txn, {})
+        wrote = frozenset(writes[txn])
+        chosen.append(Txn(txn, session, place, reads[txn], wrote, before, chain, *moments))
     return sorted(chosen, key=lambda t: (t.session, t.place))
 
 
@@ -143,21 +147,27 @@ def part_of(txns: Sequence[Txn], present: Set[int]) -> list[Txn]:
     """Some of the transactions, in the same order, without their reads of others.
 
     Reads of the initial state stay, and who comes after one left out comes after those before it.
+    What was read of a list is then what was there before.
     """
-    left = {txn.id: txn.after for txn in txns if txn.id not in present}
+    left = {txn.id: txn for txn in txns if txn.id not in present}
     return [_without(txn, present, left) for txn in txns if txn.id in present]
 
 
-def _without(txn: Txn, present: Set[int], left: Mapping[int, frozenset[int]]) -> Txn:
-    kept = {key: source for key, source in txn.reads.items() if source < 0 or source in present}
+def _without(txn: Txn, present: Set[int], left: Mapping[int, Txn]) -> Txn:
+    kept = {}
+    for key, source in txn.reads.items():
+        while source in left and key in left[source].prior:
+            source = left[source].prior[key]
+        if source < 0 or source in present:
+            kept[key] = source
     after, waiting, seen = set(), list(txn.after), set(txn.after)
     while waiting:
         other = waiting.pop()
         if other in present:
             after.add(other)
-        else:
-            waiting += left.get(other, frozenset()) - seen
-            seen |= left.get(other, frozenset())
+        elif other in left:
+            waiting += left[other].after - seen
+            seen |= left[other].after
     return msgspec.structs.replace(txn, reads=kept, after=frozenset(after))
 
 
