@@ -211,6 +211,7 @@ def _step_holds(step: Because, source: Witness, target: Witness, history: Histor
 
 
 def list_step(step: Because, source: Witness, target: Witness, history: History) -> bool:
+    """Whether a step between two transactions over a list holds, by what was appended and read."""
     key, value = step.key, step.value
     if step.kind == "wr":
         seen = any(place(value, read) >= 0 for read in target.read(key))

@@ -73,7 +73,8 @@ REGISTERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "read-committed", ("snapshot-isolation", "serializable"),
     ),
     "a value seen, and then the one before it": (
-        "1 0-1 ok wx1 \n 2 0-1 ok wx2 \n 3 2-3 ok rx1 \n 3 4-5 ok rx2 \n 4 2-3 ok rx2 \n 4 4-5 ok rx1",
+        "1 0-1 ok wx1 \n 2 0-1 ok wx2 \n 3 2-3 ok rx1 \n 3 4-5 ok rx2 \n"
+        " 4 2-3 ok rx2 \n 4 4-5 ok rx1",
         "serializable", ("strong-session-serializable", "causal"),
     ),
     "an unknown write seen before it began to be overwritten": (
