@@ -25,7 +25,6 @@ from checkers.transactions.consistency import (
     weakest_refuted,
 )
 from checkers.transactions.cycles import find_cycles
-from checkers.transactions.dependencies import open_keys
 from checkers.transactions.explain import Anomaly, anomaly_finding, cycle_finding
 from checkers.transactions.forward import all_forward
 from checkers.transactions.graph import GraphBuilder, add_process_edges, add_realtime_edges
@@ -140,9 +139,7 @@ class _Judgement:
         if self.decided() or not isinstance(inference, (ListAppend, RwRegister)):
             return
         proved = ""
-        if self.acyclic and not self.other and not (
-            isinstance(inference, RwRegister) and open_keys(inference)
-        ):  # fmt: skip
+        if self.acyclic and not self.other:
             strongest = ("serializable", "strong-session-serializable", "strict-serializable")
             proved = strongest[2 if "realtime" in self.promises else 1 if self.sessions else 0]
         other = {anomaly for f in self.other for anomaly in implied_anomalies(f.kind)}

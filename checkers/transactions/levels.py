@@ -21,6 +21,7 @@ Source: Adya, *Weak Consistency*, for levels as conditions on some order of vers
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -67,7 +68,7 @@ class Levels:
 
     Args:
         inference: without a finding that refutes what is asked for.
-        proved: the strongest level that is known to hold, or "".
+        proved: the strongest level known to hold if the orders of all versions are, or "".
         sought: the anomalies that were sought in full.
         found: those of them that were found, which are none of what is asked for.
         meter: the budget.
@@ -85,12 +86,18 @@ class Levels:
         self.inference = inference
         self.sought, self.found = sought, found
         self.meter = meter
-        self.open = open_keys(inference)
         self.findings: list[Finding] = []
         self.answers: dict[str, bool | str] = {}
-        self.proved = set(weaker_models(proved)) if proved else set()
+        registers = isinstance(inference, RwRegister)
+        known = bool(proved) and not (registers and self.open)
+        self.proved = set(weaker_models(proved)) if known else set()
         self.searched = False
         self._found: dict[str, tuple[list[Txn], Decision]] = {}
+
+    @cached_property
+    def open(self) -> list[int]:
+        """Codes of the keys whose order of versions is not known."""
+        return open_keys(self.inference)
 
     def holds(self, model: str) -> bool | str:
         """Whether a level holds (its refutation is then in ``findings``), or why that is open."""
