@@ -12,6 +12,7 @@ For ``harness check`` and :mod:`checkers.commandline`.
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 import inspect
 from collections.abc import Callable, Mapping
@@ -232,6 +233,8 @@ def options_of(name: str) -> dict[str, Any]:
         make = models.NAMES[_RENAMED_BACK.get(name, name)]
     elif name in ("list-append", "rw-register"):
         make = transactions.list_append if name == "list-append" else transactions.rw_register
+    elif name in (*WEAK, *SOLVED, "transactional-causal"):
+        make = functools.partial(transactions.serial if name in SOLVED else transactions.weak, name)
     parameters = inspect.signature(make).parameters.values()
     return {
         parameter.name: parameter.default
@@ -345,7 +348,7 @@ def _isolation(
     history: History, name: str, level: str | None, options: dict[str, Any]
 ) -> tuple[str, dict[str, Any]]:
     """Which checker decides an isolation level of a history."""
-    transactional = history.functions == ["txn"]
+    transactional = history.functions == ["txn"] or _carries_transactions(history)
     if name == "causal" and transactional:
         return "transactional-causal", options
     if name not in ("list-append", "rw-register"):
@@ -359,10 +362,9 @@ def _isolation(
     if level is None:
         level = "strict-serializable" if ordered else "serializable"
     level = ",".join(resolve_level(part.strip()) for part in level.split(","))
-    if name == "rw-register" and level in WEAK:
+    if name == "rw-register" and level in (*WEAK, *SOLVED) and not ordered:
+        # sessions are part of every level there; rw_register() itself does the same
         return ("transactional-causal" if level == "causal" else level), options
-    if name == "rw-register" and level in SOLVED and not ordered:
-        return level, options
     return name, {**options, "consistency_model": level}
 
 
@@ -466,7 +468,8 @@ _BY_NAMES: list[tuple[frozenset[str], frozenset[str], tuple[str, ...]]] = [
 def _fitting(history: History) -> list[str]:
     """Models whose vocabulary and shapes fit."""
     have = frozenset(history.functions)
-    if "txn" in have and have <= {"txn", "send", "poll", "assign", "subscribe", "crash"}:
+    logged = {"txn", "send", "poll", "assign", "subscribe", "crash"}
+    if ("txn" in have and have <= logged) or _carries_transactions(history):
         return _transactions(history)
     if have & {"watch"}:
         return ["watch"]
@@ -495,6 +498,26 @@ def _outputs(history: History, f: str) -> list[Any]:
             if len(found) >= 1000:
                 break
     return found
+
+
+def _carries_transactions(history: History) -> bool:
+    """Whether all values are lists of micro-operations, whatever their operations are called.
+
+    Not those of a long fork, which has a vocabulary of its own: to write one, and to read a group.
+    """
+    from checkers.transactions.txns import are_micro_ops
+
+    told = [value for value in history.values if value is not None and value != []]
+    if not told or not all(map(are_micro_ops, told)):
+        return False
+    if not set(history.functions) <= {"read", "write"}:
+        return True
+    named = zip(map(history.functions.__getitem__, history.f.tolist()), history.values)
+    return any(
+        [mop[0] for mop in value] != ["w"] if f == "write" else any(mop[0] != "r" for mop in value)
+        for f, value in named
+        if value
+    )
 
 
 def _transactions(history: History) -> list[str]:

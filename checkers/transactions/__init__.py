@@ -10,7 +10,9 @@ Each returns a checker, a callable ``(history, *, budget=None) -> Result``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 # Imported before the functions of the same names are defined: importing a submodule binds its name
 # in the package, which would replace the function the first time a checker runs.
@@ -36,19 +38,23 @@ REGISTERS = Vocabulary(
 
 
 def list_append(
-    *, consistency_models: Sequence[str] = ("strict-serializable",)
+    *, consistency_models: Sequence[str] = ("strict-serializable",), init: Any = None
 ) -> Callable[..., Result]:
     """A checker for list-append histories.
 
     Args:
         consistency_models: what the system claims; see :mod:`checkers.transactions.consistency`.
+        init: what every list held at first, if not nothing; or a dict of keys to that.
 
     Raises:
-        ValueError: a model's name is unknown.
+        ValueError: a model's name is unknown, or ``init`` is no list.
     """
     from checkers.transactions.consistency import canonical
 
     models = tuple(canonical(model) for model in consistency_models)
+    for said in init.values() if isinstance(init, dict) else (init,):
+        if said is not None and not isinstance(said, (list, tuple)):
+            raise ValueError(f"init is {said!r}; a list holds a list at first, such as [1]")
 
     def check(history: History, *, budget: Budget | None = None) -> Result:
         from checkers.transactions.judge import judge
@@ -57,10 +63,7 @@ def list_append(
 
         with collector_paused():
             return judge(
-                ListAppend(
-                    columns(history, writes=("append",), model="list-append"),
-                    initial_known="workload" in history.header,
-                ),
+                ListAppend(columns(history, writes=("append",), model="list-append"), init=init),
                 checker="list-append",
                 consistency_models=models,
                 budget=budget,
@@ -77,14 +80,17 @@ def rw_register(
     wfr_keys: bool = False,
     sequential_keys: bool = False,
     linearizable_keys: bool = False,
+    init: Any = None,
 ) -> Callable[..., Result]:
     """A checker for read-write register histories with unique writes.
 
     Args:
         consistency_models: what the system claims.
-        wfr_keys: a transaction's write of a key follows its read of it.
-        sequential_keys: each key is sequentially consistent.
+        wfr_keys: a transaction's write of a key follows its read of it, at every level; from read
+            committed up that is so anyhow.
+        sequential_keys: each key is sequentially consistent, whatever the level promises.
         linearizable_keys: each key is linearizable.
+        init: the value of every key before any write; or a dict of keys to theirs.
 
     Raises:
         ValueError: a model's name is unknown.
@@ -98,11 +104,13 @@ def rw_register(
         from checkers.transactions.rw_register import RwRegister, VersionRules
         from checkers.transactions.txns import columns
 
+        if models in UNORDERED and not history.header.get("realtime", True):
+            return UNORDERED[models](init=init)(history, budget=budget)
         rules = VersionRules(
-            wfr_keys=wfr_keys,
+            wfr_keys=wfr_keys or models != ("read-uncommitted",),
             sequential_keys=sequential_keys,
             linearizable_keys=linearizable_keys,
-            initial_known="workload" in history.header,
+            initial=init,
         )
         with collector_paused():
             return judge(
@@ -119,11 +127,12 @@ def rw_register(
     return check
 
 
-def serial(level: str = "serializable") -> Callable[..., Result]:
+def serial(level: str = "serializable", *, init: Any = None) -> Callable[..., Result]:
     """A checker for register histories whose version order is unknown and has to be searched.
 
     Args:
-        level: ``serializable`` or ``snapshot-isolation``.
+        level: ``serializable`` or ``snapshot-isolation``; sessions count.
+        init: the value of every key before any write; or a dict of keys to theirs.
 
     Raises:
         ValueError: no such level.
@@ -135,18 +144,19 @@ def serial(level: str = "serializable") -> Callable[..., Result]:
         from checkers.transactions.serial import check_serial
 
         with collector_paused():
-            return check_serial(history, level, budget=budget)
+            return check_serial(history, level, init=init, budget=budget)
 
     check.name = level  # type: ignore[attr-defined]
     check.vocabulary = REGISTERS  # type: ignore[attr-defined]
     return check
 
 
-def weak(level: str = "causal") -> Callable[..., Result]:
+def weak(level: str = "causal", *, init: Any = None) -> Callable[..., Result]:
     """A checker for register histories against a weak isolation level, in near-linear time.
 
     Args:
-        level: ``read-committed``, ``read-atomic`` or ``causal``.
+        level: ``read-committed``, ``read-atomic`` or ``causal``; sessions count.
+        init: the value of every key before any write; or a dict of keys to theirs.
 
     Raises:
         ValueError: no such level.
@@ -158,8 +168,15 @@ def weak(level: str = "causal") -> Callable[..., Result]:
         from checkers.transactions.weak import check_weak
 
         with collector_paused():
-            return check_weak(history, level, budget=budget)
+            return check_weak(history, level, init=init, budget=budget)
 
     check.name = level  # type: ignore[attr-defined]
     check.vocabulary = REGISTERS  # type: ignore[attr-defined]
     return check
+
+
+#: Levels of histories without real time, for which sessions are part of every level.
+UNORDERED: Mapping[tuple[str, ...], Callable[..., Callable[..., Result]]] = {
+    **{(level,): partial(serial, level) for level in SERIAL_LEVELS},
+    **{(level,): partial(weak, level) for level in WEAK_LEVELS},
+}

@@ -26,7 +26,8 @@ IMPLIES: Mapping[str, tuple[str, ...]] = {
     "sequential": ("causal",),
     "strong-session-serializable": ("serializable", "strong-session-snapshot-isolation"),
     "strong-snapshot-isolation": ("strong-session-snapshot-isolation",),
-    "strong-session-snapshot-isolation": ("snapshot-isolation", "PRAM"),
+    "strong-session-snapshot-isolation": ("snapshot-isolation", "transactional-causal"),
+    "transactional-causal": ("causal", "causal-cerone"),
     "serializable": ("repeatable-read", "snapshot-isolation", "update-serializable"),
     "update-serializable": ("forward-consistent-view",),
     "snapshot-isolation": (
@@ -57,7 +58,7 @@ IMPLIES: Mapping[str, tuple[str, ...]] = {
 
 #: model -> anomalies it forbids beyond those of the models it implies
 FORBIDS: Mapping[str, tuple[str, ...]] = {
-    "read-uncommitted": ("G0", "duplicate-elements", "cyclic-versions", "phantom"),
+    "read-uncommitted": ("G0", "duplicate-elements", "cyclic-versions"),
     "read-committed": ("G1", "incompatible-order", "predicate-mismatch"),
     "cursor-stability": ("lost-update",),
     "monotonic-view": ("G-monotonic",),
@@ -105,10 +106,10 @@ CASE_OF: Mapping[str, tuple[str, ...]] = {
     "G1b": ("G1",),
     "dirty-update": ("G1a",),
     "incompatible-order": ("G1a",),
-    "phantom": ("G1a",),
-    "lost-update": (),
+    "garbage-read": ("G1a",),
+    "lost-update": ("G2-item",),
     "internal": (),
-    "future-read": (),
+    "future-read": ("G1c",),
     "duplicate-elements": (),
     "cyclic-versions": (),
     "predicate-read-miss": (),
@@ -179,22 +180,22 @@ def most_telling(anomalies: Iterable[str]) -> list[str]:
     return sorted(a for a in found if not any(a != b and a in implied_anomalies(b) for b in found))
 
 
-def refuted_models(anomalies: Iterable[str]) -> frozenset[str]:
-    """Every model that forbids one of the anomalies, or implies one that does."""
-    found = set(anomalies)
-    return frozenset(m for m in IMPLIES if found & forbidden_by(m))
+def refuted_models(anomalies: Iterable[str], broken: Iterable[str] = ()) -> frozenset[str]:
+    """Every model that forbids one of the anomalies or is broken, or implies one that is."""
+    found, models = set(anomalies), set(broken)
+    return frozenset(m for m in IMPLIES if found & forbidden_by(m) or models & weaker_models(m))
 
 
-def weakest_refuted(anomalies: Iterable[str]) -> list[str]:
+def weakest_refuted(anomalies: Iterable[str], broken: Iterable[str] = ()) -> list[str]:
     """The refuted models that imply no other refuted one: Elle's `not`."""
-    refuted = refuted_models(anomalies)
+    refuted = refuted_models(anomalies, broken)
     return sorted(m for m in refuted if not (weaker_models(m) - {m}) & refuted)
 
 
-def strongest_standing(anomalies: Iterable[str]) -> list[str]:
+def strongest_standing(anomalies: Iterable[str], broken: Iterable[str] = ()) -> list[str]:
     """The transactional models not refuted that no other standing one implies."""
     found = set(anomalies)
-    standing = set(IMPLIES) - refuted_models(found)
+    standing = set(IMPLIES) - refuted_models(found, broken)
     if found & forbidden_by("serializable"):
         standing.discard("update-serializable")  # its own anomaly, G-update, is not looked for
     transactional = weaker_models("strict-serializable") - weaker_models("linearizable")

@@ -119,7 +119,12 @@ def cyclic_part(graph: Graph) -> Graph:
 
 
 def find_cycles(
-    graph: Graph, *, process: bool = False, realtime: bool = False, meter: Meter | None = None
+    graph: Graph,
+    *,
+    process: bool = False,
+    realtime: bool = False,
+    promised: str = "",
+    meter: Meter | None = None,
 ) -> list[Cycle]:
     """Cycles of every class that occurs, at most ``CYCLES_PER_CLASS_MAX`` each.
 
@@ -127,6 +132,8 @@ def find_cycles(
         graph: data edges, and process and realtime edges where wanted.
         process: look for the process variants too.
         realtime: look for the realtime variants too (and then process ones).
+        promised: look for no others but these: the order of versions rests on that of ``process``
+            or ``realtime``.
         meter: the budget; where it is spent, classes not reached yet are missing.
     """
     core = cyclic_part(graph)
@@ -135,7 +142,8 @@ def find_cycles(
         return []
     search = _Search(core, meter or Meter())
     for extra, suffix in LEVELS[: 3 if realtime else 2 if process else 1]:
-        search.level(extra, suffix)
+        if suffix[1:] == promised or not promised:
+            search.level(extra, suffix)
     return search.cycles
 
 

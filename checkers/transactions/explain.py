@@ -41,7 +41,7 @@ MEANING = {
     "duplicate-elements": "a value twice in a list",
     "incompatible-order": "two reads that no single order of writes allows",
     "cyclic-versions": "versions of a key that each come before the next, in a circle",
-    "phantom": "a read of a value nobody wrote",
+    "garbage-read": "a read of a value that no transaction wrote",
 }
 #: Steps of a cycle whose sentences are told; all of them are in its data.
 TEXTS_MAX = 24

@@ -26,7 +26,14 @@ def verify_serial_order(order: Sequence[Txn]) -> str:
     """
     state: dict[int, int] = {}
     places: dict[int, int] = {}
+    latest = 0
+    done: set[int] = set()
+    ids = {txn.id for txn in order}
     for txn in order:
+        latest = max(latest, txn.begin)
+        if txn.end < latest or txn.after & ids - done:
+            return f"transaction {txn.id} comes after one that it has to precede"
+        done.add(txn.id)
         if places.get(txn.session, -1) >= txn.place:
             return f"transaction {txn.id} comes after a later one of its session"
         places[txn.session] = txn.place
@@ -65,10 +72,22 @@ class Frontier:
         self.at = [0] * len(lanes)
         self.latest: dict[int, int] = {}
         self.order: list[Txn] = []
+        self.placed: set[int] = set()
+        self.ids = {txn.id for lane in lanes for txn in lane}
+        self.timed = any(txn.begin for lane in lanes for txn in lane)
+
+    def due(self, txn: Txn) -> bool:
+        """Whether all that has to come before it, sessions aside, has come."""
+        if txn.after and txn.after & self.ids - self.placed:
+            return False
+        left = zip(self.lanes, self.at) if self.timed else ()
+        return all(at == len(lane) or lane[at].end >= txn.begin for lane, at in left)
 
     def may(self, txn: Txn) -> bool:
         """Whether what it reads is the latest, and nobody still has to read what it overwrites."""
         latest, unread = self.latest, self.unread
+        if not self.due(txn):
+            return False
         if any(latest.get(key, -1) != source for key, source in txn.reads.items()):
             return False
         for key in txn.writes:
@@ -83,6 +102,7 @@ class Frontier:
         txn = self.lanes[lane][self.at[lane]]
         self.at[lane] += 1
         self.order.append(txn)
+        self.placed.add(txn.id)
         for key, source in txn.reads.items():
             self.unread[(key, source)] -= 1
         overwritten = [(key, self.latest.get(key, -1)) for key in txn.writes]
@@ -93,6 +113,7 @@ class Frontier:
     def undo(self, lane: int, overwritten: list[tuple[int, int]]) -> None:
         """Take back the transaction placed last."""
         txn = self.order.pop()
+        self.placed.discard(txn.id)
         self.at[lane] -= 1
         for key, source in txn.reads.items():
             self.unread[(key, source)] += 1

@@ -27,7 +27,7 @@ from collections.abc import Sequence
 
 from checkers.budget import Meter
 from checkers.transactions.frontier import Frontier
-from checkers.transactions.polygraph import Txn
+from checkers.transactions.polygraph import Txn, required
 
 #: Rounds of the two rules, all together.
 ROUNDS_MAX = 64
@@ -60,6 +60,9 @@ class Forced:
                 for key in txn.writes:
                     places.setdefault(key, []).append(place)
             self.writers.append(places)
+        for source, target, _ in required(txns):
+            if source in self.before:
+                self.before[target].add(source)
         self.clocks: dict[int, list[int]] = {}
 
     def saturate(self, meter: Meter, *, rounds: int = ROUNDS_MAX) -> bool | None:

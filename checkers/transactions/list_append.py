@@ -9,7 +9,7 @@ What is checked without cycles, in the order of :data:`NON_CYCLIC`:
 
 - ``incompatible-order``: two reads of a key, neither a prefix of the other;
 - ``duplicate-elements``: a value twice in one list;
-- ``phantom``: a value nobody appended, after one somebody did (before it, it may be initial state);
+- ``garbage-read``: a value nobody appended, unless the list began with it;
 - ``G1a`` aborted read: an element whose transaction failed;
 - ``dirty-update``: a committed append on top of an aborted one;
 - ``G1b`` intermediate read: a list ending in an append that its transaction followed with another;
@@ -60,11 +60,13 @@ from checkers.transactions.txns import (
     Bools,
     Ints,
     Txns,
+    as_option,
     intern,
     match_writes,
     number,
     packed,
     pairs_code,
+    starting_value,
 )
 from checkers.verdict import Because
 
@@ -74,13 +76,12 @@ class ListAppend:
 
     Args:
         txns: the transactions.
-        initial_known: every list began empty for certain, so an element nobody appended is a
-            phantom wherever it stands; if not, such elements at the front are initial state.
+        init: what every list held at first; or a dict of keys to that.
     """
 
-    def __init__(self, txns: Txns, *, initial_known: bool = False) -> None:
+    def __init__(self, txns: Txns, *, init: Any = None) -> None:
         self.txns = txns
-        self.initial_known = initial_known
+        self.init = init
         self.anomalies: list[Anomaly] = []
         self.reads = np.flatnonzero(txns.mop_kind == READ)
         self.writes = np.flatnonzero(txns.mop_kind == WRITE)
@@ -307,33 +308,33 @@ class ListAppend:
         )
 
     def _unwritten(self) -> None:
-        """Elements nobody appended, after one somebody did."""
+        """Elements nobody appended, and which are not of the list's beginning."""
         orders = self.orders
-        unknown = (orders.writer_mop < 0) & ~self.ambiguous[orders.key]
-        if not unknown.any():
-            return
-        known_before: Ints = np.cumsum(~unknown) - (~unknown)
-        start: Ints = known_before[np.minimum(orders.base[orders.key], max(0, len(unknown) - 1))]
-        late = np.flatnonzero(unknown & ((known_before > start) | self.initial_known))
-        initial = int(unknown.sum()) - len(late)
-        if initial:
-            self.notes.append(
-                f"{initial} elements were read that nobody appended, before any that somebody did; "
-                "they were taken for initial state"
-            )
-        for position in late[:1].tolist():
+        unknown = np.flatnonzero((orders.writer_mop < 0) & ~self.ambiguous[orders.key])
+        for position in unknown.tolist():
             key = int(orders.key[position])
+            if self._began_with(key, position) or self._count("garbage-read") == CASES_MAX:
+                continue
             mop = int(orders.witness[key])
             self.anomalies.append(
                 Anomaly(
-                    "phantom",
+                    "garbage-read",
                     (int(self.txns.mop_txn[mop]),),
                     self._name(key),
                     f"{{0}} read {short(self.longest_lists[key])} of key {self._name(key)!r}, but "
-                    f"nobody appended {orders.element[position]!r}.",
+                    f"no transaction appended {orders.element[position]!r}. "
+                    f"If the list began with it, say so: "
+                    f"--option init={as_option([orders.element[position]])}.",
                     element=orders.element[position],
                 )
             )
+
+    def _began_with(self, key: int, position: int) -> bool:
+        """Whether the element at a position is the one there that the list held at first."""
+        name = self._name(key)
+        first = starting_value(self.init, name)
+        at = position - int(self.orders.base[key])
+        return at < len(first or ()) and bool(first[at] == self.orders.element[position])
 
     def _aborted(self) -> None:
         """G1a and dirty-update, in the longest reads; then G1a in reads that are no prefix."""

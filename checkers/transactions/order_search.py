@@ -110,7 +110,7 @@ class OrderSearch:
         self.txns, self.meter = txns, meter
         self.step = 2 if snapshot else 1
         self.tables, keys = make_tables(txns, self.step)
-        self.state = make_state(self.tables)
+        self.state = make_state(self.tables, txns)
         self.desk = make_desk(self.tables, keys)
         self.rank: Ints | None = None
         self.per_look = max(1, ENTRIES_PER_LOOK // max(1, len(self.tables.first) - 1))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from checkers.transactions.polygraph import Txn
+from checkers.transactions.polygraph import Txn, required
 
 if TYPE_CHECKING:
     from checkers.transactions.order_kernel import State, Tables
@@ -107,8 +107,8 @@ def make_tables(txns: Sequence[Txn], step: int) -> tuple[Tables, int]:
     return tables, columns.keys
 
 
-def given_edges(tables: Tables) -> tuple[Ints, Ints]:
-    """Sessions, starts before commits, reads-from, and reads of the initial state before writes."""
+def given_edges(tables: Tables, txns: Sequence[Txn]) -> tuple[Ints, Ints]:
+    """What has to precede what; starts before commits, reads-from, initial reads before writes."""
     step = tables.step
     points = np.arange(len(tables.lane) - 1)
     along = points[tables.lane[1:] == tables.lane[:-1]]
@@ -128,14 +128,19 @@ def given_edges(tables: Tables) -> tuple[Ints, Ints]:
     other = reader != writer
     sources.append(reader[other] * step)
     targets.append(writer[other] * step + step - 1)
+    place = {txn.id: at for at, txn in enumerate(txns)}
+    pairs = [(place[a], place[b]) for a, b, _ in required(txns) if a in place]
+    commits, starts = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    sources.append(commits * step + step - 1)
+    targets.append(starts * step)
     return np.concatenate(sources).astype(np.int32), np.concatenate(targets).astype(np.int32)
 
 
-def make_state(tables: Tables) -> State:
+def make_state(tables: Tables, txns: Sequence[Txn]) -> State:
     """Nothing known but what is given, and everything to be looked at."""
     from checkers.transactions import order_kernel
 
-    sources, targets = given_edges(tables)
+    sources, targets = given_edges(tables, txns)
     points, lanes = len(tables.lane), len(tables.first) - 1
     room = 2 * len(sources) + EDGES_MIN
     clock = np.zeros((points, lanes), dtype=np.int32)

@@ -14,7 +14,7 @@ Source: Papadimitriou, *The Serializability of Concurrent Database Updates*; Tan
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from itertools import combinations, pairwise
 
 import msgspec
@@ -26,6 +26,10 @@ from checkers.transactions.rw_register import RwRegister
 from checkers.transactions.txns import WRITE, Bools, Ints, Txns
 
 DEP, ANTI = 0, 1
+#: Later than every moment: what is in doubt may take effect at any time.
+NEVER = 1 << 62
+#: What a level promises of the order of transactions, besides what they read.
+PROMISES = ("", "process", "realtime")
 
 #: Edges of a depth-first search between looks at the budget.
 EDGES_PER_LOOK = 4096
@@ -41,6 +45,10 @@ class Txn(msgspec.Struct, frozen=True):
         session: number of its session, place: position in it.
         reads: key -> id of the transaction read from, or -1 for the initial state.
         writes: keys written.
+        after: ids of transactions that have to commit before this one starts.
+        prior: keys written that are lists -> who appended before, or -1.
+        begin, end: moments between which it took effect: one that ended before another began has to
+            commit before the other starts.
     """
 
     id: int
@@ -48,6 +56,10 @@ class Txn(msgspec.Struct, frozen=True):
     place: int
     reads: dict[int, int]
     writes: frozenset[int]
+    after: frozenset[int] = frozenset()
+    prior: dict[int, int] = {}
+    begin: int = 0
+    end: int = NEVER
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -67,6 +79,14 @@ def transactions(register: RwRegister, *, missed: Iterable[tuple[int, int]] = ()
         register: the history.
         missed: (transaction, key) of further reads of an initial version.
     """
+    reads, writes = reads_from(register, missed)
+    return placed(register.txns, register.members, reads, writes)
+
+
+def reads_from(
+    register: RwRegister, missed: Iterable[tuple[int, int]] = ()
+) -> tuple[list[dict[int, int]], list[set[int]]]:
+    """Per transaction, of which transaction's write each key was read; and the keys written."""
     txns = register.txns
     reads: list[dict[int, int]] = [{} for _ in range(len(txns))]
     writes: list[set[int]] = [set() for _ in range(len(txns))]
@@ -78,23 +98,98 @@ def transactions(register: RwRegister, *, missed: Iterable[tuple[int, int]] = ()
     for txn, kind, key, version in rows:
         if kind == WRITE:
             writes[txn].add(key)
-        elif version >= 0 and key not in writes[txn]:
+        elif version >= 0 and version not in register.strays and key not in writes[txn]:
             mop = int(register.version_writer[version])
             source = int(txns.mop_txn[mop]) if mop >= 0 else -1
             if source != txn and (source < 0 or members[source]):
                 reads[txn].setdefault(key, source)
     for txn, key in missed:
         reads[txn].setdefault(key, -1)
+    return reads, writes
+
+
+def placed(
+    txns: Txns,
+    members: Bools,
+    reads: Sequence[dict[int, int]],
+    writes: Sequence[Iterable[int]],
+    *,
+    promise: str = "process",
+    after: Mapping[int, Iterable[int]] | None = None,
+    prior: Mapping[int, dict[int, int]] | None = None,
+) -> list[Txn]:
+    """Committed transactions in order of session and place.
+
+    Args:
+        txns, members: the history, and which of its transactions committed.
+        reads, writes: of each transaction.
+        promise: one of :data:`PROMISES`; without one, each transaction is a session of its own.
+        after: what has to commit before each, for another reason.
+        prior: of lists, who appended before each, by key.
+    """
     places: dict[int, int] = {}
     chosen: list[Txn] = []
-    sessions = session_codes(txns, register.members).tolist()
-    for txn in sorted(range(len(txns)), key=lambda t: int(txns.invoke[t])):
-        if members[txn]:
-            session = sessions[txn]
-            place = places.get(session, 0)
-            places[session] = place + 1
-            chosen.append(Txn(txn, session, place, reads[txn], frozenset(writes[txn])))
+    sessions = session_codes(txns, members).tolist() if promise else range(len(txns))
+    ends = np.where((txns.type == OK) & (txns.complete >= 0), txns.complete, NEVER).tolist()
+    for txn in np.flatnonzero(members)[np.argsort(txns.invoke[members], kind="stable")].tolist():
+        session = sessions[txn]
+        place = places.get(session, 0)
+        places[session] = place + 1
+        before = frozenset((after or {}).get(txn, ()))
+        moments = (int(txns.invoke[txn]), ends[txn]) if promise == "realtime" else (0, NEVER)
+        chain = (prior or {}).get(txn, {})
+        wrote = frozenset(writes[txn])
+        chosen.append(Txn(txn, session, place, reads[txn], wrote, before, chain, *moments))
     return sorted(chosen, key=lambda t: (t.session, t.place))
+
+
+def part_of(txns: Sequence[Txn], present: Set[int]) -> list[Txn]:
+    """Some of the transactions, in the same order, without their reads of others.
+
+    Reads of the initial state stay, and who comes after one left out comes after those before it.
+    What was read of a list is then what was there before.
+    """
+    left = {txn.id: txn for txn in txns if txn.id not in present}
+    return [_without(txn, present, left) for txn in txns if txn.id in present]
+
+
+def _without(txn: Txn, present: Set[int], left: Mapping[int, Txn]) -> Txn:
+    kept = {}
+    for key, source in txn.reads.items():
+        while source in left and key in left[source].prior:
+            source = left[source].prior[key]
+        if source < 0 or source in present:
+            kept[key] = source
+    after, waiting, seen = set(), list(txn.after), set(txn.after)
+    while waiting:
+        other = waiting.pop()
+        if other in present:
+            after.add(other)
+        elif other in left:
+            waiting += left[other].after - seen
+            seen |= left[other].after
+    return msgspec.structs.replace(txn, reads=kept, after=frozenset(after))
+
+
+def required(txns: Sequence[Txn]) -> Iterator[tuple[int, int, str]]:
+    """Pairs of which the first has to commit before the second starts, and why.
+
+    Sessions are left out, and of real time what follows from other pairs.
+    """
+    for txn in txns:
+        for other in sorted(txn.after):
+            yield other, txn.id, "ww"
+    timed = [(txn.begin, 1, txn.id) for txn in txns] + [(txn.end, 0, txn.id) for txn in txns]
+    frontier: list[int] = []
+    before: dict[int, list[int]] = {}
+    for _, begins, txn_id in sorted(moment for moment in timed if moment[0] < NEVER):
+        if begins:
+            before[txn_id] = frontier
+            for other in frontier:
+                yield other, txn_id, "realtime"
+        else:
+            passed = set(before[txn_id])
+            frontier = [other for other in frontier if other not in passed] + [txn_id]
 
 
 def session_codes(txns: Txns, members: Bools) -> Ints:
@@ -124,6 +219,8 @@ class Polygraph:
         for before, after in pairwise(txns):
             if before.session == after.session:
                 self._know(before.id, after.id, DEP, "so")
+        for source, target, why in required(txns):
+            self._know(source, target, DEP, why)
         for txn in txns:
             for key in sorted(txn.writes):
                 self.writers.setdefault(key, []).append(txn.id)

@@ -3,8 +3,9 @@
 A register does not tell its history as a list does: a read names the version it saw, not the ones
 before. So the order of versions is inferred from what the caller vouches for, per key:
 
-- always: the initial version (``None``) comes before every other;
-- ``wfr_keys`` (writes follow reads): a transaction that read v and wrote v' put v before v';
+- always: the initial version (``None``, or what ``initial`` says) comes before every other;
+- ``wfr_keys`` (writes follow reads): a transaction that read v and wrote v' put v before v'. From
+  read committed up that is always so: otherwise it would have read what follows its own write;
 - ``sequential_keys``: each process sees versions of a key in order;
 - ``linearizable_keys``: each key alone is linearizable, so what a transaction saw or wrote comes
   before what any transaction invoked after its completion sees or writes.
@@ -17,9 +18,12 @@ A key whose inferred versions form a cycle is an anomaly (``cyclic-versions``) a
 the graph. From the version edges v -> v': ww from the writer of v to that of v', rw from the
 readers of v to the writer of v', and wr from the writer of v to its readers.
 
-Without cycles: ``G1a``, ``G1b``, ``internal``, ``future-read``, ``lost-update``, and ``phantom``: a
-value nobody wrote. A foreign history may start in a state of its own, so there nothing is inferred
-from an unwritten value, and the result says so.
+A level that promises the order of sessions or of real time vouches for it itself: see
+:meth:`RwRegister.promised`.
+
+Without cycles: ``G1a``, ``G1b``, ``internal``, ``future-read``, ``lost-update``, and
+``garbage-read``: a value nobody wrote, and which is not the initial one. It is a version like any
+other, only without a writer.
 
 Source: Kingsbury and Alvaro, *Elle*, section 5 and ``rw_register.clj``; the sweep is our own.
 """
@@ -31,13 +35,22 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from checkers.history import FAIL, OK
+from checkers.history import FAIL, OK, freeze
 from checkers.transactions.cycles import Edge, any_cycles, components
 from checkers.transactions.explain import Anomaly
 from checkers.transactions.graph import PASS, RW, RWP, WR, WRP, WW, GraphBuilder, add_tails
 from checkers.transactions.missed_keys import MissedKeys
 from checkers.transactions.predicate_edges import PredicateEdges
-from checkers.transactions.txns import READ, WRITE, Bools, Ints, Txns, intern
+from checkers.transactions.txns import (
+    READ,
+    WRITE,
+    Bools,
+    Ints,
+    Txns,
+    as_option,
+    intern,
+    starting_value,
+)
 from checkers.verdict import Because
 
 #: Cases of one non-cyclic anomaly that are told in full.
@@ -51,23 +64,20 @@ class VersionRules(msgspec.Struct, frozen=True, kw_only=True):
         wfr_keys: a transaction's write of a key follows its read of it.
         sequential_keys: each key is sequentially consistent.
         linearizable_keys: each key is linearizable.
-        initial: the value of a key before any write; a read of ``None`` means it too.
-        initial_known: the run began in that state for certain, so an unwritten value is a phantom;
-            if not, nothing is inferred from one.
+        initial: the value of a key before any write; or a dict of keys to theirs.
     """
 
     wfr_keys: bool = False
     sequential_keys: bool = False
     linearizable_keys: bool = False
     initial: Any = None
-    initial_known: bool = False
 
 
 class RwRegister:
     """Everything inferred from one read-write register history.
 
     Versions are numbered: 0 .. keys-1 are the initial versions of the keys, then one for each
-    written (key, value).
+    written (key, value), then one for each that was read and that nobody wrote.
     """
 
     def __init__(self, txns: Txns, *, rules: VersionRules | None = None) -> None:
@@ -76,6 +86,13 @@ class RwRegister:
         self.anomalies: list[Anomaly] = []
         self.unclear: list[str] = []
         self.notes: list[str] = []
+        #: version -> value, of those without a writer
+        self.strays: dict[int, Any] = {}
+        #: what the level vouches for: see :meth:`promised`
+        self.promise = ""
+        #: the rules without those that the level vouches for
+        self.vouched = self.rules
+        self._edges_by: tuple[VersionRules, tuple[Ints, Ints]] | None = None
         self._number_versions()
         self._touches()
         self._members()
@@ -94,8 +111,8 @@ class RwRegister:
         order = writes[np.argsort(spot[writes], kind="stable")]
         wrote = spot[order]
         first = np.concatenate([[True], wrote[1:] != wrote[:-1]]) if len(wrote) else wrote > 0
-        initial = [code for code, value in enumerate(self.value_table) if self._is_initial(value)]
-        self._find_ambiguous(order[~first | np.isin(codes[order], initial)])
+        initial = self._initial(codes)
+        self._find_ambiguous(order[~first | initial[order]])
         self.version_writer = np.concatenate(
             [np.full(keys, -1, dtype=np.int64), order[first]]
         ).astype(np.int64)
@@ -108,15 +125,22 @@ class RwRegister:
             found = np.minimum(np.searchsorted(distinct, spot), len(distinct) - 1)
             hit = distinct[found] == spot
             version[hit] = found[hit] + keys
-        untouched = np.isin(codes, initial) & (txns.mop_kind == READ) & (version < 0)
+        untouched = initial & (txns.mop_kind == READ) & (version < 0)
         version[untouched] = txns.mop_key[untouched]
         self.version = version
-        self._unwritten()
+        self._unwritten(spot)
         version[self.ambiguous[txns.mop_key]] = -1
 
-    def _is_initial(self, value: Any) -> bool:
-        initial = self.rules.initial
-        return value is None or (type(value) is type(initial) and bool(value == initial))
+    def _initial(self, codes: Ints) -> Bools:
+        """Which micro-operations have the value that their key had before any write."""
+        txns, rules = self.txns, self.rules
+        wanted, table = intern([starting_value(rules.initial, key) for key in txns.keys])
+        known = {(type(value), freeze(value)): code for code, value in enumerate(table)}
+        alike = [known.get((type(value), freeze(value)), -1) for value in self.value_table]
+        if not len(codes):
+            return np.zeros(0, dtype=np.bool_)
+        same: Bools = np.array(alike, dtype=np.int64)[codes] == wanted[txns.mop_key]
+        return same
 
     def _find_ambiguous(self, again: Ints) -> None:
         """Keys whose reads do not tell who wrote: nothing is inferred from them.
@@ -133,26 +157,30 @@ class RwRegister:
                 "who wrote them"
             )
 
-    def _unwritten(self) -> None:
-        """Reads of values nobody wrote: phantoms, or in a foreign history an unknown past."""
+    def _unwritten(self, spot: Ints) -> None:
+        """Reads of values nobody wrote: versions without a writer. ``spot`` is of (key, value)."""
         txns = self.txns
         unwritten = np.flatnonzero(self.version < 0)
         if not len(unwritten):
             return
-        if not self.rules.initial_known:
-            self.notes.append(
-                f"{len(unwritten)} reads returned values nobody wrote; nothing was inferred from "
-                "them, since the history may start in a state of its own"
-            )
-            return
-        for mop in unwritten[:CASES_MAX].tolist():
+        _, first, code = np.unique(spot[unwritten], return_index=True, return_inverse=True)
+        self.version[unwritten] = len(self.version_key) + code
+        self.strays = {
+            len(self.version_key) + number: txns.mop_value[mop]
+            for number, mop in enumerate(unwritten[first].tolist())
+        }
+        none = np.full(len(first), -1, dtype=np.int64)
+        self.version_writer = np.concatenate([self.version_writer, none])
+        self.version_key = np.concatenate([self.version_key, txns.mop_key[unwritten[first]]])
+        for mop in unwritten[~self.ambiguous[txns.mop_key[unwritten]]][:CASES_MAX].tolist():
             value, key = txns.mop_value[mop], self._name(mop)
             self.anomalies.append(
                 Anomaly(
-                    "phantom",
+                    "garbage-read",
                     (int(txns.mop_txn[mop]),),
                     key,
-                    f"{{0}} read {value!r} of key {key!r}, but nobody wrote it.",
+                    f"{{0}} read {value!r} of key {key!r}, but no transaction wrote it. "
+                    f"If the key held it at first, say so: --option init={as_option(value)}.",
                     value=value,
                 )
             )
@@ -191,6 +219,7 @@ class RwRegister:
         """In the graph: ok transactions, and unknown ones one of whose writes was read."""
         txns = self.txns
         seen = self.version[(txns.mop_kind == READ) & (self.version >= len(txns.keys))]
+        seen = seen[self.version_writer[seen] >= 0]
         writers = txns.mop_txn[self.version_writer[seen]]
         observed = np.zeros(len(txns), dtype=np.bool_)
         observed[writers] = True
@@ -205,7 +234,11 @@ class RwRegister:
     def value_of(self, version: int) -> Any:
         """The value of a version."""
         writer = int(self.version_writer[version])
-        return self.rules.initial if writer < 0 else self.txns.mop_value[writer]
+        if writer >= 0:
+            return self.txns.mop_value[writer]
+        if version in self.strays:
+            return self.strays[version]
+        return starting_value(self.rules.initial, self.txns.keys[version])
 
     # -- what needs no graph ----------------------------------------------------------------
 
@@ -224,6 +257,7 @@ class RwRegister:
         final = np.zeros(len(txns.mop_txn), dtype=np.bool_)
         final[self.touch_write_mop[self.touch_write_mop >= 0]] = True
         rows = np.flatnonzero((txns.mop_kind == READ) & (self.version >= keys))
+        rows = rows[self.version_writer[self.version[rows]] >= 0]
         mop = self.version_writer[self.version[rows]]
         writer = txns.mop_txn[mop]
         other = writer != txns.mop_txn[rows]
@@ -298,17 +332,27 @@ class RwRegister:
 
     # -- version orders ---------------------------------------------------------------------
 
-    def version_edges(self) -> tuple[Ints, Ints]:
-        """Distinct edges v -> v' between versions of one key, by the rules vouched for."""
+    def version_edges(self, rules: VersionRules | None = None) -> tuple[Ints, Ints]:
+        """Distinct edges v -> v' between versions of one key.
+
+        Args:
+            rules: by which; None for those vouched for, by the level too.
+        """
+        rules = rules or self.rules
+        if self._edges_by is None or self._edges_by[0] != rules:
+            self._edges_by = rules, self._version_edges(rules)
+        return self._edges_by[1]
+
+    def _version_edges(self, rules: VersionRules) -> tuple[Ints, Ints]:
         rows = np.flatnonzero(self.members[self.touch_txn])
         pairs: list[tuple[Ints, Ints]] = []
         read, write = self.touch_read[rows], self.touch_write[rows]
-        if self.rules.wfr_keys:
+        if rules.wfr_keys:
             both = (read >= 0) & (write >= 0)
             pairs.append((read[both], write[both]))
-        if self.rules.sequential_keys:
+        if rules.sequential_keys:
             pairs.append(self._process_pairs(rows))
-        if self.rules.linearizable_keys:
+        if rules.linearizable_keys:
             pairs.append(self._realtime_pairs(rows))
         source = np.concatenate([p[0] for p in pairs]) if pairs else np.empty(0, dtype=np.int64)
         target = np.concatenate([p[1] for p in pairs]) if pairs else np.empty(0, dtype=np.int64)
@@ -380,7 +424,8 @@ class RwRegister:
         labels = components(graph)
         bad = labels[source] == labels[target]
         bad_keys = np.unique(self.version_key[source[bad]])
-        if len(bad_keys):
+        vouched = self.rules.sequential_keys or self.rules.linearizable_keys
+        if len(bad_keys) and vouched:  # if not, transactions read in the same circle: G1c
             builder = GraphBuilder(len(self.version_key))
             builder.add(source[bad], target[bad], WW)
             told: set[int] = set()
@@ -412,6 +457,17 @@ class RwRegister:
             )
         )
 
+    def promised(self, promise: str) -> None:
+        """Let the level vouch for an order of versions, from here on: that of their transactions.
+
+        Args:
+            promise: ``process``, if what a transaction did is seen by the next of its session; or
+                ``realtime``, if by all invoked after its completion.
+        """
+        self.promise = promise
+        rule = "sequential_keys" if promise == "process" else "linearizable_keys"
+        self.rules = msgspec.structs.replace(self.vouched, **{rule: True})
+
     # -- the graph --------------------------------------------------------------------------
 
     def add_edges(self, builder: GraphBuilder) -> None:
@@ -420,16 +476,19 @@ class RwRegister:
         if not len(self.touch_txn):
             return
         source, target = self.version_edges()
-        keep = self._acyclic(source, target) if len(source) else np.empty(0, dtype=np.bool_)
-        source, target = source[keep], target[keep]
+        if not self.promise:  # else a circle of versions is one of transactions, and shown as such
+            keep = self._acyclic(source, target) if len(source) else np.empty(0, dtype=np.bool_)
+            source, target = source[keep], target[keep]
         writer = np.full(len(self.version_key), -1, dtype=np.int64)
         known = self.version_writer >= 0
         writer[known] = txns.mop_txn[self.version_writer[known]]
         live = known & self.members[np.maximum(writer, 0)]
+        rows = np.flatnonzero((txns.mop_kind == READ) & (self.version >= 0))
+        rows = rows[live[self.version[rows]]]
+        seen = self.version[rows]
+        builder.add(writer[seen], txns.mop_txn[rows], WR, key=seen, mark=seen)
         reads = np.flatnonzero((self.touch_read >= 0) & self.members[self.touch_txn])
         version, reader = self.touch_read[reads], self.touch_txn[reads]
-        seen = live[version]
-        builder.add(writer[version[seen]], reader[seen], WR, key=version[seen], mark=version[seen])
         usable = live[target]
         source, target = source[usable], target[usable]
         code = np.unique(source * len(txns) + writer[target])

@@ -47,6 +47,7 @@ from checkers.transactions.polygraph import (
     Polygraph,
     Txn,
     find_cycle,
+    part_of,
     postorder,
     transactions,
 )
@@ -60,12 +61,14 @@ from checkers.transactions.snapshots import (
     search_points,
     verify_points,
 )
-from checkers.transactions.txns import PREDICATES_UNSEEN, REGISTER_WRITES, columns
+from checkers.transactions.txns import PREDICATES_UNSEEN, REGISTER_WRITES, Txns, columns
 from checkers.transactions.verify_orders import confirm_no_order
 from checkers.verdict import Because, Finding, Result, Verdict
 
 #: Transactions up to which the compiled search would not be worth its while.
 SMALL_MAX = 200
+#: Transactions up to which every order is tried.
+TINY_MAX = 12
 #: Transactions up to which the other is used where the compiled one has yet to be compiled.
 MIDDLE_MAX = 2000
 #: Guesses turned round before snapshot isolation is no longer sought by way of a serial order.
@@ -82,7 +85,7 @@ CHOICES_PER_LOOK = 64
 CYCLES_PER_ROUND = 64
 
 
-class _Decision(msgspec.Struct, frozen=True):
+class Decision(msgspec.Struct, frozen=True):
     """Whether an order exists, or why that is open.
 
     Args:
@@ -141,7 +144,7 @@ def solve(graph: Polygraph, meter: Meter) -> bool | str | None:
     return meter.reason
 
 
-def _minimal(txns: list[Txn], found: _Decision, snapshot: bool, meter: Meter) -> list[Txn]:
+def _minimal(txns: list[Txn], found: Decision, snapshot: bool, meter: Meter) -> list[Txn]:
     """Fewest transactions that have no order: dropping any one of them leaves some that have.
 
     Begins with the core of the refutation, or what surrounds the forced cycle, and drops ever
@@ -150,8 +153,8 @@ def _minimal(txns: list[Txn], found: _Decision, snapshot: bool, meter: Meter) ->
     """
     current = _around(txns, found.cycle, snapshot, meter) if found.cycle else txns
     while found.answer is False and 0 < len(found.core) < len(current) and not meter.spent(1):
-        core = found.core
-        found = _decide(core, snapshot, meter)
+        core = part_of(txns, {txn.id for txn in found.core})
+        found = decide(core, snapshot, meter)
         current = core if found.answer is False else current
     size = max(1, len(current) // 2)
     while True:
@@ -159,8 +162,8 @@ def _minimal(txns: list[Txn], found: _Decision, snapshot: bool, meter: Meter) ->
         while low < len(current):
             if meter.spent(1):
                 return current
-            rest = current[:low] + current[low + size :]
-            if rest and _decide(rest, snapshot, meter).answer is False:
+            rest = part_of(txns, {t.id for t in current[:low] + current[low + size :]})
+            if rest and decide(rest, snapshot, meter).answer is False:
                 current = rest
             else:
                 low += size
@@ -173,8 +176,8 @@ def _around(txns: list[Txn], cycle: list[Order], snapshot: bool, meter: Meter) -
     """The transactions of a cycle, then their neighbours by reads, until they have no order."""
     inside = {edge.source for edge in cycle}
     while len(inside) < len(txns) and not meter.spent(1):
-        part = [txn for txn in txns if txn.id in inside]
-        if _decide(part, snapshot, meter).answer is False:
+        part = part_of(txns, inside)
+        if decide(part, snapshot, meter).answer is False:
             return part
         near = {source for txn in part for source in txn.reads.values()}
         near |= {txn.id for txn in txns if inside & set(txn.reads.values())}
@@ -184,51 +187,57 @@ def _around(txns: list[Txn], cycle: list[Order], snapshot: bool, meter: Meter) -
     return txns
 
 
-def without(txn: Txn, present: set[int]) -> Txn:
-    """A transaction without its reads of others than these; reads of the initial state stay."""
-    kept = {key: source for key, source in txn.reads.items() if source < 0 or source in present}
-    return msgspec.structs.replace(txn, reads=kept)
+def decide(part: list[Txn], snapshot: bool, meter: Meter) -> Decision:
+    """Whether an order of these transactions alone exists.
 
-
-def _decide(txns: list[Txn], snapshot: bool, meter: Meter) -> _Decision:
-    """Whether an order of these transactions alone exists."""
-    present = {txn.id for txn in txns}
-    part = [without(txn, present) for txn in txns]
+    Args:
+        part: transactions which read from nobody but each other.
+        snapshot: for snapshot isolation, else serializability.
+        meter: the budget.
+    """
     if len(part) > MIDDLE_MAX or (len(part) > SMALL_MAX and compiled_soon()):
         return _decide_many(part, snapshot, meter)
     found = guided_search(part, meter)
     if isinstance(found, list):
-        return _Decision(True, points=_serial_points(found, snapshot))
+        return Decision(True, points=_serial_points(found, snapshot))
     graph = Polygraph(part, snapshot=snapshot)
     cycle = graph.saturate(meter)
     if cycle is not None:
-        return _Decision(False, cycle)
+        return Decision(False, cycle)
     if meter.spent():
-        return _Decision(meter.reason)
-    if not snapshot and len({txn.session for txn in part}) <= 4:
-        order = frontier_search(part, meter)
-        if not isinstance(order, str):
-            return _Decision(order is not None, points=_serial_points(order or [], snapshot))
+        return Decision(meter.reason)
+    if len(part) <= TINY_MAX or (not snapshot and len({txn.session for txn in part}) <= 4):
+        points = _exhaustive(part, snapshot, meter)
+        if not isinstance(points, str):
+            return Decision(points is not None, points=points or [])
     answer = solve(graph, meter)
     if answer is None:
         return _decide_many(part, snapshot, meter)
     if answer is not True:
-        return _Decision(answer)
+        return Decision(answer)
     if snapshot:
-        return _Decision(True, points=points_of(graph))
-    return _Decision(True, points=_serial_points(_serial_order(graph), snapshot))
+        return Decision(True, points=points_of(graph))
+    return Decision(True, points=_serial_points(_serial_order(graph), snapshot))
 
 
-def _decide_many(part: list[Txn], snapshot: bool, meter: Meter) -> _Decision:
+def _exhaustive(part: list[Txn], snapshot: bool, meter: Meter) -> Points | str | None:
+    """An order, None if there is none, or why the search was given up."""
+    if snapshot:
+        return search_points(part, meter)
+    order = frontier_search(part, meter)
+    return _serial_points(order, snapshot) if isinstance(order, list) else order
+
+
+def _decide_many(part: list[Txn], snapshot: bool, meter: Meter) -> Decision:
     """The same by the compiled search."""
     if snapshot:
         serial = search_order(part, snapshot=False, meter=meter, conflicts_max=SERIAL_CONFLICTS_MAX)
         if serial.answer:
-            return _Decision(True, points=_serial_points([txn for txn, _ in serial.order], True))
+            return Decision(True, points=_serial_points([txn for txn, _ in serial.order], True))
     found = search_order(part, snapshot=snapshot, meter=meter)
     if found.answer is None:
-        return _Decision(found.reason)
-    return _Decision(found.answer, points=found.order, core=found.core)
+        return Decision(found.reason)
+    return Decision(found.answer, points=found.order, core=found.core)
 
 
 def _serial_points(order: list[Txn], snapshot: bool) -> Points:
@@ -244,17 +253,20 @@ def _serial_order(graph: Polygraph) -> list[Txn]:
     return [graph.txns[txn] for txn in reversed(postorder(out))]
 
 
-def check_serial(history: History, level: str, *, budget: Budget | None = None) -> Result:
+def check_serial(
+    history: History, level: str, *, init: Any = None, budget: Budget | None = None
+) -> Result:
     """Judge a read-write history whose version order is unknown.
 
     Args:
         history: transactions of reads and writes, values unique per key; sessions are processes.
         level: ``serializable`` or ``snapshot-isolation``.
+        init: the value of keys before any write; or a dict of keys to theirs.
         budget: wall clock and memory; a search that spends it is UNKNOWN.
     """
     meter = Meter(budget)
     txns = columns(history, writes=REGISTER_WRITES, model=level)
-    register = RwRegister(txns, rules=VersionRules(initial_known=True))
+    register = RwRegister(txns, rules=VersionRules(initial=init))
     register.check_values()
     local = [a for a in register.anomalies if a.name != "lost-update"]
     findings = [anomaly_finding(anomaly, txns) for anomaly in local]
@@ -279,7 +291,7 @@ def _search(result: Result, register: RwRegister, level: str, meter: Meter) -> N
     """Decide, and fill in verdict, reason and witness."""
     members = transactions(register, missed=missed_reads(register, meter))
     snapshot = level == "snapshot-isolation"
-    found = _decide(members, snapshot, meter)
+    found = decide(members, snapshot, meter)
     if isinstance(found.answer, str):
         result.verdict, result.reason = Verdict.UNKNOWN, found.answer
     elif found.answer:
@@ -289,23 +301,53 @@ def _search(result: Result, register: RwRegister, level: str, meter: Meter) -> N
             result.verdict = Verdict.UNKNOWN
             result.reason = f"{PREDICATES_UNSEEN}: {wrong}"
     else:
-        least = _minimal(members, found, snapshot, meter)
-        if meter.spent() and len(least) > CONFIRMED_MAX:
-            result.verdict = Verdict.UNKNOWN
-            result.reason = (
-                f"{meter.reason}: forced orders contradict each other among {len(least)} "
-                "transactions, which were not reduced to few enough to confirm that"
-            )
-            return
-        cycle = _decide(least, snapshot, meter).cycle
-        finding = _finding(register, level, least, cycle)
-        doubt = _doubt(least, snapshot) or confirm_no_order(finding, register.txns.history, level)
-        if doubt:
-            result.verdict, result.reason = Verdict.UNKNOWN, doubt
+        refuted = refutation(
+            register.txns, level, members, found, meter, init=register.rules.initial
+        )
+        if isinstance(refuted, str):
+            result.verdict, result.reason = Verdict.UNKNOWN, refuted
             return
         result.verdict = Verdict.INVALID
-        result.findings = [finding]
+        result.findings = [refuted]
         result.reason = result.findings[0].title
+
+
+def refutation(
+    txns: Txns,
+    level: str,
+    members: list[Txn],
+    found: Decision,
+    meter: Meter,
+    *,
+    promise: str = "process",
+    init: Any = None,
+) -> Finding | str:
+    """The fewest transactions that have no order, looked at again; or why it is open after all.
+
+    Args:
+        txns: the history.
+        level: what is refuted.
+        members: all transactions that committed.
+        found: that they have no order.
+        meter: the budget of making them fewer.
+        promise: the order of transactions that the level promises.
+        init: what keys held before any write.
+    """
+    snapshot = "snapshot" in level
+    least = _minimal(members, found, snapshot, meter)
+    if meter.spent() and len(least) > CONFIRMED_MAX:
+        return (
+            f"{meter.reason}: forced orders contradict each other among {len(least)} "
+            "transactions, which were not reduced to few enough to confirm that"
+        )
+    cycle = decide(least, snapshot, Meter() if meter.spent() else meter).cycle
+    finding = _finding(txns, level, least, cycle)
+    doubt = _doubt(least, snapshot)
+    return (
+        doubt
+        or confirm_no_order(finding, txns.history, level, promise=promise, init=init)
+        or finding
+    )
 
 
 def _unmatched(register: RwRegister, points: Points, meter: Meter, *, snapshot: bool) -> str:
@@ -322,7 +364,7 @@ def explained_serially(register: RwRegister, meter: Meter) -> str:
     For levels that allow whatever serializability allows.
     """
     members = transactions(register, missed=missed_reads(register, meter))
-    found = _decide(members, False, meter)
+    found = decide(members, False, meter)
     if found.answer is not True:
         return "no serial order was found, which would have settled it"
     return _unmatched(register, found.points, meter, snapshot=False)
@@ -350,21 +392,18 @@ def _valid(
 
 def _doubt(least: list[Txn], snapshot: bool) -> str:
     """Why a refutation is not believed: a search that tries every order finds one."""
-    present = {txn.id for txn in least}
-    part = [without(txn, present) for txn in least]
     meter = Meter(Budget(time_s=2.0))
-    found = search_points(part, meter) if snapshot else frontier_search(part, meter)
+    found = search_points(least, meter) if snapshot else frontier_search(least, meter)
     if isinstance(found, list):
         return "two methods disagree whether the transactions have an order; please report this"
     return ""
 
 
-def _finding(register: RwRegister, level: str, least: list[Txn], cycle: list[Order]) -> Finding:
+def _finding(txns: Txns, level: str, least: list[Txn], cycle: list[Order]) -> Finding:
     """The refutation: the forced cycle, or the fewest transactions that have no order."""
-    txns = register.txns
     involved = [edge.source for edge in cycle] + [txn.id for txn in least]
     names = {txn: f"T{place + 1}" for place, txn in enumerate(dict.fromkeys(involved))}
-    steps = tuple(_step(register, edge, names) for edge in cycle)
+    steps = tuple(_step(txns, edge, names) for edge in cycle)
     if cycle:
         sentence = " ".join(step.text for step in steps) + " That is a cycle."
     else:
@@ -389,15 +428,16 @@ def _finding(register: RwRegister, level: str, least: list[Txn], cycle: list[Ord
     )
 
 
-def _step(register: RwRegister, edge: Order, names: dict[int, str]) -> Because:
-    txns = register.txns
+def _step(txns: Txns, edge: Order, names: dict[int, str]) -> Because:
     source, target = names[edge.source], names[edge.target]
     kind, _, key_code = edge.why.partition(" ")
     key: Any = txns.keys[int(key_code)] if key_code else None
+    written = "its key" if key is None else f"key {key!r}"
     why = {
         "so": f"{source} precedes {target} in its session",
+        "realtime": f"{source} completed before {target} was invoked",
         "wr": f"{target} read key {key!r} from {source}",
-        "ww": f"{source} has to write key {key!r} before {target} does",
+        "ww": f"{source} has to write {written} before {target} does",
         "rw": f"{source} read key {key!r} before {target} wrote it",
     }[kind]
     return Because(

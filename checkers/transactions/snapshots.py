@@ -51,7 +51,13 @@ def verify_points(points: Points) -> str:
     state: dict[int, int] = {}
     started: dict[int, dict[int, int]] = {}
     latest: dict[int, tuple[int, bool]] = {}
+    ids, committed, begun = {txn.id for txn, _ in points}, set[int](), 0
     for txn, point in points:
+        begun = max(begun, txn.begin)
+        if point == COMMIT:
+            committed.add(txn.id)
+        if (point == COMMIT and txn.end < begun) or txn.after & ids - committed:
+            return f"transaction {txn.id} does not follow what it has to"
         if point == START:
             place, running = latest.get(txn.session, (-1, False))
             if running or place >= txn.place:
@@ -116,6 +122,13 @@ class _PointSearch:
         self.dead.add(key)
         return False
 
+    def _due(self, txn: Txn, at: tuple[int, ...]) -> bool:
+        """Whether all that has to commit before it starts, sessions aside, has done so."""
+        left = [lane[place // 2 :] for lane, place in zip(self.lanes, at)]
+        return not any(
+            other.id in txn.after or other.end < txn.begin for lane in left for other in lane
+        )
+
     def _try(
         self,
         lane: int,
@@ -127,6 +140,8 @@ class _PointSearch:
         txn = self.lanes[lane][place // 2]
         later = (*at[:lane], place + 1, *at[lane + 1 :])
         if place % 2 == START:
+            if not self._due(txn, at):
+                return False
             if any(state.get(key, -1) != source for key, source in txn.reads.items()):
                 return False
             opened = {**open_, txn.id: {key: state.get(key, -1) for key in txn.writes}}

@@ -22,6 +22,7 @@ from collections.abc import Iterable, Sequence
 from types import NoneType
 from typing import Any, NoReturn
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -225,13 +226,40 @@ def _transactional(history: History) -> bool:
     if "txn" in history.functions:
         return True
     for value in history.values:
-        if value is None:
-            continue
-        if not isinstance(value, (list, tuple)):
-            return False
-        if value:
-            return isinstance(value[0], (list, tuple)) and len(value[0]) in (2, 3)
+        if value is not None and not (isinstance(value, (list, tuple)) and not value):
+            return are_micro_ops(value)
     return False
+
+
+def starting_value(init: Any, key: Any) -> Any:
+    """What a key held before any write; ``init`` is that, or a dict of keys (or their text)."""
+    if not isinstance(init, dict):
+        return init
+    named = {(type(name), freeze(name)): value for name, value in init.items()}
+    return named.get((type(key), freeze(key)), init.get(str(key)))
+
+
+def as_option(value: Any) -> str:
+    """A value as it is written behind ``--option name=``."""
+    if isinstance(value, str):
+        return value
+    try:
+        return msgspec.json.encode(value).decode()
+    except (TypeError, msgspec.MsgspecError):
+        return str(value)
+
+
+def are_micro_ops(value: Any) -> bool:
+    """Whether a value is a list of micro-operations, which makes its operation a transaction."""
+    return (
+        isinstance(value, (list, tuple))
+        and len(value) > 0
+        and all(
+            isinstance(mop, (list, tuple)) and len(mop) in (2, 3) and isinstance(mop[0], str)
+            and mop[0] in MICRO_OPS
+            for mop in value
+        )
+    )  # fmt: skip
 
 
 def _single(

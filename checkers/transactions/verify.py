@@ -1,7 +1,7 @@
 """A second opinion on a finding: each step confirmed from the raw history, by definition.
 
 A refutation is only as good as its witness. :func:`confirm` takes a finding and the history, reads
-the operations the finding names (and nothing else, but for a phantom), and checks by definition
+the operations the finding names (nothing else, but for a garbage read), and checks by definition
 that every step holds. It shares nothing with the inference: no columns, no version numbers.
 
 What is checked of a step T1 < T2 over a list:
@@ -49,7 +49,7 @@ class Witness:
         #: predicate reads: how many micro-operations precede it, the predicate, what it returned
         self.asked: list[tuple[int, Any, list[tuple[Any, Any]]]] = []
         told = op.output if op.type == "ok" and op.output is not None else op.input
-        if op.f in WRITES or op.f in READS:
+        if (op.f in WRITES or op.f in READS) and not are_micro_ops(op.input, told):
             self.mops = [(op.f, op.key, told)]
         else:
             self.mops = []
@@ -87,6 +87,16 @@ class Witness:
         """The last version of a register it dealt with, in a tuple, or None."""
         wrote = self.wrote(key)
         return (wrote[-1],) if wrote else self.first_read(key)
+
+
+def are_micro_ops(*values: Any) -> bool:
+    """Whether any of these is a list of micro-operations: lists that begin with a name."""
+    return any(
+        isinstance(value, (list, tuple)) and len(value) > 0
+        and all(isinstance(m, (list, tuple)) and len(m) in (2, 3) and isinstance(m[0], str)
+                for m in value)
+        for value in values
+    )  # fmt: skip
 
 
 #: 1, 1.0 and True are three values; a tuple is a list
@@ -137,16 +147,25 @@ def _cycle(finding: Finding, history: History) -> str:
         if not _step_holds(step, source, target, history):
             return f"not confirmed: {step.text}"
     ways = (p for step in steps if step.kind == "wr-predicate" for p in step.proof[0].proof)
-    return shape([step.kind for step in steps], finding.kind, ways={p.kind for p in ways})
+    orders = {proof.kind for step in steps for proof in step.proof}
+    kinds = [step.kind for step in steps]
+    return shape(kinds, finding.kind, ways={p.kind for p in ways}, orders=orders)
 
 
-def shape(kinds: Sequence[str], anomaly: str, *, ways: Set[str] = frozenset()) -> str:
+def shape(
+    kinds: Sequence[str],
+    anomaly: str,
+    *,
+    ways: Set[str] = frozenset(),
+    orders: Set[str] = frozenset(),
+) -> str:
     """Why the kinds of a cycle's steps do not fit an anomaly's name, or "".
 
     Args:
         kinds: of its steps, in order.
         anomaly: the name.
         ways: the kinds of the steps that its wr-predicate steps rest on.
+        orders: what the orders of versions rest on that its steps rest on.
     """
     name, extra = anomaly, {"ww", "wr", "rw"}
     used = {*kinds, *ways}
@@ -154,7 +173,7 @@ def shape(kinds: Sequence[str], anomaly: str, *, ways: Set[str] = frozenset()) -
         if anomaly.endswith(suffix):
             name = anomaly.removesuffix(suffix)
             extra = extra | allowed
-            if suffix[1:] not in used:
+            if suffix[1:] not in used | orders:
                 return f"{anomaly} without a {suffix[1:]} step"
     anti = ("rw",) if name.endswith("-item") else ("rw", "rw-predicate")
     if name in ("G-single", "G-nonadjacent", "G2"):
@@ -188,10 +207,11 @@ def _step_holds(step: Because, source: Witness, target: Witness, history: Histor
     )
     if step.kind == "rw-predicate":
         return _missed(step, source, target, history, lists=lists)
-    return (_list_step if lists else _register_step)(step, source, target, history)
+    return (list_step if lists else _register_step)(step, source, target, history)
 
 
-def _list_step(step: Because, source: Witness, target: Witness, history: History) -> bool:
+def list_step(step: Because, source: Witness, target: Witness, history: History) -> bool:
+    """Whether a step between two transactions over a list holds, by what was appended and read."""
     key, value = step.key, step.value
     if step.kind == "wr":
         seen = any(place(value, read) >= 0 for read in target.read(key))
@@ -356,7 +376,7 @@ def version_before(proof: Because, key: Any, history: History) -> bool:
     """Whether a proof shows that one version of a register comes before another."""
     before, after = proof.value
     if proof.kind == "initial":
-        return before is None and after is not None
+        return not any(place(before, txn.wrote(key)) >= 0 for txn in writers_of(key, history))
     first, second = Witness(history, proof.source), Witness(history, proof.target)
     if proof.kind == "wfr":
         seen = first.first_read(key)
@@ -491,7 +511,7 @@ def _lost(finding: Finding, told: list[Witness], history: History) -> bool:
     return both and same(*seen)
 
 
-def _phantom(finding: Finding, told: list[Witness], history: History) -> bool:
+def _garbage(finding: Finding, told: list[Witness], history: History) -> bool:
     value = finding.detail.get("element", finding.detail.get("value"))
     if not any(_shows(value, read) for read in told[0].read(finding.key)):
         return False
@@ -529,6 +549,6 @@ LOCAL: dict[str, Callable[[Finding, list[Witness], History], bool]] = {
     "duplicate-elements": _duplicate,
     "incompatible-order": _incompatible,
     "lost-update": _lost,
-    "phantom": _phantom,
+    "garbage-read": _garbage,
     "cyclic-versions": _versions,
 }

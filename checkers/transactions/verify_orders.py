@@ -17,7 +17,7 @@ from typing import Any
 
 from checkers.history import History, freeze
 from checkers.transactions.predicates import matches
-from checkers.transactions.verify import READS, WRITES, Witness, confirm, place, same
+from checkers.transactions.verify import READS, WRITES, Witness, confirm, list_step, place, same
 from checkers.verdict import Because, Finding
 
 #: Partial orders tried before a second opinion on a refutation is left open.
@@ -25,7 +25,12 @@ STATES_MAX = 20_000
 
 
 def confirm_weak(
-    finding: Finding, history: History, level: str, *, past: Past | None = None
+    finding: Finding,
+    history: History,
+    level: str,
+    *,
+    past: Past | None = None,
+    init: Any = None,
 ) -> str:
     """Check a finding of a weak level.
 
@@ -33,7 +38,8 @@ def confirm_weak(
         finding: of :func:`checkers.transactions.weak`.
         history: the same history.
         level: the level.
-        past: the history's, to share it between findings.
+        past: the history's, to share it between findings, and to say whether sessions count.
+        init: what keys held before any write.
 
     Returns:
         "" if it holds, else what does not.
@@ -43,7 +49,7 @@ def confirm_weak(
         return confirm(finding, history)
     steps = finding.because
     if len(steps) == 1:
-        return "" if _unseen(steps[0], past, level) else f"not confirmed: {steps[0].text}"
+        return "" if _unseen(steps[0], past, level, init) else f"not confirmed: {steps[0].text}"
     closed = all(a.target == b.source for a, b in zip(steps, (*steps[1:], steps[0])))
     if not closed or len({step.source for step in steps}) != len(steps):
         return "the steps are no simple cycle"
@@ -64,6 +70,8 @@ def _weak_step(step: Because, past: Past, level: str) -> bool:
         return _read_from(target, source, step.key)
     if step.kind != "ww" or len(step.proof) != 1:
         return False
+    if step.proof[0].kind == "version-order":
+        return list_step(step, source, target, history)
     reader = Witness(history, step.proof[0].source)
     if reader.invoke in (source.invoke, target.invoke) or not source.wrote(step.key):
         return False
@@ -72,11 +80,17 @@ def _weak_step(step: Because, past: Past, level: str) -> bool:
     return _visible(source, reader, step.key, past, level)
 
 
-def _unseen(step: Because, past: Past, level: str) -> bool:
+def _starting(value: Any, key: Any, init: Any) -> bool:
+    """Whether a value is what the key held before any write."""
+    first = init.get(key, init.get(str(key))) if isinstance(init, dict) else init
+    return same(value, first) or (first in (None, [], ()) and value in (None, [], ()))
+
+
+def _unseen(step: Because, past: Past, level: str, init: Any) -> bool:
     """A key read as never written, though the level made its writer visible."""
     history = past.history
     reader, writer = Witness(history, step.source), Witness(history, step.target)
-    first = reader.first_read(step.key)
+    first = _list_read(reader, step.key) or reader.first_read(step.key)
     if writer.type == "fail":
         return False
     if level != "read-committed" and writer.wrote(step.key) and reader.asked:
@@ -87,11 +101,21 @@ def _unseen(step: Because, past: Past, level: str) -> bool:
             )
     if first is None:
         return False
-    if level != "read-committed" and first[0] is not None:
+    if level != "read-committed" and not _starting(first[0], step.key, init):
         return False
-    if not any(value is None for value in reader.read(step.key)) or not writer.wrote(step.key):
+    said = [first[0], *reader.read(step.key)]
+    if not any(_starting(v, step.key, init) for v in said) or not writer.wrote(step.key):
         return False
     return _visible(writer, reader, step.key, past, level)
+
+
+def _list_read(reader: Witness, key: Any) -> tuple[Any] | None:
+    """What it read of a list that others appended, if it read one."""
+    own = reader.wrote(key)
+    for value in reader.read(key):
+        if isinstance(value, (list, tuple)):
+            return ([element for element in value if place(element, own) < 0],)
+    return None
 
 
 def _session(source: Witness, target: Witness) -> bool:
@@ -103,14 +127,24 @@ def _session(source: Witness, target: Witness) -> bool:
 def _read_from(reader: Witness, writer: Witness, key: Any) -> bool:
     """Whether a transaction read a value of the key that the other wrote."""
     wrote = writer.wrote(key)
-    return any(value is not None and place(value, wrote) >= 0 for value in reader.read(key))
+    return any(place(value, wrote) >= 0 for value in _values(reader.read(key)))
+
+
+def _values(reads: list[Any]) -> list[Any]:
+    """What was read, elements of lists one by one."""
+    flat: list[Any] = []
+    for value in reads:
+        flat += value if isinstance(value, (list, tuple)) else [value] * (value is not None)
+    return flat
 
 
 def _visible(writer: Witness, reader: Witness, key: Any, past: Past, level: str) -> bool:
     """Whether a level makes a writer visible to a reader's read of a key."""
     if level == "read-committed":
         return _seen_before(writer, reader, key)
-    if _session(writer, reader) or any(_read_from(reader, writer, k) for _, k, _ in reader.mops):
+    if past.sessions and _session(writer, reader):
+        return True
+    if any(_read_from(reader, writer, k) for _, k, _ in reader.mops):
         return True
     return level == "causal" and writer.invoke in past.of(reader)
 
@@ -131,8 +165,9 @@ def _seen_before(writer: Witness, reader: Witness, key: Any) -> bool:
 class Past:
     """What happens before what in a history, by sessions and reads; walked when first asked."""
 
-    def __init__(self, history: History) -> None:
+    def __init__(self, history: History, *, sessions: bool = True) -> None:
         self.history = history
+        self.sessions = sessions
         self.wrote: dict[Any, int] | None = None
         self.previous: dict[int, int] = {}
 
@@ -143,7 +178,7 @@ class Past:
             txn = Witness(self.history, invoke)
             if txn.process in last:
                 self.previous[invoke] = last[txn.process]
-            if txn.type == "ok":
+            if txn.type == "ok" and self.sessions:
                 last[txn.process] = invoke
             for f, key, value in txn.mops if txn.type != "fail" else ():
                 if f in WRITES:
@@ -161,7 +196,8 @@ class Past:
             txn = Witness(self.history, at)
             near = [self.previous[at]] if at in self.previous else []
             if txn.type == "ok":
-                reads = (_token(k, v) for f, k, v in txn.mops if f in READS)
+                mops = [(k, v) for f, k, said in txn.mops if f in READS for v in _values([said])]
+                reads = (_token(k, v) for k, v in mops)
                 near += [self.wrote[token] for token in reads if token in self.wrote]
             for other in near:
                 if other not in past and other != reader.invoke:
@@ -177,13 +213,22 @@ def _token(key: Any, value: Any) -> Any:
 # Orders -------------------------------------------------------------------------------------------
 
 
-def confirm_no_order(finding: Finding, history: History, level: str) -> str:
+def confirm_no_order(
+    finding: Finding,
+    history: History,
+    level: str,
+    *,
+    promise: str = "process",
+    init: Any = None,
+) -> str:
     """Try every order of the transactions a finding names.
 
     Args:
-        finding: of :func:`checkers.transactions.serial`.
+        finding: that no order explains them.
         history: the same history.
-        level: ``serializable`` or ``snapshot-isolation``.
+        level: what is refuted; one of snapshots if its name says so, else serial.
+        promise: the order of transactions that must be kept: of ``process``, ``realtime`` or none.
+        init: what keys held before any write; or a dict of keys to that.
 
     Returns:
         "" if there is none, or too many to try; else why the finding is doubted.
@@ -194,7 +239,7 @@ def confirm_no_order(finding: Finding, history: History, level: str) -> str:
     if any(txn.type == "fail" for txn in told):
         return "it names a transaction that failed"
     missed = _missed(told, history) if any(txn.asked for txn in told) else {}
-    search = _Orders(told, missed, snapshot=level == "snapshot-isolation")
+    search = _Orders(told, missed, snapshot="snapshot" in level, promise=promise, init=init)
     if search.exists() and search.left > 0:
         return "the transactions it names have an order"
     return ""
@@ -233,19 +278,29 @@ class _Orders:
     """
 
     def __init__(
-        self, told: list[Witness], missed: dict[int, list[Any]], *, snapshot: bool
+        self,
+        told: list[Witness],
+        missed: dict[int, list[Any]],
+        *,
+        snapshot: bool,
+        promise: str,
+        init: Any,
     ) -> None:
         self.snapshot = snapshot
+        self.realtime = promise == "realtime"
+        self.lists = any(f == "append" for txn in told for f, _, _ in txn.mops)
         self.left = STATES_MAX
         self.dead: set[Any] = set()
         written = {_token(key, value) for txn in told for f, key, value in txn.mops if f in WRITES}
         lanes: dict[Any, list[Witness]] = {}
         for txn in sorted(told, key=lambda txn: txn.invoke):
-            lane = lanes.setdefault(txn.process, [])
+            lane = lanes.setdefault(txn.process if promise else txn.invoke, [])
             if lane and lane[-1].type != "ok":  # it may take effect at any later time
                 lane = lanes.setdefault((txn.process, txn.invoke), [])
             lane.append(txn)
-        self.lanes = [[_effect(txn, written) for txn in lane] for lane in lanes.values()]
+        effect = _list_effect if self.lists else _effect
+        self.txns = list(lanes.values())
+        self.lanes = [[effect(txn, written, init) for txn in lane] for lane in self.txns]
         for lane, effects in zip(lanes.values(), self.lanes):
             for txn, (reads, _) in zip(lane, effects):
                 for name in missed.get(txn.invoke, ()):
@@ -287,21 +342,48 @@ class _Orders:
                 return False
             rest = {other: seen for other, seen in open_.items() if other != lane}
             after = (*at[:lane], position + 1, *at[lane + 1 :])
-            return self._extend(after, {**state, **writes}, rest)
+            return self._extend(after, self._wrote(state, writes), rest)
+        if self.realtime and self._early(self.txns[lane][position // 2], at):
+            return False
         if any(state.get(key) != value for key, value in reads.items()):
             return False
         if not self.snapshot:
             after = (*at[:lane], position + 2, *at[lane + 1 :])
-            return self._extend(after, {**state, **writes}, open_)
+            return self._extend(after, self._wrote(state, writes), open_)
         after = (*at[:lane], position + 1, *at[lane + 1 :])
         return self._extend(after, state, {**open_, lane: {key: state.get(key) for key in writes}})
+
+    def _early(self, txn: Witness, at: tuple[int, ...]) -> bool:
+        """Whether one that completed before this was invoked has yet to commit."""
+        left = (lane[place // 2] for lane, place in zip(self.txns, at) if place < 2 * len(lane))
+        return any(other.type == "ok" and other.complete < txn.invoke for other in left)
+
+    def _wrote(self, state: dict[Any, Any], writes: dict[Any, Any]) -> dict[Any, Any]:
+        if not self.lists:
+            return {**state, **writes}
+        return {**state, **{key: (*(state.get(key) or ()), *v) for key, v in writes.items()}}
 
 
 def _items(state: dict[Any, Any]) -> tuple[Any, ...]:
     return tuple(sorted(state.items(), key=repr))
 
 
-def _effect(txn: Witness, written: set[Any]) -> tuple[dict[Any, Any], dict[Any, Any]]:
+def _list_effect(txn: Witness, written: set[Any], _: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
+    """The same of lists: what was read of others here, and what was appended, as tuples."""
+    reads: dict[Any, Any] = {}
+    writes: dict[Any, Any] = {}
+    own = {_token(key, value) for f, key, value in txn.mops if f in WRITES}
+    for f, key, value in txn.mops:
+        name = type(key), freeze(key)
+        if f in WRITES:
+            writes[name] = (*writes.get(name, ()), _token(key, value))
+        elif txn.type == "ok" and name not in reads:
+            tokens = (_token(key, element) for element in value or ())
+            reads[name] = tuple(t for t in tokens if t in written and t not in own) or None
+    return reads, writes
+
+
+def _effect(txn: Witness, written: set[Any], init: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
     """External reads and last writes, as tokens; reads of what nobody here wrote are left out."""
     reads: dict[Any, Any] = {}
     writes: dict[Any, Any] = {}
@@ -310,7 +392,7 @@ def _effect(txn: Witness, written: set[Any]) -> tuple[dict[Any, Any], dict[Any, 
         if f in WRITES:
             writes[name] = token
         elif txn.type == "ok" and name not in writes and name not in reads:
-            if value is None:
+            if _starting(value, key, init):
                 reads[name] = None
             elif token in written:
                 reads[name] = token

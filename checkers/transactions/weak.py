@@ -37,8 +37,10 @@ from checkers.budget import Budget, Meter
 from checkers.history import FAIL, History
 from checkers.transactions.consistency import forbidden_by, implied_anomalies
 from checkers.transactions.cycles import Edge, any_cycles
+from checkers.transactions.dependencies import dependencies
 from checkers.transactions.explain import anomaly_finding, cycle_finding
-from checkers.transactions.graph import PROCESS, WR, WW, GraphBuilder
+from checkers.transactions.graph import PASS, PROCESS, WR, WW, GraphBuilder
+from checkers.transactions.list_append import ListAppend
 from checkers.transactions.polygraph import session_codes
 from checkers.transactions.predicate_replay import missed_reads
 from checkers.transactions.rw_register import RwRegister, VersionRules
@@ -51,32 +53,50 @@ from checkers.verdict import Because, Finding, Result, Verdict
 MISSED_MAX = 1_000_000
 #: what each level forbids without looking at the commit order
 LOCAL = {
-    "read-committed": forbidden_by("read-committed") | {"phantom"},
-    "read-atomic": forbidden_by("read-atomic") | {"phantom"},
-    "causal": forbidden_by("causal-cerone") | {"phantom"},
+    "read-committed": forbidden_by("read-committed"),
+    "read-atomic": forbidden_by("read-atomic"),
+    "causal": forbidden_by("causal-cerone"),
 }
 
 
 class WeakOrder:
     """The forced commit order of one history under one level."""
 
-    def __init__(self, register: RwRegister, level: str, *, meter: Meter | None = None) -> None:
-        self.register = register
-        self.txns = register.txns
+    def __init__(
+        self,
+        inference: ListAppend | RwRegister,
+        level: str,
+        *,
+        meter: Meter | None = None,
+        sessions: bool = True,
+    ) -> None:
+        self.inference = inference
+        self.txns = inference.txns
         self.level = level
         self.forced: list[tuple[int, int, int, int]] = []
-        self._read_from()
-        if level != "read-committed":  # which asks for the order of reads within a transaction
-            missed = missed_reads(register, meter or Meter())
-            for txn, key in islice(missed, MISSED_MAX):
-                self.reads[txn].append((key, -1))
-        self._sessions()
+        self.reads: list[list[tuple[int, int]]] = [[] for _ in range(len(self.txns))]
+        self.writes: list[set[int]] = [set() for _ in range(len(self.txns))]
+        #: of each, the writers and keys of which it saw more than the last version
+        self.seen: list[set[tuple[int, int]]] = [set() for _ in range(len(self.txns))]
+        if isinstance(inference, ListAppend):
+            self._read_lists(inference)
+        else:
+            self._read_from(inference)
+            if level != "read-committed":  # which asks for the order of reads within a transaction
+                missed = missed_reads(inference, meter or Meter())
+                for txn, key in islice(missed, MISSED_MAX):
+                    self.reads[txn].append((key, -1))
+        self._sessions(sessions)
 
-    def _read_from(self) -> None:
+    def _read_lists(self, lists: ListAppend) -> None:
+        """The same of lists, of which a reader sees all who appended to what it read."""
+        known = dependencies(lists)
+        self.reads = [list(reads.items()) for reads in known.reads]
+        self.writes, self.seen = known.writes, known.seen
+
+    def _read_from(self, register: RwRegister) -> None:
         """Per transaction: external reads in program order as (key, writer), and keys written."""
-        txns, register = self.txns, self.register
-        self.reads: list[list[tuple[int, int]]] = [[] for _ in range(len(txns))]
-        self.writes: list[set[int]] = [set() for _ in range(len(txns))]
+        txns = self.txns
         writer_of = np.full(len(register.version_writer), -1, dtype=np.int64)
         known = register.version_writer >= 0
         writer_of[known] = txns.mop_txn[register.version_writer[known]]
@@ -92,15 +112,15 @@ class WeakOrder:
                 continue
             if kind == WRITE:
                 self.writes[txn].add(key)
-            elif version >= 0 and key not in self.writes[txn]:
+            elif version >= 0 and version not in register.strays and key not in self.writes[txn]:
                 writer = int(writer_of[version])
                 if writer != txn and (writer < 0 or members[writer]):
                     self.reads[txn].append((key, writer))
 
-    def _sessions(self) -> None:
+    def _sessions(self, counted: bool) -> None:
         txns = self.txns
-        chosen = np.flatnonzero(self.register.members)
-        codes = session_codes(txns, self.register.members)
+        chosen = np.flatnonzero(self.inference.members)
+        codes = session_codes(txns, self.inference.members) if counted else np.arange(len(txns))
         order = chosen[np.lexsort((txns.invoke[chosen], codes[chosen]))]
         self.sessions: list[list[int]] = []
         self.place: dict[int, tuple[int, int]] = {}
@@ -173,10 +193,15 @@ class WeakOrder:
                     before = last_writer.get(key)
                     if before is not None:
                         self._beaten(before, writer, reader, key)
-                for other in sorted({writer for _, writer in reads if writer >= 0}):
+                for other in sorted(self._sources(reader)):
                     self._seen_from(reader, other, -1, reads, by_key)
                 for key in self.writes[reader]:
                     last_writer[key] = reader
+
+    def _sources(self, txn: int) -> set[int]:
+        """The transactions it read from."""
+        sources = {writer for _, writer in self.reads[txn] if writer >= 0}
+        return sources | {writer for writer, _ in self.seen[txn]}
 
     def causal(self) -> bool:
         """t2 happens before t3, and writes x. False if happens-before itself has a cycle."""
@@ -203,10 +228,10 @@ class WeakOrder:
         """How many transactions of each session happen before this one."""
         session, position = self.place[txn]
         clock = [0] * len(self.sessions)
-        sources = [writer for _, writer in self.reads[txn] if writer >= 0]
+        sources = self._sources(txn)
         if position:
-            sources.append(self.sessions[session][position - 1])
-        for source in set(sources):
+            sources.add(self.sessions[session][position - 1])
+        for source in sources:
             clock = list(map(max, clock, clocks[source]))
             at_session, at = self.place[source]
             clock[at_session] = max(clock[at_session], at + 1)
@@ -218,7 +243,7 @@ class WeakOrder:
         into: dict[int, int] = dict.fromkeys(self.place, 0)
         out: dict[int, list[int]] = {txn: [] for txn in self.place}
         for txn, (session, position) in self.place.items():
-            sources = {writer for _, writer in self.reads[txn] if writer >= 0}
+            sources = self._sources(txn)
             if position:
                 sources.add(self.sessions[session][position - 1])
             into[txn] = len(sources)
@@ -238,8 +263,12 @@ class WeakOrder:
         """Violations of the level: reads of the past's past, and cycles."""
         found = [self._unseen(*row) for row in self.forced if row[1] < 0][:1]
         builder = GraphBuilder(len(self.txns))
+        base = self._known_orders(builder)
         so = [(a, b) for session in self.sessions for a, b in pairwise(session)]
-        wr = sorted({(w, t, k) for t, reads in enumerate(self.reads) for k, w in reads if w >= 0})
+        wr = sorted(
+            {(w, t, k) for t, reads in enumerate(self.reads) for k, w in reads if w >= 0}
+            | {(w, t, k) for t, seen in enumerate(self.seen) for w, k in seen}
+        )
         builder.add(_column(so, 0), _column(so, 1), PROCESS)
         builder.add(_column(wr, 0), _column(wr, 1), WR, key=_column(wr, 2), mark=_column(wr, 2))
         forced = [row for row in self.forced if row[1] >= 0]
@@ -249,7 +278,7 @@ class WeakOrder:
             _column(forced, 1),
             WW,
             key=_column(forced, 3),
-            mark=np.arange(len(forced), dtype=np.int64),
+            mark=base + np.arange(len(forced), dtype=np.int64),
         )
         for cycle in any_cycles(builder.build(), f"{self.level}-cycle"):
             finding = cycle_finding(cycle, self)
@@ -257,6 +286,29 @@ class WeakOrder:
             finding.breaks = self.level
             found.append(finding)
         return found
+
+    def _known_orders(self, builder: GraphBuilder) -> int:
+        """Add what is known of the order of lists; the first mark that is not one of theirs."""
+        self.base = 0
+        if isinstance(self.inference, ListAppend):
+            whole = GraphBuilder(len(self.txns))
+            self.inference.add_edges(whole)
+            known = whole.of_kinds(WW)
+            builder.nodes = known.nodes
+            for kind in (WW, PASS):
+                some = np.flatnonzero(known.kind == kind)
+                part = known.select(some)
+                key, mark = part.key.astype(np.int64), part.mark.astype(np.int64)
+                builder.add(part.src, part.dst, kind, key=key, mark=mark)
+            self.base = len(self.inference.orders.element)
+        return self.base
+
+    def forced_findings(self) -> list[Finding]:
+        """Violations of the level, from all that it forces."""
+        {"read-committed": self.read_committed, "read-atomic": self.read_atomic}.get(
+            self.level, self.causal
+        )()
+        return self.findings()
 
     def _unseen(self, other: int, _: int, reader: int, key: int) -> Finding:
         name = self.txns.keys[key]
@@ -293,7 +345,9 @@ class WeakOrder:
         if edge.kind == WR:
             value = self._value_read(edge.target, edge.key, edge.source)
             return value, f"{{1}} observed {{0}}'s write of {value!r} to key {name!r}", ()
-        _, after, reader, key = self.rows[edge.mark]
+        if edge.mark < self.base:
+            return self.inference.edge_words(edge)
+        _, after, reader, key = self.rows[edge.mark - self.base]
         value = self._value_read(reader, key, after)
         why = {
             "read-committed": "had already read from {0}",
@@ -319,17 +373,20 @@ def _column(rows: list[Any], part: int) -> Any:
     return np.array([row[part] for row in rows], dtype=np.int64)
 
 
-def check_weak(history: History, level: str, *, budget: Budget | None = None) -> Result:
+def check_weak(
+    history: History, level: str, *, init: Any = None, budget: Budget | None = None
+) -> Result:
     """Judge a read-write history against one weak level.
 
     Args:
         history: transactions of reads and writes with unique values per key.
         level: one of :data:`checkers.transactions.WEAK_LEVELS`.
+        init: the value of keys before any write; or a dict of keys to theirs.
         budget: asked between stages; the work is near-linear.
     """
     meter = Meter(budget)
     txns = columns(history, writes=REGISTER_WRITES, model=level)
-    register = RwRegister(txns, rules=VersionRules(initial_known=True))
+    register = RwRegister(txns, rules=VersionRules(initial=init))
     register.check_values()
     local = [
         a
@@ -341,7 +398,7 @@ def check_weak(history: History, level: str, *, budget: Budget | None = None) ->
     if not spent:
         findings += _order_findings(register, level, meter)
     past = Past(history)
-    looked = [(f, confirm_weak(f, history, level, past=past)) for f in findings]
+    looked = [(f, confirm_weak(f, history, level, past=past, init=init)) for f in findings]
     doubts = [(f, wrong) for f, wrong in looked if wrong]
     findings = [f for f in findings if all(f is not doubted for doubted, _ in doubts)]
     register.unclear += [
@@ -373,11 +430,4 @@ def check_weak(history: History, level: str, *, budget: Budget | None = None) ->
 
 
 def _order_findings(register: RwRegister, level: str, meter: Meter) -> list[Finding]:
-    order = WeakOrder(register, level, meter=meter)
-    if level == "read-committed":
-        order.read_committed()
-    elif level == "read-atomic":
-        order.read_atomic()
-    else:
-        order.causal()
-    return order.findings()
+    return WeakOrder(register, level, meter=meter).forced_findings()

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from checkers.commandline import FileResult
     from checkers.history import Op
-    from checkers.verdict import Finding
+    from checkers.verdict import Finding, Result
 
 SCHEMA = "check/1"
 
@@ -223,7 +223,8 @@ def _file(result: FileResult, name: str) -> str:
     lines.append(
         _wrapped(f"model {model}{engine}; {_count(result.ops, 'operation')}, {took}", "  ")
     )
-    lines += [_wrapped(f"note: {note}", "  ", "    ") for note in result.notes]
+    notes = [*result.notes, *_notes(said)]
+    lines += [_wrapped(f"note: {note}", "  ", "    ") for note in notes]
     found = said.all_findings()
     for number, finding in enumerate(found[:FINDINGS_SHOWN_MAX]):
         lines += _finding(finding, number, result.witnesses)
@@ -233,6 +234,12 @@ def _file(result: FileResult, name: str) -> str:
     if not found and said.reason:
         lines.append(_wrapped(said.reason, "  "))
     return "\n".join(lines)
+
+
+def _notes(result: Result) -> list[str]:
+    """What limits a verdict, of all parts of a result."""
+    own = [str(note) for note in result.stats.get("notes", ())]
+    return [*own, *(note for part in result.parts for note in _notes(part))]
 
 
 def _count(count: int, what: str) -> str:

@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from checkers.commandline import FileResult
+from checkers.verdict import Result, Verdict
 from harness.cli import main
 from harness.commands.checking import parse_budget
-from harness.commands.checking_text import plain, witness
+from harness.commands.checking_text import described, plain, witness
 from harness.errors import UsageError
 
 WRITE = "".join(
@@ -239,3 +241,29 @@ def test_json_takes_any_value() -> None:
     assert json.loads(json.dumps(plain(odd), allow_nan=False)) == {
         "(1, 2)": "nan", "big": 10**400, "set": [1], "bytes": "b'x'", "inf": "inf",
     }  # fmt: skip
+
+
+def test_notes_that_limit_a_verdict_are_shown() -> None:
+    """Those of a checker, and of the parts it is composed of, beside those of the loader."""
+    part = Result(checker="b", verdict=Verdict.VALID, stats={"notes": ["only half was looked at"]})
+    whole = Result(
+        checker="a", verdict=Verdict.VALID, stats={"notes": ["reads count alone"]}, parts=[part]
+    )
+    shown = "".join(
+        described([FileResult("h.edn", Verdict.VALID, result=whole, notes=["one line mended"])])
+    )
+    for note in ("one line mended", "reads count alone", "only half was looked at"):
+        assert f"note: {note}" in shown
+
+
+def test_a_starting_value_can_be_said(capsys: Any, tmp_path: Path) -> None:
+    path = tmp_path / "h.edn"
+    path.write_text(
+        "{:process 0, :type :invoke, :f :txn, :value [[:r :x nil]]}\n"
+        "{:process 0, :type :ok, :f :txn, :value [[:r :x 0]]}\n"
+    )
+    code, out, _ = said(capsys, str(path), "-m", "rw-register")
+    assert code == 1 and "garbage-read" in out and "--option init=0" in out
+    assert said(capsys, str(path), "-m", "rw-register", "--option", "init=0")[0] == 0
+    level = ["--consistency-model", "read-committed"]
+    assert said(capsys, str(path), "-m", "rw-register", *level)[0] == 1

@@ -128,7 +128,7 @@ LISTS: dict[str, list[Row]] = {
         ("A", 0, 9, "ok", [a("x", 1), a("x", 2), a("x", 3)]),
         ("B", 0, 9, "ok", [r("x", 2, 1, 3)]),
     ],
-    "phantom": [("A", 0, 9, "ok", [a("x", 1)]), ("B", 0, 9, "ok", [r("x", 1, 99)])],
+    "garbage-read": [("A", 0, 9, "ok", [a("x", 1)]), ("B", 0, 9, "ok", [r("x", 1, 99)])],
 }
 
 #: registers, all rules vouched for
@@ -230,7 +230,7 @@ REGISTERS: dict[str, list[Row]] = {
         ("B", 2, 3, "ok", [w("x", 2)]),
         ("C", 4, 5, "ok", [g("x", 1)]),
     ],
-    "phantom": [("A", 0, 9, "ok", [w("x", 1)]), ("B", 0, 9, "ok", [g("x", 99)])],
+    "garbage-read": [("A", 0, 9, "ok", [w("x", 1)]), ("B", 0, 9, "ok", [g("x", 99)])],
 }
 
 

@@ -106,7 +106,7 @@ def agree(txns: list[twins.T], outcome: dict[int, str], model: str) -> bool:
     """Compare one history; False if nothing in it was checked."""
     history = twins.history_of(txns, outcome=outcome)
     result = judge(
-        ListAppend(columns(history), initial_known=True),
+        ListAppend(columns(history)),
         checker="list-append",
         consistency_models=[model],
     )

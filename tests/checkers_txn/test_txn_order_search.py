@@ -16,9 +16,9 @@ from checkers.budget import Budget, Meter
 from checkers.transactions import order_search
 from checkers.transactions.frontier import frontier_search, verify_serial_order
 from checkers.transactions.order_search import Found, search_order
-from checkers.transactions.polygraph import Txn, transactions
+from checkers.transactions.polygraph import Txn, part_of, transactions
 from checkers.transactions.rw_register import RwRegister, VersionRules
-from checkers.transactions.serial import check_serial, without
+from checkers.transactions.serial import check_serial
 from checkers.transactions.snapshots import search_points, verify_points
 from checkers.transactions.txns import columns
 from checkers.verdict import Verdict
@@ -27,7 +27,7 @@ seeds = st.integers(0, 2**32)
 
 
 def members(txns: list[twins.T]) -> list[Txn]:
-    rules = VersionRules(initial_known=True)
+    rules = VersionRules()
     return transactions(RwRegister(columns(twins.history_of(txns)), rules=rules))
 
 
@@ -60,7 +60,7 @@ def test_agrees_with_trying_every_order(snapshot: bool, seed: int, broken: float
         assert replayed(found, snapshot) == ""
     else:
         present = {txn.id for txn in found.core}
-        core = [without(txn, present) for txn in found.core]
+        core = part_of(found.core, present)
         assert not some_order(core, snapshot)
 
 
@@ -73,9 +73,7 @@ def test_wrong_guesses_are_turned_round(snapshot: bool, seed: int) -> None:
     log = execution(rng, sessions=8, each=5, keys=2, operations=3, reads=0.35, level="serializable")
     if rng.random() < 0.5:
         log = with_plant(log, rng.choice(list(PLANTS)), rng)
-    txns = transactions(
-        RwRegister(columns(history_of(log)), rules=VersionRules(initial_known=True))
-    )
+    txns = transactions(RwRegister(columns(history_of(log)), rules=VersionRules()))
     found = search_order(txns, snapshot=snapshot, meter=Meter())
     assert found.answer is not None
     if found.answer:

@@ -288,8 +288,8 @@ def test_what_is_refuted_is_refuted_in_every_world(
     txns = make(random.Random(seed), lists=lists, broken=broken, predicates=predicates)
     writes = [(t.number, k) for t in txns for f, k, _ in t.mops if f in ("w", "append")]
     cols = columns(history_of(txns))
-    rules = VersionRules(initial_known=True, **RULES)
-    inference = ListAppend(cols, initial_known=True) if lists else RwRegister(cols, rules=rules)
+    rules = VersionRules(**RULES)
+    inference = ListAppend(cols) if lists else RwRegister(cols, rules=rules)
     inference.check_values()
     inference.add_edges(GraphBuilder(len(cols)))
     if len(writes) > len(set(writes)) or inference.anomalies:

@@ -428,11 +428,7 @@ def history_of(txns: list[twins.T]) -> History:
 
 def judged(txns: list[twins.T], *, lists: bool, model: str, **rules: bool) -> Result:
     cols = columns(history_of(txns))
-    inference = (
-        ListAppend(cols, initial_known=True)
-        if lists
-        else RwRegister(cols, rules=VersionRules(initial_known=True, **rules))
-    )
+    inference = ListAppend(cols) if lists else RwRegister(cols, rules=VersionRules(**rules))
     return judge(inference, checker="twin", consistency_models=[model])
 
 
@@ -541,7 +537,7 @@ def test_many_predicate_reads_stay_linear() -> None:
         state.append([n, n + 1])
     made = History.from_events(Event(0, -1, p, t, "txn", None, v) for p, t, v in rows)
     cols = columns(made)
-    inference = RwRegister(cols, rules=VersionRules(initial_known=True))
+    inference = RwRegister(cols, rules=VersionRules())
     builder = GraphBuilder(len(cols))
     inference.add_edges(builder)
     assert sum(len(src) for src, _ in builder.ends()) < 100 * count

@@ -113,7 +113,7 @@ def test_list_append_agrees_with_permutations(
 def test_rw_register_refutes_only_what_has_no_order(seed: int, broken: float) -> None:
     """With no rule vouched for, an INVALID register history has no serial order at all."""
     txns = make_registers(random.Random(seed), broken=broken)
-    inference = RwRegister(columns(twins.history_of(txns)), rules=VersionRules(initial_known=True))
+    inference = RwRegister(columns(twins.history_of(txns)), rules=VersionRules())
     verdict = judge(inference, checker="rw", consistency_models=["serializable"]).verdict
     if verdict is Verdict.INVALID:
         assert not twins.serializable(txns, twins.replay_registers)
@@ -186,9 +186,7 @@ def test_a_strict_serializable_register_history_is_valid_under_every_rule(seed: 
                 mops.append(("r", key, state.get(key)))
         done[number] = mops
     history = twins.history_of([twins.T(n, *spans[n], done[n]) for n in range(len(spans))])
-    rules = VersionRules(
-        wfr_keys=True, sequential_keys=True, linearizable_keys=True, initial_known=True
-    )
+    rules = VersionRules(wfr_keys=True, sequential_keys=True, linearizable_keys=True)
     result = judge(RwRegister(columns(history), rules=rules), checker="rw")
     assert result.verdict is Verdict.VALID, result.findings[0].sentence
 
@@ -229,7 +227,7 @@ def test_repeated_values_are_never_guessed_at(lists: bool, seed: int, broken: fl
     made = make_lists(rng, broken=broken) if lists else make_registers(rng, broken=broken)
     txns = repeat_values(made, rng)
     history = twins.history_of(txns)
-    rules = VersionRules(initial_known=True)
+    rules = VersionRules()
     inference = ListAppend(columns(history)) if lists else RwRegister(columns(history), rules=rules)
     result = judge(inference, checker="twice", consistency_models=["serializable"])
     replay = twins.replay_lists if lists else twins.replay_registers
