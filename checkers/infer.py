@@ -46,29 +46,39 @@ _SYNONYMS = {
 }  # fmt: skip
 
 
+#: Models of linearizability by name; those of :data:`checkers.linearizability.models.NAMES`.
+MODELS = (
+    "register", "cas-register", "multi-register", "mutex", "counter", "set", "fifo-queue",
+    "unordered-queue", "stack", "priority-queue", "append-list", "key-value",
+)  # fmt: skip
+
+#: The other checkers that make themselves: name -> where the factory is, imported when called.
+_HOMES = {
+    "set": "checkers.set:final_set",
+    "set-full": "checkers.set:set_full",
+    "queue": "checkers.queue:queue",
+    "total-queue": "checkers.queue:total_queue",
+    "unique-ids": "checkers.unique_ids:unique_ids",
+    "counter": "checkers.counter:counter",
+    "bank": "checkers.bank:bank",
+    "long-fork": "checkers.long_fork:long_fork",
+    "causal": "checkers.causal:causal",
+    "causal-reverse": "checkers.causal:causal_reverse",
+    "monotonic": "checkers.monotonic:monotonic",
+    "session-guarantees": "checkers.sessions:session_guarantees",
+    "lock": "checkers.lock:lock",
+    "lease": "checkers.lease:lease",
+    "watch": "checkers.watch:watch",
+    "log": "checkers.log:kafka_log",
+    "convergence": "checkers.convergence:convergence",
+    "log-pattern": "checkers.log_pattern:log_pattern",
+}
+
+
 def checkers_by_name() -> dict[str, Factory]:
     """Every checker by its name on the command line; each takes its options as keywords."""
-    from checkers import (
-        bank,
-        causal,
-        convergence,
-        counter,
-        lease,
-        lock,
-        log,
-        log_pattern,
-        long_fork,
-        monotonic,
-        queue,
-        sessions,
-        unique_ids,
-        watch,
-    )
-    from checkers import set as sets
-    from checkers.linearizability import models
-
     registry: dict[str, Factory] = {
-        _RENAMED.get(name, name): _linearizable(name) for name in models.NAMES
+        _RENAMED.get(name, name): _linearizable(name) for name in MODELS
     }
     registry |= {
         "list-append": _list_append,
@@ -78,26 +88,22 @@ def checkers_by_name() -> dict[str, Factory]:
         "transactional-causal": _weak("causal"),
         "serializable": _solved("serializable"),
         "snapshot-isolation": _solved("snapshot-isolation"),
-        "set": sets.final_set,
-        "set-full": sets.set_full,
-        "queue": queue.queue,
-        "total-queue": queue.total_queue,
-        "unique-ids": unique_ids.unique_ids,
-        "counter": counter.counter,
-        "bank": bank.bank,
-        "long-fork": long_fork.long_fork,
-        "causal": causal.causal,
-        "causal-reverse": causal.causal_reverse,
-        "monotonic": monotonic.monotonic,
-        "session-guarantees": sessions.session_guarantees,
-        "lock": lock.lock,
-        "lease": lease.lease,
-        "watch": watch.watch,
-        "log": log.kafka_log,
-        "convergence": convergence.convergence,
-        "log-pattern": log_pattern.log_pattern,
     }
+    registry |= {name: _from(home) for name, home in _HOMES.items()}
     return registry
+
+
+def _found(home: str) -> Factory:
+    module, _, attribute = home.partition(":")
+    factory: Factory = getattr(importlib.import_module(module), attribute)
+    return factory
+
+
+def _from(home: str) -> Factory:
+    def make(**options: Any) -> Checker:
+        return _found(home)(**options)
+
+    return make
 
 
 def _linearizable(name: str) -> Factory:
@@ -186,14 +192,17 @@ def choose(
 
 def options_of(name: str) -> dict[str, Any]:
     """The options that the checker of a name takes, with their defaults."""
-    from checkers import transactions
-    from checkers.linearizability import models
-
     plain = {ours: theirs for theirs, ours in _RENAMED.items()}
     make: Callable[..., Any] = checkers_by_name()[name]
-    if plain.get(name, name) in models.NAMES and name not in _RENAMED:
+    if name in _HOMES:
+        make = _found(_HOMES[name])
+    elif plain.get(name, name) in MODELS:
+        from checkers.linearizability import models
+
         make = models.NAMES[plain.get(name, name)]
     elif name in ("list-append", "rw-register"):
+        from checkers import transactions
+
         make = transactions.list_append if name == "list-append" else transactions.rw_register
     parameters = inspect.signature(make).parameters.values()
     return {
@@ -204,7 +213,7 @@ def options_of(name: str) -> dict[str, Any]:
 
 
 def _require_options(name: str, options: Mapping[str, Any]) -> None:
-    known = options_of(name)
+    known = options_of(name) if options else {}
     for option in options:
         if option not in known:
             there = ", ".join(f"{word} (now {value!r})" for word, value in known.items())

@@ -16,8 +16,7 @@ import tempfile
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-
-import cyclopts
+from typing import TYPE_CHECKING
 
 from harness.errors import (
     EXIT_BUG,
@@ -28,6 +27,9 @@ from harness.errors import (
     UsageError,
     UserCodeError,
 )
+
+if TYPE_CHECKING:
+    import cyclopts
 
 _ABOUT = """\
 Break distributed systems on purpose, and prove what broke.
@@ -106,7 +108,7 @@ Examples:
 #: command -> (where it is, what it does)
 _COMMANDS = {
     "test": ("harness.commands.test:test", "Run a test: workload, faults, verdict, report."),
-    "check": ("harness.commands.checking:check", "Judge history files of any known format."),
+    "check": ("harness.commands.check:check", "Judge history files of any known format."),
     "report": ("harness.commands.judging:report", "Write the report of a run again."),
     "replay": ("harness.commands.judging:replay", "Run a recorded run again."),
     "shrink": ("harness.commands.judging:shrink", "Find the smallest test that still fails."),
@@ -121,6 +123,8 @@ _COMMANDS = {
 
 def make_app() -> cyclopts.App:
     """The application: what parses, and what shows help."""
+    import cyclopts
+
     app = cyclopts.App(
         name="harness",
         help=_ABOUT,
@@ -184,6 +188,14 @@ def _import_from_here() -> None:
 
 
 def _dispatch(words: list[str]) -> int:
+    if words[0] == "check":
+        from harness.commands import checking
+
+        told = checking.plain(words[1:])
+        if told is not None:
+            return checking.run(**told)
+    import cyclopts
+
     try:
         result = make_app()(
             words, exit_on_error=False, print_error=False, result_action="return_value"
