@@ -6,18 +6,40 @@ bounded interval of work; when the meter says the budget is spent the checker st
 UNKNOWN with how far it got. A step budget makes a verdict the same on every machine; time and
 memory are the safety net.
 
-Time is read here and nowhere else in ``checkers``.
+What a budget limits is time spent on a history. Compiling machine code, once on a machine, is not:
+it is done under :func:`not_counted`, and the clock of every budget stands still.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
 
 #: Asking the kernel for memory use costs about 10 us, so only one in this many checks does.
 MEMORY_CHECK_INTERVAL = 64
+
+
+_not_counted_s = 0.0
+
+
+def clock_s() -> float:
+    """Seconds that count, from some beginning: those of the wall clock that were not stopped."""
+    return time.monotonic() - _not_counted_s
+
+
+@contextmanager
+def not_counted() -> Iterator[None]:
+    """The clock of every budget in this process stands still; not to be nested."""
+    global _not_counted_s
+    began_s = time.monotonic()
+    try:
+        yield
+    finally:
+        _not_counted_s += time.monotonic() - began_s
 
 
 class Budget(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -27,11 +49,13 @@ class Budget(msgspec.Struct, frozen=True, omit_defaults=True):
         time_s: wall-clock seconds.
         memory_mb: resident memory of this process above what it used when the check began, in MB.
         steps: model steps or search states: deterministic, unlike the other two.
+        used_s: seconds of ``time_s`` that were used before this check began.
     """
 
     time_s: float | None = 60.0
     memory_mb: float | None = 4096.0
     steps: int | None = None
+    used_s: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """The limits as a JSON-ready dict."""
@@ -58,20 +82,31 @@ class Meter:
         self.budget = budget or Budget()
         self.steps = 0
         self.reason = ""
-        self._started_s = time.monotonic()
+        self._started_s = clock_s()
         self._memory_start_mb = resident_mb()
         self._checks = 0
 
     @property
     def elapsed_s(self) -> float:
-        """Wall-clock seconds since the meter was made."""
-        return time.monotonic() - self._started_s
+        """Seconds since the meter was made, by :func:`clock_s`."""
+        return clock_s() - self._started_s
+
+    def left(self, share: float = 1.0) -> Budget:
+        """What is left of the budget, or of its time a share."""
+        limit, left_s = self.budget, self.remaining_s()
+        used_s = 0.0 if limit.time_s is None else limit.time_s - share * (left_s or 0.0)
+        return Budget(
+            time_s=limit.time_s,
+            memory_mb=None if limit.memory_mb is None else self.remaining_mb(),
+            steps=None if limit.steps is None else max(0, limit.steps - self.steps),
+            used_s=used_s,
+        )
 
     def remaining_s(self) -> float | None:
         """Seconds left of the time budget (never negative), or None if time is unlimited."""
         if self.budget.time_s is None:
             return None
-        return max(0.0, self.budget.time_s - self.elapsed_s)
+        return max(0.0, self.budget.time_s - self.budget.used_s - self.elapsed_s)
 
     def remaining_mb(self) -> float:
         """Memory left of the budget in MB (never negative); infinite if memory is unlimited."""
@@ -92,7 +127,7 @@ class Meter:
         limit = self.budget
         if limit.steps is not None and self.steps > limit.steps:
             self.reason = f"the budget of {limit.steps} steps is spent"
-        elif limit.time_s is not None and self.elapsed_s > limit.time_s:
+        elif self.remaining_s() == 0.0:
             self.reason = f"the time budget of {limit.time_s:g} s is spent"
         else:
             self._checks += 1

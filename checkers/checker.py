@@ -15,14 +15,13 @@ from __future__ import annotations
 
 import inspect
 import re
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import msgspec
 
-from checkers.budget import Budget
+from checkers.budget import Budget, Meter, clock_s
 from checkers.verdict import Result, Verdict
 
 if TYPE_CHECKING:
@@ -61,14 +60,14 @@ class Checker:
             budget: what may be spent; None for the default budget.
         """
         budget = budget or Budget()
-        started_s = time.monotonic()
+        started_s = clock_s()
         if self.parts:
             result = self._check_parts(history, budget)
         else:
             result = self._check_self(history, budget)
         changes: dict[str, Any] = {"checker": self.name}
         if not result.elapsed_s:
-            changes["elapsed_s"] = time.monotonic() - started_s
+            changes["elapsed_s"] = clock_s() - started_s
         if not result.budget:
             changes["budget"] = budget.as_dict()
         return msgspec.structs.replace(result, **changes)
@@ -93,14 +92,8 @@ class Checker:
         return _as_result(self.name, said)
 
     def _check_parts(self, history: History, budget: Budget) -> Result:
-        started_s = time.monotonic()
-        results: list[Result] = []
-        for part in self.parts:
-            left = budget
-            if budget.time_s is not None:
-                spent_s = time.monotonic() - started_s
-                left = msgspec.structs.replace(budget, time_s=max(0.0, budget.time_s - spent_s))
-            results.append(part(history, budget=left))
+        meter = Meter(budget)
+        results = [part(history, budget=meter.left()) for part in self.parts]
         verdict = Verdict.merge_all(result.verdict for result in results)
         telling = [result for result in results if result.verdict is verdict]
         reason = "; ".join(f"{result.checker}: {result.reason}" for result in telling[:3])

@@ -16,13 +16,13 @@ import queue
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-from checkers.budget import Budget
+from checkers.budget import Budget, Meter
+from checkers.collector import collector_paused
 from checkers.frames import receive, send
 from checkers.history.op import Op
 from checkers.verdict import Result, Verdict
@@ -300,7 +300,8 @@ def _check(task: _Task) -> FileResult:
 
     found = FileResult(task.path, Verdict.UNKNOWN)
     try:
-        _judge(task, found)
+        with collector_paused():  # also between loading and judging, and while freeing
+            _judge(task, found)
     except HistoryError as error:
         found.error, found.blame = str(error), "file"
     except ChoiceError as error:
@@ -323,19 +324,27 @@ def _check(task: _Task) -> FileResult:
 def _judge(task: _Task, found: FileResult) -> None:
     """Load and judge a file, filling in what is found."""
     from checkers.history import load, recognise
+    from checkers.history.files import LoadingStopped, metered
     from checkers.infer import choose
 
-    started_s = time.monotonic()
+    meter = Meter(task.budget)
     found.format = task.format or _format(task, recognise)
     if not found.format:
         found.verdict, found.error = None, "no known history format; passed over"
         return
-    history = load(task.path, format=found.format)
-    found.load_s = time.monotonic() - started_s
+    try:
+        with metered(meter):
+            history = load(task.path, format=found.format)
+    except LoadingStopped as stopped:
+        found.load_s = meter.elapsed_s
+        found.model = task.model or ""
+        found.result = Result(checker=found.model, verdict=Verdict.UNKNOWN, reason=f"{stopped}")
+        return
+    found.load_s = meter.elapsed_s
     found.ops = history.op_count
     checker = choose(history, task.model, task.consistency_model, task.options)
     found.model, found.inferred = checker.name, task.model is None
-    result = checker(history, budget=task.budget)
+    result = checker(history, budget=meter.left())
     found.notes = list(history.notes)
     if result.stats.get("malformed"):
         between = ", " if result.reason.startswith("line ") else ": "

@@ -467,10 +467,12 @@ def _transactions(history: History) -> list[str]:
             if not (isinstance(micro, list) and len(micro) in (2, 3)):
                 continue
             names.add(micro[0])
-            if micro[0] == "w" and history.type[index] == INVOKE:
-                write = repr(micro[1:])
-                repeated = repeated or write in writes
+            if micro[0] == "w" and history.type[index] == INVOKE and not repeated:
+                write = _plain_write(micro)
+                repeated = write in writes
                 writes.add(write)
+        if "append" in names:
+            break
     if "append" in names:
         return ["list-append"]
     if names & {"send", "poll"}:
@@ -478,6 +480,13 @@ def _transactions(history: History) -> list[str]:
     if "w" not in names:
         return ["rw-register", "long-fork"]
     return ["multi-register"] if repeated else ["rw-register"]
+
+
+def _plain_write(micro: list[Any]) -> Any:
+    """Key and value of a write, told apart by type; text where they are not two numbers."""
+    if len(micro) == 3 and type(micro[1]) is int and type(micro[2]) is int:
+        return micro[1], micro[2]
+    return repr(micro[1:])
 
 
 def _locks(history: History, have: frozenset[str]) -> list[str]:

@@ -98,7 +98,8 @@ Examples:
   harness heal latest""",
     "doctor": """\
 Examples:
-  harness doctor""",
+  harness doctor
+  harness doctor --compile        compile the checkers' inner loops ahead of the first check""",
     "serve": """\
 Examples:
   harness serve

@@ -11,10 +11,14 @@ For the loaders of this package.
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import IO, Any
 
+from checkers.budget import Meter
 from checkers.history.errors import HistoryError
 
 GZIP = b"\x1f\x8b"
@@ -27,10 +31,43 @@ WHOLE_BYTES_MAX = 4 << 30
 BLOCK_BYTES = 1 << 20
 
 
+class LoadingStopped(Exception):
+    """A budget was spent before a file was read; the message says how far reading came."""
+
+
+_meter: ContextVar[Meter | None] = ContextVar("meter", default=None)
+
+
+@contextmanager
+def metered(meter: Meter) -> Iterator[None]:
+    """Whatever is read meanwhile is read within a budget.
+
+    Raises:
+        LoadingStopped: at the first block that is asked for when the budget is spent.
+    """
+    token = _meter.set(meter)
+    try:
+        yield
+    finally:
+        _meter.reset(token)
+
+
+def _require_budget(file: IO[bytes]) -> None:
+    meter = _meter.get()
+    if meter is None or not meter.spent(look=True):
+        return
+    size, done = os.fstat(file.fileno()).st_size, file.tell()
+    share = 100 * done // size if size else 0
+    raise LoadingStopped(
+        f"{meter.reason} while the file was read: {share}% of its {size / 1e6:.0f} MB were"
+    )
+
+
 class _Reader:
     """The bytes of a history file, decompressed, without a byte order mark."""
 
     def __init__(self, file: IO[bytes], packed: bool) -> None:
+        self._raw = file
         self._file = gzip.GzipFile(fileobj=file) if packed else file
         self._head = b""
         head = self._read(len(BOM))
@@ -48,6 +85,7 @@ class _Reader:
         return self._read(size)
 
     def _read(self, size: int) -> bytes:
+        _require_budget(self._raw)
         try:
             return self._file.read(size)
         except EOFError:

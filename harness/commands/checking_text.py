@@ -83,11 +83,17 @@ class Progress:
         self._thread = threading.Thread(target=self._tick, daemon=True)
 
     def __enter__(self) -> Progress:
+        from checkers import machine_code
+
+        machine_code.progress = compiling
         if self._live:
             self._thread.start()
         return self
 
     def __exit__(self, *rest: object) -> None:
+        from checkers import machine_code
+
+        machine_code.progress = None
         self._stop.set()
         if self._live:
             self._thread.join()
@@ -118,6 +124,21 @@ class Progress:
             columns = shutil.get_terminal_size((WIDTH_PIPED, 24)).columns
             sys.stderr.write("\r\x1b[K" + self._line()[: columns - 1])
             sys.stderr.flush()
+
+
+def compiling(spent_s: float) -> None:
+    """Say that machine code is compiled: a line that changes on a terminal, else one line in all.
+
+    Args:
+        spent_s: seconds so far; negative when it is done.
+    """
+    said = "compiling machine code, once on this machine"
+    if sys.stderr.isatty():
+        line = "" if spent_s < 0 else f"{said} ({spent_s:.0f} s)"
+        sys.stderr.write("\r\x1b[K" + line)
+        sys.stderr.flush()
+    elif spent_s == 0:
+        print(f"harness: {said}", file=sys.stderr)
 
 
 # Text ---------------------------------------------------------------------------------------------
@@ -212,10 +233,10 @@ def _file(result: FileResult, name: str) -> str:
     model = f"{result.model}, inferred" if result.inferred else result.model
     took = f"{result.load_s + said.elapsed_s:.2f} s"
     engine = f", by {said.engine}" if said.engine else ""
+    what = f"model {model}{engine}" if model else ""
+    ops = f"{_count(result.ops, 'operation')}, " if result.ops else ""
     lines = [f"{_word(result.verdict.name)}  {safe(name)}"]
-    lines.append(
-        _wrapped(f"model {model}{engine}; {_count(result.ops, 'operation')}, {took}", "  ")
-    )
+    lines.append(_wrapped("; ".join(filter(None, [what, f"{ops}{took}"])), "  "))
     lines += [_wrapped(f"note: {note}", "  ", "    ") for note in result.notes]
     found = said.all_findings()
     for number, finding in enumerate(found[:FINDINGS_SHOWN_MAX]):
