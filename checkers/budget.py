@@ -12,34 +12,48 @@ it is done under :func:`not_counted`, and the clock of every budget stands still
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from contextvars import ContextVar
+from typing import Any, TypeVar
 
 import msgspec
+
+Item = TypeVar("Item")
 
 #: Asking the kernel for memory use costs about 10 us, so only one in this many checks does.
 MEMORY_CHECK_INTERVAL = 64
 
 
+#: The alarm rings when this much more than the budget is spent.
+ALARM_AFTER = 1.12
+
 _not_counted_s = 0.0
+_stopped_s: float | None = None
+
+
+class BudgetSpent(Exception):
+    """The budget was spent in the middle of something; the message says which."""
 
 
 def clock_s() -> float:
     """Seconds that count, from some beginning: those of the wall clock that were not stopped."""
-    return time.monotonic() - _not_counted_s
+    return (time.monotonic() if _stopped_s is None else _stopped_s) - _not_counted_s
 
 
 @contextmanager
 def not_counted() -> Iterator[None]:
     """The clock of every budget in this process stands still; not to be nested."""
-    global _not_counted_s
-    began_s = time.monotonic()
+    global _not_counted_s, _stopped_s
+    _stopped_s = time.monotonic()
     try:
         yield
     finally:
-        _not_counted_s += time.monotonic() - began_s
+        _not_counted_s += time.monotonic() - _stopped_s
+        _stopped_s = None
 
 
 class Budget(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -137,3 +151,75 @@ class Meter:
                 if used_mb > limit.memory_mb:
                     self.reason = f"the memory budget of {limit.memory_mb:g} MB is spent"
         return bool(self.reason)
+
+
+_current: ContextVar[Meter | None] = ContextVar("meter", default=None)
+
+
+@contextmanager
+def within(meter: Meter) -> Iterator[Meter]:
+    """Whatever asks with :func:`look` meanwhile is held to this meter's budget."""
+    token = _current.set(meter)
+    try:
+        yield meter
+    finally:
+        _current.reset(token)
+
+
+def current() -> Meter | None:
+    """The meter of the nearest :func:`within`, if there is one."""
+    return _current.get()
+
+
+def look() -> None:
+    """Stop if the budget of the nearest :func:`within` is spent: for stages without a meter.
+
+    Raises:
+        BudgetSpent: it is.
+    """
+    meter = _current.get()
+    if meter is not None and meter.spent():
+        raise BudgetSpent(meter.reason)
+
+
+def looked(items: Iterable[Item], *, every: int = 4096) -> Iterator[Item]:
+    """The items, and every so many of them a :func:`look`.
+
+    Raises:
+        BudgetSpent: see :func:`look`.
+    """
+    for number, item in enumerate(items, 1):
+        yield item
+        if number % every == 0:
+            look()
+
+
+@contextmanager
+def alarm(meter: Meter) -> Iterator[None]:
+    """Interrupt what does not ask the meter, a while after the time is over.
+
+    Works in the main thread of a process that does nothing else, such as a command's.
+
+    Raises:
+        BudgetSpent: in whatever runs then.
+    """
+    limit_s = meter.budget.time_s
+    if limit_s is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(*_: object) -> None:
+        left_s = ALARM_AFTER * limit_s - meter.elapsed_s
+        if left_s > 0:  # the clock stood still for a while
+            signal.setitimer(signal.ITIMER_REAL, max(left_s, 0.001))
+            return
+        meter.spent()
+        raise BudgetSpent(meter.reason)
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, ALARM_AFTER * limit_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)

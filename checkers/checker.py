@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import msgspec
 
-from checkers.budget import Budget, Meter, clock_s
+from checkers.budget import Budget, BudgetSpent, Meter, clock_s, within
 from checkers.verdict import Result, Verdict
 
 if TYPE_CHECKING:
@@ -83,10 +83,14 @@ class Checker:
 
     def _check_self(self, history: History, budget: Budget) -> Result:
         try:
-            if self._takes_budget:
-                said = self.function(history, budget=budget)
-            else:
-                said = self.function(history)
+            with within(Meter(budget)):
+                if self._takes_budget:
+                    said = self.function(history, budget=budget)
+                else:
+                    said = self.function(history)
+        except BudgetSpent as spent:
+            reason = f"{spent} before the history was judged"
+            return Result(checker=self.name, verdict=Verdict.UNKNOWN, reason=reason)
         except Exception as error:
             return _crashed(self.name, error, history)
         return _as_result(self.name, said)

@@ -16,12 +16,13 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-from checkers.budget import Budget, Meter
+from checkers.budget import Budget, BudgetSpent, Meter, alarm, within
 from checkers.collector import collector_paused
 from checkers.frames import receive, send
 from checkers.history.op import Op
@@ -53,6 +54,7 @@ class FileResult(msgspec.Struct, omit_defaults=True):
         ops: how many operations the history has.
         notes: what the loader repaired or left out.
         load_s: seconds spent loading.
+        spent_s: seconds spent on the file in all, until it was out of memory again.
     """
 
     path: str
@@ -67,6 +69,7 @@ class FileResult(msgspec.Struct, omit_defaults=True):
     ops: int = 0
     notes: list[str] = []
     load_s: float = 0.0
+    spent_s: float = 0.0
 
     @property
     def usage(self) -> bool:
@@ -298,6 +301,7 @@ def _check(task: _Task) -> FileResult:
     from checkers.history import HistoryError
     from checkers.infer import ChoiceError
 
+    began_s = time.monotonic()
     found = FileResult(task.path, Verdict.UNKNOWN)
     try:
         with collector_paused():  # also between loading and judging, and while freeing
@@ -318,13 +322,13 @@ def _check(task: _Task) -> FileResult:
     except Exception as error:
         found.error = f"{task.path}: a bug in the checker: {type(error).__name__}: {error}"
         found.blame = "checker"
+    found.spent_s = time.monotonic() - began_s
     return found
 
 
 def _judge(task: _Task, found: FileResult) -> None:
     """Load and judge a file, filling in what is found."""
     from checkers.history import load, recognise
-    from checkers.history.files import LoadingStopped, metered
     from checkers.infer import choose
 
     meter = Meter(task.budget)
@@ -333,18 +337,19 @@ def _judge(task: _Task, found: FileResult) -> None:
         found.verdict, found.error = None, "no known history format; passed over"
         return
     try:
-        with metered(meter):
+        with within(meter), alarm(meter):
             history = load(task.path, format=found.format)
-    except LoadingStopped as stopped:
-        found.load_s = meter.elapsed_s
-        found.model = task.model or ""
-        found.result = Result(checker=found.model, verdict=Verdict.UNKNOWN, reason=f"{stopped}")
+            found.load_s = meter.elapsed_s
+            found.ops = history.op_count
+            checker = choose(history, task.model, task.consistency_model, task.options)
+            found.model, found.inferred = checker.name, task.model is None
+            result = checker(history, budget=meter.left())
+    except BudgetSpent as spent:
+        name = found.model or task.model or ""
+        where = "" if " while " in str(spent) else " before the history was judged"
+        found.load_s = found.load_s or meter.elapsed_s
+        found.result = Result(checker=name, verdict=Verdict.UNKNOWN, reason=f"{spent}{where}")
         return
-    found.load_s = meter.elapsed_s
-    found.ops = history.op_count
-    checker = choose(history, task.model, task.consistency_model, task.options)
-    found.model, found.inferred = checker.name, task.model is None
-    result = checker(history, budget=meter.left())
     found.notes = list(history.notes)
     if result.stats.get("malformed"):
         between = ", " if result.reason.startswith("line ") else ": "

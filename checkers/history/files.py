@@ -14,11 +14,9 @@ import gzip
 import os
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import IO, Any
 
-from checkers.budget import Meter
+from checkers.budget import BudgetSpent, current
 from checkers.history.errors import HistoryError
 
 GZIP = b"\x1f\x8b"
@@ -31,34 +29,13 @@ WHOLE_BYTES_MAX = 4 << 30
 BLOCK_BYTES = 1 << 20
 
 
-class LoadingStopped(Exception):
-    """A budget was spent before a file was read; the message says how far reading came."""
-
-
-_meter: ContextVar[Meter | None] = ContextVar("meter", default=None)
-
-
-@contextmanager
-def metered(meter: Meter) -> Iterator[None]:
-    """Whatever is read meanwhile is read within a budget.
-
-    Raises:
-        LoadingStopped: at the first block that is asked for when the budget is spent.
-    """
-    token = _meter.set(meter)
-    try:
-        yield
-    finally:
-        _meter.reset(token)
-
-
 def _require_budget(file: IO[bytes]) -> None:
-    meter = _meter.get()
+    meter = current()
     if meter is None or not meter.spent(look=True):
         return
     size, done = os.fstat(file.fileno()).st_size, file.tell()
     share = 100 * done // size if size else 0
-    raise LoadingStopped(
+    raise BudgetSpent(
         f"{meter.reason} while the file was read: {share}% of its {size / 1e6:.0f} MB were"
     )
 

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from checkers.budget import Budget, Meter
+from checkers.budget import Budget, BudgetSpent, Meter
 from checkers.history import OK
 from checkers.transactions.consistency import (
     canonical,
@@ -86,7 +86,10 @@ def judge(
     inference.check_values()
     findings = [anomaly_finding(anomaly, txns) for anomaly in inference.anomalies]
     if not meter.spent():
-        cycles = _cycles(inference, forbidden, meter)
+        try:
+            cycles = _cycles(inference, forbidden, meter)
+        except BudgetSpent:  # what was found before is told
+            cycles = []
         findings = [anomaly_finding(anomaly, txns) for anomaly in inference.anomalies] + cycles
     findings = _confirmed(findings, inference)
     found = {finding.kind for finding in findings}

@@ -20,7 +20,7 @@ from itertools import combinations, pairwise
 import msgspec
 import numpy as np
 
-from checkers.budget import Meter
+from checkers.budget import Meter, looked
 from checkers.history import OK
 from checkers.transactions.rw_register import RwRegister
 from checkers.transactions.txns import WRITE, Bools, Ints, Txns
@@ -75,7 +75,7 @@ def transactions(register: RwRegister, *, missed: Iterable[tuple[int, int]] = ()
         txns.mop_txn.tolist(), txns.mop_kind.tolist(), txns.mop_key.tolist(),
         register.version.tolist(),
     )  # fmt: skip
-    for txn, kind, key, version in rows:
+    for txn, kind, key, version in looked(rows):
         if kind == WRITE:
             writes[txn].add(key)
         elif version >= 0 and key not in writes[txn]:
@@ -88,7 +88,7 @@ def transactions(register: RwRegister, *, missed: Iterable[tuple[int, int]] = ()
     places: dict[int, int] = {}
     chosen: list[Txn] = []
     sessions = session_codes(txns, register.members).tolist()
-    for txn in sorted(range(len(txns)), key=lambda t: int(txns.invoke[t])):
+    for txn in looked(np.argsort(txns.invoke, kind="stable").tolist()):
         if members[txn]:
             session = sessions[txn]
             place = places.get(session, 0)
@@ -124,7 +124,7 @@ class Polygraph:
         for before, after in pairwise(txns):
             if before.session == after.session:
                 self._know(before.id, after.id, DEP, "so")
-        for txn in txns:
+        for txn in looked(txns):
             for key in sorted(txn.writes):
                 self.writers.setdefault(key, []).append(txn.id)
             for key, source in txn.reads.items():

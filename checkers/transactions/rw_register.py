@@ -31,6 +31,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from checkers.budget import look
 from checkers.history import FAIL, OK
 from checkers.transactions.cycles import Edge, any_cycles, components
 from checkers.transactions.explain import Anomaly
@@ -76,8 +77,11 @@ class RwRegister:
         self.anomalies: list[Anomaly] = []
         self.unclear: list[str] = []
         self.notes: list[str] = []
+        look()
         self._number_versions()
+        look()
         self._touches()
+        look()
         self._members()
         self.missed = MissedKeys(self)
         self.predicates = PredicateEdges(self.missed, lists=False)

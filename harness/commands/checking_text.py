@@ -39,6 +39,9 @@ PASSED_OVER_SHOWN_MAX = 3
 WIDTH_PIPED = 80
 _COLOURS = {"VALID": "32", "INVALID": "31", "UNKNOWN": "35"}
 
+#: Seconds from which on it is said what a file's time went to.
+PARTS_TOLD_S = 2.0
+
 #: Seconds between two lines of progress where there is no terminal.
 PROGRESS_INTERVAL_S = 10.0
 
@@ -180,8 +183,7 @@ def _table(results: Sequence[FileResult], names: Sequence[str]) -> str:
     rows = [("VERDICT", "MODEL", "OPS", "TIME", "FILE")]
     for result, name in zip(results, names):
         if result.verdict is not None:
-            spent_s = result.load_s + (result.result.elapsed_s if result.result else 0.0)
-            timed = f"{spent_s:.2f} s" if result.result else "-"
+            timed = f"{result.spent_s:.2f} s" if result.result else "-"
             ops = str(result.ops) if result.ops else "-"
             rows.append((result.verdict.name, result.model or "-", ops, timed, safe(name)))
     wide = [max(len(row[at]) for row in rows) for at in range(4)]
@@ -231,7 +233,7 @@ def _file(result: FileResult, name: str) -> str:
         return _word("UNKNOWN") + text.removeprefix("UNKNOWN")
     said = result.result
     model = f"{result.model}, inferred" if result.inferred else result.model
-    took = f"{result.load_s + said.elapsed_s:.2f} s"
+    took = _took(result)
     engine = f", by {said.engine}" if said.engine else ""
     what = f"model {model}{engine}" if model else ""
     ops = f"{_count(result.ops, 'operation')}, " if result.ops else ""
@@ -247,6 +249,18 @@ def _file(result: FileResult, name: str) -> str:
     if not found and said.reason:
         lines.append(_wrapped(said.reason, "  "))
     return "\n".join(lines)
+
+
+def _took(result: FileResult) -> str:
+    """How long a file took; for what, if that was long."""
+    judged_s = result.result.elapsed_s if result.result else 0.0
+    parts_s = {"reading": result.load_s, "judging": judged_s}
+    parts_s["the rest"] = result.spent_s - sum(parts_s.values())
+    took = f"{result.spent_s:.2f} s"
+    if result.spent_s >= PARTS_TOLD_S:
+        told = ", ".join(f"{what} {part_s:.2f}" for what, part_s in parts_s.items())
+        took += f" ({told})"
+    return took
 
 
 def _count(count: int, what: str) -> str:
@@ -316,6 +330,7 @@ def as_json(results: Sequence[FileResult]) -> Iterator[str]:
             "format": result.format,
             "ops": result.ops,
             "load_s": result.load_s,
+            "spent_s": result.spent_s,
             "error": result.error,
             "blame": result.blame,
             "notes": result.notes,
