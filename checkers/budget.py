@@ -96,6 +96,8 @@ class Meter:
         self.budget = budget or Budget()
         self.steps = 0
         self.reason = ""
+        #: how far reading a file has come, to be told if the budget is spent meanwhile
+        self.read_share = self.read_of_mb = 0.0
         self._started_s = clock_s()
         self._memory_start_mb = resident_mb()
         self._checks = 0

@@ -346,9 +346,11 @@ def _judge(task: _Task, found: FileResult) -> None:
             result = checker(history, budget=meter.left())
     except BudgetSpent as spent:
         name = found.model or task.model or ""
-        where = "" if " while " in str(spent) else " before the history was judged"
+        read = bool(found.load_s)
         found.load_s = found.load_s or meter.elapsed_s
-        found.result = Result(checker=name, verdict=Verdict.UNKNOWN, reason=f"{spent}{where}")
+        far = f"{meter.read_share:.0%} of its {meter.read_of_mb:.1f} MB were"
+        where = "before the history was judged" if read else f"while the file was read: {far}"
+        found.result = Result(checker=name, verdict=Verdict.UNKNOWN, reason=f"{spent} {where}")
         return
     found.notes = list(history.notes)
     if result.stats.get("malformed"):

@@ -30,14 +30,19 @@ BLOCK_BYTES = 1 << 20
 
 
 def _require_budget(file: IO[bytes]) -> None:
+    """Note how far reading has come; stop where the budget is spent.
+
+    Raises:
+        BudgetSpent: it is.
+    """
     meter = current()
-    if meter is None or not meter.spent(look=True):
+    if meter is None:
         return
     size, done = os.fstat(file.fileno()).st_size, file.tell()
-    share = 100 * done // size if size else 0
-    raise BudgetSpent(
-        f"{meter.reason} while the file was read: {share}% of its {size / 1e6:.0f} MB were"
-    )
+    if size and done / size > meter.read_share:  # some loaders read a file twice
+        meter.read_share, meter.read_of_mb = done / size, size / 1e6
+    if meter.spent(look=True):
+        raise BudgetSpent(meter.reason)
 
 
 class _Reader:
