@@ -39,6 +39,11 @@ class BudgetSpent(Exception):
     """The budget was spent in the middle of something; the message says which."""
 
 
+def uncounted_s() -> float:
+    """Seconds for which the clocks of budgets have stood still in this process so far."""
+    return _not_counted_s
+
+
 def clock_s() -> float:
     """Seconds that count, from some beginning: those of the wall clock that were not stopped."""
     return (time.monotonic() if _stopped_s is None else _stopped_s) - _not_counted_s

@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from checkers.budget import Budget, BudgetSpent, Meter, alarm, within
+from checkers.budget import Budget, BudgetSpent, Meter, alarm, uncounted_s, within
 from checkers.collector import collector_paused
 from checkers.frames import receive, send
 from checkers.history.op import Op
@@ -54,6 +54,7 @@ class FileResult(msgspec.Struct, omit_defaults=True):
         ops: how many operations the history has.
         notes: what the loader repaired or left out.
         load_s: seconds spent loading.
+        compile_s: seconds spent on machine code, which count for no budget.
         spent_s: seconds spent on the file in all, until it was out of memory again.
     """
 
@@ -69,6 +70,7 @@ class FileResult(msgspec.Struct, omit_defaults=True):
     ops: int = 0
     notes: list[str] = []
     load_s: float = 0.0
+    compile_s: float = 0.0
     spent_s: float = 0.0
 
     @property
@@ -301,7 +303,7 @@ def _check(task: _Task) -> FileResult:
     from checkers.history import HistoryError
     from checkers.infer import ChoiceError
 
-    began_s = time.monotonic()
+    began_s, uncounted_before_s = time.monotonic(), uncounted_s()
     found = FileResult(task.path, Verdict.UNKNOWN)
     try:
         with collector_paused():  # also between loading and judging, and while freeing
@@ -322,6 +324,7 @@ def _check(task: _Task) -> FileResult:
     except Exception as error:
         found.error = f"{task.path}: a bug in the checker: {type(error).__name__}: {error}"
         found.blame = "checker"
+    found.compile_s = uncounted_s() - uncounted_before_s
     found.spent_s = time.monotonic() - began_s
     return found
 

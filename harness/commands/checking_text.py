@@ -255,6 +255,8 @@ def _took(result: FileResult) -> str:
     """How long a file took; for what, if that was long."""
     judged_s = result.result.elapsed_s if result.result else 0.0
     parts_s = {"reading": result.load_s, "judging": judged_s}
+    if result.compile_s:
+        parts_s["compiling"] = result.compile_s
     parts_s["the rest"] = result.spent_s - sum(parts_s.values())
     took = f"{result.spent_s:.2f} s"
     if result.spent_s >= PARTS_TOLD_S:
@@ -330,6 +332,7 @@ def as_json(results: Sequence[FileResult]) -> Iterator[str]:
             "format": result.format,
             "ops": result.ops,
             "load_s": result.load_s,
+            "compile_s": result.compile_s,
             "spent_s": result.spent_s,
             "error": result.error,
             "blame": result.blame,

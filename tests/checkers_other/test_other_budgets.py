@@ -189,3 +189,19 @@ def test_a_stage_without_a_meter_asks_that_of_its_caller() -> None:
         look()
     with alarm(Meter(Budget(time_s=None))):
         look()
+
+
+def test_the_time_told_adds_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.commands import checking_text
+
+    path = tmp_path / "history.jsonl"
+    write_jsonl(made([("read", None, 1)]), path)
+    found, _ = checked(path, Budget(time_s=0.4), "test_other_budgets:slow")
+    assert found.result is not None and found.compile_s > 0.5
+    parts_s = found.load_s + found.result.elapsed_s + found.compile_s
+    assert parts_s <= found.spent_s + 0.1
+    monkeypatch.setattr(checking_text, "PARTS_TOLD_S", 0.0)
+    (told,) = checking_text.described([found])
+    line = " ".join(told.split())
+    assert f", {found.spent_s:.2f} s (reading {found.load_s:.2f}, judging " in line
+    assert f", compiling {found.compile_s:.2f}, the rest " in line
