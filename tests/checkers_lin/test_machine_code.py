@@ -104,6 +104,20 @@ def test_machine_code_is_kept() -> None:
     assert Path(squeeze.stats.cache_path).is_dir()  # type: ignore[attr-defined]
 
 
+def test_the_doctor_makes_it_ahead(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from checkers import machine_code
+    from harness.cli import main
+
+    kernel = "small_kernel:warm"
+    monkeypatch.setattr(machine_code, "KERNELS", {kernel: kernel})
+    monkeypatch.setattr(machine_code, "_ready", set())
+    assert main(["doctor", "--compile"]) == 0
+    assert f"compiled {kernel}: " in capsys.readouterr().out
+    assert machine_code.at_hand(kernel)
+
+
 #: Runs what needs a kernel in earnest, and counts what had still to be compiled.
 EARNEST = """
 import random, sys
