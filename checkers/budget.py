@@ -103,6 +103,8 @@ class Meter:
         self.reason = ""
         #: how far reading a file has come, to be told if the budget is spent meanwhile
         self.read_share = self.read_of_mb = 0.0
+        #: of how many memory budgets room is: a history may take two, and its check one more
+        self.memory_budgets = 1.0
         self._started_s = clock_s()
         self._memory_start_mb = resident_mb()
         self._checks = 0
@@ -155,7 +157,7 @@ class Meter:
             look = look or self._checks % MEMORY_CHECK_INTERVAL == 1
             if limit.memory_mb is not None and look:
                 used_mb = resident_mb() - self._memory_start_mb
-                if used_mb > limit.memory_mb:
+                if used_mb > self.memory_budgets * limit.memory_mb:
                     self.reason = f"the memory budget of {limit.memory_mb:g} MB is spent"
         return bool(self.reason)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib
+import math
 import os
 import queue
 import subprocess
@@ -21,6 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from checkers.budget import Budget, BudgetSpent, Meter, alarm, uncounted_s, within
 from checkers.collector import collector_paused
@@ -31,6 +33,9 @@ from checkers.verdict import Result, Verdict
 #: Findings whose operations are kept beside a file's result, and how many of each.
 WITNESSES_MAX = 10
 WITNESS_OPS_MAX = 60
+
+#: A history in memory may take so many memory budgets; what a check takes besides is held to one.
+READ_MEMORY_BUDGETS = 2.0
 
 #: Called after each file: how many are done, how many there are, and the file's result.
 Progress = Callable[[int, int, "FileResult"], None]
@@ -335,6 +340,7 @@ def _judge(task: _Task, found: FileResult) -> None:
     from checkers.infer import choose
 
     meter = Meter(task.budget)
+    meter.memory_budgets = READ_MEMORY_BUDGETS
     found.format = task.format or _format(task, recognise)
     if not found.format:
         found.verdict, found.error = None, "no known history format; passed over"
@@ -344,9 +350,11 @@ def _judge(task: _Task, found: FileResult) -> None:
             history = load(task.path, format=found.format)
             found.load_s = meter.elapsed_s
             found.ops = history.op_count
+            meter.memory_budgets = math.inf  # from now on the check's own meter counts
             checker = choose(history, task.model, task.consistency_model, task.options)
             found.model, found.inferred = checker.name, task.model is None
-            result = checker(history, budget=meter.left())
+            left = structs.replace(meter.left(), memory_mb=meter.budget.memory_mb)
+            result = checker(history, budget=left)
     except BudgetSpent as spent:
         name = found.model or task.model or ""
         read = bool(found.load_s)

@@ -8,6 +8,8 @@ is spent may exceed the budget by a fifth, and by what so many operations need b
 from __future__ import annotations
 
 import gzip
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -205,3 +207,15 @@ def test_the_time_told_adds_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     line = " ".join(told.split())
     assert f", {found.spent_s:.2f} s (reading {found.load_s:.2f}, judging " in line
     assert f", compiling {found.compile_s:.2f}, the rest " in line
+
+
+def test_what_a_history_takes_is_not_taken_from_its_check(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    write_jsonl(made(transactions("append")), path)
+    code = (
+        "import sys; from checkers import Budget; from checkers.commandline import check_files;"
+        "limit = Budget(time_s=None, memory_mb=40.0);"  # the history takes more
+        "print(check_files(sys.argv[1:], model='list-append', budget=limit)[0].verdict.value)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+    assert done.stdout == "valid\n", done.stderr
