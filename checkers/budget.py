@@ -68,17 +68,21 @@ class Budget(msgspec.Struct, frozen=True, omit_defaults=True):
         time_s: wall-clock seconds.
         memory_mb: resident memory of this process above what it used when the check began, in MB.
         steps: model steps or search states: deterministic, unlike the other two.
-        used_s: seconds of ``time_s`` that were used before this check began.
+        whole_s: where ``time_s`` is what is left of a budget, the whole of it, to be named.
     """
 
     time_s: float | None = 60.0
     memory_mb: float | None = 4096.0
     steps: int | None = None
-    used_s: float = 0.0
+    whole_s: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The limits as a JSON-ready dict."""
-        return {"time_s": self.time_s, "memory_mb": self.memory_mb, "steps": self.steps}
+        return {
+            "time_s": self.whole_s or self.time_s,
+            "memory_mb": self.memory_mb,
+            "steps": self.steps,
+        }
 
 
 def resident_mb() -> float:
@@ -115,21 +119,16 @@ class Meter:
         return clock_s() - self._started_s
 
     def left(self, share: float = 1.0) -> Budget:
-        """What is left of the budget, or of its time a share."""
-        limit, left_s = self.budget, self.remaining_s()
-        used_s = 0.0 if limit.time_s is None else limit.time_s - share * (left_s or 0.0)
-        return Budget(
-            time_s=limit.time_s,
-            memory_mb=None if limit.memory_mb is None else self.remaining_mb(),
-            steps=None if limit.steps is None else max(0, limit.steps - self.steps),
-            used_s=used_s,
-        )
+        """The budget with the time that is left, or a share of it; memory is counted anew."""
+        left_s, whole_s = self.remaining_s(), self.budget.whole_s or self.budget.time_s
+        time_s = None if left_s is None else share * left_s
+        return msgspec.structs.replace(self.budget, time_s=time_s, whole_s=whole_s)
 
     def remaining_s(self) -> float | None:
         """Seconds left of the time budget (never negative), or None if time is unlimited."""
         if self.budget.time_s is None:
             return None
-        return max(0.0, self.budget.time_s - self.budget.used_s - self.elapsed_s)
+        return max(0.0, self.budget.time_s - self.elapsed_s)
 
     def remaining_mb(self) -> float:
         """Memory left of the budget in MB (never negative); infinite if memory is unlimited."""
@@ -151,7 +150,7 @@ class Meter:
         if limit.steps is not None and self.steps > limit.steps:
             self.reason = f"the budget of {limit.steps} steps is spent"
         elif self.remaining_s() == 0.0:
-            self.reason = f"the time budget of {limit.time_s:g} s is spent"
+            self.reason = f"the time budget of {limit.whole_s or limit.time_s:g} s is spent"
         else:
             self._checks += 1
             look = look or self._checks % MEMORY_CHECK_INTERVAL == 1

@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
-from msgspec import structs
 
 from checkers.budget import Budget, BudgetSpent, Meter, alarm, uncounted_s, within
 from checkers.collector import collector_paused
@@ -353,8 +352,7 @@ def _judge(task: _Task, found: FileResult) -> None:
             meter.memory_budgets = math.inf  # from now on the check's own meter counts
             checker = choose(history, task.model, task.consistency_model, task.options)
             found.model, found.inferred = checker.name, task.model is None
-            left = structs.replace(meter.left(), memory_mb=meter.budget.memory_mb)
-            result = checker(history, budget=left)
+            result = checker(history, budget=meter.left())
     except BudgetSpent as spent:
         name = found.model or task.model or ""
         read = bool(found.load_s)

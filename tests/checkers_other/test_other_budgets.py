@@ -176,12 +176,13 @@ def test_what_never_asks_is_interrupted_and_what_does_not_count_is_not(tmp_path:
 
 
 def test_the_budget_named_is_the_whole_one(tmp_path: Path) -> None:
-    meter = Meter(Budget(time_s=5.0, used_s=4.9999, steps=7))
+    meter = Meter(Budget(time_s=0.0001, whole_s=5.0))
     left = Meter(meter.left())
     while not left.spent():
         pass
     assert left.reason == "the time budget of 5 s is spent"
-    assert Meter(Budget(time_s=8.0)).left(0.25).used_s == pytest.approx(6.0, abs=0.01)
+    some = Meter(Budget(time_s=8.0)).left(0.25)
+    assert some.time_s == pytest.approx(2.0, abs=0.01) and some.as_dict()["time_s"] == 8.0
 
 
 def test_a_stage_without_a_meter_asks_that_of_its_caller() -> None:
