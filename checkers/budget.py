@@ -6,18 +6,59 @@ bounded interval of work; when the meter says the budget is spent the checker st
 UNKNOWN with how far it got. A step budget makes a verdict the same on every machine; time and
 memory are the safety net.
 
-Time is read here and nowhere else in ``checkers``.
+What a budget limits is time spent on a history. Compiling machine code, once on a machine, is not:
+it is done under :func:`not_counted`, and the clock of every budget stands still.
 """
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
-from typing import Any
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, TypeVar
 
 import msgspec
 
+Item = TypeVar("Item")
+
 #: Asking the kernel for memory use costs about 10 us, so only one in this many checks does.
 MEMORY_CHECK_INTERVAL = 64
+
+
+#: The alarm rings when this much more than the budget is spent.
+ALARM_AFTER = 1.12
+
+_not_counted_s = 0.0
+_stopped_s: float | None = None
+
+
+class BudgetSpent(Exception):
+    """The budget was spent in the middle of something; the message says which."""
+
+
+def uncounted_s() -> float:
+    """Seconds for which the clocks of budgets have stood still in this process so far."""
+    return _not_counted_s
+
+
+def clock_s() -> float:
+    """Seconds that count, from some beginning: those of the wall clock that were not stopped."""
+    return (time.monotonic() if _stopped_s is None else _stopped_s) - _not_counted_s
+
+
+@contextmanager
+def not_counted() -> Iterator[None]:
+    """The clock of every budget in this process stands still; not to be nested."""
+    global _not_counted_s, _stopped_s
+    _stopped_s = time.monotonic()
+    try:
+        yield
+    finally:
+        _not_counted_s += time.monotonic() - _stopped_s
+        _stopped_s = None
 
 
 class Budget(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -27,15 +68,21 @@ class Budget(msgspec.Struct, frozen=True, omit_defaults=True):
         time_s: wall-clock seconds.
         memory_mb: resident memory of this process above what it used when the check began, in MB.
         steps: model steps or search states: deterministic, unlike the other two.
+        whole_s: where ``time_s`` is what is left of a budget, the whole of it, to be named.
     """
 
     time_s: float | None = 60.0
     memory_mb: float | None = 4096.0
     steps: int | None = None
+    whole_s: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The limits as a JSON-ready dict."""
-        return {"time_s": self.time_s, "memory_mb": self.memory_mb, "steps": self.steps}
+        return {
+            "time_s": self.whole_s or self.time_s,
+            "memory_mb": self.memory_mb,
+            "steps": self.steps,
+        }
 
 
 def resident_mb() -> float:
@@ -58,14 +105,24 @@ class Meter:
         self.budget = budget or Budget()
         self.steps = 0
         self.reason = ""
-        self._started_s = time.monotonic()
+        #: how far reading a file has come, to be told if the budget is spent meanwhile
+        self.read_share = self.read_of_mb = 0.0
+        #: of how many memory budgets room is: a history may take two, and its check one more
+        self.memory_budgets = 1.0
+        self._started_s = clock_s()
         self._memory_start_mb = resident_mb()
         self._checks = 0
 
     @property
     def elapsed_s(self) -> float:
-        """Wall-clock seconds since the meter was made."""
-        return time.monotonic() - self._started_s
+        """Seconds since the meter was made, by :func:`clock_s`."""
+        return clock_s() - self._started_s
+
+    def left(self, share: float = 1.0) -> Budget:
+        """The budget with the time that is left, or a share of it; memory is counted anew."""
+        left_s, whole_s = self.remaining_s(), self.budget.whole_s or self.budget.time_s
+        time_s = None if left_s is None else share * left_s
+        return msgspec.structs.replace(self.budget, time_s=time_s, whole_s=whole_s)
 
     def remaining_s(self) -> float | None:
         """Seconds left of the time budget (never negative), or None if time is unlimited."""
@@ -92,13 +149,85 @@ class Meter:
         limit = self.budget
         if limit.steps is not None and self.steps > limit.steps:
             self.reason = f"the budget of {limit.steps} steps is spent"
-        elif limit.time_s is not None and self.elapsed_s > limit.time_s:
-            self.reason = f"the time budget of {limit.time_s:g} s is spent"
+        elif self.remaining_s() == 0.0:
+            self.reason = f"the time budget of {limit.whole_s or limit.time_s:g} s is spent"
         else:
             self._checks += 1
             look = look or self._checks % MEMORY_CHECK_INTERVAL == 1
             if limit.memory_mb is not None and look:
                 used_mb = resident_mb() - self._memory_start_mb
-                if used_mb > limit.memory_mb:
+                if used_mb > self.memory_budgets * limit.memory_mb:
                     self.reason = f"the memory budget of {limit.memory_mb:g} MB is spent"
         return bool(self.reason)
+
+
+_current: ContextVar[Meter | None] = ContextVar("meter", default=None)
+
+
+@contextmanager
+def within(meter: Meter) -> Iterator[Meter]:
+    """Whatever asks with :func:`look` meanwhile is held to this meter's budget."""
+    token = _current.set(meter)
+    try:
+        yield meter
+    finally:
+        _current.reset(token)
+
+
+def current() -> Meter | None:
+    """The meter of the nearest :func:`within`, if there is one."""
+    return _current.get()
+
+
+def look() -> None:
+    """Stop if the budget of the nearest :func:`within` is spent: for stages without a meter.
+
+    Raises:
+        BudgetSpent: it is.
+    """
+    meter = _current.get()
+    if meter is not None and meter.spent():
+        raise BudgetSpent(meter.reason)
+
+
+def looked(items: Iterable[Item], *, every: int = 4096) -> Iterator[Item]:
+    """The items, and every so many of them a :func:`look`.
+
+    Raises:
+        BudgetSpent: see :func:`look`.
+    """
+    for number, item in enumerate(items, 1):
+        yield item
+        if number % every == 0:
+            look()
+
+
+@contextmanager
+def alarm(meter: Meter) -> Iterator[None]:
+    """Interrupt what does not ask the meter, a while after the time is over.
+
+    Works in the main thread of a process that does nothing else, such as a command's.
+
+    Raises:
+        BudgetSpent: in whatever runs then.
+    """
+    limit_s = meter.budget.time_s
+    if limit_s is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(*_: object) -> None:
+        left_s = ALARM_AFTER * limit_s - meter.elapsed_s
+        if left_s > 0:  # the clock stood still for a while
+            signal.setitimer(signal.ITIMER_REAL, max(left_s, 0.001))
+            return
+        meter.spent()
+        raise BudgetSpent(meter.reason)
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, ALARM_AFTER * limit_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0.0)
+        signal.signal(signal.SIGALRM, before)

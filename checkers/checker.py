@@ -19,14 +19,13 @@ from __future__ import annotations
 
 import inspect
 import re
-import time
 import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 import msgspec
 
-from checkers.budget import Budget
+from checkers.budget import Budget, BudgetSpent, Meter, clock_s, within
 from checkers.verdict import Result, Verdict
 from checkers.vocabulary import Vocabulary, names_of, refusal, without
 from checkers.wording import shortened
@@ -79,7 +78,7 @@ class Checker:
             budget: what may be spent; None for the default budget.
         """
         budget = budget or Budget()
-        started_s = time.monotonic()
+        started_s = clock_s()
         judged, left_out = without(history, self.ignored)
         if self.parts:
             result = self._check_parts(judged, budget)
@@ -89,7 +88,7 @@ class Checker:
             result = _of_the_rest(result, judged.header["origin"], left_out)
         changes: dict[str, Any] = {"checker": self.name}
         if not result.elapsed_s:
-            changes["elapsed_s"] = time.monotonic() - started_s
+            changes["elapsed_s"] = clock_s() - started_s
         if not result.budget:
             changes["budget"] = budget.as_dict()
         return _readable(msgspec.structs.replace(result, **changes))
@@ -116,23 +115,21 @@ class Checker:
                 stats = {"malformed": True, "refused": counts}
                 return Result(self.name, Verdict.UNKNOWN, reason=sentence, stats=stats)
         try:
-            if self._takes_budget:
-                said = self.function(history, budget=budget)
-            else:
-                said = self.function(history)
+            with within(Meter(budget)):
+                if self._takes_budget:
+                    said = self.function(history, budget=budget)
+                else:
+                    said = self.function(history)
+        except BudgetSpent as spent:
+            reason = f"{spent} before the history was judged"
+            return Result(checker=self.name, verdict=Verdict.UNKNOWN, reason=reason)
         except Exception as error:
             return _crashed(self.name, error, history)
         return _as_result(self.name, said)
 
     def _check_parts(self, history: History, budget: Budget) -> Result:
-        started_s = time.monotonic()
-        results: list[Result] = []
-        for part in self.parts:
-            left = budget
-            if budget.time_s is not None:
-                spent_s = time.monotonic() - started_s
-                left = msgspec.structs.replace(budget, time_s=max(0.0, budget.time_s - spent_s))
-            results.append(part(history, budget=left))
+        meter = Meter(budget)
+        results = [part(history, budget=meter.left()) for part in self.parts]
         verdict = Verdict.merge_all(result.verdict for result in results)
         telling = [result for result in results if result.verdict is verdict]
         reason = "; ".join(f"{result.checker}: {result.reason}" for result in telling[:3])

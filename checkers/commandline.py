@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib
+import math
 import os
 import queue
 import subprocess
@@ -22,7 +23,8 @@ from typing import Any
 
 import msgspec
 
-from checkers.budget import Budget
+from checkers.budget import Budget, BudgetSpent, Meter, alarm, uncounted_s, within
+from checkers.collector import collector_paused
 from checkers.frames import receive, send
 from checkers.history.op import Op
 from checkers.verdict import Result, Verdict
@@ -31,6 +33,9 @@ from checkers.wording import shortened
 #: Findings whose operations are kept beside a file's result, and how many of each.
 WITNESSES_MAX = 10
 WITNESS_OPS_MAX = 60
+
+#: A history in memory may take so many memory budgets; what a check takes besides is held to one.
+READ_MEMORY_BUDGETS = 2.0
 
 #: Called after each file: how many are done, how many there are, and the file's result.
 Progress = Callable[[int, int, "FileResult"], None]
@@ -54,6 +59,8 @@ class FileResult(msgspec.Struct, omit_defaults=True):
         ops: how many operations the history has.
         notes: what the loader repaired or left out.
         load_s: seconds spent loading.
+        compile_s: seconds spent on machine code, which count for no budget.
+        spent_s: seconds spent on the file in all, until it was out of memory again.
     """
 
     path: str
@@ -68,6 +75,8 @@ class FileResult(msgspec.Struct, omit_defaults=True):
     ops: int = 0
     notes: list[str] = []
     load_s: float = 0.0
+    compile_s: float = 0.0
+    spent_s: float = 0.0
 
     @property
     def usage(self) -> bool:
@@ -271,7 +280,8 @@ class _Worker:
             [sys.executable, "-c", "from checkers.commandline import serve; serve()"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": paths},
+            # threads of numpy's linear algebra, which nothing here uses, cost more than its import
+            env={"OPENBLAS_NUM_THREADS": "1", **os.environ, "PYTHONPATH": paths},
             process_group=0,  # an interrupt at the terminal is for us, who then kill it
         )
         if self.killed:
@@ -314,9 +324,11 @@ def _check(task: _Task) -> FileResult:
     from checkers.history import HistoryError
     from checkers.infer import ChoiceError
 
+    began_s, uncounted_before_s = time.monotonic(), uncounted_s()
     found = FileResult(task.path, Verdict.UNKNOWN)
     try:
-        _judge(task, found)
+        with collector_paused():  # also between loading and judging, and while freeing
+            _judge(task, found)
     except HistoryError as error:
         found.error, found.blame = str(error), "file"
     except ChoiceError as error:
@@ -334,6 +346,8 @@ def _check(task: _Task) -> FileResult:
         said = shortened(f"{type(error).__name__}: {error}")
         found.error = f"{task.path}: a bug in the checker: {said}"
         found.blame = "checker"
+    found.compile_s = uncounted_s() - uncounted_before_s
+    found.spent_s = time.monotonic() - began_s
     return found
 
 
@@ -342,17 +356,29 @@ def _judge(task: _Task, found: FileResult) -> None:
     from checkers.history import load, recognise
     from checkers.infer import choose
 
-    started_s = time.monotonic()
+    meter = Meter(task.budget)
+    meter.memory_budgets = READ_MEMORY_BUDGETS
     found.format = task.format or _format(task, recognise)
     if not found.format:
         found.verdict, found.error = None, "no known history format; passed over"
         return
-    history = load(task.path, format=found.format)
-    found.load_s = time.monotonic() - started_s
-    found.ops = history.op_count
-    checker = choose(history, task.model, task.consistency_model, task.options)
-    found.model, found.inferred = checker.name, task.model is None
-    result = checker(history, budget=task.budget)
+    try:
+        with within(meter), alarm(meter):
+            history = load(task.path, format=found.format)
+            found.load_s = meter.elapsed_s
+            found.ops = history.op_count
+            meter.memory_budgets = math.inf  # from now on the check's own meter counts
+            checker = choose(history, task.model, task.consistency_model, task.options)
+            found.model, found.inferred = checker.name, task.model is None
+            result = checker(history, budget=meter.left())
+    except BudgetSpent as spent:
+        name = found.model or task.model or ""
+        read = bool(found.load_s)
+        found.load_s = found.load_s or meter.elapsed_s
+        far = f"{meter.read_share:.0%} of its {meter.read_of_mb:.1f} MB were"
+        where = "before the history was judged" if read else f"while the file was read: {far}"
+        found.result = Result(checker=name, verdict=Verdict.UNKNOWN, reason=f"{spent} {where}")
+        return
     found.notes = [shortened(note) for note in history.notes]
     if result.stats.get("malformed"):
         between = ", " if result.reason.startswith("line ") else ": "

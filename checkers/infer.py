@@ -52,29 +52,41 @@ _SYNONYMS = {
 }  # fmt: skip
 
 
+#: Models of linearizability by name; those of :data:`checkers.linearizability.models.NAMES`.
+MODELS = (
+    "register", "cas-register", "multi-register", "mutex", "counter", "set", "fifo-queue",
+    "unordered-queue", "stack", "priority-queue", "append-list", "key-value",
+)  # fmt: skip
+
+#: The other checkers that make themselves: name -> where the factory is, imported when called.
+_HOMES = {
+    "set": "checkers.set:final_set",
+    "set-full": "checkers.set:set_full",
+    "queue": "checkers.queue:queue",
+    "total-queue": "checkers.queue:total_queue",
+    "unique-ids": "checkers.unique_ids:unique_ids",
+    "counter": "checkers.counter:counter",
+    "pn-counter": "checkers.counter:pn_counter",
+    "bank": "checkers.bank:bank",
+    "long-fork": "checkers.long_fork:long_fork",
+    "causal": "checkers.causal:causal",
+    "causal-reverse": "checkers.causal:causal_reverse",
+    "monotonic": "checkers.monotonic:monotonic",
+    "session-guarantees": "checkers.sessions:session_guarantees",
+    "lock": "checkers.lock:lock",
+    "lease": "checkers.lease:lease",
+    "watch": "checkers.watch:watch",
+    "log": "checkers.log:kafka_log",
+    "convergence": "checkers.convergence:convergence",
+    "log-pattern": "checkers.log_pattern:log_pattern",
+    "etcd": "checkers.etcd:etcd",
+}
+
+
 def checkers_by_name() -> dict[str, Factory]:
     """Every checker by its name on the command line; each takes its options as keywords."""
-    from checkers import (
-        bank,
-        causal,
-        convergence,
-        counter,
-        lease,
-        lock,
-        log,
-        log_pattern,
-        long_fork,
-        monotonic,
-        queue,
-        sessions,
-        unique_ids,
-        watch,
-    )
-    from checkers import set as sets
-    from checkers.linearizability import models
-
     registry: dict[str, Factory] = {
-        _RENAMED.get(name, name): _linearizable(name) for name in models.NAMES
+        _RENAMED.get(name, name): _linearizable(name) for name in MODELS
     }
     registry |= {
         "list-append": _list_append,
@@ -84,28 +96,27 @@ def checkers_by_name() -> dict[str, Factory]:
         "transactional-causal": _weak("causal"),
         "serializable": _solved("serializable"),
         "snapshot-isolation": _solved("snapshot-isolation"),
-        "set": sets.final_set,
-        "set-full": sets.set_full,
-        "queue": queue.queue,
-        "total-queue": queue.total_queue,
-        "unique-ids": unique_ids.unique_ids,
-        "counter": counter.counter,
-        "pn-counter": counter.pn_counter,
-        "bank": bank.bank,
-        "long-fork": long_fork.long_fork,
-        "causal": causal.causal,
-        "causal-reverse": causal.causal_reverse,
-        "monotonic": monotonic.monotonic,
-        "session-guarantees": sessions.session_guarantees,
-        "lock": lock.lock,
-        "lease": lease.lease,
-        "watch": watch.watch,
-        "log": log.kafka_log,
-        "convergence": convergence.convergence,
-        "log-pattern": log_pattern.log_pattern,
-        "etcd": _etcd,
     }
+    registry |= {name: _from(home) for name, home in _HOMES.items()}
     return registry
+
+
+def factory(name: str) -> Factory:
+    """What makes the checker of a name, with its own docstring where it has one."""
+    return _found(_HOMES[name]) if name in _HOMES else checkers_by_name()[name]
+
+
+def _found(home: str) -> Factory:
+    module, _, attribute = home.partition(":")
+    factory: Factory = getattr(importlib.import_module(module), attribute)
+    return factory
+
+
+def _from(home: str) -> Factory:
+    def make(**options: Any) -> Checker:
+        return _found(home)(**options)
+
+    return make
 
 
 def _linearizable(name: str) -> Factory:
@@ -225,15 +236,21 @@ def _choose(
 
 def options_of(name: str) -> dict[str, Any]:
     """The options that the checker of a name takes, with their defaults."""
-    from checkers import transactions
-    from checkers.linearizability import models
-
     make: Callable[..., Any] = checkers_by_name()[name]
-    if _RENAMED_BACK.get(name, name) in models.NAMES and name not in _RENAMED:
-        make = models.NAMES[_RENAMED_BACK.get(name, name)]
+    plain = _RENAMED_BACK.get(name, name)
+    if name in _HOMES:
+        make = _found(_HOMES[name])
+    elif plain in MODELS and name not in _RENAMED:
+        from checkers.linearizability import models
+
+        make = models.NAMES[plain]
     elif name in ("list-append", "rw-register"):
+        from checkers import transactions
+
         make = transactions.list_append if name == "list-append" else transactions.rw_register
     elif name in (*WEAK, *SOLVED, "transactional-causal"):
+        from checkers import transactions
+
         make = functools.partial(transactions.serial if name in SOLVED else transactions.weak, name)
     parameters = inspect.signature(make).parameters.values()
     return {
@@ -244,7 +261,7 @@ def options_of(name: str) -> dict[str, Any]:
 
 
 def _require_options(name: str, options: Mapping[str, Any]) -> None:
-    known = options_of(name)
+    known = options_of(name) if options else {}
     for option in options:
         if option not in known:
             there = [f"{word} (now {value!r})" for word, value in known.items()]
@@ -532,10 +549,12 @@ def _transactions(history: History) -> list[str]:
             if not (isinstance(micro, list) and len(micro) in (2, 3)):
                 continue
             names.add(micro[0] if isinstance(micro[0], str) else None)
-            if micro[0] == "w" and history.type[index] == INVOKE:
-                write = repr(micro[1:])
-                repeated = repeated or write in writes
+            if micro[0] == "w" and history.type[index] == INVOKE and not repeated:
+                write = _plain_write(micro)
+                repeated = write in writes
                 writes.add(write)
+        if "append" in names:
+            break
     if "append" in names:
         return ["list-append"]
     if names & {"send", "poll"}:
@@ -543,6 +562,13 @@ def _transactions(history: History) -> list[str]:
     if "w" not in names:
         return ["rw-register", "long-fork"]
     return ["multi-register"] if repeated else ["rw-register"]
+
+
+def _plain_write(micro: list[Any]) -> Any:
+    """Key and value of a write, told apart by type; text where they are not two numbers."""
+    if len(micro) == 3 and type(micro[1]) is int and type(micro[2]) is int:
+        return micro[1], micro[2]
+    return repr(micro[1:])
 
 
 def _locks(history: History, have: frozenset[str]) -> list[str]:

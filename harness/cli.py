@@ -20,8 +20,7 @@ import tempfile
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-
-import cyclopts
+from typing import TYPE_CHECKING
 
 from harness.errors import (
     EXIT_BUG,
@@ -34,6 +33,9 @@ from harness.errors import (
     UserCodeError,
 )
 from harness.streams import open_streams
+
+if TYPE_CHECKING:
+    import cyclopts
 
 _ABOUT = """\
 Break distributed systems on purpose, and prove what broke.
@@ -106,7 +108,8 @@ Examples:
   harness heal latest --ssh-host admin@db1 --ssh-host admin@db2""",
     "doctor": """\
 Examples:
-  harness doctor""",
+  harness doctor
+  harness doctor --compile        compile the checkers' inner loops ahead of the first check""",
     "serve": """\
 Examples:
   harness serve
@@ -119,7 +122,7 @@ SENTENCE_CHARS_MAX = 4000
 #: command -> (where it is, what it does)
 _COMMANDS = {
     "test": ("harness.commands.test:test", "Run a test: workload, faults, verdict, report."),
-    "check": ("harness.commands.checking:check", "Judge history files of any known format."),
+    "check": ("harness.commands.check:check", "Judge history files of any known format."),
     "report": ("harness.commands.judging:report", "Write the report of a run again."),
     "replay": ("harness.commands.judging:replay", "Run a recorded run again."),
     "shrink": ("harness.commands.judging:shrink", "Find the smallest test that still fails."),
@@ -134,6 +137,8 @@ _COMMANDS = {
 
 def make_app() -> cyclopts.App:
     """The application: what parses, and what shows help."""
+    import cyclopts
+
     app = cyclopts.App(
         name="harness",
         help=_ABOUT,
@@ -216,6 +221,14 @@ _PLACE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]")
 
 
 def _dispatch(words: list[str]) -> int:
+    if words[0] == "check":
+        from harness.commands import checking
+
+        told = checking.plain(words[1:])
+        if told is not None:
+            return checking.run(**told)
+    import cyclopts
+
     try:
         result = make_app()(
             words, exit_on_error=False, print_error=False, result_action="return_value"

@@ -11,10 +11,12 @@ For the loaders of this package.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from importlib import import_module
 from typing import IO, Any
 
+from checkers.budget import BudgetSpent, current
 from checkers.history.errors import HistoryError
 from checkers.opening import open_regular
 
@@ -44,10 +46,27 @@ WHOLE_BYTES_MAX = 4 << 30
 BLOCK_BYTES = 1 << 20
 
 
+def _require_budget(file: IO[bytes]) -> None:
+    """Note how far reading has come; stop where the budget is spent.
+
+    Raises:
+        BudgetSpent: it is.
+    """
+    meter = current()
+    if meter is None:
+        return
+    size, done = os.fstat(file.fileno()).st_size, file.tell()
+    if size and done / size > meter.read_share:  # some loaders read a file twice
+        meter.read_share, meter.read_of_mb = done / size, size / 1e6
+    if meter.spent(look=True):
+        raise BudgetSpent(meter.reason)
+
+
 class _Reader:
     """The bytes of a history file, decompressed, without a byte order mark."""
 
     def __init__(self, file: IO[bytes], magic: bytes) -> None:
+        self._raw = file
         self._packing, self._file = _unpacked(file, magic)
         self._head = b""
         head = self._read(max(len(BOM), *map(len, _FOREIGN)))
@@ -68,6 +87,7 @@ class _Reader:
         return self._read(size)
 
     def _read(self, size: int) -> bytes:
+        _require_budget(self._raw)
         try:
             return self._file.read(size)
         except EOFError:

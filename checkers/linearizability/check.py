@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from checkers.budget import Budget, Meter
+from checkers.budget import Budget, BudgetSpent, Meter
 from checkers.checker import Checker, named
 from checkers.collector import collector_paused
 from checkers.history import OK, History, Op
@@ -164,9 +164,13 @@ class _Check:
         groups = groups_of(self.history, self.model)
         self.stats["keys"] = len(np.unique(self.history.key))
         self.stats["ops"] = self.history.op_count
-        left = self._by_zones(groups)
-        if left:
-            self._by_search(left)
+        try:
+            left = self._by_zones(groups)
+            if left:
+                self._by_search(left)
+        except BudgetSpent:
+            if not self.invalid:
+                raise
         return self._result()
 
     def _key(self, group: Sequence[int]) -> Any:
@@ -201,7 +205,7 @@ class _Check:
                 self.findings.append(self._explain_zones(answer, violation))
         wrong = set(map(token, self.invalid))
         if answer.unfinished:
-            self.open.update((group[0], Outcome(None, certified=NEVER)) for group in groups)
+            self._leave_open(groups)
             return []
         self._verify_zones(answer, [g for g in groups if self._name(g) not in wrong | doubtful])
         return [group for group in groups if self._name(group) in doubtful]
@@ -271,7 +275,10 @@ class _Check:
         configurations, limit = 0, FIRST_ROUND
         while groups and not (self.invalid and limit > FIRST_ROUND):
             later: list[list[int]] = []
-            for group in groups:
+            for number, group in enumerate(groups):
+                if self.meter.spent():
+                    self._leave_open(groups[number:])
+                    break
                 outcome = self._judge(group, limit if len(groups) > 1 else None)
                 configurations += outcome.configurations
                 if outcome.legal is None:
@@ -284,6 +291,12 @@ class _Check:
         if "search" in self.engines:
             numbers = {"configurations": configurations, "undecided_keys": len(self.open)}
             self.stats["search"] = numbers
+
+    def _leave_open(self, groups: list[list[int]]) -> None:
+        """No time is left to judge these, or to judge them again."""
+        undecided = Outcome(None, certified=NEVER)
+        for group in groups:
+            self.open.setdefault(group[0], undecided)
 
     def _judge(self, group: list[int], limit: int | None) -> Outcome:
         machine = Machine(self.model)

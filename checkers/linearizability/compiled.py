@@ -5,22 +5,25 @@ applies to machines of few states whose moves have one outcome each (registers, 
 mutexes, small sets and counters, a user's small model as well), with at most :data:`OPEN_MAX`
 operations open at once, and where no optional operation has an end.
 
-It costs seconds in the first process that uses it, less afterwards, so only a search that has
+Loading it takes a second (and compiling many, once on a machine), so only a search that has
 already been long is handed to it (see :mod:`.engines`). It gives a verdict, how far the history is
 certified, and a legal order, replayed from what the kernel noted down (:func:`_replay`).
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from checkers import machine_code
+from checkers.history.op import Op
 from checkers.linearizability.demand import REACH_MAX, Demand
 from checkers.linearizability.machine import Machine
-from checkers.linearizability.problem import NEVER, Problem
+from checkers.linearizability.problem import NEVER, Problem, problem_of
 from checkers.linearizability.search import Outcome
 
 if TYPE_CHECKING:
@@ -365,9 +368,24 @@ def compiled_frontier(
         return None
     every = (machine.initial,) if starts is None else tuple(starts)
     try:
+        machine_code.ready("frontier")
         return CompiledFrontier(problem, machine, sorted(states), groups, every, room_mb)
     except ImportError:
         return None
+
+
+def warm() -> None:
+    """Call every loop once, for :mod:`checkers.machine_code`."""
+    from checkers.linearizability.models_registers import register
+
+    model = register()
+    write = Op(0, "write", None, 1, 1, "ok", 0, 1, -1, -1)
+    problem, machine = problem_of([write], model), Machine(model)
+    machine.class_number(problem.ops[0])
+    states = sorted(machine.closed(REACH_MAX) or ())
+    search = CompiledFrontier(problem, machine, states, [], (machine.initial,), unlimited)
+    deque(search.walk(), maxlen=0)
+    search.kernel.squeeze(search.pools[0], search.trail, search.numbers)
 
 
 def _most_open(problem: Problem) -> int:

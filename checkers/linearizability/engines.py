@@ -7,8 +7,8 @@ search begins and, if it has no answer soon, both go on in turns, counted in con
 engine answers, and what, does not depend on the machine.
 
 A search that is long even so is handed to the compiled breadth-first engine (:mod:`.compiled`)
-where that applies. Loading and compiling it takes seconds, so a short search never does, nor one
-with little time left.
+where that applies. Loading it takes a second, and compiling many, once on a machine, so a short
+search never does.
 """
 
 from __future__ import annotations
@@ -35,10 +35,7 @@ COMPILE_AFTER, COMPILED_TURN = 60_000, 200_000
 #: Operations whose classes are numbered between two looks at the meter.
 NUMBERED_AT_ONCE = 4096
 
-#: Seconds that must be left for it: compiling for the first time cannot be interrupted.
-COMPILE_TIME_S = 20.0
-
-#: Megabytes that must be left for it: the compiler alone takes most of them.
+#: Megabytes that must be left for it: numba alone takes most of them.
 COMPILE_MEMORY_MB = 400.0
 
 
@@ -118,10 +115,7 @@ class _Turns:
         self.reason = ""
 
     def compiled(self, problem: Problem, deep: Search) -> CompiledFrontier | None:
-        """The compiled engine, if it applies and there is time for it."""
-        left_s = self.meter.remaining_s()
-        if left_s is not None and left_s < COMPILE_TIME_S:
-            return None
+        """The compiled engine, if it applies and there is memory for it."""
         if self.meter.remaining_mb() < COMPILE_MEMORY_MB:
             return None
         return compiled_frontier(

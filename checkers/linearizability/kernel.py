@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from checkers.machine_code import compiled
+from checkers.machine_code import compiled, inner
 
 #: What a call of :func:`advance` came back with.
 LEGAL, ILLEGAL, PAUSED, FULL, OVER = 1, 0, 2, 3, 4
@@ -112,7 +112,7 @@ class Work(NamedTuple):
 ROWS, OPEN, STAMP, EXAMINED, DONE, KNOWN, TOP, UNTIL, NODES, TRACED, CROWDED, SQUEEZE = range(12)
 
 
-@compiled
+@inner
 def _ones(word: Any) -> Any:
     """Number of ones in a 64-bit word."""
     word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
@@ -123,7 +123,7 @@ def _ones(word: Any) -> Any:
     return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
 
 
-@compiled
+@inner
 def _node(trail: Any, numbers: Any, before: Any, what: Any) -> Any:
     """A new node of the trail; the caller has made sure that there is room."""
     if not numbers[TRACED]:
@@ -135,7 +135,7 @@ def _node(trail: Any, numbers: Any, before: Any, what: Any) -> Any:
     return at
 
 
-@compiled
+@inner
 def _node_of_variant(v: Any, trail: Any, work: Any, numbers: Any) -> Any:
     """The node of a variant, made now if it has none."""
     while work.v_node[v] < 0:
@@ -174,7 +174,7 @@ def squeeze(frontier: Any, trail: Any, numbers: Any) -> None:
     numbers[SQUEEZE] = max(len(moved) // 2, 2 * count)
 
 
-@compiled
+@inner
 def _covers(lesses: Any, i: Any, mores: Any, j: Any, general: Any, special: Any,
             exchanged: Any) -> Any:  # fmt: skip
     """As :func:`checkers.linearizability.search.covers`, on rows of words."""
@@ -199,7 +199,7 @@ def _covers(lesses: Any, i: Any, mores: Any, j: Any, general: Any, special: Any,
     return True
 
 
-@compiled
+@inner
 def _find(pool: Any, stamp: Any, state: Any, mask: Any) -> Any:
     """The slot of (state, mask) in the hash table; it is stale if nothing is there yet."""
     size = np.uint64(len(pool.table) - 1)
@@ -213,7 +213,7 @@ def _find(pool: Any, stamp: Any, state: Any, mask: Any) -> Any:
     return at
 
 
-@compiled
+@inner
 def _replace(pool: Any, head: Any, spents: Any, at: Any, general: Any, special: Any,
              exchanged: Any) -> Any:  # fmt: skip
     """The last row of a list after dropping what is covered; -1 if something covers the new one.
@@ -239,7 +239,7 @@ def _replace(pool: Any, head: Any, spents: Any, at: Any, general: Any, special: 
     return last
 
 
-@compiled
+@inner
 def _put(pool: Any, count: Any, stamp: Any, state: Any, mask: Any, spents: Any, at: Any,
          tables: Any) -> Any:  # fmt: skip
     """Add a configuration as row ``count`` unless another is as good; whether it was added."""
@@ -262,7 +262,7 @@ def _put(pool: Any, count: Any, stamp: Any, state: Any, mask: Any, spents: Any, 
     return True
 
 
-@compiled
+@inner
 def _came(v: Any, op: Any, trail: Any, work: Any, numbers: Any) -> Any:
     """The node of what comes from a variant by linearising ``op``, or (-1) of what it is."""
     if op < 0:
@@ -270,7 +270,7 @@ def _came(v: Any, op: Any, trail: Any, work: Any, numbers: Any) -> Any:
     return _node(trail, numbers, _node_of_variant(v, trail, work, numbers), op)
 
 
-@compiled
+@inner
 def _add(state: Any, mask: Any, spents: Any, at: Any, op: Any, bit: Any, done: Any, known: Any,
          tables: Any, work: Any, trail: Any, numbers: Any) -> Any:  # fmt: skip
     """Take legal reads and keep the configuration; whether there is room for more.
@@ -298,7 +298,7 @@ def _add(state: Any, mask: Any, spents: Any, at: Any, op: Any, bit: Any, done: A
     return numbers[DONE] < len(done.state) - 1 and numbers[KNOWN] < len(known.state) - 1
 
 
-@compiled
+@inner
 def _useful(state: Any, moves: Any, classes: Any, chosen: Any, leads: Any) -> Any:
     """The states, as a mask, worth spending unknown operations for; see ``Demand``."""
     found = np.uint64(0)
@@ -319,7 +319,7 @@ def _useful(state: Any, moves: Any, classes: Any, chosen: Any, leads: Any) -> An
     return found
 
 
-@compiled
+@inner
 def _variants(state: Any, useful: Any, tables: Any, work: Any) -> Any:
     """States that spending unknown operations leads to; variant 0, given, is the state itself.
 
@@ -369,7 +369,7 @@ def _variants(state: Any, useful: Any, tables: Any, work: Any) -> Any:
     return count
 
 
-@compiled
+@inner
 def _expand(row: Any, bit: Any, done: Any, known: Any, tables: Any, work: Any, trail: Any,
             numbers: Any, open_count: Any) -> Any:  # fmt: skip
     """Linearise each open operation next, at once or after spending; whether there was room."""
@@ -403,7 +403,7 @@ def _expand(row: Any, bit: Any, done: Any, known: Any, tables: Any, work: Any, t
     return variants > 0
 
 
-@compiled
+@inner
 def _prepare(bit: Any, tables: Any, work: Any, open_count: Any) -> None:
     """Which open reads each state makes legal, and who goes first among equals."""
     one = np.uint64(1)
@@ -422,7 +422,7 @@ def _prepare(bit: Any, tables: Any, work: Any, open_count: Any) -> None:
                     work.reads[state] |= one << np.uint64(tables.op_slot[op])
 
 
-@compiled
+@inner
 def _complete(op: Any, frontier: Any, done: Any, known: Any, tables: Any, work: Any, trail: Any,
               numbers: Any) -> Any:  # fmt: skip
     """Fill ``done`` with what explains this completion too; whether there was room."""
@@ -454,7 +454,7 @@ def _complete(op: Any, frontier: Any, done: Any, known: Any, tables: Any, work: 
     return True
 
 
-@compiled
+@inner
 def _open(op: Any, tables: Any, work: Any, numbers: Any) -> None:
     """Insert an operation among the open ones, by completion."""
     place = numbers[OPEN]

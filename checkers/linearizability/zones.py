@@ -35,7 +35,7 @@ from typing import Any
 
 import numpy as np
 
-from checkers.budget import Meter
+from checkers.budget import Meter, look
 from checkers.history import History
 from checkers.linearizability.columns import (
     CAS,
@@ -126,8 +126,11 @@ def check_zones(
         failed_cas: ``absent`` or ``observed``, as the model says.
         meter: the check's budget, asked between stages; None for no limit.
     """
+    look()
     columns = register_columns(history, init=init, observe_failures=failed_cas == "observed")
+    look()
     zones = Zones(columns)
+    look()
     answer = ZonesAnswer(columns, zones=zones)
     seen: set[int] = set()
     for violation in zones.violations():

@@ -20,7 +20,7 @@ import checkers.transactions.list_append
 import checkers.transactions.rw_register
 import checkers.transactions.serial
 import checkers.transactions.weak  # noqa: F401
-from checkers.budget import Budget
+from checkers.budget import Budget, Meter
 from checkers.collector import collector_paused
 from checkers.history import History
 from checkers.transactions.txns import REGISTER_WRITES
@@ -61,13 +61,16 @@ def list_append(
         from checkers.transactions.list_append import ListAppend
         from checkers.transactions.txns import columns
 
+        meter = Meter(budget)
         with collector_paused():
-            return judge(
+            result = judge(
                 ListAppend(columns(history, writes=("append",), model="list-append"), init=init),
                 checker="list-append",
                 consistency_models=models,
-                budget=budget,
+                budget=meter.left(),
             )
+        result.elapsed_s = round(meter.elapsed_s, 6)
+        return result
 
     check.name = "list-append"  # type: ignore[attr-defined]
     check.vocabulary = APPENDS  # type: ignore[attr-defined]
@@ -112,15 +115,18 @@ def rw_register(
             linearizable_keys=linearizable_keys,
             initial=init,
         )
+        meter = Meter(budget)
         with collector_paused():
-            return judge(
+            result = judge(
                 RwRegister(
                     columns(history, writes=REGISTER_WRITES, model="rw-register"), rules=rules
                 ),
                 checker="rw-register",
                 consistency_models=models,
-                budget=budget,
+                budget=meter.left(),
             )
+        result.elapsed_s = round(meter.elapsed_s, 6)
+        return result
 
     check.name = "rw-register"  # type: ignore[attr-defined]
     check.vocabulary = REGISTERS  # type: ignore[attr-defined]

@@ -28,12 +28,11 @@ Source: Adya's thesis; Cerone and Gotsman, *Analysing Snapshot Isolation*; Elle'
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 import numpy as np
 
 from checkers.budget import Meter
+from checkers.transactions.components import strong, successors
 from checkers.transactions.consistency import implied_anomalies
 from checkers.transactions.graph import (
     ANTI,
@@ -99,15 +98,7 @@ class Cycle(msgspec.Struct, frozen=True):
 
 def components(graph: Graph) -> Ints:
     """Strongly connected component of each node; nodes on no cycle are alone in theirs."""
-    from scipy.sparse import csr_matrix
-    from scipy.sparse.csgraph import connected_components
-
-    # a byte an edge; parallel edges add up to one
-    ones = np.ones(len(graph), dtype=np.bool_)
-    shape = (graph.nodes, graph.nodes)
-    matrix: Any = csr_matrix((ones, (graph.src, graph.dst)), shape=shape)
-    _, labels = connected_components(matrix, directed=True, connection="strong")
-    return np.asarray(labels, dtype=np.int64)
+    return strong(graph.src, graph.dst, graph.nodes)
 
 
 def cyclic_part(graph: Graph) -> Graph:
@@ -412,8 +403,6 @@ def reaches(
     ``groups`` never reach one another, so that goals of different groups can share a bit.
     """
     meter = meter or Meter()
-    from scipy.sparse import csr_matrix
-
     labels = components(graph)
     count = int(labels.max()) + 1
     a, b = labels[starts], labels[goals]
@@ -423,8 +412,8 @@ def reaches(
         return answer
     across = labels[graph.src] != labels[graph.dst]
     src, dst = labels[graph.src[across]], labels[graph.dst[across]]
-    matrix = csr_matrix((np.ones(len(src), dtype=np.int32), (src, dst)), shape=(count, count))
-    order = _reverse_topological(matrix.indptr.tolist(), matrix.indices.tolist(), count)
+    begins, after = successors(src, dst, count)
+    order = _reverse_topological(begins, after, count)
     targets, seen_at = np.unique(b[open_pairs], return_index=True)
     group = np.zeros(graph.nodes, dtype=np.int64) if groups is None else groups
     of = group[goals[open_pairs[seen_at]]]
@@ -436,7 +425,7 @@ def reaches(
             break
         now = (rank >= low) & (rank < low + BITSET_TARGETS)
         bit = dict(zip(targets[now].tolist(), (rank[now] - low).tolist()))
-        bits = _reachable_bits(matrix.indptr.tolist(), matrix.indices.tolist(), order, bit)
+        bits = _reachable_bits(begins, after, order, bit)
         for pair in open_pairs.tolist():
             place = bit.get(int(b[pair]))
             if place is not None and bits[int(a[pair])] >> place & 1:

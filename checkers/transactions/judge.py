@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from checkers.budget import Budget, Meter
+from checkers.budget import Budget, BudgetSpent, Meter
 from checkers.history import OK
 from checkers.transactions.consistency import (
     canonical,
@@ -86,7 +86,10 @@ def judge(
     meter = Meter(budget)
     models = [_decidable(canonical(model)) for model in consistency_models]
     judgement = _Judgement(inference, models, meter)
-    judgement.run()
+    try:
+        judgement.run()
+    except BudgetSpent as spent:  # what was found before is told
+        judgement.open.append(f"{spent}")
     result = Result(
         checker=checker,
         verdict=Verdict.VALID,
@@ -132,7 +135,11 @@ class _Judgement:
         inference.check_values()
         found = [anomaly_finding(anomaly, inference.txns) for anomaly in inference.anomalies]
         if not meter.spent():
-            cycles = self._cycles()
+            cycles: list[Finding] = []
+            try:
+                cycles = self._cycles()
+            except BudgetSpent as spent:
+                self.open.append(f"{spent}")
             found = [anomaly_finding(anomaly, inference.txns) for anomaly in inference.anomalies]
             found += cycles
         self._add(_confirmed(found, inference))

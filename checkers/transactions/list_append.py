@@ -35,6 +35,7 @@ from typing import Any
 
 import numpy as np
 
+from checkers.budget import look
 from checkers.history import FAIL, OK, freeze
 from checkers.history.columns import short as shorten
 from checkers.transactions.append_words import AppendWords
@@ -108,6 +109,7 @@ class ListAppend:
         sizes = array("q")
         # By chunks that stay in the processor's cache, since all is looked at several times.
         for low in range(0, len(is_read), VALUES_CHUNK):
+            look()
             high = low + VALUES_CHUNK
             values = self.txns.mop_value[low:high]
             written += compress(values, is_write[low:high])

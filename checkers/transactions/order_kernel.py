@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from checkers.machine_code import compiled
+from checkers.machine_code import compiled, inner
 
 #: What :func:`propagate` came back with.
 REST, CONFLICT, PAUSED, FULL = 0, 1, 2, 3
@@ -115,7 +115,7 @@ class State(NamedTuple):
     numbers: Any
 
 
-@compiled
+@inner
 def _enqueue(state: Any, point: Any) -> None:
     if not state.queued[point]:
         state.queued[point] = True
@@ -125,7 +125,7 @@ def _enqueue(state: Any, point: Any) -> None:
         numbers[QUEUED] += 1
 
 
-@compiled
+@inner
 def _raise(tables: Any, state: Any, source: Any, target: Any, traced: Any) -> Any:
     """What comes before the source, and the source, come before the target; False if it cannot."""
     lane, place = tables.lane, tables.place
@@ -156,7 +156,7 @@ def _raise(tables: Any, state: Any, source: Any, target: Any, traced: Any) -> An
     return True
 
 
-@compiled
+@inner
 def _link(state: Any, source: Any, target: Any, why_from: Any, why_to: Any) -> None:
     """Put an edge behind the others, in the lists of both its ends."""
     edge = state.numbers[EDGES]
@@ -185,7 +185,7 @@ def add_edge(
     return True
 
 
-@compiled
+@inner
 def _last_writer(key_txn: Any, left: Any, right: Any, high: Any, skip: Any) -> Any:
     """Place from ``left`` to before ``right`` of the last writer before ``high``, or -1."""
     start = left
@@ -201,7 +201,7 @@ def _last_writer(key_txn: Any, left: Any, right: Any, high: Any, skip: Any) -> A
     return left if left >= start else -1
 
 
-@compiled
+@inner
 def _rule_reads(tables: Any, state: Any, txn: Any, read: Any, traced: Any) -> Any:
     """Rule 1 for one read, in every session of which its start comes after more than was known."""
     step, place = tables.step, tables.place
@@ -227,7 +227,7 @@ def _rule_reads(tables: Any, state: Any, txn: Any, read: Any, traced: Any) -> An
     return True
 
 
-@compiled
+@inner
 def _rule_writes(tables: Any, state: Any, txn: Any, slot: Any, traced: Any) -> Any:
     """Rule 2 for one write, in every session of which its commit comes after more than before."""
     step, place, lane_of = tables.step, tables.place, tables.lane
@@ -264,7 +264,7 @@ def _rule_writes(tables: Any, state: Any, txn: Any, slot: Any, traced: Any) -> A
     return True
 
 
-@compiled
+@inner
 def _full(state: Any, edges: Any, traced: Any) -> Any:
     """Whether so many more edges, and what they raise, may not fit."""
     numbers = state.numbers
@@ -273,7 +273,7 @@ def _full(state: Any, edges: Any, traced: Any) -> Any:
     return traced and numbers[TRAIL] + edges * state.clock.shape[1] > len(state.trail)
 
 
-@compiled
+@inner
 def _look(tables: Any, state: Any, point: Any, traced: Any) -> Any:
     """Both rules for what was raised of a point; then its successors are raised."""
     step = tables.step

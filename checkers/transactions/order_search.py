@@ -29,13 +29,12 @@ For :mod:`checkers.transactions.serial`.
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Sequence
 
 import msgspec
 import numpy as np
 
+from checkers import machine_code
 from checkers.budget import Meter
 from checkers.transactions.order_tables import grown, make_desk, make_state, make_tables
 from checkers.transactions.polygraph import Txn
@@ -43,8 +42,6 @@ from checkers.transactions.txns import Ints
 
 #: Points times lanes looked at between looks at the budget.
 ENTRIES_PER_LOOK = 500_000
-#: Machine code that is on disk is loaded in less.
-LOADING_S = 2.0
 #: Bytes that a point takes for each lane.
 BYTES_PER_ENTRY = 8
 
@@ -87,16 +84,17 @@ def search_order(
     Args:
         txns: in order of session and place; what they read from is among them.
         snapshot: starts and commits, for snapshot isolation; else whole transactions.
-        meter: the budget. Compiling the search, once on a machine, is part of what it limits.
+        meter: the budget. Compiling the search, once on a machine, is no part of what it limits.
         conflicts_max: guesses turned round before the search gives up.
     """
     lanes = len({txn.session for txn in txns})
     points = len(txns) * (2 if snapshot else 1)
     if 2 * BYTES_PER_ENTRY * points * lanes > meter.remaining_mb() * 1e6:
         return Found(None, reason=f"vectors of {lanes} sessions do not fit in the memory budget")
-    if not _compiled(meter):
-        meter.spent()
-        return Found(None, reason=f"{meter.reason or 'time is up'}: the search is being compiled")
+    try:
+        machine_code.ready("orders")
+    except ImportError as error:
+        return Found(None, reason=f"the search cannot be compiled: {error}")
     return OrderSearch(txns, snapshot=snapshot, meter=meter).run(conflicts_max=conflicts_max)
 
 
@@ -324,44 +322,8 @@ class _Proof:
                 self.edge(edge)
 
 
-_ready = threading.Event()
-_compiling: list[threading.Thread] = []
-_begun_s = 0.0
-
-
-def compiled_soon() -> bool:
-    """Whether the loops are machine code, or were on disk and will be at once.
-
-    If not they are being compiled, and there is time for another way meanwhile.
-    """
-    if not _ready.is_set():
-        _begin_to_compile()
-    return _ready.wait(max(0.0, _begun_s + LOADING_S - time.monotonic()))
-
-
-def _compiled(meter: Meter) -> bool:
-    """Wait until the loops are machine code; False if the budget is spent before.
-
-    That takes seconds in the first process on a machine. It is done by a thread, so that a budget
-    of less is kept; what is done by then is found again.
-    """
-    if not _ready.is_set():
-        _begin_to_compile()
-        while not _ready.wait(0.05) and _compiling[0].is_alive() and not meter.spent():
-            pass
-    return _ready.is_set()
-
-
-def _begin_to_compile() -> None:
-    global _begun_s
-    if not any(thread.is_alive() for thread in _compiling):
-        _compiling[:] = [threading.Thread(target=_compile, daemon=True)]
-        _begun_s = time.monotonic()
-        _compiling[0].start()
-
-
-def _compile() -> None:
-    """Call every loop once."""
+def warm() -> None:
+    """Call every loop once, for :mod:`checkers.machine_code`."""
     txns = [
         Txn(0, 0, 0, {}, frozenset({0, 1})),
         Txn(1, 1, 0, {0: 0}, frozenset({1})),
@@ -377,4 +339,3 @@ def _compile() -> None:
     search._place()
     edges, trail = int(state.numbers[kernel.EDGES]), int(state.numbers[kernel.TRAIL])
     kernel.take_back(state, edges, trail)
-    _ready.set()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from checkers.budget import looked
 from checkers.transactions.polygraph import Txn, required
 
 if TYPE_CHECKING:
@@ -32,12 +33,12 @@ class _Columns:
         keys: dict[int, int] = {}
         slots: dict[tuple[int, int], int] = {}
         writes: list[tuple[int, int]] = []
-        for at, txn in enumerate(txns):
+        for at, txn in looked(enumerate(txns)):
             for key in sorted(txn.writes):
                 slots[(key, txn.id)] = len(writes)
                 writes.append((at, keys.setdefault(key, len(keys))))
         reads: list[tuple[int, int, int]] = []
-        for at, txn in enumerate(txns):
+        for at, txn in looked(enumerate(txns)):
             for key, source in txn.reads.items():
                 slot = slots[(key, source)] if source >= 0 else -1
                 reads.append((at, keys.setdefault(key, len(keys)), slot))

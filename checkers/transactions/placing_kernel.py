@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from checkers.machine_code import compiled
+from checkers.machine_code import compiled, inner
 
 
 class Desk(NamedTuple):
@@ -44,7 +44,7 @@ class Desk(NamedTuple):
     guesses: Any
 
 
-@compiled
+@inner
 def _sift(heap: Any, count: Any, rank: Any, point: Any) -> None:
     """Add a point to a heap by rank."""
     at = count
@@ -57,7 +57,7 @@ def _sift(heap: Any, count: Any, rank: Any, point: Any) -> None:
     heap[at] = point
 
 
-@compiled
+@inner
 def _take(heap: Any, count: Any, rank: Any) -> Any:
     """Take the point of least rank from a heap of so many."""
     top = heap[0]
@@ -78,7 +78,7 @@ def _take(heap: Any, count: Any, rank: Any) -> Any:
     return top
 
 
-@compiled
+@inner
 def _unpark(point: Any, parked_next: Any, bar: Any, heap: Any, count: Any, rank: Any) -> Any:
     """Points that waited for a key, from this one on, may be tried again; the heap's new size."""
     while point >= 0:
@@ -89,7 +89,7 @@ def _unpark(point: Any, parked_next: Any, bar: Any, heap: Any, count: Any, rank:
     return count
 
 
-@compiled
+@inner
 def _free_one(tables: Any, desk: Any, rank: Any, number: Any) -> Any:
     """Guess that a parked point belongs before what bars it; that point."""
     step, key_of = tables.step, tables.write_key
@@ -114,7 +114,7 @@ def _free_one(tables: Any, desk: Any, rank: Any, number: Any) -> Any:
     return best
 
 
-@compiled
+@inner
 def _clear(tables: Any, state: Any, rank: Any, desk: Any, edges: Any) -> Any:
     """Nothing is placed; how many points nothing keeps back."""
     desk.latest[:] = -1
@@ -134,7 +134,7 @@ def _clear(tables: Any, state: Any, rank: Any, desk: Any, edges: Any) -> Any:
     return count
 
 
-@compiled
+@inner
 def _bar(tables: Any, desk: Any, point: Any) -> Any:
     """The first of a transaction's slots whose key bars this point now, or -1."""
     step, own = tables.step, tables.own
@@ -157,7 +157,7 @@ def _bar(tables: Any, desk: Any, point: Any) -> Any:
     return -1
 
 
-@compiled
+@inner
 def _effects(tables: Any, desk: Any, point: Any, rank: Any, count: Any) -> Any:
     """What a point placed reads and writes; how many the heap has, after those that waited."""
     step, txn = tables.step, point // tables.step

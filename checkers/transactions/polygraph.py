@@ -20,7 +20,7 @@ from itertools import combinations, pairwise
 import msgspec
 import numpy as np
 
-from checkers.budget import Meter
+from checkers.budget import Meter, looked
 from checkers.history import OK
 from checkers.transactions.rw_register import RwRegister
 from checkers.transactions.txns import WRITE, Bools, Ints, Txns
@@ -95,7 +95,7 @@ def reads_from(
         txns.mop_txn.tolist(), txns.mop_kind.tolist(), txns.mop_key.tolist(),
         register.version.tolist(),
     )  # fmt: skip
-    for txn, kind, key, version in rows:
+    for txn, kind, key, version in looked(rows):
         if kind == WRITE:
             writes[txn].add(key)
         elif version >= 0 and version not in register.strays and key not in writes[txn]:
@@ -131,7 +131,8 @@ def placed(
     chosen: list[Txn] = []
     sessions = session_codes(txns, members).tolist() if promise else range(len(txns))
     ends = np.where((txns.type == OK) & (txns.complete >= 0), txns.complete, NEVER).tolist()
-    for txn in np.flatnonzero(members)[np.argsort(txns.invoke[members], kind="stable")].tolist():
+    order = np.flatnonzero(members)[np.argsort(txns.invoke[members], kind="stable")]
+    for txn in looked(order.tolist()):
         session = sessions[txn]
         place = places.get(session, 0)
         places[session] = place + 1
@@ -221,7 +222,7 @@ class Polygraph:
                 self._know(before.id, after.id, DEP, "so")
         for source, target, why in required(txns):
             self._know(source, target, DEP, why)
-        for txn in txns:
+        for txn in looked(txns):
             for key in sorted(txn.writes):
                 self.writers.setdefault(key, []).append(txn.id)
             for key, source in txn.reads.items():

@@ -35,6 +35,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from checkers.budget import look
 from checkers.history import FAIL, OK, freeze
 from checkers.transactions.cycles import Edge, any_cycles, components
 from checkers.transactions.explain import Anomaly
@@ -93,8 +94,11 @@ class RwRegister:
         #: the rules without those that the level vouches for
         self.vouched = self.rules
         self._edges_by: tuple[VersionRules, tuple[Ints, Ints]] | None = None
+        look()
         self._number_versions()
+        look()
         self._touches()
+        look()
         self._members()
         self.missed = MissedKeys(self)
         self.predicates = PredicateEdges(self.missed, lists=False)

@@ -36,12 +36,13 @@ from typing import Any
 
 import msgspec
 
+from checkers import machine_code
 from checkers.budget import Budget, Meter
 from checkers.history import FAIL, OK, History
 from checkers.transactions.explain import anomaly_finding
 from checkers.transactions.frontier import frontier_search, verify_serial_order
 from checkers.transactions.guided import guided_search
-from checkers.transactions.order_search import compiled_soon, search_order
+from checkers.transactions.order_search import search_order
 from checkers.transactions.polygraph import (
     Order,
     Polygraph,
@@ -71,6 +72,8 @@ SMALL_MAX = 200
 TINY_MAX = 12
 #: Transactions up to which the other is used where the compiled one has yet to be compiled.
 MIDDLE_MAX = 2000
+#: How much of the budget it may spend before the compiled one is compiled after all.
+UNCOMPILED_SHARE = 0.25
 #: Guesses turned round before snapshot isolation is no longer sought by way of a serial order.
 SERIAL_CONFLICTS_MAX = 20
 #: Transactions up to which every order is tried to confirm a refutation that was cut short.
@@ -195,8 +198,17 @@ def decide(part: list[Txn], snapshot: bool, meter: Meter) -> Decision:
         snapshot: for snapshot isolation, else serializability.
         meter: the budget.
     """
-    if len(part) > MIDDLE_MAX or (len(part) > SMALL_MAX and compiled_soon()):
+    if len(part) > MIDDLE_MAX or (len(part) > SMALL_MAX and machine_code.at_hand("orders")):
         return _decide_many(part, snapshot, meter)
+    if len(part) > SMALL_MAX:
+        found = _decide_few(part, snapshot, Meter(meter.left(UNCOMPILED_SHARE)))
+        undecided = isinstance(found.answer, str) and not meter.spent()
+        return _decide_many(part, snapshot, meter) if undecided else found
+    return _decide_few(part, snapshot, meter)
+
+
+def _decide_few(part: list[Txn], snapshot: bool, meter: Meter) -> Decision:
+    """The same without machine code, where a solver is installed."""
     found = guided_search(part, meter)
     if isinstance(found, list):
         return Decision(True, points=_serial_points(found, snapshot))

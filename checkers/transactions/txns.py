@@ -26,6 +26,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from checkers.budget import look
 from checkers.history import FAIL, INFO, INVOKE, OK, History, HistoryError, freeze
 from checkers.history.columns import short
 from checkers.transactions.micro_ops import (
@@ -204,6 +205,7 @@ def _flattened(history: History, told: Ints, flat: Flat, *, single: bool) -> tup
     silent: list[int] = []
     invoke = history.invocations
     for low in range(0, len(told), CHUNK):
+        look()
         events = told[low : low + CHUNK].tolist()
         begun = invoke[low : low + CHUNK].tolist()
         lists = list(map(values.__getitem__, events))

@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from checkers.budget import Budget, Meter
+from checkers.budget import Budget, Meter, looked
 from checkers.history import FAIL, History
 from checkers.transactions.consistency import forbidden_by, implied_anomalies
 from checkers.transactions.cycles import Edge, any_cycles
@@ -107,7 +107,7 @@ class WeakOrder:
             register.version.tolist(),
         )
         members = register.members.tolist()
-        for txn, kind, key, version in rows:
+        for txn, kind, key, version in looked(rows):
             if not members[txn]:
                 continue
             if kind == WRITE:
@@ -125,7 +125,7 @@ class WeakOrder:
         self.sessions: list[list[int]] = []
         self.place: dict[int, tuple[int, int]] = {}
         last = -1
-        for txn in order.tolist():
+        for txn in looked(order.tolist()):
             process = int(codes[txn])
             if process != last:
                 self.sessions.append([])
@@ -141,7 +141,7 @@ class WeakOrder:
 
     def read_committed(self) -> None:
         """t3 read from t2 before it read x from t1, and t2 writes x."""
-        for reader, reads in enumerate(self.reads):
+        for reader, reads in looked(enumerate(self.reads)):
             if len(reads) < 2:
                 continue
             later: dict[int, list[tuple[int, int]]] = {}
@@ -185,7 +185,7 @@ class WeakOrder:
         """t2 precedes t3 by so or wr, and writes x."""
         for session in self.sessions:
             last_writer: dict[int, int] = {}
-            for reader in session:
+            for reader in looked(session):
                 reads = self.reads[reader]
                 by_key: dict[int, list[tuple[int, int]]] = {}
                 for key, writer in reads:
@@ -214,7 +214,7 @@ class WeakOrder:
                 for key in self.writes[txn]:
                     writers[number].setdefault(key, []).append(position)
         clocks: dict[int, list[int]] = {}
-        for reader in order:
+        for reader in looked(order):
             clock = self._clock(reader, clocks)
             for key, writer in self.reads[reader]:
                 for number, seen in enumerate(clock):
@@ -242,7 +242,7 @@ class WeakOrder:
         """Members in an order of so and wr, or None if there is none."""
         into: dict[int, int] = dict.fromkeys(self.place, 0)
         out: dict[int, list[int]] = {txn: [] for txn in self.place}
-        for txn, (session, position) in self.place.items():
+        for txn, (session, position) in looked(self.place.items()):
             sources = self._sources(txn)
             if position:
                 sources.add(self.sessions[session][position - 1])
@@ -250,7 +250,7 @@ class WeakOrder:
             for source in sources:
                 out[source].append(txn)
         order = [txn for txn, count in into.items() if not count]
-        for txn in order:
+        for txn in looked(order):
             for target in out[txn]:
                 into[target] -= 1
                 if not into[target]:

@@ -1,6 +1,7 @@
 """``harness check``: judge history files, ours or anybody's.
 
-Files are checked by :mod:`checkers.commandline`; here the command line is read, progress is shown
+Files are checked by :mod:`checkers.commandline`; here a plain command line is read (any other by
+:mod:`harness.commands.check`, which takes longer to import than to judge a file), progress is shown
 and what was found is said: as text (:mod:`harness.commands.checking_text`), as JSON or as pages
 (:mod:`harness.commands.checking_pages`).
 
@@ -11,13 +12,12 @@ ends the processes that check and says so in a line, with 130 as a shell has it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from checkers.opening import open_regular
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_USAGE, UsageError
@@ -26,6 +26,7 @@ from harness.store import HISTORY, SPEC
 if TYPE_CHECKING:
     from checkers.budget import Budget
     from checkers.commandline import FileResult
+    from harness.commands.checking_pages import Pages
 
 #: No header of a history is longer.
 HEADER_BYTES_MAX = 1 << 20
@@ -33,80 +34,99 @@ HEADER_BYTES_MAX = 1 << 20
 #: What a shell says of a command ended by an interrupt.
 EXIT_INTERRUPTED = 130
 
-ModelFlag = Annotated[
-    str | None,
-    Parameter(
-        name=("--model", "--checker", "-m"),
-        help="Model or checker by name (`harness list checkers`), or module:attribute of your "
-        "own; inferred if not given.",
+#: What one file may cost where nothing is said.
+BUDGET = "60s,4GB"
+
+
+class Flag(NamedTuple):
+    """A flag: its names, its help, and whether it is a switch or may be repeated."""
+
+    names: tuple[str, ...]
+    help: str
+    switch: bool = False
+    repeated: bool = False
+
+
+FLAGS = {
+    "model": Flag(
+        ("--model", "--checker", "-m"),
+        "Model or checker by name (`harness list checkers`), or module:attribute of your own; "
+        "inferred if not given.",
     ),
-]
-ConsistencyModelFlag = Annotated[
-    str | None,
-    Parameter(
-        name="--consistency-model",
-        help="What transactions promise: strict-serializable (if not given), serializable, "
+    "consistency_model": Flag(
+        ("--consistency-model",),
+        "What transactions promise: strict-serializable (if not given), serializable, "
         "snapshot-isolation, repeatable-read, read-committed, read-atomic, causal, ...",
     ),
-]
-FormatFlag = Annotated[
-    str | None,
-    Parameter(
-        name="--format",
-        help="history (our JSONL), parquet, jepsen-store (test.jepsen), dbcop, etcd-report (the "
-        "folder above client-*), elle-json, porcupine-kv, edn (Jepsen, Elle, Knossos), jepsen-log "
+    "format": Flag(
+        ("--format",),
+        "history (our JSONL), parquet, jepsen-store (test.jepsen), dbcop, etcd-report (the folder "
+        "above client-*), elle-json, porcupine-kv, edn (Jepsen, Elle, Knossos), jepsen-log "
         "(history.txt, jepsen.log), limo, awdit or polysi (also IsoVista); recognised by how the "
         "file begins if not given.",
     ),
-]
-OptionFlag = Annotated[
-    list[str] | None,
-    Parameter(
-        name=("--option", "-o"),
-        help="An option of the checker, `name=value`; may be repeated.",
-        negative=(),
+    "option": Flag(
+        ("--option", "-o"),
+        "An option of the checker, `name=value`; may be repeated.",
+        repeated=True,
     ),
-]
-BudgetFlag = Annotated[
-    str,
-    Parameter(
-        name="--budget",
-        help="What one file may cost: seconds, or a list such as `30s,2GB,1000000steps`; "
-        "`none` for no limit.",
+    "budget": Flag(
+        ("--budget",),
+        "What one file may cost: seconds, or a list such as `30s,2GB,1000000steps`; `none` for no "
+        "limit.",
     ),
-]
-JobsFlag = Annotated[
-    int | None, Parameter(name=("--jobs", "-j"), help="Processes; one per core if not given.")
-]
-JsonFlag = Annotated[
-    bool, Parameter(name="--json", negative=(), help="Print one JSON object per file.")
-]
-ReportFlag = Annotated[
-    str | None,
-    Parameter(
-        name="--report", help="Write an HTML page here; for several files, a folder of pages."
-    ),
-]
+    "jobs": Flag(("--jobs", "-j"), "Processes; one per core if not given."),
+    "json": Flag(("--json",), "Print one JSON object per file.", switch=True),
+    "report": Flag(("--report",), "Write an HTML page here; for several files, a folder of pages."),
+}
+_BY_NAME = {name: parameter for parameter, flag in FLAGS.items() for name in flag.names}
 
 
-def check(
-    *files: Annotated[str, Parameter(help="History files, run directories, or folders of files.")],
-    model: ModelFlag = None,
-    consistency_model: ConsistencyModelFlag = None,
-    format: FormatFlag = None,
-    option: OptionFlag = None,
-    budget: BudgetFlag = "60s,4GB",
-    jobs: JobsFlag = None,
-    json: JsonFlag = False,
-    report: ReportFlag = None,
-) -> int:
-    """Judge history files: ours, Jepsen's, Elle's, Knossos', Porcupine's, etcd's, and more.
+def plain(words: Sequence[str]) -> dict[str, Any] | None:
+    """The keywords of :func:`run` for a plain command line: files, and known flags in full.
 
-    Files may be compressed with gzip, bzip2 or xz. A file that is cut in its last operation is
-    judged as far as it goes, which a note says. The verdict of several files is the worst. Exit
-    codes: 0 valid, 1 violation, 2 unknown; of files that cannot be judged at all 254, or 3 where
-    the machine is why.
+    None for whatever else: help, mistakes and abbreviations are for the parser of all commands.
     """
+    told: dict[str, Any] = {}
+    files: list[str] = []
+    waiting = iter(words)
+    for word in waiting:
+        if not word.startswith("-"):
+            files.append(word)
+            continue
+        name, equals, value = word.partition("=")
+        parameter = _BY_NAME.get(name, "")
+        if not parameter or (equals and not name.startswith("--")):
+            return None
+        flag = FLAGS[parameter]
+        if flag.switch:
+            if equals:
+                return None
+            told[parameter] = True
+            continue
+        value = value if equals else next(waiting, "")
+        if not value or value.startswith("-") or (parameter in told and not flag.repeated):
+            return None
+        told[parameter] = [*told.get(parameter, ()), value] if flag.repeated else value
+    jobs = told.get("jobs", "1")
+    if not (jobs.isascii() and jobs.isdecimal()) or not all(files):
+        return None
+    return {**told, "files": tuple(files), **({"jobs": int(jobs)} if "jobs" in told else {})}
+
+
+def run(
+    files: tuple[str, ...],
+    *,
+    model: str | None = None,
+    consistency_model: str | None = None,
+    format: str | None = None,
+    option: list[str] | None = None,
+    budget: str = BUDGET,
+    jobs: int | None = None,
+    json: bool = False,
+    report: str | None = None,
+) -> int:
+    """Judge history files; the arguments are those of the command line. Returns the exit code."""
     try:
         return _check(files, model, consistency_model, format, option, budget, jobs, json, report)
     except KeyboardInterrupt:
@@ -131,16 +151,15 @@ def _check(
         raise UsageError(f"--jobs is {jobs}; it should be at least 1")
     allowed = parse_budget(budget)
     paths = [_history_of(path) for path in files]
-    from checkers.commandline import check_files
-    from harness.commands import checking_pages, checking_text
-    from harness.spec import parse_options
+    from harness.commands import checking_text
 
+    with _one_thread():
+        from checkers.commandline import check_files
     results = [_not_begun(path) for path in paths if _never_began(Path(path))]
     paths = [path for path in paths if not _never_began(Path(path))]
-    pages = checking_pages.prepare(report, paths) if report is not None else None
-    with checking_text.Progress(
-        quiet=len(paths) < 2 and not any(map(os.path.isdir, paths))
-    ) as progress:
+    pages, options = _pages(report, paths), _options(option)
+    quiet = len(paths) < 2 and not any(map(os.path.isdir, paths))
+    with checking_text.Progress(quiet=quiet) as progress:
         results += check_files(
             paths,
             model=model,
@@ -149,8 +168,8 @@ def _check(
             budget=allowed,
             jobs=jobs,
             progress=progress.show,
-            options=parse_options("--option", option or ()),
-            after=checking_pages.WRITE if pages else "",
+            options=options,
+            after=pages.write if pages else "",
             after_options=pages.options() if pages else None,
         )
     for path in paths:
@@ -165,6 +184,35 @@ def _check(
         if not json and written:
             print(f"\nreport: {written}")
     return _exit_code(results)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Import numpy without the threads of its linear algebra: they cost more than the import."""
+    name = "OPENBLAS_NUM_THREADS"
+    ours = name not in os.environ
+    os.environ.setdefault(name, "1")
+    try:
+        yield
+    finally:
+        if ours:
+            del os.environ[name]
+
+
+def _options(option: Sequence[str] | None) -> dict[str, Any]:
+    if not option:
+        return {}
+    from harness.spec import parse_options
+
+    return parse_options("--option", option)
+
+
+def _pages(report: str | None, paths: Sequence[str]) -> Pages | None:
+    if report is None:
+        return None
+    from harness.commands.checking_pages import prepare
+
+    return prepare(report, paths)
 
 
 def _exit_code(results: Sequence[FileResult]) -> int:

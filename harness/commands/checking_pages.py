@@ -10,7 +10,7 @@ import html
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 
@@ -36,6 +36,7 @@ class Pages(msgspec.Struct):
     out: Path
     several: bool
     base: str
+    write: ClassVar[str] = WRITE
 
     def options(self) -> dict[str, Any]:
         """Keywords for :func:`write`."""

@@ -39,6 +39,9 @@ PASSED_OVER_SHOWN_MAX = 3
 WIDTH_PIPED = 80
 _COLOURS = {"VALID": "32", "INVALID": "31", "UNKNOWN": "35"}
 
+#: Seconds from which on it is said what a file's time went to.
+PARTS_TOLD_S = 2.0
+
 #: Seconds between two lines of progress where there is no terminal.
 PROGRESS_INTERVAL_S = 10.0
 
@@ -90,11 +93,17 @@ class Progress:
         self._thread = threading.Thread(target=self._tick, daemon=True)
 
     def __enter__(self) -> Progress:
+        from checkers import machine_code
+
+        machine_code.progress = compiling
         if self._live:
             self._thread.start()
         return self
 
     def __exit__(self, *rest: object) -> None:
+        from checkers import machine_code
+
+        machine_code.progress = None
         self._stop.set()
         if self._live:
             self._thread.join()
@@ -125,6 +134,21 @@ class Progress:
             columns = shutil.get_terminal_size((WIDTH_PIPED, 24)).columns
             sys.stderr.write("\r\x1b[K" + self._line()[: columns - 1])
             sys.stderr.flush()
+
+
+def compiling(spent_s: float) -> None:
+    """Say that machine code is compiled: a line that changes on a terminal, else one line in all.
+
+    Args:
+        spent_s: seconds so far; negative when it is done.
+    """
+    said = "compiling machine code, once on this machine"
+    if sys.stderr.isatty():
+        line = "" if spent_s < 0 else f"{said} ({spent_s:.0f} s)"
+        sys.stderr.write("\r\x1b[K" + line)
+        sys.stderr.flush()
+    elif spent_s == 0:
+        print(f"harness: {said}", file=sys.stderr)
 
 
 # Text ---------------------------------------------------------------------------------------------
@@ -166,8 +190,7 @@ def _table(results: Sequence[FileResult], names: Sequence[str]) -> str:
     rows = [("VERDICT", "MODEL", "OPS", "TIME", "FILE")]
     for result, name in zip(results, names):
         if result.verdict is not None:
-            spent_s = result.load_s + (result.result.elapsed_s if result.result else 0.0)
-            timed = f"{spent_s:.2f} s" if result.result else "-"
+            timed = f"{result.spent_s:.2f} s" if result.result else "-"
             ops = str(result.ops) if result.ops else "-"
             rows.append((result.verdict.name, result.model or "-", ops, timed, safe(name)))
     wide = [max(len(row[at]) for row in rows) for at in range(4)]
@@ -217,12 +240,12 @@ def _file(result: FileResult, name: str) -> str:
         return _word("UNKNOWN") + text.removeprefix("UNKNOWN")
     said = result.result
     model = f"{result.model}, inferred" if result.inferred else result.model
-    took = f"{result.load_s + said.elapsed_s:.2f} s"
+    took = _took(result)
     engine = f", by {said.engine}" if said.engine else ""
+    what = f"model {model}{engine}" if model else ""
+    ops = f"{_count(result.ops, 'operation')}, " if result.ops else ""
     lines = [f"{_word(result.verdict.name)}  {safe(name)}"]
-    lines.append(
-        _wrapped(f"model {model}{engine}; {_count(result.ops, 'operation')}, {took}", "  ")
-    )
+    lines.append(_wrapped("; ".join(filter(None, [what, f"{ops}{took}"])), "  "))
     notes = [*result.notes, *_notes(said)]
     lines += [_wrapped(f"note: {note}", "  ", "    ") for note in notes]
     found = said.all_findings()
@@ -240,6 +263,20 @@ def _notes(result: Result) -> list[str]:
     """What limits a verdict, of all parts of a result."""
     own = [str(note) for note in result.stats.get("notes", ())]
     return [*own, *(note for part in result.parts for note in _notes(part))]
+
+
+def _took(result: FileResult) -> str:
+    """How long a file took; for what, if that was long."""
+    judged_s = result.result.elapsed_s if result.result else 0.0
+    parts_s = {"reading": result.load_s, "judging": judged_s}
+    if result.compile_s:
+        parts_s["compiling"] = result.compile_s
+    parts_s["the rest"] = result.spent_s - sum(parts_s.values())
+    took = f"{result.spent_s:.2f} s"
+    if result.spent_s >= PARTS_TOLD_S:
+        told = ", ".join(f"{what} {part_s:.2f}" for what, part_s in parts_s.items())
+        took += f" ({told})"
+    return took
 
 
 def _count(count: int, what: str) -> str:
@@ -332,6 +369,8 @@ def as_json(results: Sequence[FileResult]) -> Iterator[str]:
             "format": result.format,
             "ops": result.ops,
             "load_s": result.load_s,
+            "compile_s": result.compile_s,
+            "spent_s": result.spent_s,
             "error": result.error,
             "blame": result.blame,
             "notes": result.notes,

@@ -135,11 +135,11 @@ def _ablations() -> list[Entry]:
 
 
 def _checkers() -> list[Entry]:
-    from checkers.infer import checkers_by_name, options_of
+    from checkers.infer import checkers_by_name, factory, options_of
 
     return [
-        Entry(name, _about_checker(name, factory), options_of(name))
-        for name, factory in sorted(checkers_by_name().items())
+        Entry(name, _about_checker(name, factory(name)), options_of(name))
+        for name in sorted(checkers_by_name())
     ]
 
 

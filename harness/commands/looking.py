@@ -12,11 +12,35 @@ from harness.errors import EXIT_INFRASTRUCTURE, SetupError, UsageError
 _Store = Annotated[str, Parameter(name="--store", help="Directory of run directories.")]
 
 
-def doctor() -> int:
+def doctor(
+    *,
+    compile: Annotated[
+        bool,
+        Parameter(
+            name="--compile",
+            negative=(),
+            help="Compile the checkers' inner loops now, which the first large check does else.",
+        ),
+    ] = False,
+) -> int:
     """Show what this machine can do, and how to get the rest."""
     from harness.doctor import diagnose, print_table
 
+    if compile:
+        _compile()
     return print_table(diagnose())
+
+
+def _compile() -> None:
+    from checkers.machine_code import compile_all
+
+    def told(kernel: str, spent_s: float) -> None:
+        print(f"compiled {kernel}: {spent_s:.1f} s", flush=True)
+
+    try:
+        compile_all(told)
+    except ImportError as error:
+        raise SetupError(f"nothing can be compiled: {error}") from error
 
 
 def heal(

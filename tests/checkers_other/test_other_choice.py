@@ -16,7 +16,8 @@ from other_histories import h
 from checkers import Budget, Verdict
 from checkers.commandline import FileResult, _Task, _Worker, check_files, merged
 from checkers.history import History, load, write_jsonl
-from checkers.infer import ChoiceError, checkers_by_name, choose, infer, resolve
+from checkers.infer import MODELS, ChoiceError, checkers_by_name, choose, infer, resolve
+from checkers.linearizability import models
 
 CORPORA = os.environ.get("HARNESS_CORPORA", "")
 
@@ -119,6 +120,7 @@ def test_initial_values_of_a_foreign_multi_register() -> None:
 def test_every_name_makes_a_checker() -> None:
     for name, factory in checkers_by_name().items():
         assert callable(factory()), name
+    assert list(MODELS) == list(models.NAMES)
 
 
 # Files --------------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_txn_twins import make_registers
 
-from checkers.budget import Budget, Meter
-from checkers.transactions import order_search
+from checkers import machine_code
+from checkers.budget import Budget, Meter, not_counted
 from checkers.transactions.frontier import frontier_search, verify_serial_order
 from checkers.transactions.order_search import Found, search_order
 from checkers.transactions.polygraph import Txn, part_of, transactions
@@ -110,16 +110,15 @@ def test_a_plant_among_thousands_is_told_by_few(level: str, plant: str) -> None:
     assert check_serial(again, level).verdict is Verdict.INVALID
 
 
-def test_a_budget_is_kept_while_machine_code_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(order_search, "_ready", order_search.threading.Event())
-    monkeypatch.setattr(order_search, "_compile", lambda: time.sleep(2.0))
-    monkeypatch.setattr(order_search, "_compiling", [])
-    began_s = time.monotonic()
-    found = search_order(
-        [Txn(0, 0, 0, {}, frozenset({0}))], snapshot=False, meter=Meter(Budget(time_s=0.2))
-    )
-    assert found.answer is None and "time budget" in found.reason
-    assert time.monotonic() - began_s < 1.5
+def test_no_budget_is_spent_on_making_machine_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowly(kernel: str) -> None:
+        with not_counted():
+            time.sleep(0.5)
+
+    monkeypatch.setattr(machine_code, "ready", slowly)
+    meter = Meter(Budget(time_s=0.4))
+    found = search_order([Txn(0, 0, 0, {}, frozenset({0}))], snapshot=False, meter=meter)
+    assert found.answer is True and meter.elapsed_s < 0.4
 
 
 def test_vectors_that_do_not_fit_are_not_made() -> None:
@@ -128,13 +127,14 @@ def test_vectors_that_do_not_fit_are_not_made() -> None:
     assert found.answer is None and "memory budget" in found.reason
 
 
-def test_while_machine_code_is_made_a_middling_history_is_searched_without(
+def test_while_there_is_no_machine_code_a_middling_history_is_searched_without(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(order_search, "_ready", order_search.threading.Event())
-    monkeypatch.setattr(order_search, "_compile", lambda: time.sleep(60.0))
-    monkeypatch.setattr(order_search, "_compiling", [])
-    monkeypatch.setattr(order_search, "LOADING_S", 0.1)
+    def never(kernel: str) -> None:
+        raise AssertionError(f"{kernel} is compiled")
+
+    monkeypatch.setattr(machine_code, "at_hand", lambda kernel: False)
+    monkeypatch.setattr(machine_code, "ready", never)
     rng = random.Random(1)
     log = execution(
         rng, sessions=5, each=60, keys=50, operations=4, reads=0.5, level="serializable"

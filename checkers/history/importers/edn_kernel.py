@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from checkers.machine_code import compiled
+from checkers.machine_code import compiled, inner
 
 #: The streams, by number; what is passed over goes to the last and is dropped.
 FUNCTION, VALUE, KEY, NODE, ERROR, PASSED = range(6)
@@ -59,18 +59,18 @@ for _char in b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.*
     _WORD[_char] = True
 
 
-@compiled
+@inner
 def _blank(char: Any) -> Any:
     return char in (_SPACE, _COMMA, _TAB, _RETURN)
 
 
-@compiled
+@inner
 def _ends(char: Any) -> Any:
     """Whether a word is over."""
     return _blank(char) or char in (_CLOSE, _CLOSE_MAP, _CLOSE_LIST)
 
 
-@compiled
+@inner
 def _same(data: Any, start: Any, end: Any, table: Any, lengths: Any) -> Any:
     """Which row of a table of words stands at a place; -1 for none."""
     for row in range(len(lengths)):
@@ -83,7 +83,7 @@ def _same(data: Any, start: Any, end: Any, table: Any, lengths: Any) -> Any:
     return -1
 
 
-@compiled
+@inner
 def _word(data: Any, at: Any) -> Any:
     """Where the keyword that begins behind a colon ends; -1 if it is no simple one."""
     start = at
@@ -92,7 +92,7 @@ def _word(data: Any, at: Any) -> Any:
     return at if at > start and _ends(data[at]) else -1
 
 
-@compiled
+@inner
 def _number(data: Any, at: Any) -> Any:
     """The number at a place and where it ends; -1 if it is no simple one."""
     negative = data[at] == _MINUS
@@ -109,7 +109,7 @@ def _number(data: Any, at: Any) -> Any:
     return (-number if negative else number), at
 
 
-@compiled
+@inner
 def _put_length(out: Any, at: Any, code: Any, length: Any) -> Any:
     """A code and 32 bits of length."""
     out[at] = code
@@ -118,7 +118,7 @@ def _put_length(out: Any, at: Any, code: Any, length: Any) -> Any:
     return at + 5
 
 
-@compiled
+@inner
 def _put_number(out: Any, at: Any, number: Any) -> Any:
     if -32 <= number < 128:
         out[at] = number & 0xFF
@@ -129,7 +129,7 @@ def _put_number(out: Any, at: Any, number: Any) -> Any:
     return at + 9
 
 
-@compiled
+@inner
 def _put_text(out: Any, at: Any, data: Any, start: Any, end: Any) -> Any:
     if end - start < 32:
         out[at] = 0xA0 | (end - start)
@@ -142,7 +142,7 @@ def _put_text(out: Any, at: Any, data: Any, start: Any, end: Any) -> Any:
     return at
 
 
-@compiled
+@inner
 def _atom(data: Any, at: Any, out: Any, to: Any) -> Any:
     """One value that is no collection: where it ends, and where the stream does; -1 if not simple.
 
@@ -178,7 +178,7 @@ def _atom(data: Any, at: Any, out: Any, to: Any) -> Any:
     return at + length, to + 1, False
 
 
-@compiled
+@inner
 def _distinct(out: Any, keys: Any, count: Any) -> Any:
     """Whether no two of the keys of a map, as written to the stream, are the same."""
     for one in range(count):
@@ -193,7 +193,7 @@ def _distinct(out: Any, keys: Any, count: Any) -> Any:
     return True
 
 
-@compiled
+@inner
 def _value(data: Any, at: Any, out: Any, to: Any, open_at: Any, counts: Any, closers: Any,
            keys: Any) -> Any:  # fmt: skip
     """One value: where it ends, and where the stream does; -1 if it is not simple.
@@ -250,7 +250,7 @@ def _value(data: Any, at: Any, out: Any, to: Any, open_at: Any, counts: Any, clo
         counts[depth - 1] += 1
 
 
-@compiled
+@inner
 def _known_key(data: Any, seen: Any, count: Any) -> Any:
     """Whether the last of the keys of a line is one of those before it."""
     start, length = seen[count, 0], seen[count, 1] - seen[count, 0]
@@ -264,7 +264,7 @@ def _known_key(data: Any, seen: Any, count: Any) -> Any:
     return False
 
 
-@compiled
+@inner
 def _begin(data: Any, at: Any) -> Any:
     """Where a line's map has its first key; -1 if it begins otherwise."""
     while _blank(data[at]):
@@ -279,7 +279,7 @@ def _begin(data: Any, at: Any) -> Any:
     return at + 1 if data[at] == _OPEN_MAP else -1
 
 
-@compiled
+@inner
 def _line(data: Any, at: Any, out: Any, to: Any, row: Any, work: Any) -> Any:
     """One line: where its map ends, or -1 if it is not simple.
 

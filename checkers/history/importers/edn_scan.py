@@ -1,8 +1,8 @@
 """Blocks of an EDN history taken apart in machine code: when that pays, and what comes of it.
 
 See :mod:`.edn_kernel` for the method. It costs half a second to import numba and seconds to compile
-in the first process of a machine, so only a large file is read with it; a smaller one is through
-before that. Without numba every file is read the other way.
+once on a machine, so only a large file is read with it; a smaller one is through before that.
+Without numba every file is read the other way.
 
 For `edn_lines`.
 """
@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 import numpy.typing as npt
+
+from checkers import machine_code
 
 #: From this size on the kernel pays for its start, even where it has to be compiled.
 FILE_BYTES_MIN = 24 << 20
@@ -41,9 +43,15 @@ def pays(path: str) -> bool:
 def scanner() -> Scanner | None:
     """A scanner; None where numba is not installed."""
     try:
+        machine_code.ready("edn")
         return Scanner()
     except ImportError:
         return None
+
+
+def warm() -> None:
+    """Call every loop once, for :mod:`checkers.machine_code`."""
+    Scanner().scan("{:type :ok, :process 1, :f :read, :value 1}\n")
 
 
 class Lines(NamedTuple):
