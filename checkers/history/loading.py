@@ -54,7 +54,8 @@ def load(path: str | os.PathLike[str], *, format: str | None = None, **options: 
         OSError: it cannot be opened, or is no regular file.
     """
     name = os.fspath(path)
-    open_regular(name).close()
+    if not os.path.isdir(name):  # some formats are folders; their loaders open what is in them
+        open_regular(name).close()
     try:
         return _load(name, format, options)
     except HistoryError as error:
