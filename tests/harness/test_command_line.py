@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,7 @@ from harness.spec import (
     parse_options,
     validated,
 )
+from reports.run_directory import read_run
 
 
 @pytest.fixture(autouse=True)
@@ -141,6 +143,15 @@ def test_seed_commit_and_command_come_first(capsys):
     )
     first = out.splitlines()[0]
     assert first.startswith("seed ") and "commit" in first and "harness test --db atom" in first
+
+
+def test_a_store_named_relatively_is_read_as_it_was_written(capsys):
+    words = ("test", "--env", "sim", "--time-limit", "2", "--seed", "3", "--nemesis", "partition")
+    code, out, _ = said(capsys, *words)
+    assert code == 0 and "VALID\n" in out and "NOT JUDGED" not in out and "missing" not in out
+    run_dir = next(Path("store").glob("*/2*"))
+    assert not read_run(run_dir).missing
+    assert "VALID" in (run_dir / "report.html").read_text("utf-8")
 
 
 def test_a_bug_is_255_with_a_log_and_no_traceback(capsys, monkeypatch):
