@@ -18,13 +18,17 @@ import msgspec
 
 from harness.errors import UsageError
 from harness.nemesis.base import Plan
-from harness.timings import Timings, checked, in_seconds, parse_duration, parse_range
+from harness.timings import (
+    Timings,
+    checked,
+    in_seconds,
+    parse_duration,
+    parse_range,
+    require_amount,
+)
 
 #: More nodes than this is a typing mistake on one machine.
 NODES_MAX = 99
-
-#: More seconds (three years), or operations a second, than this are, too.
-AMOUNT_MAX = 1e8
 
 #: More workers than this is, too.
 CONCURRENCY_MAX = 10_000
@@ -241,10 +245,7 @@ def _base(name: str) -> str:
 def _positive(flag: str, value: float, what: str) -> None:
     if not math.isfinite(value) or value <= 0:
         raise UsageError(f"{flag} is {value:g}; it should be a positive number of {what}")
-    if value > AMOUNT_MAX:
-        raise UsageError(
-            f"{flag} is {value:g}; more than {AMOUNT_MAX:g} {what} is surely a mistake"
-        )
+    require_amount(flag, value, what)
 
 
 def _between(flag: str, value: int, low: int, high: int, what: str) -> None:

@@ -31,6 +31,7 @@ from harness.nemesis.base import Context, Plan
 from harness.nemesis.packets import packets
 from harness.spec import TestSpec
 from harness.store import find_run
+from harness.timings import Timings
 
 KNOWN = (0, 1, 2, 3, 254)
 SECRET = "BEGIN PRIVATE KEY"
@@ -305,6 +306,10 @@ def test_no_field_of_a_journal_breaks_a_replay(run_dir: Path) -> None:
 def test_amounts_beyond_reason_are_refused() -> None:
     from harness.spec import validated
 
-    for field in ("time_limit_s", "nemesis_interval_s", "op_timeout_s", "rate_hz"):
+    for field in ("time_limit_s", "op_timeout_s", "check_time_s", "rate_hz"):
         with pytest.raises(UsageError, match="surely a mistake"):
             validated(TestSpec(**{field: 1e300}))
+    for field in Timings.__struct_fields__:
+        value = (5, 1e300) if field == "fault_duration_s" else 1e300
+        with pytest.raises(UsageError, match="surely a mistake"):
+            validated(TestSpec(**{field: value}))
