@@ -351,7 +351,7 @@ def _value(text: str) -> Any:
         return words[text.lower()]
     try:
         return msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return text
 
 

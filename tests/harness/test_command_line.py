@@ -260,8 +260,20 @@ def test_nodes_lists_and_options_are_read():
     assert parse_options("--o", ["a=1", "b=x", "c-d=true", 'e=[1,"2"]', "f="]) == {
         "a": 1, "b": "x", "c_d": True, "e": [1, "2"], "f": "",
     }  # fmt: skip
+    deep = "[" * 100_000
+    assert parse_options("--o", ["a=\udcff", f"b={deep}"]) == {"a": "\udcff", "b": deep}
     with pytest.raises(UsageError):
         parse_nodes("1000")
+
+
+def test_a_store_whose_name_is_no_text_is_a_sentence(capsys):
+    words = ("test", "--env", "sim", "--time-limit", "1", "-q")
+    code, _, err = said(capsys, *words, "--store", "\udcff")
+    assert code == 3 and "not UTF-8" in err and "\udcff" not in err
+    Path("\udcff").mkdir()
+    os.chdir("\udcff")
+    code, _, err = said(capsys, *words)
+    assert code == 3 and "not UTF-8" in err
 
 
 def test_a_test_has_a_name_from_what_it_is():
