@@ -251,7 +251,9 @@ def _complain(sentence: str, code: int, *, log: Path | None = None) -> int:
     if len(sentence) > SENTENCE_CHARS_MAX:
         half = SENTENCE_CHARS_MAX // 2
         sentence = f"{sentence[:half]} ... {sentence[-half:]}"
-    print(f"harness: {sentence}", file=sys.stderr)
+    # A sentence may quote what a stranger's file says, and a terminal obeys control characters.
+    told = (c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in sentence)
+    print(f"harness: {''.join(told)}", file=sys.stderr)
     if log is not None:
         print(f"log: {log}", file=sys.stderr)
     return code

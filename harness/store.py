@@ -65,6 +65,7 @@ def create_run_dir(store: str | os.PathLike[str], name: str, seed: int) -> Path:
         SetupError: it cannot be made.
     """
     test_dir = Path(store) / safe_name(name)
+    _require_text(test_dir.absolute())
     stamp = utc_now().strftime("%Y%m%dT%H%M%SZ")
     try:
         test_dir.mkdir(parents=True, exist_ok=True)
@@ -74,6 +75,14 @@ def create_run_dir(store: str | os.PathLike[str], name: str, seed: int) -> Path:
             f"--store is {str(store)!r}: {error.strerror} at {error.filename}"
         ) from error
     return run_dir
+
+
+def _require_text(path: Path) -> None:
+    """Refuse a path that the files of a run, which are JSON, cannot name."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise SetupError(f"--store is {str(path)!r}, which is not UTF-8; give another") from None
 
 
 def point_latest(run_dir: Path) -> None:

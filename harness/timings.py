@@ -30,6 +30,9 @@ _WHOLE = re.compile(rf"(?:{_PART.pattern}\s*)+", re.IGNORECASE)
 #: The final phase ends after this many operation timeouts, whatever is left of it.
 FINAL_TIMEOUTS = 6
 
+#: No amount, of seconds or of operations per second, is larger: three years in seconds.
+AMOUNT_MAX = 1e8
+
 #: A fault shorter than this cannot be told from a hiccup.
 FAULT_SHORTEST_S = 0.1
 
@@ -99,6 +102,7 @@ def checked(what: str, name: str, value: Any) -> Any:
         seconds = parse_duration(what, value)
         if seconds < 0 or not (seconds or name == "quiesce_s") or not math.isfinite(seconds):
             raise UsageError(f"{what} is {seconds:g}; it should be a positive number of seconds")
+        require_amount(what, seconds, "seconds")
         return seconds
     ends = parse_range(what, value)
     value = "..".join(f"{end:g}s" for end in dict.fromkeys(ends))
@@ -106,7 +110,18 @@ def checked(what: str, name: str, value: Any) -> Any:
         raise UsageError(f"{what} is {value}; a fault lasts at least {FAULT_SHORTEST_S:g} s")
     if ends[0] > ends[-1]:
         raise UsageError(f"{what} is {value}; the shorter duration comes first, as in 2s..8s")
+    require_amount(what, ends[-1], "seconds")
     return ends
+
+
+def require_amount(what: str, value: float, of: str) -> None:
+    """Refuse an amount that nobody means.
+
+    Raises:
+        UsageError: it is larger than :data:`AMOUNT_MAX`.
+    """
+    if value > AMOUNT_MAX:
+        raise UsageError(f"{what} is {value:g}; more than {AMOUNT_MAX:g} {of} is surely a mistake")
 
 
 def in_seconds(text: str) -> float | None:
@@ -132,7 +147,7 @@ def parse_duration(what: str, value: Any) -> float:
             return seconds
     try:
         return float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise UsageError(
             f"{what} is {value!r}, which is no duration; it should be like 5s, 500ms or 1m30s"
         ) from None

@@ -121,7 +121,7 @@ def _member_parsers(ops: Any) -> None:
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

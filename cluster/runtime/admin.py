@@ -179,7 +179,7 @@ class Admin:
             return _json(self._chaos.state())
         try:
             document = msgspec.json.decode(request.body, type=dict[str, Any])
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             return problem(400, f"the body is not a JSON object: {error}")
         kind = request.path.rpartition("/")[2]
         set_fault = self._chaos.set_clock if kind == "clock" else self._chaos.set_disk

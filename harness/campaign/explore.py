@@ -25,6 +25,7 @@ import msgspec
 
 from checkers.verdict import Finding, Result, Verdict
 from harness.errors import UsageError
+from harness.timings import checked
 
 if TYPE_CHECKING:
     from cluster.simulation.swarm import SwarmRun
@@ -152,7 +153,7 @@ def explore(
         UsageError: no seeds, or a number that cannot be.
         UnknownAblation: there is no ablation of that name.
     """
-    _check(seeds, duration_s, workers)
+    _check(seeds, workers)
     job = job_of(ablations=ablations, nemesis=nemesis, duration_s=duration_s)
     began_s = time.perf_counter()
     count = workers or os.cpu_count() or 1
@@ -176,9 +177,10 @@ def job_of(*, ablations: Sequence[str], nemesis: str, duration_s: float) -> Job:
     """What a campaign's arguments say, with names resolved; see :func:`explore`.
 
     Raises:
-        UsageError: a fault that there is not.
+        UsageError: a fault that there is not, or no time of a run.
         UnknownAblation: an ablation that there is not.
     """
+    duration_s = checked("duration_s", "duration_s", duration_s)
     return Job(_ids(ablations), _faults(nemesis), int(duration_s * 1e9))
 
 
@@ -320,7 +322,7 @@ def _spread(
 def _ids(ablations: Sequence[str]) -> tuple[str, ...]:
     from cluster.ablations.registry import find
 
-    return tuple(find(name).id for name in ablations)
+    return tuple(dict.fromkeys(find(name).id for name in ablations))
 
 
 def _faults(nemesis: str) -> tuple[str, ...]:
@@ -334,10 +336,8 @@ def _faults(nemesis: str) -> tuple[str, ...]:
         raise UsageError(f"nemesis {nemesis!r}: {error}") from None
 
 
-def _check(seeds: Sequence[int], duration_s: float, workers: int | None) -> None:
+def _check(seeds: Sequence[int], workers: int | None) -> None:
     if not seeds:
         raise UsageError("seeds is empty: exploring needs at least one seed")
-    if not duration_s > 0:
-        raise UsageError(f"duration_s is {duration_s!r}: a run needs some virtual time")
     if workers is not None and workers < 1:
         raise UsageError(f"workers is {workers!r}: at least one process must do the work")

@@ -20,8 +20,9 @@ import msgspec
 from checkers.history import Fault, History
 from checkers.opening import read_regular
 from checkers.verdict import Result
+from cluster.ablations.registry import UnknownAblation
 from harness.campaign.differences import say_difference
-from harness.campaign.explore import Job, SeedOutcome, conclude
+from harness.campaign.explore import Job, SeedOutcome, conclude, job_of
 from harness.errors import UsageError
 from harness.store import RESULTS, SPEC, create_run_dir, point_latest, write_json
 
@@ -189,6 +190,8 @@ def _results(
 def seed_spec(run_dir: Path) -> SeedSpec | None:
     """The spec of a seed's run directory; None if the run is none of a campaign.
 
+    Its names are those of our tables: the command that runs it again holds nothing else.
+
     Raises:
         UsageError: it says that it is, and cannot be run.
     """
@@ -200,9 +203,25 @@ def seed_spec(run_dir: Path) -> SeedSpec | None:
     if not isinstance(found, dict) or found.get("campaign") != CAMPAIGN:
         return None
     try:
-        return msgspec.convert(found, SeedSpec)
-    except msgspec.ValidationError as error:
+        return _required(msgspec.convert(found, SeedSpec))
+    except (msgspec.ValidationError, UsageError, UnknownAblation, OverflowError) as error:
         raise UsageError(f"{run_dir / SPEC} is no seed of a campaign: {error}") from None
+
+
+def _required(spec: SeedSpec) -> SeedSpec:
+    """The spec, if a campaign can have made it.
+
+    Raises:
+        UsageError: its seed, a fault or its duration is none of a campaign.
+        UnknownAblation: there is no such ablation.
+    """
+    if not 0 <= spec.seed < 2**63:
+        raise UsageError(f"its seed is {spec.seed}; it should be from 0 to 2^63 - 1")
+    nemesis = ",".join(spec.faults)
+    job = job_of(ablations=spec.ablate, nemesis=nemesis, duration_s=spec.duration_ns / 1e9)
+    if (job.ablations, job.faults) != (spec.ablate, spec.faults):
+        raise UsageError("its ablations or faults are not written as a campaign writes them")
+    return spec
 
 
 def replay_seed(run_dir: Path, spec: SeedSpec) -> int:

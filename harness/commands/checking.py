@@ -254,7 +254,7 @@ def _history_of(path: str) -> str:
     history = found / HISTORY
     if found.is_dir():
         try:
-            open_regular(HISTORY, below=found).close()
+            open_regular(history, below=found).close()
         except FileNotFoundError:
             return str(history) if (found / SPEC).exists() else path
         except OSError as error:

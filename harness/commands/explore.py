@@ -10,7 +10,7 @@ from harness.campaign.explore import CRASH, Job, SeedOutcome, job_of
 from harness.campaign.explore import explore as campaign
 from harness.errors import UsageError
 from harness.spec import parse_list
-from harness.timings import parse_duration
+from harness.timings import checked
 
 
 def explore(
@@ -52,7 +52,7 @@ def explore(
     if keep < 0:
         raise UsageError(f"--keep is {keep}; it should be 0 or more")
     ablations = parse_list(ablate or ())
-    duration_s = parse_duration("--duration", duration)
+    duration_s = checked("--duration", "duration_s", duration)
     job = job_of(ablations=ablations, nemesis=nemesis, duration_s=duration_s)
     found = campaign(
         seeds=range(first_seed, first_seed + seeds),

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,20 @@ def test_a_page_of_another_name_reaches_no_admin_endpoint(tmp_path: Path) -> Non
             code = 403 if host in others else 200
             for path in ("/health", "/status", "/chaos"):
                 assert cluster.request("n1", "GET", path, headers={"Host": host})[0] == code
+
+
+@pytest.mark.real
+def test_a_body_that_is_no_fault_is_answered(tmp_path: Path) -> None:
+    with Cluster(tmp_path, "--enable-chaos", nodes=("n1",)) as cluster:
+        place = cluster.admins["n1"]
+        for body in ("", "null", "[]", '{"full": 1e999}', '{"full": 2}', '{"a":' * 12_000):
+            for path in ("/chaos/disk", "/chaos/clock"):
+                connection = HTTPConnection("127.0.0.1", place, timeout=WITHIN_S)
+                connection.request("POST", path, body=body)
+                answer = connection.getresponse()
+                assert answer.status == 400 and b'"error"' in answer.read()
+                connection.close()
+        assert not [e for e in cluster.events("n1") if e["event"] == "loop-error"]
 
 
 @pytest.mark.parametrize(

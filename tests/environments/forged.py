@@ -32,12 +32,12 @@ PROGRAMS = (
 )
 
 
-def shims(folder: Path, programs: tuple[str, ...] = PROGRAMS) -> Path:
+def shims(folder: Path, programs: tuple[str, ...] = PROGRAMS, *, code: int = 1) -> Path:
     """Make programs that only write down how they were called; the file they write to."""
     told = folder / "called"
     for name in programs:
         shim = folder / name
-        shim.write_text(f'#!/bin/sh\necho "{name} $*" >>"{told}"\nexit 1\n')
+        shim.write_text(f'#!/bin/sh\necho "{name} $*" >>"{told}"\nexit {code}\n')
         shim.chmod(stat.S_IRWXU)
     told.write_text("")
     return told

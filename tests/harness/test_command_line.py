@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +21,7 @@ from harness.spec import (
     parse_options,
     validated,
 )
+from reports.run_directory import read_run
 
 
 @pytest.fixture(autouse=True)
@@ -143,6 +145,15 @@ def test_seed_commit_and_command_come_first(capsys):
     assert first.startswith("seed ") and "commit" in first and "harness test --db atom" in first
 
 
+def test_a_store_named_relatively_is_read_as_it_was_written(capsys):
+    words = ("test", "--env", "sim", "--time-limit", "2", "--seed", "3", "--nemesis", "partition")
+    code, out, _ = said(capsys, *words)
+    assert code == 0 and "VALID" in out and "NOT JUDGED" not in out and "missing" not in out
+    run_dir = next(Path("store").glob("*/2*"))
+    assert not read_run(run_dir).missing
+    assert "VALID" in (run_dir / "report.html").read_text("utf-8")
+
+
 def test_a_bug_is_255_with_a_log_and_no_traceback(capsys, monkeypatch):
     monkeypatch.setattr(cli, "_dispatch", lambda words: 1 // 0)
     code, _, err = said(capsys, "test")
@@ -249,8 +260,20 @@ def test_nodes_lists_and_options_are_read():
     assert parse_options("--o", ["a=1", "b=x", "c-d=true", 'e=[1,"2"]', "f="]) == {
         "a": 1, "b": "x", "c_d": True, "e": [1, "2"], "f": "",
     }  # fmt: skip
+    deep = "[" * 100_000
+    assert parse_options("--o", ["a=\udcff", f"b={deep}"]) == {"a": "\udcff", "b": deep}
     with pytest.raises(UsageError):
         parse_nodes("1000")
+
+
+def test_a_store_whose_name_is_no_text_is_a_sentence(capsys):
+    words = ("test", "--env", "sim", "--time-limit", "1", "-q")
+    code, _, err = said(capsys, *words, "--store", "\udcff")
+    assert code == 3 and "not UTF-8" in err and "\udcff" not in err
+    Path("\udcff").mkdir()
+    os.chdir("\udcff")
+    code, _, err = said(capsys, *words)
+    assert code == 3 and "not UTF-8" in err
 
 
 def test_a_test_has_a_name_from_what_it_is():

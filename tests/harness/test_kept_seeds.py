@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,6 +77,42 @@ def test_what_is_not_for_seeds_says_so(
     (run_dir / "spec.json").write_text(json.dumps(spec | {"seed": "four"}))
     assert main(["replay", str(run_dir)]) == 254
     assert "no seed of a campaign" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {"faults": ["partition; touch PWNED"]},
+        {"faults": ["disk-fire"]},
+        {"faults": [""]},
+        {"faults": ["partition,kill"]},
+        {"faults": ["partition", "partition"]},
+        {"ablate": ["x' ; touch PWNED; '"]},
+        {"ablate": ["\x1b]0;A30\x07"]},
+        {"ablate": ["A30", "A30"]},
+        {"ablate": ["Z99"]},
+        {"duration_ns": 0},
+        {"duration_ns": -5},
+        {"duration_ns": 10**30},
+        {"duration_ns": 10**400},
+        {"seed": -1},
+        {"seed": 2**63},
+    ],
+)
+@pytest.mark.parametrize("command", ["replay", "shrink"])
+def test_a_forged_seed_is_a_sentence_and_no_command_to_paste(
+    command: str,
+    forged: dict[str, Any],
+    kept: tuple[Path, str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run_dir, _ = kept
+    spec = json.loads((run_dir / "spec.json").read_text())
+    (run_dir / "spec.json").write_text(json.dumps(spec | forged))
+    assert main([command, str(run_dir)]) == 254
+    said = capsys.readouterr().err
+    assert "is no seed of a campaign: " in said and "harness explore" not in said
+    assert said.count("\n") == 1 and said[:-1].isprintable()
 
 
 def test_a_kept_run_is_the_run_the_campaign_saw(tmp_path: Path) -> None:

@@ -98,6 +98,8 @@ def test_processes_agree_with_one() -> None:
         ({"seeds": []}, "seeds is empty"),
         ({"seeds": [1], "workers": 0}, "workers is 0"),
         ({"seeds": [1], "duration_s": 0}, "duration_s is 0"),
+        ({"seeds": [1], "duration_s": float("inf")}, "duration_s is inf"),
+        ({"seeds": [1], "duration_s": 1e30}, "is surely a mistake"),
         ({"seeds": [1], "nemesis": "meteor"}, "there is no fault 'meteor'"),
     ],
 )
