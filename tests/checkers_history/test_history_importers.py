@@ -279,6 +279,16 @@ def test_a_cut_log_of_calls_is_judged_as_far_as_it_goes(tmp_path: Path) -> None:
         load(put(tmp_path, text[:-7] + "\n"))
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["r(1,{},0,0)\nw(1,5,1,1)\n", '{{"sessions":[[{{"ok":true,"ops":[["r",1,{},true]]}}]]}}'],
+    ids=["polysi", "dbcop"],
+)
+def test_a_first_value_that_became_nil_is_said(tmp_path: Path, text: str) -> None:
+    assert any("Value 0" in note for note in load(put(tmp_path, text.format(0))).notes)
+    assert not any("Value 0" in note for note in load(put(tmp_path, text.format(5))).notes)
+
+
 def test_sessions_whose_last_line_has_no_end_are_doubted(tmp_path: Path) -> None:
     doubted = load(put(tmp_path, "w 1 12\n=====\nr 1 1"))
     assert any("Line 3, the last, has no end" in note for note in doubted.notes)

@@ -61,10 +61,8 @@ def load(path: str) -> History:
             place = place if micros else f"line {number}"
             micros.append([f, _scalar(key), _scalar(value)])
     end_transaction()
-    history = from_sessions(sessions, header={"model": "rw-register"})
-    if end.cut:
-        history.notes.append(files.unended_note(number))
-    return history
+    notes = [files.unended_note(number)] if end.cut else []
+    return from_sessions(sessions, header={"model": "rw-register"}, notes=notes)
 
 
 def _scalar(text: str) -> int | str:
