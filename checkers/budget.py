@@ -31,6 +31,9 @@ MEMORY_CHECK_INTERVAL = 64
 #: The alarm rings when this much more than the budget is spent.
 ALARM_AFTER = 1.12
 
+#: The system's timer knows no times much longer, in seconds: three years.
+ALARM_MAX_S = 1e8
+
 _not_counted_s = 0.0
 _stopped_s: float | None = None
 
@@ -219,13 +222,13 @@ def alarm(meter: Meter) -> Iterator[None]:
     def ring(*_: object) -> None:
         left_s = ALARM_AFTER * limit_s - meter.elapsed_s
         if left_s > 0:  # the clock stood still for a while
-            signal.setitimer(signal.ITIMER_REAL, max(left_s, 0.001))
+            signal.setitimer(signal.ITIMER_REAL, min(max(left_s, 0.001), ALARM_MAX_S))
             return
         meter.spent()
         raise BudgetSpent(meter.reason)
 
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, ALARM_AFTER * limit_s)
+    signal.setitimer(signal.ITIMER_REAL, min(ALARM_AFTER * limit_s, ALARM_MAX_S))
     try:
         yield
     finally:

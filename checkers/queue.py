@@ -134,8 +134,10 @@ def _out_of_nowhere(history: History, traffic: Traffic, *, duplicates: bool) -> 
     for name, dequeues in traffic.taken.items():
         value = traffic.values[name]
         enqueues = traffic.attempted.get(name, [])
-        first = min(dequeues, key=lambda dequeue: int(history.pair[dequeue]))
+        dequeues = sorted(dequeues, key=lambda dequeue: int(history.pair[dequeue]))
+        first = dequeues[0]
         over = int(history.pair[first])
+        early = _early(history, enqueues, dequeues)
         if not enqueues:
             failed = traffic.failed.get(name, -1)
             why = "its enqueue failed" if failed >= 0 else "nothing ever enqueued it"
@@ -146,7 +148,24 @@ def _out_of_nowhere(history: History, traffic: Traffic, *, duplicates: bool) -> 
         elif duplicates and len(dequeues) > len(enqueues):
             why = f"it came out {len(dequeues)} times and went in {len(enqueues)} times"
             findings.append(_finding(history, "duplicate", value, why, enqueues + dequeues))
+        elif duplicates and early:
+            over, late = int(history.pair[dequeues[early]]), enqueues[early]
+            why = (
+                f"it had come out {early + 1} times by {at(history, over)}, and its enqueue number "
+                f"{early + 1} began only at {at(history, late)}"
+            )
+            proof = enqueues[: early + 1] + dequeues[: early + 1]
+            findings.append(_finding(history, "duplicate", value, why, proof))
     return findings
+
+
+def _early(history: History, enqueues: list[int], dequeues: list[int]) -> int:
+    """The first dequeue that was over before as many enqueues had begun; 0 if none but the first.
+
+    Both in the order of time, dequeues by their ends.
+    """
+    pairs = enumerate(zip(enqueues, dequeues))
+    return next((n for n, (began, taken) in pairs if n and began > history.pair[taken]), 0)
 
 
 def _judgement(traffic: Traffic, findings: list[Finding]) -> Judgement:

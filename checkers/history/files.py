@@ -233,6 +233,11 @@ def cut_note(place: str) -> str:
     )
 
 
+def unended_note(number: int) -> str:
+    """The note of a file whose last line, numbered so, reads well but has no line end."""
+    return f"Line {number}, the last, has no end: if the file is cut there, so may be its value."
+
+
 def lines(path: str, line_bytes_max: int, end: End | None = None) -> Iterator[tuple[int, str]]:
     """The lines of a text file without their ends, numbered from 1.
 

@@ -268,6 +268,34 @@ def test_limo_notations(tmp_path: Path) -> None:
     assert pending.notes
 
 
+def test_a_cut_log_of_calls_is_judged_as_far_as_it_goes(tmp_path: Path) -> None:
+    text = "[1] call enq(12)\n[1] return\n[2] call deq\n[2] return 12"
+    doubted = load(put(tmp_path, text))
+    assert len(doubted) == 4 and "Line 4, the last, has no end" in doubted.notes[0]
+    assert load(put(tmp_path, text + "\n")).notes == []
+    cut = load(put(tmp_path, text[:-7]))
+    assert len(cut) == 3 and "cut in its last operation (line 4)" in cut.notes[0]
+    with pytest.raises(HistoryError, match=r"line 4.*neither a call nor a return"):
+        load(put(tmp_path, text[:-7] + "\n"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["r(1,{},0,0)\nw(1,5,1,1)\n", '{{"sessions":[[{{"ok":true,"ops":[["r",1,{},true]]}}]]}}'],
+    ids=["polysi", "dbcop"],
+)
+def test_a_first_value_that_became_nil_is_said(tmp_path: Path, text: str) -> None:
+    assert any("Value 0" in note for note in load(put(tmp_path, text.format(0))).notes)
+    assert not any("Value 0" in note for note in load(put(tmp_path, text.format(5))).notes)
+
+
+def test_sessions_whose_last_line_has_no_end_are_doubted(tmp_path: Path) -> None:
+    doubted = load(put(tmp_path, "w 1 12\n=====\nr 1 1"))
+    assert any("Line 3, the last, has no end" in note for note in doubted.notes)
+    whole = load(put(tmp_path, "w 1 12\n=====\nr 1 12\n"))
+    assert not any("has no end" in note for note in whole.notes)
+
+
 @settings(max_examples=150)
 @given(st.sampled_from(sorted(FILES)), st.binary(max_size=12), st.integers(0, 400), st.data())
 def test_damaged_files_raise_nothing_else(

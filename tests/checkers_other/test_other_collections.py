@@ -153,6 +153,15 @@ def test_queue() -> None:
     unchallenged(queue()(h("op 0 enqueue 1")), "no value was dequeued")
 
 
+def test_a_value_does_not_come_out_again_before_it_went_in_again() -> None:
+    again = h("op 0 enqueue 1", "op 1 dequeue -> 1", "op 2 dequeue -> 1", "op 0 enqueue 1")
+    invalid(queue()(again), "duplicate", history=again)
+    invalid(total_queue(exactly_once=True)(again), "duplicate", history=again)
+    valid(total_queue()(again))
+    overlapping = h("op 0 enqueue 1", "op 1 dequeue -> 1", "2 dequeue", "0 enqueue 1", "2 ok 1")
+    valid(queue()(overlapping))
+
+
 def test_total_queue() -> None:
     valid(total_queue()(h("op 0 enqueue 1", "op 1 dequeue -> 1")))
     lost = h("op 0 enqueue 1", "op 0 enqueue 2", "op 1 dequeue -> 1", "op 1 drain -> []")

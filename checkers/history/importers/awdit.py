@@ -41,7 +41,8 @@ def load(path: str) -> History:
             sessions[-1].append((True, micros, place))
             micros = []
 
-    for number, line in files.lines(path, LINE_BYTES_MAX):
+    end = files.End()
+    for number, line in files.lines(path, LINE_BYTES_MAX, end):
         text = line.strip()
         files.refuse_undecodable(text, number)
         if text.startswith("---") and not text.strip("-"):
@@ -60,7 +61,8 @@ def load(path: str) -> History:
             place = place if micros else f"line {number}"
             micros.append([f, _scalar(key), _scalar(value)])
     end_transaction()
-    return from_sessions(sessions, header={"model": "rw-register"})
+    notes = [files.unended_note(number)] if end.cut else []
+    return from_sessions(sessions, header={"model": "rw-register"}, notes=notes)
 
 
 def _scalar(text: str) -> int | str:

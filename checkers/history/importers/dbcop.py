@@ -8,6 +8,7 @@ are numbers, 0 being the initial one, which a read gives as None here. A transac
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Any
 
@@ -16,7 +17,7 @@ import msgspec
 from checkers.history import files
 from checkers.history.errors import HistoryError
 from checkers.history.history import History
-from checkers.history.importers.sessions import Transaction, from_sessions
+from checkers.history.importers.sessions import NIL_NOTE, Transaction, from_sessions
 
 _HEAD = re.compile(rb'\s*\{(?:\s*"(?:db|params|info|sessions|id)"\s*:)')
 
@@ -53,7 +54,9 @@ def load(path: str) -> History:
         for s, session in enumerate(run.sessions)
     ]
     header = {"model": "rw-register", "db": run.db, "params": run.params}
-    return from_sessions(sessions, header=header)
+    reads = (micro for _, micros, _ in itertools.chain(*sessions) for micro in micros)
+    nil = any(value is None for _, _, value in reads)
+    return from_sessions(sessions, header=header, notes=[NIL_NOTE] if nil else [])
 
 
 def _transaction(txn: _Transaction, session: int, number: int) -> Transaction:

@@ -79,9 +79,7 @@ def load(path: str) -> History:
     if not found:
         raise HistoryError("no line of the log is an operation")
     if end.cut and lines[-1] == number:
-        rows.notes.append(
-            f"Line {number}, the last, has no end: if the file is cut there, so may be its value."
-        )
+        rows.notes.append(files.unended_note(number))
     if others:
         what = (
             "1 line is no operation and was"

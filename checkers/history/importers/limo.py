@@ -8,7 +8,8 @@ LaTeX notation ``\call{1}{\push{a}}``, ``\ret[a]{2}``, whose object its function
 Generated files say ``add(1)`` and ``remove``, which of a queue are ``enq`` and ``deq``, of a stack
 ``push`` and ``pop``, and of anything else those of a set.
 
-A remove that returns nothing, or ``empty``, found the object empty: its value is None. A thread
+A remove that returns nothing, or ``empty``, found the object empty: its value is None. Functions
+of a set may return ``true`` or ``false``. A thread
 that calls again while its last call is open has left that one pending, and goes on under a new
 name. The functions become ``enqueue dequeue push pop add remove contains``.
 """
@@ -35,6 +36,9 @@ _NAMES = {
     "push": "push", "pop": "pop", "add": "add", "insert": "add", "remove": "remove",
     "contains": "contains",
 }  # fmt: skip
+_BOOLEANS = {"true": True, "false": False}
+#: The answers of a set's functions, as words; ``contains`` may also say 1 or 0.
+_TELLING = {"add": _BOOLEANS, "remove": _BOOLEANS, "contains": {**_BOOLEANS, "1": True, "0": False}}
 _REMOVES = frozenset(("dequeue", "pop"))
 #: What ``add`` and ``remove`` are, by object.
 _OF_OBJECT = {
@@ -58,8 +62,17 @@ def load(path: str) -> History:
         HistoryError: a line is none of a call, a return and a comment, or a return has no call.
     """
     log = _Log()
-    for number, line in files.lines(path, LINE_BYTES_MAX):
-        log.line(line.strip(), number)
+    end = files.End()
+    for number, line in files.lines(path, LINE_BYTES_MAX, end):
+        try:
+            log.line(line.strip(), number)
+        except HistoryError:
+            if not (end.cut and log.rows):
+                raise
+            log.notes.append(files.cut_note(f"line {number}"))
+        else:
+            if end.cut:
+                log.notes.append(files.unended_note(number))
     return log.history()
 
 
@@ -71,6 +84,7 @@ class _Log:
         self.rows: list[tuple[str, Any, str, Any, int]] = []
         self.open: dict[str, tuple[str, str, Any]] = {}  # thread -> process, f, argument
         self.abandoned = 0
+        self.notes: list[str] = []
 
     def line(self, text: str, number: int) -> None:
         files.refuse_undecodable(text, number)
@@ -119,8 +133,10 @@ class _Log:
         process, f, value = self.open.pop(thread)
         if f in _REMOVES and result is not None:
             value = None if result in ("empty", "EMPTY") else _scalar(result)
-        elif f not in _REMOVES and result is not None:
-            value = _scalar(result) if f == "contains" else value
+        elif f in _TELLING and result in _TELLING[f]:
+            value = _TELLING[f][result]
+        elif f == "contains" and result is not None:
+            value = _scalar(result)
         self.rows.append(("ok", process, f, value, number))
 
     def history(self) -> History:
@@ -128,7 +144,7 @@ class _Log:
         rows = self.rows
         functions = [row[2] for row in rows]
         thing = self.object or next((_OBJECTS[f] for f in functions if f in _OBJECTS), "set")
-        notes = []
+        notes = self.notes
         if self.abandoned:
             notes.append(
                 f"{self.abandoned} calls were still open when their thread called again: they stay "

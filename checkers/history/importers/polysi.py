@@ -14,7 +14,7 @@ from checkers.history import files
 from checkers.history.columns import short
 from checkers.history.errors import HistoryError
 from checkers.history.history import History
-from checkers.history.importers.sessions import Transaction, from_sessions
+from checkers.history.importers.sessions import NIL_NOTE, Transaction, from_sessions
 
 _NUMBER = r"\s*(-?[0-9]{1,18})\s*"
 _LINE = re.compile(rf"([rw])\({_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}\)")
@@ -63,8 +63,10 @@ def load(path: str) -> History:
             micros = begun[session, txn] = []
             sessions.setdefault(session, []).append((True, micros, f"line {number}"))
         begun[session, txn].append([f, key, value])
+    notes: list[str] = []
     for micros in begun.values():
         for micro in micros:
             if micro[0] == "r" and micro[2] == 0 and (micro[1], 0) not in written:
                 micro[2] = None
-    return from_sessions(list(sessions.values()), header={"model": "rw-register"})
+                notes = [NIL_NOTE]
+    return from_sessions(list(sessions.values()), header={"model": "rw-register"}, notes=notes)

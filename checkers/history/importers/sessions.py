@@ -5,7 +5,7 @@ history is a sequence, so the sessions are interleaved round by round, and its h
 ``"realtime": False``: the order of events of different sessions means nothing, and a checker that
 would use it must not.
 
-For the importers of awdit's and dbcop's files.
+For the importers of awdit's, dbcop's and PolySI's files.
 """
 
 from __future__ import annotations
@@ -18,15 +18,24 @@ from checkers.history.history import History
 #: One transaction: whether it committed, its micro-operations, and the place it stands in the file.
 Transaction = tuple[bool, list[list[Any]], str]
 
+#: Said where a read of 0 became a read of nil.
+NIL_NOTE = "Value 0, which every key holds at first, is given as nil: `init` need not say it."
+
 NOTE = "The file orders transactions within each session only: there is no real-time order."
 
 
-def from_sessions(sessions: Sequence[Sequence[Transaction]], *, header: dict[str, Any]) -> History:
+def from_sessions(
+    sessions: Sequence[Sequence[Transaction]],
+    *,
+    header: dict[str, Any],
+    notes: Sequence[str] = (),
+) -> History:
     """The history of these sessions.
 
     Args:
         sessions: each a list of transactions in session order.
         header: what the file says of itself.
+        notes: what the importer says besides that there is no real-time order.
 
     Raises:
         HistoryError: never for well-typed sessions; the columns are validated all the same.
@@ -55,6 +64,6 @@ def from_sessions(sessions: Sequence[Sequence[Transaction]], *, header: dict[str
         times_ns=[-1] * count,
         values=values,
         header={**header, "realtime": False},
-        notes=[NOTE],
+        notes=[NOTE, *notes],
         place=place_of,
     )
