@@ -1,9 +1,9 @@
 """A simulated node: hosts a real core over real storage on a simulated disk, as the runtime does.
 
-Effects are carried out in the runtime's order. Writes go to one FIFO queue; the storage thread
-takes everything queued, writes it, syncs once (group commit), and reports the last id; what came
-meanwhile waits for the next round. A message or reply with ``after=io_id`` leaves when that id is
-durable. A crash between write and sync loses what the disk loses.
+Effects pass the runtime's own gate (:mod:`cluster.host.effect_gate`), a new one in each life. The
+storage thread takes all writes that are queued there, writes them, syncs once (group commit), and
+reports the last id; what came meanwhile waits for the next round. A crash between write and sync
+loses what the disk loses.
 
 A paused node is a SIGSTOPped process: frames wait in its socket buffers in order of arrival, a sync
 under way still completes in the kernel, timers run late. When it resumes it sees all of it at once,
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import msgspec
 
 from cluster.consensus.membership import name_of
+from cluster.host.effect_gate import EffectGate, GateBroken, Write
 from cluster.log.write_ahead_log import CorruptLog
 from cluster.ports import (
     Append,
@@ -31,10 +32,10 @@ from cluster.ports import (
     Reply,
     SaveSnapshot,
     Send,
-    SetTimer,
 )
 from cluster.simulation.clock import SimClock
 from cluster.simulation.disk import SimDisk
+from cluster.simulation.invariants import Invariants
 from cluster.wire import Request, Response
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class StorageLike(Protocol):
     def recover(self) -> Recovered:
         """Read what is durable; raises if the log is corrupt."""
 
-    def write(self, effect: Append | SaveSnapshot) -> None:
+    def write(self, effect: Write) -> None:
         """Put the effect's bytes into unsynced buffers; may raise DiskError."""
 
     def sync(self) -> None:
@@ -74,9 +75,9 @@ class SimNode:
     """One node. ``up`` says whether its process runs, ``why_down`` why not."""
 
     __slots__ = (
-        "_frozen", "_inbox", "_queue", "_syncing", "_timer_at_ns", "_timer_event_ns", "_waiting",
-        "_world", "clock", "core", "corrupt", "disk", "durable_io", "incarnation", "joins",
-        "member", "name", "paused", "storage", "up", "why_down",
+        "_gate", "_inbox", "_syncing", "_timer_at_ns", "_timer_event_ns", "_world", "clock", "core",
+        "corrupt", "disk", "incarnation", "joins", "member", "name", "paused", "storage", "up",
+        "why_down",
     )  # fmt: skip
 
     def __init__(
@@ -98,13 +99,13 @@ class SimNode:
         #: whether its last start was refused because of what the log holds
         self.corrupt = False
         self.incarnation = 0
+        self._gate = EffectGate(leave=self._leave, note=self._noted)
         self._reset()
 
     def _reset(self) -> None:
-        self.durable_io = 0
-        self._queue: list[Append | SaveSnapshot] = []
+        self._gate.close()
+        self._gate = EffectGate(leave=self._leave, note=self._noted)
         self._syncing = False
-        self._waiting: list[tuple[int, Send | Reply]] = []
         self._inbox: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self._timer_at_ns = -1
         self._timer_event_ns = -1
@@ -172,8 +173,7 @@ class SimNode:
                 function(*arguments)
         if late and not timer_first and self.up:
             self._tick()
-        if self._queue:
-            self._start_sync()
+        self._start_sync()
 
     # -- events
 
@@ -258,32 +258,27 @@ class SimNode:
             invariants.after(self.member, self.core)
 
     def _carry_out(self, effects: list[Effect]) -> None:
-        world, timer_ns = self._world, -1
-        invariants = world.invariants
-        for effect in effects:
-            kind = type(effect)
-            if kind is Send or kind is Reply:
-                if effect.after > self.durable_io:  # type: ignore[union-attr]
-                    self._waiting.append((effect.after, effect))  # type: ignore[union-attr,arg-type]
-                else:
-                    self._leave(effect)  # type: ignore[arg-type]
-            elif kind is SetTimer:
-                timer_ns = effect.at_ns  # type: ignore[union-attr]
-            elif kind is Append:
-                if invariants is not None:
-                    invariants.appending(self.member, effect)  # type: ignore[arg-type]
-                self._queue.append(effect)  # type: ignore[arg-type]
-            elif kind is SaveSnapshot:
-                if invariants is not None:
-                    invariants.snapshotting(self.member, effect)  # type: ignore[arg-type]
-                self._queue.append(effect)  # type: ignore[arg-type]
-            else:
-                assert isinstance(effect, Note), f"{effect!r} is no effect"
-                world.noted(self.name, effect)
+        if self._world.invariants is not None:
+            self._watch_writes(effects, self._world.invariants)
+        try:
+            timer_ns = self._gate.carry_out(effects)
+        except GateBroken as error:
+            self._world.core_raised(self, error)
+            return
         if timer_ns >= 0:
             self._set_timer(timer_ns)
-        if self._queue and not self._syncing:
-            self._start_sync()
+        self._start_sync()
+
+    def _watch_writes(self, effects: list[Effect], invariants: Invariants) -> None:
+        for effect in effects:
+            kind = type(effect)
+            if kind is Append:
+                invariants.appending(self.member, effect)  # type: ignore[arg-type]
+            elif kind is SaveSnapshot:
+                invariants.snapshotting(self.member, effect)  # type: ignore[arg-type]
+
+    def _noted(self, note: Note) -> None:
+        self._world.noted(self.name, note)
 
     def _leave(self, effect: Send | Reply) -> None:
         world = self._world
@@ -331,7 +326,9 @@ class SimNode:
     def _start_sync(self) -> None:
         if self._syncing or self.storage is None or self.paused:
             return
-        batch, self._queue = self._queue, []
+        batch = self._gate.take()
+        if not batch:
+            return
         self._syncing = True
         try:
             for effect in batch:
@@ -362,16 +359,9 @@ class SimNode:
             return
         world = self._world
         self._syncing = False
-        self.durable_io = io_id
         world.story.add(world.now_ns, "persisted", self.name, "", io_id)
-        if self._waiting:
-            waiting = self._waiting
-            self._waiting = [item for item in waiting if item[0] > io_id]
-            for after, effect in waiting:
-                if after <= io_id:
-                    self._leave(effect)
-        if self._queue:
-            self._start_sync()
+        self._gate.persisted(io_id)
+        self._start_sync()
         if self.up:
             self._run(self.core.on_persisted, io_id)  # type: ignore[union-attr]
 
