@@ -10,7 +10,7 @@ Invariants. After a failure of the disk or a bug in the core, nothing enters the
 leaves any more: the node is about to stop, and silence is safe. The timer never fires before the
 core's clock shows its time.
 
-Used by ``node``, which gives it sockets and a thread; tests may give it others.
+Used by ``node``, which gives it an outlet (sockets, a thread, a log); tests may give it another.
 """
 
 from __future__ import annotations

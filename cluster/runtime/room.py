@@ -10,7 +10,7 @@ and for control records, so that elections go on and reads are served.
 - A leader whose disk is full hands leadership over, once: others may have room. If none has, it
   ends with the last one that was asked, and reads are served.
 
-Used by ``node``; runs in the event loop.
+Used by ``inlet``; runs in the event loop.
 """
 
 from __future__ import annotations
