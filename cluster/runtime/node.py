@@ -20,12 +20,14 @@ import random
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from cluster.ablations.registry import ablate
 from cluster.core.replica import Replica
+from cluster.host.room import Room
 from cluster.log.storage import Storage
 from cluster.ports import Core, DiskError
 from cluster.runtime.acceptor import Acceptor
@@ -44,7 +46,6 @@ from cluster.runtime.outlet import Outlet
 from cluster.runtime.parent import NoSuchParent, end_with
 from cluster.runtime.peers import Peers
 from cluster.runtime.refusals import Refusals
-from cluster.runtime.room import Room
 from cluster.runtime.stopping import EXIT_DISK_FAILED, EXIT_STOPPED, Stopping
 from cluster.runtime.storage_thread import StorageThread
 
@@ -138,9 +139,16 @@ class Node:
         self._clock = SkewedClock()
         self._host = CoreHost(core, clock=self._clock, outside=outlet)
         room = Room(
-            opened.disk, segment_bytes=options.config.segment_bytes, changed=self._room_changed
+            opened.disk,
+            core,
+            node=options.id,
+            segment_bytes=options.config.segment_bytes,
+            changed=self._room_changed,
+            now_s=time.monotonic,
         )
-        self._inlet = Inlet(options, host=self._host, peers=self._peers, room=room, outlet=outlet)
+        self._inlet = Inlet(
+            options.config.cluster, host=self._host, peers=self._peers, room=room, outlet=outlet
+        )
         self._doors = Doors(self._inlet, token=options.token, refusals=self._refusals)
         self._observation = Observation(
             Parts(

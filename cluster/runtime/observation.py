@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from cluster.host.room import Room
 from cluster.runtime.doors import Doors
 from cluster.runtime.events import EventLog
 from cluster.runtime.host import CoreHost
@@ -21,7 +22,6 @@ from cluster.runtime.opening import Opened
 from cluster.runtime.outlet import Outlet
 from cluster.runtime.peers import Peers
 from cluster.runtime.refusals import Refusals
-from cluster.runtime.room import Room
 from cluster.runtime.storage_thread import StorageThread
 
 

@@ -3,7 +3,8 @@
 Effects pass the runtime's own gate (:mod:`cluster.host.effect_gate`), a new one in each life. The
 storage thread takes all writes that are queued there, writes them, syncs once (group commit), and
 reports the last id; what came meanwhile waits for the next round. A crash between write and sync
-loses what the disk loses.
+loses what the disk loses. On a full disk writes wait and no entries are taken, by the runtime's own
+rule (:mod:`cluster.host.room`).
 
 A paused node is a SIGSTOPped process: frames wait in its socket buffers in order of arrival, a sync
 under way still completes in the kernel, timers run late. When it resumes it sees all of it at once,
@@ -21,6 +22,7 @@ import msgspec
 
 from cluster.consensus.membership import name_of
 from cluster.host.effect_gate import EffectGate, GateBroken, Write
+from cluster.host.room import NOBODY, TRY_AGAIN_S, WATCH_S, Room
 from cluster.log.write_ahead_log import CorruptLog
 from cluster.ports import (
     Append,
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 #: Frames a paused node's socket buffers hold. Beyond it TCP would push back until the sender gives
 #: the connection up; here the frame is dropped.
 INBOX_FRAMES_MAX = 50_000
+
+_SECOND = 1_000_000_000
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
@@ -75,9 +79,9 @@ class SimNode:
     """One node. ``up`` says whether its process runs, ``why_down`` why not."""
 
     __slots__ = (
-        "_gate", "_inbox", "_syncing", "_timer_at_ns", "_timer_event_ns", "_world", "clock", "core",
-        "corrupt", "disk", "incarnation", "joins", "member", "name", "paused", "storage", "up",
-        "why_down",
+        "_gate", "_inbox", "_room", "_syncing", "_timer_at_ns", "_timer_event_ns", "_unwritten",
+        "_watching", "_world", "clock", "core", "corrupt", "disk", "incarnation", "joins", "member",
+        "name", "paused", "storage", "up", "why_down",
     )  # fmt: skip
 
     def __init__(
@@ -106,6 +110,10 @@ class SimNode:
         self._gate.close()
         self._gate = EffectGate(leave=self._leave, note=self._noted)
         self._syncing = False
+        #: writes taken from the gate for which there was no room yet
+        self._unwritten: list[Write] = []
+        self._room: Room | None = None
+        self._watching = False
         self._inbox: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self._timer_at_ns = -1
         self._timer_event_ns = -1
@@ -128,11 +136,20 @@ class SimNode:
             return
         self.corrupt = False
         self.core = world.make_core(self)
+        self._room = Room(
+            self.disk,
+            self.core,
+            node=self.member,
+            segment_bytes=world.config.segment_bytes,
+            changed=self._room_changed,
+            now_s=lambda: world.now_ns / _SECOND,
+        )
         self.up, self.paused, self.why_down = True, False, ""
         if world.invariants is not None:
             world.invariants.started(self.member, recovered, excused=world.is_excused(self.name))
         world.story.add(world.now_ns, "start", self.name, "", {"entries": len(recovered.entries)})
         self._run(self.core.start, recovered)
+        self.disk_changed()
 
     def stop(self, why: str) -> None:
         """The process is gone; what it had not written is lost."""
@@ -192,6 +209,8 @@ class SimNode:
             return
         world = self._world
         world.story.add(world.now_ns, "deliver", self.name, source, message)
+        if self._room is not None and self._room.drops(message):
+            return
         self._run(self.core.on_message, source, message)  # type: ignore[union-attr]
 
     def client(self, connection: int, client: str, request: Any) -> None:
@@ -201,6 +220,10 @@ class SimNode:
             return
         world = self._world
         world.story.add(world.now_ns, "client", self.name, client, request)
+        refusal = self._room.refusal(request) if self._room is not None else None
+        if refusal is not None:
+            world.connections.reply(self, connection, refusal)
+            return
         self._run(self.core.on_client, connection, request)  # type: ignore[union-attr]
 
     def disconnected(self, connection: int) -> None:
@@ -231,6 +254,30 @@ class SimNode:
         """The clock was set: the timer, due at this reading of it, moves in virtual time."""
         if self._timer_at_ns >= 0:
             self._set_timer(monotonic_due_ns)
+
+    def disk_changed(self) -> None:
+        """The disk's faults were set: while there is no room, somebody must look now and then."""
+        if self.up and self.disk.full and not self._watching:
+            self._watching = True
+            self._watch_room(self.incarnation)
+
+    def _watch_room(self, incarnation: int) -> None:
+        if incarnation != self.incarnation or self._room is None:
+            return
+        if not self.paused:
+            request = self._room.hand_over()
+            if request is not None:
+                self._run(self.core.on_client, NOBODY, request)  # type: ignore[union-attr]
+        self._watching = self.up and (self.disk.full or self._room.full)
+        if self._watching:
+            self._after(WATCH_S, self._watch_room, incarnation)
+
+    def _room_changed(self, full: bool) -> None:
+        self._noted(Note("disk-full" if full else "disk-has-room", {}))
+
+    def _after(self, delay_s: float, function: Callable[..., None], *arguments: Any) -> None:
+        at_ns = self._world.now_ns + int(delay_s * _SECOND)
+        self._world.heap.push(at_ns, function, *arguments)
 
     def _tick(self) -> None:
         self._timer_at_ns = -1
@@ -327,19 +374,32 @@ class SimNode:
         if self._syncing or self.storage is None or self.paused:
             return
         batch = self._gate.take()
+        if self._unwritten:
+            batch = self._unwritten + batch
         if not batch:
             return
-        self._syncing = True
+        self._syncing, self._unwritten = True, []
+        written = 0
         try:
             for effect in batch:
                 self.storage.write(effect)
+                written += 1
         except DiskError as error:
-            self._world.disk_failed(self, error)
-            return
-        latency_ns = self.disk.sync_latency_ns()
-        self._world.heap.push(
-            self._world.now_ns + latency_ns, self._synced, self.incarnation, batch[-1].io_id
-        )
+            if not error.no_room:
+                self._world.disk_failed(self, error)
+                return
+            self._unwritten = batch[written:]
+        if written:  # those before one that waits need not wait for it
+            at_ns = self._world.now_ns + self.disk.sync_latency_ns()
+            io_id = batch[written - 1].io_id
+            self._world.heap.push(at_ns, self._synced, self.incarnation, io_id)
+        else:
+            self._after(TRY_AGAIN_S, self._try_again, self.incarnation)
+
+    def _try_again(self, incarnation: int) -> None:
+        if incarnation == self.incarnation:
+            self._syncing = False
+            self._start_sync()
 
     def _synced(self, incarnation: int, io_id: int) -> None:
         if incarnation != self.incarnation or self.storage is None:
@@ -347,7 +407,10 @@ class SimNode:
         try:
             self.storage.sync()
         except DiskError as error:
-            self._world.disk_failed(self, error)
+            if error.no_room:
+                self._after(TRY_AGAIN_S, self._synced, incarnation, io_id)
+            else:
+                self._world.disk_failed(self, error)
             return
         if self._world.invariants is not None:
             self._world.invariants.persisted(self.member, io_id)
