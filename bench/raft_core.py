@@ -13,9 +13,11 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from functools import partial
 
 from cluster.core.replica import Replica
-from cluster.ports import Append, Effect, Recovered, Reply, SaveSnapshot, Send
+from cluster.host.effect_gate import EffectGate
+from cluster.ports import Effect, Note, Recovered, Reply, Send
 from cluster.wire import Command, HardState, Message, Request
 
 
@@ -26,6 +28,10 @@ class FixedRng:
         return low
 
 
+def _unheard(note: Note) -> None:
+    """No log is kept here."""
+
+
 class Bench:
     """Three replicas in memory, with the time each spends."""
 
@@ -33,8 +39,9 @@ class Bench:
         self.names = ("n1", "n2", "n3")
         self.nodes = {n: Replica.build(n, self.names, rng=FixedRng()) for n in self.names}
         self.spent_ns = dict.fromkeys(self.names, 0)
-        self.persisted: dict[str, int] = {}
-        self.held: dict[str, list[Send]] = {n: [] for n in self.names}
+        self.gates = {
+            n: EffectGate(leave=partial(self.leave, n), note=_unheard) for n in self.names
+        }
         self.wire: list[tuple[str, str, Message]] = []
         self.replies: list[Reply] = []
         self.messages = 0
@@ -51,16 +58,14 @@ class Bench:
         begin = time.thread_time_ns()
         effects = call(self.now, *args)
         self.spent_ns[name] += time.thread_time_ns() - begin
-        for effect in effects:
-            if isinstance(effect, Send):
-                if effect.after:
-                    self.held[name].append(effect)
-                else:
-                    self.wire.append((name, effect.to, effect.message))
-            elif isinstance(effect, Append | SaveSnapshot):
-                self.persisted[name] = effect.io_id
-            elif isinstance(effect, Reply):
-                self.replies.append(effect)
+        self.gates[name].carry_out(effects)
+
+    def leave(self, name: str, effect: Send | Reply) -> None:
+        """What a core sends or answers leaves its gate."""
+        if isinstance(effect, Reply):
+            self.replies.append(effect)
+        else:
+            self.wire.append((name, effect.to, effect.message))
 
     def round(self) -> bool:
         """Deliver everything sent, then complete everything written; whether there was any."""
@@ -68,12 +73,11 @@ class Bench:
         self.messages += len(wire)
         for source, to, message in wire:
             self.take(to, self.nodes[to].on_message, source, message)
-        persisted, self.persisted = self.persisted, {}
-        for name, io_id in persisted.items():
-            held, self.held[name] = self.held[name], []
-            self.wire += [(name, send.to, send.message) for send in held]
-            self.take(name, self.nodes[name].on_persisted, io_id)
-        return bool(wire or persisted)
+        written = [(name, gate.take()) for name, gate in self.gates.items() if gate.has_writes]
+        for name, writes in written:
+            self.gates[name].persisted(writes[-1].io_id)
+            self.take(name, self.nodes[name].on_persisted, writes[-1].io_id)
+        return bool(wire or written)
 
     def run(self, commands: int, clients: int, *, read: bool) -> str:
         """So many commands from so many clients; the figures as a line."""

@@ -27,11 +27,12 @@ def main(arguments: Sequence[str]) -> int:
         print(f"python -m cluster: {error}", file=sys.stderr)
         return 3
 
-    from cluster.runtime.node import CannotStart, Node
+    from cluster.runtime.node import run_node
+    from cluster.runtime.opening import CannotStart
 
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(Node(options).run())
+            return runner.run(run_node(options))
     except CannotStart as error:
         print(f"node {options.id}: {error}", file=sys.stderr)
         return 3

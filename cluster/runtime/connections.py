@@ -61,7 +61,6 @@ class Connection(asyncio.Protocol):
     def __init__(self, host: Host) -> None:
         #: who speaks, once let in
         self.sender = ""
-        self.epoch = 0
         #: number of a client, 0 for a peer
         self.token = 0
         self.address = ""
@@ -134,10 +133,10 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.write(answers[0] if len(answers) == 1 else b"".join(answers))
 
-    def let_in(self, sender: str, *, epoch: int, token: int, frame_bytes_max: int) -> None:
+    def let_in(self, sender: str, *, token: int, frame_bytes_max: int) -> None:
         """It is known from now on: a client with a token, or a peer without."""
         self._disarm()
-        self.sender, self.epoch, self.token = sender, epoch, token
+        self.sender, self.token = sender, token
         self._decoder.frame_bytes_max = frame_bytes_max
 
     def certified(self, node: str) -> bool:

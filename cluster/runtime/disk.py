@@ -206,6 +206,10 @@ class FileDisk:
             return True
         return found.f_bavail * found.f_frsize >= size_bytes
 
+    def felt_full(self) -> None:
+        """Something was refused for want of room."""
+        self.faults.felt_full()
+
     def flip_bit(self, *, spare_bytes: int = 4096) -> str | None:
         """Flip one bit of the log or a snapshot on the disk, never near the end of the content.
 

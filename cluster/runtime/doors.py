@@ -32,6 +32,7 @@ import resource
 import time
 from typing import Protocol
 
+from cluster.channel.single_socket_channel import IncomingChannel
 from cluster.consensus.membership import name_of
 from cluster.runtime.connections import Connection
 from cluster.runtime.refusals import Refusals
@@ -39,6 +40,8 @@ from cluster.wire import FRAME_BYTES_MAX, REQUEST_BYTES_MAX, Hello, Message, Req
 
 STRANGERS_MAX = 256
 PEERS_MAX = 256
+#: Senders whose last epoch is remembered, those longest silent being forgotten first.
+CHANNELS_MAX = 1024
 #: Descriptors for everything that is no client: strangers, peers and links to them, admin, files.
 DESCRIPTORS_RESERVED = 1024
 DESCRIPTORS_WANTED = 16 * 1024
@@ -99,6 +102,7 @@ class Doors:
     def __init__(self, inside: Inside, *, token: str, refusals: Refusals) -> None:
         self.peers: dict[str, Connection] = {}
         self.clients: dict[int, Connection] = {}
+        self._channels: dict[str, IncomingChannel] = {}
         self._strangers: dict[Connection, None] = {}
         self._halves: dict[Connection, _Half] = {}
         self._held_bytes = 0
@@ -152,7 +156,7 @@ class Doors:
         if not hello.peer:
             token, self._next_token = self._next_token, self._next_token + 1
         limit = FRAME_BYTES_MAX if hello.peer else REQUEST_BYTES_MAX
-        connection.let_in(hello.sender, epoch=hello.epoch, token=token, frame_bytes_max=limit)
+        connection.let_in(hello.sender, token=token, frame_bytes_max=limit)
         if hello.peer:
             self._replace_peer(connection)
         else:
@@ -209,8 +213,12 @@ class Doors:
         reason = self._inside.refusal(hello)
         if reason:
             return reason
-        if present is not None and hello.epoch < present.epoch:
-            return f"its epoch {hello.epoch} is older than one that is connected"
+        channel = self._channels.pop(hello.sender, None) or IncomingChannel()
+        self._channels[hello.sender] = channel
+        if len(self._channels) > CHANNELS_MAX:
+            del self._channels[next(iter(self._channels))]
+        if not channel.takes(hello.epoch):
+            return f"its epoch {hello.epoch} is older than {channel.epoch}, which was here before"
         return ""
 
     def _replace_peer(self, connection: Connection) -> None:

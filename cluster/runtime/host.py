@@ -1,16 +1,16 @@
 """The host of a core: carries its effects out, in the one order that is safe.
 
 Every input (a message, a request, the timer, a durable write) becomes one call of the core, and the
-effects it returns are carried out at once: writes go to the storage thread's queue, messages and
-answers leave now, or, with ``after``, when the write they depend on is durable. So the leader's
-entries travel while its own disk is still busy, and nothing that promises durability leaves early.
-Requests that arrive in one turn of the event loop enter the core as one call, and share a batch.
+effects it returns go through an :class:`cluster.host.effect_gate.EffectGate`, which decides what
+may leave now and what waits for a write. So the leader's entries travel while its own disk is still
+busy, and nothing that promises durability leaves early. Requests that arrive in one turn of the
+event loop enter the core as one call, and share a batch.
 
-Invariants. A message with ``after=n`` leaves only after ``persisted(m)``, m >= n. After a failure
-of the disk or a bug in the core, nothing enters the core and nothing leaves any more: the node is
-about to stop, and silence is safe. The timer never fires before the core's clock shows its time.
+Invariants. After a failure of the disk or a bug in the core, nothing enters the core and nothing
+leaves any more: the node is about to stop, and silence is safe. The timer never fires before the
+core's clock shows its time.
 
-Used by ``node``, which gives it sockets and a thread; tests may give it others.
+Used by ``node``, which gives it an outlet (sockets, a thread, a log); tests may give it another.
 """
 
 from __future__ import annotations
@@ -20,17 +20,8 @@ import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from cluster.ports import (
-    Append,
-    Core,
-    Effect,
-    Note,
-    Recovered,
-    Reply,
-    SaveSnapshot,
-    Send,
-    SetTimer,
-)
+from cluster.host.effect_gate import EffectGate, GateBroken, Write
+from cluster.ports import Core, Effect, Note, Recovered, Reply, Send
 from cluster.runtime.clock import SkewedClock
 from cluster.runtime.frames import encode_frame
 from cluster.runtime.metrics import Histogram
@@ -46,7 +37,7 @@ class Outside(Protocol):
     def answer(self, connection: int, response: Response) -> None:
         """Answer a client; one that is gone is no error."""
 
-    def persist(self, write: Append | SaveSnapshot) -> None:
+    def persist(self, write: Write) -> None:
         """Queue a write."""
 
     def note(self, note: Note) -> None:
@@ -56,7 +47,7 @@ class Outside(Protocol):
         """All effects of one input were carried out: what was gathered may go in one write."""
 
     def broken(self, error: Exception) -> None:
-        """The core raised: a bug. The node must stop."""
+        """The core raised, or broke an invariant of the gate: a bug. The node must stop."""
 
 
 class CoreHost:
@@ -71,10 +62,8 @@ class CoreHost:
     def __init__(self, core: Core, *, clock: SkewedClock, outside: Outside) -> None:
         self.core = core
         self.clock = clock
-        self.halted = False
         self._outside = outside
-        self._durable = 0
-        self._waiting: dict[int, list[Send | Reply]] = {}
+        self._gate = EffectGate(leave=self._leave, note=outside.note)
         self._encoded: tuple[Message | None, bytes] = (None, b"")
         self._requests: list[tuple[int, Request]] = []
         self._unanswered = 0
@@ -89,7 +78,7 @@ class CoreHost:
 
     def halt(self) -> None:
         """Let nothing in or out any more."""
-        self.halted = True
+        self._gate.close()
         if self._timer is not None:
             self._timer.cancel()
 
@@ -116,12 +105,10 @@ class CoreHost:
 
     def persisted(self, io_id: int) -> None:
         """Every write up to ``io_id`` is durable: what waited leaves, then the core hears of it."""
-        if self.halted:
-            return
-        self._durable = io_id
-        for after in [a for a in self._waiting if a <= io_id]:
-            for effect in self._waiting.pop(after):
-                self._leave(effect)
+        try:
+            self._gate.persisted(io_id)
+        except GateBroken as error:
+            self._broken(error)
         self._run(self.core.on_persisted, io_id)
 
     def clock_changed(self) -> None:
@@ -140,34 +127,33 @@ class CoreHost:
             self._run(self.core.on_client, connection, request)
 
     def _run(self, call: Callable[..., list[Effect]], *arguments: Any) -> None:
-        if self.halted:
+        if self._gate.closed:
             return
         began = time.perf_counter()
         try:
             effects = call(self.clock.monotonic_ns(), *arguments)
         except Exception as error:
-            self.halt()
-            self._outside.broken(error)
+            self._broken(error)
             return
         self.turn_seconds.observe(time.perf_counter() - began)
-        timer_ns = -1
-        for effect in effects:
-            kind = type(effect)
-            if kind is Send or kind is Reply:
-                after: int = effect.after  # type: ignore[union-attr]
-                if after > self._durable:
-                    self._waiting.setdefault(after, []).append(effect)  # type: ignore[arg-type]
-                else:
-                    self._leave(effect)  # type: ignore[arg-type]
-            elif kind is SetTimer:
-                timer_ns = effect.at_ns  # type: ignore[union-attr]
-            elif kind is Note:
-                self._outside.note(effect)  # type: ignore[arg-type]
-            else:
-                self._outside.persist(effect)  # type: ignore[arg-type]
+        self._carry_out(effects)
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        try:
+            timer_ns = self._gate.carry_out(effects)
+            writes = self._gate.take()
+        except GateBroken as error:
+            self._broken(error)
+            return
+        for write in writes:
+            self._outside.persist(write)
         if timer_ns >= 0:
             self._arm(timer_ns)
         self._outside.turn_ended()
+
+    def _broken(self, error: Exception) -> None:
+        self.halt()
+        self._outside.broken(error)
 
     def _leave(self, effect: Send | Reply) -> None:
         if type(effect) is Reply:

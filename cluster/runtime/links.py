@@ -1,8 +1,8 @@
 """Single-Socket Channel, the sending side: one connection to each peer, for sending only.
 
 Problem: messages between two nodes must arrive in the order sent, or a pipeline sees holes where
-there are none. Solution: one connection per directed pair. A new connection has a higher epoch, and
-the receiver drops what an older one still delivers. Nothing flows back, so that a one-way cut is
+there are none. Solution: one connection per directed pair, each with an epoch of its own
+(:mod:`cluster.channel.single_socket_channel`). Nothing flows back, so that a one-way cut is
 one link.
 
 Bounds: frames wait in a queue while the connection is being made or the peer does not read. Beyond

@@ -21,6 +21,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from cluster.channel.single_socket_channel import OutgoingChannel
 from cluster.consensus.membership import Configuration
 from cluster.runtime.data_directory import Identity
 from cluster.runtime.ending import ended
@@ -67,6 +68,8 @@ class Peers:
         self._tls = tls
         self._changed = changed
         self._refused = refused
+        #: kept when a member leaves: it may come back, and epochs never go down
+        self._channels: dict[str, OutgoingChannel] = {}
         self._told: dict[str, Address] = {}
         self._closing: dict[str, asyncio.Task[None]] = {}
 
@@ -142,17 +145,16 @@ class Peers:
         del self._closing[member]
 
     def _hello_to(self, member: str) -> Callable[[], Hello]:
-        epoch = self._identity.starts * EPOCHS_PER_START
+        before = self._identity.starts * EPOCHS_PER_START
+        channel = self._channels.setdefault(member, OutgoingChannel(before))
         options = self._options
 
         def hello() -> Hello:
-            nonlocal epoch
-            epoch += 1
             return Hello(
                 options.config.cluster,
                 options.id,
                 peer=True,
-                epoch=epoch,
+                epoch=channel.open(),
                 to=member,
                 directory=self._identity.directory,
                 address=str(options.listen),

@@ -20,15 +20,13 @@ import threading
 import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import Any, TypeAlias
+from typing import Any
 
+from cluster.host.effect_gate import Write
+from cluster.host.room import TRY_AGAIN_S
 from cluster.log.storage import Storage
-from cluster.ports import Append, DiskError, SaveSnapshot
+from cluster.ports import DiskError, SaveSnapshot
 from cluster.runtime.metrics import Histogram
-
-Write: TypeAlias = Append | SaveSnapshot
-#: How often a write is tried again for which there was no room.
-ROOM_EVERY_S = 0.1
 
 
 class StorageThread:
@@ -122,5 +120,5 @@ class StorageThread:
             try:
                 return action(*arguments)
             except DiskError as error:
-                if not error.no_room or self._stopping.wait(ROOM_EVERY_S):
+                if not error.no_room or self._stopping.wait(TRY_AGAIN_S):
                     raise

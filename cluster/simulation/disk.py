@@ -168,11 +168,13 @@ class SimDisk:
 
     def append(self, name: str, data: bytes) -> None:
         """Add bytes at the end of the content."""
-        self._may_fail("append", name, growing=True)
+        file = self._file("append", name)
+        grows = len(file.content) + len(data) > file.room_bytes
+        self._may_fail("append", name, growing=grows)
         if self._used_bytes + len(data) > self.capacity_bytes:
-            self.counts["full"] += 1
+            self.felt_full()
             raise DiskError("ENOSPC", "append", name)
-        self._file("append", name).content += data
+        file.content += data
         self._used_bytes += len(data)
 
     def truncate(self, name: str, size_bytes: int) -> None:
@@ -215,14 +217,28 @@ class SimDisk:
         del self._files[name]
         self._names_dirty = True
 
+    def has_room(self, size_bytes: int) -> bool:
+        """Whether a file of this size could be created now."""
+        return not self.full and self._used_bytes + size_bytes <= self.capacity_bytes
+
     # -- faults
+
+    @property
+    def full(self) -> bool:
+        """Whether a fault keeps files from being created and from growing."""
+        return bool(self._faults.get("full"))
+
+    def felt_full(self) -> None:
+        """Something was refused for want of room: evidence that the fault bit."""
+        self.counts["full"] += 1
 
     def set(self, faults: Mapping[str, Any]) -> dict[str, int]:
         """Make the disk so; an empty mapping heals. Returns the counts so far, as evidence.
 
         Args:
             faults: ``latency_ns`` and ``jitter_ns`` added to every sync; ``error``, an errno name
-                with which every operation that writes fails; ``full``: writes fail with ENOSPC;
+                with which every operation that writes fails; ``full``: no file can be created or
+                grow beyond its room (ENOSPC);
                 ``torn``: a crash tears instead of losing all; ``flip``: flip one durable bit now.
 
         Raises:
@@ -319,8 +335,8 @@ class SimDisk:
     def _may_fail(self, operation: str, name: str, *, growing: bool = False) -> None:
         if not self._faults:
             return
-        if growing and self._faults.get("full"):
-            self.counts["full"] += 1
+        if growing and self.full:
+            self.felt_full()
             raise DiskError("ENOSPC", operation, name)
         code = self._faults.get("error")
         if code and operation != "read":

@@ -6,9 +6,9 @@ Faults are those of an in-path proxy which understands frames: it may drop one, 
 twice or let later ones overtake it. A profile with ``ordered=False`` behaves as datagrams would,
 which TCP forbids and a second connection per peer would bring back (Single-Socket Channel).
 
-Connections have epochs. When an endpoint dies, frames on their way *to* it are lost with its
-kernel's buffers; frames it had sent may still arrive, until the first frame of its next connection
-does: after that, frames of the older epoch are dropped.
+Connections have epochs, as everywhere (:mod:`cluster.channel.single_socket_channel`). When an
+endpoint dies, frames on their way *to* it are lost with its kernel's buffers; frames it had sent
+may still arrive, until the first frame of its next connection does.
 
 Every link counts what it did. A fault which no frame met was no fault, and the counters show it.
 
@@ -24,6 +24,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from cluster.channel.single_socket_channel import IncomingChannel, OutgoingChannel
 from cluster.simulation.heap import EventHeap
 
 US = 1_000
@@ -103,13 +104,13 @@ class Link:
     __slots__ = (
         "counts",
         "dst",
-        "epoch",
-        "epoch_received",
         "fault",
         "free_at_ns",
         "held",
         "hold",
+        "incoming",
         "last_at_ns",
+        "outgoing",
         "src",
     )
 
@@ -117,14 +118,20 @@ class Link:
         self.src = src
         self.dst = dst
         self.fault: FaultLike | None = None
-        self.epoch = 1
-        self.epoch_received = 0
+        self.outgoing = OutgoingChannel()
+        self.incoming = IncomingChannel()
+        self.outgoing.open()
         self.last_at_ns = 0
         self.free_at_ns = 0
         self.counts = [0] * len(COUNTERS)
         #: frames kept back by a directed schedule, and the rule that says which
         self.hold: Callable[[Any], bool] | None = None
         self.held: list[Any] = []
+
+    def reset(self) -> None:
+        """The connection ends at both ends: frames under way are lost."""
+        taken = self.incoming.takes(self.outgoing.open())
+        assert taken, "the newest connection of a sender is the newest its receiver can have seen"
 
 
 PASSED, DROPPED, DELAYED, DUPLICATED, REORDERED, CORRUPTED = range(len(COUNTERS))
@@ -213,7 +220,7 @@ class Network:
                 if at_ns < link.last_at_ns:
                     at_ns = link.last_at_ns
                 link.last_at_ns = at_ns
-            self._heap.push(at_ns, self._arrive, link, link.epoch, frame)
+            self._heap.push(at_ns, self._arrive, link, link.outgoing.epoch, frame)
             return
         self._transmit_badly(link, frame, delay_ns)
 
@@ -225,8 +232,7 @@ class Network:
             return
         if fault.corrupt and chance() < fault.corrupt:
             counts[CORRUPTED] += 1
-            link.epoch += 1
-            link.epoch_received = link.epoch
+            link.reset()
             return
         if profile.slow_probability and chance() < profile.slow_probability:
             delay_ns += int(chance() * profile.slow_ns)
@@ -243,11 +249,11 @@ class Network:
             at_ns += int(chance() * 10 * profile.delay_max_ns)
         elif profile.ordered:
             at_ns = link.last_at_ns = max(at_ns, link.last_at_ns)
-        self._heap.push(at_ns, self._arrive, link, link.epoch, frame)
+        self._heap.push(at_ns, self._arrive, link, link.outgoing.epoch, frame)
         if chance() < fault.duplicate or chance() < profile.duplicate:
             counts[DUPLICATED] += 1
             again_ns = at_ns + int(chance() * 4 * profile.delay_max_ns)
-            self._heap.push(again_ns, self._arrive, link, link.epoch, frame)
+            self._heap.push(again_ns, self._arrive, link, link.outgoing.epoch, frame)
 
     def _through_bottleneck(self, link: Link, frame: Any, rate: int, delay_ns: int) -> int:
         size = 4 + len(_encoder.encode(frame))
@@ -257,10 +263,9 @@ class Network:
 
     def _arrive(self, link: Link, epoch: int, frame: Any) -> None:
         fault = link.fault
-        if epoch < link.epoch_received or (fault is not None and fault.cut):
+        if (fault is not None and fault.cut) or not link.incoming.takes(epoch):
             link.counts[DROPPED] += 1
             return
-        link.epoch_received = epoch
         link.counts[PASSED] += 1
         self._deliver(link.src, link.dst, frame)
 
@@ -270,11 +275,10 @@ class Network:
         """An endpoint died: what was on its way to it is lost, its next frames are a new epoch."""
         for link in self._links.values():
             if link.dst == name:
-                link.epoch += 1
-                link.epoch_received = link.epoch
+                link.reset()
                 link.held.clear()
             elif link.src == name:
-                link.epoch += 1
+                link.outgoing.open()
 
 
 _HEALTHY = LinkFault()

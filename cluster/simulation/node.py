@@ -1,9 +1,10 @@
 """A simulated node: hosts a real core over real storage on a simulated disk, as the runtime does.
 
-Effects are carried out in the runtime's order. Writes go to one FIFO queue; the storage thread
-takes everything queued, writes it, syncs once (group commit), and reports the last id; what came
-meanwhile waits for the next round. A message or reply with ``after=io_id`` leaves when that id is
-durable. A crash between write and sync loses what the disk loses.
+Effects pass the runtime's own gate (:mod:`cluster.host.effect_gate`), a new one in each life. The
+storage thread takes all writes that are queued there, writes them, syncs once (group commit), and
+reports the last id; what came meanwhile waits for the next round. A crash between write and sync
+loses what the disk loses. On a full disk writes wait and no entries are taken, by the runtime's own
+rule (:mod:`cluster.host.room`).
 
 A paused node is a SIGSTOPped process: frames wait in its socket buffers in order of arrival, a sync
 under way still completes in the kernel, timers run late. When it resumes it sees all of it at once,
@@ -20,6 +21,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import msgspec
 
 from cluster.consensus.membership import name_of
+from cluster.host.effect_gate import EffectGate, GateBroken, Write
+from cluster.host.room import NOBODY, TRY_AGAIN_S, WATCH_S, Room
 from cluster.log.write_ahead_log import CorruptLog
 from cluster.ports import (
     Append,
@@ -31,10 +34,10 @@ from cluster.ports import (
     Reply,
     SaveSnapshot,
     Send,
-    SetTimer,
 )
 from cluster.simulation.clock import SimClock
 from cluster.simulation.disk import SimDisk
+from cluster.simulation.invariants import Invariants
 from cluster.wire import Request, Response
 
 if TYPE_CHECKING:
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
 #: Frames a paused node's socket buffers hold. Beyond it TCP would push back until the sender gives
 #: the connection up; here the frame is dropped.
 INBOX_FRAMES_MAX = 50_000
+
+_SECOND = 1_000_000_000
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
@@ -63,7 +68,7 @@ class StorageLike(Protocol):
     def recover(self) -> Recovered:
         """Read what is durable; raises if the log is corrupt."""
 
-    def write(self, effect: Append | SaveSnapshot) -> None:
+    def write(self, effect: Write) -> None:
         """Put the effect's bytes into unsynced buffers; may raise DiskError."""
 
     def sync(self) -> None:
@@ -74,9 +79,9 @@ class SimNode:
     """One node. ``up`` says whether its process runs, ``why_down`` why not."""
 
     __slots__ = (
-        "_frozen", "_inbox", "_queue", "_syncing", "_timer_at_ns", "_timer_event_ns", "_waiting",
-        "_world", "clock", "core", "corrupt", "disk", "durable_io", "incarnation", "joins",
-        "member", "name", "paused", "storage", "up", "why_down",
+        "_gate", "_inbox", "_room", "_syncing", "_timer_at_ns", "_timer_event_ns", "_unwritten",
+        "_watching", "_world", "clock", "core", "corrupt", "disk", "incarnation", "joins", "member",
+        "name", "paused", "storage", "up", "why_down",
     )  # fmt: skip
 
     def __init__(
@@ -98,13 +103,17 @@ class SimNode:
         #: whether its last start was refused because of what the log holds
         self.corrupt = False
         self.incarnation = 0
+        self._gate = EffectGate(leave=self._leave, note=self._noted)
         self._reset()
 
     def _reset(self) -> None:
-        self.durable_io = 0
-        self._queue: list[Append | SaveSnapshot] = []
+        self._gate.close()
+        self._gate = EffectGate(leave=self._leave, note=self._noted)
         self._syncing = False
-        self._waiting: list[tuple[int, Send | Reply]] = []
+        #: writes taken from the gate for which there was no room yet
+        self._unwritten: list[Write] = []
+        self._room: Room | None = None
+        self._watching = False
         self._inbox: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self._timer_at_ns = -1
         self._timer_event_ns = -1
@@ -127,11 +136,20 @@ class SimNode:
             return
         self.corrupt = False
         self.core = world.make_core(self)
+        self._room = Room(
+            self.disk,
+            self.core,
+            node=self.member,
+            segment_bytes=world.config.segment_bytes,
+            changed=self._room_changed,
+            now_s=lambda: world.now_ns / _SECOND,
+        )
         self.up, self.paused, self.why_down = True, False, ""
         if world.invariants is not None:
             world.invariants.started(self.member, recovered, excused=world.is_excused(self.name))
         world.story.add(world.now_ns, "start", self.name, "", {"entries": len(recovered.entries)})
         self._run(self.core.start, recovered)
+        self.disk_changed()
 
     def stop(self, why: str) -> None:
         """The process is gone; what it had not written is lost."""
@@ -172,8 +190,7 @@ class SimNode:
                 function(*arguments)
         if late and not timer_first and self.up:
             self._tick()
-        if self._queue:
-            self._start_sync()
+        self._start_sync()
 
     # -- events
 
@@ -192,6 +209,8 @@ class SimNode:
             return
         world = self._world
         world.story.add(world.now_ns, "deliver", self.name, source, message)
+        if self._room is not None and self._room.drops(message):
+            return
         self._run(self.core.on_message, source, message)  # type: ignore[union-attr]
 
     def client(self, connection: int, client: str, request: Any) -> None:
@@ -201,6 +220,10 @@ class SimNode:
             return
         world = self._world
         world.story.add(world.now_ns, "client", self.name, client, request)
+        refusal = self._room.refusal(request) if self._room is not None else None
+        if refusal is not None:
+            world.connections.reply(self, connection, refusal)
+            return
         self._run(self.core.on_client, connection, request)  # type: ignore[union-attr]
 
     def disconnected(self, connection: int) -> None:
@@ -232,6 +255,30 @@ class SimNode:
         if self._timer_at_ns >= 0:
             self._set_timer(monotonic_due_ns)
 
+    def disk_changed(self) -> None:
+        """The disk's faults were set: while there is no room, somebody must look now and then."""
+        if self.up and self.disk.full and not self._watching:
+            self._watching = True
+            self._watch_room(self.incarnation)
+
+    def _watch_room(self, incarnation: int) -> None:
+        if incarnation != self.incarnation or self._room is None:
+            return
+        if not self.paused:
+            request = self._room.hand_over()
+            if request is not None:
+                self._run(self.core.on_client, NOBODY, request)  # type: ignore[union-attr]
+        self._watching = self.up and (self.disk.full or self._room.full)
+        if self._watching:
+            self._after(WATCH_S, self._watch_room, incarnation)
+
+    def _room_changed(self, full: bool) -> None:
+        self._noted(Note("disk-full" if full else "disk-has-room", {}))
+
+    def _after(self, delay_s: float, function: Callable[..., None], *arguments: Any) -> None:
+        at_ns = self._world.now_ns + int(delay_s * _SECOND)
+        self._world.heap.push(at_ns, function, *arguments)
+
     def _tick(self) -> None:
         self._timer_at_ns = -1
         world = self._world
@@ -258,32 +305,27 @@ class SimNode:
             invariants.after(self.member, self.core)
 
     def _carry_out(self, effects: list[Effect]) -> None:
-        world, timer_ns = self._world, -1
-        invariants = world.invariants
-        for effect in effects:
-            kind = type(effect)
-            if kind is Send or kind is Reply:
-                if effect.after > self.durable_io:  # type: ignore[union-attr]
-                    self._waiting.append((effect.after, effect))  # type: ignore[union-attr,arg-type]
-                else:
-                    self._leave(effect)  # type: ignore[arg-type]
-            elif kind is SetTimer:
-                timer_ns = effect.at_ns  # type: ignore[union-attr]
-            elif kind is Append:
-                if invariants is not None:
-                    invariants.appending(self.member, effect)  # type: ignore[arg-type]
-                self._queue.append(effect)  # type: ignore[arg-type]
-            elif kind is SaveSnapshot:
-                if invariants is not None:
-                    invariants.snapshotting(self.member, effect)  # type: ignore[arg-type]
-                self._queue.append(effect)  # type: ignore[arg-type]
-            else:
-                assert isinstance(effect, Note), f"{effect!r} is no effect"
-                world.noted(self.name, effect)
+        if self._world.invariants is not None:
+            self._watch_writes(effects, self._world.invariants)
+        try:
+            timer_ns = self._gate.carry_out(effects)
+        except GateBroken as error:
+            self._world.core_raised(self, error)
+            return
         if timer_ns >= 0:
             self._set_timer(timer_ns)
-        if self._queue and not self._syncing:
-            self._start_sync()
+        self._start_sync()
+
+    def _watch_writes(self, effects: list[Effect], invariants: Invariants) -> None:
+        for effect in effects:
+            kind = type(effect)
+            if kind is Append:
+                invariants.appending(self.member, effect)  # type: ignore[arg-type]
+            elif kind is SaveSnapshot:
+                invariants.snapshotting(self.member, effect)  # type: ignore[arg-type]
+
+    def _noted(self, note: Note) -> None:
+        self._world.noted(self.name, note)
 
     def _leave(self, effect: Send | Reply) -> None:
         world = self._world
@@ -331,18 +373,33 @@ class SimNode:
     def _start_sync(self) -> None:
         if self._syncing or self.storage is None or self.paused:
             return
-        batch, self._queue = self._queue, []
-        self._syncing = True
+        batch = self._gate.take()
+        if self._unwritten:
+            batch = self._unwritten + batch
+        if not batch:
+            return
+        self._syncing, self._unwritten = True, []
+        written = 0
         try:
             for effect in batch:
                 self.storage.write(effect)
+                written += 1
         except DiskError as error:
-            self._world.disk_failed(self, error)
-            return
-        latency_ns = self.disk.sync_latency_ns()
-        self._world.heap.push(
-            self._world.now_ns + latency_ns, self._synced, self.incarnation, batch[-1].io_id
-        )
+            if not error.no_room:
+                self._world.disk_failed(self, error)
+                return
+            self._unwritten = batch[written:]
+        if written:  # those before one that waits need not wait for it
+            at_ns = self._world.now_ns + self.disk.sync_latency_ns()
+            io_id = batch[written - 1].io_id
+            self._world.heap.push(at_ns, self._synced, self.incarnation, io_id)
+        else:
+            self._after(TRY_AGAIN_S, self._try_again, self.incarnation)
+
+    def _try_again(self, incarnation: int) -> None:
+        if incarnation == self.incarnation:
+            self._syncing = False
+            self._start_sync()
 
     def _synced(self, incarnation: int, io_id: int) -> None:
         if incarnation != self.incarnation or self.storage is None:
@@ -350,7 +407,10 @@ class SimNode:
         try:
             self.storage.sync()
         except DiskError as error:
-            self._world.disk_failed(self, error)
+            if error.no_room:
+                self._after(TRY_AGAIN_S, self._synced, incarnation, io_id)
+            else:
+                self._world.disk_failed(self, error)
             return
         if self._world.invariants is not None:
             self._world.invariants.persisted(self.member, io_id)
@@ -362,16 +422,9 @@ class SimNode:
             return
         world = self._world
         self._syncing = False
-        self.durable_io = io_id
         world.story.add(world.now_ns, "persisted", self.name, "", io_id)
-        if self._waiting:
-            waiting = self._waiting
-            self._waiting = [item for item in waiting if item[0] > io_id]
-            for after, effect in waiting:
-                if after <= io_id:
-                    self._leave(effect)
-        if self._queue:
-            self._start_sync()
+        self._gate.persisted(io_id)
+        self._start_sync()
         if self.up:
             self._run(self.core.on_persisted, io_id)  # type: ignore[union-attr]
 

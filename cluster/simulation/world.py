@@ -310,6 +310,7 @@ class World:
         if counts["flipped"] > before:
             self.atlas.damage(node)
         self.story.add(self.now_ns, "disk", node, "", {k: str(v) for k, v in wanted.items()})
+        found.disk_changed()
         return {**counts, "skipped": skipped}
 
     def alive(self, node: str) -> bool:

@@ -1,19 +1,21 @@
 """A tiny deterministic world for tests of the core: messages, time, and durable stores.
 
-It hosts replicas exactly as the ports demand: a Send or Reply with ``after`` leaves only once that
-write is durable, writes become durable in order and only when the test lets them, and a crash keeps
-what was durable and nothing else. Delivery order, loss and duplication are the caller's choice.
+It hosts replicas behind the gate that a real node has (``cluster.host.effect_gate``): writes become
+durable in order and only when the test lets them, and a crash keeps what was durable and nothing
+else. Delivery order, loss and duplication are the caller's choice.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 
 from cluster.config import MS, ClusterConfig
 from cluster.consensus.raft import Raft
 from cluster.core.replica import Replica
-from cluster.ports import Append, Effect, Note, Recovered, Reply, SaveSnapshot, Send, SetTimer
+from cluster.host.effect_gate import EffectGate, Write
+from cluster.ports import Append, Effect, Note, Recovered, Reply, Send
 from cluster.wire import Command, Entry, HardState, Message, Request, Response, Snapshot
 
 
@@ -34,13 +36,7 @@ class Store:
         self.hard_state = HardState()
         self.entries: dict[int, Entry] = {}
         self.snapshot: Snapshot | None = None
-        self.queue: list[Append | SaveSnapshot] = []
-        self.io_last = 0
-
-    def issue(self, write: Append | SaveSnapshot) -> None:
-        assert write.io_id == self.io_last + 1, "io ids grow by one"
-        self.io_last = write.io_id
-        self.queue.append(write)
+        self.queue: list[Write] = []
 
     def sync_one(self) -> int:
         write = self.queue.pop(0)
@@ -62,7 +58,6 @@ class Store:
 
     def crash(self) -> None:
         self.queue.clear()
-        self.io_last = 0
 
     def recovered(self) -> Recovered:
         entries = [self.entries[i] for i in sorted(self.entries)]
@@ -93,8 +88,7 @@ class Pump:
         self.stores = {name: Store() for name in self.names}
         self.nodes: dict[str, Replica] = {}
         self.timers: dict[str, int] = {}
-        self.held: dict[str, list[Send | Reply]] = {}
-        self.durable_io: dict[str, int] = {}
+        self.gates: dict[str, EffectGate] = {}
         self.wire: list[tuple[str, str, Message]] = []
         self.cut: set[tuple[str, str]] = set()
         self.paused: set[str] = set()
@@ -122,8 +116,9 @@ class Pump:
             ablations=self.ablations,
         )
         self.nodes[name] = node
-        self.held[name] = []
-        self.durable_io[name] = 0
+        self.gates[name] = EffectGate(
+            leave=partial(self._leave, name), note=lambda note: self.notes.append((name, note))
+        )
         self.timers.pop(name, None)
         self._carry_out(name, node.start(self.now, self.stores[name].recovered()))
 
@@ -135,24 +130,15 @@ class Pump:
 
     def crash(self, name: str) -> None:
         self.stores[name].crash()
-        self.held[name] = []
+        self.gates[name].close()
         self.timers.pop(name, None)
         del self.nodes[name]
 
     def _carry_out(self, name: str, effects: list[Effect]) -> None:
-        for effect in effects:
-            if isinstance(effect, Append | SaveSnapshot):
-                self.stores[name].issue(effect)
-            elif isinstance(effect, Send | Reply):
-                assert effect.after <= self.stores[name].io_last, "waits for an unknown write"
-                if effect.after > self.durable_io[name]:
-                    self.held[name].append(effect)
-                else:
-                    self._leave(name, effect)
-            elif isinstance(effect, SetTimer):
-                self.timers[name] = effect.at_ns
-            else:
-                self.notes.append((name, effect))
+        timer_ns = self.gates[name].carry_out(effects)
+        self.stores[name].queue += self.gates[name].take()
+        if timer_ns >= 0:
+            self.timers[name] = timer_ns
         self.after_event(name)
         if self.auto_sync:
             self.sync(name)
@@ -168,11 +154,8 @@ class Pump:
         store = self.stores[name]
         if name not in self.nodes or not store.queue:
             return False
-        io_id = self.durable_io[name] = store.sync_one()
-        ready = [e for e in self.held[name] if e.after <= io_id]
-        self.held[name] = [e for e in self.held[name] if e.after > io_id]
-        for effect in ready:
-            self._leave(name, effect)
+        io_id = store.sync_one()
+        self.gates[name].persisted(io_id)
         self._carry_out(name, self.nodes[name].on_persisted(self.now, io_id))
         return True
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cluster.channel.request_batch import ENTRY_OVERHEAD_BYTES, batch_entries, batch_length
 from cluster.channel.request_pipeline import RequestPipeline
 from cluster.channel.request_waiting_list import NEVER_NS, RequestWaitingList, Waiter
-from cluster.channel.single_socket_channel import IncomingChannels, OutgoingChannel
+from cluster.channel.single_socket_channel import IncomingChannel, OutgoingChannel
 from cluster.channel.singular_update_queue import SingularUpdateQueue
 from cluster.clocks.generation_clock import GenerationClock
 from cluster.consensus.heartbeat import HeartbeatRounds
@@ -327,16 +327,35 @@ def test_the_queue_keeps_order_and_gives_back_what_it_never_served() -> None:
 
 
 def test_a_new_channel_silences_the_old_one() -> None:
-    channels = IncomingChannels()
-    assert channels.accept("a", 1, 100) is None and channels.accepts("a", 100)
-    assert channels.accept("a", 2, 101) == 100
-    assert channels.accepts("a", 101) and not channels.accepts("a", 100)
-    assert channels.accept("a", 1, 102) == 102, "the older epoch came late"
-    channels.closed("a", 100)
-    assert channels.accepts("a", 101)
-    channels.closed("a", 101)
-    assert channels.accept("a", 1, 103) is None, "a restarted sender begins again"
+    incoming = IncomingChannel()
+    assert incoming.takes(1) and incoming.takes(1) and incoming.takes(3)
+    assert not incoming.takes(2), "the older epoch came late"
+    assert incoming.takes(3) and incoming.epoch == 3
     outgoing = OutgoingChannel()
     first, second = outgoing.open(), outgoing.open()
     assert not outgoing.opened(first) and outgoing.opened(second) and outgoing.connected
     assert not outgoing.closed(first) and outgoing.connected and outgoing.closed(second)
+    assert OutgoingChannel(7).open() == 8
+
+
+@given(st.lists(st.sampled_from(["send", "reconnect", "0", "1", "2"]), max_size=80))
+def test_a_frame_never_follows_one_that_was_sent_later(events: list[str]) -> None:
+    """Each connection is a pipe; a digit lets the next frame out of one of the latest three."""
+    outgoing, incoming = OutgoingChannel(), IncomingChannel()
+    pipes: dict[int, list[int]] = {outgoing.open(): []}
+    sent = 0
+    came: list[tuple[int, int]] = []
+    taken: list[int] = []
+    for event in events:
+        if event == "send":
+            sent += 1
+            pipes[outgoing.epoch].append(sent)
+        elif event == "reconnect":
+            pipes[outgoing.open()] = []
+        elif pipe := pipes.get(outgoing.epoch - int(event)):
+            epoch, frame = outgoing.epoch - int(event), pipe.pop(0)
+            newest = all(epoch >= earlier for earlier, _ in came)
+            came.append((epoch, frame))
+            assert incoming.takes(epoch) == newest, "all are taken that no newer one preceded"
+            taken += [frame] if newest else []
+    assert taken == sorted(taken)

@@ -7,6 +7,8 @@ damage every byte of it in turn and recover.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from crash_disk import SECTOR, CrashDisk
 
@@ -168,6 +170,25 @@ def test_a_segment_of_another_log_in_the_middle_is_refused() -> None:
 
 def recovered_alone(files: dict[str, bytes], names: list[str]) -> list[Entry]:
     return list(recovered({name: files[name] for name in names}).entries)
+
+
+def test_a_record_of_another_log_within_a_segment_is_refused() -> None:
+    """Whole, in its place and with its CRCs right: only the chain to the next record tells it."""
+    files = contents(build(17))
+    exchanged = 0
+    for name, content in sorted(files.items())[:-1]:
+        records = scan(content, segment_of(name).sequence).records  # type: ignore[union-attr]
+        for record, after in pairwise(records):
+            if record.kind != ENTRIES:
+                continue
+            there = twin(17, differs=record.index)[name][record.offset : record.end]
+            assert there != content[record.offset : record.end]
+            damaged = content[: record.offset] + there + content[record.end :]
+            with pytest.raises(CorruptLog, match="CRC chain") as caught:
+                recovered({**files, name: damaged})
+            assert (caught.value.segment, caught.value.offset) == (name, after.offset)
+            exchanged += 1
+    assert exchanged > 8
 
 
 def test_a_vote_missing_at_the_end_of_a_segment_is_refused() -> None:

@@ -16,20 +16,16 @@ from processes import WITHIN_S, Cluster, eventually
 
 from cluster.client.asyncio_client import AsyncioClient, Outcome
 from cluster.config import ClusterConfig
+from cluster.host.room import HAND_OVER_S
 from cluster.log.storage import Storage
 from cluster.ports import Append, DiskError, SaveSnapshot
 from cluster.runtime.disk import FileDisk
 from cluster.runtime.disk_faults import DiskFaultSettings
-from cluster.runtime.room import HAND_OVER_S, Room
 from cluster.runtime.storage_thread import StorageThread
 from cluster.wire import (
-    AppendEntries,
     Command,
     Entry,
     HardState,
-    Heartbeat,
-    InstallSnapshot,
-    Request,
     Snapshot,
 )
 
@@ -223,27 +219,3 @@ def test_the_storage_thread_waits_for_room_and_stops_while_it_waits(tmp_path: Pa
     eventually("one waits", lambda: persisted[-1] == 6)
     assert thread.stop(timeout_s=WITHIN_S)
     assert failed == []
-
-
-def test_what_is_refused_for_want_of_room(tmp_path: Path) -> None:
-    disk, now = FileDisk(tmp_path), [0.0]
-    changes: list[bool] = []
-    room = Room(disk, segment_bytes=1, changed=changes.append, now_s=lambda: now[0])
-    write = Request(1, "s", 1, 1, Command("put", "x", (1,)))
-    read = Request(1, "s", 0, 1, Command("get", "x"))
-    entries = AppendEntries(1, 0, 0, (Entry(1, 1, "noop"), ENTRY), 0)
-    noop = AppendEntries(1, 0, 0, (Entry(1, 1, "noop"),), 0)
-    chunk = InstallSnapshot(1, 1, 1, ("n1",), 0, b"", True)
-    assert not room.refuses_request(write) and not room.drops(entries) and not room.drops(chunk)
-    disk.faults.settings, now[0] = FULL, 1.0
-    assert room.refuses_request(write) and room.drops(entries) and room.drops(chunk)
-    assert not room.refuses_request(read)
-    assert not room.drops(noop) and not room.drops(Heartbeat(1, 1, 1))
-    assert disk.faults.counts["full"] == 3
-    assert room.hand_over() is None
-    now[0] += HAND_OVER_S + 0.5
-    assert room.hand_over() == Request(0, "", 0, 0, Command("transfer", ""))
-    assert room.hand_over() is None, "once"
-    disk.faults.settings, now[0] = DiskFaultSettings(), 9.0
-    assert not room.refuses_request(write)
-    assert changes == [True, False]

@@ -324,7 +324,7 @@ def test_what_depends_on_a_write_leaves_after_it_and_not_before() -> None:
     ]
     host.message("n2", BEAT)
     frame = encode_frame(BEAT)
-    before = [("persist", 1), ("send", "n2", frame), ("persist", 2), ("note", "word")]
+    before = [("send", "n2", frame), ("note", "word"), ("persist", 1), ("persist", 2)]
     assert outside.left == before
     host.persisted(1)
     assert outside.left[4:] == [("send", "n3", frame)]
@@ -341,22 +341,33 @@ def test_what_depends_on_a_write_leaves_after_it_and_not_before() -> None:
     ]
 
 
-def test_one_sync_covers_all_earlier_writes() -> None:
+def test_a_core_that_breaks_the_gate_is_silenced() -> None:
     host, core, outside = hosted()
-    core.script = [[Send("n2", BEAT, after=3), Send("n3", BEAT, after=5)]]
+    core.script = [[Send("n2", BEAT), Send("n3", BEAT, after=1)]]
     host.message("n2", BEAT)
-    host.persisted(4)
-    assert [kind[1] for kind in outside.left] == ["n2"]
+    host.message("n2", BEAT)
+    assert outside.left[1:] == [("broken", "GateBroken")]
+    assert core.calls == [("message", "n2")]
+
+
+def test_a_write_that_was_never_issued_cannot_be_durable() -> None:
+    host, core, outside = hosted()
+    core.script = [[Append(1), Send("n3", BEAT, after=1)]]
+    host.message("n2", BEAT)
+    host.persisted(2)
+    host.persisted(1)
+    assert outside.left == [("persist", 1), ("broken", "GateBroken")]
+    assert core.calls == [("message", "n2")]
 
 
 def test_a_raising_core_is_silenced() -> None:
     host, core, outside = hosted()
-    core.script = [[Send("n2", BEAT, after=1)]]
+    core.script = [[Append(1), Send("n2", BEAT, after=1)]]
     host.message("n2", BEAT)
     host.message("n2", Heartbeat(1, -1, 1))
     host.persisted(1)
     host.message("n2", BEAT)
-    assert outside.left == [("broken", "ZeroDivisionError")]
+    assert outside.left == [("persist", 1), ("broken", "ZeroDivisionError")]
     assert core.calls == [("message", "n2")]
 
 

@@ -134,10 +134,24 @@ def test_full_and_small_disks_refuse_to_grow() -> None:
     it.append("a", b"123456789")
     with pytest.raises(DiskError, match="ENOSPC"):
         it.append("a", b"ab")
+    assert it.has_room(1) and not it.has_room(2)
     it.set({"full": True})
-    with pytest.raises(DiskError, match="ENOSPC"):
+    with pytest.raises(DiskError, match="ENOSPC") as caught:
         it.create("b")
-    assert it.set({})["full"] == 2
+    assert caught.value.no_room and not it.has_room(1)
+    with pytest.raises(DiskError, match="ENOSPC"):
+        it.append("a", b"x")
+    assert it.set({})["full"] == 3
+
+
+def test_a_full_disk_leaves_a_file_the_room_it_was_given() -> None:
+    it = disk()
+    it.create("a", preallocate_bytes=4)
+    it.set({"full": True})
+    it.append("a", b"1234")
+    with pytest.raises(DiskError, match="append 'a' failed with ENOSPC") as caught:
+        it.append("a", b"5")
+    assert not caught.value.no_room and it.read("a") == b"1234"
 
 
 def test_a_flip_is_one_bit_and_never_near_the_end() -> None:

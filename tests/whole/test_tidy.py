@@ -17,7 +17,8 @@ MODULE_LINES_MAX = 1000
 #: what a sans-IO module may not import: the world comes in as arguments
 WORLDLY = {"asyncio", "time", "random", "os", "logging", "socket", "threading", "subprocess"}
 SANS_IO = (
-    "cluster/consensus", "cluster/core", "cluster/channel", "cluster/clocks", "cluster/log",
+    "cluster/consensus", "cluster/core", "cluster/channel", "cluster/clocks", "cluster/host",
+    "cluster/log",
     "cluster/client/session.py", "cluster/ports.py", "cluster/wire.py",
     "harness/interpreter/scheduler.py",
 )  # fmt: skip

@@ -10,33 +10,54 @@ and for control records, so that elections go on and reads are served.
 - A leader whose disk is full hands leadership over, once: others may have room. If none has, it
   ends with the last one that was asked, and reads are served.
 
-Used by ``node``; runs in the event loop.
+What is written all the same and finds no room for a file waits in its place in the queue, and is
+tried again every ``TRY_AGAIN_S``; writes before it become durable meanwhile.
+
+Sans-IO: the disk says whether it has room, and the clock is an argument. Run by ``runtime.inlet``
+and by the simulated node.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from typing import Protocol
 
 from cluster.client.session import UNNUMBERED
-from cluster.runtime.disk import FileDisk
-from cluster.wire import AppendEntries, Command, InstallSnapshot, Message, Request
+from cluster.consensus.leader_and_followers import LEADER
+from cluster.ports import Core
+from cluster.wire import AppendEntries, Command, InstallSnapshot, Message, Request, Response
 
 #: How long an answer of the file system is believed.
 ASK_EVERY_S = 0.1
 #: Room there must be beside a segment.
 SPARE_BYTES = 256 * 1024
+#: How often a write is tried again for which there was no room.
+TRY_AGAIN_S = 0.1
+#: How often a leader looks whether it must hand over.
+WATCH_S = 0.25
 #: How long a leader's disk is full before it hands over.
 HAND_OVER_S = 1.0
 #: The connection of requests that the node itself makes: nobody is answered.
 NOBODY = 0
 
 
+class RoomyDisk(Protocol):
+    """What is asked of the disk."""
+
+    def has_room(self, size_bytes: int) -> bool:
+        """Whether a file of this size could be created now."""
+
+    def felt_full(self) -> None:
+        """Something was refused for want of room: evidence that the fault bit."""
+
+
 class Room:
-    """Watches the disk of one node.
+    """Watches the disk of one life of a node.
 
     Args:
         disk: the disk.
+        core: the core that takes entries, or not.
+        node: the node's id.
         segment_bytes: size of a segment.
         changed: called with whether the disk is full, when that changes.
         now_s: a clock, in seconds.
@@ -44,14 +65,18 @@ class Room:
 
     def __init__(
         self,
-        disk: FileDisk,
+        disk: RoomyDisk,
+        core: Core,
         *,
+        node: str,
         segment_bytes: int,
         changed: Callable[[bool], None],
-        now_s: Callable[[], float] = time.monotonic,
+        now_s: Callable[[], float],
     ) -> None:
         self.full = False
         self._disk = disk
+        self._core = core
+        self._node = node
         self._wanted_bytes = segment_bytes + SPARE_BYTES
         self._changed = changed
         self._now_s = now_s
@@ -70,9 +95,12 @@ class Room:
             self._changed(full)
         return full
 
-    def refuses_request(self, request: Request) -> bool:
-        """Whether a client's request would need room that is not there."""
-        return request.command.op not in UNNUMBERED and self._feels()
+    def refusal(self, request: Request) -> Response | None:
+        """The answer to a client whose request needs room that a leader has not; None if it has."""
+        if request.command.op in UNNUMBERED or not self._feels() or not self._leads():
+            return None
+        error = f"the disk of {self._node} is full: it takes no entries"
+        return Response(request.id, "retry", leader=self._node, error=error)
 
     def drops(self, message: Message) -> bool:
         """Whether a peer's message would need room that is not there."""
@@ -86,12 +114,15 @@ class Room:
     def hand_over(self) -> Request | None:
         """The request that lets another lead, if it is time for a leader to make it."""
         late = self.look() and self._now_s() - self._full_since_s > HAND_OVER_S
-        if not late or self._handed_over:
+        if not late or self._handed_over or not self._leads():
             return None
         self._handed_over = True
         return Request(0, "", 0, 0, Command("transfer", ""))
 
     def _feels(self) -> bool:
         if self.look():
-            self._disk.faults.felt_full()
+            self._disk.felt_full()
         return self.full
+
+    def _leads(self) -> bool:
+        return bool(self._core.status().get("role") == LEADER)

@@ -1,0 +1,152 @@
+"""Single-Socket Channel on real sockets: which connection of a peer a node listens to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from cluster.runtime import doors as doors_module
+from cluster.runtime.connections import Connection
+from cluster.runtime.data_directory import claim
+from cluster.runtime.disk import FileDisk
+from cluster.runtime.doors import Doors
+from cluster.runtime.frames import encode_frame, response_decoder
+from cluster.runtime.options import parse_options
+from cluster.runtime.peer_directories import PeerDirectories
+from cluster.runtime.peers import EPOCHS_PER_START, Peers
+from cluster.runtime.refusals import Refusals
+from cluster.wire import Heartbeat, Hello, Message, Request
+
+WITHIN_S = 20.0
+
+
+class Inside:
+    """A node that takes every peer and remembers what it was told."""
+
+    cluster = "c"
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, int]] = []
+
+    def refusal(self, hello: Hello) -> str:
+        return ""
+
+    def peer_message(self, source: str, message: Message) -> None:
+        assert isinstance(message, Heartbeat)
+        self.heard.append((source, message.round))
+
+    def client_request(self, token: int, request: Request) -> None:
+        raise AssertionError("no client speaks here")
+
+    def client_gone(self, token: int) -> None:
+        raise AssertionError("no client speaks here")
+
+
+class Peer:
+    """The far end of one connection."""
+
+    def __init__(self, port: int, epoch: int, sender: str = "n2") -> None:
+        self.port, self.hello = port, Hello("c", sender, peer=True, epoch=epoch)
+
+    async def dial(self, *rounds: int) -> Peer:
+        self.reader, self.writer = await asyncio.open_connection("127.0.0.1", self.port)
+        self.writer.write(encode_frame(self.hello))
+        return self.say(*rounds)
+
+    def say(self, *rounds: int) -> Peer:
+        for number in rounds:
+            self.writer.write(encode_frame(Heartbeat(1, number, 0)))
+        return self
+
+    async def last_words(self) -> str:
+        """What it is told until the node hangs up."""
+        try:
+            said = await asyncio.wait_for(self.reader.read(), WITHIN_S)
+        except ConnectionError:
+            return ""
+        return " ".join(answer.error for answer in response_decoder().feed(said))
+
+
+def at_the_door(scene: Callable[[int, Inside], Awaitable[None]]) -> None:
+    async def run() -> None:
+        inside = Inside()
+        doors = Doors(inside, token="", refusals=Refusals(lambda event, detail: None))
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: Connection(doors), "127.0.0.1", 0)
+        await scene(server.sockets[0].getsockname()[1], inside)
+        doors.close()
+        server.close()
+
+    asyncio.run(run())
+
+
+async def hears(inside: Inside, *expected: tuple[str, int]) -> None:
+    async with asyncio.timeout(WITHIN_S):
+        while len(inside.heard) < len(expected):
+            await asyncio.sleep(0.005)
+    assert inside.heard == list(expected)
+
+
+def test_a_newer_connection_silences_the_older_one_also_after_it_has_ended() -> None:
+    async def scene(port: int, inside: Inside) -> None:
+        old = await Peer(port, 1).dial(1)
+        await hears(inside, ("n2", 1))
+        new = await Peer(port, 2).dial(2)
+        await hears(inside, ("n2", 1), ("n2", 2))
+        assert await old.say(3).last_words() == ""
+        late = await Peer(port, 1).dial(4)
+        assert "its epoch 1 is older than 2" in await late.last_words()
+        new.say(5).writer.close()
+        await hears(inside, ("n2", 1), ("n2", 2), ("n2", 5))
+        later = await Peer(port, 1).dial(6)
+        assert "its epoch 1 is older than 2" in await later.last_words()
+        await Peer(port, 3).dial(7)
+        await Peer(port, 1, "n3").dial(8)
+        await hears(inside, ("n2", 1), ("n2", 2), ("n2", 5), ("n2", 7), ("n3", 8))
+
+    at_the_door(scene)
+
+
+def test_no_more_senders_are_remembered_than_there_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doors_module, "CHANNELS_MAX", 2)
+
+    async def scene(port: int, inside: Inside) -> None:
+        heard = [(f"n{number}", number) for number in range(4)]
+        for number, (sender, _) in enumerate(heard):
+            await Peer(port, 9, sender).dial(number)
+            await hears(inside, *heard[: number + 1])
+        refused = await Peer(port, 8, "n3").dial(4)
+        assert "its epoch 8 is older than 9" in await refused.last_words()
+        await Peer(port, 8, "n1").dial(5)
+        await hears(inside, *heard, ("n1", 5))
+
+    at_the_door(scene)
+
+
+def test_epochs_grow_over_links_and_starts(tmp_path: Path) -> None:
+    options = parse_options(
+        ["--id", "n1", "--listen", "127.0.0.1:1", "--peers", "n1=127.0.0.1:1,n2=127.0.0.1:2",
+         "--data", str(tmp_path)]
+    )  # fmt: skip
+    epochs = []
+    for _ in range(2):
+        disk = FileDisk(tmp_path)
+        identity = claim(disk, cluster="c", node="n1", directory="d")
+        peers = Peers(
+            options,
+            identity,
+            PeerDirectories(tmp_path),
+            configuration=lambda: None,
+            tls=None,
+            changed=lambda peer, connected: None,
+            refused=lambda peer, reason: None,
+        )
+        for _ in range(2):  # a link, and one made after the member left and came back
+            hello = peers._hello_to("n2")
+            epochs += [hello().epoch, hello().epoch]
+        disk.close()
+    first = EPOCHS_PER_START
+    assert epochs == [*range(first + 1, first + 5), *range(2 * first + 1, 2 * first + 5)]
