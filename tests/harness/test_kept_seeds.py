@@ -107,9 +107,10 @@ def test_check_judges_a_kept_run_as_the_campaign_did(
     assert main(["check", "--json", str(run_dir)]) == code
     said = json.loads(capsys.readouterr().out)["result"]
     findings = told["results"][0]["findings"]
-    assert len(said["findings"]) == len(findings)
-    for found, kept in zip(said["findings"], findings):  # a file has the faults beside it
-        assert found["sentence"].startswith(kept["sentence"].rstrip("."))
+    found = said.get("findings", [])
+    assert len(found) == len(findings)
+    for ours, theirs in zip(found, findings):  # a file has the faults beside it
+        assert ours["sentence"].startswith(theirs["sentence"].rstrip("."))
 
 
 def test_no_more_than_asked_for_are_kept(
