@@ -145,6 +145,7 @@ def make_app() -> cyclopts.App:
         help_format="plaintext",
         help_epilogue=_EXAMPLES[""],
         version=_version,
+        suppress_keyboard_interrupt=False,
     )
     for name, (where, about) in _COMMANDS.items():
         app.command(

@@ -75,7 +75,11 @@ class EveryNode:
         for name, task in tasks.items():
             try:
                 await settled(task)
-            except Cancelled:
+            except BaseException as ended:
+                if not isinstance(ended, Cancelled):  # an interrupt is for all nodes
+                    for other in tasks.values():
+                        other.cancel()
+                    raise
                 late = SetupError(f"{name} is not ready after {within_s or 0:g} s")
                 errors.append((name, await self._death(name) or late))
         for timer in timers:
@@ -143,6 +147,17 @@ async def settled(task: Any) -> None:
     try:
         await task
     except CancelledError as error:
-        if task.done():
+        if task.done() and not _interrupted():
             raise Cancelled from error
         raise
+
+
+def _interrupted() -> bool:
+    """Whether the task that runs was cancelled itself, and with it the one it waited for."""
+    from asyncio import current_task
+
+    try:
+        task = current_task()
+    except RuntimeError:  # in virtual time
+        return False
+    return task is not None and task.cancelling() > 0

@@ -31,7 +31,6 @@ from harness.errors import (
 
 if TYPE_CHECKING:
     from checkers.budget import Budget
-    from checkers.checker import Checker
     from checkers.history import Fault, History
     from cluster.simulation.schedule import ScheduleRun
     from cluster.simulation.sessions import ClientEvent
@@ -179,42 +178,17 @@ def history_of(
     return History.from_events(rows, faults=faults, header=header)
 
 
-def checker_for(functions: set[str]) -> Checker:
-    """The linearizability checker for keys on which these operations were done."""
-    from checkers import linearizable, models
-
-    if functions <= {"read", "write", "cas"}:
-        return linearizable(models.cas_register())
-    if functions <= {"read", "append"}:
-        return linearizable(models.append_list())
-    return linearizable(models.key_value())
+def model_of(events: Iterable[ClientEvent]) -> str:
+    """The model that knows all operations of simulated clients, as ``harness check`` names it."""
+    functions = {event.f for event in events}
+    return "cas-register" if functions <= {"read", "write", "cas"} else "key-value"
 
 
 def judge(events: Sequence[ClientEvent], *, budget: Budget | None = None) -> Result:
-    """Whether what clients saw is linearizable.
+    """Whether what clients saw is linearizable, each key being an object of its own."""
+    from checkers import linearizable, models
 
-    Keys are objects of their own, so each is judged by the fastest checker for its operations.
-    """
-    functions: dict[str, set[str]] = {}
-    for event in events:
-        functions.setdefault(event.key, set()).add(event.f)
-    kinds: dict[frozenset[str], list[ClientEvent]] = {}
-    for event in events:
-        kind = frozenset(functions[event.key] - {"read"})
-        kinds.setdefault(kind, []).append(event)
-    parts = [
-        checker_for(set(kind))(history_of(some), budget=budget) for kind, some in kinds.items()
-    ]
-    if len(parts) == 1:
-        return parts[0]
-    verdict = Verdict.merge_all(part.verdict for part in parts)
-    telling = [part for part in parts if part.verdict is verdict]
-    return Result(
-        checker="linearizable",
-        verdict=verdict,
-        reason="; ".join(part.reason for part in telling),
-        findings=[finding for part in parts for finding in part.all_findings()],
-    )
+    return linearizable(models.NAMES[model_of(events)]())(history_of(events), budget=budget)
 
 
 def run_pattern(ablation: Ablation) -> PatternRun:

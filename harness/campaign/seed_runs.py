@@ -127,7 +127,7 @@ def write_run(run_dir: Path, spec: SeedSpec, run: SwarmRun) -> None:
 
 
 def _history(run: SwarmRun, facts: dict[str, Any]) -> History:
-    from harness.campaign.patterns import history_of
+    from harness.campaign.patterns import history_of, model_of
 
     faults = [
         Fault(
@@ -141,6 +141,7 @@ def _history(run: SwarmRun, facts: dict[str, Any]) -> History:
         for number, fault in enumerate(run.faults, start=1)
     ]
     header = {name: facts[name] for name in ("test", "seed", "nodes", "workload", "db", "env")}
+    header["model"] = model_of(run.events)
     return history_of(run.events, faults=faults, header=header)
 
 

@@ -70,6 +70,14 @@ class LyingClient(AtomClient):
         return await super().invoke(op)
 
 
+class NeverReady(Atom):
+    """A store that is waited for without a limit."""
+
+    async def ready(self, node):
+        while True:
+            await asyncio.sleep(0.1)
+
+
 class Slow(Atom):
     """A store whose clients take their time."""
 

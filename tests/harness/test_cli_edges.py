@@ -131,3 +131,12 @@ def test_like_characters_stand_for_those_a_terminal_lacks(tmp_path: Path) -> Non
     script += "print('\u2713 a \u2192 b\u2026 \u96ea')"
     done = ended(tmp_path, f"{sys.executable} -c {script!r}", **ASCII)
     assert done.stdout == "+ a -> b... ?\n"
+
+
+def test_an_interrupt_of_any_command_is_a_sentence(monkeypatch, capsys):
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("harness.commands.looking.doctor", interrupted)
+    assert main(["doctor"]) == 3
+    assert capsys.readouterr().err == "harness: interrupted\n"

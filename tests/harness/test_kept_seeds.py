@@ -127,6 +127,29 @@ def test_a_kept_run_is_the_run_the_campaign_saw(tmp_path: Path) -> None:
     assert spec is not None and spec.run().trace_hash == campaign.trace_hash
 
 
+@pytest.mark.parametrize(
+    ("seed", "operations"),
+    [(11, {"read", "write", "cas"}), (5, {"read", "write", "append"})],
+    ids=["registers", "lists and a register"],
+)
+def test_check_judges_a_kept_run_as_the_campaign_did(
+    seed: int, operations: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    job = job_of(ablations=["A30"], nemesis="partition", duration_s=6.0)
+    run_dir = keep_seed(seed, job, store=str(tmp_path))
+    lines = map(json.loads, (run_dir / "history.jsonl").read_text().splitlines())
+    assert {line["f"] for line in lines if line.get("type") == "ok"} == operations
+    told = json.loads((run_dir / "results.json").read_text())
+    code = {"valid": 0, "invalid": 1}[told["verdict"]]
+    assert main(["check", "--json", str(run_dir)]) == code
+    said = json.loads(capsys.readouterr().out)["result"]
+    findings = told["results"][0].get("findings", [])
+    found = said.get("findings", [])
+    assert len(found) == len(findings)
+    for ours, theirs in zip(found, findings):  # a file has the faults beside it
+        assert ours["sentence"].startswith(theirs["sentence"].rstrip("."))
+
+
 def test_no_more_than_asked_for_are_kept(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -67,6 +67,20 @@ def test_one_interrupt_heals_and_judges(tmp_path):
     assert not load(run_dir / "history.jsonl").notes, "the history has its footer"
 
 
+def test_one_interrupt_ends_a_ready_without_limit(tmp_path):
+    process = start(tmp_path, "--db", "sim_world:NeverReady", "--time-limit", "5", "--seed", "1")
+    run_dir = wait_for_events(tmp_path, 0)
+    time.sleep(1)  # now it waits for the nodes
+    process.send_signal(signal.SIGINT)
+    try:
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode in (2, 3), err
+    assert "interrupted before the first operation" in err and "Traceback" not in err
+    assert not ours(run_dir)
+
+
 def test_two_interrupts_leave_at_once(tmp_path):
     process = start(tmp_path, "--db", "sim_world:Slow", "--time-limit", "60", "--seed", "1")
     wait_for_events(tmp_path, 5)
