@@ -54,7 +54,7 @@ def did_you_mean(
     """The hint for an unknown name: the known names nearest to it, or all if none is near.
 
     Args:
-        name: what was given; letter case does not matter.
+        name: what was given; letter case matters only where a name is near in its own case.
         known: the names there are.
         also: other names for the same things, which are not listed.
         at_most: how many near names are said.
@@ -63,8 +63,12 @@ def did_you_mean(
     import difflib
 
     names = sorted(known)
-    folded = {each.lower(): each for each in (*names, *also)}
-    near = difflib.get_close_matches(name.lower(), folded, n=at_most, cutoff=ALIKE)
-    if near:
-        return f"did you mean {' or '.join(repr(folded[each]) for each in near)}?"
+    written = {each: each for each in (*names, *also)}
+    for wanted, choices in (
+        (name, written),
+        (name.lower(), {each.lower(): each for each in written}),
+    ):
+        near = difflib.get_close_matches(wanted, choices, n=at_most, cutoff=ALIKE)
+        if near:
+            return f"did you mean {' or '.join(repr(choices[each]) for each in near)}?"
     return f"{else_}: {', '.join(names) or 'none'}"

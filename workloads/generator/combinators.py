@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from workloads.generator.base import PENDING, Context, Generator, GeneratorError, Op, Step
+from workloads.generator.base import PENDING, Context, Generator, GeneratorError, Op, Step, fluent
 from workloads.generator.sources import Nothing, _counted, lift, once_through, wants_updates
 
 
@@ -158,6 +158,7 @@ class Limit(Generator, frozen=True):
         return Limit(self.left, self.inner.update(test, context, event))
 
 
+@fluent
 def limit(count: int, generator: Any) -> Generator:
     """At most ``count`` operations."""
     return Limit(_counted("limit", count), lift(generator))
@@ -203,6 +204,7 @@ class Filter(Generator, frozen=True):
 FILTER_TRIES_MAX = 10_000
 
 
+@fluent
 def filter_ops(keep: Callable[[Op], bool], generator: Any) -> Generator:
     """Only operations for which ``keep(op)`` is true."""
     return Filter(keep, lift(generator))
@@ -249,6 +251,7 @@ class Map(Generator, frozen=True):
         return Map(self.change, once_through(self.inner))
 
 
+@fluent
 def map_ops(change: Callable[[Op], Any], generator: Any) -> Generator:
     """Each operation as ``change(op)`` makes it: an Op, or a dict of the fields to change."""
     return Map(change, lift(generator))
@@ -320,6 +323,7 @@ class UntilOk(Generator, frozen=True):
         return UntilOk(once_through(self.inner))
 
 
+@fluent
 def until_ok(generator: Any) -> Generator:
     """Operations until one of them was ok. Several may be under way when it is."""
     return UntilOk(lift(generator))
@@ -353,6 +357,7 @@ class ProcessLimit(Generator, frozen=True):
         return ProcessLimit(self.count, once_through(self.inner))
 
 
+@fluent
 def process_limit(count: int, generator: Any) -> Generator:
     """Operations of at most ``count`` different processes; exhausted when one more would begin.
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from workloads.generator.base import PENDING, Context, Generator, GeneratorError, Op, Step
+from workloads.generator.base import PENDING, Context, Generator, GeneratorError, Op, Step, fluent
 
 _OP_FIELDS = frozenset({"f", "key", "value", "process"})
 
@@ -312,6 +312,7 @@ class Repeat(Generator, frozen=True):
         return self if self.left > 0 else once_through(self.inner)
 
 
+@fluent
 def repeat(thing: Any, *, count: int | None = None) -> Generator:
     """The first operation of a generator, again and again, or ``count`` times."""
     return Repeat(lift(thing), -1 if count is None else _counted("repeat", count))
@@ -349,6 +350,7 @@ class Cycle(Generator, frozen=True):
         return self if self.left > 0 else once_through(self.start)
 
 
+@fluent
 def cycle(thing: Any, *, count: int | None = None) -> Generator:
     """A generator from its start again whenever it is exhausted: for ever, or ``count`` rounds."""
     start = lift(thing)

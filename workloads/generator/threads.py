@@ -6,8 +6,17 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from workloads.generator.base import PENDING, Context, Generator, GeneratorError, Op, Step, bits
-from workloads.generator.combinators import soonest, update_all
+from workloads.generator.base import (
+    PENDING,
+    Context,
+    Generator,
+    GeneratorError,
+    Op,
+    Step,
+    bits,
+    fluent,
+)
+from workloads.generator.combinators import any_of, soonest, update_all
 from workloads.generator.sources import Emit, Seq, lift, once_through, op, seq, wants_updates
 
 NEMESIS = "nemesis"
@@ -48,13 +57,12 @@ def _nemesis_mask(context: Context) -> int:
     return 1 << context.concurrency
 
 
+@fluent
 def clients(generator: Any, nemesis_generator: Any = None) -> Generator:
     """On client threads only; with a second generator, that one on the nemesis thread beside it."""
     alone = OnThreads(_clients_mask, lift(generator))
     if nemesis_generator is None:
         return alone
-    from workloads.generator.combinators import any_of
-
     return any_of(alone, nemesis(nemesis_generator))
 
 
@@ -68,8 +76,6 @@ def nemesis(generator: Any, client_generator: Any = None) -> Generator:
     alone = OnThreads(_nemesis_mask, lift(generator))
     if client_generator is None:
         return alone
-    from workloads.generator.combinators import any_of
-
     return any_of(alone, clients(client_generator))
 
 
@@ -310,6 +316,7 @@ def phases(*generators: Any) -> Generator:
     return seq([synchronize(generator) for generator in generators])
 
 
+@fluent
 def then(first: Any, second: Any) -> Generator:
     """The first; when it is exhausted and every thread is free, the second."""
     return seq([lift(first), synchronize(second)])

@@ -19,6 +19,7 @@ from workloads.generator.base import (
     GeneratorError,
     Op,
     Step,
+    fluent,
 )
 from workloads.generator.sources import lift, once_through, wants_updates
 
@@ -71,11 +72,13 @@ class Stagger(Generator, frozen=True):
         return Stagger(self.mean_ns, once_through(self.inner), self.random, self.next_ns)
 
 
+@fluent
 def stagger(mean_s: float, generator: Any) -> Generator:
     """Operations at random intervals of this mean, over all threads."""
     return Stagger(_duration_ns("stagger", mean_s), lift(generator))
 
 
+@fluent
 def rate(hz: float, generator: Any) -> Generator:
     """About ``hz`` operations per second over all threads, at random intervals.
 
@@ -87,6 +90,7 @@ def rate(hz: float, generator: Any) -> Generator:
     return Stagger(max(1, round(SECOND_NS / hz)), lift(generator))
 
 
+@fluent
 def delay(interval_s: float, generator: Any) -> Generator:
     """At least this long between operations."""
     return Stagger(_duration_ns("delay", interval_s, zero=True), lift(generator), random=False)
@@ -124,6 +128,7 @@ class TimeLimit(Generator, frozen=True):
         return msgspec.structs.replace(self, inner=once_through(self.inner))
 
 
+@fluent
 def time_limit(limit_s: float, generator: Any) -> Generator:
     """A generator's operations for this long, counted from the first time it is asked."""
     return TimeLimit(_duration_ns("time_limit", limit_s, zero=True), lift(generator))
