@@ -11,8 +11,8 @@ Invariants. Per (sender, receiver): first in, first out, with gaps only where a 
 The epoch never goes down while the sender lives; a restarted sender begins at 1 again and is taken
 for new because its Hello comes over a new connection after the old ones closed.
 
-What breaks without it. A53: reordered appends are refused in storms; together with A18 or A55 they
-lose data.
+What breaks without it. Reordered appends are refused in storms. They lose data where a follower also
+cuts its log after every append, or a retry does not check the order.
 
 Source: Joshi, "Single-Socket Channel"; ZooKeeper's leader-learner connection. Pure: the runtime and
 the client session keep the sockets.
