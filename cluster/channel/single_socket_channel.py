@@ -11,7 +11,7 @@ Invariants. Per (sender, receiver): first in, first out, with gaps only where a 
 The epoch never goes down while the sender lives; a restarted sender begins at 1 again and is taken
 for new because its Hello comes over a new connection after the old ones closed.
 
-What breaks without it. Reordered appends are refused in storms. They lose data where a follower also
+What breaks without it. Reordered appends are refused in storms. They lose data where a follower
 cuts its log after every append, or a retry does not check the order.
 
 Source: Joshi, "Single-Socket Channel"; ZooKeeper's leader-learner connection. Pure: the runtime and

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 from harness.environments import faketime, kernel_links, processes, remote_clock
 from harness.environments.base import Completed, LinkFault
 from harness.environments.clock_reading import ahead_ns
-from harness.environments.http import HttpClient, HttpStatus
 from harness.environments.kernel_runner import KernelLinks
 from harness.environments.local import LocalEnvironment, limits
 from harness.environments.local_chaos import Clock, LocalChaos
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
     from harness.environments.processes import ProcessId
 
 _STILLBORN_S = 0.1
-_ASK_EVERY_S = 0.5
 
 #: prints thrice the time before, under and after libfaketime, then pids that should have loaded it
 _FAKED = """
@@ -69,6 +67,7 @@ class RemoteNode(LocalNode):
         address: where clients and peers reach it.
     """
 
+    ask_every_s = 0.5
     #: the Python that has the reference cluster installed, there
     python = "python3"
     #: where the node's own things are, there
@@ -313,28 +312,6 @@ class RemoteNode(LocalNode):
         return {"offset_ns": read_ns, "rate": clock.rate, "by": "libfaketime"}
 
     # -- files and HTTP ------------------------------------------------------------------------
-
-    async def http_ok(self, port: int, path: str, *, within_s: float) -> None:
-        """Wait until a GET answers 2xx; SetupError if it never does or the process ends."""
-        deadline = time.monotonic() + within_s
-        asked, why = time.monotonic(), "it was never tried"
-        while time.monotonic() < deadline:
-            if time.monotonic() - asked > _ASK_EVERY_S and self.spawned:
-                await self.check_running()
-                asked = time.monotonic()
-            client = HttpClient(self.address, port, timeout_s=max(0.05, min(1.0, within_s)))
-            try:
-                await client.get(path)
-                return
-            except (OSError, TimeoutError, HttpStatus) as error:
-                why = str(error) or type(error).__name__
-            finally:
-                await client.close()
-            await asyncio.sleep(0.05)
-        raise SetupError(
-            f"{self.name} did not answer http://{self.address}:{port}{path} within "
-            f"{within_s:g} s ({why}); its log ends:\n{await self.last_words()}"
-        )
 
     async def wipe(self, path: str) -> None:
         """Remove a tree of the node's own ``/data``; an emptied ``/data`` itself stays."""
