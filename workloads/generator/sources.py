@@ -20,6 +20,7 @@ from types import MappingProxyType
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from workloads.generator.base import PENDING, Context, Generator, GeneratorError, Op, Step, fluent
 
@@ -285,15 +286,26 @@ def seq(items: Iterable[Any]) -> Generator:
     return Seq(Cells(iter(items)))
 
 
-class Repeat(Generator, frozen=True):
-    """The same operation again and again: the generator inside never moves on."""
+class Wrapper(Generator, frozen=True):
+    """Base of what changes the operations of one generator inside."""
 
     inner: Any
-    left: int
 
     @property
     def wants_updates(self) -> bool:
         return wants_updates(self.inner)
+
+    def update(self, test: Any, context: Context, event: Op) -> Any:
+        return replace(self, inner=self.inner.update(test, context, event))
+
+    def once_through(self) -> Any:
+        return replace(self, inner=once_through(self.inner))
+
+
+class Repeat(Wrapper, frozen=True):
+    """The same operation again and again: the generator inside never moves on."""
+
+    left: int
 
     def op(self, test: Any, context: Context) -> Step:
         if self.left == 0:
@@ -304,9 +316,6 @@ class Repeat(Generator, frozen=True):
         if step[0] is PENDING:
             return PENDING, Repeat(step[1], self.left)
         return step[0], Repeat(self.inner, self.left - 1)
-
-    def update(self, test: Any, context: Context, event: Op) -> Any:
-        return Repeat(self.inner.update(test, context, event), self.left)
 
     def once_through(self) -> Any:
         return self if self.left > 0 else once_through(self.inner)
