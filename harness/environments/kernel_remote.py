@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from harness.environments import faketime, kernel_links, processes, remote_clock
 from harness.environments.base import Completed, LinkFault
 from harness.environments.clock_reading import ahead_ns
+from harness.environments.http import until_ok
 from harness.environments.kernel_runner import KernelLinks
 from harness.environments.local import LocalEnvironment, limits
 from harness.environments.local_chaos import Clock, LocalChaos
@@ -67,7 +68,6 @@ class RemoteNode(LocalNode):
         address: where clients and peers reach it.
     """
 
-    ask_every_s = 0.5
     #: the Python that has the reference cluster installed, there
     python = "python3"
     #: where the node's own things are, there
@@ -312,6 +312,22 @@ class RemoteNode(LocalNode):
         return {"offset_ns": read_ns, "rate": clock.rate, "by": "libfaketime"}
 
     # -- files and HTTP ------------------------------------------------------------------------
+
+    async def http_ok(self, port: int, path: str, *, within_s: float) -> None:
+        """Wait until a GET answers 2xx; SetupError if it never does or the process ends."""
+
+        async def look() -> None:
+            if self.spawned:
+                await self.check_running()
+
+        why = await until_ok(
+            self.address, port, path, within_s=within_s, look=look, look_every_s=0.5
+        )
+        if why:
+            raise SetupError(
+                f"{self.name} did not answer http://{self.address}:{port}{path} within "
+                f"{within_s:g} s ({why}); its log ends:\n{await self.last_words()}"
+            )
 
     async def wipe(self, path: str) -> None:
         """Remove a tree of the node's own ``/data``; an emptied ``/data`` itself stays."""

@@ -19,7 +19,7 @@ import msgspec
 from harness.environments import faketime, processes, sockets
 from harness.environments.addresses import announced_address, link_address, node_address
 from harness.environments.base import Completed
-from harness.environments.http import HttpClient, HttpStatus
+from harness.environments.http import HttpClient, until_ok
 from harness.environments.processes import ProcessId
 from harness.errors import SetupError, UsageError, nearest
 
@@ -72,9 +72,6 @@ class Home(Protocol):
 
 class LocalNode:
     """A node on this machine. ``/data`` in arguments and paths means its own directory."""
-
-    #: how often it is asked, while it is waited for, whether it still runs
-    ask_every_s = 0.0
 
     def __init__(self, env: Home, name: str, index: int, block: str) -> None:
         self.name = name
@@ -325,10 +322,6 @@ class LocalNode:
                     f"{_how_it_ended(code)}; its log ends:\n{processes.tail(self.log)}"
                 )
 
-    async def last_words(self) -> str:
-        """The last lines of the node's log, indented."""
-        return processes.tail(self.log)
-
     async def check_running(self) -> None:
         """As :meth:`check_alive`, for nodes that have to be asked."""
         self.check_alive()
@@ -418,25 +411,12 @@ class LocalNode:
 
     async def http_ok(self, port: int, path: str, *, within_s: float) -> None:
         """Wait until a GET answers 2xx; SetupError if it never does or the process ends."""
-        deadline = time.monotonic() + within_s
-        asked, why = time.monotonic(), "it was never tried"
-        while time.monotonic() < deadline:
-            if self.spawned and time.monotonic() - asked >= self.ask_every_s:
-                await self.check_running()
-                asked = time.monotonic()
-            client = HttpClient(self.address, port, timeout_s=max(0.05, min(1.0, within_s)))
-            try:
-                await client.get(path)
-                return
-            except (OSError, TimeoutError, HttpStatus) as error:
-                why = str(error) or type(error).__name__
-            finally:
-                await client.close()
-            await asyncio.sleep(0.05)
-        raise SetupError(
-            f"{self.name} did not answer http://{self.address}:{port}{path} within "
-            f"{within_s:g} s ({why}); its log ends:\n{await self.last_words()}"
-        )
+        why = await until_ok(self.address, port, path, within_s=within_s, look=self.check_running)
+        if why:
+            raise SetupError(
+                f"{self.name} did not answer http://{self.address}:{port}{path} within "
+                f"{within_s:g} s ({why}); its log ends:\n{processes.tail(self.log)}"
+            )
 
     async def wipe(self, path: str) -> None:
         """Remove a tree of the node's own directory; an emptied ``/data`` itself stays."""
