@@ -24,7 +24,7 @@ from harness.interpreter.faults import FaultRunner
 from harness.interpreter.interpreter import Interpreter
 from harness.nemesis.base import Context
 from harness.recorder import Recorder
-from harness.run import run
+from harness.runner import run
 from harness.spec import TestSpec
 from workloads import generator as gen
 

@@ -11,7 +11,6 @@ For ``harness check`` and :mod:`checkers.commandline`.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import inspect
@@ -22,6 +21,7 @@ from checkers import known_order
 from checkers.checker import Checker, as_checker, named
 from checkers.history import FAIL, INVOKE, OK, History, freeze
 from checkers.vocabulary import foreign, names_of, without
+from checkers.wording import did_you_mean
 
 Factory = Callable[..., Checker]
 
@@ -152,12 +152,6 @@ def _weak(level: str) -> Factory:
         return as_checker(_titled(name, transactions.weak(level, **options)))
 
     return make
-
-
-def _etcd() -> Checker:
-    from checkers.etcd import etcd
-
-    return etcd()
 
 
 def _solved(level: str) -> Factory:
@@ -308,9 +302,8 @@ def resolve(model: str) -> str:
     wanted = _SYNONYMS.get(wanted, wanted) if wanted not in names else wanted
     if wanted in names:
         return wanted
-    near = difflib.get_close_matches(wanted, [*names, *_SYNONYMS], n=3, cutoff=0.5)
-    guess = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(names)}"
-    raise ChoiceError(f"model {model!r} is not known; {guess}")
+    hint = did_you_mean(wanted, names, also=_SYNONYMS, at_most=3)
+    raise ChoiceError(f"model {model!r} is not known; {hint}")
 
 
 def _implied(history: History, name: str) -> dict[str, Any]:

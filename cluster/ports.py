@@ -16,7 +16,6 @@ Nothing in this module does anything. It imports nothing but types.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Protocol, TypeAlias
 
 import msgspec
@@ -155,13 +154,6 @@ class Core(Protocol):
 
     def state_hash(self) -> str:
         """Hex digest of the applied state: equal on all nodes at an equal applied index."""
-
-
-class BatchingCore(Core, Protocol):
-    """A core that takes several client requests as one event, so that they share a batch."""
-
-    def on_clients(self, now_ns: int, requests: Sequence[tuple[int, Request]]) -> list[Effect]:
-        """Requests that arrived together, as (connection, request), in order of arrival."""
 
 
 class Rng(Protocol):

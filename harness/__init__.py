@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from harness.api import run
     from harness.nemesis.user import fault
-    from harness.run import RunOutcome
+    from harness.runner import RunOutcome
     from harness.spec import TestSpec
 
 __all__ = ["RunOutcome", "TestSpec", "fault", "run"]
 
 _HOMES = {
-    "RunOutcome": "harness.run",
+    "RunOutcome": "harness.runner",
     "TestSpec": "harness.spec",
     "fault": "harness.nemesis.user",
     "run": "harness.api",

@@ -17,22 +17,28 @@ from typing import Any
 
 import msgspec
 
+from checkers.wording import did_you_mean
+from harness import runner
+from harness.databases.base import Client
 from harness.errors import UsageError
-from harness.spec import TestSpec, nearest_option, parse_list, parse_nodes, read_fields
+from harness.nemesis.base import Nemesis
+from harness.parts import SomeClient, SomeDB, SomeWorkload
+from harness.runner import RunOutcome
+from harness.spec import TestSpec, parse_list, parse_nodes, read_fields
 
 
 def run(
     *,
-    db: Any = None,
-    client: Any = None,
-    workload: Any = None,
-    nemesis: str | Sequence[Any] = (),
+    db: SomeDB | str | None = None,
+    client: Client | SomeClient | str | None = None,
+    workload: SomeWorkload | str | None = None,
+    nemesis: str | Sequence[str | Nemesis] = (),
     nodes: int | str | Sequence[str] = 3,
     replay: str | None = None,
     say: Callable[[str], None] | None = None,
     **fields: Any,
-) -> Any:
-    """Run one test and return its :class:`harness.run.RunOutcome`.
+) -> RunOutcome:
+    """Run one test and return its :class:`harness.runner.RunOutcome`.
 
     Args:
         db: a database, its class, or its name; the reference cluster if not given.
@@ -50,8 +56,6 @@ def run(
         UsageError: an argument is wrong.
         HarnessError: the run broke.
     """
-    from harness.run import run as run_spec
-
     names: dict[str, Any] = {}
     objects: dict[str, Any] = {}
     for name, given in (("db", db), ("workload", workload)):
@@ -69,7 +73,7 @@ def run(
         objects["nemeses"] = list(nemesis)
     spec = _spec(nodes, {**fields, **names})
     command = replay or (None if not objects else "run this test file again")
-    return run_spec(spec, say=say, command=command, **objects)
+    return runner.run(spec, say=say, command=command, **objects)
 
 
 def _makes(client: Any) -> bool:
@@ -80,7 +84,7 @@ def _spec(nodes: int | str | Sequence[str], fields: dict[str, Any]) -> TestSpec:
     known = [field.name for field in msgspec.structs.fields(TestSpec)]
     for name in fields:
         if name not in known:
-            raise UsageError(f"run has no argument {name!r}; {nearest_option(name, known)}")
+            raise UsageError(f"run has no argument {name!r}; {did_you_mean(name, known)}")
     named = parse_nodes(str(nodes)) if isinstance(nodes, (int, str)) else tuple(nodes)
     for name in ("nemesis", "ablate"):
         if isinstance(fields.get(name), str):

@@ -13,7 +13,7 @@
 One coroutine, the same in real and in virtual time. An interruption ends the main phase early and
 skips to healing; a failure tears down before it is raised.
 
-For :mod:`harness.run`.
+For :mod:`harness.runner`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from harness.timings import FINAL_TIMEOUTS, Timings
 from workloads import Workload
 from workloads import generator as gen
 
-log = logging.getLogger("harness.run")
+log = logging.getLogger(__name__)
 
 #: Nemeses under which a database may end by itself: a failing disk, no memory.
 EXPLAIN_DEATH = ("disk", "pressure")

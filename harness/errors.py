@@ -12,9 +12,10 @@ A message is one sentence: it names the argument, shows the value and guesses th
 
 from __future__ import annotations
 
-import difflib
 import errno
 from collections.abc import Iterable
+
+from checkers.wording import did_you_mean
 
 EXIT_VALID = 0
 EXIT_INVALID = 1
@@ -62,7 +63,4 @@ def nearest(what: str, name: str, known: Iterable[str]) -> UsageError:
         name: what was given.
         known: the names there are.
     """
-    names = sorted(known)
-    close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
-    hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names)}"
-    return UsageError(f"unknown {what} {name!r}; {hint}")
+    return UsageError(f"unknown {what} {name!r}; {did_you_mean(name, known)}")

@@ -10,7 +10,7 @@ checkers have spoken the run itself is looked at:
   unknown outcomes, an interruption, trouble after healing: VALID stays, and the reasons why it is
   weak are written down, beside a count of why operations failed.
 
-A violation is never weakened by any of this. For :mod:`harness.run`, ``harness check`` on a run
+A violation is never weakened by any of this. For :mod:`harness.runner`, ``harness check`` on a run
 directory, and replays.
 """
 

@@ -4,7 +4,7 @@ Everything is found, built and looked at here before a run has left any trace: a
 unknown, an option that is not taken, a thing that lacks a method or does not fit the environment
 gets its sentence, and no run directory is made.
 
-For :mod:`harness.run`.
+For :mod:`harness.runner`.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from harness import registry
+from harness.databases.base import DB, Client
 from harness.environments.base import Environment
 from harness.errors import UsageError
 from harness.nemesis.base import Nemesis
@@ -23,6 +24,11 @@ from harness.spec import TestSpec
 from harness.timings import Timings
 from harness.timings import resolve as resolve_timings
 from workloads import Workload
+
+#: what stands for a database, for clients and for a workload: the thing, or what makes it
+SomeDB = DB | Callable[..., DB]
+SomeClient = Callable[..., Client]
+SomeWorkload = Workload | Callable[..., Workload]
 
 _CLIENT_SHAPE = "a client has open(node), invoke(op) and perhaps close()"
 _DB_SHAPE = "a database has setup, start, ready and teardown, each of one node"
@@ -40,8 +46,8 @@ class Parts(msgspec.Struct):
         timings: how long things take.
     """
 
-    db: Any
-    make_client: Callable[[], Any]
+    db: DB
+    make_client: Callable[[], Client]
     workload: Workload
     nemeses: list[Nemesis]
     driven: dict[str, Nemesis] = {}
@@ -57,10 +63,10 @@ def resolve(
     spec: TestSpec,
     seed: int,
     *,
-    db: Any = None,
-    client: Any = None,
-    workload: Any = None,
-    nemeses: Sequence[Any] | None = None,
+    db: SomeDB | None = None,
+    client: SomeClient | None = None,
+    workload: SomeWorkload | None = None,
+    nemeses: Sequence[str | Nemesis] | None = None,
 ) -> Parts:
     """Find or take what a run is made of.
 
@@ -94,7 +100,7 @@ def _driven(workload: Workload, planned: dict[str, Nemesis]) -> dict[str, Nemesi
     return {name: planned.get(name) or compose([name])[0] for name in asked}
 
 
-def _database(spec: TestSpec, seed: int, given: Any, objects: str) -> Any:
+def _database(spec: TestSpec, seed: int, given: SomeDB | None, objects: str) -> DB:
     what = f"database {spec.db!r}"
     found = registry.find("database", spec.db) if given is None else given
     offered = {
@@ -107,12 +113,12 @@ def _database(spec: TestSpec, seed: int, given: Any, objects: str) -> Any:
         "objects": objects,
         "op_timeout_s": spec.op_timeout_s,
     }
-    made = registry.build(what, found, options=spec.db_options, offered=offered)
+    made: DB = registry.build(what, found, options=spec.db_options, offered=offered)
     registry.require(what, made, ("setup", "start", "ready", "teardown"), _DB_SHAPE)
     return made
 
 
-def _workload(spec: TestSpec, seed: int, given: Any) -> Workload:
+def _workload(spec: TestSpec, seed: int, given: SomeWorkload | None) -> Workload:
     what = f"workload {spec.workload!r}"
     found = registry.find("workload", spec.workload) if given is None else given
     offered: dict[str, Any] = {"concurrency": spec.concurrency, "nodes": spec.nodes, "seed": seed}
@@ -148,10 +154,10 @@ def _parameters(function: Any) -> set[str]:
 
 
 def _client_maker(
-    spec: TestSpec, seed: int, db: Any, given: Any, objects: str
-) -> Callable[[], Any]:
+    spec: TestSpec, seed: int, db: DB, given: SomeClient | None, objects: str
+) -> Callable[[], Client]:
     what = f"client {spec.client!r}" if spec.client else "the client"
-    made_of = given
+    made_of: Any = given
     if made_of is None and spec.client:
         made_of = registry.load(spec.client, what="client", user=True)
     if made_of is None:
@@ -164,17 +170,19 @@ def _client_maker(
         )
     if not callable(made_of):
         raise UsageError(f"{what} is {made_of!r}; give its class, so that each worker gets its own")
-    timeout = {"op_timeout_s": spec.op_timeout_s, "timeout_s": spec.op_timeout_s}
+    offered: dict[str, Any] = {"seed": seed, "objects": objects}
+    offered |= {"op_timeout_s": spec.op_timeout_s, "timeout_s": spec.op_timeout_s}
 
-    def make() -> Any:
-        return registry.build(what, made_of, offered={**timeout, "seed": seed, "objects": objects})
+    def make() -> Client:
+        made: Client = registry.build(what, made_of, offered=offered)
+        return made
 
     registry.require(what, make(), ("open", "invoke"), _CLIENT_SHAPE)
     return make
 
 
 def _check_operations(
-    spec: TestSpec, db: Any, make_client: Callable[[], Any], workload: Workload
+    spec: TestSpec, db: DB, make_client: Callable[[], Client], workload: Workload
 ) -> None:
     """Refuse a database whose client says that it lacks an operation of the workload."""
     known = getattr(make_client(), "operations", None) or getattr(db, "operations", None)
@@ -188,7 +196,7 @@ def _check_operations(
         )
 
 
-def _check_environment(spec: TestSpec, db: Any) -> None:
+def _check_environment(spec: TestSpec, db: DB) -> None:
     fits = getattr(db, "environments", None)
     if fits is not None and spec.env not in fits:
         raise UsageError(

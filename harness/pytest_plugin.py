@@ -15,9 +15,12 @@ used.
 from __future__ import annotations
 
 import shlex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from harness.runner import RunOutcome
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,10 +46,10 @@ class HarnessFixture:
 
     def __init__(self, node_id: str, name: str, seed: int | None, store: str) -> None:
         self._node_id, self._name, self._seed, self._store = node_id, name, seed, store
-        self.outcomes: list[Any] = []
+        self.outcomes: list[RunOutcome] = []
 
-    def run(self, **arguments: Any) -> Any:
-        """Run one test; see :func:`harness.api.run` for the arguments."""
+    def run(self, **arguments: Any) -> RunOutcome:
+        """Run one test; see :func:`harness.run` for the arguments."""
         import random
 
         from harness.api import run

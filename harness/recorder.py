@@ -7,7 +7,7 @@ missing completion is an unknown outcome, never a wrong one. The journal of faul
 fault's intent is in the kernel *before* the fault is injected, since whoever heals after a crash
 (`harness heal`, the watchdog) has only this file to go by.
 
-For the interpreter and :mod:`harness.run`.
+For the interpreter and :mod:`harness.runner`.
 """
 
 from __future__ import annotations

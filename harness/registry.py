@@ -17,8 +17,8 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from checkers.wording import did_you_mean
 from harness.errors import UsageError, UserCodeError, nearest
-from harness.spec import nearest_option
 
 #: kind -> (module, table): where the names of a kind are.
 TABLES: dict[str, tuple[str, str]] = {
@@ -92,9 +92,8 @@ def load(path: str, *, what: str, user: bool = False) -> Any:
     for name in attribute.split("."):
         if not hasattr(found, name):
             public = [entry for entry in vars(found) if not entry.startswith("_")]
-            raise UsageError(
-                f"{what} {path!r}: module {module_name} has no {name!r}; {_near(name, public)}"
-            )
+            hint = did_you_mean(name, public, else_="it has")
+            raise UsageError(f"{what} {path!r}: module {module_name} has no {name!r}; {hint}")
         found = getattr(found, name)
     return found
 
@@ -108,15 +107,6 @@ def _no_module(path: str, what: str, module: str, error: ModuleNotFoundError) ->
     return UsageError(
         f"{what} {path!r}: module {module} needs {error.name!r}, which is not installed"
     )
-
-
-def _near(name: str, names: list[str]) -> str:
-    import difflib
-
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean {close[0]!r}?"
-    return f"it has: {', '.join(sorted(names)[:12])}" if names else "it is empty"
 
 
 def build(
@@ -146,9 +136,8 @@ def build(
     taken, anything = _keywords(what, made_of)
     unknown = [name for name in options if name not in taken and not anything]
     if unknown:
-        raise UsageError(
-            f"{what} has no option {unknown[0]!r}; {nearest_option(unknown[0], taken)}"
-        )
+        hint = did_you_mean(unknown[0], taken, else_="its options are")
+        raise UsageError(f"{what} has no option {unknown[0]!r}; {hint}")
     given = {name: value for name, value in (offered or {}).items() if name in taken} | options
     try:
         return made_of(**given)

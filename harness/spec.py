@@ -8,7 +8,6 @@ sentence about it.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -403,12 +402,3 @@ def load_spec(data: bytes) -> TestSpec:
         raise UsageError(f"spec.json is no test specification: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"spec.json is no JSON: {error}") from None
-
-
-def nearest_option(name: str, known: Iterable[str]) -> str:
-    """A hint for an unknown option: the nearest known one, or all of them."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean {close[0]!r}?"
-    return f"its options are: {', '.join(names)}" if names else "it has no options"

@@ -120,13 +120,6 @@ def _context(run: Run) -> dict[str, Any]:
     }
 
 
-def _length(run: Run) -> str:
-    """How long the run is, in words."""
-    if run.positions and run.history is not None:
-        return count(len(run.history), "event")
-    return duration(run.end_ns)
-
-
 def _strip(
     run: Run,
     measured: Performance | None,

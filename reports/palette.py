@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from checkers.verdict import Verdict
-
 
 class FaultStyle(NamedTuple):
     """How faults of one kind look: a CSS class number and a hatch."""
@@ -73,8 +71,3 @@ def fault_slots(kinds: list[str]) -> dict[str, FaultStyle]:
 def edge_style(kind: str) -> EdgeStyle:
     """The style of an edge kind; variants such as ``ww-list`` go by their first word."""
     return EDGES.get(kind) or EDGES.get(kind.split("-")[0]) or OTHER_EDGE
-
-
-def verdict_class(verdict: Verdict, *, weak: bool = False) -> str:
-    """``valid``, ``weak``, ``unknown`` or ``invalid``: the CSS class and key of the tables here."""
-    return "weak" if weak and verdict is Verdict.VALID else verdict.value

@@ -126,9 +126,6 @@ ALIASES: Mapping[str, str] = {
     "strong-session-PL-3": "strong-session-serializable",
 }  # fmt: skip
 
-#: strongest first, for "the strongest not refuted"
-DEFAULT_MODELS = ("strict-serializable",)
-
 
 def canonical(model: str) -> str:
     """The model's own name for an alias; the name itself if it is one.
@@ -172,12 +169,6 @@ def forbidden_by(model: str) -> frozenset[str]:
 def implied_anomalies(anomaly: str) -> frozenset[str]:
     """The anomaly and everything it is a case of."""
     return frozenset(_closure([anomaly], CASE_OF))
-
-
-def most_telling(anomalies: Iterable[str]) -> list[str]:
-    """Anomalies of which no other one given is a case, sorted."""
-    found = set(anomalies)
-    return sorted(a for a in found if not any(a != b and a in implied_anomalies(b) for b in found))
 
 
 def refuted_models(anomalies: Iterable[str], broken: Iterable[str] = ()) -> frozenset[str]:

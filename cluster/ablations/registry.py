@@ -11,7 +11,6 @@ overriding class. They are found by :func:`all_ablations`; the order is that of 
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
 import re
@@ -20,6 +19,8 @@ from functools import cache
 from typing import TypeVar
 
 import msgspec
+
+from cluster.spelling import nearest
 
 T = TypeVar("T")
 
@@ -101,8 +102,8 @@ def find(name: str) -> Ablation:
             names[known.lower()] = ablation
     if wanted in names:
         return names[wanted]
-    close = difflib.get_close_matches(wanted, names, n=1, cutoff=0.4)
-    guess = f"; did you mean {names[close[0]].name}?" if close else ""
+    near = nearest(wanted, names)
+    guess = f"; did you mean {names[near].name}?" if near else ""
     raise UnknownAblation(f"there is no ablation {name!r}{guess}")
 
 

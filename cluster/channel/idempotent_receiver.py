@@ -14,8 +14,9 @@ is sent back (``retry``), and a number the client has given up never happens lat
 Invariants. (session, number) is applied at most once. The answer to a copy is the answer to the
 original. All of it depends on the log alone.
 
-What breaks without it. A28a: a retried append is there twice. A28b: memory in the leader only, and
-the retry lands on the next one. A28c, A08d: see sessions. A55: numbers that overtake each other.
+What breaks without it. A28a: a retried append is there twice. With memory in the leader
+only, the retry lands on the next one. Numbers overtake each other where the order is not checked.
+Expiry and snapshots: see sessions.
 
 Source: Joshi, "Idempotent Receiver"; Raft thesis 6.3; Kafka's idempotent producer for the order
 check. Used by ``cluster.core.replica`` while applying.

@@ -12,7 +12,7 @@ is news widens it by one, or a network that reorders would answer every refusal 
 Invariants. Never more than ``window`` unanswered. What a follower has acknowledged (``match``)
 never goes down in one leadership. An old refusal changes nothing.
 
-What breaks without it. A55: a retry without a check of the order lets one client's requests
+What breaks without it. A retry without a check of the order lets one client's requests
 overtake each other. Without the window, a paused follower costs the leader its memory.
 
 Source: Joshi, "Request Pipeline"; the replication progress of etcd's raft (probe and replicate).

@@ -12,8 +12,8 @@ The epoch never goes down at either end, also while no connection stands: the la
 connection may wait in a proxy until after the new one has ended too. So a node's first epoch of a
 start lies above all of its earlier starts.
 
-What breaks without it. A53: reordered appends are refused in storms; together with A18 or A55 they
-lose data.
+What breaks without it. Reordered appends are refused in storms. They lose data where a follower
+cuts its log after every append, or a retry does not check the order.
 
 Source: Joshi, "Single-Socket Channel"; ZooKeeper's leader-learner connection. Pure: the runtime,
 the simulated network and the client session keep the connections.

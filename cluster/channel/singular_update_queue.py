@@ -10,7 +10,7 @@ once with ``retry``, which promises that it did not happen.
 Invariants. Arrival order is log order. What was refused, or left the queue unserved, never reached
 the log. Nothing runs between the read and the write of one command.
 
-What breaks without it. A26: two increments that both read the old value.
+What breaks without it. Two increments both read the old value.
 
 Source: Joshi, "Singular Update Queue". Pure; used by ``cluster.core.replica``. The cores are
 synchronous, so the single thread of execution is given; order and bound are this module's.

@@ -9,7 +9,6 @@ without one, and without certificates, every user of this machine is a client an
 from __future__ import annotations
 
 import argparse
-import difflib
 import ipaddress
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from cluster.config import MS, ClusterConfig
 from cluster.consensus.membership import name_of
 from cluster.consensus.membership_change import member_problem
 from cluster.runtime.token import BadToken, read_token
+from cluster.spelling import nearest
 
 ROLES = ("core",)
 CONSENSUS = ("raft",)
@@ -245,8 +245,8 @@ def _token(file: str | None) -> str:
 
 def _choice(option: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
-        close = difflib.get_close_matches(value, known, n=1)
-        guess = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known)}"
+        near = nearest(value, known)
+        guess = f"did you mean {near!r}?" if near else f"known: {', '.join(known)}"
         raise OptionError(f"{option} {value!r} is not known; {guess}")
 
 

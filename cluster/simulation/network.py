@@ -195,11 +195,6 @@ class Network:
         """Per directed link that was ever used: what it did to frames, since the run began."""
         return {key: dict(zip(COUNTERS, link.counts)) for key, link in self._links.items()}
 
-    def is_cut(self, src: str, dst: str) -> bool:
-        """Whether nothing passes from ``src`` to ``dst`` now."""
-        link = self._links.get((src, dst))
-        return link is not None and link.fault is not None and link.fault.cut
-
     # -- frames
 
     def send(self, src: str, dst: str, frame: Any) -> None:

@@ -74,10 +74,6 @@ class Case(msgspec.Struct):
     commands: list[Command]
     expected: dict[str, list[str]]
 
-    def output_of(self, system: str) -> list[str] | None:
-        """The expected output of the intact or the ablated system; None if there is none."""
-        return self.expected.get(system, self.expected.get(BOTH))
-
 
 class ScheduleRun(msgspec.Struct):
     """What a run of a schedule did.

@@ -37,7 +37,6 @@ Times are ``5ms``, ``2s``, ``100us``. Used by :mod:`cluster.simulation.schedule`
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -52,6 +51,7 @@ from cluster.simulation.schedule import Command, ScheduleError
 from cluster.simulation.sessions import Call
 from cluster.simulation.story import span
 from cluster.simulation.world import MS, SECOND, US, World
+from cluster.spelling import nearest
 from cluster.wire import Command as Operation
 
 #: A schedule's network and disk are regular: what matters is the order, which the text controls.
@@ -127,9 +127,8 @@ def execute(stage: Stage, command: Command) -> None:
         except ValueError as error:
             raise stage.fail(str(error)) from error
     else:
-        known = [*COMMANDS, *OPERATIONS, "await"]
-        close = difflib.get_close_matches(word, known, n=1)
-        guess = f"; did you mean {close[0]}?" if close else ""
+        near = nearest(word, [*COMMANDS, *OPERATIONS, "await"])
+        guess = f"; did you mean {near}?" if near else ""
         raise stage.fail(f"there is no command {word!r}{guess}")
 
 

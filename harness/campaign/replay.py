@@ -29,7 +29,7 @@ from harness.campaign.trust import Trust, command, require
 from harness.errors import UsageError
 from harness.nemesis.base import Plan
 from harness.nemesis.targets import LEADING
-from harness.run import RunOutcome, run
+from harness.runner import RunOutcome, run
 from harness.spec import TestSpec, load_spec
 from harness.store import RESULTS, SPEC
 from reports.run_directory import JSON_BYTES_MAX

@@ -112,7 +112,7 @@ def keep_seed(seed: int, job: Job, *, store: str) -> Path:
 def write_run(run_dir: Path, spec: SeedSpec, run: SwarmRun) -> None:
     """Write all files of a run of a seed into an empty directory."""
     from checkers.history.jsonl import write_jsonl
-    from harness.run import write_report
+    from harness.runner import write_report
 
     outcome, results = conclude(run)
     facts = _facts(spec, run)

@@ -28,7 +28,7 @@ from harness.campaign.replay import OURS_ALONE, spec_of_run
 from harness.campaign.trust import Trust, command
 from harness.errors import HarnessError, UsageError
 from harness.nemesis.base import Plan
-from harness.run import RunOutcome, run
+from harness.runner import RunOutcome, run
 from harness.spec import TestSpec
 from harness.store import SPEC
 

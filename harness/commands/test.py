@@ -82,7 +82,7 @@ def _test(**given: Any) -> int:
     with history, verdict and report under the store. Exit code: 0 valid, 1 violation found,
     2 unknown, 3 infrastructure failed, 254 usage.
     """
-    from harness.run import run_many
+    from harness.runner import run_many
 
     spec = spec_of(given)
     outcomes = run_many(spec)

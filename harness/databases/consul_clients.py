@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from urllib.parse import quote
 
 import msgspec
@@ -27,9 +27,7 @@ from harness.databases.http_clients import HttpDatabaseClient
 from harness.databases.locks import KeepAlive, fenced_write
 from harness.environments.base import Node
 from harness.environments.http import HttpStatus, NotSent
-
-if TYPE_CHECKING:
-    from harness.databases.consul import Consul
+from workloads.lock import FencedResource
 
 HTTP_PORT = 8500
 _TRIES_MAX = 20
@@ -40,7 +38,16 @@ _WAITING_SHARE = 0.6
 _REFUSED = ("No cluster leader", "rate limit", "Permission denied")
 
 
-class ConsulClient(HttpDatabaseClient["Consul"]):
+class Settings(Protocol):
+    """What the clients must know of their database."""
+
+    op_timeout_s: float
+    read_mode: str
+    ttl_s: float
+    resource: FencedResource
+
+
+class ConsulClient(HttpDatabaseClient[Settings]):
     """Speaks to one server about registers; base of the other clients."""
 
     database, port, refusals = "consul", HTTP_PORT, _REFUSED
@@ -141,7 +148,7 @@ class LockClient(ConsulClient):
     operations = frozenset({"acquire", "release", "write"})
     reads = frozenset()
 
-    def __init__(self, db: Consul) -> None:
+    def __init__(self, db: Settings) -> None:
         super().__init__(db)
         self._session = ""
         self._alive = KeepAlive(HTTP_PORT, ttl_s=db.ttl_s, timeout_s=db.ttl_s / 2)

@@ -20,7 +20,7 @@ import asyncio
 import base64
 import contextlib
 from collections.abc import AsyncGenerator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -29,9 +29,7 @@ from harness.databases.http_clients import HttpDatabaseClient
 from harness.databases.locks import KeepAlive, fenced_write
 from harness.environments.base import Node
 from harness.environments.http import HttpStatus
-
-if TYPE_CHECKING:
-    from harness.databases.etcd import Etcd
+from workloads.lock import FencedResource
 
 CLIENT_PORT = 2379
 #: tries of a compare-and-set loop to be quicker than others
@@ -69,7 +67,17 @@ def decode_key(text: str) -> str:
     return base64.b64decode(text).decode().removeprefix(_PREFIX)
 
 
-class EtcdClient(HttpDatabaseClient["Etcd"]):
+class Settings(Protocol):
+    """What the clients must know of their database."""
+
+    op_timeout_s: float
+    read_mode: str
+    ttl_s: int
+    watch_s: float
+    resource: FencedResource
+
+
+class EtcdClient(HttpDatabaseClient[Settings]):
     """Speaks to one member about registers; base of the other clients."""
 
     database, port, refusals = "etcd", CLIENT_PORT, _REFUSED
@@ -179,7 +187,7 @@ class WatchClient(EtcdClient):
     operations = frozenset({"write", "watch"})
     reads = frozenset({"watch"})
 
-    def __init__(self, db: Etcd) -> None:
+    def __init__(self, db: Settings) -> None:
         super().__init__(db)
         self._address = ""
 
@@ -257,7 +265,7 @@ async def streamed(
 class SessionClient(EtcdClient):
     """Has a lease, which somebody must keep alive."""
 
-    def __init__(self, db: Etcd) -> None:
+    def __init__(self, db: Settings) -> None:
         super().__init__(db)
         self._lease = ""
 
@@ -279,7 +287,7 @@ class LockClient(SessionClient):
     operations = frozenset({"acquire", "release", "write"})
     reads = frozenset()
 
-    def __init__(self, db: Etcd) -> None:
+    def __init__(self, db: Settings) -> None:
         super().__init__(db)
         self._key = ""
         self._alive = KeepAlive(CLIENT_PORT, ttl_s=db.ttl_s, timeout_s=db.ttl_s)

@@ -13,16 +13,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any, ClassVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
 from harness.databases.base import Invocation, Outcome
 from harness.environments.base import Node
 from harness.errors import UsageError
-
-if TYPE_CHECKING:
-    from harness.databases.galera import Galera
 
 PORT, DATABASE = 3306, "splitbrain"
 LEVELS = ("read-committed", "repeatable-read", "serializable")
@@ -59,6 +57,16 @@ def connect(address: str, *, timeout_s: float, database: str = DATABASE) -> Any:
     )
 
 
+class Settings(Protocol):
+    """What the clients must know of their database."""
+
+    threads: ThreadPoolExecutor
+    op_timeout_s: float
+    isolation: str
+    sync_wait: int
+    think_ms: float
+
+
 class Refused(Exception):
     """The client decided that the transaction shall not happen."""
 
@@ -69,7 +77,7 @@ class GaleraClient:
     operations: ClassVar[frozenset[str]] = frozenset()
     reads: ClassVar[frozenset[str]] = frozenset()
 
-    def __init__(self, db: Galera) -> None:
+    def __init__(self, db: Settings) -> None:
         self._db = db
         self._node: Node | None = None
         self._connection: Any = None

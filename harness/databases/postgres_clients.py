@@ -10,16 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
 from harness.databases.base import Invocation, Outcome
 from harness.environments.base import Node
 from harness.errors import UsageError
-
-if TYPE_CHECKING:
-    from harness.databases.postgres import Postgres
 
 PORT, USER = 5432, "splitbrain"
 LEVELS = ("read-committed", "repeatable-read", "serializable")
@@ -48,6 +45,14 @@ async def connect(address: str, *, timeout_s: float) -> Any:
     )
 
 
+class Settings(Protocol):
+    """What the clients must know of their database."""
+
+    op_timeout_s: float
+    isolation: str
+    think_ms: float
+
+
 class Refused(Exception):
     """The client decided that the transaction shall not happen."""
 
@@ -57,7 +62,7 @@ class PostgresClient:
 
     operations: ClassVar[frozenset[str]] = frozenset()
 
-    def __init__(self, db: Postgres) -> None:
+    def __init__(self, db: Settings) -> None:
         self._db = db
         self._node: Node | None = None
         self._connection: Any = None

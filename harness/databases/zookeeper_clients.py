@@ -19,7 +19,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any, ClassVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 
@@ -27,13 +28,21 @@ from harness.databases.base import Invocation, Outcome
 from harness.databases.locks import fenced_write
 from harness.environments.base import Node
 from harness.errors import UsageError
-
-if TYPE_CHECKING:
-    from harness.databases.zookeeper import ZooKeeper
+from workloads.lock import FencedResource
 
 CLIENT_PORT = 2181
 _TRIES_MAX = 20
 _POLL_S = 0.03
+
+
+class Settings(Protocol):
+    """What the clients must know of their database."""
+
+    session_s: float
+    op_timeout_s: float
+    read_mode: str
+    threads: ThreadPoolExecutor
+    resource: FencedResource
 
 
 class Unsent(Exception):
@@ -46,7 +55,7 @@ class ZooKeeperClient:
     operations: ClassVar[frozenset[str]] = frozenset()
     reads: ClassVar[frozenset[str]] = frozenset({"read"})
 
-    def __init__(self, db: ZooKeeper) -> None:
+    def __init__(self, db: Settings) -> None:
         self._db = db
         self._zk: Any = None
 
@@ -279,7 +288,7 @@ class LockClient(ZooKeeperClient):
     operations = frozenset({"acquire", "release", "write"})
     reads = frozenset()
 
-    def __init__(self, db: ZooKeeper) -> None:
+    def __init__(self, db: Settings) -> None:
         super().__init__(db)
         self._held = ""
 

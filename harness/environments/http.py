@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
@@ -184,3 +186,38 @@ def _decoded(raw: bytes) -> Any:
         return msgspec.json.decode(raw)
     except msgspec.DecodeError:
         return raw.decode("utf-8", "replace")
+
+
+async def until_ok(
+    address: str,
+    port: int,
+    path: str,
+    *,
+    within_s: float,
+    look: Callable[[], Awaitable[None]],
+    look_every_s: float = 0.0,
+) -> str:
+    """Ask by GET until the answer is 2xx: "" then, else why the last try failed.
+
+    Args:
+        address, port, path: what is asked.
+        within_s: how long it is tried.
+        look: called between tries; what it raises ends the waiting.
+        look_every_s: the least time between two looks.
+    """
+    looked, why = time.monotonic(), "it was never tried"
+    deadline = looked + within_s
+    while time.monotonic() < deadline:
+        if time.monotonic() - looked >= look_every_s:
+            await look()
+            looked = time.monotonic()
+        client = HttpClient(address, port, timeout_s=max(0.05, min(1.0, within_s)))
+        try:
+            await client.get(path)
+            return ""
+        except (OSError, TimeoutError, HttpStatus) as error:
+            why = str(error) or type(error).__name__
+        finally:
+            await client.close()
+        await asyncio.sleep(0.05)
+    return why

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from harness.environments import faketime, kernel_links, processes, remote_clock
 from harness.environments.base import Completed, LinkFault
 from harness.environments.clock_reading import ahead_ns
-from harness.environments.http import HttpClient, HttpStatus
+from harness.environments.http import until_ok
 from harness.environments.kernel_runner import KernelLinks
 from harness.environments.local import LocalEnvironment, limits
 from harness.environments.local_chaos import Clock, LocalChaos
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from harness.environments.processes import ProcessId
 
 _STILLBORN_S = 0.1
-_ASK_EVERY_S = 0.5
 
 #: prints thrice the time before, under and after libfaketime, then pids that should have loaded it
 _FAKED = """
@@ -316,25 +315,19 @@ class RemoteNode(LocalNode):
 
     async def http_ok(self, port: int, path: str, *, within_s: float) -> None:
         """Wait until a GET answers 2xx; SetupError if it never does or the process ends."""
-        deadline = time.monotonic() + within_s
-        asked, why = time.monotonic(), "it was never tried"
-        while time.monotonic() < deadline:
-            if time.monotonic() - asked > _ASK_EVERY_S and self.spawned:
+
+        async def look() -> None:
+            if self.spawned:
                 await self.check_running()
-                asked = time.monotonic()
-            client = HttpClient(self.address, port, timeout_s=max(0.05, min(1.0, within_s)))
-            try:
-                await client.get(path)
-                return
-            except (OSError, TimeoutError, HttpStatus) as error:
-                why = str(error) or type(error).__name__
-            finally:
-                await client.close()
-            await asyncio.sleep(0.05)
-        raise SetupError(
-            f"{self.name} did not answer http://{self.address}:{port}{path} within "
-            f"{within_s:g} s ({why}); its log ends:\n{await self.last_words()}"
+
+        why = await until_ok(
+            self.address, port, path, within_s=within_s, look=look, look_every_s=0.5
         )
+        if why:
+            raise SetupError(
+                f"{self.name} did not answer http://{self.address}:{port}{path} within "
+                f"{within_s:g} s ({why}); its log ends:\n{await self.last_words()}"
+            )
 
     async def wipe(self, path: str) -> None:
         """Remove a tree of the node's own ``/data``; an emptied ``/data`` itself stays."""

@@ -18,18 +18,15 @@ import contextlib
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from harness.environments import disks, faketime, volumes
 from harness.environments.clock_reading import Exchange, ahead_ns, enough
 from harness.environments.http import HttpStatus
+from harness.environments.local_node import Home, LocalNode
 from harness.errors import SetupError
-
-if TYPE_CHECKING:
-    from harness.environments.local import LocalEnvironment
-    from harness.environments.local_node import LocalNode
 
 _DRIFT_STEP_S = 0.05
 _RESTORE_WITHIN_S = 10.0
@@ -48,7 +45,7 @@ _RIGHT = Clock()
 class LocalChaos:
     """Clock and disk faults of all nodes of a local environment."""
 
-    def __init__(self, env: LocalEnvironment) -> None:
+    def __init__(self, env: Home) -> None:
         self._env = env
         self._clocks: dict[str, Clock] = {}
         self._disks: dict[str, dict[str, Any]] = {}

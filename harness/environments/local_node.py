@@ -10,22 +10,21 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from harness.environments import faketime, processes, sockets
 from harness.environments.addresses import announced_address, link_address, node_address
 from harness.environments.base import Completed
-from harness.environments.http import HttpClient, HttpStatus
+from harness.environments.http import HttpClient, until_ok
 from harness.environments.processes import ProcessId
 from harness.errors import SetupError, UsageError, nearest
 
 if TYPE_CHECKING:
     from harness.environments.disks import Disk
-    from harness.environments.local import LocalEnvironment
     from harness.environments.volumes import Volume
 
 #: the variable in which a process of the reference cluster is given its token
@@ -43,10 +42,38 @@ class Command(msgspec.Struct, frozen=True):
     chaos_port: int | None
 
 
+class Home(Protocol):
+    """What nodes, and what makes faults on them, must know of their environment.
+
+    The methods are described where they are implemented, in :mod:`harness.environments.local`.
+    """
+
+    nodes: Sequence[str]
+    run_dir: Path
+    run_id: str
+    fake_clocks: Path | None
+
+    def node(self, name: str) -> LocalNode: ...
+    def now_ns(self) -> int: ...
+    def python_path(self) -> dict[str, str]: ...
+    def write_down(self, what: str, names: Collection[str]) -> None: ...
+    def mirror_ports(self) -> None: ...
+    def want_listener(
+        self, source: str, target: str, at: tuple[str, int], to: tuple[str, int], frames: bool
+    ) -> None: ...
+    async def open_listeners(self) -> None: ...
+    async def give_disk(self, node: LocalNode) -> None: ...
+    async def started(self, role: str, node: str, pid: int) -> None: ...
+    async def set_clock(
+        self, node: str, *, offset_ns: int = 0, rate: float = 1.0
+    ) -> dict[str, Any]: ...
+    async def set_disk(self, node: str, faults: Mapping[str, Any]) -> dict[str, Any]: ...
+
+
 class LocalNode:
     """A node on this machine. ``/data`` in arguments and paths means its own directory."""
 
-    def __init__(self, env: LocalEnvironment, name: str, index: int, block: str) -> None:
+    def __init__(self, env: Home, name: str, index: int, block: str) -> None:
         self.name = name
         self.index = index
         self.address = node_address(block, index)
@@ -384,23 +411,12 @@ class LocalNode:
 
     async def http_ok(self, port: int, path: str, *, within_s: float) -> None:
         """Wait until a GET answers 2xx; SetupError if it never does or the process ends."""
-        deadline = time.monotonic() + within_s
-        why = "it was never tried"
-        while time.monotonic() < deadline:
-            self.check_alive()
-            client = HttpClient(self.address, port, timeout_s=max(0.05, min(1.0, within_s)))
-            try:
-                await client.get(path)
-                return
-            except (OSError, TimeoutError, HttpStatus) as error:
-                why = str(error) or type(error).__name__
-            finally:
-                await client.close()
-            await asyncio.sleep(0.05)
-        raise SetupError(
-            f"{self.name} did not answer http://{self.address}:{port}{path} within "
-            f"{within_s:g} s ({why}); its log ends:\n{processes.tail(self.log)}"
-        )
+        why = await until_ok(self.address, port, path, within_s=within_s, look=self.check_running)
+        if why:
+            raise SetupError(
+                f"{self.name} did not answer http://{self.address}:{port}{path} within "
+                f"{within_s:g} s ({why}); its log ends:\n{processes.tail(self.log)}"
+            )
 
     async def wipe(self, path: str) -> None:
         """Remove a tree of the node's own directory; an emptied ``/data`` itself stays."""

@@ -7,20 +7,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.environments import cgroups
+from harness.environments.local_node import Home, LocalNode
 from harness.errors import SetupError
-
-if TYPE_CHECKING:
-    from harness.environments.local import LocalEnvironment
-    from harness.environments.local_node import LocalNode
 
 
 class LocalPressure:
     """Limits of all nodes of an environment whose nodes are processes of this machine."""
 
-    def __init__(self, env: LocalEnvironment) -> None:
+    def __init__(self, env: Home) -> None:
         self._env = env
         self._nodes: dict[str, cgroups.Squeezed] = {}
         self.trees, self.lacks = cgroups.trees()

@@ -13,14 +13,11 @@ import asyncio
 import contextlib
 import shlex
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.environments.cgroups import HEADROOM_BYTES_MIN, PERIOD_US, QUOTA_US_MIN
+from harness.environments.local_node import Home, LocalNode
 from harness.errors import HarnessError, SetupError
-
-if TYPE_CHECKING:
-    from harness.environments.kernel_remote import RemoteEnvironment
-    from harness.environments.local_node import LocalNode
 
 #: Docker takes no smaller limit of memory than this
 _DOCKER_BYTES_MIN = 6 * 1024 * 1024
@@ -109,7 +106,7 @@ class RemotePressure:
     why_not = ""
 
     def __init__(
-        self, env: RemoteEnvironment, apply: Callable[[str, Mapping[str, Any]], dict[str, int]]
+        self, env: Home, apply: Callable[[str, Mapping[str, Any]], dict[str, int]]
     ) -> None:
         self._env, self._apply = env, apply
         self._limits: dict[str, dict[str, Any]] = {}

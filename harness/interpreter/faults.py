@@ -119,14 +119,6 @@ class FaultRunner:
         for id in sorted(self.active, reverse=True):
             await self.heal(self.active[id][0])
 
-    def describe_active(self) -> list[str]:
-        """The faults in force, a few words each."""
-        return [
-            f"{plan.nemesis} {_short(injection.value)}".strip()
-            for plan, injection in self.active.values()
-            if injection.outcome != "skipped"
-        ]
-
     def _nemesis(self, plan: Plan) -> Nemesis:
         nemesis = self.nemeses.get(plan.nemesis)
         if nemesis is None:

@@ -12,7 +12,7 @@ client's own timeout should have ended it. After an unknown outcome or an except
 closed, and a fresh one opened for the next operation; an operation whose client cannot be opened is
 ``fail``, since nothing was sent.
 
-For :mod:`harness.run`. It runs in real and in virtual time alike (see
+For :mod:`harness.runner`. It runs in real and in virtual time alike (see
 :mod:`harness.interpreter.runtime`).
 """
 

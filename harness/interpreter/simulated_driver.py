@@ -158,10 +158,6 @@ def _foreign(coroutine: Any, yielded: Any) -> UserCodeError:
     )
 
 
-class Interrupted(HarnessError):
-    """The user interrupted a simulation a second time."""
-
-
 class SimRuntime:
     """Tasks and timers in a world's virtual time.
 

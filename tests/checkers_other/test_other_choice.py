@@ -81,9 +81,9 @@ def test_the_header_is_believed_first() -> None:
 def test_names_as_users_write_them() -> None:
     assert resolve("CAS_Register") == "cas-register"
     assert resolve("kafka") == "log"
-    with pytest.raises(ChoiceError, match="did you mean list-append"):
+    with pytest.raises(ChoiceError, match="did you mean 'list-append'"):
         resolve("listappend")
-    with pytest.raises(ChoiceError, match="there are register, "):
+    with pytest.raises(ChoiceError, match="there are: append-list, "):
         resolve("zzzz")
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from other_histories import MS, h, invalid, unchallenged, unknown, valid
 
-from checkers.clock import clock_offsets
 from checkers.convergence import convergence
 from checkers.history import Event, Fault, History
 from checkers.lease import lease
@@ -287,15 +286,3 @@ def test_log_pattern(tmp_path: Path) -> None:
         log_pattern("(")
     with pytest.raises(ValueError, match="neither"):
         log_pattern("x", expect="maybe")  # type: ignore[arg-type]
-
-
-def test_clock_offsets() -> None:
-    faults = [
-        Fault(1, "clock", 5 * MS, 9 * MS, nodes=["n1"], evidence={"offsets_ns": {"n1": 2 * MS}}),
-        Fault(2, "kill", 6 * MS),
-    ]
-    history = h("op 0 clock-offsets -> {'n2': 0.5}", faults=faults)
-    assert clock_offsets(history) == {
-        "n1": [(5 * MS, 0.002), (9 * MS, 0.0)], "n2": [(1 * MS, 0.5)],
-    }  # fmt: skip
-    assert clock_offsets(h("op 0 read -> 1")) == {}

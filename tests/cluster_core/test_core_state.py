@@ -14,7 +14,7 @@ from cluster.channel.idempotent_receiver import IdempotentReceiver
 from cluster.config import MS, ClusterConfig
 from cluster.consensus.interface import Consensus
 from cluster.core.state_machine import KeyValue, fail
-from cluster.ports import Append, BatchingCore
+from cluster.ports import Append, Core
 from cluster.wire import Command, LoggedCommand, Request
 
 
@@ -427,9 +427,9 @@ def test_a12_obeys_the_past() -> None:
 
 
 def test_the_replica_is_what_the_ports_ask_for() -> None:
-    core: BatchingCore = Pump(1).nodes["n1"]
+    core: Core = Pump(1).nodes["n1"]
     consensus: Consensus = Pump(1).nodes["n1"].consensus
-    for name in (n for n in dir(BatchingCore) if not n.startswith("_")):
+    for name in (n for n in dir(Core) if not n.startswith("_")):
         assert callable(getattr(core, name))
     for name in (n for n in dir(Consensus) if not n.startswith("_")):
         assert hasattr(consensus, name)

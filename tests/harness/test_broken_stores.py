@@ -17,7 +17,7 @@ from harness import cli
 from harness.databases.atom import Atom, AtomClient
 from harness.errors import SetupError
 from harness.recorder import Recorder
-from harness.run import run
+from harness.runner import run
 from harness.spec import TestSpec
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -16,7 +16,7 @@ from harness.commands import checking
 #: Modules that take longer to import than a small history takes to judge.
 HEAVY = (
     "numba", "scipy", "pandas", "docker", "paramiko", "jinja2", "asyncio", "rich", "cyclopts",
-    "structlog", "psutil", "cryptography", "harness.spec",
+    "psutil", "cryptography", "harness.spec",
 )  # fmt: skip
 
 PLAIN = [

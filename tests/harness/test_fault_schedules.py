@@ -13,7 +13,7 @@ from harness.campaign.replay import faults_of_run
 from harness.errors import UserCodeError
 from harness.interpreter.scheduler import HealFault, InjectFault, Scheduler
 from harness.nemesis.base import Plan
-from harness.run import run
+from harness.runner import run
 from harness.spec import TestSpec
 from workloads import Workload
 from workloads import generator as gen

@@ -16,7 +16,7 @@ from checkers.history import Event, History, load
 from checkers.stats import failures
 from harness.databases.atom import Atom, AtomClient
 from harness.judge import _missing, weigh
-from harness.run import run
+from harness.runner import run
 from harness.spec import TestSpec
 from workloads import Workload
 

@@ -19,7 +19,7 @@ from harness.campaign.trust import Trust
 from harness.errors import UsageError, UserCodeError
 from harness.nemesis.base import Plan
 from harness.parts import resolve
-from harness.run import run, run_many
+from harness.runner import run, run_many
 from harness.spec import TestSpec, validated
 from workloads import Workload
 from workloads import generator as gen

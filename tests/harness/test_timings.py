@@ -20,7 +20,7 @@ from harness.databases.atom import Atom
 from harness.errors import SetupError, UsageError, UserCodeError
 from harness.nemesis import targets
 from harness.nemesis.schedule import spans
-from harness.run import run
+from harness.runner import run
 from harness.spec import TestSpec, command_line, load_spec, parse_options, validated
 from harness.timings import Timings, parse_duration, resolve
 

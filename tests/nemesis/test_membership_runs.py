@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from checkers import Verdict
-from harness.run import run
+from harness.runner import run
 from harness.spec import TestSpec
 
 

@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import count
 from random import Random
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -179,6 +179,17 @@ class GeneratorLike(Protocol):
         """The generator after an event."""
 
 
+#: the functions behind the fluent forms, by name
+FORMS: dict[str, Callable[..., Generator]] = {}
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def fluent(function: F) -> F:
+    """Mark the function behind a fluent form: the modules that have them import this one."""
+    FORMS[function.__name__] = function
+    return function
+
+
 class Generator(msgspec.Struct, frozen=True):
     """Base of the generators here; gives the fluent forms.
 
@@ -211,78 +222,52 @@ class Generator(msgspec.Struct, frozen=True):
 
     def rate(self, hz: float) -> Generator:
         """At about this many operations per second over all threads, at random intervals."""
-        from workloads.generator import timing
-
-        return timing.rate(hz, self)
+        return FORMS["rate"](hz, self)
 
     def stagger(self, mean_s: float) -> Generator:
         """At random intervals of this mean over all threads."""
-        from workloads.generator import timing
-
-        return timing.stagger(mean_s, self)
+        return FORMS["stagger"](mean_s, self)
 
     def delay(self, interval_s: float) -> Generator:
         """At least this long between operations."""
-        from workloads.generator import timing
-
-        return timing.delay(interval_s, self)
+        return FORMS["delay"](interval_s, self)
 
     def time_limit(self, limit_s: float) -> Generator:
         """For this long, counted from the first time it is asked."""
-        from workloads.generator import timing
-
-        return timing.time_limit(limit_s, self)
+        return FORMS["time_limit"](limit_s, self)
 
     def limit(self, count: int) -> Generator:
         """At most this many operations."""
-        from workloads.generator import combinators
-
-        return combinators.limit(count, self)
+        return FORMS["limit"](count, self)
 
     def repeat(self, count: int | None = None) -> Generator:
         """The first operation again and again."""
-        from workloads.generator import sources
-
-        return sources.repeat(self, count=count)
+        return FORMS["repeat"](self, count=count)
 
     def cycle(self, count: int | None = None) -> Generator:
         """From the start again whenever it is exhausted."""
-        from workloads.generator import sources
-
-        return sources.cycle(self, count=count)
+        return FORMS["cycle"](self, count=count)
 
     def filter(self, keep: Callable[[Op], bool]) -> Generator:
         """Only operations for which ``keep(op)`` is true."""
-        from workloads.generator import combinators
-
-        return combinators.filter_ops(keep, self)
+        return FORMS["filter_ops"](keep, self)
 
     def map(self, change: Callable[[Op], Any]) -> Generator:
         """Each operation as ``change(op)`` makes it."""
-        from workloads.generator import combinators
-
-        return combinators.map_ops(change, self)
+        return FORMS["map_ops"](change, self)
 
     def then(self, following: Any) -> Generator:
         """This; when it is exhausted and all its threads are free, the following."""
-        from workloads.generator import threads
-
-        return threads.then(self, following)
+        return FORMS["then"](self, following)
 
     def until_ok(self) -> Generator:
         """Until one of its operations was ok."""
-        from workloads.generator import combinators
-
-        return combinators.until_ok(self)
+        return FORMS["until_ok"](self)
 
     def process_limit(self, count: int) -> Generator:
         """For at most this many different processes."""
-        from workloads.generator import combinators
-
-        return combinators.process_limit(count, self)
+        return FORMS["process_limit"](count, self)
 
     def clients(self) -> Generator:
         """On client threads only."""
-        from workloads.generator import threads
-
-        return threads.clients(self)
+        return FORMS["clients"](self)

@@ -12,8 +12,15 @@ from typing import Any
 
 import msgspec
 
-from workloads.generator.base import PENDING, Context, Generator, GeneratorError, Op, Step
-from workloads.generator.sources import Nothing, _counted, lift, once_through, wants_updates
+from workloads.generator.base import PENDING, Context, Generator, GeneratorError, Op, Step, fluent
+from workloads.generator.sources import (
+    Nothing,
+    Wrapper,
+    _counted,
+    lift,
+    once_through,
+    wants_updates,
+)
 
 
 def update_all(
@@ -136,15 +143,10 @@ def any_of(*generators: Any) -> Generator:
     return Soonest(tuple(map(lift, generators)))
 
 
-class Limit(Generator, frozen=True):
+class Limit(Wrapper, frozen=True):
     """At most so many operations."""
 
     left: int
-    inner: Any
-
-    @property
-    def wants_updates(self) -> bool:
-        return wants_updates(self.inner)
 
     def op(self, test: Any, context: Context) -> Step:
         if self.left <= 0:
@@ -152,31 +154,27 @@ class Limit(Generator, frozen=True):
         step = self.inner.op(test, context)
         if step is None:
             return None
-        return step[0], Limit(self.left - (step[0] is not PENDING), step[1])
+        return step[0], Limit(step[1], self.left - (step[0] is not PENDING))
 
-    def update(self, test: Any, context: Context, event: Op) -> Any:
-        return Limit(self.left, self.inner.update(test, context, event))
+    def once_through(self) -> Any:
+        return self
 
 
+@fluent
 def limit(count: int, generator: Any) -> Generator:
     """At most ``count`` operations."""
-    return Limit(_counted("limit", count), lift(generator))
+    return Limit(lift(generator), _counted("limit", count))
 
 
 def once(generator: Any) -> Generator:
     """One operation."""
-    return Limit(1, lift(generator))
+    return Limit(lift(generator), 1)
 
 
-class Filter(Generator, frozen=True):
+class Filter(Wrapper, frozen=True):
     """Only operations that a predicate keeps."""
 
     keep: Callable[[Op], bool]
-    inner: Any
-
-    @property
-    def wants_updates(self) -> bool:
-        return wants_updates(self.inner)
 
     def op(self, test: Any, context: Context) -> Step:
         current = self.inner
@@ -186,37 +184,27 @@ class Filter(Generator, frozen=True):
                 return None
             op, current = step
             if op is PENDING or op.type != "invoke" or self.keep(op):
-                return op, Filter(self.keep, current)
+                return op, Filter(current, self.keep)
         raise GeneratorError(
             f"the filter {getattr(self.keep, '__qualname__', self.keep)!r} refused "
             f"{FILTER_TRIES_MAX} operations in a row; it seems to keep none"
         )
-
-    def update(self, test: Any, context: Context, event: Op) -> Any:
-        return Filter(self.keep, self.inner.update(test, context, event))
-
-    def once_through(self) -> Any:
-        return Filter(self.keep, once_through(self.inner))
 
 
 #: A filter that refuses this many operations in a row is taken for one that keeps none.
 FILTER_TRIES_MAX = 10_000
 
 
+@fluent
 def filter_ops(keep: Callable[[Op], bool], generator: Any) -> Generator:
     """Only operations for which ``keep(op)`` is true."""
-    return Filter(keep, lift(generator))
+    return Filter(lift(generator), keep)
 
 
-class Map(Generator, frozen=True):
+class Map(Wrapper, frozen=True):
     """Operations as a function makes them."""
 
     change: Callable[[Op], Any]
-    inner: Any
-
-    @property
-    def wants_updates(self) -> bool:
-        return wants_updates(self.inner)
 
     def op(self, test: Any, context: Context) -> Step:
         step = self.inner.op(test, context)
@@ -225,7 +213,7 @@ class Map(Generator, frozen=True):
         op, current = step
         if op is not PENDING and op.type == "invoke":
             op = self._changed(op)
-        return op, Map(self.change, current)
+        return op, Map(current, self.change)
 
     def _changed(self, op: Op) -> Op:
         made = self.change(op)
@@ -242,21 +230,16 @@ class Map(Generator, frozen=True):
             )
         return made
 
-    def update(self, test: Any, context: Context, event: Op) -> Any:
-        return Map(self.change, self.inner.update(test, context, event))
 
-    def once_through(self) -> Any:
-        return Map(self.change, once_through(self.inner))
-
-
+@fluent
 def map_ops(change: Callable[[Op], Any], generator: Any) -> Generator:
     """Each operation as ``change(op)`` makes it: an Op, or a dict of the fields to change."""
-    return Map(change, lift(generator))
+    return Map(lift(generator), change)
 
 
 def f_map(names: dict[str, str], generator: Any) -> Generator:
     """Operations renamed: ``f_map({"read": "get"}, g)``."""
-    return Map(lambda op: msgspec.structs.replace(op, f=names.get(op.f, op.f)), lift(generator))
+    return Map(lift(generator), lambda op: msgspec.structs.replace(op, f=names.get(op.f, op.f)))
 
 
 class FlipFlop(Generator, frozen=True):
@@ -320,21 +303,17 @@ class UntilOk(Generator, frozen=True):
         return UntilOk(once_through(self.inner))
 
 
+@fluent
 def until_ok(generator: Any) -> Generator:
     """Operations until one of them was ok. Several may be under way when it is."""
     return UntilOk(lift(generator))
 
 
-class ProcessLimit(Generator, frozen=True):
+class ProcessLimit(Wrapper, frozen=True):
     """For at most so many different processes."""
 
     count: int
-    inner: Any
     met: frozenset[int | str] = frozenset()
-
-    @property
-    def wants_updates(self) -> bool:
-        return wants_updates(self.inner)
 
     def op(self, test: Any, context: Context) -> Step:
         step = self.inner.op(test, context)
@@ -342,20 +321,18 @@ class ProcessLimit(Generator, frozen=True):
             return None
         op, current = step
         if op is PENDING:
-            return PENDING, ProcessLimit(self.count, current, self.met)
+            return PENDING, ProcessLimit(current, self.count, self.met)
         met = self.met | {op.process}
-        return (op, ProcessLimit(self.count, current, met)) if len(met) <= self.count else None
-
-    def update(self, test: Any, context: Context, event: Op) -> Any:
-        return ProcessLimit(self.count, self.inner.update(test, context, event), self.met)
+        return (op, ProcessLimit(current, self.count, met)) if len(met) <= self.count else None
 
     def once_through(self) -> Any:
-        return ProcessLimit(self.count, once_through(self.inner))
+        return ProcessLimit(once_through(self.inner), self.count)
 
 
+@fluent
 def process_limit(count: int, generator: Any) -> Generator:
     """Operations of at most ``count`` different processes; exhausted when one more would begin.
 
     A bound on how much a checker must search: every unknown outcome begins a new process.
     """
-    return ProcessLimit(_counted("process_limit", count), lift(generator))
+    return ProcessLimit(lift(generator), _counted("process_limit", count))

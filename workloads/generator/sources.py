@@ -20,8 +20,9 @@ from types import MappingProxyType
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
-from workloads.generator.base import PENDING, Context, Generator, GeneratorError, Op, Step
+from workloads.generator.base import PENDING, Context, Generator, GeneratorError, Op, Step, fluent
 
 _OP_FIELDS = frozenset({"f", "key", "value", "process"})
 
@@ -285,15 +286,26 @@ def seq(items: Iterable[Any]) -> Generator:
     return Seq(Cells(iter(items)))
 
 
-class Repeat(Generator, frozen=True):
-    """The same operation again and again: the generator inside never moves on."""
+class Wrapper(Generator, frozen=True):
+    """Base of what changes the operations of one generator inside."""
 
     inner: Any
-    left: int
 
     @property
     def wants_updates(self) -> bool:
         return wants_updates(self.inner)
+
+    def update(self, test: Any, context: Context, event: Op) -> Any:
+        return replace(self, inner=self.inner.update(test, context, event))
+
+    def once_through(self) -> Any:
+        return replace(self, inner=once_through(self.inner))
+
+
+class Repeat(Wrapper, frozen=True):
+    """The same operation again and again: the generator inside never moves on."""
+
+    left: int
 
     def op(self, test: Any, context: Context) -> Step:
         if self.left == 0:
@@ -305,13 +317,11 @@ class Repeat(Generator, frozen=True):
             return PENDING, Repeat(step[1], self.left)
         return step[0], Repeat(self.inner, self.left - 1)
 
-    def update(self, test: Any, context: Context, event: Op) -> Any:
-        return Repeat(self.inner.update(test, context, event), self.left)
-
     def once_through(self) -> Any:
         return self if self.left > 0 else once_through(self.inner)
 
 
+@fluent
 def repeat(thing: Any, *, count: int | None = None) -> Generator:
     """The first operation of a generator, again and again, or ``count`` times."""
     return Repeat(lift(thing), -1 if count is None else _counted("repeat", count))
@@ -349,6 +359,7 @@ class Cycle(Generator, frozen=True):
         return self if self.left > 0 else once_through(self.start)
 
 
+@fluent
 def cycle(thing: Any, *, count: int | None = None) -> Generator:
     """A generator from its start again whenever it is exhausted: for ever, or ``count`` rounds."""
     start = lift(thing)

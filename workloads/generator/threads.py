@@ -6,38 +6,48 @@ from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from workloads.generator.base import PENDING, Context, Generator, GeneratorError, Op, Step, bits
-from workloads.generator.combinators import soonest, update_all
-from workloads.generator.sources import Emit, Seq, lift, once_through, op, seq, wants_updates
+from workloads.generator.base import (
+    PENDING,
+    Context,
+    Generator,
+    GeneratorError,
+    Op,
+    Step,
+    bits,
+    fluent,
+)
+from workloads.generator.combinators import any_of, soonest, update_all
+from workloads.generator.sources import (
+    Emit,
+    Seq,
+    Wrapper,
+    lift,
+    once_through,
+    op,
+    seq,
+    wants_updates,
+)
 
 NEMESIS = "nemesis"
 
 
-class OnThreads(Generator, frozen=True):
+class OnThreads(Wrapper, frozen=True):
     """On the threads a rule chooses, and unaware of all others."""
 
     mask_of: Callable[[Context], int]
-    inner: Any
-
-    @property
-    def wants_updates(self) -> bool:
-        return wants_updates(self.inner)
 
     def op(self, test: Any, context: Context) -> Step:
         mine = context.restrict(self.mask_of(context))
         if not mine.all:
             return None  # no such thread here: what waits for one would wait for ever
         step = self.inner.op(test, mine)
-        return None if step is None else (step[0], OnThreads(self.mask_of, step[1]))
+        return None if step is None else (step[0], OnThreads(step[1], self.mask_of))
 
     def update(self, test: Any, context: Context, event: Op) -> Any:
         mask = self.mask_of(context)
         if event.thread >= 0 and not mask >> event.thread & 1:
             return self
-        return OnThreads(self.mask_of, self.inner.update(test, context.restrict(mask), event))
-
-    def once_through(self) -> Any:
-        return OnThreads(self.mask_of, once_through(self.inner))
+        return OnThreads(self.inner.update(test, context.restrict(mask), event), self.mask_of)
 
 
 def _clients_mask(context: Context) -> int:
@@ -48,13 +58,12 @@ def _nemesis_mask(context: Context) -> int:
     return 1 << context.concurrency
 
 
+@fluent
 def clients(generator: Any, nemesis_generator: Any = None) -> Generator:
     """On client threads only; with a second generator, that one on the nemesis thread beside it."""
-    alone = OnThreads(_clients_mask, lift(generator))
+    alone = OnThreads(lift(generator), _clients_mask)
     if nemesis_generator is None:
         return alone
-    from workloads.generator.combinators import any_of
-
     return any_of(alone, nemesis(nemesis_generator))
 
 
@@ -65,11 +74,9 @@ def nemesis(generator: Any, client_generator: Any = None) -> Generator:
     ``{"targets": .., "params": .., "for_s": .., "hold": ..}`` (see :func:`fault`); ``f="heal"``
     heals what such operations injected (``value`` names the nemesis, None means all).
     """
-    alone = OnThreads(_nemesis_mask, lift(generator))
+    alone = OnThreads(lift(generator), _nemesis_mask)
     if client_generator is None:
         return alone
-    from workloads.generator.combinators import any_of
-
     return any_of(alone, clients(client_generator))
 
 
@@ -153,7 +160,7 @@ def on_threads(
                 mask |= 1 << thread
         return mask
 
-    return OnThreads(mask_of, lift(generator))
+    return OnThreads(lift(generator), mask_of)
 
 
 class Reserve(Generator, frozen=True):
@@ -276,14 +283,8 @@ def each_process(generator: Any) -> Generator:
     return Each(lift(generator), by_process=True)
 
 
-class Synchronize(Generator, frozen=True):
+class Synchronize(Wrapper, frozen=True):
     """Waits until all threads are free, once."""
-
-    inner: Any
-
-    @property
-    def wants_updates(self) -> bool:
-        return wants_updates(self.inner)
 
     def op(self, test: Any, context: Context) -> Step:
         if context.free != context.all:
@@ -292,12 +293,6 @@ class Synchronize(Generator, frozen=True):
         if step is not None and step[0] is PENDING:
             return PENDING, self
         return step
-
-    def update(self, test: Any, context: Context, event: Op) -> Any:
-        return Synchronize(self.inner.update(test, context, event))
-
-    def once_through(self) -> Any:
-        return Synchronize(once_through(self.inner))
 
 
 def synchronize(generator: Any) -> Generator:
@@ -310,6 +305,7 @@ def phases(*generators: Any) -> Generator:
     return seq([synchronize(generator) for generator in generators])
 
 
+@fluent
 def then(first: Any, second: Any) -> Generator:
     """The first; when it is exhausted and every thread is free, the second."""
     return seq([lift(first), synchronize(second)])

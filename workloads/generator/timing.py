@@ -19,8 +19,9 @@ from workloads.generator.base import (
     GeneratorError,
     Op,
     Step,
+    fluent,
 )
-from workloads.generator.sources import lift, once_through, wants_updates
+from workloads.generator.sources import Wrapper, lift
 
 #: How far behind its timetable a paced generator catches up. Timers of a real event loop are late
 #: by about a millisecond each; without this the rate would always be short of what was asked. A
@@ -35,17 +36,12 @@ def _duration_ns(what: str, duration_s: float, *, zero: bool = False) -> int:
     return round(duration_s * SECOND_NS)
 
 
-class Stagger(Generator, frozen=True):
+class Stagger(Wrapper, frozen=True):
     """Random intervals, uniform in [0, 2 * mean); or fixed ones."""
 
     mean_ns: int
-    inner: Any
     random: bool = True
     next_ns: int = -1
-
-    @property
-    def wants_updates(self) -> bool:
-        return wants_updates(self.inner)
 
     def op(self, test: Any, context: Context) -> Step:
         step = self.inner.op(test, context)
@@ -54,28 +50,23 @@ class Stagger(Generator, frozen=True):
         op, current = step
         due_ns = self.next_ns
         if op is PENDING:
-            return PENDING, Stagger(self.mean_ns, current, self.random, due_ns)
+            return PENDING, Stagger(current, self.mean_ns, self.random, due_ns)
         time_ns = op.time_ns
         if due_ns > time_ns:
             op = Op(op.f, op.key, op.value, op.process, op.thread, due_ns, op.type)
         elif due_ns < 0 or time_ns - due_ns > CATCH_UP_NS or not self.random:
             due_ns = time_ns
         step_ns = int(context.rng.random() * 2 * self.mean_ns) if self.random else self.mean_ns
-        return op, Stagger(self.mean_ns, current, self.random, due_ns + step_ns)
-
-    def update(self, test: Any, context: Context, event: Op) -> Any:
-        told = self.inner.update(test, context, event)
-        return Stagger(self.mean_ns, told, self.random, self.next_ns)
-
-    def once_through(self) -> Any:
-        return Stagger(self.mean_ns, once_through(self.inner), self.random, self.next_ns)
+        return op, Stagger(current, self.mean_ns, self.random, due_ns + step_ns)
 
 
+@fluent
 def stagger(mean_s: float, generator: Any) -> Generator:
     """Operations at random intervals of this mean, over all threads."""
-    return Stagger(_duration_ns("stagger", mean_s), lift(generator))
+    return Stagger(lift(generator), _duration_ns("stagger", mean_s))
 
 
+@fluent
 def rate(hz: float, generator: Any) -> Generator:
     """About ``hz`` operations per second over all threads, at random intervals.
 
@@ -84,24 +75,20 @@ def rate(hz: float, generator: Any) -> Generator:
     """
     if not isinstance(hz, (int, float)) or not math.isfinite(hz) or hz <= 0:
         raise GeneratorError(f"rate is {hz!r}; it should be a positive number per second")
-    return Stagger(max(1, round(SECOND_NS / hz)), lift(generator))
+    return Stagger(lift(generator), max(1, round(SECOND_NS / hz)))
 
 
+@fluent
 def delay(interval_s: float, generator: Any) -> Generator:
     """At least this long between operations."""
-    return Stagger(_duration_ns("delay", interval_s, zero=True), lift(generator), random=False)
+    return Stagger(lift(generator), _duration_ns("delay", interval_s, zero=True), random=False)
 
 
-class TimeLimit(Generator, frozen=True):
+class TimeLimit(Wrapper, frozen=True):
     """For so long, from the first time it is asked."""
 
     limit_ns: int
-    inner: Any
     end_ns: int = -1
-
-    @property
-    def wants_updates(self) -> bool:
-        return wants_updates(self.inner)
 
     def op(self, test: Any, context: Context) -> Step:
         end_ns = self.end_ns if self.end_ns >= 0 else context.time_ns + self.limit_ns
@@ -115,15 +102,10 @@ class TimeLimit(Generator, frozen=True):
             return None
         if op is not PENDING and op.type == "sleep" and op.time_ns + op.value > end_ns:
             op = msgspec.structs.replace(op, value=end_ns - op.time_ns)
-        return op, TimeLimit(self.limit_ns, current, end_ns)
-
-    def update(self, test: Any, context: Context, event: Op) -> Any:
-        return TimeLimit(self.limit_ns, self.inner.update(test, context, event), self.end_ns)
-
-    def once_through(self) -> Any:
-        return msgspec.structs.replace(self, inner=once_through(self.inner))
+        return op, TimeLimit(current, self.limit_ns, end_ns)
 
 
+@fluent
 def time_limit(limit_s: float, generator: Any) -> Generator:
     """A generator's operations for this long, counted from the first time it is asked."""
-    return TimeLimit(_duration_ns("time_limit", limit_s, zero=True), lift(generator))
+    return TimeLimit(lift(generator), _duration_ns("time_limit", limit_s, zero=True))

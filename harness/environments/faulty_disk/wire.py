@@ -40,7 +40,6 @@ _ENTRY = struct.Struct("<4Q2I")
 _DIRENT = struct.Struct("<QQII")
 
 INIT_IN = struct.Struct("<IIII")
-GETATTR_IN = struct.Struct("<IIQ")
 SETATTR_IN = struct.Struct("<IIQQQQQQIIIIIIII")
 MKNOD_IN = struct.Struct("<IIII")
 MKDIR_IN = struct.Struct("<II")

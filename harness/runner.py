@@ -23,7 +23,6 @@ import os
 import random
 import subprocess
 import sys
-import types
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,15 @@ from harness.conduct import Conductor
 from harness.environments.base import Environment
 from harness.errors import EXIT_INFRASTRUCTURE, STORE_ERRORS, SetupError
 from harness.judge import Judgement, judge, write_results
-from harness.parts import Parts, make_environment, resolve
+from harness.nemesis.base import Nemesis
+from harness.parts import (
+    Parts,
+    SomeClient,
+    SomeDB,
+    SomeWorkload,
+    make_environment,
+    resolve,
+)
 from harness.progress import Progress
 from harness.recorder import Recorder, StoreError
 from harness.spec import TestSpec, command_line, validated
@@ -49,7 +56,7 @@ from harness.store import (
     write_json,
 )
 
-log = logging.getLogger("harness.run")
+log = logging.getLogger(__name__)
 
 
 #: A sentence on the terminal is cut here; results.json has it whole.
@@ -107,10 +114,10 @@ class RunOutcome(msgspec.Struct):
 def run(
     spec: TestSpec,
     *,
-    db: Any = None,
-    client: Any = None,
-    workload: Any = None,
-    nemeses: Sequence[Any] | None = None,
+    db: SomeDB | None = None,
+    client: SomeClient | None = None,
+    workload: SomeWorkload | None = None,
+    nemeses: Sequence[str | Nemesis] | None = None,
     say: Callable[[str], None] | None = None,
     command: str | None = None,
 ) -> RunOutcome:
@@ -197,7 +204,7 @@ def run_many(spec: TestSpec, *, say: Callable[[str], None] | None = None) -> lis
     return outcomes
 
 
-def _named(spec: TestSpec, db: Any, parts: Parts) -> TestSpec:
+def _named(spec: TestSpec, db: SomeDB | None, parts: Parts) -> TestSpec:
     """The spec with the names of objects given in place of names."""
     changes: dict[str, Any] = {"nemesis": spec.nemesis or tuple(n.name for n in parts.nemeses)}
     if db is not None:
@@ -511,19 +518,6 @@ def _logging_to(path: Path) -> Iterator[None]:
 def _print(line: str) -> None:
     print(line, flush=True)
 
-
-class _CallableModule(types.ModuleType):
-    """Makes ``from harness import run; run(db=...)`` work although this module is `harness.run`:
-    once imported, a submodule is an attribute of its package and hides the package's own."""
-
-    def __call__(self, **arguments: Any) -> RunOutcome:
-        from harness.api import run as run_test
-
-        outcome: RunOutcome = run_test(**arguments)
-        return outcome
-
-
-sys.modules[__name__].__class__ = _CallableModule
 
 __all__ = ["Parts", "RunOutcome", "commit_of_harness", "resolve", "run", "run_many",
            "version", "write_report"]  # fmt: skip
