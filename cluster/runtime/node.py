@@ -26,10 +26,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from cluster.ablations.registry import ablate
 from cluster.consensus.leader_and_followers import LEADER
-from cluster.core.replica import Replica
-from cluster.log.storage import Storage
+from cluster.core.replica import Replica, ReplicaParts
 from cluster.log.write_ahead_log import CorruptLog
 from cluster.ports import Append, Core, DiskError, Note, Recovered, SaveSnapshot
 from cluster.runtime import data_directory, tls
@@ -87,34 +85,22 @@ class SystemRng:
         return self._source.randint(low, high)
 
 
-def make_core(options: NodeOptions, founders: tuple[str, ...]) -> Core:
-    """The core of the node's role, with its ablations applied."""
-    return Replica.build(
-        options.id,
-        founders,
-        rng=SystemRng(),
-        config=options.config,
-        consensus=options.consensus,
-        ablations=options.ablations,
-    )
-
-
 class Node:
     """One node.
 
     Args:
         options: how it was started.
-        core: makes its core; the role's by default.
+        parts: the classes its core and storage are made of.
     """
 
     def __init__(
         self,
         options: NodeOptions,
         *,
-        core: Callable[[NodeOptions, tuple[str, ...]], Core] = make_core,
+        parts: ReplicaParts = ReplicaParts(),  # noqa: B008 (frozen)
     ) -> None:
         self.options = options
-        self._make_core = core
+        self._parts = parts
         self.log = EventLog(options.id)
         self.clock = SkewedClock()
         self.serving = False
@@ -185,7 +171,13 @@ class Node:
         self._directories = PeerDirectories(options.data)
         self.options = msgspec.structs.replace(options, id=self._identity.node)
         self.log = EventLog(self.options.id)
-        self._core = self._make_core(self.options, self._identity.founders or ())
+        self._core: Core = Replica(
+            self.options.id,
+            self._identity.founders or (),
+            rng=SystemRng(),
+            config=options.config,
+            parts=self._parts,
+        )
         self._host = CoreHost(self._core, clock=self.clock, outside=self)
 
     def _open_storage(self) -> Recovered:
@@ -193,7 +185,7 @@ class Node:
         try:
             self._disk = FileDisk(options.data)
             self._take_identity()
-            self._storage = ablate(Storage, options.ablations)(self._disk, config)
+            self._storage = self._parts.storage(self._disk, config)
             recovered = self._storage.recover()
         except CorruptLog as error:
             raise CannotStart(f"--data {str(options.data)!r}: {error}") from None

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from cluster.consensus.raft import Raft
+from cluster.clocks.generation_clock import GenerationClock
+from cluster.consensus.election import Election
 from cluster.ports import Append, Recovered, SaveSnapshot, Send
 from cluster.simulation.invariants import Invariants, InvariantViolation, View
 from cluster.simulation.story import RING_EVENTS, Story
@@ -202,10 +203,10 @@ def test_a_cut_under_way_excuses_what_it_cuts() -> None:
     restart(invariants, HardState(), entry(1, 1))
 
 
-#: One decision of Raft each, taken away; the subtle ones are for directed schedules.
+#: One decision of an election each, taken away; the subtle ones are for directed schedules.
 MUTATIONS = {
-    "any log will do for a vote": ("log_is_up_to_date", lambda self, message: True),
-    "any number of votes": ("grants_vote", lambda self, message: True),
+    "any log will do for a vote": (Election, "log_is_up_to_date", lambda self, theirs, own: True),
+    "any number of votes": (GenerationClock, "may_vote", lambda self, generation, candidate: True),
 }
 
 
@@ -213,9 +214,9 @@ MUTATIONS = {
 def test_a_raft_without_one_rule_breaks_an_invariant(
     mutation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    method, replacement = MUTATIONS[mutation]
-    assert hasattr(Raft, method)
-    monkeypatch.setattr(Raft, method, replacement)
+    part, method, replacement = MUTATIONS[mutation]
+    assert hasattr(part, method)
+    monkeypatch.setattr(part, method, replacement)
     runs = (run_swarm(seed, faults=("crash", "partition", "pause")) for seed in range(30))
     assert " broken at " in next((run.violation for run in runs if run.violation), "")
 
