@@ -85,7 +85,7 @@ class Configuration(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        """Everybody, each once, sorted."""
+        """Every member, each once, sorted."""
         return tuple(sorted({*self.voters, *self.learners, *self.outgoing}))
 
     @property
@@ -174,6 +174,16 @@ class Membership:
         """Decision: the configuration by which votes and copies are counted."""
         return self.current
 
+    def follows(self, configuration: Configuration) -> bool:
+        """Whether a configuration may come next: voters change into and out of a joint one only,
+        and one change at a time. A node that joins knows no voters before its first."""
+        before = self.current
+        if configuration.joint:
+            entered = configuration.outgoing == before.voters and not before.joint
+        else:
+            entered = configuration.voters == before.voters
+        return entered or not before.voters
+
     def at(self, index: int) -> Configuration:
         """The one in force for a snapshot at an index."""
         for since, configuration in reversed(self._history):
@@ -188,6 +198,10 @@ class Membership:
     def append(self, index: int, configuration: Configuration) -> None:
         """A ``config`` entry was added to the log: it is in force at once."""
         assert index > self.index, f"configuration at {index} is not after {self.index}"
+        assert self.follows(configuration), (
+            f"the voters {configuration.halves} do not follow {self.current.halves} without a "
+            "joint configuration"
+        )
         self._history.append((index, configuration))
         self.index, self.current = index, configuration
 

@@ -136,7 +136,7 @@ def is_so(configuration: Configuration, change: Change) -> bool:
 def objection(configuration: Configuration, change: Change) -> str:
     """Why a change can never be made to this configuration; "" if it can."""
     member = change.member
-    told = ", ".join(configuration.nodes) or "nobody"
+    told = ", ".join(configuration.nodes) or "none"
     if change.kind == ADD_LEARNER:
         if configuration.is_retired(member):
             return (
@@ -237,7 +237,7 @@ class MembershipChange:
             if len(answering) * 2 <= len(left):
                 return (
                     f"without {member} the voters are {', '.join(left)}, of which only "
-                    f"{', '.join(answering) or 'nobody'} is heard: no majority"
+                    f"{', '.join(answering) or 'none'} is heard: no majority"
                 )
         return ""
 

@@ -41,7 +41,7 @@ class Replication:
         generation: of the leadership.
         log: the leader's.
         peers: to whom the log is sent.
-        config: window, batch and chunk sizes, patience.
+        config: window, batch and chunk sizes, and when to suspect a loss.
         now_ns: when the leadership begins.
     """
 

@@ -1,4 +1,4 @@
-"""Pending reads: who waits for a read, until its index is known and applied.
+"""Pending reads: the clients that wait for a read, until its index is known and applied.
 
 Problem. A linearizable read has no entry in the log. It is answered when the consensus has named an
 index at which it is linearizable, and the state has reached that index; both happen in events that
@@ -69,7 +69,7 @@ class PendingReads:
         self.deadline_ns = min(self.deadline_ns, waiter.deadline_ns)
 
     def name(self, named: list[tuple[int, int]]) -> list[Waiter]:
-        """The consensus names indexes, as (token, index); who cannot be served here any more."""
+        """The consensus names indexes, as (token, index); the waiters of lost reads."""
         lost: list[Waiter] = []
         for token, index in named:
             token -= self._salt if token >= self._salt else 0
@@ -96,7 +96,7 @@ class PendingReads:
         return runnable
 
     def expire(self, now_ns: int) -> list[Waiter]:
-        """Take those whose patience has ended."""
+        """Take the waiters whose time is up."""
         if now_ns < self.deadline_ns:
             return []
         late = [t for t, read in self._reads.items() if read.waiter.deadline_ns <= now_ns]

@@ -1,8 +1,8 @@
 """Replica: a node of the Consistent Core, whole. It implements :class:`cluster.ports.Core`.
 
 It is composed of a consensus (which log), a state machine (what the log means), an idempotent
-receiver (each command once), a waiting list (who waits for which entry), an update queue (one
-order, bounded), pending reads, and requests about the cluster itself:
+receiver (each command once), a waiting list (clients by the entry they wait for), an update queue
+(one order, bounded), pending reads, and requests about the cluster itself:
 
     client --> singular update queue --> consensus --> committed entries, in order
                                                            |

@@ -380,6 +380,13 @@ class SingleServerWithoutTheRule(MembershipChange):
         return settled(next_configuration(current, change))
 
 
+class Unchecked(Membership):
+    """Without the assertion that notices: what would happen must be seen."""
+
+    def follows(self, configuration: Configuration) -> bool:
+        return True
+
+
 def append_only_to(pump: Pump, source: str, *targets: str) -> None:
     """Let one leader's entries reach these nodes alone, and their answers come back."""
     for _ in range(30):
@@ -414,11 +421,11 @@ def lead(pump: Pump, name: str, *voters: str) -> bool:
     return False
 
 
-def ongaro_2015(change_class: type[MembershipChange]) -> tuple[Pump, list[Response | None]]:
+def ongaro_2015(consensus: RaftParts) -> tuple[Pump, list[Response | None]]:
     """S1 appends C + S5 for itself and S5; S2 leads, changes to C - S1 and commits that with
     S3; S1 returns and leads by the votes of S4 and S5."""
     config = ClusterConfig(prevote=False, check_quorum=False)
-    parts = ReplicaParts(consensus=RaftParts(change=change_class))
+    parts = ReplicaParts(consensus=consensus)
     pump = Pump(4, config=config, parts=parts)
     Watcher(pump)
     pump.join("n5")
@@ -440,7 +447,7 @@ def ongaro_2015(change_class: type[MembershipChange]) -> tuple[Pump, list[Respon
 
 
 def test_ongaros_schedule_is_harmless_with_the_rule() -> None:
-    pump, (first, second) = ongaro_2015(MembershipChange)
+    pump, (first, second) = ongaro_2015(RaftParts())
     assert first is not None and first.status == "retry"
     assert "no entry of this leadership is committed" in first.error
     assert second is not None and second.status == "retry", "nor has n2, with n3 alone, of four"
@@ -449,7 +456,12 @@ def test_ongaros_schedule_is_harmless_with_the_rule() -> None:
 
 def test_ongaros_bug_forks_without_the_rule() -> None:
     with pytest.raises((AssertionError, SafetyViolation), match="committed"):
-        ongaro_2015(SingleServerWithoutTheRule)
+        ongaro_2015(RaftParts(change=SingleServerWithoutTheRule, membership=Unchecked))
+
+
+def test_a_change_without_a_joint_configuration_stops_the_node_that_makes_it() -> None:
+    with pytest.raises(AssertionError, match="without a joint configuration"):
+        ongaro_2015(RaftParts(change=SingleServerWithoutTheRule))
 
 
 def test_a_read_that_waited_for_a_voter_that_left_is_answered() -> None:

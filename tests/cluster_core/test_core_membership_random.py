@@ -228,9 +228,19 @@ class SingleServerWithoutTheRule(MembershipChange):
         return settled(next_configuration(current, change))
 
 
+class Unchecked(Membership):
+    """Without the assertion that notices: what would happen must be seen."""
+
+    def follows(self, configuration: Configuration) -> bool:
+        return True
+
+
 @pytest.mark.parametrize(
     "broken",
-    [RaftParts(membership=LearnersCount), RaftParts(change=SingleServerWithoutTheRule)],
+    [
+        RaftParts(membership=LearnersCount),
+        RaftParts(change=SingleServerWithoutTheRule, membership=Unchecked),
+    ],
 )
 def test_broken_changes_are_caught(broken: RaftParts) -> None:
     """The checks can fail."""

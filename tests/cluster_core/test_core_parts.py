@@ -373,6 +373,9 @@ def test_entries_that_do_not_follow_are_a_broken_invariant() -> None:
 
 def test_peers_are_told_of_a_configuration_that_leaves_them_out() -> None:
     membership = Membership(THREE)
+    with pytest.raises(AssertionError, match="without a joint configuration"):
+        membership.append(4, Configuration(("a", "b")))
+    membership.append(4, Configuration(("a", "b"), outgoing=THREE.voters))
     membership.append(5, Configuration(("a", "b")))
     assert membership.peers("a", 4) == ("b", "c") and membership.peers("a", 5) == ("b",)
     assert membership.may_vote("c", 4) and not membership.may_vote("c", 5)

@@ -60,7 +60,7 @@ def test_a_joint_configuration_needs_both_halves_and_no_learners() -> None:
 
 
 def test_membership_follows_the_log_back_and_forth() -> None:
-    old, new = Configuration(("a",)), Configuration(("a", "b"))
+    old, new = Configuration(("a",)), Configuration(("a",), learners=("b",))
     membership = Membership(old)
     membership.append(5, new)
     assert membership.current == new and membership.at(4) == old and membership.at(5) == new
