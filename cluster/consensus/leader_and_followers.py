@@ -8,10 +8,12 @@ generation, which commits everything before it. It sends its log to the follower
 commits what a quorum has durable (High-Water Mark), proves with heartbeat rounds that it still
 leads (HeartBeat, ReadIndex), carries changes of members through (Membership change), and hands over
 on request. :class:`Leadership` is this side of a node, for one generation; it exists only while the
-node leads. How a leader is found is told in ``election``.
+node leads. :class:`Following` is the other side: it takes over the leader's entries, marks and
+snapshots, and acknowledges what is durable. How a leader is found is told in ``election``.
 
 Invariants. At most one leader per generation. A leader has every committed entry when it begins.
-Only the leader creates entries of its generation, and it never overwrites its own log.
+Only the leader creates entries of its generation, and it never overwrites its own log. A follower
+never cuts a committed entry, and acknowledges nothing before it is durable.
 
 What breaks without it. A09: indexes assigned by several nodes fork the log at once. A64: leadership
 handed to a node that misses entries loses acknowledged ones.
@@ -25,10 +27,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from cluster.clocks.generation_clock import GenerationClock
 from cluster.config import ClusterConfig
 from cluster.consensus.heartbeat import HeartbeatRounds
 from cluster.consensus.high_water_mark import HighWaterMark
 from cluster.consensus.install_snapshot import Snapshots
+from cluster.consensus.interface import SafetyViolation
 from cluster.consensus.membership import Configuration, Membership
 from cluster.consensus.membership_change import Change, MembershipChange, Refusal, settled
 from cluster.consensus.outbox import Outbox
@@ -37,12 +41,15 @@ from cluster.consensus.replicated_log import ReplicatedLog, WriteOrder
 from cluster.consensus.replication import Replication
 from cluster.ports import NodeId
 from cluster.wire import (
+    AppendEntries,
     AppendReply,
     Entry,
     Heartbeat,
     HeartbeatReply,
+    InstallSnapshot,
     Message,
     ReadIndexReply,
+    Snapshot,
     SnapshotReply,
     TimeoutNow,
 )
@@ -52,6 +59,9 @@ LEADER: Final = "leader"
 FOLLOWER: Final = "follower"
 CANDIDATE: Final = "candidate"
 LEARNER: Final = "learner"
+
+#: What only a leader sends.
+FROM_LEADERS: Final = frozenset({AppendEntries, Heartbeat, InstallSnapshot})
 
 
 class Transfer:
@@ -373,3 +383,171 @@ class Leadership:
             self._send_durably(heir, TimeoutNow(self.generation))
         self._out.note("left", generation=self.generation, heir=heir)
         self.over = True
+
+
+class Following:
+    """A node's side of the log while another node leads.
+
+    Args:
+        node: this node.
+        clock: its generation.
+        log: its entries; cut and grown here.
+        writes: what of them is durable.
+        mark: what is committed.
+        membership: the configurations in the log.
+        snapshots: the newest one, and one that arrives.
+        outbox: where answers go.
+    """
+
+    def __init__(
+        self,
+        node: NodeId,
+        *,
+        clock: GenerationClock,
+        log: ReplicatedLog,
+        writes: WriteOrder,
+        mark: HighWaterMark,
+        membership: Membership,
+        snapshots: Snapshots,
+        outbox: Outbox,
+    ) -> None:
+        self._node = node
+        self._clock = clock
+        self._log = log
+        self._writes = writes
+        self._mark = mark
+        self._membership = membership
+        self._snapshots = snapshots
+        self._out = outbox
+        self._restored: Snapshot | None = None
+        self._handlers: dict[type, Callable[[NodeId, Any], bool]] = {
+            AppendEntries: self._on_append,
+            Heartbeat: self._on_heartbeat,
+            InstallSnapshot: self._on_install_snapshot,
+        }
+
+    def on_message(self, source: NodeId, message: Message) -> bool:
+        """The leader of this node's generation sent one of ``FROM_LEADERS``.
+
+        Returns:
+            Whether this node may have become a voter or a learner by it.
+        """
+        return self._handlers[type(message)](source, message)
+
+    def take_restored(self) -> Snapshot | None:
+        """The snapshot that took the place of the state since the last call, if one did."""
+        restored, self._restored = self._restored, None
+        return restored
+
+    def refuse(self, source: NodeId, message: Message) -> None:
+        """Answer a message from the past, or one that only a leader can serve: the sender learns
+        this node's generation. Answers are not answered."""
+        generation, kind = self._clock.generation, type(message)
+        reply: Message
+        if kind is AppendEntries:
+            reply = AppendReply(generation, False, 0, message.prev_index)  # type: ignore[union-attr]
+        elif kind is Heartbeat:
+            reply = HeartbeatReply(generation, 0)
+        elif kind is InstallSnapshot:
+            reply = SnapshotReply(generation, message.index, 0, False)  # type: ignore[union-attr]
+        elif kind is ReadIndexRequest:
+            reply = ReadIndexReply(generation, message.id, 0)  # type: ignore[union-attr]
+        else:
+            return
+        self._answer(source, reply)
+
+    def _answer(self, to: NodeId, message: Message, *, after: int = 0) -> None:
+        """Answer once the hard state, and the write ``after``, are durable."""
+        self._out.send(to, message, after=after or self._writes.after_hard_state)
+
+    # -- entries -----------------------------------------------------------------------------------
+
+    def _on_append(self, source: NodeId, message: AppendEntries) -> bool:
+        generation, previous = self._clock.generation, message.prev_index
+        if not self._log.matches(previous, message.prev_generation):
+            at, of = self._log.conflict_hint(previous - 1, message.prev_generation)
+            self._answer(source, AppendReply(generation, False, 0, previous, at, of))
+            return False
+        missing = self._log.missing(message.entries)
+        changed = bool(missing) and self._take_entries(missing)
+        last = previous + len(message.entries)
+        changed |= self._follow_mark(message.high_water_mark, last)
+        reply = AppendReply(generation, True, last, previous)
+        self._answer(source, reply, after=self._writes.after_index(last))
+        return changed
+
+    def _take_entries(self, entries: Sequence[Entry]) -> bool:
+        """Add entries, cutting what differs; whether the configuration changed."""
+        assert entries[-1].generation <= self._clock.generation, "entries of a later generation"
+        first, changed = entries[0].index, False
+        if first <= self._log.last_index:
+            if not self._mark.may_truncate(first):
+                raise SafetyViolation(
+                    f"{self._node}: the leader of generation {self._clock.generation} differs at "
+                    f"{first}, but everything up to {self._mark.index} is committed"
+                )
+            self._log.truncate_from(first)
+            if self._membership.index >= first:
+                self._membership.truncate_from(first)
+                changed = self._configuration_changed()
+        self._log.extend(entries)
+        self._writes.append(entries)
+        for entry in entries:
+            if entry.kind == "config":
+                self._membership.append(entry.index, Configuration.decode(entry.data))
+                changed = self._configuration_changed()
+        return changed
+
+    def _configuration_changed(self) -> bool:
+        self._out.note("configuration", **self._membership.describe())
+        return True
+
+    def _follow_mark(self, leader_mark: int, last_shared: int) -> bool:
+        """Take over the mark; whether configurations before the current one are history by it."""
+        before = self._mark.index
+        rose = self._mark.follow(leader_mark, last_shared, self._log)
+        return rose and before < self._membership.index
+
+    def _on_heartbeat(self, source: NodeId, message: Heartbeat) -> bool:
+        changed = self._follow_mark(message.high_water_mark, self._log.last_index)
+        self._answer(source, HeartbeatReply(self._clock.generation, message.round))
+        return changed
+
+    # -- snapshots ---------------------------------------------------------------------------------
+
+    def _on_install_snapshot(self, source: NodeId, message: InstallSnapshot) -> bool:
+        generation, mark = self._clock.generation, self._mark.index
+        if not self._snapshots.accepts_snapshot(message.index, mark):
+            # What is committed here equals the leader's log; say how far that is durable.
+            index = max(min(mark, self._writes.durable_index), message.index)
+            reply = SnapshotReply(generation, index, 0, True)
+            self._answer(source, reply, after=self._writes.after_index(index))
+            return False
+        snapshot = self._snapshots.receive(source, message)
+        if snapshot is None:
+            received = self._snapshots.received_bytes
+            self._answer(source, SnapshotReply(generation, message.index, received, False))
+            return False
+        after = self._install(snapshot)
+        self._answer(source, SnapshotReply(generation, snapshot.index, 0, True), after=after)
+        return True
+
+    def _install(self, snapshot: Snapshot) -> int:
+        """Replace the state, and the log too unless it agrees; the write to wait for."""
+        index = snapshot.index
+        agrees = self._log.generation_at(index) == snapshot.generation
+        if agrees:
+            self._log.compact(index)
+            self._membership.compact(index)
+        else:
+            self._log.reset(index, snapshot.generation)
+            before = self._membership.current
+            found = Configuration.of_snapshot(snapshot.members, snapshot.configuration)
+            self._membership.reset(found, index)
+            if before != found:
+                self._configuration_changed()
+        self._snapshots.install(snapshot)
+        self._mark.install(index)
+        self._restored = snapshot
+        self._out.note("snapshot-installed", index=index, kept_log=agrees)
+        return self._writes.snapshot(snapshot, keep_from=index + 1, reset_log=not agrees)

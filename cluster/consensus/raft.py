@@ -10,11 +10,13 @@ each told with its reasons in the module of its pattern, and each usable by othe
     membership   membership            who votes, by the log
     election     election              timer, PreVote, votes
     snapshots    install_snapshot      the newest snapshot, and one that arrives
+    following    leader_and_followers  the follower's side: entries, marks and snapshots taken
     leadership   leader_and_followers  the leader's side, while this node leads; composed of
                                        replication, heartbeat, read_index, membership_change
 
-A message goes through :meth:`Raft.step`: the generation clock judges it first, then it goes to the
-leadership, if this node leads, or to the follower's side below.
+A message goes through :meth:`Raft.step`. The generation clock judges it first. Then it goes to the
+leadership, if this node leads, or to the follower's side. Raft itself decides which of the two this
+node is: it holds the elections.
 
 Decisions are small methods of the parts (``standing``, ``grants_vote``, ``may_commit``,
 ``read_is_safe``). An ablation replaces one of them in a subclass of its part, and
@@ -31,8 +33,7 @@ thesis (2014); the async storage design of etcd's raft. Hosted by ``cluster.core
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
 
@@ -42,12 +43,14 @@ from cluster.consensus.election import Election
 from cluster.consensus.heartbeat import HeartbeatRounds
 from cluster.consensus.high_water_mark import HighWaterMark
 from cluster.consensus.install_snapshot import Snapshots, snapshot_of
-from cluster.consensus.interface import Ready, SafetyViolation
+from cluster.consensus.interface import Ready
 from cluster.consensus.leader_and_followers import (
     CANDIDATE,
     FOLLOWER,
+    FROM_LEADERS,
     LEADER,
     LEARNER,
+    Following,
     Leadership,
 )
 from cluster.consensus.membership import Configuration, Membership
@@ -57,26 +60,12 @@ from cluster.consensus.read_index import ReadIndex
 from cluster.consensus.replicated_log import ReplicatedLog, WriteOrder
 from cluster.consensus.replication import Replication
 from cluster.ports import NodeId, Recovered, Rng
-from cluster.wire import (
-    AppendEntries,
-    AppendReply,
-    Entry,
-    Heartbeat,
-    HeartbeatReply,
-    InstallSnapshot,
-    Message,
-    ReadIndexReply,
-    RequestVote,
-    Snapshot,
-    SnapshotReply,
-    TimeoutNow,
-    VoteReply,
-)
+from cluster.wire import Message, ReadIndexReply, RequestVote, TimeoutNow, VoteReply
 from cluster.wire import ReadIndex as ReadIndexRequest
 
 #: What a node takes from any sender: its own configuration may be an old one, and a leader or
 #: candidate of a newer one must get through. Answers are taken from members only.
-_FROM_ANY_NODE = frozenset({RequestVote, AppendEntries, Heartbeat, InstallSnapshot, TimeoutNow})
+_FROM_ANY_NODE = frozenset({RequestVote, TimeoutNow, *FROM_LEADERS})
 
 
 class RaftParts(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,15 +118,6 @@ class Raft:
         self._parts = parts
         self._rng = rng
         self._founders = Configuration(tuple(sorted(members)))
-        self._handlers: dict[type, Callable[[NodeId, Any], None]] = {
-            AppendEntries: self._on_append,
-            Heartbeat: self._on_heartbeat,
-            InstallSnapshot: self._on_install_snapshot,
-            ReadIndexRequest: self._on_read_index,
-            ReadIndexReply: self._on_read_index_reply,
-            TimeoutNow: self._on_timeout_now,
-            VoteReply: self._on_vote_reply,
-        }
         self._recover(0, Recovered(GenerationClock().hard_state(), None, []))
 
     def _recover(self, now_ns: int, recovered: Recovered) -> None:
@@ -160,7 +140,16 @@ class Raft:
         self.leadership: Leadership | None = None
         self.leader: NodeId = ""
         self._out = Outbox()
-        self._restored: Snapshot | None = None
+        self._following = Following(
+            self.node,
+            clock=self.clock,
+            log=self.log,
+            writes=self.writes,
+            mark=self.mark,
+            membership=self.membership,
+            snapshots=self.snapshots,
+            outbox=self._out,
+        )
         for entry in self.log.between(index + 1, self.log.last_index):
             if entry.kind == "config":
                 self.membership.append(entry.index, Configuration.decode(entry.data))
@@ -227,15 +216,15 @@ class Raft:
         if standing == FUTURE:
             self._become_follower(message.generation)
         elif standing == PAST and not (kind is VoteReply and message.prevote):  # type: ignore[union-attr]
-            self._refuse_stale(source, message)
+            self._following.refuse(source, message)
             return
         leadership = self.leadership
         if leadership is not None:
             leadership.rounds.heard(source, now_ns)
             leadership.on_message(now_ns, source, message)
             self._look_at(leadership)
-        elif kind in self._handlers:
-            self._handlers[kind](source, message)
+        else:
+            self._take(source, message)
 
     def tick(self, now_ns: int) -> None:
         """Time has passed: heartbeats, CheckQuorum, elections."""
@@ -335,7 +324,7 @@ class Raft:
         if self._out.effects:
             effects += self._out.effects
             self._out.effects.clear()
-        restored, self._restored = self._restored, None
+        restored = self._following.take_restored()
         return Ready(effects, restored, committed, self._out.take_reads())
 
     # -- roles and elections -----------------------------------------------------------------------
@@ -367,12 +356,25 @@ class Raft:
         self.election.end()
         self.role, self.leader = self._passive_role(), ""
 
-    def _follow(self, source: NodeId) -> None:
-        """A leader of this node's generation spoke."""
-        if self.role == CANDIDATE:
-            self._become_follower(self.generation)
-        self.leader = source
-        self.election.heard_leader(self.now_ns)
+    def _take(self, source: NodeId, message: Message) -> None:
+        """A message of this generation, for a node that does not lead."""
+        kind = type(message)
+        if kind in FROM_LEADERS:
+            if self.role == CANDIDATE:
+                self._become_follower(self.generation)
+            self.leader = source
+            self.election.heard_leader(self.now_ns)
+            if self._following.on_message(source, message):
+                self.role = self._passive_role()
+        elif kind is VoteReply:
+            self._on_vote_reply(source, message)  # type: ignore[arg-type]
+        elif kind is TimeoutNow:
+            if self.role == FOLLOWER and source == self.leader:
+                self._campaign(transfer=True)
+        elif kind is ReadIndexRequest:
+            self._following.refuse(source, message)
+        elif kind is ReadIndexReply:
+            self._out.reads.append((message.id, message.index))  # type: ignore[union-attr]
 
     def _ask_prevotes(self) -> None:
         self.role, self.leader = CANDIDATE, ""
@@ -422,7 +424,7 @@ class Raft:
             if granted:
                 election.arm(self.now_ns)
         reply = VoteReply(self.generation, message.generation, granted, message.prevote)
-        self._answer(source, reply)
+        self._out.send(source, reply, after=self.writes.after_hard_state)
 
     def _on_vote_reply(self, source: NodeId, message: VoteReply) -> None:
         if self.role == CANDIDATE and self.election.asked_for(message, self.generation):
@@ -463,122 +465,3 @@ class Raft:
             outbox=self._out,
         )
         self.leadership.begin(now_ns)
-
-    def _on_timeout_now(self, source: NodeId, message: TimeoutNow) -> None:
-        if self.role == FOLLOWER and source == self.leader:
-            self._campaign(transfer=True)
-
-    # -- a follower's messages ---------------------------------------------------------------------
-
-    def _answer(self, to: NodeId, message: Message, *, after: int = 0) -> None:
-        """Answer once the hard state, and the write ``after``, are durable."""
-        self._out.send(to, message, after=max(after, self.writes.after_hard_state))
-
-    def _on_append(self, source: NodeId, message: AppendEntries) -> None:
-        self._follow(source)
-        previous = message.prev_index
-        if not self.log.matches(previous, message.prev_generation):
-            index, generation = self.log.conflict_hint(previous - 1, message.prev_generation)
-            reply = AppendReply(self.generation, False, 0, previous, index, generation)
-            self._answer(source, reply)
-            return
-        missing = self.log.missing(message.entries)
-        if missing:
-            self._take_entries(missing)
-        last = previous + len(message.entries)
-        self._follow_mark(message.high_water_mark, last)
-        reply = AppendReply(self.generation, True, last, previous)
-        self._answer(source, reply, after=self.writes.after_index(last))
-
-    def _take_entries(self, entries: Sequence[Entry]) -> None:
-        assert entries[-1].generation <= self.generation, "an entry of a generation not entered"
-        first = entries[0].index
-        if first <= self.log.last_index:
-            if not self.mark.may_truncate(first):
-                raise SafetyViolation(
-                    f"{self.node}: the leader of generation {self.generation} differs at {first}, "
-                    f"but everything up to {self.mark.index} is committed"
-                )
-            self.log.truncate_from(first)
-            if self.membership.index >= first:
-                self.membership.truncate_from(first)
-                self._configuration_changed()
-        self.log.extend(entries)
-        self.writes.append(entries)
-        for entry in entries:
-            if entry.kind == "config":
-                self.membership.append(entry.index, Configuration.decode(entry.data))
-                self._configuration_changed()
-
-    def _configuration_changed(self) -> None:
-        """Another configuration is in force, by an entry, by a cut, or by a snapshot."""
-        self.role = self._passive_role()
-        self._out.note("configuration", **self.membership.describe())
-
-    def _follow_mark(self, leader_mark: int, last_shared: int) -> None:
-        before = self.mark.index
-        if self.mark.follow(leader_mark, last_shared, self.log) and before < self.membership.index:
-            self.role = self._passive_role()
-
-    def _on_heartbeat(self, source: NodeId, message: Heartbeat) -> None:
-        self._follow(source)
-        self._follow_mark(message.high_water_mark, self.log.last_index)
-        self._answer(source, HeartbeatReply(self.generation, message.round))
-
-    def _on_install_snapshot(self, source: NodeId, message: InstallSnapshot) -> None:
-        self._follow(source)
-        if not self.snapshots.accepts_snapshot(message.index, self.mark.index):
-            # What is committed here equals the leader's log; say how far that is durable.
-            index = max(min(self.mark.index, self.writes.durable_index), message.index)
-            after = self.writes.after_index(index)
-            self._answer(source, SnapshotReply(self.generation, index, 0, True), after=after)
-            return
-        snapshot = self.snapshots.receive(source, message)
-        if snapshot is None:
-            received = self.snapshots.received_bytes
-            self._answer(source, SnapshotReply(self.generation, message.index, received, False))
-        else:
-            after = self._install(snapshot)
-            reply = SnapshotReply(self.generation, snapshot.index, 0, True)
-            self._answer(source, reply, after=after)
-
-    def _install(self, snapshot: Snapshot) -> int:
-        """Replace the state, and the log too unless it agrees; the write to wait for."""
-        index = snapshot.index
-        agrees = self.log.generation_at(index) == snapshot.generation
-        if agrees:
-            self.log.compact(index)
-            self.membership.compact(index)
-        else:
-            self.log.reset(index, snapshot.generation)
-            before = self.membership.current
-            found = Configuration.of_snapshot(snapshot.members, snapshot.configuration)
-            self.membership.reset(found, index)
-            if before != found:
-                self._configuration_changed()
-        self.snapshots.install(snapshot)
-        self.mark.install(index)
-        self._restored = snapshot
-        self._out.note("snapshot-installed", index=index, kept_log=agrees)
-        return self.writes.snapshot(snapshot, keep_from=index + 1, reset_log=not agrees)
-
-    def _on_read_index(self, source: NodeId, message: ReadIndexRequest) -> None:
-        self._answer(source, ReadIndexReply(self.generation, message.id, 0))
-
-    def _on_read_index_reply(self, source: NodeId, message: ReadIndexReply) -> None:
-        self._out.reads.append((message.id, message.index))
-
-    def _refuse_stale(self, source: NodeId, message: Message) -> None:
-        """Answer a message from the past with this node's generation, so that its sender learns."""
-        reply: Message
-        if type(message) is AppendEntries:
-            reply = AppendReply(self.generation, False, 0, message.prev_index)
-        elif type(message) is Heartbeat:
-            reply = HeartbeatReply(self.generation, 0)
-        elif type(message) is InstallSnapshot:
-            reply = SnapshotReply(self.generation, message.index, 0, False)
-        elif type(message) is ReadIndexRequest:
-            reply = ReadIndexReply(self.generation, message.id, 0)
-        else:
-            return
-        self._answer(source, reply)

@@ -15,7 +15,8 @@ from cluster.consensus.election import Election
 from cluster.consensus.heartbeat import HeartbeatRounds
 from cluster.consensus.high_water_mark import HighWaterMark
 from cluster.consensus.install_snapshot import Snapshots, snapshot_of
-from cluster.consensus.leader_and_followers import Leadership
+from cluster.consensus.interface import SafetyViolation
+from cluster.consensus.leader_and_followers import Following, Leadership
 from cluster.consensus.membership import Configuration, Membership
 from cluster.consensus.membership_change import (
     ADD_LEARNER,
@@ -31,7 +32,7 @@ from cluster.consensus.read_index import ReadIndex
 from cluster.consensus.replicated_log import ReplicatedLog, WriteOrder
 from cluster.consensus.replication import Replication
 from cluster.core.pending_reads import PendingReads
-from cluster.ports import Note
+from cluster.ports import Note, Send
 from cluster.wire import (
     AppendEntries,
     AppendReply,
@@ -521,3 +522,74 @@ def test_an_answer_to_a_former_life_names_no_read_of_this_one() -> None:
     reads.add(2, Waiter(7, 1, 100), Command("get", "x"))
     reads.disconnect(7)
     assert len(reads) == 0
+
+
+# Following: the parts of a follower together
+
+
+def following(*generations: int) -> tuple[Following, Outbox, HighWaterMark, WriteOrder]:
+    """Node b, of generation 2, with a log of these generations, all durable."""
+    log, out, mark = log_of(*generations), Outbox(), HighWaterMark()
+    writes = WriteOrder(log.last_index)
+    side = Following(
+        "b",
+        clock=GenerationClock(HardState(2, "")),
+        log=log,
+        writes=writes,
+        mark=mark,
+        membership=Membership(THREE),
+        snapshots=Snapshots(),
+        outbox=out,
+    )
+    return side, out, mark, writes
+
+
+def test_a_follower_acknowledges_entries_once_they_are_durable() -> None:
+    side, out, mark, writes = following(1)
+    entry = Entry(2, 2, "noop")
+    assert not side.on_message("a", AppendEntries(2, 1, 1, (entry,), 2))
+    (answer,) = out.effects
+    assert answer == Send("a", AppendReply(2, True, 2, 1), 1) and writes.durable_index == 1
+    assert mark.index == 2, "committed by others, whatever this disk does"
+    out.effects.clear()
+    side.on_message("a", AppendEntries(2, 4, 2, (), 4))
+    assert out.effects == [Send("a", AppendReply(2, False, 0, 4, 2, 2))]
+
+
+def test_a_follower_cuts_what_differs_and_never_what_is_committed() -> None:
+    side, _out, mark, _writes = following(1, 1, 1)
+    side.on_message("a", AppendEntries(2, 1, 1, (Entry(2, 2, "noop"),), 2))
+    assert mark.index == 2
+    with pytest.raises(SafetyViolation, match="everything up to 2 is committed"):
+        side.on_message("a", AppendEntries(2, 1, 1, (Entry(2, 1, "noop"),), 2))
+
+
+def test_a_follower_says_when_it_may_be_a_voter_or_a_learner_now() -> None:
+    side, out, _mark, _writes = following(1)
+    leaving = Configuration(("a", "c"), outgoing=THREE.voters)
+    entries = (Entry(2, 2, "config", leaving.encode()),)
+    assert side.on_message("a", AppendEntries(2, 1, 1, entries, 1)), "another configuration"
+    assert isinstance(out.effects[0], Note) and out.effects[0].detail["outgoing"] == ["a", "b", "c"]
+    assert not side.on_message("a", Heartbeat(2, 1, 1))
+    assert side.on_message("a", Heartbeat(2, 2, 2)), "the one before is history"
+    assert not side.on_message("a", Heartbeat(2, 3, 2))
+
+
+def test_a_follower_restores_a_snapshot_once_and_answers_after_it_is_durable() -> None:
+    side, out, mark, writes = following(1, 1)
+    chunk = InstallSnapshot(2, 5, 2, ("a", "b", "c"), 0, b"state", True)
+    side.on_message("a", chunk)
+    assert out.effects[-1] == Send("a", SnapshotReply(2, 5, 0, True), writes.io_issued)
+    assert mark.index == 5
+    restored = side.take_restored()
+    assert restored is not None and restored.data == b"state" and side.take_restored() is None
+    out.effects.clear()
+    side.on_message("a", chunk)
+    assert side.take_restored() is None, "no news"
+
+
+def test_a_message_of_the_past_is_answered_and_an_answer_is_not() -> None:
+    side, out, _mark, _writes = following(1)
+    side.refuse("a", Heartbeat(1, 4, 0))
+    side.refuse("a", HeartbeatReply(1, 4))
+    assert out.effects == [Send("a", HeartbeatReply(2, 0))]
