@@ -20,6 +20,7 @@ import checkers.transactions.list_append
 import checkers.transactions.rw_register
 import checkers.transactions.serial
 import checkers.transactions.weak  # noqa: F401
+from checkers import known_order
 from checkers.budget import Budget, Meter
 from checkers.collector import collector_paused
 from checkers.history import History
@@ -61,6 +62,10 @@ def list_append(
         from checkers.transactions.list_append import ListAppend
         from checkers.transactions.txns import columns
 
+        told = known_order.known(history, models)
+        if told != models:
+            weaker = list_append(consistency_models=told, init=init)
+            return known_order.doubted(weaker(history, budget=budget), models, told)
         meter = Meter(budget)
         with collector_paused():
             result = judge(
@@ -107,6 +112,16 @@ def rw_register(
         from checkers.transactions.rw_register import RwRegister, VersionRules
         from checkers.transactions.txns import columns
 
+        told = known_order.known(history, models)
+        if told != models:
+            weaker = rw_register(
+                consistency_models=told,
+                wfr_keys=wfr_keys,
+                sequential_keys=sequential_keys,
+                linearizable_keys=linearizable_keys,
+                init=init,
+            )
+            return known_order.doubted(weaker(history, budget=budget), models, told)
         if models in UNORDERED and not history.header.get("realtime", True):
             return UNORDERED[models](init=init)(history, budget=budget)
         rules = VersionRules(
