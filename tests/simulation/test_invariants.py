@@ -9,6 +9,7 @@ import pytest
 
 from cluster.clocks.generation_clock import GenerationClock
 from cluster.consensus.election import Election
+from cluster.consensus.high_water_mark import HighWaterMark
 from cluster.ports import Append, Recovered, SaveSnapshot, Send
 from cluster.simulation.invariants import Invariants, InvariantViolation, View
 from cluster.simulation.story import RING_EVENTS, Story
@@ -219,6 +220,16 @@ def test_a_raft_without_one_rule_breaks_an_invariant(
     monkeypatch.setattr(part, method, replacement)
     runs = (run_swarm(seed, faults=("crash", "partition", "pause")) for seed in range(30))
     assert " broken at " in next((run.violation for run in runs if run.violation), "")
+
+
+def test_a_part_that_breaks_its_own_claim_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A follower that takes the leader's mark for its own runs ahead of its log: its own assertion
+    stops it before any invariant of the whole cluster is asked."""
+    monkeypatch.setattr(
+        HighWaterMark, "follower_mark", lambda self, leader_mark, last_shared: leader_mark + 1
+    )
+    violation = run_swarm(0).violation
+    assert "raised AssertionError: the mark" in violation and "beyond the log" in violation
 
 
 @pytest.mark.parametrize("ablation, fault", [("A12", "pause"), ("A01", "crash-many")])
