@@ -37,7 +37,7 @@ class Bench:
 
     def __init__(self) -> None:
         self.names = ("n1", "n2", "n3")
-        self.nodes = {n: Replica.build(n, self.names, rng=FixedRng()) for n in self.names}
+        self.nodes = {n: Replica(n, self.names, rng=FixedRng()) for n in self.names}
         self.spent_ns = dict.fromkeys(self.names, 0)
         self.gates = {
             n: EffectGate(leave=partial(self.leave, n), note=_unheard) for n in self.names

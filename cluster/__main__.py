@@ -27,13 +27,16 @@ def main(arguments: Sequence[str]) -> int:
         print(f"python -m cluster: {error}", file=sys.stderr)
         return 3
 
+    from cluster.ablations.registry import UnknownAblation, ablate
+    from cluster.core.parts import CONSENSUS, ReplicaParts
     from cluster.runtime.node import run_node
     from cluster.runtime.opening import CannotStart
 
     try:
+        parts = ablate(ReplicaParts(consensus=CONSENSUS[options.consensus]), options.ablations)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(run_node(options))
-    except CannotStart as error:
+            return runner.run(run_node(options, parts=parts))
+    except (CannotStart, UnknownAblation) as error:
         print(f"node {options.id}: {error}", file=sys.stderr)
         return 3
 

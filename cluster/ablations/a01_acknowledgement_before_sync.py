@@ -13,9 +13,10 @@ Redis, where durability is left to replication.
 from __future__ import annotations
 
 from cluster.ablations.registry import Ablation
+from cluster.log.storage import Storage
 
 
-class AcknowledgesBeforeSync:
+class AcknowledgesBeforeSync(Storage):
     """Storage that calls a write durable while it is in memory."""
 
     def syncs_before_ack(self) -> bool:
@@ -24,19 +25,9 @@ class AcknowledgesBeforeSync:
 
 
 ABLATION = Ablation(
-    id="A01",
-    slug="acknowledgement-before-sync",
+    AcknowledgesBeforeSync,
     pattern="write_ahead_log",
     removes="A node answers for a write before it is durable.",
     breaks="Acknowledged writes are gone after nodes crash.",
-    target="cluster.log.storage:Storage",
-    decision="syncs_before_ack",
-    override=AcknowledgesBeforeSync,
-    workload="register",
     nemesis="kill",
-    checker="linearizable",
-    anomaly="nonlinearizable",
-    schedule="A01.txt",
-    random=True,
-    real=True,
 )

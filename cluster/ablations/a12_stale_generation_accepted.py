@@ -1,50 +1,27 @@
-"""A12: followers heed any generation, and a leader does not yield to a higher one.
+"""A12: a message of any generation is taken, and a leader does not step down for a higher one.
 
-A leader that slept through an election wakes up, goes on sending, and is obeyed. It overwrites what
-its successor made certain, and its reads, confirmed by followers that are not its own any more,
-come from the past. See ``cluster.clocks.generation_clock``.
+A leader that was paused through an election wakes up, goes on sending, and is obeyed. Its followers
+answer its heartbeat rounds, so its reads are confirmed, and come from the past. Its writes compete
+with those of its successor; a follower that would have to cut a committed entry stops itself.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from cluster.ablations.registry import Ablation
-
-if TYPE_CHECKING:
-    from cluster.consensus.raft import Raft
+from cluster.clocks.generation_clock import FUTURE, PRESENT, GenerationClock
 
 
-class StaleGenerationAccepted:
-    """Overrides of :class:`cluster.consensus.raft.Raft`."""
+class StaleGenerationAccepted(GenerationClock):
+    """A clock that calls no message old, and no message new to a leader."""
 
-    def accepts_generation(self: Raft, message_generation: int) -> bool:  # type: ignore[misc]
-        """Any generation will do."""
-        return True
-
-    def yields_to(self: Raft, message_generation: int) -> bool:  # type: ignore[misc]
-        """A leader stays a leader whatever it hears."""
-        return self.role != "leader" and message_generation > self.generation
-
-    def may_truncate(self: Raft, index: int) -> bool:  # type: ignore[misc]
-        """Whoever obeys the past must also cut what is certain."""
-        return True
+    def standing(self, generation: int, *, leads: bool) -> int:
+        """Any generation will do; a leader stays a leader whatever it hears."""
+        return FUTURE if generation > self.generation and not leads else PRESENT
 
 
 ABLATION = Ablation(
-    id="A12",
-    slug="stale-generation-accepted",
-    pattern="generation_clock",
+    StaleGenerationAccepted,
     removes="Followers accept messages of any generation and a leader ignores a higher one.",
-    breaks="A leader resumed after a pause overwrites acknowledged writes and serves stale reads.",
-    target="cluster.consensus.raft:Raft",
-    decision="accepts_generation",
-    override=StaleGenerationAccepted,
-    workload="register",
+    breaks="A leader resumed after a pause serves stale reads, and its writes break followers.",
     nemesis="pause",
-    checker="linearizable",
-    anomaly="nonlinearizable",
-    schedule="A12.txt",
-    random=True,
-    real=True,
 )

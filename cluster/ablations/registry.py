@@ -1,12 +1,12 @@
 """Ablations: the counter-examples, each one decision of one pattern overridden.
 
-A core exposes its decisions as small named methods (``may_commit``, ``accepts_generation``,
-``read_is_safe``). An ablation is a class with one such method, and a declaration of what it breaks
-and how that is shown. Applying it makes a subclass of the core with the method replaced, so that
-protocol code never asks whether it is ablated.
+A part of a core exposes its decisions as small named methods (``may_commit``, ``read_is_safe``,
+``grants_vote``). An ablation is a subclass of the part that overrides exactly one of them, and a
+declaration of what breaks and what shows it. :func:`ablate` puts such subclasses into the parts a
+node is built of. No core imports this package: entry points, the simulation and tests do.
 
-Each module ``aNN_*.py`` of this package holds one ablation: its ``ABLATION`` declaration and the
-overriding class. They are found by :func:`all_ablations`; the order is that of their ids.
+Each module ``aNN_some_words.py`` of this package holds one: its ``ABLATION`` and the subclass. Its
+id, name, target, decision and directed schedule follow from these and are not declared.
 """
 
 from __future__ import annotations
@@ -22,50 +22,92 @@ import msgspec
 
 from cluster.spelling import nearest
 
-T = TypeVar("T")
+P = TypeVar("P", bound=msgspec.Struct)
+
+_MODULE = re.compile(r"(a\d+[a-z]?)_(\w+)")
 
 
-class Ablation(msgspec.Struct, frozen=True):
-    """The declaration of one ablation.
+class Ablation:
+    """One ablation.
 
     Args:
-        id: as in the catalogue: ``A30``.
-        slug: a few words with dashes: ``leader-reads-without-read-index``.
-        pattern: name of the pattern whose decision is removed, as its module is called.
+        override: the subclass of a part, with the one method that replaces a decision.
         removes: one sentence: the decision removed.
         breaks: one sentence: what a client sees.
-        target: ``module:Class`` that is overridden.
-        decision: name of the method overridden.
-        override: the class that holds the overriding method.
-        workload: workload that shows it.
         nemesis: nemesis that shows it, as on the command line.
+        workload: workload that shows it.
         checker: checker that must find it.
         anomaly: kind of the finding that must appear.
-        schedule: file name of the directed schedule, under ``cluster/ablations/schedules``.
         random: whether a random profile in simulation is expected to find it.
         real: whether a run with real processes is expected to find it.
+        pattern: slug of the pattern whose decision is removed; the target's module by default.
+
+    Raises:
+        TypeError: the class does not override exactly one method of one part, or its module is not
+            named after an ablation.
     """
 
-    id: str
-    slug: str
-    pattern: str
-    removes: str
-    breaks: str
-    target: str
-    decision: str
-    override: type
-    workload: str
-    nemesis: str
-    checker: str
-    anomaly: str
-    schedule: str
-    random: bool
-    real: bool
+    def __init__(
+        self,
+        override: type,
+        *,
+        removes: str,
+        breaks: str,
+        nemesis: str,
+        workload: str = "register",
+        checker: str = "linearizable",
+        anomaly: str = "nonlinearizable",
+        random: bool = True,
+        real: bool = True,
+        pattern: str = "",
+    ) -> None:
+        self.override = override
+        self.removes, self.breaks = removes, breaks
+        self.nemesis, self.workload = nemesis, workload
+        self.checker, self.anomaly = checker, anomaly
+        self.random, self.real = random, real
+        #: the part that has the decision
+        self.part = _part_of(override)
+        #: name of the method overridden
+        self.decision = _decision_of(override, self.part)
+        found = _MODULE.fullmatch(override.__module__.rpartition(".")[2])
+        if found is None:
+            raise TypeError(f"{override.__module__} is not named aNN_some_words")
+        #: as in the catalogue: ``A30``
+        self.id = "A" + found.group(1)[1:]
+        #: a few words with dashes: ``leader-reads-without-read-index``
+        self.slug = found.group(2).replace("_", "-")
+        self.pattern = pattern or self.part.__module__.rpartition(".")[2]
 
     @property
     def name(self) -> str:
         """The full name: ``A30-leader-reads-without-read-index``."""
         return f"{self.id}-{self.slug}"
+
+    @property
+    def target(self) -> str:
+        """The part that has the decision, as ``module:Class``."""
+        return f"{self.part.__module__}:{self.part.__name__}"
+
+    @property
+    def schedule(self) -> str:
+        """File name of the directed schedule, under ``cluster/ablations/schedules``."""
+        return f"{self.id}.txt"
+
+
+def _part_of(override: type) -> type:
+    if len(override.__bases__) != 1 or override.__bases__ == (object,):
+        raise TypeError(f"{override.__name__} is not a subclass of one part")
+    return override.__bases__[0]
+
+
+def _decision_of(override: type, part: type) -> str:
+    methods = [name for name, value in vars(override).items() if callable(value)]
+    if len(methods) != 1:
+        raise TypeError(f"{override.__name__} overrides {methods or 'nothing'}, not one decision")
+    if not callable(getattr(part, methods[0], None)):
+        raise TypeError(f"{override.__name__}.{methods[0]} overrides nothing in {part.__name__}")
+    return methods[0]
 
 
 class UnknownAblation(ValueError):
@@ -107,18 +149,37 @@ def find(name: str) -> Ablation:
     raise UnknownAblation(f"there is no ablation {name!r}{guess}")
 
 
-def ablate(core: type[T], names: Sequence[str]) -> type[T]:
-    """A subclass of ``core`` with the named ablations that concern it; ``core`` itself if none do.
+def ablate(parts: P, names: Sequence[str]) -> P:
+    """The parts of a node with the named ablations in them; nested parts included.
+
+    Args:
+        parts: classes, and structs of classes.
+        names: ids, slugs or full names.
 
     Raises:
-        UnknownAblation: a name is unknown.
+        UnknownAblation: a name is unknown, or the node is not made of the part it concerns.
     """
-    target = f"{core.__module__}:{core.__name__}"
-    overrides = tuple(a.override for a in map(find, names) if a.target == target)
-    if not overrides:
-        return core
-    for override in overrides:
-        for method in vars(override):
-            if not method.startswith("__") and not hasattr(core, method):
-                raise TypeError(f"{override.__name__}.{method} overrides nothing in {target}")
-    return type(f"Ablated{core.__name__}", (*overrides, core), {})
+    wanted = list({found.id: found for found in map(find, names)}.values())
+    applied: set[str] = set()
+    ablated = _replace(parts, wanted, applied)
+    for ablation in wanted:
+        if ablation.id not in applied:
+            raise UnknownAblation(
+                f"{ablation.name} concerns {ablation.target}: no part of this node"
+            )
+    return ablated
+
+
+def _replace(parts: P, wanted: Sequence[Ablation], applied: set[str]) -> P:
+    changes: dict[str, object] = {}
+    for field in parts.__struct_fields__:
+        part = getattr(parts, field)
+        if isinstance(part, msgspec.Struct):
+            changes[field] = _replace(part, wanted, applied)
+            continue
+        found = [ablation for ablation in wanted if ablation.part is part]
+        if found:
+            overrides = tuple(ablation.override for ablation in found)
+            changes[field] = type(f"Ablated{part.__name__}", overrides, {})
+            applied.update(ablation.id for ablation in found)
+    return msgspec.structs.replace(parts, **changes)

@@ -7,7 +7,7 @@ linger: a lone request goes at once, and the next batch forms while the last one
 of a batch keeps its own index, its own waiter and its own answer.
 
 Invariants. Order is kept. A batch has at least one element, however large. Nothing is answered
-because its batch was accepted: only because its own entry is certain.
+because its batch was accepted: only because its own entry is committed.
 
 What breaks without it. A batch acknowledged when enqueued is lost with the node; a batch
 retried whole, after a part was applied, applies that part twice.

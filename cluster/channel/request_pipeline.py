@@ -1,16 +1,17 @@
 """Request Pipeline: several requests under way at once, in order, within a window.
 
-Problem. Waiting for each answer before the next request wastes a round trip per request; sending
-without limit floods a slow receiver and, after a loss, leaves holes.
+Problem. Waiting for each answer before the next request wastes a round trip per request. Sending
+without a limit floods a slow receiver and, after a loss, leaves holes.
 
 Solution. Send on while fewer than ``window`` requests are unanswered. Each request names what must
-precede it, so a receiver refuses what does not follow; a refusal empties the pipeline and the
-sender goes back to asking one at a time until both agree where they stand. What was under way then
-is still out there and will be refused too: so each refusal halves the window, and each answer that
-is news widens it by one, or a network that reorders would answer every refusal with a new burst.
+precede it, so a receiver refuses what does not follow. A refusal empties the pipeline, and the
+sender asks one request at a time until both agree where they stand. The requests that were under
+way will be refused too. So each refusal halves the window, and each answer that is news widens it
+by one; otherwise a network that reorders would answer every refusal with a new burst.
 
 Invariants. Never more than ``window`` unanswered. What a follower has acknowledged (``match``)
-never goes down in one leadership. An old refusal changes nothing.
+never goes down in one leadership, and the next request begins above it. An old refusal changes
+nothing.
 
 What breaks without it. A retry without a check of the order lets one client's requests
 overtake each other. Without the window, a paused follower costs the leader its memory.
@@ -65,6 +66,9 @@ class RequestPipeline:
 
     def sent(self, last_index: int, now_ns: int) -> None:
         """Entries up to ``last_index`` were sent."""
+        assert last_index >= self.next > self.match, (
+            f"entries {self.next} to {last_index} were sent, and {self.match} is acknowledged"
+        )
         if self.probing:
             self._probe_sent = True
             self.touched_ns = now_ns

@@ -1,20 +1,20 @@
-"""Request Waiting List: who waits for which entry, until it is certain what became of it.
+"""Request Waiting List: the clients that wait for an entry, until its outcome is known.
 
-Problem. A command is answered only when its entry is certain and applied, long after the request
-was taken, by an event that knows nothing of clients; and it may never become certain here.
+Problem. A command is answered only when its entry is committed and applied, long after the request
+was taken, in an event that knows nothing of clients. The entry may never be committed here.
 
 Solution. Keep the waiting client under (index, generation) of its entry. When an entry is applied
-at that index, a waiter of the same generation gets the result; one of another generation learns
-that its own entry was replaced here, and whether it happened is *unknown*, since the session's
-next copy may be on its way. When leadership is lost, all that wait are answered unknown at once, as
-they are when their patience ends. Never ``fail``: the entry may yet become certain under the next
-leader.
+at that index, a waiter of the same generation gets the result. A waiter of another generation
+learns that its own entry was replaced; the outcome is *unknown*, since the session's next copy may
+be under way. When leadership is lost, the outcome of every pending proposal is unknown, and all
+waiters are answered so at once. A waiter whose time is up is answered the same. Never ``fail``: the
+entry may yet be committed by the next leader.
 
-Invariants. Each waiter is answered exactly once, unless its connection is gone. ok is said only
-for one's own entry, after it was applied.
+Invariants. Each waiter is answered exactly once, unless its connection is gone. ok is said only for
+the waiter's own entry, after it was applied. At most one waiter per index.
 
 What breaks without it. A27a: an answer at append. A27b: a list keyed by index alone says ok for
-somebody else's command. A27c: no end of patience. A27d: a deposed leader that says ``fail``.
+another client's command. A27c: no end of waiting. A27d: a deposed leader that says ``fail``.
 
 Source: Joshi, "Request Waiting List". Pure bookkeeping, used by ``cluster.core.replica``.
 """
@@ -61,6 +61,7 @@ class RequestWaitingList:
 
     def add(self, index: int, generation: int, waiter: Waiter) -> None:
         """Wait for the entry (index, generation); an index is waited for once at a time."""
+        assert index not in self._waiting, f"two requests wait for the entry at {index}"
         self._waiting[index] = (generation, waiter)
         self.deadline_ns = min(self.deadline_ns, waiter.deadline_ns)
 
@@ -72,7 +73,7 @@ class RequestWaitingList:
         return held[1], self.is_answer_for(held[0], generation)
 
     def expire(self, now_ns: int) -> list[Waiter]:
-        """Take those whose patience has ended; they must be answered unknown."""
+        """Take the waiters whose time is up; they must be answered unknown."""
         if now_ns < self.deadline_ns:
             return []
         gone = self._take(lambda waiter: waiter.deadline_ns <= now_ns)

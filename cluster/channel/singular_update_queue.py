@@ -1,7 +1,7 @@
 """Singular Update Queue: one order of updates, one at a time, and no more than can be carried.
 
 Problem. Updates that interleave lose each other's effects; locks make them slow; an unbounded queue
-turns overload into timeouts for everybody.
+turns overload into timeouts for every client.
 
 Solution. All updates of a node pass one queue with one consumer, which takes a batch when the last
 one was handed to the log. The queue is bounded: when too much is waiting, a request is refused at
@@ -27,7 +27,7 @@ from cluster.channel.request_waiting_list import NEVER_NS, Waiter
 
 
 class SingularUpdateQueue:
-    """Encoded updates that wait for their turn, with who waits for each."""
+    """Encoded updates that wait for their turn, each with the client that waits for it."""
 
     __slots__ = ("_queue", "deadline_ns")
 
@@ -48,7 +48,7 @@ class SingularUpdateQueue:
         self.deadline_ns = min(self.deadline_ns, waiter.deadline_ns)
 
     def take(self, *, entries_max: int, bytes_max: int) -> tuple[list[Waiter], list[bytes]]:
-        """Take the next batch: who waits, and the updates, in the same order."""
+        """Take the next batch: the waiters, and the updates, in the same order."""
         sizes = [len(data) for _waiter, data in islice(self._queue, entries_max)]
         count = batch_length(sizes, entries_max=entries_max, bytes_max=bytes_max)
         taken = [self._queue.popleft() for _ in range(count)]
@@ -57,7 +57,7 @@ class SingularUpdateQueue:
         return [waiter for waiter, _ in taken], [data for _, data in taken]
 
     def expire(self, now_ns: int) -> list[Waiter]:
-        """Take those whose patience has ended; they did not happen."""
+        """Take the waiters whose time is up; their updates did not happen."""
         if now_ns < self.deadline_ns:
             return []
         return self._keep(lambda waiter: waiter.deadline_ns > now_ns)
@@ -67,7 +67,7 @@ class SingularUpdateQueue:
         return self._keep(lambda _waiter: False)
 
     def disconnect(self, connection: int) -> None:
-        """Forget the updates of a connection that is gone: nobody would learn of them."""
+        """Forget the updates of a connection that is gone: no client would learn of them."""
         self._keep(lambda waiter: waiter.connection != connection)
 
     def _keep(self, kept: Callable[[Waiter], bool]) -> list[Waiter]:

@@ -1,37 +1,35 @@
 """Generation Clock: a number that orders leaderships, so that the past cannot overrule the present.
 
 Problem. A leader that was paused, cut off or slow does not know that it was replaced. Its messages
-are still under way, and it will send more. Wall clocks cannot tell old from new.
+are still under way, and it will send more. Wall clocks cannot tell old messages from new ones.
 
 Solution. Each leadership has a number, the generation (Raft's term, Zab's epoch, Paxos's ballot).
-It grows with every election, is durable before anything that depends on it leaves the node, and is
-carried by every message *and every answer*. A message of a lower generation is refused, and the
-refusal teaches its sender; one of a higher generation makes its receiver step down.
+The number grows with every election. It is durable before anything that depends on it leaves the
+node. Every message and every answer carries it. A message of a lower generation is refused, and the
+refusal tells the sender the newer generation. A message of a higher generation makes its receiver
+step down and adopt it.
 
 Invariants. A node's generation never decreases, restarts included. A node votes at most once in a
-generation. Both are lost if the hard state is not durable before the vote leaves.
+generation. No entry in a node's log is newer than the node's generation.
 
-What breaks without it. A12: a leader resumed after a pause overwrites what its successor committed.
-A04: a vote forgotten in a restart elects two leaders of one generation. A19: an answer without a
-generation counts towards a quorum of another time.
+What breaks without it. A12: a leader resumed after a pause is obeyed, and its reads and writes
+compete with those of its successor. A04: a vote forgotten in a restart elects two leaders of one
+generation. A19: an answer without a generation counts towards a quorum of another leadership.
 
 Source: Joshi, *Patterns of Distributed Systems*, "Generation Clock"; Ongaro's Raft thesis, 3.3.
-Used by every consensus core. Pure: it holds two values and the rules for changing them.
+Pure: two values and the rules for changing them. Used by every consensus core.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 from cluster.wire import HardState
 
-
-def is_stale(own: int, theirs: int) -> bool:
-    """Whether a message of generation ``theirs`` comes from the past of a node at ``own``."""
-    return theirs < own
-
-
-def is_newer(own: int, theirs: int) -> bool:
-    """Whether a message of generation ``theirs`` shows that a node at ``own`` is behind."""
-    return theirs > own
+#: How a message stands to a node's own generation.
+PAST: Final = -1
+PRESENT: Final = 0
+FUTURE: Final = 1
 
 
 class GenerationClock:
@@ -47,25 +45,37 @@ class GenerationClock:
         self.generation = hard_state.generation
         self.voted_for = hard_state.voted_for
 
-    def advance(self, generation: int) -> None:
-        """Enter a later generation, in which no vote is given yet.
+    def standing(self, generation: int, *, leads: bool) -> int:
+        """Decision: where a message of this generation belongs.
 
-        Raises:
-            ValueError: the generation is not later than the present one.
+        Args:
+            generation: the message's.
+            leads: whether this node leads in its own generation.
+
+        Returns:
+            PAST: refuse it. PRESENT: take it. FUTURE: step down, adopt the generation, take it.
         """
-        if generation <= self.generation:
-            raise ValueError(f"generation {generation} is not after {self.generation}")
+        if generation == self.generation:
+            return PRESENT
+        return PAST if generation < self.generation else FUTURE
+
+    def may_vote(self, generation: int, candidate: str) -> bool:
+        """Whether this node's vote of a generation is free for a candidate."""
+        return generation == self.generation and self.voted_for in ("", candidate)
+
+    def advance(self, generation: int) -> None:
+        """Enter a later generation, in which no vote is given yet."""
+        assert generation > self.generation, (
+            f"generation {generation} is not after {self.generation}"
+        )
         self.generation = generation
         self.voted_for = ""
 
     def vote(self, candidate: str) -> None:
-        """Give this generation's vote.
-
-        Raises:
-            ValueError: it was given to somebody else.
-        """
-        if self.voted_for not in ("", candidate):
-            raise ValueError(f"generation {self.generation} has voted for {self.voted_for}")
+        """Give this generation's vote."""
+        assert self.voted_for in ("", candidate), (
+            f"generation {self.generation} has voted for {self.voted_for}, not {candidate}"
+        )
         self.voted_for = candidate
 
     def hard_state(self) -> HardState:

@@ -1,22 +1,23 @@
 """HeartBeat: a regular sign of life, numbered, on a path that a slow disk cannot block.
 
-Problem. Silence means a dead node, a cut link or a busy one, and the others must act in bounded
-time without taking a slow disk for a death.
+Problem. Silence means a dead node, a cut link or a busy one. The others must act in bounded time,
+and must not take a slow disk for a death.
 
 Solution. The leader sends a heartbeat on every interval, apart from the log: it waits for no write.
-Followers answer at once. Each heartbeat carries a growing round number and answers echo it, so an
-answer proves that its sender still followed *after that round was sent*: the ReadIndex pattern and
-lease reads rest on it. A leader that hears no quorum for a whole election timeout steps down
-(CheckQuorum), so that clients of a half-cut leader are not kept waiting.
+Followers answer at once. Each heartbeat carries a growing round number, and the answer echoes it.
+An answer proves that its sender still followed *after that round was sent*; the ReadIndex pattern
+and lease reads rest on this. A leader that hears no quorum for a whole election timeout steps down
+(CheckQuorum), so that the clients of a half-cut leader are not kept waiting.
 
 Invariants. A failure is noticed within [timeout, timeout + interval + delay]. An answer to round r
-says nothing about a round after r.
+proves nothing about a round after r. The confirmed round never goes back, and was sent.
 
 What breaks without it. A10b: a heartbeat behind fsync turns a slow disk into elections. A10c: no
 heartbeat, no failover. A33b: an answer without its round confirms a read it came before. A66: a
-leader that can send but not hear keeps everybody hostage.
+leader that can send but not hear keeps its clients waiting for ever.
 
-Source: Joshi, "HeartBeat"; Raft thesis 6.2 (CheckQuorum), 6.4. Pure bookkeeping of one leadership.
+Source: Joshi, "HeartBeat"; Raft thesis 6.2 (CheckQuorum), 6.4 (leases). One leadership's
+bookkeeping, for any consensus core with a leader.
 """
 
 from __future__ import annotations
@@ -24,63 +25,115 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 
+from cluster.config import ClusterConfig
+from cluster.consensus.membership import Configuration, agreed_value
+from cluster.ports import NodeId
+
 
 class HeartbeatRounds:
-    """Rounds sent and answered, and when each peer was last heard, in one leadership.
+    """Rounds sent, answered and confirmed in one leadership, and when each peer was last heard.
 
     Args:
-        peers: the other members.
-        now_ns: when the leadership began; everybody counts as heard then.
+        node: the leader.
+        peers: the other members; all count as heard when the leadership begins.
+        config: interval and timeouts.
+        now_ns: when the leadership begins.
     """
 
-    __slots__ = ("_answered", "_heard_ns", "_sent", "confirmed", "confirmed_sent_ns", "sent")
+    __slots__ = (
+        "_answered",
+        "_config",
+        "_heard_ns",
+        "_lease_void",
+        "_node",
+        "_unconfirmed",
+        "confirmed",
+        "confirmed_sent_ns",
+        "due_ns",
+        "sent",
+    )
 
-    def __init__(self, peers: Iterable[str], now_ns: int) -> None:
-        self._answered: dict[str, int] = dict.fromkeys(peers, 0)
-        self._heard_ns: dict[str, int] = dict.fromkeys(self._answered, now_ns)
-        self._sent: deque[tuple[int, int]] = deque()
-        self.sent = 0
-        self.confirmed = 0
+    def __init__(
+        self, node: NodeId, peers: Iterable[NodeId], *, config: ClusterConfig, now_ns: int
+    ) -> None:
+        self._node = node
+        self._config = config
+        self._heard_ns: dict[NodeId, int] = dict.fromkeys(peers, now_ns)
+        #: the latest round each member answered; the leader answers its own at once
+        self._answered: dict[NodeId, int] = {**dict.fromkeys(self._heard_ns, 0), node: 0}
+        self._unconfirmed: deque[tuple[int, int]] = deque()
+        self._lease_void = False
+        #: the latest round sent, and the latest a quorum has answered
+        self.sent = self.confirmed = 0
+        #: when the confirmed round was sent; -1 before there is one
         self.confirmed_sent_ns = -1
+        #: when the next round is due
+        self.due_ns = now_ns
 
-    def admit(self, peer: str, now_ns: int) -> None:
-        """A peer joins; it counts as heard now, and has answered nothing."""
-        self._answered.setdefault(peer, 0)
-        self._heard_ns.setdefault(peer, now_ns)
+    # -- decisions ---------------------------------------------------------------------------------
 
-    def forget(self, peer: str) -> None:
-        """A peer left."""
-        self._answered.pop(peer, None)
-        self._heard_ns.pop(peer, None)
+    def keeps_quorum(self, now_ns: int, electorate: Configuration) -> bool:
+        """Decision: whether enough members were heard within an election timeout to lead on."""
+        if not self._config.check_quorum:
+            return True
+        heard = {**self._heard_ns, self._node: now_ns}
+        return now_ns - agreed_value(electorate, heard) <= self._config.election_max_ns
+
+    def lease_is_valid(self, now_ns: int, members: Configuration) -> bool:
+        """Decision: whether no other leader can exist yet, if clocks run at about the same rate."""
+        config = self._config
+        if self._lease_void or not (config.prevote or config.check_quorum):
+            return False
+        lease_ns = int(config.election_min_ns * config.lease_read_margin)
+        alone = members.nodes == (self._node,)
+        recent = self.confirmed_sent_ns >= 0 and now_ns - self.confirmed_sent_ns < lease_ns
+        return alone or recent
+
+    # -- rounds ------------------------------------------------------------------------------------
 
     def next_round(self, now_ns: int) -> int:
         """Number a new round, about to be sent."""
         self.sent += 1
-        self._sent.append((self.sent, now_ns))
+        self._unconfirmed.append((self.sent, now_ns))
+        self._answered[self._node] = self.sent
+        self.due_ns = now_ns + self._config.heartbeat_ns
         return self.sent
 
-    def heard(self, peer: str, now_ns: int) -> None:
+    def answered(self, peer: NodeId, round: int) -> None:
+        """A peer answered a round; old answers and answers to rounds never sent do not count."""
+        if self._answered.get(peer, self.sent) < round <= self.sent:
+            self._answered[peer] = round
+
+    def confirm(self, electorate: Configuration) -> None:
+        """Note the latest round that a quorum has answered, the leader included."""
+        round = agreed_value(electorate, self._answered)
+        if round > self.confirmed:
+            assert round <= self.sent, f"round {round} is confirmed, and {self.sent} was the last"
+            self.confirmed = round
+            while self._unconfirmed and self._unconfirmed[0][0] <= round:
+                self.confirmed_sent_ns = self._unconfirmed.popleft()[1]
+
+    def void_lease(self) -> None:
+        """Another node was told to campaign: it may win at any time from now on."""
+        self._lease_void = True
+
+    # -- peers -------------------------------------------------------------------------------------
+
+    def heard(self, peer: NodeId, now_ns: int) -> None:
         """A peer said something in this generation."""
         if peer in self._heard_ns:
             self._heard_ns[peer] = now_ns
 
-    def answered(self, peer: str, round: int) -> None:
-        """A peer answered a round; answers out of order and to rounds never sent do not count."""
-        if peer in self._answered and self._answered[peer] < round <= self.sent:
-            self._answered[peer] = round
+    def is_heard(self, node: NodeId, now_ns: int) -> bool:
+        """Whether a member was heard within an election timeout."""
+        if node == self._node:
+            return True
+        heard_ns = self._heard_ns.get(node)
+        return heard_ns is not None and now_ns - heard_ns <= self._config.election_max_ns
 
-    def answered_round(self, peer: str) -> int:
-        """The latest round a peer has answered; 0 if none."""
-        return self._answered.get(peer, 0)
-
-    def heard_ns(self, peer: str) -> int:
-        """When a peer was last heard."""
-        return self._heard_ns.get(peer, 0)
-
-    def confirm(self, round: int) -> int:
-        """A quorum has answered ``round``; the latest round for which that is so."""
-        if round > self.confirmed:
-            self.confirmed = round
-            while self._sent and self._sent[0][0] <= round:
-                self.confirmed_sent_ns = self._sent.popleft()[1]
-        return self.confirmed
+    def follow(self, peers: Iterable[NodeId], now_ns: int) -> None:
+        """The peers changed: a new one counts as heard now, and has answered nothing."""
+        before = self._heard_ns
+        self._heard_ns = {peer: before.get(peer, now_ns) for peer in peers}
+        answered = {peer: self._answered.get(peer, 0) for peer in self._heard_ns}
+        self._answered = {**answered, self._node: self.sent}

@@ -2,10 +2,10 @@
 
 Problem. Entries below the low-water mark are gone, and a follower that was away needs them.
 
-Solution. The leader sends its newest snapshot in chunks, one under way at a time, and the follower
-says how many bytes it has, so that lost, repeated and reordered chunks only cost time. When all is
-there, the follower takes the snapshot unless its own mark is already as far; its log is kept if it
-agrees at the snapshot's index, and dropped whole otherwise.
+Solution. The leader sends its newest snapshot in chunks, one under way at a time. The follower
+answers with the number of bytes it has, so that lost, repeated and reordered chunks only cost time.
+When all bytes are there, the follower takes the snapshot, unless its own mark is already as far. It
+keeps its log if the log agrees at the snapshot's index, and drops it whole otherwise.
 
 Invariants. A snapshot never moves a node backwards. Its state and its index are made durable as
 one. Nothing is acknowledged before that.
@@ -13,11 +13,14 @@ one. Nothing is acknowledged before that.
 What breaks without it. A08b: a node that was away too long never returns. A62: an old snapshot
 rewinds a node. A63: state and index apart apply a command twice.
 
-Source: Raft paper 7; Joshi, "Low-Water Mark". Pure bookkeeping for both ends.
+Source: Raft paper 7; Joshi, "Low-Water Mark". Bookkeeping for both ends, and the newest snapshot;
+for any consensus core with a log.
 """
 
 from __future__ import annotations
 
+from cluster.consensus.membership import Configuration
+from cluster.ports import NodeId
 from cluster.wire import InstallSnapshot, Snapshot
 
 
@@ -53,9 +56,9 @@ class SnapshotTransfer:
     def progressed(self, index: int, offset: int) -> bool:
         """The follower has ``offset`` bytes; whether another chunk must be sent for it.
 
-        The follower is right, forwards and backwards: it alone knows what it has of this transfer.
-        An answer that repeats what was known sends nothing, or two copies of one chunk would double
-        all that follow.
+        The follower's number counts, forwards and backwards: only the follower knows what it has.
+        An answer that repeats the known number sends nothing. Otherwise two copies of one chunk
+        would double every later chunk.
         """
         if index != self.snapshot.index or offset == self._offset:
             return False
@@ -74,10 +77,10 @@ class SnapshotAssembly:
         self._key = (0, 0, "")
         self._data = bytearray()
 
-    def add(self, source: str, message: InstallSnapshot) -> Snapshot | None:
+    def add(self, source: NodeId, message: InstallSnapshot) -> Snapshot | None:
         """Take a chunk if it is the next one; the snapshot, once whole.
 
-        A first chunk always begins anew: its sender may have, and waits for an answer to it.
+        A first chunk always begins anew: its sender may have begun anew, and waits for an answer.
         """
         key = (message.generation, message.index, source)
         if key != self._key or message.offset == 0:
@@ -103,3 +106,46 @@ class SnapshotAssembly:
         """Forget what arrived."""
         self._key = (0, 0, "")
         self._data = bytearray()
+
+
+class Snapshots:
+    """A node's newest snapshot, and the one that is arriving.
+
+    Args:
+        newest: what recovery found; None if there is none.
+    """
+
+    __slots__ = ("_arriving", "newest")
+
+    def __init__(self, newest: Snapshot | None = None) -> None:
+        self.newest = newest
+        self._arriving = SnapshotAssembly()
+
+    @property
+    def index(self) -> int:
+        """Index of the newest snapshot; 0 if there is none."""
+        return self.newest.index if self.newest else 0
+
+    def accepts_snapshot(self, index: int, mark: int) -> bool:
+        """Decision: whether a leader's snapshot is taken. One at or below the mark would rewind."""
+        return index > mark
+
+    def receive(self, source: NodeId, message: InstallSnapshot) -> Snapshot | None:
+        """Take a chunk; the snapshot, once whole."""
+        return self._arriving.add(source, message)
+
+    @property
+    def received_bytes(self) -> int:
+        """Bytes in hand of the snapshot that is arriving."""
+        return self._arriving.offset
+
+    def install(self, snapshot: Snapshot) -> None:
+        """A snapshot, taken here or received, is the newest now."""
+        assert snapshot.index > self.index, f"{snapshot.index} is not after {self.index}"
+        self.newest = snapshot
+
+
+def snapshot_of(index: int, generation: int, configuration: Configuration, data: bytes) -> Snapshot:
+    """A snapshot of the state at an index, with the configuration in force there."""
+    carried = b"" if configuration.plain else configuration.encode()
+    return Snapshot(index, generation, configuration.voters, data, carried)

@@ -1,9 +1,10 @@
 """What every consensus variant offers to the replica above it.
 
 A consensus core knows entries, peers and durability. It knows no client, no session and no state:
-the replica proposes opaque data, gets certain entries back in order, and asks at which index a read
-is linearizable. Raft is one implementation; others plug in here and run on the same state machine,
-the same storage and the same conformance tests.
+the replica proposes opaque data, gets committed entries back in order, and asks at which index a
+read is linearizable. Raft is one implementation; others plug in here and run on the same state
+machine, the same storage and the same conformance tests. The parts that every variant has
+(generation clock, log, membership) are looked at through the core, and changed by the core alone.
 
 The rhythm is that of etcd's raft: any number of inputs (``step``, ``tick``, ``persisted``,
 ``propose``, ``read``), then :meth:`Consensus.ready` takes everything that must happen because of
@@ -17,14 +18,17 @@ from typing import Protocol
 
 import msgspec
 
-from cluster.consensus.membership import Configuration
+from cluster.clocks.generation_clock import GenerationClock
+from cluster.config import ClusterConfig
+from cluster.consensus.membership import Configuration, Membership
 from cluster.consensus.membership_change import Change, Refusal
-from cluster.ports import Effect, NodeId, Recovered
+from cluster.consensus.replicated_log import ReplicatedLog
+from cluster.ports import Effect, NodeId, Recovered, Rng
 from cluster.wire import Entry, Message, Snapshot
 
 
 class SafetyViolation(Exception):
-    """The protocol's safety is already broken (certain entries differ): the node must stop."""
+    """The protocol's safety is already broken (committed entries differ): the node must stop."""
 
 
 class Ready(msgspec.Struct):
@@ -33,7 +37,7 @@ class Ready(msgspec.Struct):
     Args:
         effects: writes first, then messages and notes, for the host.
         snapshot: replace the state with this one, before anything else; None normally.
-        committed: certain entries to apply, in order, each exactly once.
+        committed: committed entries to apply, in order, each exactly once.
         reads: (token, index): serve the read once ``index`` is applied; index 0: it cannot be
             served here any more.
     """
@@ -60,44 +64,28 @@ class Consensus(Protocol):
         """Who leads, as far as this node knows; "" if it does not."""
 
     @property
-    def generation(self) -> int:
-        """The node's generation."""
+    def clock(self) -> GenerationClock:
+        """The node's generation, and its vote in it."""
 
     @property
-    def voted_for(self) -> NodeId:
-        """Whom it voted for in this generation; "" if nobody."""
+    def log(self) -> ReplicatedLog:
+        """The entries."""
+
+    @property
+    def membership(self) -> Membership:
+        """The configurations in the log; the current one is in force, committed or not."""
+
+    @property
+    def committed_configuration(self) -> Configuration:
+        """The newest configuration that this node knows to be committed."""
 
     @property
     def high_water_mark(self) -> int:
-        """Last index known to be certain."""
+        """Last index known to be committed."""
 
     @property
     def snapshot_index(self) -> int:
         """Index of the newest snapshot; 0 if none."""
-
-    @property
-    def first_index(self) -> int:
-        """First index of the log held in memory."""
-
-    @property
-    def last_index(self) -> int:
-        """Last index of the log."""
-
-    @property
-    def members(self) -> tuple[NodeId, ...]:
-        """The voters in force."""
-
-    @property
-    def configuration(self) -> Configuration:
-        """The configuration in force: the newest in the log, certain or not."""
-
-    @property
-    def certain_configuration(self) -> Configuration:
-        """The newest configuration that this node knows to be certain."""
-
-    @property
-    def configuration_index(self) -> int:
-        """The index at which it came into force."""
 
     @property
     def deadline_ns(self) -> int:
@@ -110,12 +98,6 @@ class Consensus(Protocol):
     @property
     def handing_over(self) -> bool:
         """Whether this node leads and is handing leadership over."""
-
-    def entry_at(self, index: int) -> Entry | None:
-        """The entry at an index; None if it is not held."""
-
-    def generation_at(self, index: int) -> int | None:
-        """The generation of the entry at an index; None if it is not known."""
 
     def start(self, now_ns: int, recovered: Recovered) -> None:
         """Begin from what is durable; entries above the snapshot are given again as committed."""
@@ -152,7 +134,7 @@ class Consensus(Protocol):
         """
 
     def change_members(self, now_ns: int, change: Change) -> Refusal | None:
-        """Begin a change of members; it is done when a configuration with it is certain.
+        """Begin a change of members; it is done when a configuration with it is committed.
 
         Returns:
             Why not; None if it began, is under way already, or is so already.
@@ -169,3 +151,19 @@ class Consensus(Protocol):
 
     def ready(self) -> Ready:
         """Take everything that follows from the inputs so far."""
+
+
+class ConsensusParts(Protocol):
+    """The classes a variant is made of, and how they make a core."""
+
+    def build(
+        self, node: NodeId, members: Sequence[NodeId], *, config: ClusterConfig, rng: Rng
+    ) -> Consensus:
+        """A core.
+
+        Args:
+            node: this node.
+            members: the voters the cluster was founded with; none for a node that joins it.
+            config: timings and limits.
+            rng: randomness for election timeouts.
+        """

@@ -3,46 +3,65 @@
 Problem. If each node of a replicated service accepts updates, they disagree about order, and a
 quorum alone does not decide between two orders.
 
-Solution. One leader per generation assigns indexes. Followers that miss its heartbeats for a random
-time ask for votes; each node votes once in a generation, and only for a candidate whose log is at
-least as up to date as its own, so that a leader's log holds everything certain. Before a real
-candidacy a node asks whether it would win (PreVote), so that a cut-off node does not raise
-generations it cannot win. A node that hears a leader refuses both for the minimum election timeout.
+Solution. One leader per generation assigns indexes to entries. It begins with an entry of its own
+generation, which commits everything before it. It sends its log to the followers (Replication),
+commits what a quorum has durable (High-Water Mark), proves with heartbeat rounds that it still
+leads (HeartBeat, ReadIndex), carries changes of members through (Membership change), and hands over
+on request. :class:`Leadership` is this side of a node, for one generation; it exists only while the
+node leads. :class:`Following` is the other side: it takes over the leader's entries, marks and
+snapshots, and acknowledges what is durable. How a leader is found is told in ``election``.
 
-Invariants. At most one leader per generation. A leader has every entry at or below every earlier
-leader's high-water mark. Only the leader creates entries.
+Invariants. At most one leader per generation. A leader has every committed entry when it begins.
+Only the leader creates entries of its generation, and it never overwrites its own log. A follower
+never cuts a committed entry, and acknowledges nothing before it is durable.
 
-What breaks without it. A09: indexes assigned by anyone fork the log at once. A64 and the missing
-up-to-date check: a lagging node wins and acknowledged entries are gone. A65: without PreVote, a
-node that returns from a long partition deposes a healthy leader. A10d: a deposed leader whose
-election timer is not armed again leaves a cluster without a leader for ever.
+What breaks without it. A09: indexes assigned by several nodes fork the log at once. A64: leadership
+handed to a node that misses entries loses acknowledged ones.
 
-Source: Joshi, "Leader and Followers"; Raft paper 5.2, 5.4.1; Raft thesis 9.6 (PreVote), 3.10
-(leader transfer). Pure rules, used by the Raft core.
+Source: Joshi, "Leader and Followers"; Raft paper 5.3, 6; Raft thesis 3.10 (transfer), 4.2, 6.2.
+Composed of parts, each tested alone; owned by the Raft core.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from cluster.clocks.generation_clock import GenerationClock
+from cluster.config import ClusterConfig
+from cluster.consensus.heartbeat import HeartbeatRounds
+from cluster.consensus.high_water_mark import HighWaterMark
+from cluster.consensus.install_snapshot import Snapshots
+from cluster.consensus.interface import SafetyViolation
+from cluster.consensus.membership import Configuration, Membership
+from cluster.consensus.membership_change import Change, MembershipChange, Refusal, settled
+from cluster.consensus.outbox import Outbox
+from cluster.consensus.read_index import ReadIndex
+from cluster.consensus.replicated_log import ReplicatedLog, WriteOrder
+from cluster.consensus.replication import Replication
+from cluster.ports import NodeId
+from cluster.wire import (
+    AppendEntries,
+    AppendReply,
+    Entry,
+    Heartbeat,
+    HeartbeatReply,
+    InstallSnapshot,
+    Message,
+    ReadIndexReply,
+    Snapshot,
+    SnapshotReply,
+    TimeoutNow,
+)
+from cluster.wire import ReadIndex as ReadIndexRequest
 
 LEADER: Final = "leader"
 FOLLOWER: Final = "follower"
 CANDIDATE: Final = "candidate"
 LEARNER: Final = "learner"
 
-
-def is_up_to_date(theirs: tuple[int, int], own: tuple[int, int]) -> bool:
-    """Whether a candidate's log is at least as recent as the voter's.
-
-    Args:
-        theirs, own: (generation, index) of the last entry. A later generation beats a longer log.
-    """
-    return theirs >= own
-
-
-def may_vote(*, asked: int, generation: int, candidate: str, voted_for: str) -> bool:
-    """Whether a vote in ``asked`` is free for this candidate, for a node at ``generation``."""
-    return asked == generation and voted_for in ("", candidate)
+#: What only a leader sends.
+FROM_LEADERS: Final = frozenset({AppendEntries, Heartbeat, InstallSnapshot})
 
 
 class Transfer:
@@ -52,13 +71,483 @@ class Transfer:
     gives up after a while.
 
     Args:
-        to: who shall lead.
-        deadline_ns: when the leader carries on itself.
+        to: the next leader.
+        deadline_ns: when this leader carries on itself.
     """
 
     __slots__ = ("asked", "deadline_ns", "to")
 
-    def __init__(self, to: str, deadline_ns: int) -> None:
+    def __init__(self, to: NodeId, deadline_ns: int) -> None:
         self.to = to
         self.deadline_ns = deadline_ns
         self.asked = False
+
+
+class Leadership:
+    """One node's leadership of one generation.
+
+    The parts come ready made; those of the node (log, writes, mark, membership, snapshots, outbox)
+    outlive the leadership, those of the leadership (replication, rounds, reads, change) do not.
+    After each call the owner looks at :attr:`over`.
+
+    Args:
+        node: this node.
+        generation: the one it leads.
+        config: timings and limits.
+    """
+
+    def __init__(
+        self,
+        node: NodeId,
+        generation: int,
+        *,
+        config: ClusterConfig,
+        log: ReplicatedLog,
+        writes: WriteOrder,
+        mark: HighWaterMark,
+        membership: Membership,
+        snapshots: Snapshots,
+        replication: Replication,
+        rounds: HeartbeatRounds,
+        reads: ReadIndex,
+        change: MembershipChange,
+        outbox: Outbox,
+    ) -> None:
+        self.generation = generation
+        #: whether it ended by itself: no quorum was heard, or this node is no member any more
+        self.over = False
+        self.transfer: Transfer | None = None
+        self.rounds = rounds
+        self.replication = replication
+        self._node = node
+        self._config = config
+        self._log = log
+        self._writes = writes
+        self._mark = mark
+        self._membership = membership
+        self._snapshots = snapshots
+        self._reads = reads
+        self._change = change
+        self._out = outbox
+        self._handlers: dict[type, Callable[[int, NodeId, Any], None]] = {
+            AppendReply: self._on_append_reply,
+            HeartbeatReply: self._on_heartbeat_reply,
+            SnapshotReply: self._on_snapshot_reply,
+            ReadIndexRequest: self._on_read_index,
+        }
+
+    # -- inputs ------------------------------------------------------------------------------------
+
+    def begin(self, now_ns: int) -> None:
+        """A round of heartbeats, and an entry of this generation."""
+        assert self._log.last_generation < self.generation, (
+            f"generation {self.generation} has entries before its leader {self._node} begins"
+        )
+        self._out.note("leader-elected", generation=self.generation, index=self._log.last_index + 1)
+        self._send_round(now_ns)
+        self.append(now_ns, (b"",), "noop")
+
+    def end(self, generation: int) -> None:
+        """Leadership is lost: no read can be confirmed any more.
+
+        Args:
+            generation: the node's now, which its answers carry.
+        """
+        self._out.note("stepped-down", generation=generation)
+        for token in self._reads.drain():
+            if token >= 0:
+                self._out.reads.append((token, 0))
+            else:
+                peer, id = self._reads.take_remote(token)
+                self._send_durably(peer, ReadIndexReply(generation, id, 0))
+
+    @property
+    def deadline_ns(self) -> int:
+        """When :meth:`tick` must be called at the latest."""
+        if self.transfer:
+            return min(self.rounds.due_ns, self.transfer.deadline_ns)
+        return self.rounds.due_ns
+
+    def tick(self, now_ns: int) -> None:
+        """Time has passed: heartbeats, CheckQuorum, the end of a transfer."""
+        if self.transfer and now_ns >= self.transfer.deadline_ns:
+            self.transfer = None
+        if now_ns < self.rounds.due_ns:
+            return
+        if not self.rounds.keeps_quorum(now_ns, self._membership.electorate()):
+            self._out.note("lost-quorum", generation=self.generation)
+            self.over = True
+            return
+        self._send_round(now_ns)
+        self._release_reads(now_ns)  # the voter whose answer was missing may have left
+
+    def on_message(self, now_ns: int, source: NodeId, message: Message) -> None:
+        """A message of this generation; those meant for followers are ignored."""
+        handler = self._handlers.get(type(message))
+        if handler is not None:
+            handler(now_ns, source, message)
+
+    def append(self, now_ns: int, data: Sequence[bytes], kind: str) -> int:
+        """Create entries, write and send them as one batch; the index of the first."""
+        generation, first = self.generation, self._log.last_index + 1
+        entries = tuple(
+            [Entry(index, generation, kind, item) for index, item in enumerate(data, first)]
+        )
+        self._log.extend(entries)
+        self._writes.append(entries)
+        self._out.effects += self.replication.send_all(
+            now_ns, self._mark.index, self._snapshots.newest
+        )
+        return first
+
+    def advance(self, now_ns: int) -> None:
+        """Commit what a quorum has durable, this node's own log included."""
+        match = self.replication.quorum_index(
+            self._membership.electorate(), durable_index=self._writes.durable_index
+        )
+        if not self._mark.advance(match, self._log, self.generation):
+            return
+        if self._reads.mark_is_current(self._mark.index):
+            for token in self._reads.release_held():
+                self._add_read(now_ns, token)
+            self._continue_change(now_ns)
+
+    # -- reads -------------------------------------------------------------------------------------
+
+    def read(self, now_ns: int, token: int, *, lease: bool = False) -> None:
+        """Find a linearizable index; it is put into ``outbox.reads``, or sent to a follower."""
+        if not self._reads.mark_is_current(self._mark.index):
+            self._reads.hold(token)
+        elif lease and self.lease_is_valid(now_ns):
+            self._out.reads.append((token, self._mark.index))
+        else:
+            self._add_read(now_ns, token)
+
+    def lease_is_valid(self, now_ns: int) -> bool:
+        """Whether no other leader can exist yet, if clocks run at about the same rate."""
+        return self.rounds.lease_is_valid(now_ns, self._membership.current)
+
+    def _add_read(self, now_ns: int, token: int) -> None:
+        if self._reads.add(token, index=self._mark.index, sent=self.rounds.sent):
+            self._release_reads(now_ns)
+
+    def _release_reads(self, now_ns: int) -> None:
+        """Serve the reads that are safe; send a round if the next one has none under way."""
+        while True:
+            for token, index in self._reads.take_safe(self.rounds.confirmed):
+                if token >= 0:
+                    self._out.reads.append((token, index))
+                else:
+                    peer, id = self._reads.take_remote(token)
+                    self._out.send(peer, ReadIndexReply(self.generation, id, index))
+            if not self._reads.needs_round(self.rounds.sent):
+                return
+            self._send_round(now_ns)
+
+    def _send_round(self, now_ns: int) -> None:
+        """A new round of heartbeats. It waits for no write: a slow disk is not a dead leader."""
+        round, mark = self.rounds.next_round(now_ns), self._mark.index
+        for peer, pipeline in self.replication.pipelines.items():
+            self._out.send(peer, Heartbeat(self.generation, round, min(mark, pipeline.match)))
+        self.rounds.confirm(self._membership.electorate())  # a lone voter needs no answer
+
+    # -- answers -----------------------------------------------------------------------------------
+
+    def _on_append_reply(self, now_ns: int, source: NodeId, message: AppendReply) -> None:
+        replication = self.replication
+        if source not in replication.pipelines:
+            return
+        if not message.ok:
+            replication.refused(source, message)
+        elif replication.acknowledged(source, message.match_index, now_ns):
+            self.advance(now_ns)
+            self._continue_transfer(source)
+        self._send_missing(now_ns, source)
+
+    def _on_heartbeat_reply(self, now_ns: int, source: NodeId, message: HeartbeatReply) -> None:
+        if source not in self.replication.pipelines:
+            return
+        self.rounds.answered(source, message.round)
+        self.rounds.confirm(self._membership.electorate())
+        self._release_reads(now_ns)
+        self._out.effects += self.replication.repair(
+            source, now_ns, self._mark.index, self._snapshots.newest
+        )
+
+    def _on_snapshot_reply(self, now_ns: int, source: NodeId, message: SnapshotReply) -> None:
+        replication = self.replication
+        if source not in replication.pipelines:
+            return
+        if not message.installed:
+            self._out.effects += replication.progressed(source, message, now_ns)
+            return
+        if replication.installed(source, message.index, now_ns):
+            self.advance(now_ns)
+        self._send_missing(now_ns, source)
+
+    def _on_read_index(self, now_ns: int, source: NodeId, message: ReadIndexRequest) -> None:
+        self.read(now_ns, self._reads.remote_token(source, message.id))
+
+    def _send_missing(self, now_ns: int, peer: NodeId) -> None:
+        if not self.over and peer in self.replication.pipelines:
+            self._out.effects += self.replication.send(
+                peer, now_ns, self._mark.index, self._snapshots.newest
+            )
+
+    def _send_durably(self, to: NodeId, message: Message) -> None:
+        self._out.send(to, message, after=self._writes.after_hard_state)
+
+    # -- handing over ------------------------------------------------------------------------------
+
+    def transfer_to(self, now_ns: int, to: NodeId) -> bool:
+        """Hand over to a voter, which must first have every entry; False if not possible."""
+        if self.transfer or to == self._node or to not in self._membership.current.voters:
+            return False
+        self.transfer = Transfer(to, now_ns + self._config.election_max_ns)
+        self._continue_transfer(to)
+        return True
+
+    def _continue_transfer(self, peer: NodeId) -> None:
+        transfer = self.transfer
+        if self.over or transfer is None or transfer.to != peer or transfer.asked:
+            return
+        if self.replication.match(peer) == self._log.last_index:
+            # The target may win at any time from now on, however late the message arrives.
+            transfer.asked = True
+            self.rounds.void_lease()
+            self._send_durably(peer, TimeoutNow(self.generation))
+
+    def best_successor(self, now_ns: int) -> NodeId:
+        """The other voter that is heard and has most of the log; "" if there is none."""
+        best, most = "", -1
+        for peer, pipeline in self.replication.pipelines.items():
+            is_better = pipeline.match > most and peer in self._membership.current.voters
+            if is_better and self.rounds.is_heard(peer, now_ns):
+                best, most = peer, pipeline.match
+        return best
+
+    # -- changes of members ------------------------------------------------------------------------
+
+    def change_members(self, now_ns: int, change: Change) -> Refusal | None:
+        """Begin a change of members; None if it began, is under way, or is done already."""
+        if self.transfer:
+            return Refusal("retry", f"{self._node} is handing leadership over")
+        pipelines, durable = self.replication.pipelines, self._writes.durable_index
+        match = pipelines[change.member].match if change.member in pipelines else durable
+        found = self._change.begin(
+            change,
+            self._membership,
+            self._mark.index,
+            heard=[n for n in (self._node, *pipelines) if self.rounds.is_heard(n, now_ns)],
+            behind=self._log.last_index - match,
+        )
+        if isinstance(found, Configuration):
+            self._append_configuration(now_ns, found)
+            return None
+        return found
+
+    def _append_configuration(self, now_ns: int, configuration: Configuration) -> None:
+        """Put a configuration into the log: from this moment this leader counts by it."""
+        self._membership.append(self._log.last_index + 1, configuration)
+        self._out.note("configuration", **self._membership.describe())
+        self._follow_configuration(now_ns)
+        self.append(now_ns, (configuration.encode(),), "config")
+
+    def _follow_configuration(self, now_ns: int) -> None:
+        """Send the log to the members concerned, and to no other node."""
+        peers = self._membership.peers(self._node, self._mark.index)
+        self.replication.follow(peers, now_ns)
+        self.rounds.follow(peers, now_ns)
+        if self.transfer and self.transfer.to not in self._membership.current.voters:
+            self.transfer = None
+
+    def _continue_change(self, now_ns: int) -> None:
+        """The mark rose: take the next step of a change, if its last one is committed now."""
+        configuration = self._change.committed(self._membership, self._mark.index)
+        if configuration is None:
+            return
+        if configuration.joint:
+            self._append_configuration(now_ns, settled(configuration))
+            return
+        peers = self._membership.peers(self._node, self._mark.index)
+        if len(self.replication.pipelines) != len(peers):
+            self._send_round(now_ns)  # the members that left learn that it is committed
+            self._follow_configuration(now_ns)
+        if self._node not in configuration.voters:
+            self._retire(now_ns)
+
+    def _retire(self, now_ns: int) -> None:
+        """This leader is no member any more: let the best of the others take over at once."""
+        heir = self.best_successor(now_ns)
+        if heir:
+            self._send_durably(heir, TimeoutNow(self.generation))
+        self._out.note("left", generation=self.generation, heir=heir)
+        self.over = True
+
+
+class Following:
+    """A node's side of the log while another node leads.
+
+    Args:
+        node: this node.
+        clock: its generation.
+        log: its entries; cut and grown here.
+        writes: what of them is durable.
+        mark: what is committed.
+        membership: the configurations in the log.
+        snapshots: the newest one, and one that arrives.
+        outbox: where answers go.
+    """
+
+    def __init__(
+        self,
+        node: NodeId,
+        *,
+        clock: GenerationClock,
+        log: ReplicatedLog,
+        writes: WriteOrder,
+        mark: HighWaterMark,
+        membership: Membership,
+        snapshots: Snapshots,
+        outbox: Outbox,
+    ) -> None:
+        self._node = node
+        self._clock = clock
+        self._log = log
+        self._writes = writes
+        self._mark = mark
+        self._membership = membership
+        self._snapshots = snapshots
+        self._out = outbox
+        self._restored: Snapshot | None = None
+        self._handlers: dict[type, Callable[[NodeId, Any], bool]] = {
+            AppendEntries: self._on_append,
+            Heartbeat: self._on_heartbeat,
+            InstallSnapshot: self._on_install_snapshot,
+        }
+
+    def on_message(self, source: NodeId, message: Message) -> bool:
+        """The leader of this node's generation sent one of ``FROM_LEADERS``.
+
+        Returns:
+            Whether this node may have become a voter or a learner by it.
+        """
+        return self._handlers[type(message)](source, message)
+
+    def take_restored(self) -> Snapshot | None:
+        """The snapshot that took the place of the state since the last call, if one did."""
+        restored, self._restored = self._restored, None
+        return restored
+
+    def refuse(self, source: NodeId, message: Message) -> None:
+        """Answer a message from the past, or one that only a leader can serve: the sender learns
+        this node's generation. Answers are not answered."""
+        generation, kind = self._clock.generation, type(message)
+        reply: Message
+        if kind is AppendEntries:
+            reply = AppendReply(generation, False, 0, message.prev_index)  # type: ignore[union-attr]
+        elif kind is Heartbeat:
+            reply = HeartbeatReply(generation, 0)
+        elif kind is InstallSnapshot:
+            reply = SnapshotReply(generation, message.index, 0, False)  # type: ignore[union-attr]
+        elif kind is ReadIndexRequest:
+            reply = ReadIndexReply(generation, message.id, 0)  # type: ignore[union-attr]
+        else:
+            return
+        self._answer(source, reply)
+
+    def _answer(self, to: NodeId, message: Message, *, after: int = 0) -> None:
+        """Answer once the hard state, and the write ``after``, are durable."""
+        self._out.send(to, message, after=after or self._writes.after_hard_state)
+
+    # -- entries -----------------------------------------------------------------------------------
+
+    def _on_append(self, source: NodeId, message: AppendEntries) -> bool:
+        generation, previous = self._clock.generation, message.prev_index
+        if not self._log.matches(previous, message.prev_generation):
+            at, of = self._log.conflict_hint(previous - 1, message.prev_generation)
+            self._answer(source, AppendReply(generation, False, 0, previous, at, of))
+            return False
+        missing = self._log.missing(message.entries)
+        changed = bool(missing) and self._take_entries(missing)
+        last = previous + len(message.entries)
+        changed |= self._follow_mark(message.high_water_mark, last)
+        reply = AppendReply(generation, True, last, previous)
+        self._answer(source, reply, after=self._writes.after_index(last))
+        return changed
+
+    def _take_entries(self, entries: Sequence[Entry]) -> bool:
+        """Add entries, cutting what differs; whether the configuration changed."""
+        assert entries[-1].generation <= self._clock.generation, "entries of a later generation"
+        first, changed = entries[0].index, False
+        if first <= self._log.last_index:
+            if not self._mark.may_truncate(first):
+                raise SafetyViolation(
+                    f"{self._node}: the leader of generation {self._clock.generation} differs at "
+                    f"{first}, but everything up to {self._mark.index} is committed"
+                )
+            self._log.truncate_from(first)
+            if self._membership.index >= first:
+                self._membership.truncate_from(first)
+                changed = self._configuration_changed()
+        self._log.extend(entries)
+        self._writes.append(entries)
+        for entry in entries:
+            if entry.kind == "config":
+                self._membership.append(entry.index, Configuration.decode(entry.data))
+                changed = self._configuration_changed()
+        return changed
+
+    def _configuration_changed(self) -> bool:
+        self._out.note("configuration", **self._membership.describe())
+        return True
+
+    def _follow_mark(self, leader_mark: int, last_shared: int) -> bool:
+        """Take over the mark; whether configurations before the current one are history by it."""
+        before = self._mark.index
+        rose = self._mark.follow(leader_mark, last_shared, self._log)
+        return rose and before < self._membership.index
+
+    def _on_heartbeat(self, source: NodeId, message: Heartbeat) -> bool:
+        changed = self._follow_mark(message.high_water_mark, self._log.last_index)
+        self._answer(source, HeartbeatReply(self._clock.generation, message.round))
+        return changed
+
+    # -- snapshots ---------------------------------------------------------------------------------
+
+    def _on_install_snapshot(self, source: NodeId, message: InstallSnapshot) -> bool:
+        generation, mark = self._clock.generation, self._mark.index
+        if not self._snapshots.accepts_snapshot(message.index, mark):
+            # What is committed here equals the leader's log; say how far that is durable.
+            index = max(min(mark, self._writes.durable_index), message.index)
+            reply = SnapshotReply(generation, index, 0, True)
+            self._answer(source, reply, after=self._writes.after_index(index))
+            return False
+        snapshot = self._snapshots.receive(source, message)
+        if snapshot is None:
+            received = self._snapshots.received_bytes
+            self._answer(source, SnapshotReply(generation, message.index, received, False))
+            return False
+        after = self._install(snapshot)
+        self._answer(source, SnapshotReply(generation, snapshot.index, 0, True), after=after)
+        return True
+
+    def _install(self, snapshot: Snapshot) -> int:
+        """Replace the state, and the log too unless it agrees; the write to wait for."""
+        index = snapshot.index
+        agrees = self._log.generation_at(index) == snapshot.generation
+        if agrees:
+            self._log.compact(index)
+            self._membership.compact(index)
+        else:
+            self._log.reset(index, snapshot.generation)
+            before = self._membership.current
+            found = Configuration.of_snapshot(snapshot.members, snapshot.configuration)
+            self._membership.reset(found, index)
+            if before != found:
+                self._configuration_changed()
+        self._snapshots.install(snapshot)
+        self._mark.install(index)
+        self._restored = snapshot
+        self._out.note("snapshot-installed", index=index, kept_log=agrees)
+        return self._writes.snapshot(snapshot, keep_from=index + 1, reset_log=not agrees)

@@ -3,9 +3,9 @@
 Problem. A leader cannot wait for every node, since one of them may be dead, and may not go on
 alone, since it may be the one that is cut off.
 
-Solution. Wait for floor(n/2)+1 nodes, for even n too. Any two such sets share a node, so whoever
-asks a majority later meets somebody who knows. During a change of members (joint configuration) a
-decision needs a majority of the old voters and a majority of the new ones.
+Solution. Wait for floor(n/2)+1 nodes, for even n too. Any two such sets share a node, so every
+later majority contains a node that knows the decision. During a change of members (joint
+configuration) a decision needs a majority of the old voters and a majority of the new ones.
 
 Invariants. Two quorums of one configuration intersect; learners are never counted; a node counts
 itself only for what it has made durable.

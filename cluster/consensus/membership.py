@@ -1,29 +1,29 @@
 """Membership: who votes, who listens, and from which log index on.
 
-Problem. The set of nodes whose majority decides must itself be agreed upon, and must change without
-a moment in which two disjoint majorities exist. And a majority is a promise about *disks*: a node
+Problem. The nodes whose majority decides must themselves be agreed upon, and must change without a
+moment in which two disjoint majorities exist. And a majority is a promise about *disks*: a node
 that lost its disk and comes back under its old name has forgotten what the majority relied on.
 
 Solution. A configuration is an entry of the log. A node uses the newest configuration *in* its log,
-certain or not, and goes back to the one before if that entry is cut. A change of voters passes
+committed or not, and goes back to the one before if that entry is cut. A change of voters passes
 through a joint configuration, in which a decision needs a majority of the outgoing voters and one
-of the incoming. Learners receive the log and never count. How a change is made, step by step, is
-told in ``membership_change``.
+of the incoming. Learners receive the log and never count. ``membership_change`` tells how a change
+is made, step by step.
 
 A member id names one disk, for ever: ``n2`` is the node n2 with its first data directory, ``n2~2``
 with its second, after the first was removed from the cluster. The configuration remembers the
-latest id of each name that was removed, and none at or before it ever joins again.
+latest removed id of each name. An id at or before it never joins again.
 
-Invariants. Any two quorums in force at neighbouring indexes intersect. A configuration is never
-forgotten by compaction: a snapshot carries the one in force at its index. A removed id does not
-come back.
+Invariants. Configurations come into force in log order. Any two quorums in force at neighbouring
+indexes intersect. Compaction never forgets a configuration: a snapshot carries the one in force at
+its index. A removed id does not come back.
 
-What breaks without it. A56: a change before the leader's first own entry is certain. A57: nodes
+What breaks without it. A56: a change before the leader's first own entry is committed. A57: nodes
 that switch at different points. A58: a joint change that asks one majority only. A60: a learner
 that counts. A61: a wiped node under its old id has forgotten its votes and its acknowledgements.
 
-Source: Raft paper 6; Raft thesis 4; for ids that name a directory, Kafka's KIP-853. This module
-holds configurations and their history, and who counts; the core asks, ``membership_change`` makes.
+Source: Raft paper 6; Raft thesis 4; for ids that name a directory, Kafka's KIP-853. Configurations,
+their history in one log, and how votes and copies are counted; for any consensus core with a log.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Configuration(msgspec.Struct, frozen=True, array_like=True):
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        """Everybody, each once, sorted."""
+        """Every member, each once, sorted."""
         return tuple(sorted({*self.voters, *self.learners, *self.outgoing}))
 
     @property
@@ -157,20 +157,32 @@ class Membership:
         index: of the entry or snapshot it comes from; 0 for the one a node is started with.
     """
 
-    __slots__ = ("_history",)
+    __slots__ = ("_history", "current", "index")
 
     def __init__(self, configuration: Configuration, *, index: int = 0) -> None:
+        self.reset(configuration, index)
+
+    def reset(self, configuration: Configuration, index: int) -> None:
+        """A snapshot at an index took the place of the log: this configuration alone is known."""
         self._history: list[tuple[int, Configuration]] = [(index, configuration)]
+        #: the newest in the log, which is the one in force
+        self.current = configuration
+        #: the index at which it came into force
+        self.index = index
 
-    @property
-    def current(self) -> Configuration:
-        """The newest in the log, which is the one in force."""
-        return self._history[-1][1]
+    def electorate(self) -> Configuration:
+        """Decision: the configuration by which votes and copies are counted."""
+        return self.current
 
-    @property
-    def index(self) -> int:
-        """The index at which the current one came into force."""
-        return self._history[-1][0]
+    def follows(self, configuration: Configuration) -> bool:
+        """Whether a configuration may come next: voters change into and out of a joint one only,
+        and one change at a time. A node that joins knows no voters before its first."""
+        before = self.current
+        if configuration.joint:
+            entered = configuration.outgoing == before.voters and not before.joint
+        else:
+            entered = configuration.voters == before.voters
+        return entered or not before.voters
 
     def at(self, index: int) -> Configuration:
         """The one in force for a snapshot at an index."""
@@ -185,21 +197,44 @@ class Membership:
 
     def append(self, index: int, configuration: Configuration) -> None:
         """A ``config`` entry was added to the log: it is in force at once."""
-        if index <= self._history[-1][0]:
-            raise ValueError(f"configuration at {index} is not after {self._history[-1][0]}")
+        assert index > self.index, f"configuration at {index} is not after {self.index}"
+        assert self.follows(configuration), (
+            f"the voters {configuration.halves} do not follow {self.current.halves} without a "
+            "joint configuration"
+        )
         self._history.append((index, configuration))
+        self.index, self.current = index, configuration
 
     def truncate_from(self, index: int) -> None:
         """Entries from an index on were cut: the configuration before them is in force again."""
         while len(self._history) > 1 and self._history[-1][0] >= index:
             self._history.pop()
+        self.index, self.current = self._history[-1]
 
     def compact(self, index: int) -> None:
         """Forget configurations which a snapshot at an index has made history."""
         while len(self._history) > 1 and self._history[1][0] <= index:
             self._history.pop(0)
 
+    def peers(self, node: str, mark: int) -> tuple[str, ...]:
+        """The other members of every configuration in force, or that would be if entries above the
+        high-water mark are cut: a member that leaves must learn of it."""
+        if self.index <= mark:
+            return tuple(found for found in self.current.nodes if found != node)
+        nodes = {found for recent in self.since(mark) for found in recent.nodes}
+        return tuple(sorted(nodes - {node}))
 
-def others(nodes: Sequence[str], own: str) -> tuple[str, ...]:
-    """Everybody but oneself, in order."""
-    return tuple(node for node in nodes if node != own)
+    def may_vote(self, node: str, mark: int) -> bool:
+        """Whether a node counts in any configuration in force, or that would be if entries above
+        the mark are cut: it may be the only one that can win an election."""
+        return any(found.decides(node) for found in self.since(mark))
+
+    def describe(self) -> dict[str, object]:
+        """The configuration in force, for a note."""
+        found = self.current
+        return {
+            "index": self.index,
+            "voters": list(found.voters),
+            "learners": list(found.learners),
+            "outgoing": list(found.outgoing),
+        }

@@ -1,47 +1,59 @@
 """Membership change: how a cluster's members are changed while it serves.
 
 Problem. If nodes switched from the old voters to the new ones each at its own moment, a majority of
-the old and a majority of the new could decide different things in between. A new node has nothing,
-and if it counted at once the cluster would be weaker for it. And whoever may change members while
-nobody knows what is certain can build two majorities that never met.
+the old and a majority of the new could decide different things in between. A new node has nothing;
+if it counted at once the cluster would be weaker for it. A leader that does not know which
+configuration is committed can build a second majority beside the first.
 
 Solution. One design for every change of voters, joint consensus:
 
-1. A new node is added as a *learner*: an entry with the same voters, so nobody's majority moves. It
-   is sent a snapshot and the log.
+1. A new node is added as a *learner*: an entry with the same voters, so no majority moves. The
+   learner is sent a snapshot and the log.
 2. A learner that has caught up is *promoted*; a voter is *removed*. The leader appends C(old,new),
    in force on each node from the moment it is in the log: every decision now needs a majority of
-   both. When that entry is certain, whoever leads appends C(new). When that is certain, the change
+   both. When that entry is committed, the leader appends C(new). When that is committed, the change
    is done and the request is answered. A leader that is not in C(new) leads until then without
    counting itself, tells the best follower to take over, and steps down.
-3. A leader that finds a joint configuration in its log finishes it: a crash in the middle leaves
-   nothing for anybody to repair.
+3. A leader that finds a joint configuration in its log finishes it. A crash in the middle needs no
+   repair by hand.
 
-One change at a time, and none before an entry of the leader's own generation is certain: only then
-does it know which configuration is. With single-server changes that rule is what separates a
-correct system from one with two disjoint majorities (Ongaro's message of 2015); joint changes would
-survive without it, and keep it, since a change on top of one that may be cut is not worth having.
+One change at a time, and none before an entry of the leader's own generation is committed: only
+then does the leader know which configuration is. With single-server changes that rule separates a
+correct system from one with two disjoint majorities (Ongaro's message of 2015). Joint changes would
+survive without it; they keep it, since a change on top of one that may be cut is not worth having.
 
 What is refused, with the reason: promotion of a learner that misses more than
 ``promote_lag_entries`` or is not heard; removal that leaves voters of whom no majority is heard;
 removal of the last voter; a member id that was removed before, or of a node that is a member with
 another data directory.
 
+Invariants. At most one change is in flight. Voters change only into and out of a joint
+configuration. A change that was begun is finished or cut, never half kept.
+
 What breaks without it. A56, A57, A58, A60, A61: see ``membership``. A59: a removed node that runs
-on and knows nothing campaigns for ever; PreVote, and followers that stand by a leader they hear,
-make that harmless (``leader_and_followers``).
+on without knowing it campaigns for ever; PreVote, and followers that stand by a leader they hear,
+make that harmless (``election``).
 
 Source: Raft paper 6; Raft thesis 4.1 to 4.3; D. Ongaro, "bug in single-server membership changes",
-raft-dev, 2015. Pure functions of configurations; ``raft_membership`` carries them out.
+raft-dev, 2015. Functions of configurations, and one leadership's bookkeeping; for any consensus
+core with a log.
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
 
-from cluster.consensus.membership import Configuration, incarnation_of, name_of, next_incarnation
+from cluster.config import ClusterConfig
+from cluster.consensus.membership import (
+    Configuration,
+    Membership,
+    incarnation_of,
+    name_of,
+    next_incarnation,
+)
 
 ADD_LEARNER: Final = "add-learner"
 PROMOTE: Final = "promote"
@@ -54,11 +66,11 @@ _FORBIDDEN = frozenset(",=/ \t\n")
 
 
 class Change(msgspec.Struct, frozen=True):
-    """A change somebody asks for.
+    """A change that is asked for.
 
     Args:
         kind: ``add-learner``, ``promote`` or ``remove-member``.
-        member: whom it concerns.
+        member: the id that joins, counts or leaves.
         address: ``host:port`` of a learner; "" if the others were started with it.
     """
 
@@ -124,7 +136,7 @@ def is_so(configuration: Configuration, change: Change) -> bool:
 def objection(configuration: Configuration, change: Change) -> str:
     """Why a change can never be made to this configuration; "" if it can."""
     member = change.member
-    told = ", ".join(configuration.nodes) or "nobody"
+    told = ", ".join(configuration.nodes) or "none"
     if change.kind == ADD_LEARNER:
         if configuration.is_retired(member):
             return (
@@ -168,3 +180,101 @@ def next_configuration(configuration: Configuration, change: Change) -> Configur
         return Configuration(voters, remaining, (), addresses, _retire(retired, [member]))
     kept = tuple(node for node in voters if node != member)
     return Configuration(kept, learners, voters, addresses, retired)
+
+
+class MembershipChange:
+    """The changes of members that one leadership carries through.
+
+    Args:
+        first_index: of the leadership's first own entry.
+        config: what a learner may be behind.
+    """
+
+    __slots__ = ("_config", "_first_index", "_settled_index")
+
+    def __init__(self, first_index: int, *, config: ClusterConfig) -> None:
+        self._first_index = first_index
+        self._settled_index = -1
+        self._config = config
+
+    # -- decisions ---------------------------------------------------------------------------------
+
+    def may_change_members(self, membership: Membership, mark: int) -> str:
+        """Decision: why no change of members may begin now; "" if one may."""
+        if mark < self._first_index:
+            return "no entry of this leadership is committed yet"
+        if membership.current.joint or membership.index > mark:
+            return "another change of members is under way"
+        return ""
+
+    def changed_configuration(self, current: Configuration, change: Change) -> Configuration:
+        """Decision: what a change begins with: a joint configuration if voters change."""
+        return next_configuration(current, change)
+
+    def unwise(
+        self, current: Configuration, change: Change, *, heard: Collection[str], behind: int
+    ) -> str:
+        """Decision: why a change would make the cluster too weak just now; "" if it would not.
+
+        Args:
+            current: the configuration in force.
+            change: what is asked for.
+            heard: the members that were heard within an election timeout.
+            behind: how many entries the member misses.
+        """
+        member = change.member
+        if change.kind == PROMOTE:
+            if member not in heard:
+                return f"{member} is not heard: it would count, and not answer"
+            if behind > self._config.promote_lag_entries:
+                return (
+                    f"{member} is {behind} entries behind: let it come within "
+                    f"{self._config.promote_lag_entries} before it counts"
+                )
+        if change.kind == REMOVE and member in current.voters:
+            left = [node for node in current.voters if node != member]
+            answering = [node for node in left if node in heard]
+            if len(answering) * 2 <= len(left):
+                return (
+                    f"without {member} the voters are {', '.join(left)}, of which only "
+                    f"{', '.join(answering) or 'none'} is heard: no majority"
+                )
+        return ""
+
+    # -- steps -------------------------------------------------------------------------------------
+
+    def begin(
+        self,
+        change: Change,
+        membership: Membership,
+        mark: int,
+        *,
+        heard: Collection[str],
+        behind: int,
+    ) -> Configuration | Refusal | None:
+        """The configuration to append for a change; arguments as for :meth:`unwise`.
+
+        Returns:
+            A refusal; None if the change is under way or done already.
+        """
+        current = membership.current
+        if is_so(settled(current), change):
+            return None
+        wrong = self.may_change_members(membership, mark)
+        if wrong:
+            return Refusal("retry", wrong)
+        wrong = objection(current, change) or self.unwise(
+            current, change, heard=heard, behind=behind
+        )
+        if wrong:
+            return Refusal("fail", wrong)
+        return self.changed_configuration(current, change)
+
+    def committed(self, membership: Membership, mark: int) -> Configuration | None:
+        """The configuration in force, if it is committed and its next step was not taken yet: a
+        joint one must be followed by its :func:`settled` one, another one ends the change."""
+        if membership.index > mark or membership.index == self._settled_index:
+            return None
+        if not membership.current.joint:
+            self._settled_index = membership.index
+        return membership.current

@@ -1,31 +1,31 @@
 """Raft: consensus on a replicated log, composed of the pattern modules beside it.
 
-This core decides who leads, what the log holds, what of it is certain, and at which index a read is
-linearizable. It knows nothing of clients, sessions or the state machine. Each rule it follows is
-told, with its reasons, in the module of its pattern:
+This core decides who leads, what the log holds, what of it is committed, and at which index a read
+is linearizable. It knows nothing of clients, sessions or the state machine. It owns these parts,
+each told with its reasons in the module of its pattern, and each usable by other cores:
 
-    generation_clock         stale messages, the one vote           (cluster/clocks)
-    leader_and_followers     elections, PreVote, who may win
-    majority_quorum          how many are enough
-    heartbeat                signs of life, rounds, CheckQuorum
-    replicated_log           matching, conflicts, what is durable
-    high_water_mark          what is certain
-    read_index               linearizable reads
-    membership               who votes
-    membership_change        how that changes
-    install_snapshot         followers behind the low-water mark
-    request_pipeline, request_batch                                  (cluster/channel)
+    clock        generation_clock      the generation, and the one vote in it
+    log, writes  replicated_log        the entries; what of them is durable
+    mark         high_water_mark       what is committed
+    membership   membership            who votes, by the log
+    election     election              timer, PreVote, votes
+    snapshots    install_snapshot      the newest snapshot, and one that arrives
+    following    leader_and_followers  the follower's side: entries, marks and snapshots taken
+    leadership   leader_and_followers  the leader's side, while this node leads; composed of
+                                       replication, heartbeat, read_index, membership_change
 
-The node itself is built in layers: ``raft_state`` (state and decisions), ``raft_replication``,
-``raft_reads``, ``raft_elections``, ``raft_membership``, and this module, which takes the inputs and
-the messages.
+A message goes through :meth:`Raft.step`. The generation clock judges it first. Then it goes to the
+leadership, if this node leads, or to the follower's side. Raft itself decides which of the two this
+node is: it holds the elections.
 
-Decisions are methods of their own, small and named (``accepts_generation``, ``yields_to``,
-``grants_vote``, ``may_commit``, ``read_is_safe`` and so on), so that an ablation can take exactly
-one away and a reader can find each. Durability order: a vote, a refusal that carries a new
-generation and an acknowledgement leave with ``after`` naming the write they depend on, a candidate
-asks for votes only once its own is durable, and a leader counts its own log only as far as that.
-Heartbeats and their answers depend on no write of entries.
+Decisions are small methods of the parts (``standing``, ``grants_vote``, ``may_commit``,
+``read_is_safe``). An ablation replaces one of them in a subclass of its part, and
+:class:`RaftParts` names the classes a node is made of.
+
+Durability order. A vote, a refusal that carries a new generation and an acknowledgement leave with
+``after`` naming the write they depend on. A candidate asks for votes only once its own is durable.
+A leader counts its own log only as far as it is durable. Heartbeats and their answers depend on no
+write of entries.
 
 Source: Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm" (2014); Ongaro's
 thesis (2014); the async storage design of etcd's raft. Hosted by ``cluster.core.replica``.
@@ -33,46 +33,64 @@ thesis (2014); the async storage design of etcd's raft. Hosted by ``cluster.core
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+import msgspec
+
+from cluster.clocks.generation_clock import FUTURE, PAST, GenerationClock
 from cluster.config import ClusterConfig
-from cluster.consensus.interface import Ready, SafetyViolation
+from cluster.consensus.election import Election
+from cluster.consensus.heartbeat import HeartbeatRounds
+from cluster.consensus.high_water_mark import HighWaterMark
+from cluster.consensus.install_snapshot import Snapshots, snapshot_of
+from cluster.consensus.interface import Ready
 from cluster.consensus.leader_and_followers import (
     CANDIDATE,
+    FOLLOWER,
+    FROM_LEADERS,
     LEADER,
     LEARNER,
-    Transfer,
+    Following,
+    Leadership,
 )
-from cluster.consensus.membership import (
-    Configuration,
-    Membership,
-)
-from cluster.consensus.raft_membership import RaftMembership
+from cluster.consensus.membership import Configuration, Membership
+from cluster.consensus.membership_change import Change, MembershipChange, Refusal
+from cluster.consensus.outbox import Outbox
+from cluster.consensus.read_index import ReadIndex
+from cluster.consensus.replicated_log import ReplicatedLog, WriteOrder
+from cluster.consensus.replication import Replication
 from cluster.ports import NodeId, Recovered, Rng
-from cluster.wire import (
-    AppendEntries,
-    AppendReply,
-    Entry,
-    Heartbeat,
-    HeartbeatReply,
-    InstallSnapshot,
-    Message,
-    ReadIndex,
-    ReadIndexReply,
-    RequestVote,
-    Snapshot,
-    SnapshotReply,
-    TimeoutNow,
-    VoteReply,
-)
+from cluster.wire import Message, ReadIndexReply, RequestVote, TimeoutNow, VoteReply
+from cluster.wire import ReadIndex as ReadIndexRequest
 
-#: What a node heeds from whoever sends it: its own configuration may be an old one, and a leader or
-#: candidate of a newer one must get through. Answers are heeded from those who were asked.
-_FROM_ANYBODY = frozenset({RequestVote, AppendEntries, Heartbeat, InstallSnapshot, TimeoutNow})
+#: What a node takes from any sender: its own configuration may be an old one, and a leader or
+#: candidate of a newer one must get through. Answers are taken from members only.
+_FROM_ANY_NODE = frozenset({RequestVote, TimeoutNow, *FROM_LEADERS})
 
 
-class Raft(RaftMembership):
+class RaftParts(msgspec.Struct, frozen=True, kw_only=True):
+    """The classes a Raft node is made of; each may be replaced by a subclass."""
+
+    clock: type[GenerationClock] = GenerationClock
+    log: type[ReplicatedLog] = ReplicatedLog
+    writes: type[WriteOrder] = WriteOrder
+    mark: type[HighWaterMark] = HighWaterMark
+    membership: type[Membership] = Membership
+    election: type[Election] = Election
+    snapshots: type[Snapshots] = Snapshots
+    replication: type[Replication] = Replication
+    rounds: type[HeartbeatRounds] = HeartbeatRounds
+    reads: type[ReadIndex] = ReadIndex
+    change: type[MembershipChange] = MembershipChange
+
+    def build(
+        self, node: NodeId, members: Sequence[NodeId], *, config: ClusterConfig, rng: Rng
+    ) -> Raft:
+        """A Raft node of these classes; arguments as for :class:`Raft`."""
+        return Raft(node, members, config=config, rng=rng, parts=self)
+
+
+class Raft:
     """One node's part in Raft; see :class:`cluster.consensus.interface.Consensus`.
 
     Args:
@@ -81,72 +99,142 @@ class Raft(RaftMembership):
             node that joins, and learns from the log who they are.
         config: timings and limits.
         rng: randomness for election timeouts.
+        parts: the classes it is made of.
     """
 
+    name = "raft"
+
     def __init__(
-        self, node: NodeId, members: Sequence[NodeId], *, config: ClusterConfig, rng: Rng
+        self,
+        node: NodeId,
+        members: Sequence[NodeId],
+        *,
+        config: ClusterConfig,
+        rng: Rng,
+        parts: RaftParts = RaftParts(),  # noqa: B008 (frozen)
     ) -> None:
-        super().__init__(node, members, config=config, rng=rng)
-        self._handlers: dict[type, Callable[[NodeId, Any], None]] = {
-            AppendEntries: self._on_append,
-            AppendReply: self._on_append_reply,
-            Heartbeat: self._on_heartbeat,
-            HeartbeatReply: self._on_heartbeat_reply,
-            InstallSnapshot: self._on_install_snapshot,
-            SnapshotReply: self._on_snapshot_reply,
-            ReadIndex: self._on_read_index,
-            ReadIndexReply: self._on_read_index_reply,
-            TimeoutNow: self._on_timeout_now,
-            VoteReply: self._on_vote_reply,
-        }
+        self.node = node
+        self.config = config
+        self._parts = parts
+        self._rng = rng
+        self._founders = Configuration(tuple(sorted(members)))
+        self._recover(0, Recovered(GenerationClock().hard_state(), None, []))
+
+    def _recover(self, now_ns: int, recovered: Recovered) -> None:
+        """Every part anew, from what is durable."""
+        parts, snapshot = self._parts, recovered.snapshot
+        index, found = 0, self._founders
+        if snapshot:
+            index = snapshot.index
+            found = Configuration.of_snapshot(snapshot.members, snapshot.configuration)
+        self.now_ns = now_ns
+        self.clock = parts.clock(recovered.hard_state)
+        self.log = parts.log.recover(recovered)
+        self.writes = parts.writes(self.log.last_index)
+        self.mark = parts.mark(index)
+        self.membership = parts.membership(found, index=index)
+        self.snapshots = parts.snapshots(snapshot)
+        self.election = parts.election(
+            self.config, self._rng, now_ns=now_ns, has_past=self.clock.generation > 0
+        )
+        self.leadership: Leadership | None = None
+        self.leader: NodeId = ""
+        self._out = Outbox()
+        self._following = Following(
+            self.node,
+            clock=self.clock,
+            log=self.log,
+            writes=self.writes,
+            mark=self.mark,
+            membership=self.membership,
+            snapshots=self.snapshots,
+            outbox=self._out,
+        )
+        for entry in self.log.between(index + 1, self.log.last_index):
+            if entry.kind == "config":
+                self.membership.append(entry.index, Configuration.decode(entry.data))
+        self.role: str = self._passive_role()
+
+    # -- what others may look at -------------------------------------------------------------------
+
+    @property
+    def generation(self) -> int:
+        """The node's generation."""
+        return self.clock.generation
+
+    @property
+    def high_water_mark(self) -> int:
+        """Last index known to be committed."""
+        return self.mark.index
+
+    @property
+    def snapshot_index(self) -> int:
+        """Index of the newest snapshot; 0 if none."""
+        return self.snapshots.index
+
+    @property
+    def committed_configuration(self) -> Configuration:
+        """The newest configuration at or below the high-water mark."""
+        return self.membership.at(self.mark.index)
+
+    @property
+    def accepts_batch(self) -> bool:
+        """Whether no write of entries is under way, so that a batch would be written at once."""
+        return not self.writes.entries_outstanding
+
+    @property
+    def deadline_ns(self) -> int:
+        """When :meth:`tick` must be called at the latest."""
+        return self.leadership.deadline_ns if self.leadership else self.election.deadline_ns
+
+    @property
+    def handing_over(self) -> bool:
+        """Whether this node leads and is handing leadership over."""
+        return self.leadership is not None and self.leadership.transfer is not None
 
     # -- inputs ------------------------------------------------------------------------------------
 
     def start(self, now_ns: int, recovered: Recovered) -> None:
         """Begin from what is durable."""
-        self._reset(now_ns, recovered)
-        self.role = self._passive_role()
-        self.leader = ""
-        self._arm_election()
+        self._recover(now_ns, recovered)
+        assert self.log.last_generation <= self.generation, (
+            f"the log ends in generation {self.log.last_generation}, which {self.node}, "
+            f"of generation {self.generation}, has not entered"
+        )
+        self.election.arm(now_ns)
 
     def step(self, now_ns: int, source: NodeId, message: Message) -> None:
         """A peer's message arrived."""
         self.now_ns = now_ns
-        if source == self.node or not self._heeds(source, message):
+        kind, leads = type(message), self.leadership is not None
+        if source == self.node or not (kind in _FROM_ANY_NODE or self._is_peer(source)):
             return
-        if type(message) is RequestVote:
-            self._on_request_vote(source, message)
+        if kind is RequestVote:
+            self._on_request_vote(source, message)  # type: ignore[arg-type]
             return
-        if self.yields_to(message.generation):
+        standing = self.clock.standing(message.generation, leads=leads)
+        if standing == FUTURE:
             self._become_follower(message.generation)
-        elif not self.accepts_generation(message.generation) and not (
-            type(message) is VoteReply and message.prevote
-        ):
-            self._refuse_stale(source, message)
+        elif standing == PAST and not (kind is VoteReply and message.prevote):  # type: ignore[union-attr]
+            self._following.refuse(source, message)
             return
-        if self.role == LEADER:
-            self._rounds.heard(source, now_ns)
-        self._handlers[type(message)](source, message)
-
-    def _heeds(self, source: NodeId, message: Message) -> bool:
-        return (
-            type(message) in _FROM_ANYBODY
-            or source in self.membership.current.nodes
-            or source in self._pipelines
-        )
+        leadership = self.leadership
+        if leadership is not None:
+            leadership.rounds.heard(source, now_ns)
+            leadership.on_message(now_ns, source, message)
+            self._look_at(leadership)
+        else:
+            self._take(source, message)
 
     def tick(self, now_ns: int) -> None:
         """Time has passed: heartbeats, CheckQuorum, elections."""
         self.now_ns = now_ns
-        if self.role == LEADER:
-            if self._transfer and now_ns >= self._transfer.deadline_ns:
-                self._transfer = None
-            if now_ns >= self._heartbeat_ns and self._keeps_quorum():
-                self._broadcast_heartbeat()
-                self._release_reads()  # whose answer was waited for may be no voter any more
-        elif now_ns >= self._election_ns:
+        if self.leadership is not None:
+            self.leadership.tick(now_ns)
+            self._look_at(self.leadership)
+        elif now_ns >= self.election.deadline_ns:
             if self.role == LEARNER:
-                self._arm_election()
+                self.election.arm(now_ns)
             elif self.config.prevote:
                 self._ask_prevotes()
             else:
@@ -156,30 +244,26 @@ class Raft(RaftMembership):
         """Every write up to ``io_id`` is durable."""
         self.now_ns = now_ns
         self.writes.persisted(io_id)
-        if self.role == LEADER:
-            self._advance_high_water_mark()
-        elif self.role == CANDIDATE and 0 < self._own_vote_io <= io_id:
-            self._own_vote_io = 0
-            self._count_vote(self.node, granted=True)
+        if self.leadership is not None:
+            self.leadership.advance(now_ns)
+            self._look_at(self.leadership)
+        elif self.role == CANDIDATE and self.election.own_vote_is_durable(io_id):
+            self.election.count(self.node, granted=True)
+            self._conclude_vote()
 
     def propose(self, now_ns: int, data: Sequence[bytes]) -> tuple[int, int] | None:
         """Append commands in order, as one batch; (first index, generation), or None if refused."""
         self.now_ns = now_ns
-        if self.role != LEADER or self._transfer or not data:
+        if self.leadership is None or self.leadership.transfer or not data:
             return None
-        return self._append_own(data, "command"), self.generation
+        return self.leadership.append(now_ns, data, "command"), self.generation
 
     def read(self, now_ns: int, token: int, *, lease: bool = False) -> bool:
         """Ask for a linearizable index; False if this node does not lead."""
         self.now_ns = now_ns
-        if self.role != LEADER:
+        if self.leadership is None:
             return False
-        if not self.knows_high_water_mark():
-            self._reads.hold(token)
-        elif lease and self.lease_is_valid():
-            self._safe_reads.append((token, self.high_water_mark))
-        else:
-            self._queue_read(token)
+        self.leadership.read(now_ns, token, lease=lease)
         return True
 
     def forward_read(self, now_ns: int, id: int) -> bool:
@@ -193,194 +277,191 @@ class Raft(RaftMembership):
             False if no leader is known. Lost messages are not repeated: the caller asks again.
         """
         self.now_ns = now_ns
-        if self.role == LEADER or not self.leader:
+        if self.leadership is not None or not self.leader:
             return False
-        self._send(self.leader, ReadIndex(self.generation, id))
+        self._out.send(self.leader, ReadIndexRequest(self.generation, id))
         return True
 
     def transfer_leadership(self, now_ns: int, to: NodeId) -> bool:
         """Hand over to a follower, which must first have every entry; False if not possible."""
         self.now_ns = now_ns
-        if self.role != LEADER or to == self.node or to not in self.members or self._transfer:
-            return False
-        self._transfer = Transfer(to, now_ns + self.config.election_max_ns)
-        self._continue_transfer(to)
-        return True
+        return self.leadership is not None and self.leadership.transfer_to(now_ns, to)
+
+    def best_successor(self) -> NodeId:
+        """The voter a leader would best hand over to; "" if there is none."""
+        return self.leadership.best_successor(self.now_ns) if self.leadership else ""
+
+    def change_members(self, now_ns: int, change: Change) -> Refusal | None:
+        """Begin a change, if this node leads and nothing speaks against it.
+
+        It is done when a configuration that is not joint, and in which it is so, is committed.
+
+        Returns:
+            Why not; None if it began, is under way already, or is so already.
+        """
+        self.now_ns = now_ns
+        if self.leadership is None:
+            return Refusal("retry", f"{self.node} does not lead")
+        return self.leadership.change_members(now_ns, change)
 
     def compact(self, index: int, data: bytes) -> None:
         """The state at an applied index: make it durable and let the log below the tail go."""
         generation = self.log.generation_at(index)
-        if generation is None or index <= self.snapshot_index or index > self.high_water_mark:
+        if generation is None or not self.snapshots.index < index <= self.mark.index:
             return
-        found = self.membership.at(index)
-        carried = b"" if found.plain else found.encode()
-        self.snapshot = Snapshot(index, generation, found.voters, data, carried)
+        snapshot = snapshot_of(index, generation, self.membership.at(index), data)
         keep_from = max(self.log.first_index, index + 1 - self.config.snapshot_keep_entries)
+        self.snapshots.install(snapshot)
         self.log.compact(keep_from - 1)
         self.membership.compact(index)
-        self.writes.snapshot(self.snapshot, keep_from=keep_from)
-        self._note("snapshot-taken", index=index, keep_from=keep_from, bytes=len(data))
+        self.writes.snapshot(snapshot, keep_from=keep_from)
+        self._out.note("snapshot-taken", index=index, keep_from=keep_from, bytes=len(data))
 
     def ready(self) -> Ready:
         """Take everything that follows from the inputs so far."""
-        committed: list[Entry] = []
-        if self._delivered < self.high_water_mark:
-            committed = self.log.between(self._delivered + 1, self.high_water_mark)
-            if committed:
-                self._delivered = committed[-1].index
+        committed = self.mark.take(self.log)
         effects = self.writes.take()
-        if self._sends:
-            effects.extend(self._sends)
-            self._sends = []
-        reads, self._safe_reads = self._safe_reads, []
-        restored, self._restored = self._restored, None
-        return Ready(effects, restored, committed, reads)
+        if self._out.effects:
+            effects += self._out.effects
+            self._out.effects.clear()
+        restored = self._following.take_restored()
+        return Ready(effects, restored, committed, self._out.take_reads())
 
-    # -- a follower's messages ---------------------------------------------------------------------
+    # -- roles and elections -----------------------------------------------------------------------
 
-    def _on_append(self, source: NodeId, message: AppendEntries) -> None:
-        if self.role == LEADER:
-            return
-        self._follow(source)
-        previous = message.prev_index
-        if not self.log.matches(previous, message.prev_generation):
-            index, generation = self.log.conflict_hint(previous - 1, message.prev_generation)
-            reply = AppendReply(self.generation, False, 0, previous, index, generation)
-            self._send(source, reply, after=self.writes.after_hard_state)
-            return
-        missing = self.log.missing(message.entries)
-        if missing:
-            self._take_entries(missing)
-        last = previous + len(message.entries)
-        self._raise_high_water_mark(self.follower_high_water_mark(message.high_water_mark, last))
-        reply = AppendReply(self.generation, True, last, previous)
-        self._send(source, reply, after=self.writes.after_index(last))
+    def _passive_role(self) -> str:
+        return FOLLOWER if self.membership.may_vote(self.node, self.mark.index) else LEARNER
 
-    def _take_entries(self, entries: Sequence[Entry]) -> None:
-        first = entries[0].index
-        if first <= self.log.last_index:
-            if not self.may_truncate(first):
-                raise SafetyViolation(
-                    f"{self.node}: the leader of generation {self.generation} differs at {first}, "
-                    f"but everything up to {self.high_water_mark} is certain"
-                )
-            self.log.truncate_from(first)
-            if self.membership.index >= first:
-                self.membership.truncate_from(first)
-                self._configuration_changed()
-        self.log.extend(entries)
-        for entry in entries:
-            self._note_configuration(entry)
-        self.writes.append(entries)
+    def _is_peer(self, source: NodeId) -> bool:
+        leadership = self.leadership
+        return source in self.membership.current.nodes or (
+            leadership is not None and source in leadership.replication.pipelines
+        )
 
-    def _on_heartbeat(self, source: NodeId, message: Heartbeat) -> None:
-        if self.role == LEADER:
-            return
-        self._follow(source)
-        self._raise_high_water_mark(message.high_water_mark)
-        reply = HeartbeatReply(self.generation, message.round)
-        self._send(source, reply, after=self.writes.after_hard_state)
+    def _look_at(self, leadership: Leadership) -> None:
+        """Step down if the leadership ended by itself."""
+        if leadership.over:
+            self._become_follower(self.generation)
 
-    def _on_install_snapshot(self, source: NodeId, message: InstallSnapshot) -> None:
-        if self.role == LEADER:
+    def _become_follower(self, generation: int) -> None:
+        """Step down, or stay passive, possibly in a later generation with a leader unknown."""
+        if generation > self.generation:
+            self.clock.advance(generation)
+            self.writes.hard_state(self.clock.hard_state())
+        if self.role in (LEADER, CANDIDATE):
+            self.election.arm(self.now_ns)
+        if self.leadership is not None:
+            self.leadership.end(self.generation)
+            self.leadership = None
+        self.election.end()
+        self.role, self.leader = self._passive_role(), ""
+
+    def _take(self, source: NodeId, message: Message) -> None:
+        """A message of this generation, for a node that does not lead."""
+        kind = type(message)
+        if kind in FROM_LEADERS:
+            if self.role == CANDIDATE:
+                self._become_follower(self.generation)
+            self.leader = source
+            self.election.heard_leader(self.now_ns)
+            if self._following.on_message(source, message):
+                self.role = self._passive_role()
+        elif kind is VoteReply:
+            self._on_vote_reply(source, message)  # type: ignore[arg-type]
+        elif kind is TimeoutNow:
+            if self.role == FOLLOWER and source == self.leader:
+                self._campaign(transfer=True)
+        elif kind is ReadIndexRequest:
+            self._following.refuse(source, message)
+        elif kind is ReadIndexReply:
+            self._out.reads.append((message.id, message.index))  # type: ignore[union-attr]
+
+    def _ask_prevotes(self) -> None:
+        self.role, self.leader = CANDIDATE, ""
+        self.election.begin_prevote(self.node, self.now_ns)
+        self._request_votes(self.generation + 1, prevote=True)
+        self._conclude_vote()
+
+    def _campaign(self, *, transfer: bool = False) -> None:
+        """Enter the next generation and stand for election, once the own vote is durable."""
+        self.role, self.leader = CANDIDATE, ""
+        self.clock.advance(self.generation + 1)
+        self.clock.vote(self.node)
+        self.writes.hard_state(self.clock.hard_state())
+        self.election.begin(self.writes.after_hard_state, self.now_ns)
+        self._out.note("campaigning", generation=self.generation)
+        self._request_votes(self.generation, transfer=transfer)
+
+    def _request_votes(
+        self, generation: int, *, prevote: bool = False, transfer: bool = False
+    ) -> None:
+        message = RequestVote(
+            generation=generation,
+            candidate=self.node,
+            last_index=self.log.last_index,
+            last_generation=self.log.last_generation,
+            prevote=prevote,
+            transfer=transfer,
+        )
+        for peer in self.membership.peers(self.node, self.mark.index):
+            self._out.send(peer, message, after=self.writes.after_hard_state)
+
+    def _on_request_vote(self, source: NodeId, message: RequestVote) -> None:
+        election, leads = self.election, self.leadership is not None
+        own = self.log.last_generation, self.log.last_index
+        protected = not message.transfer and election.protects_leader(self.now_ns, leads=leads)
+        if message.prevote:
+            granted = election.grants_prevote(message, self.generation, own, protected=protected)
+        elif protected and message.generation > self.generation:
             return
-        self._follow(source)
-        after = self.writes.after_hard_state
-        if not self.accepts_snapshot(message.index):
-            # What is certain here equals the leader's log; say how far that is durable.
-            index = min(self.high_water_mark, self.writes.durable_index)
-            index = max(index, message.index)
-            after = self.writes.after_index(index)
-            self._send(source, SnapshotReply(self.generation, index, 0, True), after=after)
-            return
-        snapshot = self._assembly.add(source, message)
-        if snapshot is None:
-            reply = SnapshotReply(self.generation, message.index, self._assembly.offset, False)
         else:
-            after = self._install(snapshot)
-            reply = SnapshotReply(self.generation, snapshot.index, 0, True)
-        self._send(source, reply, after=after)
+            if self.clock.standing(message.generation, leads=leads) == FUTURE:
+                self._become_follower(message.generation)
+            granted = election.grants_vote(message, self.clock, own)
+            if granted and not self.clock.voted_for:
+                self.clock.vote(message.candidate)
+                self.writes.hard_state(self.clock.hard_state())
+            if granted:
+                election.arm(self.now_ns)
+        reply = VoteReply(self.generation, message.generation, granted, message.prevote)
+        self._out.send(source, reply, after=self.writes.after_hard_state)
 
-    def _install(self, snapshot: Snapshot) -> int:
-        """Replace the state, and the log too unless it agrees; the write to wait for."""
-        agrees = self.log.generation_at(snapshot.index) == snapshot.generation
-        if agrees:
-            self.log.compact(snapshot.index)
-            self.membership.compact(snapshot.index)
-        else:
-            self.log.reset(snapshot.index, snapshot.generation)
-            found = Configuration.of_snapshot(snapshot.members, snapshot.configuration)
-            before, self.membership = self.membership, Membership(found, index=snapshot.index)
-            if before.current != found:
-                self._configuration_changed()
-        self.snapshot = self._restored = snapshot
-        self.high_water_mark = self._delivered = snapshot.index
-        self._note("snapshot-installed", index=snapshot.index, kept_log=agrees)
-        return self.writes.snapshot(snapshot, keep_from=snapshot.index + 1, reset_log=not agrees)
+    def _on_vote_reply(self, source: NodeId, message: VoteReply) -> None:
+        if self.role == CANDIDATE and self.election.asked_for(message, self.generation):
+            self.election.count(source, granted=message.granted)
+            self._conclude_vote()
 
-    def _on_read_index_reply(self, source: NodeId, message: ReadIndexReply) -> None:
-        self._safe_reads.append((message.id, message.index))
+    def _conclude_vote(self) -> None:
+        outcome = self.election.outcome(self.membership.electorate())
+        if outcome is False:
+            self._become_follower(self.generation)
+        elif outcome and self.election.prevoting:
+            self._campaign()
+        elif outcome:
+            self._become_leader()
 
-    def _refuse_stale(self, source: NodeId, message: Message) -> None:
-        """Answer a message from the past with this node's generation, so that its sender learns."""
-        reply: Message
-        if type(message) is AppendEntries:
-            reply = AppendReply(self.generation, False, 0, message.prev_index)
-        elif type(message) is Heartbeat:
-            reply = HeartbeatReply(self.generation, 0)
-        elif type(message) is InstallSnapshot:
-            reply = SnapshotReply(self.generation, message.index, 0, False)
-        elif type(message) is ReadIndex:
-            reply = ReadIndexReply(self.generation, message.id, 0)
-        else:
-            return
-        self._send(source, reply, after=self.writes.after_hard_state)
-
-    # -- a leader's messages -----------------------------------------------------------------------
-
-    def _on_append_reply(self, source: NodeId, message: AppendReply) -> None:
-        pipeline = self._pipelines.get(source)
-        if self.role != LEADER or pipeline is None:
-            return
-        if message.ok:
-            if pipeline.acknowledged(min(message.match_index, self.log.last_index), self.now_ns):
-                self._advance_high_water_mark()
-                self._continue_transfer(source)
-        elif source not in self._transfers:
-            index, _generation = self.log.conflict_hint(message.hint_index, message.hint_generation)
-            pipeline.refused(message.prev_index, index + 1)
-        if self.role == LEADER and source in self._pipelines:
-            self._replicate(source)
-
-    def _on_heartbeat_reply(self, source: NodeId, message: HeartbeatReply) -> None:
-        if self.role != LEADER or source not in self._pipelines:
-            return
-        self._rounds.answered(source, message.round)
-        self._confirm_rounds()
-        self._release_reads()
-        self._repair(source)
-
-    def _on_snapshot_reply(self, source: NodeId, message: SnapshotReply) -> None:
-        pipeline = self._pipelines.get(source)
-        if self.role != LEADER or pipeline is None:
-            return
-        transfer = self._transfers.get(source)
-        if message.installed:
-            if transfer and message.index >= transfer.snapshot.index:
-                del self._transfers[source]
-            if pipeline.acknowledged(min(message.index, self.log.last_index), self.now_ns):
-                self._advance_high_water_mark()
-            if self.role == LEADER and source in self._pipelines:
-                self._replicate(source)
-        elif transfer and transfer.progressed(message.index, message.offset):
-            pipeline.touched_ns = self.now_ns
-            self._send(source, transfer.chunk(self.generation))
-
-    def _on_read_index(self, source: NodeId, message: ReadIndex) -> None:
-        if self.role != LEADER:
-            reply = ReadIndexReply(self.generation, message.id, 0)
-            self._send(source, reply, after=self.writes.after_hard_state)
-            return
-        token, self._next_remote = self._next_remote, self._next_remote - 1
-        self._remote_reads[token] = (source, message.id)
-        self.read(self.now_ns, token)
+    def _become_leader(self) -> None:
+        assert self.clock.voted_for == self.node, f"{self.node} leads, and has not stood"
+        self.role, self.leader = LEADER, self.node
+        self.election.end()
+        parts, config, now_ns = self._parts, self.config, self.now_ns
+        peers = self.membership.peers(self.node, self.mark.index)
+        first_index = self.log.last_index + 1
+        self.leadership = Leadership(
+            self.node,
+            self.generation,
+            config=config,
+            log=self.log,
+            writes=self.writes,
+            mark=self.mark,
+            membership=self.membership,
+            snapshots=self.snapshots,
+            replication=parts.replication(
+                self.node, self.generation, self.log, peers, config=config, now_ns=now_ns
+            ),
+            rounds=parts.rounds(self.node, peers, config=config, now_ns=now_ns),
+            reads=parts.reads(first_index),
+            change=parts.change(first_index, config=config),
+            outbox=self._out,
+        )
+        self.leadership.begin(now_ns)

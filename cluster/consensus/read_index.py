@@ -3,72 +3,114 @@
 Problem. A leader that was deposed a moment ago does not know it, and its state is stale. Putting
 every read into the log costs a disk write and a replication each.
 
-Solution. When a read arrives, note the high-water mark. Let a heartbeat round *sent afterwards*
-be answered by a quorum: nobody else could have committed anything by the time of the read without
-taking one of these nodes away. Then wait until the noted index is applied, and read. Reads that
-arrive while a round is under way share the next one, so the cost does not grow with their number.
-A new leader does not know the true mark until an entry of its own generation is certain: reads wait
-for it. A lease read skips the round while the last confirmed one is younger than the time for which
-followers refuse other candidates, and so trusts clock rates.
+Solution. When a read arrives, note the high-water mark. Wait for a quorum of answers to a heartbeat
+round *sent afterwards*: no other leader can have committed anything before the read without one of
+these nodes. Then wait until the noted index is applied, and read. Reads that arrive while a round
+is under way share the next one, so the cost does not grow with their number. A new leader does not
+know the true mark before an entry of its own generation is committed: its reads are held until
+then. A lease read skips the round while the last confirmed one is younger than the time for which
+followers refuse other candidates; it trusts clock rates (``heartbeat``).
 
-Invariants. The round that confirms a read was sent after the read arrived. No read is served at a
-mark older than the leadership's first own entry.
+Invariants. The round that confirms a read was sent after the read arrived. A read's index is at or
+above the first entry of the leadership. Each read is confirmed or given up once.
 
 What breaks without it. A30: a cut-off leader answers from the past. A31: a new leader answers below
 what its predecessor acknowledged. A32: a lease read with a wrong clock rate. A33: a read before the
-index is applied. A33b: answers of an earlier round confirm a later read.
+index is applied. A33b: answers to an earlier round confirm a later read.
 
-Source: Raft thesis 6.4; Joshi, "Follower Reads". Pure bookkeeping of one leadership.
+Source: Raft thesis 6.4; Joshi, "Follower Reads". One leadership's bookkeeping, for any consensus
+core whose leader sends heartbeat rounds.
 """
 
 from __future__ import annotations
 
 from collections import deque
 
+from cluster.ports import NodeId
 
-class ReadIndexQueue:
-    """Reads of one leadership which wait for their round, in order of arrival."""
 
-    __slots__ = ("_early", "_waiting")
+class ReadIndex:
+    """The reads of one leadership, in order of arrival.
 
-    def __init__(self) -> None:
-        self._early: list[int] = []
+    A read is named by a token: zero or above for this node's own, below for those that a follower
+    asked for.
+
+    Args:
+        first_index: of the leadership's first own entry.
+    """
+
+    __slots__ = ("_first_index", "_held", "_next_remote", "_remote", "_waiting")
+
+    def __init__(self, first_index: int) -> None:
+        self._first_index = first_index
+        self._held: list[int] = []
         self._waiting: deque[tuple[int, int, int]] = deque()
+        self._remote: dict[int, tuple[NodeId, int]] = {}
+        self._next_remote = -1
 
     def __len__(self) -> int:
-        return len(self._early) + len(self._waiting)
+        return len(self._held) + len(self._waiting)
+
+    # -- decisions ---------------------------------------------------------------------------------
+
+    def mark_is_current(self, mark: int) -> bool:
+        """Decision: whether the high-water mark is one that reads may use: it is known to be at or
+        above everything that earlier leaders committed."""
+        return mark >= self._first_index
+
+    def read_is_safe(self, round: int, confirmed: int) -> bool:
+        """Decision: whether a read that waits for a round may be served.
+
+        Args:
+            round: the first round sent after the read arrived.
+            confirmed: the latest round that a quorum has answered.
+        """
+        return confirmed >= round
+
+    # -- reads -------------------------------------------------------------------------------------
+
+    def remote_token(self, follower: NodeId, id: int) -> int:
+        """A token for a read that a follower asks for under its own id."""
+        token, self._next_remote = self._next_remote, self._next_remote - 1
+        self._remote[token] = (follower, id)
+        return token
+
+    def take_remote(self, token: int) -> tuple[NodeId, int]:
+        """Which follower asked for a read, and under which id; it is answered once."""
+        return self._remote.pop(token)
 
     def hold(self, token: int) -> None:
-        """Keep a read until an entry of the leader's own generation is certain."""
-        self._early.append(token)
+        """Keep a read until the mark is current."""
+        self._held.append(token)
 
     def release_held(self) -> list[int]:
-        """The reads held back, which must now be added."""
-        held, self._early = self._early, []
+        """Take the reads held back: the mark is current, and they can be added now."""
+        held, self._held = self._held, []
         return held
 
-    def add(self, token: int, *, index: int, round: int) -> None:
-        """A read at ``index`` which the first quorum of answers to ``round`` or later confirms."""
-        self._waiting.append((round, index, token))
+    def add(self, token: int, *, index: int, sent: int) -> bool:
+        """A read at an index waits for the round after ``sent``; whether no other read waits for a
+        round under way, so that this one must cause the next."""
+        assert self.mark_is_current(index), f"a read at {index}, below {self._first_index}"
+        under_way = bool(self._waiting) and self._waiting[0][0] <= sent
+        self._waiting.append((sent + 1, index, token))
+        return not under_way
 
-    @property
-    def next_round(self) -> int:
-        """The round the oldest read waits for, 0 if none waits."""
-        return self._waiting[0][0] if self._waiting else 0
+    def take_safe(self, confirmed: int) -> list[tuple[int, int]]:
+        """Take the reads that may be served, as (token, index)."""
+        safe: list[tuple[int, int]] = []
+        while self._waiting and self.read_is_safe(self._waiting[0][0], confirmed):
+            _round, index, token = self._waiting.popleft()
+            safe.append((token, index))
+        return safe
 
-    @property
-    def last_round(self) -> int:
-        """The round the newest read waits for, 0 if none waits."""
-        return self._waiting[-1][0] if self._waiting else 0
-
-    def pop(self) -> tuple[int, int]:
-        """Take the oldest read: (token, index)."""
-        _round, index, token = self._waiting.popleft()
-        return token, index
+    def needs_round(self, sent: int) -> bool:
+        """Whether the oldest read waits for a round that was not sent yet."""
+        return bool(self._waiting) and self._waiting[0][0] > sent
 
     def drain(self) -> list[int]:
-        """Take every read: leadership is lost and none can be confirmed any more."""
-        tokens = [token for _round, _index, token in self._waiting] + self._early
+        """Take every read: leadership is lost, and none can be confirmed any more."""
+        tokens = [token for _round, _index, token in self._waiting] + self._held
         self._waiting.clear()
-        self._early = []
+        self._held = []
         return tokens

@@ -2,14 +2,15 @@
 
 Problem. Nodes that apply the same commands in different orders diverge for ever.
 
-Solution. Each node keeps a log of entries, each stamped with an index and the generation of the
-leader that created it. A leader sends entries together with the (index, generation) of the entry
-before them; a follower that does not have exactly that entry refuses, and says where its own log
-could agree, a whole generation at a time. A follower cuts its log only where an entry really
-differs, never because a message was short: an old duplicate must not undo newer entries.
+Solution. Each node keeps a log of entries. Each entry has an index and the generation of the leader
+that created it. A leader sends entries together with the (index, generation) of the entry before
+them. A follower that does not have exactly that entry refuses, and says where its own log could
+agree, a whole generation at a time. A follower cuts its log only where an entry really differs,
+never because a message was short: an old duplicate must not undo newer entries.
 
 Invariants. Log matching: if two logs hold an entry of the same index and generation, they are equal
-up to there. What is at or below the high-water mark never changes. Applying is deterministic.
+up to there. Entries are contiguous, in memory and as written. Generations never fall along a log.
+What is at or below the high-water mark never changes. Applying is deterministic.
 
 What breaks without it. A18: cutting after every append undoes acknowledged entries. A16, A17: see
 the High-Water Mark. A62: a stale snapshot or a log not reset rewinds the state. A25: a command that
@@ -98,7 +99,7 @@ class ReplicatedLog:
     def matches(self, index: int, generation: int) -> bool:
         """Whether this log agrees with a leader's up to an index.
 
-        Below the base everything was applied, so certain, so equal to any leader's.
+        Below the base everything was applied, so committed, so equal to any leader's.
         """
         return index < self.base_index or self.generation_at(index) == generation
 
@@ -126,18 +127,20 @@ class ReplicatedLog:
         return at, self.base_generation if at == self.base_index else 0
 
     def extend(self, entries: Sequence[Entry]) -> None:
-        """Add entries right after the last one.
-
-        Raises:
-            ValueError: they do not follow it.
-        """
-        if entries and entries[0].index != self.last_index + 1:
-            raise ValueError(f"entry {entries[0].index} does not follow {self.last_index}")
+        """Add consecutive entries right after the last one."""
+        assert entries and entries[0].index == self.last_index + 1, (
+            f"entry {entries[0].index if entries else None} does not follow {self.last_index}"
+        )
+        assert entries[0].generation >= self.last_generation, (
+            f"entry {entries[0].index} of generation {entries[0].generation} follows one of "
+            f"{self.last_generation}"
+        )
         self._entries.extend(entries)
 
     def truncate_from(self, index: int) -> None:
         """Drop the entry at an index and all after it."""
-        del self._entries[max(0, index - self.first_index) :]
+        assert index > self.base_index, f"a cut at {index} is below the base {self.base_index}"
+        del self._entries[index - self.first_index :]
 
     def compact(self, index: int) -> None:
         """Drop everything up to and including an index, which becomes the base."""
@@ -166,6 +169,7 @@ class WriteOrder:
 
     __slots__ = (
         "_effects",
+        "_end",
         "_entries",
         "_entries_io",
         "_hard",
@@ -179,6 +183,7 @@ class WriteOrder:
 
     def __init__(self, durable_index: int = 0) -> None:
         self.durable_index = durable_index
+        self._end = durable_index
         self.io_issued = 0
         self.io_durable = 0
         self._hard_io = 0
@@ -209,12 +214,17 @@ class WriteOrder:
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Write entries; they may start at or below an index written before, which cuts there."""
+        first, last = entries[0].index, entries[-1].index
+        assert first <= self._end + 1 and last - first == len(entries) - 1, (
+            f"entries {first} to {last}, {len(entries)} of them, do not continue {self._end}"
+        )
+        self._end = last
         if self._entries:
             self._finish()
         io_id = self._entries_io = self._begin()
         self._entries = entries
-        self.cut(entries[0].index)
-        self._outstanding.append((io_id, entries[-1].index))
+        self.cut(first)
+        self._outstanding.append((io_id, last))
 
     def cut(self, index: int) -> None:
         """Entries from an index on are gone: no earlier write can make them durable any more."""
@@ -230,6 +240,7 @@ class WriteOrder:
         self.io_issued += 1
         if reset_log:
             self.cut(1)
+            self._end = snapshot.index
         self._outstanding.append((self.io_issued, snapshot.index))
         self._effects.append(SaveSnapshot(self.io_issued, snapshot, keep_from, reset_log))
         return self.io_issued
@@ -242,6 +253,7 @@ class WriteOrder:
 
     def persisted(self, io_id: int) -> None:
         """Every write up to ``io_id`` is durable."""
+        assert io_id <= self.io_issued, f"write {io_id} is durable, and {self.io_issued} the last"
         self.io_durable = max(self.io_durable, io_id)
         while self._outstanding and self._outstanding[0][0] <= io_id:
             self.durable_index = max(self.durable_index, self._outstanding.popleft()[1])

@@ -7,15 +7,15 @@
     transfer [MEMBER]            another voter leads; the best one if none is named
 
 They are requests like any other, answered by the leader, but they are no commands of the state
-machine: no number, no place in a session. What makes a repeated copy harmless is that each says how
+machine: no number, no place in a session. A repeated copy is harmless because each request says how
 things shall *be*: asked again, a change that is under way or done is not made twice.
 
-An answer ``ok`` to a change says that a configuration in which it is so, and which is not joint, is
-certain; ``unknown`` that this node lost leadership or patience first. ``members`` is answered with
-the newest certain configuration too, not with the one in force: a leader counts by a configuration
-from the moment it is in its log, but who wipes a node because that one no longer has it takes away
-a copy, perhaps the only one, of the very entry that lets the others do without. A transfer is
-``ok`` once the new leader has been heard.
+The answer ``ok`` to a change says that a configuration in which it is so, and which is not joint,
+is committed. ``unknown`` says that this node lost leadership, or that the time was up, first.
+``members`` is answered with the newest committed configuration, not with the one in force. A leader
+counts by a configuration from the moment it is in its log; an operator who wipes a node because
+that one no longer names it takes away a copy, perhaps the only one, of the very entry that lets the
+others do without the node. A transfer is ``ok`` once the new leader has been heard.
 
 Used by ``cluster.core.replica``; the client session knows the names.
 """
@@ -27,6 +27,7 @@ from typing import Any
 import msgspec
 
 from cluster.channel.request_waiting_list import NEVER_NS, Waiter
+from cluster.consensus.interface import Consensus
 from cluster.consensus.membership import Configuration
 from cluster.consensus.membership_change import (
     ADD_LEARNER,
@@ -36,6 +37,8 @@ from cluster.consensus.membership_change import (
     is_so,
     member_problem,
 )
+from cluster.core.state_machine import Answer, fail, ok
+from cluster.ports import NodeId
 from cluster.wire import Command
 
 MEMBERS = "members"
@@ -80,7 +83,7 @@ def describe(configuration: Configuration, *, node: str, leader: str) -> dict[st
 
 
 class PendingChange(msgspec.Struct, frozen=True):
-    """A change, or a transfer (``change`` is None), that somebody waits for."""
+    """A change, or a transfer (``change`` is None), and the client that waits for it."""
 
     waiter: Waiter
     change: Change | None
@@ -88,7 +91,7 @@ class PendingChange(msgspec.Struct, frozen=True):
 
 
 class MemberRequests:
-    """Who waits for a change of members or of leadership."""
+    """Begins changes of members and of leadership, and keeps the clients that wait for them."""
 
     __slots__ = ("_waiting", "deadline_ns")
 
@@ -99,38 +102,66 @@ class MemberRequests:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def wait_for_change(self, waiter: Waiter, change: Change) -> None:
-        """Answer this one when the change is certain."""
+    def begin(
+        self, now_ns: int, waiter: Waiter, command: Command, consensus: Consensus
+    ) -> Answer | None:
+        """Begin what a well-formed command asks of a leader.
+
+        Returns:
+            A refusal; None if the waiter is kept, to be answered later.
+        """
+        if command.op == TRANSFER:
+            return self._begin_transfer(now_ns, waiter, command.key, consensus)
+        change = change_of(command)
+        refusal = consensus.change_members(now_ns, change)
+        if refusal is not None:
+            return refusal.status, None, refusal.why
         self._add(PendingChange(waiter, change))
+        return None
 
-    def wait_for_leader(self, waiter: Waiter, to: str) -> None:
-        """Answer this one when somebody else leads."""
+    def _begin_transfer(
+        self, now_ns: int, waiter: Waiter, to: NodeId, consensus: Consensus
+    ) -> Answer | None:
+        to = to or consensus.best_successor()
+        voters = consensus.membership.current.voters
+        if to not in voters:
+            told = f"{to or 'no node'} is no voter that could lead; the voters are "
+            return fail(told + ", ".join(voters))
+        if not consensus.transfer_leadership(now_ns, to):
+            return "retry", None, "leadership is being handed over already"
         self._add(PendingChange(waiter, None, to))
+        return None
 
-    def certain(self, configuration: Configuration) -> list[Waiter]:
-        """A configuration became certain: take those whose change is done by it."""
+    def committed(self, configuration: Configuration) -> list[Waiter]:
+        """A configuration is committed: take the waiters whose change is done by it."""
         if configuration.joint:
             return []
         done = [p for p in self._waiting if p.change and is_so(configuration, p.change)]
         return self._take(done)
 
     def abandon_changes(self) -> list[Waiter]:
-        """Leadership is lost: take those who wait for changes; they must be answered unknown."""
+        """Leadership is lost: take the waiters of changes; the outcome of each is unknown."""
         return self._take([p for p in self._waiting if p.change])
 
-    def take_transfers(self) -> list[PendingChange]:
-        """Take those who wait for another leader."""
+    def take_transfers(self, leader: NodeId) -> list[tuple[Waiter, Answer]]:
+        """A leader is known, and no transfer is under way: take the waiters of transfers, and what
+        to answer them."""
         taken = [p for p in self._waiting if p.change is None]
         self._take(taken)
-        return taken
+        return [
+            (p.waiter, ok(p.to))
+            if p.to == leader
+            else (p.waiter, fail(f"{p.to} did not take over in time; {leader} leads"))
+            for p in taken
+        ]
 
     @property
     def transfers(self) -> bool:
-        """Whether somebody waits for another leader."""
+        """Whether a client waits for another leader."""
         return any(p.change is None for p in self._waiting)
 
     def expire(self, now_ns: int) -> list[Waiter]:
-        """Take those whose patience has ended; they must be answered unknown."""
+        """Take the waiters whose time is up; the outcome of each is unknown."""
         if now_ns < self.deadline_ns:
             return []
         return self._take([p for p in self._waiting if p.waiter.deadline_ns <= now_ns])

@@ -1,16 +1,21 @@
 """Replica: a node of the Consistent Core, whole. It implements :class:`cluster.ports.Core`.
 
-It composes a consensus (which log), a state machine (what it means), an idempotent receiver (each
-command once), a waiting list (who wants to know) and an update queue (one order, bounded):
+It is composed of a consensus (which log), a state machine (what the log means), an idempotent
+receiver (each command once), a waiting list (clients by the entry they wait for), an update queue
+(one order, bounded), pending reads, and requests about the cluster itself:
 
-    client --> singular update queue --> consensus --> certain entries, in order
+    client --> singular update queue --> consensus --> committed entries, in order
                                                            |
     client <-- request waiting list <-- state machine <-- idempotent receiver
 
-The way of a command: admitted or refused with ``retry``; batched into the log when no earlier write
-is under way; certain when a quorum has it durable; applied on every node in log order; answered by
-the node that took it, if that still leads. The way of a read: the consensus names an index at which
-it is linearizable, and it is answered when that index is applied.
+The way of a command: admitted, or refused with ``retry``; batched into the log when no earlier
+write is under way; committed when a quorum has it durable; applied on every node in log order;
+answered by the node that took it, if that still leads. The way of a read: the consensus names an
+index at which it is linearizable, and it is answered when that index is applied.
+
+Invariants. Entries are applied in order, each once, and none above the high-water mark. Each
+request is answered once, or its connection is gone. What was admitted and not answered when
+leadership is lost has an unknown outcome, and is answered so.
 
 Sources: Joshi, "Consistent Core", "Replicated Log"; etcd's server loop for the division of labour.
 Any host may run it: ``cluster.runtime`` with sockets and fsync, ``cluster.simulation`` in virtual
@@ -24,68 +29,122 @@ from typing import Any
 
 import msgspec
 
-from cluster.ablations.registry import ablate
-from cluster.channel.request_waiting_list import NEVER_NS, Waiter
+from cluster.channel.request_waiting_list import Waiter
 from cluster.config import ClusterConfig
+from cluster.consensus.interface import Consensus
 from cluster.consensus.leader_and_followers import LEADER
 from cluster.consensus.membership import Configuration
-from cluster.core.member_requests import MEMBER_OPS, MEMBERS, MemberRequests
-from cluster.core.replica_members import ReplicaMembers
-from cluster.core.replica_state import CONSENSUS, PendingRead
-from cluster.core.state_machine import READS, Answer, problem
-from cluster.ports import Effect, NodeId, Note, Recovered, Rng, SetTimer
-from cluster.wire import Entry, LoggedCommand, Message, Request, Snapshot
+from cluster.core.member_requests import (
+    MEMBER_OPS,
+    MEMBERS,
+    TRANSFER,
+    describe,
+    member_request_problem,
+)
+from cluster.core.parts import ReplicaParts
+from cluster.core.state_machine import READS, Answer, fail, ok, problem
+from cluster.ports import Effect, NodeId, Note, Recovered, Reply, Rng, SetTimer
+from cluster.wire import Command, Entry, LoggedCommand, Message, Request, Response, Snapshot
 
-__all__ = ["CONSENSUS", "Replica"]
+READ_MODES = ("linearizable", "lease", "follower")
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_logged = msgspec.msgpack.Decoder(LoggedCommand).decode
 _decode_state = msgspec.msgpack.Decoder(strict=True).decode
 
 
-class Replica(ReplicaMembers):
+class Replica:
     """A node of the core.
 
     Args:
         node_id: this node.
         members: the voters the cluster was founded with; none for a node that joins it.
-        config: timings and limits.
         rng: randomness for election timeouts.
-        consensus: a variant's name or class.
-        ablations: decisions to remove, in every class composed here; :meth:`build` removes them
-            from this class too.
+        config: timings and limits.
+        parts: the classes it is made of.
     """
 
-    @classmethod
-    def build(
-        cls,
+    def __init__(
+        self,
         node_id: NodeId,
         members: Sequence[NodeId],
         *,
         rng: Rng,
         config: ClusterConfig | None = None,
-        consensus: str | type[Any] = "raft",
-        ablations: Sequence[str] = (),
-    ) -> Replica:
-        """A replica with ablations applied to all its classes, this one included.
-
-        Raises:
-            UnknownAblation: there is none of that name.
-            KeyError: there is no consensus of that name.
-        """
-        ablated = ablate(cls, ablations)
-        return ablated(
-            node_id, members, rng=rng, config=config, consensus=consensus, ablations=ablations
+        parts: ReplicaParts = ReplicaParts(),  # noqa: B008 (frozen)
+    ) -> None:
+        self.node = node_id
+        self.config = config if config is not None else ClusterConfig()
+        self._parts = parts
+        self._rng = rng
+        self.consensus: Consensus = parts.consensus.build(
+            node_id, members, config=self.config, rng=rng
         )
+        self._reset()
 
-    # -- inputs -----------------------------------------------------------------------------------
+    def _reset(self) -> None:
+        parts, config = self._parts, self.config
+        self.machine = parts.machine()
+        self.receiver = parts.receiver(
+            session_max=config.session_max, unanswered_max=config.session_unanswered_max
+        )
+        self.waiting = parts.waiting()
+        self.queue = parts.queue()
+        self.reads = parts.reads()
+        self.member_requests = parts.member_requests()
+        self.applied = 0
+        self._led = 0
+        self._timer_ns = 0
+        self._out: list[Effect] = []
+
+    # -- what others may look at -------------------------------------------------------------------
+
+    @property
+    def pending(self) -> int:
+        """Client requests that wait for an answer."""
+        return len(self.queue) + len(self.waiting) + len(self.member_requests) + len(self.reads)
+
+    @property
+    def configuration(self) -> Configuration:
+        """The members, as far as this node's log tells."""
+        return self.consensus.membership.current
+
+    def status(self) -> dict[str, Any]:
+        """JSON-ready state of the core; a host adds its own."""
+        consensus = self.consensus
+        log, members = consensus.log, consensus.membership
+        return {
+            "node": self.node,
+            "role": consensus.role,
+            "leader": consensus.leader,
+            "generation": consensus.clock.generation,
+            "voted_for": consensus.clock.voted_for,
+            "high_water_mark": consensus.high_water_mark,
+            "applied": self.applied,
+            "first_index": log.first_index,
+            "last_index": log.last_index,
+            "snapshot_index": consensus.snapshot_index,
+            "members": list(members.current.voters),
+            "learners": list(members.current.learners),
+            "outgoing": list(members.current.outgoing),
+            "configuration_index": members.index,
+            "consensus": consensus.name,
+            "pending": self.pending,
+            "sessions": len(self.receiver.sessions),
+            "keys": len(self.machine),
+            "duplicates": self.receiver.duplicates,
+        }
+
+    def state_hash(self) -> str:
+        """Hex digest of the applied state: equal on all nodes at an equal applied index."""
+        total = self.machine.digest() + 3 * self.receiver.digest() + 7 * self.applied
+        return f"{total % (1 << 128):032x}"
+
+    # -- inputs ------------------------------------------------------------------------------------
 
     def start(self, now_ns: int, recovered: Recovered) -> list[Effect]:
         """Begin, or begin again after a crash, from what is durable."""
-        self.waiting.abandon()
-        self.queue.drain()
-        self.member_requests = MemberRequests()
-        self._reset_state()
+        self._reset()
         if recovered.snapshot:
             self._restore(recovered.snapshot)
         self.consensus.start(now_ns, recovered)
@@ -120,11 +179,8 @@ class Replica(ReplicaMembers):
 
     def on_disconnect(self, now_ns: int, connection: int) -> list[Effect]:
         """A client's connection is gone; nothing may be sent to it any more."""
-        self.queue.disconnect(connection)
-        self.waiting.disconnect(connection)
-        self.member_requests.disconnect(connection)
-        for token in [t for t, read in self._reads.items() if read.waiter.connection == connection]:
-            del self._reads[token]
+        for part in (self.queue, self.waiting, self.member_requests, self.reads):
+            part.disconnect(connection)
         return self._settle(now_ns)
 
     def transfer_leadership(self, now_ns: int, to: NodeId) -> list[Effect]:
@@ -132,22 +188,21 @@ class Replica(ReplicaMembers):
         self.consensus.transfer_leadership(now_ns, to)
         return self._settle(now_ns)
 
-    # -- requests ---------------------------------------------------------------------------------
+    # -- requests ----------------------------------------------------------------------------------
 
     def _take_request(self, now_ns: int, connection: int, request: Request) -> None:
         waiter = Waiter(connection, request.id, now_ns + max(0, request.timeout_ns))
-        if request.command.op in MEMBER_OPS:
-            self._take_member_request(now_ns, waiter, request)
-            return
-        wrong = problem(request.command)
+        command = request.command
+        about_members = command.op in MEMBER_OPS
+        wrong = member_request_problem(command) if about_members else problem(command)
         if wrong:
-            self._reply(waiter, "fail", error=wrong)
-        elif request.command.op in READS:
+            self._answer(waiter, fail(wrong))
+        elif command.op in READS or command.op == MEMBERS:
             self._take_read(now_ns, waiter, request)
+        elif about_members:
+            self._take_member_request(now_ns, waiter, command)
         elif request.seq < 1 or not request.session:
-            self._reply(
-                waiter, "fail", error="a command that writes needs a session and a seq >= 1"
-            )
+            self._answer(waiter, fail("a command that writes needs a session and a seq >= 1"))
         elif self.consensus.role != LEADER:
             self._redirect(waiter)
         else:
@@ -157,9 +212,7 @@ class Replica(ReplicaMembers):
         known = self.receiver.remembered(request.session, request.seq)
         if known is not None:
             self._answer(waiter, *known)
-        elif not self.queue.has_room(self.pending, self.config.pending_max):
-            self._reply(waiter, "retry", error=f"{self.pending} requests are waiting already")
-        else:
+        elif self._has_room(waiter):
             logged = LoggedCommand(
                 request.session,
                 request.seq,
@@ -170,38 +223,48 @@ class Replica(ReplicaMembers):
             self.queue.put(waiter, _encode(logged))
 
     def _take_read(self, now_ns: int, waiter: Waiter, request: Request) -> None:
-        if request.mode == "stale":
-            self._answer(waiter, self.machine.read(request.command), self.applied)
-            return
-        if request.mode not in ("linearizable", "lease", "follower"):
-            modes = "linearizable, lease, follower or stale"
-            error = f"there is no read mode {request.mode!r}: {modes}"
-            self._reply(waiter, "fail", error=error)
-            return
-        if not self.queue.has_room(self.pending, self.config.pending_max):
-            self._reply(waiter, "retry", error=f"{self.pending} requests are waiting already")
-            return
-        token, self._next_token = self._next_token, self._next_token + 1
-        if self.consensus.read(now_ns, token, lease=request.mode == "lease") or (
-            request.mode == "follower" and self._forward_read(now_ns, token)
-        ):
-            self._reads[token] = PendingRead(waiter, request)
-            self._reads_deadline_ns = min(self._reads_deadline_ns, waiter.deadline_ns)
-        else:
+        mode = request.mode
+        if mode == "stale":
+            self._answer(waiter, self._read(request.command))
+        elif mode not in READ_MODES:
+            modes = f"{', '.join(READ_MODES)} or stale"
+            self._answer(waiter, fail(f"there is no read mode {mode!r}: {modes}"))
+        elif self._has_room(waiter):
+            token = self.reads.next_token()
+            if self.consensus.read(now_ns, token, lease=mode == "lease") or (
+                mode == "follower"
+                and self.consensus.forward_read(now_ns, self.reads.forwarded(token, self._rng))
+            ):
+                self.reads.add(token, waiter, request.command)
+            else:
+                self._redirect(waiter)
+
+    def _take_member_request(self, now_ns: int, waiter: Waiter, command: Command) -> None:
+        consensus = self.consensus
+        if command.op == TRANSFER and command.key and command.key == consensus.leader:
+            self._answer(waiter, ok(command.key))
+        elif consensus.role != LEADER:
             self._redirect(waiter)
+        elif self._has_room(waiter):
+            refused = self.member_requests.begin(now_ns, waiter, command, consensus)
+            if refused is not None:
+                self._answer(waiter, refused)
+            elif consensus.membership.index <= self.applied:
+                self._answer_changes(consensus.membership.current)
 
-    def _forward_read(self, now_ns: int, token: int) -> bool:
-        """Ask the leader for the index of a read that is served here."""
-        if not self._read_salt:
-            # An answer to this node's former life must not name the index of a read of this one.
-            self._read_salt = self._rng.between(1, 1 << 40) << 20
-        return self.consensus.forward_read(now_ns, self._read_salt + token)
+    def _has_room(self, waiter: Waiter) -> bool:
+        """Whether one more request may wait; if not, it is told to try again."""
+        if self.queue.has_room(self.pending, self.config.pending_max):
+            return True
+        self._answer(waiter, ("retry", None, f"{self.pending} requests are waiting already"))
+        return False
 
-    # -- what follows from an input ---------------------------------------------------------------
+    # -- what follows from an input ----------------------------------------------------------------
 
     def _settle(self, now_ns: int) -> list[Effect]:
         """Carry everything through that an input made possible; the effects, writes first."""
-        self._propose_batch(now_ns)
+        if self.queue:
+            self._propose_batch(now_ns)
         effects: list[Effect] = []
         while True:
             ready = self.consensus.ready()
@@ -210,9 +273,14 @@ class Replica(ReplicaMembers):
                 self._restore(ready.snapshot)
             for entry in ready.committed:
                 self._apply(entry)
-            self._serve_reads(ready.reads)
+            if self.reads:
+                self._serve_reads(ready.reads)
             if not self._maybe_snapshot():
                 break
+        assert self.applied <= self.consensus.high_water_mark, (
+            f"{self.node} has applied {self.applied}, "
+            f"and {self.consensus.high_water_mark} is committed"
+        )
         self._notice_leadership()
         if self.member_requests.transfers:
             self._notice_transfers()
@@ -225,9 +293,7 @@ class Replica(ReplicaMembers):
         return effects
 
     def _propose_batch(self, now_ns: int) -> None:
-        """Give the log what has gathered, unless an earlier write of ours is still under way."""
-        if not self.queue:
-            return
+        """Give the log what has gathered, unless an earlier write of entries is under way."""
         if self.consensus.role != LEADER:
             for waiter in self.queue.drain():
                 self._redirect(waiter)
@@ -239,16 +305,17 @@ class Replica(ReplicaMembers):
             )
             placed = self.consensus.propose(now_ns, data)
             if placed is None:
-                for waiter in waiters:
-                    self._reply(waiter, "retry", error="leadership is being handed over")
+                self._answer_all(waiters, "retry", "leadership is being handed over")
                 continue
             first, generation = placed
             for index, waiter in enumerate(waiters, first):
                 self.waiting.add(index, generation, waiter)
 
     def _apply(self, entry: Entry) -> None:
-        """Apply one certain entry, and answer whoever waits for it."""
-        index = self.applied = entry.index
+        """Apply one committed entry, and answer the client that waits for it."""
+        index = entry.index
+        assert index == self.applied + 1, f"entry {index} is applied after {self.applied}"
+        self.applied = index
         answer: tuple[Answer, int] | None = None
         if entry.kind == "config":
             self._answer_changes(Configuration.decode(entry.data))
@@ -266,64 +333,49 @@ class Replica(ReplicaMembers):
         if own and answer is not None:
             self._answer(waiter, *answer)
         else:
-            self._reply(waiter, "unknown", error="another entry took this one's place in the log")
+            replaced = "another entry took this one's place in the log"
+            self._answer(waiter, ("unknown", None, replaced))
 
     def _serve_reads(self, named: list[tuple[int, int]]) -> None:
         """Answer reads whose index is named and applied; index 0 sends the client elsewhere."""
-        for token, index in named:
-            token -= self._read_salt if token >= self._read_salt else 0
-            read = self._reads.get(token)
-            if read is not None and index == 0:
-                del self._reads[token]
-                self._redirect(read.waiter)
-            elif read is not None:
-                self._reads_at.append((index, token))
-        if not self._reads_at:
-            return
-        later: list[tuple[int, int]] = []
-        for index, token in self._reads_at:
-            if not self.read_may_run(index):
-                later.append((index, token))
-                continue
-            read = self._reads.pop(token, None)
-            if read is not None and read.request.command.op == MEMBERS:
-                self._answer(read.waiter, self._members(), self.applied)
-            elif read is not None:
-                self._answer(read.waiter, self.machine.read(read.request.command), self.applied)
-        self._reads_at = later
+        for waiter in self.reads.name(named):
+            self._redirect(waiter)
+        for read in self.reads.take_runnable(self.applied):
+            self._answer(read.waiter, self._read(read.command))
 
-    def read_may_run(self, index: int) -> bool:
-        """Whether the state is as new as a read's index demands."""
-        return self.applied >= index
+    def _read(self, command: Command) -> Answer:
+        if command.op == MEMBERS:
+            return self._members(self.consensus.committed_configuration)
+        return self.machine.read(command)
 
     def _notice_leadership(self) -> None:
-        """Leadership lost: what waits may happen yet or never, and this node will not know."""
-        leads = self.consensus.generation if self.consensus.role == LEADER else 0
+        """Leadership is lost: the outcome of every pending proposal is unknown."""
+        leads = self.consensus.clock.generation if self.consensus.role == LEADER else 0
         if leads == self._led:
             return
         if self._led:
-            for waiter in self.member_requests.abandon_changes():
-                self._reply(waiter, "unknown", error=f"{self.node} lost leadership")
-            for waiter in self.waiting.abandon():
-                self._reply(waiter, "unknown", error=f"{self.node} lost leadership")
+            lost = f"{self.node} lost leadership"
+            self._answer_all(self.member_requests.abandon_changes(), "unknown", lost)
+            self._answer_all(self.waiting.abandon(), "unknown", lost)
             for waiter in self.queue.drain():
                 self._redirect(waiter)
         self._led = leads
 
+    def _notice_transfers(self) -> None:
+        """Answer the clients that asked for another leader, once there is one, or it failed."""
+        leader = self.consensus.leader
+        if leader and not self.consensus.handing_over:
+            for waiter, answer in self.member_requests.take_transfers(leader):
+                self._answer(waiter, answer)
+
     def _expire(self, now_ns: int) -> None:
-        for waiter in self.waiting.expire(now_ns):
-            self._reply(waiter, "unknown", error="the entry is not certain yet: timed out")
-        for waiter in self.member_requests.expire(now_ns):
-            self._reply(waiter, "unknown", error="the change is not certain yet: timed out")
-        for waiter in self.queue.expire(now_ns):
-            self._reply(waiter, "retry", error="timed out before it reached the log")
-        if now_ns < self._reads_deadline_ns:
-            return
-        late = [t for t, read in self._reads.items() if read.waiter.deadline_ns <= now_ns]
-        for token in late:
-            self._reply(self._reads.pop(token).waiter, "retry", error="the read timed out")
-        deadlines = (read.waiter.deadline_ns for read in self._reads.values())
-        self._reads_deadline_ns = min(deadlines, default=NEVER_NS)
+        late = self.waiting.expire(now_ns)
+        self._answer_all(late, "unknown", "the entry is not committed yet: timed out")
+        late = self.member_requests.expire(now_ns)
+        self._answer_all(late, "unknown", "the change is not committed yet: timed out")
+        late = self.queue.expire(now_ns)
+        self._answer_all(late, "retry", "timed out before it reached the log")
+        self._answer_all(self.reads.expire(now_ns), "retry", "the read timed out")
 
     def _next_timer(self, now_ns: int) -> SetTimer | None:
         """A timer, if the one set before is used up or too late."""
@@ -332,21 +384,49 @@ class Replica(ReplicaMembers):
             self.waiting.deadline_ns,
             self.queue.deadline_ns,
             self.member_requests.deadline_ns,
-            self._reads_deadline_ns,
+            self.reads.deadline_ns,
         )
         if now_ns < self._timer_ns <= wanted_ns:
             return None
         self._timer_ns = wanted_ns
         return SetTimer(wanted_ns)
 
-    # -- snapshots --------------------------------------------------------------------------------
+    # -- answers -----------------------------------------------------------------------------------
+
+    def _redirect(self, waiter: Waiter) -> None:
+        leader = self.consensus.leader
+        if leader and leader != self.node:
+            self._answer(waiter, ("redirect", None, f"{leader} leads, {self.node} does not"))
+        else:
+            self._answer(waiter, ("retry", None, f"{self.node} knows no leader"))
+
+    def _answer_changes(self, configuration: Configuration) -> None:
+        """A configuration is applied: answer the clients whose change is done by it."""
+        for waiter in self.member_requests.committed(configuration):
+            self._answer(waiter, self._members(configuration))
+
+    def _members(self, configuration: Configuration) -> Answer:
+        return ok(describe(configuration, node=self.node, leader=self.consensus.leader))
+
+    def _answer_all(self, waiters: Sequence[Waiter], status: str, error: str) -> None:
+        for waiter in waiters:
+            self._answer(waiter, (status, None, error))
+
+    def _answer(self, waiter: Waiter, answer: Answer, revision: int = 0) -> None:
+        """Answer a client; the revision is the applied index, unless another is given."""
+        status, value, error = answer
+        leader = self.consensus.leader
+        response = Response(waiter.request, status, value, revision or self.applied, leader, error)
+        self._out.append(Reply(waiter.connection, response))
+
+    # -- snapshots ---------------------------------------------------------------------------------
 
     def _maybe_snapshot(self) -> bool:
         """Take a snapshot when enough was applied since the last; whether one was taken."""
         consensus = self.consensus
-        if self.applied - consensus.snapshot_index < self.config.snapshot_entries:
-            return False
         before = consensus.snapshot_index
+        if self.applied - before < self.config.snapshot_entries:
+            return False
         consensus.compact(self.applied, self.encode_state())
         return consensus.snapshot_index > before
 
@@ -355,9 +435,13 @@ class Replica(ReplicaMembers):
         return _encode((self.machine.encode(), self.receiver.encode()))
 
     def _restore(self, snapshot: Snapshot) -> None:
+        assert snapshot.index > self.applied, f"{snapshot.index} would rewind {self.applied}"
         machine, receiver = _decode_state(snapshot.data)
-        self.machine = self._new_machine()
+        self.machine = self._parts.machine()
         self.machine.restore(machine)
         self.receiver.restore(receiver)
         self.applied = snapshot.index
         self._out.append(Note("state-restored", {"index": snapshot.index}))
+
+
+__all__ = ["Replica", "ReplicaParts"]

@@ -87,6 +87,7 @@ class SessionTable:
     def use(self, name: str, index: int) -> Session:
         """The session of this name, begun if need be, used at a log index."""
         session = self._sessions.pop(name, None) or Session(index, 1, 0)
+        assert index >= session.last_index, f"{name} is used at {index} after {session.last_index}"
         session.last_index = index
         self._sessions[name] = session
         self._digest.touch(name)

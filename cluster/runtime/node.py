@@ -25,10 +25,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from cluster.ablations.registry import ablate
-from cluster.core.replica import Replica
+from cluster.core.replica import Replica, ReplicaParts
 from cluster.host.room import Room
-from cluster.log.storage import Storage
 from cluster.ports import Core, DiskError
 from cluster.runtime.acceptor import Acceptor
 from cluster.runtime.admin import Admin, Chaos
@@ -69,23 +67,17 @@ class SystemRng:
         return self._source.randint(low, high)
 
 
-def make_core(options: NodeOptions, founders: tuple[str, ...]) -> Core:
-    """The core of the node's role, with its ablations applied."""
-    return Replica.build(
-        options.id,
-        founders,
-        rng=SystemRng(),
-        config=options.config,
-        consensus=options.consensus,
-        ablations=options.ablations,
-    )
+def make_core(options: NodeOptions, founders: tuple[str, ...], parts: ReplicaParts) -> Core:
+    """The core of the node's role."""
+    return Replica(options.id, founders, rng=SystemRng(), config=options.config, parts=parts)
 
 
-async def run_node(options: NodeOptions) -> int:
+async def run_node(options: NodeOptions, *, parts: ReplicaParts) -> int:
     """Start a node, serve until something ends it, and return the exit code.
 
     Args:
         options: how it is started.
+        parts: the classes its core and storage are made of.
 
     Raises:
         CannotStart: it could not start.
@@ -95,8 +87,8 @@ async def run_node(options: NodeOptions) -> int:
     if options.admin is not None:
         admin = bound_socket(options.admin, option="--admin")
     server_tls, client_tls = tls_contexts(options)
-    opened = open_data(options, storage=ablate(Storage, options.ablations))
-    core = make_core(opened.options, opened.identity.founders or ())
+    opened = open_data(options, storage=parts.storage)
+    core = make_core(opened.options, opened.identity.founders or (), parts)
     return await Node(opened, core, tls=client_tls).run(listener, admin, tls=server_tls)
 
 

@@ -1,6 +1,6 @@
 """What makes a node's core and storage at each start: the shape, and the reference cluster's own.
 
-Named ablations are applied here, to whichever class they target, exactly as the runtime does.
+Named ablations are put into the parts here, as the runtime's entry point does.
 Used by :class:`cluster.simulation.world.World` when it is given no factories of its own.
 """
 
@@ -11,8 +11,7 @@ from typing import Protocol
 
 from cluster.ablations.registry import ablate
 from cluster.config import ClusterConfig
-from cluster.core.replica import Replica
-from cluster.log.storage import Storage
+from cluster.core.replica import Replica, ReplicaParts
 from cluster.ports import Core
 from cluster.simulation.disk import SimDisk
 from cluster.simulation.invariants import View
@@ -51,7 +50,8 @@ def reference_core(
     ablations: Sequence[str],
 ) -> Core:
     """The core of role ``core``: a :class:`cluster.core.replica.Replica`."""
-    return Replica.build(node, tuple(nodes), config=config, rng=rng, ablations=tuple(ablations))
+    parts = ablate(ReplicaParts(), ablations)
+    return Replica(node, tuple(nodes), config=config, rng=rng, parts=parts)
 
 
 def reference_view(core: Replica) -> View:
@@ -59,10 +59,10 @@ def reference_view(core: Replica) -> View:
     consensus = core.consensus
     return View(
         consensus.role,
-        consensus.generation,
+        consensus.clock.generation,
         consensus.high_water_mark,
         core.applied,
-        consensus.last_index,
+        consensus.log.last_index,
         consensus.snapshot_index,
     )
 
@@ -71,4 +71,4 @@ def reference_storage(
     disk: SimDisk, *, config: ClusterConfig, ablations: Sequence[str]
 ) -> StorageLike:
     """The storage of every role."""
-    return ablate(Storage, ablations)(disk, config)
+    return ablate(ReplicaParts(), ablations).storage(disk, config)

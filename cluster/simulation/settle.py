@@ -116,7 +116,7 @@ def _unsettled(world: World) -> str:
             return f"{node} is down: {world.why_down(node)}"
         status = world.status(node)
         if status is None or status["applied"] < status["high_water_mark"]:
-            return f"{node} has not applied all that is certain"
+            return f"{node} has not applied all that is committed"
         applied[node] = (status["applied"], status["last_index"])
     leader = world.leader()
     if leader is None:

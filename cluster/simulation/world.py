@@ -337,7 +337,12 @@ class World:
         found = self._node(node)
         if found.core is None or found.paused:
             return None
-        return {**found.core.status(), "wall_offset_ns": self.clock_offset_ns(node)}
+        return {
+            **found.core.status(),
+            "ablations": list(self.ablations),
+            "chaos": False,
+            "wall_offset_ns": self.clock_offset_ns(node),
+        }
 
     def state_hash(self, node: str) -> tuple[int, str] | None:
         """Applied index and state hash of a node; None if it does not answer."""
@@ -352,8 +357,10 @@ class World:
         if found.core is None or found.paused:
             return None
         consensus = getattr(found.core, "consensus")  # noqa: B009 - only our own core has one
-        indexes = range(consensus.first_index, consensus.last_index + 1)
-        return [entry for entry in map(consensus.entry_at, indexes) if entry is not None]
+        held: list[Entry] = consensus.log.between(
+            consensus.log.first_index, consensus.log.last_index
+        )
+        return held
 
     def core(self, node: str) -> Core | None:
         """The node's core, for white-box tests; None if it is down."""

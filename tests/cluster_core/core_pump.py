@@ -12,8 +12,7 @@ from collections.abc import Callable
 from functools import partial
 
 from cluster.config import MS, ClusterConfig
-from cluster.consensus.raft import Raft
-from cluster.core.replica import Replica
+from cluster.core.replica import Replica, ReplicaParts
 from cluster.host.effect_gate import EffectGate, Write
 from cluster.ports import Append, Effect, Note, Recovered, Reply, Send
 from cluster.wire import Command, Entry, HardState, Message, Request, Response, Snapshot
@@ -73,15 +72,13 @@ class Pump:
         *,
         seed: int = 0,
         config: ClusterConfig | None = None,
-        ablations: tuple[str, ...] = (),
         auto_sync: bool = True,
-        consensus: type[Raft] = Raft,
+        parts: ReplicaParts = ReplicaParts(),  # noqa: B008 (frozen)
     ) -> None:
-        self.consensus = consensus
+        self.parts = parts
         self.founders = tuple(f"n{i + 1}" for i in range(count))
         self.names = tuple(f"n{i + 1}" for i in range(count))
         self.config = config or ClusterConfig()
-        self.ablations = ablations
         self.seed = seed
         self.now = 0
         self.auto_sync = auto_sync
@@ -107,13 +104,12 @@ class Pump:
         self.lives += 1
         self.life[name] = self.lives
         rng = SeededRng(f"{self.seed}/{name}/{self.lives}")
-        node = Replica.build(
+        node = Replica(
             name,
             self.founders if name in self.founders else (),
             config=self.config,
             rng=rng,
-            consensus=self.consensus,
-            ablations=self.ablations,
+            parts=self.parts,
         )
         self.nodes[name] = node
         self.gates[name] = EffectGate(
@@ -201,16 +197,18 @@ class Pump:
         self.now += self.config.election_max_ns
         self.tick(name)
         self.deliver_all()
-        assert self.nodes[name].role == "leader"
+        assert self.nodes[name].consensus.role == "leader"
 
     def isolate(self, *names: str) -> None:
         """Cut the links between these nodes and the others, both ways."""
         self.cut = {(a, b) for a in self.names for b in self.names if (a in names) != (b in names)}
 
     def leader(self) -> str:
-        leaders = [n for n in self.names if n in self.nodes and self.nodes[n].role == "leader"]
+        leaders = [
+            n for n in self.names if n in self.nodes and self.nodes[n].consensus.role == "leader"
+        ]
         assert leaders, "nobody leads"
-        return max(leaders, key=lambda n: self.nodes[n].generation)
+        return max(leaders, key=lambda n: self.nodes[n].consensus.clock.generation)
 
     # clients
 

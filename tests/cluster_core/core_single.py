@@ -46,7 +46,7 @@ def make_leader(core: Raft, now: int = 1_000 * MS) -> list[Send]:
     core.step(now, "n3", VoteReply(core.generation, core.generation + 1, True, True))
     core.ready()
     core.persisted(now, core.writes.io_issued)
-    for voter in ("n2", "n3", "n4", "n5")[: len(core.members) - 1]:
+    for voter in ("n2", "n3", "n4", "n5")[: len(core.membership.current.voters) - 1]:
         core.step(now, voter, VoteReply(core.generation, core.generation, True))
     assert core.role == "leader"
     return sent(core)

@@ -11,6 +11,7 @@ from cluster.config import MS, ClusterConfig
 from cluster.consensus.interface import SafetyViolation
 from cluster.consensus.membership import (
     Configuration,
+    Membership,
     incarnation_of,
     name_of,
     next_incarnation,
@@ -20,13 +21,15 @@ from cluster.consensus.membership_change import (
     PROMOTE,
     REMOVE,
     Change,
+    MembershipChange,
     is_so,
     member_problem,
     next_configuration,
     objection,
     settled,
 )
-from cluster.consensus.raft import Raft
+from cluster.consensus.raft import RaftParts
+from cluster.core.replica import ReplicaParts
 from cluster.wire import AppendEntries, AppendReply, Command, Heartbeat, RequestVote, Response
 
 FAST = ClusterConfig(snapshot_entries=6, snapshot_keep_entries=2, promote_lag_entries=4)
@@ -134,7 +137,7 @@ def test_a_node_joins_catches_up_counts_and_leaves() -> None:
     assert pump.nodes["n4"].status()["members"] == ["n1", "n2", "n3", "n4"]
     assert change(pump, REMOVE, "n2").status == "ok"
     assert pump.nodes["n1"].configuration.voters == ("n1", "n3", "n4")
-    assert pump.nodes["n2"].role == "learner", "it was told that it is no member any more"
+    assert pump.nodes["n2"].consensus.role == "learner", "it was told that it is no member any more"
     pump.crash("n3")
     pump.run(100 * MS)
     assert pump.do("n1", put("x", 99), seq=30).status == "ok", "n1 and n4 are a majority"
@@ -147,9 +150,9 @@ def test_asking_twice_changes_nothing_and_both_are_answered() -> None:
     second = pump.ask("n1", Command(ADD_LEARNER, "n4"))
     pump.run(200 * MS)
     assert [pump.answer(id).status for id in (first, second)] == ["ok", "ok"]  # type: ignore[union-attr]
-    last = pump.nodes["n1"].last_index
+    last = pump.nodes["n1"].consensus.log.last_index
     assert change(pump, ADD_LEARNER, "n4").status == "ok"
-    assert pump.nodes["n1"].last_index == last
+    assert pump.nodes["n1"].consensus.log.last_index == last
 
 
 def test_what_cannot_be_is_refused_with_a_sentence() -> None:
@@ -202,8 +205,8 @@ def test_a_learner_is_never_counted() -> None:
     pump.run(200 * MS)
     assert pump.answer(id) is None, "a voter and two learners are no majority"
     pump.run(5_000 * MS)
-    assert pump.nodes["n1"].role != "leader", "nor do learners confirm a leader"
-    assert all(pump.nodes[name].role == "learner" for name in ("n4", "n5"))
+    assert pump.nodes["n1"].consensus.role != "leader", "nor do learners confirm a leader"
+    assert all(pump.nodes[name].consensus.role == "learner" for name in ("n4", "n5"))
 
 
 # -- leaders and leaving ---------------------------------------------------------------------------
@@ -213,7 +216,7 @@ def test_a_removed_leader_finishes_answers_and_makes_room() -> None:
     pump = begun()
     answer = change(pump, REMOVE, "n1")
     assert answer.status == "ok" and answer.value["voters"] == ["n2", "n3"]
-    assert pump.nodes["n1"].role == "learner"
+    assert pump.nodes["n1"].consensus.role == "learner"
     pump.run(1_000 * MS)
     leader = pump.leader()
     assert leader in ("n2", "n3")
@@ -226,7 +229,7 @@ def test_a_removed_leader_hands_over_without_an_election_timeout() -> None:
     pump = begun()
     began = pump.now
     pump.ask("n1", Command(REMOVE, "n1"))
-    while not any(pump.nodes[n].role == "leader" for n in ("n2", "n3")):
+    while not any(pump.nodes[n].consensus.role == "leader" for n in ("n2", "n3")):
         pump.run(MS)
         assert pump.now - began < pump.config.election_min_ns
 
@@ -236,19 +239,19 @@ def test_a_removed_node_left_running_disturbs_nobody() -> None:
     pump.isolate("n3")
     assert change(pump, REMOVE, "n3").status == "ok"
     pump.cut = set()  # it never learned of it, and is back
-    generation = pump.nodes["n1"].generation
+    generation = pump.nodes["n1"].consensus.clock.generation
     watch, campaigns = pump.after_event, 0
 
     def count(name: str) -> None:
         nonlocal campaigns
-        campaigns += name == "n3" and pump.nodes["n3"].role == "candidate"
+        campaigns += name == "n3" and pump.nodes["n3"].consensus.role == "candidate"
         watch(name)
 
     pump.after_event = count
     for seq in range(1, 30):
         pump.run(300 * MS)
         assert pump.do("n1", put("x", seq), seq=seq).status == "ok"
-    assert campaigns and pump.nodes["n1"].generation == generation
+    assert campaigns and pump.nodes["n1"].consensus.clock.generation == generation
 
 
 def test_without_the_protection_a_removed_node_disturbs() -> None:
@@ -257,9 +260,9 @@ def test_without_the_protection_a_removed_node_disturbs() -> None:
     pump.isolate("n3")
     assert change(pump, REMOVE, "n3").status == "ok"
     pump.cut = set()
-    generation = pump.nodes["n1"].generation
+    generation = pump.nodes["n1"].consensus.clock.generation
     pump.run(10_000 * MS)
-    assert pump.nodes[pump.leader()].generation > generation
+    assert pump.nodes[pump.leader()].consensus.clock.generation > generation
 
 
 def test_leadership_is_transferred_on_request() -> None:
@@ -347,7 +350,7 @@ def test_a_snapshot_brings_the_configuration_to_a_node_that_was_away() -> None:
         pump.do("n1", put("x", seq), seq=seq)
     pump.restart("n5")
     pump.run(500 * MS)
-    assert pump.nodes["n5"].snapshot_index > 0
+    assert pump.nodes["n5"].consensus.snapshot_index > 0
     assert pump.nodes["n5"].configuration == pump.nodes["n1"].configuration
 
 
@@ -367,14 +370,21 @@ def test_a_wiped_voter_comes_back_as_somebody_else() -> None:
 # -- Ongaro's bug ----------------------------------------------------------------------------------
 
 
-class SingleServerWithoutTheRule(Raft):
+class SingleServerWithoutTheRule(MembershipChange):
     """A56: single-server changes, and no wait for an entry of one's own generation."""
 
-    def may_change_members(self) -> str:
+    def may_change_members(self, membership: Membership, mark: int) -> str:
         return ""
 
-    def changed_configuration(self, change: Change) -> Configuration:
-        return settled(next_configuration(self.membership.current, change))
+    def changed_configuration(self, current: Configuration, change: Change) -> Configuration:
+        return settled(next_configuration(current, change))
+
+
+class Unchecked(Membership):
+    """Without the assertion that notices: what would happen must be seen."""
+
+    def follows(self, configuration: Configuration) -> bool:
+        return True
 
 
 def append_only_to(pump: Pump, source: str, *targets: str) -> None:
@@ -405,23 +415,24 @@ def lead(pump: Pump, name: str, *voters: str) -> bool:
                 pump.deliver(0)
             else:
                 pump.wire.pop(0)
-        if pump.nodes[name].role == "leader":
+        if pump.nodes[name].consensus.role == "leader":
             pump.wire.clear()
             return True
     return False
 
 
-def ongaro_2015(consensus: type[Raft]) -> tuple[Pump, list[Response | None]]:
-    """S1 appends C + S5 for itself and S5; S2 leads, changes to C - S1 and makes that certain with
+def ongaro_2015(consensus: RaftParts) -> tuple[Pump, list[Response | None]]:
+    """S1 appends C + S5 for itself and S5; S2 leads, changes to C - S1 and commits that with
     S3; S1 returns and leads by the votes of S4 and S5."""
     config = ClusterConfig(prevote=False, check_quorum=False)
-    pump = Pump(4, config=config, consensus=consensus)
+    parts = ReplicaParts(consensus=consensus)
+    pump = Pump(4, config=config, parts=parts)
     Watcher(pump)
     pump.join("n5")
     lead(pump, "n1", "n2", "n3", "n4")
     append_only_to(pump, "n1", "n2", "n3", "n4")
     assert change(pump, ADD_LEARNER, "n5").status == "ok"
-    pump.crash("n1")  # the change is asked of a leader whose own generation has nothing certain
+    pump.crash("n1")  # the change is asked of a leader whose own generation has committed nothing
     pump.restart("n1")
     assert lead(pump, "n1", "n2", "n3", "n4")
     asked = [pump.ask("n1", Command(PROMOTE, "n5"))]
@@ -436,16 +447,21 @@ def ongaro_2015(consensus: type[Raft]) -> tuple[Pump, list[Response | None]]:
 
 
 def test_ongaros_schedule_is_harmless_with_the_rule() -> None:
-    pump, (first, second) = ongaro_2015(Raft)
+    pump, (first, second) = ongaro_2015(RaftParts())
     assert first is not None and first.status == "retry"
-    assert "no entry of this leadership is certain" in first.error
+    assert "no entry of this leadership is committed" in first.error
     assert second is not None and second.status == "retry", "nor has n2, with n3 alone, of four"
     assert {n.configuration.voters for n in pump.nodes.values()} == {("n1", "n2", "n3", "n4")}
 
 
 def test_ongaros_bug_forks_without_the_rule() -> None:
-    with pytest.raises((AssertionError, SafetyViolation), match="certain"):
-        ongaro_2015(SingleServerWithoutTheRule)
+    with pytest.raises((AssertionError, SafetyViolation), match="committed"):
+        ongaro_2015(RaftParts(change=SingleServerWithoutTheRule, membership=Unchecked))
+
+
+def test_a_change_without_a_joint_configuration_stops_the_node_that_makes_it() -> None:
+    with pytest.raises(AssertionError, match="without a joint configuration"):
+        ongaro_2015(RaftParts(change=SingleServerWithoutTheRule))
 
 
 def test_a_read_that_waited_for_a_voter_that_left_is_answered() -> None:
@@ -466,7 +482,7 @@ def test_a_read_that_waited_for_a_voter_that_left_is_answered() -> None:
     assert answer is not None and answer.status == "ok"
 
 
-def test_members_are_told_only_as_far_as_they_are_certain() -> None:
+def test_members_are_told_only_as_far_as_they_are_committed() -> None:
     """Found by a simulated run: the leader that was to go answered with its newest configuration,
     was wiped for not being in it, and with it went the only copy of the entry which said so."""
     pump = begun(2)

@@ -20,9 +20,15 @@ from test_core_safety import CONFIG, Watcher
 
 from cluster.config import MS
 from cluster.consensus.interface import SafetyViolation
-from cluster.consensus.membership import Configuration, next_incarnation
-from cluster.consensus.membership_change import Change, next_configuration, settled
-from cluster.consensus.raft import Raft
+from cluster.consensus.membership import Configuration, Membership, next_incarnation
+from cluster.consensus.membership_change import (
+    Change,
+    MembershipChange,
+    next_configuration,
+    settled,
+)
+from cluster.consensus.raft import RaftParts
+from cluster.core.replica import ReplicaParts
 from cluster.wire import Command
 
 SMALL = msgspec.structs.replace(CONFIG, promote_lag_entries=6)
@@ -32,8 +38,14 @@ NODES_MAX = 7
 class Schedule:
     """A cluster, and what may happen to it next."""
 
-    def __init__(self, count: int, seed: int, *, consensus: type[Raft] = Raft) -> None:
-        self.pump = Pump(count, seed=seed, config=SMALL, auto_sync=False, consensus=consensus)
+    def __init__(self, count: int, seed: int, *, parts: RaftParts = RaftParts()) -> None:  # noqa: B008
+        self.pump = Pump(
+            count,
+            seed=seed,
+            config=SMALL,
+            auto_sync=False,
+            parts=ReplicaParts(consensus=parts),
+        )
         self.watcher = Watcher(self.pump)
         self.seq = 0
         self.asked: dict[int, int] = {}
@@ -45,7 +57,7 @@ class Schedule:
 
     @property
     def leaders(self) -> list[str]:
-        return [n for n in self.live if self.pump.nodes[n].role == "leader"]
+        return [n for n in self.live if self.pump.nodes[n].consensus.role == "leader"]
 
     def tick(self, name: str) -> None:
         self.pump.now = max(self.pump.now, self.pump.timers.get(name, self.pump.now))
@@ -125,8 +137,8 @@ def random_change(schedule: Schedule, dice: random.Random) -> None:
         schedule.change(name, "remove-member", dice.choice(found.nodes))
     elif choice < 0.95:
         schedule.pump.ask(name, Command("transfer", dice.choice(found.voters)))
-    elif pump.nodes[name].consensus.configuration_index <= pump.nodes[name].applied:
-        wipe_one(schedule, dice, found)  # never before the removal is certain
+    elif pump.nodes[name].consensus.membership.index <= pump.nodes[name].applied:
+        wipe_one(schedule, dice, found)  # never before the removal is committed
 
 
 def wipe_one(schedule: Schedule, dice: random.Random, found: Configuration) -> None:
@@ -140,9 +152,9 @@ def wipe_one(schedule: Schedule, dice: random.Random, found: Configuration) -> N
         pump.join(next_incarnation(victim))
 
 
-def run_random(seed: int, events: int, consensus: type[Raft] = Raft) -> Schedule:
+def run_random(seed: int, events: int, parts: RaftParts = RaftParts()) -> Schedule:  # noqa: B008
     dice = random.Random(seed)
-    schedule = Schedule(dice.choice([1, 3, 3, 4]), seed, consensus=consensus)
+    schedule = Schedule(dice.choice([1, 3, 3, 4]), seed, parts=parts)
     pump = schedule.pump
     for _ in range(events):
         name, choice = dice.choice(schedule.live), dice.random()
@@ -169,7 +181,7 @@ def run_random(seed: int, events: int, consensus: type[Raft] = Raft) -> Schedule
             schedule.join()
         elif choice < 0.90 and schedule.leaders:
             random_change(schedule, dice)
-        elif pump.nodes[name].role == "leader":
+        elif pump.nodes[name].consensus.role == "leader":
             schedule.append(name)
         if len(pump.wire) > 500:
             del pump.wire[:250]
@@ -198,26 +210,39 @@ def test_the_schedules_do_change_members() -> None:
     assert any(key.endswith("unknown") for key in done), done
 
 
-class LearnersCount(Raft):
+class LearnersCount(Membership):
     """A60 turned dangerous: learners stand in for voters."""
 
     def electorate(self) -> Configuration:
-        found = self.membership.current
+        found = self.current
         return Configuration((*found.voters[:1], *found.learners))
 
 
-class SingleServerWithoutTheRule(Raft):
+class SingleServerWithoutTheRule(MembershipChange):
     """A56 and more: any number of uncertain changes on top of each other, none of them joint."""
 
-    def may_change_members(self) -> str:
+    def may_change_members(self, membership: Membership, mark: int) -> str:
         return ""
 
-    def changed_configuration(self, change: Change) -> Configuration:
-        return settled(next_configuration(self.membership.current, change))
+    def changed_configuration(self, current: Configuration, change: Change) -> Configuration:
+        return settled(next_configuration(current, change))
 
 
-@pytest.mark.parametrize("broken", [LearnersCount, SingleServerWithoutTheRule])
-def test_broken_changes_are_caught(broken: type[Raft]) -> None:
+class Unchecked(Membership):
+    """Without the assertion that notices: what would happen must be seen."""
+
+    def follows(self, configuration: Configuration) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        RaftParts(membership=LearnersCount),
+        RaftParts(change=SingleServerWithoutTheRule, membership=Unchecked),
+    ],
+)
+def test_broken_changes_are_caught(broken: RaftParts) -> None:
     """The checks can fail."""
     caught = 0
     for seed in range(40):

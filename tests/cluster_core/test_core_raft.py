@@ -93,7 +93,7 @@ def test_prevote_changes_nothing_and_is_refused_while_a_leader_is_heard() -> Non
     assert [r.granted for r in replies] == [False] and core.generation == 1
     core.step(1_400 * MS, "n3", RequestVote(2, "n3", 9, 9, prevote=True))
     assert sent(core)[0].message == VoteReply(1, 2, True, True)
-    assert core.generation == 1 and core.voted_for == ""
+    assert core.generation == 1 and core.clock.voted_for == ""
 
 
 def test_a_node_that_was_cut_off_does_not_raise_generations() -> None:
@@ -101,13 +101,13 @@ def test_a_node_that_was_cut_off_does_not_raise_generations() -> None:
     pump.run(2_000 * MS)
     leader = pump.leader()
     other = next(n for n in pump.names if n != leader)
-    generation = pump.nodes[leader].generation
+    generation = pump.nodes[leader].consensus.clock.generation
     pump.isolate(other)
     pump.run(30_000 * MS)
-    assert pump.nodes[other].generation == generation
+    assert pump.nodes[other].consensus.clock.generation == generation
     pump.cut = set()
     pump.run(1_000 * MS)
-    assert pump.leader() == leader and pump.nodes[leader].generation == generation
+    assert pump.leader() == leader and pump.nodes[leader].consensus.clock.generation == generation
 
 
 def test_a_refusal_of_the_past_carries_the_generation_after_it_is_durable() -> None:
@@ -120,7 +120,7 @@ def test_a_refusal_of_the_past_carries_the_generation_after_it_is_durable() -> N
     refused = sent(core)
     assert [s.message.generation for s in refused] == [5, 5]
     assert all(s.after == io for s in refused)
-    assert core.last_index == 0
+    assert core.log.last_index == 0
 
 
 def test_a_deposed_leader_arms_its_election_timer() -> None:
@@ -137,7 +137,7 @@ def test_a_leader_that_hears_no_quorum_steps_down() -> None:
     leader = pump.leader()
     pump.cut = {(a, leader) for a in pump.names}
     pump.run(1_500 * MS)
-    assert pump.nodes[leader].role != "leader"
+    assert pump.nodes[leader].consensus.role != "leader"
     assert ("lost-quorum") in [note.event for name, note in pump.notes if name == leader]
 
 
@@ -147,7 +147,10 @@ def test_transfer_hands_over_to_an_up_to_date_follower_at_once() -> None:
     pump.run(100 * MS)
     pump._carry_out("n1", pump.nodes["n1"].transfer_leadership(pump.now, "n3"))
     pump.deliver_all()
-    assert pump.nodes["n3"].role == "leader" and pump.nodes["n1"].role == "follower"
+    assert (
+        pump.nodes["n3"].consensus.role == "leader"
+        and pump.nodes["n1"].consensus.role == "follower"
+    )
 
 
 def test_transfer_waits_for_the_target_refuses_commands_and_gives_up() -> None:
@@ -159,7 +162,7 @@ def test_transfer_waits_for_the_target_refuses_commands_and_gives_up() -> None:
     assert not [m for _, _, m in pump.wire if isinstance(m, TimeoutNow)]
     assert pump.do("n1", put("x", 2), seq=2).status == "retry"
     pump.run(700 * MS)
-    assert pump.nodes["n1"].role == "leader"
+    assert pump.nodes["n1"].consensus.role == "leader"
     assert pump.do("n1", put("x", 2), seq=2).status == "ok"
 
 
@@ -189,11 +192,11 @@ def test_a_write_completed_for_entries_since_replaced_makes_nothing_durable() ->
     core.step(2, "n3", AppendEntries(2, 0, 0, (Entry(1, 2, "noop"), Entry(2, 2, "noop")), 0))
     core.ready()
     core.persisted(3, old)
-    assert core.durable_index == 0
+    assert core.writes.durable_index == 0
     core.step(4, "n3", AppendEntries(2, 2, 2, (), 0))
     assert sent(core)[0].after == old + 1
     core.persisted(5, old + 1)
-    assert core.durable_index == 2
+    assert core.writes.durable_index == 2
 
 
 def test_an_old_shorter_append_cuts_nothing() -> None:
@@ -201,7 +204,7 @@ def test_an_old_shorter_append_cuts_nothing() -> None:
     entries = tuple(Entry(i, 1, "noop") for i in range(1, 6))
     core.step(1, "n2", AppendEntries(1, 0, 0, entries, 0))
     core.step(2, "n2", AppendEntries(1, 0, 0, entries[:2], 0))
-    assert core.last_index == 5
+    assert core.log.last_index == 5
 
 
 def test_a_conflict_cuts_from_the_first_entry_that_differs() -> None:
@@ -209,13 +212,13 @@ def test_a_conflict_cuts_from_the_first_entry_that_differs() -> None:
     news = (Entry(2, 1, "noop"), Entry(3, 2, "noop"))
     core.step(1, "n2", AppendEntries(2, 1, 1, news, 0))
     append = next(e for e in core.ready().effects if isinstance(e, Append))
-    assert [e.index for e in append.entries] == [3] and core.last_index == 3
+    assert [e.index for e in append.entries] == [3] and core.log.last_index == 3
 
 
-def test_a_conflict_with_what_is_certain_stops_the_node() -> None:
+def test_a_conflict_with_what_is_committed_stops_the_node() -> None:
     core = raft([(1, 1), (2, 1)], generation=1)
     core.step(1, "n2", AppendEntries(1, 2, 1, (), 2))
-    with pytest.raises(SafetyViolation, match="everything up to 2 is certain"):
+    with pytest.raises(SafetyViolation, match="everything up to 2 is committed"):
         core.step(2, "n3", AppendEntries(2, 1, 1, (Entry(2, 2, "noop"),), 0))
 
 
@@ -241,9 +244,9 @@ def test_conflict_back_off_skips_whole_generations() -> None:
         for reply in sent(follower):
             leader.step(2_000 * MS, "n2", reply.message)
         queue += [s.message for s in sent(leader) if s.to == "n2"]
-    assert follower.last_index == leader.last_index == 11
-    assert [follower.generation_at(i) for i in range(1, 12)] == [
-        leader.generation_at(i) for i in range(1, 12)
+    assert follower.log.last_index == leader.log.last_index == 11
+    assert [follower.log.generation_at(i) for i in range(1, 12)] == [
+        leader.log.generation_at(i) for i in range(1, 12)
     ]
     assert rounds <= 4
 
@@ -257,7 +260,7 @@ def test_lost_appends_are_sent_again() -> None:
         pump.wire = [w for w in pump.wire if not isinstance(w[2], AppendEntries)]
     pump.run(300 * MS)
     assert pump.do("n1", get("x")).value == 5
-    assert {node.last_index for node in pump.nodes.values()} == {6}
+    assert {node.consensus.log.last_index for node in pump.nodes.values()} == {6}
 
 
 def test_the_window_bounds_what_is_under_way() -> None:
@@ -280,17 +283,17 @@ def test_the_window_bounds_what_is_under_way() -> None:
             if pump.wire:
                 pump.deliver()
     pump.run(500 * MS)
-    assert pump.nodes["n3"].last_index == pump.nodes["n1"].last_index
+    assert pump.nodes["n3"].consensus.log.last_index == pump.nodes["n1"].consensus.log.last_index
 
 
 # High-Water Mark
 
 
-def test_figure_8_an_old_entry_is_not_certain_by_counting() -> None:
-    """S1 of generation 4 has its entry of generation 2 on a majority: it is not certain yet."""
+def test_figure_8_an_old_entry_is_not_committed_by_counting() -> None:
+    """S1 of generation 4 has its entry of generation 2 on a majority: it is not committed yet."""
     core = raft([(1, 1), (2, 2)], count=5, generation=3)
     make_leader(core)
-    assert core.generation == 4 and core.last_index == 3
+    assert core.generation == 4 and core.log.last_index == 3
     for peer in ("n2", "n3"):
         core.step(1_001 * MS, peer, AppendReply(4, True, 2, 1))
     assert core.high_water_mark == 0, "S5 could still win with generation 3 and overwrite it"
@@ -298,7 +301,7 @@ def test_figure_8_an_old_entry_is_not_certain_by_counting() -> None:
     core.persisted(1_002 * MS, core.writes.io_issued)
     for peer in ("n2", "n3"):
         core.step(1_003 * MS, peer, AppendReply(4, True, 3, 2))
-    assert core.high_water_mark == 3, "its own entry makes all below it certain"
+    assert core.high_water_mark == 3, "its own entry commits all below it"
 
 
 def test_a_leader_counts_its_own_log_only_where_durable() -> None:
@@ -310,7 +313,7 @@ def test_a_leader_counts_its_own_log_only_where_durable() -> None:
     assert core.high_water_mark == 1
 
 
-def test_entries_on_a_majority_of_followers_are_certain_before_the_leaders_disk() -> None:
+def test_entries_on_a_majority_of_followers_are_committed_before_the_leaders_disk() -> None:
     core = raft()
     make_leader(core)
     core.step(1_001 * MS, "n2", AppendReply(1, True, 1, 0))
@@ -342,7 +345,9 @@ def test_heartbeats_and_their_answers_wait_for_no_entries() -> None:
         pump.ask(leader, put("x", seq), seq=seq)
     pump.run(10_000 * MS)  # no disk completes anything
     assert pump.leader() == leader
-    assert pump.nodes[leader].high_water_mark < pump.nodes[leader].last_index
+    assert (
+        pump.nodes[leader].consensus.high_water_mark < pump.nodes[leader].consensus.log.last_index
+    )
 
 
 # Snapshots
@@ -355,7 +360,9 @@ def test_a_follower_behind_the_low_water_mark_gets_a_snapshot_in_chunks() -> Non
     pump.isolate("n3")
     for seq in range(1, 60):
         pump.do("n1", put(f"k{seq}", seq), seq=seq, first=seq)
-    assert pump.nodes["n1"].first_index > pump.nodes["n3"].last_index + 1
+    assert (
+        pump.nodes["n1"].consensus.log.first_index > pump.nodes["n3"].consensus.log.last_index + 1
+    )
     pump.cut = set()
     chunks: list[int] = []
     deliver = pump.nodes["n3"].consensus.step
@@ -407,7 +414,7 @@ def test_a_snapshot_that_is_no_news_changes_nothing() -> None:
     core.ready()
     core.step(2, "n2", InstallSnapshot(1, 2, 1, ("n1", "n2", "n3"), 0, b"old", True))
     ready = core.ready()
-    assert ready.snapshot is None and core.high_water_mark == 3 and core.last_index == 3
+    assert ready.snapshot is None and core.high_water_mark == 3 and core.log.last_index == 3
 
 
 def test_a_snapshot_keeps_a_log_that_agrees_and_drops_one_that_does_not() -> None:
@@ -415,7 +422,7 @@ def test_a_snapshot_keeps_a_log_that_agrees_and_drops_one_that_does_not() -> Non
         core = raft([(i, 1) for i in range(1, 6)], generation=2)
         members = ("n1", "n2", "n3")
         core.step(1, "n2", InstallSnapshot(2, 3, generation, members, 0, b"s", True))
-        assert core.last_index == last and core.high_water_mark == 3
+        assert core.log.last_index == last and core.high_water_mark == 3
         save = core.ready().effects[0]
         assert save.reset_log is (last == 3)  # type: ignore[union-attr]
 

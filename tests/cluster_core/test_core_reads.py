@@ -45,7 +45,7 @@ def test_reads_share_rounds() -> None:
     assert core.ready().reads == [(token, 1) for token in range(1, 50)]
 
 
-def test_a_new_leader_reads_only_after_its_own_first_entry_is_certain() -> None:
+def test_a_new_leader_reads_only_after_its_own_first_entry_is_committed() -> None:
     core = raft([(1, 1)], generation=1)
     make_leader(core)
     core.persisted(1_000 * MS, core.writes.io_issued)
@@ -122,6 +122,7 @@ def test_a_leader_that_has_told_another_to_campaign_has_no_lease() -> None:
     pump.elect("n1")
     pump.run(500 * MS)
     core = pump.nodes["n1"].consensus
-    assert isinstance(core, Raft) and core.lease_is_valid()
+    assert isinstance(core, Raft) and core.leadership is not None
+    assert core.leadership.lease_is_valid(pump.now)
     core.transfer_leadership(pump.now, "n2")
-    assert not core.lease_is_valid()
+    assert not core.leadership.lease_is_valid(pump.now)

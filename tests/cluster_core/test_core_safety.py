@@ -3,7 +3,7 @@
 Every step is one event: deliver some message (in any order), lose it, deliver it twice, let one
 write become durable, fire a timer, crash a node with its writes, restart it, send a client's
 request. After every event the invariants of consensus are checked against everything that was ever
-true: one leader per generation, log matching, certain entries never change and are in the log of
+true: one leader per generation, log matching, committed entries never change and are in the log of
 every later leader, marks never go down, equal states at equal indexes, each command at most once.
 """
 
@@ -18,9 +18,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from cluster.ablations.registry import ablate
 from cluster.config import MS, ClusterConfig
+from cluster.consensus.high_water_mark import HighWaterMark
 from cluster.consensus.interface import SafetyViolation
-from cluster.consensus.raft import Raft
+from cluster.consensus.raft import RaftParts
+from cluster.core.replica import ReplicaParts
 from cluster.core.state_machine import READS
 from cluster.wire import (
     AppendEntries,
@@ -37,8 +40,8 @@ class Watcher:
     def __init__(self, pump: Pump) -> None:
         self.pump = pump
         self.leaders: dict[int, str] = {}
-        self.certain: dict[int, tuple[int, bytes]] = {}
-        self.certain_in: dict[int, int] = {}  # a generation in which it was certain already
+        self.committed: dict[int, tuple[int, bytes]] = {}
+        self.committed_in: dict[int, int] = {}  # a generation in which it was committed already
         self.hashes: dict[int, str] = {}
         self.marks: dict[str, tuple[int, int, int, int]] = {}
         self.applied_once: dict[tuple[str, int], int] = {}
@@ -47,38 +50,55 @@ class Watcher:
     def check(self, name: str) -> None:
         node = self.pump.nodes[name]
         life = self.pump.life[name]
-        mark = (life, node.generation, node.high_water_mark, node.applied)
+        mark = (life, node.consensus.clock.generation, node.consensus.high_water_mark, node.applied)
         before = self.marks.get(name)
         if before is not None and before[0] == life:
             assert mark[1:] >= before[1:] and mark[2] >= before[2] and mark[3] >= before[3]
         self.marks[name] = mark
-        if node.role == "leader":
-            assert self.leaders.setdefault(node.generation, name) == name, "two leaders"
+        if node.consensus.role == "leader":
+            assert self.leaders.setdefault(node.consensus.clock.generation, name) == name, (
+                "two leaders"
+            )
             self.check_leader_completeness(name)
-        assert node.applied <= node.high_water_mark <= max(node.last_index, node.snapshot_index)
-        first = before[2] + 1 if before is not None and before[0] == life else node.first_index
-        for index in range(max(first, node.first_index), node.high_water_mark + 1):
-            entry = node.entry_at(index)
+        assert (
+            node.applied
+            <= node.consensus.high_water_mark
+            <= max(node.consensus.log.last_index, node.consensus.snapshot_index)
+        )
+        first = (
+            before[2] + 1
+            if before is not None and before[0] == life
+            else node.consensus.log.first_index
+        )
+        for index in range(
+            max(first, node.consensus.log.first_index), node.consensus.high_water_mark + 1
+        ):
+            entry = node.consensus.log.entry_at(index)
             assert entry is not None
             now = (entry.generation, entry.data)
-            assert self.certain.setdefault(index, now) == now, "a certain entry changed"
-            self.certain_in.setdefault(index, node.generation)
+            assert self.committed.setdefault(index, now) == now, "a committed entry changed"
+            self.committed_in.setdefault(index, node.consensus.clock.generation)
         digest = node.state_hash()
         assert self.hashes.setdefault(node.applied, digest) == digest, "states differ"
 
     def check_leader_completeness(self, name: str) -> None:
         node = self.pump.nodes[name]
-        for index, (generation, _data) in self.certain.items():
-            if self.certain_in[index] < node.generation and index >= node.first_index:
-                assert node.generation_at(index) == generation, "a leader misses a certain entry"
+        for index, (generation, _data) in self.committed.items():
+            if (
+                self.committed_in[index] < node.consensus.clock.generation
+                and index >= node.consensus.log.first_index
+            ):
+                assert node.consensus.log.generation_at(index) == generation, (
+                    "a leader misses a committed entry"
+                )
 
     def check_log_matching(self) -> None:
         nodes = list(self.pump.nodes.values())
         for left in nodes:
             for right in nodes:
-                low = max(left.first_index, right.first_index)
-                high = min(left.last_index, right.last_index)
-                equal = [left.generation_at(i) == right.generation_at(i)
+                low = max(left.consensus.log.first_index, right.consensus.log.first_index)
+                high = min(left.consensus.log.last_index, right.consensus.log.last_index)
+                equal = [left.consensus.log.generation_at(i) == right.consensus.log.generation_at(i)
                          for i in range(low, high + 1)]  # fmt: skip
                 agree = max((i for i, same in enumerate(equal) if same), default=-1)
                 assert all(equal[: agree + 1]), "logs agree at an index but not below it"
@@ -160,7 +180,7 @@ class ClusterMachine(RuleBasedStateMachine):
 
     @rule(data=st.data(), session=st.sampled_from(["a", "b"]), again=st.booleans())
     def ask(self, data: st.DataObject, session: str, again: bool) -> None:
-        leading = [n for n in self.live() if self.pump.nodes[n].role == "leader"]
+        leading = [n for n in self.live() if self.pump.nodes[n].consensus.role == "leader"]
         if not leading:
             return
         name = data.draw(st.sampled_from(leading))
@@ -205,12 +225,11 @@ TestCluster.settings = settings(
 )
 
 
-def random_schedule(seed: int, events: int, ablations: tuple[str, ...] = ()) -> Pump:
+def random_schedule(seed: int, events: int, *ablations: str) -> Pump:
     """A long random schedule, faster than Hypothesis and without its shrinking."""
     dice = random.Random(seed)
-    pump = Pump(
-        dice.choice([3, 3, 5]), seed=seed, config=CONFIG, auto_sync=False, ablations=ablations
-    )
+    parts = ablate(ReplicaParts(), ablations)
+    pump = Pump(dice.choice([3, 3, 5]), seed=seed, config=CONFIG, auto_sync=False, parts=parts)
     watcher = Watcher(pump)
     seqs = {"a": 0, "b": 0}
     asked: dict[int, tuple[str, int, int]] = {}
@@ -238,7 +257,7 @@ def random_schedule(seed: int, events: int, ablations: tuple[str, ...] = ()) -> 
                 pump.restart(dead[0])
         elif choice < 0.872:
             pump.isolate(*dice.sample(pump.names, dice.randint(0, len(pump.names) // 2)))
-        elif pump.nodes[name].role == "leader":
+        elif pump.nodes[name].consensus.role == "leader":
             session = dice.choice(["a", "b"])
             if dice.random() < 0.6 or not seqs[session]:
                 seqs[session] += 1
@@ -271,8 +290,8 @@ def test_a_schedule_replays_exactly() -> None:
 def test_every_certain_command_of_a_session_is_logged_with_its_number() -> None:
     pump = random_schedule(3, 1_500)
     leader = pump.nodes[pump.leader()]
-    for index in range(leader.first_index, leader.last_index + 1):
-        entry = leader.entry_at(index)
+    for index in range(leader.consensus.log.first_index, leader.consensus.log.last_index + 1):
+        entry = leader.consensus.log.entry_at(index)
         assert entry is not None
         if entry.kind == "command":
             logged = msgspec.msgpack.decode(entry.data, type=LoggedCommand)
@@ -287,17 +306,17 @@ def test_random_schedules_catch_ablations(ablation: str) -> None:
     caught = 0
     for seed in range(8):
         try:
-            random_schedule(seed, 2_500, (ablation,))
-        except AssertionError:
+            random_schedule(seed, 2_500, ablation)
+        except (AssertionError, SafetyViolation):
             caught += 1
     assert caught >= 3
 
 
-class CommitsOldEntriesByCounting(Raft):
-    """Raft without the rule of figure 8 (A16)."""
+class CommitsOldEntriesByCounting(HighWaterMark):
+    """A mark without the rule of figure 8 (A16)."""
 
-    def may_commit(self, index: int) -> bool:
-        return index > self.high_water_mark
+    def may_commit(self, index: int, entry_generation: int | None, generation: int) -> bool:
+        return index > self.index
 
 
 def deliver_only(pump: Pump, *kinds: type, among: str) -> None:
@@ -310,10 +329,10 @@ def deliver_only(pump: Pump, *kinds: type, among: str) -> None:
             pump.wire.pop(0)
 
 
-def figure_8(consensus: type[Raft]) -> Pump:
+def figure_8(mark: type[HighWaterMark]) -> Pump:
     """The five servers of figure 8, up to S5's return; votes and appends one by one."""
     config = ClusterConfig(prevote=False, check_quorum=False, batch_entries_max=1)
-    pump = Pump(5, config=config, consensus=consensus)
+    pump = Pump(5, config=config, parts=ReplicaParts(consensus=RaftParts(mark=mark)))
     Watcher(pump)
 
     def lead(name: str, voters: str) -> None:
@@ -323,7 +342,7 @@ def figure_8(consensus: type[Raft]) -> Pump:
             pump.wire.clear()
             pump.tick(name)
             deliver_only(pump, RequestVote, VoteReply, among=f"{name} {voters}")
-            if pump.nodes[name].role == "leader":
+            if pump.nodes[name].consensus.role == "leader":
                 return
         pytest.fail(f"{name} is not elected")
 
@@ -350,7 +369,10 @@ def figure_8(consensus: type[Raft]) -> Pump:
     pump.restart("n1")
     lead("n1", "n2 n3")  # (c) S1 leads again; its old entry reaches S3, its new one nobody
     send_log("n1", "n2 n3")
-    assert pump.nodes["n3"].generation_at(1) == 1 and pump.nodes["n3"].last_index == 1
+    assert (
+        pump.nodes["n3"].consensus.log.generation_at(1) == 1
+        and pump.nodes["n3"].consensus.log.last_index == 1
+    )
     pump.crash("n1")
     pump.restart("n5")
     lead("n5", "n2 n3 n4")  # (d) S5 wins with the votes of S2, S3 and S4, and overwrites
@@ -359,7 +381,9 @@ def figure_8(consensus: type[Raft]) -> Pump:
 
 
 def test_figure_8_in_full() -> None:
-    pump = figure_8(Raft)
-    assert pump.nodes["n3"].generation_at(1) != 1, "overwritten, and it was never certain"
-    with pytest.raises((AssertionError, SafetyViolation), match="certain"):
+    pump = figure_8(HighWaterMark)
+    assert pump.nodes["n3"].consensus.log.generation_at(1) != 1, (
+        "overwritten, and it was never committed"
+    )
+    with pytest.raises((AssertionError, SafetyViolation), match="committed"):
         figure_8(CommitsOldEntriesByCounting)

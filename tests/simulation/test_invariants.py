@@ -7,7 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from cluster.consensus.raft import Raft
+from cluster.clocks.generation_clock import GenerationClock
+from cluster.consensus.election import Election
+from cluster.consensus.high_water_mark import HighWaterMark
 from cluster.ports import Append, Recovered, SaveSnapshot, Send
 from cluster.simulation.invariants import Invariants, InvariantViolation, View
 from cluster.simulation.story import RING_EVENTS, Story
@@ -202,10 +204,10 @@ def test_a_cut_under_way_excuses_what_it_cuts() -> None:
     restart(invariants, HardState(), entry(1, 1))
 
 
-#: One decision of Raft each, taken away; the subtle ones are for directed schedules.
+#: One decision of an election each, taken away; the subtle ones are for directed schedules.
 MUTATIONS = {
-    "any log will do for a vote": ("log_is_up_to_date", lambda self, message: True),
-    "any number of votes": ("grants_vote", lambda self, message: True),
+    "any log will do for a vote": (Election, "log_is_up_to_date", lambda self, theirs, own: True),
+    "any number of votes": (GenerationClock, "may_vote", lambda self, generation, candidate: True),
 }
 
 
@@ -213,11 +215,21 @@ MUTATIONS = {
 def test_a_raft_without_one_rule_breaks_an_invariant(
     mutation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    method, replacement = MUTATIONS[mutation]
-    assert hasattr(Raft, method)
-    monkeypatch.setattr(Raft, method, replacement)
+    part, method, replacement = MUTATIONS[mutation]
+    assert hasattr(part, method)
+    monkeypatch.setattr(part, method, replacement)
     runs = (run_swarm(seed, faults=("crash", "partition", "pause")) for seed in range(30))
     assert " broken at " in next((run.violation for run in runs if run.violation), "")
+
+
+def test_a_part_that_breaks_its_own_claim_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A follower that takes the leader's mark for its own runs ahead of its log: its own assertion
+    stops it before any invariant of the whole cluster is asked."""
+    monkeypatch.setattr(
+        HighWaterMark, "follower_mark", lambda self, leader_mark, last_shared: leader_mark + 1
+    )
+    violation = run_swarm(0).violation
+    assert "raised AssertionError: the mark" in violation and "beyond the log" in violation
 
 
 @pytest.mark.parametrize("ablation, fault", [("A12", "pause"), ("A01", "crash-many")])

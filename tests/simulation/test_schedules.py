@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from cluster.ablations.registry import all_ablations
-from cluster.consensus.raft import Raft
+from cluster.consensus.high_water_mark import HighWaterMark
 from cluster.simulation.schedule import (
     ABLATED,
     INTACT,
@@ -94,7 +94,7 @@ def test_a_mistake_is_named_with_its_line(text: str, line: int, sentence: str) -
 
 def test_figure_8_without_its_rule_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     """Counting replicas of an earlier generation's entry commits what is overwritten later."""
-    monkeypatch.setattr(Raft, "may_commit", lambda self, index: True)
+    monkeypatch.setattr(HighWaterMark, "may_commit", lambda self, index, entry, own: True)
     text = (Path(__file__).parent / "testdata" / "figure_8.txt").read_text()
     violation = run_schedule(text).violation
     assert violation is not None

@@ -1,0 +1,218 @@
+"""Replication: how a leader gets its log to the followers.
+
+Problem. Followers stand at different places, answer at different speeds, and messages get lost. A
+leader that waits for each answer is slow; one that does not must notice what was lost.
+
+Solution. Entries are sent as far as each follower's window allows (Request Pipeline), in batches
+(Request Batch), before they are durable on the leader. A follower that refuses says where its log
+could agree. A follower that answers heartbeats but acknowledges nothing is probed: something was
+lost. A follower that needs entries which are gone gets the snapshot, in chunks (Install Snapshot).
+
+Invariants. What a follower has acknowledged (its match) never goes down in one leadership, and is
+never beyond the leader's log. Followers at the same place are sent the same message object, which a
+host encodes once.
+
+What breaks without it. A55: a retry without a check of the order. A08b: a follower that was away
+too long never returns. A19: an acknowledgement of another leadership counts.
+
+Source: Joshi, "Replicated Log", "Request Pipeline"; Raft paper 5.3, 7; Raft thesis 10.2. One
+leadership's sending side, for a consensus core that replicates one log from one leader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cluster.channel.request_batch import batch_entries
+from cluster.channel.request_pipeline import RequestPipeline
+from cluster.config import ClusterConfig
+from cluster.consensus.install_snapshot import SnapshotTransfer
+from cluster.consensus.membership import Configuration, agreed_value
+from cluster.consensus.replicated_log import ReplicatedLog
+from cluster.ports import NodeId, Send
+from cluster.wire import AppendEntries, AppendReply, Snapshot, SnapshotReply
+
+
+class Replication:
+    """What each follower has, and what is under way to it, in one leadership.
+
+    Args:
+        node: the leader.
+        generation: of the leadership.
+        log: the leader's.
+        peers: to whom the log is sent.
+        config: window, batch and chunk sizes, and when to suspect a loss.
+        now_ns: when the leadership begins.
+    """
+
+    __slots__ = (
+        "_config",
+        "_generation",
+        "_log",
+        "_match",
+        "_node",
+        "_shared",
+        "_shared_key",
+        "_transfers",
+        "pipelines",
+    )
+
+    def __init__(
+        self,
+        node: NodeId,
+        generation: int,
+        log: ReplicatedLog,
+        peers: Sequence[NodeId],
+        *,
+        config: ClusterConfig,
+        now_ns: int,
+    ) -> None:
+        self._node = node
+        self._generation = generation
+        self._log = log
+        self._config = config
+        self.pipelines: dict[NodeId, RequestPipeline] = {}
+        self._match: dict[NodeId, int] = {node: 0}
+        self._transfers: dict[NodeId, SnapshotTransfer] = {}
+        self._shared: AppendEntries | None = None
+        self._shared_key = (0, 0, 0)
+        self.follow(peers, now_ns)
+
+    def follow(self, peers: Sequence[NodeId], now_ns: int) -> None:
+        """Send the log to these peers, and to no others, from now on."""
+        for peer in peers:
+            if peer not in self.pipelines:
+                self.pipelines[peer] = RequestPipeline(
+                    self._log.last_index + 1, window=self._config.inflight_max, now_ns=now_ns
+                )
+                self._match[peer] = 0
+        for peer in [peer for peer in self.pipelines if peer not in peers]:
+            del self.pipelines[peer], self._match[peer]
+            self._transfers.pop(peer, None)
+
+    def match(self, peer: NodeId) -> int:
+        """The last index a peer has acknowledged."""
+        return self._match[peer]
+
+    def quorum_index(self, electorate: Configuration, *, durable_index: int) -> int:
+        """The last index that a quorum has durable, the leader's own log included."""
+        self._match[self._node] = durable_index
+        return agreed_value(electorate, self._match)
+
+    # -- sending -----------------------------------------------------------------------------------
+
+    def send_all(self, now_ns: int, mark: int, snapshot: Snapshot | None) -> list[Send]:
+        """Send every follower what it misses, as far as its window allows.
+
+        Args:
+            now_ns: the time.
+            mark: the leader's high-water mark.
+            snapshot: the newest one, for followers that need entries which are gone.
+        """
+        sends: list[Send] = []
+        for peer in self.pipelines:
+            sends += self.send(peer, now_ns, mark, snapshot)
+        return sends
+
+    def send(
+        self, peer: NodeId, now_ns: int, mark: int, snapshot: Snapshot | None
+    ) -> Sequence[Send]:
+        """Send one follower what it misses; arguments as for :meth:`send_all`."""
+        pipeline, last = self.pipelines[peer], self._log.last_index
+        if pipeline.next > last or peer in self._transfers:
+            return ()
+        sends: list[Send] = []
+        while pipeline.next <= last and pipeline.can_send():
+            message = self._append_from(pipeline.next, mark)
+            if message is None:
+                sends.append(self._begin_transfer(peer, snapshot, now_ns))
+                break
+            sends.append(Send(peer, message))
+            pipeline.sent(message.entries[-1].index, now_ns)
+        return sends
+
+    def repair(
+        self, peer: NodeId, now_ns: int, mark: int, snapshot: Snapshot | None
+    ) -> Sequence[Send]:
+        """A follower lives; if it acknowledges nothing, find out whether something was lost."""
+        pipeline, transfer = self.pipelines[peer], self._transfers.get(peer)
+        if transfer:
+            if now_ns - pipeline.touched_ns < self._config.election_min_ns:
+                return ()
+            pipeline.touched_ns = now_ns
+            return (Send(peer, transfer.chunk(self._generation)),)
+        if not pipeline.stalled(now_ns, self._config.heartbeat_ns):
+            return self.send(peer, now_ns, mark, snapshot)
+        pipeline.touched_ns = now_ns
+        previous = self._log.generation_at(pipeline.next - 1)
+        if pipeline.probing or previous is None:
+            pipeline.reset(pipeline.next)
+            return self.send(peer, now_ns, mark, snapshot)
+        probe = AppendEntries(self._generation, pipeline.next - 1, previous, (), mark)
+        return (Send(peer, probe),)
+
+    def _append_from(self, index: int, mark: int) -> AppendEntries | None:
+        """The message with entries from an index on; None if what precedes them is gone."""
+        key = (index, self._log.last_index, mark)
+        if self._shared is not None and self._shared_key == key:
+            return self._shared
+        previous = self._log.generation_at(index - 1)
+        if previous is None:
+            return None
+        config = self._config
+        entries = self._log.between(index, index + config.batch_entries_max - 1)
+        message = AppendEntries(
+            generation=self._generation,
+            prev_index=index - 1,
+            prev_generation=previous,
+            entries=tuple(batch_entries(entries, bytes_max=config.batch_bytes_max)),
+            high_water_mark=mark,
+        )
+        self._shared_key, self._shared = key, message
+        return message
+
+    def _begin_transfer(self, peer: NodeId, snapshot: Snapshot | None, now_ns: int) -> Send:
+        assert snapshot is not None and snapshot.index >= self._log.base_index, (
+            f"{self._node}: the log begins at {self._log.first_index} and no snapshot reaches it"
+        )
+        transfer = SnapshotTransfer(snapshot, self._config.snapshot_chunk_bytes)
+        self._transfers[peer] = transfer
+        self.pipelines[peer].touched_ns = now_ns
+        return Send(peer, transfer.chunk(self._generation))
+
+    # -- answers -----------------------------------------------------------------------------------
+
+    def acknowledged(self, peer: NodeId, index: int, now_ns: int) -> bool:
+        """A follower has everything up to an index durable; whether that is news."""
+        pipeline = self.pipelines[peer]
+        if not pipeline.acknowledged(min(index, self._log.last_index), now_ns):
+            return False
+        assert self._match[peer] < pipeline.match <= self._log.last_index, (
+            f"{peer} matches {pipeline.match} after {self._match[peer]}, "
+            f"and the log ends at {self._log.last_index}"
+        )
+        self._match[peer] = pipeline.match
+        return True
+
+    def refused(self, peer: NodeId, message: AppendReply) -> None:
+        """A follower's log does not hold what an append should follow: step back."""
+        if peer not in self._transfers:
+            index, _generation = self._log.conflict_hint(
+                message.hint_index, message.hint_generation
+            )
+            self.pipelines[peer].refused(message.prev_index, index + 1)
+
+    def installed(self, peer: NodeId, index: int, now_ns: int) -> bool:
+        """A follower has a snapshot, or needs none; whether what it has is news."""
+        transfer = self._transfers.get(peer)
+        if transfer and index >= transfer.snapshot.index:
+            del self._transfers[peer]
+        return self.acknowledged(peer, index, now_ns)
+
+    def progressed(self, peer: NodeId, message: SnapshotReply, now_ns: int) -> Sequence[Send]:
+        """A follower has part of a snapshot: send the next chunk."""
+        transfer = self._transfers.get(peer)
+        if not transfer or not transfer.progressed(message.index, message.offset):
+            return ()
+        self.pipelines[peer].touched_ns = now_ns
+        return (Send(peer, transfer.chunk(self._generation)),)

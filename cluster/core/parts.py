@@ -1,0 +1,35 @@
+"""What a node of role ``core`` is made of: the classes, by the part each plays.
+
+A core imports no counter-example. Entry points, the simulation and tests choose the classes: a
+consensus variant by name, or a part whose subclass overrides one decision (``cluster.ablations``).
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from cluster.channel.idempotent_receiver import IdempotentReceiver
+from cluster.channel.request_waiting_list import RequestWaitingList
+from cluster.channel.singular_update_queue import SingularUpdateQueue
+from cluster.consensus.interface import ConsensusParts
+from cluster.consensus.raft import RaftParts
+from cluster.core.member_requests import MemberRequests
+from cluster.core.pending_reads import PendingReads
+from cluster.core.state_machine import KeyValue
+from cluster.log.storage import Storage
+
+#: The consensus variants by their names on the command line.
+CONSENSUS: dict[str, ConsensusParts] = {"raft": RaftParts()}
+
+
+class ReplicaParts(msgspec.Struct, frozen=True, kw_only=True):
+    """The classes of a replica, and of the storage its host gives it."""
+
+    consensus: ConsensusParts = CONSENSUS["raft"]
+    machine: type[KeyValue] = KeyValue
+    receiver: type[IdempotentReceiver] = IdempotentReceiver
+    waiting: type[RequestWaitingList] = RequestWaitingList
+    queue: type[SingularUpdateQueue] = SingularUpdateQueue
+    reads: type[PendingReads] = PendingReads
+    member_requests: type[MemberRequests] = MemberRequests
+    storage: type[Storage] = Storage

@@ -1,0 +1,111 @@
+"""Pending reads: the clients that wait for a read, until its index is known and applied.
+
+Problem. A linearizable read has no entry in the log. It is answered when the consensus has named an
+index at which it is linearizable, and the state has reached that index; both happen in events that
+know nothing of clients.
+
+Solution. Each read gets a token. The consensus names an index for the token; the read runs once
+that index is applied. Index 0 means that the read cannot be served here any more. Tokens that leave
+the node (a follower's reads) carry a salt that is drawn anew in each life of the node.
+
+Invariants. A read runs at a state at least as new as its index. Each read is answered once, unless
+its connection is gone.
+
+What breaks without it. A33: a read before its index is applied. Without the salt, the answer to a
+former life of this node names the index of a read of this one.
+
+Source: Raft thesis 6.4. Bookkeeping, used by ``cluster.core.replica``.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from cluster.channel.request_waiting_list import NEVER_NS, Waiter
+from cluster.ports import Rng
+from cluster.wire import Command
+
+
+class PendingRead(msgspec.Struct, frozen=True):
+    """A read that waits for its index, and for that index to be applied."""
+
+    waiter: Waiter
+    command: Command
+
+
+class PendingReads:
+    """The reads a node has taken, by token."""
+
+    __slots__ = ("_named", "_next_token", "_reads", "_salt", "deadline_ns")
+
+    def __init__(self) -> None:
+        self._reads: dict[int, PendingRead] = {}
+        self._named: list[tuple[int, int]] = []
+        self._next_token = 1
+        self._salt = 0
+        self.deadline_ns = NEVER_NS
+
+    def __len__(self) -> int:
+        return len(self._reads)
+
+    def read_may_run(self, index: int, applied: int) -> bool:
+        """Decision: whether the state is as new as a read's index demands."""
+        return applied >= index
+
+    def next_token(self) -> int:
+        """A token for a read that may be added."""
+        token, self._next_token = self._next_token, self._next_token + 1
+        return token
+
+    def forwarded(self, token: int, rng: Rng) -> int:
+        """The token as a leader is told it."""
+        if not self._salt:
+            self._salt = rng.between(1, 1 << 40) << 20
+        return self._salt + token
+
+    def add(self, token: int, waiter: Waiter, command: Command) -> None:
+        """Wait for a token's index."""
+        self._reads[token] = PendingRead(waiter, command)
+        self.deadline_ns = min(self.deadline_ns, waiter.deadline_ns)
+
+    def name(self, named: list[tuple[int, int]]) -> list[Waiter]:
+        """The consensus names indexes, as (token, index); the waiters of lost reads."""
+        lost: list[Waiter] = []
+        for token, index in named:
+            token -= self._salt if token >= self._salt else 0
+            if token not in self._reads:
+                continue
+            if index == 0:
+                lost.append(self._reads.pop(token).waiter)
+            else:
+                self._named.append((index, token))
+        return lost
+
+    def take_runnable(self, applied: int) -> list[PendingRead]:
+        """Take the reads whose index is named and applied."""
+        if not self._named:
+            return []
+        later: list[tuple[int, int]] = []
+        runnable: list[PendingRead] = []
+        for index, token in self._named:
+            if not self.read_may_run(index, applied):
+                later.append((index, token))
+            elif token in self._reads:
+                runnable.append(self._reads.pop(token))
+        self._named = later
+        return runnable
+
+    def expire(self, now_ns: int) -> list[Waiter]:
+        """Take the waiters whose time is up."""
+        if now_ns < self.deadline_ns:
+            return []
+        late = [t for t, read in self._reads.items() if read.waiter.deadline_ns <= now_ns]
+        gone = [self._reads.pop(token).waiter for token in late]
+        deadlines = (read.waiter.deadline_ns for read in self._reads.values())
+        self.deadline_ns = min(deadlines, default=NEVER_NS)
+        return gone
+
+    def disconnect(self, connection: int) -> None:
+        """Forget the reads of a connection that is gone."""
+        for token in [t for t, r in self._reads.items() if r.waiter.connection == connection]:
+            del self._reads[token]
