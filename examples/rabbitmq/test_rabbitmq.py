@@ -10,8 +10,8 @@ Needs `apt-get install rabbitmq-server` and `pip install aio-pika`. From this di
         --nemesis partition,kill,pause --time-limit 2m --seed 11 --env netns
 
 On two busy cores it was VALID: 5157 operations, 79% of them ok, under 10 faults; with `--env local`
-VALID too, 5616 operations and 78%. A killed broker needs some 20 s to be back, so the faults are
-far apart: see ``timings``.
+VALID too, 5616 operations and 78%. A killed broker needs many seconds to be back, so the
+faults are far apart: see ``timings``.
 
 A broker announces one name to everybody, which holds the address at which it is dialled.
 """

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.cli import main
+
 ROOT = Path(__file__).resolve().parents[2]
 HARNESS = [sys.executable, "-m", "harness"]
 
