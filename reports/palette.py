@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from checkers.verdict import Verdict
+from checkers.core.verdict import Verdict
 
 
 class FaultStyle(NamedTuple):

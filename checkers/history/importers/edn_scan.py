@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from checkers import machine_code
+from checkers.core import jit
 
 #: From this size on the kernel pays for its start, even where it has to be compiled.
 FILE_BYTES_MIN = 24 << 20
@@ -43,14 +43,14 @@ def pays(path: str) -> bool:
 def scanner() -> Scanner | None:
     """A scanner; None where numba is not installed."""
     try:
-        machine_code.ready("edn")
+        jit.ready("edn")
         return Scanner()
     except ImportError:
         return None
 
 
 def warm() -> None:
-    """Call every loop once, for :mod:`checkers.machine_code`."""
+    """Call every loop once, for :mod:`checkers.core.jit`."""
     Scanner().scan("{:type :ok, :process 1, :f :read, :value 1}\n")
 
 

@@ -1,0 +1,103 @@
+"""Lapses: where the versions of a key stop matching a predicate.
+
+A predicate read that missed a key may always have read its first state, which matches nothing. Once
+it is known to come after a version that matches, it is not: it read a later version, and one that
+does not match. A *lapse* is such a pair of versions of a key: one that matches, and the one that
+does not match which comes before (or is) every version that could have been read then.
+
+The version that matches has to be installed, so the last one of its transaction. Over lists only
+predicates of length or value lapse: what contains an element never ceases to. Over registers the
+order of versions is known in part, and there is no lapse where two versions that do not match might
+each be the first.
+
+Source: Adya, *Weak Consistency*, section 4.2 (changing the matches of a predicate read).
+For :mod:`checkers.isolation.predicates.dependencies` and the two inferences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from checkers.history import OK
+from checkers.isolation.predicates.matching import matches
+from checkers.isolation.transaction_table import WRITE
+
+if TYPE_CHECKING:
+    from checkers.isolation.inference.list_append import ListAppend
+    from checkers.isolation.predicates.missed_keys import MissedKeys
+
+#: Versions of one register beyond which no lapses are sought: each is compared with each.
+VERSIONS_MAX = 2000
+
+
+class Lapse(NamedTuple):
+    """Two versions of a key, by mark and writer.
+
+    Args:
+        key: its code.
+        shown: the version that matches.
+        shower: the transaction that installed it.
+        lapsed: the first version that whoever comes after ``shower`` and missed the key can have
+            read; it does not match.
+        lapser: the transaction that installed it, which committed.
+    """
+
+    key: int
+    shown: int
+    shower: int
+    lapsed: int
+    lapser: int
+
+
+def list_lapses(inference: ListAppend, key: int, predicate: Any) -> Sequence[Lapse]:
+    """The lapses of a list, in the order of its versions; marks are positions in that order."""
+    if inference.excluded[key] or not {"length", "value"} & (predicate or {}).keys():
+        return ()
+    name, longest = inference.txns.keys[key], inference.longest_lists[key]
+    low, type_ = int(inference.orders.base[key]), inference.txns.type
+    found: list[Lapse] = []
+    miss = -1
+    for size in range(len(longest), 0, -1):
+        at = low + size - 1
+        if not matches(predicate, name, longest[:size]):
+            miss = at
+            continue
+        shower, lapser = _appender(inference, at), _appender(inference, miss)
+        if min(shower, lapser) >= 0 and type_[lapser] == OK and _is_last(inference, at, key):
+            found.append(Lapse(key, at, shower, miss, lapser))
+    return found[::-1]
+
+
+def _appender(inference: ListAppend, at: int) -> int:
+    """The transaction in the graph that appended the element at a position, or -1."""
+    mop = int(inference.orders.writer_mop[at]) if at >= 0 else -1
+    txn = int(inference.txns.mop_txn[mop]) if mop >= 0 else -1
+    return txn if txn >= 0 and inference.members[txn] else -1
+
+
+def _is_last(inference: ListAppend, at: int, key: int) -> bool:
+    """Whether the appender of a position appended nothing to the key after it."""
+    txns = inference.txns
+    txn = int(txns.mop_txn[inference.orders.writer_mop[at]])
+    mine = (m for m in txns.mops_of(txn) if txns.mop_kind[m] == WRITE and txns.mop_key[m] == key)
+    return all(0 <= inference.write_pos[mop] <= at for mop in mine)
+
+
+def register_lapses(missed: MissedKeys, key: int, predicate: Any) -> Iterator[Lapse]:
+    """The lapses of a register; marks are version numbers."""
+    register, txns = missed.register, missed.txns
+    written, misses = missed.written(key), missed.misses(key, predicate)
+    if register.ambiguous[key] or not 0 < len(misses) < len(written) <= VERSIONS_MAX:
+        return
+    writer = {v: int(txns.mop_txn[register.version_writer[v]]) for v in written}
+    before = {v: missed.ancestors(v) for v in written}
+    for shown in written:
+        if shown in misses or not register.members[writer[shown]] or not before[shown]:
+            continue
+        left = [v for v in written if v in misses and v not in before[shown]]
+        first = min(left, key=lambda v: len(before[v]), default=-1)
+        if first < 0 or txns.type[writer[first]] != OK:
+            continue
+        if all(v == first or first in before[v] for v in left):
+            yield Lapse(key, shown, writer[shown], first, writer[first])
