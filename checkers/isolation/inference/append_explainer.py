@@ -5,32 +5,48 @@ For :mod:`checkers.isolation.inference.list_append`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
 
 from checkers.core.verdict import Because
 from checkers.isolation.graph.cycles import Edge
 from checkers.isolation.graph.dependency_graph import RWP, WR, WRP, WW
-from checkers.isolation.inference.version_orders import short
+from checkers.isolation.inference.version_orders import ListColumns, short
+from checkers.isolation.predicates.anti_dependencies import PredicateEdges
 from checkers.isolation.predicates.matching import told
-from checkers.isolation.transaction_table import WRITE
-
-if TYPE_CHECKING:
-    from checkers.isolation.inference.list_append import ListAppend
+from checkers.isolation.transaction_table import WRITE, Ints
 
 
-class AppendWords:
-    """What an inference over lists can say of its own edges."""
+class AppendExplainer:
+    """What an inference over lists can say of its own edges.
 
-    def __init__(self, inference: ListAppend) -> None:
-        self.inference = inference
-        self.txns = inference.txns
-        self.orders = inference.orders
-        self.previous = inference.previous
-        self.write_pos = inference.write_pos
-        self.lone = inference.lone
-        self.longest_lists = inference.longest_lists
-        self.predicates = inference.predicates
-        self.unread_of = inference.unread_of
+    Args:
+        lists: the reads and the version orders.
+        predicates: the edges of predicate reads.
+        previous: the last usable position up to each position; int64, (positions,).
+        lone: keys that were appended to once and never read.
+        unread_of: rows of the appends to a key that no read has.
+    """
+
+    def __init__(
+        self,
+        lists: ListColumns,
+        predicates: PredicateEdges,
+        previous: Ints,
+        lone: AbstractSet[int],
+        unread_of: Callable[[int], Sequence[int]],
+    ) -> None:
+        self.txns, self.orders = lists.txns, lists.orders
+        self.write_pos, self.longest_lists = lists.write_pos, lists.longest
+        self.predicates, self.previous = predicates, previous
+        self.lone, self.unread_of = lone, unread_of
+
+    def key_name(self, edge: Edge) -> Any:
+        """The key a data edge is about."""
+        if edge.kind == RWP:
+            return self.txns.keys[self.predicates.key_of(edge.mark, edge.target)[0]]
+        return self.txns.keys[edge.key]
 
     def edge_words(self, edge: Edge) -> tuple[Any, str, tuple[Because, ...]]:
         """Why a data edge holds; see :class:`checkers.isolation.explain.Evidence`."""
@@ -38,7 +54,7 @@ class AppendWords:
             return self._missed_words(edge)
         if edge.kind == WRP:
             changes = self.predicates.changes
-            value, words, proof = changes.words(edge.mark, self.inference, self)
+            value, words, proof = changes.words(edge.mark, self, self)
             return value, words, (*proof, *self.order_proof(edge.key))
         key = self.txns.keys[edge.key]
         value = self.orders.element[edge.mark] if edge.mark >= 0 else None

@@ -41,11 +41,16 @@ from checkers.history import FAIL, OK, freeze
 from checkers.history.columns import short as shorten
 from checkers.isolation.explain import Anomaly
 from checkers.isolation.graph.cycles import Edge
-from checkers.isolation.graph.dependency_graph import RW, RWP, WR, WW, GraphBuilder, add_tails
-from checkers.isolation.inference.append_explainer import AppendWords
-from checkers.isolation.inference.intra_transaction import Together
+from checkers.isolation.graph.dependency_graph import RW, WR, WW, GraphBuilder, add_tails
+from checkers.isolation.inference.append_explainer import AppendExplainer
+from checkers.isolation.inference.intra_transaction import (
+    grouped,
+    intra_transaction_anomalies,
+    successive,
+)
 from checkers.isolation.inference.version_orders import (
     CASES_MAX,
+    ListColumns,
     VersionOrders,
     as_list,
     next_usable,
@@ -53,9 +58,10 @@ from checkers.isolation.inference.version_orders import (
     spread,
 )
 from checkers.isolation.mops import VALUES_CHUNK
-from checkers.isolation.predicates.anti_dependencies import Changer, PredicateEdges
+from checkers.isolation.predicates.anti_dependencies import PredicateEdges
 from checkers.isolation.predicates.match_changes import Lapse, list_lapses
 from checkers.isolation.predicates.matching import matches, matches_grown
+from checkers.isolation.predicates.predicate_reads import Changer, PredicateReads
 from checkers.isolation.transaction_table import (
     READ,
     WRITE,
@@ -92,7 +98,7 @@ class ListAppend:
         self._unread: dict[int, list[int]] | None = None
         self.orders = self._version_orders(written)
         self._positions()
-        self.predicates = PredicateEdges(self, lists=True)
+        self.predicates = PredicateEdges(PredicateReads(txns, lists=True))
 
     # -- version orders ---------------------------------------------------------------------
 
@@ -226,15 +232,32 @@ class ListAppend:
 
     def check_values(self) -> None:
         """Find every non-cyclic anomaly, and note what makes inference impossible."""
-        self.together = Together(self)
         self._incompatible()
         self._duplicate_elements()
+        self.columns = self._columns()
         self._unwritten()
         self._aborted()
-        self._intermediate()
-        self._out_of_order()
-        self.together.check()
-        self.predicates.check_values()
+        groups = grouped(self.txns)
+        first, second = successive(groups)
+        self._intermediate(first)
+        self._out_of_order(first, second)
+        self.anomalies += intra_transaction_anomalies(self.columns, groups)
+        self.anomalies += self.predicates.table.anomalies()
+
+    def _columns(self) -> ListColumns:
+        return ListColumns(
+            txns=self.txns,
+            orders=self.orders,
+            reads=self.reads,
+            read_lists=self.read_lists,
+            read_len=self.read_len,
+            is_prefix=self.is_prefix,
+            longest=self.longest_lists,
+            write_pos=self.write_pos,
+            members=self.members,
+            ambiguous=self.ambiguous,
+            excluded=self.excluded,
+        )
 
     def _count(self, anomaly: str) -> int:
         return sum(a.name == anomaly for a in self.anomalies)
@@ -403,13 +426,16 @@ class ListAppend:
             )
         )
 
-    def _intermediate(self) -> None:
-        """G1b: the last element read is not its transaction's last append to the key."""
+    def _intermediate(self, followed: Ints) -> None:
+        """G1b: the last element read is not its transaction's last append to the key.
+
+        ``followed`` are the appends which their transaction followed with another to the key.
+        """
         txns, orders = self.txns, self.orders
         if not len(self.writes) or not len(self.reads):
             return
         overwritten = np.zeros(len(txns.mop_txn), dtype=np.bool_)
-        overwritten[self.together.overwritten()] = True
+        overwritten[followed] = True
         chosen = np.flatnonzero(self.is_prefix & (self.read_len > 0))
         mops = self.reads[chosen]
         last = orders.base[txns.mop_key[mops]] + self.read_len[chosen] - 1
@@ -431,10 +457,9 @@ class ListAppend:
                 )
             )
 
-    def _out_of_order(self) -> None:
+    def _out_of_order(self, first: Ints, second: Ints) -> None:
         """Two appends of one transaction to one key that reads show in the other order."""
         txns = self.txns
-        first, second = self.together.successive()
         keep = self.members[txns.mop_txn[first]] & ~self.excluded[txns.mop_key[first]]
         first, second = first[keep], second[keep]
         unread = self.write_pos[first] < 0
@@ -491,7 +516,7 @@ class ListAppend:
         nxt = nxt[more]
         builder.add(txn[more], writer[nxt], RW, key=key[more], mark=nxt)
         self._add_unread(builder, writer, previous, txn[end], key[end])
-        self.predicates.add(builder)
+        self.predicates.add(builder, self)
 
     def _add_ww(self, builder: GraphBuilder, writer: Ints, usable: Bools, previous: Ints) -> None:
         if len(writer) < 2:
@@ -565,7 +590,7 @@ class ListAppend:
 
     def lapses(self, key: int, predicate: Any) -> Sequence[Lapse]:
         """Where the versions of a key stop matching."""
-        return list_lapses(self, key, predicate)
+        return list_lapses(self.columns, key, predicate)
 
     def unread_of(self, key: int) -> list[int]:
         """Appends to a key that are in no read and did not fail."""
@@ -581,10 +606,13 @@ class ListAppend:
 
     def edge_words(self, edge: Edge) -> tuple[Any, str, tuple[Because, ...]]:
         """Why a data edge holds; see :class:`checkers.isolation.explain.Evidence`."""
-        return AppendWords(self).edge_words(edge)
+        return self._explainer().edge_words(edge)
 
     def key_name(self, edge: Edge) -> Any:
         """The key a data edge is about."""
-        if edge.kind == RWP:
-            return self.txns.keys[self.predicates.key_of(edge.mark, edge.target)[0]]
-        return self.txns.keys[edge.key]
+        return self._explainer().key_name(edge)
+
+    def _explainer(self) -> AppendExplainer:
+        return AppendExplainer(
+            self.columns, self.predicates, self.previous, self.lone, self.unread_of
+        )

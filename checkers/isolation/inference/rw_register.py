@@ -50,8 +50,10 @@ from checkers.isolation.graph.dependency_graph import (
     GraphBuilder,
     add_tails,
 )
+from checkers.isolation.inference.register_versions import RegisterVersions
 from checkers.isolation.predicates.anti_dependencies import PredicateEdges
 from checkers.isolation.predicates.missed_keys import MissedKeys
+from checkers.isolation.predicates.predicate_reads import PredicateReads
 from checkers.isolation.transaction_table import (
     READ,
     WRITE,
@@ -86,8 +88,8 @@ class VersionRules(msgspec.Struct, frozen=True, kw_only=True):
 class RwRegister:
     """Everything inferred from one read-write register history.
 
-    Versions are numbered: 0 .. keys-1 are the initial versions of the keys, then one for each
-    written (key, value), then one for each that was read and that nobody wrote.
+    How versions are numbered:
+    :class:`~checkers.isolation.inference.register_versions.RegisterVersions`.
     """
 
     def __init__(self, txns: Txns, *, rules: VersionRules | None = None) -> None:
@@ -109,8 +111,18 @@ class RwRegister:
         self._touches()
         look()
         self._members()
-        self.missed = MissedKeys(self)
-        self.predicates = PredicateEdges(self.missed, lists=False)
+        self.versions = RegisterVersions(
+            txns=txns,
+            writer=self.version_writer,
+            key=self.version_key,
+            left=self.touch_write,
+            members=self.members,
+            ambiguous=self.ambiguous,
+            strays=self.strays,
+            initial=self.rules.initial,
+        )
+        self.missed = MissedKeys(self.versions)
+        self.predicates = PredicateEdges(PredicateReads(txns, lists=False))
 
     # -- versions and touches ---------------------------------------------------------------
 
@@ -246,12 +258,7 @@ class RwRegister:
 
     def value_of(self, version: int) -> Any:
         """The value of a version."""
-        writer = int(self.version_writer[version])
-        if writer >= 0:
-            return self.txns.mop_value[writer]
-        if version in self.strays:
-            return self.strays[version]
-        return starting_value(self.rules.initial, self.txns.keys[version])
+        return self.versions.value_of(version)
 
     # -- what needs no graph ----------------------------------------------------------------
 
@@ -262,7 +269,7 @@ class RwRegister:
         for low, high in zip(*(side[ends - starts > 1].tolist() for side in (starts, ends))):
             self._replay(order[low:high].tolist())
         self._lost_updates()
-        self.predicates.check_values()
+        self.anomalies += self.predicates.table.anomalies()
 
     def _aborted_and_intermediate(self) -> None:
         txns = self.txns
@@ -513,14 +520,14 @@ class RwRegister:
             edges=[(writer[writers], writers, WW, writers), (reader, version, RW, version)],
         )
         self.missed.order(source, target)
-        self.predicates.add(builder)
+        self.predicates.add(builder, self.missed)
 
     def edge_words(self, edge: Edge) -> tuple[Any, str, tuple[Because, ...]]:
         """Why a data edge holds; see :class:`checkers.isolation.explain.Evidence`."""
         if edge.kind == RWP:
-            return self.missed.words(edge)
+            return self.missed.words(edge, self.predicates, self.order_proof)
         if edge.kind == WRP:
-            return self.missed.change_words(edge)
+            return self.missed.change_words(edge, self.predicates, self, self.order_proof)
         version = edge.mark
         name = self.txns.keys[self.version_key[version]]
         value = self.value_of(version)

@@ -9,11 +9,11 @@ For :mod:`checkers.isolation.inference.list_append`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from checkers.isolation.transaction_table import Bools, Ints
+from checkers.isolation.transaction_table import Bools, Ints, Txns
 
 #: Cases of one non-cyclic anomaly that are told in full.
 CASES_MAX = 8
@@ -40,6 +40,36 @@ class VersionOrders:
         self.element = element
         self.writer_mop = writer_mop
         self.witness = witness
+
+
+class ListColumns(NamedTuple):
+    """What is known of the lists of a history once their reads are compared; never changed.
+
+    Args:
+        txns: the transactions.
+        orders: the versions of every key.
+        reads: rows of the reads among the micro-operations; int64, (reads,).
+        read_lists: what each read returned.
+        read_len: the lengths of those; int64, (reads,).
+        is_prefix: which are a prefix of the longest read of their key; bool, (reads,).
+        longest: the longest list of each key.
+        write_pos: position of each append in the version orders, or -1; int64, (mops,).
+        members: which transactions are in the graph; bool, (transactions,).
+        ambiguous: keys to which one value was appended twice; bool, (keys,).
+        excluded: those, and keys with an element twice in one list; bool, (keys,).
+    """
+
+    txns: Txns
+    orders: VersionOrders
+    reads: Ints
+    read_lists: list[list[Any]]
+    read_len: Ints
+    is_prefix: Bools
+    longest: list[list[Any]]
+    write_pos: Ints
+    members: Bools
+    ambiguous: Bools
+    excluded: Bools
 
 
 def as_list(value: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""What predicate reads tell: anomalies within a transaction, and predicate anti-dependencies.
+"""Predicate anti-dependencies: what a predicate read comes before, by the keys it did not return.
 
 The keys a predicate read returned are reads of those keys, and judged as such. The keys it did not
 return are evidence too. Such a key had a version that did not match, or none (it was unborn). If
@@ -18,205 +18,86 @@ Source: Adya, *Weak Consistency*, definitions 4.2.4 to 4.2.6; the trees are our 
 
 from __future__ import annotations
 
-import weakref
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
 from checkers.history import freeze
-from checkers.isolation.explain import Anomaly
 from checkers.isolation.graph.dependency_graph import PASS, RWP, GraphBuilder
-from checkers.isolation.inference.version_orders import CASES_MAX
-from checkers.isolation.mops import PredicateRead
 from checkers.isolation.predicates.dependencies import SeenChanges
-from checkers.isolation.predicates.match_changes import Lapse
-from checkers.isolation.predicates.matching import matches, matches_key, told
-from checkers.isolation.transaction_table import READ, WRITE, Txns
-
-#: a version whose writer a reader that missed its key precedes: (mark, transaction)
-Changer = tuple[int, int]
-
-
-class Versions(Protocol):
-    """What an inference says of a key's versions."""
-
-    txns: Txns
-    anomalies: list[Anomaly]
-
-    def changers(self, key: int, predicate: Any) -> Sequence[Changer]:
-        """The writers that whoever found no match at this key comes before."""
-        ...
-
-    def lapses(self, key: int, predicate: Any) -> Sequence[Lapse]:
-        """Where the versions of this key stop matching."""
-        ...
+from checkers.isolation.predicates.matching import matches_key
+from checkers.isolation.predicates.predicate_reads import Changer, PredicateReads, Versions
 
 
 class PredicateEdges:
-    """The predicate reads of one inference.
+    """The edges of predicate reads.
 
     Args:
-        inference: its versions.
-        lists: the values are lists, so that a write adds to what was.
+        table: the reads.
     """
 
-    def __init__(self, inference: Versions, *, lists: bool) -> None:
-        # The inference owns this: without a cycle all its columns go as soon as it does.
-        self.inference: Versions = weakref.proxy(inference)
-        self.txns = inference.txns
-        self.lists = lists
-        self.reads = self.txns.predicates
-        starts = np.searchsorted(self.txns.mop_txn, [p.txn for p in self.reads])
-        self.starts: list[int] = starts.tolist()
+    def __init__(self, table: PredicateReads) -> None:
+        self.table = table
+        self.txns, self.reads = table.txns, table.reads
         self.codes = {(type(key), freeze(key)): code for code, key in enumerate(self.txns.keys)}
         self._changers: dict[Any, Sequence[Changer]] = {}
-        self.changes = SeenChanges(self)
-
-    # -- within a transaction ---------------------------------------------------------------
-
-    def check_values(self) -> None:
-        """Items that do not match, and results at odds with the transaction's own operations."""
-        for number, read in enumerate(self.reads):
-            for key, value in read.found:
-                if not matches(read.predicate, key, value):
-                    self._note(
-                        "predicate-mismatch", read, key,
-                        f"{{0}} asked for {told(read.predicate)} and got key {key!r} with "
-                        f"{value!r}, which does not match.",
-                    )  # fmt: skip
-            self._against_itself(number, read)
-
-    def _note(
-        self, name: str, read: PredicateRead, key: Any, text: str, *, own_write: bool = True
-    ) -> None:
-        """Note an anomaly; one with its own read alone, and no write of its own, is told apart."""
-        anomalies = self.inference.anomalies
-        alike = (a for a in anomalies if a.facts.get("own_write") is own_write)
-        if sum(a.name == name for a in alike) < CASES_MAX:
-            facts = {"predicate": read.predicate, "own_write": own_write}
-            anomalies.append(Anomaly(name, (read.txn,), key, text, **facts))
-
-    def _against_itself(self, number: int, read: PredicateRead) -> None:
-        """Keys that were not found, though the transaction itself shows that they match."""
-        found, own = self.found(number), self._written_before(number)
-        for key, certain in self._known_before(number, read).items():
-            if key not in found and certain(read.predicate):
-                name = self.txns.keys[key]
-                self._note(
-                    "internal", read, name,
-                    f"{{0}} asked for {told(read.predicate)} and did not get key {name!r}, which "
-                    "matches by its own earlier operations.", own_write=key in own,
-                )  # fmt: skip
-        wrote: set[int] = set()
-        for mop in range(self.starts[number] + read.before, self._end(read)):
-            key, value = int(self.txns.mop_key[mop]), self.txns.mop_value[mop]
-            if self.txns.mop_kind[mop] == WRITE:
-                wrote.add(key)
-            elif key not in found and key not in wrote:
-                name = self.txns.keys[key]
-                if matches(read.predicate, name, value):
-                    self._note(
-                        "internal", read, name,
-                        f"{{0}} asked for {told(read.predicate)} and did not get key {name!r}, of "
-                        f"which it then read {value!r}, which matches.", own_write=key in own,
-                    )  # fmt: skip
-
-    def _known_before(self, number: int, read: PredicateRead) -> dict[int, Callable[[Any], bool]]:
-        """Per key the transaction dealt with before: whether its value then surely matches."""
-        known: dict[int, Any] = {}
-        own: dict[int, list[Any]] = {}
-        begin = self.starts[number]
-        for mop in range(begin, begin + read.before):
-            key, value = int(self.txns.mop_key[mop]), self.txns.mop_value[mop]
-            if self.txns.mop_kind[mop] == READ:
-                known[key] = list(value or ()) if self.lists else value
-            elif not self.lists:
-                known[key] = value
-            else:
-                own.setdefault(key, []).append(value)
-                if key in known:
-                    known[key] = [*known[key], value]
-        return {
-            key: self._certain(self.txns.keys[key], known.get(key, ...), own.get(key, []))
-            for key in known.keys() | own.keys()
-        }
-
-    def _certain(self, name: Any, known: Any, own: list[Any]) -> Callable[[Any], bool]:
-        def certain(predicate: Any) -> bool:
-            if known is not ...:
-                return matches(predicate, name, known)
-            return bool(own) and "length" not in (predicate or {}) and matches(predicate, name, own)
-
-        return certain
-
-    def _end(self, read: PredicateRead) -> int:
-        return int(np.searchsorted(self.txns.mop_txn, read.txn + 1))
-
-    def found(self, number: int) -> set[int]:
-        """Codes of the keys a predicate read returned."""
-        low = self.starts[number] + self.reads[number].before
-        return set(self.txns.mop_key[low : low + len(self.reads[number].found)].tolist())
-
-    def settled(self, number: int) -> set[int]:
-        """Codes of the keys it returned or had written before: nothing of theirs was missed."""
-        return self.found(number) | self._written_before(number)
-
-    def _written_before(self, number: int) -> set[int]:
-        """Codes of the keys the transaction had written before."""
-        begin = self.starts[number]
-        rows = range(begin, begin + self.reads[number].before)
-        return {int(self.txns.mop_key[m]) for m in rows if self.txns.mop_kind[m] == WRITE}
-
-    # -- edges ------------------------------------------------------------------------------
+        self.changes = SeenChanges(table)
 
     def missed(self, number: int, key: int) -> Sequence[Changer]:
         """The writers this read comes before, because it did not find the key."""
         predicate = self.reads[number].predicate
-        if key in self.settled(number) or not matches_key(predicate, self.txns.keys[key]):
+        if key in self.table.settled(number) or not matches_key(predicate, self.txns.keys[key]):
             return ()
-        return self._of(key, predicate)
+        return self._changers[_code(key, _of_values(predicate))]
 
-    def _of(self, key: int, predicate: Any) -> Sequence[Changer]:
+    def _of(self, key: int, values: Any, versions: Versions) -> Sequence[Changer]:
         """Changers by what a predicate says of values: ranges of keys share them."""
-        values = _of_values(predicate)
-        code = (key, repr(freeze(values)))
+        code = _code(key, values)
         if code not in self._changers:
-            self._changers[code] = self.inference.changers(key, values)
+            self._changers[code] = versions.changers(key, values)
         return self._changers[code]
 
-    def add(self, builder: GraphBuilder) -> None:
+    def add(self, builder: GraphBuilder, versions: Versions) -> None:
         """Add what predicate reads depend on, and against, by the keys they did not return.
 
         The mark of an anti-dependency is the number of the read.
+
+        Args:
+            builder: with every other data edge.
+            versions: what is known of the versions of each key.
         """
         groups: dict[str, list[int]] = {}
         for number, read in enumerate(self.reads):
             groups.setdefault(repr(freeze(_of_values(read.predicate))), []).append(number)
         edges: list[tuple[int, int, int]] = []
         for numbers in groups.values():
-            self._add_group(builder, numbers, edges)
+            self._add_group(builder, versions, numbers, edges)
         if edges:
             rows = np.array(edges, dtype=np.int64)
             builder.add(rows[:, 0], rows[:, 1], RWP, key=rows[:, 2] * 0, mark=rows[:, 2])
         firsts = (self.reads[numbers[0]].predicate for numbers in groups.values())
-        self.changes.add(builder, list(zip(map(_of_values, firsts), groups.values())))
+        self.changes.add(builder, versions, list(zip(map(_of_values, firsts), groups.values())))
 
     def _add_group(
-        self, builder: GraphBuilder, numbers: list[int], edges: list[tuple[int, int, int]]
+        self,
+        builder: GraphBuilder,
+        versions: Versions,
+        numbers: list[int],
+        edges: list[tuple[int, int, int]],
     ) -> None:
         """The reads of predicates that say the same of values."""
         values = _of_values(self.reads[numbers[0]].predicate)
         leaves = _Leaves(
             (_rank(name), writer, key)
             for key, name in enumerate(self.txns.keys)
-            for _, writer in self._of(key, values)
+            for _, writer in self._of(key, values, versions)
         )
         tree = _Tree(builder, leaves.writers)
         for number in numbers:
             read = self.reads[number]
-            settled = self.settled(number)
+            settled = self.table.settled(number)
             if read.predicate and "in" in read.predicate:
                 tokens = dict.fromkeys((type(key), freeze(key)) for key in read.predicate["in"])
                 keys = [self.codes[token] for token in tokens if token in self.codes]
@@ -247,6 +128,10 @@ class PredicateEdges:
 def _of_values(predicate: Any) -> Any:
     """What a predicate says of values, without what it says of keys."""
     return {f: v for f, v in (predicate or {}).items() if f not in ("keys", "in")} or None
+
+
+def _code(key: int, values: Any) -> tuple[int, str]:
+    return key, repr(freeze(values))
 
 
 def _rank(key: Any) -> tuple[int, Any]:

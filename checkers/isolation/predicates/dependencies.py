@@ -26,8 +26,7 @@ For :mod:`checkers.isolation.predicates.anti_dependencies`.
 
 from __future__ import annotations
 
-import weakref
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -48,10 +47,8 @@ from checkers.isolation.graph.dependency_graph import (
 from checkers.isolation.graph.paths import Adjacency, Purse, shortest_path
 from checkers.isolation.predicates.match_changes import Lapse
 from checkers.isolation.predicates.matching import matches_key, told
+from checkers.isolation.predicates.predicate_reads import PredicateReads, Versions
 from checkers.isolation.transaction_table import WRITE, Bools, Ints
-
-if TYPE_CHECKING:
-    from checkers.isolation.predicates.anti_dependencies import PredicateEdges
 
 #: Pairs of a read and a lapse that are all looked at; of more, only those near in time.
 PAIRS_MAX = 100_000
@@ -73,29 +70,32 @@ class SeenChanges:
     """The predicate reads of one inference, and the changes each must have seen.
 
     Args:
-        predicates: the predicate reads, which own this.
+        predicates: the reads.
     """
 
-    def __init__(self, predicates: PredicateEdges) -> None:
-        self.predicates: PredicateEdges = weakref.proxy(predicates)
+    def __init__(self, predicates: PredicateReads) -> None:
+        self.predicates = predicates
         self.txns = predicates.txns
         #: per edge's mark: number of the read, the lapse, and what puts the shower before it
         self.seen: list[tuple[int, Lapse, int]] = []
         self.paths: Adjacency | None = None
         self._asked: dict[str, Bools] = {}
 
-    def add(self, builder: GraphBuilder, groups: list[tuple[Any, list[int]]]) -> None:
+    def add(
+        self, builder: GraphBuilder, versions: Versions, groups: list[tuple[Any, list[int]]]
+    ) -> None:
         """Add the edges.
 
         Args:
             builder: with every other data edge.
+            versions: what is known of the versions of each key.
             groups: what a predicate says of values, and the numbers of the reads that say it.
         """
         for values, numbers in groups:
             lapses = [
                 lapse
                 for key in range(len(self.txns.keys))
-                for lapse in self.predicates.inference.lapses(key, values)
+                for lapse in versions.lapses(key, values)
             ]
             if lapses:
                 self._asked = {}

@@ -16,16 +16,15 @@ For :mod:`checkers.isolation.predicates.dependencies` and the two inferences.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, NamedTuple
 
 from checkers.history import OK
+from checkers.isolation.inference.register_versions import RegisterVersions
+from checkers.isolation.inference.version_orders import ListColumns
 from checkers.isolation.predicates.matching import matches
 from checkers.isolation.transaction_table import WRITE
-
-if TYPE_CHECKING:
-    from checkers.isolation.inference.list_append import ListAppend
-    from checkers.isolation.predicates.missed_keys import MissedKeys
 
 #: Versions of one register beyond which no lapses are sought: each is compared with each.
 VERSIONS_MAX = 2000
@@ -50,12 +49,12 @@ class Lapse(NamedTuple):
     lapser: int
 
 
-def list_lapses(inference: ListAppend, key: int, predicate: Any) -> Sequence[Lapse]:
+def list_lapses(lists: ListColumns, key: int, predicate: Any) -> Sequence[Lapse]:
     """The lapses of a list, in the order of its versions; marks are positions in that order."""
-    if inference.excluded[key] or not {"length", "value"} & (predicate or {}).keys():
+    if lists.excluded[key] or not {"length", "value"} & (predicate or {}).keys():
         return ()
-    name, longest = inference.txns.keys[key], inference.longest_lists[key]
-    low, type_ = int(inference.orders.base[key]), inference.txns.type
+    name, longest = lists.txns.keys[key], lists.longest[key]
+    low, type_ = int(lists.orders.base[key]), lists.txns.type
     found: list[Lapse] = []
     miss = -1
     for size in range(len(longest), 0, -1):
@@ -63,37 +62,51 @@ def list_lapses(inference: ListAppend, key: int, predicate: Any) -> Sequence[Lap
         if not matches(predicate, name, longest[:size]):
             miss = at
             continue
-        shower, lapser = _appender(inference, at), _appender(inference, miss)
-        if min(shower, lapser) >= 0 and type_[lapser] == OK and _is_last(inference, at, key):
+        shower, lapser = _appender(lists, at), _appender(lists, miss)
+        if min(shower, lapser) >= 0 and type_[lapser] == OK and _is_last(lists, at, key):
             found.append(Lapse(key, at, shower, miss, lapser))
     return found[::-1]
 
 
-def _appender(inference: ListAppend, at: int) -> int:
+def _appender(lists: ListColumns, at: int) -> int:
     """The transaction in the graph that appended the element at a position, or -1."""
-    mop = int(inference.orders.writer_mop[at]) if at >= 0 else -1
-    txn = int(inference.txns.mop_txn[mop]) if mop >= 0 else -1
-    return txn if txn >= 0 and inference.members[txn] else -1
+    mop = int(lists.orders.writer_mop[at]) if at >= 0 else -1
+    txn = int(lists.txns.mop_txn[mop]) if mop >= 0 else -1
+    return txn if txn >= 0 and lists.members[txn] else -1
 
 
-def _is_last(inference: ListAppend, at: int, key: int) -> bool:
+def _is_last(lists: ListColumns, at: int, key: int) -> bool:
     """Whether the appender of a position appended nothing to the key after it."""
-    txns = inference.txns
-    txn = int(txns.mop_txn[inference.orders.writer_mop[at]])
+    txns = lists.txns
+    txn = int(txns.mop_txn[lists.orders.writer_mop[at]])
     mine = (m for m in txns.mops_of(txn) if txns.mop_kind[m] == WRITE and txns.mop_key[m] == key)
-    return all(0 <= inference.write_pos[mop] <= at for mop in mine)
+    return all(0 <= lists.write_pos[mop] <= at for mop in mine)
 
 
-def register_lapses(missed: MissedKeys, key: int, predicate: Any) -> Iterator[Lapse]:
-    """The lapses of a register; marks are version numbers."""
-    register, txns = missed.register, missed.txns
-    written, misses = missed.written(key), missed.misses(key, predicate)
-    if register.ambiguous[key] or not 0 < len(misses) < len(written) <= VERSIONS_MAX:
+def register_lapses(
+    versions: RegisterVersions,
+    key: int,
+    *,
+    written: Sequence[int],
+    misses: AbstractSet[int],
+    ancestors: Callable[[int], AbstractSet[int]],
+) -> Iterator[Lapse]:
+    """The lapses of a register; marks are version numbers.
+
+    Args:
+        versions: of all keys.
+        key: whose lapses.
+        written: the versions of the key that transactions left which did not fail.
+        misses: those of them that do not match.
+        ancestors: every version known to come before one.
+    """
+    if versions.ambiguous[key] or not 0 < len(misses) < len(written) <= VERSIONS_MAX:
         return
-    writer = {v: int(txns.mop_txn[register.version_writer[v]]) for v in written}
-    before = {v: missed.ancestors(v) for v in written}
+    txns, members = versions.txns, versions.members
+    writer = {v: int(txns.mop_txn[versions.writer[v]]) for v in written}
+    before = {v: ancestors(v) for v in written}
     for shown in written:
-        if shown in misses or not register.members[writer[shown]] or not before[shown]:
+        if shown in misses or not members[writer[shown]] or not before[shown]:
             continue
         left = [v for v in written if v in misses and v not in before[shown]]
         first = min(left, key=lambda v: len(before[v]), default=-1)

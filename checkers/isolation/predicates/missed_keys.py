@@ -9,32 +9,36 @@ For :mod:`checkers.isolation.inference.rw_register`.
 
 from __future__ import annotations
 
-import weakref
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from checkers.core.verdict import Because
 from checkers.history import FAIL
+from checkers.isolation.explain import Evidence
 from checkers.isolation.graph.cycles import Edge
-from checkers.isolation.predicates.anti_dependencies import Changer
+from checkers.isolation.inference.register_versions import RegisterVersions
+from checkers.isolation.predicates.anti_dependencies import PredicateEdges
 from checkers.isolation.predicates.match_changes import Lapse, register_lapses
 from checkers.isolation.predicates.matching import matches, told
+from checkers.isolation.predicates.predicate_reads import Changer
 from checkers.isolation.transaction_table import Ints
 
-if TYPE_CHECKING:
-    from checkers.isolation.inference.rw_register import RwRegister
+#: Who shows that one version of a key comes before another.
+OrderProof = Callable[[int, int], Because]
 
 
 class MissedKeys:
-    """What one register inference knows of the versions of a key."""
+    """What is known of the order of the versions of a key.
 
-    def __init__(self, register: RwRegister) -> None:
-        # The inference owns this: without a cycle all its columns go as soon as it does.
-        self.register: RwRegister = weakref.proxy(register)
-        self.txns = register.txns
-        self.anomalies = register.anomalies
+    Args:
+        versions: of all keys.
+    """
+
+    def __init__(self, versions: RegisterVersions) -> None:
+        self.versions = versions
+        self.txns = versions.txns
         self._versions_of: dict[int, list[int]] | None = None
         self._before: dict[int, list[int]] = {}
 
@@ -50,37 +54,45 @@ class MissedKeys:
         Their versions come after every version that does not match, and directly after one that
         may have been read.
         """
-        if self.register.ambiguous[key]:
+        if self.versions.ambiguous[key]:
             return ()
         misses = self.misses(key, predicate)
         after = {v: self.ancestors(v) for v in self.written(key) if v in self._before}
         late = {v for v in after if v not in misses and misses <= after[v]}
         chosen = []
         for version in sorted(late):
-            writer = int(self.txns.mop_txn[self.register.version_writer[version]])
-            if self.register.members[writer] and not late & set(self._before[version]):
+            writer = int(self.txns.mop_txn[self.versions.writer[version]])
+            if self.versions.members[writer] and not late & set(self._before[version]):
                 chosen.append((version, writer))
         return chosen
 
     def lapses(self, key: int, predicate: Any) -> Sequence[Lapse]:
         """Where the versions of a key stop matching."""
-        return list(register_lapses(self, key, predicate))
+        return list(
+            register_lapses(
+                self.versions,
+                key,
+                written=self.written(key),
+                misses=self.misses(key, predicate),
+                ancestors=self.ancestors,
+            )
+        )
 
     def misses(self, key: int, predicate: Any) -> set[int]:
         """The versions of a key that do not match."""
-        name, value_of = self.txns.keys[key], self.register.value_of
+        name, value_of = self.txns.keys[key], self.versions.value_of
         return {v for v in self.written(key) if not matches(predicate, name, value_of(v))}
 
     def written(self, key: int) -> list[int]:
         """The versions of a key that transactions left which did not fail."""
         if self._versions_of is None:
             self._versions_of = {}
-            register = self.register
-            left = register.touch_write[register.touch_write >= 0]
+            versions = self.versions
+            left = versions.left[versions.left >= 0]
             for version in np.unique(left).tolist():
-                writer = self.txns.mop_txn[register.version_writer[version]]
+                writer = self.txns.mop_txn[versions.writer[version]]
                 if self.txns.type[writer] != FAIL:
-                    code = int(register.version_key[version])
+                    code = int(versions.key[version])
                     self._versions_of.setdefault(code, []).append(version)
         return self._versions_of.get(key, [])
 
@@ -112,18 +124,20 @@ class MissedKeys:
 
     def written_as(self, mark: int) -> str:
         """A version in words."""
-        return f"write of {self.register.value_of(mark)!r}"
+        return f"write of {self.versions.value_of(mark)!r}"
 
     def value_at(self, mark: int) -> Any:
         """The value of a version."""
-        return self.register.value_of(mark)
+        return self.versions.value_of(mark)
 
-    def change_words(self, edge: Edge) -> tuple[Any, str, tuple[Because, ...]]:
+    def change_words(
+        self, edge: Edge, predicates: PredicateEdges, evidence: Evidence, order_proof: OrderProof
+    ) -> tuple[Any, str, tuple[Because, ...]]:
         """Why a predicate read comes after a writer: it saw a key stop matching."""
-        changes = self.register.predicates.changes
-        value, words, proof = changes.words(edge.mark, self.register, self)
+        changes = predicates.changes
+        value, words, proof = changes.words(edge.mark, evidence, self)
         number, lapse, _ = changes.seen[edge.mark]
-        misses = self.misses(lapse.key, self.register.predicates.reads[number].predicate)
+        misses = self.misses(lapse.key, predicates.reads[number].predicate)
         before = self.ancestors(lapse.shown)
         steps = dict.fromkeys(
             step
@@ -134,18 +148,19 @@ class MissedKeys:
                 else self._chain(lapse.lapsed, miss)
             )
         )
-        return value, words, (*proof, *(self.register.order_proof(*step) for step in steps))
+        return value, words, (*proof, *(order_proof(*step) for step in steps))
 
-    def words(self, edge: Edge) -> tuple[Any, str, tuple[Because, ...]]:
+    def words(
+        self, edge: Edge, predicates: PredicateEdges, order_proof: OrderProof
+    ) -> tuple[Any, str, tuple[Because, ...]]:
         """Why a predicate read comes before a writer: it did not find what that made match."""
-        predicates = self.register.predicates
         key, version = predicates.key_of(edge.mark, edge.target)
         predicate = predicates.reads[edge.mark].predicate
-        name, value = self.txns.keys[key], self.register.value_of(version)
+        name, value = self.txns.keys[key], self.versions.value_of(version)
         misses = sorted(self.misses(key, predicate))
         steps = dict.fromkeys(step for miss in misses for step in self._chain(miss, version))
         words = (
             f"{{0}} asked for {told(predicate)} and did not find key {name!r}, which matches from "
             f"{{1}}'s write of {value!r} on"
         )
-        return value, words, tuple(self.register.order_proof(*step) for step in steps)
+        return value, words, tuple(order_proof(*step) for step in steps)

@@ -30,7 +30,7 @@ KEYS_PER_LOOK = 4096
 
 def missed_reads(register: RwRegister, meter: Meter) -> Iterable[tuple[int, int]]:
     """(transaction, key) of each read of an initial version that a predicate read amounts to."""
-    txns, predicates = register.txns, register.predicates
+    txns, predicates = register.txns, register.predicates.table
     if not predicates.reads:
         return
     always: dict[str, list[int]] = {}
@@ -62,7 +62,7 @@ def why_unmatched(
         points: transaction, whether it reads here, whether its writes take effect here.
         meter: the budget; once it is spent the answer is its reason.
     """
-    txns, predicates = register.txns, register.predicates
+    txns, predicates = register.txns, register.predicates.table
     asked: dict[int, list[int]] = {}
     for number, read in enumerate(predicates.reads):
         asked.setdefault(read.txn, []).append(number)
@@ -81,7 +81,7 @@ def why_unmatched(
 
 def _unmatched(register: RwRegister, number: int, state: dict[int, Any], meter: Meter) -> str:
     """A key that one predicate read should have returned; its items are reads, judged as such."""
-    txns, predicates = register.txns, register.predicates
+    txns, predicates = register.txns, register.predicates.table
     read, found = predicates.reads[number], predicates.found(number)
     begin = predicates.starts[number]
     own = {
