@@ -11,9 +11,13 @@ For :mod:`checkers.isolation.serializability.saturation`; tables and edges are
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from checkers.core.columns import Flags, Int, Int32s, Int64s
 from checkers.core.jit import compiled, inner
+
+if TYPE_CHECKING:
+    from checkers.isolation.serializability.saturation_kernel import State, Tables
 
 
 class Desk(NamedTuple):
@@ -31,22 +35,22 @@ class Desk(NamedTuple):
         guesses: first and second point of each guess.
     """
 
-    waiting: Any
-    heap: Any
-    latest: Any
-    running: Any
-    unread: Any
-    void: Any
-    parked: Any
-    parked_next: Any
-    bar: Any
-    bar_slot: Any
-    order: Any
-    guesses: Any
+    waiting: Int32s
+    heap: Int32s
+    latest: Int32s
+    running: Int32s
+    unread: Int32s
+    void: Flags
+    parked: Int32s
+    parked_next: Int32s
+    bar: Int32s
+    bar_slot: Int32s
+    order: Int32s
+    guesses: Int32s
 
 
 @inner
-def _sift(heap: Any, count: Any, rank: Any, point: Any) -> None:
+def _sift(heap: Int32s, count: Int, rank: Int64s, point: Int) -> None:
     """Add a point to a heap by rank."""
     at = count
     while at > 0:
@@ -59,7 +63,7 @@ def _sift(heap: Any, count: Any, rank: Any, point: Any) -> None:
 
 
 @inner
-def _take(heap: Any, count: Any, rank: Any) -> Any:
+def _take(heap: Int32s, count: Int, rank: Int64s) -> Any:
     """Take the point of least rank from a heap of so many."""
     top = heap[0]
     last = heap[count - 1]
@@ -80,7 +84,9 @@ def _take(heap: Any, count: Any, rank: Any) -> Any:
 
 
 @inner
-def _unpark(point: Any, parked_next: Any, bar: Any, heap: Any, count: Any, rank: Any) -> Any:
+def _unpark(
+    point: Int, parked_next: Int32s, bar: Int32s, heap: Int32s, count: Int, rank: Int64s
+) -> Int:
     """Points that waited for a key, from this one on, may be tried again; the heap's new size."""
     while point >= 0:
         bar[point] = -1
@@ -91,7 +97,7 @@ def _unpark(point: Any, parked_next: Any, bar: Any, heap: Any, count: Any, rank:
 
 
 @inner
-def _free_one(tables: Any, desk: Any, rank: Any, number: Any) -> Any:
+def _free_one(tables: Tables, desk: Desk, rank: Int64s, number: Int) -> Int:
     """Guess that a parked point belongs before what bars it; that point."""
     step, key_of = tables.step, tables.write_key
     best, least = -1, 0
@@ -116,7 +122,7 @@ def _free_one(tables: Any, desk: Any, rank: Any, number: Any) -> Any:
 
 
 @inner
-def _clear(tables: Any, state: Any, rank: Any, desk: Any, edges: Any) -> Any:
+def _clear(tables: Tables, state: State, rank: Int64s, desk: Desk, edges: Int) -> Int:
     """Nothing is placed; how many points nothing keeps back."""
     desk.latest[:] = -1
     desk.running[:] = -1
@@ -136,7 +142,7 @@ def _clear(tables: Any, state: Any, rank: Any, desk: Any, edges: Any) -> Any:
 
 
 @inner
-def _bar(tables: Any, desk: Any, point: Any) -> Any:
+def _bar(tables: Tables, desk: Desk, point: Int) -> Int:
     """The first of a transaction's slots whose key bars this point now, or -1."""
     step, own = tables.step, tables.own
     write_key, latest, running = tables.write_key, desk.latest, desk.running
@@ -159,7 +165,7 @@ def _bar(tables: Any, desk: Any, point: Any) -> Any:
 
 
 @inner
-def _effects(tables: Any, desk: Any, point: Any, rank: Any, count: Any) -> Any:
+def _effects(tables: Tables, desk: Desk, point: Int, rank: Int64s, count: Int) -> Int:
     """What a point placed reads and writes; how many the heap has, after those that waited."""
     step, txn = tables.step, point // tables.step
     read_key, read_from, write_key = tables.read_key, tables.read_from, tables.write_key
@@ -188,7 +194,7 @@ def _effects(tables: Any, desk: Any, point: Any, rank: Any, count: Any) -> Any:
 
 
 @compiled
-def schedule(tables: Any, state: Any, rank: Any, desk: Any, edges: Any) -> Any:
+def schedule(tables: Tables, state: State, rank: Int64s, desk: Desk, edges: Int) -> Int:
     """Place points one by one, lowest rank first, none where reads would go wrong.
 
     Where every point left waits for another, one is let through, which is noted as a guess.

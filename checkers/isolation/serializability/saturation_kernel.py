@@ -23,10 +23,11 @@ machine code in the cache.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from checkers.core.columns import Flags, Int, Int32s, Int64s
 from checkers.core.jit import compiled, inner
 
 #: What :func:`propagate` came back with.
@@ -60,26 +61,26 @@ class Tables(NamedTuple):
         read_room, write_room: per read and slot, at most so many edges come of a look at it.
     """
 
-    step: Any
-    lane: Any
-    place: Any
-    first: Any
-    read_at: Any
-    read_key: Any
-    read_from: Any
-    write_at: Any
-    write_key: Any
-    own: Any
-    key_group_at: Any
-    group_lane: Any
-    group_at: Any
-    key_slot: Any
-    key_txn: Any
-    reader_at: Any
-    reader: Any
-    writer: Any
-    read_room: Any
-    write_room: Any
+    step: int
+    lane: Int32s
+    place: Int32s
+    first: Int32s
+    read_at: Int32s
+    read_key: Int32s
+    read_from: Int32s
+    write_at: Int32s
+    write_key: Int32s
+    own: Int32s
+    key_group_at: Int32s
+    group_lane: Int32s
+    group_at: Int32s
+    key_slot: Int32s
+    key_txn: Int32s
+    reader_at: Int32s
+    reader: Int32s
+    writer: Int32s
+    read_room: Int32s
+    write_room: Int32s
 
 
 class State(NamedTuple):
@@ -96,27 +97,27 @@ class State(NamedTuple):
         numbers: see the places above.
     """
 
-    clock: Any
-    ruled: Any
-    out_head: Any
-    in_head: Any
-    out_next: Any
-    in_next: Any
-    source: Any
-    target: Any
-    why_from: Any
-    why_to: Any
-    trail: Any
-    queue: Any
-    queued: Any
-    looked: Any
-    seen: Any
-    came: Any
-    numbers: Any
+    clock: Int32s
+    ruled: Int32s
+    out_head: Int32s
+    in_head: Int32s
+    out_next: Int32s
+    in_next: Int32s
+    source: Int32s
+    target: Int32s
+    why_from: Int32s
+    why_to: Int32s
+    trail: Int32s
+    queue: Int32s
+    queued: Flags
+    looked: Int32s
+    seen: Int32s
+    came: Int32s
+    numbers: Int64s
 
 
 @inner
-def _enqueue(state: Any, point: Any) -> None:
+def _enqueue(state: State, point: Int) -> None:
     if not state.queued[point]:
         state.queued[point] = True
         size = len(state.queue)
@@ -126,7 +127,7 @@ def _enqueue(state: Any, point: Any) -> None:
 
 
 @inner
-def _raise(tables: Any, state: Any, source: Any, target: Any, traced: Any) -> Any:
+def _raise(tables: Tables, state: State, source: Int, target: Int, traced: bool) -> Int:
     """What comes before the source, and the source, come before the target; False if it cannot."""
     lane, place = tables.lane, tables.place
     before, after = state.clock[source], state.clock[target]
@@ -157,7 +158,7 @@ def _raise(tables: Any, state: Any, source: Any, target: Any, traced: Any) -> An
 
 
 @inner
-def _link(state: Any, source: Any, target: Any, why_from: Any, why_to: Any) -> None:
+def _link(state: State, source: Int, target: Int, why_from: Int, why_to: Int) -> None:
     """Put an edge behind the others, in the lists of both its ends."""
     edge = state.numbers[EDGES]
     state.source[edge], state.target[edge] = source, target
@@ -171,8 +172,8 @@ def _link(state: Any, source: Any, target: Any, why_from: Any, why_to: Any) -> N
 
 @compiled
 def add_edge(
-    tables: Any, state: Any, source: Any, target: Any, why_from: Any, why_to: Any, traced: Any
-) -> Any:
+    tables: Tables, state: State, source: Int, target: Int, why_from: Int, why_to: Int, traced: bool
+) -> Int:
     """One point before another, unless that is known; False for a conflict."""
     if state.clock[target, tables.lane[source]] > tables.place[source]:
         return True
@@ -186,7 +187,7 @@ def add_edge(
 
 
 @inner
-def _last_writer(key_txn: Any, left: Any, right: Any, high: Any, skip: Any) -> Any:
+def _last_writer(key_txn: Int32s, left: Int, right: Int, high: Int, skip: Int) -> Int:
     """Place from ``left`` to before ``right`` of the last writer before ``high``, or -1."""
     start = left
     while left < right:
@@ -202,7 +203,7 @@ def _last_writer(key_txn: Any, left: Any, right: Any, high: Any, skip: Any) -> A
 
 
 @inner
-def _rule_reads(tables: Any, state: Any, txn: Any, read: Any, traced: Any) -> Any:
+def _rule_reads(tables: Tables, state: State, txn: Int, read: Int, traced: bool) -> Int:
     """Rule 1 for one read, in every session of which its start comes after more than was known."""
     step, place = tables.step, tables.place
     group_lane, group_at, first = tables.group_lane, tables.group_at, tables.first
@@ -228,7 +229,7 @@ def _rule_reads(tables: Any, state: Any, txn: Any, read: Any, traced: Any) -> An
 
 
 @inner
-def _rule_writes(tables: Any, state: Any, txn: Any, slot: Any, traced: Any) -> Any:
+def _rule_writes(tables: Tables, state: State, txn: Int, slot: Int, traced: bool) -> Int:
     """Rule 2 for one write, in every session of which its commit comes after more than before."""
     step, place, lane_of = tables.step, tables.place, tables.lane
     group_lane, group_at, first = tables.group_lane, tables.group_at, tables.first
@@ -265,7 +266,7 @@ def _rule_writes(tables: Any, state: Any, txn: Any, slot: Any, traced: Any) -> A
 
 
 @inner
-def _full(state: Any, edges: Any, traced: Any) -> Any:
+def _full(state: State, edges: Int, traced: bool) -> Int:
     """Whether so many more edges, and what they raise, may not fit."""
     numbers = state.numbers
     if numbers[EDGES] + edges > len(state.source):
@@ -274,7 +275,7 @@ def _full(state: Any, edges: Any, traced: Any) -> Any:
 
 
 @inner
-def _look(tables: Any, state: Any, point: Any, traced: Any) -> Any:
+def _look(tables: Tables, state: State, point: Int, traced: bool) -> Int:
     """Both rules for what was raised of a point; then its successors are raised."""
     step = tables.step
     txn = point // step
@@ -307,7 +308,7 @@ def _look(tables: Any, state: Any, point: Any, traced: Any) -> Any:
 
 
 @compiled
-def propagate(tables: Any, state: Any, traced: Any) -> Any:
+def propagate(tables: Tables, state: State, traced: bool) -> Int:
     """Until nothing is new: REST, CONFLICT, PAUSED for the budget, or FULL for larger arrays."""
     numbers = state.numbers
     left = numbers[UNTIL]
@@ -328,7 +329,7 @@ def propagate(tables: Any, state: Any, traced: Any) -> Any:
 
 
 @compiled
-def take_back(state: Any, edges: Any, trail: Any) -> None:
+def take_back(state: State, edges: Int, trail: Int) -> None:
     """Forget the edges and the raises after so many of them, and what waits to be looked at."""
     numbers = state.numbers
     for at in range(numbers[TRAIL] - 1, trail - 1, -1):
@@ -348,7 +349,7 @@ def take_back(state: Any, edges: Any, trail: Any) -> None:
 
 
 @compiled
-def find_path(tables: Any, state: Any, source: Any, target: Any, limit: Any) -> Any:
+def find_path(tables: Tables, state: State, source: Int, target: Int, limit: Int) -> Int32s:
     """Edges of a path among those before ``limit``, with the fewest that had to be derived.
 
     Breadth first from the target: all that is reached by given edges before anything farther.
@@ -407,7 +408,7 @@ def find_path(tables: Any, state: Any, source: Any, target: Any, limit: Any) -> 
 
 
 @compiled
-def give(state: Any, sources: Any, targets: Any) -> None:
+def give(state: State, sources: Int32s, targets: Int32s) -> None:
     """Add edges that hold from the beginning."""
     state.numbers[EDGES] = 0
     for at in range(len(sources)):
@@ -415,7 +416,7 @@ def give(state: Any, sources: Any, targets: Any) -> None:
 
 
 @compiled
-def sources_first(state: Any) -> Any:
+def sources_first(state: State) -> Int32s:
     """Points in an order of the edges; those on and behind cycles come last."""
     points = len(state.out_head)
     waiting = np.zeros(points, dtype=np.int32)
@@ -445,7 +446,7 @@ def sources_first(state: Any) -> Any:
 
 
 @compiled
-def sweep(tables: Any, state: Any) -> Any:
+def sweep(tables: Tables, state: State) -> Int:
     """What :func:`propagate` does, untraced, for all that waits, sources first: one pass."""
     numbers = state.numbers
     left = numbers[UNTIL]
@@ -470,7 +471,7 @@ def sweep(tables: Any, state: Any) -> Any:
 
 
 @compiled
-def behind(tables: Any, state: Any, start: Any, end: Any, found: Any) -> None:
+def behind(tables: Tables, state: State, start: Int, end: Int, found: Int64s) -> None:
     """For each point from ``start`` to before ``end``, how many must come after it."""
     lane, place, first, clock = tables.lane, tables.place, tables.first, state.clock
     for point in range(start, end):

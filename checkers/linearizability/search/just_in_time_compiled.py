@@ -325,8 +325,8 @@ class CompiledFrontier:
             self.numbers[[kernel.TRACED, kernel.NODES]] = 0
             return
         grown = self._trail(nodes)
-        for before, after in zip(self.trail[:2], grown[:2]):
-            after[:used] = before[:used]
+        grown.before[:used] = self.trail.before[:used]
+        grown.what[:used] = self.trail.what[:used]
         self.trail = grown
 
 

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from checkers.core.columns import Flags, Int, Int32s, Int64s, Words
 from checkers.core.jit import compiled, inner
 
 #: What a call of :func:`advance` came back with.
@@ -42,34 +43,34 @@ class Tables(NamedTuple):
             ``exchanged`` are the latter of all families.
     """
 
-    moves: Any
-    op_class: Any
-    op_slot: Any
-    op_end: Any
-    readonly: Any
-    edges: Any
-    edge_count: Any
-    leads: Any
-    g_word: Any
-    g_low: Any
-    g_mask: Any
-    better: Any
-    general: Any
-    special: Any
-    exchanged: Any
+    moves: Int64s
+    op_class: Int64s
+    op_slot: Int64s
+    op_end: Int64s
+    readonly: Flags
+    edges: Int64s
+    edge_count: Int64s
+    leads: Words
+    g_word: Int64s
+    g_low: Words
+    g_mask: Words
+    better: Flags
+    general: Words
+    special: Words
+    exchanged: Words
 
 
 class Pool(NamedTuple):
     """Configurations as columns, and the hash table of their lists; ``node`` ends their trails."""
 
-    state: Any
-    mask: Any
-    spent: Any
-    following: Any
-    alive: Any
-    node: Any
-    table: Any
-    stamps: Any
+    state: Int64s
+    mask: Words
+    spent: Words
+    following: Int64s
+    alive: Flags
+    node: Int64s
+    table: Int64s
+    stamps: Int64s
 
 
 class Trail(NamedTuple):
@@ -82,9 +83,9 @@ class Trail(NamedTuple):
         moved: scratch for squeezing.
     """
 
-    before: Any
-    what: Any
-    moved: Any
+    before: Int32s
+    what: Int64s
+    moved: Int64s
 
 
 class Work(NamedTuple):
@@ -92,19 +93,19 @@ class Work(NamedTuple):
     group the bits of those ``invoked``. Of each variant: the one it came from, by spending which
     group, and its node if it has one yet."""
 
-    invoked: Any
-    opened: Any
-    chain: Any
-    buckets: Any
-    v_state: Any
-    v_spent: Any
-    v_from: Any
-    v_group: Any
-    v_node: Any
-    classes: Any
-    chosen: Any
-    reads: Any
-    earlier: Any
+    invoked: Words
+    opened: Int64s
+    chain: Int64s
+    buckets: Int64s
+    v_state: Int64s
+    v_spent: Words
+    v_from: Int64s
+    v_group: Int64s
+    v_node: Int64s
+    classes: Int64s
+    chosen: Int64s
+    reads: Words
+    earlier: Words
 
 
 #: Places in the array of numbers: rows of the frontier, open operations, stamp, configurations
@@ -114,7 +115,7 @@ ROWS, OPEN, STAMP, EXAMINED, DONE, KNOWN, TOP, UNTIL, NODES, TRACED, CROWDED, SQ
 
 
 @inner
-def _ones(word: Any) -> Any:
+def _ones(word: np.uint64) -> Any:
     """Number of ones in a 64-bit word."""
     word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
     word = (word & np.uint64(0x3333333333333333)) + (
@@ -125,7 +126,7 @@ def _ones(word: Any) -> Any:
 
 
 @inner
-def _node(trail: Any, numbers: Any, before: Any, what: Any) -> Any:
+def _node(trail: Trail, numbers: Int64s, before: Int, what: Int) -> Any:
     """A new node of the trail; the caller has made sure that there is room."""
     if not numbers[TRACED]:
         return before
@@ -137,7 +138,7 @@ def _node(trail: Any, numbers: Any, before: Any, what: Any) -> Any:
 
 
 @inner
-def _node_of_variant(v: Any, trail: Any, work: Any, numbers: Any) -> Any:
+def _node_of_variant(v: Int, trail: Trail, work: Work, numbers: Int64s) -> Any:
     """The node of a variant, made now if it has none."""
     while work.v_node[v] < 0:
         at = v
@@ -149,7 +150,7 @@ def _node_of_variant(v: Any, trail: Any, work: Any, numbers: Any) -> Any:
 
 
 @compiled
-def squeeze(frontier: Any, trail: Any, numbers: Any) -> None:
+def squeeze(frontier: Pool, trail: Trail, numbers: Int64s) -> None:
     """Keep only the nodes that lead to a living configuration; a node comes after its before."""
     nodes = numbers[NODES]
     moved = trail.moved
@@ -176,8 +177,9 @@ def squeeze(frontier: Any, trail: Any, numbers: Any) -> None:
 
 
 @inner
-def _covers(lesses: Any, i: Any, mores: Any, j: Any, general: Any, special: Any,
-            exchanged: Any) -> Any:  # fmt: skip
+def _covers(
+    lesses: Words, i: Int, mores: Words, j: Int, general: Words, special: Words, exchanged: Words
+) -> Any:
     """As :func:`checkers.linearizability.search.info_op_dominance.covers`, on rows of words."""
     words = lesses.shape[1]
     none = True
@@ -201,7 +203,7 @@ def _covers(lesses: Any, i: Any, mores: Any, j: Any, general: Any, special: Any,
 
 
 @inner
-def _find(pool: Any, stamp: Any, state: Any, mask: Any) -> Any:
+def _find(pool: Pool, stamp: Int, state: Int, mask: np.uint64) -> Any:
     """The slot of (state, mask) in the hash table; it is stale if nothing is there yet."""
     size = np.uint64(len(pool.table) - 1)
     word = (mask * np.uint64(64) + np.uint64(state)) * np.uint64(0x9E3779B97F4A7C15)
@@ -215,8 +217,9 @@ def _find(pool: Any, stamp: Any, state: Any, mask: Any) -> Any:
 
 
 @inner
-def _replace(pool: Any, head: Any, spents: Any, at: Any, general: Any, special: Any,
-             exchanged: Any) -> Any:  # fmt: skip
+def _replace(
+    pool: Pool, head: Int, spents: Words, at: Int, general: Words, special: Words, exchanged: Words
+) -> Any:
     """The last row of a list after dropping what is covered; -1 if something covers the new one.
 
     The head is the first row ever put there; it stays, alive or not, so that it can name the list.
@@ -241,8 +244,16 @@ def _replace(pool: Any, head: Any, spents: Any, at: Any, general: Any, special: 
 
 
 @inner
-def _put(pool: Any, count: Any, stamp: Any, state: Any, mask: Any, spents: Any, at: Any,
-         tables: Any) -> Any:  # fmt: skip
+def _put(
+    pool: Pool,
+    count: Int,
+    stamp: Int,
+    state: Int,
+    mask: np.uint64,
+    spents: Words,
+    at: Int,
+    tables: Tables,
+) -> Any:
     """Add a configuration as row ``count`` unless another is as good; whether it was added."""
     slot = _find(pool, stamp, state, mask)
     if pool.stamps[slot] == stamp:
@@ -264,7 +275,7 @@ def _put(pool: Any, count: Any, stamp: Any, state: Any, mask: Any, spents: Any, 
 
 
 @inner
-def _came(v: Any, op: Any, trail: Any, work: Any, numbers: Any) -> Any:
+def _came(v: Int, op: Int, trail: Trail, work: Work, numbers: Int64s) -> Any:
     """The node of what comes from a variant by linearising ``op``, or (-1) of what it is."""
     if op < 0:
         return work.v_node[0]
@@ -272,8 +283,20 @@ def _came(v: Any, op: Any, trail: Any, work: Any, numbers: Any) -> Any:
 
 
 @inner
-def _add(state: Any, mask: Any, spents: Any, at: Any, op: Any, bit: Any, done: Any, known: Any,
-         tables: Any, work: Any, trail: Any, numbers: Any) -> Any:  # fmt: skip
+def _add(
+    state: Int,
+    mask: np.uint64,
+    spents: Words,
+    at: Int,
+    op: Int,
+    bit: np.uint64,
+    done: Pool,
+    known: Pool,
+    tables: Tables,
+    work: Work,
+    trail: Trail,
+    numbers: Int64s,
+) -> Any:
     """Take legal reads and keep the configuration; whether there is room for more.
 
     It comes from variant ``at`` by linearising ``op``, or is row ``at`` of the frontier (op -1).
@@ -300,7 +323,7 @@ def _add(state: Any, mask: Any, spents: Any, at: Any, op: Any, bit: Any, done: A
 
 
 @inner
-def _useful(state: Any, moves: Any, classes: Any, chosen: Any, leads: Any) -> Any:
+def _useful(state: Int, moves: Int64s, classes: Int64s, chosen: Int, leads: Words) -> Any:
     """The states, as a mask, worth spending unknown operations for; see ``Demand``."""
     found = np.uint64(0)
     for other in range(len(moves)):
@@ -321,7 +344,7 @@ def _useful(state: Any, moves: Any, classes: Any, chosen: Any, leads: Any) -> An
 
 
 @inner
-def _variants(state: Any, useful: Any, tables: Any, work: Any) -> Any:
+def _variants(state: Int, useful: Int, tables: Tables, work: Work) -> Any:
     """States that spending unknown operations leads to; variant 0, given, is the state itself.
 
     Returns:
@@ -371,8 +394,17 @@ def _variants(state: Any, useful: Any, tables: Any, work: Any) -> Any:
 
 
 @inner
-def _expand(row: Any, bit: Any, done: Any, known: Any, tables: Any, work: Any, trail: Any,
-            numbers: Any, open_count: Any) -> Any:  # fmt: skip
+def _expand(
+    row: Int,
+    bit: np.uint64,
+    done: Pool,
+    known: Pool,
+    tables: Tables,
+    work: Work,
+    trail: Trail,
+    numbers: Int64s,
+    open_count: Int,
+) -> Any:
     """Linearise each open operation next, at once or after spending; whether there was room."""
     one = np.uint64(1)
     state, mask = known.state[row], known.mask[row]
@@ -405,7 +437,7 @@ def _expand(row: Any, bit: Any, done: Any, known: Any, tables: Any, work: Any, t
 
 
 @inner
-def _prepare(bit: Any, tables: Any, work: Any, open_count: Any) -> None:
+def _prepare(bit: np.uint64, tables: Tables, work: Work, open_count: Int) -> None:
     """Which open reads each state makes legal, and who goes first among equals."""
     one = np.uint64(1)
     work.reads[:] = np.uint64(0)
@@ -424,8 +456,16 @@ def _prepare(bit: Any, tables: Any, work: Any, open_count: Any) -> None:
 
 
 @inner
-def _complete(op: Any, frontier: Any, done: Any, known: Any, tables: Any, work: Any, trail: Any,
-              numbers: Any) -> Any:  # fmt: skip
+def _complete(
+    op: Int,
+    frontier: Pool,
+    done: Pool,
+    known: Pool,
+    tables: Tables,
+    work: Work,
+    trail: Trail,
+    numbers: Int64s,
+) -> Any:
     """Fill ``done`` with what explains this completion too; whether there was room."""
     bit = np.uint64(1) << np.uint64(tables.op_slot[op])
     open_count = numbers[OPEN]
@@ -456,7 +496,7 @@ def _complete(op: Any, frontier: Any, done: Any, known: Any, tables: Any, work: 
 
 
 @inner
-def _open(op: Any, tables: Any, work: Any, numbers: Any) -> None:
+def _open(op: Int, tables: Tables, work: Work, numbers: Int64s) -> None:
     """Insert an operation among the open ones, by completion."""
     place = numbers[OPEN]
     while place > 0 and tables.op_end[work.opened[place - 1]] > tables.op_end[op]:
@@ -467,8 +507,18 @@ def _open(op: Any, tables: Any, work: Any, numbers: Any) -> None:
 
 
 @compiled
-def advance(at: Any, turn: Any, events: Any, tables: Any, work: Any, trail: Any, frontier: Any,
-            done: Any, known: Any, numbers: Any) -> Any:  # fmt: skip
+def advance(
+    at: Int,
+    turn: Int,
+    events: Int64s,
+    tables: Tables,
+    work: Work,
+    trail: Trail,
+    frontier: Pool,
+    done: Pool,
+    known: Pool,
+    numbers: Int64s,
+) -> Any:
     """Work through events from ``at`` until the turn is over.
 
     Events are (0, group) for an unknown operation, (1, op) for an invocation, (2, op) for a
