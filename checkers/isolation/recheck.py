@@ -201,7 +201,7 @@ def _step_holds(step: Because, source: Witness, target: Witness, history: Histor
     if step.kind == "realtime":
         return 0 <= source.complete < target.invoke
     if step.kind == "wr-predicate":
-        return _lapsed(step, source, target, history)
+        return _stopped_matching(step, source, target, history)
     lists = any(f == "append" for f, _, _ in (*source.mops, *target.mops)) or any(
         isinstance(v, list) for v in source.read(step.key) + target.read(step.key)
     )
@@ -279,7 +279,7 @@ def _no_way(step: Because, history: History) -> str:
     return "" if at == preceded.target == step.target else f"not confirmed: {preceded.text}"
 
 
-def _lapsed(step: Because, source: Witness, target: Witness, history: History) -> bool:
+def _stopped_matching(step: Because, source: Witness, target: Witness, history: History) -> bool:
     """A predicate read without a key, which came after a version that matches."""
     shown = step.proof[0]
     wrote = Witness(history, shown.source).wrote(step.key)
@@ -289,14 +289,14 @@ def _lapsed(step: Because, source: Witness, target: Witness, history: History) -
         return False
     if step.source == shown.source or step.target in (step.source, shown.source):
         return False
-    rest = _lapsed_list if "append" in {f for f, _, _ in source.mops} else _lapsed_register
+    rest = _stopped_in_list if "append" in {f for f, _, _ in source.mops} else _stopped_in_register
     return any(
         not any(same(k, step.key) for k, _ in found) and rest(predicate, step, history)
         for _, predicate, found in target.asked
     )
 
 
-def _lapsed_list(predicate: Any, step: Because, history: History) -> bool:
+def _stopped_in_list(predicate: Any, step: Because, history: History) -> bool:
     """Whether the read named has the step's element where its lists first cease to match."""
     for proof in step.proof[1:]:
         for read in Witness(history, proof.source).read(step.key):
@@ -307,7 +307,7 @@ def _lapsed_list(predicate: Any, step: Because, history: History) -> bool:
     return False
 
 
-def _lapsed_register(predicate: Any, step: Because, history: History) -> bool:
+def _stopped_in_register(predicate: Any, step: Because, history: History) -> bool:
     """Whether all that does not match is before what did, or is the step's version or after it."""
     shown, key = step.proof[0].value, step.key
     if not matches(predicate, key, shown) or matches(predicate, key, step.value):

@@ -211,7 +211,7 @@ def changes_of(rows: list[plants.Row]) -> list[Any]:
     registers = RwRegister(cols, rules=VersionRules(wfr_keys=True))
     registers.add_edges(GraphBuilder(len(cols)))
     changes = registers.predicates.changes
-    return [registers.value_of(lapse.lapsed) for _, lapse, _ in changes.seen]
+    return [registers.value_of(change.unmatched) for _, change, _ in changes.seen]
 
 
 def test_registers_that_do_not_lapse_for_certain() -> None:
@@ -299,12 +299,13 @@ def test_what_is_refuted_is_refuted_in_every_world(
         return
     assert worlds
     classes = list(map(cycle_twins.classes, worlds))
-    for number, lapse, way in inference.predicates.changes.seen:
+    for number, change, way in inference.predicates.changes.seen:
         reader = inference.predicates.reads[number].txn
         either = {f"{name}{SUFFIXES[way]}" for name in ("G0", "G1c", "G-single")}
         for links, there in zip(worlds, classes):
             broken_anyhow = {name for found in there for name in implied_anomalies(found)}
-            assert either & broken_anyhow or predicate_worlds.reaches(links, lapse.lapser, reader)
+            reached = predicate_worlds.reaches(links, change.unmatched_by, reader)
+            assert either & broken_anyhow or reached
     result = judged(txns, lists=lists, model=model, **({} if lists else RULES))
     assert "second look" not in result.reason
     if result.verdict is Verdict.INVALID:

@@ -50,8 +50,8 @@ from checkers.isolation.graph.paths import (
     SIMPLE_STEPS_MAX,
     Adjacency,
     Path,
+    PathBudget,
     PathFinder,
-    Purse,
     is_simple,
     nonadjacent_path,
     path_without_rw,
@@ -279,25 +279,26 @@ class _Search:
     def _shortest(
         self, adjacency: Adjacency, candidates: list[int], path: PathFinder
     ) -> Path | None:
-        """The shortest simple cycle through one of the candidates that the purses allow."""
+        """The shortest simple cycle through one of the candidates that the budgets allow."""
         graph = adjacency.graph
         best: Path | None = None
         shortest = graph.txns + 1
         left = STEPS_PER_COMPONENT
         for edge in candidates:
-            purse = Purse(self.meter, steps=None if best is None else left, length=shortest - 1)
-            rest = path(adjacency, int(graph.dst[edge]), int(graph.src[edge]), purse)
-            left -= purse.used
+            steps = None if best is None else left
+            budget = PathBudget(self.meter, steps=steps, length=shortest - 1)
+            rest = path(adjacency, int(graph.dst[edge]), int(graph.src[edge]), budget)
+            left -= budget.used
             if rest is not None and is_simple(graph, [edge, *rest]):
                 best = [edge, *rest]
                 shortest = adjacency.length(best)
             if shortest == 2 or left <= 0:
                 break
         if best is None and path is nonadjacent_path:
-            purse = Purse(self.meter, steps=SIMPLE_STEPS_MAX)
+            budget = PathBudget(self.meter, steps=SIMPLE_STEPS_MAX)
             for edge in candidates:
                 rest = simple_nonadjacent(
-                    adjacency, int(graph.dst[edge]), int(graph.src[edge]), purse
+                    adjacency, int(graph.dst[edge]), int(graph.src[edge]), budget
                 )
                 if rest is not None:
                     return [edge, *rest]

@@ -4,9 +4,9 @@ A search is a breadth-first walk over (node, state), where the state says what m
 for any path, "the last edge was rw" for paths without two adjacent rw edges. Edges from helper
 nodes cost nothing, so length counts transactions.
 
-Every search has a *purse* of steps. The first cycle of a class is owed to the reader, so only the
+Every search has a *budget* of steps. The first cycle of a class is owed to the reader, so only the
 budget of the whole check ends that search; the further ones, which look for something shorter, end
-when their purse is empty.
+when their budget is empty.
 
 A shortest closed walk without two adjacent rw edges may pass a transaction twice, where it runs
 through a cycle that has no rw edge at all. Then :func:`simple_nonadjacent` looks for one that does
@@ -34,10 +34,10 @@ SIMPLE_STEPS_MAX = 20_000
 Path = list[int]
 State = tuple[int, int]
 Came = dict[State, tuple[int, State] | None]
-PathFinder = Callable[["Adjacency", int, int, "Purse"], Path | None]
+PathFinder = Callable[["Adjacency", int, int, "PathBudget"], Path | None]
 
 
-class Purse:
+class PathBudget:
     """How much one search may still spend.
 
     Args:
@@ -87,7 +87,7 @@ def _search(
     start: State,
     goal: Callable[[State], bool],
     step: Callable[[int, int], int | None],
-    purse: Purse,
+    budget: PathBudget,
 ) -> Path | None:
     """0-1 breadth-first search; ``step(state, kind)`` is None to forbid an edge."""
     came: Came = {start: None}
@@ -103,9 +103,9 @@ def _search(
             return _path(came, at)
         weight = 1 if at[0] < adjacency.txns else 0
         total = cost[at] + weight
-        if purse.empty():
+        if budget.empty():
             return None
-        if purse.length is not None and total >= purse.length:
+        if budget.length is not None and total >= budget.length:
             continue
         for edge, target, kind in adjacency.out(at[0]):
             state = step(at[1], kind)
@@ -131,19 +131,19 @@ def _path(came: Came, at: State) -> Path:
     return path[::-1]
 
 
-def shortest_path(adjacency: Adjacency, start: int, goal: int, purse: Purse) -> Path | None:
-    """Edges of a shortest path, or None if the purse is spent."""
-    return _search(adjacency, (start, 0), lambda at: at[0] == goal, lambda state, kind: 0, purse)
+def shortest_path(adjacency: Adjacency, start: int, goal: int, budget: PathBudget) -> Path | None:
+    """Edges of a shortest path, or None if the budget is spent."""
+    return _search(adjacency, (start, 0), lambda at: at[0] == goal, lambda state, kind: 0, budget)
 
 
-def path_without_rw(adjacency: Adjacency, start: int, goal: int, purse: Purse) -> Path | None:
+def path_without_rw(adjacency: Adjacency, start: int, goal: int, budget: PathBudget) -> Path | None:
     """Edges of a shortest path without rw."""
     return _search(
         adjacency,
         (start, 0),
         lambda at: at[0] == goal,
         lambda state, kind: None if kind & ANTI else 0,
-        purse,
+        budget,
     )
 
 
@@ -154,9 +154,11 @@ def _alternate(state: int, kind: int) -> int | None:
     return state if kind == PASS else 0
 
 
-def nonadjacent_path(adjacency: Adjacency, start: int, goal: int, purse: Purse) -> Path | None:
+def nonadjacent_path(
+    adjacency: Adjacency, start: int, goal: int, budget: PathBudget
+) -> Path | None:
     """The rest of a cycle whose first edge was rw, such that no two rw are adjacent."""
-    return _search(adjacency, (start, 1), lambda at: at == (goal, 0), _alternate, purse)
+    return _search(adjacency, (start, 1), lambda at: at == (goal, 0), _alternate, budget)
 
 
 def is_simple(graph: Graph, cycle: Path) -> bool:
@@ -165,8 +167,10 @@ def is_simple(graph: Graph, cycle: Path) -> bool:
     return len(set(sources)) == len(sources)
 
 
-def simple_nonadjacent(adjacency: Adjacency, start: int, goal: int, purse: Purse) -> Path | None:
-    """As :func:`nonadjacent_path`, passing no node twice: exhaustive, within the purse."""
+def simple_nonadjacent(
+    adjacency: Adjacency, start: int, goal: int, budget: PathBudget
+) -> Path | None:
+    """As :func:`nonadjacent_path`, passing no node twice: exhaustive, within the budget."""
     used = {start, goal}
 
     def choices(node: int, state: int) -> list[tuple[int, int, int]]:
@@ -176,7 +180,7 @@ def simple_nonadjacent(adjacency: Adjacency, start: int, goal: int, purse: Purse
     stack = [iter(choices(start, 1))]
     path: Path = []
     nodes: list[int] = []
-    while stack and not purse.empty():
+    while stack and not budget.empty():
         edge, target, state = next(stack[-1], (-1, -1, 0))
         if edge < 0:
             stack.pop()

@@ -59,7 +59,7 @@ from checkers.isolation.inference.version_orders import (
 )
 from checkers.isolation.mops import VALUES_CHUNK
 from checkers.isolation.predicates.anti_dependencies import PredicateEdges
-from checkers.isolation.predicates.match_changes import Lapse, list_lapses
+from checkers.isolation.predicates.match_changes import MatchChange, list_match_changes
 from checkers.isolation.predicates.matching import matches, matches_grown
 from checkers.isolation.predicates.predicate_reads import Changer, PredicateReads
 from checkers.isolation.transaction_table import (
@@ -588,9 +588,9 @@ class ListAppend:
         writers = dict.fromkeys(int(self.txns.mop_txn[mop]) for mop in unread)
         return [(-1, txn) for txn in writers if self.members[txn]]
 
-    def lapses(self, key: int, predicate: Any) -> Sequence[Lapse]:
+    def match_changes(self, key: int, predicate: Any) -> Sequence[MatchChange]:
         """Where the versions of a key stop matching."""
-        return list_lapses(self.columns, key, predicate)
+        return list_match_changes(self.columns, key, predicate)
 
     def unread_of(self, key: int) -> list[int]:
         """Appends to a key that are in no read and did not fail."""

@@ -44,13 +44,14 @@ from checkers.isolation.graph.dependency_graph import (
     WW,
     GraphBuilder,
 )
-from checkers.isolation.graph.paths import Adjacency, Purse, shortest_path
-from checkers.isolation.predicates.match_changes import Lapse
+from checkers.isolation.graph.paths import Adjacency, PathBudget, shortest_path
+from checkers.isolation.predicates.match_changes import MatchChange
 from checkers.isolation.predicates.matching import matches_key, told
 from checkers.isolation.predicates.predicate_reads import PredicateReads, Versions
 from checkers.isolation.transaction_table import WRITE, Bools, Ints
 
-#: Pairs of a read and a lapse that are all looked at; of more, only those near in time.
+#: Pairs of a read and a match change that are all looked at; of more, only those near in
+#: time.
 PAIRS_MAX = 100_000
 
 
@@ -76,8 +77,9 @@ class SeenChanges:
     def __init__(self, predicates: PredicateReads) -> None:
         self.predicates = predicates
         self.txns = predicates.txns
-        #: per edge's mark: number of the read, the lapse, and what puts the shower before it
-        self.seen: list[tuple[int, Lapse, int]] = []
+        #: per edge's mark: number of the read, the change, and what puts the writer of the
+        #: version that matched before the read
+        self.seen: list[tuple[int, MatchChange, int]] = []
         self.paths: Adjacency | None = None
         self._asked: dict[str, Bools] = {}
 
@@ -92,18 +94,18 @@ class SeenChanges:
             groups: what a predicate says of values, and the numbers of the reads that say it.
         """
         for values, numbers in groups:
-            lapses = [
-                lapse
+            changes = [
+                change
                 for key in range(len(self.txns.keys))
-                for lapse in versions.lapses(key, values)
+                for change in versions.match_changes(key, values)
             ]
-            if lapses:
+            if changes:
                 self._asked = {}
-                reads, which = self._pairs(numbers, np.array(lapses, dtype=np.int64))
-                self._add_pairs(builder, lapses, reads, which)
+                reads, which = self._pairs(numbers, np.array(changes, dtype=np.int64))
+                self._add_pairs(builder, changes, reads, which)
 
     def _pairs(self, numbers: list[int], rows: Ints) -> tuple[Ints, Ints]:
-        """Each read with each lapse of a key that it asked for, did not get, and did not write."""
+        """Each read with each change of a key that it asked for, did not get, and did not write."""
         txns = self.txns
         done = (txns.type == OK) & (txns.complete >= 0)
         ends = np.where(done, txns.complete, len(txns.history))[rows[:, 4]]
@@ -138,21 +140,21 @@ class SeenChanges:
         return self._asked[code]
 
     def _add_pairs(
-        self, builder: GraphBuilder, lapses: list[Lapse], reads: Ints, which: Ints
+        self, builder: GraphBuilder, changes: list[MatchChange], reads: Ints, which: Ints
     ) -> None:
-        """The pairs of which the shower comes before the reader, by each way in turn."""
-        txns, rows = self.txns, np.array(lapses, dtype=np.int64)
+        """The pairs whose writer of what matched comes before the reader, by each way in turn."""
+        txns, rows = self.txns, np.array(changes, dtype=np.int64)
         reader = np.array([p.txn for p in self.predicates.reads], dtype=np.int64)[reads]
-        shower, lapser = rows[which, 2], rows[which, 4]
+        matcher, unmatcher = rows[which, 2], rows[which, 4]
         graph = builder.of_kinds(WW | WR)
-        plain = reaches(graph, shower, reader) if len(graph) else np.zeros(len(reads), np.bool_)
+        plain = reaches(graph, matcher, reader) if len(graph) else np.zeros(len(reads), np.bool_)
         if plain.any():
             self.paths = Adjacency(graph)
         done = (txns.type == OK) & (txns.complete >= 0)
-        earlier = done[shower] & (txns.complete[shower] < txns.invoke[reader])
-        known = done[lapser] & (txns.complete[lapser] < txns.invoke[reader])
-        same = txns.process[shower] == txns.process[reader]
-        follows = txns.process[lapser] == txns.process[reader]
+        earlier = done[matcher] & (txns.complete[matcher] < txns.invoke[reader])
+        known = done[unmatcher] & (txns.complete[unmatcher] < txns.invoke[reader])
+        same = txns.process[matcher] == txns.process[reader]
+        follows = txns.process[unmatcher] == txns.process[reader]
         for way, chosen in (
             (0, plain),
             (PROCESS, earlier & same & ~(known & follows) & ~plain),
@@ -161,15 +163,15 @@ class SeenChanges:
             at = self._latest(np.flatnonzero(chosen), rows, reads, which)
             marks = len(self.seen) + np.arange(len(at), dtype=np.int64)
             pairs = zip(reads[at].tolist(), which[at].tolist())
-            self.seen += [(number, lapses[lapse], way) for number, lapse in pairs]
+            self.seen += [(number, changes[change], way) for number, change in pairs]
             ends = reader[at]
             if way and len(at):
                 ends = builder.new_nodes(len(at)) + np.arange(len(at), dtype=np.int64)
                 builder.add(ends, reader[at], way)
-            builder.add(lapser[at], ends, WRP, key=rows[which[at], 0], mark=marks)
+            builder.add(unmatcher[at], ends, WRP, key=rows[which[at], 0], mark=marks)
 
     def _latest(self, at: Ints, rows: Ints, reads: Ints, which: Ints) -> Ints:
-        """Of a list's lapses that one read saw, the last: the others come before it, by ww."""
+        """Of a list's changes that one read saw, the last: the others come before it, by ww."""
         if not self.predicates.lists or not len(at):
             return at
         code = reads[at] * len(self.txns.keys) + rows[which[at], 0]
@@ -192,28 +194,28 @@ class SeenChanges:
         The proof's first step is ``preceded``: its value is the version that matched, its own proof
         the way from the writer of that to the reader.
         """
-        number, lapse, way = self.seen[mark]
-        read, name = self.predicates.reads[number], self.txns.keys[lapse.key]
-        shower, asked = _at(self.txns.invoke[lapse.shower]), told(read.predicate)
+        number, change, way = self.seen[mark]
+        read, name = self.predicates.reads[number], self.txns.keys[change.key]
+        matcher, asked = _at(self.txns.invoke[change.matched_by]), told(read.predicate)
         words = (
             f"{{1}} asked for {asked} and did not find key {name!r}, which matched from the "
-            f"{values.written_as(lapse.shown)} by {shower} on and no longer did from {{0}}'s "
-            f"{values.written_as(lapse.lapsed)} on; {{1}} comes after {shower}, so it saw that"
+            f"{values.written_as(change.matched)} by {matcher} on and no longer did from {{0}}'s "
+            f"{values.written_as(change.unmatched)} on; {{1}} comes after {matcher}, so it saw that"
         )
-        steps = self._way(lapse.shower, read.txn, way, evidence)
+        steps = self._way(change.matched_by, read.txn, way, evidence)
         suffix = f"-{KIND_NAMES[way]}" if way else ""
         preceded = Because(
             kind="preceded",
-            source=int(self.txns.invoke[lapse.shower]),
+            source=int(self.txns.invoke[change.matched_by]),
             target=int(self.txns.invoke[read.txn]),
             key=name,
-            value=values.value_at(lapse.shown),
+            value=values.value_at(change.matched),
             text=f"had {_at(self.txns.invoke[read.txn])} read key {name!r} as it was before the "
-            f"{values.written_as(lapse.shown)}, it would have missed that write by {shower}, "
+            f"{values.written_as(change.matched)}, it would have missed that write by {matcher}, "
             f"which comes before it: G-single{suffix} ({'; '.join(step.text for step in steps)})",
             proof=steps,
         )
-        return values.value_at(lapse.lapsed), words, (preceded,)
+        return values.value_at(change.unmatched), words, (preceded,)
 
     def _way(self, source: int, target: int, way: int, evidence: Evidence) -> tuple[Because, ...]:
         """Steps that lead from one transaction to another."""
@@ -236,7 +238,7 @@ class SeenChanges:
         graph = self.paths.graph
         steps: list[Edge] = []
         entry = -1
-        for edge in shortest_path(self.paths, source, target, Purse(Meter())) or ():
+        for edge in shortest_path(self.paths, source, target, PathBudget(Meter())) or ():
             if graph.src[edge] < graph.txns:
                 entry = edge
             if graph.dst[edge] < graph.txns:

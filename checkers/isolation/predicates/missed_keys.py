@@ -20,7 +20,7 @@ from checkers.isolation.explain import Evidence
 from checkers.isolation.graph.cycles import Edge
 from checkers.isolation.inference.register_versions import RegisterVersions
 from checkers.isolation.predicates.anti_dependencies import PredicateEdges
-from checkers.isolation.predicates.match_changes import Lapse, register_lapses
+from checkers.isolation.predicates.match_changes import MatchChange, register_match_changes
 from checkers.isolation.predicates.matching import matches, told
 from checkers.isolation.predicates.predicate_reads import Changer
 from checkers.isolation.transaction_table import Ints
@@ -66,10 +66,10 @@ class MissedKeys:
                 chosen.append((version, writer))
         return chosen
 
-    def lapses(self, key: int, predicate: Any) -> Sequence[Lapse]:
+    def match_changes(self, key: int, predicate: Any) -> Sequence[MatchChange]:
         """Where the versions of a key stop matching."""
         return list(
-            register_lapses(
+            register_match_changes(
                 self.versions,
                 key,
                 written=self.written(key),
@@ -136,16 +136,16 @@ class MissedKeys:
         """Why a predicate read comes after a writer: it saw a key stop matching."""
         changes = predicates.changes
         value, words, proof = changes.words(edge.mark, evidence, self)
-        number, lapse, _ = changes.seen[edge.mark]
-        misses = self.misses(lapse.key, predicates.reads[number].predicate)
-        before = self.ancestors(lapse.shown)
+        number, change, _ = changes.seen[edge.mark]
+        misses = self.misses(change.key, predicates.reads[number].predicate)
+        before = self.ancestors(change.matched)
         steps = dict.fromkeys(
             step
-            for miss in sorted(misses - {lapse.lapsed})
+            for miss in sorted(misses - {change.unmatched})
             for step in (
-                self._chain(miss, lapse.shown)
+                self._chain(miss, change.matched)
                 if miss in before
-                else self._chain(lapse.lapsed, miss)
+                else self._chain(change.unmatched, miss)
             )
         )
         return value, words, (*proof, *(order_proof(*step) for step in steps))

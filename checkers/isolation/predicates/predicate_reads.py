@@ -17,7 +17,7 @@ import numpy as np
 from checkers.isolation.explain import Anomaly
 from checkers.isolation.inference.version_orders import CASES_MAX
 from checkers.isolation.mops import PredicateRead
-from checkers.isolation.predicates.match_changes import Lapse
+from checkers.isolation.predicates.match_changes import MatchChange
 from checkers.isolation.predicates.matching import matches, told
 from checkers.isolation.transaction_table import READ, WRITE, Txns
 
@@ -32,7 +32,7 @@ class Versions(Protocol):
         """The writers that whoever found no match at this key comes before."""
         ...
 
-    def lapses(self, key: int, predicate: Any) -> Sequence[Lapse]:
+    def match_changes(self, key: int, predicate: Any) -> Sequence[MatchChange]:
         """Where the versions of this key stop matching."""
         ...
 
