@@ -221,13 +221,8 @@ def _choose(
     refused = known_order.refusal(history, model_name, keywords)
     if refused:
         raise ChoiceError(refused)
-    level = keywords.get("consistency_model", "")
-    known = known_order.strongest(history, level)
-    if known != level:
-        keywords["consistency_model"] = known
     try:
-        made = checkers_by_name()[name](**keywords)
-        return made if known == level else known_order.doubting(made, level, known)
+        return checkers_by_name()[name](**keywords)
     except TypeError as error:
         raise ChoiceError(f"checker {name!r} cannot take these options: {error}") from None
     except ValueError as error:

@@ -5,7 +5,7 @@ Their headers say ``"realtime": False`` and ``"sessions": False``, and the order
 means nothing. A level that needs such an order is judged as the strongest one below that does not:
 a violation of that refutes both, and where there is none the answer is UNKNOWN.
 
-For :mod:`checkers.checker_choice`.
+For :mod:`checkers.checker_choice` and :mod:`checkers.isolation`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,6 @@ from typing import Any
 
 import msgspec
 
-from checkers.core.budget import Budget
-from checkers.core.checker import Checker, named
 from checkers.core.verdict import Result, Verdict
 from checkers.history import History
 
@@ -52,29 +50,30 @@ def refusal(history: History, model: str, options: Mapping[str, Any]) -> str:
     return ""
 
 
-def strongest(history: History, levels: str) -> str:
-    """Levels of isolation, with commas between, each as far as it can be known."""
+def known(history: History, levels: tuple[str, ...]) -> tuple[str, ...]:
+    """Levels of isolation, each as far as a history tells the order that it promises."""
     found = []
-    for level in levels.split(","):
+    for level in levels:
         if not history.header.get("realtime", True):
             level = _WITHOUT_REALTIME.get(level, level)
         if not history.header.get("sessions", True):
             level = _WITHOUT_SESSIONS.get(level, level)
         found.append(level)
-    return ",".join(found)
+    return tuple(found)
 
 
-def doubting(made: Checker, asked: str, known: str) -> Checker:
-    """A checker of the levels that can be known, which does not approve of those asked for."""
+def doubted(result: Result, asked: tuple[str, ...], levels: tuple[str, ...]) -> Result:
+    """A result about the levels that can be known, as one that does not approve of those asked for.
 
-    def judge(history: History, *, budget: Budget | None = None) -> Result:
-        result = made(history, budget=budget)
-        if result.verdict is not Verdict.VALID:
-            return result
-        reason = (
-            f"the file does not tell the order of transactions that {asked} promises (see the "
-            f"note); as far as can be known, {known} holds: {result.reason}"
-        )
-        return msgspec.structs.replace(result, verdict=Verdict.UNKNOWN, reason=reason)
-
-    return named(made.name, judge)
+    Args:
+        result: about ``levels``.
+        asked: what was to be judged.
+        levels: what :func:`known` made of it.
+    """
+    if result.verdict is not Verdict.VALID:
+        return result
+    reason = (
+        f"the file does not tell the order of transactions that {','.join(asked)} promises (see "
+        f"the note); as far as can be known, {','.join(levels)} holds: {result.reason}"
+    )
+    return msgspec.structs.replace(result, verdict=Verdict.UNKNOWN, reason=reason)

@@ -181,6 +181,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _complain("interrupted", EXIT_INFRASTRUCTURE)
     except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            return _complain(_too_many_files(), EXIT_INFRASTRUCTURE, log=_log_of(error))
         if error.errno not in STORE_ERRORS:
             return _bug(error)
         where = f" at {error.filename}" if error.filename else ""
@@ -191,8 +193,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Names of other packages' errors, so that nothing is imported to compare with them.
         if type(error).__name__ in ("HistoryError", "UnknownAblation"):
             return _complain(str(error), EXIT_USAGE)
-        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-            return _complain(_too_many_files(), EXIT_INFRASTRUCTURE, log=_log_of(error))
         return _bug(error)
 
 

@@ -202,7 +202,10 @@ def validated(spec: TestSpec) -> TestSpec:
     _positive("--time-limit", spec.time_limit_s, "seconds")
     for name in Timings.__struct_fields__:
         if getattr(spec, name) not in (None, ()):
-            checked(flag_of(name), name, getattr(spec, name))
+            value = getattr(spec, name)
+            checked(flag_of(name), name, value)
+            for amount in value if isinstance(value, (list, tuple)) else (value,):
+                _reasonable(flag_of(name), amount, "seconds")
     _positive("--op-timeout", spec.op_timeout_s, "seconds")
     _positive("--check-time", spec.check_time_s, "seconds")
     if spec.rate_hz is not None:
@@ -241,6 +244,10 @@ def _base(name: str) -> str:
 def _positive(flag: str, value: float, what: str) -> None:
     if not math.isfinite(value) or value <= 0:
         raise UsageError(f"{flag} is {value:g}; it should be a positive number of {what}")
+    _reasonable(flag, value, what)
+
+
+def _reasonable(flag: str, value: float, what: str) -> None:
     if value > AMOUNT_MAX:
         raise UsageError(
             f"{flag} is {value:g}; more than {AMOUNT_MAX:g} {what} is surely a mistake"

@@ -112,7 +112,7 @@ def folder_of(
     """A descriptor of the folder a file lies in, reached without a link, and the file's last name.
 
     Args:
-        path: the file; relative paths count from ``below``.
+        path: the file; see :func:`parts_below`.
         below: the directory in which it must lie.
 
     Raises:
@@ -133,11 +133,17 @@ def folder_of(
 def parts_below(path: str | os.PathLike[str], below: str | os.PathLike[str]) -> tuple[str, ...]:
     """The names from a directory to what is in it, as the path is written.
 
+    Args:
+        path: what is in it: an absolute path, one that begins as ``below`` does, or one that counts
+            from there.
+        below: the directory.
+
     Raises:
         OSError: the path is not below the directory.
     """
     name, root = os.fspath(path), Path(below)
-    whole = root / name
+    begins = bool(root.parts) and Path(name).parts[: len(root.parts)] == root.parts
+    whole = Path(name) if begins else root / name
     parts = whole.parts[len(root.parts) :]
     if whole.parts[: len(root.parts)] != root.parts or not parts or ".." in parts or "\0" in name:
         raise OSError(errno.EINVAL, f"it is not in {str(root)!r}", name)

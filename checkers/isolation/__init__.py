@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from checkers import known_order
 from checkers.core.budget import Budget, Meter
 from checkers.core.garbage_collection import collector_paused
 from checkers.core.verdict import Result
@@ -55,6 +56,10 @@ def list_append(
         from checkers.isolation.isolation import judge
         from checkers.isolation.transaction_table import columns
 
+        told = known_order.known(history, models)
+        if told != models:
+            weaker = list_append(consistency_models=told, init=init)
+            return known_order.doubted(weaker(history, budget=budget), models, told)
         meter = Meter(budget)
         with collector_paused():
             result = judge(
@@ -101,6 +106,16 @@ def rw_register(
         from checkers.isolation.isolation import judge
         from checkers.isolation.transaction_table import columns
 
+        told = known_order.known(history, models)
+        if told != models:
+            weaker = rw_register(
+                consistency_models=told,
+                wfr_keys=wfr_keys,
+                sequential_keys=sequential_keys,
+                linearizable_keys=linearizable_keys,
+                init=init,
+            )
+            return known_order.doubted(weaker(history, budget=budget), models, told)
         if models in UNORDERED and not history.header.get("realtime", True):
             return UNORDERED[models](init=init)(history, budget=budget)
         rules = VersionRules(

@@ -144,7 +144,8 @@ def test_pysyncobj_reads_stale_data_from_a_cut_off_node(tmp_path: Path) -> None:
 
 
 def test_the_reference_cluster_does_all_its_operations_on_real_nodes(tmp_path: Path) -> None:
-    cluster(tmp_path, Reference(), lambda env: _all_operations(env, Reference()))
+    db = Reference()  # whose clients know the token of its nodes
+    cluster(tmp_path, db, lambda env: _all_operations(env, db))
 
 
 def test_and_in_simulation(tmp_path: Path) -> None:
@@ -175,12 +176,14 @@ async def _all_operations(env: Any, db: Reference) -> None:
     assert (await do(client, "delete"))[0] == "ok"
     assert await do(client, "read") == ("ok", None)
     await client.close()
-    await _other_objects(env)
+    await _other_objects(env, db.token)
 
 
-async def _other_objects(env: Any) -> None:
+async def _other_objects(env: Any, token: str) -> None:
     async def client(objects: str) -> Any:
-        made = Reference(objects=objects).client()
+        db = Reference(objects=objects)
+        db.token = token  # the cluster's
+        made = db.client()
         await made.open(env.node("n2"))
         return made
 

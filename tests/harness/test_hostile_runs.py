@@ -23,6 +23,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "environments"))
 from forged import NASTY, SHELL, changed, places, shims, write
 
+from checkers.core.regular_files import read_regular
 from harness.campaign.replay import faults_of_run, spec_of_run
 from harness.campaign.trust import Trust
 from harness.cli import main
@@ -308,3 +309,21 @@ def test_amounts_beyond_reason_are_refused() -> None:
     for field in ("time_limit_s", "nemesis_interval_s", "op_timeout_s", "rate_hz"):
         with pytest.raises(UsageError, match="surely a mistake"):
             validated(TestSpec(**{field: 1e300}))
+
+
+def test_a_path_may_be_written_from_here_or_from_the_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store's default is a relative path, and so are the paths of a run's files then."""
+    monkeypatch.chdir(tmp_path)
+    run = Path("store/test/run")
+    run.mkdir(parents=True)
+    (run / "spec.json").write_text("{}")
+    for written in (run / "spec.json", Path("spec.json"), (tmp_path / run / "spec.json")):
+        below = tmp_path / run if written.is_absolute() else run
+        assert read_regular(written, limit=10, below=below) == b"{}"
+    (tmp_path / "spec.json").write_text("secret")
+    (run / "link.json").symlink_to(tmp_path / "spec.json")
+    for written in (run / "link.json", Path("link.json"), Path("../spec.json"), Path("store")):
+        with pytest.raises(OSError):
+            read_regular(written, limit=10, below=run)

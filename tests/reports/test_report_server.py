@@ -138,7 +138,7 @@ def test_a_page_that_cannot_be_made_is_a_sentence(
     def full(*args: object, **words: object) -> str:
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr("reports.server.page", full)
+    monkeypatch.setattr("reports.server.full_page", full)
     answer, body = ask(server, "/register/valid/full.html")
     assert answer.status == 500 and body == b"This page cannot be made: Too many open files.\n"
     assert ask(server, "/", host="[")[0].status == 400
