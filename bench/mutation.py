@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 #: part of the checkers -> the tests that should notice
 TESTS = {
-    "checkers/transactions": ["tests/checkers_txn"],
+    "checkers/isolation": ["tests/checkers_txn"],
     "checkers/linearizability": ["tests/checkers_lin"],
     "checkers/history": ["tests/checkers_history"],
     "checkers": ["tests/checkers_other", "tests/checkers_lin", "tests/checkers_history"],

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from checkers import Verdict
-from checkers.availability import availability, recovery
+from checkers.checker_choice import checkers_by_name
 from checkers.history import Fault, History
-from checkers.infer import checkers_by_name
+from checkers.judges.availability import availability, recovery
 
 CLIENTS = 50
 NODES = ("n1", "n2", "n3")

@@ -18,8 +18,8 @@ import msgspec
 import numpy as np
 
 import reports
+from checkers.core.verdict import Because, Finding, Result, Verdict
 from checkers.history import Fault, History, write_jsonl
-from checkers.verdict import Because, Finding, Result, Verdict
 from reports.page import PAGE_BYTES_MAX, page
 from reports.run_directory import read_run
 

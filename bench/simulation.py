@@ -16,7 +16,7 @@ import sys
 import time
 from collections import Counter
 
-from checkers.verdict import Verdict
+from checkers.core.verdict import Verdict
 from cluster.ablations.registry import all_ablations
 from cluster.simulation.world import MS, SECOND, World
 from cluster.wire import Command

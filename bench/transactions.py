@@ -146,7 +146,7 @@ BROKEN: dict[str, Callable[[int], History]] = {
 
 def broken(count: int) -> None:
     """Time every broken shape once."""
-    from checkers.transactions import list_append
+    from checkers.isolation import list_append
 
     for name, shape in BROKEN.items():
         history = shape(count)
@@ -217,8 +217,8 @@ def in_sessions(
 
 def orders() -> None:
     """Unknown version orders: 100 sessions of 100 transactions, valid and with a lost update."""
-    from checkers.budget import Budget
-    from checkers.transactions import serial
+    from checkers.core.budget import Budget
+    from checkers.isolation import serial
 
     serial()(in_sessions(10, 30, keys=50, reads=0.5))  # compiles
     for keys, reads in ((100, 0.5), (1000, 0.5), (10_000, 0.5), (1000, 0.9), (1000, 0.2)):
@@ -236,8 +236,8 @@ def orders() -> None:
 
 def explode() -> None:
     """Searches that are hard: the budget is kept within a fifth."""
-    from checkers.budget import Budget, resident_mb
-    from checkers.transactions import serial
+    from checkers.core.budget import Budget, resident_mb
+    from checkers.isolation import serial
 
     for sessions, each, keys in ((20, 100, 5), (40, 100, 100), (100, 100, 5)):
         history = contended(sessions, each, keys)
@@ -283,7 +283,7 @@ def predicates(count: int) -> History:
 
 def timed(history: History, kind: str, runs: int) -> tuple[float, float, Any]:
     """Median wall and CPU seconds of checking, and the last result."""
-    from checkers.transactions import list_append, rw_register
+    from checkers.isolation import list_append, rw_register
 
     registers = rw_register(linearizable_keys=True, wfr_keys=True)
     check = list_append() if kind == "list-append" else registers

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from checkers.budget import Budget
-from checkers.checker import Checker, checker, named
-from checkers.verdict import Because, Finding, Result, Verdict
+from checkers.core.budget import Budget
+from checkers.core.checker import Checker, checker, named
+from checkers.core.verdict import Because, Finding, Result, Verdict
 
 if TYPE_CHECKING:
     from checkers.history import Event, Fault, History, HistoryError, Op

@@ -5,7 +5,7 @@ Their headers say ``"realtime": False`` and ``"sessions": False``, and the order
 means nothing. A level that needs such an order is judged as the strongest one below that does not:
 a violation of that refutes both, and where there is none the answer is UNKNOWN.
 
-For :mod:`checkers.infer` and :mod:`checkers.transactions`.
+For :mod:`checkers.checker_choice` and :mod:`checkers.isolation`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 
 import msgspec
 
+from checkers.core.verdict import Result, Verdict
 from checkers.history import History
-from checkers.verdict import Result, Verdict
 
 _WITHOUT_REALTIME = {
     "strict-serializable": "strong-session-serializable",

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from checkers.wording import did_you_mean
+from checkers.core.wording import did_you_mean
 from harness import runner
 from harness.databases.base import Client
 from harness.errors import UsageError

@@ -15,7 +15,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterable
 
-from checkers.wording import did_you_mean
+from checkers.core.wording import did_you_mean
 
 EXIT_VALID = 0
 EXIT_INVALID = 1

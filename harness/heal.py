@@ -24,7 +24,7 @@ from pathlib import Path
 
 import msgspec
 
-from checkers.opening import folder_of, parts_below, read_regular
+from checkers.core.regular_files import folder_of, parts_below, read_regular
 from harness.environments import marks, processes, record
 from harness.environments.processes import RUN_VARIABLE, ProcessId
 from harness.environments.record import Consent, Healed

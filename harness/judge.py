@@ -24,8 +24,8 @@ from typing import Any
 
 import msgspec
 
-from checkers.budget import Budget
-from checkers.verdict import Finding, Result, Verdict
+from checkers.core.budget import Budget
+from checkers.core.verdict import Finding, Result, Verdict
 from harness.store import RESULTS, write_json
 from workloads import Workload
 
@@ -162,7 +162,7 @@ def check_safely(checker: Any, history: Any, budget: Budget) -> Result:
 
 def _recovery(history: Any) -> Result:
     """How long the system took to answer again after each fault: measured, not judged."""
-    from checkers.availability import recovery
+    from checkers.judges.availability import recovery
 
     measured = check_safely(recovery(), history, Budget())
     return msgspec.structs.replace(measured, verdict=Verdict.VALID)
@@ -225,7 +225,7 @@ def _answered(
 
 def _failures(history: Any) -> list[dict[str, Any]]:
     """Why operations failed, the commonest first; the last entry may stand for the rest."""
-    from checkers.stats import failures
+    from checkers.judges.stats import failures
 
     found = [msgspec.to_builtins(failure) for failure in failures(history)]
     rest = sum(each["count"] for each in found[FAILURES_MAX:])
@@ -365,7 +365,7 @@ def completed(history: Any) -> dict[str, int]:
 
 
 def _commonest(f: str, history: Any) -> str:
-    from checkers.stats import failures
+    from checkers.judges.stats import failures
 
     met = [each.error for each in failures(history) if each.error and f in ("", each.f)]
     return f" (most often: {met[0]})" if met else ""

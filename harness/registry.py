@@ -17,7 +17,7 @@ import types
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from checkers.wording import did_you_mean
+from checkers.core.wording import did_you_mean
 from harness.errors import UsageError, UserCodeError, nearest
 
 #: kind -> (module, table): where the names of a kind are.

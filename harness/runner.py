@@ -29,7 +29,7 @@ from typing import Any
 
 import msgspec
 
-from checkers.verdict import Finding, Result, Verdict
+from checkers.core.verdict import Finding, Result, Verdict
 from harness.conduct import Conductor
 from harness.environments.base import Environment
 from harness.errors import EXIT_INFRASTRUCTURE, STORE_ERRORS, SetupError

@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from checkers.opening import write_whole
+from checkers.core.regular_files import write_whole
 from harness.errors import SetupError, UsageError
 
 #: Longest directory name made of a test's name.

@@ -4,7 +4,7 @@ Each finding becomes one card with one anchor (``#f1``, ``#f2`` ...). Which pict
 from what the checker gave: steps of a model make a failing window, edges between transactions a
 cycle, stages of elements life lines, what led to a broken invariant a sequence of messages; else
 the operations of its witness are drawn on real time. The data is the checker's
-:class:`~checkers.verdict.Because`; no judgement is made here.
+:class:`~checkers.core.verdict.Because`; no judgement is made here.
 
 For :mod:`reports.page`, :mod:`reports.markdown` and :mod:`reports.terminal`.
 """
@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from checkers.core.verdict import Because, Finding
 from checkers.history import INVOKE, History, Op
-from checkers.verdict import Because, Finding
 from reports.palette import FaultStyle, edge_style
 from reports.run_directory import Run
 from reports.svg import cycle, lifelines, sequence, window

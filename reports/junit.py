@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from xml.sax.saxutils import escape, quoteattr
 
-from checkers.verdict import Result, Verdict
+from checkers.core.verdict import Result, Verdict
 from reports import overview
 from reports.findings import witness_ops
 from reports.run_directory import Run

@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from checkers.opening import open_regular, read_regular
+from checkers.core.regular_files import open_regular, read_regular
 from reports.svg.window import Lead
 from reports.wording import one_line, seconds
 

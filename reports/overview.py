@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from checkers.stats import failures
-from checkers.verdict import Result, Verdict
+from checkers.core.verdict import Result, Verdict
+from checkers.judges.stats import failures
 from reports.operations import Operations, concurrency, inside_faults
 from reports.palette import GLYPHS, WORDS
 from reports.run_directory import Run

@@ -5,8 +5,8 @@ of an unknown outcome is the client's time-out, so those are drawn on a rail of 
 never mixes them. Quantiles are exact, of the operations that completed in the bucket.
 
 An unavailability window is the longest stretch in which operations were asked for and none was
-answered ``ok``, measured as the checker :func:`checkers.availability.availability` does, in the
-whole run and at each node asked, with the faults that overlap it.
+answered ``ok``, measured as the checker :func:`checkers.judges.availability.availability` does, in
+the whole run and at each node asked, with the faults that overlap it.
 
 For :mod:`reports.page`.
 """
@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from checkers.availability import longest_gap
 from checkers.history import FAIL, INFO, OK, Fault, History
+from checkers.judges.availability import longest_gap
 from reports.operations import Ints, Operations
 from reports.wording import duration, listing, one_line, seconds
 

@@ -19,9 +19,9 @@ from typing import Any
 
 import msgspec
 
+from checkers.core.regular_files import open_regular, read_regular
+from checkers.core.verdict import Result, Verdict
 from checkers.history import Fault, History, HistoryError, load
-from checkers.opening import open_regular, read_regular
-from checkers.verdict import Result, Verdict
 from reports.operations import timed
 from reports.wording import one_line
 

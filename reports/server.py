@@ -26,7 +26,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-from checkers.opening import open_regular
+from checkers.core.regular_files import open_regular
 from reports.page import full_page, page, render_template
 from reports.palette import GLYPHS, WORDS
 from reports.run_directory import json_object, read_run

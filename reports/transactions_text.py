@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from checkers.core.verdict import Because, Finding
 from checkers.history import Op
-from checkers.verdict import Because, Finding
 from reports.wording import READS, key_name, one_line, show
 
 #: Elements of a list that are shown around the one concerned.

@@ -12,9 +12,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from checkers.core.regular_files import write_whole
+from checkers.core.verdict import Result
 from checkers.history import History
-from checkers.opening import write_whole
-from checkers.verdict import Result
 from reports import junit, markdown, page
 from reports.embed import OPS_MAX
 from reports.run_directory import of_history, read_run

@@ -11,8 +11,8 @@ After healing every list there ever was is read once more, the last ones by ever
 from __future__ import annotations
 
 from checkers import linearizable, models
-from checkers.availability import availability
-from checkers.stats import stats
+from checkers.judges.availability import availability
+from checkers.judges.stats import stats
 from workloads import generator as gen
 from workloads.common import FinalReads, Window, WindowOps, check_positive, check_share
 from workloads.common import readers_beside as beside

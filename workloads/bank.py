@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from checkers.availability import availability
-from checkers.bank import bank as bank_checker
-from checkers.stats import stats
+from checkers.judges.availability import availability
+from checkers.judges.bank import bank as bank_checker
+from checkers.judges.stats import stats
 from workloads import generator as gen
 from workloads.common import check_positive, check_share
 from workloads.generator.base import Context, Generator, Step

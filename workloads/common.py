@@ -9,7 +9,7 @@ the square of its length. Here a few keys are in use at a time, and after so man
 next few take their place. Which keys those are follows from the run's counter of unique values
 alone, so generators stay values and need not tell each other.
 
-Transactions are lists of micro-operations ``[f, key, value]`` as :mod:`checkers.transactions` takes
+Transactions are lists of micro-operations ``[f, key, value]`` as :mod:`checkers.isolation` takes
 them.
 """
 

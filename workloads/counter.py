@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import Any
 
 from checkers import linearizable, models
-from checkers.availability import availability
-from checkers.counter import counter as bounds
-from checkers.stats import stats
+from checkers.judges.availability import availability
+from checkers.judges.counter import counter as bounds
+from checkers.judges.stats import stats
 from workloads import generator as gen
 from workloads.common import check_positive, check_share, readers_beside
 from workloads.generator.base import Context, Generator, Step

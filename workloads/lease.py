@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from checkers.availability import availability
-from checkers.lease import lease as lease_checker
-from checkers.stats import stats
+from checkers.judges.availability import availability
+from checkers.judges.lease import lease as lease_checker
+from checkers.judges.stats import stats
 from workloads import generator as gen
 from workloads.common import check_positive, rest
 from workloads.generator.base import Context, Generator, Op, Step

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from checkers.availability import availability
-from checkers.checker import named
-from checkers.stats import stats
-from checkers.transactions import list_append as list_append_checker
+from checkers.core.checker import named
+from checkers.isolation import list_append as list_append_checker
+from checkers.judges.availability import availability
+from checkers.judges.stats import stats
 from workloads.common import FinalTransactions, Transactions, Window, check_positive, check_share
 from workloads.workload import Workload
 

@@ -17,9 +17,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from checkers.availability import availability
-from checkers.lock import lock as lock_checker
-from checkers.stats import stats
+from checkers.judges.availability import availability
+from checkers.judges.lock import lock as lock_checker
+from checkers.judges.stats import stats
 from workloads import generator as gen
 from workloads.common import check_positive, rest
 from workloads.generator.base import Context, Generator, Op, Step

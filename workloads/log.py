@@ -16,9 +16,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from checkers.availability import availability
-from checkers.log import kafka_log
-from checkers.stats import stats
+from checkers.judges.availability import availability
+from checkers.judges.log import kafka_log
+from checkers.judges.stats import stats
 from workloads import generator as gen
 from workloads.common import check_positive, readers_beside
 from workloads.generator.base import Context, Generator, Op, Step

@@ -10,9 +10,9 @@ unknown outcome may have taken a value that nobody will ever see, so that many l
 
 from __future__ import annotations
 
-from checkers.availability import availability
-from checkers.queue import total_queue
-from checkers.stats import stats
+from checkers.judges.availability import availability
+from checkers.judges.queue import total_queue
+from checkers.judges.stats import stats
 from workloads import generator as gen
 from workloads.common import check_share
 from workloads.workload import Workload

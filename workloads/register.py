@@ -15,8 +15,8 @@ After healing every process reads every key: what was acknowledged must still be
 from __future__ import annotations
 
 from checkers import linearizable, models
-from checkers.availability import availability
-from checkers.stats import stats
+from checkers.judges.availability import availability
+from checkers.judges.stats import stats
 from workloads import generator as gen
 from workloads.workload import Workload
 

@@ -10,9 +10,9 @@ After healing every process reads every key.
 
 from __future__ import annotations
 
-from checkers.availability import availability
-from checkers.sessions import GUARANTEES, session_guarantees
-from checkers.stats import stats
+from checkers.judges.availability import availability
+from checkers.judges.sessions import GUARANTEES, session_guarantees
+from checkers.judges.stats import stats
 from workloads import generator as gen
 from workloads.common import check_share, readers_beside
 from workloads.list_append import models_of

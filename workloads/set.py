@@ -10,9 +10,9 @@ After healing every worker reads every set.
 
 from __future__ import annotations
 
-from checkers.availability import availability
-from checkers.set import set_full
-from checkers.stats import stats
+from checkers.judges.availability import availability
+from checkers.judges.set import set_full
+from checkers.judges.stats import stats
 from workloads import generator as gen
 from workloads.common import check_share, readers_beside
 from workloads.workload import Workload

@@ -7,9 +7,9 @@ back gives old numbers again only now.
 
 from __future__ import annotations
 
-from checkers.availability import availability
-from checkers.stats import stats
-from checkers.unique_ids import unique_ids as unique
+from checkers.judges.availability import availability
+from checkers.judges.stats import stats
+from checkers.judges.unique_ids import unique_ids as unique
 from workloads import generator as gen
 from workloads.workload import Workload
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from checkers.availability import availability
-from checkers.stats import stats
-from checkers.watch import watch as watch_checker
+from checkers.judges.availability import availability
+from checkers.judges.stats import stats
+from checkers.judges.watch import watch as watch_checker
 from workloads import generator as gen
 from workloads.common import readers_beside
 from workloads.generator.base import Context, Generator, Op, Step

@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from checkers.availability import availability
-from checkers.checker import named
-from checkers.stats import stats
-from checkers.transactions import rw_register
+from checkers.core.checker import named
+from checkers.isolation import rw_register
+from checkers.judges.availability import availability
+from checkers.judges.stats import stats
 from workloads import generator as gen
 from workloads.common import Window, check_positive
 from workloads.generator.base import PENDING, Context, Generator, Step

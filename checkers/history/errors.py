@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from checkers.wording import shortened
+from checkers.core.wording import shortened
 
 
 class HistoryError(ValueError):

@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import IO, Any
 
-from checkers.budget import BudgetSpent, current
+from checkers.core.budget import BudgetSpent, current
+from checkers.core.regular_files import open_regular
 from checkers.history.errors import HistoryError
-from checkers.opening import open_regular
 
 GZIP = b"\x1f\x8b"
 BOM = b"\xef\xbb\xbf"

@@ -36,7 +36,7 @@ from typing import Any
 
 import msgspec
 
-from checkers.collector import collector_paused
+from checkers.core.garbage_collection import collector_paused
 from checkers.history import files
 from checkers.history.columns import Columns
 from checkers.history.errors import HistoryError

@@ -14,11 +14,11 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from checkers.collector import collector_paused
+from checkers.core.garbage_collection import collector_paused
+from checkers.core.regular_files import open_regular
 from checkers.history import files
 from checkers.history.errors import HistoryError
 from checkers.history.history import History
-from checkers.opening import open_regular
 
 #: What a format is recognised by.
 HEAD_BYTES = 1 << 16

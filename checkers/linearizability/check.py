@@ -19,19 +19,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from checkers.budget import Budget, BudgetSpent, Meter
-from checkers.checker import Checker, named
-from checkers.collector import collector_paused
+from checkers.core.budget import Budget, BudgetSpent, Meter
+from checkers.core.checker import Checker, named
+from checkers.core.garbage_collection import collector_paused
+from checkers.core.verdict import Finding, Result, Verdict
 from checkers.history import OK, History, Op
-from checkers.linearizability.appended import judge
-from checkers.linearizability.appended_witness import witness_of
-from checkers.linearizability.engines import search
 from checkers.linearizability.explain import at_time, finding_of
 from checkers.linearizability.linearize import Evidence
-from checkers.linearizability.machine import Machine
 from checkers.linearizability.model import Model, as_model
-from checkers.linearizability.monitor_orders import ORDERS
-from checkers.linearizability.monitors import MONITORS
+from checkers.linearizability.monitors.appended import judge
+from checkers.linearizability.monitors.appended_witness import witness_of
+from checkers.linearizability.monitors.collections import MONITORS
+from checkers.linearizability.monitors.orders import ORDERS
 from checkers.linearizability.problem import (
     NEVER,
     Problem,
@@ -41,12 +40,13 @@ from checkers.linearizability.problem import (
     refuse_malformed,
     vocabulary_of,
 )
-from checkers.linearizability.search import Outcome
+from checkers.linearizability.search.memoized_model import Machine
+from checkers.linearizability.search.portfolio import search
+from checkers.linearizability.search.wgl import Outcome
 from checkers.linearizability.shrink import Shrinker
 from checkers.linearizability.values import token
-from checkers.linearizability.zone_witness import fewest
-from checkers.linearizability.zones import Violation, ZonesAnswer, check_zones
-from checkers.verdict import Finding, Result, Verdict
+from checkers.linearizability.zones.witness import fewest
+from checkers.linearizability.zones.zones import Violation, ZonesAnswer, check_zones
 
 #: Configurations each key gets in the first round.
 FIRST_ROUND = 5_000

@@ -20,16 +20,16 @@ from __future__ import annotations
 
 from typing import Any
 
+from checkers.core.verdict import Because, Finding
 from checkers.history import Fault, History, Op
-from checkers.linearizability.account import Account, account
-from checkers.linearizability.machine import Machine
+from checkers.linearizability.blame import Account, account
 from checkers.linearizability.model import Model
-from checkers.linearizability.origins import would_have
 from checkers.linearizability.problem import NEVER, Problem
-from checkers.linearizability.search import Outcome
+from checkers.linearizability.search.memoized_model import Machine
+from checkers.linearizability.search.wgl import Outcome
+from checkers.linearizability.unexplained_values import would_have
 from checkers.linearizability.values import show
 from checkers.linearizability.verify import brute_force
-from checkers.verdict import Because, Finding
 
 #: Witnesses up to this size are judged once more from the bare definition.
 BRUTE_OPS_MAX = 14

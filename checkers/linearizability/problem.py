@@ -19,9 +19,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from checkers.core.vocabulary import Vocabulary, refusal
 from checkers.history import History, Op
 from checkers.linearizability.model import Model, ModelError
-from checkers.vocabulary import Vocabulary, refusal
 
 #: The end of an interval that never ends.
 NEVER = 1 << 60

@@ -17,12 +17,12 @@ by the slow judge of :mod:`checkers.linearizability.verify`.
 
 from __future__ import annotations
 
-from checkers.budget import Meter
-from checkers.linearizability.account import WAS_THERE, account
-from checkers.linearizability.engines import search
-from checkers.linearizability.machine import Machine
+from checkers.core.budget import Meter
+from checkers.linearizability.blame import WAS_THERE, account
 from checkers.linearizability.problem import Problem
-from checkers.linearizability.search import Outcome
+from checkers.linearizability.search.memoized_model import Machine
+from checkers.linearizability.search.portfolio import search
+from checkers.linearizability.search.wgl import Outcome
 
 #: Configurations one attempt at leaving something out may search.
 PROBE_LIMIT = 4_000

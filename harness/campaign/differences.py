@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from checkers.opening import open_regular
+from checkers.core.regular_files import open_regular
 
 #: bytes of two histories compared at once
 BLOCK_BYTES = 1 << 20

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from checkers.verdict import Finding, Result, Verdict
+from checkers.core.verdict import Finding, Result, Verdict
 from harness.errors import UsageError
 from harness.timings import checked
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from checkers.verdict import Result, Verdict
+from checkers.core.verdict import Result, Verdict
 from cluster.ablations.registry import Ablation, UnknownAblation, all_ablations, find
 from cluster.patterns import PATTERNS, Pattern, find_pattern
 from harness.errors import (
@@ -30,7 +30,7 @@ from harness.errors import (
 )
 
 if TYPE_CHECKING:
-    from checkers.budget import Budget
+    from checkers.core.budget import Budget
     from checkers.history import Fault, History
     from cluster.simulation.schedule import ScheduleRun
     from cluster.simulation.sessions import ClientEvent

@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from checkers.opening import read_regular
+from checkers.core.regular_files import read_regular
 from harness.campaign.differences import say_difference
 from harness.campaign.seed_runs import replay_seed, seed_spec
 from harness.campaign.trust import Trust, command, require

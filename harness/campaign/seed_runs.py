@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from checkers.core.regular_files import read_regular
+from checkers.core.verdict import Result
 from checkers.history import Fault, History
-from checkers.opening import read_regular
-from checkers.verdict import Result
 from cluster.ablations.registry import UnknownAblation
 from harness.campaign.differences import say_difference
 from harness.campaign.explore import Job, SeedOutcome, conclude, job_of

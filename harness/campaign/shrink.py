@@ -23,7 +23,7 @@ from typing import TypeVar
 
 import msgspec
 
-from checkers.verdict import Verdict
+from checkers.core.verdict import Verdict
 from harness.campaign.replay import OURS_ALONE, spec_of_run
 from harness.campaign.trust import Trust, command
 from harness.errors import HarnessError, UsageError

@@ -1,6 +1,6 @@
 """``harness check``: judge history files, ours or anybody's.
 
-Files are checked by :mod:`checkers.commandline`; here a plain command line is read (any other by
+Files are checked by :mod:`checkers.check_files`; here a plain command line is read (any other by
 :mod:`harness.commands.check`, which takes longer to import than to judge a file), progress is shown
 and what was found is said: as text (:mod:`harness.commands.checking_text`), as JSON or as pages
 (:mod:`harness.commands.checking_pages`).
@@ -19,13 +19,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from checkers.opening import open_regular
+from checkers.core.regular_files import open_regular
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_USAGE, UsageError
 from harness.store import HISTORY, SPEC
 
 if TYPE_CHECKING:
-    from checkers.budget import Budget
-    from checkers.commandline import FileResult
+    from checkers.check_files import FileResult
+    from checkers.core.budget import Budget
     from harness.commands.checking_pages import Pages
 
 #: No header of a history is longer.
@@ -154,7 +154,7 @@ def _check(
     from harness.commands import checking_text
 
     with _one_thread():
-        from checkers.commandline import check_files
+        from checkers.check_files import check_files
     results = [_not_begun(path) for path in paths if _never_began(Path(path))]
     paths = [path for path in paths if not _never_began(Path(path))]
     pages, options = _pages(report, paths), _options(option)
@@ -217,7 +217,7 @@ def _pages(report: str | None, paths: Sequence[str]) -> Pages | None:
 
 def _exit_code(results: Sequence[FileResult]) -> int:
     """The merged verdict; where nothing could be judged, whose fault that is."""
-    from checkers.commandline import merged
+    from checkers.check_files import merged
 
     if any(result.result is not None or result.blame == "checker" for result in results):
         return merged(results).exit_code
@@ -240,8 +240,8 @@ def _never_began(history: Path) -> bool:
 
 def _not_begun(path: str) -> FileResult:
     """What there is to say of such a run."""
-    from checkers.commandline import FileResult
-    from checkers.verdict import Result, Verdict
+    from checkers.check_files import FileResult
+    from checkers.core.verdict import Result, Verdict
 
     reason = "the run ended before its first operation was recorded; there is nothing to judge"
     unknown = Result(checker="history", verdict=Verdict.UNKNOWN, reason=reason)
@@ -278,7 +278,7 @@ def parse_budget(text: str) -> Budget:
     Raises:
         UsageError: it is none of these, or not positive.
     """
-    from checkers.budget import Budget
+    from checkers.core.budget import Budget
 
     if text.strip().lower() in ("none", "unlimited"):
         return Budget(time_s=None, memory_mb=None)

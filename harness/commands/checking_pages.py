@@ -1,7 +1,7 @@
 """``harness check --report``: a page per history, and for several an index of them.
 
 A page needs the history itself, so it is written where the file was checked, by :func:`write`,
-which :func:`checkers.commandline.check_files` calls there by name.
+which :func:`checkers.check_files.check_files` calls there by name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import msgspec
 from harness.errors import SetupError
 
 if TYPE_CHECKING:
-    from checkers.commandline import FileResult
+    from checkers.check_files import FileResult
     from checkers.history import History
 
 #: Where the function is that a worker calls after a file.

@@ -22,9 +22,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from checkers.commandline import FileResult
+    from checkers.check_files import FileResult
+    from checkers.core.verdict import Finding, Result
     from checkers.history import Op
-    from checkers.verdict import Finding, Result
 
 SCHEMA = "check/1"
 
@@ -93,17 +93,17 @@ class Progress:
         self._thread = threading.Thread(target=self._tick, daemon=True)
 
     def __enter__(self) -> Progress:
-        from checkers import machine_code
+        from checkers.core import jit
 
-        machine_code.progress = compiling
+        jit.progress = compiling
         if self._live:
             self._thread.start()
         return self
 
     def __exit__(self, *rest: object) -> None:
-        from checkers import machine_code
+        from checkers.core import jit
 
-        machine_code.progress = None
+        jit.progress = None
         self._stop.set()
         if self._live:
             self._thread.join()

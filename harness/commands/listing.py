@@ -135,7 +135,7 @@ def _ablations() -> list[Entry]:
 
 
 def _checkers() -> list[Entry]:
-    from checkers.infer import checkers_by_name, factory, options_of
+    from checkers.checker_choice import checkers_by_name, factory, options_of
 
     return [
         Entry(name, _about_checker(name, factory(name)), options_of(name))
@@ -149,8 +149,8 @@ def _about_checker(name: str, factory: Callable[..., Any]) -> str:
     if own:
         return own
     module = inspect.getmodule(factory)
+    from checkers.isolation.consistency import FORBIDS
     from checkers.linearizability import models
-    from checkers.transactions.consistency import FORBIDS
 
     if module is not None and factory.__doc__:
         return _first_paragraph(module.__doc__)
@@ -163,7 +163,7 @@ def _about_checker(name: str, factory: Callable[..., Any]) -> str:
 
 
 def _models() -> list[Entry]:
-    from checkers.infer import options_of
+    from checkers.checker_choice import options_of
     from checkers.linearizability import models
 
     return [
@@ -173,7 +173,7 @@ def _models() -> list[Entry]:
 
 
 def _model_options(name: str, options_of: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
-    from checkers.infer import checkers_by_name
+    from checkers.checker_choice import checkers_by_name
 
     known = checkers_by_name()
     return options_of(name if name in known else f"linearizable-{name}")

@@ -32,7 +32,7 @@ def doctor(
 
 
 def _compile() -> None:
-    from checkers.machine_code import compile_all
+    from checkers.core.jit import compile_all
 
     def told(kernel: str, spent_s: float) -> None:
         print(f"compiled {kernel}: {spent_s:.1f} s", flush=True)

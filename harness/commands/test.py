@@ -88,7 +88,7 @@ def _test(**given: Any) -> int:
     outcomes = run_many(spec)
     if len(outcomes) > 1:
         print(summary(outcomes))
-    from checkers.verdict import Verdict
+    from checkers.core.verdict import Verdict
 
     return Verdict.merge_all(outcome.verdict for outcome in outcomes).exit_code
 

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
-from checkers.opening import is_below
+from checkers.core.regular_files import is_below
 
 
 def own_folder(run_dir: Path, node: str) -> Path:

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from checkers.opening import read_regular, write_whole
+from checkers.core.regular_files import read_regular, write_whole
 from harness.environments.processes import ProcessId, boot_id
 
 NAME = "environment.json"

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from checkers.opening import folder_of, is_below
+from checkers.core.regular_files import folder_of, is_below
 from harness.environments.record import Healed
 from harness.errors import SetupError, UsageError
 

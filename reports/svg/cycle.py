@@ -23,8 +23,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from checkers.core.verdict import Because
 from checkers.history import Fault, Op
-from checkers.verdict import Because
 from reports.palette import FaultStyle, edge_style
 from reports.svg.axis import BrokenAxis
 from reports.svg.bands import bands

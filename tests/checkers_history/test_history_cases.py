@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from checkers.commandline import FileResult, check_files
+from checkers.check_files import FileResult, check_files
 
 CASES = Path(__file__).parent.parent / "cases" / "formats"
 

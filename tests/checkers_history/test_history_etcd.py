@@ -15,9 +15,9 @@ import pytest
 from etcd_reports import Lab, request, step, txn
 
 from checkers import Verdict
-from checkers.commandline import check_files
-from checkers.etcd import etcd
+from checkers.check_files import check_files
 from checkers.history import HistoryError, load, recognise
+from checkers.judges.etcd import etcd
 
 Json = dict[str, Any]
 

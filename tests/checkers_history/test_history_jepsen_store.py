@@ -17,7 +17,7 @@ from history_strategies import events, values
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from checkers.commandline import check_files
+from checkers.check_files import check_files
 from checkers.history import Event, History, HistoryError, load, recognise, write_edn
 from checkers.history.fressian import Reader, Tagged
 

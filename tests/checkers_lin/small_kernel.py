@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from checkers.machine_code import compiled, inner
+from checkers.core.jit import compiled, inner
 
 
 @inner

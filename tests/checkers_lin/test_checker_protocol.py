@@ -22,9 +22,9 @@ from checkers import (
     models,
     named,
 )
-from checkers.availability import availability, recovery
-from checkers.stats import stats
-from checkers.witness import sub_history, table
+from checkers.core.witness import sub_history, table
+from checkers.judges.availability import availability, recovery
+from checkers.judges.stats import stats
 
 ONE = history_of([("invoke", 0, "write", 1), ("ok", 0, "write", 1)])
 

@@ -15,8 +15,8 @@ import pytest
 from lin_histories import Row, history_of, register_history
 
 from checkers import Verdict, check, models
+from checkers.core.verdict import Finding
 from checkers.history import FAIL, INFO, OK, History, Op
-from checkers.verdict import Finding
 
 TYPES = {OK: "ok", FAIL: "fail", INFO: "info"}
 

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from lin_histories import Row, history_of
 
 from checkers import Verdict, check, models
-from checkers.budget import Budget, Meter
+from checkers.core.budget import Budget, Meter
 from checkers.history import History
-from checkers.linearizability.appended import judge
-from checkers.linearizability.appended_witness import witness_of
-from checkers.linearizability.engines import search
-from checkers.linearizability.machine import Machine
+from checkers.linearizability.monitors.appended import judge
+from checkers.linearizability.monitors.appended_witness import witness_of
 from checkers.linearizability.problem import Problem, problem_of
+from checkers.linearizability.search.memoized_model import Machine
+from checkers.linearizability.search.portfolio import search
 from checkers.linearizability.verify import brute_force, order_error
 
 

@@ -129,7 +129,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from test_lin_budgets import EXPLODING
 from checkers import Budget, check
-from checkers.budget import resident_mb
+from checkers.core.budget import resident_mb
 history, model = EXPLODING[sys.argv[2]]()
 gc.collect()
 before_mb, started = resident_mb(), time.process_time()

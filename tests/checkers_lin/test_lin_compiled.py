@@ -12,11 +12,11 @@ import pytest
 from lin_histories import Row, history_of, random_history, register_history, with_stale_read
 
 from checkers import Budget, Verdict, check, models
-from checkers.linearizability import engines
-from checkers.linearizability.compiled import compiled_frontier
-from checkers.linearizability.frontier import Frontier
-from checkers.linearizability.machine import Machine
 from checkers.linearizability.problem import problem_of
+from checkers.linearizability.search import portfolio
+from checkers.linearizability.search.just_in_time import Frontier
+from checkers.linearizability.search.just_in_time_compiled import compiled_frontier
+from checkers.linearizability.search.memoized_model import Machine
 from checkers.linearizability.verify import order_error
 
 VALUES = [0, 1, 2]
@@ -76,8 +76,8 @@ def test_the_compiled_engine_agrees_with_its_twin(name: str) -> None:
 
 
 def test_pools_that_are_too_small_grow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("checkers.linearizability.compiled.ROWS_MIN", 8)
-    monkeypatch.setattr("checkers.linearizability.compiled.NODES_MIN", 512)
+    monkeypatch.setattr("checkers.linearizability.search.just_in_time_compiled.ROWS_MIN", 8)
+    monkeypatch.setattr("checkers.linearizability.search.just_in_time_compiled.NODES_MIN", 512)
     history = register_history(600, clients=6, unknown=0.05, cas=0.4, writes=0.3, domain=3)
     for each, legal in ((history, True), (with_stale_read(history, age=5), None)):
         problem = problem_of(list(each.ops()), models.cas_register())
@@ -97,7 +97,7 @@ def test_pools_that_are_too_small_grow(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_trail_shorter_than_one_step_grows(monkeypatch: pytest.MonkeyPatch) -> None:
     """It has room once squeezed, yet not enough for what one configuration leads to."""
-    monkeypatch.setattr("checkers.linearizability.compiled.NODES_MIN", 16)
+    monkeypatch.setattr("checkers.linearizability.search.just_in_time_compiled.NODES_MIN", 16)
     rows: list[Row] = []
     for process in range(20):
         rows += [("invoke", process, "write", process), ("info", process, "write", process)]
@@ -111,10 +111,10 @@ def test_a_trail_shorter_than_one_step_grows(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_long_searches_are_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "HEAD_START", 64)
-    monkeypatch.setattr(engines, "HEAD_START_PER_OP", 0)
-    monkeypatch.setattr(engines, "TURN", 64)
-    monkeypatch.setattr(engines, "COMPILE_AFTER", 200)
+    monkeypatch.setattr(portfolio, "HEAD_START", 64)
+    monkeypatch.setattr(portfolio, "HEAD_START_PER_OP", 0)
+    monkeypatch.setattr(portfolio, "TURN", 64)
+    monkeypatch.setattr(portfolio, "COMPILE_AFTER", 200)
     history = register_history(2_000, clients=5, unknown=0.01, cas=0.3, writes=0.3, domain=5)
     result = check(history, models.cas_register(), budget=Budget(time_s=60.0))
     assert result.verdict is Verdict.VALID

@@ -15,16 +15,16 @@ from lin_canonical import canonical_histories, interval_orders
 from lin_enumeration import Kind, small_histories
 
 from checkers import models
-from checkers.budget import Meter
+from checkers.core.budget import Meter
 from checkers.history import Op
-from checkers.linearizability import compiled
-from checkers.linearizability.compiled import compiled_frontier
-from checkers.linearizability.frontier import Frontier
-from checkers.linearizability.machine import Machine
-from checkers.linearizability.monitor_orders import ORDERS
-from checkers.linearizability.monitors import MONITORS
+from checkers.linearizability.monitors.collections import MONITORS
+from checkers.linearizability.monitors.orders import ORDERS
 from checkers.linearizability.problem import Problem, problem_of
-from checkers.linearizability.search import Search
+from checkers.linearizability.search import just_in_time_compiled
+from checkers.linearizability.search.just_in_time import Frontier
+from checkers.linearizability.search.just_in_time_compiled import compiled_frontier
+from checkers.linearizability.search.memoized_model import Machine
+from checkers.linearizability.search.wgl import Search
 from checkers.linearizability.verify import brute_force, order_error
 
 #: Models of which these histories have few states, so that the compiled engine judges all of them.
@@ -135,8 +135,8 @@ def small_pools(monkeypatch: pytest.MonkeyPatch) -> None:
 
     It runs out now and then, so that growing is judged as well.
     """
-    monkeypatch.setattr(compiled, "ROWS_MIN", 4)
-    monkeypatch.setattr(compiled, "NODES_MIN", 16)
+    monkeypatch.setattr(just_in_time_compiled, "ROWS_MIN", 4)
+    monkeypatch.setattr(just_in_time_compiled, "NODES_MIN", 16)
 
 
 def _enumerate(name: str, histories: Iterable[list[Op]]) -> None:

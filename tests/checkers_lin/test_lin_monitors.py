@@ -11,12 +11,16 @@ import pytest
 from lin_histories import Row, history_of, random_history
 
 from checkers import Verdict, check, models
-from checkers.budget import Meter
-from checkers.linearizability.engines import search
-from checkers.linearizability.machine import Machine
-from checkers.linearizability.monitor_orders import ORDERS
-from checkers.linearizability.monitors import append_list_monitor, queue_monitor, stack_monitor
+from checkers.core.budget import Meter
+from checkers.linearizability.monitors.collections import (
+    append_list_monitor,
+    queue_monitor,
+    stack_monitor,
+)
+from checkers.linearizability.monitors.orders import ORDERS
 from checkers.linearizability.problem import problem_of
+from checkers.linearizability.search.memoized_model import Machine
+from checkers.linearizability.search.portfolio import search
 from checkers.linearizability.verify import brute_force, order_error
 
 

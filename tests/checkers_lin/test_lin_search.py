@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from lin_histories import history_of, random_history, register_history, with_stale_read
 
 from checkers import Budget, Verdict, check, models
-from checkers.budget import Meter
+from checkers.core.budget import Meter
 from checkers.history import Op
 from checkers.linearizability import Model, ModelError
-from checkers.linearizability.engines import search
-from checkers.linearizability.frontier import Frontier
-from checkers.linearizability.machine import Machine
 from checkers.linearizability.problem import Problem, problem_of
-from checkers.linearizability.search import Outcome
+from checkers.linearizability.search.just_in_time import Frontier
+from checkers.linearizability.search.memoized_model import Machine
+from checkers.linearizability.search.portfolio import search
+from checkers.linearizability.search.wgl import Outcome
 from checkers.linearizability.verify import brute_force, order_error
 
 VALUES = [0, 1, 2]

@@ -14,13 +14,13 @@ from lin_enumeration import as_keys, small_histories
 from lin_histories import history_of, random_history, register_history, with_stale_read
 
 from checkers import Verdict, check, models
-from checkers.budget import Meter
+from checkers.core.budget import Meter
 from checkers.history import Op
-from checkers.linearizability.engines import search
-from checkers.linearizability.machine import Machine
 from checkers.linearizability.problem import problem_of
+from checkers.linearizability.search.memoized_model import Machine
+from checkers.linearizability.search.portfolio import search
 from checkers.linearizability.verify import brute_force, order_error
-from checkers.linearizability.zones import ZonesAnswer, check_zones
+from checkers.linearizability.zones.zones import ZonesAnswer, check_zones
 
 READS = [("read", None, value, "ok") for value in (None, 1, 2)]
 WRITES = [("write", value, value, "ok") for value in (1, 2)]

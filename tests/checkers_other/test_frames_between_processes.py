@@ -6,10 +6,10 @@ import io
 
 import pytest
 
-from checkers.commandline import FileResult
-from checkers.frames import receive, send
+from checkers.check_files import FileResult
+from checkers.core.pipe_messages import receive, send
+from checkers.core.verdict import Because, Finding, Result, Verdict
 from checkers.history.op import Op
-from checkers.verdict import Because, Finding, Result, Verdict
 
 
 def there_and_back(message: FileResult) -> FileResult:

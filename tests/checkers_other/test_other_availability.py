@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from checkers.availability import availability
 from checkers.history import Event, History
+from checkers.judges.availability import availability
 
 S = 1_000_000_000
 

@@ -18,12 +18,13 @@ from typing import Any
 
 import pytest
 
-from checkers import Verdict, budget
-from checkers.budget import Budget, BudgetSpent, Meter, alarm, look, not_counted, within
-from checkers.checker import checker
-from checkers.commandline import FileResult, check_files
+from checkers import Verdict
+from checkers.check_files import FileResult, check_files
+from checkers.checker_choice import checkers_by_name
+from checkers.core import budget
+from checkers.core.budget import Budget, BudgetSpent, Meter, alarm, look, not_counted, within
+from checkers.core.checker import checker
 from checkers.history import History, write_edn, write_jsonl
-from checkers.infer import checkers_by_name
 
 COUNT = 50_000
 TIME_S = 0.1
@@ -218,7 +219,7 @@ def test_what_a_history_takes_is_not_taken_from_its_check(tmp_path: Path) -> Non
     path = tmp_path / "history.jsonl"
     write_jsonl(made(transactions("append")), path)
     code = (
-        "import sys; from checkers import Budget; from checkers.commandline import check_files;"
+        "import sys; from checkers import Budget; from checkers.check_files import check_files;"
         "limit = Budget(time_s=None, memory_mb=40.0);"  # the history takes more
         "print(check_files(sys.argv[1:], model='list-append', budget=limit)[0].verdict.value)"
     )

@@ -14,9 +14,9 @@ import pytest
 from other_histories import h
 
 from checkers import Budget, Verdict
-from checkers.commandline import FileResult, _Task, _Worker, check_files, merged
+from checkers.check_files import FileResult, _Task, _Worker, check_files, merged
+from checkers.checker_choice import MODELS, ChoiceError, checkers_by_name, choose, infer, resolve
 from checkers.history import History, load, write_jsonl
-from checkers.infer import MODELS, ChoiceError, checkers_by_name, choose, infer, resolve
 from checkers.linearizability import models
 
 CORPORA = os.environ.get("HARNESS_CORPORA", "")

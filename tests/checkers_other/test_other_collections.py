@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from other_histories import h, invalid, kinds, unchallenged, unknown, valid
 
-from checkers.bank import bank
-from checkers.counter import counter
 from checkers.history import Event, History
-from checkers.queue import queue, total_queue
-from checkers.set import final_set, set_full
-from checkers.unique_ids import unique_ids
+from checkers.judges.bank import bank
+from checkers.judges.counter import counter
+from checkers.judges.queue import queue, total_queue
+from checkers.judges.set import final_set, set_full
+from checkers.judges.unique_ids import unique_ids
 
 # Sets ---------------------------------------------------------------------------------------------
 

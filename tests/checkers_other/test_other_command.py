@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from checkers.commandline import FileResult
-from checkers.verdict import Result, Verdict
+from checkers.check_files import FileResult
+from checkers.core.verdict import Result, Verdict
 from harness.cli import main
 from harness.commands.checking import parse_budget
 from harness.commands.checking_text import described, plain, witness

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 from other_histories import MS, h, invalid, unchallenged, unknown, valid
 
-from checkers.convergence import convergence
 from checkers.history import Event, Fault, History
-from checkers.lease import lease
-from checkers.lock import lock
-from checkers.log import kafka_log
-from checkers.log_pattern import log_pattern
-from checkers.watch import watch
+from checkers.judges.convergence import convergence
+from checkers.judges.lease import lease
+from checkers.judges.lock import lock
+from checkers.judges.log import kafka_log
+from checkers.judges.log_pattern import log_pattern
+from checkers.judges.watch import watch
 
 # Locks --------------------------------------------------------------------------------------------
 

@@ -6,8 +6,8 @@ import doctest
 import re
 from pathlib import Path
 
+from checkers.checker_choice import checkers_by_name, options_of
 from checkers.history.loading import FORMATS
-from checkers.infer import checkers_by_name, options_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "checkers.md"
 

@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 from other_histories import h, invalid, unchallenged, unknown, valid
 
 from checkers import Budget, Verdict
-from checkers.budget import Meter
-from checkers.causal import causal, causal_reverse
-from checkers.findings import Spent
-from checkers.happens_before import causality, overwritten
+from checkers.core.budget import Meter
+from checkers.core.findings import Spent
 from checkers.history import Event, History
-from checkers.long_fork import long_fork
-from checkers.monotonic import monotonic
-from checkers.sessions import GUARANTEES, session_guarantees
+from checkers.judges.causal import causal, causal_reverse
+from checkers.judges.happens_before import causality, overwritten
+from checkers.judges.long_fork import long_fork
+from checkers.judges.monotonic import monotonic
+from checkers.judges.sessions import GUARANTEES, session_guarantees
 
 
 def test_causal() -> None:

@@ -16,16 +16,16 @@ from typing import Any
 import pytest
 
 from checkers import Verdict
-from checkers.bank import bank
-from checkers.counter import counter
 from checkers.history import Event, History
-from checkers.lock import lock
-from checkers.log import kafka_log
-from checkers.monotonic import monotonic
-from checkers.queue import queue, total_queue
-from checkers.set import final_set, set_full
-from checkers.unique_ids import unique_ids
-from checkers.watch import watch
+from checkers.judges.bank import bank
+from checkers.judges.counter import counter
+from checkers.judges.lock import lock
+from checkers.judges.log import kafka_log
+from checkers.judges.monotonic import monotonic
+from checkers.judges.queue import queue, total_queue
+from checkers.judges.set import final_set, set_full
+from checkers.judges.unique_ids import unique_ids
+from checkers.judges.watch import watch
 
 Call = tuple[str, Any, Any]  # f, key, input
 Rows = list[list[Any]]  # process, type, f, key, value

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from checkers import Verdict
-from checkers.convergence import convergence
 from checkers.history import Event, Fault, History, Op
-from checkers.lease import lease
+from checkers.judges.convergence import convergence
+from checkers.judges.lease import lease
 
 # Leases -------------------------------------------------------------------------------------------
 

@@ -20,17 +20,17 @@ from other_histories import h, invalid, unknown, valid
 from vocabularies import KINDS
 
 from checkers import Budget, Model, Verdict, linearizable, models
-from checkers.availability import availability
-from checkers.bank import bank
-from checkers.checker import compose
-from checkers.commandline import check_files
-from checkers.counter import counter, pn_counter
+from checkers.check_files import check_files
+from checkers.checker_choice import ChoiceError, checkers_by_name, choose, infer, takers
+from checkers.core.checker import compose
+from checkers.core.vocabulary import foreign
 from checkers.history import History, HistoryError, load, write_jsonl
-from checkers.infer import ChoiceError, checkers_by_name, choose, infer, takers
-from checkers.lock import lock
-from checkers.set import set_full
-from checkers.stats import stats
-from checkers.vocabulary import foreign
+from checkers.judges.availability import availability
+from checkers.judges.bank import bank
+from checkers.judges.counter import counter, pn_counter
+from checkers.judges.lock import lock
+from checkers.judges.set import set_full
+from checkers.judges.stats import stats
 from workloads import WORKLOADS as WORKLOADS_SHIPPED
 
 CASES = Path(__file__).parent.parent / "cases" / "judges"

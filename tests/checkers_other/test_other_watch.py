@@ -21,7 +21,7 @@ from other_histories import h, invalid, kinds, unknown, valid
 
 from checkers import Result, Verdict
 from checkers.history import Event, History, Op
-from checkers.watch import watch
+from checkers.judges.watch import watch
 
 Row = list[Any]  # process, type, f, key, value
 

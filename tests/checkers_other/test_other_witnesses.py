@@ -13,21 +13,21 @@ from typing import Any
 import pytest
 
 from checkers import Verdict
-from checkers.bank import bank
-from checkers.causal import causal, causal_reverse
-from checkers.convergence import convergence
-from checkers.counter import counter, pn_counter
 from checkers.history import Event, History
-from checkers.lease import lease
+from checkers.judges.bank import bank
+from checkers.judges.causal import causal, causal_reverse
+from checkers.judges.convergence import convergence
+from checkers.judges.counter import counter, pn_counter
+from checkers.judges.lease import lease
+from checkers.judges.lock import lock
+from checkers.judges.log import kafka_log
+from checkers.judges.long_fork import long_fork
+from checkers.judges.monotonic import monotonic
+from checkers.judges.queue import queue, total_queue
+from checkers.judges.sessions import session_guarantees
+from checkers.judges.set import final_set, set_full
+from checkers.judges.unique_ids import unique_ids
 from checkers.linearizability import linearizable, models
-from checkers.lock import lock
-from checkers.log import kafka_log
-from checkers.long_fork import long_fork
-from checkers.monotonic import monotonic
-from checkers.queue import queue, total_queue
-from checkers.sessions import session_guarantees
-from checkers.set import final_set, set_full
-from checkers.unique_ids import unique_ids
 
 Ask = Callable[[random.Random, int], tuple[str, Any, Any]]  # f, key, input; a fresh number is given
 Answer = Callable[[random.Random, str, Any, list[Any]], Any]  # f, input, all inputs -> output

@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
+from checkers.core.verdict import Finding, Result, Verdict
 from checkers.history import Event, History
-from checkers.transactions.verify import confirm
-from checkers.verdict import Finding, Result, Verdict
+from checkers.isolation.recheck import confirm
 
 Row = tuple[str, int, int, str, list[tuple[str, str, Any]]]
 

@@ -17,7 +17,7 @@ from typing import Any
 import cycle_twins
 import twins
 
-from checkers.transactions.predicates import matches
+from checkers.isolation.predicates.matching import matches
 
 #: a version of a key: who installed it (-1 for the first) and the state it is
 Version = tuple[int, Any]

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from checkers.history import Event, History, HistoryError
-from checkers.transactions.cycles import components
-from checkers.transactions.graph import WW, GraphBuilder
-from checkers.transactions.list_append import ListAppend
-from checkers.transactions.micro_ops import CHUNK, VALUES_CHUNK, Packed, packed
-from checkers.transactions.rw_register import RwRegister, VersionRules
-from checkers.transactions.txns import columns, intern
+from checkers.isolation.graph.cycles import components
+from checkers.isolation.graph.dependency_graph import WW, GraphBuilder
+from checkers.isolation.inference.list_append import ListAppend
+from checkers.isolation.inference.rw_register import RwRegister, VersionRules
+from checkers.isolation.mops import CHUNK, VALUES_CHUNK, Packed, packed
+from checkers.isolation.transaction_table import columns, intern
 
 SOME = st.one_of(
     st.integers(-5, 5), st.booleans(), st.integers(2**62, 2**66), st.sampled_from(["1", None, 1.0])

@@ -16,7 +16,7 @@ import pytest
 
 from checkers import Verdict
 from checkers.history import load
-from checkers.transactions import WEAK_LEVELS, list_append, rw_register, serial, weak
+from checkers.isolation import WEAK_LEVELS, list_append, rw_register, serial, weak
 
 CORPORA = os.environ.get("HARNESS_CORPORA", "")
 

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_txn_twins import make_lists
 
-from checkers.budget import Budget, Meter
-from checkers.transactions.consistency import implied_anomalies
-from checkers.transactions.cycles import find_cycles
-from checkers.transactions.graph import (
+from checkers.core.budget import Budget, Meter
+from checkers.isolation.consistency import implied_anomalies
+from checkers.isolation.graph.cycles import find_cycles
+from checkers.isolation.graph.dependency_graph import (
     KIND_NAMES,
     PASS,
     PROCESS,
@@ -29,9 +29,9 @@ from checkers.transactions.graph import (
     add_realtime_edges,
     add_tails,
 )
-from checkers.transactions.list_append import ListAppend
-from checkers.transactions.txns import columns
-from checkers.transactions.verify import shape
+from checkers.isolation.inference.list_append import ListAppend
+from checkers.isolation.recheck import shape
+from checkers.isolation.transaction_table import columns
 
 seeds = st.integers(0, 2**32)
 NAMES = {**KIND_NAMES, PASS: "pass"}

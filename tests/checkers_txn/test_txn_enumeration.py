@@ -15,10 +15,10 @@ from itertools import chain, combinations, permutations, product
 import pytest
 import twins
 
-from checkers.transactions.judge import judge
-from checkers.transactions.list_append import ListAppend
-from checkers.transactions.txns import columns
-from checkers.verdict import Verdict
+from checkers.core.verdict import Verdict
+from checkers.isolation.inference.list_append import ListAppend
+from checkers.isolation.isolation import judge
+from checkers.isolation.transaction_table import columns
 
 Shape = tuple[tuple[str, str], ...]
 Case = tuple[list[twins.T], dict[int, str]]

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from checkers.checker import as_checker
-from checkers.commandline import check_files
+from checkers.check_files import check_files
+from checkers.core.checker import as_checker
+from checkers.core.verdict import Result, Verdict
 from checkers.history import Event, History, HistoryError
-from checkers.transactions import list_append, rw_register, serial, weak
-from checkers.verdict import Result, Verdict
+from checkers.isolation import list_append, rw_register, serial, weak
 
 CHECKERS: dict[str, Callable[[History], Result]] = {
     "list-append": list_append(),

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 import small_worlds as sw
 
+from checkers.checker_choice import choose
+from checkers.core.verdict import Finding, Result, Verdict
 from checkers.history import History
-from checkers.infer import choose
-from checkers.transactions import list_append, rw_register
-from checkers.transactions.consistency import IMPLIES, weaker_models
-from checkers.transactions.levels import AXIOMS, SEARCHED
-from checkers.transactions.verify import confirm
-from checkers.transactions.verify_orders import Past, confirm_no_order, confirm_weak
-from checkers.verdict import Finding, Result, Verdict
+from checkers.isolation import list_append, rw_register
+from checkers.isolation.consistency import IMPLIES, weaker_models
+from checkers.isolation.levels import AXIOMS, SEARCHED
+from checkers.isolation.recheck import confirm
+from checkers.isolation.recheck_orders import Past, confirm_no_order, confirm_weak
 
 KINDS = {"list-append": list_append, "rw-register": rw_register}
 LISTS = {"list-append": True, "rw-register": False}

@@ -12,16 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_txn_twins import make_registers
 
-from checkers import machine_code
-from checkers.budget import Budget, Meter, not_counted
-from checkers.transactions.frontier import frontier_search, verify_serial_order
-from checkers.transactions.order_search import Found, search_order
-from checkers.transactions.polygraph import Txn, part_of, transactions
-from checkers.transactions.rw_register import RwRegister, VersionRules
-from checkers.transactions.serial import check_serial
-from checkers.transactions.snapshots import search_points, verify_points
-from checkers.transactions.txns import columns
-from checkers.verdict import Verdict
+from checkers.core import jit
+from checkers.core.budget import Budget, Meter, not_counted
+from checkers.core.verdict import Verdict
+from checkers.isolation.inference.rw_register import RwRegister, VersionRules
+from checkers.isolation.serializability.polygraph import Txn, part_of, transactions
+from checkers.isolation.serializability.saturation import Found, search_order
+from checkers.isolation.serializability.serial import check_serial
+from checkers.isolation.serializability.session_frontier_search import (
+    frontier_search,
+    verify_serial_order,
+)
+from checkers.isolation.serializability.snapshot_points import search_points, verify_points
+from checkers.isolation.transaction_table import columns
 
 seeds = st.integers(0, 2**32)
 
@@ -115,7 +118,7 @@ def test_no_budget_is_spent_on_making_machine_code(monkeypatch: pytest.MonkeyPat
         with not_counted():
             time.sleep(0.5)
 
-    monkeypatch.setattr(machine_code, "ready", slowly)
+    monkeypatch.setattr(jit, "ready", slowly)
     meter = Meter(Budget(time_s=0.4))
     found = search_order([Txn(0, 0, 0, {}, frozenset({0}))], snapshot=False, meter=meter)
     assert found.answer is True and meter.elapsed_s < 0.4
@@ -133,8 +136,8 @@ def test_while_there_is_no_machine_code_a_middling_history_is_searched_without(
     def never(kernel: str) -> None:
         raise AssertionError(f"{kernel} is compiled")
 
-    monkeypatch.setattr(machine_code, "at_hand", lambda kernel: False)
-    monkeypatch.setattr(machine_code, "ready", never)
+    monkeypatch.setattr(jit, "at_hand", lambda kernel: False)
+    monkeypatch.setattr(jit, "ready", never)
     rng = random.Random(1)
     log = execution(
         rng, sessions=5, each=60, keys=50, operations=4, reads=0.5, level="serializable"

@@ -13,13 +13,13 @@ import msgspec
 import plants
 import pytest
 
+from checkers.core.verdict import Finding, Result, Verdict
+from checkers.core.witness import sub_history
 from checkers.history import History
-from checkers.transactions import list_append, rw_register
-from checkers.transactions.consistency import forbidden_by, implied_anomalies, weaker_models
-from checkers.transactions.levels import AXIOMS
-from checkers.transactions.verify import LOCAL, confirm
-from checkers.verdict import Finding, Result, Verdict
-from checkers.witness import sub_history
+from checkers.isolation import list_append, rw_register
+from checkers.isolation.consistency import forbidden_by, implied_anomalies, weaker_models
+from checkers.isolation.levels import AXIOMS
+from checkers.isolation.recheck import LOCAL, confirm
 
 GOLDEN = Path(__file__).parent / "golden"
 

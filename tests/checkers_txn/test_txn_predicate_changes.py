@@ -20,11 +20,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_txn_predicates import GOLDEN, check, history_of, judged, make, replay, rp, seeds
 
+from checkers.core.verdict import Verdict
 from checkers.history import History
-from checkers.transactions import weak
-from checkers.transactions.consistency import IMPLIES, forbidden_by, implied_anomalies
-from checkers.transactions.cycles import find_cycles
-from checkers.transactions.graph import (
+from checkers.isolation import weak
+from checkers.isolation.consistency import IMPLIES, forbidden_by, implied_anomalies
+from checkers.isolation.graph.cycles import find_cycles
+from checkers.isolation.graph.dependency_graph import (
     KIND_NAMES,
     PROCESS,
     REALTIME,
@@ -33,13 +34,12 @@ from checkers.transactions.graph import (
     add_process_edges,
     add_realtime_edges,
 )
-from checkers.transactions.list_append import ListAppend
-from checkers.transactions.predicates import matches
-from checkers.transactions.rw_register import RwRegister, VersionRules
-from checkers.transactions.txns import columns
-from checkers.transactions.verify import confirm, shape
-from checkers.transactions.verify_orders import confirm_weak
-from checkers.verdict import Verdict
+from checkers.isolation.inference.list_append import ListAppend
+from checkers.isolation.inference.rw_register import RwRegister, VersionRules
+from checkers.isolation.predicates.matching import matches
+from checkers.isolation.recheck import confirm, shape
+from checkers.isolation.recheck_orders import confirm_weak
+from checkers.isolation.transaction_table import columns
 
 a, r, w, g = plants.a, plants.r, plants.w, plants.g
 BIG, ONE = {"value": [">", 5], "in": ["x"]}, {"length": ["=", 1], "in": ["x"]}
@@ -211,7 +211,7 @@ def changes_of(rows: list[plants.Row]) -> list[Any]:
     registers = RwRegister(cols, rules=VersionRules(wfr_keys=True))
     registers.add_edges(GraphBuilder(len(cols)))
     changes = registers.predicates.changes
-    return [registers.value_of(lapse.lapsed) for _, lapse, _ in changes.seen]
+    return [registers.value_of(change.unmatched) for _, change, _ in changes.seen]
 
 
 def test_registers_that_do_not_lapse_for_certain() -> None:
@@ -299,12 +299,13 @@ def test_what_is_refuted_is_refuted_in_every_world(
         return
     assert worlds
     classes = list(map(cycle_twins.classes, worlds))
-    for number, lapse, way in inference.predicates.changes.seen:
+    for number, change, way in inference.predicates.changes.seen:
         reader = inference.predicates.reads[number].txn
         either = {f"{name}{SUFFIXES[way]}" for name in ("G0", "G1c", "G-single")}
         for links, there in zip(worlds, classes):
             broken_anyhow = {name for found in there for name in implied_anomalies(found)}
-            assert either & broken_anyhow or predicate_worlds.reaches(links, lapse.lapser, reader)
+            reached = predicate_worlds.reaches(links, change.unmatched_by, reader)
+            assert either & broken_anyhow or reached
     result = judged(txns, lists=lists, model=model, **({} if lists else RULES))
     assert "second look" not in result.reason
     if result.verdict is Verdict.INVALID:

@@ -25,19 +25,23 @@ from test_txn_cycles import NAMES
 from test_txn_cycles import agree as agree_on_classes
 from test_txn_twins import intervals
 
-from checkers.checker import as_checker
+from checkers.core.checker import as_checker
+from checkers.core.verdict import Result, Verdict
 from checkers.history import Event, History
-from checkers.transactions import list_append, rw_register, serial, weak
-from checkers.transactions.consistency import refuted_models
-from checkers.transactions.cycles import find_cycles
-from checkers.transactions.graph import GraphBuilder, add_process_edges, add_realtime_edges
-from checkers.transactions.judge import judge
-from checkers.transactions.list_append import ListAppend
-from checkers.transactions.predicates import compares, matches, wrong_with
-from checkers.transactions.rw_register import RwRegister, VersionRules
-from checkers.transactions.txns import columns
-from checkers.transactions.verify import confirm
-from checkers.verdict import Result, Verdict
+from checkers.isolation import list_append, rw_register, serial, weak
+from checkers.isolation.consistency import refuted_models
+from checkers.isolation.graph.cycles import find_cycles
+from checkers.isolation.graph.dependency_graph import (
+    GraphBuilder,
+    add_process_edges,
+    add_realtime_edges,
+)
+from checkers.isolation.inference.list_append import ListAppend
+from checkers.isolation.inference.rw_register import RwRegister, VersionRules
+from checkers.isolation.isolation import judge
+from checkers.isolation.predicates.matching import compares, matches, wrong_with
+from checkers.isolation.recheck import confirm
+from checkers.isolation.transaction_table import columns
 
 GOLDEN = Path(__file__).parent / "golden"
 seeds = st.integers(0, 2**32)

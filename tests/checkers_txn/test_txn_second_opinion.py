@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_txn_twins import make_registers
 
+from checkers.core.verdict import Finding, Verdict
 from checkers.history import History
-from checkers.transactions import WEAK_LEVELS, serial, weak
-from checkers.transactions.verify_orders import confirm_no_order, confirm_weak
-from checkers.verdict import Finding, Verdict
+from checkers.isolation import WEAK_LEVELS, serial, weak
+from checkers.isolation.recheck_orders import confirm_no_order, confirm_weak
 
 GOLDEN = Path(__file__).parent / "golden"
 w, g = plants.w, plants.g

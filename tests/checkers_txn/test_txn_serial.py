@@ -12,13 +12,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_txn_twins import make_registers
 
-from checkers.budget import Budget, Meter, resident_mb
+from checkers.core.budget import Budget, Meter, resident_mb
+from checkers.core.verdict import Verdict
 from checkers.history import Event, History
-from checkers.transactions.frontier import frontier_search, verify_serial_order
-from checkers.transactions.polygraph import Txn
-from checkers.transactions.serial import check_serial
-from checkers.transactions.snapshots import COMMIT, START, search_points, verify_points
-from checkers.verdict import Verdict
+from checkers.isolation.serializability.polygraph import Txn
+from checkers.isolation.serializability.serial import check_serial
+from checkers.isolation.serializability.session_frontier_search import (
+    frontier_search,
+    verify_serial_order,
+)
+from checkers.isolation.serializability.snapshot_points import (
+    COMMIT,
+    START,
+    search_points,
+    verify_points,
+)
 
 pytest.importorskip("pysat", reason="the sat extra is not installed")
 

@@ -9,14 +9,14 @@ import twins
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from checkers.transactions import WEAK_LEVELS
-from checkers.transactions.judge import judge
-from checkers.transactions.list_append import ListAppend
-from checkers.transactions.rw_register import RwRegister, VersionRules
-from checkers.transactions.serial import check_serial
-from checkers.transactions.txns import columns
-from checkers.transactions.weak import check_weak
-from checkers.verdict import Verdict
+from checkers.core.verdict import Verdict
+from checkers.isolation import WEAK_LEVELS
+from checkers.isolation.inference.list_append import ListAppend
+from checkers.isolation.inference.rw_register import RwRegister, VersionRules
+from checkers.isolation.isolation import judge
+from checkers.isolation.serializability.serial import check_serial
+from checkers.isolation.transaction_table import columns
+from checkers.isolation.weak_levels import check_weak
 
 seeds = st.integers(0, 2**32)
 
@@ -132,10 +132,10 @@ def test_serializable_agrees_with_permutations(seed: int, broken: float) -> None
 @given(seeds, st.sampled_from([0.0, 0.3, 0.8]))
 def test_solver_and_frontier_search_agree(seed: int, broken: float) -> None:
     pytest.importorskip("pysat", reason="the sat extra is not installed")
-    from checkers.budget import Meter
-    from checkers.transactions.frontier import frontier_search
-    from checkers.transactions.polygraph import Polygraph, transactions
-    from checkers.transactions.serial import solve
+    from checkers.core.budget import Meter
+    from checkers.isolation.serializability.polygraph import Polygraph, transactions
+    from checkers.isolation.serializability.serial import solve
+    from checkers.isolation.serializability.session_frontier_search import frontier_search
 
     txns = make_registers(random.Random(seed), broken=broken, count=8)
     if not twins.consistent_within(txns) or not twins.repeatable(txns):

@@ -12,11 +12,11 @@ import pytest
 import small_worlds as sw
 from test_txn_oracle import judged, reconfirmed
 
-from checkers.budget import Budget
+from checkers.checker_choice import choose, infer
+from checkers.core.budget import Budget
+from checkers.core.verdict import Verdict
 from checkers.history import Event, History
-from checkers.infer import choose, infer
-from checkers.transactions import list_append, rw_register
-from checkers.verdict import Verdict
+from checkers.isolation import list_append, rw_register
 
 
 def world(text: str) -> list[sw.T]:

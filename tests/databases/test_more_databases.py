@@ -15,7 +15,7 @@ import msgspec
 import pytest
 from real_clusters import NODES, cluster, do, sure, until
 
-from checkers.verdict import Verdict
+from checkers.core.verdict import Verdict
 from harness.api import run
 from harness.databases.etcd import Etcd
 from harness.databases.galera import Galera, find_provider

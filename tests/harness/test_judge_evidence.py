@@ -11,9 +11,9 @@ import time
 import pytest
 
 from checkers import Verdict
-from checkers.availability import availability, longest_gap
 from checkers.history import Event, History, load
-from checkers.stats import failures
+from checkers.judges.availability import availability, longest_gap
+from checkers.judges.stats import failures
 from harness.databases.atom import Atom, AtomClient
 from harness.judge import _missing, weigh
 from harness.runner import run

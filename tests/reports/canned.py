@@ -13,8 +13,8 @@ from typing import Any
 
 import msgspec
 
+from checkers.core.verdict import Because, Finding, Result, Verdict
 from checkers.history import Event, Fault, History, write_jsonl
-from checkers.verdict import Because, Finding, Result, Verdict
 
 MS = 1_000_000
 STARTED = "2026-11-22T18:00:00Z"

@@ -10,9 +10,9 @@ import canned
 import pytest
 
 import reports
+from checkers.core.verdict import Because, Finding, Result, Verdict
 from checkers.history import Event, Fault, History, Op
-from checkers.transactions import list_append, rw_register
-from checkers.verdict import Because, Finding, Result, Verdict
+from checkers.isolation import list_append, rw_register
 from reports import findings, overview
 from reports.embed import unpack
 from reports.findings import cards, numbered

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from checkers.core.verdict import Verdict
 from checkers.history import load
-from checkers.transactions import list_append
-from checkers.verdict import Verdict
+from checkers.isolation import list_append
 from harness.cli import main
 from reports.transactions_text import named_transactions, names_of, proofs
 
@@ -57,7 +57,7 @@ def test_the_command_shows_them(skew: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 def test_only_the_keys_concerned_are_shown_and_long_lists_around_the_element() -> None:
-    from checkers.verdict import Because, Finding
+    from checkers.core.verdict import Because, Finding
 
     micros = [["append", f"k{n}", n] for n in range(20)] + [["r", "x", list(range(100))]]
     finding = Finding(

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 import cluster
-from checkers.verdict import Verdict
+from checkers.core.verdict import Verdict
 from cluster.ablations.registry import Ablation, all_ablations
 from cluster.patterns import PATTERNS, find_pattern
 from harness.campaign import patterns

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from checkers.verdict import Verdict
+from checkers.core.verdict import Verdict
 from cluster.ablations.registry import all_ablations
 from cluster.simulation.swarm import FAULT_KINDS, draw, faults_of, run_swarm
 from harness.campaign.explore import explore, run_seed

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from checkers.verdict import Verdict
+from checkers.core.verdict import Verdict
 from harness.api import run
 from harness.databases.atom import NO_LEASE, Atom, AtomClient, Store
 from harness.errors import UsageError

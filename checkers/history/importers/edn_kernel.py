@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from checkers.machine_code import compiled, inner
+from checkers.core.jit import compiled, inner
 
 #: The streams, by number; what is passed over goes to the last and is dropped.
 FUNCTION, VALUE, KEY, NODE, ERROR, PASSED = range(6)

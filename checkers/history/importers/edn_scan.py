@@ -2,7 +2,8 @@
 
 See :mod:`.edn_kernel` for the method. It costs half a second to import numba and seconds to compile
 once on a machine, so only a large file is read with it; a smaller one is through before that.
-Without numba every file is read the other way.
+A million operations (200 MB of register operations) take 3.3 s of processor time with it and 11 s
+without. Without numba every file is read the other way.
 
 For `edn_lines`.
 """
@@ -18,7 +19,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from checkers import machine_code
+from checkers.core import jit
 
 #: From this size on the kernel pays for its start, even where it has to be compiled.
 FILE_BYTES_MIN = 24 << 20
@@ -43,14 +44,14 @@ def pays(path: str) -> bool:
 def scanner() -> Scanner | None:
     """A scanner; None where numba is not installed."""
     try:
-        machine_code.ready("edn")
+        jit.ready("edn")
         return Scanner()
     except ImportError:
         return None
 
 
 def warm() -> None:
-    """Call every loop once, for :mod:`checkers.machine_code`."""
+    """Call every loop once, for :mod:`checkers.core.jit`."""
     Scanner().scan("{:type :ok, :process 1, :f :read, :value 1}\n")
 
 

@@ -5,10 +5,10 @@ one after another: of requests ``{"ClientId", "Input", "Call", "Output", "Return
 nanoseconds; of watches ``{"Request", "Responses"}``. One such file alone is read, too.
 
 The operations become ``range put delete txn lease-grant lease-revoke compact defragment watch``
-(see :mod:`checkers.etcd`). A write whose response is an error may have happened; a read whose
-response is one did not. If watchers saw such a put, and no other put had its key and value, the
-revision they saw it at is known, and goes to its input as ``at``. Of a watch every response is an
-operation of its own, which goes on where the last one ended.
+(see :mod:`checkers.judges.etcd`). A write whose response is an error may have happened; a read
+whose response is one did not. If watchers saw such a put, and no other put had its key and value,
+the revision they saw it at is known, and goes to its input as ``at``. Of a watch every response is
+an operation of its own, which goes on where the last one ended.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""What every checker is made of: verdict, budget, vocabulary, findings and witnesses."""

@@ -1,0 +1,1 @@
+"""The dependency graph of transactions, and the search for cycles in it."""

@@ -1,0 +1,1 @@
+"""Serializability and snapshot isolation where the order of versions is unknown."""

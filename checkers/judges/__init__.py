@@ -1,0 +1,1 @@
+"""One checker for each vocabulary of operations: sets, queues, locks, leases, watches and more."""

@@ -1,0 +1,106 @@
+"""Convergence: once writing and faults are over, all replicas agree.
+
+Vocabulary: ``read`` (output: the value), with keys; anything else that is acknowledged counts as
+writing. The reads judged are those begun after the last write, of whatever outcome, was over and
+after the last fault had ended. Of each replica (the event's node; else the process) the last such
+read counts, since a replica may need a few to settle. All must be equal, key by key.
+
+Where they differ and a fault has no end on record, nobody knows whether they should have agreed.
+A replica nobody read at the end proves nothing, so at least two must have been read.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from checkers.core.budget import Meter
+from checkers.core.checker import Checker
+from checkers.core.findings import Judgement, at, make, rows, token, who
+from checkers.core.verdict import Because, Finding
+from checkers.history import OK, History
+
+
+def convergence(*, unordered: bool = False, settle_s: float = 0.0) -> Checker:
+    """The checker ``convergence``.
+
+    Args:
+        unordered: whether lists are compared as sets.
+        settle_s: reads begun sooner than this after the last write and fault are not judged.
+    """
+
+    def judge(history: History, meter: Meter) -> Judgement:
+        return _judge(history, meter, unordered, int(settle_s * 1e9))
+
+    return make("convergence", judge, vocabulary=())
+
+
+def _judge(history: History, meter: Meter, unordered: bool, settle_ns: int) -> Judgement:
+    quiet = -1
+    for row in rows(history, meter):
+        if row.f != "read":
+            quiet = max(quiet, row.invoke, row.complete)
+    quiet_ns = max(int(history.time_ns[quiet]) if quiet >= 0 else -1, _faults_end(history))
+    last: dict[Any, tuple[int, int]] = {}
+    for row in rows(history, meter):
+        began_ns = int(history.time_ns[row.invoke])
+        late = row.invoke > quiet and (began_ns < 0 or began_ns >= quiet_ns + settle_ns)
+        if row.f == "read" and row.outcome == OK and late:
+            last[_replica(history, row.invoke, row.complete)] = (row.invoke, row.complete)
+    states: dict[Any, list[tuple[Any, int, int]]] = {}
+    for replica, (invoke, complete) in last.items():
+        state = _state(history.values[complete], unordered)
+        states.setdefault(state, []).append((replica, invoke, complete))
+    findings = [_finding(history, list(states.values()))] if len(states) > 1 else []
+    open_fault = next((fault for fault in history.faults if fault.end_ns < 0), None)
+    if findings and open_fault is not None:
+        doubt = (
+            f"the replicas disagree, but the fault {open_fault.f!r} has no end on record, so they "
+            "may still have been kept apart"
+        )
+        return Judgement(checked=len(last), doubt=doubt)
+    return Judgement(
+        findings=findings,
+        checked=len(last) if len(last) > 1 else 0,
+        evidence=f"{len(last)} replicas agree at the end",
+        missing="fewer than two replicas were read after the last write and the last fault",
+        stats={"replicas": len(last), "states": len(states)},
+    )
+
+
+def _faults_end(history: History) -> int:
+    return max((max(fault.begin_ns, fault.end_ns) for fault in history.faults), default=-1)
+
+
+def _replica(history: History, invoke: int, complete: int) -> Any:
+    for event in (complete, invoke):
+        node = int(history.node[event])
+        if node >= 0:
+            return history.nodes[node]
+    return who(history, invoke)
+
+
+def _state(value: Any, unordered: bool) -> Any:
+    if unordered and isinstance(value, list):
+        return ("set", frozenset(map(token, value)))
+    return token(value)
+
+
+def _finding(history: History, camps: list[list[tuple[Any, int, int]]]) -> Finding:
+    camps.sort(key=len, reverse=True)
+    parts = []
+    for camp in camps[:4]:
+        names = ", ".join(str(replica) for replica, _, _ in camp)
+        done = camp[0][2]
+        shown = str(history.values[done])
+        shown = shown if len(shown) <= 80 else shown[:77] + "..."
+        parts.append(f"{names} had {shown} at {at(history, done)}")
+    ops = tuple(sorted(camp[0][1] for camp in camps[:2]))
+    return Finding(
+        kind="diverged",
+        title="replicas disagree at the end",
+        sentence=f"After the last write the replicas disagree: {'; '.join(parts)}.",
+        ops=ops,
+        because=tuple(Because("read", source=camp[0][1], text=part)
+                      for camp, part in zip(camps, parts)),
+        detail={"camps": [[str(replica) for replica, _, _ in camp] for camp in camps]},
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""The general searches for a linearization: WGL, just-in-time, and both in turns."""

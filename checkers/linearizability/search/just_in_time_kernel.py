@@ -1,0 +1,564 @@
+"""The breadth-first engine compiled: the inner loops of :mod:`.just_in_time_compiled`, with numba.
+
+The same algorithm as :mod:`.just_in_time` (see there for why it is right), on machine words, for
+machines of few states whose every move has one outcome. Importing this module imports numba, which
+takes a while, and the first call compiles unless an earlier process left the machine code in the
+cache: only :mod:`.just_in_time_compiled` imports it, and only for searches long enough to pay for
+that.
+
+The pools hold configurations as columns; a configuration is a row number. Row lists per
+(state, mask) hang on a hash table that is stamped rather than cleared.
+
+How each configuration came about is kept as a *trail*: nodes that name what was done and the node
+before. Almost all configurations die, and their trails with them; those of the living mostly are
+one trail soon. So what is reachable is marked and the rest squeezed out whenever half is used.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from checkers.core.columns import Flags, Int, Int32s, Int64s, Words
+from checkers.core.jit import compiled, inner
+
+#: What a call of :func:`advance` came back with.
+LEGAL, ILLEGAL, PAUSED, FULL, OVER = 1, 0, 2, 3, 4
+
+
+class Tables(NamedTuple):
+    """What does not change while searching.
+
+    Args:
+        moves: state, class -> state or -1.
+        op_class, op_slot, op_end: per required operation.
+        readonly: per class.
+        edges: per state the (group, state after) of unknown operations that change it, those to be
+            spent rather first; ``edge_count`` says how many.
+        leads: per state a mask of the states one unknown operation leads to.
+        g_word, g_low, g_mask: per group of unknown operations its word, its lowest bit, its bits.
+        better: group, group -> whether the second is to be spent rather than the first.
+        general, special: per family the bits of the class and of those to be spent rather;
+            ``exchanged`` are the latter of all families.
+    """
+
+    moves: Int64s
+    op_class: Int64s
+    op_slot: Int64s
+    op_end: Int64s
+    readonly: Flags
+    edges: Int64s
+    edge_count: Int64s
+    leads: Words
+    g_word: Int64s
+    g_low: Words
+    g_mask: Words
+    better: Flags
+    general: Words
+    special: Words
+    exchanged: Words
+
+
+class Pool(NamedTuple):
+    """Configurations as columns, and the hash table of their lists; ``node`` ends their trails."""
+
+    state: Int64s
+    mask: Words
+    spent: Words
+    following: Int64s
+    alive: Flags
+    node: Int64s
+    table: Int64s
+    stamps: Int64s
+
+
+class Trail(NamedTuple):
+    """How configurations came about, node by node.
+
+    Args:
+        before: the node before, or -1.
+        what: the operation linearised, or -1 - group if one of that group was spent, or where
+            ``before`` is -1 the state it all began in.
+        moved: scratch for squeezing.
+    """
+
+    before: Int32s
+    what: Int64s
+    moved: Int64s
+
+
+class Work(NamedTuple):
+    """Scratch space, and what is open: ``opened`` by completion, and per
+    group the bits of those ``invoked``. Of each variant: the one it came from, by spending which
+    group, and its node if it has one yet."""
+
+    invoked: Words
+    opened: Int64s
+    chain: Int64s
+    buckets: Int64s
+    v_state: Int64s
+    v_spent: Words
+    v_from: Int64s
+    v_group: Int64s
+    v_node: Int64s
+    classes: Int64s
+    chosen: Int64s
+    reads: Words
+    earlier: Words
+
+
+#: Places in the array of numbers: rows of the frontier, open operations, stamp, configurations
+#: examined, rows of the pools being filled, highest level in the buckets, how many to examine,
+#: nodes of the trail, whether it is kept, whether it ran full, at how many nodes to squeeze it.
+ROWS, OPEN, STAMP, EXAMINED, DONE, KNOWN, TOP, UNTIL, NODES, TRACED, CROWDED, SQUEEZE = range(12)
+
+
+@inner
+def _ones(word: np.uint64) -> Any:
+    """Number of ones in a 64-bit word."""
+    word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
+    word = (word & np.uint64(0x3333333333333333)) + (
+        (word >> np.uint64(2)) & np.uint64(0x3333333333333333)
+    )
+    word = (word + (word >> np.uint64(4))) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64((word * np.uint64(0x0101010101010101)) >> np.uint64(56))
+
+
+@inner
+def _node(trail: Trail, numbers: Int64s, before: Int, what: Int) -> Any:
+    """A new node of the trail; the caller has made sure that there is room."""
+    if not numbers[TRACED]:
+        return before
+    at = numbers[NODES]
+    trail.before[at] = before
+    trail.what[at] = what
+    numbers[NODES] += 1
+    return at
+
+
+@inner
+def _node_of_variant(v: Int, trail: Trail, work: Work, numbers: Int64s) -> Any:
+    """The node of a variant, made now if it has none."""
+    while work.v_node[v] < 0:
+        at = v
+        while work.v_node[work.v_from[at]] < 0:
+            at = work.v_from[at]
+        before = work.v_node[work.v_from[at]]
+        work.v_node[at] = _node(trail, numbers, before, -1 - work.v_group[at])
+    return work.v_node[v]
+
+
+@compiled
+def squeeze(frontier: Pool, trail: Trail, numbers: Int64s) -> None:
+    """Keep only the nodes that lead to a living configuration; a node comes after its before."""
+    nodes = numbers[NODES]
+    moved = trail.moved
+    moved[:nodes] = -1
+    for row in range(numbers[ROWS]):
+        at = frontier.node[row] if frontier.alive[row] else -1
+        while at >= 0 and moved[at] < 0:
+            moved[at] = 0
+            at = trail.before[at]
+    count = 0
+    for at in range(nodes):
+        if moved[at] < 0:
+            continue
+        before = trail.before[at]
+        trail.before[count] = moved[before] if before >= 0 else -1
+        trail.what[count] = trail.what[at]
+        moved[at] = count
+        count += 1
+    for row in range(numbers[ROWS]):
+        if frontier.alive[row]:
+            frontier.node[row] = moved[frontier.node[row]]
+    numbers[NODES] = count
+    numbers[SQUEEZE] = max(len(moved) // 2, 2 * count)
+
+
+@inner
+def _covers(
+    lesses: Words, i: Int, mores: Words, j: Int, general: Words, special: Words, exchanged: Words
+) -> Any:
+    """As :func:`checkers.linearizability.search.info_op_dominance.covers`, on rows of words."""
+    words = lesses.shape[1]
+    none = True
+    for k in range(words):
+        lacks = lesses[i, k] & ~mores[j, k]
+        if lacks:
+            if lacks & ~exchanged[k]:
+                return False
+            none = False
+    if none:
+        return True
+    for f in range(len(general)):
+        lacking = 0
+        spare = 0
+        for k in range(words):
+            lacking += _ones(lesses[i, k] & ~mores[j, k] & special[f, k])
+            spare += _ones(mores[j, k] & ~lesses[i, k] & general[f, k])
+        if lacking > spare:
+            return False
+    return True
+
+
+@inner
+def _find(pool: Pool, stamp: Int, state: Int, mask: np.uint64) -> Any:
+    """The slot of (state, mask) in the hash table; it is stale if nothing is there yet."""
+    size = np.uint64(len(pool.table) - 1)
+    word = (mask * np.uint64(64) + np.uint64(state)) * np.uint64(0x9E3779B97F4A7C15)
+    at = np.int64((word >> np.uint64(32)) & size)
+    while pool.stamps[at] == stamp:
+        row = pool.table[at]
+        if pool.state[row] == state and pool.mask[row] == mask:
+            return at
+        at = (at + 1) & np.int64(size)
+    return at
+
+
+@inner
+def _replace(
+    pool: Pool, head: Int, spents: Words, at: Int, general: Words, special: Words, exchanged: Words
+) -> Any:
+    """The last row of a list after dropping what is covered; -1 if something covers the new one.
+
+    The head is the first row ever put there; it stays, alive or not, so that it can name the list.
+    """
+    alive, following, own = pool.alive, pool.following, pool.spent
+    row = head
+    while row >= 0:
+        if alive[row] and _covers(own, row, spents, at, general, special, exchanged):
+            return -1
+        row = following[row]
+    last = head
+    row = head
+    while row >= 0:
+        if alive[row] and _covers(spents, at, own, row, general, special, exchanged):
+            alive[row] = False
+        if alive[row] and row != head:
+            following[last] = row
+            last = row
+        row = following[row]
+    following[last] = -1
+    return last
+
+
+@inner
+def _put(
+    pool: Pool,
+    count: Int,
+    stamp: Int,
+    state: Int,
+    mask: np.uint64,
+    spents: Words,
+    at: Int,
+    tables: Tables,
+) -> Any:
+    """Add a configuration as row ``count`` unless another is as good; whether it was added."""
+    slot = _find(pool, stamp, state, mask)
+    if pool.stamps[slot] == stamp:
+        head = pool.table[slot]
+        last = _replace(pool, head, spents, at, tables.general, tables.special, tables.exchanged)
+        if last < 0:
+            return False
+        pool.following[last] = count
+    else:
+        pool.stamps[slot] = stamp
+        pool.table[slot] = count
+    pool.state[count] = state
+    pool.mask[count] = mask
+    for k in range(spents.shape[1]):
+        pool.spent[count, k] = spents[at, k]
+    pool.following[count] = -1
+    pool.alive[count] = True
+    return True
+
+
+@inner
+def _came(v: Int, op: Int, trail: Trail, work: Work, numbers: Int64s) -> Any:
+    """The node of what comes from a variant by linearising ``op``, or (-1) of what it is."""
+    if op < 0:
+        return work.v_node[0]
+    return _node(trail, numbers, _node_of_variant(v, trail, work, numbers), op)
+
+
+@inner
+def _add(
+    state: Int,
+    mask: np.uint64,
+    spents: Words,
+    at: Int,
+    op: Int,
+    bit: np.uint64,
+    done: Pool,
+    known: Pool,
+    tables: Tables,
+    work: Work,
+    trail: Trail,
+    numbers: Int64s,
+) -> Any:
+    """Take legal reads and keep the configuration; whether there is room for more.
+
+    It comes from variant ``at`` by linearising ``op``, or is row ``at`` of the frontier (op -1).
+    """
+    mask = mask | work.reads[state]
+    stamp = numbers[STAMP]
+    if mask & bit:
+        row = numbers[DONE]
+        if _put(done, row, stamp, state, mask & ~bit, spents, at, tables):
+            done.node[row] = _came(at, op, trail, work, numbers)
+            numbers[DONE] += 1
+    else:
+        row = numbers[KNOWN]
+        if _put(known, row, stamp, state, mask, spents, at, tables):
+            known.node[row] = _came(at, op, trail, work, numbers)
+            level = 0
+            for k in range(spents.shape[1]):
+                level += _ones(spents[at, k])
+            work.chain[row] = work.buckets[level]
+            work.buckets[level] = row
+            numbers[TOP] = max(numbers[TOP], level)
+            numbers[KNOWN] += 1
+    return numbers[DONE] < len(done.state) - 1 and numbers[KNOWN] < len(known.state) - 1
+
+
+@inner
+def _useful(state: Int, moves: Int64s, classes: Int64s, chosen: Int, leads: Words) -> Any:
+    """The states, as a mask, worth spending unknown operations for; see ``Demand``."""
+    found = np.uint64(0)
+    for other in range(len(moves)):
+        for c in range(chosen):
+            after = moves[other, classes[c]]
+            if after >= 0 and after != moves[state, classes[c]]:
+                found |= np.uint64(1) << np.uint64(other)
+                break
+    grown = True
+    while grown:
+        grown = False
+        for other in range(len(moves)):
+            bit = np.uint64(1) << np.uint64(other)
+            if not found & bit and leads[other] & found:
+                found |= bit
+                grown = True
+    return found
+
+
+@inner
+def _variants(state: Int, useful: Int, tables: Tables, work: Work) -> Any:
+    """States that spending unknown operations leads to; variant 0, given, is the state itself.
+
+    Returns:
+        How many; -1 if they are too many.
+    """
+    v_state, v_spent, invoked = work.v_state, work.v_spent, work.invoked
+    edges, edge_count, better, g_word = (
+        tables.edges, tables.edge_count, tables.better, tables.g_word,
+    )  # fmt: skip
+    general, special, exchanged = tables.general, tables.special, tables.exchanged
+    v_state[0] = state
+    count = 1
+    at = 0
+    while at < count:
+        now = v_state[at]
+        for e in range(edge_count[now]):
+            group, after = edges[now, e, 0], edges[now, e, 1]
+            word = g_word[group]
+            fresh = invoked[group] & ~v_spent[at, word]
+            if not fresh or not (useful >> np.uint64(after)) & np.uint64(1):
+                continue
+            dominated = False
+            for before in range(e):  # is one left that is to be spent rather?
+                other = edges[now, before, 0]
+                if better[group, other] and invoked[other] & ~v_spent[at, g_word[other]]:
+                    dominated = True
+                    break
+            if dominated:
+                continue
+            if count >= len(v_state) - 1:
+                return -1
+            v_state[count] = after
+            work.v_from[count], work.v_group[count], work.v_node[count] = at, group, -1
+            for k in range(v_spent.shape[1]):
+                v_spent[count, k] = v_spent[at, k]
+            v_spent[count, word] |= fresh & (~fresh + np.uint64(1))
+            for other in range(count):
+                if v_state[other] == after and _covers(
+                    v_spent, other, v_spent, count, general, special, exchanged
+                ):
+                    dominated = True
+                    break
+            if not dominated:
+                count += 1
+        at += 1
+    return count
+
+
+@inner
+def _expand(
+    row: Int,
+    bit: np.uint64,
+    done: Pool,
+    known: Pool,
+    tables: Tables,
+    work: Work,
+    trail: Trail,
+    numbers: Int64s,
+    open_count: Int,
+) -> Any:
+    """Linearise each open operation next, at once or after spending; whether there was room."""
+    one = np.uint64(1)
+    state, mask = known.state[row], known.mask[row]
+    chosen = 0
+    for i in range(open_count):
+        op = work.opened[i]
+        if not mask & (one << np.uint64(tables.op_slot[op])) and not work.earlier[i] & ~mask:
+            work.classes[chosen] = tables.op_class[op]
+            work.chosen[chosen] = op
+            chosen += 1
+    useful = _useful(state, tables.moves, work.classes, chosen, tables.leads)
+    for k in range(known.spent.shape[1]):
+        work.v_spent[0, k] = known.spent[row, k]
+    work.v_node[0] = known.node[row]
+    variants = _variants(state, useful, tables, work)
+    for v in range(variants):
+        if numbers[TRACED] and numbers[NODES] + variants + chosen >= len(trail.what):
+            numbers[CROWDED] = 1
+            return False
+        for c in range(chosen):
+            after = tables.moves[work.v_state[v], work.classes[c]]
+            if after < 0 or (v and after == tables.moves[state, work.classes[c]]):
+                continue  # illegal, or reached for less
+            op = work.chosen[c]
+            now = mask | (one << np.uint64(tables.op_slot[op]))
+            if not _add(after, now, work.v_spent, v, op, bit, done, known, tables, work, trail,
+                        numbers):  # fmt: skip
+                return False
+    return variants > 0
+
+
+@inner
+def _prepare(bit: np.uint64, tables: Tables, work: Work, open_count: Int) -> None:
+    """Which open reads each state makes legal, and who goes first among equals."""
+    one = np.uint64(1)
+    work.reads[:] = np.uint64(0)
+    work.buckets[:] = -1
+    for i in range(open_count):
+        op = work.opened[i]
+        own = tables.op_class[op]
+        work.earlier[i] = np.uint64(0)
+        for j in range(i):
+            if tables.op_class[work.opened[j]] == own:
+                work.earlier[i] |= one << np.uint64(tables.op_slot[work.opened[j]])
+        if tables.readonly[own]:
+            for state in range(len(tables.moves)):
+                if tables.moves[state, own] >= 0:
+                    work.reads[state] |= one << np.uint64(tables.op_slot[op])
+
+
+@inner
+def _complete(
+    op: Int,
+    frontier: Pool,
+    done: Pool,
+    known: Pool,
+    tables: Tables,
+    work: Work,
+    trail: Trail,
+    numbers: Int64s,
+) -> Any:
+    """Fill ``done`` with what explains this completion too; whether there was room."""
+    bit = np.uint64(1) << np.uint64(tables.op_slot[op])
+    open_count = numbers[OPEN]
+    _prepare(bit, tables, work, open_count)
+    numbers[STAMP] += 1
+    numbers[DONE] = numbers[KNOWN] = numbers[TOP] = 0
+    for row in range(numbers[ROWS]):
+        work.v_node[0] = frontier.node[row]
+        if frontier.alive[row] and not _add(
+            frontier.state[row], frontier.mask[row], frontier.spent, row, -1,
+            bit, done, known, tables, work, trail, numbers,
+        ):  # fmt: skip
+            return False
+    level = 0
+    while level <= numbers[TOP]:
+        row = work.buckets[level]
+        if row < 0:
+            level += 1
+            continue
+        work.buckets[level] = work.chain[row]
+        if known.alive[row]:
+            numbers[EXAMINED] += 1
+            if numbers[EXAMINED] > numbers[UNTIL]:
+                return False
+            if not _expand(row, bit, done, known, tables, work, trail, numbers, open_count):
+                return False
+    return True
+
+
+@inner
+def _open(op: Int, tables: Tables, work: Work, numbers: Int64s) -> None:
+    """Insert an operation among the open ones, by completion."""
+    place = numbers[OPEN]
+    while place > 0 and tables.op_end[work.opened[place - 1]] > tables.op_end[op]:
+        work.opened[place] = work.opened[place - 1]
+        place -= 1
+    work.opened[place] = op
+    numbers[OPEN] += 1
+
+
+@compiled
+def advance(
+    at: Int,
+    turn: Int,
+    events: Int64s,
+    tables: Tables,
+    work: Work,
+    trail: Trail,
+    frontier: Pool,
+    done: Pool,
+    known: Pool,
+    numbers: Int64s,
+) -> Any:
+    """Work through events from ``at`` until the turn is over.
+
+    Events are (0, group) for an unknown operation, (1, op) for an invocation, (2, op) for a
+    completion. The two pools ``frontier`` and ``done`` change places at every completion.
+
+    Returns:
+        (what happened, the event to go on at, completions worked off). FULL: a pool, or the trail
+        if CROWDED, is too small for that event; OVER: it takes more than the turn; nothing of it
+        was done.
+    """
+    until = numbers[EXAMINED] + turn
+    numbers[UNTIL] = until + turn  # one completion may take a turn more, not any number
+    swaps = 0
+    while at < len(events):
+        kind, index = events[at, 0], events[at, 1]
+        if kind == 0:
+            word = work.invoked[index]
+            work.invoked[index] = word | tables.g_mask[index] & (word + tables.g_low[index])
+        elif kind == 1:
+            _open(index, tables, work, numbers)
+        else:
+            if numbers[EXAMINED] >= until:
+                return PAUSED, at, swaps
+            nodes = numbers[NODES]
+            if not _complete(index, frontier, done, known, tables, work, trail, numbers):
+                numbers[NODES] = nodes
+                over = numbers[EXAMINED] > numbers[UNTIL]
+                return OVER if over else FULL, at, swaps
+            if numbers[DONE] == 0:
+                return ILLEGAL, at, swaps
+            frontier, done = done, frontier
+            swaps += 1
+            numbers[ROWS] = numbers[DONE]
+            if numbers[NODES] > numbers[SQUEEZE]:
+                squeeze(frontier, trail, numbers)
+            place = 0
+            while work.opened[place] != index:
+                place += 1
+            numbers[OPEN] -= 1
+            for i in range(place, numbers[OPEN]):
+                work.opened[i] = work.opened[i + 1]
+        at += 1
+    return LEGAL, at, swaps

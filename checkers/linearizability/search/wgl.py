@@ -1,0 +1,457 @@
+"""The depth-first engine: follow one order of operations as deep as it goes, then turn back.
+
+Deciding linearizability is NP-complete, so this is a search, made short in every sound way known
+(Wing and Gong 1993; Lowe, "Testing for linearizability", 2017; Horn and Kroening 2015; and the
+observations below).
+
+A *configuration* is what has been linearised so far and the state it led to. Required operations
+are numbered by completion. ``first`` is the lowest-numbered one not linearised yet: an operation
+may come next only if it was invoked before ``first`` completed, so everything linearised beyond
+``first`` was concurrent with it and fits a small mask relative to ``first``. A configuration that
+failed before is not searched again. That key is as wide as the concurrency, not as the history.
+
+What keeps the search short:
+
+- A legal read-only operation is linearised at once: moving it to the front of any continuation
+  changes nothing for the others.
+- Of operations that are equal and both available, the one that completed first goes first.
+- An optional operation (unknown outcome) is never linearised for its own sake, only right before an
+  operation whose result it changes. Optional operations that are equal are counted.
+- A failure has a reason: the optional operations without whose being spent there would have been
+  one more thing to try. Whoever is in the same place, having spent at least those, fails as well
+  (learning from conflicts, as satisfiability solvers do).
+- Unknown operations of different power are exchanged: an unknown write of v may stand for an
+  unknown swap of anything to v, so the swap is spent rather (:mod:`.info_op_dominance`).
+- All of this is iterative and can be stopped at any configuration.
+
+The first two hold for optional operations with an end only where no such end is passed by going
+early; ``barrier`` says when. With such an end, a failure's reason is all that was spent.
+
+The search is complete: exhausting it proves that no legal order exists.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from checkers.linearizability.problem import NEVER, Problem
+from checkers.linearizability.search.info_op_dominance import Demand, covers
+from checkers.linearizability.search.memoized_model import Machine
+from checkers.linearizability.search.wgl_layout import Group, Layout
+
+#: Configurations between two looks at the meter.
+PAUSE_INTERVAL = 64
+
+#: Small steps within one configuration between two looks at the meter.
+WORK_INTERVAL = 2048
+
+#: (earlier path, index of the op in the problem, state number after it)
+Path = tuple[Any, int, int]
+
+
+@dataclass
+class Outcome:
+    """What a search found.
+
+    Args:
+        legal: True, False, or None when the budget was spent first.
+        path: a legal order of everything required, as (op index, state number); if not legal, the
+            longest one found.
+        traced: whether the path is known.
+        certified: all events before this position are certified to be linearizable.
+        spent: op indices of the optional operations that ever mattered.
+        configurations: how many were searched.
+        reason: why there is no answer.
+    """
+
+    legal: bool | None
+    path: list[tuple[int, int]] = field(default_factory=list)
+    traced: bool = True
+    certified: int = 0
+    spent: set[int] = field(default_factory=set)
+    configurations: int = 0
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class _Variant:
+    """A state reachable by spending optional operations only."""
+
+    state: int
+    spent: int
+    latest: int
+    path: Path | None
+
+
+#: (first, mask, state, spent, latest, path) of a successor
+_Child = tuple[int, int, int, int, int, "Path | None"]
+
+
+#: (place, group, states after, the same as a mask or -1) of a group possible in a state
+_Edge = tuple[int, Group, tuple[int, ...], int]
+
+#: There is no child any more.
+_OVER: Any = object()
+
+
+class _Frame:
+    """A configuration whose successors are being searched.
+
+    ``blame`` is the reason of its failure as far as known: the spendings without which it might
+    not have failed. Its children are made as they are asked for (mostly the first will do), by
+    :meth:`Search._children`.
+    """
+
+    __slots__ = ("blame", "key", "spent")
+
+    def __init__(self, key: tuple[int, int, int], spent: int) -> None:
+        self.key = key
+        self.spent = spent
+        self.blame = 0
+
+
+@dataclass(slots=True)
+class _Spending:
+    """How far the optional operations were spent at a configuration: one more at each level.
+
+    Args:
+        until: only optional operations invoked before are available.
+        opened: how many of the groups have any of those.
+        useful: the states worth going to, as a mask; None if all are.
+        found: the configuration itself as a variant, and the variants; those not yet gone on from
+            begin ``at``.
+        known: the words of spent operations found, by the state they led to.
+        reached: for each choice, the same after it.
+    """
+
+    until: int
+    opened: int
+    useful: int | None
+    found: list[_Variant]
+    at: int
+    known: dict[int, list[int]]
+    reached: list[dict[int, list[int]]]
+
+
+class Search:
+    """One search; see the module. Iterate :meth:`walk` until it ends, then read :attr:`outcome`.
+
+    Args:
+        problem: what to order.
+        machine: the model, as a machine.
+        starts: numbers of the states it may start from; None for the initial state.
+    """
+
+    def __init__(
+        self, problem: Problem, machine: Machine, *, starts: Sequence[int] | None = None
+    ) -> None:
+        self.starts = (machine.initial,) if starts is None else tuple(starts)
+        self.machine = machine
+        self.layout = Layout(problem, machine)
+        self.demand = Demand(machine, [group.op_class for group in self.layout.groups])
+        self.ranked = self.demand.ranked()
+        self.failed: dict[tuple[int, int, int], list[int]] = {}
+        self.outcome = Outcome(None)
+        self._best: tuple[int, Path | None] = (-1, None)
+        self._work = 0
+        self._deepest = 0
+        self._ended = any(group.end != NEVER for group in self.layout.groups)
+        if self._ended:
+            self.demand.better = [0] * len(self.ranked)
+        self.families = self.demand.families([group.mask for group in self.layout.groups])
+        by_shift = sorted(self.layout.groups, key=lambda group: group.shift)
+        self._edges: dict[int, list[_Edge]] = {}
+        self._group_of_bit = [group for group in by_shift for _ in group.indices]
+
+    def walk(self) -> Iterator[int]:
+        """Search; yields the configurations examined since it last yielded."""
+        # what makes the children is kept beside the frames: with a reference to each other, they
+        # would be left to the garbage collector
+        frames, pending = [_Frame((-1, 0, 0), 0)], [self._roots()]
+        outcome, count, size = self.outcome, 0, len(self.layout.index)
+        while frames:
+            child = next(pending[-1], _OVER)
+            if child is _OVER:
+                pending.pop()
+                self._fail(frames)
+                continue
+            if child is None:
+                yield 1
+                continue
+            first, mask, state, spent, latest, path = self._read_eagerly(*child)
+            if first >= size:
+                outcome.configurations += count
+                outcome.legal, outcome.path, outcome.certified = True, unwind(path), NEVER
+                return
+            frame, key = frames[-1], (first, mask, state)
+            if key in self.failed:
+                reason = self._failure(first, mask, state, spent)
+                if reason >= 0:
+                    frame.blame |= self._shifted(reason, frame.spent, spent)
+                    continue
+            count += 1
+            self._note_progress(first, mask, path)
+            frames.append(_Frame(key, spent))
+            pending.append(self._children(frames[-1], latest, path))
+            if count >= PAUSE_INTERVAL:
+                outcome.configurations += count
+                yield count
+                count = 0
+        outcome.configurations += count
+        outcome.legal = False
+        self.note()
+
+    def _roots(self) -> Iterator[_Child | None]:
+        for state in self.starts:
+            yield 0, 0, state, 0, -1, None
+
+    def note(self) -> None:
+        """Put into the outcome how far the search got."""
+        self.outcome.path = unwind(self._best[1])
+        self.outcome.certified = self.layout.end[self._deepest] if self.layout.end else NEVER
+
+    def _fail(self, frames: list[_Frame]) -> None:
+        """All successors of the last configuration failed: remember why, and tell the one before.
+
+        It fails as well with anything spent that includes what is to blame.
+        """
+        frame = frames.pop()
+        if not frames:
+            return
+        blame = frame.spent if self._ended else frame.blame
+        known = self.failed.setdefault(frame.key, [])
+        known[:] = [other for other in known if blame & ~other]
+        known.append(blame)
+        above = frames[-1]
+        above.blame |= self._shifted(blame, above.spent, frame.spent)
+
+    def _failure(self, first: int, mask: int, state: int, spent: int) -> int:
+        """Why this configuration must fail, if one that failed says so, else -1."""
+        families = self.families
+        known = self.failed[first, mask, state]
+        self._work += len(known)
+        for blame in known:
+            if not blame & ~spent:
+                return blame
+            if families and covers(blame, spent, families):
+                return self._own(blame, spent)
+        return -1
+
+    def _own(self, blame: int, spent: int) -> int:
+        """What is to blame, in what was spent here: other spendings stand for what is missing."""
+        missing, own = blame & ~spent, blame & spent
+        for general, special in self.families:
+            if missing & special:
+                own |= spent & general
+        return own
+
+    def _shifted(self, blame: int, before: int, after: int) -> int:
+        """What is to blame after some spending, in terms of what was spent before it."""
+        if before == after or not blame:
+            return blame
+        for group, _, fresh in self._groups_in(after & ~before):
+            part = blame >> group.shift & group.ones
+            if part:
+                blame = blame & ~group.mask | (part >> fresh) << group.shift
+        return blame
+
+    def _groups_in(self, bits: int) -> list[tuple[Group, int, int]]:
+        """(group, bits up to its highest, number of its bits) of the groups that have bits here."""
+        found: list[tuple[Group, int, int]] = []
+        while bits:
+            group = self._group_of_bit[(bits & -bits).bit_length() - 1]
+            own = bits >> group.shift & group.ones
+            bits ^= own << group.shift
+            found.append((group, own.bit_length(), own.bit_count()))
+        return found
+
+    def _note_progress(self, first: int, mask: int, path: Path | None) -> None:
+        done = first + mask.bit_count()
+        if done > self._best[0]:
+            self._best = (done, path)
+        self._deepest = max(self._deepest, first)
+
+    def _read_eagerly(
+        self, first: int, mask: int, state: int, spent: int, latest: int, path: Path | None
+    ) -> _Child:
+        """Linearise every legal read-only operation that is available, and advance ``first``."""
+        layout, move, moves = self.layout, self.machine.move, self.machine.moves
+        op_class, barrier, start = layout.op_class, layout.barrier, layout.start
+        size = len(layout.index)
+        while first < size:
+            for j in layout.read_candidates(first):
+                if mask >> (j - first) & 1 or barrier[j] > latest:
+                    continue
+                reached = moves.get((state, op_class[j]))
+                if reached is None:
+                    reached = move(state, op_class[j])
+                if reached:
+                    mask |= 1 << (j - first)
+                    if start[j] > latest:
+                        latest = start[j]
+                    path = (path, layout.index[j], state)
+            if not mask & 1:
+                break
+            ones = (~mask & (mask + 1)).bit_length() - 1
+            mask >>= ones
+            first += ones
+        return first, mask, state, spent, latest, path
+
+    def _children(self, frame: _Frame, latest: int, path: Path | None) -> Iterator[_Child | None]:
+        """The configurations one required operation further; those that cost nothing first."""
+        layout, move, moves = self.layout, self.machine.move, self.machine.moves
+        op_class, barrier, start = layout.op_class, layout.barrier, layout.start
+        first, mask, state = frame.key
+        choices: list[tuple[int, int]] = []
+        tried: set[int] = set()
+        for j in layout.candidates(first):
+            own = op_class[j]
+            if mask >> (j - first) & 1 or own in tried:
+                continue
+            if barrier[j] <= latest:
+                tried.add(own)
+            choices.append((j, own))
+            reached = moves.get((state, own))
+            if reached is None:
+                reached = move(state, own)
+            for after in reached:
+                step = (path, layout.index[j], after)
+                now = start[j] if start[j] > latest else latest
+                yield first, mask | 1 << (j - first), after, frame.spent, now, step
+        if layout.opened(first):
+            base = _Variant(state, frame.spent, latest, path)
+            yield from self._costlier_children(frame, base, choices)
+
+    def _costlier_children(
+        self, frame: _Frame, base: _Variant, choices: list[tuple[int, int]]
+    ) -> Iterator[_Child | None]:
+        """Those that cost one optional operation, those that cost two, and so on."""
+        spending = self._begin_to_spend(frame.key[0], base, choices)
+        found = spending.found
+        while spending.useful != 0 and spending.at < len(found):
+            level = len(found)
+            for at in range(spending.at, level):
+                yield from self._spend(frame, spending, found[at])
+            spending.at = level
+            yield from self._after_spending(frame, spending, choices)
+
+    def _begin_to_spend(
+        self, first: int, base: _Variant, choices: list[tuple[int, int]]
+    ) -> _Spending:
+        opened, move = self.layout.opened(first), self.machine.move
+        classes = tuple(sorted({op_class for _, op_class in choices}))
+        return _Spending(
+            until=self.layout.end[first],
+            opened=opened,
+            useful=self.demand.useful(base.state, classes, opened),
+            found=[base],
+            at=0,
+            known={base.state: [base.spent]},
+            reached=[{a: [base.spent] for a in move(base.state, c)} for _, c in choices],
+        )
+
+    def _spend(self, frame: _Frame, spending: _Spending, variant: _Variant) -> Iterator[None]:
+        """Add the variants that one optional operation more leads to, unless dominated.
+
+        If all of a group that was invoked in time is spent, that is to blame for what follows.
+        """
+        better, useful, left = self.demand.better, spending.useful, 0
+        edges = self._edges.get(variant.state)
+        if edges is None:
+            edges = self._edges_from(variant.state, spending.opened)
+        self._work += len(edges)
+        for place, group, reached, leads in edges:
+            if place >= spending.opened or better[place] & left or variant.latest > group.end:
+                continue
+            if useful is not None:
+                if not leads & useful:
+                    continue
+                reached = tuple(after for after in reached if useful >> after & 1)
+                if not reached:
+                    continue
+            if self._work >= WORK_INTERVAL:
+                self._work = 0
+                yield None
+            count = (variant.spent >> group.shift & group.ones).bit_count()
+            if count >= len(group.starts) or group.starts[count] >= spending.until:
+                frame.blame |= _all_spent(group, spending, variant)
+                continue
+            left |= 1 << place
+            spent = variant.spent | 1 << (group.shift + count)
+            for after in reached:
+                others = spending.known.setdefault(after, [])
+                self._work += len(others)
+                if any(other & ~spent == 0 for other in others):
+                    continue
+                others.append(spent)
+                path = (variant.path, group.indices[count], after)
+                latest = max(variant.latest, group.starts[count])
+                spending.found.append(_Variant(after, spent, latest, path))
+
+    def _edges_from(self, state: int, opened: int) -> list[_Edge]:
+        """The groups possible in a state; remembered where there are few states.
+
+        Where there are many, only of the groups opened: others would make yet more states.
+        """
+        found: list[_Edge] = []
+        few = bool(self.demand.states)
+        for place in self.ranked:
+            if few or place < opened:
+                group = self.layout.groups[place]
+                reached = self.machine.move(state, group.op_class)
+                if reached:
+                    leads = sum(1 << after for after in reached) if few else -1
+                    found.append((place, group, reached, leads))
+        if few:
+            self._edges[state] = found
+        else:
+            self._work += opened
+        return found
+
+    def _after_spending(
+        self, frame: _Frame, spending: _Spending, choices: list[tuple[int, int]]
+    ) -> Iterator[_Child | None]:
+        """The children that come from the variants of the last level."""
+        layout, move = self.layout, self.machine.move
+        first, mask, _ = frame.key
+        for (j, op_class), reached in zip(choices, spending.reached):
+            for variant in spending.found[spending.at :]:
+                for after in move(variant.state, op_class):
+                    known = reached.setdefault(after, [])
+                    self._work += 1 + len(known)
+                    if self._work >= WORK_INTERVAL:
+                        self._work = 0
+                        yield None
+                    if any(other & ~variant.spent == 0 for other in known):
+                        continue
+                    known.append(variant.spent)
+                    self._note_spent(variant.spent & ~frame.spent)
+                    step = (variant.path, layout.index[j], after)
+                    now = max(variant.latest, layout.start[j])
+                    bit = 1 << (j - first)
+                    yield first, mask | bit, after, variant.spent, now, step
+
+    def _note_spent(self, bits: int) -> None:
+        for group, highest, _ in self._groups_in(bits):
+            self.outcome.spent.update(group.indices[:highest])
+
+
+def _all_spent(group: Group, spending: _Spending, variant: _Variant) -> int:
+    """What of a group that is used up was spent before this configuration, as bits."""
+    available = bisect_left(group.starts, spending.until)
+    here = variant.spent & ~spending.found[0].spent
+    needed = available - (here >> group.shift & group.ones).bit_count()
+    return ((1 << needed) - 1) << group.shift if needed > 0 else 0
+
+
+def unwind(path: Path | None) -> list[tuple[int, int]]:
+    """The steps of a path, first to last."""
+    steps: list[tuple[int, int]] = []
+    while path is not None:
+        path, index, state = path
+        steps.append((index, state))
+    steps.reverse()
+    return steps

@@ -1,0 +1,1 @@
+"""Registers whose values are written once: decided by zones, without search."""
