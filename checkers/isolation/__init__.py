@@ -122,7 +122,7 @@ def rw_register(
             wfr_keys=wfr_keys or models != ("read-uncommitted",),
             sequential_keys=sequential_keys,
             linearizable_keys=linearizable_keys,
-            initial=init,
+            initial=_starting(history, init),
         )
         meter = Meter(budget)
         with collector_paused():
@@ -142,6 +142,11 @@ def rw_register(
     return check
 
 
+def _starting(history: History, init: Any) -> Any:
+    """What keys held before any write, as the history gives it: some importers make it nil."""
+    return None if init == history.header.get("nil") else init
+
+
 def serial(level: str = "serializable", *, init: Any = None) -> Callable[..., Result]:
     """A checker for register histories whose version order is unknown and has to be searched.
 
@@ -159,7 +164,7 @@ def serial(level: str = "serializable", *, init: Any = None) -> Callable[..., Re
         from checkers.isolation.serializability.serial import check_serial
 
         with collector_paused():
-            return check_serial(history, level, init=init, budget=budget)
+            return check_serial(history, level, init=_starting(history, init), budget=budget)
 
     check.name = level  # type: ignore[attr-defined]
     check.vocabulary = REGISTERS  # type: ignore[attr-defined]
@@ -183,7 +188,7 @@ def weak(level: str = "causal", *, init: Any = None) -> Callable[..., Result]:
         from checkers.isolation.weak_levels import check_weak
 
         with collector_paused():
-            return check_weak(history, level, init=init, budget=budget)
+            return check_weak(history, level, init=_starting(history, init), budget=budget)
 
     check.name = level  # type: ignore[attr-defined]
     check.vocabulary = REGISTERS  # type: ignore[attr-defined]

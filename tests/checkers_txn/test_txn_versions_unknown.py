@@ -6,6 +6,7 @@ it, and the oracle of :mod:`small_worlds` agrees.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from test_txn_oracle import judged, reconfirmed
 from checkers.checker_choice import choose, infer
 from checkers.core.budget import Budget
 from checkers.core.verdict import Verdict
-from checkers.history import Event, History
+from checkers.history import Event, History, load
 from checkers.isolation import list_append, rw_register
 
 
@@ -298,3 +299,19 @@ def test_a_level_that_is_not_decided_says_by_what_it_would_be() -> None:
     result = judged(sw.history_of(fork), "rw-register", "parallel-snapshot-isolation")
     assert result.verdict is Verdict.UNKNOWN
     assert "snapshot-isolation could not be shown to hold" in result.reason
+
+
+@pytest.mark.parametrize("level", ["serializable", "snapshot-isolation", "causal", "read-atomic"])
+def test_an_init_that_the_file_gives_as_nil_is_no_other_value(level: str, tmp_path: Path) -> None:
+    """dbcop's keys hold 0 at first, and its reads of 0 are loaded as nil: init=0 says the same."""
+    path = tmp_path / "run.json"
+    path.write_text(
+        '{"db":"x","params":{},"sessions":[[{"ok":true,"ops":[["r",1,0,1],["w",1,5,1]]}],'
+        '[{"ok":true,"ops":[["r",1,5,1],["r",2,0,1]]}]]}'
+    )
+    history = load(path)
+    for init in (None, 0):
+        for checker in (choose(history, "rw-register", level, {"init": init} if init == 0 else {}),
+                        rw_register(consistency_models=(level,), init=init)):  # fmt: skip
+            assert checker(history).verdict is Verdict.VALID, (init, checker)
+    assert rw_register(consistency_models=(level,), init=7)(history).verdict is Verdict.INVALID

@@ -53,7 +53,7 @@ def load(path: str) -> History:
         [_transaction(txn, s, n) for n, txn in enumerate(session)]
         for s, session in enumerate(run.sessions)
     ]
-    header = {"model": "rw-register", "db": run.db, "params": run.params}
+    header = {"model": "rw-register", "db": run.db, "params": run.params, "nil": 0}
     reads = (micro for _, micros, _ in itertools.chain(*sessions) for micro in micros)
     nil = any(value is None for _, _, value in reads)
     return from_sessions(sessions, header=header, notes=[NIL_NOTE] if nil else [])

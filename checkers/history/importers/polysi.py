@@ -9,6 +9,7 @@ what a key begins with unless it is written, so that its read gives None here.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from checkers.history import files
 from checkers.history.columns import short
@@ -69,4 +70,5 @@ def load(path: str) -> History:
             if micro[0] == "r" and micro[2] == 0 and (micro[1], 0) not in written:
                 micro[2] = None
                 notes = [NIL_NOTE]
-    return from_sessions(list(sessions.values()), header={"model": "rw-register"}, notes=notes)
+    header: dict[str, Any] = {"model": "rw-register", **({"nil": 0} if notes else {})}
+    return from_sessions(list(sessions.values()), header=header, notes=notes)

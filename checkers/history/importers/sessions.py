@@ -18,8 +18,8 @@ from checkers.history.history import History
 #: One transaction: whether it committed, its micro-operations, and the place it stands in the file.
 Transaction = tuple[bool, list[list[Any]], str]
 
-#: Said where a read of 0 became a read of nil.
-NIL_NOTE = "Value 0, which every key holds at first, is given as nil: `init` need not say it."
+#: Said where a read of 0 became a read of nil; the header's ``nil`` says it too.
+NIL_NOTE = "Value 0, which every key holds at first, is given as nil."
 
 NOTE = "The file orders transactions within each session only: there is no real-time order."
 
