@@ -128,7 +128,7 @@ class ListAppend:
 
     def _as_lists(self, values: list[Any], first: int) -> list[list[Any]]:
         """What was read by some reads, from number ``first`` on, as lists."""
-        for mop, value in zip(self.reads[first:].tolist(), values):
+        for mop, value in zip(self.reads[first : first + len(values)].tolist(), values):
             if value is not None and not isinstance(value, (list, tuple)):
                 self.txns.refuse(
                     mop,
