@@ -4,7 +4,7 @@
 
 Port 7001 takes length-prefixed frames from peers and counts them by sender and order; port 8001
 answers HTTP: ``GET /health``, ``GET /seen``, ``POST /send {"to": .., "count": ..}``, ``GET /time``,
-``POST /chaos/clock``. Peers are dialled once and dialled again after an error.
+``POST /chaos/clock``. A peer is dialled until it listens, and dialled again after an error.
 """
 
 import json
@@ -18,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 NAME, HOST, PEERS = sys.argv[1], sys.argv[2], dict(a.split("=") for a in sys.argv[3:])
 SEEN: dict[str, list[list[float]]] = {}
 CONNECTIONS: dict[str, socket.socket] = {}
+DIALS_FOR_S = 30.0
 CLOCK = {"offset_ns": 0, "rate": 1.0}
 
 
@@ -42,11 +43,23 @@ def take(sock):
         sock.close()
 
 
-def accept():
-    listener = socket.create_server((HOST, 7001))
+def accept(listener):
     while True:
         sock, _ = listener.accept()
         threading.Thread(target=take, args=(sock,), daemon=True).start()
+
+
+def dial(to):
+    """A connection to a peer; one that does not listen yet is asked again for a while."""
+    host, port = PEERS[to].split(":")
+    end_s = time.monotonic() + DIALS_FOR_S
+    while True:
+        try:
+            return socket.create_connection((host, int(port)), timeout=DIALS_FOR_S)
+        except ConnectionRefusedError:
+            if time.monotonic() > end_s:
+                raise
+            time.sleep(0.02)
 
 
 def send(to, count):
@@ -55,8 +68,7 @@ def send(to, count):
         body = json.dumps({"from": NAME, "number": number, "at": time.monotonic()}).encode()
         try:
             if to not in CONNECTIONS:
-                host, port = PEERS[to].split(":")
-                CONNECTIONS[to] = socket.create_connection((host, int(port)), timeout=2)
+                CONNECTIONS[to] = dial(to)
             CONNECTIONS[to].sendall(struct.pack(">I", len(body)) + body)
             sent += 1
         except OSError:
@@ -97,6 +109,8 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-threading.Thread(target=accept, daemon=True).start()
+threading.Thread(
+    target=accept, args=(socket.create_server((HOST, 7001)),), daemon=True
+).start()
 print("listening", flush=True)
 ThreadingHTTPServer((HOST, 8001), Handler).serve_forever()
