@@ -74,7 +74,7 @@ class _Loop:
 def _say(outcome: SeedOutcome) -> None:
     if outcome.verdict is not Verdict.VALID:
         print(f"seed {outcome.seed}: {outcome.found_by or 'undecided'}: {outcome.sentence}")
-        for line in outcome.story:
+        for line in outcome.trace:
             print(line)
 
 

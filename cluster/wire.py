@@ -39,10 +39,19 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
 
 
 class HardState(msgspec.Struct, frozen=True, array_like=True):
-    """What a node must never forget: its generation, and whom it voted for in it."""
+    """What a node must never forget: its generation, and whom it voted for in it.
+
+    Args:
+        generation: the highest it has promised to; nothing of a lower one is taken any more.
+        voted_for: whom it voted for in that generation; "" if for nobody.
+        adopted: the generation under which its log was last brought in line with a leader's (Zab's
+            current epoch, the last normal view of Viewstamped Replication); 0 where a variant needs
+            none.
+    """
 
     generation: int = 0
     voted_for: str = ""
+    adopted: int = 0
 
 
 class Snapshot(msgspec.Struct, frozen=True, array_like=True):

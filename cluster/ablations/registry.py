@@ -40,6 +40,7 @@ class Ablation:
         anomaly: kind of the finding that must appear.
         random: whether a random profile in simulation is expected to find it.
         real: whether a run with real processes is expected to find it.
+        consensus: the variant whose nodes have the part, and that the schedule names.
         pattern: slug of the pattern whose decision is removed; the target's module by default.
 
     Raises:
@@ -59,6 +60,7 @@ class Ablation:
         anomaly: str = "nonlinearizable",
         random: bool = True,
         real: bool = True,
+        consensus: str = "raft",
         pattern: str = "",
     ) -> None:
         self.override = override
@@ -66,6 +68,7 @@ class Ablation:
         self.nemesis, self.workload = nemesis, workload
         self.checker, self.anomaly = checker, anomaly
         self.random, self.real = random, real
+        self.consensus = consensus
         #: the part that has the decision
         self.part = _part_of(override)
         #: name of the method overridden

@@ -39,11 +39,13 @@ class GenerationClock:
         hard_state: what was durable when the node started.
     """
 
-    __slots__ = ("generation", "voted_for")
+    __slots__ = ("adopted", "generation", "voted_for")
 
     def __init__(self, hard_state: HardState = HardState()) -> None:  # noqa: B008 (frozen)
         self.generation = hard_state.generation
         self.voted_for = hard_state.voted_for
+        #: the generation of the leader that the log was last brought in line with
+        self.adopted = hard_state.adopted
 
     def standing(self, generation: int, *, leads: bool) -> int:
         """Decision: where a message of this generation belongs.
@@ -80,4 +82,4 @@ class GenerationClock:
 
     def hard_state(self) -> HardState:
         """What must be durable before anything said in this generation leaves the node."""
-        return HardState(self.generation, self.voted_for)
+        return HardState(self.generation, self.voted_for, self.adopted)

@@ -6,8 +6,8 @@
     connections   of clients to nodes, as TCP makes, keeps and breaks them
     sessions      clients: the real session core, and the ledger of what it saw
     invariants    promises watched after every event
-    story         the digest of a run, and its latest events in words
-    settle        after the faults: does it live, serve and remember?
+    trace         the digest of a run, and its latest events in words
+    liveness      after the faults: does it live, serve and remember?
     schedule, schedule_commands            directed schedules, a text language
     swarm         random profiles, drawn whole from a seed
 

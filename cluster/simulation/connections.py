@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cluster.simulation.names import no_such_node
 from cluster.simulation.network import Network
 from cluster.simulation.node import SimNode, detached_request
-from cluster.simulation.story import Story
+from cluster.simulation.trace import Trace
 from cluster.wire import Request, Response
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Connections:
     Args:
         nodes: the world's nodes by name.
         network: carries the frames.
-        story: is told of answers that arrive.
+        trace: is told of answers that arrive.
         now_ns: virtual time.
     """
 
@@ -69,12 +69,12 @@ class Connections:
         self,
         nodes: Mapping[str, SimNode],
         network: Network,
-        story: Story,
+        trace: Trace,
         now_ns: Callable[[], int],
     ) -> None:
         self._nodes = nodes
         self._network = network
-        self._story = story
+        self._trace = trace
         self._now_ns = now_ns
         self._clients: dict[str, ClientEndpoint] = {}
         self._open: dict[int, _Connection] = {}
@@ -167,7 +167,7 @@ class Connections:
             del self._open[connection]
             endpoint.on_close(connection)
         else:
-            self._story.add(self._now_ns(), "reply", client, node, content)
+            self._trace.add(self._now_ns(), "reply", client, node, content)
             endpoint.on_response(connection, content)
 
     def reset(self, node: str) -> None:

@@ -27,7 +27,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from cluster.ports import Append, Core, Recovered, SaveSnapshot, Send
-from cluster.simulation.story import Told, say_entry
+from cluster.simulation.trace import TraceEvent, say_entry
 from cluster.wire import Entry, HardState, VoteReply
 
 #: The state hash is compared at applied indices that another node stopped at, and newly recorded
@@ -43,7 +43,7 @@ class InvariantViolation(AssertionError):
         sentence: what happened, with the numbers.
         nodes: the nodes concerned.
         time_ns: virtual time.
-        story: the turning points and the latest events of these nodes, oldest first.
+        trace: the turning points and the latest events of these nodes, oldest first.
     """
 
     def __init__(
@@ -53,18 +53,18 @@ class InvariantViolation(AssertionError):
         *,
         nodes: tuple[str, ...] = (),
         time_ns: int = 0,
-        story: tuple[Told, ...] = (),
+        trace: tuple[TraceEvent, ...] = (),
     ) -> None:
         self.name = name
         self.sentence = sentence
         self.nodes = nodes
         self.time_ns = time_ns
-        self.story = story
+        self.trace = trace
         super().__init__(name, sentence)
 
     def __str__(self) -> str:
         head = f"{self.name} broken at {self.time_ns / 1e6:.3f} ms: {self.sentence}"
-        return "\n".join([head, *map(str, self.story)])
+        return "\n".join([head, *map(str, self.trace)])
 
 
 class View(NamedTuple):

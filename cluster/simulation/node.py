@@ -147,7 +147,7 @@ class SimNode:
         self.up, self.paused, self.why_down = True, False, ""
         if world.invariants is not None:
             world.invariants.started(self.member, recovered, excused=world.is_excused(self.name))
-        world.story.add(world.now_ns, "start", self.name, "", {"entries": len(recovered.entries)})
+        world.trace.add(world.now_ns, "start", self.name, "", {"entries": len(recovered.entries)})
         self._run(self.core.start, recovered)
         self.disk_changed()
 
@@ -160,7 +160,7 @@ class SimNode:
     def _down(self, why: str) -> None:
         self.up, self.paused, self.core, self.storage = False, False, None, None
         self.why_down = why
-        self._world.story.add(self._world.now_ns, "down", self.name, "", why)
+        self._world.trace.add(self._world.now_ns, "down", self.name, "", why)
 
     def wipe(self, member: str) -> None:
         """An empty disk, and a new id: the next start is that of a node that joins.
@@ -172,7 +172,7 @@ class SimNode:
             raise ValueError(f"{self.name} runs: crash it before its disk is wiped")
         self.member, self.joins = member, True
         self.disk = SimDisk(self.disk.profile, self._world.rng(self.name, "disk", member))
-        self._world.story.add(self._world.now_ns, "wipe", self.name, member)
+        self._world.trace.add(self._world.now_ns, "wipe", self.name, member)
 
     def pause(self) -> None:
         """SIGSTOP."""
@@ -208,7 +208,7 @@ class SimNode:
             self._defer(self.message, source, message)
             return
         world = self._world
-        world.story.add(world.now_ns, "deliver", self.name, source, message)
+        world.trace.add(world.now_ns, "deliver", self.name, source, message)
         if self._room is not None and self._room.drops(message):
             return
         self._run(self.core.on_message, source, message)  # type: ignore[union-attr]
@@ -219,7 +219,7 @@ class SimNode:
             self._defer(self.client, connection, client, request)
             return
         world = self._world
-        world.story.add(world.now_ns, "client", self.name, client, request)
+        world.trace.add(world.now_ns, "client", self.name, client, request)
         refusal = self._room.refusal(request) if self._room is not None else None
         if refusal is not None:
             world.connections.reply(self, connection, refusal)
@@ -282,7 +282,7 @@ class SimNode:
     def _tick(self) -> None:
         self._timer_at_ns = -1
         world = self._world
-        world.story.add(world.now_ns, "tick", self.name)
+        world.trace.add(world.now_ns, "tick", self.name)
         self._run(self.core.on_tick)  # type: ignore[union-attr]
 
     def _defer(self, function: Callable[..., None], *arguments: Any) -> None:
@@ -422,7 +422,7 @@ class SimNode:
             return
         world = self._world
         self._syncing = False
-        world.story.add(world.now_ns, "persisted", self.name, "", io_id)
+        world.trace.add(world.now_ns, "persisted", self.name, "", io_id)
         self._gate.persisted(io_id)
         self._start_sync()
         if self.up:

@@ -11,7 +11,8 @@ from typing import Protocol
 
 from cluster.ablations.registry import ablate
 from cluster.config import ClusterConfig
-from cluster.core.replica import Replica, ReplicaParts
+from cluster.core.parts import CONSENSUS, ReplicaParts
+from cluster.core.replica import Replica
 from cluster.ports import Core
 from cluster.simulation.disk import SimDisk
 from cluster.simulation.invariants import View
@@ -29,6 +30,7 @@ class CoreFactory(Protocol):
         *,
         config: ClusterConfig,
         rng: SeededRng,
+        consensus: str,
         ablations: Sequence[str],
     ) -> Core: ...
 
@@ -37,8 +39,19 @@ class StorageFactory(Protocol):
     """Makes a node's storage over its disk. Called at each start of the node."""
 
     def __call__(
-        self, disk: SimDisk, *, config: ClusterConfig, ablations: Sequence[str]
+        self, disk: SimDisk, *, config: ClusterConfig, consensus: str, ablations: Sequence[str]
     ) -> StorageLike: ...
+
+
+def reference_parts(consensus: str, ablations: Sequence[str]) -> ReplicaParts:
+    """The parts of a node with this consensus and these ablations.
+
+    Raises:
+        ValueError: there is no such consensus, or no such ablation of it.
+    """
+    if consensus not in CONSENSUS:
+        raise ValueError(f"there is no consensus {consensus!r}: {', '.join(CONSENSUS)}")
+    return ablate(ReplicaParts(consensus=CONSENSUS[consensus]), ablations)
 
 
 def reference_core(
@@ -47,10 +60,11 @@ def reference_core(
     *,
     config: ClusterConfig,
     rng: SeededRng,
+    consensus: str,
     ablations: Sequence[str],
 ) -> Core:
     """The core of role ``core``: a :class:`cluster.core.replica.Replica`."""
-    parts = ablate(ReplicaParts(), ablations)
+    parts = reference_parts(consensus, ablations)
     return Replica(node, tuple(nodes), config=config, rng=rng, parts=parts)
 
 
@@ -68,7 +82,7 @@ def reference_view(core: Replica) -> View:
 
 
 def reference_storage(
-    disk: SimDisk, *, config: ClusterConfig, ablations: Sequence[str]
+    disk: SimDisk, *, config: ClusterConfig, consensus: str, ablations: Sequence[str]
 ) -> StorageLike:
     """The storage of every role."""
-    return ablate(ReplicaParts(), ablations).storage(disk, config)
+    return reference_parts(consensus, ablations).storage(disk, config)

@@ -3,6 +3,7 @@
 Words in capitals stand for arguments; brackets for what may be left out.
 
     seed N | config NAME=VALUE ...    before nodes: the seed; settings of ClusterConfig (50ms, 10)
+    consensus NAME                    before nodes: the consensus variant; raft unless said
     nodes N1 N2 ...                   start a world of these nodes
     no-timeouts | timeouts            timers run only by command | by themselves again
     elect N                           N's timer comes first: it becomes leader, all hear of it
@@ -49,7 +50,7 @@ from cluster.simulation.disk import DiskProfile
 from cluster.simulation.network import LinkFault, NetworkProfile
 from cluster.simulation.schedule import Command, ScheduleError
 from cluster.simulation.sessions import Call
-from cluster.simulation.story import span
+from cluster.simulation.trace import span
 from cluster.simulation.world import MS, SECOND, US, World
 from cluster.spelling import nearest
 from cluster.wire import Command as Operation
@@ -73,6 +74,7 @@ class Stage:
         self.check_invariants = check_invariants
         self.output: list[str] = []
         self.seed = 0
+        self.consensus = "raft"
         self.settings: dict[str, Any] = {}
         self.timeout_ns = 2 * SECOND
         self.line = 0
@@ -198,6 +200,10 @@ def _seed(stage: Stage, arguments: list[str]) -> None:
     stage.seed = int(_only(stage, "seed", arguments))
 
 
+def _consensus(stage: Stage, arguments: list[str]) -> None:
+    stage.consensus = _only(stage, "consensus", arguments)
+
+
 def _config(stage: Stage, arguments: list[str]) -> None:
     fields = {field.name for field in msgspec.structs.fields(ClusterConfig)}
     for name, text in _pairs(stage, arguments):
@@ -213,6 +219,7 @@ def _nodes(stage: Stage, arguments: list[str]) -> None:
         seed=stage.seed,
         nodes=arguments,
         config=ClusterConfig(**stage.settings),
+        consensus=stage.consensus,
         ablations=stage.ablations,
         network=NETWORK,
         disk=DISK,
@@ -507,7 +514,8 @@ def _text(value: Any) -> str:
 
 
 COMMANDS: dict[str, Callable[[Stage, list[str]], None]] = {
-    "seed": _seed, "config": _config, "nodes": _nodes, "no-timeouts": _no_timeouts,
+    "seed": _seed, "consensus": _consensus, "config": _config, "nodes": _nodes,
+    "no-timeouts": _no_timeouts,
     "timeouts": _timeouts, "run": _run, "late": _late, "tick": _tick, "campaign": _campaign,
     "elect": _elect, "start": _start, "cut": _cut, "heal": _heal, "hold": _hold,
     "deliver": _deliver, "drop": _drop, "release": _release, "crash": _crash,

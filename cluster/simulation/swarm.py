@@ -6,7 +6,7 @@ keys; how slow and unruly the network is; how small segments and snapshots are. 
 crashes but constant reordering finds what no average seed does.
 
 A run has a safety phase under faults, with invariants checked after every event, and then the
-liveness phase of :mod:`cluster.simulation.settle`. What clients saw is returned as events for a
+liveness phase of :mod:`cluster.simulation.liveness`. What clients saw is returned as events for a
 checker. Everything follows from the seed: ``run_swarm(7)`` is always the same run.
 
 Used by campaigns (``harness explore``), benchmarks and tests.
@@ -24,11 +24,11 @@ from cluster.config import ClusterConfig
 from cluster.core.member_requests import MEMBER_OPS
 from cluster.simulation.disk import DiskProfile
 from cluster.simulation.invariants import InvariantViolation
+from cluster.simulation.liveness import Settlement, settle
+from cluster.simulation.membership_churn import MembershipChurn
 from cluster.simulation.network import LinkFault, NetworkProfile
 from cluster.simulation.randomness import derive
-from cluster.simulation.reshuffle import Reshuffle
 from cluster.simulation.sessions import ClientEvent, client_events
-from cluster.simulation.settle import Settlement, settle
 from cluster.simulation.world import MS, SECOND, US, World
 from cluster.wire import Command
 
@@ -204,6 +204,7 @@ def _draw_config(source: random.Random) -> ClusterConfig:
 def run_swarm(
     seed: int,
     *,
+    consensus: str = "raft",
     ablations: Sequence[str] = (),
     faults: Sequence[str] = (),
     membership: bool = False,
@@ -215,6 +216,7 @@ def run_swarm(
 
     Args:
         seed: everything follows from it.
+        consensus: the variant all nodes run.
         ablations: ids of the ablations all nodes run with.
         faults: the kinds of faults there shall be; empty to draw those too.
         membership: change members too, among the faults.
@@ -229,6 +231,7 @@ def run_swarm(
         seed=seed,
         nodes=tuple(f"n{number + 1}" for number in range(drawn.nodes)),
         config=drawn.config,
+        consensus=consensus,
         ablations=ablations,
         network=drawn.network,
         disk=drawn.disk,
@@ -253,9 +256,9 @@ def run_swarm(
         settlement=settlement,
         injected=gremlin.injected,
         faults=gremlin.faults,
-        changed=gremlin.reshuffle.done,
+        changed=gremlin.churn.done,
         trace_hash=digest,
-        world_events=max(steps, world.story.events),
+        world_events=max(steps, world.trace.events),
         virtual_ns=world.now_ns,
     )
 
@@ -334,7 +337,7 @@ class Gremlin:
         self._cuts: dict[tuple[str, str], LinkFault] = {}
         self._packets: dict[tuple[str, str], LinkFault] = {}
         self._stopped = False
-        self.reshuffle = Reshuffle(world, lambda: self._stopped)
+        self.churn = MembershipChurn(world, lambda: self._stopped)
         for kind in options.faults:
             self._plan(kind)
 
@@ -473,7 +476,7 @@ class Gremlin:
 
     def _membership(self) -> _Injected:
         node = self._one()
-        return _Injected([node], {"removed": node}, self.reshuffle.remove(node))
+        return _Injected([node], {"removed": node}, self.churn.remove(node))
 
     def _heal_disk(self, node: str) -> None:
         self._world.set_disk(node, {})

@@ -13,7 +13,7 @@ ports: frames, bytes on a disk, clocks, death. (FoundationDB's simulation, and T
     world.run_for(10 * SECOND)
 
 Invariants are checked after every event; :class:`InvariantViolation` is raised at the event that
-broke one, out of ``run_for``. After the faults, :func:`cluster.simulation.settle.settle` heals and
+broke one, out of ``run_for``. After the faults :func:`cluster.simulation.liveness.settle` heals and
 asks whether the system lives.
 
 Anyone may use this module: a harness's environment, directed schedules, tests, a notebook.
@@ -37,7 +37,7 @@ from cluster.simulation.names import check_names, founders_among, no_such_node
 from cluster.simulation.network import Network, NetworkProfile
 from cluster.simulation.node import SimNode, StorageLike
 from cluster.simulation.randomness import SeededRng, derive
-from cluster.simulation.story import Story
+from cluster.simulation.trace import Trace
 from cluster.wire import Entry
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ class World:
         founders: those of them that the cluster begins with; None for all. The others run, know
             nobody, and wait to be added.
         config: timings and limits of the nodes.
+        consensus: the consensus variant of all nodes, by name.
         ablations: ids of ablations all nodes run with; see :mod:`cluster.ablations.registry`.
         network: what the network is like without faults.
         disk: what the disks are like without faults.
@@ -80,6 +81,7 @@ class World:
         nodes: Sequence[str] = ("n1", "n2", "n3"),
         founders: Sequence[str] | None = None,
         config: ClusterConfig | None = None,
+        consensus: str = "raft",
         ablations: Sequence[str] = (),
         network: NetworkProfile | None = None,
         disk: DiskProfile | None = None,
@@ -98,9 +100,10 @@ class World:
         self.nodes = tuple(nodes)
         self.founders = founders_among(self.nodes, founders)
         self.config = config or ClusterConfig()
+        self.consensus = consensus
         self.ablations = tuple(ablations)
         self.heap = EventHeap()
-        self.story = Story()
+        self.trace = Trace()
         self.atlas = FaultAtlas(self.nodes)
         self.violations: list[InvariantViolation] = []
         #: (time, node, note) of the latest notes of cores
@@ -115,7 +118,7 @@ class World:
         self.network = Network(self.heap, self._network_profile, self.rng("network"), self._deliver)
         self._nodes: dict[str, SimNode] = {}
         self.connections = Connections(
-            self._nodes, self.network, self.story, lambda: self.heap.now_ns
+            self._nodes, self.network, self.trace, lambda: self.heap.now_ns
         )
         self._sessions: dict[str, SimSession] = {}
         #: (time, call, whether it begins) of every call of every session
@@ -185,7 +188,7 @@ class World:
 
     def trace_hash(self) -> str:
         """Hex digest of every event so far: equal for equal seeds, whatever the process."""
-        return self.story.digest()
+        return self.trace.digest()
 
     # -- faults
 
@@ -234,7 +237,7 @@ class World:
         """SIGSTOP a node. Harmless if it is paused or down."""
         found = self._node(node)
         if found.up and not found.paused:
-            self.story.add(self.now_ns, "pause", node)
+            self.trace.add(self.now_ns, "pause", node)
             found.pause()
 
     def resume(self, node: str, *, timer_first: bool | None = None) -> None:
@@ -247,7 +250,7 @@ class World:
         """
         found = self._node(node)
         if found.paused:
-            self.story.add(self.now_ns, "resume", node)
+            self.trace.add(self.now_ns, "resume", node)
             first = self._resume_order.random() < 0.5 if timer_first is None else timer_first
             found.resume(timer_first=first)
 
@@ -260,7 +263,7 @@ class World:
         found = self._node(node)
         due_ns = found.clock.monotonic_ns(found.timer_ns()) if found.timer_ns() >= 0 else -1
         found.clock.set(self.now_ns, offset_ns=offset_ns, rate=rate)
-        self.story.add(self.now_ns, "clock", node, "", {"offset_ns": offset_ns, "rate": rate})
+        self.trace.add(self.now_ns, "clock", node, "", {"offset_ns": offset_ns, "rate": rate})
         if due_ns >= 0:
             found.clock_changed(due_ns)
         return self.clock_offset_ns(node)
@@ -309,7 +312,7 @@ class World:
         counts = found.disk.set(wanted)
         if counts["flipped"] > before:
             self.atlas.damage(node)
-        self.story.add(self.now_ns, "disk", node, "", {k: str(v) for k, v in wanted.items()})
+        self.trace.add(self.now_ns, "disk", node, "", {k: str(v) for k, v in wanted.items()})
         found.disk_changed()
         return {**counts, "skipped": skipped}
 
@@ -427,12 +430,19 @@ class World:
         rng = SeededRng(self.rng(node.name, "core", node.incarnation))
         founders = () if node.joins else self.founders
         return self._core_factory(
-            node.member, founders, config=self.config, rng=rng, ablations=self.ablations
+            node.member,
+            founders,
+            config=self.config,
+            rng=rng,
+            consensus=self.consensus,
+            ablations=self.ablations,
         )
 
     def make_storage(self, node: SimNode) -> StorageLike:
         """A fresh storage over the node's disk."""
-        return self._storage_factory(node.disk, config=self.config, ablations=self.ablations)
+        return self._storage_factory(
+            node.disk, config=self.config, consensus=self.consensus, ablations=self.ablations
+        )
 
     def disk_failed(self, node: SimNode, error: DiskError) -> None:
         """A write failed: the node stops itself, as the runtime's does, and loses what was not
@@ -458,7 +468,7 @@ class World:
 
     def noted(self, node: str, note: Note) -> None:
         """A core had something to tell."""
-        self.story.add(self.now_ns, "note", node, note.event, note.detail)
+        self.trace.add(self.now_ns, "note", node, note.event, note.detail)
         if len(self.notes) < NOTES_MAX:
             self.notes.append((self.now_ns, node, note))
 
@@ -469,7 +479,7 @@ class World:
             sentence,
             nodes=nodes,
             time_ns=self.now_ns,
-            story=tuple(self.story.recent(nodes=(*nodes, *map(name_of, nodes)))),
+            trace=tuple(self.trace.recent(nodes=(*nodes, *map(name_of, nodes)))),
         )
         self.violations.append(violation)
         raise violation

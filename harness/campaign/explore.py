@@ -48,7 +48,7 @@ class SeedOutcome(msgspec.Struct):
         found_by: who failed it: ``invariant``, ``checker``, ``liveness`` or ``crash`` (a bug of the
             simulation itself); empty if nobody.
         sentence: what was found, in one sentence.
-        story: the latest events of the nodes concerned, where an invariant broke.
+        trace: the latest events of the nodes concerned, where an invariant broke.
         ops, ops_ok: operations of clients, and those that ended ok.
         injected: faults made, by kind.
         events: events of the world.
@@ -61,7 +61,7 @@ class SeedOutcome(msgspec.Struct):
     verdict: Verdict
     found_by: str = ""
     sentence: str = ""
-    story: list[str] = []
+    trace: list[str] = []
     ops: int = 0
     ops_ok: int = 0
     injected: dict[str, int] = {}
@@ -235,9 +235,9 @@ def conclude(run: SwarmRun) -> tuple[SeedOutcome, list[Result]]:
         trace_hash=run.trace_hash,
     )
     if run.violation:
-        sentence, *outcome.story = run.violation.splitlines()
+        sentence, *outcome.trace = run.violation.splitlines()
         _fail(outcome, INVARIANT, sentence)
-        return outcome, [_result(INVARIANT, sentence, story=outcome.story)]
+        return outcome, [_result(INVARIANT, sentence, trace=outcome.trace)]
     from harness.campaign.patterns import judge
 
     results = [judge(run.events)]

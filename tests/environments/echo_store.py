@@ -109,8 +109,6 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-threading.Thread(
-    target=accept, args=(socket.create_server((HOST, 7001)),), daemon=True
-).start()
+threading.Thread(target=accept, args=(socket.create_server((HOST, 7001)),), daemon=True).start()
 print("listening", flush=True)
 ThreadingHTTPServer((HOST, 8001), Handler).serve_forever()

@@ -93,9 +93,7 @@ class EchoCore:
         return ""
 
 
-def echo(
-    node: str, nodes: Sequence[str], *, config: ClusterConfig, rng: Any, ablations: Sequence[str]
-) -> EchoCore:
+def echo(node: str, nodes: Sequence[str], *, config: ClusterConfig, rng: Any, **_: Any) -> EchoCore:
     """A factory for :class:`cluster.simulation.world.World`."""
     return EchoCore(node, nodes, config)
 

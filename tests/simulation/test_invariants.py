@@ -12,8 +12,8 @@ from cluster.consensus.election import Election
 from cluster.consensus.high_water_mark import HighWaterMark
 from cluster.ports import Append, Recovered, SaveSnapshot, Send
 from cluster.simulation.invariants import Invariants, InvariantViolation, View
-from cluster.simulation.story import RING_EVENTS, Story
 from cluster.simulation.swarm import run_swarm
+from cluster.simulation.trace import RING_EVENTS, Trace
 from cluster.simulation.world import SECOND, World
 from cluster.wire import Command, Entry, HardState, LoggedCommand, Snapshot, VoteReply
 
@@ -251,25 +251,25 @@ def test_a_violation_tells_its_story() -> None:
         world.invariants.sending(leader, Send("n9", VoteReply(1, 1, True)))
         world.invariants.sending(leader, Send("n8", VoteReply(1, 1, True)))
     assert caught.value.time_ns == SECOND
-    assert caught.value.story
+    assert caught.value.trace
     assert world.violations == [caught.value]
     assert "AppendEntries" in str(caught.value) or "Heartbeat" in str(caught.value)
 
 
 def test_a_story_has_turning_points_that_are_long_past() -> None:
-    story = Story()
-    story.add(1, "start", "n1", "", {"entries": 0})
-    story.add(2, "down", "n2", "", "crashed")
+    trace = Trace()
+    trace.add(1, "start", "n1", "", {"entries": 0})
+    trace.add(2, "down", "n2", "", "crashed")
     for n in range(3 * RING_EVENTS):
-        story.add(10 + n, "tick" if n % 2 else "deliver", "n1", "n2", None if n % 2 else n)
-    told = story.recent(nodes=("n1",), limit=20)
+        trace.add(10 + n, "tick" if n % 2 else "deliver", "n1", "n2", None if n % 2 else n)
+    told = trace.recent(nodes=("n1",), limit=20)
     assert [each.kind for each in told] == ["start"] + ["deliver"] * 10
     assert [each.words for each in told][-2:] == [
         str(3 * RING_EVENTS - 4),
         str(3 * RING_EVENTS - 2),
     ]
     assert str(told[0]).split() == ["0.000", "ms", "start", "n1", "entries=0"]
-    quiet = Story()
+    quiet = Trace()
     quiet.add(1, "tick", "n1")
     assert [each.kind for each in quiet.recent()] == ["tick"], "where there is nothing else to tell"
 

@@ -100,4 +100,4 @@ def test_figure_8_without_its_rule_is_caught(monkeypatch: pytest.MonkeyPatch) ->
     assert violation is not None
     assert violation.name == "leader-completeness"
     assert "s5 leads generation 4 without the entry at index 2" in violation.sentence
-    assert any("AppendEntries" in told.words for told in violation.story)
+    assert any("AppendEntries" in told.words for told in violation.trace)

@@ -30,7 +30,7 @@ LARGE_CLASSES = {
     "cluster/core/replica.py:Replica": (389, 36),
     "cluster/simulation/invariants.py:Invariants": (324, 17),
     "cluster/simulation/node.py:SimNode": (352, 34),
-    "cluster/simulation/world.py:World": (443, 44),
+    "cluster/simulation/world.py:World": (453, 44),
     "harness/conduct.py:Conductor": (337, 22),
     "harness/databases/atom.py:AtomClient": (205, 31),
     "harness/environments/faulty_disk/server.py:FileSystem": (285, 29),

@@ -30,7 +30,7 @@ VOTERS_MIN = 2
 AGAIN_NS = 200 * MS
 
 
-class Reshuffle:
+class MembershipChurn:
     """The operator.
 
     Args:

@@ -5,7 +5,7 @@ machine or hash seed. Every delivered message enters it whole, so that a differe
 any message is a difference of digests. Events are encoded in batches; the cost is well below a
 microsecond an event.
 
-The ring is the story told when an invariant breaks: what the nodes concerned did last, and before
+The ring is the trace told when an invariant breaks: what the nodes concerned did last, and before
 it the turning points of the run (a crash, a start, a new leader), which often explain more than the
 last messages do. Ticks and heartbeats are left out where there is anything else to tell. Used by
 the world and by directed schedules.
@@ -25,7 +25,7 @@ from cluster import wire
 #: Events between two updates of the digest.
 BATCH_EVENTS = 512
 
-#: Events remembered for the story, and turning points, which are remembered for longer.
+#: Events remembered for the trace, and turning points, which are remembered for longer.
 RING_EVENTS = 2000
 TURNS = 200
 
@@ -38,12 +38,12 @@ TURNING = frozenset(("start", "down", "wipe", "pause", "resume", "clock", "disk"
 Record = tuple[int, str, str, str, Any]
 
 
-class Told(NamedTuple):
-    """One event of a story; ``str()`` gives its line.
+class TraceEvent(NamedTuple):
+    """One event of a trace; ``str()`` gives its line.
 
     Attributes:
         time_ns: virtual time.
-        kind: as :meth:`Story.add` has it.
+        kind: as :meth:`Trace.add` has it.
         source, target: who sent it to whom; ``source`` is empty where one party did it alone.
         words: the fields that matter.
     """
@@ -59,7 +59,7 @@ class Told(NamedTuple):
         return f"{self.time_ns / 1e6:12.3f} ms  {self.kind:<9} {where:<10} {self.words}".rstrip()
 
 
-class Story:
+class Trace:
     """The record of a run's events."""
 
     __slots__ = ("_batch", "_encode", "_hash", "_ring", "_turns", "events")
@@ -101,7 +101,7 @@ class Story:
         self._hash.update(self._encode(self._batch))
         self._batch.clear()
 
-    def recent(self, *, nodes: tuple[str, ...] = (), limit: int = 40) -> list[Told]:
+    def recent(self, *, nodes: tuple[str, ...] = (), limit: int = 40) -> list[TraceEvent]:
         """The latest events, oldest first, after the latest turning points before them.
 
         Args:
@@ -125,12 +125,12 @@ def _is_routine(record: Record) -> bool:
     return record[1] == "tick" or isinstance(record[4], (wire.Heartbeat, wire.HeartbeatReply))
 
 
-def tell(record: Record) -> Told:
+def tell(record: Record) -> TraceEvent:
     """One event for a reader."""
     now_ns, kind, node, other, detail = record
     if kind in ("deliver", "client", "reply"):
-        return Told(now_ns, kind, other, node, say(detail))
-    return Told(now_ns, kind, "", node, f"{other} {say(detail)}".strip())
+        return TraceEvent(now_ns, kind, other, node, say(detail))
+    return TraceEvent(now_ns, kind, "", node, f"{other} {say(detail)}".strip())
 
 
 def say(detail: Any) -> str:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from cluster.simulation.liveness import Settlement, _remember, settle
 from cluster.simulation.network import LinkFault
-from cluster.simulation.settle import Settlement, _remember, settle
 from cluster.simulation.world import SECOND, World
 from cluster.wire import Command
 
