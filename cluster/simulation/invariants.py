@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 
 from cluster.ports import Append, Core, Recovered, SaveSnapshot, Send
 from cluster.simulation.trace import TraceEvent, say_entry
+from cluster.simulation.variant_invariants import VARIANTS
 from cluster.wire import Entry, HardState, VoteReply
 
 #: The state hash is compared at applied indices that another node stopped at, and newly recorded
@@ -135,13 +136,17 @@ class Invariants:
     Args:
         fail: called with (name, sentence, nodes) for a violation; must raise or record.
         view_of: how to look into a core.
+        consensus: the variant, whose own rules are watched too.
     """
 
     def __init__(
         self,
         fail: Callable[[str, str, tuple[str, ...]], None],
         view_of: Callable[[Any], View] = view_of_status,
+        *,
+        consensus: str = "",
     ) -> None:
+        self._variant = VARIANTS[consensus](fail) if consensus in VARIANTS else None
         self._fail = fail
         self._view_of = view_of
         self._watched: dict[str, _Watched] = {}
@@ -168,6 +173,8 @@ class Invariants:
             self._append(node, watched, effect.entries)
             last = (effect.entries[-1].index, effect.entries[-1].generation)
         watched.pending.append((effect.io_id, effect.hard_state, last, lowest))
+        if self._variant is not None:
+            self._variant.appending(node, effect)
 
     def snapshotting(self, node: str, effect: SaveSnapshot) -> None:
         """The core of ``node`` asked for this snapshot."""
@@ -281,6 +288,8 @@ class Invariants:
                     f"{node} voted for {vote} and for {effect.to} in generation {message.asked}",
                     (node, vote, effect.to),
                 )
+        if self._variant is not None:
+            self._variant.sending(node, effect)
 
     # -- what a node is
 
@@ -311,6 +320,8 @@ class Invariants:
         watched.log, watched.view, watched.pending = log, None, []
         watched.hard = watched.durable_hard = recovered.hard_state
         watched.durable = (log.last_index, log.generation_at(log.last_index) or 0)
+        if self._variant is not None:
+            self._variant.started(node, recovered)
 
     def _check_durable(
         self, node: str, watched: _Watched, hard: HardState, log: _Log, snapshot: Any
@@ -350,6 +361,8 @@ class Invariants:
 
     def after(self, node: str, core: Core) -> None:
         """An event on ``node`` is done: look at it again."""
+        if self._variant is not None:
+            self._variant.after(node, core)
         watched = self._of(node)
         old, new = watched.view, self._view_of(core)
         if old == new:

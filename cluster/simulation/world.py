@@ -111,7 +111,9 @@ class World:
         #: whether timers run by themselves; a directed schedule may take them over
         self.auto_ticks = True
         self._view_of = view_of or view_of_status
-        self.invariants = Invariants(self.violation, self._view_of) if check_invariants else None
+        self.invariants: Invariants | None = None
+        if check_invariants:
+            self.invariants = Invariants(self.violation, self._view_of, consensus=consensus)
         self._core_factory = core
         self._storage_factory = storage
         self._network_profile = network or NetworkProfile()

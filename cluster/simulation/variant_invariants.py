@@ -1,0 +1,35 @@
+"""The safety rules of one consensus variant, watched beside those that every variant keeps.
+
+:mod:`cluster.simulation.invariants` has the rules of any replicated log. What a variant promises
+beyond them stands in a module of its own, and is listed here by the variant's name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
+
+from cluster.ports import Append, Core, Recovered, Send
+
+#: Told (invariant, sentence, nodes) when a rule is broken; raises or records.
+Fail: TypeAlias = Callable[[str, str, tuple[str, ...]], None]
+
+
+class VariantInvariants(Protocol):
+    """Rules of a variant; each method is called after those of every variant were checked."""
+
+    def started(self, node: str, recovered: Recovered) -> None:
+        """``node`` starts from what its storage found."""
+
+    def appending(self, node: str, effect: Append) -> None:
+        """The core of ``node`` asked for this write."""
+
+    def sending(self, node: str, effect: Send) -> None:
+        """A message leaves ``node`` now."""
+
+    def after(self, node: str, core: Core) -> None:
+        """An event on ``node`` is done."""
+
+
+#: By name of the variant; a variant without rules of its own is not listed.
+VARIANTS: dict[str, Callable[[Fail], VariantInvariants]] = {}
