@@ -168,6 +168,9 @@ class Invariants:
         if effect.hard_state is not None:
             self._check_hard_state(node, watched, effect.hard_state)
         last = None
+        if effect.cut_from:
+            lowest = min(lowest, effect.cut_from)
+            self._cut(node, watched, effect.cut_from)
         if effect.entries:
             lowest = min(lowest, effect.entries[0].index)
             self._append(node, watched, effect.entries)
@@ -236,7 +239,15 @@ class Invariants:
                 (node,),
             )
             return
-        view = watched.view
+        self._cut(node, watched, first)
+        before = log.generation_at(first - 1)
+        for entry in entries:
+            self._match(node, entry, before)
+            before = entry.generation
+        log.entries.extend(entries)
+
+    def _cut(self, node: str, watched: _Watched, first: int) -> None:
+        view, log = watched.view, watched.log
         if view is not None and first <= view.high_water_mark:
             self._fail(
                 "commit-immutable",
@@ -244,12 +255,7 @@ class Invariants:
                 f"{view.high_water_mark} as committed",
                 (node,),
             )
-        del log.entries[first - log.base - 1 :]
-        before = log.generation_at(first - 1)
-        for entry in entries:
-            self._match(node, entry, before)
-            before = entry.generation
-        log.entries.extend(entries)
+        del log.entries[max(0, first - log.base - 1) :]
 
     def _match(self, node: str, entry: Entry, before: int | None) -> None:
         key = (entry.index, entry.generation)
