@@ -265,6 +265,111 @@ class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, tag="transfer"):
     generation: int
 
 
+# -- Zab -------------------------------------------------------------------------------------------
+# Entries travel as AppendEntries and AppendReply (PROPOSE, ACK; of a history: DIFF), a snapshot as
+# InstallSnapshot (SNAP), a sign of life as Heartbeat (PING). ``generation`` is the sender's accepted
+# epoch. A zxid is an entry's (generation, index).
+
+
+class ZabVote(msgspec.Struct, frozen=True, array_like=True, tag="zvote"):
+    """Whom the sender wants for leader, in a round of the election.
+
+    Args:
+        generation: the sender's accepted epoch.
+        round: of the election.
+        candidate: the wanted leader.
+        current: the candidate's current epoch.
+        last_generation, last_index: the zxid of the candidate's last entry.
+        looking: False if the sender leads, and says so to one that looks for a leader.
+        transfer: the sender was asked to take over by the leader of its accepted epoch.
+    """
+
+    generation: int
+    round: int
+    candidate: str
+    current: int
+    last_generation: int
+    last_index: int
+    looking: bool = True
+    transfer: bool = False
+
+
+class CEpoch(msgspec.Struct, frozen=True, array_like=True, tag="zcepoch"):
+    """A follower tells the leader it wants the epoch that it accepted last."""
+
+    generation: int
+
+
+class NewEpoch(msgspec.Struct, frozen=True, array_like=True, tag="znewepoch"):
+    """A leader asks for the promise to take nothing of an earlier epoch any more."""
+
+    generation: int
+
+
+class AckEpoch(msgspec.Struct, frozen=True, array_like=True, tag="zackepoch"):
+    """The promise, and where the sender's log ends.
+
+    Args:
+        generation: the epoch.
+        promised: False if the sender had promised this epoch to another node.
+        current: the sender's current epoch.
+        last_generation, last_index: the zxid of its last entry.
+    """
+
+    generation: int
+    promised: bool
+    current: int
+    last_generation: int
+    last_index: int
+
+
+class Truncate(msgspec.Struct, frozen=True, array_like=True, tag="ztrunc"):
+    """TRUNC: cut the log after its last entry at or below this zxid, and tell where it ends."""
+
+    generation: int
+    last_generation: int
+    last_index: int
+
+
+class NewLeader(msgspec.Struct, frozen=True, array_like=True, tag="znewleader"):
+    """The follower has the history of the epoch, which ends at this index: adopt it."""
+
+    generation: int
+    last_index: int
+
+
+class AckNewLeader(msgspec.Struct, frozen=True, array_like=True, tag="zacknewleader"):
+    """The history is adopted: it and the current epoch are durable."""
+
+    generation: int
+
+
+class UpToDate(msgspec.Struct, frozen=True, array_like=True, tag="zuptodate"):
+    """A quorum adopted the history: the follower may serve."""
+
+    generation: int
+    high_water_mark: int
+
+
+class ZabCommit(msgspec.Struct, frozen=True, array_like=True, tag="zcommit"):
+    """COMMIT: everything up to the high-water mark is committed."""
+
+    generation: int
+    high_water_mark: int
+
+
+ZabMessage: TypeAlias = (
+    ZabVote
+    | CEpoch
+    | NewEpoch
+    | AckEpoch
+    | Truncate
+    | NewLeader
+    | AckNewLeader
+    | UpToDate
+    | ZabCommit
+)
+
 Message: TypeAlias = (
     RequestVote
     | VoteReply
@@ -277,6 +382,7 @@ Message: TypeAlias = (
     | ReadIndex
     | ReadIndexReply
     | TimeoutNow
+    | ZabMessage
 )
 
 
