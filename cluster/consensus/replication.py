@@ -106,7 +106,7 @@ class Replication:
     # -- where a peer begins, and how far it is sent ------------------------------------------------
 
     def bound(self, peer: NodeId, last_index: int) -> None:
-        """Send a peer nothing after an index, until :meth:`unbound`."""
+        """Send a peer no entry after an index, until :meth:`unbound`; -1: no snapshot either."""
         self._bounds[peer] = last_index
 
     def unbound(self, peer: NodeId) -> None:
@@ -149,15 +149,14 @@ class Replication:
     ) -> Sequence[Send]:
         """Send one follower what it misses; arguments as for :meth:`send_all`."""
         pipeline, last = self.pipelines[peer], self._log.last_index
-        last = min(last, self._bounds.get(peer, last))
-        if pipeline.next > last or peer in self._transfers:
+        if pipeline.next > last or peer in self._transfers or not pipeline.can_send():
             return ()
+        last = min(last, self._bounds.get(peer, last))
+        if pipeline.next <= self._log.base_index:  # what precedes it is gone
+            return (self._begin_transfer(peer, snapshot, now_ns),) if last >= 0 else ()
         sends: list[Send] = []
         while pipeline.next <= last and pipeline.can_send():
             message = self._append_from(pipeline.next, last, mark)
-            if message is None:
-                sends.append(self._begin_transfer(peer, snapshot, now_ns))
-                break
             sends.append(Send(peer, message))
             pipeline.sent(message.entries[-1].index, now_ns)
         return sends
@@ -182,15 +181,13 @@ class Replication:
         probe = AppendEntries(self._generation, pipeline.next - 1, previous, (), mark)
         return (Send(peer, probe),)
 
-    def _append_from(self, index: int, last: int, mark: int) -> AppendEntries | None:
-        """The message with entries from an index on, as far as ``last``; None if what precedes them
-        is gone."""
+    def _append_from(self, index: int, last: int, mark: int) -> AppendEntries:
+        """The message with entries from an index on, as far as ``last``."""
         key = (index, last, mark)
         if self._shared is not None and self._shared_key == key:
             return self._shared
         previous = self._log.generation_at(index - 1)
-        if previous is None:
-            return None
+        assert previous is not None, f"{self._node}: what precedes entry {index} is gone"
         config = self._config
         entries = self._log.between(index, min(last, index + config.batch_entries_max - 1))
         message = AppendEntries(

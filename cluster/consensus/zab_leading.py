@@ -250,7 +250,7 @@ class ZabLeading:
             node.name, self.epoch, node.log, peers, config=node.config, now_ns=now_ns
         )
         for peer in peers:
-            replication.bound(peer, 0)
+            replication.bound(peer, -1)
         return Leadership(
             node.name,
             self.epoch,

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 from cluster.ports import Append, Core, Recovered, SaveSnapshot, Send
 from cluster.simulation.trace import TraceEvent, say_entry
-from cluster.simulation.variant_invariants import VARIANTS
+from cluster.simulation.variant_invariants import VARIANTS, Fail
 from cluster.wire import Entry, HardState, VoteReply
 
 #: The state hash is compared at applied indices that another node stopped at, and newly recorded
@@ -170,7 +170,7 @@ class Invariants:
         last = None
         if effect.cut_from:
             lowest = min(lowest, effect.cut_from)
-            self._cut(node, watched, effect.cut_from)
+            _cut(node, watched, effect.cut_from, self._fail)
         if effect.entries:
             lowest = min(lowest, effect.entries[0].index)
             self._append(node, watched, effect.entries)
@@ -239,23 +239,12 @@ class Invariants:
                 (node,),
             )
             return
-        self._cut(node, watched, first)
+        _cut(node, watched, first, self._fail)
         before = log.generation_at(first - 1)
         for entry in entries:
             self._match(node, entry, before)
             before = entry.generation
         log.entries.extend(entries)
-
-    def _cut(self, node: str, watched: _Watched, first: int) -> None:
-        view, log = watched.view, watched.log
-        if view is not None and first <= view.high_water_mark:
-            self._fail(
-                "commit-immutable",
-                f"{node} overwrites its log from index {first}, and it knows index "
-                f"{view.high_water_mark} as committed",
-                (node,),
-            )
-        del log.entries[max(0, first - log.base - 1) :]
 
     def _match(self, node: str, entry: Entry, before: int | None) -> None:
         key = (entry.index, entry.generation)
@@ -472,6 +461,19 @@ class Invariants:
         if watched is None:
             watched = self._watched[node] = _Watched()
         return watched
+
+
+def _cut(node: str, watched: _Watched, first: int, fail: Fail) -> None:
+    """A node drops its entries from an index on."""
+    view, log = watched.view, watched.log
+    if view is not None and first <= view.high_water_mark:
+        fail(
+            "commit-immutable",
+            f"{node} overwrites its log from index {first}, and it knows index "
+            f"{view.high_water_mark} as committed",
+            (node,),
+        )
+    del log.entries[max(0, first - log.base - 1) :]
 
 
 def _renewed(old: View, new: View) -> bool:
