@@ -50,8 +50,13 @@ class Discovery:
 
     # -- decisions ---------------------------------------------------------------------------------
 
-    def next_epoch(self, accepted: Iterable[int]) -> int:
-        """Decision: the new epoch, given those that the followers accepted."""
+    def next_epoch(self, accepted: Iterable[int], led: int) -> int:
+        """Decision: the new epoch.
+
+        Args:
+            accepted: the epochs that the followers accepted last.
+            led: the one that this node wanted to lead last; 0 if it is known no more.
+        """
         return max(accepted) + 1
 
     def gives_up(self, theirs: tuple[int, int, int], own: tuple[int, int, int]) -> bool:
@@ -65,11 +70,11 @@ class Discovery:
         """A node wants to follow, and tells the epoch it accepted last."""
         self.accepted[node] = accepted
 
-    def choose(self, electorate: Configuration) -> bool:
+    def choose(self, electorate: Configuration, led: int) -> bool:
         """Whether a quorum wants to follow, and the new epoch is chosen by it now."""
         if self.epoch or not agreed_vote(electorate, dict.fromkeys(self.accepted, True)):
             return False
-        self.epoch = self.next_epoch(self.accepted.values())
+        self.epoch = self.next_epoch(self.accepted.values(), led)
         return True
 
     def done(self, electorate: Configuration) -> bool:

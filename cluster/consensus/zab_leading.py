@@ -173,10 +173,10 @@ class ZabLeading:
         """Something is durable: perhaps what this node promised, adopted or proposed."""
         node = self._node
         if self.epoch and node.is_durable():
-            if node.clock.generation == self.epoch == node.clock.adopted:
-                self._adopts(now_ns, node.name)
-            elif self.synchronisation is None:
+            if self.synchronisation is None:
                 self._promised(now_ns, node.name)
+            else:
+                self._adopts(now_ns, node.name)
         if self.leadership is not None:
             self.leadership.advance(now_ns)
             self._after_leadership(self.leadership)
@@ -195,7 +195,8 @@ class ZabLeading:
 
     def _choose_epoch(self, now_ns: int) -> None:
         node = self._node
-        if not self.discovery.choose(node.electorate()):
+        led = node.clock.generation if node.clock.voted_for == node.name else 0
+        if not self.discovery.choose(node.electorate(), led):
             return
         promised = self._promises.make(node.clock, self.epoch, node.name, node.writes)
         assert promised, f"{node.name} cannot promise epoch {self.epoch} to itself"
@@ -262,7 +263,7 @@ class ZabLeading:
             snapshots=node.snapshots,
             replication=replication,
             rounds=parts.rounds(node.name, peers, config=node.config, now_ns=now_ns),
-            reads=parts.reads(history),
+            reads=parts.reads(max(1, history)),
             change=parts.change(history, config=node.config),
             outbox=node.outbox,
         )
@@ -335,6 +336,13 @@ class ZabLeading:
         for peer in synchronisation.adopted:
             if peer != node.name:
                 self._tell_up_to_date(peer)
+        if not index:
+            self._begin_log(now_ns)
+
+    def _begin_log(self, now_ns: int) -> None:
+        """The first epoch of all: a read needs an index at which it is linearizable."""
+        assert self.leadership is not None
+        self.leadership.append(now_ns, (b"",), "noop")
 
     def _tell_up_to_date(self, peer: NodeId) -> None:
         assert self.leadership is not None

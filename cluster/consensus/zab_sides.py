@@ -35,7 +35,7 @@ from cluster.consensus.leader_and_followers import (
     Leadership,
 )
 from cluster.consensus.zab_discovery import Promises
-from cluster.consensus.zab_following import BROADCAST, DISCOVERY, ZabFollowing
+from cluster.consensus.zab_following import BROADCAST, DISCOVERY, IDLE, ZabFollowing
 from cluster.consensus.zab_leading import LeadingParts, ZabLeading
 from cluster.consensus.zab_node import ZabNode
 from cluster.ports import NodeId
@@ -194,10 +194,13 @@ class ZabSides:
 
     def _on_heartbeat(self, now_ns: int, source: NodeId, standing: int) -> None:
         """A node that this one does not follow leads, with a quorum's promise of its epoch."""
-        if standing == FUTURE:
+        if standing == FUTURE or (standing == PRESENT and self._is_idle()):
             self._follow(now_ns, source)
         elif standing == PRESENT and self.election.looking:
             self.election.leading = source
+
+    def _is_idle(self) -> bool:
+        return not self.election.looking and self.following.phase == IDLE
 
     def _on_vote(self, now_ns: int, source: NodeId, message: ZabVote) -> None:
         """A node looks for a leader, or says that it leads."""
