@@ -271,9 +271,8 @@ class Leadership:
         self.rounds.answered(source, message.round)
         self.rounds.confirm(self._membership.electorate())
         self._release_reads(now_ns)
-        self._out.effects += self.replication.repair(
-            source, now_ns, self._mark.index, self._snapshots.newest
-        )
+        mark, newest = self._mark.index, self._snapshots.newest
+        self._out.effects += self.replication.repair(source, now_ns, mark, newest)
 
     def _on_snapshot_reply(self, now_ns: int, source: NodeId, message: SnapshotReply) -> None:
         replication = self.replication

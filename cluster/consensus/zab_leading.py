@@ -287,6 +287,7 @@ class ZabLeading:
             replication.unbound(peer)
         else:
             replication.bound(peer, synchronisation.index)
+        leadership.advance(now_ns)  # what the follower has may be what was missing to a quorum
         leadership.send_missing(now_ns, peer)
         self._announce(peer)
 
