@@ -267,8 +267,8 @@ class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, tag="transfer"):
 
 # -- Zab -------------------------------------------------------------------------------------------
 # Entries travel as AppendEntries and AppendReply (PROPOSE, ACK; of a history: DIFF), a snapshot as
-# InstallSnapshot (SNAP), a sign of life as Heartbeat (PING). ``generation`` is the sender's accepted
-# epoch. A zxid is an entry's (generation, index).
+# InstallSnapshot (SNAP), a sign of life as Heartbeat (PING). ``generation`` is the sender's
+# accepted epoch. A zxid is an entry's (generation, index).
 
 
 class ZabVote(msgspec.Struct, frozen=True, array_like=True, tag="zvote"):

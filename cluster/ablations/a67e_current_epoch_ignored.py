@@ -15,7 +15,7 @@ class CurrentEpochIgnored(FastLeaderElection):
 
     def recency(self, position: Position) -> tuple[int, int, int]:
         """The zxid alone."""
-        return 0, position.generation, position.index
+        return 0, position.last_generation, position.last_index
 
 
 ABLATION = Ablation(

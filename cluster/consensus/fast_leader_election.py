@@ -48,8 +48,8 @@ class Position(NamedTuple):
     """How recent a node's history is: its current epoch, and the zxid of its last entry."""
 
     current: int
-    generation: int
-    index: int
+    last_generation: int
+    last_index: int
 
 
 class Vote(NamedTuple):
@@ -99,7 +99,7 @@ class FastLeaderElection:
 
     def recency(self, position: Position) -> tuple[int, int, int]:
         """Decision: what is compared of two histories, the more recent one being greater."""
-        return position.current, position.generation, position.index
+        return position.current, position.last_generation, position.last_index
 
     def protects_leader(self, now_ns: int) -> bool:
         """Decision: whether others' votes are ignored because a leader was heard a moment ago."""

@@ -103,7 +103,7 @@ class Replication:
         self._match[self._node] = durable_index
         return agreed_value(electorate, self._match)
 
-    # -- where a peer begins, and how far it is sent ------------------------------------------------
+    # -- where a peer begins, and how far it is sent -----------------------------------------------
 
     def bound(self, peer: NodeId, last_index: int) -> None:
         """Send a peer no entry after an index, until :meth:`unbound`; -1: no snapshot either."""

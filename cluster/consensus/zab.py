@@ -17,9 +17,9 @@ This core is the variant as others see it. It owns:
                                         follows one, or leads; composed of
         election    fast_leader_election    the timer, the vote, the votes of others
         following   zab_following           the follower's side of the three phases
-        leading     zab_leading             the leader's side, from a won election on: zab_discovery,
-                                            zab_synchronisation, and Raft's Leadership (replication,
-                                            heartbeat, read_index)
+        leading     zab_leading             the leader's side, from a won election on:
+                                            zab_discovery, then zab_epoch, with zab_synchronisation
+                                            and Raft's Leadership
 
 The role is ``leader`` only once the node's history is adopted by a quorum. The configuration is the
 one that the cluster was founded with.
@@ -54,8 +54,8 @@ from cluster.consensus.membership_change import Change, Refusal
 from cluster.consensus.outbox import Outbox
 from cluster.consensus.replicated_log import ReplicatedLog, WriteOrder
 from cluster.consensus.zab_discovery import Promises
+from cluster.consensus.zab_epoch import LeadingParts
 from cluster.consensus.zab_following import ZabFollowing
-from cluster.consensus.zab_leading import LeadingParts
 from cluster.consensus.zab_node import ZabNode
 from cluster.consensus.zab_sides import ZabSides
 from cluster.consensus.zab_synchronisation import Adoption
@@ -138,9 +138,7 @@ class Zab:
         promises, has_past = parts.promises(), self.clock.generation > 0
         self.sides = ZabSides(
             node,
-            parts.election(
-                self._name, self.config, self._rng, now_ns=now_ns, has_past=has_past
-            ),
+            parts.election(self._name, self.config, self._rng, now_ns=now_ns, has_past=has_past),
             ZabFollowing(node, promises, parts.adoption()),
             promises=promises,
             leading_parts=parts.leading,
@@ -151,7 +149,7 @@ class Zab:
 
     @property
     def role(self) -> str:
-        """``leader`` once established; ``candidate`` before that, and while looking for a leader."""
+        """``leader`` once established; ``candidate`` before, and while looking for a leader."""
         return self.sides.role
 
     @property

@@ -125,9 +125,7 @@ class ZabFollowing:
         news = self.phase == DISCOVERY or message.generation > accepted
         if news:
             self.phase = SYNCHRONISATION
-        self._promises.make(
-            self._node.clock, message.generation, self.leader, self._node.writes
-        )
+        self._promises.make(self._node.clock, message.generation, self.leader, self._node.writes)
         self._promise()
         if news:
             self.repeat_ns = now_ns + self._node.config.heartbeat_ns

@@ -35,8 +35,9 @@ from cluster.consensus.leader_and_followers import (
     Leadership,
 )
 from cluster.consensus.zab_discovery import Promises
+from cluster.consensus.zab_epoch import LeadingParts
 from cluster.consensus.zab_following import BROADCAST, DISCOVERY, IDLE, ZabFollowing
-from cluster.consensus.zab_leading import LeadingParts, ZabLeading
+from cluster.consensus.zab_leading import ZabLeading
 from cluster.consensus.zab_node import ZabNode
 from cluster.ports import NodeId
 from cluster.wire import (
@@ -88,7 +89,7 @@ class ZabSides:
     def role(self) -> str:
         """As in :class:`cluster.consensus.interface.Consensus`."""
         if self.leading is not None:
-            return LEADER if self.leading.established else CANDIDATE
+            return LEADER if self.leading.serving is not None else CANDIDATE
         if self.election.looking:
             return CANDIDATE
         return FOLLOWER if self._node.votes() else LEARNER
@@ -97,14 +98,13 @@ class ZabSides:
     def leader(self) -> NodeId:
         """The established leader; "" while none is known."""
         if self.leading is not None:
-            return self._node.name if self.leading.established else ""
+            return self._node.name if self.leading.serving is not None else ""
         return self.following.leader if self.following.phase == BROADCAST else ""
 
     @property
     def serving(self) -> Leadership | None:
         """The leadership, if this node is an established leader."""
-        leading = self.leading
-        return leading.leadership if leading is not None and leading.established else None
+        return self.leading.serving if self.leading is not None else None
 
     @property
     def deadline_ns(self) -> int:
@@ -168,9 +168,7 @@ class ZabSides:
         elif standing == PAST and type(message) in _REFUSED:
             self.following.refuse(source, message)
 
-    def _to_following(
-        self, now_ns: int, source: NodeId, message: Message, standing: int
-    ) -> None:
+    def _to_following(self, now_ns: int, source: NodeId, message: Message, standing: int) -> None:
         following, kind = self.following, type(message)
         if kind is Heartbeat and source != following.leader:
             self._on_heartbeat(now_ns, source, standing)
@@ -238,9 +236,7 @@ class ZabSides:
 
     # -- looking for a leader ----------------------------------------------------------------------
 
-    def _look(
-        self, now_ns: int, *, told: ZabVote | None = None, transfer: bool = False
-    ) -> None:
+    def _look(self, now_ns: int, *, told: ZabVote | None = None, transfer: bool = False) -> None:
         """Leave the present side, and begin or join a round of the election."""
         if self.leading is not None:
             self.leading.end(self._node.clock.generation)

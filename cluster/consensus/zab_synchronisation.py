@@ -21,9 +21,9 @@ entry of an epoch before that epoch is its current one. The current epoch is nev
 accepted one. It is durable before the acknowledgement leaves, and the history before it.
 
 What breaks without it. A67a: a leader that serves before a quorum has adopted the history shows
-entries which its successor does not have. A67d: a current epoch that a restart forgets lets an older
-history win. A67f: without TRUNC, leftovers count as copies of the history. A67h: entries of the
-epoch on a node that has not adopted it are committed, and lose the next election.
+entries which its successor does not have. A67d: a current epoch that a restart forgets lets an
+older history win. A67f: without TRUNC, leftovers count as copies of the history. A67h: entries of
+the epoch on a node that has not adopted it are committed, and lose the next election.
 
 Source: Junqueira, Reed and Serafini, "Zab: High-performance broadcast for primary-backup systems"
 (2011), section 4, phase 2. Used by ``zab_leading`` and ``zab_following``.

@@ -14,8 +14,9 @@ Invariants:
 - Everything a segment will hold has its room before the segment is begun, so a full disk is met
   there and nowhere else, and nothing was written then: the same append may be tried again.
 - The log is cut by writing: entries at or below an index already there replace it and all above;
-  where nothing takes their place, a record says where the log was cut. The last write for an index counts, so a crash leaves either the old suffix or the new one. A cut
-  below the base of the newest segment begins another one, so that bases still locate entries.
+  where nothing takes their place, a record says where the log was cut. The last write for an index
+  counts, so a crash leaves either the old suffix or the new one. A cut below the base of the newest
+  segment begins another one, so that bases still locate entries.
 
 Names are ``wal-<sequence>-<base index>.log``, both in 16 hexadecimal digits.
 

@@ -23,7 +23,7 @@ import msgspec
 from cluster.core.parts import CONSENSUS
 from cluster.simulation.world import World
 from harness.environments.base import Completed, LinkFault
-from harness.errors import SetupError, UsageError, nearest
+from harness.errors import SetupError, nearest
 from harness.interpreter.simulated_driver import SimFuture, SimRuntime
 
 _OPTIONS = ("ablate", "check_invariants", "consensus")
