@@ -3,7 +3,8 @@
 - one node leads an epoch: histories, proposals and signs of life of an epoch come from one node;
 - a node promises an epoch to one node only;
 - the current epoch of a node never goes back, and is never above the accepted one;
-- a node that adopts an epoch has the history that its leader had, at the history's last index;
+- a node that adopts an epoch has the history that its leader had, at the history's last index, and
+  nothing after it of an earlier epoch;
 - nothing of an epoch is proposed, and no follower serves, before a quorum has adopted the history;
 - a follower is sent entries of an epoch only once it has adopted the history of that epoch;
 - what is delivered is delivered in the order of zxids.
@@ -172,6 +173,13 @@ class ZabInvariants:
             return
         generation, index, leader = known
         own = log.generation_at(index)
+        if log.last_index > index and log.last_generation != epoch:
+            self._fail(
+                "history-adopted-alone",
+                f"{node} adopts the history of epoch {epoch}, which ends at {index}, and has an "
+                f"entry {log.last_index} of generation {log.last_generation}",
+                (node, leader),
+            )
         if index > log.last_index or own not in (None, generation):
             self._fail(
                 "history-adopted-whole",
