@@ -6,7 +6,8 @@ leader must be a node that misses nothing of what was committed.
 Solution. A node without a leader looks for one, in a numbered round. It tells all others its vote:
 a node, and how recent that node's history is. It begins with itself, takes over any better vote of
 the round, and tells that. The better vote is that of the later current epoch, then of the later
-zxid, then of the greater node id. Once a quorum has the same vote as this node, that node leads.
+zxid, then of the greater node id. Once a quorum has the same vote as this node, the candidate's
+own vote among them, that candidate leads. A round that comes to nothing is begun anew.
 A node that is drawn into a round by another's vote proposes itself only if it is more recent; so
 the first to notice that the leader is gone usually wins, and the id decides between those that
 noticed at the same time. A later round counts for more than an earlier one, whose votes may be out
@@ -73,7 +74,7 @@ class FastLeaderElection:
 
     __slots__ = (
         "_config", "_node", "_rng", "deadline_ns", "heard_ns", "leading", "looking", "round",
-        "transfer", "vote", "votes",
+        "round_ends_ns", "transfer", "vote", "votes",
     )  # fmt: skip
 
     def __init__(
@@ -88,6 +89,8 @@ class FastLeaderElection:
         self.heard_ns = now_ns if has_past else _NEVER_HEARD_NS
         self.looking = False
         self.round = 0
+        #: when this round has come to nothing
+        self.round_ends_ns = now_ns
         self.vote = Vote("", Position(0, 0, 0))
         self.votes: dict[NodeId, Vote] = {}
         #: a node that leads, as it said since this node looks; "" if none did
@@ -140,6 +143,7 @@ class FastLeaderElection:
             self._begin(self.round + 1, own)
         else:
             self._begin(max(told.round, self.round + 1), self._first_vote(vote_in(told), own))
+        self.round_ends_ns = now_ns + self.patience_ns()
         self.told(now_ns)
 
     def told(self, now_ns: int) -> None:
@@ -171,9 +175,14 @@ class FastLeaderElection:
         return changed
 
     def winner(self, electorate: Configuration) -> NodeId:
-        """Whom a quorum wants, this node among it; "" while there is none."""
+        """Whom a quorum wants, this node and the candidate among it; "" while there is none.
+
+        Without the candidate, those that take over an old vote of it would follow a node that may
+        be gone, or hears nothing.
+        """
         same = {node: True for node, vote in self.votes.items() if vote == self.vote}
-        return self.vote.candidate if agreed_vote(electorate, same) else ""
+        candidate = self.vote.candidate
+        return candidate if candidate in same and agreed_vote(electorate, same) else ""
 
     def end(self) -> None:
         """A leader is found."""

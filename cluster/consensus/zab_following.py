@@ -97,6 +97,10 @@ class ZabFollowing:
         self.leader, self.phase = leader, DISCOVERY
         self.repeat(now_ns)
 
+    def waits_for(self, node: NodeId) -> bool:
+        """Whether this node asked a node to be its follower, and has no answer yet."""
+        return self.phase == DISCOVERY and self.leader == node
+
     def leave(self) -> None:
         """Follow nobody."""
         self.leader, self.phase, self.repeat_ns = "", IDLE, _NEVER_NS

@@ -148,6 +148,8 @@ class ZabSides:
             self._look(now_ns)
         elif election.leading:
             self._follow(now_ns, election.leading)
+        elif now_ns >= election.round_ends_ns:
+            self._look(now_ns)
         else:
             self._tell_vote(now_ns)
 
@@ -217,7 +219,8 @@ class ZabSides:
             else:
                 self._say_who_leads(source)
         elif not election.protects_leader(now_ns) or self._is_transfer(message):
-            self._look(now_ns, told=message)
+            in_vain = self.following.waits_for(message.candidate)
+            self._look(now_ns, told=None if in_vain else message)
             self._count_vote(now_ns, source, message)
 
     def _gives_way(self, source: NodeId, message: ZabVote) -> bool:

@@ -180,7 +180,45 @@ def test_an_old_vote_of_a_round_does_not_replace_a_better_one() -> None:
     election.look(0, own)
     election.take("n2", ZabVote(1, 1, "n3", 1, 1, 3), own)
     election.take("n2", ZabVote(1, 1, "n2", 1, 1, 1), own)
+    assert election.winner(VOTERS) == "", "n3 itself was not heard in this round"
+    election.take("n3", ZabVote(1, 1, "n3", 1, 1, 3), own)
     assert election.winner(VOTERS) == "n3"
+
+
+def test_a_node_that_never_answered_is_not_waited_for_again() -> None:
+    """n2 tells old votes for itself, and hears nothing."""
+    core = zab()
+    told = ZabVote(0, 1, "n2", 0, 0, 0)
+    core.step(1_000 * MS, "n2", told)
+    assert core.sides.following.leader == "n2" and core.sides.election.round == 1
+    core.ready()
+    core.step(1_299 * MS, "n2", told)
+    assert core.sides.following.leader == "n2", "it has a while to answer"
+    core.step(1_301 * MS, "n2", told)
+    assert core.sides.election.looking and core.sides.election.vote.candidate == "n1"
+    assert core.sides.election.round == 2
+
+
+def test_a_round_that_comes_to_nothing_is_begun_anew() -> None:
+    core = zab()
+    core.tick(1_000 * MS)
+    core.step(1_001 * MS, "n2", ZabVote(0, 1, "n3", 0, 0, 5))
+    assert core.sides.election.vote.candidate == "n3", "which is not there"
+    now = 1_001 * MS
+    while core.sides.election.round == 1:
+        now = core.deadline_ns
+        core.tick(now)
+    assert now <= 1_400 * MS and core.sides.election.vote.candidate == "n1"
+
+
+def test_a_leader_that_hears_nothing_is_replaced() -> None:
+    for seed in range(5):
+        world = pump(seed=seed)
+        world.elect("n1")
+        world.cut = {("n2", "n1"), ("n3", "n1")}
+        world.run(4_000 * MS)
+        leader = world.leader()
+        assert leader != "n1" and world.do(leader, put("x", 1), seq=1).status == "ok"
 
 
 def test_a_node_that_is_cut_off_changes_nothing_and_comes_back_quietly() -> None:
