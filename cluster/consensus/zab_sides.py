@@ -282,11 +282,8 @@ class ZabSides:
         )  # fmt: skip
 
     def _say_who_leads(self, to: NodeId) -> None:
-        node = self._node
-        message = ZabVote(
-            node.clock.generation, self.election.round, *node.vote()[:1], *node.position(),
-            looking=False,
-        )  # fmt: skip
+        node, round = self._node, self.election.round
+        message = ZabVote(node.clock.generation, round, node.name, *node.position(), looking=False)
         node.outbox.send(to, message)
 
     # -- changing sides ----------------------------------------------------------------------------
