@@ -324,11 +324,20 @@ class AckEpoch(msgspec.Struct, frozen=True, array_like=True, tag="zackepoch"):
 
 
 class Truncate(msgspec.Struct, frozen=True, array_like=True, tag="ztrunc"):
-    """TRUNC: cut the log after its last entry at or below this zxid, and tell where it ends."""
+    """TRUNC: cut the log after its last entry at or below a zxid, and tell where it ends.
+
+    Args:
+        generation: the epoch.
+        last_generation, last_index: the zxid.
+        end_generation, end_index: the zxid at which the log must still end, as the follower told;
+            a copy of this message that comes late must not cut what was added since.
+    """
 
     generation: int
     last_generation: int
     last_index: int
+    end_generation: int
+    end_index: int
 
 
 class NewLeader(msgspec.Struct, frozen=True, array_like=True, tag="znewleader"):

@@ -198,8 +198,8 @@ class ZabEpoch:
         self._announce(peer)
 
     def _cut_off(self, peer: NodeId) -> None:
-        generation, index = self.synchronisation.truncations[peer]
-        self._node.outbox.send(peer, Truncate(self.epoch, generation, index))
+        truncation = Truncate(self.epoch, *self.synchronisation.truncations[peer])
+        self._node.outbox.send(peer, truncation)
 
     def _announce(self, peer: NodeId) -> None:
         """Ask a follower to adopt the history, once it has all of it."""

@@ -177,7 +177,8 @@ class ZabFollowing:
             return
         log = self._node.log
         index, _generation = log.conflict_hint(message.last_index, message.last_generation)
-        if index < log.last_index:
+        told = message.end_generation, message.end_index
+        if told == (log.last_generation, log.last_index) and index < log.last_index:
             self._cut(index + 1)
         self._promise()
 

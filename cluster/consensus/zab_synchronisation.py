@@ -7,7 +7,8 @@ Solution. The leader's log at the end of discovery is the epoch's history. Each 
 in line with it, from where its log (by the last zxid it told) agrees:
 
     DIFF  it lacks the end of the history: entries are sent (AppendEntries)
-    TRUNC its end is not in the history: it cuts its log there, and tells again where it ends
+    TRUNC its end is not in the history: it cuts its log there, if it still ends so, and tells again
+          where it ends
     SNAP  what it lacks, or where it agrees, is gone from the leader's log: a snapshot is sent
 
 Then the leader asks it to adopt the history (NEWLEADER). The follower makes its current epoch the
@@ -55,8 +56,8 @@ class Synchronisation:
     def __init__(self, log: ReplicatedLog) -> None:
         #: (generation, index) of the last entry of the history
         self.history = log.last_generation, log.last_index
-        #: followers that must cut their logs: to this (generation, index)
-        self.truncations: dict[NodeId, tuple[int, int]] = {}
+        #: followers that must cut their logs: to a (generation, index), from one at the end
+        self.truncations: dict[NodeId, tuple[int, int, int, int]] = {}
         #: followers that were asked to adopt the history
         self.announced: set[NodeId] = set()
         #: those that have adopted it, durably; the leader itself among them
@@ -94,7 +95,7 @@ class Synchronisation:
     def truncates(self, node: NodeId, log: ReplicatedLog, generation: int, index: int) -> None:
         """A follower's last entry is not in the history: find where it may agree."""
         at, of = log.conflict_hint(index, generation)
-        self.truncations[node] = (of, at)
+        self.truncations[node] = (of, at, generation, index)
 
     def has_history(self, node: NodeId) -> bool:
         """A follower has the whole history; whether it must be asked to adopt it."""

@@ -33,9 +33,12 @@ def test_random_faults(first: int) -> None:
         assert outcome.verdict is Verdict.VALID, outcome.line
 
 
-@pytest.mark.parametrize("seed", [59, 117])
+@pytest.mark.parametrize("seed", [59, 117, 5752])
 def test_seeds_that_found_bugs(seed: int) -> None:
-    """59, 117: a history that was compacted away itself was sent to no late follower."""
+    """59, 117: a history that was compacted away itself was sent to no late follower.
+
+    5752: a late copy of TRUNC cut what was added since.
+    """
     outcome = conclude(run_swarm(seed, consensus="zab"))[0]
     assert outcome.verdict is Verdict.VALID, outcome.line
 
