@@ -29,4 +29,5 @@ ABLATION = Ablation(
     consensus="zab",
     pattern="generation_clock",
     random=False,
+    real=False,
 )

@@ -27,4 +27,5 @@ ABLATION = Ablation(
     consensus="zab",
     pattern="generation_clock",
     random=False,
+    real=False,
 )

@@ -26,4 +26,5 @@ ABLATION = Ablation(
     consensus="zab",
     pattern="leader_and_followers",
     random=False,
+    real=False,
 )

@@ -27,4 +27,5 @@ ABLATION = Ablation(
     consensus="zab",
     pattern="replicated_log",
     random=False,
+    real=False,
 )

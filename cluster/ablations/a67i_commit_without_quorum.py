@@ -26,4 +26,5 @@ ABLATION = Ablation(
     consensus="zab",
     pattern="majority_quorum",
     random=False,
+    real=False,
 )
