@@ -90,6 +90,14 @@ Examples:
   harness list nemeses
   harness list nemeses --env netns
   harness list workloads -v         what each is, its options and operations""",
+    "compare": """\
+Examples:
+  harness compare --variant raft --variant raft+lease-reads --variant raft+A30 --runs 20
+  harness compare --variant raft --variant raft+lease-reads --workload register,append \\
+      --nemesis partition,kill --nemesis pause
+  harness compare --variant 'old: image=mykv:1.2' --variant 'new: image=mykv:1.3' --env docker \\
+      --db mykv:MyKV --fail-if 'p99 > 1.2 * baseline'
+  harness compare --resume store/compare/20261122T180000Z-7""",
     "patterns": """\
 Examples:
   harness patterns                  the catalogue, one line a pattern
@@ -127,6 +135,7 @@ _COMMANDS = {
     "replay": ("harness.commands.judging:replay", "Run a recorded run again."),
     "shrink": ("harness.commands.judging:shrink", "Find the smallest test that still fails."),
     "explore": ("harness.commands.explore:explore", "Run many seeds in simulation."),
+    "compare": ("harness.commands.compare:compare", "Variants side by side, with statistics."),
     "patterns": ("harness.commands.patterns:patterns", "The pattern catalogue; break each one."),
     "list": ("harness.commands.listing:list_", "Names of databases, workloads, nemeses, ..."),
     "heal": ("harness.commands.looking:heal", "Remove whatever runs left behind."),
