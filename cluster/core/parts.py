@@ -15,7 +15,7 @@ from cluster.consensus.interface import ConsensusParts
 from cluster.consensus.raft import RaftParts
 from cluster.core.member_requests import MemberRequests
 from cluster.core.pending_reads import PendingReads
-from cluster.core.state_machine import KeyValue
+from cluster.core.state_machine import MachineParts
 from cluster.log.storage import Storage
 
 #: The consensus variants by their names on the command line.
@@ -26,7 +26,7 @@ class ReplicaParts(msgspec.Struct, frozen=True, kw_only=True):
     """The classes of a replica, and of the storage its host gives it."""
 
     consensus: ConsensusParts = CONSENSUS["raft"]
-    machine: type[KeyValue] = KeyValue
+    machine: MachineParts = MachineParts()
     receiver: type[IdempotentReceiver] = IdempotentReceiver
     waiting: type[RequestWaitingList] = RequestWaitingList
     queue: type[SingularUpdateQueue] = SingularUpdateQueue

@@ -34,6 +34,7 @@ from cluster.config import ClusterConfig
 from cluster.consensus.interface import Consensus
 from cluster.consensus.leader_and_followers import LEADER
 from cluster.consensus.membership import Configuration
+from cluster.core.answers import Answer, fail, ok
 from cluster.core.member_requests import (
     MEMBER_OPS,
     MEMBERS,
@@ -42,7 +43,6 @@ from cluster.core.member_requests import (
     member_request_problem,
 )
 from cluster.core.parts import ReplicaParts
-from cluster.core.state_machine import READS, Answer, fail, ok, problem
 from cluster.ports import Effect, NodeId, Note, Recovered, Reply, Rng, SetTimer
 from cluster.wire import Command, Entry, LoggedCommand, Message, Request, Response, Snapshot
 
@@ -84,7 +84,7 @@ class Replica:
 
     def _reset(self) -> None:
         parts, config = self._parts, self.config
-        self.machine = parts.machine()
+        self.machine = parts.machine.build(config)
         self.receiver = parts.receiver(
             session_max=config.session_max, unanswered_max=config.session_unanswered_max
         )
@@ -194,10 +194,10 @@ class Replica:
         waiter = Waiter(connection, request.id, now_ns + max(0, request.timeout_ns))
         command = request.command
         about_members = command.op in MEMBER_OPS
-        wrong = member_request_problem(command) if about_members else problem(command)
+        wrong = member_request_problem(command) if about_members else self.machine.problem(command)
         if wrong:
             self._answer(waiter, fail(wrong))
-        elif command.op in READS or command.op == MEMBERS:
+        elif command.op in self.machine.reads or command.op == MEMBERS:
             self._take_read(now_ns, waiter, request)
         elif about_members:
             self._take_member_request(now_ns, waiter, command)
@@ -437,7 +437,7 @@ class Replica:
     def _restore(self, snapshot: Snapshot) -> None:
         assert snapshot.index > self.applied, f"{snapshot.index} would rewind {self.applied}"
         machine, receiver = _decode_state(snapshot.data)
-        self.machine = self._parts.machine()
+        self.machine = self._parts.machine.build(self.config)
         self.machine.restore(machine)
         self.receiver.restore(receiver)
         self.applied = snapshot.index
