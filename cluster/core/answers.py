@@ -44,6 +44,8 @@ class Service(Protocol):
     writes: frozenset[str]
     #: operations answered from the state
     reads: frozenset[str]
+    #: operations of the log that a leader proposes by itself, and no client may ask for
+    internal: frozenset[str]
 
     def problem(self, command: Command) -> str:
         """Why a command can never be carried out, whatever the state; "" if it may be."""

@@ -79,6 +79,7 @@ class KeyValue:
 
     reads = frozenset({"get", "stat", "range"})
     writes = frozenset(_ARGUMENTS) - reads
+    internal: frozenset[str] = frozenset()
 
     def __init__(
         self, values: type[VersionedValues] = VersionedValues, *, history: int = 10_000
@@ -195,6 +196,13 @@ class KeyValue:
         self._digest.touch(key)
         return self.values.remove(index, key)
 
+    def end_lease(self, index: int, lease: str) -> int:
+        """A lease ended: delete its keys, all at one revision; how many there were."""
+        self.values.begin()
+        for key in self.attached(lease):
+            self.delete(index, key)
+        return len(self.values.commit())
+
     def _detach(self, key: str, lease: str) -> None:
         keys = self._by_lease.get(lease, {})
         keys.pop(key, None)
@@ -253,7 +261,7 @@ class KeyValue:
 
     def _range(self, start: str, options: dict[str, Any] | None = None) -> Answer:
         asked = options or {}
-        end = asked["end"] if "end" in asked else _after_prefix(start)
+        end = asked["end"] if "end" in asked else after_prefix(start)
         revision, limit = asked.get("revision", 0), asked.get("limit", RANGE_ITEMS)
         items: list[dict[str, Any]] = []
         count = 0
@@ -318,7 +326,7 @@ def _stat(found: Version) -> dict[str, Any]:
     }
 
 
-def _after_prefix(prefix: str) -> str | None:
+def after_prefix(prefix: str) -> str | None:
     """The first string that does not begin with a prefix, of those above it; None if none is."""
     for place in range(len(prefix) - 1, -1, -1):
         if ord(prefix[place]) < 0x10FFFF:

@@ -6,8 +6,9 @@ A command that cannot be carried out is answered ``fail`` with a sentence; nothi
 makes it raise.
 
 Each service has its operations and its part of the state (:class:`cluster.core.answers.Service`):
-``key_value`` single keys, ranges and compaction, ``transactions`` several keys at once. Rules that
-concern two services stand here.
+``key_value`` single keys, ranges and compaction, ``transactions`` several keys at once, ``lease``
+what ends by itself. Rules that concern two services stand here: a key can be attached only to a
+lease that there is.
 
 What breaks without it (A25): a command that reads a local clock or a set's order diverges silently.
 The state hash exists to notice: equal on all nodes at an equal applied index.
@@ -24,13 +25,14 @@ import msgspec
 from cluster.config import ClusterConfig
 from cluster.core.answers import Answer, Service, fail, short
 from cluster.core.key_value import KeyValue
+from cluster.core.lease import Leases
 from cluster.core.transactions import Transactions
 from cluster.data.versioned_value import VersionedValues
 from cluster.wire import Command
 
 #: Operations that are answered from the state, without an entry of the log; clients need no number
 #: for them.
-READS = KeyValue.reads | Transactions.reads
+READS = KeyValue.reads | Transactions.reads | Leases.reads
 
 
 class MachineParts(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +41,7 @@ class MachineParts(msgspec.Struct, frozen=True, kw_only=True):
     values: type[VersionedValues] = VersionedValues
     keys: type[KeyValue] = KeyValue
     transactions: type[Transactions] = Transactions
+    leases: type[Leases] = Leases
 
     def build(self, config: ClusterConfig) -> StateMachine:
         """A state machine of these classes, empty."""
@@ -53,14 +56,16 @@ class StateMachine:
         parts: the classes it is made of.
     """
 
-    __slots__ = ("_by_op", "_services", "keys", "reads", "transactions")
+    __slots__ = ("_by_op", "_internal", "_services", "keys", "leases", "reads", "transactions")
 
     def __init__(self, config: ClusterConfig, *, parts: MachineParts = MachineParts()) -> None:  # noqa: B008 (frozen)
         self.keys = parts.keys(parts.values, history=config.history_revisions)
         self.transactions = parts.transactions(self.keys)
+        self.leases = parts.leases(self.keys.end_lease, self.keys.attached)
         #: in the order of snapshots: a new service comes last
-        self._services: tuple[Service, ...] = (self.keys, self.transactions)
+        self._services: tuple[Service, ...] = (self.keys, self.transactions, self.leases)
         self._by_op = {op: each for each in self._services for op in each.writes | each.reads}
+        self._internal = {op: each for each in self._services for op in each.internal}
         #: operations that are answered from the state, without an entry of the log
         self.reads = frozenset(op for each in self._services for op in each.reads)
 
@@ -83,9 +88,24 @@ class StateMachine:
         service = self._by_op[command.op]
         if command.op in service.reads:
             return service.read(command)
-        answer = service.apply(index, command)
+        over = self._leases_over(command)
+        answer = fail(over) if over else service.apply(index, command)
         self.keys.forget_history(index)
         return answer
+
+    def apply_internal(self, index: int, command: Command) -> Answer:
+        """Carry out what a leader proposed by itself."""
+        return self._internal[command.op].apply(index, command)
+
+    def _leases_over(self, command: Command) -> str:
+        """Why a command's keys cannot be attached to the leases it names; "" if they can."""
+        named: set[str] = set()
+        if command.op == "put" and len(command.args) == 2 and command.args[1]:
+            named = {command.args[1]}
+        elif command.op == "txn":
+            named = self.transactions.leases_named(command)
+        over = sorted(lease for lease in named if not self.leases.exists(lease))
+        return f"there is no lease {short(over[0])}; it is over, or never was" if over else ""
 
     def read(self, command: Command) -> Answer:
         """Answer a read from the present state, or say why not."""

@@ -52,6 +52,7 @@ class Transactions:
 
     reads: frozenset[str] = frozenset()
     writes = frozenset({"txn"})
+    internal: frozenset[str] = frozenset()
 
     def __init__(self, keys: KeyValue) -> None:
         self._keys = keys
