@@ -6,7 +6,6 @@ import asyncio
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,18 +92,16 @@ def test_a_leases_keys_end_with_it(cluster: Cluster) -> None:
 
 def test_locks_exclude_each_other_and_their_tokens_grow(cluster: Cluster) -> None:
     inside, most, tokens = [0], [0], []
-    guard = threading.Lock()
 
     async def work(number: int) -> None:
-        async with AsyncioClient(cluster.addresses, timeout_s=60) as mine:
-            async with Lock(mine, "job", ttl_s=20) as lock:
-                assert lock.valid
-                with guard:
-                    inside[0] += 1
-                    most[0] = max(most[0], inside[0])
-                    tokens.append(lock.token)
-                await asyncio.sleep(0.05)
-                inside[0] -= 1
+        mine = AsyncioClient(cluster.addresses, timeout_s=60)
+        async with mine, Lock(mine, "job", ttl_s=20) as lock:
+            assert lock.valid
+            inside[0] += 1
+            most[0] = max(most[0], inside[0])
+            tokens.append(lock.token)
+            await asyncio.sleep(0.05)
+            inside[0] -= 1
 
     async def main() -> None:
         await asyncio.gather(*map(work, range(5)))

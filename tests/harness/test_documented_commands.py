@@ -54,6 +54,8 @@ def elsewhere(words: list[str]) -> str:
         return "it serves until it is interrupted"
     if value.get("--env") in ("docker", "ssh", "netns") and words[1] == "test":
         return "it needs containers, hosts or root"
+    if words[1] == "cluster":
+        return "it leaves processes or files behind"
     if value.get("--db", "reference") != "reference":
         return "it needs real processes of a database that may not be here"
     if words[1:3] == ["patterns", "--run"] and len(words) == 3:
