@@ -114,12 +114,13 @@ class Request(msgspec.Struct, frozen=True, array_like=True, tag="request"):
         first_unanswered: lowest seq whose answer the client has not seen; lower ones may be
             forgotten.
         command: what to do.
-        mode: for a read: ``linearizable`` (default), ``lease``, ``stale``, or ``follower``
-            (linearizable, served by the node asked).
+        mode: for a read: one of :data:`cluster.data.follower_reads.READ_MODES`.
         timeout_ns: how long the node may keep the request waiting.
         opened_after: a log index the client knew of when it began the session; the same for all its
             requests. A session which is unknown, and may be older than one that was forgotten, is
             refused as ``expired`` rather than begun anew.
+        min_revision: for a ``session`` read: the highest revision the session has seen.
+        staleness_ns: for a ``bounded`` read: how long ago the state may be from.
     """
 
     id: int
@@ -130,6 +131,8 @@ class Request(msgspec.Struct, frozen=True, array_like=True, tag="request"):
     mode: str = "linearizable"
     timeout_ns: int = 5_000_000_000
     opened_after: int = 0
+    min_revision: int = 0
+    staleness_ns: int = 0
 
 
 class Response(msgspec.Struct, frozen=True, array_like=True, tag="response"):

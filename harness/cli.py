@@ -104,6 +104,13 @@ Examples:
   harness patterns lease            one explained; a number, a name or an ablation will do
   harness patterns --run            every ablation's schedule, with and without it
   harness patterns --run A30""",
+    "cluster": """\
+Examples:
+  harness cluster up                                three nodes on loopback, in ./playground
+  harness cluster up --nodes 5 --dir five --port 7201
+  harness cluster status
+  harness cluster down
+  harness cluster certs --dir certs --nodes n1,n2,n3   a test authority, for mutual TLS""",
     "explore": """\
 Examples:
   harness explore --seeds 1000
@@ -135,7 +142,11 @@ _COMMANDS = {
     "replay": ("harness.commands.judging:replay", "Run a recorded run again."),
     "shrink": ("harness.commands.judging:shrink", "Find the smallest test that still fails."),
     "explore": ("harness.commands.explore:explore", "Run many seeds in simulation."),
+<<<<<<< HEAD
     "compare": ("harness.commands.compare:compare", "Variants side by side, with statistics."),
+=======
+    "cluster": ("harness.commands.cluster:cluster", "Start a cluster to play with; stop it."),
+>>>>>>> core
     "patterns": ("harness.commands.patterns:patterns", "The pattern catalogue; break each one."),
     "list": ("harness.commands.listing:list_", "Names of databases, workloads, nemeses, ..."),
     "heal": ("harness.commands.looking:heal", "Remove whatever runs left behind."),

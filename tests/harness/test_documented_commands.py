@@ -56,6 +56,8 @@ def elsewhere(words: list[str]) -> str:
         return "it needs containers, hosts or root"
     if any("image=" in word for word in words):
         return "it needs an image"
+    if words[1] == "cluster":
+        return "it leaves processes or files behind"
     if value.get("--db", "reference") != "reference":
         return "it needs real processes of a database that may not be here"
     if words[1:3] == ["patterns", "--run"] and len(words) == 3:
