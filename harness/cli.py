@@ -142,11 +142,8 @@ _COMMANDS = {
     "replay": ("harness.commands.judging:replay", "Run a recorded run again."),
     "shrink": ("harness.commands.judging:shrink", "Find the smallest test that still fails."),
     "explore": ("harness.commands.explore:explore", "Run many seeds in simulation."),
-<<<<<<< HEAD
     "compare": ("harness.commands.compare:compare", "Variants side by side, with statistics."),
-=======
     "cluster": ("harness.commands.cluster:cluster", "Start a cluster to play with; stop it."),
->>>>>>> core
     "patterns": ("harness.commands.patterns:patterns", "The pattern catalogue; break each one."),
     "list": ("harness.commands.listing:list_", "Names of databases, workloads, nemeses, ..."),
     "heal": ("harness.commands.looking:heal", "Remove whatever runs left behind."),
