@@ -22,8 +22,8 @@ What breaks without it. A68j: a replica that acknowledges in a view it has left 
 that its report was. A68g: a replica without a memory that takes part at once.
 
 Source: Liskov and Cowling, "Viewstamped Replication Revisited" (2012), 4.2 and 4.3. Rules and
-bookkeeping are in ``view_change`` and ``replica_recovery``, the way into a view in ``joining_view``.
-Owned by the Viewstamped Replication core.
+bookkeeping are in ``view_change`` and ``replica_recovery``, the way into a view is told in
+``joining_view``. Owned by the Viewstamped Replication core.
 """
 
 from __future__ import annotations
@@ -342,10 +342,9 @@ class Views:
             last = state.log.last_index
             answer = RecoveryResponse(view, message.nonce, normal, last, state.leads, asking)
             state.send(source, answer)
-        elif type(message) is RecoveryResponse and not state.remembers:
-            if recovery.is_answer(message):
-                recovery.add(source, message)
-                self._conclude_recovery()
+        elif not state.remembers and recovery.is_answer(message):
+            recovery.add(source, message)
+            self._conclude_recovery()
 
     def _conclude_recovery(self) -> None:
         state, recovery = self.state, self._recovery
