@@ -157,8 +157,10 @@ class Views:
         state.now_ns = now_ns
         if not state.is_voter or source not in state.peers:
             return False
-        if kind is Recovery or kind is RecoveryResponse:
-            self._on_recovery(source, message)
+        if kind is Recovery:
+            self._on_recovery(source, message)  # type: ignore[arg-type]
+        elif kind is RecoveryResponse:
+            self._on_recovery_response(source, message)  # type: ignore[arg-type]
         elif not state.remembers:
             if kind in _FOR_RECOVERY and message.generation == state.clock.generation:
                 self._handlers[kind](source, message)
@@ -334,16 +336,16 @@ class Views:
 
     # -- recovery ----------------------------------------------------------------------------------
 
-    def _on_recovery(self, source: NodeId, message: Recovery | RecoveryResponse) -> None:
-        state, recovery = self.state, self._recovery
-        if type(message) is Recovery:
-            asking = not state.remembers
-            view, normal = (0, 0) if asking else (state.clock.generation, state.clock.adopted)
-            last = state.log.last_index
-            answer = RecoveryResponse(view, message.nonce, normal, last, state.leads, asking)
-            state.send(source, answer)
-        elif not state.remembers and recovery.is_answer(message):
-            recovery.add(source, message)
+    def _on_recovery(self, source: NodeId, message: Recovery) -> None:
+        state, asking = self.state, not self.state.remembers
+        view, normal = (0, 0) if asking else (state.clock.generation, state.clock.adopted)
+        last = state.log.last_index
+        answer = RecoveryResponse(view, message.nonce, normal, last, state.leads, asking)
+        state.send(source, answer)
+
+    def _on_recovery_response(self, source: NodeId, message: RecoveryResponse) -> None:
+        if not self.state.remembers and self._recovery.is_answer(message):
+            self._recovery.add(source, message)
             self._conclude_recovery()
 
     def _conclude_recovery(self) -> None:
