@@ -251,7 +251,7 @@ class Views:
             return
         if message.generation > state.clock.generation:
             self._enter(message.generation)
-        elif message.wanted > change.wanted:
+        if message.wanted > max(state.clock.generation, change.wanted):
             self._want(message.wanted, on_request=message.transfer)
         else:
             self._conclude_asking()

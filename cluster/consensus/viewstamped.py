@@ -231,6 +231,8 @@ class Viewstamped:
                 f"of view {self.clock.generation}, has not entered"
             )
             self._change.arm(now_ns)
+        else:
+            self.views.tick(now_ns)
 
     def step(self, now_ns: int, source: NodeId, message: Message) -> None:
         """A peer's message arrived."""

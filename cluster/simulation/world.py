@@ -224,11 +224,13 @@ class World:
     def wipe(self, node: str, *, member: str = "") -> str:
         """Give a node that is down an empty disk and a new id, with which it joins; the id.
 
-        ``member`` is for the mistake that A61 is about: a wiped node under an id it had.
+        ``member`` is for a founder that lost its disk and comes back under the id it had: the
+        mistake that A61 is about, unless its consensus recovers from that.
         """
         found = self._node(node)
+        lost = member == found.member
         found.wipe(member or next_incarnation(found.member))
-        self.atlas.replace(node)
+        (self.atlas.damage if lost else self.atlas.replace)(node)
         return found.member
 
     def member(self, node: str) -> str:
