@@ -18,8 +18,8 @@ second time, perhaps with another log.
 A view begins with an entry of its own. In memory a log is cut to what a view has; on a disk a log
 is cut by what is written in place of the tail, and this entry is there to be written.
 
-What breaks without it. A68j: a replica that acknowledges in a view it has left breaks the promise
-that its report was. A68g: a replica without a memory that takes part at once.
+What breaks without it. A68e: a primary that counts acknowledgements of an earlier view of its own.
+A68g: a replica without a memory that takes part at once.
 
 Source: Liskov and Cowling, "Viewstamped Replication Revisited" (2012), 4.2 and 4.3. Rules and
 bookkeeping are in ``view_change`` and ``replica_recovery``, the way into a view is told in
