@@ -35,6 +35,7 @@ from cluster.wire import (
     InstallSnapshot,
     Message,
     NewState,
+    RecoveryResponse,
     SnapshotReply,
     StartView,
 )
@@ -88,6 +89,18 @@ class ReplicaState:
         view, adopted = self.clock.generation, self.clock.adopted
         assert adopted <= view, f"the last normal view {adopted} is after view {view}"
         return 0 < adopted == view
+
+    @property
+    def changes_view(self) -> bool:
+        """Whether this replica has left its last normal view, and is part of no later one yet."""
+        return self.clock.generation > self.clock.adopted
+
+    def memory(self, nonce: int) -> RecoveryResponse:
+        """What this replica can tell one that has no memory. The view that one without a memory
+        itself fetches is none that it has entered."""
+        asking = not self.remembers
+        view, normal = (0, 0) if asking else (self.clock.generation, self.clock.adopted)
+        return RecoveryResponse(view, nonce, normal, self.log.last_index, self.leads, asking)
 
     def adopt(self) -> None:
         """This log is that of the view: its name follows it to the disk."""

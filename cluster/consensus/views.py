@@ -143,11 +143,7 @@ class Views:
     @property
     def _must_repeat(self) -> bool:
         """Whether something was said that is said again until it is heard."""
-        return self._change.wanted > 0 or self._changes_view
-
-    @property
-    def _changes_view(self) -> bool:
-        return self.state.clock.generation > self.state.clock.adopted
+        return self._change.wanted > 0 or self.state.changes_view
 
     # -- inputs ------------------------------------------------------------------------------------
 
@@ -158,7 +154,7 @@ class Views:
         if not state.is_voter or source not in state.peers:
             return False
         if kind is Recovery:
-            self._on_recovery(source, message)  # type: ignore[arg-type]
+            state.send(source, state.memory(message.nonce))  # type: ignore[union-attr]
         elif kind is RecoveryResponse:
             self._on_recovery_response(source, message)  # type: ignore[arg-type]
         elif not state.remembers:
@@ -239,7 +235,7 @@ class Views:
         self._change.repeat_ns = self.state.now_ns + self._config.heartbeat_ns
         if self._change.wanted:
             self._ask()
-        if self._changes_view:
+        if self.state.changes_view:
             self._report()
 
     def _on_asked(self, source: NodeId, message: StartViewChange) -> None:
@@ -335,13 +331,6 @@ class Views:
         self.end_index, self._adopted_io = last, state.writes.after_hard_state
 
     # -- recovery ----------------------------------------------------------------------------------
-
-    def _on_recovery(self, source: NodeId, message: Recovery) -> None:
-        state, asking = self.state, not self.state.remembers
-        view, normal = (0, 0) if asking else (state.clock.generation, state.clock.adopted)
-        last = state.log.last_index
-        answer = RecoveryResponse(view, message.nonce, normal, last, state.leads, asking)
-        state.send(source, answer)
 
     def _on_recovery_response(self, source: NodeId, message: RecoveryResponse) -> None:
         if not self.state.remembers and self._recovery.is_answer(message):

@@ -143,11 +143,7 @@ class Viewstamped:
             snapshots=self.snapshots,
             outbox=self._out,
         )
-        self._recover_views(now_ns, recovered)
-
-    def _recover_views(self, now_ns: int, recovered: Recovered) -> None:
-        parts, config, voters = self._parts, self.config, self._voters
-        state = ReplicaState(
+        self.state = ReplicaState(
             self.node,
             voters,
             clock=self.clock,
@@ -157,25 +153,25 @@ class Viewstamped:
             snapshots=self.snapshots,
             outbox=self._out,
         )
-        change = parts.change(
+        self._change = parts.change(
             voters,
-            config=config,
+            config=self.config,
             rng=self._rng,
             now_ns=now_ns,
             has_past=self.clock.generation > 0,
         )
         nonce = self._rng.between(1, _NONCES)
         recovery = parts.recovery(self.node, voters, nonce=nonce, now_ns=now_ns)
-        state.remembers = not (state.is_voter and recovery.is_needed(recovered))
+        self.state.remembers = not (self.state.is_voter and recovery.is_needed(recovered))
+        transfer = parts.transfer(self.config)
         self.views = Views(
-            state,
-            config=config,
+            self.state,
+            config=self.config,
             following=self._following,
-            change=change,
-            joining=Joining(state, self._following, change, parts.transfer(config)),
+            change=self._change,
+            joining=Joining(self.state, self._following, self._change, transfer),
             recovery=recovery,
         )
-        self.state, self._change = state, change
 
     # -- what others may look at -------------------------------------------------------------------
 
