@@ -163,8 +163,7 @@ class SimNode:
         self._world.trace.add(self._world.now_ns, "down", self.name, "", why)
 
     def wipe(self, member: str) -> None:
-        """An empty disk, and a new id: the next start is that of a node that joins; or the id it
-        had, and a founder comes back without a memory.
+        """An empty disk, and a new id, with which it joins; or a founder's own, without a memory.
 
         Raises:
             ValueError: the node runs.

@@ -224,13 +224,11 @@ class World:
     def wipe(self, node: str, *, member: str = "") -> str:
         """Give a node that is down an empty disk and a new id, with which it joins; the id.
 
-        ``member`` is for a founder that lost its disk and comes back under the id it had: the
-        mistake that A61 is about, unless its consensus recovers from that.
+        ``member`` is for one under the id it had: A61, unless its consensus recovers from that.
         """
         found = self._node(node)
-        lost = member == found.member
+        (self.atlas.damage if member == found.member else self.atlas.replace)(node)
         found.wipe(member or next_incarnation(found.member))
-        (self.atlas.damage if lost else self.atlas.replace)(node)
         return found.member
 
     def member(self, node: str) -> str:
