@@ -127,7 +127,9 @@ class Joining:
         transfer: what is fetched, and served to others.
     """
 
-    __slots__ = ("_change", "_following", "_state", "_until", "is_complete", "transfer")
+    __slots__ = (
+        "_at_least", "_change", "_following", "_state", "_until", "is_complete", "transfer",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -140,7 +142,7 @@ class Joining:
         self._following = following
         self._change = change
         self.transfer = transfer
-        self._until = 0
+        self._until = self._at_least = 0
         #: whether all of a chosen log is here; looked at by the owner
         self.is_complete = False
 
@@ -149,14 +151,18 @@ class Joining:
         """Whether something is fetched."""
         return self.transfer.source != ""
 
-    def begin(self, source: NodeId, *, until: int = 0) -> None:
+    def begin(self, source: NodeId, *, until: int = 0, at_least: int = 0) -> None:
         """Fetch from a replica what follows the commit number.
 
         Args:
             source: the primary of a view that has started, or whose log was chosen for this one.
             until: where the chosen log ends; 0 to fetch until the view is joined.
+            at_least: the index that must be here before the view is joined.
         """
-        self._until = until
+        self._until, self._at_least = until, at_least
+        self._begin_transfer(source)
+
+    def _begin_transfer(self, source: NodeId) -> None:
         self.transfer.begin(source, self._state.log, self._state.mark.index)
         self.fetch()
 
@@ -169,7 +175,7 @@ class Joining:
     def end(self) -> None:
         """Another view was entered, or this one is joined."""
         self.transfer.end()
-        self._until, self.is_complete = 0, False
+        self._until, self._at_least, self.is_complete = 0, 0, False
 
     # -- the primary of a view that has started ----------------------------------------------------
 
@@ -205,7 +211,7 @@ class Joining:
         """Be part of the view, if the log ends with entries of it: then nothing else is left."""
         state = self._state
         view, last = state.clock.generation, state.log.last_index
-        if state.log.last_generation != view:
+        if state.log.last_generation != view or last < self._at_least:
             return False
         state.adopt()
         self.end()
@@ -243,7 +249,7 @@ class Joining:
         self._following.on_message(source, message)
         self._change.arm(state.now_ns)
         if state.snapshots.index > before:
-            self.begin(source, until=self._until)
+            self._begin_transfer(source)
         else:
             self.transfer.wait(state.now_ns)
 

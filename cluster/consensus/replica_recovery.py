@@ -12,8 +12,9 @@ life, do not count. When each of the others has answered:
   cluster is new, and the replica takes part, above any view the others have heard of. So a new
   cluster forms once all of its founders have met.
 - Else a quorum of the others must have a memory, and the primary of the latest view among the
-  answers must be at work. Its log is fetched (``state_transfer``), and with the log the replica
-  becomes part of that view. What it once acknowledged in that view or before is in that log.
+  answers must be at work. Its log is fetched (``state_transfer``), as far as it went when the
+  primary answered, and with it the replica becomes part of that view. Whatever its earlier life has
+  acknowledged, in that view or before, the primary had by then.
 
 The paper asks a majority only. There, a report that the lost life sent before it died may still be
 under way to a replica that was not asked, and count (Michael and others, 2017). A channel drops the
@@ -24,7 +25,8 @@ Invariants. A recovering replica asks for no view, enters none, reports to none 
 nothing. What it fetches is not taken for a memory: until it is done, a restart begins anew.
 
 What breaks without it. A68b: without the nonce, answers to an earlier life, when the cluster was
-new, let a wiped replica take part with nothing. A68g: so does no recovery at all.
+new, let a wiped replica take part with nothing. A68g: so does no recovery at all. A68j: a replica
+that takes part with the first piece of the log misses what it has acknowledged.
 
 Source: Liskov and Cowling, "Viewstamped Replication Revisited" (2012), 4.3; Michael, Ports, Sharma
 and Szekeres, "Recovering Shared Objects Without Stable Storage" (2017). Bookkeeping of one life;
@@ -47,10 +49,12 @@ class Found(NamedTuple):
     Args:
         view: the latest among them.
         is_new: whether nothing was ever committed; else the view's primary is at work.
+        last_index: what of its log must be here before this replica takes part.
     """
 
     view: int
     is_new: bool
+    last_index: int = 0
 
 
 class ReplicaRecovery:
@@ -84,6 +88,10 @@ class ReplicaRecovery:
         """Decision: whether an answer is to a question of this life."""
         return message.nonce == self.nonce
 
+    def must_reach(self, primary: RecoveryResponse) -> int:
+        """Decision: how much of a primary's log must be here before this replica takes part."""
+        return primary.last_index
+
     # -- answers -----------------------------------------------------------------------------------
 
     def add(self, source: NodeId, message: RecoveryResponse) -> None:
@@ -108,7 +116,7 @@ class ReplicaRecovery:
         if primary is None or not primary.leads or primary.generation != self.latest:
             return None
         enough = remember >= quorum_size(len(self._voters))
-        return Found(self.latest, is_new=False) if enough else None
+        return Found(self.latest, False, self.must_reach(primary)) if enough else None
 
     @property
     def latest(self) -> int:

@@ -243,12 +243,14 @@ class Views:
         if message.wanted <= state.clock.generation:
             return
         change.asked(source, message.wanted, state.now_ns)
-        if not message.transfer and (state.leads or change.protects_primary(state.now_ns)):
+        # A request to be replaced is the primary's of its own view; of another it is an old one.
+        on_request = message.transfer and message.generation == state.clock.generation
+        if not on_request and (state.leads or change.protects_primary(state.now_ns)):
             return
         if message.generation > state.clock.generation:
             self._enter(message.generation)
         if message.wanted > max(state.clock.generation, change.wanted):
-            self._want(message.wanted, on_request=message.transfer)
+            self._want(message.wanted, on_request=on_request)
         else:
             self._conclude_asking()
 
@@ -353,7 +355,8 @@ class Views:
             # In memory only: until the log is here, too, there is nothing to remember.
             state.clock.advance(found.view)
             self._joining.end()
-            self._joining.begin(self._change.primary_of(found.view))
+            primary = self._change.primary_of(found.view)
+            self._joining.begin(primary, at_least=found.last_index)
 
     def _on_read_index_reply(self, source: NodeId, message: ReadIndexReply) -> None:
         self.state.out.reads.append((message.id, message.index))

@@ -239,6 +239,7 @@ class Viewstamped:
 
     def tick(self, now_ns: int) -> None:
         """Time has passed: heartbeats, CheckQuorum, the next view."""
+        self.state.now_ns = now_ns
         if self.leadership is not None:
             self.leadership.tick(now_ns)
         else:

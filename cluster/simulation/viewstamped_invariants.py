@@ -6,6 +6,7 @@
 - A replica that has reported to a view acknowledges nothing of an earlier one.
 - A replica acknowledges entries only of a view that is its last normal view.
 - A replica without a memory asks for no view, reports to none and acknowledges nothing.
+- A replica that has recovered has all that its earlier life acknowledged in the view it joins.
 
 Source: Liskov and Cowling, "Viewstamped Replication Revisited" (2012), 4 and 8.
 """
@@ -43,6 +44,8 @@ class ViewstampedInvariants:
         self._starts: dict[int, tuple[tuple[int, int], str]] = {}
         #: the latest view each replica has reported to
         self._reported: dict[str, int] = {}
+        #: the latest view each replica has acknowledged in, any life of it, and up to which index
+        self._acknowledged: dict[str, tuple[int, int]] = {}
         self._recovering: set[str] = set()
 
     def started(self, node: str, recovered: Recovered) -> None:
@@ -78,6 +81,8 @@ class ViewstampedInvariants:
             self._reported[node] = max(self._reported[node], message.generation)
         elif type(message) is AppendReply and message.ok:
             self._check_acknowledgement(node, message.generation)
+            said = message.generation, message.match_index
+            self._acknowledged[node] = max(self._acknowledged.get(node, (0, 0)), said)
         elif type(message) is StartView:
             end = (message.prev_index, message.prev_generation)
             known, who = self._starts.setdefault(message.generation, (end, node))
@@ -110,7 +115,9 @@ class ViewstampedInvariants:
         if not consensus.state.remembers:
             self._recovering.add(node)
             return
-        self._recovering.discard(node)
+        if node in self._recovering:
+            self._recovering.discard(node)
+            self._check_recovered(node, consensus)
         if consensus.role != "leader":
             return
         view, voters = consensus.clock.generation, consensus.membership.current.voters
@@ -120,4 +127,15 @@ class ViewstampedInvariants:
                 "primary-of-the-view",
                 f"{node} leads view {view}, whose primary is {primary}",
                 (node, primary),
+            )
+
+    def _check_recovered(self, node: str, consensus: Any) -> None:
+        view, index = self._acknowledged.get(node, (0, 0))
+        here, last = consensus.clock.adopted, consensus.log.last_index
+        if here < view or (here == view and last < index):
+            self._fail(
+                "recovered-too-little",
+                f"{node} joins view {here} with entries up to {last}, and an earlier life of it "
+                f"has acknowledged up to {index} in view {view}",
+                (node,),
             )
