@@ -9,8 +9,9 @@ Solution. A founder without a memory takes part in nothing. It asks every other 
 life, do not count. When each of the others has answered:
 
 - If none of them was ever part of a view and all have empty logs, nothing was ever committed. The
-  cluster is new, and the replica takes part, above any view the others have heard of. So a new
-  cluster forms once all of its founders have met.
+  cluster is new, and the replica takes part: it enters the view after the latest that the others
+  have entered, and from then on has a memory. So a new cluster forms once all of its founders have
+  met.
 - Else a quorum of the others must have a memory, and the primary of the latest view among the
   answers must be at work. Its log is fetched (``state_transfer``), as far as it went when the
   primary answered, and with it the replica becomes part of that view. Whatever its earlier life has

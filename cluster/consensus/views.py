@@ -346,11 +346,8 @@ class Views:
             return
         if found.is_new:
             state.remembers = True
-            state.out.note("founded", generation=found.view)
-            if found.view:
-                self._enter(found.view + 1)
-            else:
-                self._change.arm(state.now_ns)
+            state.out.note("founded", generation=found.view + 1)
+            self._enter(found.view + 1)
         elif found.view > state.clock.generation:
             # In memory only: until the log is here, too, there is nothing to remember.
             state.clock.advance(found.view)
