@@ -30,8 +30,7 @@ have entries of its view that it does not. It waits for the next view like every
 Handing over. The primary tells the target to ask for the next view that is the target's, in a
 message that says that the primary wants it; then even replicas that hear the primary join in.
 
-What is not here: changes of members. A founder whose id was given to another disk recovers under
-its old id; a cluster of other voters is another cluster.
+What is not here: changes of members. A node that is none of the founders takes part in nothing.
 
 Source: Liskov and Cowling, "Viewstamped Replication Revisited" (2012); Oki and Liskov (1988).
 Hosted by ``cluster.core.replica``.
