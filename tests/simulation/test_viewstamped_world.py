@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from checkers.core.verdict import Verdict
@@ -11,11 +13,15 @@ from cluster.simulation.swarm import Gremlin, _Load, draw, run_swarm
 from cluster.simulation.world import MS, SECOND, World
 from harness.campaign.explore import conclude
 from harness.campaign.patterns import judge
+from harness.environments.sim import sim
+from harness.errors import UsageError
+
+NAME = "viewstamped"
 
 
 @pytest.mark.parametrize("seed", range(2000, 2020))
 def test_a_seed_of_the_random_profile(seed: int) -> None:
-    outcome, _ = conclude(run_swarm(seed, consensus="viewstamped"))
+    outcome, _ = conclude(run_swarm(seed, consensus=NAME))
     assert outcome.verdict is Verdict.VALID, outcome.line
 
 
@@ -27,7 +33,7 @@ def wipes(seed: int, *, duration_ns: int = 6 * SECOND) -> World:
         seed=seed,
         nodes=tuple(f"n{number + 1}" for number in range(drawn.nodes)),
         config=drawn.config,
-        consensus="viewstamped",
+        consensus=NAME,
         network=drawn.network,
         disk=drawn.disk,
     )
@@ -60,6 +66,16 @@ def wipes(seed: int, *, duration_ns: int = 6 * SECOND) -> World:
     assert settlement.problems == [], (seed, settlement.problems)
     assert judge(client_events(world)).verdict is Verdict.VALID, seed
     return world
+
+
+def test_the_simulated_environment_runs_the_variant(tmp_path: Path) -> None:
+    made = sim(nodes=("n1", "n2", "n3"), run_dir=tmp_path, seed=1, options={"consensus": NAME})
+    assert made.world.consensus == NAME
+    made.world.run_for(SECOND)
+    status = made.world.status(made.world.leader() or "")
+    assert status is not None and status["consensus"] == NAME
+    with pytest.raises(UsageError, match=r"unknown consensus .*viewstamped"):
+        sim(nodes=("n1",), run_dir=tmp_path, seed=1, options={"consensus": "viewstampd"})
 
 
 @pytest.mark.parametrize("seed", range(8))
