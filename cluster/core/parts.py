@@ -13,6 +13,7 @@ from cluster.channel.request_waiting_list import RequestWaitingList
 from cluster.channel.singular_update_queue import SingularUpdateQueue
 from cluster.consensus.interface import ConsensusParts
 from cluster.consensus.raft import RaftParts
+from cluster.consensus.viewstamped import ViewstampedParts
 from cluster.core.lease import LeaseClock
 from cluster.core.member_requests import MemberRequests
 from cluster.core.pending_reads import PendingReads
@@ -22,7 +23,10 @@ from cluster.data.follower_reads import FollowerReads
 from cluster.log.storage import Storage
 
 #: The consensus variants by their names on the command line.
-CONSENSUS: dict[str, ConsensusParts] = {"raft": RaftParts()}
+CONSENSUS: dict[str, ConsensusParts] = {
+    "raft": RaftParts(),
+    "viewstamped": ViewstampedParts(),
+}
 
 
 class ReplicaParts(msgspec.Struct, frozen=True, kw_only=True):

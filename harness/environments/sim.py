@@ -19,10 +19,10 @@ from typing import Any
 
 import msgspec
 
-from cluster.config import ClusterConfig
+from cluster.core.parts import CONSENSUS
 from cluster.simulation.world import World
 from harness.environments.base import Completed, LinkFault
-from harness.errors import SetupError, UsageError, nearest
+from harness.errors import SetupError, nearest
 from harness.interpreter.simulated_driver import SimFuture, SimRuntime
 
 _OPTIONS = ("ablate", "check_invariants", "consensus")
@@ -42,16 +42,13 @@ def sim(
     for name in given:
         if name not in _OPTIONS:
             raise nearest("option of the environment sim", name, _OPTIONS)
-    config = ClusterConfig()
     consensus = given.get("consensus", "raft")
-    if "consensus" in ClusterConfig.__struct_fields__:
-        config = msgspec.structs.replace(config, consensus=consensus)
-    elif consensus != "raft":
-        raise UsageError(f"--consensus is {consensus!r}; the reference cluster has raft only")
+    if consensus not in CONSENSUS:
+        raise nearest("consensus", consensus, CONSENSUS)
     world = World(
         seed=seed,
         nodes=tuple(nodes),
-        config=config,
+        consensus=consensus,
         ablations=tuple(given.get("ablate", ())),
         check_invariants=bool(given.get("check_invariants", True)),
     )
