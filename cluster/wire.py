@@ -28,7 +28,8 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     Args:
         index: position in the log, from 1.
         generation: generation of the leader that created it.
-        kind: ``noop``, ``command`` (``data`` is an encoded :class:`LoggedCommand`) or ``config``.
+        kind: ``noop``, ``command`` (``data`` is an encoded :class:`LoggedCommand`), ``config``, or,
+            in an acceptor's log of Multi-Paxos only, ``hole``: nothing is accepted there.
         data: the payload.
     """
 
@@ -265,6 +266,78 @@ class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, tag="transfer"):
     generation: int
 
 
+# -- Multi-Paxos: ``generation`` is the ballot ---------------------------------------------------
+
+
+class Prepare(msgspec.Struct, frozen=True, array_like=True, tag="prepare"):
+    """A proposer asks for a promise over the slots from ``first`` on; with ``probe``, only whether
+    it would get one. ``transfer``: the leader itself asked for this candidacy."""
+
+    generation: int
+    first: int
+    probe: bool = False
+    transfer: bool = False
+
+
+class Promise(msgspec.Struct, frozen=True, array_like=True, tag="promise"):
+    """The answer. Many accepted values come in parts, each asked for with its own ``first``.
+
+    Args:
+        generation: the highest ballot the acceptor has promised.
+        asked: echo of the ballot asked for.
+        granted: whether it is promised.
+        probe: echo.
+        first: echo.
+        accepted: what the acceptor has accepted from ``first`` to ``told``, ballots included.
+        told: the last slot this part tells of.
+        end: the last slot the acceptor has anything in.
+        high_water_mark: the last slot up to which the acceptor knows every value to be chosen.
+    """
+
+    generation: int
+    asked: int
+    granted: bool
+    probe: bool = False
+    first: int = 0
+    accepted: tuple[Entry, ...] = ()
+    told: int = 0
+    end: int = 0
+    high_water_mark: int = 0
+
+
+class Accept(msgspec.Struct, frozen=True, array_like=True, tag="accept"):
+    """Values proposed under a ballot for consecutive slots from ``first`` on."""
+
+    generation: int
+    first: int
+    entries: tuple[Entry, ...]
+    high_water_mark: int
+
+
+class Accepted(msgspec.Struct, frozen=True, array_like=True, tag="accepted"):
+    """The answer: what is durably accepted.
+
+    Args:
+        generation: the highest ballot the acceptor has promised.
+        first, last: the slots of the request that are accepted under it; none if last < first.
+        agreed: the slot up to which every value is accepted under it, or known to be chosen.
+        end: the last slot the acceptor has anything in.
+    """
+
+    generation: int
+    first: int
+    last: int
+    agreed: int
+    end: int
+
+
+class CatchUp(msgspec.Struct, frozen=True, array_like=True, tag="catchup"):
+    """An acceptor does not know any more what was chosen after ``agreed``: it was restarted."""
+
+    generation: int
+    agreed: int
+
+
 Message: TypeAlias = (
     RequestVote
     | VoteReply
@@ -277,6 +350,11 @@ Message: TypeAlias = (
     | ReadIndex
     | ReadIndexReply
     | TimeoutNow
+    | Prepare
+    | Promise
+    | Accept
+    | Accepted
+    | CatchUp
 )
 
 

@@ -12,6 +12,7 @@ from cluster.channel.idempotent_receiver import IdempotentReceiver
 from cluster.channel.request_waiting_list import RequestWaitingList
 from cluster.channel.singular_update_queue import SingularUpdateQueue
 from cluster.consensus.interface import ConsensusParts
+from cluster.consensus.multi_paxos import MultiPaxosParts
 from cluster.consensus.raft import RaftParts
 from cluster.core.member_requests import MemberRequests
 from cluster.core.pending_reads import PendingReads
@@ -19,7 +20,10 @@ from cluster.core.state_machine import KeyValue
 from cluster.log.storage import Storage
 
 #: The consensus variants by their names on the command line.
-CONSENSUS: dict[str, ConsensusParts] = {"raft": RaftParts()}
+CONSENSUS: dict[str, ConsensusParts] = {
+    "raft": RaftParts(),
+    "multi-paxos": MultiPaxosParts(),
+}
 
 
 class ReplicaParts(msgspec.Struct, frozen=True, kw_only=True):

@@ -153,6 +153,19 @@ def say(detail: Any) -> str:
         case wire.VoteReply():
             name = "PreVoteReply" if detail.prevote else "VoteReply"
             return f"{name} g{detail.generation} {'granted' if detail.granted else 'refused'}"
+        case wire.Prepare():
+            name = "Probe" if detail.probe else "Prepare"
+            return f"{name} b{detail.generation} from {detail.first}"
+        case wire.Promise():
+            name = "ProbeReply" if detail.probe else "Promise"
+            told = "granted" if detail.granted else "refused"
+            return f"{name} b{detail.asked} {told} {span(detail.accepted)} end {detail.end}"
+        case wire.Accept():
+            where = f"{span(detail.entries)} from {detail.first}"
+            return f"Accept b{detail.generation} {where} hwm {detail.high_water_mark}"
+        case wire.Accepted():
+            where = f"{detail.first}..{detail.last} agreed {detail.agreed} end {detail.end}"
+            return f"Accepted b{detail.generation} {where}"
         case wire.Heartbeat() | wire.HeartbeatReply():
             return f"{type(detail).__name__} g{detail.generation} round {detail.round}"
         case wire.Request():
