@@ -48,11 +48,14 @@ class HardState(msgspec.Struct, frozen=True, array_like=True):
         adopted: the generation under which its log was last brought in line with a leader's (Zab's
             current epoch, the last normal view of Viewstamped Replication); 0 where a variant needs
             none.
+        chosen: the slot up to which it knew every value to be chosen when this was written
+            (Multi-Paxos); 0 where a variant needs none.
     """
 
     generation: int = 0
     voted_for: str = ""
     adopted: int = 0
+    chosen: int = 0
 
 
 class Snapshot(msgspec.Struct, frozen=True, array_like=True):

@@ -26,7 +26,7 @@ idea), and by acceptors that stand by a leader they heard a moment ago.
 Durability order. A promise and an acceptance leave with ``after`` naming the write they depend on.
 A proposer asks for promises only once its own is durable, and counts itself in phase 2 only for
 what it has durable. Heartbeats and their answers depend on no write of entries. What is known to be
-chosen is not written: it is learned again after a restart, or found by phase 1.
+chosen is written along with later entries; what a crash takes of that is learned again.
 
 Membership is that of the founders; changes are refused.
 
@@ -131,9 +131,13 @@ class MultiPaxos:
         self.log.compact(index)
         self.writes = parts.writes(self.log.last_index)
         self.mark = parts.mark(index)
+        chosen = min(recovered.hard_state.chosen, self.log.last_index)
+        self.mark.follow(chosen, chosen, self.log)
         self.membership = parts.membership(self._founders, index=index)
         self.snapshots = parts.snapshots(snapshot)
-        self.slots = parts.slots(self.node, log=self.log, writes=self.writes, mark=self.mark)
+        self.slots = parts.slots(
+            self.node, clock=self.clock, log=self.log, writes=self.writes, mark=self.mark
+        )
         self.election = parts.election(
             self.config, self._rng, now_ns=now_ns, has_past=self.clock.generation > 0
         )
@@ -183,7 +187,10 @@ class MultiPaxos:
     @property
     def deadline_ns(self) -> int:
         """When :meth:`tick` must be called at the latest."""
-        return self.leadership.deadline_ns if self.leadership else self.election.deadline_ns
+        if self.leadership:
+            return self.leadership.deadline_ns
+        deadline_ns = self.election.deadline_ns
+        return min(deadline_ns, self.phase_one.due_ns) if self.phase_one else deadline_ns
 
     @property
     def handing_over(self) -> bool:
@@ -237,6 +244,8 @@ class MultiPaxos:
                 self._probe()
             else:
                 self._stand()
+        elif self.phase_one is not None and now_ns >= self.phase_one.due_ns:
+            self._prepare_again(self.phase_one)
 
     def persisted(self, now_ns: int, io_id: int) -> None:
         """Every write up to ``io_id`` is durable."""
@@ -350,7 +359,7 @@ class MultiPaxos:
     def _promise(self, ballot: int) -> None:
         self.clock.advance(ballot)
         self.slots.begin()
-        self.writes.hard_state(self.clock.hard_state())
+        self.writes.hard_state(self.slots.hard_state())
 
     def _end_candidacy(self) -> None:
         self.election.end()
@@ -392,14 +401,24 @@ class MultiPaxos:
         self._promise(self.ballots.next_ballot(self.generation))
         self.election.begin(self.writes.after_hard_state, self.now_ns)
         self.phase_one = self._parts.phase_one(self.generation, self.mark.index + 1)
+        self.phase_one.due_ns = self.now_ns + self.config.heartbeat_ns
         self._out.note("campaigning", generation=self.generation)
         self._prepare(self.generation, transfer=transfer)
 
     def _prepare(self, ballot: int, *, probe: bool = False, transfer: bool = False) -> None:
         message = Prepare(ballot, self.mark.index + 1, probe, transfer)
-        for peer in self.membership.current.voters:
-            if peer != self.node:
-                self._out.send(peer, message, after=self.writes.after_hard_state)
+        for peer in self._peers():
+            self._out.send(peer, message, after=self.writes.after_hard_state)
+
+    def _prepare_again(self, phase_one: PhaseOne) -> None:
+        """Ask for what is missing; those whose promise is whole hear that this node still stands."""
+        phase_one.due_ns = self.now_ns + self.config.heartbeat_ns
+        for peer in self._peers():
+            message = Prepare(phase_one.ballot, phase_one.asks_from(peer))
+            self._out.send(peer, message, after=self.writes.after_hard_state)
+
+    def _peers(self) -> list[NodeId]:
+        return [peer for peer in self.membership.current.voters if peer != self.node]
 
     def _on_prepare(self, source: NodeId, message: Prepare) -> None:
         ballot, leads = message.generation, self.leadership is not None
@@ -425,13 +444,18 @@ class MultiPaxos:
             if message.asked == self.ballots.next_ballot(self.generation):
                 self.election.count(source, granted=message.granted)
         elif phase_one is not None and message.asked == phase_one.ballot:
-            if message.granted:
-                again = phase_one.hear(source, message)
-                if again:
-                    self._out.send(source, Prepare(phase_one.ballot, again))
-            if source in phase_one.marks or not message.granted:
-                self.election.count(source, granted=message.granted)
+            self._hear(phase_one, source, message)
         self._conclude()
+
+    def _hear(self, phase_one: PhaseOne, source: NodeId, message: Promise) -> None:
+        if not message.granted:
+            self.election.count(source, granted=False)
+        elif phase_one.hear(source, message):
+            self.election.arm(self.now_ns)
+            if source in phase_one.marks:
+                self.election.count(source, granted=True)
+            else:
+                self._out.send(source, Prepare(phase_one.ballot, phase_one.asks_from(source)))
 
     def _report_own(self) -> None:
         """The own promise is durable: what this node has accepted is reported like any other's."""
@@ -459,12 +483,13 @@ class MultiPaxos:
             self.slots.accept(self.generation, proposals)
         self.role, self.leader = LEADER, self.node
         self._end_candidacy()
-        peers = [peer for peer in self.membership.current.voters if peer != self.node]
+        peers = self._peers()
         self.leadership = Proposer(
             self.node,
             self.generation,
             config=config,
             log=self.log,
+            slots=self.slots,
             writes=self.writes,
             mark=self.mark,
             membership=self.membership,

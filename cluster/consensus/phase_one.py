@@ -38,11 +38,13 @@ class PhaseOne:
         first: the first slot that is asked for.
     """
 
-    __slots__ = ("_told", "_values", "ballot", "end", "first", "marks")
+    __slots__ = ("_told", "_values", "ballot", "due_ns", "end", "first", "marks")
 
     def __init__(self, ballot: int, first: int) -> None:
         self.ballot = ballot
         self.first = first
+        #: when to ask again: a question, or its answer, may be lost
+        self.due_ns = 0
         #: the last slot that a promise tells of
         self.end = first - 1
         #: per acceptor whose promise is whole, the slot up to which it knows all to be chosen
@@ -68,21 +70,22 @@ class PhaseOne:
 
     # -- promises ----------------------------------------------------------------------------------
 
-    def hear(self, source: NodeId, promise: Promise) -> int:
-        """Take a part of a promise.
+    def asks_from(self, acceptor: NodeId) -> int:
+        """The slot from which an acceptor is to be asked next."""
+        return self._told.get(acceptor, self.first - 1) + 1
 
-        Returns:
-            The slot from which the acceptor must be asked again; 0 if its promise is whole, or this
-            part is not the one that was asked for.
+    def hear(self, source: NodeId, promise: Promise) -> bool:
+        """Take a part of a promise; False if it is not the part asked for.
+
+        Once the promise is whole, the acceptor is in :attr:`marks`.
         """
-        if promise.first != self._told.get(source, self.first - 1) + 1 or source in self.marks:
-            return 0
+        if promise.first != self.asks_from(source) or source in self.marks:
+            return False
         self._told[source] = told = max(promise.told, promise.first - 1)
         self.report(promise.accepted, promise.end)
-        if told < promise.end:
-            return told + 1
-        self.marks[source] = promise.high_water_mark
-        return 0
+        if told >= promise.end:
+            self.marks[source] = promise.high_water_mark
+        return True
 
     def report(self, accepted: Iterable[Entry], end: int) -> None:
         """An acceptor has accepted these, and has nothing after ``end``."""
@@ -93,5 +96,9 @@ class PhaseOne:
                 self._values[entry.index] = entry
 
     def proposals(self) -> list[Entry]:
-        """What a proposer with a majority of promises proposes for the slots that are open."""
-        return [self.proposal(slot) for slot in range(self.first, self.end + 1)]
+        """What a proposer with a majority of promises proposes for the slots that are open.
+
+        The very first slot is always among them: index 0 is no index that a read could be served
+        at.
+        """
+        return [self.proposal(slot) for slot in range(self.first, max(self.end, 1) + 1)]

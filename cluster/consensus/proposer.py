@@ -39,7 +39,7 @@ from cluster.consensus.outbox import Outbox
 from cluster.consensus.phase_two import PhaseTwo
 from cluster.consensus.read_index import ReadIndex
 from cluster.consensus.replicated_log import ReplicatedLog, WriteOrder
-from cluster.consensus.slots import NOOP
+from cluster.consensus.slots import NOOP, Slots
 from cluster.ports import NodeId
 from cluster.wire import (
     Accepted,
@@ -64,7 +64,7 @@ class Proposer:
         node: this node.
         ballot: the one it leads under.
         config: timings and limits.
-        log, writes, mark, membership, snapshots, outbox: those of the node.
+        log, slots, writes, mark, membership, snapshots, outbox: those of the node.
         phase_two, rounds, reads: those of the leadership.
     """
 
@@ -75,6 +75,7 @@ class Proposer:
         *,
         config: ClusterConfig,
         log: ReplicatedLog,
+        slots: Slots,
         writes: WriteOrder,
         mark: HighWaterMark,
         membership: Membership,
@@ -93,6 +94,7 @@ class Proposer:
         self._node = node
         self._config = config
         self._log = log
+        self._slots = slots
         self._writes = writes
         self._mark = mark
         self._membership = membership
@@ -161,8 +163,7 @@ class Proposer:
         """Propose values for the next slots, as one batch; the first of the slots."""
         ballot, first = self.ballot, self._log.last_index + 1
         entries = tuple([Entry(slot, ballot, kind, item) for slot, item in enumerate(data, first)])
-        self._log.extend(entries)
-        self._writes.append(entries)
+        self._slots.write(entries)
         self._send_all(now_ns)
         return first
 

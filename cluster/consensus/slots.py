@@ -14,6 +14,10 @@ checksum, so a crash leaves the slots as they were before, or as they are after 
 to be chosen. Under one ballot there is one proposer, with one value per slot. So, if the proposer
 says that everything up to a slot is chosen, then up to ``agreed`` the chosen values are those here.
 
+What is known to be chosen is written along with the entries that come next. No answer waits for
+that, and it may be old after a crash; but without it a restarted cluster would have to accept every
+slot since its last snapshot again.
+
 Invariants. A slot's ballot never goes down, and an accepted value is never forgotten, only replaced
 under a higher ballot. What is known to be chosen is never replaced. ``agreed`` passes no hole.
 
@@ -30,11 +34,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
+from cluster.clocks.generation_clock import GenerationClock
 from cluster.consensus.high_water_mark import HighWaterMark
 from cluster.consensus.interface import SafetyViolation
 from cluster.consensus.replicated_log import ReplicatedLog, WriteOrder
 from cluster.ports import NodeId
-from cluster.wire import Entry
+from cluster.wire import Entry, HardState
 
 #: The kind of an entry that says that nothing is accepted in its slot.
 HOLE: Final = "hole"
@@ -57,17 +64,25 @@ class Slots:
 
     Args:
         node: whose, for complaints.
+        clock: the ballot that is promised.
         log: the entries.
         writes: what of them is durable.
         mark: what is known to be chosen.
     """
 
-    __slots__ = ("_agreed", "_log", "_mark", "_node", "_writes")
+    __slots__ = ("_agreed", "_clock", "_log", "_mark", "_node", "_writes")
 
     def __init__(
-        self, node: NodeId, *, log: ReplicatedLog, writes: WriteOrder, mark: HighWaterMark
+        self,
+        node: NodeId,
+        *,
+        clock: GenerationClock,
+        log: ReplicatedLog,
+        writes: WriteOrder,
+        mark: HighWaterMark,
     ) -> None:
         self._node = node
+        self._clock = clock
         self._log = log
         self._writes = writes
         self._mark = mark
@@ -128,8 +143,16 @@ class Slots:
         written = (*holes, *news, *self.kept(last))
         if written[0].index <= end:
             self._log.truncate_from(written[0].index)
-        self._log.extend(written)
-        self._writes.append(written)
+        self.write(written)
+
+    def write(self, entries: Sequence[Entry]) -> None:
+        """Add entries after the last slot that is left, durably."""
+        self._log.extend(entries)
+        self._writes.append(entries, along=self.hard_state())
+
+    def hard_state(self) -> HardState:
+        """The promise, and what is known to be chosen: every earlier write has that."""
+        return msgspec.structs.replace(self._clock.hard_state(), chosen=self._mark.index)
 
     def _is_news(self, ballot: int, entry: Entry) -> bool:
         assert entry.generation == ballot, f"{entry} is proposed under {ballot}"
