@@ -126,10 +126,12 @@ class _Log:
 class _Watched:
     """What is known of one node."""
 
-    __slots__ = ("durable", "durable_hard", "hard", "log", "pending", "view")
+    __slots__ = ("durable", "durable_hard", "hard", "log", "pending", "superseded", "view")
 
     def __init__(self) -> None:
         self.log = _Log()
+        #: up to here a snapshot may have taken the place of what a slot-wise log holds
+        self.superseded = 0
         self.view: View | None = None
         self.hard = HardState()
         #: writes not yet durable: (io_id, hard state or None, last (index, generation), lowest)
@@ -192,6 +194,7 @@ class Invariants:
         if effect.reset_log or snapshot.index > watched.log.last_index:
             watched.log = _Log(snapshot.index, snapshot.generation)
             last = (snapshot.index, snapshot.generation)
+        watched.superseded = snapshot.index if self._slot_wise else 0
         known = self._committed_generation(snapshot.index)
         if known not in (None, snapshot.generation) and not self._slot_wise:
             self._fail(
@@ -329,6 +332,7 @@ class Invariants:
             self._match(node, entry, before)
             before = entry.generation
         watched.log, watched.view, watched.pending = log, None, []
+        watched.superseded = snapshot.index if snapshot and self._slot_wise else 0
         watched.hard = watched.durable_hard = recovered.hard_state
         watched.durable = (log.last_index, log.generation_at(log.last_index) or 0)
         if self._variant is not None:
@@ -389,7 +393,7 @@ class Invariants:
                 (node,),
             )
         if new.role == "leader" and (old is None or old.role != "leader" or _renewed(old, new)):
-            self._check_leader(node, watched.log, new)
+            self._check_leader(node, watched, new)
         if old is None or new.high_water_mark > old.high_water_mark:
             self._check_commit(node, watched, old, new)
         if old is None or new.applied != old.applied:
@@ -408,7 +412,8 @@ class Invariants:
                     (node,),
                 )  # fmt: skip
 
-    def _check_leader(self, node: str, log: _Log, view: View) -> None:
+    def _check_leader(self, node: str, watched: _Watched, view: View) -> None:
+        log, held_from = watched.log, max(watched.log.base, watched.superseded)
         other = self._leaders.setdefault(view.generation, node)
         if other != node:
             self._fail(
@@ -420,7 +425,7 @@ class Invariants:
             entry, observed, observer = self.committed[index - 1]
             if observed >= view.generation:
                 continue
-            if index > log.base and not self._same(log.entry_at(index), entry):
+            if index > held_from and not self._same(log.entry_at(index), entry):
                 self._fail(
                     "leader-completeness",
                     f"{node} leads generation {view.generation} without the entry at index "
@@ -444,7 +449,9 @@ class Invariants:
                 return
             if index == len(committed) + 1:
                 committed.append((entry, new.generation, node))
-            elif index <= len(committed) and not self._same(entry, committed[index - 1][0]):
+            elif watched.superseded < index <= len(committed) and not self._same(
+                entry, committed[index - 1][0]
+            ):
                 known, _, observer = committed[index - 1]
                 self._fail(
                     "commit-immutable",
