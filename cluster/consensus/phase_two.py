@@ -226,6 +226,11 @@ class PhaseTwo:
         self.pipelines[peer].touched_ns = now_ns
         return (Send(peer, transfer.chunk(self._ballot)),)
 
+    def promised(self, peer: NodeId, mark: int, now_ns: int) -> None:
+        """An acceptor's promise came when a majority had promised already: it tells where it is."""
+        if peer not in self._placed:
+            self._place(peer, mark, now_ns)
+
     def forgot(self, peer: NodeId, agreed: int, now_ns: int) -> None:
         """An acceptor knows what was chosen up to ``agreed`` only: send it again from there."""
         if peer not in self._transfers and agreed < self.pipelines[peer].match:
@@ -237,7 +242,7 @@ class PhaseTwo:
 
     def _place(self, peer: NodeId, mark: int, now_ns: int) -> None:
         mark = min(mark, self._log.last_index)
-        self._accepted[peer] = mark
+        self._accepted[peer] = max(mark, self._accepted[peer])
         self.pipelines[peer] = self._pipeline(mark + 1, now_ns)
         self.pipelines[peer].acknowledged(mark, now_ns)
         self._placed.add(peer)

@@ -48,6 +48,7 @@ from cluster.wire import (
     Heartbeat,
     HeartbeatReply,
     Message,
+    Promise,
     ReadIndexReply,
     SnapshotReply,
     TimeoutNow,
@@ -104,6 +105,7 @@ class Proposer:
         self._handlers: dict[type, Callable[[int, NodeId, Any], None]] = {
             Accepted: self._on_accepted,
             CatchUp: self._on_catch_up,
+            Promise: self._on_late_promise,
             HeartbeatReply: self._on_heartbeat_reply,
             SnapshotReply: self._on_snapshot_reply,
             ReadIndexRequest: self._on_read_index,
@@ -226,6 +228,11 @@ class Proposer:
         if leftovers > 0:
             self.append(now_ns, (b"",) * leftovers, NOOP)
         else:
+            self._send(now_ns, source)
+
+    def _on_late_promise(self, now_ns: int, source: NodeId, message: Promise) -> None:
+        if message.granted and message.asked == self.ballot:
+            self.phase_two.promised(source, message.high_water_mark, now_ns)
             self._send(now_ns, source)
 
     def _on_catch_up(self, now_ns: int, source: NodeId, message: CatchUp) -> None:

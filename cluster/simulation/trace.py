@@ -187,6 +187,8 @@ def span(entries: tuple[wire.Entry, ...]) -> str:
     if not entries:
         return "[]"
     first, last = entries[0], entries[-1]
+    if first is last and first.kind == "hole":
+        return f"[{first.index} hole]"
     where = f"{first.index}" if first is last else f"{first.index}..{last.index}"
     return f"[{where} g{last.generation}]"
 
