@@ -21,7 +21,7 @@ class TakesAnyAcceptedValue(PhaseOne):
 
 ABLATION = Ablation(
     TakesAnyAcceptedValue,
-    removes="A new proposer takes over any value reported for a slot, not that of the highest ballot.",
+    removes="A new proposer takes over any reported value, not that of the highest ballot.",
     breaks="A value that was never chosen takes the place of an acknowledged write.",
     nemesis="partition",
     consensus="multi-paxos",

@@ -18,8 +18,9 @@ nothing to a proposer that asks for them: that one is behind, and needs the snap
 Invariants. The promised ballot never goes down. Nothing is accepted under a lower one. An answer
 that claims a promise or an accepted value leaves after that is durable.
 
-What breaks without it. A20b: an acceptor that accepts lower ballots lets two values be chosen. A21,
-A21c: a promise, or an accepted value, that a crash undoes. A23: see ``slots``.
+What breaks without it. A20b: an acceptor that accepts lower ballots lets two values be chosen. A20,
+A20c: a promise, or an accepted value, that a crash undoes. A21c: a promise over slots that were
+dropped. A23: see ``slots``.
 
 Source: Lamport, "Paxos Made Simple" (2001), sections 2.2 and 3. A node's side while another leads,
 and the answer to every Prepare; used by the Multi-Paxos core.
@@ -34,7 +35,8 @@ from cluster.channel.request_batch import batch_entries
 from cluster.clocks.generation_clock import GenerationClock
 from cluster.config import ClusterConfig
 from cluster.consensus.high_water_mark import HighWaterMark
-from cluster.consensus.install_snapshot import Snapshots
+from cluster.consensus.install_snapshot import Snapshots, snapshot_of
+from cluster.consensus.membership import Configuration
 from cluster.consensus.outbox import Outbox
 from cluster.consensus.replicated_log import ReplicatedLog, WriteOrder
 from cluster.consensus.slots import HOLE, Slots
@@ -131,6 +133,19 @@ class Acceptor:
             return False
         return ballot > promised if message.probe else self.may_promise(ballot, promised)
 
+    def promise(self, ballot: int) -> None:
+        """Promise a higher ballot: nothing is accepted under it yet."""
+        self._clock.advance(ballot)
+        self._slots.begin()
+        self._writes.hard_state(self._slots.hard_state())
+
+    def takes_past(self, message: Message) -> bool:
+        """Whether a message of a lower ballot is taken all the same."""
+        if type(message) is Promise:
+            return message.probe
+        ballot, promised = message.generation, self._clock.generation
+        return type(message) is Accept and self.may_accept(ballot, promised)
+
     def answer_prepare(self, source: NodeId, message: Prepare, *, granted: bool) -> None:
         """Answer; if granted, the ballot is promised by now."""
         first, end = message.first, self._log.last_index
@@ -219,6 +234,18 @@ class Acceptor:
             return
         after = self._install(snapshot)
         self._answer(source, SnapshotReply(ballot, snapshot.index, 0, True), after=after)
+
+    def compact(self, index: int, configuration: Configuration, data: bytes) -> None:
+        """The state at an applied index: make it durable and let the slots below the tail go."""
+        log, generation = self._log, self._log.generation_at(index)
+        if generation is None or not self._snapshots.index < index <= self._mark.index:
+            return
+        snapshot = snapshot_of(index, generation, configuration, data)
+        keep_from = max(log.first_index, index + 1 - self._config.snapshot_keep_entries)
+        self._snapshots.install(snapshot)
+        log.compact(keep_from - 1)
+        self._writes.snapshot(snapshot, keep_from=keep_from)
+        self._out.note("snapshot-taken", index=index, keep_from=keep_from, bytes=len(data))
 
     def _install(self, snapshot: Snapshot) -> int:
         """Replace the state, and keep what is accepted above it; the write to wait for.

@@ -11,7 +11,7 @@ again.
 
 Invariants. No two nodes have a ballot in common. The ballots of a node grow, restarts included.
 
-What breaks without it. A20: two proposers share a ballot, and a slot gets two values under it.
+What breaks without it. A22: two proposers share a ballot, and a slot gets two values under it.
 
 Source: Lamport, "The Part-Time Parliament" (1998) and "Paxos Made Simple" (2001): disjoint sets of
 proposal numbers. Used by the Multi-Paxos core, as the generations of its Generation Clock.

@@ -13,9 +13,9 @@ is above it can be executed. A long report comes in parts; a promise counts when
 Invariants. The proposer's first proposals cover every slot from the first open one to the last one
 that any promise tells of. A value that was chosen is proposed again, and nothing else.
 
-What breaks without it. A22: a proposer that ignores accepted values undoes chosen ones. A22b: so
-does one that takes over a value of a lower ballot. A23c: without no-ops the slots above a hole are
-never executed.
+What breaks without it. A21: a proposer that ignores accepted values undoes chosen ones. A21b: so
+does one that takes over a value of a lower ballot. Without no-ops the slots above a hole are never
+executed.
 
 Source: Lamport, "Paxos Made Simple" (2001), 2.2 (P2c) and 3. One candidacy's bookkeeping; used by
 the Multi-Paxos core.

@@ -17,7 +17,7 @@ answers still count.
 Invariants. Only answers to this ballot count, each acceptor once per slot, and this node only for
 what it has durable. A message carries values under this ballot, whatever ballot chose them.
 
-What breaks without it. A11: fewer than a majority choose a value that others do not know. A23d: a
+What breaks without it. A11: fewer than a majority choose a value that others do not know. A23c: a
 mark that jumps over a slot lets a command be executed before the one below it.
 
 Source: Lamport, "Paxos Made Simple" (2001), 2.2 and 3; Joshi, "Request Pipeline". One leadership's

@@ -3,8 +3,8 @@
 Problem. Paxos decides one slot in two round trips, and proposers that overtake each other decide
 nothing.
 
-Solution. One proposer stays. Its promises (phase 1) cover every slot, so each further slot takes one
-round trip (phase 2), many slots share a message, and many messages are under way. It sends the
+Solution. One proposer stays. Its promises (phase 1) cover every slot, so each further slot takes
+one round trip (phase 2), many slots share a message, and many messages are under way. It sends the
 high-water mark along, so that acceptors execute what is chosen. Heartbeats keep the others from
 standing (HeartBeat); rounds of them prove that no higher ballot was promised by a majority when a
 read arrived (ReadIndex). A read also waits until the slots that phase 1 found open are chosen: an
@@ -14,11 +14,12 @@ everything.
 An acceptor may hold leftovers of an older ballot above the last slot. No promise told of them, so
 they are not chosen and never will be: they are overwritten with no-ops.
 
-Invariants. One value per slot and ballot. Nothing is proposed before phase 1 is done; :class:`Proposer`
-exists only from then on. The mark rises by slots that a majority has accepted under this ballot.
+Invariants. One value per slot and ballot. Nothing is proposed before phase 1 is done, and a
+:class:`Proposer` exists only from then on. The mark rises by slots that a majority has accepted
+under this ballot.
 
 What breaks without it. A24: a proposer that reads what it knows to be chosen, without a round,
-answers from the past. A31: reads before the open slots are chosen.
+answers from the past. A24b: so does one that reads before the open slots are chosen.
 
 Source: Lamport, "Paxos Made Simple" (2001), 3; van Renesse and Altinbuken, "Paxos Made Moderately
 Complex" (2015), 4 (leases, state transfer). One leadership of the Multi-Paxos core.
@@ -116,7 +117,9 @@ class Proposer:
     def begin(self, now_ns: int) -> None:
         """A round of heartbeats, and what phase 1 found is proposed."""
         first, last = self._mark.index + 1, self._log.last_index
-        self._out.note("leader-elected", generation=self.ballot, index=last + 1, open=last + 1 - first)
+        self._out.note(
+            "leader-elected", generation=self.ballot, index=last + 1, open=last + 1 - first
+        )
         self._send_round(now_ns)
         self._send_all(now_ns)
         self.advance(now_ns)

@@ -10,9 +10,10 @@ was accepted. A slot that was passed over holds a *hole*. A change in the middle
 new entries and, after them, every kept entry up to the end. One write is one record with one
 checksum, so a crash leaves the slots as they were before, or as they are after it.
 
-``agreed`` is the slot up to which each value is accepted under the ballot that is promised, or known
-to be chosen. Under one ballot there is one proposer, with one value per slot. So, if the proposer
-says that everything up to a slot is chosen, then up to ``agreed`` the chosen values are those here.
+``agreed`` is the slot up to which each value is accepted under the ballot that is promised, or
+known to be chosen. Under one ballot there is one proposer, with one value per slot. So, if the
+proposer says that everything up to a slot is chosen, the values here are the chosen ones, as far as
+``agreed`` goes.
 
 What is known to be chosen is written along with the entries that come next. No answer waits for
 that, and it may be old after a crash; but without it a restarted cluster would have to accept every
@@ -22,7 +23,7 @@ Invariants. A slot's ballot never goes down, and an accepted value is never forg
 under a higher ballot. What is known to be chosen is never replaced. ``agreed`` passes no hole.
 
 What breaks without it. A23: a hole is passed over, and a command is executed that is not there.
-A23b: a value of an older ballot is taken for the chosen one. A21b: the kept entries are cut off.
+A23b: a value of an older ballot is taken for the chosen one. A20d: the kept entries are cut off.
 
 Source: Lamport, "Paxos Made Simple" (2001), section 3; van Renesse and Altinbuken, "Paxos Made
 Moderately Complex" (2015), for acceptors that keep the highest ballot per slot. Used by acceptors

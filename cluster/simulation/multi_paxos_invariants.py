@@ -1,4 +1,4 @@
-"""The safety rules of Multi-Paxos, watched from outside: what acceptors promise and proposers propose.
+"""The safety rules of Multi-Paxos: what acceptors promise, and what proposers propose.
 
 - a ballot proposes one value per slot;
 - a promise is kept: an acceptor accepts nothing new under a ballot below the one it has promised;

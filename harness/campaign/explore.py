@@ -156,9 +156,7 @@ def explore(
         UnknownAblation: there is no ablation of that name.
     """
     _check(seeds, workers)
-    job = job_of(
-        consensus=consensus, ablations=ablations, nemesis=nemesis, duration_s=duration_s
-    )
+    job = job_of(consensus=consensus, ablations=ablations, nemesis=nemesis, duration_s=duration_s)
     began_s = time.perf_counter()
     count = workers or os.cpu_count() or 1
     found: list[SeedOutcome] = []

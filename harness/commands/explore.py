@@ -56,9 +56,7 @@ def explore(
         raise UsageError(f"--keep is {keep}; it should be 0 or more")
     ablations = parse_list(ablate or ())
     duration_s = checked("--duration", "duration_s", duration)
-    job = job_of(
-        consensus=consensus, ablations=ablations, nemesis=nemesis, duration_s=duration_s
-    )
+    job = job_of(consensus=consensus, ablations=ablations, nemesis=nemesis, duration_s=duration_s)
     found = campaign(
         seeds=range(first_seed, first_seed + seeds),
         consensus=consensus,

@@ -51,9 +51,7 @@ def test_an_ablation_is_found_by_its_nemesis(ablation) -> None:
     assert found.verdict is Verdict.INVALID
     assert found.exit_code == 1
     seed = found.failures[0].seed
-    intact = run_seed(
-        seed, consensus=ablation.consensus, faults=faults_of(ablation.nemesis)
-    )
+    intact = run_seed(seed, consensus=ablation.consensus, faults=faults_of(ablation.nemesis))
     assert intact.verdict is Verdict.VALID
 
 
