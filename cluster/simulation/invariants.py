@@ -383,8 +383,9 @@ class Invariants:
         if old == new:
             return
         watched.view = new
-        if old is not None:
-            self._check_monotonic(node, old, new)
+        for name, before, now in _gone_back(old, new) if old is not None else ():
+            sentence = f"{name} of {node} went back from {before} to {now}"
+            self._fail(f"{name}-monotonic", sentence, (node,))
         if not new.snapshot_index <= new.applied <= new.high_water_mark <= new.last_index:
             self._fail(
                 "order-of-indices",
@@ -399,19 +400,6 @@ class Invariants:
         if old is None or new.applied != old.applied:
             self._check_state(node, core, new.applied)
 
-    def _check_monotonic(self, node: str, old: View, new: View) -> None:
-        for name, before, now in (
-            ("generation", old.generation, new.generation),
-            ("high-water-mark", old.high_water_mark, new.high_water_mark),
-            ("applied", old.applied, new.applied),
-            ("snapshot", old.snapshot_index, new.snapshot_index),
-        ):
-            if now < before:
-                self._fail(
-                    f"{name}-monotonic", f"{name} of {node} went back from {before} to {now}",
-                    (node,),
-                )  # fmt: skip
-
     def _check_leader(self, node: str, watched: _Watched, view: View) -> None:
         log, held_from = watched.log, max(watched.log.base, watched.superseded)
         other = self._leaders.setdefault(view.generation, node)
@@ -425,7 +413,9 @@ class Invariants:
             entry, observed, observer = self.committed[index - 1]
             if observed >= view.generation:
                 continue
-            if index > held_from and not self._same(log.entry_at(index), entry):
+            if index > held_from and not _same(
+                log.entry_at(index), entry, slot_wise=self._slot_wise
+            ):
                 self._fail(
                     "leader-completeness",
                     f"{node} leads generation {view.generation} without the entry at index "
@@ -449,8 +439,8 @@ class Invariants:
                 return
             if index == len(committed) + 1:
                 committed.append((entry, new.generation, node))
-            elif watched.superseded < index <= len(committed) and not self._same(
-                entry, committed[index - 1][0]
+            elif watched.superseded < index <= len(committed) and not _same(
+                entry, committed[index - 1][0], slot_wise=self._slot_wise
             ):
                 known, _, observer = committed[index - 1]
                 self._fail(
@@ -460,12 +450,6 @@ class Invariants:
                     f"{known.generation}",
                     (node, observer),
                 )
-
-    def _same(self, entry: Entry | None, committed: Entry) -> bool:
-        """Whether an entry is the one committed at its index."""
-        if entry is None or not self._slot_wise:
-            return entry is not None and entry.generation == committed.generation
-        return (entry.kind, entry.data) == (committed.kind, committed.data)
 
     def _committed_generation(self, index: int) -> int | None:
         if 0 < index <= len(self.committed):
@@ -492,6 +476,24 @@ class Invariants:
         if watched is None:
             watched = self._watched[node] = _Watched()
         return watched
+
+
+def _same(entry: Entry | None, committed: Entry, *, slot_wise: bool) -> bool:
+    """Whether an entry is the one committed at its index."""
+    if entry is None or not slot_wise:
+        return entry is not None and entry.generation == committed.generation
+    return (entry.kind, entry.data) == (committed.kind, committed.data)
+
+
+def _gone_back(old: View, new: View) -> list[tuple[str, int, int]]:
+    """What must not go back, and did: its name, and from where to where."""
+    pairs = (
+        ("generation", old.generation, new.generation),
+        ("high-water-mark", old.high_water_mark, new.high_water_mark),
+        ("applied", old.applied, new.applied),
+        ("snapshot", old.snapshot_index, new.snapshot_index),
+    )
+    return [pair for pair in pairs if pair[2] < pair[1]]
 
 
 def _renewed(old: View, new: View) -> bool:
