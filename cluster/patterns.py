@@ -114,7 +114,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         9, "Paxos", "consensus.paxos",
         "Once a value is chosen, no other ever is; promises and acceptances are durable first.",
-        "A20 A21 A22 A23 A24",
+        "A20 A20b A20c A20d A21 A21b A21c A22 A23 A23b A23c A24 A24b",
     ),
     _pattern(
         10, "Replicated Log", "consensus.replicated_log",

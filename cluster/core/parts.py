@@ -12,6 +12,7 @@ from cluster.channel.idempotent_receiver import IdempotentReceiver
 from cluster.channel.request_waiting_list import RequestWaitingList
 from cluster.channel.singular_update_queue import SingularUpdateQueue
 from cluster.consensus.interface import ConsensusParts
+from cluster.consensus.multi_paxos import MultiPaxosParts
 from cluster.consensus.raft import RaftParts
 from cluster.consensus.viewstamped import ViewstampedParts
 from cluster.core.lease import LeaseClock
@@ -26,6 +27,7 @@ from cluster.log.storage import Storage
 CONSENSUS: dict[str, ConsensusParts] = {
     "raft": RaftParts(),
     "viewstamped": ViewstampedParts(),
+    "multi-paxos": MultiPaxosParts(),
 }
 
 

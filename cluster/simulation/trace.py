@@ -158,6 +158,19 @@ def say(detail: Any) -> str:
         case wire.VoteReply():
             name = "PreVoteReply" if detail.prevote else "VoteReply"
             return f"{name} g{detail.generation} {'granted' if detail.granted else 'refused'}"
+        case wire.Prepare():
+            name = "Probe" if detail.probe else "Prepare"
+            return f"{name} b{detail.generation} from {detail.first}"
+        case wire.Promise():
+            name = "ProbeReply" if detail.probe else "Promise"
+            told = "granted" if detail.granted else "refused"
+            return f"{name} b{detail.asked} {told} {span(detail.accepted)} end {detail.end}"
+        case wire.Accept():
+            where = f"{span(detail.entries)} from {detail.first}"
+            return f"Accept b{detail.generation} {where} hwm {detail.high_water_mark}"
+        case wire.Accepted():
+            where = f"{detail.first}..{detail.last} agreed {detail.agreed} end {detail.end}"
+            return f"Accepted b{detail.generation} {where}"
         case wire.Heartbeat() | wire.HeartbeatReply():
             return f"{type(detail).__name__} g{detail.generation} round {detail.round}"
         case wire.Request():
@@ -179,6 +192,8 @@ def span(entries: tuple[wire.Entry, ...]) -> str:
     if not entries:
         return "[]"
     first, last = entries[0], entries[-1]
+    if first is last and first.kind == "hole":
+        return f"[{first.index} hole]"
     where = f"{first.index}" if first is last else f"{first.index}..{last.index}"
     return f"[{where} g{last.generation}]"
 

@@ -8,7 +8,8 @@ A database for `sim` starts nothing: ``spawn`` starts the node's core, whatever 
 Clients speak through ``node.cluster_session`` (see :class:`SimulatedNode` in the environments'
 contract), and may wait on nothing but that and the environment's ``sleep``.
 
-Options: ``ablate`` (ids of ablations all nodes run with), ``check_invariants`` (default on).
+Options: ``ablate`` (ids of ablations all nodes run with), ``check_invariants`` (default on),
+``consensus`` (the variant all nodes run, raft unless said).
 """
 
 from __future__ import annotations
