@@ -437,7 +437,17 @@ class ZabCommit(msgspec.Struct, frozen=True, array_like=True, tag="zcommit"):
     high_water_mark: int
 
 
-Zab
+ZabMessage: TypeAlias = (
+    ZabVote
+    | CEpoch
+    | NewEpoch
+    | AckEpoch
+    | Truncate
+    | NewLeader
+    | AckNewLeader
+    | UpToDate
+    | ZabCommit
+)
 
 
 # Viewstamped Replication; Prepare, PrepareOk and Commit are AppendEntries, AppendReply, Heartbeat
@@ -586,15 +596,7 @@ Message: TypeAlias = (
     | Accept
     | Accepted
     | CatchUp
-    | ZabVote
-    | CEpoch
-    | NewEpoch
-    | AckEpoch
-    | Truncate
-    | NewLeader
-    | AckNewLeader
-    | UpToDate
-    | ZabCommit
+    | ZabMessage
     | StartViewChange
     | DoViewChange
     | StartView

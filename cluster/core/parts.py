@@ -15,6 +15,7 @@ from cluster.consensus.interface import ConsensusParts
 from cluster.consensus.multi_paxos import MultiPaxosParts
 from cluster.consensus.raft import RaftParts
 from cluster.consensus.viewstamped import ViewstampedParts
+from cluster.consensus.zab import ZabParts
 from cluster.core.lease import LeaseClock
 from cluster.core.member_requests import MemberRequests
 from cluster.core.pending_reads import PendingReads
@@ -26,8 +27,9 @@ from cluster.log.storage import Storage
 #: The consensus variants by their names on the command line.
 CONSENSUS: dict[str, ConsensusParts] = {
     "raft": RaftParts(),
-    "viewstamped": ViewstampedParts(),
     "multi-paxos": MultiPaxosParts(),
+    "zab": ZabParts(),
+    "viewstamped": ViewstampedParts(),
 }
 
 

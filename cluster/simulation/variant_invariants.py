@@ -12,6 +12,7 @@ from typing import Protocol, TypeAlias
 from cluster.ports import Append, Core, Recovered, Send
 from cluster.simulation.multi_paxos_invariants import MultiPaxosInvariants
 from cluster.simulation.viewstamped_invariants import ViewstampedInvariants
+from cluster.simulation.zab_invariants import ZabInvariants
 
 #: Told (invariant, sentence, nodes) when a rule is broken; raises or records.
 Fail: TypeAlias = Callable[[str, str, tuple[str, ...]], None]
@@ -37,6 +38,7 @@ class VariantInvariants(Protocol):
 VARIANTS: dict[str, Callable[[Fail], VariantInvariants]] = {
     "multi-paxos": MultiPaxosInvariants,
     "viewstamped": ViewstampedInvariants,
+    "zab": ZabInvariants,
 }
 
 #: The variants that decide each index by itself. What is chosen there may be written again under a
