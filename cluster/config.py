@@ -33,6 +33,12 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
         session_unanswered_max: answers remembered per session; a session with more is refused.
         lease_read_margin: fraction of the minimum election timeout a lease read may trust.
         promote_lag_entries: a learner that misses more entries than this is not promoted.
+        ballot_timeout_ns: how long a proposer of role ``paxos`` waits for a majority's answers;
+            twice as long after each attempt that failed.
+        ballot_backoff_min_ns: wait at most so long after the first attempt that failed; twice as
+            long after each further one.
+        ballot_backoff_max_ns: the longest of both.
+        register_session_max: sessions remembered in one register of role ``paxos``.
     """
 
     cluster: str = "splitbrain"
@@ -53,3 +59,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     session_unanswered_max: int = 1_024
     lease_read_margin: float = 0.5
     promote_lag_entries: int = 512
+    ballot_timeout_ns: int = 300 * MS
+    ballot_backoff_min_ns: int = 20 * MS
+    ballot_backoff_max_ns: int = 2_000 * MS
+    register_session_max: int = 64

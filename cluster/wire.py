@@ -265,6 +265,55 @@ class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, tag="transfer"):
     generation: int
 
 
+# -- Paxos, a register per key (role ``paxos``) ----------------------------------------------------
+
+
+class Ballot(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """Number of an attempt: by round, then by node. ``Ballot()`` is below all that are used."""
+
+    round: int = 0
+    node: str = ""
+
+
+class RegisterPrepare(msgspec.Struct, frozen=True, array_like=True, tag="r-prepare"):
+    """Phase 1: promise to take nothing below this ballot for the key, and say what was accepted."""
+
+    key: str
+    ballot: Ballot
+
+
+class RegisterPromise(msgspec.Struct, frozen=True, array_like=True, tag="r-promise"):
+    """The promise, with the value that was accepted last, and its ballot (``Ballot()``: none)."""
+
+    key: str
+    ballot: Ballot
+    accepted: Ballot
+    value: bytes
+
+
+class RegisterAccept(msgspec.Struct, frozen=True, array_like=True, tag="r-accept"):
+    """Phase 2: accept this value of the key, as of this ballot."""
+
+    key: str
+    ballot: Ballot
+    value: bytes
+
+
+class RegisterAccepted(msgspec.Struct, frozen=True, array_like=True, tag="r-accepted"):
+    """The value of this ballot is accepted."""
+
+    key: str
+    ballot: Ballot
+
+
+class RegisterRefused(msgspec.Struct, frozen=True, array_like=True, tag="r-refused"):
+    """This ballot is refused: a higher one was promised."""
+
+    key: str
+    ballot: Ballot
+    promised: Ballot
+
+
 Message: TypeAlias = (
     RequestVote
     | VoteReply
@@ -277,6 +326,11 @@ Message: TypeAlias = (
     | ReadIndex
     | ReadIndexReply
     | TimeoutNow
+    | RegisterPrepare
+    | RegisterPromise
+    | RegisterAccept
+    | RegisterAccepted
+    | RegisterRefused
 )
 
 

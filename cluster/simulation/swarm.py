@@ -204,6 +204,7 @@ def _draw_config(source: random.Random) -> ClusterConfig:
 def run_swarm(
     seed: int,
     *,
+    role: str = "core",
     consensus: str = "raft",
     ablations: Sequence[str] = (),
     faults: Sequence[str] = (),
@@ -216,7 +217,8 @@ def run_swarm(
 
     Args:
         seed: everything follows from it.
-        consensus: the variant all nodes run.
+        role: what the nodes are.
+        consensus: the variant all nodes of role ``core`` run.
         ablations: ids of the ablations all nodes run with.
         faults: the kinds of faults there shall be; empty to draw those too.
         membership: change members too, among the faults.
@@ -231,6 +233,7 @@ def run_swarm(
         seed=seed,
         nodes=tuple(f"n{number + 1}" for number in range(drawn.nodes)),
         config=drawn.config,
+        role=role,
         consensus=consensus,
         ablations=ablations,
         network=drawn.network,
