@@ -21,7 +21,7 @@ time an attempt takes, one of them has the time it needs.
 
 A value that a majority tells under one and the same ballot was chosen already. Where a change is
 the identity, nothing is left to do then, and phase 2 is left out: an undisturbed read takes one
-round trip. A value that only some acceptors have must be written back before a read returns it, or
+round trip, provided that it was asked before the first of the promises was made. A value that only some acceptors have must be written back before a read returns it, or
 the next read may not see it.
 
 Durability. A promise and an acceptance are durable before the answer leaves. Rounds are reserved,

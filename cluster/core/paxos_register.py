@@ -70,6 +70,7 @@ class PaxosParts(msgspec.Struct, frozen=True, kw_only=True):
     clock: type[BallotClock] = BallotClock
     acceptor: type[Acceptor] = Acceptor
     attempt: type[Attempt] = Attempt
+    requests: type[RegisterRequests] = RegisterRequests
     machine: type[KeyValue] = KeyValue
     receiver: type[IdempotentReceiver] = IdempotentReceiver
     storage: type[Storage] = Storage
@@ -80,9 +81,9 @@ class Register:
 
     __slots__ = ("proposer", "requests")
 
-    def __init__(self, proposer: Proposer) -> None:
+    def __init__(self, proposer: Proposer, requests: RegisterRequests) -> None:
         self.proposer = proposer
-        self.requests = RegisterRequests()
+        self.requests = requests
 
 
 class PaxosRegisters:
@@ -240,7 +241,7 @@ class PaxosRegisters:
         register = self.registers.get(key)
         if register is None:
             proposer = Proposer(self.config, self._rng, self._parts.attempt)
-            register = self.registers[key] = Register(proposer)
+            register = self.registers[key] = Register(proposer, self._parts.requests())
         self.clock.observe(asked.request.opened_after)
         register.requests.waiting.append(asked)
         self.pending += 1
@@ -272,6 +273,7 @@ class PaxosRegisters:
         if self.clock.must_reserve():
             self.acceptors.reserve(self.clock.reserve())
             self._out.extend(self.acceptors.take_writes())
+        register.requests.begin()
         prepare = register.proposer.begin(now_ns, key, ballot, self.members)
         self.attempts += 1
         self._due_ns = min(self._due_ns, register.proposer.deadline_ns)
@@ -311,7 +313,7 @@ class PaxosRegisters:
         state = RegisterState(value, parts.machine(), receiver)
         for asked in register.requests.take(round, limit=config.batch_entries_max):
             asked.answer = state.apply(round, asked.request)
-        if (chosen and not state.changed) or not register.requests.under_way:
+        if (chosen and register.requests.are_answered) or not register.requests.under_way:
             self._finish(now_ns, attempt.key, register)
         else:
             register.requests.propose()

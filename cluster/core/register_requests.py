@@ -9,11 +9,16 @@ the attempt fails, they go back to the front of the queue, for the next one. A r
 is up leaves it: nothing happened, unless its change was in a proposal that some acceptor may have,
 and then its outcome is unknown.
 
+A read that joins an attempt late is not answered by its promises alone, as the earlier ones are:
+the oldest promise may be older than the read, and the acceptor may have accepted more since. Phase 2
+tells, since that acceptor will refuse.
+
 Invariants. A request is answered once, or its connection is gone. ``ok`` and ``fail`` are said only
 of a change whose proposal was chosen, or for a read of a chosen value. ``retry`` is never said of a
 change that was proposed.
 
-What breaks without it. A request that is told ``retry`` after it was proposed may happen all the
+What breaks without it. A24q: a read is answered by promises that are older than itself, and misses
+what was written between. A request that is told ``retry`` after it was proposed may happen all the
 same: a failed write that is read later.
 
 Source: Joshi, "Request Waiting List", "Singular Update Queue". Used by
@@ -38,12 +43,14 @@ class Asked(msgspec.Struct):
         waiter: whom to answer, and by when.
         request: what was asked.
         proposed: whether a change of it may be with some acceptor.
+        early: whether it waited when the attempt under way began.
         answer: what it gets if the proposal it is in is chosen, and the round of that.
     """
 
     waiter: Waiter
     request: Request
     proposed: bool = False
+    early: bool = False
     answer: tuple[Answer, int] | None = None
 
     @property
@@ -69,6 +76,23 @@ class RegisterRequests:
         """When the first of them must be answered."""
         every = (*self.waiting, *self.under_way)
         return min((asked.waiter.deadline_ns for asked in every), default=NEVER_NS)
+
+    def promises_cover(self, asked: Asked) -> bool:
+        """Decision: whether the promises of the attempt under way were all made after the request.
+
+        If not, a later value may have been chosen between the oldest of them and the request.
+        """
+        return asked.early
+
+    @property
+    def are_answered(self) -> bool:
+        """Whether all that were taken are reads which a chosen value answers as it is."""
+        return all(asked.reads and self.promises_cover(asked) for asked in self.under_way)
+
+    def begin(self) -> None:
+        """An attempt begins: what waits now was asked before every promise it will get."""
+        for asked in self.waiting:
+            asked.early = True
 
     def take(self, round: int, *, limit: int) -> list[Asked]:
         """Those that go into a proposal of this round, in order of arrival.
@@ -99,6 +123,7 @@ class RegisterRequests:
         """The attempt failed: its requests are the first of the next."""
         for asked in self.under_way:
             asked.answer = None
+        assert not any(asked.answer for asked in self.waiting)
         self.waiting, self.under_way = self.under_way + self.waiting, []
 
     def remove(self, gone: Callable[[Asked], bool]) -> list[Asked]:
