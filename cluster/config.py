@@ -33,11 +33,11 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
         session_unanswered_max: answers remembered per session; a session with more is refused.
         lease_read_margin: fraction of the minimum election timeout a lease read may trust.
         promote_lag_entries: a learner that misses more entries than this is not promoted.
-        ballot_timeout_ns: how long a proposer of role ``paxos`` waits for a majority's answers;
-            twice as long after each attempt that failed.
-        ballot_backoff_min_ns: wait at most so long after the first attempt that failed; twice as
-            long after each further one.
-        ballot_backoff_max_ns: the longest of both.
+        ballot_timeout_ns: how long a proposer of role ``paxos`` waits for acceptors before it asks
+            the silent ones again.
+        ballot_backoff_min_ns: it waits at most so long after an attempt that was refused; twice as
+            long after each further one in a row.
+        ballot_backoff_max_ns: the longest of these waits.
         register_session_max: sessions remembered in one register of role ``paxos``.
     """
 

@@ -17,7 +17,8 @@ that no two attempts share one. An attempt has two phases, each with a majority 
 An acceptor that promised a higher ballot refuses, and tells it. The proposer then waits for a
 random time, longer after each refusal in a row, and tries again with a higher ballot. Two unlucky
 proposers may refuse each other's ballots for a while; since their waits grow at random past the
-time an attempt takes, one of them has the time it needs.
+time an attempt takes, one of them has the time it needs. An acceptor that is silent is asked again,
+under the same ballot; what it answered twice counts once.
 
 A value that a majority tells under one and the same ballot was chosen already. Where a change is
 the identity, nothing is left to do then, and phase 2 is left out: an undisturbed read takes one
@@ -214,7 +215,7 @@ class Attempt:
         assert self.base is not None and self.base <= self.ballot, f"{self.ballot} has no base"
         self.value = value
         self._votes = {}
-        return RegisterAccept(self.key, self.ballot, value)
+        return self.propose_again()
 
     def accepted(self, node: NodeId, answer: RegisterAccepted) -> bool:
         """An acceptor accepted; whether that makes a majority: the value is chosen."""
@@ -232,15 +233,30 @@ class Attempt:
         self._votes.setdefault(node, False)
         return tally(self._votes, self._voters, self._size) is False
 
+    def ask_again(self) -> tuple[RegisterPrepare | RegisterAccept, list[NodeId]] | None:
+        """What the phase asks, and who has not answered; None if an acceptor refused.
+
+        Then a higher ballot may have a majority that this one cannot be sure to have.
+        """
+        if False in self._votes.values():
+            return None
+        silent = [node for node in self._voters if node not in self._votes]
+        asked = self.prepare() if self.base is None else self.propose_again()
+        return asked, silent
+
+    def propose_again(self) -> RegisterAccept:
+        """What phase 2 asks, once more."""
+        return RegisterAccept(self.key, self.ballot, self.value)
+
     def _asked_in_phase(self, ballot: Ballot, *, accepting: bool) -> bool:
         return ballot == self.ballot and (self.base is not None) == accepting
 
 
 class Proposer:
-    """One node's attempts at one register: one at a time, with waits between those that failed.
+    """One node's attempts at one register: one at a time, and a wait after one that was refused.
 
     Args:
-        config: how long an attempt may take, and how long a wait.
+        config: how long acceptors may be silent, and how long the waits are.
         rng: randomness for the waits.
         attempt: the class of an attempt.
     """
@@ -252,9 +268,9 @@ class Proposer:
         self._rng = rng
         self._make = attempt
         self.attempt: Attempt | None = None
-        #: attempts in a row that did not get through
+        #: attempts in a row that were refused
         self.failures = 0
-        #: when the attempt is given up, or the wait is over
+        #: when silent acceptors are asked again, or the wait after a refused attempt is over
         self.deadline_ns = NEVER_NS
 
     @property
@@ -268,17 +284,19 @@ class Proposer:
         """Begin an attempt; what it asks of every acceptor."""
         assert self.attempt is None, f"{key} has an attempt of {ballot} beside another"
         self.attempt = self._make(key, ballot, voters)
-        config = self._config
-        patience_ns = config.ballot_timeout_ns << min(self.failures, 16)
-        self.deadline_ns = now_ns + min(patience_ns, config.ballot_backoff_max_ns)
+        self.wait_for_answers(now_ns)
         return self.attempt.prepare()
+
+    def wait_for_answers(self, now_ns: int) -> None:
+        """Acceptors were asked: give them time."""
+        self.deadline_ns = now_ns + self._config.ballot_timeout_ns
 
     def succeed(self) -> None:
         """The attempt's value is chosen."""
         self.attempt, self.failures, self.deadline_ns = None, 0, NEVER_NS
 
     def give_way(self, now_ns: int) -> None:
-        """The attempt failed: wait before the next, for longer the more failed in a row."""
+        """The attempt was refused: wait before the next, the longer the more were, in a row."""
         config = self._config
         ceiling_ns = config.ballot_backoff_min_ns << min(self.failures, 16)
         ceiling_ns = min(ceiling_ns, config.ballot_backoff_max_ns)

@@ -125,7 +125,7 @@ class PaxosRegisters:
         #: registers with requests, by key
         self.registers: dict[str, Register] = {}
         self.pending = 0
-        self.attempts = self.failed_attempts = 0
+        self.attempts = self.refused_attempts = 0
         self._durable = 0
         #: messages of this node to itself: those that wait for a write, and those to be taken now
         self._own: list[tuple[int, Message]] = []
@@ -157,7 +157,7 @@ class PaxosRegisters:
             "pending": self.pending,
             "keys": self.acceptors.accepted_count,
             "attempts": self.attempts,
-            "failed_attempts": self.failed_attempts,
+            "refused_attempts": self.refused_attempts,
         }
 
     def state_hash(self) -> str:
@@ -184,7 +184,7 @@ class PaxosRegisters:
             self._expire(now_ns)
             for key, register in list(self.registers.items()):
                 if register.proposer.deadline_ns <= now_ns:
-                    self._try_again(now_ns, key, register)
+                    self._go_on(now_ns, key, register)
             self._find_due()
         return self._settle(now_ns)
 
@@ -256,8 +256,8 @@ class PaxosRegisters:
             self.pending -= len(late)
             for asked in late:
                 status = "unknown" if asked.proposed else "retry"
-                error = f"no majority has answered: timed out after {register.proposer.failures}"
-                self._answer(asked.waiter, (status, None, f"{error} failed attempts"))
+                error = f"timed out after {register.proposer.failures} refused attempts"
+                self._answer(asked.waiter, (status, None, f"no majority has answered: {error}"))
 
     def _find_due(self) -> None:
         self._due_ns = NEVER_NS
@@ -279,17 +279,30 @@ class PaxosRegisters:
         self._due_ns = min(self._due_ns, register.proposer.deadline_ns)
         self._broadcast(prepare, after=self.acceptors.reservation)
 
-    def _try_again(self, now_ns: int, key: str, register: Register) -> None:
-        """An attempt failed, or the wait after it is over."""
-        register.requests.put_back()
+    def _go_on(self, now_ns: int, key: str, register: Register) -> None:
+        """Acceptors are silent, or the wait after a refused attempt is over."""
+        attempt = register.proposer.attempt
         if not register.requests:
             del self.registers[key]
-        elif register.proposer.attempt is None:
+        elif attempt is None:
             self._begin(now_ns, key, register)
         else:
-            register.proposer.give_way(now_ns)
-            self.failed_attempts += 1
-            self._due_ns = min(self._due_ns, register.proposer.deadline_ns)
+            again = attempt.ask_again()
+            if again is None:
+                self._give_way(now_ns, register)
+                return
+            message, silent = again
+            after = self.acceptors.reservation if attempt.base is None else 0
+            for member in silent:
+                self._send(member, message, after)
+            register.proposer.wait_for_answers(now_ns)
+
+    def _give_way(self, now_ns: int, register: Register) -> None:
+        """The attempt was refused: its requests wait for the next."""
+        register.requests.put_back()
+        register.proposer.give_way(now_ns)
+        self.refused_attempts += 1
+        self._due_ns = min(self._due_ns, register.proposer.deadline_ns)
 
     def _attempt_of(self, key: str) -> tuple[Register, Attempt] | None:
         """The attempt under way at a register, if there is one."""
@@ -341,7 +354,7 @@ class PaxosRegisters:
         self.clock.observe(answer.promised.round)
         found = self._attempt_of(answer.key)
         if found is not None and found[1].refused(source, answer.ballot):
-            self._try_again(now_ns, answer.key, found[0])
+            self._give_way(now_ns, found[0])
 
     # -- messages ----------------------------------------------------------------------------------
 

@@ -68,6 +68,7 @@ def open_data(options: NodeOptions, *, storage: type[Storage] = Storage) -> Open
             node=options.id,
             founders=() if options.join else tuple(options.peers),
             directory=f"{random.SystemRandom().getrandbits(64):016x}",
+            role=options.role,
         )
         directories = PeerDirectories(options.data)
         options = msgspec.structs.replace(options, id=identity.node)

@@ -10,7 +10,8 @@ Sets and logs are lists that values are appended to, identifiers a counter, and 
 whose first element is taken by compare-and-set of the whole list: sound, since no list comes twice,
 and dear, so queues should stay short.
 
-Options: ``consensus``, ``ablate`` (ids separated by commas or a list), ``read_mode``
+Options: ``role`` (``core``, or ``paxos``: a register per key, no log and no leader), ``consensus``
+(of role ``core``), ``ablate`` (ids separated by commas or a list), ``read_mode``
 (``linearizable``, ``lease`` or ``stale``), ``op_timeout_s``, ``peer_port``, ``admin_port``,
 ``args`` (more arguments for every node), ``objects`` (what keys are; given by the workload).
 
@@ -36,6 +37,7 @@ from harness.errors import UsageError, nearest
 #: where a node finds its token (see ``cluster.runtime.token``)
 TOKEN_VARIABLE = "SPLITBRAIN_TOKEN"
 READ_MODES = ("linearizable", "lease", "stale")
+ROLES = ("core", "paxos")
 READY_WITHIN_S = 30.0
 _OWN_NODE_EVERY_S = 0.05
 #: how long a client waits for one node before it asks another: the patient and the impatient
@@ -102,6 +104,7 @@ class Reference(ReferenceMembers):
     def __init__(
         self,
         *,
+        role: str = "core",
         consensus: str = "raft",
         ablate: str | Sequence[str] = (),
         read_mode: str = "linearizable",
@@ -114,6 +117,11 @@ class Reference(ReferenceMembers):
         super().__init__()
         if read_mode not in READ_MODES:
             raise nearest("read_mode", read_mode, READ_MODES)
+        if role not in ROLES:
+            raise nearest("role", role, ROLES)
+        if role == "paxos":
+            _check_peers(consensus=consensus, read_mode=read_mode)
+        self.role = role
         named = ablate.split(",") if isinstance(ablate, str) else list(ablate)
         self.ablate = tuple(name.strip() for name in named if name.strip())
         self.consensus = consensus
@@ -148,7 +156,7 @@ class Reference(ReferenceMembers):
         argv = [sys.executable, "-m", "cluster", "--id", node.name]
         argv += ["--listen", f"{node.address}:{self.peer_port}", "--peers", ",".join(peers)]
         argv += ["--data", "/data", "--admin", f"{node.address}:{self.admin_port}"]
-        argv += ["--consensus", self.consensus, "--enable-chaos", *self.args]
+        argv += ["--role", self.role, "--consensus", self.consensus, "--enable-chaos", *self.args]
         if not node.address.startswith("127."):
             # A network made for this run, or hosts whose firewall is their owner's business.
             argv.append("--allow-remote")
@@ -177,6 +185,16 @@ class Reference(ReferenceMembers):
 
         answer = await answered(node, self.admin_port, ask)
         return answer if isinstance(answer, dict) else None
+
+    def cannot(self, nemesis: Any) -> str:
+        """Why a nemesis makes no sense with nodes of this role; "" if it does."""
+        if self.role == "core":
+            return ""
+        if "add_member" in getattr(nemesis, "db_needs", ()):
+            return "the members of role paxos do not change"
+        if getattr(nemesis, "only_primaries", False):
+            return "nobody leads in role paxos; name nodes, or use one, minority or majority"
+        return ""
 
     async def primaries(self, nodes: Sequence[Node]) -> list[str]:
         """Every node which believes that it leads; a deposed leader too, which is the point."""
@@ -212,6 +230,18 @@ class Reference(ReferenceMembers):
         attempt_s = _ATTEMPTS_S[self._clients // 3 % 2]
         kind = "client" if self.objects == "register" else f"{self.objects}-client"
         return ReferenceClient(self, f"{kind}-{self._clients}", attempt_s=attempt_s)
+
+
+def _check_peers(*, consensus: str, read_mode: str) -> None:
+    if consensus != "raft":
+        raise UsageError(
+            f"consensus is {consensus!r}, and role paxos has no log to agree on; leave it out"
+        )
+    if read_mode != "linearizable":
+        raise UsageError(
+            f"read_mode is {read_mode!r}, and a node of role paxos does not know whether its own "
+            "copy is chosen; leave it out"
+        )
 
 
 class ReferenceClient:

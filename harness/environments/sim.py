@@ -8,7 +8,8 @@ A database for `sim` starts nothing: ``spawn`` starts the node's core, whatever 
 Clients speak through ``node.cluster_session`` (see :class:`SimulatedNode` in the environments'
 contract), and may wait on nothing but that and the environment's ``sleep``.
 
-Options: ``ablate`` (ids of ablations all nodes run with), ``check_invariants`` (default on).
+Options: ``ablate`` (ids of ablations all nodes run with), ``role`` (of the reference cluster's
+nodes; the database says), ``check_invariants`` (default on).
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from harness.environments.base import Completed, LinkFault
 from harness.errors import SetupError, UsageError, nearest
 from harness.interpreter.simulated_driver import SimFuture, SimRuntime
 
-_OPTIONS = ("ablate", "check_invariants", "consensus")
+_OPTIONS = ("ablate", "check_invariants", "consensus", "role")
 
 #: How often a client asks its own node first, as clients of real nodes do.
 OWN_NODE_EVERY_NS = 50_000_000
@@ -52,6 +53,7 @@ def sim(
         seed=seed,
         nodes=tuple(nodes),
         config=config,
+        role=given.get("role", "core"),
         ablations=tuple(given.get("ablate", ())),
         check_invariants=bool(given.get("check_invariants", True)),
     )
