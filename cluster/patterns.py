@@ -114,7 +114,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         9, "Paxos", "consensus.paxos",
         "Once a value is chosen, no other ever is; promises and acceptances are durable first.",
-        "A20 A21 A22 A23 A24",
+        "A20 A20p A20q A21 A21p A22 A22p A22q A23 A24 A24p A24q",
     ),
     _pattern(
         10, "Replicated Log", "consensus.replicated_log",

@@ -42,6 +42,7 @@ class Ablation:
         real: whether a run with real processes is expected to find it.
         consensus: the variant whose nodes have the part, and that the schedule names.
         pattern: slug of the pattern whose decision is removed; the target's module by default.
+        role: the role whose nodes have the part.
 
     Raises:
         TypeError: the class does not override exactly one method of one part, or its module is not
@@ -62,13 +63,14 @@ class Ablation:
         real: bool = True,
         consensus: str = "raft",
         pattern: str = "",
+        role: str = "core",
     ) -> None:
         self.override = override
         self.removes, self.breaks = removes, breaks
         self.nemesis, self.workload = nemesis, workload
         self.checker, self.anomaly = checker, anomaly
         self.random, self.real = random, real
-        self.consensus = consensus
+        self.consensus, self.role = consensus, role
         #: the part that has the decision
         self.part = _part_of(override)
         #: name of the method overridden

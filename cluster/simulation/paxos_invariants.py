@@ -36,8 +36,8 @@ from cluster.wire import (
 
 
 def say_ballot(ballot: Ballot) -> str:
-    """``3/n2``."""
-    return f"{ballot.round}/{ballot.node}"
+    """``3/n2``, or ``none``."""
+    return "none" if ballot == NO_BALLOT else f"{ballot.round}/{ballot.node}"
 
 
 class _Memory:
