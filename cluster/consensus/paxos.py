@@ -68,6 +68,8 @@ NO_BALLOT = Ballot()
 NO_VALUE = b""
 #: Rounds reserved by one write: a proposer pays for one write in so many attempts.
 ROUNDS_RESERVED = 1_000
+#: Where attempts are slow, waits between them may last as long as so many of them.
+WAIT_ATTEMPTS_MAX = 8
 #: A time that never comes.
 NEVER_NS = 1 << 62
 
@@ -252,25 +254,56 @@ class Attempt:
         return ballot == self.ballot and (self.base is not None) == accepting
 
 
-class Proposer:
-    """One node's attempts at one register: one at a time, and a wait after one that was refused.
+class Pace:
+    """How long an attempt takes here at present, learnt from those that this node makes.
 
     Args:
-        config: how long acceptors may be silent, and how long the waits are.
+        floor_ns: the least that is assumed.
+    """
+
+    __slots__ = ("_floor_ns", "ns")
+
+    def __init__(self, floor_ns: int) -> None:
+        self._floor_ns = floor_ns
+        self.ns = floor_ns
+
+    def succeeded(self, took_ns: int) -> None:
+        """An attempt took so long: a moving average, to which it adds an eighth."""
+        self.ns = max(self._floor_ns, self.ns + (took_ns - self.ns) // 8)
+
+    def refused(self, took_ns: int) -> None:
+        """An attempt would have taken longer than this."""
+        self.ns = max(self.ns, took_ns)
+
+
+class Proposer:
+    """One node's attempts at one register: one at a time, and waits between them.
+
+    Args:
+        config: how long acceptors may be silent, and how long waits are at most.
         rng: randomness for the waits.
+        pace: how long attempts take.
         attempt: the class of an attempt.
     """
 
-    __slots__ = ("_config", "_make", "_rng", "attempt", "deadline_ns", "failures")
+    __slots__ = (
+        "_began_ns", "_config", "_make", "_pace", "_rng", "_yielded", "attempt", "deadline_ns",
+        "failures",
+    )  # fmt: skip
 
-    def __init__(self, config: ClusterConfig, rng: Rng, attempt: type[Attempt] = Attempt) -> None:
+    def __init__(
+        self, config: ClusterConfig, rng: Rng, pace: Pace, attempt: type[Attempt] = Attempt
+    ) -> None:
         self._config = config
         self._rng = rng
+        self._pace = pace
         self._make = attempt
+        self._began_ns = 0
+        self._yielded = False
         self.attempt: Attempt | None = None
         #: attempts in a row that were refused
         self.failures = 0
-        #: when silent acceptors are asked again, or the wait after a refused attempt is over
+        #: when silent acceptors are asked again, or a wait is over
         self.deadline_ns = NEVER_NS
 
     @property
@@ -278,28 +311,49 @@ class Proposer:
         """Whether there is no attempt, and none is waited for."""
         return self.attempt is None and self.deadline_ns == NEVER_NS
 
+    def yields(self, now_ns: int, busy_until_ns: int) -> bool:
+        """Whether to wait for another proposer, whose attempt is taken to last until then.
+
+        Once before each attempt: one that always lets others go first would never have its turn.
+        """
+        if self._yielded or busy_until_ns <= now_ns:
+            return False
+        self._yielded = True
+        self.deadline_ns = busy_until_ns + self._rng.between(0, self._pace.ns)
+        return True
+
     def begin(
         self, now_ns: int, key: str, ballot: Ballot, voters: Sequence[NodeId]
     ) -> RegisterPrepare:
         """Begin an attempt; what it asks of every acceptor."""
         assert self.attempt is None, f"{key} has an attempt of {ballot} beside another"
         self.attempt = self._make(key, ballot, voters)
+        self._began_ns, self._yielded = now_ns, False
         self.wait_for_answers(now_ns)
         return self.attempt.prepare()
 
     def wait_for_answers(self, now_ns: int) -> None:
         """Acceptors were asked: give them time."""
-        self.deadline_ns = now_ns + self._config.ballot_timeout_ns
+        patience_ns = max(self._config.ballot_timeout_ns, 2 * self._pace.ns)
+        self.deadline_ns = now_ns + patience_ns
 
-    def succeed(self) -> None:
+    def succeed(self, now_ns: int) -> None:
         """The attempt's value is chosen."""
+        self._pace.succeeded(now_ns - self._began_ns)
         self.attempt, self.failures, self.deadline_ns = None, 0, NEVER_NS
 
     def give_way(self, now_ns: int) -> None:
         """The attempt was refused: wait before the next, the longer the more were, in a row."""
-        config = self._config
-        ceiling_ns = config.ballot_backoff_min_ns << min(self.failures, 16)
-        ceiling_ns = min(ceiling_ns, config.ballot_backoff_max_ns)
+        self._pace.refused(now_ns - self._began_ns)
+        ceiling_ns = self._pace.ns << min(self.failures, 16)
+        longest_ns = max(self._config.ballot_backoff_max_ns, WAIT_ATTEMPTS_MAX * self._pace.ns)
+        ceiling_ns = min(ceiling_ns, longest_ns)
         self.attempt = None
         self.failures += 1
         self.deadline_ns = now_ns + self._rng.between(ceiling_ns // 4, ceiling_ns)
+
+    def other_is_done(self, now_ns: int) -> None:
+        """Another proposer's value arrived: a wait for it need not last much longer."""
+        if self.attempt is None:
+            soon_ns = now_ns + self._rng.between(0, self._pace.ns)
+            self.deadline_ns = min(self.deadline_ns, soon_ns)

@@ -35,7 +35,7 @@ import msgspec
 from cluster.channel.idempotent_receiver import IdempotentReceiver
 from cluster.channel.request_waiting_list import NEVER_NS, Waiter
 from cluster.config import ClusterConfig
-from cluster.consensus.paxos import Acceptor, Attempt, BallotClock, Proposer
+from cluster.consensus.paxos import Acceptor, Attempt, BallotClock, Pace, Proposer
 from cluster.core.acceptors import Acceptors
 from cluster.core.member_requests import MEMBER_OPS
 from cluster.core.register_requests import Asked, RegisterRequests
@@ -122,6 +122,9 @@ class PaxosRegisters:
         )
         self.clock = self._parts.clock(self.node, recovered.hard_state.generation)
         self.clock.observe(self.acceptors.highest_round)
+        self.pace = Pace(self.config.ballot_backoff_min_ns)
+        #: until when another node's attempt at a register is taken to be under way
+        self._busy_until_ns: dict[str, int] = {}
         #: registers with requests, by key
         self.registers: dict[str, Register] = {}
         self.pending = 0
@@ -240,7 +243,7 @@ class PaxosRegisters:
         key = asked.request.command.key
         register = self.registers.get(key)
         if register is None:
-            proposer = Proposer(self.config, self._rng, self._parts.attempt)
+            proposer = Proposer(self.config, self._rng, self.pace, self._parts.attempt)
             register = self.registers[key] = Register(proposer, self._parts.requests())
         self.clock.observe(asked.request.opened_after)
         register.requests.waiting.append(asked)
@@ -268,7 +271,10 @@ class PaxosRegisters:
     # -- the proposer's side -----------------------------------------------------------------------
 
     def _begin(self, now_ns: int, key: str, register: Register) -> None:
-        """A new attempt, with a ballot whose round is reserved."""
+        """A new attempt, with a ballot whose round is reserved, unless another's is under way."""
+        if register.proposer.yields(now_ns, self._busy_until_ns.get(key, 0)):
+            self._due_ns = min(self._due_ns, register.proposer.deadline_ns)
+            return
         ballot = self.clock.next()
         if self.clock.must_reserve():
             self.acceptors.reserve(self.clock.reserve())
@@ -339,7 +345,7 @@ class PaxosRegisters:
 
     def _finish(self, now_ns: int, key: str, register: Register) -> None:
         """What was proposed or read is chosen: answer, and go on with what waits."""
-        register.proposer.succeed()
+        register.proposer.succeed(now_ns)
         for asked in register.requests.settle():
             assert asked.answer is not None
             answer, round = asked.answer
@@ -362,17 +368,31 @@ class PaxosRegisters:
         """One message, of a peer or of this node; those of other roles are dropped."""
         match message:
             case RegisterPrepare():
-                self.clock.observe(message.ballot.round)
-                self._answer_proposer(source, *self.acceptors.prepare(message))
+                self._prepare(now_ns, source, message)
             case RegisterPromise():
                 self._promised(now_ns, source, message)
             case RegisterAccept():
-                self.clock.observe(message.ballot.round)
-                self._answer_proposer(source, *self.acceptors.accept(message))
+                self._accept(now_ns, source, message)
             case RegisterAccepted():
                 self._accepted(now_ns, source, message)
             case RegisterRefused():
                 self._refused(now_ns, source, message)
+
+    def _prepare(self, now_ns: int, source: NodeId, message: RegisterPrepare) -> None:
+        self.clock.observe(message.ballot.round)
+        if source != self.node:
+            self._busy_until_ns[message.key] = now_ns + self.pace.ns
+        self._answer_proposer(source, *self.acceptors.prepare(message))
+
+    def _accept(self, now_ns: int, source: NodeId, message: RegisterAccept) -> None:
+        self.clock.observe(message.ballot.round)
+        register = self.registers.get(message.key)
+        if source != self.node:
+            self._busy_until_ns.pop(message.key, None)
+            if register is not None:
+                register.proposer.other_is_done(now_ns)
+                self._due_ns = min(self._due_ns, register.proposer.deadline_ns)
+        self._answer_proposer(source, *self.acceptors.accept(message))
 
     def _answer_proposer(self, source: NodeId, answer: Message, after: int) -> None:
         self._out.extend(self.acceptors.take_writes())
