@@ -319,7 +319,7 @@ class Proposer:
         if self._yielded or busy_until_ns <= now_ns:
             return False
         self._yielded = True
-        self.deadline_ns = busy_until_ns + self._rng.between(0, self._pace.ns)
+        self.deadline_ns = busy_until_ns + self._rng.between(0, 2 * self._pace.ns)
         return True
 
     def begin(
@@ -355,5 +355,5 @@ class Proposer:
     def other_is_done(self, now_ns: int) -> None:
         """Another proposer's value arrived: a wait for it need not last much longer."""
         if self.attempt is None:
-            soon_ns = now_ns + self._rng.between(0, self._pace.ns)
+            soon_ns = now_ns + self._rng.between(0, 2 * self._pace.ns)
             self.deadline_ns = min(self.deadline_ns, soon_ns)
