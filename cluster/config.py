@@ -35,8 +35,9 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
         promote_lag_entries: a learner that misses more entries than this is not promoted.
         ballot_timeout_ns: how long a proposer of role ``paxos`` waits for acceptors before it asks
             the silent ones again.
-        ballot_backoff_min_ns: after an attempt that was refused it waits for at most the time that an
-            attempt takes, or this if that is longer; twice as long after each further one in a row.
+        ballot_backoff_min_ns: after an attempt that was refused it waits at most for the time that
+            an attempt takes, or this if that is longer; twice as long after each further one in a
+            row.
         ballot_backoff_max_ns: the longest of these waits, unless a single attempt takes longer.
         register_session_max: sessions remembered in one register of role ``paxos``.
     """

@@ -275,42 +275,42 @@ class Ballot(msgspec.Struct, frozen=True, array_like=True, order=True):
     node: str = ""
 
 
-class RegisterPrepare(msgspec.Struct, frozen=True, array_like=True, tag="r-prepare"):
-    """Phase 1: promise to take nothing below this ballot for the key, and say what was accepted."""
+class RegisterMessage(msgspec.Struct, frozen=True, array_like=True):
+    """What all of them have: the register, and the ballot that is asked or answered for."""
 
     key: str
     ballot: Ballot
 
+    @property
+    def generation(self) -> int:
+        """The round."""
+        return self.ballot.round
 
-class RegisterPromise(msgspec.Struct, frozen=True, array_like=True, tag="r-promise"):
+
+class RegisterPrepare(RegisterMessage, frozen=True, array_like=True, tag="r-prepare"):
+    """Phase 1: promise to take nothing below this ballot, and say what was accepted."""
+
+
+class RegisterPromise(RegisterMessage, frozen=True, array_like=True, tag="r-promise"):
     """The promise, with the value that was accepted last, and its ballot (``Ballot()``: none)."""
 
-    key: str
-    ballot: Ballot
     accepted: Ballot
     value: bytes
 
 
-class RegisterAccept(msgspec.Struct, frozen=True, array_like=True, tag="r-accept"):
-    """Phase 2: accept this value of the key, as of this ballot."""
+class RegisterAccept(RegisterMessage, frozen=True, array_like=True, tag="r-accept"):
+    """Phase 2: accept this value, as of this ballot."""
 
-    key: str
-    ballot: Ballot
     value: bytes
 
 
-class RegisterAccepted(msgspec.Struct, frozen=True, array_like=True, tag="r-accepted"):
+class RegisterAccepted(RegisterMessage, frozen=True, array_like=True, tag="r-accepted"):
     """The value of this ballot is accepted."""
 
-    key: str
-    ballot: Ballot
 
-
-class RegisterRefused(msgspec.Struct, frozen=True, array_like=True, tag="r-refused"):
+class RegisterRefused(RegisterMessage, frozen=True, array_like=True, tag="r-refused"):
     """This ballot is refused: a higher one was promised."""
 
-    key: str
-    ballot: Ballot
     promised: Ballot
 
 

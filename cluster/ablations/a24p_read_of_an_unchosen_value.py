@@ -1,7 +1,7 @@
 """A24p: a read returns the newest value it finds, whether or not a majority has it.
 
-What one acceptor accepted may be chosen later, or never. A read that returns it must first see to it
-that it is chosen; else the next read, of another majority, does not find it.
+What one acceptor accepted may be chosen later, or never. A read that returns it must first see to
+it that it is chosen; else the next read, of another majority, does not find it.
 """
 
 from __future__ import annotations

@@ -26,4 +26,5 @@ ABLATION = Ablation(
     removes="A read is answered without phase 2 by promises that were made before it was asked.",
     breaks="A node with a slow disk serves reads from the past.",
     nemesis="disk",
+    random=False,
 )

@@ -170,7 +170,8 @@ def ablate(parts: P, names: Sequence[str]) -> P:
     for ablation in wanted:
         if ablation.id not in applied:
             raise UnknownAblation(
-                f"{ablation.name} concerns {ablation.target}: no part of this node"
+                f"{ablation.name} concerns {ablation.target}: no part of this node "
+                f"(it is for role {ablation.role})"
             )
     return ablated
 

@@ -15,15 +15,19 @@ that no two attempts share one. An attempt has two phases, each with a majority 
    value is chosen, and the change has happened.
 
 An acceptor that promised a higher ballot refuses, and tells it. The proposer then waits for a
-random time, longer after each refusal in a row, and tries again with a higher ballot. Two unlucky
-proposers may refuse each other's ballots for a while; since their waits grow at random past the
-time an attempt takes, one of them has the time it needs. An acceptor that is silent is asked again,
-under the same ballot; what it answered twice counts once.
+random time, longer after each refusal in a row, and tries again with a higher ballot. An acceptor
+that is silent is asked again, under the same ballot; what it answered twice counts once.
+
+Liveness. Two unlucky proposers may refuse each other's ballots again and again, and one that is
+quicker may starve the others. So waits are measured in the time that an attempt takes here at
+present (:class:`Pace`), however slow disks and links are, and grow past it at random: then one of
+them has the time it needs. And before an attempt a proposer waits, once, for an attempt of another
+that its own acceptor knows to be under way; so those who want the same register take turns.
 
 A value that a majority tells under one and the same ballot was chosen already. Where a change is
 the identity, nothing is left to do then, and phase 2 is left out: an undisturbed read takes one
-round trip, provided that it was asked before the first of the promises was made. A value that only some acceptors have must be written back before a read returns it, or
-the next read may not see it.
+round trip, provided that it was asked before the first of the promises was made. A value that only
+some acceptors have must be written back before a read returns it, or the next read may not see it.
 
 Durability. A promise and an acceptance are durable before the answer leaves. Rounds are reserved,
 many at a time, before one is used, so that a proposer which restarts uses no ballot again. Both are
@@ -164,7 +168,7 @@ class Attempt:
         voters: the acceptors.
     """
 
-    __slots__ = ("_promises", "_size", "_votes", "_voters", "ballot", "base", "key", "value")
+    __slots__ = ("_promises", "_size", "_voters", "_votes", "ballot", "base", "key", "value")
 
     def __init__(self, key: str, ballot: Ballot, voters: Sequence[NodeId]) -> None:
         self.key = key

@@ -4,14 +4,14 @@ Problem. Attempts take two round trips, and more requests for the register come 
 had its own attempt, the attempts of one node would refuse each other.
 
 Solution. The node has one attempt at a time for a register. Requests wait until a majority has
-promised, and then all that wait go into one proposal, applied in order of arrival (Request Batch). If
-the attempt fails, they go back to the front of the queue, for the next one. A request whose time
+promised, and then all that wait go into one proposal, applied in order of arrival (Request Batch).
+If the attempt fails, they go back to the front of the queue, for the next one. A request whose time
 is up leaves it: nothing happened, unless its change was in a proposal that some acceptor may have,
 and then its outcome is unknown.
 
 A read that joins an attempt late is not answered by its promises alone, as the earlier ones are:
-the oldest promise may be older than the read, and the acceptor may have accepted more since. Phase 2
-tells, since that acceptor will refuse.
+the oldest promise may be older than the read, and the acceptor may have accepted more since. Phase
+2 tells, since that acceptor will refuse.
 
 Invariants. A request is answered once, or its connection is gone. ``ok`` and ``fail`` are said only
 of a change whose proposal was chosen, or for a read of a chosen value. ``retry`` is never said of a

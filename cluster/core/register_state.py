@@ -1,8 +1,8 @@
 """What a register of role ``paxos`` holds: the key's value, and the changes made to it of late.
 
-Problem. A client whose answer is lost asks again, perhaps another node. Its first copy may have been
-chosen, or accepted by one node only, from where a later ballot brings it back. Applied twice, an
-append is there twice. No log decides which copy came first, and no node knows all changes.
+Problem. A client whose answer is lost asks again, perhaps another node. Its first copy may have
+been chosen, or accepted by one node only, from where a later ballot brings it back. Applied twice,
+an append is there twice. No log decides which copy came first, and no node knows all changes.
 
 Solution. The memory of changes is part of the value that Paxos chooses: each session's latest
 numbers with their answers, beside the key's value, in one encoding. A change is applied to the

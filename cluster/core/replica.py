@@ -44,7 +44,16 @@ from cluster.core.member_requests import (
 from cluster.core.parts import ReplicaParts
 from cluster.core.state_machine import READS, Answer, fail, ok, problem
 from cluster.ports import Effect, NodeId, Note, Recovered, Reply, Rng, SetTimer
-from cluster.wire import Command, Entry, LoggedCommand, Message, Request, Response, Snapshot
+from cluster.wire import (
+    Command,
+    Entry,
+    LoggedCommand,
+    Message,
+    RegisterMessage,
+    Request,
+    Response,
+    Snapshot,
+)
 
 READ_MODES = ("linearizable", "lease", "follower")
 
@@ -151,7 +160,9 @@ class Replica:
         return self._settle(now_ns)
 
     def on_message(self, now_ns: int, source: NodeId, message: Message) -> list[Effect]:
-        """A peer's message arrived."""
+        """A peer's message arrived; one of another role is dropped."""
+        if isinstance(message, RegisterMessage):
+            return []
         self.consensus.step(now_ns, source, message)
         return self._settle(now_ns)
 

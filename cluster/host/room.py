@@ -110,7 +110,7 @@ class Room:
         return full
 
     def refusal(self, request: Request) -> Response | None:
-        """The answer to a client whose request needs room that this node has not; None if it has."""
+        """The answer to a client whose request needs room that is not there; None if it is."""
         if not self.look():
             return None
         role = self._role()

@@ -154,7 +154,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--peers", required=True, metavar="N=HOST:PORT,...", help="all nodes, as this one dials")
     add("--join", action="store_true", help="join a cluster: wait until it adds this node")
     add("--data", required=True, metavar="DIR", help="data directory, of this node alone")
-    add("--role", default="core", help="what the node is part of: core, or paxos (a register per key)")
+    add(
+        "--role",
+        default="core",
+        help="what the node is part of: core, or paxos (a register per key)",
+    )
     add("--consensus", default="raft", help="consensus variant: raft")
     add("--cluster", default="splitbrain", metavar="NAME", help="others are refused")
     add("--admin", metavar="HOST:PORT", help="HTTP endpoint for health, status and metrics")

@@ -1,6 +1,6 @@
 """What makes a node's core and storage at each start: the shape, and the reference cluster's own.
 
-Each role of the reference cluster has its core, its storage and its invariants; see :func:`role_of`.
+Each role of the reference cluster has its core, storage and invariants; see :func:`role_of`.
 
 Named ablations are put into the parts here, as the runtime's entry point does.
 Used by :class:`cluster.simulation.world.World` when it is given no factories of its own.
