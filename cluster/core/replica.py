@@ -161,9 +161,8 @@ class Replica:
 
     def on_message(self, now_ns: int, source: NodeId, message: Message) -> list[Effect]:
         """A peer's message arrived; one of another role is dropped."""
-        if isinstance(message, RegisterMessage):
-            return []
-        self.consensus.step(now_ns, source, message)
+        if not isinstance(message, RegisterMessage):
+            self.consensus.step(now_ns, source, message)
         return self._settle(now_ns)
 
     def on_tick(self, now_ns: int) -> list[Effect]:
@@ -384,8 +383,7 @@ class Replica:
         self._answer_all(late, "unknown", "the entry is not committed yet: timed out")
         late = self.member_requests.expire(now_ns)
         self._answer_all(late, "unknown", "the change is not committed yet: timed out")
-        late = self.queue.expire(now_ns)
-        self._answer_all(late, "retry", "timed out before it reached the log")
+        self._answer_all(self.queue.expire(now_ns), "retry", "timed out before it reached the log")
         self._answer_all(self.reads.expire(now_ns), "retry", "the read timed out")
 
     def _next_timer(self, now_ns: int) -> SetTimer | None:

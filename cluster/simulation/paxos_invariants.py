@@ -25,6 +25,7 @@ from cluster.consensus.paxos import NO_BALLOT
 from cluster.core.acceptors import PROMISE, record_of, replay
 from cluster.core.paxos_register import PaxosRegisters
 from cluster.ports import Append, Core, Recovered, SaveSnapshot, Send
+from cluster.simulation.trace import say_ballot
 from cluster.simulation.variant_invariants import Fail
 from cluster.wire import (
     Ballot,
@@ -33,11 +34,6 @@ from cluster.wire import (
     RegisterPrepare,
     RegisterPromise,
 )
-
-
-def say_ballot(ballot: Ballot) -> str:
-    """``3/n2``, or ``none``."""
-    return "none" if ballot == NO_BALLOT else f"{ballot.round}/{ballot.node}"
 
 
 class _Memory:
@@ -269,7 +265,7 @@ class PaxosInvariants:
     def after(self, node: str, core: Core) -> None:
         """An event on ``node`` is done: look at what it proposes."""
         assert isinstance(core, PaxosRegisters)
-        for key, register in core.registers.items():
+        for key, register in core.proposers.registers.items():
             attempt = register.proposer.attempt
             if attempt is None or attempt.base is None:
                 continue

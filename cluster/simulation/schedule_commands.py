@@ -52,10 +52,9 @@ from cluster.core.paxos_register import PaxosRegisters
 from cluster.core.register_state import register_value
 from cluster.simulation.disk import DiskProfile
 from cluster.simulation.network import LinkFault, NetworkProfile
-from cluster.simulation.paxos_invariants import say_ballot
 from cluster.simulation.schedule import Command, ScheduleError
 from cluster.simulation.sessions import Call
-from cluster.simulation.trace import span
+from cluster.simulation.trace import say_ballot, span
 from cluster.simulation.world import MS, SECOND, US, World
 from cluster.spelling import nearest
 from cluster.wire import Command as Operation

@@ -21,7 +21,7 @@ from cluster.consensus.paxos import (
 from cluster.core.acceptors import Acceptors
 from cluster.core.paxos_register import ROUNDS_AHEAD_MAX
 from cluster.core.replica import Replica
-from cluster.ports import Append, Recovered, SaveSnapshot
+from cluster.ports import Append, Recovered, SaveSnapshot, Send
 from cluster.wire import (
     Ballot,
     Command,
@@ -236,8 +236,8 @@ def test_requests_that_wait_share_an_attempt() -> None:
     ids = [pump.ask("n1", Command("incr", "c", (1,)), seq=1, session=f"s{n}") for n in range(9)]
     pump.deliver_all()
     assert [pump.answer(id).value for id in ids] == list(range(1, 10))  # type: ignore[union-attr]
-    assert pump.nodes["n1"].attempts == 1
-    assert pump.nodes["n1"].registers == {} and pump.nodes["n1"].pending == 0
+    assert pump.nodes["n1"].proposers.attempts == 1
+    assert pump.nodes["n1"].proposers.registers == {} and pump.nodes["n1"].proposers.pending == 0
 
 
 def test_an_undisturbed_read_takes_one_round_trip_and_a_late_one_does_not() -> None:
@@ -319,13 +319,14 @@ def test_a_full_node_says_so_and_a_client_that_left_is_forgotten() -> None:
     answer = pump.answer(pump.ask("n1", Command("get", "x")))
     assert answer is not None and answer.status == "retry" and "waiting" in answer.error
     pump._carry_out("n1", pump.nodes["n1"].on_disconnect(pump.now, 1))
-    assert pump.nodes["n1"].pending == 0
+    assert pump.nodes["n1"].proposers.pending == 0
 
 
 def test_messages_of_another_role_are_dropped() -> None:
     replica = Replica("n1", NODES, rng=SeededRng("0"))
     replica.start(0, EMPTY)
-    assert replica.on_message(0, "n2", RegisterPrepare("x", b(99))) == []
+    effects = replica.on_message(0, "n2", RegisterPrepare("x", b(99)))
+    assert not any(isinstance(effect, Append | Send) for effect in effects)
     assert replica.consensus.clock.generation == 0
     peer = PaxosPump().nodes["n1"]
     assert peer.on_message(0, "n2", Heartbeat(9, 1, 0)) == []
