@@ -30,12 +30,7 @@ from cluster.core.register_state import RegisterState
 from cluster.core.state_machine import Answer, KeyValue
 from cluster.log.storage import Storage
 from cluster.ports import NodeId, Rng
-from cluster.wire import (
-    RegisterAccepted,
-    RegisterMessage,
-    RegisterPromise,
-    RegisterRefused,
-)
+from cluster.wire import Message, RegisterAccepted, RegisterPromise, RegisterRefused
 
 
 class PaxosParts(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,7 +88,7 @@ class Proposers:
         #: not later than the first time at which something is due
         self.due_ns = NEVER_NS
         #: (acceptor, what it is asked) to be sent
-        self.messages: list[tuple[NodeId, RegisterMessage]] = []
+        self.messages: list[tuple[NodeId, Message]] = []
         #: (who, what, round; 0 for none) to be answered
         self.answers: list[tuple[Waiter, Answer, int]] = []
         #: until when another node's attempt at a register is taken to be under way
@@ -125,7 +120,7 @@ class Proposers:
             return
         for asked in self._remove(lambda asked: asked.waiter.deadline_ns <= now_ns):
             status = "unknown" if asked.proposed else "retry"
-            self.answers.append((asked.waiter, (status, None, "timed out without a majority"), 0))
+            self.answers.append((asked.waiter, (status, None, "no majority has answered"), 0))
         for key, register in list(self.registers.items()):
             if register.proposer.deadline_ns <= now_ns:
                 self._go_on(now_ns, key, register)
@@ -245,5 +240,5 @@ class Proposers:
         self.refused_attempts += 1
         self.due_ns = min(self.due_ns, register.proposer.deadline_ns)
 
-    def _ask(self, message: RegisterMessage, acceptors: Sequence[NodeId]) -> None:
+    def _ask(self, message: Message, acceptors: Sequence[NodeId]) -> None:
         self.messages += [(acceptor, message) for acceptor in acceptors]

@@ -71,13 +71,13 @@ class Role(NamedTuple):
         core: makes a core.
         storage: makes a storage.
         view_of: looks into a core.
-        watch: makes the invariants, of (fail, view_of, consensus, number of founders).
+        watch: makes the invariants, of (fail, view_of, consensus, founders).
     """
 
     core: CoreFactory
     storage: StorageFactory
     view_of: Callable[[Any], View]
-    watch: Callable[[Fail, Callable[[Any], View], str, int], Watch]
+    watch: Callable[[Fail, Callable[[Any], View], str, Sequence[str]], Watch]
 
 
 def reference_parts(consensus: str, ablations: Sequence[str]) -> ReplicaParts:
@@ -126,7 +126,7 @@ def reference_storage(
 
 
 def watch_log(
-    fail: Fail, view_of: Callable[[Any], View], consensus: str, founders: int
+    fail: Fail, view_of: Callable[[Any], View], consensus: str, founders: Sequence[str]
 ) -> Invariants:
     """The invariants of nodes with a replicated log."""
     return Invariants(fail, view_of, consensus=consensus)
@@ -154,10 +154,10 @@ def paxos_storage(
 
 
 def watch_registers(
-    fail: Fail, view_of: Callable[[Any], View], consensus: str, founders: int
+    fail: Fail, view_of: Callable[[Any], View], consensus: str, founders: Sequence[str]
 ) -> PaxosInvariants:
     """The invariants of nodes of role ``paxos``."""
-    return PaxosInvariants(fail, members=founders)
+    return PaxosInvariants(fail, members=len(founders))
 
 
 ROLES = {

@@ -37,6 +37,7 @@ from cluster.simulation.names import check_names, founders_among, no_such_node
 from cluster.simulation.network import Network, NetworkProfile
 from cluster.simulation.node import SimNode, StorageLike
 from cluster.simulation.randomness import SeededRng, derive
+from cluster.simulation.reference import role_of
 from cluster.simulation.trace import Trace
 from cluster.wire import Entry
 
@@ -92,8 +93,6 @@ class World:
         storage: StorageFactory | None = None,
         view_of: Callable[[Any], View] | None = None,
     ) -> None:
-        from cluster.simulation.reference import role_of
-
         check_names(nodes)
         made = role_of(role)
         view_of = view_of or (made.view_of if core is None else None)
@@ -115,8 +114,7 @@ class World:
         self._view_of = view_of or view_of_status
         self.invariants: Watch | None = None
         if check_invariants:
-            founding = len(self.founders)
-            self.invariants = made.watch(self.violation, self._view_of, consensus, founding)
+            self.invariants = made.watch(self.violation, self._view_of, consensus, self.founders)
         self._core_factory = core or made.core
         self._storage_factory = storage or made.storage
         self._network_profile = network or NetworkProfile()
