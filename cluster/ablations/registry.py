@@ -154,6 +154,15 @@ def find(name: str) -> Ablation:
     raise UnknownAblation(f"there is no ablation {name!r}{guess}")
 
 
+def role_for(names: Sequence[str]) -> str:
+    """The role of the nodes that ablations are for; ``core`` if none is named.
+
+    Raises:
+        UnknownAblation: there is none of a name.
+    """
+    return find(names[0]).role if names else "core"
+
+
 def ablate(parts: P, names: Sequence[str]) -> P:
     """The parts of a node with the named ablations in them; nested parts included.
 

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from cluster.ablations.registry import role_for
 from cluster.config import ClusterConfig
 from cluster.core.member_requests import MEMBER_OPS
 from cluster.simulation.disk import DiskProfile
@@ -204,7 +205,7 @@ def _draw_config(source: random.Random) -> ClusterConfig:
 def run_swarm(
     seed: int,
     *,
-    role: str = "core",
+    role: str = "",
     consensus: str = "raft",
     ablations: Sequence[str] = (),
     faults: Sequence[str] = (),
@@ -217,7 +218,7 @@ def run_swarm(
 
     Args:
         seed: everything follows from it.
-        role: what the nodes are.
+        role: what the nodes are; "" for the role that the ablations are for, or ``core``.
         consensus: the variant all nodes of role ``core`` run.
         ablations: ids of the ablations all nodes run with.
         faults: the kinds of faults there shall be; empty to draw those too.
@@ -233,7 +234,7 @@ def run_swarm(
         seed=seed,
         nodes=tuple(f"n{number + 1}" for number in range(drawn.nodes)),
         config=drawn.config,
-        role=role,
+        role=role or role_for(ablations),
         consensus=consensus,
         ablations=ablations,
         network=drawn.network,

@@ -10,7 +10,8 @@ Sets and logs are lists that values are appended to, identifiers a counter, and 
 whose first element is taken by compare-and-set of the whole list: sound, since no list comes twice,
 and dear, so queues should stay short.
 
-Options: ``role`` (``core``, or ``paxos``: a register per key, no log and no leader), ``consensus``
+Options: ``role`` (``core``, or ``paxos``: a register per key, no log and no leader; if it is not
+given, the one that the ablations are for, or ``core``), ``consensus``
 (of role ``core``), ``ablate`` (ids separated by commas or a list), ``read_mode``
 (``linearizable``, ``lease`` or ``stale``), ``op_timeout_s``, ``peer_port``, ``admin_port``,
 ``args`` (more arguments for every node), ``objects`` (what keys are; given by the workload).
@@ -104,7 +105,7 @@ class Reference(ReferenceMembers):
     def __init__(
         self,
         *,
-        role: str = "core",
+        role: str = "",
         consensus: str = "raft",
         ablate: str | Sequence[str] = (),
         read_mode: str = "linearizable",
@@ -117,13 +118,13 @@ class Reference(ReferenceMembers):
         super().__init__()
         if read_mode not in READ_MODES:
             raise nearest("read_mode", read_mode, READ_MODES)
-        if role not in ROLES:
-            raise nearest("role", role, ROLES)
-        if role == "paxos":
-            _check_peers(consensus=consensus, read_mode=read_mode)
-        self.role = role
         named = ablate.split(",") if isinstance(ablate, str) else list(ablate)
         self.ablate = tuple(name.strip() for name in named if name.strip())
+        self.role = role or _role_for(self.ablate)
+        if self.role not in ROLES:
+            raise nearest("role", self.role, ROLES)
+        if self.role == "paxos":
+            _check_peers(consensus=consensus, read_mode=read_mode)
         self.consensus = consensus
         self.read_mode = read_mode
         self.op_timeout_s = op_timeout_s
@@ -230,6 +231,17 @@ class Reference(ReferenceMembers):
         attempt_s = _ATTEMPTS_S[self._clients // 3 % 2]
         kind = "client" if self.objects == "register" else f"{self.objects}-client"
         return ReferenceClient(self, f"{kind}-{self._clients}", attempt_s=attempt_s)
+
+
+def _role_for(ablations: Sequence[str]) -> str:
+    if not ablations:
+        return "core"
+    from cluster.ablations.registry import UnknownAblation, role_for
+
+    try:
+        return role_for(ablations)
+    except UnknownAblation as error:
+        raise UsageError(f"ablate: {error}") from None
 
 
 def _check_peers(*, consensus: str, read_mode: str) -> None:
