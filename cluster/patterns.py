@@ -114,7 +114,8 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         9, "Paxos", "consensus.paxos",
         "Once a value is chosen, no other ever is; promises and acceptances are durable first.",
-        "A20 A20b A20c A20d A21 A21b A21c A22 A23 A23b A23c A24 A24b",
+        "A20 A20b A20c A20d A20p A20q A21 A21b A21c A21p A22 A22p A22q A23 A23b A23c A24 "
+        "A24b A24p A24q",
     ),
     _pattern(
         10, "Replicated Log", "consensus.replicated_log",

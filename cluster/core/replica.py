@@ -46,7 +46,16 @@ from cluster.core.parts import ReplicaParts
 from cluster.core.state_watch import WATCH, watch_problem
 from cluster.data.follower_reads import ASK_LEADER, LEASE, NOW, READ_MODES, WAIT
 from cluster.ports import Effect, NodeId, Note, Recovered, Reply, Rng, SetTimer
-from cluster.wire import Command, Entry, LoggedCommand, Message, Request, Response, Snapshot
+from cluster.wire import (
+    Command,
+    Entry,
+    LoggedCommand,
+    Message,
+    RegisterMessage,
+    Request,
+    Response,
+    Snapshot,
+)
 
 #: When a proposal of the leader's own could not be made, it is tried again after this.
 PROPOSE_AGAIN_NS = 50_000_000
@@ -158,8 +167,9 @@ class Replica:
         return self._settle(now_ns)
 
     def on_message(self, now_ns: int, source: NodeId, message: Message) -> list[Effect]:
-        """A peer's message arrived."""
-        self.consensus.step(now_ns, source, message)
+        """A peer's message arrived; one of another role is dropped."""
+        if not isinstance(message, RegisterMessage):
+            self.consensus.step(now_ns, source, message)
         return self._settle(now_ns)
 
     def on_tick(self, now_ns: int) -> list[Effect]:
@@ -438,8 +448,7 @@ class Replica:
         self._answer_all(late, "unknown", "the entry is not committed yet: timed out")
         late = self.member_requests.expire(now_ns)
         self._answer_all(late, "unknown", "the change is not committed yet: timed out")
-        late = self.queue.expire(now_ns)
-        self._answer_all(late, "retry", "timed out before it reached the log")
+        self._answer_all(self.queue.expire(now_ns), "retry", "timed out before it reached the log")
         self._answer_all(self.reads.expire(now_ns), "retry", "the read timed out")
         for waiter, answer in self.watch.expire(now_ns, self.applied):
             self._answer(waiter, answer)

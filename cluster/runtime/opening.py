@@ -68,6 +68,7 @@ def open_data(options: NodeOptions, *, storage: type[Storage] = Storage) -> Open
             node=options.id,
             founders=() if options.join else tuple(options.peers),
             directory=f"{random.SystemRandom().getrandbits(64):016x}",
+            role=options.role,
         )
         recovers = options.consensus in RECOVERING
         directories = PeerDirectories(options.data, recovers=recovers)

@@ -37,10 +37,10 @@ from cluster.ports import (
 )
 from cluster.simulation.clock import SimClock
 from cluster.simulation.disk import SimDisk
-from cluster.simulation.invariants import Invariants
 from cluster.wire import Request, Response
 
 if TYPE_CHECKING:
+    from cluster.simulation.reference import Watch
     from cluster.simulation.world import World
 
 #: Frames a paused node's socket buffers hold. Beyond it TCP would push back until the sender gives
@@ -316,7 +316,7 @@ class SimNode:
             self._set_timer(timer_ns)
         self._start_sync()
 
-    def _watch_writes(self, effects: list[Effect], invariants: Invariants) -> None:
+    def _watch_writes(self, effects: list[Effect], invariants: Watch) -> None:
         for effect in effects:
             kind = type(effect)
             if kind is Append:

@@ -4,6 +4,7 @@ Words in capitals stand for arguments; brackets for what may be left out.
 
     seed N | config NAME=VALUE ...    before nodes: the seed; settings of ClusterConfig (50ms, 10)
     consensus NAME                    before nodes: the consensus variant; raft unless said
+    role NAME                         before nodes: the role of the nodes; core unless said
     nodes N1 N2 ...                   start a world of these nodes
     no-timeouts | timeouts            timers run only by command | by themselves again
     elect N                           N's timer comes first: it becomes leader, all hear of it
@@ -35,6 +36,7 @@ Words in capitals stand for arguments; brackets for what may be left out.
     wait N FIELD=VALUE [TIME]         until the node's status says so
     expect N FIELD=VALUE ...          the node's status must say so
     leader | status N | log N         print
+    register N KEY                    print what N's acceptor of the key holds (role paxos)
 
 Times are ``5ms``, ``2s``, ``100us``. Used by :mod:`cluster.simulation.schedule` only.
 """
@@ -49,11 +51,13 @@ from typing import Any
 import msgspec
 
 from cluster.config import ClusterConfig
+from cluster.core.paxos_register import PaxosRegisters
+from cluster.core.register_state import register_value
 from cluster.simulation.disk import DiskProfile
 from cluster.simulation.network import LinkFault, NetworkProfile
 from cluster.simulation.schedule import Command, ScheduleError
 from cluster.simulation.sessions import Call
-from cluster.simulation.trace import span
+from cluster.simulation.trace import say_ballot, span
 from cluster.simulation.world import MS, SECOND, US, World
 from cluster.spelling import nearest
 from cluster.wire import Command as Operation
@@ -78,6 +82,7 @@ class Stage:
         self.output: list[str] = []
         self.seed = 0
         self.consensus = "raft"
+        self.role = "core"
         self.settings: dict[str, Any] = {}
         self.timeout_ns = 2 * SECOND
         self.line = 0
@@ -209,6 +214,10 @@ def _consensus(stage: Stage, arguments: list[str]) -> None:
     stage.consensus = _only(stage, "consensus", arguments)
 
 
+def _role(stage: Stage, arguments: list[str]) -> None:
+    stage.role = _only(stage, "role", arguments)
+
+
 def _config(stage: Stage, arguments: list[str]) -> None:
     fields = {field.name for field in msgspec.structs.fields(ClusterConfig)}
     for name, text in _pairs(stage, arguments):
@@ -224,6 +233,7 @@ def _nodes(stage: Stage, arguments: list[str]) -> None:
         seed=stage.seed,
         nodes=arguments,
         config=ClusterConfig(**stage.settings),
+        role=stage.role,
         consensus=stage.consensus,
         ablations=stage.ablations,
         network=NETWORK,
@@ -472,6 +482,19 @@ def _log(stage: Stage, arguments: list[str]) -> None:
     stage.say(f"{node} log " + (" ".join(span((entry,)) for entry in entries) or "empty"))
 
 
+def _register(stage: Stage, arguments: list[str]) -> None:
+    if len(arguments) != 2:
+        raise stage.fail("register takes a node and a key: register n1 x")
+    node, key = arguments
+    core = stage.world.core(node)
+    if not isinstance(core, PaxosRegisters):
+        raise stage.fail(f"{node} is down, or has no registers: begin with: role paxos")
+    held = core.acceptors.find(key)
+    value = _text(register_value(key, held.value))
+    told = f"promised {say_ballot(held.promised)}, accepted {say_ballot(held.accepted)}"
+    stage.say(f"{node} {key}: {told}, value {value}")
+
+
 # -- words
 
 
@@ -538,7 +561,7 @@ def _text(value: Any) -> str:
 
 
 COMMANDS: dict[str, Callable[[Stage, list[str]], None]] = {
-    "seed": _seed, "consensus": _consensus, "config": _config, "nodes": _nodes,
+    "seed": _seed, "consensus": _consensus, "role": _role, "config": _config, "nodes": _nodes,
     "no-timeouts": _no_timeouts,
     "timeouts": _timeouts, "run": _run, "late": _late, "tick": _tick, "campaign": _campaign,
     "elect": _elect, "start": _start, "cut": _cut, "heal": _heal, "hold": _hold,
@@ -546,5 +569,5 @@ COMMANDS: dict[str, Callable[[Stage, list[str]], None]] = {
     "crash": _crash, "wipe": _wipe,
     "restart": _restart, "pause": _pause, "resume": _resume, "clock": _clock, "disk": _disk,
     "timeout": _timeout, "wait": _wait, "expect": _expect, "leader": _leader,
-    "status": _status, "log": _log,
+    "status": _status, "log": _log, "register": _register,
 }  # fmt: skip

@@ -173,6 +173,10 @@ def say(detail: Any) -> str:
             return f"Accepted b{detail.generation} {where}"
         case wire.Heartbeat() | wire.HeartbeatReply():
             return f"{type(detail).__name__} g{detail.generation} round {detail.round}"
+        case wire.RegisterMessage():
+            name, ballot = type(detail).__name__, say_ballot(detail.ballot)
+            above = getattr(detail, "accepted", None) or getattr(detail, "promised", None)
+            return f"{name} {detail.key} {ballot}{f' over {say_ballot(above)}' if above else ''}"
         case wire.Request():
             return f"{say_command(detail.command)} ({detail.session} #{detail.seq})"
         case wire.Response():
@@ -180,6 +184,11 @@ def say(detail: Any) -> str:
         case dict():
             return " ".join(f"{key}={value}" for key, value in detail.items())
     return str(detail)
+
+
+def say_ballot(ballot: wire.Ballot) -> str:
+    """``3/n2``, or ``none``."""
+    return "none" if ballot == wire.Ballot() else f"{ballot.round}/{ballot.node}"
 
 
 def say_command(command: wire.Command) -> str:

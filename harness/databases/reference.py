@@ -10,8 +10,10 @@ Sets and logs are lists that values are appended to, identifiers a counter, and 
 whose first element is taken by compare-and-set of the whole list: sound, since no list comes twice,
 and dear, so queues should stay short.
 
-Options: ``consensus``, ``ablate`` (ids separated by commas or a list), ``read_mode`` (one of
-:data:`READ_MODES`), ``lease_ttl_s`` (of locks), ``op_timeout_s``, ``peer_port``, ``admin_port``,
+Options: ``role`` (``core``, or ``paxos``: a register per key, no log and no leader; if it is not
+given, the one that the ablations are for, or ``core``), ``consensus`` (of role ``core``),
+``ablate`` (ids separated by commas or a list), ``read_mode`` (one of :data:`READ_MODES`),
+``lease_ttl_s`` (of locks), ``op_timeout_s``, ``peer_port``, ``admin_port``,
 ``args`` (more arguments for every node), ``objects`` (what keys are; given by the workload).
 
 Each run has a token of its own, so that no other user of the machine writes to the cluster, removes
@@ -38,6 +40,7 @@ from workloads.lock import FencedResource
 #: where a node finds its token (see ``cluster.runtime.token``)
 TOKEN_VARIABLE = "SPLITBRAIN_TOKEN"
 READ_MODES = ("linearizable", "lease", "follower", "session", "stale")
+ROLES = ("core", "paxos")
 READY_WITHIN_S = 30.0
 _OWN_NODE_EVERY_S = 0.05
 #: how long a client waits for one node before it asks another: the patient and the impatient
@@ -104,6 +107,7 @@ class Reference(ReferenceMembers):
     def __init__(
         self,
         *,
+        role: str = "",
         consensus: str = "raft",
         ablate: str | Sequence[str] = (),
         read_mode: str = "linearizable",
@@ -119,6 +123,11 @@ class Reference(ReferenceMembers):
             raise nearest("read_mode", read_mode, READ_MODES)
         named = ablate.split(",") if isinstance(ablate, str) else list(ablate)
         self.ablate = tuple(name.strip() for name in named if name.strip())
+        self.role = role or _role_for(self.ablate)
+        if self.role not in ROLES:
+            raise nearest("role", self.role, ROLES)
+        if self.role == "paxos":
+            _check_peers(consensus=consensus, read_mode=read_mode)
         self.consensus = consensus
         self.read_mode = read_mode
         self.op_timeout_s = op_timeout_s
@@ -155,7 +164,7 @@ class Reference(ReferenceMembers):
         argv = [sys.executable, "-m", "cluster", "--id", node.name]
         argv += ["--listen", f"{node.address}:{self.peer_port}", "--peers", ",".join(peers)]
         argv += ["--data", "/data", "--admin", f"{node.address}:{self.admin_port}"]
-        argv += ["--consensus", self.consensus, "--enable-chaos", *self.args]
+        argv += ["--role", self.role, "--consensus", self.consensus, "--enable-chaos", *self.args]
         if not node.address.startswith("127."):
             # A network made for this run, or hosts whose firewall is their owner's business.
             argv.append("--allow-remote")
@@ -184,6 +193,16 @@ class Reference(ReferenceMembers):
 
         answer = await answered(node, self.admin_port, ask)
         return answer if isinstance(answer, dict) else None
+
+    def cannot(self, nemesis: Any) -> str:
+        """Why a nemesis makes no sense with nodes of this role; "" if it does."""
+        if self.role == "core":
+            return ""
+        if "add_member" in getattr(nemesis, "db_needs", ()):
+            return "the members of role paxos do not change"
+        if getattr(nemesis, "only_primaries", False):
+            return "nobody leads in role paxos; name nodes, or use one, minority or majority"
+        return ""
 
     async def primaries(self, nodes: Sequence[Node]) -> list[str]:
         """Every node which believes that it leads; a deposed leader too, which is the point."""
@@ -219,6 +238,29 @@ class Reference(ReferenceMembers):
         attempt_s = _ATTEMPTS_S[self._clients // 3 % 2]
         kind = "client" if self.objects == "register" else f"{self.objects}-client"
         return ReferenceClient(self, f"{kind}-{self._clients}", attempt_s=attempt_s)
+
+
+def _role_for(ablations: Sequence[str]) -> str:
+    if not ablations:
+        return "core"
+    from cluster.ablations.registry import UnknownAblation, role_for
+
+    try:
+        return role_for(ablations)
+    except UnknownAblation as error:
+        raise UsageError(f"ablate: {error}") from None
+
+
+def _check_peers(*, consensus: str, read_mode: str) -> None:
+    if consensus != "raft":
+        raise UsageError(
+            f"consensus is {consensus!r}, and role paxos has no log to agree on; leave it out"
+        )
+    if read_mode != "linearizable":
+        raise UsageError(
+            f"read_mode is {read_mode!r}, and a node of role paxos does not know whether its own "
+            "copy is chosen; leave it out"
+        )
 
 
 class ReferenceClient:

@@ -9,7 +9,8 @@ Clients speak through ``node.cluster_session`` (see :class:`SimulatedNode` in th
 contract), and may wait on nothing but that and the environment's ``sleep``.
 
 Options: ``ablate`` (ids of ablations all nodes run with), ``check_invariants`` (default on),
-``consensus`` (the variant all nodes run, raft unless said).
+``consensus`` (the variant all nodes run, raft unless said), ``role`` (of the reference cluster's
+nodes; the database says).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from harness.environments.base import Completed, LinkFault
 from harness.errors import SetupError, nearest
 from harness.interpreter.simulated_driver import SimFuture, SimRuntime
 
-_OPTIONS = ("ablate", "check_invariants", "consensus")
+_OPTIONS = ("ablate", "check_invariants", "consensus", "role")
 
 #: How often a client asks its own node first, as clients of real nodes do.
 OWN_NODE_EVERY_NS = 50_000_000
@@ -50,6 +51,7 @@ def sim(
         seed=seed,
         nodes=tuple(nodes),
         consensus=consensus,
+        role=given.get("role", "core"),
         ablations=tuple(given.get("ablate", ())),
         check_invariants=bool(given.get("check_invariants", True)),
     )
