@@ -45,8 +45,9 @@ from checkers.linearizability.search.portfolio import search
 from checkers.linearizability.search.wgl import Outcome
 from checkers.linearizability.shrink import Shrinker
 from checkers.linearizability.values import token
+from checkers.linearizability.zones.clusters import Violation
 from checkers.linearizability.zones.witness import fewest
-from checkers.linearizability.zones.zones import Violation, ZonesAnswer, check_zones
+from checkers.linearizability.zones.zones import ZonesAnswer, check_zones
 
 #: Configurations each key gets in the first round.
 FIRST_ROUND = 5_000

@@ -23,7 +23,6 @@ LARGE_CLASSES = {
     "checkers/isolation/weak_levels.py:WeakOrder": (308, 20),
     "checkers/linearizability/check.py:_Check": (311, 21),
     "checkers/linearizability/search/wgl.py:Search": (301, 18),
-    "checkers/linearizability/zones/zones.py:Zones": (391, 26),
     "cluster/client/session.py:ClientSession": (348, 28),
     "cluster/consensus/leader_and_followers.py:Leadership": (300, 27),
     "cluster/consensus/raft.py:Raft": (375, 33),
