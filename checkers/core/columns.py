@@ -18,3 +18,6 @@ Flags: TypeAlias = npt.NDArray[np.bool_]
 
 #: A number, whether made in Python or taken out of a column.
 Int: TypeAlias = int | np.int32 | np.int64
+
+#: Numbers that clients wrote: whole ones or not.
+Numbers: TypeAlias = npt.NDArray[np.int64] | npt.NDArray[np.float64]

@@ -16,7 +16,7 @@ For the checkers beside this module.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -206,7 +206,7 @@ def rows(history: History, meter: Meter | None = None) -> Iterator[Row]:
         yield Row(invoke, done, outcome, functions[f], process, values[invoke], output)
 
 
-def token(value: Any) -> Any:
+def token(value: object) -> Hashable:
     """A hashable stand-in for a value, which tells 1 from True and 1.0."""
     if type(value) in _PLAIN:
         return value
@@ -234,11 +234,11 @@ def known(outcome: int) -> str:
     return {OK: "acknowledged", FAIL: "failed", INFO: "of unknown outcome"}[outcome]
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return value[:60] if isinstance(value, str) else short(value)
 
 
-def as_list(history: History, index: int, value: Any, what: str) -> list[Any]:
+def as_list(history: History, index: int, value: object, what: str) -> list[object]:
     """A value that must be a list; None is an empty one, as a key that is absent is read.
 
     Raises:

@@ -15,8 +15,8 @@ For loaders in this package and :meth:`History.from_events`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +26,13 @@ from checkers.history.op import INVOKE, TYPE_CODES, TYPE_NAMES
 
 Ints = npt.NDArray[np.int64]
 Place = Callable[[int], str]
+T = TypeVar("T")
 
 #: Types whose equal values are equal objects for a reader: they may share one dict as they are.
 _PLAIN = frozenset((int, str, type(None)))
 
 
-def freeze(value: Any) -> Any:
+def freeze(value: object) -> object:
     """A hashable twin of a JSON-like value: lists become tuples, dicts sorted tuples of pairs."""
     if isinstance(value, (list, tuple)):
         return tuple(freeze(item) for item in value)
@@ -43,7 +44,7 @@ def freeze(value: Any) -> Any:
     return value
 
 
-def short(value: Any, *, chars_max: int = 60) -> str:
+def short(value: object, *, chars_max: int = 60) -> str:
     """A value for an error message: its repr, cut; never raises."""
     try:
         text = repr(value)
@@ -56,10 +57,10 @@ class Interner:
     """Codes for values in order of first appearance; equal values of different types differ."""
 
     def __init__(self) -> None:
-        self.codes: dict[Any, int] = {}
-        self.table: list[Any] = []
+        self.codes: dict[Hashable, int] = {}
+        self.table: list[object] = []
 
-    def code(self, value: Any) -> int:
+    def code(self, value: object) -> int:
         """The code of ``value``, a new one if it was not seen before."""
         token = (value.__class__, freeze(value))
         found = self.codes.get(token)
@@ -78,10 +79,10 @@ class Coded:
 
     def __init__(self) -> None:
         self.table: list[Any] = []
-        self._codes: dict[Any, int] = {None: -1}
+        self._codes: dict[Hashable, int] = {None: -1}
         self._parts: list[Ints] = []
 
-    def extend(self, values: Sequence[Any]) -> None:
+    def extend(self, values: Sequence[object]) -> None:
         """Append a chunk."""
         tokens = values
         if not set(map(type, values)) <= _PLAIN:
@@ -107,7 +108,7 @@ class Coded:
         return made
 
 
-def _token(value: Any) -> Any:
+def _token(value: object) -> object:
     return value if type(value) in _PLAIN else (type(value), freeze(value))
 
 
@@ -125,8 +126,8 @@ class Columns:
     def __init__(self, place: Place) -> None:
         self.place = place
         self.count = 0
-        self.values: list[Any] = []
-        self.errors: dict[int, Any] = {}
+        self.values: list[object] = []
+        self.errors: dict[int, object] = {}
         self._types: list[npt.NDArray[np.int8]] = []
         self._times: list[Ints] = []
         self._process = Coded()
@@ -138,13 +139,13 @@ class Columns:
         self,
         *,
         types: Sequence[str] | npt.NDArray[np.int8],
-        processes: Sequence[Any],
-        functions: Sequence[Any],
-        keys: Sequence[Any],
-        times_ns: Sequence[Any] | Ints,
-        values: Sequence[Any],
-        nodes: Sequence[Any] | None = None,
-        errors: Sequence[Any] | None = None,
+        processes: Sequence[object],
+        functions: Sequence[object],
+        keys: Sequence[object],
+        times_ns: Sequence[object] | Ints,
+        values: Sequence[object],
+        nodes: Sequence[object] | None = None,
+        errors: Sequence[object] | None = None,
     ) -> None:
         """Append a chunk of events, one list per field; types may be codes, times an array.
 
@@ -164,7 +165,7 @@ class Columns:
         self.count += len(types)
 
     @property
-    def functions(self) -> list[Any]:
+    def functions(self) -> list[object]:
         """The functions there are, in order of first appearance."""
         return self._f.table
 
@@ -239,7 +240,7 @@ def type_codes(types: Sequence[str] | npt.NDArray[np.int8], place: Place) -> npt
     return np.fromiter(map(TYPE_CODES.__getitem__, types), dtype=np.int8, count=len(types))
 
 
-def times(column: Sequence[Any] | Ints, place: Place) -> Ints:
+def times(column: Sequence[object] | Ints, place: Place) -> Ints:
     """Times as int64 nanoseconds; an array has them already.
 
     Raises:
@@ -257,7 +258,7 @@ def times(column: Sequence[Any] | Ints, place: Place) -> Ints:
         ) from None
 
 
-def _fits(value: Any) -> bool:
+def _fits(value: object) -> bool:
     return isinstance(value, int) and -(2**63) <= value < 2**63
 
 
@@ -285,9 +286,9 @@ def pair_up(
     f: Ints,
     key: Ints,
     *,
-    processes: Sequence[Any],
+    processes: Sequence[object],
     functions: Sequence[str],
-    keys: Sequence[Any],
+    keys: Sequence[object],
     place: Place,
 ) -> tuple[Ints, Ints]:
     """Pair completions with invocations.
@@ -332,9 +333,9 @@ def _refuse(
     f: Ints,
     key: Ints,
     pair: Ints,
-    processes: Sequence[Any],
+    processes: Sequence[object],
     functions: Sequence[str],
-    keys: Sequence[Any],
+    keys: Sequence[object],
     place: Place,
 ) -> None:
     """Say what is wrong with the event at ``index``."""
@@ -368,7 +369,7 @@ def _refuse(
     )
 
 
-def compact(codes: Ints, table: Sequence[Any]) -> tuple[Ints, list[Any]]:
+def compact(codes: Ints, table: Sequence[T]) -> tuple[Ints, list[T]]:
     """Codes given anew in order of first appearance, and the table of those that remain."""
     used, first, where = np.unique(codes, return_index=True, return_inverse=True)
     order = np.argsort(first, kind="stable")

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 from checkers import known_order
 from checkers.core.budget import Budget, Meter
@@ -33,7 +32,7 @@ REGISTERS = Vocabulary(
 
 
 def list_append(
-    *, consistency_models: Sequence[str] = ("strict-serializable",), init: Any = None
+    *, consistency_models: Sequence[str] = ("strict-serializable",), init: object = None
 ) -> Callable[..., Result]:
     """A checker for list-append histories.
 
@@ -82,7 +81,7 @@ def rw_register(
     wfr_keys: bool = False,
     sequential_keys: bool = False,
     linearizable_keys: bool = False,
-    init: Any = None,
+    init: object = None,
 ) -> Callable[..., Result]:
     """A checker for read-write register histories with unique writes.
 
@@ -142,12 +141,12 @@ def rw_register(
     return check
 
 
-def _starting(history: History, init: Any) -> Any:
+def _starting(history: History, init: object) -> object:
     """What keys held before any write, as the history gives it: some importers make it nil."""
     return None if init == history.header.get("nil") else init
 
 
-def serial(level: str = "serializable", *, init: Any = None) -> Callable[..., Result]:
+def serial(level: str = "serializable", *, init: object = None) -> Callable[..., Result]:
     """A checker for register histories whose version order is unknown and has to be searched.
 
     Args:
@@ -171,7 +170,7 @@ def serial(level: str = "serializable", *, init: Any = None) -> Callable[..., Re
     return check
 
 
-def weak(level: str = "causal", *, init: Any = None) -> Callable[..., Result]:
+def weak(level: str = "causal", *, init: object = None) -> Callable[..., Result]:
     """A checker for register histories against a weak isolation level, in near-linear time.
 
     Args:

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from functools import cached_property
-from typing import Any
 
 import msgspec
 
@@ -233,7 +232,7 @@ class Levels:
         return not findings
 
 
-def initial_state(inference: ListAppend | RwRegister) -> Any:
+def initial_state(inference: ListAppend | RwRegister) -> object:
     """What every key held before any write, or a dict of keys to that."""
     if isinstance(inference, ListAppend):
         return inference.init

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import compress
 from typing import Any, NoReturn
 
@@ -44,7 +44,7 @@ CHUNK = 512
 VALUES_CHUNK = 8192
 
 #: names, keys and values of micro-operations
-Parts = tuple[Sequence[Any], Sequence[Any], Sequence[Any]]
+Parts = tuple[Sequence[object], Sequence[object], Sequence[object]]
 
 
 class PredicateRead(msgspec.Struct, frozen=True):
@@ -59,8 +59,8 @@ class PredicateRead(msgspec.Struct, frozen=True):
 
     txn: int
     before: int
-    predicate: Any
-    found: list[tuple[Any, Any]]
+    predicate: Mapping[str, Any] | None
+    found: list[tuple[object, object]]
 
 
 class Packed:
@@ -83,14 +83,14 @@ class Packed:
             self._items, self._whole = self._whole.tolist(), None
         self._items += values
 
-    def column(self) -> npt.NDArray[np.int64] | list[Any]:
+    def column(self) -> npt.NDArray[np.int64] | list[object]:
         """The values so far: an array if they are integers."""
         if self._whole is None:
             return self._items
         return np.frombuffer(self._whole, dtype=np.int64)
 
 
-def packed(*parts: Sequence[Any]) -> npt.NDArray[np.int64] | list[Any]:
+def packed(*parts: Sequence[object]) -> npt.NDArray[np.int64] | list[object]:
     """Lists of values behind one another: an array if they are integers of 64 bits, else a list."""
     whole = Packed()
     for part in parts:
@@ -117,12 +117,12 @@ class Flat:
         self.sizes: list[npt.NDArray[np.int64]] = []
         self.kinds: list[npt.NDArray[np.int8]] = []
         self.keys = Packed()
-        self.values: list[Any] = []
+        self.values: list[object] = []
         self.predicates: list[PredicateRead] = []
         self.count = 0
 
     def extend(
-        self, told: list[Any], asked: list[Any], events: Sequence[int], begun: Sequence[int]
+        self, told: list[object], asked: list[object], events: Sequence[int], begun: Sequence[int]
     ) -> None:
         """Take a chunk of transactions.
 
@@ -189,7 +189,7 @@ class Flat:
         self.keys.extend(keys)
         self.count += len(sizes)
 
-    def _require_list(self, value: Any, event: int) -> None:
+    def _require_list(self, value: object, event: int) -> None:
         if not isinstance(value, (list, tuple)):
             raise HistoryError(
                 f"{short(value)} is no transaction; expected a list of micro-operations such as "
@@ -197,7 +197,7 @@ class Flat:
                 place=f"event {event}",
             )
 
-    def _require(self, mop: Any, event: int, number: int, *, done: bool) -> tuple[str, Any, Any]:
+    def _require(self, mop: object, event: int, number: int, *, done: bool) -> tuple[str, Any, Any]:
         """A micro-operation's three parts; an invocation's read may have two."""
         names = ", ".join(sorted(self.codes))
         if not isinstance(mop, (list, tuple)):
@@ -225,8 +225,8 @@ class Flat:
         return f, mop[1], mop[2]
 
     def _result(
-        self, predicate: Any, said: Any, event: int, number: int
-    ) -> list[tuple[Any, Any]] | None:
+        self, predicate: object, said: object, event: int, number: int
+    ) -> list[tuple[object, object]] | None:
         """The keys and values a predicate read returned; None if it was not answered."""
         if said is None:
             return None
@@ -260,7 +260,7 @@ class Flat:
                 refuse(event, number, mop, f"is not what was invoked, {short(begun)}")
 
 
-def refuse(event: int, number: int, mop: Any, why: str) -> NoReturn:
+def refuse(event: int, number: int, mop: object, why: str) -> NoReturn:
     """Raise the error about one micro-operation, counted from 1."""
     raise HistoryError(f"micro-operation {number + 1}, {short(mop)}, {why}", place=f"event {event}")
 
@@ -285,7 +285,7 @@ def _parts(lists: Sequence[Any]) -> Parts | None:
     return names, keys, values
 
 
-def _alike(parts: Parts, kinds: bytes, sizes: list[int], asked: Sequence[Any]) -> bool:
+def _alike(parts: Parts, kinds: bytes, sizes: list[int], asked: Sequence[object]) -> bool:
     """Whether completions are plainly of their invocations: equal but for what was read."""
     if _sizes(asked) != sizes:
         return False

@@ -63,33 +63,33 @@ class Witness:
                 self.asked.append((len(self.mops), key, found))
                 self.mops += [("r", item, said) for item, said in found]
 
-    def wrote(self, key: Any) -> list[Any]:
+    def wrote(self, key: object) -> list[Any]:
         """What it wrote to a key, in order."""
         return [v for f, k, v in self.mops if f in WRITES and same(k, key)]
 
-    def read(self, key: Any) -> list[Any]:
+    def read(self, key: object) -> list[Any]:
         """What it read of a key, in order; nothing if its outcome is not ok."""
         if self.type != "ok":
             return []
         return [v for f, k, v in self.mops if f in READS and same(k, key)]
 
-    def first_read(self, key: Any) -> tuple[Any] | None:
+    def first_read(self, key: object) -> tuple[Any] | None:
         """What it read of a key before writing it, if it did."""
         mine = [(f, v) for f, k, v in self.mops if same(k, key)]
         return (mine[0][1],) if self.type == "ok" and mine and mine[0][0] in READS else None
 
-    def first_version(self, key: Any) -> Any:
+    def first_version(self, key: object) -> tuple[Any] | None:
         """The first version of a register it dealt with, in a tuple, or None."""
         wrote = self.wrote(key)
         return self.first_read(key) or ((wrote[-1],) if wrote else None)
 
-    def last_version(self, key: Any) -> Any:
+    def last_version(self, key: object) -> tuple[Any] | None:
         """The last version of a register it dealt with, in a tuple, or None."""
         wrote = self.wrote(key)
         return (wrote[-1],) if wrote else self.first_read(key)
 
 
-def are_micro_ops(*values: Any) -> bool:
+def are_micro_ops(*values: object) -> bool:
     """Whether any of these is a list of micro-operations: lists that begin with a name."""
     return any(
         isinstance(value, (list, tuple)) and len(value) > 0
@@ -324,7 +324,7 @@ def _stopped_in_register(predicate: Any, step: Because, history: History) -> boo
     )
 
 
-def writers_of(key: Any, history: History) -> list[Witness]:
+def writers_of(key: object, history: History) -> list[Witness]:
     """Every transaction that wrote a key and did not fail."""
     some = []
     for invoke in history.invocations.tolist():
@@ -398,7 +398,7 @@ def _aborted(finding: Finding, told: list[Witness], history: History) -> bool:
     return wrote and any(_shows(value, read) for read in reader.read(finding.key))
 
 
-def _shows(value: Any, read: Any) -> bool:
+def _shows(value: object, read: object) -> bool:
     return place(value, read) >= 0 if isinstance(read, (list, tuple)) else same(value, read)
 
 
@@ -506,7 +506,7 @@ def _lost(finding: Finding, told: list[Witness], history: History) -> bool:
     if one.invoke == two.invoke or None in reads:
         return False
     both = bool(one.wrote(finding.key)) and bool(two.wrote(finding.key))
-    empty: tuple[Any, ...] = (None, [], ())
+    empty: tuple[object, ...] = (None, [], ())
     seen = [None if read is None or read[0] in empty else read[0] for read in reads]
     return both and same(*seen)
 

@@ -63,7 +63,7 @@ def availability(*, at_least: float | None = None, name: str = "availability") -
             "during_faults": _share(ok[during]),
         }
         gap_s, gap_at_s = (time_ns / 1e9 for time_ns in longest_gap(history)[:2])
-        found: dict[str, Any] = {
+        found: dict[str, object] = {
             "ok_share": shares,
             "longest_gap_s": gap_s,
             "longest_gap_at_s": gap_at_s,
@@ -170,7 +170,7 @@ def _judge_recoveries(name: str, rows: list[dict[str, Any]], within_s: float | N
     return result
 
 
-def _recovery(history: History, fault: Fault) -> dict[str, Any]:
+def _recovery(history: History, fault: Fault) -> dict[str, object]:
     import numpy as np
 
     from checkers.history import OK
@@ -268,7 +268,7 @@ def _longest_gap(answers: Ints, begins: Ints, ends: Ints) -> tuple[int, int, int
     return int(gaps[at]), int(times[at]), int(times[at + 1])
 
 
-def _buckets(when: Ints, ok: Bools, begin: int, end: int) -> dict[str, Any]:
+def _buckets(when: Ints, ok: Bools, begin: int, end: int) -> dict[str, object]:
     import numpy as np
 
     count = min(BUCKETS_MAX, max(1, len(when) // 10))

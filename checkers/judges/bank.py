@@ -10,7 +10,7 @@ Source: the ``bank`` test of Jepsen.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Hashable
 from typing import Any
 
 from checkers.core.budget import Meter
@@ -26,7 +26,7 @@ VOCABULARY = frozenset(("open", "transfer", "read"))
 def bank(
     *,
     total: int | float | None = None,
-    accounts: Collection[Any] | None = None,
+    accounts: Collection[object] | None = None,
     negative_balances: bool = False,
 ) -> Checker:
     """The checker ``bank``.
@@ -91,7 +91,7 @@ def _judge(
     )
 
 
-def _total_of(header: dict[str, Any]) -> int | float | None:
+def _total_of(header: dict[str, object]) -> int | float | None:
     for name in ("total", "total-amount", "total_amount"):
         value = header.get(name)
         if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -99,7 +99,7 @@ def _total_of(header: dict[str, Any]) -> int | float | None:
     return None
 
 
-def _balances(history: History, row: Row) -> dict[Any, Any]:
+def _balances(history: History, row: Row) -> dict[Hashable, Any]:
     found = row.output
     if isinstance(found, dict):
         return found
@@ -149,7 +149,7 @@ def _negative(history: History, row: Row, balances: dict[Any, Any]) -> Finding:
 
 
 def _wrong_accounts(
-    history: History, row: Row, balances: dict[Any, Any], names: Collection[str]
+    history: History, row: Row, balances: dict[Hashable, object], names: Collection[str]
 ) -> Finding:
     found = {str(account) for account in balances}
     extra, missing = sorted(found - set(names)), sorted(set(names) - found)
@@ -165,7 +165,7 @@ def _wrong_accounts(
     )
 
 
-def _no_balance(history: History, row: Row, missing: list[Any]) -> Finding:
+def _no_balance(history: History, row: Row, missing: list[object]) -> Finding:
     listed = ", ".join(str(account) for account in missing)
     return Finding(
         kind="no-balance",

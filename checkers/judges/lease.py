@@ -159,7 +159,7 @@ def _times(history: History, row: Row) -> tuple[int, int]:
 
 
 def _ttl_ns(history: History, row: Row, ttl_s: float | None) -> int:
-    value: Any = row.output
+    value: object = row.output
     if isinstance(value, dict):
         for name, unit_ns in _UNITS_NS.items():
             if value.get(name) is not None:

@@ -18,8 +18,6 @@ The finding of a linearizability violation (kind ``nonlinearizable``):
 
 from __future__ import annotations
 
-from typing import Any
-
 from checkers.core.verdict import Because, Finding
 from checkers.history import Fault, History, Op
 from checkers.linearizability.blame import Account, account
@@ -200,7 +198,7 @@ def _during(history: History, op: Op) -> str:
 
 
 def _fault_words(fault: Fault) -> str:
-    value: Any = fault.value
+    value: object = fault.value
     if isinstance(value, list) and value and all(isinstance(group, list) for group in value):
         groups = " | ".join("{" + ",".join(map(str, group)) + "}" for group in value)
         return f"{fault.f} {groups}"

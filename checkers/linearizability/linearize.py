@@ -14,7 +14,6 @@ cost more than deciding did, so without being asked for they are made only up to
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from checkers.linearizability.model import Model
 from checkers.linearizability.problem import Problem
@@ -42,7 +41,7 @@ class Evidence:
         self.made = 0
         self.left_out = 0
         self.fault = ""
-        self.orders: list[list[Any]] = []
+        self.orders: list[list[object]] = []
         self._given = 0
 
     def wants(self, ops: int) -> bool:
@@ -53,7 +52,7 @@ class Evidence:
         self.made += ops
         return True
 
-    def take(self, key: Any, problem: Problem, indices: Sequence[int]) -> None:
+    def take(self, key: object, problem: Problem, indices: Sequence[int]) -> None:
         """Check the order of one group, and keep it if orders are asked for.
 
         Args:
@@ -75,9 +74,9 @@ class Evidence:
         self._given += len(problem)
         self.orders.append([key, [problem.ops[index].invoke for index in indices]])
 
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, object]:
         """What goes into the result's stats."""
-        found: dict[str, Any] = {"verified_ops": self.verified}
+        found: dict[str, object] = {"verified_ops": self.verified}
         if self.asked:
             found["linearization"] = self.orders
             if self.left_out:

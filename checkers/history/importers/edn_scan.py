@@ -62,10 +62,10 @@ class Lines(NamedTuple):
     processes: list[int]
     times_ns: npt.NDArray[np.int64]
     functions: list[str]
-    values: list[Any]
-    keys: list[Any] | None
-    nodes: list[Any] | None
-    errors: list[Any] | None
+    values: list[object]
+    keys: list[object] | None
+    nodes: list[object] | None
+    errors: list[object] | None
 
 
 class Scanner:

@@ -11,7 +11,7 @@ For :mod:`checkers.isolation.inference.list_append`.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -132,8 +132,8 @@ def _replay(lists: ListColumns, rows: list[int], read_row: Ints, found: list[Ano
     """One transaction's micro-operations on one key against each other."""
     txns = lists.txns
     kinds, values = txns.mop_kind, txns.mop_value
-    known: list[Any] | None = None
-    appended: list[Any] = []
+    known: list[object] | None = None
+    appended: list[object] = []
     for place, mop in enumerate(rows):
         if kinds[mop] == WRITE:
             appended.append(values[mop])
@@ -165,7 +165,7 @@ def _replay(lists: ListColumns, rows: list[int], read_row: Ints, found: list[Ano
 
 
 def _own(
-    txns: Txns, found: list[Anomaly], name: str, mop: int, sentence: str, seen: list[Any]
+    txns: Txns, found: list[Anomaly], name: str, mop: int, sentence: str, seen: list[object]
 ) -> None:
     if sum(a.name == name for a in found) >= CASES_MAX:
         return

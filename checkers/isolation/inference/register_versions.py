@@ -6,7 +6,7 @@ For :mod:`checkers.isolation.inference.rw_register`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from checkers.isolation.transaction_table import Bools, Ints, Txns, starting_value
 
@@ -34,10 +34,10 @@ class RegisterVersions(NamedTuple):
     left: Ints
     members: Bools
     ambiguous: Bools
-    strays: Mapping[int, Any]
-    initial: Any
+    strays: Mapping[int, object]
+    initial: object
 
-    def value_of(self, version: int) -> Any:
+    def value_of(self, version: int) -> object:
         """The value of a version."""
         writer = int(self.writer[version])
         if writer >= 0:

@@ -62,7 +62,7 @@ class Values(Protocol):
         """A version in words: "write of 9" or "append of 9"."""
         ...
 
-    def value_at(self, mark: int) -> Any:
+    def value_at(self, mark: int) -> object:
         """The value, or the element, that a version was written with."""
         ...
 
@@ -84,7 +84,7 @@ class SeenChanges:
         self._asked: dict[str, Bools] = {}
 
     def add(
-        self, builder: GraphBuilder, versions: Versions, groups: list[tuple[Any, list[int]]]
+        self, builder: GraphBuilder, versions: Versions, groups: list[tuple[object, list[int]]]
     ) -> None:
         """Add the edges.
 
@@ -131,7 +131,7 @@ class SeenChanges:
             which.append(chosen)
         return np.concatenate(reads), np.concatenate(which)
 
-    def _asks(self, predicate: Any) -> Bools:
+    def _asks(self, predicate: object) -> Bools:
         """Which keys a predicate asks for; of one group, so what it says of values is the same."""
         code = repr(freeze(predicate))
         if code not in self._asked:
@@ -182,13 +182,13 @@ class SeenChanges:
 
     # -- words ------------------------------------------------------------------------------
 
-    def key_of(self, mark: int) -> Any:
+    def key_of(self, mark: int) -> object:
         """The key an edge is about."""
         return self.txns.keys[self.seen[mark][1].key]
 
     def words(
         self, mark: int, evidence: Evidence, values: Values
-    ) -> tuple[Any, str, tuple[Because, ...]]:
+    ) -> tuple[object, str, tuple[Because, ...]]:
         """Why a reader depends on who made a key it missed stop matching.
 
         The proof's first step is ``preceded``: its value is the version that matched, its own proof

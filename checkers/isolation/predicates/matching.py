@@ -39,14 +39,14 @@ FORM = (
 )
 
 
-def equal(a: Any, b: Any) -> bool:
+def equal(a: object, b: object) -> bool:
     """Equal and of one type, so that 1, 1.0 and True are three values; a tuple is a list."""
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
         return len(a) == len(b) and all(map(equal, a, b))
     return type(a) is type(b) and bool(a == b)
 
 
-def compares(a: Any, op: str, b: Any) -> bool:
+def compares(a: object, op: str, b: object) -> bool:
     """Whether ``a op b`` holds; values that have no order hold for no inequality."""
     if op in ("=", "!="):
         return equal(a, b) == (op == "=")
@@ -56,7 +56,7 @@ def compares(a: Any, op: str, b: Any) -> bool:
     return COMPARE[op](a, b)
 
 
-def wrong_with(predicate: Any) -> str:
+def wrong_with(predicate: object) -> str:
     """What is wrong with a predicate as a history has it, or ""."""
     if predicate is None:
         return ""
@@ -145,7 +145,7 @@ def told(predicate: Any) -> str:
     return "the keys " + ", ".join(parts)
 
 
-def items_of(result: Any) -> list[tuple[Any, Any]] | None:
+def items_of(result: object) -> list[tuple[object, object]] | None:
     """The keys and values of a predicate read's result; None if it is neither map nor pairs."""
     if isinstance(result, dict):
         return list(result.items())

@@ -10,7 +10,6 @@ For :mod:`checkers.isolation.inference.rw_register`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -48,7 +47,7 @@ class MissedKeys:
             for before, after in zip(source.tolist(), target.tolist()):
                 self._before.setdefault(after, []).append(before)
 
-    def changers(self, key: int, predicate: Any) -> Sequence[Changer]:
+    def changers(self, key: int, predicate: object) -> Sequence[Changer]:
         """The writers before which a read came that found no match at a key.
 
         Their versions come after every version that does not match, and directly after one that
@@ -66,7 +65,7 @@ class MissedKeys:
                 chosen.append((version, writer))
         return chosen
 
-    def match_changes(self, key: int, predicate: Any) -> Sequence[MatchChange]:
+    def match_changes(self, key: int, predicate: object) -> Sequence[MatchChange]:
         """Where the versions of a key stop matching."""
         return list(
             register_match_changes(
@@ -78,7 +77,7 @@ class MissedKeys:
             )
         )
 
-    def misses(self, key: int, predicate: Any) -> set[int]:
+    def misses(self, key: int, predicate: object) -> set[int]:
         """The versions of a key that do not match."""
         name, value_of = self.txns.keys[key], self.versions.value_of
         return {v for v in self.written(key) if not matches(predicate, name, value_of(v))}
@@ -126,13 +125,13 @@ class MissedKeys:
         """A version in words."""
         return f"write of {self.versions.value_of(mark)!r}"
 
-    def value_at(self, mark: int) -> Any:
+    def value_at(self, mark: int) -> object:
         """The value of a version."""
         return self.versions.value_of(mark)
 
     def change_words(
         self, edge: Edge, predicates: PredicateEdges, evidence: Evidence, order_proof: OrderProof
-    ) -> tuple[Any, str, tuple[Because, ...]]:
+    ) -> tuple[object, str, tuple[Because, ...]]:
         """Why a predicate read comes after a writer: it saw a key stop matching."""
         changes = predicates.changes
         value, words, proof = changes.words(edge.mark, evidence, self)
@@ -152,7 +151,7 @@ class MissedKeys:
 
     def words(
         self, edge: Edge, predicates: PredicateEdges, order_proof: OrderProof
-    ) -> tuple[Any, str, tuple[Because, ...]]:
+    ) -> tuple[object, str, tuple[Because, ...]]:
         """Why a predicate read comes before a writer: it did not find what that made match."""
         key, version = predicates.key_of(edge.mark, edge.target)
         predicate = predicates.reads[edge.mark].predicate

@@ -28,11 +28,11 @@ Changer = tuple[int, int]
 class Versions(Protocol):
     """What an inference says of a key's versions."""
 
-    def changers(self, key: int, predicate: Any) -> Sequence[Changer]:
+    def changers(self, key: int, predicate: object) -> Sequence[Changer]:
         """The writers that whoever found no match at this key comes before."""
         ...
 
-    def match_changes(self, key: int, predicate: Any) -> Sequence[MatchChange]:
+    def match_changes(self, key: int, predicate: object) -> Sequence[MatchChange]:
         """Where the versions of this key stop matching."""
         ...
 
@@ -141,11 +141,12 @@ def _note(
 ) -> None:
     """Note an anomaly; one with its own read alone, and no write of its own, is told apart."""
     if sum(a.name == name for a in noted if a.facts["own_write"] is own_write) < CASES_MAX:
-        facts = {"predicate": read.predicate, "own_write": own_write}
-        noted.append(Anomaly(name, (read.txn,), key, text, **facts))
+        noted.append(
+            Anomaly(name, (read.txn,), key, text, predicate=read.predicate, own_write=own_write)
+        )
 
 
-def _shows_match(name: Any, known: Any, own: list[Any]) -> Callable[[Any], bool]:
+def _shows_match(name: object, known: object, own: list[object]) -> Callable[[object], bool]:
     """Whether a predicate surely matches a key, by its known value or a transaction's appends."""
 
     def shows(predicate: Any) -> bool:

@@ -16,7 +16,6 @@ and :mod:`checkers.isolation.weak_levels`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from checkers.core.budget import Meter
 from checkers.history import freeze
@@ -66,7 +65,7 @@ def why_unmatched(
     asked: dict[int, list[int]] = {}
     for number, read in enumerate(predicates.reads):
         asked.setdefault(read.txn, []).append(number)
-    state: dict[int, Any] = {}
+    state: dict[int, object] = {}
     for txn, reads, commits in points:
         for number in asked.get(txn, ()) if reads else ():
             wrong = _unmatched(register, number, state, meter)
@@ -79,7 +78,7 @@ def why_unmatched(
     return ""
 
 
-def _unmatched(register: RwRegister, number: int, state: dict[int, Any], meter: Meter) -> str:
+def _unmatched(register: RwRegister, number: int, state: dict[int, object], meter: Meter) -> str:
     """A key that one predicate read should have returned; its items are reads, judged as such."""
     txns, predicates = register.txns, register.predicates.table
     read, found = predicates.reads[number], predicates.found(number)

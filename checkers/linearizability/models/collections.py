@@ -6,7 +6,7 @@ See :mod:`checkers.linearizability.models` for what the names mean.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
 from typing import Any
 
 from checkers.history import History, Op
@@ -21,7 +21,7 @@ def _listing(state: tuple[Hashable, ...] | frozenset[Hashable]) -> str:
     return "[" + ", ".join(show(untoken(item)) for item in items) + "]"
 
 
-def _removal(op: Op, empty: Any) -> str:
+def _removal(op: Op, empty: object) -> str:
     if op.type != "ok":
         return f"{op.f} (unknown)"
     if token(op.output) == token(empty):
@@ -29,7 +29,7 @@ def _removal(op: Op, empty: Any) -> str:
     return f"{op.f} of {show(op.output)}"
 
 
-def _words(adding: str, empty: Any) -> Callable[[Op], str]:
+def _words(adding: str, empty: object) -> Callable[[Op], str]:
     def words(op: Op) -> str:
         if op.f == adding:
             return f"{op.f} of {show(op.input)}" + (" (unknown)" if op.type == "info" else "")
@@ -38,7 +38,7 @@ def _words(adding: str, empty: Any) -> Callable[[Op], str]:
     return words
 
 
-def _removal_failure(empty: Any) -> Callable[[Any, Op], str]:
+def _removal_failure(empty: object) -> Callable[[object, Op], str]:
     def failure(state: Any, op: Op) -> str:
         found = "empty" if token(op.output) == token(empty) else show(op.output)
         holds = f"the state is {_listing(state)}" if state else "it is empty"
@@ -47,7 +47,7 @@ def _removal_failure(empty: Any) -> Callable[[Any, Op], str]:
     return failure
 
 
-def _says_empty(empty: Any) -> Callable[[Op], bool]:
+def _says_empty(empty: object) -> Callable[[Op], bool]:
     nothing = token(empty)
     return lambda op: op.type == "ok" and token(op.output) == nothing
 
@@ -87,7 +87,7 @@ def _container(
     )
 
 
-def fifo_queue(*, empty: Any = None) -> Model:
+def fifo_queue(*, empty: object = None) -> Model:
     """First in, first out. ``enqueue`` (input: the value), ``dequeue`` (output: the value).
 
     Args:
@@ -104,7 +104,7 @@ def fifo_queue(*, empty: Any = None) -> Model:
     )
 
 
-def stack(*, empty: Any = None) -> Model:
+def stack(*, empty: object = None) -> Model:
     """Last in, first out. ``push`` (input: the value), ``pop`` (output: the value).
 
     Args:
@@ -121,7 +121,7 @@ def stack(*, empty: Any = None) -> Model:
     )
 
 
-def _own_priority(value: Any) -> Any:
+def _own_priority(value: object) -> object:
     return value[0] if isinstance(value, (list, tuple)) and value else value
 
 
@@ -214,7 +214,7 @@ def unordered_queue(*, empty: Any = None) -> Model:
     )
 
 
-def _elements(op: Op) -> Any:
+def _elements(op: Op) -> Collection[object]:
     if not isinstance(op.output, (list, tuple, set, frozenset)):
         raise ModelError(
             f"the read invoked at event {op.invoke} returned {op.output!r}; "

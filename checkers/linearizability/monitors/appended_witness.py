@@ -15,7 +15,6 @@ several times, if the violation is about them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import msgspec
 
@@ -132,13 +131,13 @@ def _aside(forest: Forest, root: int, shown: set[int]) -> Iterator[Op]:
 def _merged(run: list[Op], strings: bool) -> Op:
     """One operation that does what these did, in the name of the first."""
     first, *others = run
-    value: Any = first.input
+    value: object = first.input
     for op in others:
         value = (value or "") + op.input if strings else _listed(value) + _listed(op.input)
     return msgspec.structs.replace(first, input=value, output=value, type="ok")
 
 
-def _listed(value: Any) -> list[Any]:
+def _listed(value: object) -> list[object]:
     if value is None or value == "":
         return []
     return list(value) if isinstance(value, (list, tuple)) else [value]

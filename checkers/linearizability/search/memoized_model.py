@@ -9,7 +9,6 @@ search, and states need not be hashable or cheap to compare.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
 
 from checkers.history import Op
 from checkers.linearizability.model import Model
@@ -25,7 +24,7 @@ class Machine:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.states: list[Any] = []
+        self.states: list[object] = []
         self.classes: list[Op] = []
         self.class_readonly: list[bool] = []
         self.moves: dict[tuple[int, int], tuple[int, ...]] = {}
@@ -35,7 +34,7 @@ class Machine:
         self._numbered: dict[int, tuple[Op, int]] = {}
         self.initial = self.state_number(model.init())
 
-    def state_number(self, state: Any) -> int:
+    def state_number(self, state: object) -> int:
         """The number of a state; equal states (as the model compares them) have one number."""
         if self.model.equal is not None:
             return self._number_by_equal(state)
@@ -46,7 +45,7 @@ class Machine:
             self.states.append(state)
         return number
 
-    def _number_by_equal(self, state: Any) -> int:
+    def _number_by_equal(self, state: object) -> int:
         assert self.model.equal is not None
         for number, known in enumerate(self.states):
             if self.model.equal(known, state):

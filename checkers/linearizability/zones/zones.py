@@ -31,7 +31,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -95,7 +94,7 @@ class ZonesAnswer:
 
 
 def check_zones(
-    history: History, *, init: Any, failed_cas: str, meter: Meter | None = None
+    history: History, *, init: object, failed_cas: str, meter: Meter | None = None
 ) -> ZonesAnswer:
     """Judge every key of a register history whose values are unambiguous.
 
