@@ -11,7 +11,7 @@ For :mod:`checkers.isolation.serializability.saturation`; tables and edges are
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from checkers.core.columns import Flags, Int, Int32s, Int64s
 from checkers.core.jit import compiled, inner
@@ -63,9 +63,9 @@ def _sift(heap: Int32s, count: Int, rank: Int64s, point: Int) -> None:
 
 
 @inner
-def _take(heap: Int32s, count: Int, rank: Int64s) -> Any:
+def _take(heap: Int32s, count: Int, rank: Int64s) -> Int:
     """Take the point of least rank from a heap of so many."""
-    top = heap[0]
+    top: Int = heap[0]
     last = heap[count - 1]
     count -= 1
     at = 0

@@ -163,13 +163,14 @@ class OrderSearch:
         """Both rules until nothing is new, or there is a conflict, or the budget is spent."""
         kernel = self.kernel
         while True:
-            self.state.numbers[kernel.UNTIL] = self.per_look
+            self.state.counts.until = self.per_look
             if first:
                 answer = kernel.sweep(self.tables, self.state)
             else:
                 answer = kernel.propagate(self.tables, self.state, True)
             if answer == kernel.FULL:
-                used_mb = sum(column.nbytes for column in self.state) / 1e6
+                columns = (part for part in self.state if isinstance(part, np.ndarray))
+                used_mb = sum(column.nbytes for column in columns) / 1e6
                 if used_mb > self.meter.remaining_mb():
                     self.meter.reason = "the memory budget does not do for the edges"
                     return int(answer)
@@ -199,7 +200,7 @@ class OrderSearch:
         """Place all points if that is possible; else True, and guesses are pending."""
         if self.rank is None:
             self.rank = self._ranks()
-        edges = int(self.state.numbers[self.kernel.EDGES])
+        edges = int(self.state.counts.edges)
         count = self.placing.schedule(self.tables, self.state, self.rank, self.desk, edges)
         transactions = self.desk.guesses[:count] // self.step
         self.pending = [(a, b) for a, b in transactions.tolist()]
@@ -215,7 +216,7 @@ class OrderSearch:
             self.kernel.behind(self.tables, self.state, start, end, after)
         ranks: Ints = 2 * (self.state.clock.sum(axis=1, dtype=np.int64) - after)
         if self.step > 1:  # a start is put off until something has to come after it
-            edges = int(self.state.numbers[self.kernel.EDGES])
+            edges = int(self.state.counts.edges)
             source, target = self.state.source[:edges], self.state.target[:edges]
             start = source % 2 == 0
             ranks[::2] = ranks[1::2] - 1
@@ -231,8 +232,8 @@ class OrderSearch:
         if not made:
             return int(self.kernel.REST)
         self.guesses += len(made)
-        numbers = self.state.numbers
-        edges, trail = int(numbers[self.kernel.EDGES]), int(numbers[self.kernel.TRAIL])
+        counts = self.state.counts
+        edges, trail = int(counts.edges), int(counts.trail)
         self.levels.append(_Level(edges, trail, made))
         if all(self._edge(guess, self.kernel.GUESSED, len(self.levels)) for guess in made):
             answer = self._until_rest()
@@ -263,12 +264,11 @@ class OrderSearch:
     def _explain(self) -> tuple[set[int], set[int]]:
         """The levels that a conflict rests on, and transactions that prove it."""
         kernel, state = self.kernel, self.state
-        numbers = state.numbers
+        counts = state.counts
         source, target, why_from, why_to = (
-            int(numbers[at])
-            for at in (kernel.SOURCE, kernel.TARGET, kernel.WHY_FROM, kernel.WHY_TO)
+            int(number) for number in (counts.source, counts.target, counts.why_from, counts.why_to)
         )
-        limit = int(numbers[kernel.EDGES])
+        limit = int(counts.edges)
         proof = _Proof(self)
         proof.core |= {source // self.step, target // self.step}
         if why_to == kernel.PRESENT:
@@ -337,10 +337,10 @@ def warm() -> None:
     search = OrderSearch(txns, snapshot=False, meter=Meter())
     search.run()
     kernel, state = search.kernel, search.state
-    state.numbers[kernel.UNTIL] = 1
+    state.counts.until = 1
     search._edge((0, 2), kernel.GIVEN, kernel.GIVEN)
     kernel.propagate(search.tables, state, True)
     kernel.find_path(search.tables, state, 0, 1, 1)
     search._place()
-    edges, trail = int(state.numbers[kernel.EDGES]), int(state.numbers[kernel.TRAIL])
+    edges, trail = int(state.counts.edges), int(state.counts.trail)
     kernel.take_back(state, edges, trail)

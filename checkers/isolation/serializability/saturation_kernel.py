@@ -1,7 +1,7 @@
 """What must come before what, kept complete while orders are guessed: inner loops, with numba.
 
 Points are transactions (serializability) or their starts and commits (snapshot isolation), numbered
-session by session, so that a session is a *lane* of successive numbers. Of every point a vector
+session by session, so that a session is a *lane* of successive counts. Of every point a vector
 says how many points of each lane must come before it. An edge raises the vector of its target, that
 of the targets behind it, and so on, and every raise is looked at by two rules, for a key, two of
 its writers w and o, and the readers r of w:
@@ -38,11 +38,30 @@ GIVEN, GUESSED, LEARNED = -1, -2, -4
 #: In place of where a path ends: the conflict is an edge that is there, whose number comes before.
 PRESENT = -3
 
-#: Places in the array of numbers: edges, entries of the trail, first and count of the queue,
-#: source and target of a conflict and why it should have held, how many points to look at before a
-#: pause, stamp of the last path.
-EDGES, TRAIL, HEAD, QUEUED, SOURCE, TARGET, WHY_FROM, WHY_TO, UNTIL, STAMP = range(10)
-NUMBERS = 10
+
+class Counts:
+    """The counters of a state.
+
+    Attributes:
+        edges: edges that are there.
+        trail: entries of the trail.
+        head, queued: where the queue begins, and how many points are in it.
+        source, target: of a conflict, the edge that cannot be.
+        why_from, why_to: and why it should have held: a path, or one of the reasons above.
+        until: how many points to look at before a pause.
+        stamp: of the last path that was looked for.
+    """
+
+    edges: Int
+    trail: Int
+    head: Int
+    queued: Int
+    source: Int
+    target: Int
+    why_from: Int
+    why_to: Int
+    until: Int
+    stamp: Int
 
 
 class Tables(NamedTuple):
@@ -94,7 +113,7 @@ class State(NamedTuple):
         queue, queued: points raised and not yet looked at.
         looked: the clock of the point that is looked at.
         seen, came: scratch for paths.
-        numbers: see the places above.
+        counts: its counters.
     """
 
     clock: Int32s
@@ -113,7 +132,7 @@ class State(NamedTuple):
     looked: Int32s
     seen: Int32s
     came: Int32s
-    numbers: Int64s
+    counts: Counts
 
 
 @inner
@@ -121,9 +140,9 @@ def _enqueue(state: State, point: Int) -> None:
     if not state.queued[point]:
         state.queued[point] = True
         size = len(state.queue)
-        numbers = state.numbers
-        state.queue[(numbers[HEAD] + numbers[QUEUED]) % size] = point
-        numbers[QUEUED] += 1
+        counts = state.counts
+        state.queue[(counts.head + counts.queued) % size] = point
+        counts.queued += 1
 
 
 @inner
@@ -133,7 +152,7 @@ def _raise(tables: Tables, state: State, source: Int, target: Int, traced: bool)
     before, after = state.clock[source], state.clock[target]
     if before[lane[target]] > place[target]:
         return False
-    numbers = state.numbers
+    counts = state.counts
     home, least = lane[source], place[source] + 1
     changed = after[home] < least
     for at in range(len(before)):
@@ -141,7 +160,7 @@ def _raise(tables: Tables, state: State, source: Int, target: Int, traced: bool)
     if not changed:
         return True
     if traced:
-        count = numbers[TRAIL]
+        count = counts.trail
         for at in range(len(before)):
             value = max(before[at], least) if at == home else before[at]
             if value > after[at]:
@@ -149,7 +168,7 @@ def _raise(tables: Tables, state: State, source: Int, target: Int, traced: bool)
                 state.trail[count, 1] = at
                 state.trail[count, 2] = after[at]
                 count += 1
-        numbers[TRAIL] = count
+        counts.trail = count
     for at in range(len(before)):
         after[at] = max(after[at], before[at])
     after[home] = max(after[home], least)
@@ -160,14 +179,14 @@ def _raise(tables: Tables, state: State, source: Int, target: Int, traced: bool)
 @inner
 def _link(state: State, source: Int, target: Int, why_from: Int, why_to: Int) -> None:
     """Put an edge behind the others, in the lists of both its ends."""
-    edge = state.numbers[EDGES]
+    edge = state.counts.edges
     state.source[edge], state.target[edge] = source, target
     state.why_from[edge], state.why_to[edge] = why_from, why_to
     state.out_next[edge] = state.out_head[source]
     state.out_head[source] = edge
     state.in_next[edge] = state.in_head[target]
     state.in_head[target] = edge
-    state.numbers[EDGES] = edge + 1
+    state.counts.edges = edge + 1
 
 
 @compiled
@@ -177,9 +196,9 @@ def add_edge(
     """One point before another, unless that is known; False for a conflict."""
     if state.clock[target, tables.lane[source]] > tables.place[source]:
         return True
-    numbers = state.numbers
-    numbers[SOURCE], numbers[TARGET] = source, target
-    numbers[WHY_FROM], numbers[WHY_TO] = why_from, why_to
+    counts = state.counts
+    counts.source, counts.target = source, target
+    counts.why_from, counts.why_to = why_from, why_to
     if source == target or not _raise(tables, state, source, target, traced):
         return False
     _link(state, source, target, why_from, why_to)
@@ -268,10 +287,10 @@ def _rule_writes(tables: Tables, state: State, txn: Int, slot: Int, traced: bool
 @inner
 def _full(state: State, edges: Int, traced: bool) -> Int:
     """Whether so many more edges, and what they raise, may not fit."""
-    numbers = state.numbers
-    if numbers[EDGES] + edges > len(state.source):
+    counts = state.counts
+    if counts.edges + edges > len(state.source):
         return True
-    return traced and numbers[TRAIL] + edges * state.clock.shape[1] > len(state.trail)
+    return traced and counts.trail + edges * state.clock.shape[1] > len(state.trail)
 
 
 @inner
@@ -299,9 +318,9 @@ def _look(tables: Tables, state: State, point: Int, traced: bool) -> Int:
         if _full(state, 1, traced):
             return FULL
         if not _raise(tables, state, point, state.target[edge], traced):
-            numbers = state.numbers
-            numbers[SOURCE], numbers[TARGET] = point, state.target[edge]
-            numbers[WHY_FROM], numbers[WHY_TO] = edge, PRESENT
+            counts = state.counts
+            counts.source, counts.target = point, state.target[edge]
+            counts.why_from, counts.why_to = edge, PRESENT
             return CONFLICT
         edge = state.out_next[edge]
     return REST
@@ -310,15 +329,15 @@ def _look(tables: Tables, state: State, point: Int, traced: bool) -> Int:
 @compiled
 def propagate(tables: Tables, state: State, traced: bool) -> Int:
     """Until nothing is new: REST, CONFLICT, PAUSED for the budget, or FULL for larger arrays."""
-    numbers = state.numbers
-    left = numbers[UNTIL]
-    while numbers[QUEUED]:
+    counts = state.counts
+    left = counts.until
+    while counts.queued:
         if left <= 0:
             return PAUSED
         left -= 1
-        point = state.queue[numbers[HEAD]]
-        numbers[HEAD] = (numbers[HEAD] + 1) % len(state.queue)
-        numbers[QUEUED] -= 1
+        point = state.queue[counts.head]
+        counts.head = (counts.head + 1) % len(state.queue)
+        counts.queued -= 1
         state.queued[point] = False
         answer = _look(tables, state, point, traced)
         if answer == FULL:
@@ -331,21 +350,21 @@ def propagate(tables: Tables, state: State, traced: bool) -> Int:
 @compiled
 def take_back(state: State, edges: Int, trail: Int) -> None:
     """Forget the edges and the raises after so many of them, and what waits to be looked at."""
-    numbers = state.numbers
-    for at in range(numbers[TRAIL] - 1, trail - 1, -1):
+    counts = state.counts
+    for at in range(counts.trail - 1, trail - 1, -1):
         point, lane, value = state.trail[at, 0], state.trail[at, 1], state.trail[at, 2]
         state.clock[point, lane] = value
         if state.ruled[point, lane] > value:
             state.ruled[point, lane] = value
-    numbers[TRAIL] = trail
-    for edge in range(numbers[EDGES] - 1, edges - 1, -1):
+    counts.trail = trail
+    for edge in range(counts.edges - 1, edges - 1, -1):
         state.out_head[state.source[edge]] = state.out_next[edge]
         state.in_head[state.target[edge]] = state.in_next[edge]
-    numbers[EDGES] = edges
-    while numbers[QUEUED]:
-        state.queued[state.queue[numbers[HEAD]]] = False
-        numbers[HEAD] = (numbers[HEAD] + 1) % len(state.queue)
-        numbers[QUEUED] -= 1
+    counts.edges = edges
+    while counts.queued:
+        state.queued[state.queue[counts.head]] = False
+        counts.head = (counts.head + 1) % len(state.queue)
+        counts.queued -= 1
 
 
 @compiled
@@ -354,9 +373,9 @@ def find_path(tables: Tables, state: State, source: Int, target: Int, limit: Int
 
     Breadth first from the target: all that is reached by given edges before anything farther.
     """
-    numbers = state.numbers
-    numbers[STAMP] += 1
-    stamp = numbers[STAMP]
+    counts = state.counts
+    counts.stamp += 1
+    stamp = counts.stamp
     lane, place = tables.lane[source], tables.place[source]
     near = np.empty(len(state.seen), dtype=np.int32)
     far = np.empty(limit, dtype=np.int32)
@@ -410,7 +429,7 @@ def find_path(tables: Tables, state: State, source: Int, target: Int, limit: Int
 @compiled
 def give(state: State, sources: Int32s, targets: Int32s) -> None:
     """Add edges that hold from the beginning."""
-    state.numbers[EDGES] = 0
+    state.counts.edges = 0
     for at in range(len(sources)):
         _link(state, sources[at], targets[at], GIVEN, GIVEN)
 
@@ -420,7 +439,7 @@ def sources_first(state: State) -> Int32s:
     """Points in an order of the edges; those on and behind cycles come last."""
     points = len(state.out_head)
     waiting = np.zeros(points, dtype=np.int32)
-    for edge in range(state.numbers[EDGES]):
+    for edge in range(state.counts.edges):
         waiting[state.target[edge]] += 1
     order = np.empty(points, dtype=np.int32)
     count, at = 0, 0
@@ -448,8 +467,8 @@ def sources_first(state: State) -> Int32s:
 @compiled
 def sweep(tables: Tables, state: State) -> Int:
     """What :func:`propagate` does, untraced, for all that waits, sources first: one pass."""
-    numbers = state.numbers
-    left = numbers[UNTIL]
+    counts = state.counts
+    left = counts.until
     order = sources_first(state)
     for at in range(len(order)):
         point = order[at]
@@ -463,7 +482,7 @@ def sweep(tables: Tables, state: State) -> Int:
         if answer != REST:
             state.queued[point] = True
             return answer
-    numbers[HEAD] = numbers[QUEUED] = 0
+    counts.head = counts.queued = 0
     for point in range(len(order)):
         if state.queued[point]:
             return PAUSED
