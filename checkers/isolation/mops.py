@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import compress
 from typing import Any, NoReturn
 
@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from checkers.history import HistoryError
 from checkers.history.columns import short
-from checkers.isolation.predicates.matching import items_of, matches, wrong_with
+from checkers.isolation.predicates.matching import Predicate, items_of, matches, wrong_with
 
 READ, WRITE, PREDICATE = 0, 1, 2
 #: micro-operation names, as Elle, Jepsen and we write them; append and w are both writes
@@ -59,7 +59,7 @@ class PredicateRead(msgspec.Struct, frozen=True):
 
     txn: int
     before: int
-    predicate: Mapping[str, Any] | None
+    predicate: Predicate
     found: list[tuple[object, object]]
 
 

@@ -33,7 +33,7 @@ from typing import Any
 
 from checkers.core.verdict import Because, Finding
 from checkers.history import History
-from checkers.isolation.predicates.matching import equal, items_of, matches
+from checkers.isolation.predicates.matching import Predicate, equal, items_of, matches
 
 WRITES = ("append", "w", "write")
 READS = ("r", "read")
@@ -296,7 +296,7 @@ def _stopped_matching(step: Because, source: Witness, target: Witness, history: 
     )
 
 
-def _stopped_in_list(predicate: Any, step: Because, history: History) -> bool:
+def _stopped_in_list(predicate: Predicate, step: Because, history: History) -> bool:
     """Whether the read named has the step's element where its lists first cease to match."""
     for proof in step.proof[1:]:
         for read in Witness(history, proof.source).read(step.key):
@@ -307,7 +307,7 @@ def _stopped_in_list(predicate: Any, step: Because, history: History) -> bool:
     return False
 
 
-def _stopped_in_register(predicate: Any, step: Because, history: History) -> bool:
+def _stopped_in_register(predicate: Predicate, step: Because, history: History) -> bool:
     """Whether all that does not match is before what did, or is the step's version or after it."""
     shown, key = step.proof[0].value, step.key
     if not matches(predicate, key, shown) or matches(predicate, key, step.value):
@@ -335,7 +335,7 @@ def writers_of(key: object, history: History) -> list[Witness]:
     return [txn for txn in some if txn.type != "fail" and txn.wrote(key)]
 
 
-def _matching_registers(predicate: Any, step: Because, history: History) -> bool:
+def _matching_registers(predicate: Predicate, step: Because, history: History) -> bool:
     """Whether every version that does not match is proved to be before the step's."""
     if not matches(predicate, step.key, step.value):
         return False
@@ -347,7 +347,7 @@ def _matching_registers(predicate: Any, step: Because, history: History) -> bool
     return all(matches(predicate, step.key, v) or place(v, earlier) > 0 for v in left)
 
 
-def _matching_lists(predicate: Any, step: Because, history: History) -> bool:
+def _matching_lists(predicate: Predicate, step: Because, history: History) -> bool:
     """Whether the lists of the read named as proof match from the step's value on, and longer ones.
 
     Without such a read nobody saw the key but empty.

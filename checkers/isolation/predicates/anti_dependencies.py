@@ -27,7 +27,7 @@ import numpy as np
 from checkers.history import freeze
 from checkers.isolation.graph.dependency_graph import PASS, RWP, GraphBuilder
 from checkers.isolation.predicates.dependencies import SeenChanges
-from checkers.isolation.predicates.matching import matches_key
+from checkers.isolation.predicates.matching import Predicate, matches_key
 from checkers.isolation.predicates.predicate_reads import Changer, PredicateReads, Versions
 
 
@@ -52,7 +52,7 @@ class PredicateEdges:
             return ()
         return self._changers[_code(key, _of_values(predicate))]
 
-    def _of(self, key: int, values: object, versions: Versions) -> Sequence[Changer]:
+    def _of(self, key: int, values: Predicate, versions: Versions) -> Sequence[Changer]:
         """Changers by what a predicate says of values: ranges of keys share them."""
         code = _code(key, values)
         if code not in self._changers:
@@ -125,7 +125,7 @@ class PredicateEdges:
         raise AssertionError(f"predicate read {number} does not come before transaction {writer}")
 
 
-def _of_values(predicate: Any) -> Any:
+def _of_values(predicate: Predicate) -> Any:
     """What a predicate says of values, without what it says of keys."""
     return {f: v for f, v in (predicate or {}).items() if f not in ("keys", "in")} or None
 
@@ -154,7 +154,7 @@ class _Leaves:
             self.at_key.setdefault(key, []).append(at)
             self.at_writer.setdefault(writer, []).append(at)
 
-    def span(self, predicate: Any) -> tuple[int, int]:
+    def span(self, predicate: Predicate) -> tuple[int, int]:
         """First leaf in a predicate's range of keys, and the one after the last."""
         if not predicate or "keys" not in predicate:
             return 0, len(self.ranks)

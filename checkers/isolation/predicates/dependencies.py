@@ -46,7 +46,7 @@ from checkers.isolation.graph.dependency_graph import (
 )
 from checkers.isolation.graph.paths import Adjacency, PathBudget, shortest_path
 from checkers.isolation.predicates.match_changes import MatchChange
-from checkers.isolation.predicates.matching import matches_key, told
+from checkers.isolation.predicates.matching import Predicate, matches_key, told
 from checkers.isolation.predicates.predicate_reads import PredicateReads, Versions
 from checkers.isolation.transaction_table import WRITE, Bools, Ints
 
@@ -84,7 +84,7 @@ class SeenChanges:
         self._asked: dict[str, Bools] = {}
 
     def add(
-        self, builder: GraphBuilder, versions: Versions, groups: list[tuple[object, list[int]]]
+        self, builder: GraphBuilder, versions: Versions, groups: list[tuple[Predicate, list[int]]]
     ) -> None:
         """Add the edges.
 
@@ -131,7 +131,7 @@ class SeenChanges:
             which.append(chosen)
         return np.concatenate(reads), np.concatenate(which)
 
-    def _asks(self, predicate: object) -> Bools:
+    def _asks(self, predicate: Predicate) -> Bools:
         """Which keys a predicate asks for; of one group, so what it says of values is the same."""
         code = repr(freeze(predicate))
         if code not in self._asked:

@@ -18,12 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from checkers.history import OK
 from checkers.isolation.inference.register_versions import RegisterVersions
 from checkers.isolation.inference.version_orders import ListColumns
-from checkers.isolation.predicates.matching import matches
+from checkers.isolation.predicates.matching import Predicate, matches
 from checkers.isolation.transaction_table import WRITE
 
 #: Versions of one register beyond which none are sought: each is compared with each.
@@ -49,7 +49,7 @@ class MatchChange(NamedTuple):
     unmatched_by: int
 
 
-def list_match_changes(lists: ListColumns, key: int, predicate: Any) -> Sequence[MatchChange]:
+def list_match_changes(lists: ListColumns, key: int, predicate: Predicate) -> Sequence[MatchChange]:
     """The changes of a list, in the order of its versions; marks are positions in that order."""
     if lists.excluded[key] or not {"length", "value"} & (predicate or {}).keys():
         return ()

@@ -20,7 +20,7 @@ from checkers.isolation.graph.cycles import Edge
 from checkers.isolation.inference.register_versions import RegisterVersions
 from checkers.isolation.predicates.anti_dependencies import PredicateEdges
 from checkers.isolation.predicates.match_changes import MatchChange, register_match_changes
-from checkers.isolation.predicates.matching import matches, told
+from checkers.isolation.predicates.matching import Predicate, matches, told
 from checkers.isolation.predicates.predicate_reads import Changer
 from checkers.isolation.transaction_table import Ints
 
@@ -47,7 +47,7 @@ class MissedKeys:
             for before, after in zip(source.tolist(), target.tolist()):
                 self._before.setdefault(after, []).append(before)
 
-    def changers(self, key: int, predicate: object) -> Sequence[Changer]:
+    def changers(self, key: int, predicate: Predicate) -> Sequence[Changer]:
         """The writers before which a read came that found no match at a key.
 
         Their versions come after every version that does not match, and directly after one that
@@ -65,7 +65,7 @@ class MissedKeys:
                 chosen.append((version, writer))
         return chosen
 
-    def match_changes(self, key: int, predicate: object) -> Sequence[MatchChange]:
+    def match_changes(self, key: int, predicate: Predicate) -> Sequence[MatchChange]:
         """Where the versions of a key stop matching."""
         return list(
             register_match_changes(
@@ -77,7 +77,7 @@ class MissedKeys:
             )
         )
 
-    def misses(self, key: int, predicate: object) -> set[int]:
+    def misses(self, key: int, predicate: Predicate) -> set[int]:
         """The versions of a key that do not match."""
         name, value_of = self.txns.keys[key], self.versions.value_of
         return {v for v in self.written(key) if not matches(predicate, name, value_of(v))}

@@ -18,7 +18,7 @@ from checkers.isolation.explain import Anomaly
 from checkers.isolation.inference.version_orders import CASES_MAX
 from checkers.isolation.mops import PredicateRead
 from checkers.isolation.predicates.match_changes import MatchChange
-from checkers.isolation.predicates.matching import matches, told
+from checkers.isolation.predicates.matching import Predicate, matches, told
 from checkers.isolation.transaction_table import READ, WRITE, Txns
 
 #: a version whose writer a reader that missed its key precedes: (mark, transaction)
@@ -28,11 +28,11 @@ Changer = tuple[int, int]
 class Versions(Protocol):
     """What an inference says of a key's versions."""
 
-    def changers(self, key: int, predicate: object) -> Sequence[Changer]:
+    def changers(self, key: int, predicate: Predicate) -> Sequence[Changer]:
         """The writers that whoever found no match at this key comes before."""
         ...
 
-    def match_changes(self, key: int, predicate: object) -> Sequence[MatchChange]:
+    def match_changes(self, key: int, predicate: Predicate) -> Sequence[MatchChange]:
         """Where the versions of this key stop matching."""
         ...
 
@@ -91,7 +91,9 @@ class PredicateReads:
                         f"which it then read {value!r}, which matches.", own_write=key in own,
                     )  # fmt: skip
 
-    def _known_before(self, number: int, read: PredicateRead) -> dict[int, Callable[[Any], bool]]:
+    def _known_before(
+        self, number: int, read: PredicateRead
+    ) -> dict[int, Callable[[Predicate], bool]]:
         """Per key the transaction dealt with before: whether its value then surely matches."""
         known: dict[int, Any] = {}
         own: dict[int, list[Any]] = {}
@@ -146,10 +148,10 @@ def _note(
         )
 
 
-def _shows_match(name: object, known: object, own: list[object]) -> Callable[[object], bool]:
+def _shows_match(name: object, known: object, own: list[object]) -> Callable[[Predicate], bool]:
     """Whether a predicate surely matches a key, by its known value or a transaction's appends."""
 
-    def shows(predicate: Any) -> bool:
+    def shows(predicate: Predicate) -> bool:
         if known is not ...:
             return matches(predicate, name, known)
         return bool(own) and "length" not in (predicate or {}) and matches(predicate, name, own)

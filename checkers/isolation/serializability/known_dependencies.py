@@ -94,7 +94,7 @@ def _writers(lists: ListAppend) -> Ints:
 
 def _tails(lists: ListAppend) -> dict[int, list[int]]:
     """Per key the transactions in the graph that appended to it what nobody read."""
-    mops = lists.writes[lists.write_pos[lists.writes] < 0]
+    mops = lists.versions.writes[lists.versions.write_pos[lists.versions.writes] < 0]
     mops = mops[lists.members[lists.txns.mop_txn[mops]]]
     tails: dict[int, dict[int, None]] = {}
     for mop in mops.tolist():
@@ -106,13 +106,15 @@ def _of_lists(lists: ListAppend) -> Dependencies:
     txns, base = lists.txns, lists.orders.base
     writer = _writers(lists).tolist()
     writes: list[set[int]] = [set() for _ in range(len(txns))]
-    for txn, key in zip(txns.mop_txn[lists.writes].tolist(), txns.mop_key[lists.writes].tolist()):
+    for txn, key in zip(
+        txns.mop_txn[lists.versions.writes].tolist(), txns.mop_key[lists.versions.writes].tolist()
+    ):
         writes[txn].add(key)
     reads: list[dict[int, int]] = [{} for _ in range(len(txns))]
     seen: list[set[tuple[int, int]]] = [set() for _ in range(len(txns))]
     rows = zip(
-        txns.mop_txn[lists.reads].tolist(), txns.mop_key[lists.reads].tolist(),
-        lists.read_len.tolist(),
+        txns.mop_txn[lists.versions.reads].tolist(), txns.mop_key[lists.versions.reads].tolist(),
+        lists.versions.read_len.tolist(),
     )  # fmt: skip
     for txn, key, length in rows:
         if key not in reads[txn] and txns.type[txn] == OK:
