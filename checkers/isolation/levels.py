@@ -236,4 +236,4 @@ def initial_state(inference: ListAppend | RwRegister) -> object:
     """What every key held before any write, or a dict of keys to that."""
     if isinstance(inference, ListAppend):
         return inference.init
-    return inference.rules.initial
+    return inference.order.rules.initial

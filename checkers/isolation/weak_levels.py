@@ -97,14 +97,14 @@ class WeakOrder:
     def _read_from(self, register: RwRegister) -> None:
         """Per transaction: external reads in program order as (key, writer), and keys written."""
         txns = self.txns
-        writer_of = np.full(len(register.version_writer), -1, dtype=np.int64)
-        known = register.version_writer >= 0
-        writer_of[known] = txns.mop_txn[register.version_writer[known]]
+        writer_of = np.full(len(register.versions.writer), -1, dtype=np.int64)
+        known = register.versions.writer >= 0
+        writer_of[known] = txns.mop_txn[register.versions.writer[known]]
         rows = zip(
             txns.mop_txn.tolist(),
             txns.mop_kind.tolist(),
             txns.mop_key.tolist(),
-            register.version.tolist(),
+            register.versions.of_mop.tolist(),
         )
         members = register.members.tolist()
         for txn, kind, key, version in looked(rows):
@@ -112,7 +112,11 @@ class WeakOrder:
                 continue
             if kind == WRITE:
                 self.writes[txn].add(key)
-            elif version >= 0 and version not in register.strays and key not in self.writes[txn]:
+            elif (
+                version >= 0
+                and version not in register.versions.strays
+                and key not in self.writes[txn]
+            ):
                 writer = int(writer_of[version])
                 if writer != txn and (writer < 0 or members[writer]):
                     self.reads[txn].append((key, writer))

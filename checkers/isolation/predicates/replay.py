@@ -42,7 +42,7 @@ def missed_reads(register: RwRegister, meter: Meter) -> Iterable[tuple[int, int]
             always[code] = [
                 key
                 for key in written
-                if not register.ambiguous[key]
+                if not register.versions.ambiguous[key]
                 and matches_key(read.predicate, txns.keys[key])
                 and not register.missed.misses(key, read.predicate)
             ]

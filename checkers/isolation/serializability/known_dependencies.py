@@ -52,23 +52,23 @@ def open_keys(inference: ListAppend | RwRegister) -> list[int]:
     """Codes of the keys whose order of versions is not known to the last."""
     if isinstance(inference, ListAppend):
         return [key for key, tail in _tails(inference).items() if len(tail) > 1]
-    source, target = inference.version_edges()
-    writer = inference.version_writer[target]
+    source, target = inference.order.edges()
+    writer = inference.versions.writer[target]
     wrote = inference.txns.mop_txn[np.maximum(writer, 0)]
     live = np.flatnonzero((writer >= 0) & inference.members[wrote])
     versions, count = np.unique(source[live], return_counts=True)
-    forks: list[int] = np.unique(inference.version_key[versions[count > 1]]).tolist()
+    forks: list[int] = np.unique(inference.versions.key[versions[count > 1]]).tolist()
     return forks
 
 
 def _of_registers(register: RwRegister) -> Dependencies:
-    txns, rules = register.txns, register.vouched
+    txns, rules = register.txns, register.order.vouched
     reads, writes = reads_from(register)
     after: dict[int, set[int]] = {}
     if rules.sequential_keys or rules.linearizable_keys:
-        source, target = register.version_edges(rules)
-        known = (register.version_writer[source] >= 0) & (register.version_writer[target] >= 0)
-        before, later = (txns.mop_txn[register.version_writer[v[known]]] for v in (source, target))
+        source, target = register.order.edges(rules)
+        known = (register.versions.writer[source] >= 0) & (register.versions.writer[target] >= 0)
+        before, later = (txns.mop_txn[register.versions.writer[v[known]]] for v in (source, target))
         _after(after, before, later, register)
     return Dependencies(reads, writes, after, {}, [set() for _ in reads])
 

@@ -93,13 +93,13 @@ def reads_from(
     members = register.members.tolist()
     rows = zip(
         txns.mop_txn.tolist(), txns.mop_kind.tolist(), txns.mop_key.tolist(),
-        register.version.tolist(),
+        register.versions.of_mop.tolist(),
     )  # fmt: skip
     for txn, kind, key, version in looked(rows):
         if kind == WRITE:
             writes[txn].add(key)
-        elif version >= 0 and version not in register.strays and key not in writes[txn]:
-            mop = int(register.version_writer[version])
+        elif version >= 0 and version not in register.versions.strays and key not in writes[txn]:
+            mop = int(register.versions.writer[version])
             source = int(txns.mop_txn[mop]) if mop >= 0 else -1
             if source != txn and (source < 0 or members[source]):
                 reads[txn].setdefault(key, source)

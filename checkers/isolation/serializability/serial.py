@@ -316,7 +316,7 @@ def _search(result: Result, register: RwRegister, level: str, meter: Meter) -> N
             result.reason = f"{PREDICATES_UNSEEN}: {wrong}"
     else:
         refuted = refutation(
-            register.txns, level, members, found, meter, init=register.rules.initial
+            register.txns, level, members, found, meter, init=register.order.rules.initial
         )
         if isinstance(refuted, str):
             result.verdict, result.reason = Verdict.UNKNOWN, refuted
