@@ -17,14 +17,15 @@ a process has at most one open invocation; a completion has the ``f`` and key of
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from checkers.history.columns import Coded, Columns, Interner, Ints, Place, compact, freeze, pair_up
+from checkers.history.columns import Coded, Columns, Interner, Ints, Place, freeze, pair_up
+from checkers.history.event_columns import data_frame, sliced
 from checkers.history.op import INVOKE, TYPE_CODES, TYPE_NAMES, Event, Fault, Op
 
 if TYPE_CHECKING:
@@ -144,13 +145,13 @@ class History:
         cls,
         *,
         types: Sequence[str],
-        processes: Sequence[Any],
+        processes: Sequence[object],
         functions: Sequence[str],
-        keys: Sequence[Any],
+        keys: Sequence[object],
         times_ns: Sequence[int],
-        values: Sequence[Any],
+        values: Sequence[object],
         nodes: Sequence[str | None] | None = None,
-        errors: Sequence[Any] | None = None,
+        errors: Sequence[object] | None = None,
         faults: Sequence[Fault] = (),
         header: dict[str, Any] | None = None,
         notes: Sequence[str] = (),
@@ -277,35 +278,16 @@ class History:
 
     def _slice(self, indices: Ints) -> History:
         """The sub-history of these ascending event indices, which keep whole operations."""
-        fresh = np.full(len(self) + 1, -1, dtype=np.int64)
-        fresh[indices] = np.arange(len(indices))
-        process, processes = compact(self.process[indices], self.processes)
-        f, functions = compact(self.f[indices], self.functions)
-        key, keys = compact(self.key[indices], self.keys)
-        node, nodes = compact(self.node[indices], self.nodes)
         origin = indices.tolist()
-        errors = self.errors
         return History(
-            type=self.type[indices],
-            process=process,
-            f=f,
-            key=key,
-            time_ns=self.time_ns[indices],
-            pair=fresh[self.pair[indices]],
-            values=[self.values[index] for index in origin],
-            node=node,
-            processes=processes,
-            functions=functions,
-            keys=keys,
-            nodes=nodes,
-            errors={new: errors[old] for new, old in enumerate(origin) if old in errors},
+            **sliced(self, indices),
             faults=self.faults,
             header=dict(self.header, origin=origin),
             notes=self.notes,
             place=lambda event: self.place(origin[event]),
         )
 
-    def by_key(self) -> dict[Any, History]:
+    def by_key(self) -> dict[Hashable, History]:
         """One sub-history per key (locality: each may be judged alone), in order of appearance."""
         invokes = self.invocations
         codes = self.key[invokes]
@@ -313,7 +295,7 @@ class History:
         cuts = np.flatnonzero(np.diff(codes[order])) + 1
         groups = [group for group in np.split(invokes[order], cuts) if len(group)]
         groups.sort(key=lambda group: int(group[0]))
-        parts: dict[Any, History] = {}
+        parts: dict[Hashable, History] = {}
         for group in groups:
             key = freeze(self._key(int(group[0])))
             while key in parts:  # 1, 1.0 and True are equal in Python but not as keys
@@ -321,14 +303,14 @@ class History:
             parts[key] = self.select(group)
         return parts
 
-    def _key(self, index: int) -> Any:
+    def _key(self, index: int) -> object:
         code = int(self.key[index])
         return None if code < 0 else self.keys[code]
 
     def with_keys(
         self,
-        keys: Sequence[Any],
-        values: list[Any],
+        keys: Sequence[object],
+        values: list[object],
         *,
         notes: Sequence[str] | None = None,
         place: Place = _event_place,
@@ -358,24 +340,4 @@ class History:
 
     def to_pandas(self) -> pd.DataFrame:
         """One row per event with names instead of codes. Imports pandas."""
-        import pandas as pd
-
-        def objects(items: Sequence[Any]) -> pd.Series:
-            return pd.Series(items, dtype=object)  # otherwise None would become not-a-number
-
-        def names(codes: Ints, table: Sequence[Any]) -> pd.Series:
-            return objects([None if code < 0 else table[code] for code in codes.tolist()])
-
-        return pd.DataFrame(
-            {
-                "time_ns": self.time_ns,
-                "process": names(self.process, self.processes),
-                "type": [TYPE_NAMES[code] for code in self.type.tolist()],
-                "f": names(self.f, self.functions),
-                "key": names(self.key, self.keys),
-                "value": objects(self.values),
-                "node": names(self.node, self.nodes),
-                "error": objects([self.errors.get(index) for index in range(len(self))]),
-                "pair": self.pair,
-            }
-        )
+        return data_frame(self)

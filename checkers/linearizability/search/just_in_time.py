@@ -102,7 +102,7 @@ class Frontier:
         every = (machine.initial,) if starts is None else tuple(starts)
         self.frontier: Configurations = {(state, 0): [(0, None)] for state in every}
         self._since_pause = self._work = 0
-        self._variants: dict[tuple[int, int, tuple[int, ...]], list[tuple[int, int, object]]] = {}
+        self._variants: dict[tuple[int, int, tuple[int, ...]], list[tuple[int, int, Path | None]]] = {}
         self._plans: dict[
             tuple[int, tuple[int, ...]], dict[int, list[tuple[int, _Unknown, tuple[int, ...]]]]
         ] = {}
@@ -304,7 +304,7 @@ class Frontier:
 
     def _after_unknowns(
         self, state: int, spent: int, classes: tuple[int, ...]
-    ) -> Generator[int, None, list[tuple[int, int, object]]]:
+    ) -> Generator[int, None, list[tuple[int, int, Path | None]]]:
         """The state, and the states that spending unknown operations leads to, cheaper ones first.
 
         What leads there is a chain of (op index, state), the last first.
@@ -313,7 +313,7 @@ class Frontier:
         if cached is not None:
             return cached
         better = self.demand.better
-        found: list[tuple[int, int, object]] = [(state, spent, None)]
+        found: list[tuple[int, int, Path | None]] = [(state, spent, None)]
         known: dict[int, list[int]] = {state: [spent]}
         plan = self._plan(state, classes)
         for now, used, extra in found:  # grows while it is walked
@@ -377,7 +377,7 @@ def _still(known: Configurations, state: int, mask: int, spent: int) -> bool:
     return any(other == spent for other, _ in known[state, mask])
 
 
-def _joined(path: Path | None, extra: Any) -> Path | None:
+def _joined(path: Path | None, extra: Path | None) -> Path | None:
     steps = unwind(extra)
     for index, state in steps:
         path = (path, index, state)

@@ -17,9 +17,8 @@ What keeps the search short:
 - Of operations that are equal and both available, the one that completed first goes first.
 - An optional operation (unknown outcome) is never linearised for its own sake, only right before an
   operation whose result it changes. Optional operations that are equal are counted.
-- A failure has a reason: the optional operations without whose being spent there would have been
-  one more thing to try. Whoever is in the same place, having spent at least those, fails as well
-  (learning from conflicts, as satisfiability solvers do).
+- A failure has a reason, and a configuration to which the reason applies fails at once
+  (:mod:`.wgl_failures`).
 - Unknown operations of different power are exchanged: an unknown write of v may stand for an
   unknown swap of anything to v, so the swap is spent rather (:mod:`.info_op_dominance`).
 - All of this is iterative and can be stopped at any configuration.
@@ -35,11 +34,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from enum import Enum
+from typing import TypeAlias
 
 from checkers.linearizability.problem import NEVER, Problem
-from checkers.linearizability.search.info_op_dominance import Demand, covers
+from checkers.linearizability.search.info_op_dominance import Demand
 from checkers.linearizability.search.memoized_model import Machine
+from checkers.linearizability.search.wgl_failures import Failures
 from checkers.linearizability.search.wgl_layout import Group, Layout
 
 #: Configurations between two looks at the meter.
@@ -49,7 +50,7 @@ PAUSE_INTERVAL = 64
 WORK_INTERVAL = 2048
 
 #: (earlier path, index of the op in the problem, state number after it)
-Path = tuple[Any, int, int]
+Path: TypeAlias = "tuple[Path | None, int, int]"
 
 
 @dataclass
@@ -93,8 +94,11 @@ _Child = tuple[int, int, int, int, int, "Path | None"]
 #: (place, group, states after, the same as a mask or -1) of a group possible in a state
 _Edge = tuple[int, Group, tuple[int, ...], int]
 
-#: There is no child any more.
-_OVER: Any = object()
+
+class _Over(Enum):
+    """There is no child any more."""
+
+    OVER = "over"
 
 
 class _Frame:
@@ -153,18 +157,17 @@ class Search:
         self.layout = Layout(problem, machine)
         self.demand = Demand(machine, [group.op_class for group in self.layout.groups])
         self.ranked = self.demand.ranked()
-        self.failed: dict[tuple[int, int, int], list[int]] = {}
         self.outcome = Outcome(None)
         self._best: tuple[int, Path | None] = (-1, None)
         self._work = 0
         self._deepest = 0
-        self._ended = any(group.end != NEVER for group in self.layout.groups)
-        if self._ended:
+        groups = self.layout.groups
+        ended = any(group.end != NEVER for group in groups)
+        if ended:
             self.demand.better = [0] * len(self.ranked)
-        self.families = self.demand.families([group.mask for group in self.layout.groups])
-        by_shift = sorted(self.layout.groups, key=lambda group: group.shift)
+        families = self.demand.families([group.mask for group in groups])
+        self.failures = Failures(groups, families, ended=ended)
         self._edges: dict[int, list[_Edge]] = {}
-        self._group_of_bit = [group for group in by_shift for _ in group.indices]
 
     def walk(self) -> Iterator[int]:
         """Search; yields the configurations examined since it last yielded."""
@@ -172,11 +175,16 @@ class Search:
         # would be left to the garbage collector
         frames, pending = [_Frame((-1, 0, 0), 0)], [self._roots()]
         outcome, count, size = self.outcome, 0, len(self.layout.index)
+        failures = self.failures
+        failed = failures.known
         while frames:
-            child = next(pending[-1], _OVER)
-            if child is _OVER:
+            child = next(pending[-1], _Over.OVER)
+            if child is _Over.OVER:
                 pending.pop()
-                self._fail(frames)
+                frame = frames.pop()
+                blame = failures.remember(frame.key, frame.spent, frame.blame)
+                if frames:
+                    frames[-1].blame |= failures.shifted(blame, frames[-1].spent, frame.spent)
                 continue
             if child is None:
                 yield 1
@@ -187,10 +195,11 @@ class Search:
                 outcome.legal, outcome.path, outcome.certified = True, unwind(path), NEVER
                 return
             frame, key = frames[-1], (first, mask, state)
-            if key in self.failed:
-                reason = self._failure(first, mask, state, spent)
+            if key in failed:
+                self._work += len(failed[key])
+                reason = failures.reason(failed[key], spent)
                 if reason >= 0:
-                    frame.blame |= self._shifted(reason, frame.spent, spent)
+                    frame.blame |= failures.shifted(reason, frame.spent, spent)
                     continue
             count += 1
             self._note_progress(first, mask, path)
@@ -212,61 +221,6 @@ class Search:
         """Put into the outcome how far the search got."""
         self.outcome.path = unwind(self._best[1])
         self.outcome.certified = self.layout.end[self._deepest] if self.layout.end else NEVER
-
-    def _fail(self, frames: list[_Frame]) -> None:
-        """All successors of the last configuration failed: remember why, and tell the one before.
-
-        It fails as well with anything spent that includes what is to blame.
-        """
-        frame = frames.pop()
-        if not frames:
-            return
-        blame = frame.spent if self._ended else frame.blame
-        known = self.failed.setdefault(frame.key, [])
-        known[:] = [other for other in known if blame & ~other]
-        known.append(blame)
-        above = frames[-1]
-        above.blame |= self._shifted(blame, above.spent, frame.spent)
-
-    def _failure(self, first: int, mask: int, state: int, spent: int) -> int:
-        """Why this configuration must fail, if one that failed says so, else -1."""
-        families = self.families
-        known = self.failed[first, mask, state]
-        self._work += len(known)
-        for blame in known:
-            if not blame & ~spent:
-                return blame
-            if families and covers(blame, spent, families):
-                return self._own(blame, spent)
-        return -1
-
-    def _own(self, blame: int, spent: int) -> int:
-        """What is to blame, in what was spent here: other spendings stand for what is missing."""
-        missing, own = blame & ~spent, blame & spent
-        for general, special in self.families:
-            if missing & special:
-                own |= spent & general
-        return own
-
-    def _shifted(self, blame: int, before: int, after: int) -> int:
-        """What is to blame after some spending, in terms of what was spent before it."""
-        if before == after or not blame:
-            return blame
-        for group, _, fresh in self._groups_in(after & ~before):
-            part = blame >> group.shift & group.ones
-            if part:
-                blame = blame & ~group.mask | (part >> fresh) << group.shift
-        return blame
-
-    def _groups_in(self, bits: int) -> list[tuple[Group, int, int]]:
-        """(group, bits up to its highest, number of its bits) of the groups that have bits here."""
-        found: list[tuple[Group, int, int]] = []
-        while bits:
-            group = self._group_of_bit[(bits & -bits).bit_length() - 1]
-            own = bits >> group.shift & group.ones
-            bits ^= own << group.shift
-            found.append((group, own.bit_length(), own.bit_count()))
-        return found
 
     def _note_progress(self, first: int, mask: int, path: Path | None) -> None:
         done = first + mask.bit_count()
@@ -435,7 +389,7 @@ class Search:
                     yield first, mask | bit, after, variant.spent, now, step
 
     def _note_spent(self, bits: int) -> None:
-        for group, highest, _ in self._groups_in(bits):
+        for group, highest, _ in self.failures.groups_in(bits):
             self.outcome.spent.update(group.indices[:highest])
 
 
