@@ -297,15 +297,12 @@ class History:
         groups.sort(key=lambda group: int(group[0]))
         parts: dict[Hashable, History] = {}
         for group in groups:
-            key = freeze(self._key(int(group[0])))
+            code = int(self.key[group[0]])
+            key = freeze(None if code < 0 else self.keys[code])
             while key in parts:  # 1, 1.0 and True are equal in Python but not as keys
                 key = (type(key).__name__, key)
             parts[key] = self.select(group)
         return parts
-
-    def _key(self, index: int) -> object:
-        code = int(self.key[index])
-        return None if code < 0 else self.keys[code]
 
     def with_keys(
         self,

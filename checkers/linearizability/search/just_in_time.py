@@ -27,7 +27,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from checkers.linearizability.problem import NEVER, Problem
 from checkers.linearizability.search.info_op_dominance import Demand, covers
@@ -102,7 +101,9 @@ class Frontier:
         every = (machine.initial,) if starts is None else tuple(starts)
         self.frontier: Configurations = {(state, 0): [(0, None)] for state in every}
         self._since_pause = self._work = 0
-        self._variants: dict[tuple[int, int, tuple[int, ...]], list[tuple[int, int, Path | None]]] = {}
+        self._variants: dict[
+            tuple[int, int, tuple[int, ...]], list[tuple[int, int, Path | None]]
+        ] = {}
         self._plans: dict[
             tuple[int, tuple[int, ...]], dict[int, list[tuple[int, _Unknown, tuple[int, ...]]]]
         ] = {}
