@@ -27,6 +27,7 @@ from checkers.history.op import INVOKE, TYPE_CODES, TYPE_NAMES
 Ints = npt.NDArray[np.int64]
 Place = Callable[[int], str]
 T = TypeVar("T")
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 #: Types whose equal values are equal objects for a reader: they may share one dict as they are.
 _PLAIN = frozenset((int, str, type(None)))
@@ -112,7 +113,7 @@ def _token(value: object) -> object:
     return value if type(value) in _PLAIN else (type(value), freeze(value))
 
 
-def _joined(parts: list[Any], dtype: Any) -> Any:
+def _joined(parts: list[npt.NDArray[Scalar]], dtype: type[Scalar]) -> npt.NDArray[Scalar]:
     return np.concatenate(parts) if parts else np.empty(0, dtype=dtype)
 
 
@@ -169,7 +170,7 @@ class Columns:
         """The functions there are, in order of first appearance."""
         return self._f.table
 
-    def with_invocations(self, asked: Callable[[str, Any], Any]) -> Columns:
+    def with_invocations(self, asked: Callable[[str, Any], object]) -> Columns:
         """These events, all of them completions, each right behind an invocation.
 
         Args:

@@ -163,7 +163,7 @@ class Flat:
         """The same for transactions that are not all plain, with a place for what is wrong."""
         sizes: list[int] = []
         kinds: list[int] = []
-        keys: list[Any] = []
+        keys: list[object] = []
         for value, invoked, event, first in zip(told, asked, events, begun):
             self._require_list(value, event)
             if invoked is not value:

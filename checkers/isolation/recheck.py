@@ -103,7 +103,7 @@ def are_micro_ops(*values: object) -> bool:
 same = equal
 
 
-def place(value: Any, values: Any) -> int:
+def place(value: object, values: Sequence[object] | None) -> int:
     """The first position of a value in a list, or -1."""
     return next((at for at, other in enumerate(values or ()) if same(value, other)), -1)
 
@@ -372,7 +372,7 @@ def _matching_lists(predicate: Predicate, step: Because, history: History) -> bo
     return all(matches(lengths, step.key, some) for some in grown)
 
 
-def version_before(proof: Because, key: Any, history: History) -> bool:
+def version_before(proof: Because, key: object, history: History) -> bool:
     """Whether a proof shows that one version of a register comes before another."""
     before, after = proof.value
     if proof.kind == "initial":
@@ -432,7 +432,7 @@ def _mismatch(finding: Finding, told: list[Witness], history: History) -> bool:
     )
 
 
-def _hidden_from_itself(txn: Witness, key: Any) -> bool:
+def _hidden_from_itself(txn: Witness, key: object) -> bool:
     """A predicate read did not return a key that matches by the transaction's own operations."""
     for before, predicate, found in txn.asked:
         if any(same(k, key) for k, _ in found):
@@ -459,7 +459,7 @@ def _internal(finding: Finding, told: list[Witness], history: History) -> bool:
     mine = [(f, v) for f, k, v in told[0].mops if same(k, finding.key)]
     lists = any(isinstance(v, (list, tuple)) or f == "append" for f, v in mine)
     known: Any = ...
-    appended: list[Any] = []
+    appended: list[object] = []
     for f, value in mine:
         if f in WRITES and not lists:
             known = value

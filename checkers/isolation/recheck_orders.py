@@ -14,7 +14,6 @@ It shares nothing with the checkers it confirms: no columns, no vectors, no poly
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
 
 from checkers.core.verdict import Because, Finding
 from checkers.history import History, freeze
@@ -220,7 +219,7 @@ def confirm_no_order(
     level: str,
     *,
     promise: str = "process",
-    init: Any = None,
+    init: object = None,
 ) -> str:
     """Try every order of the transactions a finding names.
 
@@ -362,25 +361,34 @@ class _Orders:
         left = (lane[place // 2] for lane, place in zip(self.txns, at) if place < 2 * len(lane))
         return any(other.type == "ok" and other.complete < txn.invoke for other in left)
 
-    def _wrote(self, state: dict[Any, Any], writes: dict[Any, Any]) -> dict[Any, Any]:
+    def _wrote(
+        self, state: dict[Hashable, object], writes: dict[Hashable, object]
+    ) -> dict[Hashable, object]:
         if not self.lists:
             return {**state, **writes}
-        return {**state, **{key: (*(state.get(key) or ()), *v) for key, v in writes.items()}}
+        return state | {key: (*_listed(state.get(key)), *_listed(v)) for key, v in writes.items()}
+
+
+def _listed(value: object) -> tuple[object, ...]:
+    """The tokens of a list; of one that is absent, none."""
+    return tuple(value) if isinstance(value, (tuple, list)) else ()
 
 
 def _items(state: dict[Hashable, object]) -> tuple[object, ...]:
     return tuple(sorted(state.items(), key=repr))
 
 
-def _list_effect(txn: Witness, written: set[Any], _: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
+def _list_effect(
+    txn: Witness, written: set[Hashable], _: object
+) -> tuple[dict[Hashable, object], dict[Hashable, object]]:
     """The same of lists: what was read of others here, and what was appended, as tuples."""
-    reads: dict[Any, Any] = {}
-    writes: dict[Any, Any] = {}
+    reads: dict[Hashable, object] = {}
+    writes: dict[Hashable, object] = {}
     own = {_token(key, value) for f, key, value in txn.mops if f in WRITES}
     for f, key, value in txn.mops:
         name = type(key), freeze(key)
         if f in WRITES:
-            writes[name] = (*writes.get(name, ()), _token(key, value))
+            writes[name] = (*_listed(writes.get(name)), _token(key, value))
         elif txn.type == "ok" and name not in reads:
             tokens = (_token(key, element) for element in value or ())
             reads[name] = tuple(t for t in tokens if t in written and t not in own) or None

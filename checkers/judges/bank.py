@@ -47,7 +47,7 @@ def _judge(
     history: History,
     meter: Meter,
     total: int | float | None,
-    accounts: Collection[Any] | None,
+    accounts: Collection[object] | None,
     negative_balances: bool,
 ) -> Judgement:
     expected = total if total is not None else _total_of(history.header)
@@ -135,7 +135,7 @@ def _wrong_total(
     )
 
 
-def _negative(history: History, row: Row, balances: dict[Any, Any]) -> Finding:
+def _negative(history: History, row: Row, balances: dict[Hashable, Any]) -> Finding:
     below = {account: balance for account, balance in balances.items() if balance < 0}
     listed = ", ".join(f"account {account} has {balance}" for account, balance in below.items())
     return Finding(

@@ -44,8 +44,8 @@ def long_fork(*, group_size: int | None = None) -> Checker:
 
 
 def _judge(history: History, meter: Meter, group_size: int | None) -> Judgement:
-    groups: dict[frozenset[Any], tuple[list[Any], dict[int, int]]] = {}
-    values: dict[Any, tuple[Any, int]] = {}
+    groups: dict[frozenset[Hashable], tuple[list[Hashable], dict[int, int]]] = {}
+    values: dict[Hashable, tuple[object, int]] = {}
     compared = total = 0
     for row in rows(history, meter):
         micros = _reads(history, row)

@@ -65,7 +65,7 @@ READ_AT_ONCE = 4096
 
 def check(
     history: History,
-    model: Any,
+    model: object,
     *,
     budget: Budget | None = None,
     explain: bool = True,
@@ -97,7 +97,7 @@ def check(
         return _Check(history, made, Meter(budget), evidence, findings_max=shown).run()
 
 
-def linearizable(model: Any, *, name: str = "linearizable") -> Checker:
+def linearizable(model: object, *, name: str = "linearizable") -> Checker:
     """A checker that judges linearizability against a model.
 
     Args:
@@ -138,7 +138,7 @@ class _Check:
         self.explainer = Explainer(history, model, meter)
         self.engines: list[str] = []
         self.findings: list[Finding] = []
-        self.invalid: list[Any] = []
+        self.invalid: list[object] = []
         self.open: dict[int, Outcome] = {}
         self.stats: dict[str, Any] = {"model": model.name}
 
@@ -156,11 +156,11 @@ class _Check:
                 raise
         return self._result()
 
-    def _key(self, group: Sequence[int]) -> Any:
+    def _key(self, group: Sequence[int]) -> object:
         code = int(self.history.key[group[0]])
         return None if code < 0 else self.history.keys[code]
 
-    def _name(self, group: Sequence[int]) -> Any:
+    def _name(self, group: Sequence[int]) -> Hashable:
         """The key as something hashable that tells 1 from True."""
         return token(self._key(group))
 
@@ -311,7 +311,7 @@ class _Check:
         return problem_of(ops, self.model)
 
     def _verify(
-        self, key: Any, problem: Problem, outcome: Outcome, said: MonitorAnswer | None
+        self, key: object, problem: Problem, outcome: Outcome, said: MonitorAnswer | None
     ) -> None:
         """Have the order of a legal group checked."""
         if said is not None:

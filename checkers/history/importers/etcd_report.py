@@ -298,7 +298,7 @@ class _Report:
     def _add(self, time: int, order: int, *event: *_Row) -> None:
         self.events.append((time, order, len(self.events), event))
 
-    def _request(self, op: _Operation, where: str, pinned: dict[tuple[str, Any], int]) -> None:
+    def _request(self, op: _Operation, where: str, pinned: dict[tuple[str, object], int]) -> None:
         f, asked = _asked(op.input, where)
         said, process = op.output, self._process(op.client_id, where)
         error: str | None = said.error or said.client_error

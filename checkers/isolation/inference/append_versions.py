@@ -75,7 +75,7 @@ class AppendVersions:
         self.orders = self._version_orders(written)
         self._positions()
 
-    def _split(self) -> tuple[list[list[Any]], Ints, list[Any]]:
+    def _split(self) -> tuple[list[list[object]], Ints, list[object]]:
         """What each read returned, as a list; its length; what each append appended.
 
         Raises:
@@ -84,7 +84,7 @@ class AppendVersions:
         is_read = (self.txns.mop_kind == READ).tobytes()
         is_write = (self.txns.mop_kind == WRITE).tobytes()
         lists: list[Any] = []
-        written: list[Any] = []
+        written: list[object] = []
         sizes = array("q")
         # By chunks that stay in the processor's cache, since all is looked at several times.
         for low in range(0, len(is_read), VALUES_CHUNK):
@@ -99,7 +99,7 @@ class AppendVersions:
             lists += some
         return lists, np.frombuffer(sizes, dtype=np.int64), written
 
-    def _as_lists(self, values: list[Any], first: int) -> list[list[Any]]:
+    def _as_lists(self, values: list[object], first: int) -> list[list[object]]:
         """What was read by some reads, from number ``first`` on, as lists."""
         for mop, value in zip(self.reads[first : first + len(values)].tolist(), values):
             if value is not None and not isinstance(value, (list, tuple)):
@@ -110,7 +110,7 @@ class AppendVersions:
                 )
         return list(map(as_list, values))
 
-    def _version_orders(self, written: list[Any]) -> VersionOrders:
+    def _version_orders(self, written: list[object]) -> VersionOrders:
         """Longest read of each key; its elements; who appended each."""
         txns = self.txns
         keys = len(txns.keys)
@@ -156,7 +156,7 @@ class AppendVersions:
         longest[key[candidates]] = candidates
         return longest
 
-    def _require_values(self, values: list[Any]) -> None:
+    def _require_values(self, values: list[object]) -> None:
         """Refuse not-a-number: it is not even itself, so no read can tell who wrote it."""
         if float not in set(map(type, values)):
             return
@@ -179,7 +179,7 @@ class AppendVersions:
                 ", so reads do not tell who wrote them"
             )
 
-    def _lone_appends(self, lists: list[list[Any]]) -> None:
+    def _lone_appends(self, lists: list[list[object]]) -> None:
         """A key appended to once and never read non-empty has that one version."""
         txns = self.txns
         self.lone: set[int] = set()

@@ -6,8 +6,8 @@ of (key, value) pairs. See :mod:`checkers.linearizability.models` for what the n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Hashable, Mapping
+from typing import Literal
 
 from checkers.history import Op
 from checkers.linearizability.model import Model, ModelError, describe_op, whole
@@ -132,7 +132,9 @@ def micro_ops(op: Op) -> list[tuple[str, object, object]]:
     return micros
 
 
-def multi_register(*, init: Mapping[Any, Any] | None = None, default: Any = None) -> Model:
+def multi_register(
+    *, init: Mapping[Hashable, object] | None = None, default: object = None
+) -> Model:
     """Several registers changed together. ``txn`` (list of ``[f, name, value]``, f being ``read``
     or ``write`` or their first letters), ``read`` and ``write`` (a dict ``{name: value}``).
 
@@ -142,7 +144,7 @@ def multi_register(*, init: Mapping[Any, Any] | None = None, default: Any = None
     """
     start = {token(name): token(value) for name, value in (init or {}).items()}
 
-    def step(state: tuple[Any, ...], op: Op) -> tuple[bool, Any]:
+    def step(state: tuple[tuple[Hashable, Hashable], ...], op: Op) -> tuple[bool, object]:
         values = dict(state)
         for f, name, item in micro_ops(op):
             where = token(name)
@@ -152,7 +154,7 @@ def multi_register(*, init: Mapping[Any, Any] | None = None, default: Any = None
                 return ILLEGAL
         return True, tuple(sorted(values.items(), key=repr))
 
-    def words(state: tuple[Any, ...]) -> str:
+    def words(state: tuple[tuple[Hashable, Hashable], ...]) -> str:
         return ", ".join(f"{untoken(name)}={show(untoken(value))}" for name, value in state) or "-"
 
     return Model(
@@ -175,7 +177,7 @@ def mutex(*, owned: bool = False) -> Model:
         owned: whether only the process that acquired it may release it.
     """
 
-    def step(state: str, op: Op) -> tuple[bool, Any]:
+    def step(state: str, op: Op) -> tuple[bool, object]:
         held = f"held by {op.process}" if owned else "held"
         if op.f == "acquire":
             return (True, held) if state == "free" else ILLEGAL
@@ -205,9 +207,10 @@ def _amount(op: Op) -> int:
     return amount
 
 
-def _is_number(value: Any) -> bool:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and abs(value) < NUMBER_LIMIT
+def _is_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) < NUMBER_LIMIT
 
 
 def _counter_malformed(op: Op) -> str:
@@ -224,7 +227,7 @@ def counter(*, init: int = 0) -> Model:
         init: the number before any change.
     """
 
-    def step(state: int, op: Op) -> tuple[bool, Any]:
+    def step(state: int, op: Op) -> tuple[bool, object]:
         if op.f == "read":
             return op.type != "ok" or same(state, op.output), state
         return True, state + _amount(op)

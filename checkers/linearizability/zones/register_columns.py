@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -122,7 +121,13 @@ def register_columns(history: History, *, init: object, observe_failures: bool) 
 
 
 def _clusters(
-    history: History, invoke: Ints, end: Ints, kind: Any, key: Ints, keys: int, init: Any
+    history: History,
+    invoke: Ints,
+    end: Ints,
+    kind: npt.NDArray[np.int8],
+    key: Ints,
+    keys: int,
+    init: object,
 ) -> tuple[Ints, Ints, Ints]:
     """Source and target cluster of every row, and the key of every cluster."""
     values = history.values
@@ -130,7 +135,7 @@ def _clusters(
     writes = np.flatnonzero(kind == WRITE)
     swaps = np.flatnonzero(kind == CAS)
     pairs = [_pair(values[at], at) for at in invoke[swaps].tolist()]
-    parts: list[Sequence[Any]] = [
+    parts: list[Sequence[object]] = [
         [init],
         _take(values, end[reads]),
         _take(values, invoke[writes]),
