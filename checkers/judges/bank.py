@@ -138,13 +138,13 @@ def _wrong_total(
 def _negative(history: History, row: Row, balances: dict[Hashable, Any]) -> Finding:
     below = {account: balance for account, balance in balances.items() if balance < 0}
     listed = ", ".join(f"account {account} has {balance}" for account, balance in below.items())
-    return Finding(
-        kind="negative-balance",
-        title="negative balance",
-        sentence=f"{_tell(history, row)} shows a balance below zero: {listed}.",
-        ops=(row.invoke,),
-        because=(Because("read", source=row.invoke, value=row.output),),
-        detail={"negative": {str(account): balance for account, balance in below.items()}},
+    return _of_read(
+        history,
+        row,
+        "negative-balance",
+        "negative balance",
+        f"shows a balance below zero: {listed}",
+        {"negative": {str(account): balance for account, balance in below.items()}},
     )
 
 
@@ -155,23 +155,26 @@ def _wrong_accounts(
     extra, missing = sorted(found - set(names)), sorted(set(names) - found)
     parts = [f"unknown accounts {', '.join(extra)}"] if extra else []
     parts += [f"no account {', '.join(missing)}"] if missing else []
-    return Finding(
-        kind="wrong-accounts",
-        title="accounts appeared or vanished",
-        sentence=f"{_tell(history, row)} has {' and '.join(parts)}.",
-        ops=(row.invoke,),
-        because=(Because("read", source=row.invoke, value=row.output),),
-        detail={"unexpected": extra, "missing": missing},
-    )
+    title, told = "accounts appeared or vanished", f"has {' and '.join(parts)}"
+    detail: dict[str, object] = {"unexpected": extra, "missing": missing}
+    return _of_read(history, row, "wrong-accounts", title, told, detail)
 
 
 def _no_balance(history: History, row: Row, missing: list[object]) -> Finding:
-    listed = ", ".join(str(account) for account in missing)
+    accounts = [str(account) for account in missing]
+    title, told = "account without a balance", f"has no balance for account {', '.join(accounts)}"
+    return _of_read(history, row, "no-balance", title, told, {"accounts": accounts})
+
+
+def _of_read(
+    history: History, row: Row, kind: str, title: str, told: str, detail: dict[str, object]
+) -> Finding:
+    """A finding that one read shows by itself."""
     return Finding(
-        kind="no-balance",
-        title="account without a balance",
-        sentence=f"{_tell(history, row)} has no balance for account {listed}.",
+        kind=kind,
+        title=title,
+        sentence=f"{_tell(history, row)} {told}.",
         ops=(row.invoke,),
         because=(Because("read", source=row.invoke, value=row.output),),
-        detail={"accounts": [str(account) for account in missing]},
+        detail=detail,
     )

@@ -10,6 +10,7 @@ For :mod:`checkers.isolation.graph.cycles`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,3 +75,23 @@ def _tarjan(begins: list[int], targets: list[int]) -> list[int]:
                     label[stack.pop()] = components
                 components += 1
     return label
+
+
+def drain(
+    order: list[int],
+    into: Sequence[Sequence[int]] | Mapping[int, Sequence[int]],
+    waiting: list[int] | dict[int, int],
+) -> list[int]:
+    """Kahn's algorithm: the order, grown by every node for which nothing is left to wait.
+
+    Args:
+        order: the nodes that wait for nothing; it is extended in place and returned.
+        into: of each node, those that wait for it.
+        waiting: of each node, for how many it waits; counted down.
+    """
+    for node in order:
+        for source in into[node]:
+            waiting[source] -= 1
+            if not waiting[source]:
+                order.append(source)
+    return order

@@ -22,6 +22,7 @@ import numpy as np
 
 from checkers.core.budget import Meter, looked
 from checkers.history import OK
+from checkers.isolation.graph.components import drain
 from checkers.isolation.inference.rw_register import RwRegister
 from checkers.isolation.transaction_table import WRITE, Bools, Ints, Txns
 
@@ -361,12 +362,7 @@ def postorder(out: dict[int, set[int]]) -> list[int]:
         for target in targets:
             into[target].append(node)
     order = [node for node, count in waiting.items() if not count]
-    for node in order:
-        for source in into[node]:
-            waiting[source] -= 1
-            if not waiting[source]:
-                order.append(source)
-    return order
+    return drain(order, into, waiting)
 
 
 def find_cycle(

@@ -23,7 +23,7 @@ from checkers.history import Op
 from checkers.linearizability.model import Model
 from checkers.linearizability.monitors.appended import Judgement, judge
 from checkers.linearizability.monitors.prefix_forest import NOTHING, Forest
-from checkers.linearizability.problem import NEVER, Problem
+from checkers.linearizability.problem import Problem
 from checkers.linearizability.search.memoized_model import Machine
 from checkers.linearizability.search.portfolio import search
 
@@ -84,7 +84,7 @@ def _illegal(problem: Problem, model: Model, meter: Meter) -> bool:
 def _weakened(forest: Forest, shown: set[int]) -> Problem:
     """These operations as recorded; those that made the values observed stand aside."""
     aside = [op for root in forest.roots.values() for op in _aside(forest, root, shown)]
-    return _beside(forest.problem.subset(shown), aside)
+    return forest.problem.subset(shown).beside(aside)
 
 
 def _overwritten(forest: Forest, index: int) -> Problem:
@@ -96,18 +96,7 @@ def _overwritten(forest: Forest, index: int) -> Problem:
     shown = {index, *forest.between[index], *(story.put for story in stories)} - {NOTHING}
     runs = [[forest.appends[piece][0] for piece in story.pieces] for story in stories]
     aside = [_merged([ops[maker] for maker in run], forest.kind is str) for run in runs if run]
-    return _beside(forest.problem.subset(shown), aside)
-
-
-def _beside(part: Problem, aside: list[Op]) -> Problem:
-    """A problem, and operations that may happen at any time or never."""
-    count = len(aside)
-    return Problem(
-        ops=(*aside, *part.ops),
-        start=(*range(-count - 1, -1), *part.start),
-        end=(*[NEVER] * count, *part.end),
-        required=(*[False] * count, *part.required),
-    )
+    return forest.problem.subset(shown).beside(aside)
 
 
 def _aside(forest: Forest, root: int, shown: set[int]) -> Iterator[Op]:
