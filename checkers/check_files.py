@@ -224,7 +224,7 @@ def _in_parallel(tasks: list[_Task], workers: int) -> Iterator[tuple[int, FileRe
             yield done.get()
         finished = True
     finally:
-        if not finished:  # interrupted: nobody waits for what is still being checked
+        if not finished:  # interrupted: the results still to come are not waited for
             with contextlib.suppress(queue.Empty):
                 while True:
                     waiting.get_nowait()

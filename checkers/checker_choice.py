@@ -326,7 +326,7 @@ def _implied(history: History, name: str) -> dict[str, object]:
 
 
 def _first_reads(history: History) -> dict[Hashable, object]:
-    """Initial values of registers, where the first read of one returned what nobody had written.
+    """Initial values of registers, where the first read of one returned an unwritten value.
 
     Knossos states the initial values of a multi-register beside the history, not in it.
     """

@@ -5,10 +5,10 @@ rules hold for all of them. *Evidence*: a VALID says what was checked that could
 there was nothing of the kind, a history recorded by the harness (its header names a workload, which
 should have exercised it) is UNKNOWN, with the reason; so is any history in which nothing completed.
 A foreign one whose completed operations the checker's definition makes legal by themselves, such as
-additions that nobody read, is VALID, and the reason says plainly how little was seen. *Soundness*:
-order is the order of events in the history, never wall-clock time (but for leases, which are about
-time), and an operation whose outcome is unknown may have happened or not, whichever excuses the
-system.
+additions that no read could show, is VALID, and the reason says plainly how little was seen.
+*Soundness*: order is the order of events in the history, never wall-clock time (but for leases,
+which are about time), and an operation whose outcome is unknown may have happened or not, whichever
+excuses the system.
 
 For the checkers beside this module.
 """

@@ -6,9 +6,9 @@ event that cannot be.
 
 Pairing: order the events by process, stably. Within one process invocations and completions must
 then alternate, beginning with an invocation, so the whole check is a comparison of neighbours; no
-event is looked at in Python unless something is wrong. What breaks without it: a completion nobody
-invoked, or two open operations of one process, would silently move an operation's interval and
-with it every real-time argument a checker makes.
+event is looked at in Python unless something is wrong. What breaks without it: a completion without
+an invocation, or two open operations of one process, would silently move an operation's interval,
+and with it every real-time argument that a checker makes.
 
 For loaders in this package and :meth:`History.from_events`.
 """

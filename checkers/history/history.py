@@ -3,7 +3,7 @@
 A run of a million operations is two million events; a Python object for each costs seconds and
 gigabytes, and most checkers need three columns of it. So a :class:`History` is numpy columns over
 events (type, process, f, key, time, pair) plus one Python list of values, and :class:`Op` objects
-are made only for what somebody looks at.
+are made only for what is looked at.
 
 Keys, function names, processes and nodes are interned: a column holds codes, a table beside it
 holds what they stand for. Codes are given in order of first appearance, so equal inputs give equal
@@ -122,7 +122,7 @@ class History:
             notes: what the loader already repaired.
 
         Raises:
-            HistoryError: a completion nobody invoked, two open invocations of one process, a
+            HistoryError: a completion without an invocation, two open invocations of one process, a
                 completion whose ``f`` or key differs from its invocation, an unknown type.
         """
         rows = list(events)

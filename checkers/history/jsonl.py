@@ -210,7 +210,7 @@ class _Reader:
             self._mixed(chunk)
 
     def _refuse_doubled(self) -> None:
-        """Refuse a record that has a field twice: which of the two is meant, nobody knows.
+        """Refuse a record that has a field twice: which of the two is meant cannot be told.
 
         Asked only of a file without a footer, whose digest shows who wrote it. Counting the names
         of fields tells in passing that there is none, but where values hold such names too.

@@ -13,7 +13,7 @@ to exist, too. So:
 - any other level holds if one that implies it does. If none does, that is said, and the answer is
   open: to have found nothing is no proof.
 
-Lists have known orders but for appends that nobody read. Without a cycle at all those can be put in
+Lists have known orders but for appends that no read shows. Without a cycle those can be put in
 any order that agrees with the rest, so then the history is serializable.
 
 Source: Adya, *Weak Consistency*, for levels as conditions on some order of versions.

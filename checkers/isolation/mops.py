@@ -1,13 +1,16 @@
 """Transactions' values into flat columns, and what is malformed about them as one sentence.
 
-A value is a list of micro-operations of three parts each. Millions of them are taken apart a chunk
-at a time by the C loops of ``list.extend`` and ``zip``, with no Python code per micro-operation;
-whatever those passes do not find plain is looked at again one by one, and either is well-formed
-after all or ends as a :class:`HistoryError` that names the event and the micro-operation.
+Problem. A value is a list of micro-operations of three parts each. Python code per micro-operation
+would take longer than all of the checking.
 
-What an ``ok`` completion tells must be what was invoked: as many micro-operations, of the same
-functions and keys in the same order, and the same values written. A history in which they differ
-was mixed up when it was recorded, and nothing can be concluded from it.
+Solution. Millions of micro-operations are taken apart a chunk at a time by the C loops of
+``list.extend`` and ``zip``. Values that those passes do not find plain are read again one by one.
+They are well-formed after all, or end as a :class:`HistoryError` that names the event and the
+micro-operation.
+
+Invariants. An ``ok`` completion repeats what was invoked: as many micro-operations, of the same
+functions and keys in the same order, with the same values written. A history in which they differ
+was recorded wrongly, and nothing can be concluded from it.
 
 For :mod:`checkers.isolation.transaction_table`.
 """

@@ -10,7 +10,7 @@ What is checked of a step T1 < T2 over a list:
 - ww: the read named as proof has T1's append and, after it or not at all, T2's;
 - rw: T1 read a list without T2's append, and T2 committed;
 - rw-predicate: a predicate read of T1 did not return a key, and every version of it from T2's on
-  matches, of the read named as proof and of the appends that nobody read;
+  matches, of the read named as proof and of the appends that no read shows;
 - wr-predicate: a predicate read of T2 did not return a key; a version that matches was installed
   by a transaction from which the steps named lead to T2, and whatever comes after that version and
   does not match is T1's or comes after T1's.
@@ -20,7 +20,8 @@ the transactions which show that (one that read the first and wrote the second, 
 with one after the other, in a session or in real time). A transaction of unknown outcome committed
 if an append or write of its own was read; in a cycle that is so iff a ww or wr step leaves it.
 
-The kinds of the steps must then fit the anomaly's name. Whoever answers INVALID asks here first.
+The kinds of the steps must then fit the anomaly's name. No checker answers INVALID before its
+finding passed here.
 
 Source: Adya, *Weak Consistency*, for the definitions.
 """
@@ -350,7 +351,7 @@ def _matching_registers(predicate: Predicate, step: Because, history: History) -
 def _matching_lists(predicate: Predicate, step: Because, history: History) -> bool:
     """Whether the lists of the read named as proof match from the step's value on, and longer ones.
 
-    Without such a read nobody saw the key but empty.
+    Without such a read every read of the key was empty.
     """
     reads = [r for p in step.proof for r in Witness(history, p.source).read(step.key)]
     longest = max((list(read or ()) for read in reads), key=len, default=[])

@@ -340,7 +340,7 @@ class _Orders:
         open_: dict[int, dict[Hashable, object]],
     ) -> bool:
         reads, writes = self.lanes[lane][position // 2]
-        if position % 2:  # the commit: nobody else may have committed to what it writes
+        if position % 2:  # the commit: no other transaction may have committed to what it writes
             if any(state.get(key) != seen for key, seen in open_[lane].items()):
                 return False
             rest = {other: seen for other, seen in open_.items() if other != lane}
@@ -398,7 +398,7 @@ def _list_effect(
 def _effect(
     txn: Witness, written: set[Hashable], init: object
 ) -> tuple[dict[Hashable, object], dict[Hashable, object]]:
-    """External reads and last writes, as tokens; reads of what nobody here wrote are left out."""
+    """External reads and last writes, as tokens; reads of what none of these wrote are left out."""
     reads: dict[Hashable, object] = {}
     writes: dict[Hashable, object] = {}
     for f, key, value in txn.mops:

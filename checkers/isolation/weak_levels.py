@@ -1,25 +1,28 @@
 """Read committed, read atomic and causal consistency of plain read-write histories.
 
-Nothing is known here but sessions (``so``) and who read whose write (``wr``). A level holds iff
-there is a total commit order that extends both, and in which no transaction is placed where a
-reader should have seen it. Each level says which placements those are. Let t3 read key x from t1,
-and let t2 be another transaction that writes x; then t2 must commit before t1 if
+Problem. The order of versions is unknown. Known are sessions (``so``) and reads-from (``wr``).
+
+Solution. A level holds iff a total commit order extends both, and no transaction stands in it where
+a reader should have seen it. Each level says which places those are. Let t3 read key x from t1, and
+let t2 be another transaction that writes x; then t2 must commit before t1 if
 
 - read committed: t3 read something from t2 before it read x;
 - read atomic: t2 comes before t3 by ``so`` or is read by t3 (``wr``);
 - causal: t2 comes before t3 by a path of ``so`` and ``wr``.
 
 The history satisfies the level iff ``so``, ``wr`` and these forced edges have no cycle. Forced
-edges are found in near-linear time: for pairs of transactions the smaller side is enumerated (reads
-still to come, or keys written), which bounds read committed and read atomic by n^1.5; for causal, a
-vector of session positions per transaction and a binary search per read and session, n times
-sessions.
+edges are found in near-linear time. For pairs of transactions the smaller side is enumerated (reads
+still to come, or keys written), which bounds read committed and read atomic by n^1.5. For causal
+there is a vector of session positions per transaction and a binary search per read and session: n
+times sessions.
 
-Besides: reads of aborted, intermediate or never written values are violations of their own, as are
-reads that disagree with the transaction's own write, and above read committed with its own read.
+Invariants. Reads of aborted, intermediate or unwritten values are violations of their own. So are
+reads that disagree with the transaction's own write, and above read committed with its own read. A
+predicate read that missed a key all versions of which match read the initial version of that key
+(:mod:`checkers.isolation.predicates.replay`); above read committed it counts as a read like any
+other.
 
-A predicate read that missed a key all versions of which match read its initial version
-(:mod:`checkers.isolation.predicates.replay`): above read committed, a read like any other.
+What breaks without it: databases that promise no more than these levels could not be judged.
 
 Source: Biswas and Enea, *On the Complexity of Checking Transactional Consistency*, OOPSLA 2019, for
 the axioms; Moldrup and others, *AWDIT*, PLDI 2025, for the bounds.

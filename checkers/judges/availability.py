@@ -39,7 +39,7 @@ def availability(*, at_least: float | None = None, name: str = "availability") -
 
     ``stats``: ``ok_share`` (all, ``outside_faults``, ``during_faults``), ``longest_gap_s`` with
     ``longest_gap_at_s`` (operations were asked for and none was answered ok for that long; a quiet
-    phase, in which nobody asked, does not count), ``duration_s``, and ``buckets``:
+    phase, in which no client asked, does not count), ``duration_s``, and ``buckets``:
     ``bucket_s`` and lists ``t_s``, ``ok``, ``other``.
 
     Args:
@@ -227,7 +227,7 @@ def _spans(history: History, invoked: Ints) -> tuple[Ints, Ints]:
     """When the system was being asked by some operations: begins and ends of spans, ascending.
 
     A span is a time in which operations were under way or followed each other closely; a longer
-    pause is quiet, and nobody misses an answer in it. What follows closely is a second, or ten
+    pause is quiet, and no client misses an answer in it. What follows closely is a second, or ten
     times what usually lies between two invocations where clients ask seldom.
     """
     import numpy as np

@@ -5,8 +5,8 @@ writing. The reads judged are those begun after the last write, of whatever outc
 after the last fault had ended. Of each replica (the event's node; else the process) the last such
 read counts, since a replica may need a few to settle. All must be equal, key by key.
 
-Where they differ and a fault has no end on record, nobody knows whether they should have agreed.
-A replica nobody read at the end proves nothing, so at least two must have been read.
+Where they differ and a fault has no end on record, it is unknown whether they should have agreed.
+A replica that was not read at the end proves nothing, so at least two must have been read.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 An operation happens before another if it comes earlier in its session, or is the write whose value
 the other read, or transitively so. Reads find their sources by value, so within a key every value
-must be written once; that is checked. A write of unknown outcome happened if somebody read it.
+must be written once; that is checked. A write of unknown outcome happened if some operation read
+it.
 
 A vector clock has, per session, how many of its operations are in the causal past: operation ``i``
 of session ``s`` happens before (or is) operation ``x`` iff ``clock[x][s] > i``. Clocks are made in
@@ -321,7 +322,7 @@ def say(history: History, access: Access) -> str:
 
 
 def thin_air_findings(history: History, made: Causality) -> list[Finding]:
-    """A finding for every read of a value that nobody wrote."""
+    """A finding for every read of a value that no operation wrote."""
     return [
         Finding(
             kind="thin-air",

@@ -246,7 +246,7 @@ def _aborted(history: History, log: Log) -> list[Finding]:
     for name, op in log.polled.items():
         if name in possible:
             continue
-        said = "whose send failed" if name in failed else "which nobody sent"
+        said = "whose send failed" if name in failed else "which no producer sent"
         why = f"a poll at {at(history, op)} returned {log.values[name]!r}, {said}"
         findings.append(_finding(history, "aborted-read", log, why, [failed.get(name, -1), op]))
     return findings

@@ -1,7 +1,7 @@
 """Unique identifiers: no two calls may be given the same.
 
 Vocabulary: ``generate`` (output: the identifier). Calls of unknown outcome may have been given one
-that nobody saw, which harms nobody.
+that no client saw, which does no harm.
 
 Source: the ``unique-ids`` checker of Jepsen.
 """

@@ -125,7 +125,7 @@ class Write:
     value: object
     outcome: int
     plain: bool  # whether an event of it must have this value
-    changed: bool | None  # whether it made an event; None if nobody knows
+    changed: bool | None  # whether it made an event; None if unknown
     revision: int = -1
 
 

@@ -347,7 +347,7 @@ class _Check:
     def _nothing_completed(self) -> tuple[Verdict, str]:
         """The answer where no operation completed, so that none could contradict the model.
 
-        A recorded run should have completed some: it has no evidence. Of somebody's history the
+        A recorded run should have completed some: it has no evidence. Of a foreign history the
         question is only whether a legal order exists, and one does; nothing at all is no history.
         """
         history = self.history

@@ -151,7 +151,7 @@ class AppendAnomalies:
         )
 
     def _unwritten(self) -> None:
-        """Elements nobody appended, and which are not of the list's beginning."""
+        """Elements that no transaction appended, and that the list did not hold at first."""
         orders = self.orders
         unknown = np.flatnonzero((orders.writer_mop < 0) & ~self.versions.ambiguous[orders.key])
         for position in unknown.tolist():

@@ -11,7 +11,7 @@ ask here before which writers they came.
 Invariants. The mark of an edge is a position in the version orders. Excluded keys, and appends of
 transactions that are not members, add no edge.
 
-What breaks without it: a missing edge hides a cycle; an edge that nobody can prove makes one up.
+What breaks without it: a missing edge hides a cycle; an edge without a proof invents one.
 
 Source: Kingsbury and Alvaro, *Elle*, VLDB 2020; the tail nodes are our own.
 """
@@ -97,7 +97,7 @@ class AppendEdges:
     def _add_unread(
         self, builder: GraphBuilder, writer: Ints, previous: Ints, readers: Ints, read_keys: Ints
     ) -> None:
-        """Appends nobody read: after the last version read, for its writer and its readers."""
+        """Appends that no read shows: after the last version read, its writer and its readers."""
         txns, orders = self.txns, self.orders
         mops = self.versions.writes[self.lists.write_pos[self.versions.writes] < 0]
         mops = mops[self.lists.members[txns.mop_txn[mops]]]

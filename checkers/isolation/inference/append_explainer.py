@@ -13,7 +13,7 @@ from checkers.isolation.graph.cycles import Edge
 from checkers.isolation.graph.dependency_graph import RWP, WR, WRP, WW
 from checkers.isolation.inference.version_orders import ListColumns, short
 from checkers.isolation.predicates.anti_dependencies import PredicateEdges
-from checkers.isolation.predicates.matching import told
+from checkers.isolation.predicates.matching import in_words
 from checkers.isolation.transaction_table import WRITE, Ints
 
 
@@ -77,7 +77,7 @@ class AppendExplainer:
     def _missed_words(self, edge: Edge) -> tuple[object, str, tuple[Because, ...]]:
         """Why a predicate read comes before a writer: it did not find what that made match."""
         key, position = self.predicates.key_of(edge.mark, edge.target)
-        asked = told(self.predicates.reads[edge.mark].predicate)
+        asked = in_words(self.predicates.reads[edge.mark].predicate)
         name = self.txns.keys[key]
         mops = [m for m in self.unread_of(key) if self.txns.mop_txn[m] == edge.target]
         value = self.orders.element[position] if position >= 0 else self.txns.mop_value[mops[0]]
@@ -100,7 +100,7 @@ class AppendExplainer:
         return int(self.txns.mop_txn[mop]) if mop >= 0 else -1
 
     def _unread_value(self, edge: Edge) -> object:
-        """The append of the edge's target to its key that nobody read."""
+        """The append of the edge's target to its key that no read shows."""
         for mop in self.txns.mops_of(edge.target):
             unread = self.txns.mop_kind[mop] == WRITE and self.write_pos[mop] < 0
             if unread and self.txns.mop_key[mop] == edge.key:

@@ -1,15 +1,17 @@
 """List-append: transactions that append unique values to lists and read whole lists.
 
-The trick of Elle: a list tells its own history. The longest list read of a key is the order of the
-versions of that key, every other read must be a prefix of it, and its last element says which
-transaction's write was seen. So every ww, wr and rw dependency is known, none is guessed, and a
-cycle among them is a proof.
+Problem. To find a cycle of dependencies, the order of the versions of every key must be known.
 
-What is checked without cycles, in the order of :data:`NON_CYCLIC`:
+Solution. A list shows its own history. The longest list read of a key is the order of the versions
+of that key. Every other read must be a prefix of it, and the last element of a read names the write
+that was seen. So every ww, wr and rw dependency is known and none is guessed: a cycle among them is
+a proof.
+
+What is checked without cycles:
 
 - ``incompatible-order``: two reads of a key, neither a prefix of the other;
 - ``duplicate-elements``: a value twice in one list;
-- ``garbage-read``: a value nobody appended, unless the list began with it;
+- ``garbage-read``: a value that no transaction appended, unless the list began with it;
 - ``G1a`` aborted read: an element whose transaction failed;
 - ``dirty-update``: a committed append on top of an aborted one;
 - ``G1b`` intermediate read: a list ending in an append that its transaction followed with another;
@@ -18,8 +20,10 @@ What is checked without cycles, in the order of :data:`NON_CYCLIC`:
 - ``future-read``: a read of the transaction's own later append;
 - ``lost-update``: two committed transactions read the same version of a key and both append to it.
 
-Appends nobody read come after everything that was read. An ``info`` transaction counts as committed
-once one of its appends was read; ``fail`` ones are never in the graph.
+Invariants. Appends that no read shows come after everything that was read. An ``info`` transaction
+counts as committed once one of its appends was read; a ``fail`` transaction is never in the graph.
+
+What breaks without it: as for Elle, isolation levels above read committed could not be refuted.
 
 Source: Kingsbury and Alvaro, *Elle*, VLDB 2020; anomalies after Adya. The columnar passes and the
 tail nodes (see :mod:`checkers.isolation.graph.dependency_graph`) are our own.

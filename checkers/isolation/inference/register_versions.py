@@ -97,7 +97,7 @@ class RegisterVersions:
         return self.touches.write
 
     def _number_versions(self) -> None:
-        """Give each micro-operation its version; -1 for reads of values nobody wrote."""
+        """Give each micro-operation its version; -1 on ambiguous keys."""
         txns = self.txns
         keys = len(txns.keys)
         writes = np.flatnonzero(txns.mop_kind == WRITE)

@@ -18,8 +18,8 @@ A level that promises the order of sessions or of real time vouches for it itsel
 :meth:`RwRegister.promised`.
 
 Without cycles: ``G1a``, ``G1b``, ``internal``, ``future-read``, ``lost-update``, and
-``garbage-read``: a value nobody wrote, and which is not the initial one. It is a version like any
-other, only without a writer.
+``garbage-read``: a value that no transaction wrote and that is not the initial one. It is a version
+like any other, only without a writer.
 
 Source: Kingsbury and Alvaro, *Elle*, section 5 and ``rw_register.clj``; the sweep is our own.
 """

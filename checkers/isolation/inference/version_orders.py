@@ -30,7 +30,7 @@ class VersionOrders:
         base: first position of each key, and one more at the end.
         key: key code of each position.
         element: value at each position.
-        writer_mop: the append that wrote it, or -1 if nobody did.
+        writer_mop: the append that wrote it, or -1 if no transaction did.
         witness: for each key, the read micro-operation that has the longest list, or -1.
     """
 

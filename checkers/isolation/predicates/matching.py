@@ -131,7 +131,7 @@ def matches_grown(predicate: Predicate, name: object, longest: list[object], mor
     return matches(rest, name, [*longest, *[None] * more])
 
 
-def told(predicate: Predicate) -> str:
+def in_words(predicate: Predicate) -> str:
     """A predicate in words, for a sentence: what was asked for."""
     if predicate is None:
         return "every key"

@@ -1,8 +1,10 @@
-"""Keys of a register history that a predicate read did not return: what it came before.
+"""Keys of a register history that a predicate read did not return: before which writers it came.
 
-The versions of such a key are known in part: an order from what the caller vouches for, with the
-initial version, which matches nothing, before all. A version that comes after every one which does
-not match was written after the read.
+Problem. The versions of such a key are ordered in part only.
+
+Solution. The order is what the caller vouches for, with the initial version, which matches nothing,
+before all. A version that comes after every version which does not match was written after the
+read.
 
 For :mod:`checkers.isolation.inference.rw_register`.
 """
@@ -20,7 +22,7 @@ from checkers.isolation.graph.cycles import Edge
 from checkers.isolation.inference.register_versions import RegisterVersions
 from checkers.isolation.predicates.anti_dependencies import PredicateEdges
 from checkers.isolation.predicates.match_changes import MatchChange, register_match_changes
-from checkers.isolation.predicates.matching import Predicate, matches, told
+from checkers.isolation.predicates.matching import Predicate, in_words, matches
 from checkers.isolation.predicates.predicate_reads import Changer
 from checkers.isolation.transaction_table import Ints
 
@@ -159,7 +161,7 @@ class MissedKeys:
         misses = sorted(self.misses(key, predicate))
         steps = dict.fromkeys(step for miss in misses for step in self._chain(miss, version))
         words = (
-            f"{{0}} asked for {told(predicate)} and did not find key {name!r}, which matches from "
-            f"{{1}}'s write of {value!r} on"
+            f"{{0}} asked for {in_words(predicate)} and did not find key {name!r}, "
+            f"which matches from {{1}}'s write of {value!r} on"
         )
         return value, words, tuple(order_proof(*step) for step in steps)

@@ -18,7 +18,7 @@ from checkers.isolation.explain import Anomaly
 from checkers.isolation.inference.version_orders import CASES_MAX
 from checkers.isolation.mops import PredicateRead
 from checkers.isolation.predicates.match_changes import MatchChange
-from checkers.isolation.predicates.matching import Predicate, matches, told
+from checkers.isolation.predicates.matching import Predicate, in_words, matches
 from checkers.isolation.transaction_table import READ, WRITE, Txns
 
 #: a version whose writer a reader that missed its key precedes: (mark, transaction)
@@ -29,7 +29,7 @@ class Versions(Protocol):
     """What an inference says of a key's versions."""
 
     def changers(self, key: int, predicate: Predicate) -> Sequence[Changer]:
-        """The writers that whoever found no match at this key comes before."""
+        """The writers before which a read came that found no match at this key."""
         ...
 
     def match_changes(self, key: int, predicate: Predicate) -> Sequence[MatchChange]:
@@ -60,7 +60,7 @@ class PredicateReads:
                 if not matches(read.predicate, key, value):
                     _note(
                         noted, "predicate-mismatch", read, key,
-                        f"{{0}} asked for {told(read.predicate)} and got key {key!r} with "
+                        f"{{0}} asked for {in_words(read.predicate)} and got key {key!r} with "
                         f"{value!r}, which does not match.",
                     )  # fmt: skip
             self._against_itself(number, read, noted)
@@ -74,8 +74,8 @@ class PredicateReads:
                 name = self.txns.keys[key]
                 _note(
                     noted, "internal", read, name,
-                    f"{{0}} asked for {told(read.predicate)} and did not get key {name!r}, which "
-                    "matches by its own earlier operations.", own_write=key in own,
+                    f"{{0}} asked for {in_words(read.predicate)} and did not get key {name!r}, "
+                    "which matches by its own earlier operations.", own_write=key in own,
                 )  # fmt: skip
         wrote: set[int] = set()
         for mop in range(self.starts[number] + read.before, self._end(read)):
@@ -87,8 +87,8 @@ class PredicateReads:
                 if matches(read.predicate, name, value):
                     _note(
                         noted, "internal", read, name,
-                        f"{{0}} asked for {told(read.predicate)} and did not get key {name!r}, of "
-                        f"which it then read {value!r}, which matches.", own_write=key in own,
+                        f"{{0}} asked for {in_words(read.predicate)} and did not get key {name!r}, "
+                        f"of which it then read {value!r}, which matches.", own_write=key in own,
                     )  # fmt: skip
 
     def _known_before(

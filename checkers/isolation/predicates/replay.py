@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from checkers.core.budget import Meter
 from checkers.history import freeze
 from checkers.isolation.inference.rw_register import RwRegister
-from checkers.isolation.predicates.matching import matches, matches_key, told
+from checkers.isolation.predicates.matching import in_words, matches, matches_key
 from checkers.isolation.transaction_table import WRITE
 
 #: Keys looked at between looks at the budget.
@@ -93,7 +93,7 @@ def _unmatched(register: RwRegister, number: int, state: dict[int, object], mete
             return meter.reason
         if key not in found and matches(read.predicate, txns.keys[key], value):
             return (
-                f"in the one looked at, a read of {told(read.predicate)} should have returned key "
-                f"{txns.keys[key]!r}"
+                f"in the one looked at, a read of {in_words(read.predicate)} should have returned "
+                f"key {txns.keys[key]!r}"
             )
     return ""

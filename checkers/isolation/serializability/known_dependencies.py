@@ -1,10 +1,13 @@
 """What an inference knows, as transactions for the order search: reads-from, writes, known orders.
 
-The searches of :mod:`checkers.isolation.serializability.serial` know registers: a transaction read
-a key from another, and wrote keys. A list is a register whose versions are in a known order: who
-read it up to an element read from that element's transaction, and each appender comes after the one
-before. Only appends that nobody read are in no order. What a transaction itself appended is not
-read from anybody.
+Problem. The searches of :mod:`checkers.isolation.serializability.serial` know registers only: a
+transaction read a key from another transaction, and wrote keys.
+
+Solution. A list is a register whose versions have a known order. A read up to an element is a read
+from the transaction that appended the element, and each appending transaction comes after the one
+before.
+
+Invariants. Appends that no read shows are in no order. A transaction reads nothing from itself.
 
 For :mod:`checkers.isolation.levels`.
 """
@@ -93,7 +96,7 @@ def _writers(lists: ListAppend) -> Ints:
 
 
 def _tails(lists: ListAppend) -> dict[int, list[int]]:
-    """Per key the transactions in the graph that appended to it what nobody read."""
+    """Per key the transactions in the graph whose appends to it no read shows."""
     mops = lists.versions.writes[lists.versions.write_pos[lists.versions.writes] < 0]
     mops = mops[lists.members[lists.txns.mop_txn[mops]]]
     tails: dict[int, dict[int, None]] = {}

@@ -1,12 +1,17 @@
 """What is known of the order of transactions whose versions have no known order.
 
-A *polygraph* has edges that hold, and choices: for two writers of a key, one came first, and then
-so did everybody who read from it come before the other. :class:`Polygraph` starts with sessions and
-reads-from and adds every edge that either choice would force (Cobra's and PolySI's pruning), so
-that few or no choices are left to search.
+Problem. Of two writers of a key one came first, and it is unknown which.
 
-For snapshot isolation an edge is a dependency or an anti-dependency, and only a cycle without two
-adjacent anti-dependencies refutes.
+Solution. A *polygraph* has edges that hold, and choices. A choice is between two writers of a key:
+one of them, together with every transaction that read from it, comes before the other.
+:class:`Polygraph` starts with sessions and reads-from and adds every edge that either side of a
+choice would force (the pruning of Cobra and PolySI), so that few or no choices are left to search.
+
+Invariants. Every edge holds in every order that explains the reads. For snapshot isolation an edge
+is a dependency or an anti-dependency, and only a cycle without two adjacent anti-dependencies
+refutes.
+
+What breaks without it: the solver would get one boolean for every pair of writers.
 
 Source: Papadimitriou, *The Serializability of Concurrent Database Updates*; Tan and others,
 *Cobra*, OSDI 2020; Huang and others, *PolySI*, VLDB 2023.

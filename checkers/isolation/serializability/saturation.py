@@ -1,23 +1,29 @@
 """An order of thousands of transactions in many sessions, or the few that have none.
 
-*Problem.* The order of the writes of each key is unknown, and finding one that explains every read
-is NP-complete. But of a history that a database executed most of the order is forced, and most of
+Problem. The order of the writes of each key is unknown, and finding an order that explains every
+read is NP-complete. In a history that a database executed most of the order is forced, and most of
 the rest does not matter.
 
-*Solution.* :mod:`.saturation_kernel` keeps what is forced, complete under two rules, as a vector a
-point. Then points are placed one by one by rank (how many must come before, less how many after),
-but none where a read would go wrong (:mod:`.placement_kernel`). That succeeds, or ends where every
-point left waits for another: then one that waits for the readers of a version belongs before that
-version's writer. This is guessed, what follows from it is derived, and placing begins again.
-Guesses that contradict each other are traced back to, and the last of them is turned round, for the
-reasons of the others. A contradiction that rests on no guess is a refutation; its transactions are
-those on the paths that it was traced along.
+Solution. Three parts take turns.
 
-The guesses of one pass are made together, and one by one only if they contradict each other.
+- Deriving. :mod:`.saturation_kernel` keeps a vector per point and closes it under two rules, so
+  that every order that is forced is known.
+- Placing. Points are placed one by one by rank (how many must come before, less how many after),
+  but never where a read would go wrong (:mod:`.placement_kernel`). The pass places all points, or
+  ends where every remaining point waits for another.
+- Guessing. A point that waits for the readers of a version belongs before the writer of that
+  version. This is guessed, its consequences are derived, and placing begins again. The guesses of
+  one pass are made together, and one by one only if they contradict each other.
 
-*Invariants.* A guess is turned round only where the rest of its conflict says so, and what is
-turned round keeps those reasons. So the search ends (it is backjumping over a finite tree), and a
-refutation does not rest on having tried everything. Whoever asks replays an order found.
+A contradiction is traced back to the guesses that it rests on. The last of them is reversed, and
+the others are the reason. A contradiction that rests on no guess is a refutation. Its transactions
+are those on the paths along which it was traced.
+
+Invariants. A guess is reversed only where the rest of its conflict says so, and the reversed guess
+keeps those reasons. So the search ends, as it is backjumping over a finite tree, and a refutation
+does not rest on having tried everything. The caller replays every order found.
+
+What breaks without it: histories of more than a few hundred transactions would stay undecided.
 
 Source: Papadimitriou 1979 and Biswas and Enea, OOPSLA 2019, for orders as polygraphs and sessions
 as vectors; Tan and others, *Cobra*, OSDI 2020, and Huang and others, *PolySI*, VLDB 2023, for what
@@ -39,7 +45,7 @@ from checkers.core.budget import Meter
 from checkers.isolation.serializability.polygraph import Txn
 from checkers.isolation.serializability.saturation_tables import (
     grown,
-    make_desk,
+    make_scratch,
     make_state,
     make_tables,
 )
@@ -114,7 +120,7 @@ class OrderSearch:
         self.step = 2 if snapshot else 1
         self.tables, keys = make_tables(txns, self.step)
         self.state = make_state(self.tables, txns)
-        self.desk = make_desk(self.tables, keys)
+        self.scratch = make_scratch(self.tables, keys)
         self.rank: Ints | None = None
         self.per_look = max(1, ENTRIES_PER_LOOK // max(1, len(self.tables.first) - 1))
         self.levels: list[_Level] = []
@@ -152,7 +158,7 @@ class OrderSearch:
         return Found(answer, order or [], core or [], reason, self.guesses, self.conflicts)
 
     def _order(self) -> list[tuple[Txn, int]]:
-        points = self.desk.order.tolist()
+        points = self.scratch.order.tolist()
         if self.step == 1:
             return [(self.txns[point], 1) for point in points]
         return [(self.txns[point // 2], point % 2) for point in points]
@@ -201,8 +207,8 @@ class OrderSearch:
         if self.rank is None:
             self.rank = self._ranks()
         edges = int(self.state.counts.edges)
-        count = self.placing.schedule(self.tables, self.state, self.rank, self.desk, edges)
-        transactions = self.desk.guesses[:count] // self.step
+        count = self.placing.schedule(self.tables, self.state, self.rank, self.scratch, edges)
+        transactions = self.scratch.guesses[:count] // self.step
         self.pending = [(a, b) for a, b in transactions.tolist()]
         return bool(count)
 

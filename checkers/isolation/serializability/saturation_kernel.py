@@ -1,23 +1,25 @@
-"""What must come before what, kept complete while orders are guessed: inner loops, with numba.
+"""Orders that are forced, kept complete while further orders are guessed: inner loops, with numba.
 
-Points are transactions (serializability) or their starts and commits (snapshot isolation), numbered
-session by session, so that a session is a *lane* of successive counts. Of every point a vector
-says how many points of each lane must come before it. An edge raises the vector of its target, that
-of the targets behind it, and so on, and every raise is looked at by two rules, for a key, two of
-its writers w and o, and the readers r of w:
+Problem. Every guess forces further orders, and thousands of guesses must be made and taken back.
+
+Solution. Points are transactions (serializability) or their starts and commits (snapshot
+isolation). They are numbered session by session, so a session is a *lane* of successive numbers.
+The vector of a point says how many points of each lane must come before it. An edge raises the
+vector of its target, then those of the targets behind it. Two rules look at every raise, for a key,
+two of its writers w and o, and the readers r of w:
 
 1. if o commits before r starts, o commits before w starts (r would have read o's write);
 2. if w starts before o commits, w commits before o starts, and every r starts before o commits.
 
-Of each lane only the last writer before has to be looked at: the others follow. With both rules at
-rest every pair of writers whose order is forced has it, with all that follows (the pruning of Cobra
-and PolySI). An edge into the past is a conflict.
+Of each lane only the last writer before is looked at; the others follow from it.
 
-Each edge knows why it is there: a path that was there when it was made. So a conflict can be traced
-back to the guesses it rests on, and to the transactions that prove it.
+Invariants. When no rule applies any more, every pair of writers whose order is forced has it (the
+pruning of Cobra and PolySI). An edge into the past is a conflict. Each edge keeps its reason, a
+path that existed when the edge was made, so a conflict can be traced back to the guesses it rests
+on and to the transactions that prove it.
 
-For :mod:`checkers.isolation.serializability.saturation`, which says what the whole is for.
-Importing this module imports numba; the first call compiles, unless an earlier process left the
+What breaks without it: see :mod:`checkers.isolation.serializability.saturation`, for which this is.
+Importing this module imports numba. The first call compiles, unless an earlier process left the
 machine code in the cache.
 """
 
@@ -69,15 +71,20 @@ class Tables(NamedTuple):
 
     Args:
         step: points of a transaction: 1, or 2 for its start and its commit.
-        lane, place: of each point. first: of each lane, its first point.
-        read_at, read_key, read_from: reads of each transaction; the version's slot, or -1.
-        write_at, write_key: writes of each transaction; a write's number is its version's *slot*.
-        own: per slot the slot that the same transaction read of that key, or -1 or -2 for none.
-        key_group_at, group_lane, group_at: the writers of each key grouped by lane.
-        key_slot, key_txn: slot and transaction of each writer, by key, lane and place.
-        reader_at, reader: per slot the transactions that read it.
-        writer: per slot its transaction.
-        read_room, write_room: per read and slot, at most so many edges come of a look at it.
+        lane, place: (points,): lane of each point, and its position there.
+        first: (lanes,): the first point of each lane.
+        read_at: (transactions + 1,): where the reads of each transaction begin.
+        read_key, read_from: (reads,): key, and slot of the version that was read, or -1.
+        write_at: (transactions + 1,): where the writes of each transaction begin. The number of a
+            write is the *slot* of its version.
+        write_key: (slots,): the key written.
+        own: (slots,): the slot that the same transaction read of that key; -1 or -2 for none.
+        key_group_at: (keys + 1,): where the groups of each key begin: its writers, by lane.
+        group_lane, group_at: (groups,) and (groups + 1,): lane of each group, and where it begins.
+        key_slot, key_txn: (slots,): slot and transaction of each writer, by key, lane and place.
+        reader_at, reader: (slots + 1,) and (reads,): the transactions that read each slot.
+        writer: (slots,): its transaction.
+        read_room, write_room: (reads,) and (slots,): at most so many edges come of a look at it.
     """
 
     step: int
@@ -106,13 +113,16 @@ class State(NamedTuple):
     """What grows with each edge and shrinks when a guess is taken back.
 
     Args:
-        clock: point, lane -> how many must come before. ruled: as much of it as was looked at.
-        out_head, in_head: newest edge of each point; out_next, in_next: the one before it.
-        source, target, why_from, why_to: of each edge, the path that forced it.
-        trail: point, lane, clock before, ruled before of each raise.
-        queue, queued: points raised and not yet looked at.
-        looked: the clock of the point that is looked at.
-        seen, came: scratch for paths.
+        clock: (points, lanes): how many points of the lane must come before the point.
+        ruled: (points, lanes): how much of that the rules have looked at.
+        out_head, in_head: (points,): the newest edge out of and into each point.
+        out_next, in_next: (edges,): the edge before it.
+        source, target: (edges,): the points of each edge.
+        why_from, why_to: (edges,): the path that forced it, or the reasons above.
+        trail: (raises, 4): point, lane, clock before and ruled before of each raise, in a row.
+        queue, queued: (points + 1,) and (points,): points raised and not yet looked at.
+        looked: (lanes,): the clock of the point that is looked at.
+        seen, came: (points,): scratch for paths.
         counts: its counters.
     """
 

@@ -16,7 +16,7 @@ from checkers.core.columns import Int32s, record
 from checkers.isolation.serializability.polygraph import Txn, required
 
 if TYPE_CHECKING:
-    from checkers.isolation.serializability.placement_kernel import Desk
+    from checkers.isolation.serializability.placement_kernel import Scratch
     from checkers.isolation.serializability.saturation_kernel import State, Tables
 
 Ints = npt.NDArray[np.int32]
@@ -190,16 +190,16 @@ def grown(state: State) -> State:
     )
 
 
-def make_desk(tables: Tables, keys: int) -> Desk:
+def make_scratch(tables: Tables, keys: int) -> Scratch:
     """Scratch for placing."""
-    from checkers.isolation.serializability.placement_kernel import Desk
+    from checkers.isolation.serializability.placement_kernel import Scratch
 
     points, slots = len(tables.lane), len(tables.writer)
 
     def numbers(size: int) -> Ints:
         return np.zeros(size, dtype=np.int32)
 
-    return Desk(
+    return Scratch(
         waiting=numbers(points),
         heap=numbers(points),
         latest=numbers(keys),

@@ -196,7 +196,7 @@ def decide(part: list[Txn], snapshot: bool, meter: Meter) -> Decision:
     """Whether an order of these transactions alone exists.
 
     Args:
-        part: transactions which read from nobody but each other.
+        part: transactions which read from each other only.
         snapshot: for snapshot isolation, else serializability.
         meter: the budget.
     """

@@ -1,15 +1,17 @@
 """The few operations that show a violation among values that were appended.
 
-A get of a long value proves a contradiction only beside everything that made the value, which may
-be hundreds of operations of which two or three matter. When the others happened is beside the
-point: two gets, of ``"abc"`` and then of ``"ab"``, are illegal whenever ``"a"``, ``"b"`` and
-``"c"`` were appended, as each was appended once. So where they are many they stand aside, as writes
-do in :mod:`checkers.linearizability.zones.witness`: each may happen at any time, at most once, or
-never. Those between which nothing that is shown was observed are one operation then, which puts or
-appends all of them. All this weakens what was observed, hence what is illegal even so is illegal.
+Problem. A get of a long value proves a contradiction only together with everything that made the
+value. That may be hundreds of operations, of which two or three matter.
 
-Where they are few all are shown as recorded, and so are the appends of a piece that was appended
-several times, if the violation is about them.
+Solution. The moment at which the others happened does not matter. Two gets, of ``"abc"`` and then
+of ``"ab"``, are illegal whenever ``"a"``, ``"b"`` and ``"c"`` were appended once each. So where the
+others are many they become optional, as writes do in :mod:`checkers.linearizability.zones.witness`:
+each may happen at any time, at most once, or never. A run of them with no observed value between is
+merged into one operation, which puts or appends all of them.
+
+Invariants. Each of these steps weakens what was observed. A history that is illegal even so is
+illegal. Where the others are few, all are shown as recorded, and so are the appends of a piece that
+was appended several times, if the violation is about them.
 """
 
 from __future__ import annotations

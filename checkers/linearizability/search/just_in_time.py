@@ -1,26 +1,27 @@
 """The breadth-first engine: every configuration there can be, event by event.
 
-The other search (:mod:`.wgl`) follows one order of operations as deep as it goes and turns back
-where it gets stuck. This one reads the history once, event by event, and keeps the *frontier*: all
-configurations that explain what was seen so far. A configuration is a state, which of the open
-operations are linearised already, and which operations of unknown outcome were spent. Nothing is
-ever explored twice, memory is the frontier and not the history, and where no operation is open the
-frontier is just the set of possible states (Lowe, "Testing for linearizability", 2017, calls it
-just-in-time; Knossos calls it linear).
+Problem. The depth-first engine (:mod:`.wgl`) may try exponentially many orders where none is legal.
+
+Solution. The history is read once, event by event. The *frontier* holds all configurations that
+explain what was seen so far. A configuration is a state, which of the open operations are
+linearised already, and which operations of unknown outcome were spent. Lowe calls this just-in-time
+linearization, Knossos calls it linear.
 
 - An operation is linearised only when it, or one that must come after it, completes.
 - A legal read-only operation is linearised at once.
 - Of operations that are equal and open, the one that completes first goes first.
 - Operations of unknown outcome that are equal are counted. One is spent only right before an
-  operation whose result it changes, and a configuration is dropped if another with the same state
-  and the same open operations spent a subset of what it spent: whatever continues it continues
-  the other. So the frontier holds only *minimal* spendings.
+  operation whose result it changes. A configuration is dropped if another one with the same state
+  and the same open operations spent a subset of what it spent, since every continuation of the one
+  continues the other.
 
-An optional operation with an end (see :mod:`.problem`) is open like a required one; when it ends,
-configurations without it stay.
+Invariants. No configuration is explored twice. The frontier holds only *minimal* spendings, and its
+size is the only memory; where no operation is open it is the set of possible states. An optional
+operation with an end (see :mod:`.problem`) is open like a required one; when it ends,
+configurations without it stay. When the frontier is empty no order explains the event just read:
+the history is illegal, and everything that completed before is certified legal.
 
-When the frontier is empty nothing explains the event just read: the history is illegal, and all
-that completed before is certified legal.
+Source: Lowe, "Testing for linearizability", 2017; Knossos's ``linear`` checker.
 """
 
 from __future__ import annotations

@@ -31,16 +31,20 @@ class Tables(NamedTuple):
     """What does not change while searching.
 
     Args:
-        moves: state, class -> state or -1.
-        op_class, op_slot, op_end: per required operation.
-        readonly: per class.
-        edges: per state the (group, state after) of unknown operations that change it, those to be
-            spent rather first; ``edge_count`` says how many.
-        leads: per state a mask of the states one unknown operation leads to.
-        g_word, g_low, g_mask: per group of unknown operations its word, its lowest bit, its bits.
-        better: group, group -> whether the second is to be spent rather than the first.
-        general, special: per family the bits of the class and of those to be spent rather;
-            ``exchanged`` are the latter of all families.
+        moves: (states, classes): the state after, or -1.
+        op_class, op_slot, op_end: (ops,): class, bit number and completion of each required
+            operation.
+        readonly: (classes,): whether operations of the class only read.
+        edges: (states, groups, 2): per state the (group, state after) of unknown operations that
+            change it, the preferred ones first.
+        edge_count: (states,): how many of those there are.
+        leads: (states,): as a mask, the states that one unknown operation leads to.
+        g_word, g_low, g_mask: (groups,): per group of unknown operations its word, its lowest bit
+            and all its bits.
+        better: (groups, groups): whether the second is to be spent before the first.
+        general, special: (families, words): the bits of the class, and of the operations that are
+            to be spent before it.
+        exchanged: (words,): ``special`` of all families together.
     """
 
     moves: Int64s
@@ -61,7 +65,16 @@ class Tables(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """Configurations as columns, and the hash table of their lists; ``node`` ends their trails."""
+    """Configurations as columns, a row each, and the hash table of their lists.
+
+    Args:
+        state, mask: (rows,): the state, and which open operations are linearised.
+        spent: (rows, words): which unknown operations were spent.
+        following: (rows,): the next row of the list of the same state and mask, or -1.
+        alive: (rows,): whether no better configuration replaced it.
+        node: (rows,): where its trail ends.
+        table, stamps: (4 * rows,): first row of each list, and when it was put there.
+    """
 
     state: Int64s
     mask: Words
@@ -74,7 +87,7 @@ class Pool(NamedTuple):
 
 
 class Trail(NamedTuple):
-    """How configurations came about, node by node.
+    """How configurations came about, node by node; (nodes,).
 
     Args:
         before: the node before, or -1.
@@ -89,9 +102,20 @@ class Trail(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Scratch space, and what is open: ``opened`` by completion, and per
-    group the bits of those ``invoked``. Of each variant: the one it came from, by spending which
-    group, and its node if it has one yet."""
+    """Scratch space, and what is open.
+
+    Args:
+        invoked: (groups,): the bits of the unknown operations invoked.
+        opened: (64,): the open operations, by completion.
+        chain: (rows,): the next row of a bucket.
+        buckets: (levels,): the first row of each level, the number of operations spent.
+        v_state, v_spent: (variants,) and (variants, words): state and spent bits of each variant.
+        v_from, v_group: (variants,): the variant it came from, and the group it spent.
+        v_node: (variants,): its node of the trail, or -1 if it has none yet.
+        classes, chosen: (64,): classes and numbers of the operations to linearise next.
+        reads: (states,): the open reads that are legal in each state, as bits.
+        earlier: (64,): of each open operation, the equal ones that complete before it, as bits.
+    """
 
     invoked: Words
     opened: Int64s

@@ -1,9 +1,12 @@
 """A model as a machine over small integers.
 
-Searching asks "where does this operation lead from this state" very often, and of few distinct
-(state, operation) pairs. A :class:`Machine` numbers states and classes of equal operations as they
-appear and remembers every answer, so a model's step function runs once per pair however long the
-search, and states need not be hashable or cheap to compare.
+Problem. A search asks very often where an operation leads from a state, and of few distinct pairs
+of state and operation. The step function of a model is Python, and may be slow.
+
+Solution. A :class:`Machine` numbers states and classes of equal operations as they appear, and
+remembers every answer. The step function runs once per pair, however long the search.
+
+Invariants. Equal states have one number. States need not be hashable or cheap to compare.
 """
 
 from __future__ import annotations

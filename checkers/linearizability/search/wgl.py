@@ -1,16 +1,13 @@
 """The depth-first engine: follow one order of operations as deep as it goes, then turn back.
 
-Deciding linearizability is NP-complete, so this is a search, made short in every sound way known
-(Wing and Gong 1993; Lowe, "Testing for linearizability", 2017; Horn and Kroening 2015; and the
-observations below).
+Problem. Deciding linearizability is NP-complete, so an order of the operations is searched for.
 
-A *configuration* is what has been linearised so far and the state it led to. Required operations
-are numbered by completion. ``first`` is the lowest-numbered one not linearised yet: an operation
-may come next only if it was invoked before ``first`` completed, so everything linearised beyond
-``first`` was concurrent with it and fits a small mask relative to ``first``. A configuration that
-failed before is not searched again. That key is as wide as the concurrency, not as the history.
-
-What keeps the search short:
+Solution. A *configuration* is what has been linearised so far and the state it led to. Required
+operations are numbered by completion. ``first`` is the lowest-numbered one that is not linearised
+yet. An operation may come next only if it was invoked before ``first`` completed, so everything
+linearised beyond ``first`` was concurrent with it and fits a small mask relative to ``first``. A
+configuration that failed before is not searched again. Its key is as wide as the concurrency, not
+as the history. The search is kept short by these rules:
 
 - A legal read-only operation is linearised at once: moving it to the front of any continuation
   changes nothing for the others.
@@ -19,14 +16,18 @@ What keeps the search short:
   operation whose result it changes. Optional operations that are equal are counted.
 - A failure has a reason, and a configuration to which the reason applies fails at once
   (:mod:`.wgl_failures`).
-- Unknown operations of different power are exchanged: an unknown write of v may stand for an
-  unknown swap of anything to v, so the swap is spent rather (:mod:`.info_op_dominance`).
-- All of this is iterative and can be stopped at any configuration.
+- Where one unknown operation can stand for another, the less useful one is linearised first: an
+  unknown compare-and-set to v before an unknown write of v (:mod:`.info_op_dominance`).
 
-The first two hold for optional operations with an end only where no such end is passed by going
-early; ``barrier`` says when. With such an end, a failure's reason is all that was spent.
+Invariants. The search is complete: exhausting it proves that no legal order exists. It is iterative
+and can be stopped at any configuration. The first two rules hold for optional operations with an
+end only where going early passes no such end; ``barrier`` says when. With such an end, the reason
+of a failure is everything that was spent.
 
-The search is complete: exhausting it proves that no legal order exists.
+What breaks without it: histories with several legal orders would need the breadth-first engine,
+whose memory grows with their number.
+
+Source: Wing and Gong 1993; Lowe, "Testing for linearizability", 2017; Horn and Kroening 2015.
 """
 
 from __future__ import annotations

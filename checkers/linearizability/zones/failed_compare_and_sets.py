@@ -8,11 +8,11 @@ failure that expected value i, from s to e, is satisfied iff t(i) > s or t(i+1) 
 
 So the moments are chosen from the first value to the last, each as late as its bounds allow: a
 later t(i) satisfies more failures of value i and so bounds t(i+1) less. The failures that remain
-bound t(i+1) from above. If a bound cannot be met, a write of unknown outcome that nobody observed
-may have been what was found; each may fill in once. If there is none, no choice of moments will do
-*for this order of values*. Then either a value was certainly there from its first completion to its
-last invocation with a failure inside, which no order can explain; or another order might, and the
-general search must decide. Linear in the operations, after sorting.
+bound t(i+1) from above. If a bound cannot be met, an unobserved write of unknown outcome may have
+been what was found; each may fill in once. If there is none, no choice of moments will do *for this
+order of values*. Then there are two cases. Either the register held the value from its first
+completion to its last invocation, with a failure inside, which no order can explain. Or another
+order might explain it, and the general search must decide. Linear in the operations, after sorting.
 
 Called by the zones only, for keys that are legal but for such failures.
 """

@@ -8,7 +8,7 @@ If every value is written at most once, each read names the write it saw, and no
   latest invocation. Cluster A must come before B if some operation of A completed before some
   operation of B was invoked: f(A) < s(B).
 - If that relation has a cycle it has one of length two. Call the *zone* of a cluster forward if
-  f < s (the value was certainly there from f to s), else backward (from s to f, all its
+  f < s (the register held the value from f to s), else backward (from s to f, all its
   operations overlap). A two-cycle is a pair of overlapping forward zones, or a backward zone inside
   a forward one. So: legal iff forward zones are disjoint and none holds a whole backward zone.
 - A successful compare-and-set from a to b reads a and writes b at one instant, so b's cluster
@@ -16,7 +16,7 @@ If every value is written at most once, each read names the write it saw, and no
   forced and is checked with a running maximum of invocations; the block's zone is then its
   earliest completion and its latest invocation, and the argument above holds for blocks.
 - The initial value is a write before everything.
-- A write of unknown outcome that nobody observed may be thought never to have happened. This is
+- A write of unknown outcome that no operation observed is taken never to have happened. This is
   sound and complete. If it was observed it happened, and its interval never ends. What an
   unknown compare-and-set expected was observed only if the compare-and-set itself happened.
 
