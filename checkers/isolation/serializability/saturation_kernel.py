@@ -119,7 +119,7 @@ class State(NamedTuple):
         out_next, in_next: (edges,): the edge before it.
         source, target: (edges,): the points of each edge.
         why_from, why_to: (edges,): the path that forced it, or the reasons above.
-        trail: (raises, 4): point, lane, clock before and ruled before of each raise, in a row.
+        trail: (raises, 3): point, lane and clock before of each raise.
         queue, queued: (points + 1,) and (points,): points raised and not yet looked at.
         looked: (lanes,): the clock of the point that is looked at.
         seen, came: (points,): scratch for paths.
