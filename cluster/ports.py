@@ -156,7 +156,7 @@ class Core(Protocol):
         """JSON-ready state for the admin endpoint: see docs/architecture.md for the fields."""
 
     def state_hash(self) -> str:
-        """Hex digest of the applied state: equal on all nodes at an equal applied index."""
+        """Hex digest of the applied state: equal on all nodes at an equal applied index above 0."""
 
 
 class Rng(Protocol):

@@ -223,6 +223,7 @@ def make_environment(spec: TestSpec, seed: int, run_dir: Path, parts: Parts) -> 
     options = dict(spec.env_options)
     if spec.env == "sim":
         options |= {"ablate": spec.ablate, "consensus": spec.consensus}
+        options["role"] = getattr(parts.db, "role", "core")
     factory = registry.find("environment", spec.env)
     env: Environment = factory(nodes=list(spec.nodes), run_dir=run_dir, seed=seed, options=options)
     needs = require(list(parts.by_name.values()), env, parts.db)

@@ -42,6 +42,7 @@ class Ablation:
         real: whether a run with real processes is expected to find it.
         consensus: the variant whose nodes have the part, and that the schedule names.
         pattern: slug of the pattern whose decision is removed; the target's module by default.
+        role: the role whose nodes have the part.
 
     Raises:
         TypeError: the class does not override exactly one method of one part, or its module is not
@@ -62,13 +63,14 @@ class Ablation:
         real: bool = True,
         consensus: str = "raft",
         pattern: str = "",
+        role: str = "core",
     ) -> None:
         self.override = override
         self.removes, self.breaks = removes, breaks
         self.nemesis, self.workload = nemesis, workload
         self.checker, self.anomaly = checker, anomaly
         self.random, self.real = random, real
-        self.consensus = consensus
+        self.consensus, self.role = consensus, role
         #: the part that has the decision
         self.part = _part_of(override)
         #: name of the method overridden
@@ -152,6 +154,15 @@ def find(name: str) -> Ablation:
     raise UnknownAblation(f"there is no ablation {name!r}{guess}")
 
 
+def role_for(names: Sequence[str]) -> str:
+    """The role of the nodes that ablations are for; ``core`` if none is named.
+
+    Raises:
+        UnknownAblation: there is none of a name.
+    """
+    return find(names[0]).role if names else "core"
+
+
 def ablate(parts: P, names: Sequence[str]) -> P:
     """The parts of a node with the named ablations in them; nested parts included.
 
@@ -168,7 +179,8 @@ def ablate(parts: P, names: Sequence[str]) -> P:
     for ablation in wanted:
         if ablation.id not in applied:
             raise UnknownAblation(
-                f"{ablation.name} concerns {ablation.target}: no part of this node"
+                f"{ablation.name} concerns {ablation.target}: no part of this node "
+                f"(it is for role {ablation.role})"
             )
     return ablated
 

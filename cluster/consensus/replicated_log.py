@@ -215,8 +215,13 @@ class WriteOrder:
         self._hard = hard_state
         self._hard_io = self._begin()
 
-    def append(self, entries: Sequence[Entry]) -> None:
-        """Write entries; they may start at or below an index written before, which cuts there."""
+    def append(self, entries: Sequence[Entry], *, along: HardState | None = None) -> None:
+        """Write entries; they may start at or below an index written before, which cuts there.
+
+        Args:
+            entries: consecutive ones.
+            along: a hard state to write with them, of which nothing that is said depends on.
+        """
         first, last = entries[0].index, entries[-1].index
         assert first <= self._end + 1 and last - first == len(entries) - 1, (
             f"entries {first} to {last}, {len(entries)} of them, do not continue {self._end}"
@@ -226,6 +231,7 @@ class WriteOrder:
             self._finish()
         io_id = self._entries_io = self._begin()
         self._entries = entries
+        self._hard = along or self._hard
         self.cut(first)
         self._outstanding.append((io_id, last))
 

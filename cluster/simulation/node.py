@@ -37,10 +37,10 @@ from cluster.ports import (
 )
 from cluster.simulation.clock import SimClock
 from cluster.simulation.disk import SimDisk
-from cluster.simulation.invariants import Invariants
 from cluster.wire import Request, Response
 
 if TYPE_CHECKING:
+    from cluster.simulation.reference import Watch
     from cluster.simulation.world import World
 
 #: Frames a paused node's socket buffers hold. Beyond it TCP would push back until the sender gives
@@ -163,14 +163,14 @@ class SimNode:
         self._world.trace.add(self._world.now_ns, "down", self.name, "", why)
 
     def wipe(self, member: str) -> None:
-        """An empty disk, and a new id: the next start is that of a node that joins.
+        """An empty disk, and a new id, with which it joins; or a founder's own, without a memory.
 
         Raises:
             ValueError: the node runs.
         """
         if self.up:
             raise ValueError(f"{self.name} runs: crash it before its disk is wiped")
-        self.member, self.joins = member, True
+        self.member, self.joins = member, member not in self._world.founders
         self.disk = SimDisk(self.disk.profile, self._world.rng(self.name, "disk", member))
         self._world.trace.add(self._world.now_ns, "wipe", self.name, member)
 
@@ -316,7 +316,7 @@ class SimNode:
             self._set_timer(timer_ns)
         self._start_sync()
 
-    def _watch_writes(self, effects: list[Effect], invariants: Invariants) -> None:
+    def _watch_writes(self, effects: list[Effect], invariants: Watch) -> None:
         for effect in effects:
             kind = type(effect)
             if kind is Append:

@@ -4,6 +4,7 @@ Words in capitals stand for arguments; brackets for what may be left out.
 
     seed N | config NAME=VALUE ...    before nodes: the seed; settings of ClusterConfig (50ms, 10)
     consensus NAME                    before nodes: the consensus variant; raft unless said
+    role NAME                         before nodes: the role of the nodes; core unless said
     nodes N1 N2 ...                   start a world of these nodes
     no-timeouts | timeouts            timers run only by command | by themselves again
     elect N                           N's timer comes first: it becomes leader, all hear of it
@@ -23,8 +24,11 @@ Words in capitals stand for arguments; brackets for what may be left out.
     hold A -> B [KIND]                keep back frames (of this kind, such as AppendEntries)
     deliver A -> B [KIND] [N]         let the first N (or all) held frames go
     drop A -> B [KIND] [N]            lose them instead
+    keep A -> B [KIND] [N]            lose them, but keep copies for a network that repeats frames
+    repeat A -> B                     let the copies kept arrive
     release A -> B                    hold nothing back any more, and let what is held go
     crash N [keep|torn]               kill; unsynced bytes are lost (kept, torn)
+    wipe N                            empty the disk of a node that is down; its id stays
     restart N | pause N
     resume N [timer-first]            by default frames that waited are seen before the late timer
     clock N [offset=TIME] [rate=X]    wall clock offset, monotonic rate
@@ -32,6 +36,7 @@ Words in capitals stand for arguments; brackets for what may be left out.
     wait N FIELD=VALUE [TIME]         until the node's status says so
     expect N FIELD=VALUE ...          the node's status must say so
     leader | status N | log N         print
+    register N KEY                    print what N's acceptor of the key holds (role paxos)
 
 Times are ``5ms``, ``2s``, ``100us``. Used by :mod:`cluster.simulation.schedule` only.
 """
@@ -46,11 +51,13 @@ from typing import Any
 import msgspec
 
 from cluster.config import ClusterConfig
+from cluster.core.paxos_register import PaxosRegisters
+from cluster.core.register_state import register_value
 from cluster.simulation.disk import DiskProfile
 from cluster.simulation.network import LinkFault, NetworkProfile
 from cluster.simulation.schedule import Command, ScheduleError
 from cluster.simulation.sessions import Call
-from cluster.simulation.trace import span
+from cluster.simulation.trace import say_ballot, span
 from cluster.simulation.world import MS, SECOND, US, World
 from cluster.spelling import nearest
 from cluster.wire import Command as Operation
@@ -75,11 +82,14 @@ class Stage:
         self.output: list[str] = []
         self.seed = 0
         self.consensus = "raft"
+        self.role = "core"
         self.settings: dict[str, Any] = {}
         self.timeout_ns = 2 * SECOND
         self.line = 0
         self._world: World | None = None
         self.cuts: dict[tuple[str, str], LinkFault] = {}
+        #: frames kept to be repeated, by link
+        self.kept: dict[tuple[str, str], list[Any]] = {}
         #: client -> the words of its latest operation, and its call
         self.calls: dict[str, tuple[str, Call]] = {}
 
@@ -204,6 +214,10 @@ def _consensus(stage: Stage, arguments: list[str]) -> None:
     stage.consensus = _only(stage, "consensus", arguments)
 
 
+def _role(stage: Stage, arguments: list[str]) -> None:
+    stage.role = _only(stage, "role", arguments)
+
+
 def _config(stage: Stage, arguments: list[str]) -> None:
     fields = {field.name for field in msgspec.structs.fields(ClusterConfig)}
     for name, text in _pairs(stage, arguments):
@@ -219,6 +233,7 @@ def _nodes(stage: Stage, arguments: list[str]) -> None:
         seed=stage.seed,
         nodes=arguments,
         config=ClusterConfig(**stage.settings),
+        role=stage.role,
         consensus=stage.consensus,
         ablations=stage.ablations,
         network=NETWORK,
@@ -325,6 +340,20 @@ def _drop(stage: Stage, arguments: list[str]) -> None:
     stage.say(f"dropped {_kinds(_take_held(stage, arguments)[1])}")
 
 
+def _keep(stage: Stage, arguments: list[str]) -> None:
+    pair, frames = _take_held(stage, arguments)
+    stage.kept.setdefault(pair, []).extend(frames)
+    stage.say(f"kept {_kinds(frames)}")
+
+
+def _repeat(stage: Stage, arguments: list[str]) -> None:
+    pair, _, _ = _link(stage, arguments)
+    frames = stage.kept.pop(pair, [])
+    for frame in frames:
+        stage.world.network.transmit(stage.world.network.link(*pair), frame)
+    stage.say(f"repeated {_kinds(frames)}")
+
+
 def _release(stage: Stage, arguments: list[str]) -> None:
     (src, dst), _, _ = _link(stage, arguments)
     stage.world.network.link(src, dst).hold = None
@@ -351,6 +380,11 @@ def _crash(stage: Stage, arguments: list[str]) -> None:
     if how not in ([], ["keep"], ["torn"]):
         raise stage.fail(f"crash takes a node, and keep or torn, not {' '.join(arguments)}")
     stage.world.crash(node, lose_unsynced=how != ["keep"], torn=how == ["torn"])
+
+
+def _wipe(stage: Stage, arguments: list[str]) -> None:
+    node = _only(stage, "wipe", arguments)
+    stage.world.wipe(node, member=stage.world.member(node))
 
 
 def _restart(stage: Stage, arguments: list[str]) -> None:
@@ -448,6 +482,19 @@ def _log(stage: Stage, arguments: list[str]) -> None:
     stage.say(f"{node} log " + (" ".join(span((entry,)) for entry in entries) or "empty"))
 
 
+def _register(stage: Stage, arguments: list[str]) -> None:
+    if len(arguments) != 2:
+        raise stage.fail("register takes a node and a key: register n1 x")
+    node, key = arguments
+    core = stage.world.core(node)
+    if not isinstance(core, PaxosRegisters):
+        raise stage.fail(f"{node} is down, or has no registers: begin with: role paxos")
+    held = core.acceptors.find(key)
+    value = _text(register_value(key, held.value))
+    told = f"promised {say_ballot(held.promised)}, accepted {say_ballot(held.accepted)}"
+    stage.say(f"{node} {key}: {told}, value {value}")
+
+
 # -- words
 
 
@@ -514,12 +561,13 @@ def _text(value: Any) -> str:
 
 
 COMMANDS: dict[str, Callable[[Stage, list[str]], None]] = {
-    "seed": _seed, "consensus": _consensus, "config": _config, "nodes": _nodes,
+    "seed": _seed, "consensus": _consensus, "role": _role, "config": _config, "nodes": _nodes,
     "no-timeouts": _no_timeouts,
     "timeouts": _timeouts, "run": _run, "late": _late, "tick": _tick, "campaign": _campaign,
     "elect": _elect, "start": _start, "cut": _cut, "heal": _heal, "hold": _hold,
-    "deliver": _deliver, "drop": _drop, "release": _release, "crash": _crash,
+    "deliver": _deliver, "drop": _drop, "keep": _keep, "repeat": _repeat, "release": _release,
+    "crash": _crash, "wipe": _wipe,
     "restart": _restart, "pause": _pause, "resume": _resume, "clock": _clock, "disk": _disk,
     "timeout": _timeout, "wait": _wait, "expect": _expect, "leader": _leader,
-    "status": _status, "log": _log,
+    "status": _status, "log": _log, "register": _register,
 }  # fmt: skip

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from cluster.ablations.registry import role_for
 from cluster.config import ClusterConfig
 from cluster.core.member_requests import MEMBER_OPS
 from cluster.simulation.disk import DiskProfile
@@ -204,6 +205,7 @@ def _draw_config(source: random.Random) -> ClusterConfig:
 def run_swarm(
     seed: int,
     *,
+    role: str = "",
     consensus: str = "raft",
     ablations: Sequence[str] = (),
     faults: Sequence[str] = (),
@@ -216,7 +218,8 @@ def run_swarm(
 
     Args:
         seed: everything follows from it.
-        consensus: the variant all nodes run.
+        role: what the nodes are; "" for the role that the ablations are for, or ``core``.
+        consensus: the variant all nodes of role ``core`` run.
         ablations: ids of the ablations all nodes run with.
         faults: the kinds of faults there shall be; empty to draw those too.
         membership: change members too, among the faults.
@@ -231,6 +234,7 @@ def run_swarm(
         seed=seed,
         nodes=tuple(f"n{number + 1}" for number in range(drawn.nodes)),
         config=drawn.config,
+        role=role or role_for(ablations),
         consensus=consensus,
         ablations=ablations,
         network=drawn.network,

@@ -32,16 +32,17 @@ from cluster.simulation.clock import SimClock
 from cluster.simulation.connections import Connections
 from cluster.simulation.disk import DiskProfile, FaultAtlas, SimDisk
 from cluster.simulation.heap import EventHeap, Handle
-from cluster.simulation.invariants import Invariants, InvariantViolation, View, view_of_status
+from cluster.simulation.invariants import InvariantViolation, View, view_of_status
 from cluster.simulation.names import check_names, founders_among, no_such_node
 from cluster.simulation.network import Network, NetworkProfile
 from cluster.simulation.node import SimNode, StorageLike
 from cluster.simulation.randomness import SeededRng, derive
+from cluster.simulation.reference import role_of
 from cluster.simulation.trace import Trace
 from cluster.wire import Entry
 
 if TYPE_CHECKING:
-    from cluster.simulation.reference import CoreFactory, StorageFactory
+    from cluster.simulation.reference import CoreFactory, StorageFactory, Watch
     from cluster.simulation.sessions import SimSession
 
 US = 1_000
@@ -61,7 +62,8 @@ class World:
         founders: those of them that the cluster begins with; None for all. The others run, know
             nobody, and wait to be added.
         config: timings and limits of the nodes.
-        consensus: the consensus variant of all nodes, by name.
+        role: what the nodes are: ``core`` or ``paxos``.
+        consensus: the consensus variant of all nodes of role ``core``, by name.
         ablations: ids of ablations all nodes run with; see :mod:`cluster.ablations.registry`.
         network: what the network is like without faults.
         disk: what the disks are like without faults.
@@ -81,6 +83,7 @@ class World:
         nodes: Sequence[str] = ("n1", "n2", "n3"),
         founders: Sequence[str] | None = None,
         config: ClusterConfig | None = None,
+        role: str = "core",
         consensus: str = "raft",
         ablations: Sequence[str] = (),
         network: NetworkProfile | None = None,
@@ -91,15 +94,13 @@ class World:
         view_of: Callable[[Any], View] | None = None,
     ) -> None:
         check_names(nodes)
-        if core is None or storage is None:
-            from cluster.simulation import reference
-
-            view_of = view_of or (reference.reference_view if core is None else None)
-            core, storage = core or reference.reference_core, storage or reference.reference_storage
+        made = role_of(role)
+        view_of = view_of or (made.view_of if core is None else None)
         self.seed = seed
         self.nodes = tuple(nodes)
         self.founders = founders_among(self.nodes, founders)
         self.config = config or ClusterConfig()
+        self.role = role
         self.consensus = consensus
         self.ablations = tuple(ablations)
         self.heap = EventHeap()
@@ -111,11 +112,11 @@ class World:
         #: whether timers run by themselves; a directed schedule may take them over
         self.auto_ticks = True
         self._view_of = view_of or view_of_status
-        self.invariants: Invariants | None = None
+        self.invariants: Watch | None = None
         if check_invariants:
-            self.invariants = Invariants(self.violation, self._view_of, consensus=consensus)
-        self._core_factory = core
-        self._storage_factory = storage
+            self.invariants = made.watch(self.violation, self._view_of, consensus, self.founders)
+        self._core_factory = core or made.core
+        self._storage_factory = storage or made.storage
         self._network_profile = network or NetworkProfile()
         self.network = Network(self.heap, self._network_profile, self.rng("network"), self._deliver)
         self._nodes: dict[str, SimNode] = {}
@@ -224,11 +225,11 @@ class World:
     def wipe(self, node: str, *, member: str = "") -> str:
         """Give a node that is down an empty disk and a new id, with which it joins; the id.
 
-        ``member`` is for the mistake that A61 is about: a wiped node under an id it had.
+        ``member`` is for one under the id it had: A61, unless its consensus recovers from that.
         """
         found = self._node(node)
+        (self.atlas.damage if member == found.member else self.atlas.replace)(node)
         found.wipe(member or next_incarnation(found.member))
-        self.atlas.replace(node)
         return found.member
 
     def member(self, node: str) -> str:

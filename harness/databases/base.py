@@ -12,6 +12,8 @@ a user writes in a test file. Optional abilities are attributes or methods disco
 - ``async setup_cluster(nodes)``: what is done once for all of them, after every node was started
   and before any is asked whether it is ready: joining, an initial leader, tables (a node that must
   serve first is waited for here);
+- ``cannot(nemesis) -> str``: why a nemesis makes no sense with this database as it was built, in a
+  sentence; "" if it does;
 - ``timings``: how long things take with it, a dict (:mod:`harness.timings`);
 - ``async stop(node)``: a kinder way to stop than SIGKILL, used at teardown.
 

@@ -8,8 +8,9 @@ A database for `sim` starts nothing: ``spawn`` starts the node's core, whatever 
 Clients speak through ``node.cluster_session`` (see :class:`SimulatedNode` in the environments'
 contract), and may wait on nothing but that and the environment's ``sleep``.
 
-Options: ``ablate`` (ids of ablations all nodes run with), ``consensus`` (the variant they run),
-``check_invariants`` (default on).
+Options: ``ablate`` (ids of ablations all nodes run with), ``check_invariants`` (default on),
+``consensus`` (the variant all nodes run, raft unless said), ``role`` (of the reference cluster's
+nodes; the database says).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from harness.environments.base import Completed, LinkFault
 from harness.errors import SetupError, nearest
 from harness.interpreter.simulated_driver import SimFuture, SimRuntime
 
-_OPTIONS = ("ablate", "check_invariants", "consensus")
+_OPTIONS = ("ablate", "check_invariants", "consensus", "role")
 
 #: How often a client asks its own node first, as clients of real nodes do.
 OWN_NODE_EVERY_NS = 50_000_000
@@ -45,11 +46,12 @@ def sim(
             raise nearest("option of the environment sim", name, _OPTIONS)
     consensus = given.get("consensus", "raft")
     if consensus not in CONSENSUS:
-        raise nearest("consensus of the reference cluster", consensus, tuple(CONSENSUS))
+        raise nearest("consensus", consensus, CONSENSUS)
     world = World(
         seed=seed,
         nodes=tuple(nodes),
         consensus=consensus,
+        role=given.get("role", "core"),
         ablations=tuple(given.get("ablate", ())),
         check_invariants=bool(given.get("check_invariants", True)),
     )

@@ -154,6 +154,9 @@ def require(nemeses: Sequence[Nemesis], env: Any, db: Any = None) -> frozenset[s
                 f"nemesis {nemesis.name!r} needs the ability {ability!r}, which the environment "
                 f"{env.name!r} lacks here; environments with it: {having}"
             )
+        why = db.cannot(nemesis) if hasattr(db, "cannot") else ""
+        if why:
+            raise UsageError(f"nemesis {nemesis.name!r} cannot be had here: {why}")
         for method in getattr(nemesis, "db_needs", ()):
             if db is not None and not hasattr(db, method):
                 raise UsageError(

@@ -34,6 +34,12 @@ class Planner:
         """Whether it goes through several target words by itself."""
         return len(self._words) > 1
 
+    @property
+    def only_primaries(self) -> bool:
+        """Whether it hits nobody but those who lead."""
+        named = (self._words, self._variants)
+        return any(words and set(words) <= set(targets.LEADING) for words in named)
+
     def usable(self, nodes: Sequence[str]) -> Sequence[str]:
         """The variants that make sense for these nodes."""
         return self._variants
