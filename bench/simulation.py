@@ -95,7 +95,12 @@ def ablations(count: int) -> int:
             continue
         total = 0
         for nemesis in ("", ablation.nemesis):
-            found = explore(seeds=range(count), ablations=[ablation.id], nemesis=nemesis).failures
+            found = explore(
+                seeds=range(count),
+                consensus=ablation.consensus,
+                ablations=[ablation.id],
+                nemesis=nemesis,
+            ).failures
             total += len(found)
             by = Counter(outcome.found_by for outcome in found)
             first = found[0].seed if found else "-"

@@ -147,12 +147,30 @@ def say(detail: Any) -> str:
         case wire.AppendReply():
             told = f"match {detail.match_index}" if detail.ok else f"no, try {detail.hint_index}"
             return f"AppendReply g{detail.generation} {told}"
+        case wire.StartView() | wire.NewState():
+            return (
+                f"{type(detail).__name__} g{detail.generation} after {detail.prev_index} "
+                f"{span(detail.entries)} hwm {detail.high_water_mark}"
+            )
         case wire.RequestVote():
             name = "PreVote" if detail.prevote else "RequestVote"
             return f"{name} g{detail.generation} last {detail.last_index}/{detail.last_generation}"
         case wire.VoteReply():
             name = "PreVoteReply" if detail.prevote else "VoteReply"
             return f"{name} g{detail.generation} {'granted' if detail.granted else 'refused'}"
+        case wire.Prepare():
+            name = "Probe" if detail.probe else "Prepare"
+            return f"{name} b{detail.generation} from {detail.first}"
+        case wire.Promise():
+            name = "ProbeReply" if detail.probe else "Promise"
+            told = "granted" if detail.granted else "refused"
+            return f"{name} b{detail.asked} {told} {span(detail.accepted)} end {detail.end}"
+        case wire.Accept():
+            where = f"{span(detail.entries)} from {detail.first}"
+            return f"Accept b{detail.generation} {where} hwm {detail.high_water_mark}"
+        case wire.Accepted():
+            where = f"{detail.first}..{detail.last} agreed {detail.agreed} end {detail.end}"
+            return f"Accepted b{detail.generation} {where}"
         case wire.Heartbeat() | wire.HeartbeatReply():
             return f"{type(detail).__name__} g{detail.generation} round {detail.round}"
         case wire.Request():
@@ -174,6 +192,8 @@ def span(entries: tuple[wire.Entry, ...]) -> str:
     if not entries:
         return "[]"
     first, last = entries[0], entries[-1]
+    if first is last and first.kind == "hole":
+        return f"[{first.index} hole]"
     where = f"{first.index}" if first is last else f"{first.index}..{last.index}"
     return f"[{where} g{last.generation}]"
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from checkers.core.verdict import Finding, Result, Verdict
-from harness.errors import UsageError
+from harness.errors import UsageError, nearest
 from harness.timings import checked
 
 if TYPE_CHECKING:
@@ -129,6 +129,7 @@ class Exploration(msgspec.Struct):
 def explore(
     *,
     seeds: Sequence[int],
+    consensus: str = "raft",
     ablations: Sequence[str] = (),
     nemesis: str = "",
     duration_s: float = 6.0,
@@ -141,6 +142,7 @@ def explore(
 
     Args:
         seeds: which; a ``range`` will do.
+        consensus: the variant all nodes run.
         ablations: ids of the ablations all nodes run with.
         nemesis: kinds of faults, ``partition,kill`` say; empty to let each seed draw its own.
         duration_s: virtual seconds under faults, before the liveness phase.
@@ -154,7 +156,7 @@ def explore(
         UnknownAblation: there is no ablation of that name.
     """
     _check(seeds, workers)
-    job = job_of(ablations=ablations, nemesis=nemesis, duration_s=duration_s)
+    job = job_of(consensus=consensus, ablations=ablations, nemesis=nemesis, duration_s=duration_s)
     began_s = time.perf_counter()
     count = workers or os.cpu_count() or 1
     found: list[SeedOutcome] = []
@@ -173,20 +175,27 @@ def explore(
     )
 
 
-def job_of(*, ablations: Sequence[str], nemesis: str, duration_s: float) -> Job:
+def job_of(
+    *, consensus: str = "raft", ablations: Sequence[str], nemesis: str, duration_s: float
+) -> Job:
     """What a campaign's arguments say, with names resolved; see :func:`explore`.
 
     Raises:
-        UsageError: a fault that there is not, or no time of a run.
+        UsageError: a consensus or a fault that there is not, or no time of a run.
         UnknownAblation: an ablation that there is not.
     """
     duration_s = checked("duration_s", "duration_s", duration_s)
-    return Job(_ids(ablations), _faults(nemesis), int(duration_s * 1e9))
+    from cluster.core.parts import CONSENSUS
+
+    if consensus not in CONSENSUS:
+        raise nearest("consensus", consensus, CONSENSUS)
+    return Job(_ids(ablations), _faults(nemesis), int(duration_s * 1e9), consensus)
 
 
 def run_seed(
     seed: int,
     *,
+    consensus: str = "raft",
     ablations: Sequence[str] = (),
     faults: Sequence[str] = (),
     duration_ns: int = 6_000_000_000,
@@ -194,7 +203,7 @@ def run_seed(
     """Run one seed here and judge it. Never raises for what the system or the simulation does."""
     began_s = time.process_time()
     try:
-        outcome = _run(seed, tuple(ablations), tuple(faults), duration_ns)
+        outcome = _run(seed, Job(tuple(ablations), tuple(faults), duration_ns, consensus))
     except Exception as error:
         outcome = SeedOutcome(
             seed,
@@ -206,12 +215,16 @@ def run_seed(
     return outcome
 
 
-def _run(
-    seed: int, ablations: tuple[str, ...], faults: tuple[str, ...], duration_ns: int
-) -> SeedOutcome:
+def _run(seed: int, job: Job) -> SeedOutcome:
     from cluster.simulation.swarm import run_swarm
 
-    run = run_swarm(seed, ablations=ablations, faults=faults, duration_ns=duration_ns)
+    run = run_swarm(
+        seed,
+        consensus=job.consensus,
+        ablations=job.ablations,
+        faults=job.faults,
+        duration_ns=job.duration_ns,
+    )
     return conclude(run)[0]
 
 
@@ -237,7 +250,7 @@ def conclude(run: SwarmRun) -> tuple[SeedOutcome, list[Result]]:
     if run.violation:
         sentence, *outcome.trace = run.violation.splitlines()
         _fail(outcome, INVARIANT, sentence)
-        return outcome, [_result(INVARIANT, sentence, trace=outcome.trace)]
+        return outcome, [_result(INVARIANT, sentence, story=outcome.trace)]
     from harness.campaign.patterns import judge
 
     results = [judge(run.events)]
@@ -273,15 +286,21 @@ class Job(msgspec.Struct, frozen=True):
         ablations: ids of the ablations all nodes run with.
         faults: the kinds of faults there shall be; empty to let each seed draw its own.
         duration_ns: virtual time under faults.
+        consensus: the variant all nodes run.
     """
 
     ablations: tuple[str, ...]
     faults: tuple[str, ...]
     duration_ns: int
+    consensus: str = "raft"
 
     def __call__(self, seed: int) -> SeedOutcome:
         return run_seed(
-            seed, ablations=self.ablations, faults=self.faults, duration_ns=self.duration_ns
+            seed,
+            consensus=self.consensus,
+            ablations=self.ablations,
+            faults=self.faults,
+            duration_ns=self.duration_ns,
         )
 
 

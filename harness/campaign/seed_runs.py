@@ -43,6 +43,7 @@ class SeedSpec(msgspec.Struct, frozen=True, kw_only=True):
         ablate: ids of the ablations.
         faults: the kinds of faults asked for; empty if the seed drew its own.
         duration_ns: virtual time under faults.
+        consensus: the variant all nodes run.
     """
 
     campaign: str
@@ -50,6 +51,7 @@ class SeedSpec(msgspec.Struct, frozen=True, kw_only=True):
     ablate: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
     duration_ns: int = 6_000_000_000
+    consensus: str = "raft"
 
     @classmethod
     def of(cls, seed: int, job: Job) -> SeedSpec:
@@ -60,12 +62,15 @@ class SeedSpec(msgspec.Struct, frozen=True, kw_only=True):
             ablate=job.ablations,
             faults=job.faults,
             duration_ns=job.duration_ns,
+            consensus=job.consensus,
         )
 
     @property
     def command(self) -> str:
         """The command that runs this seed alone."""
         words = ["harness explore", f"--first-seed {self.seed}", "--seeds 1"]
+        if self.consensus != "raft":
+            words.append(f"--consensus {self.consensus}")
         if self.ablate:
             words.append(f"--ablate {','.join(self.ablate)}")
         if self.faults:
@@ -80,6 +85,7 @@ class SeedSpec(msgspec.Struct, frozen=True, kw_only=True):
 
         return run_swarm(
             self.seed,
+            consensus=self.consensus,
             ablations=self.ablate,
             faults=self.faults,
             duration_ns=self.duration_ns,
@@ -213,13 +219,18 @@ def _required(spec: SeedSpec) -> SeedSpec:
     """The spec, if a campaign can have made it.
 
     Raises:
-        UsageError: its seed, a fault or its duration is none of a campaign.
+        UsageError: its seed, consensus, a fault or its duration is none of a campaign.
         UnknownAblation: there is no such ablation.
     """
     if not 0 <= spec.seed < 2**63:
         raise UsageError(f"its seed is {spec.seed}; it should be from 0 to 2^63 - 1")
     nemesis = ",".join(spec.faults)
-    job = job_of(ablations=spec.ablate, nemesis=nemesis, duration_s=spec.duration_ns / 1e9)
+    job = job_of(
+        consensus=spec.consensus,
+        ablations=spec.ablate,
+        nemesis=nemesis,
+        duration_s=spec.duration_ns / 1e9,
+    )
     if (job.ablations, job.faults) != (spec.ablate, spec.faults):
         raise UsageError("its ablations or faults are not written as a campaign writes them")
     return spec

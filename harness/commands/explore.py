@@ -17,6 +17,9 @@ def explore(
     *,
     seeds: Annotated[int, Parameter(name="--seeds", help="How many seeds.")] = 200,
     first_seed: Annotated[int, Parameter(name="--first-seed", help="The first of them.")] = 0,
+    consensus: Annotated[
+        str, Parameter(name="--consensus", help="Consensus of the reference cluster.")
+    ] = "raft",
     ablate: Annotated[
         list[str] | None, Parameter(name="--ablate", help="Ablations to run with.", negative=())
     ] = None,
@@ -53,9 +56,10 @@ def explore(
         raise UsageError(f"--keep is {keep}; it should be 0 or more")
     ablations = parse_list(ablate or ())
     duration_s = checked("--duration", "duration_s", duration)
-    job = job_of(ablations=ablations, nemesis=nemesis, duration_s=duration_s)
+    job = job_of(consensus=consensus, ablations=ablations, nemesis=nemesis, duration_s=duration_s)
     found = campaign(
         seeds=range(first_seed, first_seed + seeds),
+        consensus=consensus,
         ablations=ablations,
         nemesis=nemesis,
         duration_s=duration_s,

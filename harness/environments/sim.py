@@ -8,7 +8,8 @@ A database for `sim` starts nothing: ``spawn`` starts the node's core, whatever 
 Clients speak through ``node.cluster_session`` (see :class:`SimulatedNode` in the environments'
 contract), and may wait on nothing but that and the environment's ``sleep``.
 
-Options: ``ablate`` (ids of ablations all nodes run with), ``check_invariants`` (default on).
+Options: ``ablate`` (ids of ablations all nodes run with), ``check_invariants`` (default on),
+``consensus`` (the variant all nodes run, raft unless said).
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from typing import Any
 
 import msgspec
 
-from cluster.config import ClusterConfig
+from cluster.core.parts import CONSENSUS
 from cluster.simulation.world import World
 from harness.environments.base import Completed, LinkFault
-from harness.errors import SetupError, UsageError, nearest
+from harness.errors import SetupError, nearest
 from harness.interpreter.simulated_driver import SimFuture, SimRuntime
 
 _OPTIONS = ("ablate", "check_invariants", "consensus")
@@ -42,16 +43,13 @@ def sim(
     for name in given:
         if name not in _OPTIONS:
             raise nearest("option of the environment sim", name, _OPTIONS)
-    config = ClusterConfig()
     consensus = given.get("consensus", "raft")
-    if "consensus" in ClusterConfig.__struct_fields__:
-        config = msgspec.structs.replace(config, consensus=consensus)
-    elif consensus != "raft":
-        raise UsageError(f"--consensus is {consensus!r}; the reference cluster has raft only")
+    if consensus not in CONSENSUS:
+        raise nearest("consensus", consensus, CONSENSUS)
     world = World(
         seed=seed,
         nodes=tuple(nodes),
-        config=config,
+        consensus=consensus,
         ablations=tuple(given.get("ablate", ())),
         check_invariants=bool(given.get("check_invariants", True)),
     )

@@ -18,13 +18,17 @@ from harness.errors import UsageError
 BUDGET_SEEDS = 40
 
 
-def complaints(seeds: range, workers: int | None = 1) -> list[str]:
-    found = explore(seeds=seeds, workers=workers)
+def complaints(seeds: range, workers: int | None = 1, consensus: str = "raft") -> list[str]:
+    found = explore(seeds=seeds, workers=workers, consensus=consensus)
     return [f"seed {o.seed}: {o.found_by}: {o.sentence}" for o in found.failures]
 
 
 def test_ten_seeds_of_the_intact_system() -> None:
     assert complaints(range(1000, 1010)) == []
+
+
+def test_twenty_seeds_of_multi_paxos() -> None:
+    assert complaints(range(1000, 1020), consensus="multi-paxos") == []
 
 
 @pytest.mark.slow
@@ -38,6 +42,7 @@ def test_two_hundred_seeds_of_the_intact_system() -> None:
 def test_an_ablation_is_found_by_its_nemesis(ablation) -> None:
     found = explore(
         seeds=range(BUDGET_SEEDS),
+        consensus=ablation.consensus,
         ablations=[ablation.id],
         nemesis=ablation.nemesis,
         workers=1,
@@ -46,7 +51,8 @@ def test_an_ablation_is_found_by_its_nemesis(ablation) -> None:
     assert found.verdict is Verdict.INVALID
     assert found.exit_code == 1
     seed = found.failures[0].seed
-    assert run_seed(seed, faults=faults_of(ablation.nemesis)).verdict is Verdict.VALID
+    intact = run_seed(seed, consensus=ablation.consensus, faults=faults_of(ablation.nemesis))
+    assert intact.verdict is Verdict.VALID
 
 
 def test_a_seed_is_a_run() -> None:
