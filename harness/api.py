@@ -22,7 +22,7 @@ from harness import runner
 from harness.databases.base import Client
 from harness.errors import UsageError
 from harness.nemesis.base import Nemesis
-from harness.parts import SomeClient, SomeDB, SomeWorkload
+from harness.resolve import SomeClient, SomeDB, SomeWorkload
 from harness.runner import RunOutcome
 from harness.spec import TestSpec, parse_list, parse_nodes, read_fields
 

@@ -4,7 +4,7 @@ A node's ``ready`` may wait for a process that has ended meanwhile. So while it 
 looked at, and one whose process has ended fails at once, with how it ended and the last lines of
 its log, whatever the user's ``ready`` was waiting for.
 
-For :mod:`harness.conduct`.
+For :mod:`harness.lifecycle`.
 """
 
 from __future__ import annotations

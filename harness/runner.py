@@ -30,12 +30,13 @@ from typing import Any
 import msgspec
 
 from checkers.core.verdict import Finding, Result, Verdict
-from harness.conduct import Conductor
 from harness.environments.base import Environment
 from harness.errors import EXIT_INFRASTRUCTURE, STORE_ERRORS, SetupError
-from harness.judge import Judgement, judge, write_results
+from harness.lifecycle import Conductor
 from harness.nemesis.base import Nemesis
-from harness.parts import (
+from harness.progress import Progress
+from harness.recorder import Recorder, StoreError
+from harness.resolve import (
     Parts,
     SomeClient,
     SomeDB,
@@ -43,8 +44,6 @@ from harness.parts import (
     make_environment,
     resolve,
 )
-from harness.progress import Progress
-from harness.recorder import Recorder, StoreError
 from harness.spec import TestSpec, command_line, validated
 from harness.store import (
     SPEC,
@@ -55,6 +54,7 @@ from harness.store import (
     utc_now,
     write_json,
 )
+from harness.verdict import Judgement, judge, write_results
 
 log = logging.getLogger(__name__)
 

@@ -36,21 +36,18 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.environments import (
-    addresses,
-    disks,
-    docker_exec,
-    kernel_links,
-    marks,
-    remote_pressure,
-)
+from harness.environments import marks
 from harness.environments.base import Completed
+from harness.environments.disk import disks
 from harness.environments.homecoming import own_folder, unpack
-from harness.environments.kernel_links import Peer
 from harness.environments.kernel_remote import RemoteEnvironment, RemoteNode
-from harness.environments.kernel_runner import KernelLinks
 from harness.environments.local import limits
 from harness.environments.local_node import Command, LocalNode
+from harness.environments.machines import docker_exec
+from harness.environments.network import addresses, netem
+from harness.environments.network.kernel import KernelLinks
+from harness.environments.network.netem import Peer
+from harness.environments.pressure import remote as remote_pressure
 from harness.environments.record import Consent, Healed, Record
 from harness.errors import SetupError, UsageError, nearest
 
@@ -390,7 +387,7 @@ class DockerEnvironment(RemoteEnvironment):
         super().__init__(nodes=nodes, run_dir=run_dir, seed=seed, options=options)
         self.options = options
         self.daemon = Daemon()
-        self.limits = limits(packets=kernel_links.BY_NETEM, disk=disks.missing())
+        self.limits = limits(packets=netem.BY_NETEM, disk=disks.missing())
         #: begins the names of everything this run makes
         self.prefix = _prefix(self.run_id)
         self._labels = {LABEL: self.run_id}
@@ -408,7 +405,7 @@ class DockerEnvironment(RemoteEnvironment):
         if "packets" in needs:
             tools = self._probe()
             if not tools.netem:
-                self.lacks["packets"] = kernel_links.no_netem("Docker's host", tools)
+                self.lacks["packets"] = netem.no_netem("Docker's host", tools)
                 self.abilities = self.abilities - {"packets"}
                 raise UsageError(self.lacks["packets"])
 
@@ -422,9 +419,9 @@ class DockerEnvironment(RemoteEnvironment):
             how = f"build it with `{_BUILD}`" if image == IMAGE else f"run `docker pull {image}`"
             raise SetupError(f"Docker has no image {image!r}: {how}") from None
 
-    def _probe(self) -> kernel_links.Tools:
+    def _probe(self) -> netem.Tools:
         """What the daemon's kernel can do to links, in a container that goes away."""
-        script = kernel_links.probe_script(own_namespace=False)
+        script = netem.probe_script(own_namespace=False)
         with _said("probing for netem"):
             api = self.daemon.api
             made = api.create_container(
@@ -439,7 +436,7 @@ class DockerEnvironment(RemoteEnvironment):
                 printed = api.logs(made).decode("utf-8", "replace")
             finally:
                 api.remove_container(made, force=True, v=True)
-        return kernel_links.read_probe(printed)
+        return netem.read_probe(printed)
 
     # -- making and removing -------------------------------------------------------------------
 

@@ -20,15 +20,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.environments import faketime, kernel_links, processes, remote_clock
+from harness.environments import processes
 from harness.environments.base import Completed, LinkFault
-from harness.environments.clock_reading import ahead_ns
+from harness.environments.clock import faketime, remote_clock
+from harness.environments.clock.reading import ahead_ns
 from harness.environments.http import until_ok
-from harness.environments.kernel_runner import KernelLinks
 from harness.environments.local import LocalEnvironment, limits
 from harness.environments.local_chaos import Clock, LocalChaos
 from harness.environments.local_node import Command, LocalNode
-from harness.environments.remote_pressure import RemotePressure
+from harness.environments.network import netem
+from harness.environments.network.kernel import KernelLinks
+from harness.environments.pressure.remote import RemotePressure
 from harness.errors import EnvironmentLeft, HarnessError, SetupError, UsageError, nearest
 
 if TYPE_CHECKING:
@@ -383,7 +385,7 @@ class RemoteEnvironment(LocalEnvironment):
         super().__init__(nodes=nodes, run_dir=run_dir, seed=seed, options=options)
         self._chaos = RemoteChaos(self)
         self._pressure = RemotePressure(self, self._squeeze)
-        self.limits = limits(packets=kernel_links.BY_NETEM, disk="")
+        self.limits = limits(packets=netem.BY_NETEM, disk="")
         self.abilities = self.abilities | {"pressure"}
         self.lacks.pop("pressure", None)
         self._links: KernelLinks | None = None

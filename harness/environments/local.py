@@ -2,9 +2,9 @@
 
 Each node has an address of its own in 127.0.0.0/8, so ports are the same numbers everywhere, and a
 directory in the run's. Links between nodes run through the proxy process
-(:mod:`harness.environments.proxy`), which cuts, slows and loses per directed link. Kill and pause
-are signals, read back from ``/proc``. Clocks are faked by libfaketime, or by the node itself where
-it has our chaos endpoint, which is also the only way to faults of its disk.
+(:mod:`harness.environments.network.proxy`), which cuts, slows and loses per directed link. Kill and
+pause are signals, read back from ``/proc``. Clocks are faked by libfaketime, or by the node itself
+where it has our chaos endpoint, which is also the only way to faults of its disk.
 
 Everything started is recorded (``environment.json``) and marked, and a watchdog process outlives
 the harness to clean up after it: see :mod:`harness.watchdog` and :mod:`harness.heal`.
@@ -30,23 +30,17 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.environments import (
-    addresses,
-    cgroups,
-    disks,
-    faketime,
-    marks,
-    processes,
-    record,
-    sockets,
-    volumes,
-)
+from harness.environments import marks, processes, record
 from harness.environments.base import LinkFault
+from harness.environments.clock import faketime
+from harness.environments.disk import disks, volumes
 from harness.environments.local_chaos import LocalChaos
 from harness.environments.local_node import LocalNode
-from harness.environments.local_pressure import LocalPressure
-from harness.environments.proxy_client import ProxyProcess
-from harness.environments.remote_pressure import RemotePressure
+from harness.environments.network import addresses, sockets
+from harness.environments.network.proxy_client import ProxyProcess
+from harness.environments.pressure import cgroups
+from harness.environments.pressure.local import LocalPressure
+from harness.environments.pressure.remote import RemotePressure
 from harness.errors import EnvironmentLeft, HarnessError, SetupError, UsageError, nearest
 
 _OPTIONS = {

@@ -22,8 +22,9 @@ from typing import Any
 
 import msgspec
 
-from harness.environments import disks, faketime, volumes
-from harness.environments.clock_reading import Exchange, ahead_ns, enough
+from harness.environments.clock import faketime
+from harness.environments.clock.reading import Exchange, ahead_ns, enough
+from harness.environments.disk import disks, volumes
 from harness.environments.http import HttpStatus
 from harness.environments.local_node import Home, LocalNode
 from harness.errors import SetupError

@@ -16,16 +16,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from harness.environments import faketime, processes, sockets
-from harness.environments.addresses import announced_address, link_address, node_address
+from harness.environments import processes
 from harness.environments.base import Completed
+from harness.environments.clock import faketime
 from harness.environments.http import HttpClient, until_ok
+from harness.environments.network import sockets
+from harness.environments.network.addresses import announced_address, link_address, node_address
 from harness.environments.processes import ProcessId
 from harness.errors import SetupError, UsageError, nearest
 
 if TYPE_CHECKING:
-    from harness.environments.disks import Disk
-    from harness.environments.volumes import Volume
+    from harness.environments.disk.disks import Disk
+    from harness.environments.disk.volumes import Volume
 
 #: the variable in which a process of the reference cluster is given its token
 TOKEN = "SPLITBRAIN_TOKEN"

@@ -11,7 +11,7 @@ bridge can be reached from them, and nothing reaches them from beyond the host.
     the host            sb<id> 10.A.B.254 ─┘
 
 Links are cut and slowed in the nodes' namespaces, by address: see
-:mod:`harness.environments.kernel_links`. Processes are this machine's, so everything else (logs,
+:mod:`harness.environments.network.netem`. Processes are this machine's, so everything else (logs,
 kill, pause, clocks, disks, data directories) is as in the environment `local`.
 
 Names and addresses come from the run's id and are in ``environment.json``; :func:`heal` removes
@@ -34,12 +34,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.environments import addresses, disks, kernel_links, marks, processes
+from harness.environments import marks, processes
 from harness.environments.base import LinkFault
-from harness.environments.kernel_links import Peer
-from harness.environments.kernel_runner import KernelLinks
+from harness.environments.disk import disks
 from harness.environments.local import _OPTIONS, LocalEnvironment, limits
 from harness.environments.local_node import Command, LocalNode
+from harness.environments.network import addresses, netem
+from harness.environments.network.kernel import KernelLinks
+from harness.environments.network.netem import Peer
 from harness.environments.record import Consent, Healed, Record
 from harness.errors import EnvironmentLeft, HarnessError, SetupError, UsageError, nearest
 
@@ -75,19 +77,19 @@ def _require_machine() -> None:
             )
 
 
-def probe() -> kernel_links.Tools:
+def probe() -> netem.Tools:
     """What this machine's kernel can do to links, tried in a namespace that goes away."""
-    script = kernel_links.probe_script(own_namespace=False)
+    script = netem.probe_script(own_namespace=False)
     try:
         done = subprocess.run(
             ["unshare", "-n", "sh", "-c", script], capture_output=True, text=True, timeout=10
         )
     except (OSError, subprocess.SubprocessError) as error:
-        return kernel_links.Tools("", False, {"unshare": str(error)})
+        return netem.Tools("", False, {"unshare": str(error)})
     if done.returncode:
         why = done.stderr.strip().partition("\n")[0]
-        return kernel_links.Tools("", False, {"namespaces": why})
-    return kernel_links.read_probe(done.stdout)
+        return netem.Tools("", False, {"namespaces": why})
+    return netem.read_probe(done.stdout)
 
 
 class NetnsNode(LocalNode):
@@ -155,10 +157,10 @@ class NetnsEnvironment(LocalEnvironment):
         self.prefix, self.interface = _names(self.run_id)
         self._links: KernelLinks | None = None
         self._network_made = False
-        self.limits = limits(packets=kernel_links.BY_NETEM, disk=disks.missing())
+        self.limits = limits(packets=netem.BY_NETEM, disk=disks.missing())
         tools = probe()
         if not tools.netem:
-            self.lacks["packets"] = kernel_links.no_netem("this machine", tools)
+            self.lacks["packets"] = netem.no_netem("this machine", tools)
             self.abilities = self.abilities - {"packets"}
 
     # -- beginning and end ---------------------------------------------------------------------

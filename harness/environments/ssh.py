@@ -37,15 +37,18 @@ from typing import Any
 
 import msgspec
 
-from harness.environments import disks, kernel_links, marks, remote_pressure
+from harness.environments import marks
 from harness.environments.base import Completed
+from harness.environments.disk import disks
 from harness.environments.homecoming import own_folder, unpack
-from harness.environments.kernel_links import Peer
 from harness.environments.kernel_remote import RemoteEnvironment, RemoteNode
-from harness.environments.kernel_runner import KernelLinks
 from harness.environments.local_node import Command, LocalNode
+from harness.environments.machines.ssh_login import Host, Login, parse_host
+from harness.environments.network import netem
+from harness.environments.network.kernel import KernelLinks
+from harness.environments.network.netem import Peer
+from harness.environments.pressure import remote as remote_pressure
 from harness.environments.record import Consent, Healed, Record
-from harness.environments.ssh_login import Host, Login, parse_host
 from harness.errors import SetupError, UsageError, nearest
 
 _OPTIONS: dict[str, Any] = {
@@ -261,7 +264,7 @@ def remove_script(place: Mapping[str, Any]) -> str:
     """A script for root: remove rules, queues, the disk and the groups of a node. Idempotent."""
     home = place["home"]
     return (
-        kernel_links.remove_script(place["devices"])
+        netem.remove_script(place["devices"])
         + disks.unmount_script(f"{home}/data")
         + remote_pressure.release_script(posixpath.basename(home), home)
     )
@@ -271,7 +274,7 @@ def left_script(place: Mapping[str, Any]) -> str:
     """A script for root that prints a phrase for what :func:`remove_script` did not remove."""
     data = f"{place['home']}/data"
     return (
-        kernel_links.left_script(place["devices"])
+        netem.left_script(place["devices"])
         + f"if {disks.mounted_script(data)}; then echo mount {shlex.quote(data)}; fi\n"
         + remote_pressure.left_script(posixpath.basename(place["home"]))
     )
@@ -317,19 +320,19 @@ class SshEnvironment(RemoteEnvironment):
         super().prepare(needs)
         if "packets" not in needs:
             return
-        script = kernel_links.probe_script(own_namespace=True)
+        script = netem.probe_script(own_namespace=True)
 
-        def one(host: Host) -> kernel_links.Tools:
+        def one(host: Host) -> netem.Tools:
             login = Login(host)
             try:
-                return kernel_links.read_probe(login.root(script))
+                return netem.read_probe(login.root(script))
             finally:
                 login.close()
 
         with ThreadPoolExecutor(max_workers=16) as pool:
             for host, tools in zip(self._hosts, pool.map(one, self._hosts), strict=True):
                 if not tools.netem:
-                    self.lacks["packets"] = kernel_links.no_netem(f"the host {host}", tools)
+                    self.lacks["packets"] = netem.no_netem(f"the host {host}", tools)
                     self.abilities = self.abilities - {"packets"}
                     raise UsageError(self.lacks["packets"])
 
@@ -493,7 +496,7 @@ class _Place:
         if parts != (True, home, wanted):
             raise ValueError(marks.refusal(f"the directory {home!r} of {name}"))
         devices = place.get("devices")
-        if not isinstance(devices, list) or not all(map(kernel_links.is_device, devices)):
+        if not isinstance(devices, list) or not all(map(netem.is_device, devices)):
             raise ValueError(f"{name} has devices that are none: {devices!r}")
         try:
             self.host = msgspec.convert(place.get("host"), Host)

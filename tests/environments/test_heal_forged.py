@@ -19,8 +19,11 @@ import pytest
 from forged import NASTY, SHELL, changed, forged, hashes, places, shims, write
 
 from harness.cli import main
-from harness.environments import disks, kernel_links, marks, processes, record, remote_pressure, ssh
-from harness.environments.kernel_links import Peer, Tools
+from harness.environments import marks, processes, record, ssh
+from harness.environments.disk import disks
+from harness.environments.network import netem
+from harness.environments.network.netem import Peer, Tools
+from harness.environments.pressure import remote as remote_pressure
 from harness.environments.record import Consent
 from harness.heal import heal_run, heal_store
 
@@ -235,9 +238,9 @@ def scripts(word: str) -> dict[str, str]:
     place = {"home": f"/{word}", "place": word, "devices": [word, "eth0"]}
     peer = [Peer(1, "n1", "10.0.0.1", word)]
     return {
-        "links left": kernel_links.left_script([word]),
-        "links removed": kernel_links.remove_script([word]),
-        "links read": kernel_links.read_script(Tools("nft", True), peer),
+        "links left": netem.left_script([word]),
+        "links removed": netem.remove_script([word]),
+        "links read": netem.read_script(Tools("nft", True), peer),
         "left on a host": ssh.left_script(place),
         "removed on a host": ssh.remove_script(place),
         "remains": ssh.remains_script(f"/{word}", word),

@@ -22,7 +22,8 @@ from arms import PATIENCE_S, Local
 from kernel_arms import docker_arm, netns_arm
 
 from harness.cli import main
-from harness.environments import disks, processes, record, volumes
+from harness.environments import processes, record
+from harness.environments.disk import disks, volumes
 from harness.environments.netns import network_left
 from harness.heal import heal_run
 

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 from arms import CUT, MS, NODES, PATIENCE_S, Local, until, within
 
-from harness.environments import faketime, processes, record
+from harness.environments import processes, record
 from harness.environments.base import LinkFault
+from harness.environments.clock import faketime
 from harness.environments.local import local
 from harness.errors import SetupError, UsageError
 

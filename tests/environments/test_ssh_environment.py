@@ -14,10 +14,11 @@ import pytest
 from arms import CUT, NODES, within
 from kernel_arms import ssh_arm
 
-from harness.environments import marks, record, ssh_config
+from harness.environments import marks, record
+from harness.environments.machines import ssh_config
+from harness.environments.machines.ssh_login import Host, Login, parse_host
 from harness.environments.record import Consent
 from harness.environments.ssh import ssh
-from harness.environments.ssh_login import Host, Login, parse_host
 from harness.errors import SetupError, UsageError
 from harness.heal import heal_run
 from harness.spec import TestSpec, parse_nodes, validated

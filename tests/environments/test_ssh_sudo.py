@@ -17,7 +17,7 @@ import pytest
 from arms import CUT, MS, throttled, within
 from kernel_arms import BUSY, ssh_arm
 
-from harness.environments import disks
+from harness.environments.disk import disks
 from harness.errors import SetupError
 
 pytestmark = pytest.mark.real

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness import cli
-from harness.databases.atom import Atom, AtomClient
+from harness.databases.in_memory import Atom, AtomClient
 from harness.errors import SetupError
 from harness.recorder import Recorder
 from harness.runner import run

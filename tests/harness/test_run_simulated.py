@@ -18,7 +18,7 @@ from harness.campaign.shrink import minimise, shrink
 from harness.campaign.trust import Trust
 from harness.errors import UsageError, UserCodeError
 from harness.nemesis.base import Plan
-from harness.parts import resolve
+from harness.resolve import resolve
 from harness.runner import run, run_many
 from harness.spec import TestSpec, validated
 from workloads import Workload

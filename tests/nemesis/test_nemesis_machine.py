@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.environments import cgroups, disks, volumes
+from harness.environments.disk import disks, volumes
 from harness.environments.local import local
+from harness.environments.pressure import cgroups
 from harness.errors import SetupError, UsageError
 
 pytestmark = pytest.mark.real

@@ -5,7 +5,7 @@ is cached here; the kernel keeps pages for reading and sends each write at once,
 in this process's hands (and then in the directory's file system) before ``write`` returns, and
 ``fsync`` reaches the real disk.
 
-    python -m harness.environments.faulty_disk.server DIRECTORY --name NAME [--in-mounts-of PID]
+    python -m harness.environments.disk.faulty_disk.server DIRECTORY --name NAME [...]
 
 serves until it is unmounted. ``--in-mounts-of`` mounts in another process's mount namespace: that
 of a container. The line ``mounted`` on standard output says that it is there.

@@ -4,7 +4,8 @@ A container has control groups already, and Docker's daemon changes their limits
 counters (``docker update``, ``docker stats``). On a host root makes a group for the node in each
 tree it needs, of version 1 or 2, by a script of sh, and remembers where each process came from.
 
-What the limits and counters mean is in :mod:`harness.environments.cgroups`. For `docker`, `ssh`.
+What the limits and counters mean is in :mod:`harness.environments.pressure.cgroups`. For `docker`,
+`ssh`.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from harness.environments.cgroups import HEADROOM_BYTES_MIN, PERIOD_US, QUOTA_US_MIN
 from harness.environments.local_node import Home, LocalNode
+from harness.environments.pressure.cgroups import HEADROOM_BYTES_MIN, PERIOD_US, QUOTA_US_MIN
 from harness.errors import HarnessError, SetupError
 
 #: Docker takes no smaller limit of memory than this

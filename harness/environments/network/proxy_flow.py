@@ -31,7 +31,7 @@ from collections.abc import Callable
 from random import Random
 
 from harness.environments.base import LinkFault
-from harness.environments.shaper import Shaper
+from harness.environments.network.shaper import Shaper
 
 HELD_BYTES_MAX = 256 * 1024
 QUEUE_BYTES_MAX = 4 * 1024 * 1024

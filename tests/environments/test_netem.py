@@ -12,12 +12,12 @@ import pytest
 from arms import CUT, MS, NODES
 from kernel_arms import netns_arm
 
-from harness.environments import kernel_links
 from harness.environments.base import LinkFault
-from harness.environments.kernel_links import Peer, Tools, Wanted
+from harness.environments.network import netem
+from harness.environments.network.netem import Peer, Tools, Wanted
 from harness.errors import SetupError, UsageError
 
-GOLDEN = Path(__file__).with_name("golden") / "kernel_links.txt"
+GOLDEN = Path(__file__).with_name("golden") / "netem.txt"
 PEERS = [Peer(2, "n2", "10.0.0.2", "eth0"), Peer(3, "n3", "10.0.0.3", "eth0")]
 SIX = [Peer(2, "n2", "fd00::2", "eth1")]
 SLOW = LinkFault(delay_ns=100 * MS, jitter_ns=50 * MS, loss=0.05)
@@ -28,33 +28,31 @@ def cases() -> list[tuple[str, str]]:
     cut = Wanted(frozenset({"n2"}), {"n3": SLOW})
     doubled = LinkFault(duplicate=0.2)
     return [
-        ("healthy, nft and netem", kernel_links.apply_script(ALL, PEERS, Wanted())),
-        ("n2 cut and slow to n3, nft and netem", kernel_links.apply_script(ALL, PEERS, cut)),
+        ("healthy, nft and netem", netem.apply_script(ALL, PEERS, Wanted())),
+        ("n2 cut and slow to n3, nft and netem", netem.apply_script(ALL, PEERS, cut)),
         (
             "n2 cut, iptables alone",
-            kernel_links.apply_script(Tools("iptables", False), PEERS, Wanted(frozenset({"n2"}))),
+            netem.apply_script(Tools("iptables", False), PEERS, Wanted(frozenset({"n2"}))),
         ),
         (
             "n2 cut, iptables-legacy, IPv6",
-            kernel_links.apply_script(
-                Tools("iptables-legacy", False), SIX, Wanted(frozenset({"n2"}))
-            ),
+            netem.apply_script(Tools("iptables-legacy", False), SIX, Wanted(frozenset({"n2"}))),
         ),
         (
             "what arrives from n2 cut where there is no filter: the sender's part",
-            kernel_links.apply_script(
+            netem.apply_script(
                 Tools("netem", True),
                 PEERS,
-                kernel_links.wanted({("n1", "n2"): CUT}, ["n1", "n2", "n3"], cut_by="netem")["n1"],
+                netem.wanted({("n1", "n2"): CUT}, ["n1", "n2", "n3"], cut_by="netem")["n1"],
             ),
         ),
         (
             "duplicates to both share a queue",
-            kernel_links.apply_script(ALL, PEERS, Wanted(slow={"n2": doubled, "n3": doubled})),
+            netem.apply_script(ALL, PEERS, Wanted(slow={"n2": doubled, "n3": doubled})),
         ),
-        ("remove", kernel_links.remove_script(["eth0"])),
-        ("left", kernel_links.left_script(["eth0"])),
-        ("probe", kernel_links.probe_script(own_namespace=True)),
+        ("remove", netem.remove_script(["eth0"])),
+        ("left", netem.left_script(["eth0"])),
+        ("probe", netem.probe_script(own_namespace=True)),
     ]
 
 
@@ -69,9 +67,7 @@ def test_every_script_is_good_shell() -> None:
 
 
 def test_a_cut_is_made_at_the_target_and_slowness_at_the_source() -> None:
-    made = kernel_links.wanted(
-        {("n1", "n2"): CUT, ("n1", "n3"): SLOW, ("n2", "n3"): LinkFault()}, NODES
-    )
+    made = netem.wanted({("n1", "n2"): CUT, ("n1", "n3"): SLOW, ("n2", "n3"): LinkFault()}, NODES)
     assert made["n1"] == Wanted(frozenset(), {"n3": SLOW})
     assert made["n2"] == Wanted(frozenset({"n1"}), {})
     assert made["n3"] == Wanted()
@@ -89,20 +85,20 @@ def test_a_cut_is_made_at_the_target_and_slowness_at_the_source() -> None:
     ],
 )
 def test_faults_as_netem_says_them(fault: LinkFault, words: str) -> None:
-    assert " ".join(kernel_links.netem_words(fault)) == f"limit 100000 {words}"
+    assert " ".join(netem.netem_words(fault)) == f"limit 100000 {words}"
 
 
 def test_what_cannot_be_done_is_said() -> None:
     none = Tools("nft", False, {"netem": "Error: Specified qdisc kind is unknown."})
     with pytest.raises(UsageError, match=r"no netem.*qdisc kind is unknown.*modprobe sch_netem"):
-        kernel_links.apply_script(none, PEERS, Wanted(slow={"n2": SLOW}))
+        netem.apply_script(none, PEERS, Wanted(slow={"n2": SLOW}))
     with pytest.raises(UsageError, match="neither nft nor iptables"):
-        kernel_links.apply_script(Tools("", False), PEERS, Wanted(frozenset({"n2"})))
+        netem.apply_script(Tools("", False), PEERS, Wanted(frozenset({"n2"})))
     many = [Peer(i, f"n{i}", f"10.0.0.{i}", "eth0") for i in range(2, 20)]
     different = {peer.name: LinkFault(delay_ns=peer.number * MS) for peer in many}
     with pytest.raises(UsageError, match="too many"):
-        kernel_links.apply_script(ALL, many, Wanted(slow=different))
-    same = kernel_links.bands(many, Wanted(slow={peer.name: SLOW for peer in many}))
+        netem.apply_script(ALL, many, Wanted(slow=different))
+    same = netem.bands(many, Wanted(slow={peer.name: SLOW for peer in many}))
     assert list(same) == [("eth0", 4)] and len(same["eth0", 4]) == 18
 
 
@@ -110,16 +106,16 @@ def test_the_probe_is_read_and_explained() -> None:
     said = (
         "nft no sh: 1: nft: not found\niptables yes\niptables-legacy yes\nnetem no unknown kind\n"
     )
-    tools = kernel_links.read_probe(said)
+    tools = netem.read_probe(said)
     assert tools == Tools(
         "iptables", False, {"nft": "sh: 1: nft: not found", "netem": "unknown kind"}
     )
-    assert kernel_links.explain(tools) == (
+    assert netem.explain(tools) == (
         "cuts by iptables, no delay or loss (no netem) "
         "[missing: nftables: sh: 1: nft: not found; netem: unknown kind]"
     )
-    assert kernel_links.read_probe("netem yes\n").cut == "netem"
-    assert kernel_links.read_probe("").cut == ""
+    assert netem.read_probe("netem yes\n").cut == "netem"
+    assert netem.read_probe("").cut == ""
 
 
 def test_what_iptables_and_tc_print_is_read() -> None:
@@ -139,13 +135,13 @@ TcpExt: TCPOFOQueue TCPDSACKOldSent TCPDSACKOfoSent
 TcpExt: 5 2 1
 === splitbrain end
 """
-    reading = kernel_links.read(text, PEERS)
+    reading = netem.read(text, PEERS)
     assert reading.installed
     assert reading.dropped == {"10.0.0.2": 12} and reading.passed == {"10.0.0.3": 340}
     assert reading.dropping == {"10.0.0.2"}
     assert reading.queues == {("eth0", 4): (7, 2)} and reading.devices == {"eth0"}
     assert reading.tcp == {"corrupted": 3, "reordered": 5, "duplicated": 3}
-    assert not kernel_links.read("", PEERS).installed
+    assert not netem.read("", PEERS).installed
 
 
 # -- on a real kernel ------------------------------------------------------------------------------
@@ -257,6 +253,6 @@ def test_a_node_that_cannot_filter_says_what_to_install(tmp_path: Path) -> None:
 
 def test_a_machine_without_namespaces_is_explained() -> None:
     """Where root may make none, as in most containers, that is what doctor says."""
-    tools = kernel_links.Tools("", False, {"namespaces": "unshare: Operation not permitted"})
-    said = kernel_links.explain(tools)
+    tools = netem.Tools("", False, {"namespaces": "unshare: Operation not permitted"})
+    said = netem.explain(tools)
     assert said.startswith("no cuts, no delay or loss") and "namespaces: unshare: Op" in said

@@ -14,5 +14,5 @@ another host and run there. It speaks to ``/dev/fuse`` itself: no libfuse is nee
     server.py    the loop, the mount, the control socket; ``python -m ... --help``
     control.py   asking a server
 
-Run by :mod:`harness.environments.disks`.
+Run by :mod:`harness.environments.disk.disks`.
 """

@@ -13,9 +13,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TypeVar, cast
 
-from harness.environments import kernel_links
 from harness.environments.base import LinkFault
-from harness.environments.kernel_links import Peer, Reading, Tools, Wanted
+from harness.environments.network import netem
+from harness.environments.network.netem import Peer, Reading, Tools, Wanted
 from harness.errors import SetupError, UsageError, nearest
 
 #: runs a script with sh as root in a node's network and returns what it printed, or SetupError
@@ -33,7 +33,7 @@ class KernelLinks:
         peers: per node, the other nodes as it sees them.
         run: runs a script on a node.
         own_namespace: whether to probe in a namespace made for it: see
-            :func:`kernel_links.probe_script`.
+            :func:`netem.probe_script`.
     """
 
     def __init__(
@@ -68,10 +68,10 @@ class KernelLinks:
         Raises:
             SetupError: a node can cut nothing; the sentence says what to install.
         """
-        script = kernel_links.probe_script(own_namespace=self._own_namespace)
+        script = netem.probe_script(own_namespace=self._own_namespace)
 
         async def one(node: str) -> None:
-            self._tools[node] = tools = kernel_links.read_probe(await self._run(node, script))
+            self._tools[node] = tools = netem.read_probe(await self._run(node, script))
             if not tools.cut:
                 raise SetupError(
                     f"{node} can cut no links: nftables ({tools.why['nft']}), iptables "
@@ -97,7 +97,7 @@ class KernelLinks:
         for source, _ in slow:
             if not self._tools[source].netem:
                 where = f"node {source} of the environment {self._where}"
-                raise UsageError(kernel_links.no_netem(where, self._tools[source]))
+                raise UsageError(netem.no_netem(where, self._tools[source]))
         async with self._lock:
             want = self._wanted(faults)
             changed = [node for node in self._peers if self._now.get(node) != want[node]]
@@ -109,14 +109,14 @@ class KernelLinks:
         for (source, target), fault in faults.items():
             lost = fault.cut and self._tools[target].cut == "netem"
             own[source, target] = LinkFault(loss=1.0) if lost else fault
-        return kernel_links.wanted(own, list(self._peers))
+        return netem.wanted(own, list(self._peers))
 
     async def _apply(self, node: str, want: Wanted) -> None:
         tools, peers = self._tools[node], self._peers[node]
-        script = kernel_links.apply_script(tools, peers, want)
+        script = netem.apply_script(tools, peers, want)
         before = self._now.pop(node, None)
         printed = await self._run(node, script)
-        self._account(node, before or Wanted(), kernel_links.read(printed, peers))
+        self._account(node, before or Wanted(), netem.read(printed, peers))
         self._now[node] = want
         # What was replaced counts from 0 again; named counters and TCP's go on.
         last = self._last[node]
@@ -138,7 +138,7 @@ class KernelLinks:
             for name, chance in _HIDDEN.items():
                 if getattr(fault, chance) and not first:
                     into[name] += _grown(last.tcp, reading.tcp, name)
-        for at, group in kernel_links.bands(peers, want).items():
+        for at, group in netem.bands(peers, want).items():
             packets, drops = reading.queues.get(at, (0, 0))
             packets_last, drops_last = last.queues.get(at, (0, 0))
             fault = want.slow[group[0].name]
@@ -158,8 +158,8 @@ class KernelLinks:
 
     async def _read(self, node: str) -> Reading:
         peers = self._peers[node]
-        script = kernel_links.read_script(self._tools[node], peers)
-        return kernel_links.read(await self._run(node, script), peers)
+        script = netem.read_script(self._tools[node], peers)
+        return netem.read(await self._run(node, script), peers)
 
     async def heal(self) -> None:
         """Make every link healthy, whatever is believed to be so."""
@@ -186,14 +186,12 @@ class KernelLinks:
             await _all(self._run(node, self._removal(node)) for node in self._tools)
 
     def _removal(self, node: str) -> str:
-        return kernel_links.remove_script([peer.device for peer in self._peers[node]])
+        return netem.remove_script([peer.device for peer in self._peers[node]])
 
     async def left(self) -> list[str]:
         """What of ours is still on the nodes after :meth:`remove`, one phrase each."""
         nodes = list(self._tools)
-        scripts = [
-            kernel_links.left_script([peer.device for peer in self._peers[node]]) for node in nodes
-        ]
+        scripts = [netem.left_script([peer.device for peer in self._peers[node]]) for node in nodes]
         printed = await _all(self._run(n, s) for n, s in zip(nodes, scripts, strict=True))
         pairs = zip(nodes, printed, strict=True)
         return [f"{line} on {node}" for node, text in pairs for line in text.splitlines()]

@@ -22,7 +22,7 @@ import sys
 import time
 from pathlib import Path
 
-from harness.environments.clock_reading import Exchange, ahead_ns, enough
+from harness.environments.clock.reading import Exchange, ahead_ns, enough
 from harness.errors import SetupError
 
 _DEBIAN = (

@@ -3,7 +3,7 @@
 A database that is not ours has no door to its disk. What can be done from outside without a kernel
 module is to give it a file system so small that it can be filled: everything it then writes fails
 with ENOSPC, for real, and goes on when the space is given back. Slow, failing and damaged disks are
-made by a file system in user space instead: :mod:`harness.environments.disks`.
+made by a file system in user space instead: :mod:`harness.environments.disk.disks`.
 
 The data directory is below the mounted root, so that what a file system keeps there (``lost+found``
 and our ballast) is not in it. A mount is written down before it is made, so that whoever cleans up

@@ -2,7 +2,7 @@
 
 Pure: from what a node's links should be like to a script for ``sh``, and from what such a script
 printed to numbers. Nothing is executed here, so `netns`, `docker` and `ssh` share it, and its
-output is tested as text. :mod:`harness.environments.kernel_runner` executes it.
+output is tested as text. :mod:`harness.environments.network.kernel` executes it.
 
 Where a fault is made. A cut from a to b is made at b, which drops what comes from a: a's packets
 leave it and are lost, as on a cable. Delay and the like are made at a, on its way out, since that

@@ -1,10 +1,10 @@
 """A login on a host: who it is, whether its key is known, and scripts run there over one shell.
 
 A host is reached as ``ssh`` reaches it: by the aliases, ports, users, keys and jump hosts of
-``~/.ssh/config`` (:mod:`harness.environments.ssh_config`). Host keys are verified: a host whose key
-is not in the known-hosts files is refused, with the command that adds it. Keys come from the agent,
-``~/.ssh``, or the option ``key``. One shell per host and
-user stays open, since a new channel for each command costs more than most commands.
+``~/.ssh/config`` (:mod:`harness.environments.machines.ssh_config`). Host keys are verified: a host
+whose key is not in the known-hosts files is refused, with the command that adds it. Keys come from
+the agent, ``~/.ssh``, or the option ``key``. One shell per host and user stays open, since a new
+channel for each command costs more than most commands.
 
 For :mod:`harness.environments.ssh`, which runs nodes on such hosts.
 """
@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from harness.environments.ssh_config import Route, find_route
+from harness.environments.machines.ssh_config import Route, find_route
 from harness.errors import SetupError, UsageError
 
 _CONNECT_S = 10.0

@@ -43,7 +43,7 @@ class ProxyProcess:
         """Start a proxy in a session of its own; ``env`` carries the run's mark."""
         with open(log, "ab") as errors:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "harness.environments.proxy", "--seed", str(seed)),
+                *(sys.executable, "-m", "harness.environments.network.proxy", "--seed", str(seed)),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

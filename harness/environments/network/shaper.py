@@ -12,7 +12,7 @@ Two kinds of traffic:
 - ``bytes``: pieces of a TCP stream, from which nothing may vanish. A lost or corrupted piece comes
   late, as TCP sends it again after its retransmission timeout; duplication and reordering are
   hidden by TCP and do nothing. A cut is not decided here: the stream is held back until it is
-  healed, see :mod:`harness.environments.flows`.
+  healed, see :mod:`harness.environments.network.proxy_flow`.
 """
 
 from __future__ import annotations

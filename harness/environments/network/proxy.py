@@ -2,8 +2,8 @@
 
 The problem: faults of single directed links, without root. The solution: nodes do not dial each
 other but this process, which dials on for them and loses, delays or holds what the harness says
-(:mod:`harness.environments.flows`). It is its own process, so that neither stopped nodes nor a busy
-harness distort the timing of links, and it leaves when its standard input ends.
+(:mod:`harness.environments.network.proxy_flow`). It is its own process, so that neither stopped
+nodes nor a busy harness distort the timing of links, and it leaves when its standard input ends.
 
 Listeners are of two kinds. A *link* listener has an address of its own for each directed pair, so
 who dials is known. A *shared* listener stands before one node for everybody (a system such as etcd
@@ -15,8 +15,8 @@ node itself would: a system that probes its own ports before it listens must fin
 link to the node is cut the address accepts whatever the node does, and connections wait: a
 partition tells nobody whether the other side is alive.
 
-Started as ``python -m harness.environments.proxy --seed N``; spoken to in JSON lines, one request a
-line with an ``id``, by :class:`harness.environments.proxy_client.ProxyProcess`:
+Started as ``python -m harness.environments.network.proxy --seed N``; spoken to in JSON lines, one
+request a line with an ``id``, by :class:`harness.environments.network.proxy_client.ProxyProcess`:
 
     {"id":1,"op":"listen","source":"n1"|"","target":"n2","at":["127.9.9.18",7001],
      "to":["127.9.9.2",7001],"frames":true}
@@ -40,10 +40,11 @@ from typing import Any, cast
 
 import msgspec
 
-from harness.environments import processes, sockets
-from harness.environments.addresses import link_address, node_address
+from harness.environments import processes
 from harness.environments.base import LinkFault
-from harness.environments.flows import Flow, Link, reset
+from harness.environments.network import sockets
+from harness.environments.network.addresses import link_address, node_address
+from harness.environments.network.proxy_flow import Flow, Link, reset
 
 BUFFER_BYTES_MAX = 1024 * 1024
 #: how often the kernel is asked where nodes listen
@@ -474,7 +475,7 @@ async def serve(seed: int) -> None:
 
 def main() -> None:
     """Run the proxy; SIGINT is left to the harness, which closes our input when it is done."""
-    parser = argparse.ArgumentParser(prog="python -m harness.environments.proxy")
+    parser = argparse.ArgumentParser(prog="python -m harness.environments.network.proxy")
     parser.add_argument("--seed", type=int, required=True, help="seed of the links' randomness")
     seed: int = parser.parse_args().seed
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from harness.environments import cgroups
 from harness.environments.local_node import Home, LocalNode
+from harness.environments.pressure import cgroups
 from harness.errors import SetupError
 
 

@@ -29,7 +29,7 @@ from checkers.core.verdict import Finding, Result, Verdict
 from harness.store import RESULTS, write_json
 from workloads import Workload
 
-log = logging.getLogger("harness.judge")
+log = logging.getLogger("harness.verdict")
 
 #: Fewer completed operations than this make a VALID weak.
 OPS_FEW = 100

@@ -1,7 +1,7 @@
 """Faulty disks of foreign databases: a file system in user space over a node's data directory.
 
-The file system is :mod:`harness.environments.faulty_disk`, a process for each node. It is mounted
-when the node's database is first started, over the very directory the database uses, and
+The file system is :mod:`harness.environments.disk.faulty_disk`, a process for each node. It is
+mounted when the node's database is first started, over the very directory the database uses, and
 removed when the run ends; see there for what it can do. A mount is written down before it is made.
 
 Where a node's files are decides how it is mounted: `local` and `netns` share this machine's mounts;
@@ -27,11 +27,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.environments import volumes
-from harness.environments.faulty_disk import control
+from harness.environments.disk import volumes
+from harness.environments.disk.faulty_disk import control
 from harness.errors import SetupError, UsageError
 
-_MODULE = "harness.environments.faulty_disk.server"
+_MODULE = "harness.environments.disk.faulty_disk.server"
 _WITHIN_S = 15.0
 OPTIONS = ("auto", "on", "off")
 
