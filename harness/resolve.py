@@ -9,18 +9,19 @@ For :mod:`harness.runner`.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
 from harness import registry
 from harness.databases.base import DB, Client
-from harness.environments.base import Environment
+from harness.environments.base import Environment, Prepared
 from harness.errors import UsageError
 from harness.nemesis.base import Nemesis
-from harness.spec import TestSpec
+from harness.spec import TestSpec, validated
 from harness.timings import Timings
 from harness.timings import resolve as resolve_timings
 from workloads import Workload
@@ -32,6 +33,13 @@ SomeWorkload = Workload | Callable[..., Workload]
 
 _CLIENT_SHAPE = "a client has open(node), invoke(op) and perhaps close()"
 _DB_SHAPE = "a database has setup, start, ready and teardown, each of one node"
+
+
+@runtime_checkable
+class Named(Protocol):
+    """A class or a function."""
+
+    __name__: str
 
 
 class Parts(msgspec.Struct):
@@ -59,25 +67,81 @@ class Parts(msgspec.Struct):
         return {**{nemesis.name: nemesis for nemesis in self.nemeses}, **self.driven}
 
 
+class Resolved(msgspec.Struct):
+    """A run that can be made.
+
+    Args:
+        spec: the spec: valid, with its seed and the names of what was given as objects.
+        parts: what it stands for.
+    """
+
+    spec: TestSpec
+    parts: Parts
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        assert self.spec.seed is not None
+        return self.spec.seed
+
+    def environment(self, run_dir: Path) -> Environment:
+        """The run's environment, not set up yet; refuses nemeses it has no abilities for.
+
+        Raises:
+            UsageError: it is unknown, or cannot do what a nemesis needs.
+        """
+        return _environment(self.spec, self.seed, run_dir, self.parts)
+
+
 def resolve(
     spec: TestSpec,
-    seed: int,
     *,
     db: SomeDB | None = None,
     client: SomeClient | None = None,
     workload: SomeWorkload | None = None,
     nemeses: Sequence[str | Nemesis] | None = None,
-) -> Parts:
-    """Find or take what a run is made of.
+) -> Resolved:
+    """Find or take what a run is made of, and draw its seed if it has none.
 
     Args:
-        spec: a validated spec; names in it are used where no object is given.
-        seed: the run's seed.
+        spec: a spec; names in it are used where no object is given.
         db, client, workload, nemeses: objects, classes or functions that replace the spec's names.
 
     Raises:
-        UsageError: a name is unknown, or a thing is not what it should be.
+        UsageError: the spec is wrong, a name is unknown, or a thing is not what it should be.
     """
+    spec = validated(spec)
+    seed = draw_seed() if spec.seed is None else spec.seed
+    spec = msgspec.structs.replace(spec, seed=seed)
+    parts = _parts(spec, seed, db=db, client=client, workload=workload, nemeses=nemeses)
+    return Resolved(_named(spec, db, parts), parts)
+
+
+def draw_seed() -> int:
+    """A seed nobody chose."""
+    return random.SystemRandom().randrange(2**31)
+
+
+def _named(spec: TestSpec, db: SomeDB | None, parts: Parts) -> TestSpec:
+    """The spec with the names of objects given in place of names."""
+    changes: dict[str, Any] = {"nemesis": spec.nemesis or tuple(n.name for n in parts.nemeses)}
+    if db is not None:
+        changes["db"] = db.__name__ if isinstance(db, Named) else type(db).__name__
+    changes["workload"] = spec.workload if parts.workload.name == "" else parts.workload.name
+    if spec.workload != "register" and ":" in spec.workload:
+        changes["workload"] = spec.workload
+    return msgspec.structs.replace(spec, **changes)
+
+
+def _parts(
+    spec: TestSpec,
+    seed: int,
+    *,
+    db: SomeDB | None,
+    client: SomeClient | None,
+    workload: SomeWorkload | None,
+    nemeses: Sequence[str | Nemesis] | None,
+) -> Parts:
     made_workload = _workload(spec, seed, workload)
     made_db = _database(spec, seed, db, made_workload.objects)
     make_client = _client_maker(spec, seed, made_db, client, made_workload.objects)
@@ -131,7 +195,7 @@ def _workload(spec: TestSpec, seed: int, given: SomeWorkload | None) -> Workload
         raise UsageError(f"{what} gave {made!r}; its function should return a workloads.Workload")
     from workloads import generator as gen
 
-    name = made.name or getattr(found, "__name__", spec.workload)
+    name = made.name or (found.__name__ if isinstance(found, Named) else spec.workload)
     try:
         generator = gen.lift(made.generator)
         gen.lift(made.final)
@@ -212,12 +276,7 @@ def _check_environment(spec: TestSpec, db: DB) -> None:
         )
 
 
-def make_environment(spec: TestSpec, seed: int, run_dir: Path, parts: Parts) -> Environment:
-    """The environment of a run, not set up yet; refuses nemeses it has no abilities for.
-
-    Raises:
-        UsageError: it is unknown, or cannot do what a nemesis needs.
-    """
+def _environment(spec: TestSpec, seed: int, run_dir: Path, parts: Parts) -> Environment:
     from harness.nemesis import require
 
     options = dict(spec.env_options)
@@ -226,7 +285,6 @@ def make_environment(spec: TestSpec, seed: int, run_dir: Path, parts: Parts) -> 
     factory = registry.find("environment", spec.env)
     env: Environment = factory(nodes=list(spec.nodes), run_dir=run_dir, seed=seed, options=options)
     needs = require(list(parts.by_name.values()), env, parts.db)
-    prepare = getattr(env, "prepare", None)
-    if prepare is not None:
-        prepare(needs)
+    if isinstance(env, Prepared):
+        env.prepare(needs)
     return env

@@ -20,7 +20,6 @@ import contextlib
 import datetime
 import logging
 import os
-import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -41,7 +40,7 @@ from harness.resolve import (
     SomeClient,
     SomeDB,
     SomeWorkload,
-    make_environment,
+    draw_seed,
     resolve,
 )
 from harness.spec import TestSpec, command_line, validated
@@ -133,17 +132,14 @@ def run(
         UsageError: the spec is wrong.
         HarnessError: the run broke; its ``run_dir`` attribute is where its log is.
     """
-    spec = validated(spec)
-    seed = random.SystemRandom().randrange(2**31) if spec.seed is None else spec.seed
-    spec = msgspec.structs.replace(spec, seed=seed)
-    parts = resolve(spec, seed, db=db, client=client, workload=workload, nemeses=nemeses)
-    spec = _named(spec, db, parts)
+    resolved = resolve(spec, db=db, client=client, workload=workload, nemeses=nemeses)
+    spec, parts, seed = resolved.spec, resolved.parts, resolved.seed
     replay = command or command_line(spec)
     say = say or _print
     made = missing_dirs(spec.store, spec.name)
     run_dir = create_run_dir(spec.store, spec.name, seed)
     try:
-        env = make_environment(spec, seed, run_dir, parts)
+        env = resolved.environment(run_dir)
     except BaseException:
         # An argument is wrong, or the machine lacks what the environment needs: nothing happened.
         discard(run_dir, made=made)
@@ -195,24 +191,13 @@ def run_many(spec: TestSpec, *, say: Callable[[str], None] | None = None) -> lis
     """
     outcomes: list[RunOutcome] = []
     spec = validated(spec)
-    first = random.SystemRandom().randrange(2**31) if spec.seed is None else spec.seed
+    first = draw_seed() if spec.seed is None else spec.seed
     for number in range(spec.test_count):
         one = msgspec.structs.replace(spec, seed=first + number, test_count=1)
         outcomes.append(run(one, say=say))
         if outcomes[-1].interrupted:
             break
     return outcomes
-
-
-def _named(spec: TestSpec, db: SomeDB | None, parts: Parts) -> TestSpec:
-    """The spec with the names of objects given in place of names."""
-    changes: dict[str, Any] = {"nemesis": spec.nemesis or tuple(n.name for n in parts.nemeses)}
-    if db is not None:
-        changes["db"] = getattr(db, "__name__", type(db).__name__)
-    changes["workload"] = spec.workload if parts.workload.name == "" else parts.workload.name
-    if spec.workload != "register" and ":" in spec.workload:
-        changes["workload"] = spec.workload
-    return msgspec.structs.replace(spec, **changes)
 
 
 class _Run:
@@ -258,48 +243,15 @@ class _Run:
 
     def _conduct(self, conductor: Conductor) -> None:
         try:
-            if hasattr(self.env, "world"):
-                self._conduct_simulated(conductor)
-            else:
-                self._conduct_really(conductor)
+            broken = self.env.drive(
+                conductor.run, interrupted=lambda cancel: self._interrupt(conductor, cancel)
+            )
         except BaseException:
+            # Whatever ends the run, what was recorded is written before it is raised.
             self.recorder.abandon()
             raise
+        self.extra.extend(broken)
         self.recorder.close()
-
-    def _conduct_really(self, conductor: Conductor) -> None:
-        import asyncio
-
-        from harness.interpreter import asyncio_driver
-
-        async def main() -> None:
-            runtime = asyncio_driver.AsyncioRuntime(self.env.now_ns)
-            task = asyncio.current_task()
-            assert task is not None
-            undo = asyncio_driver.on_interrupt(lambda: self._interrupt(conductor, task.cancel))
-            try:
-                await conductor.run(runtime)
-            finally:
-                undo()
-
-        try:
-            asyncio_driver.run(main())
-        except asyncio.CancelledError:
-            raise SetupError(
-                "interrupted before the first operation; there is no verdict"
-            ) from None
-
-    def _conduct_simulated(self, conductor: Conductor) -> None:
-        from cluster.simulation.invariants import InvariantViolation
-
-        runtime: Any = self.env.runtime  # type: ignore[attr-defined]
-        undo = runtime.on_interrupt(lambda: self._interrupt(conductor, lambda: None))
-        try:
-            runtime.run(conductor.run(runtime))
-        except InvariantViolation as broken:
-            self.extra.append(_invariant_result(broken))
-        finally:
-            undo()
 
     def _interrupt(self, conductor: Conductor, cancel: Callable[[], Any]) -> None:
         """First time: end early, heal, judge. Second time: leave at once; the watchdog heals."""
@@ -378,25 +330,6 @@ class _Run:
         if facts["commit"]:
             header["commit"] = facts["commit"]
         return header
-
-
-def _invariant_result(broken: Any) -> Result:
-    """A broken invariant of the simulation, as a checker's result."""
-    at_s = broken.time_ns / 1e9
-    sentence = f"At {at_s:.6f} s the invariant {broken.name} was broken: {broken.sentence}."
-    finding = Finding(
-        kind=broken.name,
-        title=f"invariant {broken.name} broken",
-        sentence=sentence,
-        detail={
-            "nodes": list(broken.nodes),
-            "time_ns": broken.time_ns,
-            "story": [told._asdict() for told in broken.story],
-        },
-    )
-    return Result(
-        checker="invariants", verdict=Verdict.INVALID, reason=sentence, findings=[finding]
-    )
 
 
 def write_report(run_dir: Path) -> str:

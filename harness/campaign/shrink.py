@@ -213,7 +213,7 @@ def plans_of(spec: TestSpec) -> list[Plan]:
     from harness.resolve import resolve
 
     assert spec.seed is not None
-    parts = resolve(spec, spec.seed)
+    parts = resolve(spec).parts
     return planned(spec, parts.nemeses, parts.timings, seed=spec.seed, nodes=spec.nodes)
 
 

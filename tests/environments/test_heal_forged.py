@@ -19,8 +19,9 @@ import pytest
 from forged import NASTY, SHELL, changed, forged, hashes, places, shims, write
 
 from harness.cli import main
-from harness.environments import marks, processes, record, ssh
+from harness.environments import marks, processes, record
 from harness.environments.disk import disks
+from harness.environments.machines import host
 from harness.environments.network import netem
 from harness.environments.network.netem import Peer, Tools
 from harness.environments.pressure import remote as remote_pressure
@@ -241,11 +242,11 @@ def scripts(word: str) -> dict[str, str]:
         "links left": netem.left_script([word]),
         "links removed": netem.remove_script([word]),
         "links read": netem.read_script(Tools("nft", True), peer),
-        "left on a host": ssh.left_script(place),
-        "removed on a host": ssh.remove_script(place),
-        "remains": ssh.remains_script(f"/{word}", word),
-        "clean": ssh.clean_script(f"/{word}", word),
-        "frozen": ssh.freeze_script(word, on=True),
+        "left on a host": host.left_script(place),
+        "removed on a host": host.remove_script(place),
+        "remains": host.remains_script(f"/{word}", word),
+        "clean": host.clean_script(f"/{word}", word),
+        "frozen": host.freeze_script(word, on=True),
         "unmounted": disks.unmount_script(word),
         "released": remote_pressure.release_script(word, f"/{word}"),
         "groups left": remote_pressure.left_script(word),

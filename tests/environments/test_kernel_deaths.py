@@ -51,7 +51,7 @@ def left(env: str, found: record.Record) -> list[str]:
         return names
     if env == "netns":
         return names + network_left(found.detail)
-    from harness.environments.docker import Daemon
+    from harness.environments.machines.docker_daemon import Daemon
 
     return names + Daemon().left(found.run_id)
 

@@ -170,10 +170,10 @@ def test_each_tool_cuts_counts_and_heals_and_leaves_what_is_not_ours(
         env, node = arm.env, arm.env.node("n2")
         await node.run("sh", "-c", theirs)
         before = (await node.run("sh", "-c", show[tool])).stdout
-        await env._links.remove()
+        await env.parts.network.links.remove()
         for name in NODES:
-            env._links._tools[name] = Tools(tool, False)
-        await env._links.heal()
+            env.parts.network.links._tools[name] = Tools(tool, False)
+        await env.parts.network.links.heal()
         await arm.traffic()
         await env.set_links({("n1", "n2"): CUT})
         await arm.traffic()
@@ -191,12 +191,12 @@ def test_each_tool_cuts_counts_and_heals_and_leaves_what_is_not_ours(
         assert two["n3", "n2"]["dropped"] > 0
         await env.heal_all()
         assert await env.prove_clean() == []
-        assert await env._links.left() != []
-        await env._links.remove()
-        await env._links.remove()
-        assert await env._links.left() == []
+        assert await env.parts.network.links.left() != []
+        await env.parts.network.links.remove()
+        await env.parts.network.links.remove()
+        assert await env.parts.network.links.left() == []
         assert (await node.run("sh", "-c", show[tool])).stdout == before
-        await env._links.heal()
+        await env.parts.network.links.heal()
 
     async def main() -> None:
         try:
@@ -234,7 +234,7 @@ def test_a_node_that_cannot_filter_says_what_to_install(tmp_path: Path) -> None:
     async def main() -> None:
         await arm.env.setup()
         try:
-            links = arm.env._links
+            links = arm.env.parts.network.links
 
             async def nothing(node: str, script: str) -> str:
                 return (
@@ -245,7 +245,7 @@ def test_a_node_that_cannot_filter_says_what_to_install(tmp_path: Path) -> None:
             with pytest.raises(SetupError, match="apt install nftables"):
                 await links.setup()
         finally:
-            arm.env._links._run = arm.env._in_namespace
+            arm.env.parts.network.links._run = arm.env.parts.site.as_root
             await arm.env.teardown()
 
     asyncio.run(main())

@@ -247,7 +247,7 @@ def test_an_operation_the_client_lacks_is_refused(tmp_path):
 def test_mistakes_get_a_sentence(tmp_path, fields, words):
     with pytest.raises(UsageError, match=words):
         spec = validated(simulated(tmp_path, **fields))
-        resolve(spec, 1)
+        resolve(spec)
 
 
 # Replay and shrink --------------------------------------------------------------------------------

@@ -34,9 +34,6 @@ LARGE_CLASSES = {
     "harness/lifecycle.py:Conductor": (337, 22),
     "harness/databases/in_memory.py:AtomClient": (205, 31),
     "harness/environments/disk/faulty_disk/server.py:FileSystem": (285, 29),
-    "harness/environments/kernel_remote.py:RemoteNode": (300, 36),
-    "harness/environments/local.py:LocalEnvironment": (450, 49),
-    "harness/environments/local_node.py:LocalNode": (383, 37),
     "harness/interpreter/interpreter.py:Interpreter": (349, 25),
     "harness/interpreter/scheduler.py:Scheduler": (307, 23),
 }

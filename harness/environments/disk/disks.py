@@ -29,17 +29,11 @@ from typing import Any, Protocol
 
 from harness.environments.disk import volumes
 from harness.environments.disk.faulty_disk import control
-from harness.errors import SetupError, UsageError
+from harness.environments.journal import Journal
+from harness.errors import SetupError
 
 _MODULE = "harness.environments.disk.faulty_disk.server"
 _WITHIN_S = 15.0
-OPTIONS = ("auto", "on", "off")
-
-
-def check_option(value: Any) -> None:
-    """UsageError if the option ``disk`` is none of its values."""
-    if value not in (*OPTIONS, True, False):
-        raise UsageError(f"option disk must be auto, on or off, not {value!r}")
 
 
 def missing() -> str:
@@ -81,6 +75,17 @@ def self_test() -> str:
         except (SetupError, OSError) as error:
             return str(error)
     return ""
+
+
+def server_words(journal: Journal, node: str, *, seed: int) -> dict[str, Any]:
+    """What a :class:`LocalDisk` of a run is told beside its directory."""
+    return {
+        "name": f"{journal.run_id}/{node}",
+        "log": journal.run_dir / "nodes" / node / "disk.log",
+        "variables": journal.variables(f"disk of {node}"),
+        "seed": seed,
+        "here": node,
+    }
 
 
 class Disk(Protocol):

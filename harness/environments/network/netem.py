@@ -30,7 +30,7 @@ import json
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -80,6 +80,31 @@ class Peer(msgspec.Struct, frozen=True):
     def v6(self) -> bool:
         """Whether its address is IPv6."""
         return ":" in self.address
+
+
+def peers_of(machines: Sequence[Located], *, device: str) -> dict[str, list[Peer]]:
+    """Per machine, all others, behind an interface of the same name."""
+    seen = [Peer(each.index, each.name, each.address, device) for each in machines]
+    return {each.name: [peer for peer in seen if peer.name != each.name] for each in machines}
+
+
+class Located(Protocol):
+    """A machine, as far as its peers know it."""
+
+    @property
+    def index(self) -> int:
+        """Its number in the run, from 1."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+        ...
+
+    @property
+    def address(self) -> str:
+        """Its address."""
+        ...
 
 
 class Tools(msgspec.Struct, frozen=True):

@@ -6,44 +6,50 @@ A limit belongs to the node, not to the process: one that is started again gets 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from harness.environments.local_node import Home, LocalNode
+from harness.environments.journal import Journal
 from harness.environments.pressure import cgroups
+from harness.environments.processes import ProcessId
 from harness.errors import SetupError
 
 
 class LocalPressure:
-    """Limits of all nodes of an environment whose nodes are processes of this machine."""
+    """Limits of all nodes of a run whose processes are this machine's.
 
-    def __init__(self, env: Home) -> None:
-        self._env = env
+    Args:
+        journal: the run's; groups are written down before they are made.
+        processes_of: the running processes of a node.
+    """
+
+    def __init__(self, journal: Journal, processes_of: Callable[[str], list[ProcessId]]) -> None:
+        self._journal, self._processes_of = journal, processes_of
         self._nodes: dict[str, cgroups.Squeezed] = {}
-        self.trees, self.lacks = cgroups.trees()
+        self._trees, self._lacks = cgroups.trees()
 
     @property
     def why_not(self) -> str:
         """Why there can be no limits at all here; empty if there can be some."""
-        return "" if self.trees else "; ".join(dict.fromkeys(self.lacks.values()))
+        return "" if self._trees else "; ".join(dict.fromkeys(self._lacks.values()))
 
-    async def set(self, node: LocalNode, limits: Mapping[str, Any]) -> dict[str, Any]:
+    async def set(self, node: str, limits: Mapping[str, Any]) -> dict[str, Any]:
         """Have these limits for a node; an empty mapping heals."""
-        squeezed = self._nodes.get(node.name)
+        squeezed = self._nodes.get(node)
         if squeezed is None:
             if not limits:
                 return {}
-            name = f"{cgroups.prefix(self._env.run_id)}-{node.name}"
-            squeezed = cgroups.Squeezed(name, self.trees)
-            self._env.write_down("cgroups", squeezed.directories)
-            self._nodes[node.name] = squeezed
-        pids = [process.pid for process in node.everything()]
+            name = f"{cgroups.prefix(self._journal.run_id)}-{node}"
+            squeezed = cgroups.Squeezed(name, self._trees)
+            self._journal.write_down("cgroups", squeezed.directories)
+            self._nodes[node] = squeezed
+        pids = [process.pid for process in self._processes_of(node)]
         evidence = await asyncio.to_thread(squeezed.set, limits, pids)
         return {**evidence, "pids": len(pids)}
 
-    async def restore(self, node: LocalNode) -> None:
+    async def restore(self, node: str) -> None:
         """Give a process that was started again the node's limits."""
-        squeezed = self._nodes.get(node.name)
+        squeezed = self._nodes.get(node)
         if squeezed is not None and squeezed.limits:
             await self.set(node, squeezed.limits)
 
@@ -52,7 +58,7 @@ class LocalPressure:
         for name, squeezed in self._nodes.items():
             if squeezed.limits:
                 try:
-                    await self.set(self._env.node(name), {})
+                    await self.set(name, {})
                 except SetupError:
                     continue
 

@@ -16,7 +16,6 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from harness.environments.local_node import Home, LocalNode
 from harness.environments.pressure.cgroups import HEADROOM_BYTES_MIN, PERIOD_US, QUOTA_US_MIN
 from harness.errors import HarnessError, SetupError
 
@@ -97,41 +96,38 @@ rm -f "$home/groups"
 
 
 class RemotePressure:
-    """Limits of all nodes of an environment whose processes are elsewhere.
+    """Limits of all nodes of a run whose processes are elsewhere.
 
     Args:
-        env: the environment.
         apply: makes a node's limits so (empty: none) and returns the counters; blocks.
     """
 
     why_not = ""
 
-    def __init__(
-        self, env: Home, apply: Callable[[str, Mapping[str, Any]], dict[str, int]]
-    ) -> None:
-        self._env, self._apply = env, apply
+    def __init__(self, apply: Callable[[str, Mapping[str, Any]], dict[str, int]]) -> None:
+        self._apply = apply
         self._limits: dict[str, dict[str, Any]] = {}
 
-    async def set(self, node: LocalNode, limits: Mapping[str, Any]) -> dict[str, Any]:
+    async def set(self, node: str, limits: Mapping[str, Any]) -> dict[str, Any]:
         """Have these limits for a node; an empty mapping heals."""
-        if not limits and node.name not in self._limits:
+        if not limits and node not in self._limits:
             return {}
-        self._limits[node.name] = dict(limits)
-        counters = await asyncio.to_thread(self._apply, node.name, limits)
+        self._limits[node] = dict(limits)
+        counters = await asyncio.to_thread(self._apply, node, limits)
         if not limits:
-            del self._limits[node.name]
+            del self._limits[node]
         return {"counters": counters, "limits": dict(limits)}
 
-    async def restore(self, node: LocalNode) -> None:
+    async def restore(self, node: str) -> None:
         """Give a process that was started again the node's limits."""
-        if self._limits.get(node.name):
-            await self.set(node, self._limits[node.name])
+        if self._limits.get(node):
+            await self.set(node, self._limits[node])
 
     async def heal_all(self) -> None:
         """Lift every limit; what cannot be lifted is named by :meth:`left`."""
         for name in list(self._limits):
             with contextlib.suppress(HarnessError):
-                await self.set(self._env.node(name), {})
+                await self.set(name, {})
 
     def remove(self) -> None:
         """Groups go with the node's place."""
