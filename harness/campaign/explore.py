@@ -237,7 +237,7 @@ def conclude(run: SwarmRun) -> tuple[SeedOutcome, list[Result]]:
     if run.violation:
         sentence, *outcome.trace = run.violation.splitlines()
         _fail(outcome, INVARIANT, sentence)
-        return outcome, [_result(INVARIANT, sentence, trace=outcome.trace)]
+        return outcome, [_result(INVARIANT, sentence, story=outcome.trace)]
     from harness.campaign.patterns import judge
 
     results = [judge(run.events)]
