@@ -29,6 +29,7 @@ from harness.errors import (
     EXIT_VALID,
     STORE_ERRORS,
     HarnessError,
+    OfARun,
     UsageError,
     UserCodeError,
 )
@@ -270,8 +271,7 @@ def _with_place(error: HarnessError) -> str:
 
 
 def _log_of(error: BaseException) -> Path | None:
-    run_dir = getattr(error, "run_dir", None)
-    return None if run_dir is None else Path(run_dir) / "harness.log"
+    return error.run_dir / "harness.log" if isinstance(error, OfARun) else None
 
 
 def _bug(error: Exception) -> int:

@@ -1,4 +1,4 @@
-"""Conducts one run: set up, disturb, heal, wait, look once more, tear down.
+"""The life of one run: set up, disturb, heal, wait, look once more, tear down.
 
     setup       environment, then every node's database: setup, start; once for all of them
                 setup_cluster, where the database has it; ready
@@ -20,17 +20,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from random import Random
-from typing import Any
 
 import msgspec
 
-from harness.environments.base import Environment
+from harness.databases.base import DB, Client, Logs, Stops
+from harness.environments.base import Environment, Homing, Killable, Leaving, Mortal
 from harness.errors import HarnessError
 from harness.every_node import EveryNode
 from harness.interpreter.faults import FaultRunner
 from harness.interpreter.interpreter import Interpreter
 from harness.interpreter.runtime import Runtime
+from harness.leaders import LeaderWatch
 from harness.nemesis.base import Context, Nemesis, Plan
 from harness.nemesis.common import damaged
 from harness.recorder import Recorder, StoreError
@@ -48,11 +50,8 @@ EXPLAIN_DEATH = ("disk", "pressure")
 #: In a main phase shorter than this no rate is measured.
 RATE_OVER_S = 1.0
 
-#: How often the leaders are asked for, to count changes.
-LEADERS_NS = 500_000_000
 
-
-class Conductor:
+class Lifecycle:
     """One run under way.
 
     Args:
@@ -67,7 +66,7 @@ class Conductor:
         driven: those that the workload's generator asks for itself, by the name it uses.
         timings: how long things take.
         plans: faults with times relative to the main phase; None to plan them from the seed.
-        on_tick: called a few times a second with this conductor, to show progress.
+        on_tick: called a few times a second with this object, to show progress.
     """
 
     def __init__(
@@ -76,15 +75,15 @@ class Conductor:
         spec: TestSpec,
         seed: int,
         env: Environment,
-        db: Any,
-        make_client: Callable[[], Any],
+        db: DB,
+        make_client: Callable[[], Client],
         workload: Workload,
         nemeses: Sequence[Nemesis],
         recorder: Recorder,
         driven: Mapping[str, Nemesis] | None = None,
         timings: Timings | None = None,
         plans: Sequence[Plan] | None = None,
-        on_tick: Callable[[Conductor], None] | None = None,
+        on_tick: Callable[[Lifecycle], None] | None = None,
     ) -> None:
         self.spec, self.seed = spec, seed
         self.env, self.db, self.workload = env, db, workload
@@ -97,8 +96,7 @@ class Conductor:
         self.main_end_ns = 0
         self.interrupted = ""  # how far it had come, as a phrase
         self.main_invoked = 0
-        self.leaders: list[tuple[int, tuple[str, ...]]] = []
-        self._generations: tuple[int, int] | None = None  # first and newest seen
+        self._leaders = LeaderWatch(env, db)
         self.troubles: list[str] = []
         self._serving: list[str] = []  # nodes whose database ran when the faults began
         self._make_client = make_client
@@ -166,16 +164,17 @@ class Conductor:
             raise StoreError(cannot.errno, _first_line(error), cannot.filename) from error
         finally:
             self._ticking = False
+            self._leaders.stop()
             self.phase = "teardown"
             await self._tear_down()
 
     async def _set_up(self) -> None:
         await self.env.setup()
         self.phase = "start"
-        await self._everywhere.call("setup")
-        await self._everywhere.call("start")
+        await self._everywhere.call("setup", self.db.setup)
+        await self._everywhere.call("start", self.db.start)
         await self._everywhere.set_up_cluster()
-        await self._everywhere.call("ready")
+        await self._everywhere.ready()
 
     async def _disturb(self) -> None:
         self.phase = "main"
@@ -234,13 +233,11 @@ class Conductor:
             log.warning("after healing: %s", trouble)
 
     async def _alive(self, name: str) -> bool:
-        ask = getattr(self.env, "alive", None)
-        return ask is not None and await ask(name)
+        return isinstance(self.env, Killable) and await self.env.alive(name)
 
     def _deaths(self) -> list[str]:
         """Databases that ended though nobody killed them, and no fault explains it."""
-        ask = getattr(self.env, "deaths", None)
-        if ask is None:
+        if not isinstance(self.env, Mortal):
             return []
         starved = {
             node
@@ -250,7 +247,7 @@ class Conductor:
         }
         return [
             f"{name}: {', '.join(dict.fromkeys(how))} by itself (nodes/{name}/log)"
-            for name, how in ask().items()
+            for name, how in self.env.deaths().items()
             if name not in starved
         ]
 
@@ -264,9 +261,10 @@ class Conductor:
         for name in self._serving:
             if await self._alive(name):
                 continue
+            assert isinstance(self.env, Killable)
             try:
-                await self.env.start(name)  # type: ignore[attr-defined]
-            except Exception as error:
+                await self.env.start(name)
+            except Exception as error:  # whatever it was, the node is down, which is what is said
                 if name not in damaged(self.env):
                     troubles.append(f"{name} does not start again: {_first_line(error)}")
         return troubles
@@ -278,7 +276,7 @@ class Conductor:
         self.phase = "quiesce"
         excused = [name for name in damaged(self.env) if not await self._alive(name)]
         try:
-            await self._everywhere.call("ready", within_s=self.timings.recovery_s, but=excused)
+            await self._everywhere.ready(within_s=self.timings.recovery_s, but=excused)
         except HarnessError as error:
             # A node of which the disk was damaged may have refused to start after it was asked.
             if not [name for name in damaged(self.env) if not await self._alive(name)]:
@@ -299,7 +297,7 @@ class Conductor:
                 await self._interpreter.close()
             if self.faults.active:
                 await self.faults.heal_rest()
-        except Exception:
+        except Exception:  # nodes are ended below, whatever a nemesis of the user's raises
             log.exception("healing at the end failed")
         try:
             self.recorder.flush()
@@ -307,28 +305,27 @@ class Conductor:
             # A full store must not keep the environment from being taken down.
             log.warning("the history could not be written: %s", error)
         if self.spec.leave_running:
-            leave = getattr(self.env, "leave_running", self.env.heal_all)
-            await leave()
+            await (self.env.leave_running if isinstance(self.env, Leaving) else self.env.heal_all)()
             return
-        for method, optional in (("stop", True), ("", True), ("teardown", False)):
+        steps = [("bringing home", self._bring_home)]
+        if isinstance(self.db, Stops):
+            steps.insert(0, ("stop", partial(self._everywhere.call, "stop", self.db.stop)))
+        steps.append(("teardown", partial(self._everywhere.call, "teardown", self.db.teardown)))
+        for name, step in steps:
             try:
-                if method:
-                    await self._everywhere.call(method, optional=optional)
-                else:
-                    await self._bring_home()
-            except Exception as error:
-                log.warning("the database's %s failed: %s", method or "bringing home", error)
+                await step()
+            except Exception as error:  # the environment is taken down, whatever user code raises
+                log.warning("the database's %s failed: %s", name, error)
         await self.env.teardown()
 
     async def _bring_home(self) -> None:
         """Copy what the database calls its logs (and its data, if that is to be kept) from every
         node, before its teardown removes them."""
-        bring = getattr(self.env, "bring_home", None)
-        if bring is None:
+        if not isinstance(self.env, Homing):
             return
-        patterns = getattr(self.db, "logs", ())
-        patterns = [patterns] if isinstance(patterns, str) else list(patterns)
-        for trouble in await bring(patterns):
+        logs = self.db.logs if isinstance(self.db, Logs) else ()
+        patterns = [logs] if isinstance(logs, str) else list(logs)
+        for trouble in await self.env.bring_home(patterns):
             log.warning("%s", trouble)
 
     # Helpers --------------------------------------------------------------------------------------
@@ -337,8 +334,8 @@ class Conductor:
         runtime = self._runtime
         assert runtime is not None
         self._ticking = True
-        if callable(getattr(self.db, "primaries", None)):
-            runtime.spawn(self._watch_leaders())
+        if self._leaders.possible:
+            runtime.spawn(self._leaders.watch())
         if self._on_tick is not None:
             self._tick()
 
@@ -348,42 +345,10 @@ class Conductor:
             self._on_tick(self)
             runtime.call_at(runtime.now_ns() + 250_000_000, self._tick)
 
-    async def _watch_leaders(self) -> None:
-        """Ask who leads, now and then; changes are evidence of what the faults did."""
-        from harness.nemesis.targets import primaries
-
-        while self._ticking:
-            try:
-                found = tuple(await primaries(self.db, self.env, self.env.nodes))
-            except Exception as error:
-                log.debug("nobody could be asked who leads: %s", error)
-                found = ()
-            if found and (not self.leaders or self.leaders[-1][1] != found):
-                self.leaders.append((self.env.now_ns(), found))
-            await self._look_at_generation()
-            await self.env.sleep(LEADERS_NS)
-
-    async def _look_at_generation(self) -> None:
-        """A leader deposed and elected again between two looks shows in the generation only."""
-        ask = getattr(self.db, "generation", None)
-        if ask is None:
-            return
-        try:
-            now = await ask([self.env.node(name) for name in self.env.nodes])
-        except Exception as error:
-            log.debug("nobody could be asked for the generation: %s", error)
-            return
-        if now:
-            first = self._generations[0] if self._generations else now
-            self._generations = (first, max(now, *self._generations) if self._generations else now)
-
     @property
     def leader_changes(self) -> int | None:
         """How often a leader was elected after the first, as far as seen; None if not told."""
-        if not self.leaders:
-            return None
-        elections = self._generations[1] - self._generations[0] if self._generations else 0
-        return max(len(self.leaders) - 1, elections)
+        return self._leaders.changes
 
     @property
     def in_flight(self) -> int:

@@ -12,14 +12,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import msgspec
 
 from harness import registry
-from harness.databases.base import DB, Client
+from harness.databases.base import DB, BringsClient, Client, NeedsImage, Operations, RunsIn
 from harness.environments.base import Environment, Prepared
-from harness.errors import UsageError
+from harness.errors import Named, UsageError
 from harness.nemesis.base import Nemesis
 from harness.spec import TestSpec, validated
 from harness.timings import Timings
@@ -33,13 +33,6 @@ SomeWorkload = Workload | Callable[..., Workload]
 
 _CLIENT_SHAPE = "a client has open(node), invoke(op) and perhaps close()"
 _DB_SHAPE = "a database has setup, start, ready and teardown, each of one node"
-
-
-@runtime_checkable
-class Named(Protocol):
-    """A class or a function."""
-
-    __name__: str
 
 
 class Parts(msgspec.Struct):
@@ -225,7 +218,7 @@ def _client_maker(
     if made_of is None and spec.client:
         made_of = registry.load(spec.client, what="client", user=True)
     if made_of is None:
-        made_of = getattr(db, "client", None)
+        made_of = db.client if isinstance(db, BringsClient) else None
         what = f"client of the database {spec.db!r}"
     if made_of is None:
         raise UsageError(
@@ -249,7 +242,8 @@ def _check_operations(
     spec: TestSpec, db: DB, make_client: Callable[[], Client], workload: Workload
 ) -> None:
     """Refuse a database whose client says that it lacks an operation of the workload."""
-    known = getattr(make_client(), "operations", None) or getattr(db, "operations", None)
+    declared = (each for each in (make_client(), db) if isinstance(each, Operations))
+    known = next((each.operations for each in declared if each.operations), None)
     if known is None:
         return
     lacking = sorted(set(workload.operations) - set(known))
@@ -261,13 +255,13 @@ def _check_operations(
 
 
 def _check_environment(spec: TestSpec, db: DB) -> None:
-    fits = getattr(db, "environments", None)
+    fits = db.environments if isinstance(db, RunsIn) else None
     if fits is not None and spec.env not in fits:
         raise UsageError(
             f"database {spec.db!r} does not run in the environment {spec.env!r}; it runs in: "
             f"{', '.join(fits)}"
         )
-    image = getattr(db, "image", "")
+    image = db.image if isinstance(db, NeedsImage) else ""
     if spec.env == "docker" and image and "image" not in spec.env_options:
         raise UsageError(
             f"database {spec.db!r} needs an image that holds it, and the harness's own image does "

@@ -31,7 +31,7 @@ import msgspec
 from checkers.core.verdict import Finding, Result, Verdict
 from harness.environments.base import Environment
 from harness.errors import EXIT_INFRASTRUCTURE, STORE_ERRORS, SetupError
-from harness.lifecycle import Conductor
+from harness.lifecycle import Lifecycle
 from harness.nemesis.base import Nemesis
 from harness.progress import Progress
 from harness.recorder import Recorder, StoreError
@@ -224,7 +224,7 @@ class _Run:
         """Conduct, judge, report."""
         spec = self.spec
         with Progress(limit_s=spec.time_limit_s, quiet=spec.quiet) as progress:
-            conductor = Conductor(
+            conductor = Lifecycle(
                 spec=spec,
                 seed=self.seed,
                 env=self.env,
@@ -241,7 +241,7 @@ class _Run:
             self._conduct(conductor)
         return self._conclude(conductor)
 
-    def _conduct(self, conductor: Conductor) -> None:
+    def _conduct(self, conductor: Lifecycle) -> None:
         try:
             broken = self.env.drive(
                 conductor.run, interrupted=lambda cancel: self._interrupt(conductor, cancel)
@@ -253,7 +253,7 @@ class _Run:
         self.extra.extend(broken)
         self.recorder.close()
 
-    def _interrupt(self, conductor: Conductor, cancel: Callable[[], Any]) -> None:
+    def _interrupt(self, conductor: Lifecycle, cancel: Callable[[], Any]) -> None:
         """First time: end early, heal, judge. Second time: leave at once; the watchdog heals."""
         self._interrupts += 1
         if self._interrupts > 1:
@@ -269,7 +269,7 @@ class _Run:
 
     # Afterwards -----------------------------------------------------------------------------------
 
-    def _conclude(self, conductor: Conductor) -> RunOutcome:
+    def _conclude(self, conductor: Lifecycle) -> RunOutcome:
         faults = [msgspec.to_builtins(f, enc_hook=repr) for f in conductor.faults.records.values()]
         judgement = judge(
             self.run_dir,

@@ -20,13 +20,14 @@ import logging
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
 from checkers.core.budget import Budget
 from checkers.core.verdict import Finding, Result, Verdict
-from harness.store import RESULTS, write_json
+from harness.errors import Named
+from harness.store import RESULTS, plain, write_json
 from workloads import Workload
 
 log = logging.getLogger("harness.verdict")
@@ -136,9 +137,20 @@ def judge(
     return judgement
 
 
+@runtime_checkable
+class _WithName(Protocol):
+    name: str
+
+
+def _name_of(checker: object) -> str:
+    if isinstance(checker, _WithName):
+        return checker.name
+    return checker.__name__ if isinstance(checker, Named) else "checker"
+
+
 def check_safely(checker: Any, history: Any, budget: Budget) -> Result:
     """A checker's result; one that raises says UNKNOWN, and why."""
-    name = getattr(checker, "name", getattr(checker, "__name__", "checker"))
+    name = _name_of(checker)
     try:
         said = checker(history, budget=budget)
     except Exception as error:
@@ -435,7 +447,7 @@ def write_results(
             "format": "results/1",
             "verdict": judgement.verdict.value,
             "sentence": judgement.sentence,
-            "results": [msgspec.to_builtins(r, enc_hook=_plain) for r in judgement.results],
+            "results": [msgspec.to_builtins(r, enc_hook=plain) for r in judgement.results],
             "run": dict(run),
             "faults": [dict(fault) for fault in faults],
             "evidence": judgement.evidence,
@@ -443,8 +455,3 @@ def write_results(
             "replay": replay,
         },
     )
-
-
-def _plain(value: Any) -> Any:
-    item = getattr(value, "item", None)
-    return item() if callable(item) else repr(value)

@@ -396,9 +396,10 @@ def plain(value: Any) -> Any:
         return {k if isinstance(k, str) else repr(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(item) for item in value]
-    item = getattr(value, "item", None)  # a numpy scalar
-    if callable(item):
-        value = item()
+    from harness.store import Scalar
+
+    if isinstance(value, Scalar):
+        value = value.item()
     if isinstance(value, int) or (isinstance(value, float) and value - value == 0):
         return value
     return repr(value)

@@ -119,7 +119,7 @@ def _nemeses() -> list[Entry]:
 def _environments() -> list[Entry]:
     entries = []
     for name, factory, about in _registered("environment"):
-        taken = getattr(inspect.getmodule(factory), "OPTIONS", {})
+        taken = vars(inspect.getmodule(factory)).get("OPTIONS", {})
         known = taken if isinstance(taken, Mapping) else dict.fromkeys(taken, "")
         entries.append(Entry(name, about, known))
     return entries

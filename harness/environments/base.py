@@ -148,6 +148,10 @@ class Node(Protocol):
         """
         ...
 
+    async def stop(self) -> None:
+        """Ask the database's processes to end (SIGTERM), then end those that stay."""
+        ...
+
     async def http(self, port: int, *, timeout_s: float = 5.0) -> Any:
         """An HTTP client with ``get(path)``, ``put(path, value)``, ``post``, ``delete``; JSON in
         and out; a status of 400 or more raises."""

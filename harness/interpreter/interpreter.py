@@ -24,7 +24,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from checkers.history.errors import HistoryError
-from harness.databases.base import Invocation, Outcome
+from harness.databases.base import Closes, Invocation, Outcome
 from harness.environments.base import Environment
 from harness.errors import HarnessError, UserCodeError
 from harness.interpreter.faults import FaultRunner
@@ -434,11 +434,10 @@ class Interpreter:
 
     async def _close_client(self, worker: Worker) -> None:
         client, worker.client = worker.client, None
-        close = getattr(client, "close", None)
-        if close is None:
+        if not isinstance(client, Closes):
             return
         try:
-            await close()
+            await client.close()
         except (Exception, CancelledError) as error:
             log.warning("closing a client of %s raised", worker.node, exc_info=error)
 
