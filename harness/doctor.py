@@ -52,14 +52,9 @@ def diagnose() -> list[Finding]:
 
 def print_table(findings: Sequence[Finding]) -> int:
     """Print what was found; the exit code is 3 only if something needed is missing."""
-    from rich.table import Table
+    from harness.terminal import Terminal, bare_table
 
-    from harness.terminal import Terminal
-
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column("", no_wrap=True)
-    table.add_column("what", no_wrap=True)
-    table.add_column("found")
+    table = bare_table(narrow=2)
     for found in findings:
         glyph = "✓" if found.have else ("✗" if found.needed else "-")
         words = f"{found.detail}; for {found.use}" if found.use else found.detail

@@ -105,12 +105,10 @@ def _notes(nemesis: Any, env: Any) -> list[str]:
 
 def table(env_name: str) -> Table:
     """The rows as a table."""
-    from rich import box
-    from rich.table import Table
+    from harness.terminal import titled_table
 
-    shown = Table(title=f"Nemeses in the environment {env_name}", box=box.SIMPLE)
-    for column in ("", "nemesis", "kinds", "note"):
-        shown.add_column(column, overflow="fold")
+    title = f"Nemeses in the environment {env_name}"
+    shown = titled_table(title, ("", "nemesis", "kinds", "note"), fold=True)
     for row in rows(env_name):
         glyph = "✓" if row.works else "✗"
         shown.add_row(glyph, row.name, ", ".join(row.kinds), row.note)

@@ -236,11 +236,9 @@ def list_(
 
 
 def _print_names(console: Terminal) -> None:
-    from rich.table import Table
+    from harness.terminal import bare_table
 
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column("kind", no_wrap=True)
-    table.add_column("names")
+    table = bare_table(narrow=1)
     for kind in KINDS:
         table.add_row(kind, ", ".join(_names(kind)))
     console.print(table)
