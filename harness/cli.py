@@ -192,6 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{error.strerror}{where}; nothing is wrong with what was judged", EXIT_INFRASTRUCTURE
         )
     except Exception as error:
+        # The last line of defence: whatever it is gets a sentence and an exit code.
         # Names of other packages' errors, so that nothing is imported to compare with them.
         if type(error).__name__ in ("HistoryError", "UnknownAblation"):
             return _complain(str(error), EXIT_USAGE)

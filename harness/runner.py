@@ -157,6 +157,7 @@ def run(
             try:
                 return _Run(spec, parts, env, run_dir, facts, say).go()
             except Exception as error:
+                # Of any kind: its log is in the run's directory, and it is raised on.
                 log.exception("the run broke")
                 error.run_dir = run_dir  # type: ignore[attr-defined]
                 raise
@@ -338,7 +339,7 @@ def write_report(run_dir: Path) -> str:
         import reports
 
         reports.render(run_dir)
-    except Exception:
+    except Exception:  # the verdict stands without its page
         log.exception("the report could not be written")
         print(f"the report could not be written; see {run_dir / 'harness.log'}", file=sys.stderr)
         return ""

@@ -153,7 +153,7 @@ def check_safely(checker: Any, history: Any, budget: Budget) -> Result:
     name = _name_of(checker)
     try:
         said = checker(history, budget=budget)
-    except Exception as error:
+    except Exception as error:  # a checker is user code: it says UNKNOWN, and why
         log.exception("checker %s raised", name)
         return Result(
             checker=name,
@@ -428,7 +428,7 @@ def _write_witnesses(run_dir: Path, history: Any, findings: Sequence[Finding]) -
         path.unlink(missing_ok=True)
         try:
             write_jsonl(history.select(finding.ops), path)
-        except Exception:
+        except Exception:  # the verdict stands without this file
             log.exception("witness %s could not be written", path)
 
 

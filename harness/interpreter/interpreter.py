@@ -200,7 +200,7 @@ class Interpreter:
         """Give the scheduler an event from outside a worker and carry out what it says."""
         try:
             effects = event()
-        except Exception as error:
+        except Exception as error:  # generators are user code: the run ends with it
             self._fail(error)
             return
         self._carry_out(effects, None)
@@ -259,7 +259,7 @@ class Interpreter:
     async def _guarded(self, action: Any) -> None:
         try:
             await action
-        except Exception as error:
+        except Exception as error:  # nemeses are user code: the run ends with it
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
@@ -277,7 +277,7 @@ class Interpreter:
             return
         try:
             effects = scheduler.stop(self.runtime.now_ns())
-        except Exception:
+        except Exception:  # it broke already: the first error counts
             log.exception("the scheduler could not stop")
             if self._finished and not self._finished.done():
                 self._finished.set_result(None)
@@ -333,7 +333,7 @@ class Interpreter:
             except CancelledError:
                 # Of an operation given up just as it ended: that one is recorded, go on.
                 self.runtime.absorb_cancel()
-            except Exception as error:
+            except Exception as error:  # a bug here must end the run, not one worker
                 log.exception("worker %d broke", worker.number)
                 self._failure = self._failure or error
                 if self._finished is not None and not self._finished.done():
@@ -359,7 +359,7 @@ class Interpreter:
                     runtime.now_ns(), worker.number, outcome.type, outcome.value
                 )
                 op = self._carry_out(effects, worker)
-            except Exception as error:
+            except Exception as error:  # generators are user code: the run ends with it
                 self._fail(error)
                 op = None
             done += 1
@@ -402,7 +402,7 @@ class Interpreter:
             client = worker.client
         try:
             outcome = await client.invoke(Invocation(process, op.f, op.key, op.value))
-        except Exception as error:
+        except Exception as error:  # a client's unknown error: the safe outcome
             log.debug("%s of process %d raised", op.f, process, exc_info=error)
             outcome = self._safe(op, describe(error), sent=True)
             await self._close_client(worker)
@@ -425,7 +425,7 @@ class Interpreter:
         client = self.make_client()
         try:
             await client.open(self.env.node(node))
-        except Exception as error:
+        except Exception as error:  # user code: a node may be down, or the client wrong
             log.debug("no client for %s", node, exc_info=error)
             await self.env.sleep(OPEN_PAUSE_NS)
             return Outcome("fail", op.value, f"no client: {describe(error)}")
@@ -439,6 +439,7 @@ class Interpreter:
         try:
             await client.close()
         except (Exception, CancelledError) as error:
+            # User code: the client is given up either way.
             log.warning("closing a client of %s raised", worker.node, exc_info=error)
 
 

@@ -226,7 +226,7 @@ class Scheduler:
         wake_ns = -1
         try:
             wake_ns = self._ask(now_ns, effects)
-        except Exception as error:
+        except Exception as error:  # a generator is user code: it is told as a Failed
             self._failure = error
         if self._failure is not None:
             effects.append(Failed(self._failure))
@@ -318,7 +318,7 @@ class Scheduler:
     def _update(self, now_ns: int, event: Op) -> None:
         try:
             self.generator = self.generator.update(self.test, self.context(now_ns), event)
-        except Exception as error:
+        except Exception as error:  # so is its update
             self._failure = self._failure or error
 
     def _wake_sleepers(self, now_ns: int) -> None:

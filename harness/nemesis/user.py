@@ -78,7 +78,7 @@ class UserFault(Planner):
                 failed[name] = UserCodeError("it yielded a second time")
             except StopAsyncIteration:
                 continue
-            except Exception as error:
+            except Exception as error:  # user code: named below, for each node
                 failed[name] = error
         if failed:
             words = "; ".join(f"on {name}: {error}" for name, error in failed.items())
