@@ -195,7 +195,7 @@ class Lifecycle:
         )
         self._serving = [name for name in self.env.nodes if await self._alive(name)]
         self.main_start_ns = self.recorder.main_ns = self.env.now_ns()
-        plans = self._shifted(self._planned())
+        plans = shifted(self._planned(), self.main_start_ns)
         generator = gen.time_limit(spec.time_limit_s, self.workload.generator)
         if not self.interrupted:
             await self._interpreter.phase(generator, plans=plans)
@@ -213,15 +213,6 @@ class Lifecycle:
                 nodes=self.env.nodes,
             )
         return self.plans
-
-    def _shifted(self, plans: Sequence[Plan]) -> list[Plan]:
-        start_ns = self.main_start_ns
-        return [
-            msgspec.structs.replace(
-                plan, begin_ns=plan.begin_ns + start_ns, end_ns=plan.end_ns + start_ns
-            )
-            for plan in plans
-        ]
 
     async def _heal(self) -> None:
         self.phase = "heal"
@@ -354,6 +345,14 @@ class Lifecycle:
     def in_flight(self) -> int:
         """Operations under way."""
         return self._interpreter.in_flight if self._interpreter else 0
+
+
+def shifted(plans: Sequence[Plan], by_ns: int) -> list[Plan]:
+    """Faults with other times."""
+    replace = msgspec.structs.replace
+    return [
+        replace(plan, begin_ns=plan.begin_ns + by_ns, end_ns=plan.end_ns + by_ns) for plan in plans
+    ]
 
 
 def planned(
