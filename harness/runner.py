@@ -225,7 +225,7 @@ class _Run:
         """Conduct, judge, report."""
         spec = self.spec
         with Progress(limit_s=spec.time_limit_s, quiet=spec.quiet) as progress:
-            conductor = Lifecycle(
+            lifecycle = Lifecycle(
                 spec=spec,
                 seed=self.seed,
                 env=self.env,
@@ -239,13 +239,13 @@ class _Run:
                 plans=spec.plans,
                 on_tick=progress.tick,
             )
-            self._conduct(conductor)
-        return self._conclude(conductor)
+            self._live(lifecycle)
+        return self._conclude(lifecycle)
 
-    def _conduct(self, conductor: Lifecycle) -> None:
+    def _live(self, lifecycle: Lifecycle) -> None:
         try:
             broken = self.env.drive(
-                conductor.run, interrupted=lambda cancel: self._interrupt(conductor, cancel)
+                lifecycle.run, interrupted=lambda cancel: self._interrupt(lifecycle, cancel)
             )
         except BaseException:
             # Whatever ends the run, what was recorded is written before it is raised.
@@ -254,7 +254,7 @@ class _Run:
         self.extra.extend(broken)
         self.recorder.close()
 
-    def _interrupt(self, conductor: Lifecycle, cancel: Callable[[], Any]) -> None:
+    def _interrupt(self, lifecycle: Lifecycle, cancel: Callable[[], Any]) -> None:
         """First time: end early, heal, judge. Second time: leave at once; the watchdog heals."""
         self._interrupts += 1
         if self._interrupts > 1:
@@ -264,31 +264,31 @@ class _Run:
             sys.stderr.flush()
             os._exit(EXIT_INFRASTRUCTURE)
         print("\ninterrupted: healing, then judging; again to leave at once", file=sys.stderr)
-        conductor.interrupt()
-        if conductor.phase in ("setup", "start"):
+        lifecycle.interrupt()
+        if lifecycle.phase in ("setup", "start"):
             cancel()
 
     # Afterwards -----------------------------------------------------------------------------------
 
-    def _conclude(self, conductor: Lifecycle) -> RunOutcome:
-        faults = [msgspec.to_builtins(f, enc_hook=repr) for f in conductor.faults.records.values()]
+    def _conclude(self, lifecycle: Lifecycle) -> RunOutcome:
+        faults = [msgspec.to_builtins(f, enc_hook=repr) for f in lifecycle.faults.records.values()]
         judgement = judge(
             self.run_dir,
             self.parts.workload,
             faults=faults,
             nemeses=list(self.parts.by_name),
             time_s=self.spec.check_time_s,
-            leader_changes=conductor.leader_changes,
-            troubles=conductor.troubles,
-            interrupted=conductor.interrupted,
-            rate=conductor.rate,
+            leader_changes=lifecycle.leader_changes,
+            troubles=lifecycle.troubles,
+            interrupted=lifecycle.interrupted,
+            rate=lifecycle.rate,
             extra=self.extra,
         )
         counts = self.recorder.counts
         self.facts |= {
-            "duration_ns": conductor.now_ns,
+            "duration_ns": lifecycle.now_ns,
             "ops": {name: counts[name] for name in ("ok", "fail", "info")},
-            "interrupted": conductor.interrupted or False,
+            "interrupted": lifecycle.interrupted or False,
         }
         write_results(self.run_dir, judgement, run=self.facts, faults=faults, replay=self.replay)
         report = "" if self.spec.no_report else write_report(self.run_dir)
@@ -300,7 +300,7 @@ class _Run:
             replay=self.replay,
             results=judgement.results,
             evidence=judgement.evidence,
-            interrupted=bool(conductor.interrupted),
+            interrupted=bool(lifecycle.interrupted),
             report=report,
         )
         self._tell(judgement, outcome)

@@ -41,7 +41,7 @@ class Stage:
             folder.mkdir(parents=True)
         self.canary = self.outside / "canary"
         self.canary.write_text("somebody's")
-        self.victim = subprocess.Popen(["sleep", "600"], start_new_session=True)
+        self.victim = subprocess.Popen(["sleep", "86400"], start_new_session=True)
         self.called = shims(root / "shims")
         self.path = root / "shims"
         self.record = self.run_dir / record.NAME
@@ -114,7 +114,7 @@ def test_another_machines_boot_is_refused(environment: str, stage: Stage) -> Non
 def test_a_copy_of_a_record_has_no_power_over_the_run(tmp_path: Path) -> None:
     mark = marks.new(tmp_path)
     variables = {**os.environ, processes.RUN_VARIABLE: mark}
-    child = subprocess.Popen(["sleep", "600"], env=variables, start_new_session=True)
+    child = subprocess.Popen(["sleep", "86400"], env=variables, start_new_session=True)
     try:
         made = record.new("local", mark, None)
         copied = tmp_path / "copied"
@@ -135,8 +135,8 @@ def test_a_process_that_overwrote_its_mark_is_known_by_its_log(tmp_path: Path) -
     log = tmp_path / "nodes" / "n1" / "log"
     log.parent.mkdir(parents=True)
     with log.open("ab") as file:
-        ours = subprocess.Popen(["sleep", "600"], stdout=file, start_new_session=True)
-    theirs = subprocess.Popen(["sleep", "600"], start_new_session=True)
+        ours = subprocess.Popen(["sleep", "86400"], stdout=file, start_new_session=True)
+    theirs = subprocess.Popen(["sleep", "86400"], start_new_session=True)
     try:
         made = record.new("local", marks.new(tmp_path), None)
         for child in (ours, theirs):

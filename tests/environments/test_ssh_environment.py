@@ -197,7 +197,7 @@ def test_words_are_quoted_files_come_home_and_a_broken_connection_is_made_again(
             await one.run("no-such-program")
         await one.run("sh", "-c", 'echo kept >"$1"', "sh", "/data/a b")
         assert await one.collect(["/data/a*"]) == ["a b"]
-        assert (one.directory / "a b").read_text() == "kept\n"
+        assert (one.machine.directory / "a b").read_text() == "kept\n"
         await env.pause("n2")
         for machine in env.parts.site.machines.values():
             machine.login.close()
@@ -210,7 +210,7 @@ def test_words_are_quoted_files_come_home_and_a_broken_connection_is_made_again(
         assert not await env.alive("n1")
 
     within(arm, body)
-    assert "listening" in (arm.env.node("n1").directory / "log").read_text()
+    assert "listening" in (arm.env.node("n1").machine.directory / "log").read_text()
 
 
 @pytest.mark.real
