@@ -114,12 +114,13 @@ class Request(msgspec.Struct, frozen=True, array_like=True, tag="request"):
         first_unanswered: lowest seq whose answer the client has not seen; lower ones may be
             forgotten.
         command: what to do.
-        mode: for a read: ``linearizable`` (default), ``lease``, ``stale``, or ``follower``
-            (linearizable, served by the node asked).
+        mode: for a read: one of :data:`cluster.data.follower_reads.READ_MODES`.
         timeout_ns: how long the node may keep the request waiting.
         opened_after: a log index the client knew of when it began the session; the same for all its
             requests. A session which is unknown, and may be older than one that was forgotten, is
             refused as ``expired`` rather than begun anew.
+        min_revision: for a ``session`` read: the highest revision the session has seen.
+        staleness_ns: for a ``bounded`` read: how long ago the state may be from.
     """
 
     id: int
@@ -130,6 +131,8 @@ class Request(msgspec.Struct, frozen=True, array_like=True, tag="request"):
     mode: str = "linearizable"
     timeout_ns: int = 5_000_000_000
     opened_after: int = 0
+    min_revision: int = 0
+    staleness_ns: int = 0
 
 
 class Response(msgspec.Struct, frozen=True, array_like=True, tag="response"):
@@ -265,6 +268,86 @@ class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, tag="transfer"):
     generation: int
 
 
+# Viewstamped Replication; Prepare, PrepareOk and Commit are AppendEntries, AppendReply, Heartbeat
+
+
+class StartViewChange(msgspec.Struct, frozen=True, array_like=True, tag="viewask"):
+    """The sender misses its primary and wants view ``wanted``; ``transfer``: on request."""
+
+    generation: int
+    wanted: int
+    transfer: bool = False
+
+
+class DoViewChange(msgspec.Struct, frozen=True, array_like=True, tag="viewreport"):
+    """To a view's primary: the sender has left earlier views. Where its log ends, not the log.
+
+    Args:
+        generation: the view.
+        last_normal: the last view whose log the sender's log was brought in line with.
+        last_index: the end of its log.
+        high_water_mark: what it knows to be committed.
+    """
+
+    generation: int
+    last_normal: int
+    last_index: int
+    high_water_mark: int
+
+
+class StartView(msgspec.Struct, frozen=True, array_like=True, tag="viewstart"):
+    """The view has started: its first entry, and the entry before, which ends its log so far."""
+
+    generation: int
+    prev_index: int
+    prev_generation: int
+    entries: tuple[Entry, ...]
+    high_water_mark: int
+
+
+class GetState(msgspec.Struct, frozen=True, array_like=True, tag="getstate"):
+    """Send me the view's log after ``index``."""
+
+    generation: int
+    index: int
+
+
+class NewState(msgspec.Struct, frozen=True, array_like=True, tag="newstate"):
+    """Entries after ``prev_index`` of the sender's log, and its high-water mark."""
+
+    generation: int
+    prev_index: int
+    entries: tuple[Entry, ...]
+    high_water_mark: int
+
+
+class Recovery(msgspec.Struct, frozen=True, array_like=True, tag="recovery"):
+    """A replica without a memory asks what there is; ``nonce`` names this life of it."""
+
+    generation: int
+    nonce: int
+
+
+class RecoveryResponse(msgspec.Struct, frozen=True, array_like=True, tag="recovered"):
+    """What the sender has.
+
+    Args:
+        generation: its view.
+        nonce: echo of the question's.
+        last_normal: the last view it was a part of; 0 for none.
+        last_index: the end of its log.
+        leads: whether it is the primary, and its view has started.
+        asking: whether it has no memory either.
+    """
+
+    generation: int
+    nonce: int
+    last_normal: int
+    last_index: int
+    leads: bool
+    asking: bool
+
+
 Message: TypeAlias = (
     RequestVote
     | VoteReply
@@ -277,6 +360,13 @@ Message: TypeAlias = (
     | ReadIndex
     | ReadIndexReply
     | TimeoutNow
+    | StartViewChange
+    | DoViewChange
+    | StartView
+    | GetState
+    | NewState
+    | Recovery
+    | RecoveryResponse
 )
 
 

@@ -468,13 +468,21 @@ class Following:
             at, of = self._log.conflict_hint(previous - 1, message.prev_generation)
             self._answer(source, AppendReply(generation, False, 0, previous, at, of))
             return False
-        missing = self._log.missing(message.entries)
-        changed = bool(missing) and self._take_entries(missing)
+        changed = self.bring_in_line(previous, message.entries, message.high_water_mark)
         last = previous + len(message.entries)
-        changed |= self._follow_mark(message.high_water_mark, last)
         reply = AppendReply(generation, True, last, previous)
         self._answer(source, reply, after=self._writes.after_index(last))
         return changed
+
+    def bring_in_line(self, previous: int, entries: Sequence[Entry], leader_mark: int) -> bool:
+        """Take over entries that follow ``previous``, up to which the logs agree, and the mark.
+
+        Returns:
+            Whether this node may have become a voter or a learner by it.
+        """
+        missing = self._log.missing(entries)
+        changed = bool(missing) and self._take_entries(missing)
+        return self._follow_mark(leader_mark, previous + len(entries)) or changed
 
     def _take_entries(self, entries: Sequence[Entry]) -> bool:
         """Add entries, cutting what differs; whether the configuration changed."""

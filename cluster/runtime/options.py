@@ -24,7 +24,7 @@ from cluster.runtime.token import BadToken, read_token
 from cluster.spelling import nearest
 
 ROLES = ("core",)
-CONSENSUS = ("raft",)
+CONSENSUS = ("raft", "viewstamped")
 
 
 class OptionError(Exception):
@@ -155,7 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--join", action="store_true", help="join a cluster: wait until it adds this node")
     add("--data", required=True, metavar="DIR", help="data directory, of this node alone")
     add("--role", default="core", help="what the node is part of: core")
-    add("--consensus", default="raft", help="consensus variant: raft")
+    add("--consensus", default="raft", help=f"variant: {', '.join(CONSENSUS)}")
     add("--cluster", default="splitbrain", metavar="NAME", help="others are refused")
     add("--admin", metavar="HOST:PORT", help="HTTP endpoint for health, status and metrics")
     add("--ablate", action="append", default=[], metavar="ID", help="remove one decision")

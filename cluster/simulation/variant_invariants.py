@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
 from cluster.ports import Append, Core, Recovered, Send
+from cluster.simulation.viewstamped_invariants import ViewstampedInvariants
 
 #: Told (invariant, sentence, nodes) when a rule is broken; raises or records.
 Fail: TypeAlias = Callable[[str, str, tuple[str, ...]], None]
@@ -32,4 +33,6 @@ class VariantInvariants(Protocol):
 
 
 #: By name of the variant; a variant without rules of its own is not listed.
-VARIANTS: dict[str, Callable[[Fail], VariantInvariants]] = {}
+VARIANTS: dict[str, Callable[[Fail], VariantInvariants]] = {
+    "viewstamped": ViewstampedInvariants,
+}

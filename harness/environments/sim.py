@@ -20,11 +20,11 @@ from typing import Any
 import msgspec
 
 from checkers.core.verdict import Finding, Result, Verdict
-from cluster.config import ClusterConfig
+from cluster.core.parts import CONSENSUS
 from cluster.simulation.invariants import InvariantViolation
 from cluster.simulation.world import World
 from harness.environments.base import Completed, LinkFault
-from harness.errors import SetupError, UsageError, nearest
+from harness.errors import SetupError, nearest
 from harness.interpreter.runtime import Runtime
 from harness.interpreter.simulated_driver import SimFuture, SimRuntime
 
@@ -45,16 +45,13 @@ def sim(
     for name in given:
         if name not in OPTIONS:
             raise nearest("option of the environment sim", name, OPTIONS)
-    config = ClusterConfig()
     consensus = given.get("consensus", "raft")
-    if "consensus" in ClusterConfig.__struct_fields__:
-        config = msgspec.structs.replace(config, consensus=consensus)
-    elif consensus != "raft":
-        raise UsageError(f"--consensus is {consensus!r}; the reference cluster has raft only")
+    if consensus not in CONSENSUS:
+        raise nearest("consensus", consensus, CONSENSUS)
     world = World(
         seed=seed,
         nodes=tuple(nodes),
-        config=config,
+        consensus=consensus,
         ablations=tuple(given.get("ablate", ())),
         check_invariants=bool(given.get("check_invariants", True)),
     )
