@@ -29,6 +29,7 @@ from harness.errors import (
     EXIT_VALID,
     STORE_ERRORS,
     HarnessError,
+    OfARun,
     UsageError,
     UserCodeError,
 )
@@ -208,6 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{error.strerror}{where}; nothing is wrong with what was judged", EXIT_INFRASTRUCTURE
         )
     except Exception as error:
+        # The last line of defence: whatever it is gets a sentence and an exit code.
         # Names of other packages' errors, so that nothing is imported to compare with them.
         if type(error).__name__ in ("HistoryError", "UnknownAblation"):
             return _complain(str(error), EXIT_USAGE)
@@ -287,8 +289,7 @@ def _with_place(error: HarnessError) -> str:
 
 
 def _log_of(error: BaseException) -> Path | None:
-    run_dir = getattr(error, "run_dir", None)
-    return None if run_dir is None else Path(run_dir) / "harness.log"
+    return error.run_dir / "harness.log" if isinstance(error, OfARun) else None
 
 
 def _bug(error: Exception) -> int:

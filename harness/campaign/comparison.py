@@ -35,8 +35,8 @@ from checkers.history.loading import load
 from checkers.judges.availability import longest_gap, recovery
 from harness.campaign.trust import Trust, require
 from harness.campaign.variants import Variant
-from harness.errors import HarnessError, UsageError
-from harness.parts import resolve
+from harness.errors import HarnessError, OfARun, UsageError
+from harness.resolve import resolve
 from harness.runner import run
 from harness.spec import TestSpec
 from harness.store import RESULTS, create_run_dir, safe_name, write_json
@@ -221,8 +221,7 @@ def run_one(spec: TestSpec, cell: Cell, variant: str, where: str) -> RunRecord:
     except UsageError:
         raise  # the variant itself is wrong, and so are all its runs
     except HarnessError as error:
-        run_dir = getattr(error, "run_dir", None)
-        place = os.path.relpath(run_dir, where) if run_dir else ""
+        place = os.path.relpath(error.run_dir, where) if isinstance(error, OfARun) else ""
         return names(verdict="broken", sentence=str(error), run_dir=place)
     return names(
         verdict=outcome.verdict.value,
@@ -263,7 +262,7 @@ class Comparison:
         """
         for cell, variant in product(plan.cells, plan.variants):
             spec = plan.spec(plan.seeds[0], cell, variant, store=store)
-            resolve(spec, plan.seeds[0])
+            resolve(spec)
         where = create_run_dir(store, "compare", plan.seeds[0])
         write_json(where / PLAN, msgspec.to_builtins(plan))
         return cls(where, plan)

@@ -33,7 +33,7 @@ from harness.databases.base import Invocation, Outcome, operations_of
 from harness.databases.http_clients import answered
 from harness.databases.reference_clients import CLIENTS, Objects
 from harness.databases.reference_members import ATTEMPT_S, REQUEST_S, ReferenceMembers
-from harness.environments.base import Node
+from harness.environments.base import Node, SimulatedNode
 from harness.errors import UsageError, nearest
 from workloads.lock import FencedResource
 
@@ -182,10 +182,8 @@ class Reference(ReferenceMembers):
 
     async def status(self, node: Node) -> dict[str, Any] | None:
         """The node's own view of things, or None if it does not answer."""
-        simulated = getattr(node, "cluster_status", None)
-        if simulated is not None:
-            found: dict[str, Any] | None = await simulated()
-            return found
+        if isinstance(node, SimulatedNode):
+            return await node.cluster_status()
 
         def ask(http: Any) -> Awaitable[Any]:
             http.token = self.token
@@ -218,7 +216,7 @@ class Reference(ReferenceMembers):
         return max((int(status["generation"]) for status in statuses if status), default=0)
 
     async def _statuses(self, nodes: Sequence[Node]) -> list[dict[str, Any] | None]:
-        if any(hasattr(node, "cluster_status") for node in nodes):
+        if any(isinstance(node, SimulatedNode) for node in nodes):
             # Virtual time has no event loop to gather on.
             return [await self.status(node) for node in nodes]
         return list(await asyncio.gather(*(self.status(node) for node in nodes)))
@@ -227,9 +225,9 @@ class Reference(ReferenceMembers):
 
     def operator(self, node: Node, name: str) -> Any:
         """A session for requests about the cluster."""
-        simulated = getattr(node, "cluster_session", None)
-        if simulated is not None:
-            return simulated(name, timeout_ns=int(REQUEST_S * 1e9), attempt_ns=int(ATTEMPT_S * 1e9))
+        if isinstance(node, SimulatedNode):
+            timeout_ns, attempt_ns = int(REQUEST_S * 1e9), int(ATTEMPT_S * 1e9)
+            return node.cluster_session(name, timeout_ns=timeout_ns, attempt_ns=attempt_ns)
         return SocketSession(node, name, self, attempt_s=ATTEMPT_S, timeout_s=REQUEST_S)
 
     def client(self) -> ReferenceClient:
@@ -286,10 +284,10 @@ class ReferenceClient:
         self._opened += 1
         name = f"{self._name}.{self._opened}"
         timeout_ns = int(self._db.op_timeout_s * 1e9)
-        simulated = getattr(node, "cluster_session", None)
-        if simulated is not None:
+        if isinstance(node, SimulatedNode):
             attempt_ns = int(self._attempt_s * 1e9)
-            self._session = simulated(name, timeout_ns=timeout_ns, attempt_ns=attempt_ns)
+            session = node.cluster_session(name, timeout_ns=timeout_ns, attempt_ns=attempt_ns)
+            self._session = session
         else:
             self._session = SocketSession(node, name, self._db, attempt_s=self._attempt_s)
         kind = CLIENTS.get(self._db.objects)

@@ -15,19 +15,22 @@ nodes; the database says).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from checkers.core.verdict import Finding, Result, Verdict
 from cluster.core.parts import CONSENSUS
+from cluster.simulation.invariants import InvariantViolation
 from cluster.simulation.world import World
 from harness.environments.base import Completed, LinkFault
 from harness.errors import SetupError, nearest
+from harness.interpreter.runtime import Runtime
 from harness.interpreter.simulated_driver import SimFuture, SimRuntime
 
-_OPTIONS = ("ablate", "check_invariants", "consensus", "role")
+OPTIONS = ("ablate", "check_invariants", "consensus", "role")
 
 #: How often a client asks its own node first, as clients of real nodes do.
 OWN_NODE_EVERY_NS = 50_000_000
@@ -42,8 +45,8 @@ def sim(
     """The simulated environment: see the module's text for the options."""
     given = dict(options or {})
     for name in given:
-        if name not in _OPTIONS:
-            raise nearest("option of the environment sim", name, _OPTIONS)
+        if name not in OPTIONS:
+            raise nearest("option of the environment sim", name, OPTIONS)
     consensus = given.get("consensus", "raft")
     if consensus not in CONSENSUS:
         raise nearest("consensus", consensus, CONSENSUS)
@@ -109,6 +112,22 @@ class SimEnvironment:
     async def sleep(self, duration_ns: int) -> None:
         """Let virtual time pass."""
         await self.runtime.sleep(duration_ns)
+
+    def drive(
+        self,
+        main: Callable[[Runtime], Coroutine[Any, Any, None]],
+        *,
+        interrupted: Callable[[Callable[[], object]], None],
+    ) -> list[Result]:
+        """Step a coroutine in virtual time; a broken invariant of the cluster is a result."""
+        undo = self.runtime.on_interrupt(lambda: interrupted(_go_on))
+        try:
+            self.runtime.run(main(self.runtime))
+        except InvariantViolation as broken:
+            return [invariant_result(broken)]
+        finally:
+            undo()
+        return []
 
     async def heal_all(self) -> None:
         """Remove every fault and start every node that is down."""
@@ -343,6 +362,27 @@ class SimClusterSession:
 
     def close(self) -> None:
         """Close its connections."""
-        close = getattr(self._session, "close", None)
-        if close is not None:
-            close()
+        self._session.close()
+
+
+def _go_on() -> None:
+    """A simulation that was interrupted ends by itself, in no time."""
+
+
+def invariant_result(broken: InvariantViolation) -> Result:
+    """A broken invariant of the simulation, as a checker's result."""
+    at_s = broken.time_ns / 1e9
+    sentence = f"At {at_s:.6f} s the invariant {broken.name} was broken: {broken.sentence}."
+    finding = Finding(
+        kind=broken.name,
+        title=f"invariant {broken.name} broken",
+        sentence=sentence,
+        detail={
+            "nodes": list(broken.nodes),
+            "time_ns": broken.time_ns,
+            "story": [event._asdict() for event in broken.trace],
+        },
+    )
+    return Result(
+        checker="invariants", verdict=Verdict.INVALID, reason=sentence, findings=[finding]
+    )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
+from harness.environments.base import Damaged
 from harness.nemesis import schedule, targets
 from harness.nemesis.base import Context, Injection, Plan
 
@@ -121,5 +122,4 @@ def damaged(env: Any) -> list[str]:
 
     Such a node may refuse to start, and ought to: that is no failure to heal.
     """
-    ask = getattr(env, "damaged", None)
-    return list(ask()) if callable(ask) else []
+    return list(env.damaged()) if isinstance(env, Damaged) else []

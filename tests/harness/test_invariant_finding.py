@@ -5,7 +5,7 @@ from __future__ import annotations
 from checkers.core.verdict import Verdict
 from cluster.simulation.invariants import InvariantViolation
 from cluster.simulation.trace import TraceEvent
-from harness.runner import _invariant_result
+from harness.environments.sim import invariant_result
 from reports.svg.sequence import story_of
 
 
@@ -18,7 +18,7 @@ def test_a_broken_invariant_is_a_violation_with_its_trace() -> None:
         time_ns=2_000_000_000,
         trace=(event,),
     )
-    result = _invariant_result(broken)
+    result = invariant_result(broken)
     (finding,) = result.findings
     assert result.verdict is Verdict.INVALID
     assert "both lead generation 3" in finding.sentence and "2.000000 s" in finding.sentence

@@ -24,14 +24,8 @@ LARGE_CLASSES = {
     "cluster/simulation/invariants.py:Invariants": (336, 17),
     "cluster/simulation/node.py:SimNode": (352, 34),
     "cluster/simulation/world.py:World": (455, 44),
-    "harness/conduct.py:Conductor": (337, 22),
-    "harness/databases/atom.py:AtomClient": (205, 31),
-    "harness/environments/faulty_disk/server.py:FileSystem": (285, 29),
-    "harness/environments/kernel_remote.py:RemoteNode": (300, 36),
-    "harness/environments/local.py:LocalEnvironment": (450, 49),
-    "harness/environments/local_node.py:LocalNode": (383, 37),
-    "harness/interpreter/interpreter.py:Interpreter": (349, 25),
-    "harness/interpreter/scheduler.py:Scheduler": (307, 23),
+    "harness/databases/in_memory.py:AtomClient": (205, 31),
+    "harness/environments/disk/faulty_disk/server.py:FileSystem": (285, 29),
 }
 #: what a sans-IO module may not import: the world comes in as arguments
 WORLDLY = {"asyncio", "time", "random", "os", "logging", "socket", "threading", "subprocess"}
