@@ -6,7 +6,7 @@ it must be the last to write: so the loop's number is known before anybody can w
 killed and seen to be gone, and the file that it may have been about to put in place is removed. It
 ends by itself when the node's directory goes.
 
-Run by :mod:`harness.environments.kernel_remote`; plain POSIX shell, since hosts have no more.
+Run by :mod:`harness.environments.clock.fake`; plain POSIX shell, since hosts have no more.
 """
 
 from __future__ import annotations
