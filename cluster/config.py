@@ -31,6 +31,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
         snapshot_chunk_bytes: size of one InstallSnapshot chunk.
         session_max: sessions remembered; the least recently used one is dropped, by the log.
         session_unanswered_max: answers remembered per session; a session with more is refused.
+        history_revisions: revisions that stay readable without a compaction being asked for.
         lease_read_margin: fraction of the minimum election timeout a lease read may trust.
         promote_lag_entries: a learner that misses more entries than this is not promoted.
     """
@@ -51,5 +52,6 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     snapshot_chunk_bytes: int = 512 * 1024
     session_max: int = 10_000
     session_unanswered_max: int = 1_024
+    history_revisions: int = 10_000
     lease_read_margin: float = 0.5
     promote_lag_entries: int = 512

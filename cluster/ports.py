@@ -56,17 +56,20 @@ class Reply(msgspec.Struct, frozen=True):
 class Append(msgspec.Struct, frozen=True):
     """Make a hard state and entries durable, in that order, after all earlier writes.
 
-    If ``entries`` starts at or below an index already in the log, the log is cut there first.
+    If ``entries`` starts at or below an index already in the log, the log is cut there first. With
+    ``cut_from`` it is cut at that index, whether or not anything takes the place of what was there.
 
     Args:
         io_id: id of this write; ids grow by one with each Append or SaveSnapshot of a node.
         hard_state: the new hard state, or None if it did not change.
         entries: consecutive entries, possibly none.
+        cut_from: 0, or the first index of what is gone before the entries are added.
     """
 
     io_id: int
     hard_state: HardState | None = None
     entries: tuple[Entry, ...] = ()
+    cut_from: int = 0
 
 
 class SaveSnapshot(msgspec.Struct, frozen=True):

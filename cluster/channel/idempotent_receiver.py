@@ -26,8 +26,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from cluster.core.answers import Answer
 from cluster.core.session import Session, SessionTable
-from cluster.core.state_machine import Answer
 from cluster.wire import LoggedCommand
 
 

@@ -80,6 +80,14 @@ class GenerationClock:
         )
         self.voted_for = candidate
 
+    def adopt(self, generation: int) -> None:
+        """The log is in line with that of the leader of this generation."""
+        assert self.adopted <= generation <= self.generation, (
+            f"generation {generation} is adopted after {self.adopted}, by a node of "
+            f"{self.generation}"
+        )
+        self.adopted = generation
+
     def hard_state(self) -> HardState:
         """What must be durable before anything said in this generation leaves the node."""
         return HardState(self.generation, self.voted_for, self.adopted)

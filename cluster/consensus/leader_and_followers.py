@@ -19,7 +19,8 @@ What breaks without it. A09: indexes assigned by several nodes fork the log at o
 handed to a node that misses entries loses acknowledged ones.
 
 Source: Joshi, "Leader and Followers"; Raft paper 5.3, 6; Raft thesis 3.10 (transfer), 4.2, 6.2.
-Composed of parts, each tested alone; owned by the Raft core.
+Composed of parts, each tested alone; owned by the Raft core, and by that of Zab, which adds what
+must precede them.
 """
 
 from __future__ import annotations
@@ -144,7 +145,7 @@ class Leadership:
             f"generation {self.generation} has entries before its leader {self._node} begins"
         )
         self._out.note("leader-elected", generation=self.generation, index=self._log.last_index + 1)
-        self._send_round(now_ns)
+        self.send_round(now_ns)
         self.append(now_ns, (b"",), "noop")
 
     def end(self, generation: int) -> None:
@@ -178,7 +179,7 @@ class Leadership:
             self._out.note("lost-quorum", generation=self.generation)
             self.over = True
             return
-        self._send_round(now_ns)
+        self.send_round(now_ns)
         self._release_reads(now_ns)  # the voter whose answer was missing may have left
 
     def on_message(self, now_ns: int, source: NodeId, message: Message) -> None:
@@ -242,9 +243,9 @@ class Leadership:
                     self._out.send(peer, ReadIndexReply(self.generation, id, index))
             if not self._reads.needs_round(self.rounds.sent):
                 return
-            self._send_round(now_ns)
+            self.send_round(now_ns)
 
-    def _send_round(self, now_ns: int) -> None:
+    def send_round(self, now_ns: int) -> None:
         """A new round of heartbeats. It waits for no write: a slow disk is not a dead leader."""
         round, mark = self.rounds.next_round(now_ns), self._mark.index
         for peer, pipeline in self.replication.pipelines.items():
@@ -262,7 +263,7 @@ class Leadership:
         elif replication.acknowledged(source, message.match_index, now_ns):
             self.advance(now_ns)
             self._continue_transfer(source)
-        self._send_missing(now_ns, source)
+        self.send_missing(now_ns, source)
 
     def _on_heartbeat_reply(self, now_ns: int, source: NodeId, message: HeartbeatReply) -> None:
         if source not in self.replication.pipelines:
@@ -270,9 +271,8 @@ class Leadership:
         self.rounds.answered(source, message.round)
         self.rounds.confirm(self._membership.electorate())
         self._release_reads(now_ns)
-        self._out.effects += self.replication.repair(
-            source, now_ns, self._mark.index, self._snapshots.newest
-        )
+        mark, newest = self._mark.index, self._snapshots.newest
+        self._out.effects += self.replication.repair(source, now_ns, mark, newest)
 
     def _on_snapshot_reply(self, now_ns: int, source: NodeId, message: SnapshotReply) -> None:
         replication = self.replication
@@ -283,12 +283,13 @@ class Leadership:
             return
         if replication.installed(source, message.index, now_ns):
             self.advance(now_ns)
-        self._send_missing(now_ns, source)
+        self.send_missing(now_ns, source)
 
     def _on_read_index(self, now_ns: int, source: NodeId, message: ReadIndexRequest) -> None:
         self.read(now_ns, self._reads.remote_token(source, message.id))
 
-    def _send_missing(self, now_ns: int, peer: NodeId) -> None:
+    def send_missing(self, now_ns: int, peer: NodeId) -> None:
+        """Send a follower what it lacks, as far as its window allows."""
         if not self.over and peer in self.replication.pipelines:
             self._out.effects += self.replication.send(
                 peer, now_ns, self._mark.index, self._snapshots.newest
@@ -371,7 +372,7 @@ class Leadership:
             return
         peers = self._membership.peers(self._node, self._mark.index)
         if len(self.replication.pipelines) != len(peers):
-            self._send_round(now_ns)  # the members that left learn that it is committed
+            self.send_round(now_ns)  # the members that left learn that it is committed
             self._follow_configuration(now_ns)
         if self._node not in configuration.voters:
             self._retire(now_ns)
@@ -468,13 +469,21 @@ class Following:
             at, of = self._log.conflict_hint(previous - 1, message.prev_generation)
             self._answer(source, AppendReply(generation, False, 0, previous, at, of))
             return False
-        missing = self._log.missing(message.entries)
-        changed = bool(missing) and self._take_entries(missing)
+        changed = self.bring_in_line(previous, message.entries, message.high_water_mark)
         last = previous + len(message.entries)
-        changed |= self._follow_mark(message.high_water_mark, last)
         reply = AppendReply(generation, True, last, previous)
         self._answer(source, reply, after=self._writes.after_index(last))
         return changed
+
+    def bring_in_line(self, previous: int, entries: Sequence[Entry], leader_mark: int) -> bool:
+        """Take over entries that follow ``previous``, up to which the logs agree, and the mark.
+
+        Returns:
+            Whether this node may have become a voter or a learner by it.
+        """
+        missing = self._log.missing(entries)
+        changed = bool(missing) and self._take_entries(missing)
+        return self._follow_mark(leader_mark, previous + len(entries)) or changed
 
     def _take_entries(self, entries: Sequence[Entry]) -> bool:
         """Add entries, cutting what differs; whether the configuration changed."""

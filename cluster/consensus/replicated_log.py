@@ -168,6 +168,7 @@ class WriteOrder:
     """
 
     __slots__ = (
+        "_cut_from",
         "_effects",
         "_end",
         "_entries",
@@ -191,6 +192,7 @@ class WriteOrder:
         self._open = False
         self._hard: HardState | None = None
         self._entries: Sequence[Entry] = ()
+        self._cut_from = 0
         self._outstanding: deque[tuple[int, int]] = deque()
         self._effects: list[Effect] = []
 
@@ -202,8 +204,9 @@ class WriteOrder:
 
     def _finish(self) -> None:
         if self._open:
-            self._effects.append(Append(self.io_issued, self._hard, tuple(self._entries)))
-            self._open, self._hard, self._entries = False, None, ()
+            write = Append(self.io_issued, self._hard, tuple(self._entries), self._cut_from)
+            self._effects.append(write)
+            self._open, self._hard, self._entries, self._cut_from = False, None, (), 0
 
     def hard_state(self, hard_state: HardState) -> None:
         """Write a hard state, together with whatever else this event writes."""
@@ -231,6 +234,15 @@ class WriteOrder:
         self._hard = along or self._hard
         self.cut(first)
         self._outstanding.append((io_id, last))
+
+    def truncate(self, index: int) -> None:
+        """Write that the entries from an index on are gone, with nothing in their place yet."""
+        assert index <= self._end, f"nothing is to be cut at {index}: the log ends at {self._end}"
+        if self._entries:
+            self._finish()
+        self._begin()
+        self._cut_from, self._end = index, index - 1
+        self.cut(index)
 
     def cut(self, index: int) -> None:
         """Entries from an index on are gone: no earlier write can make them durable any more."""

@@ -25,7 +25,16 @@ from typing import Protocol
 from cluster.client.session import UNNUMBERED
 from cluster.consensus.leader_and_followers import LEADER
 from cluster.ports import Core
-from cluster.wire import Accept, AppendEntries, Command, InstallSnapshot, Message, Request, Response
+from cluster.wire import (
+    Accept,
+    AppendEntries,
+    Command,
+    InstallSnapshot,
+    Message,
+    NewState,
+    Request,
+    Response,
+)
 
 #: How long an answer of the file system is believed.
 ASK_EVERY_S = 0.1
@@ -105,7 +114,7 @@ class Room:
     def drops(self, message: Message) -> bool:
         """Whether a peer's message would need room that is not there."""
         kind = type(message)
-        if kind in (AppendEntries, Accept):
+        if kind in (AppendEntries, Accept, NewState):
             entries = message.entries  # type: ignore[union-attr]
             full = bool(entries) and self.look()
             return full and any(each.kind == "command" for each in entries) and self._feels()

@@ -16,6 +16,7 @@ import msgspec
 
 from cluster.log.segmented_log import Segment, SegmentedLog, SegmentHeader, segment_of
 from cluster.log.write_ahead_log import (
+    CUT,
     ENTRIES,
     HARD_STATE,
     SEGMENT,
@@ -56,6 +57,9 @@ class _Reader:
                 self.hard_state = _decoded(segment, record, _HARD_STATE)
             elif record.kind == ENTRIES:
                 self._take_entries(segment, record)
+                first = record.index if first is None else min(first, record.index)
+            elif record.kind == CUT:
+                self._take_cut(segment, record)
                 first = record.index if first is None else min(first, record.index)
             else:
                 raise CorruptLog(segment.name, record.offset, "a second segment header")
@@ -103,11 +107,24 @@ class _Reader:
         if not entries or record.index > self.last_index + 1 or entries[0].index != record.index:
             reason = f"entries from {record.index} do not continue a log up to {self.last_index}"
             raise CorruptLog(segment.name, record.offset, reason)
-        # A cut may go below what is left of the log, where the segment it cut was removed already.
-        first = min(record.index, self.last_index - len(self.entries) + 1)
-        del self.entries[record.index - first :]
+        self._cut(record.index)
         self.entries.extend(entries)
         self.last_index = record.index + len(entries) - 1
+
+    def _take_cut(self, segment: Segment, record: Record) -> None:
+        if not self.entries:
+            self.last_index = max(self.last_index, record.index - 1)  # as in _take_entries
+        if record.index > self.last_index + 1:
+            reason = f"a cut at {record.index} of a log up to {self.last_index}"
+            raise CorruptLog(segment.name, record.offset, reason)
+        self._cut(record.index)
+        self.last_index = record.index - 1
+
+    def _cut(self, index: int) -> None:
+        """Drop the entries from an index on. It may be below what is left of the log, where the
+        segment it cut was removed already."""
+        first = min(index, self.last_index - len(self.entries) + 1)
+        del self.entries[index - first :]
 
 
 def _decoded(segment: Segment, record: Record, decoder: msgspec.msgpack.Decoder[T]) -> T:

@@ -184,7 +184,7 @@ class Storage:
 
     def _write_now(self, effect: Append | SaveSnapshot) -> None:
         if isinstance(effect, Append):
-            self._opened().append(effect.hard_state, effect.entries)
+            self._opened().append(effect.hard_state, effect.entries, effect.cut_from)
             return
         try:
             self._snapshot_bytes += self._snapshots.write(effect.snapshot)

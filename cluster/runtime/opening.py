@@ -20,7 +20,7 @@ from cluster.runtime import data_directory, tls
 from cluster.runtime.data_directory import Identity
 from cluster.runtime.disk import DirectoryInUse, FileDisk
 from cluster.runtime.options import Address, NodeOptions
-from cluster.runtime.peer_directories import PeerDirectories
+from cluster.runtime.peer_directories import RECOVERING, PeerDirectories
 
 LISTEN_BACKLOG = 1024
 
@@ -69,7 +69,8 @@ def open_data(options: NodeOptions, *, storage: type[Storage] = Storage) -> Open
             founders=() if options.join else tuple(options.peers),
             directory=f"{random.SystemRandom().getrandbits(64):016x}",
         )
-        directories = PeerDirectories(options.data)
+        recovers = options.consensus in RECOVERING
+        directories = PeerDirectories(options.data, recovers=recovers)
         options = msgspec.structs.replace(options, id=identity.node)
         opened = storage(disk, config)
         return Opened(options, disk, identity, directories, opened, opened.recover())

@@ -24,7 +24,7 @@ from cluster.runtime.token import BadToken, read_token
 from cluster.spelling import nearest
 
 ROLES = ("core",)
-CONSENSUS = ("raft", "multi-paxos")
+CONSENSUS = ("raft", "multi-paxos", "zab", "viewstamped")
 
 
 class OptionError(Exception):

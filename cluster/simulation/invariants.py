@@ -31,7 +31,7 @@ from typing import Any, NamedTuple
 from cluster.consensus.slots import HOLE
 from cluster.ports import Append, Core, Recovered, SaveSnapshot, Send
 from cluster.simulation.trace import TraceEvent, say_entry
-from cluster.simulation.variant_invariants import SLOT_WISE, VARIANTS
+from cluster.simulation.variant_invariants import SLOT_WISE, VARIANTS, Fail
 from cluster.wire import Entry, HardState, VoteReply
 
 #: The state hash is compared at applied indices that another node stopped at, and newly recorded
@@ -179,6 +179,9 @@ class Invariants:
         if effect.hard_state is not None:
             self._check_hard_state(node, watched, effect.hard_state)
         last = None
+        if effect.cut_from:
+            lowest = min(lowest, effect.cut_from)
+            _cut(node, watched, effect.cut_from, self._fail)
         if effect.entries:
             lowest = min(lowest, effect.entries[0].index)
             self._append(node, watched, effect.entries)
@@ -248,15 +251,7 @@ class Invariants:
                 (node,),
             )
             return
-        view = watched.view
-        if view is not None and first <= view.high_water_mark:
-            self._fail(
-                "commit-immutable",
-                f"{node} overwrites its log from index {first}, and it knows index "
-                f"{view.high_water_mark} as committed",
-                (node,),
-            )
-        del log.entries[first - log.base - 1 :]
+        _cut(node, watched, first, self._fail)
         before = log.generation_at(first - 1)
         for entry in entries:
             self._match(node, entry, before)
@@ -494,6 +489,19 @@ def _gone_back(old: View, new: View) -> list[tuple[str, int, int]]:
         ("snapshot", old.snapshot_index, new.snapshot_index),
     )
     return [pair for pair in pairs if pair[2] < pair[1]]
+
+
+def _cut(node: str, watched: _Watched, first: int, fail: Fail) -> None:
+    """A node drops its entries from an index on."""
+    view, log = watched.view, watched.log
+    if view is not None and first <= view.high_water_mark:
+        fail(
+            "commit-immutable",
+            f"{node} overwrites its log from index {first}, and it knows index "
+            f"{view.high_water_mark} as committed",
+            (node,),
+        )
+    del log.entries[max(0, first - log.base - 1) :]
 
 
 def _renewed(old: View, new: View) -> bool:

@@ -163,14 +163,14 @@ class SimNode:
         self._world.trace.add(self._world.now_ns, "down", self.name, "", why)
 
     def wipe(self, member: str) -> None:
-        """An empty disk, and a new id: the next start is that of a node that joins.
+        """An empty disk, and a new id, with which it joins; or a founder's own, without a memory.
 
         Raises:
             ValueError: the node runs.
         """
         if self.up:
             raise ValueError(f"{self.name} runs: crash it before its disk is wiped")
-        self.member, self.joins = member, True
+        self.member, self.joins = member, member not in self._world.founders
         self.disk = SimDisk(self.disk.profile, self._world.rng(self.name, "disk", member))
         self._world.trace.add(self._world.now_ns, "wipe", self.name, member)
 

@@ -23,8 +23,11 @@ Words in capitals stand for arguments; brackets for what may be left out.
     hold A -> B [KIND]                keep back frames (of this kind, such as AppendEntries)
     deliver A -> B [KIND] [N]         let the first N (or all) held frames go
     drop A -> B [KIND] [N]            lose them instead
+    keep A -> B [KIND] [N]            lose them, but keep copies for a network that repeats frames
+    repeat A -> B                     let the copies kept arrive
     release A -> B                    hold nothing back any more, and let what is held go
     crash N [keep|torn]               kill; unsynced bytes are lost (kept, torn)
+    wipe N                            empty the disk of a node that is down; its id stays
     restart N | pause N
     resume N [timer-first]            by default frames that waited are seen before the late timer
     clock N [offset=TIME] [rate=X]    wall clock offset, monotonic rate
@@ -80,6 +83,8 @@ class Stage:
         self.line = 0
         self._world: World | None = None
         self.cuts: dict[tuple[str, str], LinkFault] = {}
+        #: frames kept to be repeated, by link
+        self.kept: dict[tuple[str, str], list[Any]] = {}
         #: client -> the words of its latest operation, and its call
         self.calls: dict[str, tuple[str, Call]] = {}
 
@@ -325,6 +330,20 @@ def _drop(stage: Stage, arguments: list[str]) -> None:
     stage.say(f"dropped {_kinds(_take_held(stage, arguments)[1])}")
 
 
+def _keep(stage: Stage, arguments: list[str]) -> None:
+    pair, frames = _take_held(stage, arguments)
+    stage.kept.setdefault(pair, []).extend(frames)
+    stage.say(f"kept {_kinds(frames)}")
+
+
+def _repeat(stage: Stage, arguments: list[str]) -> None:
+    pair, _, _ = _link(stage, arguments)
+    frames = stage.kept.pop(pair, [])
+    for frame in frames:
+        stage.world.network.transmit(stage.world.network.link(*pair), frame)
+    stage.say(f"repeated {_kinds(frames)}")
+
+
 def _release(stage: Stage, arguments: list[str]) -> None:
     (src, dst), _, _ = _link(stage, arguments)
     stage.world.network.link(src, dst).hold = None
@@ -351,6 +370,11 @@ def _crash(stage: Stage, arguments: list[str]) -> None:
     if how not in ([], ["keep"], ["torn"]):
         raise stage.fail(f"crash takes a node, and keep or torn, not {' '.join(arguments)}")
     stage.world.crash(node, lose_unsynced=how != ["keep"], torn=how == ["torn"])
+
+
+def _wipe(stage: Stage, arguments: list[str]) -> None:
+    node = _only(stage, "wipe", arguments)
+    stage.world.wipe(node, member=stage.world.member(node))
 
 
 def _restart(stage: Stage, arguments: list[str]) -> None:
@@ -518,7 +542,8 @@ COMMANDS: dict[str, Callable[[Stage, list[str]], None]] = {
     "no-timeouts": _no_timeouts,
     "timeouts": _timeouts, "run": _run, "late": _late, "tick": _tick, "campaign": _campaign,
     "elect": _elect, "start": _start, "cut": _cut, "heal": _heal, "hold": _hold,
-    "deliver": _deliver, "drop": _drop, "release": _release, "crash": _crash,
+    "deliver": _deliver, "drop": _drop, "keep": _keep, "repeat": _repeat, "release": _release,
+    "crash": _crash, "wipe": _wipe,
     "restart": _restart, "pause": _pause, "resume": _resume, "clock": _clock, "disk": _disk,
     "timeout": _timeout, "wait": _wait, "expect": _expect, "leader": _leader,
     "status": _status, "log": _log,

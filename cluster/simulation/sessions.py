@@ -137,6 +137,7 @@ class SimSession:
         mode: str = "linearizable",
         to: str | None = None,
         timeout_ns: int | None = None,
+        staleness_ns: int = 0,
         done: Callable[[Complete], Any] | None = None,
     ) -> Call:
         """Begin a command.
@@ -146,6 +147,7 @@ class SimSession:
             mode: of a read: ``linearizable``, ``lease`` or ``stale``.
             to: the node to ask first.
             timeout_ns: when to give up; None for the session's.
+            staleness_ns: of a ``bounded`` read: how long ago the answer may be from.
             done: called with the outcome: ``status``, ``value``, ``error``, ``revision``, ``node``.
 
         Returns:
@@ -161,6 +163,7 @@ class SimSession:
             timeout_ns=self.timeout_ns if timeout_ns is None else timeout_ns,
             mode=mode,
             to=to or "",
+            staleness_ns=staleness_ns,
         )
         self._running[id] = (call, done)
         self._carry_out(actions)

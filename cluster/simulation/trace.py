@@ -147,6 +147,11 @@ def say(detail: Any) -> str:
         case wire.AppendReply():
             told = f"match {detail.match_index}" if detail.ok else f"no, try {detail.hint_index}"
             return f"AppendReply g{detail.generation} {told}"
+        case wire.StartView() | wire.NewState():
+            return (
+                f"{type(detail).__name__} g{detail.generation} after {detail.prev_index} "
+                f"{span(detail.entries)} hwm {detail.high_water_mark}"
+            )
         case wire.RequestVote():
             name = "PreVote" if detail.prevote else "RequestVote"
             return f"{name} g{detail.generation} last {detail.last_index}/{detail.last_generation}"

@@ -224,11 +224,11 @@ class World:
     def wipe(self, node: str, *, member: str = "") -> str:
         """Give a node that is down an empty disk and a new id, with which it joins; the id.
 
-        ``member`` is for the mistake that A61 is about: a wiped node under an id it had.
+        ``member`` is for one under the id it had: A61, unless its consensus recovers from that.
         """
         found = self._node(node)
+        (self.atlas.damage if member == found.member else self.atlas.replace)(node)
         found.wipe(member or next_incarnation(found.member))
-        self.atlas.replace(node)
         return found.member
 
     def member(self, node: str) -> str:

@@ -10,8 +10,8 @@ Sets and logs are lists that values are appended to, identifiers a counter, and 
 whose first element is taken by compare-and-set of the whole list: sound, since no list comes twice,
 and dear, so queues should stay short.
 
-Options: ``consensus``, ``ablate`` (ids separated by commas or a list), ``read_mode``
-(``linearizable``, ``lease`` or ``stale``), ``op_timeout_s``, ``peer_port``, ``admin_port``,
+Options: ``consensus``, ``ablate`` (ids separated by commas or a list), ``read_mode`` (one of
+:data:`READ_MODES`), ``lease_ttl_s`` (of locks), ``op_timeout_s``, ``peer_port``, ``admin_port``,
 ``args`` (more arguments for every node), ``objects`` (what keys are; given by the workload).
 
 Each run has a token of its own, so that no other user of the machine writes to the cluster, removes
@@ -29,13 +29,15 @@ from typing import Any
 
 from harness.databases.base import Invocation, Outcome, operations_of
 from harness.databases.http_clients import answered
+from harness.databases.reference_clients import CLIENTS, Objects
 from harness.databases.reference_members import ATTEMPT_S, REQUEST_S, ReferenceMembers
 from harness.environments.base import Node
 from harness.errors import UsageError, nearest
+from workloads.lock import FencedResource
 
 #: where a node finds its token (see ``cluster.runtime.token``)
 TOKEN_VARIABLE = "SPLITBRAIN_TOKEN"
-READ_MODES = ("linearizable", "lease", "stale")
+READ_MODES = ("linearizable", "lease", "follower", "session", "stale")
 READY_WITHIN_S = 30.0
 _OWN_NODE_EVERY_S = 0.05
 #: how long a client waits for one node before it asks another: the patient and the impatient
@@ -110,6 +112,7 @@ class Reference(ReferenceMembers):
         admin_port: int = 8001,
         args: str | Sequence[str] = (),
         objects: str = "register",
+        lease_ttl_s: float = 2.0,
     ) -> None:
         super().__init__()
         if read_mode not in READ_MODES:
@@ -122,7 +125,11 @@ class Reference(ReferenceMembers):
         self.peer_port = peer_port
         self.admin_port = admin_port
         self.args = tuple(args.split() if isinstance(args, str) else args)
-        self.operations = operations_of("the reference cluster", OBJECTS, objects)
+        table = {**OBJECTS, **{kind: each.operations for kind, each in CLIENTS.items()}}
+        self.operations = operations_of("the reference cluster", table, objects)
+        self.lease_ttl_s = lease_ttl_s
+        #: what locks guard, outside the cluster
+        self.resource = FencedResource()
         self.objects = objects
         self._clients = 0
         #: what clients, peers and operators of this cluster show for themselves
@@ -229,6 +236,7 @@ class ReferenceClient:
         self._name = name
         self._opened = 0
         self._session: Any = None
+        self._objects: Objects | None = None
 
     async def open(self, node: Node) -> None:
         """Begin a session which asks this node first."""
@@ -242,11 +250,15 @@ class ReferenceClient:
             self._session = simulated(name, timeout_ns=timeout_ns, attempt_ns=attempt_ns)
         else:
             self._session = SocketSession(node, name, self._db, attempt_s=self._attempt_s)
+        kind = CLIENTS.get(self._db.objects)
+        self._objects = None if kind is None else kind(self._db, self._session)
 
     async def invoke(self, op: Invocation) -> Outcome:
         """Do one operation; see :data:`OBJECTS`."""
         from cluster.wire import Command
 
+        if self._objects is not None:
+            return await self._objects.invoke(op)
         commands = OBJECTS[self._db.objects]
         if op.f not in commands:
             raise UsageError(f"the reference cluster has no operation {op.f!r} here")
