@@ -25,5 +25,6 @@ ABLATION = Ablation(
     nemesis="kill",
     consensus="multi-paxos",
     pattern="paxos",
+    random=False,
     real=False,
 )

@@ -227,7 +227,11 @@ class Proposer:
         if self.phase_two.accepted(source, message, now_ns):
             self.advance(now_ns)
             self._continue_transfer(source)
-        leftovers = message.end - self._log.last_index
+        self._overwrite_or_send(now_ns, source, message.end)
+
+    def _overwrite_or_send(self, now_ns: int, source: NodeId, end: int) -> None:
+        """Send an acceptor what it misses; no-ops first, if it has leftovers up to ``end``."""
+        leftovers = end - self._log.last_index
         if leftovers > 0:
             self.append(now_ns, (b"",) * leftovers, NOOP)
         else:
@@ -236,7 +240,7 @@ class Proposer:
     def _on_late_promise(self, now_ns: int, source: NodeId, message: Promise) -> None:
         if message.granted and message.asked == self.ballot:
             self.phase_two.promised(source, message.high_water_mark, now_ns)
-            self._send(now_ns, source)
+            self._overwrite_or_send(now_ns, source, message.end)
 
     def _on_catch_up(self, now_ns: int, source: NodeId, message: CatchUp) -> None:
         self.phase_two.forgot(source, message.agreed, now_ns)

@@ -470,6 +470,15 @@ def test_leftovers_above_the_last_slot_are_overwritten() -> None:
     assert node.log.last_index == 4
 
 
+def test_leftovers_that_a_late_promise_tells_of_are_overwritten() -> None:
+    """Found by a seed: an acceptor that needs nothing else would keep them for ever."""
+    node = leader_of(slots=1)
+    node.step(1_005 * MS, "n3", promise(1, 1, end=5, mark=1))
+    assert node.log.last_index == 5
+    (accept,) = messages(node, Accept)[-1:]
+    assert accept.entries[-1] == Entry(5, 1, "noop")
+
+
 def test_an_acceptor_that_forgot_what_was_chosen_is_sent_it_again_and_still_counts() -> None:
     node = leader_of()
     node.persisted(1_005 * MS, node.writes.io_issued)
