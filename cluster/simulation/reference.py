@@ -16,8 +16,8 @@ from cluster.core.replica import Replica
 from cluster.ports import Core
 from cluster.simulation.disk import SimDisk
 from cluster.simulation.invariants import View
-from cluster.simulation.node import StorageLike
 from cluster.simulation.randomness import SeededRng
+from cluster.simulation.storage_thread import StorageLike
 
 
 class CoreFactory(Protocol):

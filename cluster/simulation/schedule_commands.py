@@ -48,7 +48,7 @@ import msgspec
 from cluster.config import ClusterConfig
 from cluster.simulation.disk import DiskProfile
 from cluster.simulation.network import LinkFault, NetworkProfile
-from cluster.simulation.schedule import Command, ScheduleError
+from cluster.simulation.schedule_text import Command, ScheduleError
 from cluster.simulation.sessions import Call
 from cluster.simulation.trace import span
 from cluster.simulation.world import MS, SECOND, US, World

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cluster.config import ClusterConfig
 from cluster.consensus.membership import name_of, next_incarnation
@@ -35,14 +35,19 @@ from cluster.simulation.heap import EventHeap, Handle
 from cluster.simulation.invariants import Invariants, InvariantViolation, View, view_of_status
 from cluster.simulation.names import check_names, founders_among, no_such_node
 from cluster.simulation.network import Network, NetworkProfile
-from cluster.simulation.node import SimNode, StorageLike
+from cluster.simulation.node import SimNode
 from cluster.simulation.randomness import SeededRng, derive
+from cluster.simulation.reference import (
+    CoreFactory,
+    StorageFactory,
+    reference_core,
+    reference_storage,
+    reference_view,
+)
+from cluster.simulation.sessions import Call, SimSession
+from cluster.simulation.storage_thread import StorageLike
 from cluster.simulation.trace import Trace
 from cluster.wire import Entry
-
-if TYPE_CHECKING:
-    from cluster.simulation.reference import CoreFactory, StorageFactory
-    from cluster.simulation.sessions import SimSession
 
 US = 1_000
 MS = 1_000_000
@@ -91,11 +96,8 @@ class World:
         view_of: Callable[[Any], View] | None = None,
     ) -> None:
         check_names(nodes)
-        if core is None or storage is None:
-            from cluster.simulation import reference
-
-            view_of = view_of or (reference.reference_view if core is None else None)
-            core, storage = core or reference.reference_core, storage or reference.reference_storage
+        if core is None:
+            view_of = view_of or reference_view
         self.seed = seed
         self.nodes = tuple(nodes)
         self.founders = founders_among(self.nodes, founders)
@@ -114,8 +116,8 @@ class World:
         self.invariants: Invariants | None = None
         if check_invariants:
             self.invariants = Invariants(self.violation, self._view_of, consensus=consensus)
-        self._core_factory = core
-        self._storage_factory = storage
+        self._core_factory = core or reference_core
+        self._storage_factory = storage or reference_storage
         self._network_profile = network or NetworkProfile()
         self.network = Network(self.heap, self._network_profile, self.rng("network"), self._deliver)
         self._nodes: dict[str, SimNode] = {}
@@ -124,7 +126,7 @@ class World:
         )
         self._sessions: dict[str, SimSession] = {}
         #: (time, call, whether it begins) of every call of every session
-        self.client_log: list[tuple[int, Any, bool]] = []
+        self.client_log: list[tuple[int, Call, bool]] = []
         self._resume_order = self.rng("resume")
         for name in self.nodes:
             self._nodes[name] = self._make_node(name, disk or DiskProfile())
@@ -262,12 +264,9 @@ class World:
         Returns:
             The wall clock's offset, as read back.
         """
-        found = self._node(node)
-        due_ns = found.clock.monotonic_ns(found.timer_ns()) if found.timer_ns() >= 0 else -1
-        found.clock.set(self.now_ns, offset_ns=offset_ns, rate=rate)
-        self.trace.add(self.now_ns, "clock", node, "", {"offset_ns": offset_ns, "rate": rate})
-        if due_ns >= 0:
-            found.clock_changed(due_ns)
+        found, now_ns = self._node(node), self.now_ns
+        found.change_clock(lambda: found.clock.set(now_ns, offset_ns=offset_ns, rate=rate))
+        self.trace.add(now_ns, "clock", node, "", {"offset_ns": offset_ns, "rate": rate})
         return self.clock_offset_ns(node)
 
     def clock_offset_ns(self, node: str) -> int:
@@ -281,10 +280,7 @@ class World:
     def late(self, node: str, by_ns: int) -> None:
         """Let a node find that ``by_ns`` more of its monotonic time has passed than it thought."""
         found = self._node(node)
-        due_ns = found.clock.monotonic_ns(found.timer_ns()) if found.timer_ns() >= 0 else -1
-        found.clock.advance(self.now_ns, by_ns)
-        if due_ns >= 0:
-            found.clock_changed(due_ns)
+        found.change_clock(lambda: found.clock.advance(self.now_ns, by_ns))
 
     def tick(self, node: str) -> bool:
         """Let a node's timer fire now, due or not; False if the node is down or paused."""
@@ -406,8 +402,6 @@ class World:
             window: calls under way at once.
             attempt_ns: how long one node may stay silent before another is asked.
         """
-        from cluster.simulation.sessions import SimSession
-
         found = self._sessions.get(name)
         if found is None:
             made = SimSession(

@@ -193,7 +193,8 @@ def judge(events: Sequence[ClientEvent], *, budget: Budget | None = None) -> Res
 
 def run_pattern(ablation: Ablation) -> PatternRun:
     """Run one ablation's directed schedule, intact and ablated, and judge both."""
-    from cluster.simulation.schedule import ScheduleError, run_schedule, schedule_path
+    from cluster.simulation.schedule import run_schedule, schedule_path
+    from cluster.simulation.schedule_text import ScheduleError
 
     run = PatternRun(ablation)
     began_s = time.perf_counter()

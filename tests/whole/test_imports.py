@@ -12,9 +12,6 @@ PACKAGES = ("cluster", "harness", "workloads", "checkers", "reports")
 LEFT = {
     "checkers.linearizability.zones.failed_compare_and_sets",
     "checkers.linearizability.zones.zones",
-    "cluster.simulation.connections", "cluster.simulation.node", "cluster.simulation.reference",
-    "cluster.simulation.schedule", "cluster.simulation.schedule_commands",
-    "cluster.simulation.sessions", "cluster.simulation.world",
 }  # fmt: skip
 
 
