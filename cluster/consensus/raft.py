@@ -34,6 +34,7 @@ thesis (2014); the async storage design of etcd's raft. Hosted by ``cluster.core
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import msgspec
 
@@ -70,6 +71,10 @@ _FROM_ANY_NODE = frozenset({RequestVote, TimeoutNow, *FROM_LEADERS})
 
 class RaftParts(msgspec.Struct, frozen=True, kw_only=True):
     """The classes a Raft node is made of; each may be replaced by a subclass."""
+
+    #: what an operator may ask for; a variant that cannot do it has no such attribute
+    changes_members: ClassVar[bool] = True
+    hands_over: ClassVar[bool] = True
 
     clock: type[GenerationClock] = GenerationClock
     log: type[ReplicatedLog] = ReplicatedLog

@@ -37,7 +37,7 @@ from cluster.ports import (
     Send,
 )
 from cluster.simulation.clock import SimClock
-from cluster.simulation.disk import SimDisk
+from cluster.simulation.disk import POWER_LOST, SimDisk
 from cluster.simulation.heap import EventHeap
 from cluster.simulation.invariants import Invariants
 from cluster.simulation.network import Network
@@ -173,6 +173,8 @@ class SimNode:
         except (DiskError, CorruptLog) as error:
             self.corrupt = isinstance(error, CorruptLog)
             self._down(f"refused to start: {error}")
+            if isinstance(error, DiskError) and error.code == POWER_LOST:
+                self.disk.crash(lose_unsynced=True, torn=self.disk.torn)
             return
         self.corrupt = False
         self.core = world.make_core(self)

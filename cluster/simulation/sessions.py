@@ -72,6 +72,7 @@ class ClientEvent(msgspec.Struct, frozen=True):
         value: argument or result.
         node: the node asked first, if one was named.
         error: why it failed or is unknown.
+        mode: of a read.
     """
 
     time_ns: int
@@ -82,6 +83,7 @@ class ClientEvent(msgspec.Struct, frozen=True):
     value: Any = None
     node: str | None = None
     error: str | None = None
+    mode: str = "linearizable"
 
 
 class SessionWorld(Protocol):
@@ -313,4 +315,5 @@ def _event(time_ns: int, process: str, type_: str, call: Call) -> ClientEvent:
         value=value,
         node=call.to or None,
         error=(call.error or None) if type_ in ("fail", "info") else None,
+        mode=call.mode,
     )

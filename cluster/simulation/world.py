@@ -30,7 +30,7 @@ from cluster.consensus.membership import name_of, next_incarnation
 from cluster.ports import Core, DiskError, Note
 from cluster.simulation.clock import SimClock
 from cluster.simulation.connections import Connections
-from cluster.simulation.disk import DiskProfile, FaultAtlas, SimDisk
+from cluster.simulation.disk import POWER_LOST, DiskProfile, FaultAtlas, SimDisk
 from cluster.simulation.heap import EventHeap, Handle
 from cluster.simulation.invariants import Invariants, InvariantViolation, View, view_of_status
 from cluster.simulation.names import check_names, founders_among, no_such_node
@@ -327,9 +327,8 @@ class World:
         return self._node(node).why_down
 
     def is_excused(self, node: str) -> bool:
-        """Whether this node may refuse to start or forget: its disk was damaged by a fault, or
-        it runs with an ablation."""
-        return node in self.atlas.damaged or bool(self.ablations)
+        """Whether this node may refuse to start or forget: its disk was damaged by a fault."""
+        return node in self.atlas.damaged
 
     # -- what is
 
@@ -443,8 +442,9 @@ class World:
     def disk_failed(self, node: SimNode, error: DiskError) -> None:
         """A write failed: the node stops itself, as the runtime's does, and loses what was not
         synced."""
-        node.stop(f"disk failed: {error}")
-        node.disk.crash(lose_unsynced=True, torn=False)
+        torn = error.code == POWER_LOST and node.disk.torn
+        node.stop("lost power" if error.code == POWER_LOST else f"disk failed: {error}")
+        node.disk.crash(lose_unsynced=True, torn=torn)
         self._cut_off(node.name)
 
     def core_raised(self, node: SimNode, error: Exception) -> None:
