@@ -35,9 +35,9 @@ TRIES = 2
 
 
 def trials_for(world: World) -> tuple[str, ...]:
-    """The trials that the world's configuration promises to stand; none with fewer than three
-    members."""
-    if len(member_nodes(world)) < 3:
+    """The trials that the world's configuration promises to stand: none unless the voters that run
+    are a majority without the leader."""
+    if not _can_spare_leader(world):
         return ()
     promised = ["lost-leader"]
     if world.config.check_quorum:
@@ -45,6 +45,16 @@ def trials_for(world: World) -> tuple[str, ...]:
     if world.config.prevote:
         promised.append("rejoin")
     return tuple(promised)
+
+
+def _can_spare_leader(world: World) -> bool:
+    leader = world.leader()
+    status = world.status(leader) if leader is not None else None
+    if status is None:
+        return False
+    voters = status.get("members") or list(world.nodes)
+    running = [n for n in world.nodes if world.alive(n) and world.member(n) in voters]
+    return not status.get("outgoing") and len(running) - (leader in running) > len(voters) // 2
 
 
 def hold_trial(world: World, name: str) -> str:
@@ -55,8 +65,8 @@ def hold_trial(world: World, name: str) -> str:
         name: one of :func:`trials_for`.
 
     Returns:
-        What was promised and did not come, in a sentence; "" if the trial was stood, or if there
-        was no leader to try.
+        What was promised and did not come, in a sentence; "" if the trial was stood, or could not
+        be held.
 
     Raises:
         InvariantViolation: an invariant broke on the way.
@@ -68,7 +78,9 @@ def hold_trial(world: World, name: str) -> str:
             return ""
         world.run_for(_timeouts(world, 2))
         leader = world.leader()
-        said = _TRIALS[name](world, leader) if leader is not None else ""
+        if leader is None or not _can_spare_leader(world):
+            return ""
+        said = _TRIALS[name](world, leader)
         heal(world)
         if not said:
             return ""

@@ -3,8 +3,9 @@
 Bytes appended live in the page cache until :meth:`SimDisk.sync`; names created, renamed or removed
 live there until :meth:`SimDisk.sync_dir`. A crash loses what was not synced: all of it, or, torn,
 all but a prefix cut at a 512-byte sector, whose last sector may hold garbage; of the changes of
-names all are lost, or, torn, those after some point, or any of them. These are the failures described by Pillai et al., "All File Systems Are
-Not Created Equal" (OSDI 2014), for an append-only file and an atomic rename.
+names all are lost, or, torn, those after some point, or any of them. These are the failures
+described by Pillai et al., "All File Systems Are Not Created Equal" (OSDI 2014), for an append-only
+file and an atomic rename.
 
 Other faults: an operation fails with EIO (once it has failed, the unsynced bytes are gone even if a
 retry succeeds, which is how fsync behaves on Linux: Rebello et al., ATC 2020), the disk is full,
@@ -377,7 +378,8 @@ class SimDisk:
         faults = self._faults
         self._faults = {"torn": True} if faults.get("torn") else {}
         self.counts["errors"] += 1
-        raise DiskError(POWER_LOST if faults.get("power") else str(faults["error"]), operation, name)
+        code = POWER_LOST if faults.get("power") else str(faults["error"])
+        raise DiskError(code, operation, name)
 
 
 def _change_names(names: dict[str, _File], old: str, new: str, file: _File) -> None:

@@ -217,7 +217,7 @@ def _harsh(source: random.Random, kinds: Sequence[str]) -> SwarmOptions:
         timeout_ns=source.choice((200, 500, 2000)) * MS,
         attempt_ns=source.choice((50, 100, 300)) * MS,
         faults=tuple(sorted(drawn)),
-        interval_ns=source.choice((60, 120, 300)) * MS,
+        interval_ns=source.choice((60, 120, 300)) * MS * max(1, len(drawn) // 2),
         duration_ns=source.choice((30, 100, 300)) * MS,
         cut_clients=source.random() < 0.3,
         clock_rates=LEASE_RATES if "lease" in modes else WILD_RATES,

@@ -116,8 +116,8 @@ def test_a_forged_seed_is_a_sentence_and_no_command_to_paste(
 
 
 def test_a_kept_run_is_the_run_the_campaign_saw(tmp_path: Path) -> None:
-    job = job_of(ablations=["A28a"], nemesis="", duration_s=6.0)
-    campaign = run_seed(FAILS, ablations=job.ablations, duration_ns=job.duration_ns)
+    job = job_of(ablations=["A28a"])
+    campaign = run_seed(FAILS, job)
     run_dir = keep_seed(FAILS, job, store=str(tmp_path))
     results = json.loads((run_dir / "results.json").read_text())
     assert results["sentence"] == campaign.sentence

@@ -10,8 +10,10 @@ import pytest
 
 from checkers.core.verdict import Verdict
 from cluster.ablations.registry import all_ablations
-from cluster.simulation.swarm import FAULT_KINDS, draw, faults_of, run_swarm
-from harness.campaign.explore import explore, run_seed
+from cluster.simulation.faults.table import KINDS, faults_of
+from cluster.simulation.profiles import Wishes, draw
+from cluster.simulation.swarm import run_swarm
+from harness.campaign.explore import explore, job_of, run_seed
 from harness.errors import UsageError
 
 #: Seeds within which the declared nemesis must find an ablation.
@@ -38,15 +40,14 @@ def test_two_hundred_seeds_of_the_intact_system() -> None:
 def test_an_ablation_is_found_by_its_nemesis(ablation) -> None:
     found = explore(
         seeds=range(BUDGET_SEEDS),
-        ablations=[ablation.id],
-        nemesis=ablation.nemesis,
+        job=job_of(ablations=[ablation.id], nemesis=ablation.nemesis),
         workers=1,
         stop_at_first=True,
     )
     assert found.verdict is Verdict.INVALID
     assert found.exit_code == 1
     seed = found.failures[0].seed
-    assert run_seed(seed, faults=faults_of(ablation.nemesis)).verdict is Verdict.VALID
+    assert run_seed(seed, job_of(nemesis=ablation.nemesis)).verdict is Verdict.VALID
 
 
 def test_a_seed_is_a_run() -> None:
@@ -74,14 +75,17 @@ def test_every_kind_of_fault_is_drawn_and_made() -> None:
     for seed in range(12):
         for kind, count in run_swarm(seed).injected.items():
             made[kind] = made.get(kind, 0) + count
-    assert sorted(kind for kind, count in made.items() if count) == sorted(FAULT_KINDS)
+    assert sorted(kind for kind, count in made.items() if count) == sorted(KINDS)
 
 
 def test_options_follow_from_the_seed_and_the_nemesis() -> None:
     assert draw(5) == draw(5)
     assert draw(5) != draw(6)
-    assert draw(5, faults=("pause",)).faults == ("pause",)
-    assert draw(5, faults=("pause",)).network == draw(5).network
+    asked = draw(5, Wishes(faults=("pause",), nodes=4, workload="mixed"))
+    assert (asked.faults, asked.nodes, asked.workload) == (("pause",), 4, "mixed")
+    assert asked.network == draw(5).network
+    assert draw(5, Wishes(profile="calm")).config.election_max_ns == 600_000_000
+    assert draw(5, Wishes(profile="harsh")).config.election_max_ns == 120_000_000
     assert faults_of("kill, partition") == ("crash", "crash-many", "partition")
 
 
@@ -97,12 +101,26 @@ def test_processes_agree_with_one() -> None:
     [
         ({"seeds": []}, "seeds is empty"),
         ({"seeds": [1], "workers": 0}, "workers is 0"),
-        ({"seeds": [1], "duration_s": 0}, "duration_s is 0"),
-        ({"seeds": [1], "duration_s": float("inf")}, "duration_s is inf"),
-        ({"seeds": [1], "duration_s": 1e30}, "is surely a mistake"),
-        ({"seeds": [1], "nemesis": "meteor"}, "there is no fault 'meteor'"),
     ],
 )
 def test_bad_arguments_are_refused_with_a_sentence(arguments: dict, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         explore(**arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        ({"duration_s": 0}, "duration_s is 0"),
+        ({"duration_s": float("inf")}, "duration_s is inf"),
+        ({"duration_s": 1e30}, "is surely a mistake"),
+        ({"nemesis": "meteor"}, "there is no fault 'meteor'"),
+        ({"workload": "bank"}, "there is no workload 'bank': register, append, mixed"),
+        ({"profile": "wild"}, "there is no profile 'wild': calm, harsh"),
+        ({"nodes": 10}, "nodes is 10"),
+        ({"consensus": "rafd"}, "there is no consensus 'rafd'"),
+    ],
+)
+def test_bad_wishes_are_refused_with_a_sentence(arguments: dict, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        job_of(**arguments)
