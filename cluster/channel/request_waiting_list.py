@@ -59,6 +59,10 @@ class RequestWaitingList:
         """Whether the entry applied is the one a waiter at its index asked for."""
         return waiting_generation == applied_generation
 
+    def outcome_when_lost(self) -> str:
+        """Decision: what is said of an entry whose leader is none any more: nobody knows."""
+        return "unknown"
+
     def add(self, index: int, generation: int, waiter: Waiter) -> None:
         """Wait for the entry (index, generation); an index is waited for once at a time."""
         assert index not in self._waiting, f"two requests wait for the entry at {index}"

@@ -81,5 +81,6 @@ class GenerationClock:
         self.voted_for = candidate
 
     def hard_state(self) -> HardState:
-        """What must be durable before anything said in this generation leaves the node."""
+        """Decision: what must be durable before anything said in this generation leaves the node:
+        the generation, and the vote in it."""
         return HardState(self.generation, self.voted_for, self.adopted)

@@ -100,7 +100,8 @@ class HeartbeatRounds:
         return self.sent
 
     def answered(self, peer: NodeId, round: int) -> None:
-        """A peer answered a round; old answers and answers to rounds never sent do not count."""
+        """Decision: which round a peer's answer proves: the one it echoes. Old answers and those to
+        rounds never sent do not count."""
         if self._answered.get(peer, self.sent) < round <= self.sent:
             self._answered[peer] = round
 

@@ -238,9 +238,9 @@ class Raft:
             self.leadership.tick(now_ns)
             self._look_at(self.leadership)
         elif now_ns >= self.election.deadline_ns:
-            if self.role == LEARNER:
+            if self.role == LEARNER or not self.election.suspects_leader(now_ns):
                 self.election.arm(now_ns)
-            elif self.config.prevote:
+            elif self.election.asks_before_campaigning():
                 self._ask_prevotes()
             else:
                 self._campaign()
@@ -354,7 +354,7 @@ class Raft:
             self.clock.advance(generation)
             self.writes.hard_state(self.clock.hard_state())
         if self.role in (LEADER, CANDIDATE):
-            self.election.arm(self.now_ns)
+            self.election.left_office(self.now_ns)
         if self.leadership is not None:
             self.leadership.end(self.generation)
             self.leadership = None

@@ -52,6 +52,10 @@ class PendingReads:
         """Decision: whether the state is as new as a read's index demands."""
         return applied >= index
 
+    def needs_no_index(self, mode: str) -> bool:
+        """Decision: whether a read of this mode is answered from the state as it is."""
+        return mode == "stale"
+
     def next_token(self) -> int:
         """A token for a read that may be added."""
         token, self._next_token = self._next_token, self._next_token + 1

@@ -224,7 +224,7 @@ class Replica:
 
     def _take_read(self, now_ns: int, waiter: Waiter, request: Request) -> None:
         mode = request.mode
-        if mode == "stale":
+        if self.reads.needs_no_index(mode):
             self._answer(waiter, self._read(request.command))
         elif mode not in READ_MODES:
             modes = f"{', '.join(READ_MODES)} or stale"
@@ -356,7 +356,7 @@ class Replica:
         if self._led:
             lost = f"{self.node} lost leadership"
             self._answer_all(self.member_requests.abandon_changes(), "unknown", lost)
-            self._answer_all(self.waiting.abandon(), "unknown", lost)
+            self._answer_all(self.waiting.abandon(), self.waiting.outcome_when_lost(), lost)
             for waiter in self.queue.drain():
                 self._redirect(waiter)
         self._led = leads

@@ -33,6 +33,7 @@ from pathlib import Path
 
 import msgspec
 
+from cluster.ablations.registry import BY_INVARIANTS, find
 from cluster.simulation.invariants import InvariantViolation
 from cluster.simulation.schedule_commands import Stage, execute
 from cluster.simulation.schedule_text import parse
@@ -46,6 +47,7 @@ class ScheduleRun(msgspec.Struct):
         events: what clients saw, in order.
         outputs: lines printed, per case.
         violation: the invariant that broke, if one did; the run ended there.
+        problems: what the system owed (``serve``, ``settle``, ``trial``) and did not do.
         trace_hash: digest of every event of the world.
         duration_ns: virtual time.
     """
@@ -53,6 +55,7 @@ class ScheduleRun(msgspec.Struct):
     events: list[ClientEvent]
     outputs: list[list[str]]
     violation: InvariantViolation | None
+    problems: list[str]
     trace_hash: str
     duration_ns: int
 
@@ -65,12 +68,15 @@ def run_schedule(
     Args:
         text: the schedule.
         ablations: ids of the ablations all nodes run with.
-        check_invariants: None to check them exactly when nothing is ablated.
+        check_invariants: None to check them unless an ablation is there whose violation a client
+            is to see.
 
     Raises:
         ScheduleError: it is not well-formed, or an outcome it demands was another.
     """
-    checked = not ablations if check_invariants is None else check_invariants
+    checked = check_invariants
+    if checked is None:
+        checked = all(find(name).checker == BY_INVARIANTS for name in ablations)
     stage = Stage(ablations=tuple(ablations), check_invariants=checked)
     outputs: list[list[str]] = []
     violation: InvariantViolation | None = None
@@ -88,6 +94,7 @@ def run_schedule(
         events=client_events(stage.world) if stage.started else [],
         outputs=outputs,
         violation=violation,
+        problems=stage.problems,
         trace_hash=stage.world.trace_hash() if stage.started else "",
         duration_ns=stage.world.now_ns if stage.started else 0,
     )
