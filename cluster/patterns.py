@@ -92,7 +92,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         5, "HeartBeat", "consensus.heartbeat",
         "A failure is noticed in bounded time, on a path that a slow disk does not block.",
-        "A10a A10b A10c A10d",
+        "A10a A10b A10c A10d A66",
     ),
     _pattern(
         6, "Majority Quorum", "consensus.majority_quorum",
@@ -142,7 +142,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         14, "Follower Reads", "data.follower_reads",
         "Each read has a declared mode and keeps it; a session never goes back in time.",
-        "A29 A30 A31 A32 A33",
+        "A29 A30 A31 A32 A33 A33b",
     ),
     _pattern(
         15, "Versioned Value", "data.versioned_value",

@@ -393,7 +393,7 @@ class Raft:
         self.clock.advance(self.generation + 1)
         self.clock.vote(self.node)
         self.writes.hard_state(self.clock.hard_state())
-        self.election.begin(self.writes.after_hard_state, self.now_ns)
+        self.election.begin(self.writes.hard_state_write, self.now_ns)
         self._out.note("campaigning", generation=self.generation)
         self._request_votes(self.generation, transfer=transfer)
 

@@ -275,6 +275,11 @@ class WriteOrder:
         return self._entries_io > self.io_durable
 
     @property
+    def hard_state_write(self) -> int:
+        """The write of the newest hard state, durable or not."""
+        return self._hard_io
+
+    @property
     def after_hard_state(self) -> int:
         """The write that must be durable before anything said in this generation leaves; or 0."""
         waits = self._hard_io > self.io_durable and self.hard_state_first()
