@@ -97,7 +97,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         6, "Majority Quorum", "consensus.majority_quorum",
         "Any two quorums share a node.",
-        "A11 A58",
+        "A11 A58 A60",
     ),
     _pattern(
         7, "Generation Clock", "clocks.generation_clock",

@@ -75,6 +75,11 @@ class HighWaterMark:
         """Decision: how much of the leader's mark a follower takes over."""
         return min(leader_mark, last_shared)
 
+    def told_to(self, match: int) -> int:
+        """Decision: the mark a heartbeat tells a follower, which carries no entries: as far as the
+        follower's log is known to equal the leader's."""
+        return min(self.index, match)
+
     def install(self, index: int) -> None:
         """A snapshot at an index took the place of everything below it."""
         assert index > self.index, f"a snapshot at {index} would move the mark {self.index} back"

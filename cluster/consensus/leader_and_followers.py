@@ -246,9 +246,9 @@ class Leadership:
 
     def _send_round(self, now_ns: int) -> None:
         """A new round of heartbeats. It waits for no write: a slow disk is not a dead leader."""
-        round, mark = self.rounds.next_round(now_ns), self._mark.index
+        round, told = self.rounds.next_round(now_ns), self._mark.told_to
         for peer, pipeline in self.replication.pipelines.items():
-            self._out.send(peer, Heartbeat(self.generation, round, min(mark, pipeline.match)))
+            self._out.send(peer, Heartbeat(self.generation, round, told(pipeline.match)))
         self.rounds.confirm(self._membership.electorate())  # a lone voter needs no answer
 
     # -- answers -----------------------------------------------------------------------------------

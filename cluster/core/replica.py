@@ -307,9 +307,9 @@ class Replica:
             if placed is None:
                 self._answer_all(waiters, "retry", "leadership is being handed over")
                 continue
-            first, generation = placed
-            for index, waiter in enumerate(waiters, first):
-                self.waiting.add(index, generation, waiter)
+            for index, waiter in enumerate(waiters, placed[0]):
+                if not self.waiting.add(index, placed[1], waiter):
+                    self._answer(waiter, ok(None))
 
     def _apply(self, entry: Entry) -> None:
         """Apply one committed entry, and answer the client that waits for it."""

@@ -211,17 +211,22 @@ class KeyValue:
         _value, version, created, modified = item
         return ok({"value": value, "version": version, "created": created, "modified": modified})
 
+    def stamp(self, index: int) -> int:
+        """Decision: what a changed key is stamped with: the log index, equal on all nodes."""
+        return index
+
     def _set(self, index: int, key: str, value: Any) -> Answer:
         self._digest.touch(key)
         item = self._items.get(key)
         if type(value) is tuple or type(value) is list:
             value = list(value)
         if item is None:
-            self._items[key] = [value, 1, index, index]
+            stamp = self.stamp(index)
+            self._items[key] = [value, 1, stamp, stamp]
             return ok(1)
         item[0] = value
         item[1] += 1
-        item[3] = index
+        item[3] = self.stamp(index)
         return ok(item[1])
 
     def _cas(self, index: int, key: str, old: Any, new: Any) -> Answer:
@@ -241,7 +246,7 @@ class KeyValue:
         self._digest.touch(key)
         item[0].append(element)
         item[1] += 1
-        item[3] = index
+        item[3] = self.stamp(index)
         return ok(len(item[0]))
 
     def _incr(self, index: int, key: str, amount: int) -> Answer:

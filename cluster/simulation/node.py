@@ -24,7 +24,7 @@ import msgspec
 from cluster.config import ClusterConfig
 from cluster.consensus.membership import name_of
 from cluster.host.effect_gate import EffectGate, GateBroken
-from cluster.host.room import NOBODY, WATCH_S, Room
+from cluster.host.room import NOBODY, Room
 from cluster.log.write_ahead_log import CorruptLog
 from cluster.ports import (
     Append,
@@ -42,6 +42,7 @@ from cluster.simulation.heap import EventHeap
 from cluster.simulation.invariants import Invariants
 from cluster.simulation.network import Network
 from cluster.simulation.node_timer import NodeTimer
+from cluster.simulation.room_watch import RoomWatch
 from cluster.simulation.storage_thread import StorageLike, StorageThread
 from cluster.simulation.trace import Trace
 from cluster.wire import Request, Response
@@ -120,8 +121,8 @@ class SimNode:
     """One node. ``up`` says whether its process runs, ``why_down`` why not."""
 
     __slots__ = (
-        "_gate", "_inbox", "_room", "_thread", "_timer", "_watching", "_world", "clock", "core",
-        "corrupt", "disk", "incarnation", "joins", "member", "name", "paused", "up", "why_down",
+        "_gate", "_inbox", "_thread", "_timer", "_watch", "_world", "clock", "core", "corrupt",
+        "disk", "incarnation", "joins", "member", "name", "paused", "up", "why_down",
     )  # fmt: skip
 
     def __init__(
@@ -149,15 +150,15 @@ class SimNode:
         self._gate = EffectGate(leave=self._leave, note=self._noted)
         self._timer = NodeTimer(self._world.heap, self.clock, self._tick, self._timer_may_run)
         self._thread: StorageThread | None = None
-        self._room: Room | None = None
-        self._watching = False
+        self._watch: RoomWatch | None = None
         self._inbox: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
 
     def _reset(self) -> None:
         self._gate.close()
         self._timer.close()
-        if self._thread is not None:
-            self._thread.close()
+        for part in (self._thread, self._watch):
+            if part is not None:
+                part.close()
         self._begin_life()
 
     # -- life
@@ -179,7 +180,7 @@ class SimNode:
         self.corrupt = False
         self.core = world.make_core(self)
         self._thread = self._make_thread(storage)
-        self._room = self._make_room(self.core)
+        self._watch = self._make_watch(self.core)
         self.up, self.paused, self.why_down = True, False, ""
         if world.invariants is not None:
             world.invariants.started(self.member, recovered, excused=world.is_excused(self.name))
@@ -198,14 +199,21 @@ class SimNode:
             failed=lambda error: self._world.disk_failed(self, error),
         )
 
-    def _make_room(self, core: Core) -> Room:
-        return Room(
+    def _make_watch(self, core: Core) -> RoomWatch:
+        room = Room(
             self.disk,
             core,
             node=self.member,
             segment_bytes=self._world.config.segment_bytes,
             changed=self._room_changed,
             now_s=lambda: self._world.now_ns / _SECOND,
+        )
+        return RoomWatch(
+            self._world.heap,
+            self.disk,
+            room,
+            paused=lambda: self.paused,
+            ask=lambda request: self._run(core.on_client, NOBODY, request),
         )
 
     def stop(self, why: str) -> None:
@@ -266,7 +274,7 @@ class SimNode:
             return
         world = self._world
         world.trace.add(world.now_ns, "deliver", self.name, source, message)
-        if self._room is not None and self._room.drops(message):
+        if self._watch is not None and self._watch.room.drops(message):
             return
         self._run(self.core.on_message, source, message)  # type: ignore[union-attr]
 
@@ -277,7 +285,7 @@ class SimNode:
             return
         world = self._world
         world.trace.add(world.now_ns, "client", self.name, client, request)
-        refusal = self._room.refusal(request) if self._room is not None else None
+        refusal = self._watch.room.refusal(request) if self._watch is not None else None
         if refusal is not None:
             world.connections.reply(self, connection, refusal)
             return
@@ -311,21 +319,8 @@ class SimNode:
 
     def disk_changed(self) -> None:
         """The disk's faults were set: while there is no room, somebody must look now and then."""
-        if self.up and self.disk.full and not self._watching:
-            self._watching = True
-            self._watch_room(self.incarnation)
-
-    def _watch_room(self, incarnation: int) -> None:
-        if incarnation != self.incarnation or self._room is None:
-            return
-        if not self.paused:
-            request = self._room.hand_over()
-            if request is not None:
-                self._run(self.core.on_client, NOBODY, request)  # type: ignore[union-attr]
-        self._watching = self.up and (self.disk.full or self._room.full)
-        if self._watching:
-            at_ns = self._world.now_ns + int(WATCH_S * _SECOND)
-            self._world.heap.push(at_ns, self._watch_room, incarnation)
+        if self.up and self._watch is not None:
+            self._watch.look()
 
     def _room_changed(self, full: bool) -> None:
         self._noted(Note("disk-full" if full else "disk-has-room", {}))

@@ -34,10 +34,12 @@ from pathlib import Path
 import msgspec
 
 from cluster.ablations.registry import BY_INVARIANTS, find
+from cluster.core.member_requests import MEMBER_OPS
 from cluster.simulation.invariants import InvariantViolation
 from cluster.simulation.schedule_commands import Stage, execute
 from cluster.simulation.schedule_text import parse
 from cluster.simulation.sessions import ClientEvent, client_events
+from cluster.simulation.world import World
 
 
 class ScheduleRun(msgspec.Struct):
@@ -91,13 +93,17 @@ def run_schedule(
             violation = broken
             break
     return ScheduleRun(
-        events=client_events(stage.world) if stage.started else [],
+        events=_seen(stage.world) if stage.started else [],
         outputs=outputs,
         violation=violation,
         problems=stage.problems,
         trace_hash=stage.world.trace_hash() if stage.started else "",
         duration_ns=stage.world.now_ns if stage.started else 0,
     )
+
+
+def _seen(world: World) -> list[ClientEvent]:
+    return [event for event in client_events(world) if event.f not in MEMBER_OPS]
 
 
 def schedule_path(name: str) -> Path:

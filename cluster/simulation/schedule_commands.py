@@ -4,6 +4,7 @@ Words in capitals stand for arguments; brackets for what may be left out.
 
     seed N | config NAME=VALUE ...    before nodes: the seed; settings of ClusterConfig (50ms, 10)
     consensus NAME                    before nodes: the consensus variant; raft unless said
+    founders N1 N2 ...                before nodes: those the cluster begins with; all unless said
     nodes N1 N2 ...                   start a world of these nodes
     no-timeouts | timeouts            timers run only by command | by themselves again
     elect N                           N's timer comes first: it becomes leader, all hear of it
@@ -15,6 +16,7 @@ Words in capitals stand for arguments; brackets for what may be left out.
                                       append KEY ITEM, incr KEY N, delete KEY. @N: ask this node
                                       only. A get may end in lease, follower or stale. OUT: ok,
                                       fail or unknown, or a value: -> ok 1
+    change C add-learner N            a change of members; also promote N, remove-member N
     start C OP KEY ...                the same, not awaited
     await C [-> OUT]                  wait for it
     timeout TIME                      deadline of operations of clients that come later
@@ -51,6 +53,7 @@ from typing import Any
 import msgspec
 
 from cluster.config import ClusterConfig
+from cluster.core.member_requests import CHANGES
 from cluster.simulation.availability import WITNESS, WITNESS_KEY, hold_trial, trials_for
 from cluster.simulation.disk import DiskProfile
 from cluster.simulation.liveness import settle
@@ -87,6 +90,7 @@ class Stage:
         self.problems: list[str] = []
         self.seed = 0
         self.consensus = "raft"
+        self.founders: list[str] | None = None
         self.settings: dict[str, Any] = {}
         self.timeout_ns = 2 * SECOND
         self.line = 0
@@ -164,6 +168,15 @@ def _operate(stage: Stage, op: str, arguments: list[str], wanted: str) -> None:
     _finish(stage, client, wanted)
 
 
+def _change(stage: Stage, arguments: list[str]) -> None:
+    if len(arguments) != 3 or arguments[1] not in CHANGES:
+        raise stage.fail(f"change takes a client, a change and a member, not {arguments}")
+    client, op, member = arguments
+    session = stage.world.session(client, timeout_ns=stage.timeout_ns)
+    stage.calls[client] = (f"{client} {op} {member}", session.submit(Operation(op, member)))
+    _finish(stage, client, "ok")
+
+
 def _start(stage: Stage, arguments: list[str]) -> None:
     if len(arguments) < 3 or arguments[1] not in OPERATIONS:
         raise stage.fail("start needs a client and an operation: start c2 get x")
@@ -233,12 +246,17 @@ def _config(stage: Stage, arguments: list[str]) -> None:
         stage.settings[name] = _time(text) if name.endswith("_ns") else _value(text)
 
 
+def _founders(stage: Stage, arguments: list[str]) -> None:
+    stage.founders = arguments
+
+
 def _nodes(stage: Stage, arguments: list[str]) -> None:
     if stage.started:
         raise stage.fail("nodes may come once only")
     stage.world = World(
         seed=stage.seed,
         nodes=arguments,
+        founders=stage.founders,
         config=ClusterConfig(**stage.settings),
         consensus=stage.consensus,
         ablations=stage.ablations,
@@ -567,8 +585,8 @@ def _text(value: Any) -> str:
 
 
 COMMANDS: dict[str, Callable[[Stage, list[str]], None]] = {
-    "seed": _seed, "consensus": _consensus, "config": _config, "nodes": _nodes,
-    "no-timeouts": _no_timeouts,
+    "seed": _seed, "consensus": _consensus, "config": _config, "founders": _founders,
+    "nodes": _nodes, "change": _change, "no-timeouts": _no_timeouts,
     "timeouts": _timeouts, "run": _run, "late": _late, "tick": _tick, "campaign": _campaign,
     "elect": _elect, "start": _start, "cut": _cut, "heal": _heal, "hold": _hold,
     "deliver": _deliver, "drop": _drop, "release": _release, "crash": _crash,

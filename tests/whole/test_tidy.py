@@ -29,7 +29,7 @@ LARGE_CLASSES = {
     "cluster/consensus/raft.py:Raft": (375, 33),
     "cluster/core/replica.py:Replica": (389, 36),
     "cluster/simulation/invariants.py:Invariants": (336, 17),
-    "cluster/simulation/node.py:SimNode": (304, 33),
+    "cluster/simulation/node.py:SimNode": (300, 32),
     "cluster/simulation/world.py:World": (444, 44),
     "harness/conduct.py:Conductor": (337, 22),
     "harness/databases/atom.py:AtomClient": (205, 31),
