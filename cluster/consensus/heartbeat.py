@@ -89,6 +89,10 @@ class HeartbeatRounds:
         recent = self.confirmed_sent_ns >= 0 and now_ns - self.confirmed_sent_ns < lease_ns
         return alone or recent
 
+    def wait_for_disk(self) -> bool:
+        """Decision: whether a heartbeat leaves only after the writes before it are durable."""
+        return False
+
     # -- rounds ------------------------------------------------------------------------------------
 
     def next_round(self, now_ns: int) -> int:

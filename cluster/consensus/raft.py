@@ -220,7 +220,7 @@ class Raft:
         standing = self.clock.standing(message.generation, leads=leads)
         if standing == FUTURE:
             self._become_follower(message.generation)
-        elif standing == PAST and not (kind is VoteReply and message.prevote):  # type: ignore[union-attr]
+        elif standing == PAST and not self._following.takes_old(message):
             self._following.refuse(source, message)
             return
         leadership = self.leadership

@@ -10,7 +10,9 @@
     trace         the digest of a run, and its latest events in words
     liveness      after the faults: does it live, serve and remember?
     schedule, schedule_text, schedule_commands     directed schedules, a text language
-    swarm         random profiles, drawn whole from a seed
+    swarm         a run of a random profile, which follows from its seed
+    profiles faults load                   what it draws, what it injects, what clients do
+    availability  trials of a healed system
 
 Anyone may use it; it uses nothing but the cluster.
 """

@@ -6,6 +6,7 @@ consequences are known:
 
     lost-leader   the leader dies: another serves soon
     deaf-leader   the leader sends and hears nothing: it steps down, another serves (CheckQuorum)
+    slow-disk     the leader's disk takes very long: its heartbeats do not, and it leads on
     rejoin        a follower returns from a long cut: the leader it finds leads on (PreVote)
 
 What a configuration does not promise is not asked of it: the second needs ``check_quorum``, the
@@ -39,7 +40,7 @@ def trials_for(world: World) -> tuple[str, ...]:
     are a majority without the leader."""
     if not _can_spare_leader(world):
         return ()
-    promised = ["lost-leader"]
+    promised = ["lost-leader", "slow-disk"]
     if world.config.check_quorum:
         promised.append("deaf-leader")
     if world.config.prevote:
@@ -124,6 +125,19 @@ def _deaf_leader(world: World, leader: str) -> str:
     )
 
 
+def _slow_disk(world: World, leader: str) -> str:
+    before = _leading(world, leader)
+    world.set_disk(leader, {"latency_ns": _timeouts(world, AWAY_FOR)})
+    end_ns = world.now_ns + _timeouts(world, WATCHED_FOR)
+    session = world.session(WITNESS, attempt_ns=max(50 * MS, _timeouts(world, 1)))
+    command = Command("put", WITNESS_KEY, (world.now_ns,))
+    session.submit(command, timeout_ns=2 * _timeouts(world, WATCHED_FOR))
+    world.run_for(end_ns - world.now_ns)
+    if _leading(world, leader) == before:
+        return ""
+    return f"the disk of the leader {leader} was slow, and another was elected"
+
+
 def _rejoin(world: World, leader: str) -> str:
     others = [node for node in member_nodes(world) if node != leader]
     away = others[world.now_ns % len(others)]
@@ -150,5 +164,6 @@ def _leading(world: World, node: str) -> int:
 _TRIALS: dict[str, Callable[[World, str], str]] = {
     "lost-leader": _lost_leader,
     "deaf-leader": _deaf_leader,
+    "slow-disk": _slow_disk,
     "rejoin": _rejoin,
 }

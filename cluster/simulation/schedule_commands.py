@@ -37,7 +37,7 @@ Words in capitals stand for arguments; brackets for what may be left out.
     postpone A -> B [KIND]            the first held frame comes after all others that are held
     serve [TIME]                      a write must be acknowledged within this time (2s)
     settle                            heal everything: it must converge, serve and remember
-    trial NAME                        a trial of availability: lost-leader, deaf-leader, rejoin
+    trial NAME                        a trial of availability, such as lost-leader
     leader | status N | log N         print
 
 Times are ``5ms``, ``2s``, ``100us``. Used by :mod:`cluster.simulation.schedule` only.

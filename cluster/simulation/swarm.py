@@ -43,6 +43,7 @@ class SwarmRun(msgspec.Struct):
         injected: how many faults of each kind were made.
         faults: each of them, in order of beginning.
         changed: how many changes of members of each kind were acknowledged.
+        elections: how many leaders were elected.
         trace_hash: digest of every event.
         world_events: events of the world, for speed measurements.
         virtual_ns: virtual time.
@@ -59,6 +60,7 @@ class SwarmRun(msgspec.Struct):
     injected: dict[str, int]
     faults: list[SwarmFault]
     changed: dict[str, int]
+    elections: int
     trace_hash: str
     world_events: int
     virtual_ns: int
@@ -160,6 +162,7 @@ def _conclude(world: World, drawn: SwarmOptions, gremlin: Gremlin, outcome: _Out
         injected=gremlin.injected,
         faults=gremlin.faults,
         changed=gremlin.changed,
+        elections=sum(note.event == "leader-elected" for _, _, note in world.notes),
         trace_hash=world.trace_hash(),
         world_events=max(outcome.steps, world.trace.events),
         virtual_ns=world.now_ns,

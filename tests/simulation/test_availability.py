@@ -12,7 +12,7 @@ from cluster.config import ClusterConfig
 from cluster.simulation.availability import hold_trial, trials_for
 from cluster.simulation.world import SECOND, World
 
-TRIALS = ("lost-leader", "deaf-leader", "rejoin")
+TRIALS = ("lost-leader", "slow-disk", "deaf-leader", "rejoin")
 
 
 def led(seed: int, **settings: bool) -> World:
@@ -41,8 +41,8 @@ def test_a_system_without_check_quorum_is_noticed(seed: int) -> None:
 
 
 def test_what_a_configuration_does_not_promise_is_not_asked_of_it() -> None:
-    assert trials_for(led(1, prevote=False)) == ("lost-leader", "deaf-leader")
-    assert trials_for(led(1, check_quorum=False)) == ("lost-leader", "rejoin")
+    assert trials_for(led(1, prevote=False)) == ("lost-leader", "slow-disk", "deaf-leader")
+    assert trials_for(led(1, check_quorum=False)) == ("lost-leader", "slow-disk", "rejoin")
 
 
 def test_no_trial_where_the_voters_that_run_need_the_leader() -> None:

@@ -6,14 +6,23 @@ import os
 import subprocess
 import sys
 
+import msgspec
 import pytest
 
 from checkers.core.verdict import Verdict
-from cluster.ablations.registry import all_ablations
+from cluster.ablations.registry import all_ablations, find
 from cluster.simulation.faults.table import KINDS, faults_of
-from cluster.simulation.profiles import Wishes, draw
+from cluster.simulation.profiles import PROFILES, WORKLOADS, Wishes, draw
 from cluster.simulation.swarm import run_swarm
-from harness.campaign.explore import explore, job_of, run_seed
+from harness.campaign.explore import (
+    Exploration,
+    SeedOutcome,
+    conclude,
+    explore,
+    job_of,
+    run_seed,
+)
+from harness.campaign.matrix import matrix, table
 from harness.errors import UsageError
 
 #: Seeds within which the declared nemesis must find an ablation.
@@ -124,3 +133,52 @@ def test_bad_arguments_are_refused_with_a_sentence(arguments: dict, sentence: st
 def test_bad_wishes_are_refused_with_a_sentence(arguments: dict, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         job_of(**arguments)
+
+
+def test_a_seed_in_which_almost_nothing_completed_does_not_count() -> None:
+    idle = SeedOutcome(1, Verdict.VALID, ops=900, ops_ok=3, idle=True)
+    failed = SeedOutcome(2, Verdict.INVALID, ops=900, ops_ok=3, idle=True)
+    busy = SeedOutcome(3, Verdict.VALID, ops=900, ops_ok=800)
+    assert [outcome.counts for outcome in (idle, failed, busy)] == [False, True, True]
+    said = Exploration([idle, failed, busy], elapsed_s=1.0, workers=1).summary()
+    assert said.startswith("3 seeds, 1 failed, 1 do not count (almost nothing completed);")
+
+
+def test_a_run_without_a_majority_is_idle() -> None:
+    options = draw(0, Wishes(profile="calm", faults=("partition",)))
+    config = msgspec.structs.replace(options.config, election_min_ns=10**10, election_max_ns=10**11)
+    run = run_swarm(0, options=msgspec.structs.replace(options, config=config))
+    assert conclude(run)[0].idle
+    assert not conclude(run_swarm(0, options=options))[0].idle
+
+
+@pytest.mark.parametrize("profile", sorted(PROFILES))
+def test_ten_seeds_of_each_profile_and_workload(profile: str) -> None:
+    for workload in WORKLOADS:
+        job = job_of(profile=profile, workload=workload)
+        found = explore(seeds=range(3), job=job, workers=1)
+        assert found.failures == []
+
+
+def test_harsh_seeds_elect_more_often_for_the_same_work() -> None:
+    def elections_per_event(profile: str) -> float:
+        elections = events = 0
+        for seed in range(6):
+            world_notes = run_swarm(seed, profile=profile)
+            elections += world_notes.elections
+            events += world_notes.world_events
+        return elections / events
+
+    assert elections_per_event("harsh") > 2 * elections_per_event("calm")
+
+
+def test_the_table_of_what_seeds_find_is_measured() -> None:
+    rows = list(matrix(["A28a", "A16"], seeds=5, workers=1))
+    assert [row.ablation for row in rows] == [find("A28a").name, find("A16").name]
+    caught, missed = rows
+    assert caught.found_by == "checker" and caught.seed < 5
+    assert run_seed(caught.seed, job_of(ablations=["A28a"])).verdict is Verdict.INVALID
+    assert (missed.found, missed.seeds) == (False, 5)
+    text = table(rows)
+    assert f"| {missed.ablation} | no | none of 5 |  |" in text
+    assert text.endswith("Found by seeds alone: 1 of 2 (50%).")
