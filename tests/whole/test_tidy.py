@@ -25,7 +25,7 @@ LARGE_CLASSES = {
     "checkers/linearizability/search/wgl.py:Search": (301, 18),
     "checkers/linearizability/zones/zones.py:Zones": (391, 26),
     "cluster/client/session.py:ClientSession": (348, 28),
-    "cluster/consensus/leader_and_followers.py:Leadership": (300, 27),
+    "cluster/consensus/leader_and_followers.py:Leadership": (297, 26),
     "cluster/consensus/raft.py:Raft": (375, 33),
     "cluster/core/replica.py:Replica": (389, 36),
     "cluster/simulation/invariants.py:Invariants": (336, 17),
