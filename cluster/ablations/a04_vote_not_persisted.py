@@ -27,6 +27,5 @@ ABLATION = Ablation(
     nemesis="kill,partition",
     checker=BY_INVARIANTS,
     anomaly="one-vote-per-generation",
-    random=False,
     real=False,
 )

@@ -26,6 +26,5 @@ ABLATION = Ablation(
     nemesis="kill,partition",
     checker=BY_INVARIANTS,
     anomaly="one-vote-per-generation",
-    random=False,
     real=False,
 )

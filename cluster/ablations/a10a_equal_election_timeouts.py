@@ -26,6 +26,5 @@ ABLATION = Ablation(
     nemesis="kill",
     checker=BY_LIVENESS,
     anomaly=BY_LIVENESS,
-    random=False,
     real=False,
 )

@@ -25,5 +25,6 @@ ABLATION = Ablation(
     breaks="A leader that is cut off serves lease reads from the past.",
     nemesis="partition",
     pattern="follower_reads",
+    random=False,
     real=False,
 )

@@ -26,5 +26,6 @@ ABLATION = Ablation(
     breaks="A deposed leader's read is confirmed by an answer from before.",
     nemesis="packets,partition",
     pattern="follower_reads",
+    random=False,
     real=False,
 )

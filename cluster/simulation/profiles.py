@@ -91,7 +91,8 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         consensus: the variant all nodes run.
         faults: the kinds of faults there shall be; empty to draw them.
-        workload, profile: by name; "" to draw.
+        workload, profile: by name, or several names with commas, of which a seed draws one; "" to
+            draw as ever.
         nodes: how many; 0 to draw.
     """
 
@@ -108,10 +109,13 @@ def check_wishes(wishes: Wishes) -> None:
     Raises:
         ValueError: an unknown workload or profile, or a number of nodes out of range.
     """
-    if wishes.workload and wishes.workload not in WORKLOADS:
-        raise ValueError(f"there is no workload {wishes.workload!r}: {', '.join(WORKLOADS)}")
-    if wishes.profile and wishes.profile not in PROFILES:
-        raise ValueError(f"there is no profile {wishes.profile!r}: {', '.join(PROFILES)}")
+    for what, named, known in (
+        ("workload", wishes.workload, WORKLOADS),
+        ("profile", wishes.profile, PROFILES),
+    ):
+        for name in named.split(",") if named else ():
+            if name not in known:
+                raise ValueError(f"there is no {what} {name!r}: {', '.join(known)}")
     if wishes.nodes and not NODES_MIN <= wishes.nodes <= NODES_MAX:
         raise ValueError(f"nodes is {wishes.nodes}: from {NODES_MIN} to {NODES_MAX} can be asked")
 
@@ -125,15 +129,21 @@ def draw(seed: int, wishes: Wishes = Wishes()) -> SwarmOptions:  # noqa: B008 (f
     """
     drawn = derive(seed, "swarm", "profile").choice(PROFILES_DRAWN)
     source = derive(seed, "swarm", "options")
-    options = PROFILES[wishes.profile or drawn](source, kinds_for(wishes.consensus))
+    profile = _one_of(seed, "profile", wishes.profile) or drawn
+    options = PROFILES[profile](source, kinds_for(wishes.consensus))
     changes: dict[str, object] = {}
     if wishes.faults:
         changes["faults"] = tuple(sorted(wishes.faults))
     if wishes.workload:
-        changes["workload"] = wishes.workload
+        changes["workload"] = _one_of(seed, "workload", wishes.workload)
     if wishes.nodes:
         changes["nodes"] = wishes.nodes
     return msgspec.structs.replace(options, **changes) if changes else options
+
+
+def _one_of(seed: int, what: str, names: str) -> str:
+    found = names.split(",")
+    return found[0] if len(found) == 1 else derive(seed, "swarm", "wish", what).choice(found)
 
 
 # -- calm

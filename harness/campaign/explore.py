@@ -206,7 +206,7 @@ def job_of(
         nemesis: kinds of faults, ``partition,kill`` say; empty to let each seed draw its own.
         duration_s: virtual seconds under faults, before the liveness phase.
         consensus: the variant all nodes run.
-        workload, profile: by name; empty to let each seed draw its own.
+        workload, profile: by name, several with commas; empty to let each seed draw its own.
         nodes: how many; 0 to let each seed draw its own.
 
     Raises:

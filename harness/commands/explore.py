@@ -25,13 +25,13 @@ def explore(
         Parameter(name="--nemesis", help="Kinds of faults; each seed draws its own if not given."),
     ] = "",
     workload: Annotated[
-        str, Parameter(name="--workload", help="register, append or mixed; drawn if not given.")
+        str, Parameter(name="--workload", help="Some of register,append,mixed; all if not given.")
     ] = "",
     nodes: Annotated[
         int, Parameter(name="--nodes", help="How many nodes; drawn (3 to 5) if not given.")
     ] = 0,
     profile: Annotated[
-        str, Parameter(name="--profile", help="calm or harsh; drawn if not given.")
+        str, Parameter(name="--profile", help="Some of calm,harsh; both if not given.")
     ] = "",
     consensus: Annotated[
         str, Parameter(name="--consensus", help="Consensus of the reference cluster.")

@@ -93,6 +93,9 @@ def test_options_follow_from_the_seed_and_the_nemesis() -> None:
     asked = draw(5, Wishes(faults=("pause",), nodes=4, workload="mixed"))
     assert (asked.faults, asked.nodes, asked.workload) == (("pause",), 4, "mixed")
     assert asked.network == draw(5).network
+    several = [draw(seed, Wishes(workload="append,mixed")).workload for seed in range(20)]
+    assert set(several) == {"append", "mixed"}
+    assert {draw(seed, Wishes(profile="calm,harsh")).profile for seed in range(20)} == {*PROFILES}
     assert draw(5, Wishes(profile="calm")).config.election_max_ns == 600_000_000
     assert draw(5, Wishes(profile="harsh")).config.election_max_ns == 120_000_000
     assert faults_of("kill, partition") == ("crash", "crash-many", "partition")
