@@ -32,6 +32,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
         session_max: sessions remembered; the least recently used one is dropped, by the log.
         session_unanswered_max: answers remembered per session; a session with more is refused.
         lease_read_margin: fraction of the minimum election timeout a lease read may trust.
+        apply_entries_max: committed entries applied in one event, the rest in the next ones; 0 for
+            all at once.
         promote_lag_entries: a learner that misses more entries than this is not promoted.
     """
 
@@ -52,4 +54,5 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     session_max: int = 10_000
     session_unanswered_max: int = 1_024
     lease_read_margin: float = 0.5
+    apply_entries_max: int = 0
     promote_lag_entries: int = 512

@@ -324,7 +324,7 @@ class Raft:
 
     def ready(self) -> Ready:
         """Take everything that follows from the inputs so far."""
-        committed = self.mark.take(self.log)
+        committed = self.mark.take(self.log, self.config.apply_entries_max)
         effects = self.writes.take()
         if self._out.effects:
             effects += self._out.effects

@@ -285,6 +285,7 @@ def _harsh_config(source: random.Random) -> ClusterConfig:
         snapshot_chunk_bytes=source.choice((64, 512, 64 * 1024)),
         inflight_max=source.choice((1, 2, 8)),
         batch_entries_max=source.choice((1, 1, 2, 8)),
+        apply_entries_max=source.choice((0, 0, 1, 3)),
     )
 
 

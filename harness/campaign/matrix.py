@@ -9,6 +9,7 @@ Seeds draw everything; nothing is told about the ablation.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 
 import msgspec
 
@@ -61,18 +62,24 @@ def matrix(
         UnknownAblation: a name is unknown.
         UsageError: a number that cannot be.
     """
-    for ablation in [find(name) for name in names] or all_ablations():
-        yield _row(ablation, seeds, workers)
+    chosen = [find(name) for name in names] or all_ablations()
+    if workers == 1:
+        yield from (_row(ablation, seeds, None) for ablation in chosen)
+        return
+    from multiprocessing import get_context
+
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from (_row(ablation, seeds, pool) for ablation in chosen)
 
 
-def _row(ablation: Ablation, seeds: int, workers: int | None) -> MatrixRow:
+def _row(ablation: Ablation, seeds: int, pool: Executor | None) -> MatrixRow:
     job = job_of(ablations=[ablation.id], consensus=ablation.consensus)
     intact = job_of(consensus=ablation.consensus)
     run, cpu_s = 0, 0.0
     found: SeedOutcome | None = None
     while run < seeds and found is None:
         batch = range(run, min(seeds, run + BATCH))
-        exploration = explore(seeds=batch, job=job, workers=workers)
+        exploration = explore(seeds=batch, job=job, workers=1, executor=pool)
         run += len(batch)
         cpu_s += sum(outcome.cpu_s for outcome in exploration.outcomes)
         for outcome in exploration.failures:
