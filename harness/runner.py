@@ -391,7 +391,7 @@ def _invariant_result(broken: Any) -> Result:
         detail={
             "nodes": list(broken.nodes),
             "time_ns": broken.time_ns,
-            "story": [told._asdict() for told in broken.story],
+            "story": [event._asdict() for event in broken.trace],
         },
     )
     return Result(

@@ -277,7 +277,7 @@ def conclude(run: SwarmRun) -> tuple[SeedOutcome, list[Result]]:
     if run.violation:
         sentence, *outcome.trace = run.violation.splitlines()
         _fail(outcome, INVARIANT, sentence)
-        return outcome, [_result(INVARIANT, sentence, trace=outcome.trace)]
+        return outcome, [_result(INVARIANT, sentence, story=outcome.trace)]
     results = [*_judged(run), *_owed(run)]
     for result in results:
         if result.verdict is Verdict.INVALID:

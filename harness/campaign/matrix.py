@@ -18,7 +18,7 @@ from cluster.ablations.registry import Ablation, all_ablations, find
 from harness.campaign.explore import SeedOutcome, explore, job_of, run_seed
 
 #: The batch in which seeds are run: a failure ends the search at the end of its batch.
-BATCH = 20
+BATCH = 10
 
 
 class MatrixRow(msgspec.Struct, frozen=True):
