@@ -17,8 +17,8 @@ from checkers.core.verdict import Verdict
 from cluster.ablations.registry import Ablation, all_ablations, find
 from harness.campaign.explore import SeedOutcome, explore, job_of, run_seed
 
-#: The batch in which seeds are run: a failure ends the search at the end of its batch.
-BATCH = 10
+#: Seeds run at a time: a failure ends the search at the end of its batch.
+BATCH = 2
 
 
 class MatrixRow(msgspec.Struct, frozen=True):
