@@ -33,6 +33,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
         session_unanswered_max: answers remembered per session; a session with more is refused.
         history_revisions: revisions that stay readable without a compaction being asked for.
         lease_read_margin: fraction of the minimum election timeout a lease read may trust.
+        apply_entries_max: committed entries applied in one event, the rest in the next ones; 0 for
+            all at once.
         promote_lag_entries: a learner that misses more entries than this is not promoted.
         ballot_timeout_ns: how long a proposer of role ``paxos`` waits for acceptors before it asks
             the silent ones again.
@@ -61,6 +63,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     session_unanswered_max: int = 1_024
     history_revisions: int = 10_000
     lease_read_margin: float = 0.5
+    apply_entries_max: int = 0
     promote_lag_entries: int = 512
     ballot_timeout_ns: int = 300 * MS
     ballot_backoff_min_ns: int = 2 * MS

@@ -92,12 +92,12 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         5, "HeartBeat", "consensus.heartbeat",
         "A failure is noticed in bounded time, on a path that a slow disk does not block.",
-        "A10a A10b A10c A10d",
+        "A10a A10b A10c A10d A66",
     ),
     _pattern(
         6, "Majority Quorum", "consensus.majority_quorum",
         "Any two quorums share a node.",
-        "A11 A58 A67i A68b A68c A68g A68j",
+        "A11 A58 A60 A67i A68b A68c A68g A68j",
     ),
     _pattern(
         7, "Generation Clock", "clocks.generation_clock",
@@ -143,7 +143,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         14, "Follower Reads", "data.follower_reads",
         "Each read has a declared mode and keeps it; a session never goes back in time.",
-        "A29 A30 A31 A32 A33 A68i",
+        "A29 A30 A31 A32 A33 A33b A68i",
     ),
     _pattern(
         15, "Versioned Value", "data.versioned_value",

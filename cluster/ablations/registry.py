@@ -24,6 +24,9 @@ from cluster.spelling import nearest
 
 P = TypeVar("P", bound=msgspec.Struct)
 
+#: Who must find an ablation: a judge of histories, the invariants, or what the system owes.
+BY_HISTORY, BY_INVARIANTS, BY_LIVENESS = "linearizable", "invariant", "liveness"
+
 _MODULE = re.compile(r"(a\d+[a-z]?)_(\w+)")
 
 
@@ -36,7 +39,7 @@ class Ablation:
         breaks: one sentence: what a client sees.
         nemesis: nemesis that shows it, as on the command line.
         workload: workload that shows it.
-        checker: checker that must find it.
+        checker: who must find it in the directed schedule.
         anomaly: kind of the finding that must appear.
         random: whether a random profile in simulation is expected to find it.
         real: whether a run with real processes is expected to find it.
@@ -57,7 +60,7 @@ class Ablation:
         breaks: str,
         nemesis: str,
         workload: str = "register",
-        checker: str = "linearizable",
+        checker: str = BY_HISTORY,
         anomaly: str = "nonlinearizable",
         random: bool = True,
         real: bool = True,

@@ -53,6 +53,7 @@ from cluster.wire import (
     Snapshot,
     SnapshotReply,
     TimeoutNow,
+    VoteReply,
 )
 from cluster.wire import ReadIndex as ReadIndexRequest
 
@@ -219,14 +220,10 @@ class Leadership:
         """Find a linearizable index; it is put into ``outbox.reads``, or sent to a follower."""
         if not self._reads.mark_is_current(self._mark.index):
             self._reads.hold(token)
-        elif lease and self.lease_is_valid(now_ns):
+        elif lease and self.rounds.lease_is_valid(now_ns, self._membership.current):
             self._out.reads.append((token, self._mark.index))
         else:
             self._add_read(now_ns, token)
-
-    def lease_is_valid(self, now_ns: int) -> bool:
-        """Whether no other leader can exist yet, if clocks run at about the same rate."""
-        return self.rounds.lease_is_valid(now_ns, self._membership.current)
 
     def _add_read(self, now_ns: int, token: int) -> None:
         if self._reads.add(token, index=self._mark.index, sent=self.rounds.sent):
@@ -247,9 +244,10 @@ class Leadership:
 
     def send_round(self, now_ns: int) -> None:
         """A new round of heartbeats. It waits for no write: a slow disk is not a dead leader."""
-        round, mark = self.rounds.next_round(now_ns), self._mark.index
+        round, told = self.rounds.next_round(now_ns), self._mark.told_to
+        io = self._writes.io_issued if self.rounds.wait_for_disk() else 0
         for peer, pipeline in self.replication.pipelines.items():
-            self._out.send(peer, Heartbeat(self.generation, round, min(mark, pipeline.match)))
+            self._out.send(peer, Heartbeat(self.generation, round, told(pipeline.match)), after=io)
         self.rounds.confirm(self._membership.electorate())  # a lone voter needs no answer
 
     # -- answers -----------------------------------------------------------------------------------
@@ -439,6 +437,13 @@ class Following:
         """The snapshot that took the place of the state since the last call, if one did."""
         restored, self._restored = self._restored, None
         return restored
+
+    def takes_old(self, message: Message) -> bool:
+        """Whether a message of an earlier generation is taken all the same: the answer to PreVote,
+        for which no generation is entered."""
+        if type(message) is VoteReply:
+            return message.prevote
+        return type(message) is AppendReply and self._clock.counts_old_answers()
 
     def refuse(self, source: NodeId, message: Message) -> None:
         """Answer a message from the past, or one that only a leader can serve: the sender learns

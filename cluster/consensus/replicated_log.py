@@ -60,10 +60,15 @@ class ReplicatedLog:
         for expected, entry in enumerate(entries, base[0] + 1):
             if entry.index != expected:
                 raise ValueError(f"the log has entry {entry.index} where {expected} must be")
-        log._entries = list(entries)
+        log._entries = log.kept(entries)
         if snapshot and log.last_index < snapshot.index:
             log.reset(snapshot.index, snapshot.generation)
         return log
+
+    def kept(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Decision: which of the entries found after a restart are still in the log: all. Whether
+        they are committed is for the next leader to find out."""
+        return list(entries)
 
     @property
     def first_index(self) -> int:
@@ -104,7 +109,8 @@ class ReplicatedLog:
         return index < self.base_index or self.generation_at(index) == generation
 
     def missing(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """The part of a leader's entries which is not in this log: from the first that differs."""
+        """Decision: the part of a leader's entries which is not in this log: from the first that
+        differs. Where none does nothing is cut, however short the message."""
         for position, entry in enumerate(entries):
             if entry.index <= self.base_index:
                 continue
@@ -208,6 +214,11 @@ class WriteOrder:
             self._effects.append(write)
             self._open, self._hard, self._entries, self._cut_from = False, None, (), 0
 
+    def hard_state_first(self) -> bool:
+        """Decision: whether what is said in a generation waits until that generation, and the vote
+        in it, are durable."""
+        return True
+
     def hard_state(self, hard_state: HardState) -> None:
         """Write a hard state, together with whatever else this event writes."""
         if self._entries:
@@ -282,9 +293,15 @@ class WriteOrder:
         return self._entries_io > self.io_durable
 
     @property
+    def hard_state_write(self) -> int:
+        """The write of the newest hard state, durable or not."""
+        return self._hard_io
+
+    @property
     def after_hard_state(self) -> int:
         """The write that must be durable before anything said in this generation leaves; or 0."""
-        return self._hard_io if self._hard_io > self.io_durable else 0
+        waits = self._hard_io > self.io_durable and self.hard_state_first()
+        return self._hard_io if waits else 0
 
     def after_index(self, index: int) -> int:
         """The write that must be durable before entries up to ``index`` may be acknowledged."""

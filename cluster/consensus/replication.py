@@ -99,7 +99,8 @@ class Replication:
         return self._match[peer]
 
     def quorum_index(self, electorate: Configuration, *, durable_index: int) -> int:
-        """The last index that a quorum has durable, the leader's own log included."""
+        """Decision: the last index that may be committed: what a quorum has durable, the leader's
+        own log included."""
         self._match[self._node] = durable_index
         return agreed_value(electorate, self._match)
 

@@ -128,6 +128,10 @@ class KeyValue:
                 return wrong
         return ""
 
+    def stamp(self, index: int) -> int:
+        """Decision: the revision of a change: its log index, equal on all nodes."""
+        return index
+
     # -- writes ------------------------------------------------------------------------------------
 
     def apply(self, index: int, command: Command) -> Answer:
@@ -156,7 +160,7 @@ class KeyValue:
         self._digest.touch(key)
         if type(value) is tuple or type(value) is list:
             value = list(value)
-        return ok(self.values.put(index, key, value, lease).number)
+        return ok(self.values.put(self.stamp(index), key, value, lease).number)
 
     def _cas(self, index: int, key: str, old: Any, new: Any) -> Answer:
         found = self.values.latest(key)
@@ -173,7 +177,7 @@ class KeyValue:
         if found.length < 0:
             return fail(f"the value {short(found.data)} is not a list")
         self._digest.touch(key)
-        return ok(self.values.append(index, key, item).length)
+        return ok(self.values.append(self.stamp(index), key, item).length)
 
     def _incr(self, index: int, key: str, amount: int) -> Answer:
         found = self.values.latest(key)
@@ -194,7 +198,7 @@ class KeyValue:
         if old.lease:
             self._detach(key, old.lease)
         self._digest.touch(key)
-        return self.values.remove(index, key)
+        return self.values.remove(self.stamp(index), key)
 
     def end_lease(self, index: int, lease: str) -> int:
         """A lease ended: delete its keys, all at one revision; how many there were."""

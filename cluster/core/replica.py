@@ -351,9 +351,9 @@ class Replica:
             if placed is None:
                 self._answer_all(waiters, "retry", "leadership is being handed over")
                 continue
-            first, generation = placed
-            for index, waiter in enumerate(waiters, first):
-                self.waiting.add(index, generation, waiter)
+            for index, waiter in enumerate(waiters, placed[0]):
+                if not self.waiting.add(index, placed[1], waiter):
+                    self._answer(waiter, ok(None))
 
     def _apply(self, entry: Entry) -> None:
         """Apply one committed entry, and answer the client that waits for it."""
@@ -431,7 +431,7 @@ class Replica:
         if self._led:
             lost = f"{self.node} lost leadership"
             self._answer_all(self.member_requests.abandon_changes(), "unknown", lost)
-            self._answer_all(self.waiting.abandon(), "unknown", lost)
+            self._answer_all(self.waiting.abandon(), self.waiting.outcome_when_lost(), lost)
             for waiter in self.queue.drain():
                 self._redirect(waiter)
         self._led = leads

@@ -66,9 +66,9 @@ class FollowerReads:
             NOW from the present state, WAIT until the request's revision is applied, LEADER_ONLY by
             the leader, ASK_LEADER with an index that the leader names.
         """
+        if self.needs_no_index(request.mode):
+            return NOW
         match request.mode:
-            case "stale":
-                return NOW
             case "session":
                 return NOW if self.has_seen(request.min_revision, applied) else WAIT
             case "bounded":
@@ -77,6 +77,10 @@ class FollowerReads:
                 return ASK_LEADER
             case _:
                 return LEADER_ONLY
+
+    def needs_no_index(self, mode: str) -> bool:
+        """Decision: whether a read of this mode is answered from the state as it is."""
+        return mode == STALE
 
     def has_seen(self, revision: int, applied: int) -> bool:
         """Decision: whether the state holds all that a session has seen."""

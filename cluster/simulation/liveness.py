@@ -59,8 +59,12 @@ class Settlement(msgspec.Struct):
 
 
 def heal(world: World) -> None:
-    """Remove every fault: links, clocks, disks, pauses; start what is down. Idempotent."""
+    """Remove every fault: links, held frames, clocks, disks, pauses; start what is down.
+
+    Idempotent.
+    """
     world.network.set_links({})
+    world.network.release_held()
     for node in world.nodes:
         world.set_clock(node)
         world.set_disk(node, {})

@@ -16,13 +16,14 @@ from cluster.config import ClusterConfig
 from cluster.core.parts import CONSENSUS, ReplicaParts
 from cluster.core.paxos_register import PaxosParts, PaxosRegisters
 from cluster.core.replica import Replica
-from cluster.ports import Append, Core, Recovered, SaveSnapshot, Send
+from cluster.ports import Core
 from cluster.simulation.disk import SimDisk
 from cluster.simulation.invariants import Invariants, View, view_of_status
-from cluster.simulation.node import StorageLike
 from cluster.simulation.paxos_invariants import PaxosInvariants
 from cluster.simulation.randomness import SeededRng
+from cluster.simulation.storage_thread import StorageLike
 from cluster.simulation.variant_invariants import Fail
+from cluster.simulation.watch import Watch
 
 
 class CoreFactory(Protocol):
@@ -46,22 +47,6 @@ class StorageFactory(Protocol):
     def __call__(
         self, disk: SimDisk, *, config: ClusterConfig, consensus: str, ablations: Sequence[str]
     ) -> StorageLike: ...
-
-
-class Watch(Protocol):
-    """The invariants of a role, told of what happens on each node."""
-
-    def started(self, node: str, recovered: Recovered, *, excused: bool) -> None: ...
-
-    def appending(self, node: str, effect: Append) -> None: ...
-
-    def snapshotting(self, node: str, effect: SaveSnapshot) -> None: ...
-
-    def persisted(self, node: str, io_id: int) -> None: ...
-
-    def sending(self, node: str, effect: Send) -> None: ...
-
-    def after(self, node: str, core: Core) -> None: ...
 
 
 class Role(NamedTuple):

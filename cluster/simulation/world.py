@@ -23,27 +23,26 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cluster.config import ClusterConfig
 from cluster.consensus.membership import name_of, next_incarnation
 from cluster.ports import Core, DiskError, Note
 from cluster.simulation.clock import SimClock
 from cluster.simulation.connections import Connections
-from cluster.simulation.disk import DiskProfile, FaultAtlas, SimDisk
+from cluster.simulation.disk import POWER_LOST, DiskProfile, FaultAtlas, SimDisk
 from cluster.simulation.heap import EventHeap, Handle
 from cluster.simulation.invariants import InvariantViolation, View, view_of_status
 from cluster.simulation.names import check_names, founders_among, no_such_node
 from cluster.simulation.network import Network, NetworkProfile
-from cluster.simulation.node import SimNode, StorageLike
+from cluster.simulation.node import SimNode
 from cluster.simulation.randomness import SeededRng, derive
-from cluster.simulation.reference import role_of
+from cluster.simulation.reference import CoreFactory, StorageFactory, role_of
+from cluster.simulation.sessions import Call, SimSession
+from cluster.simulation.storage_thread import StorageLike
 from cluster.simulation.trace import Trace
+from cluster.simulation.watch import Watch
 from cluster.wire import Entry
-
-if TYPE_CHECKING:
-    from cluster.simulation.reference import CoreFactory, StorageFactory, Watch
-    from cluster.simulation.sessions import SimSession
 
 US = 1_000
 MS = 1_000_000
@@ -125,7 +124,7 @@ class World:
         )
         self._sessions: dict[str, SimSession] = {}
         #: (time, call, whether it begins) of every call of every session
-        self.client_log: list[tuple[int, Any, bool]] = []
+        self.client_log: list[tuple[int, Call, bool]] = []
         self._resume_order = self.rng("resume")
         for name in self.nodes:
             self._nodes[name] = self._make_node(name, disk or DiskProfile())
@@ -263,12 +262,9 @@ class World:
         Returns:
             The wall clock's offset, as read back.
         """
-        found = self._node(node)
-        due_ns = found.clock.monotonic_ns(found.timer_ns()) if found.timer_ns() >= 0 else -1
-        found.clock.set(self.now_ns, offset_ns=offset_ns, rate=rate)
-        self.trace.add(self.now_ns, "clock", node, "", {"offset_ns": offset_ns, "rate": rate})
-        if due_ns >= 0:
-            found.clock_changed(due_ns)
+        found, now_ns = self._node(node), self.now_ns
+        found.change_clock(lambda: found.clock.set(now_ns, offset_ns=offset_ns, rate=rate))
+        self.trace.add(now_ns, "clock", node, "", {"offset_ns": offset_ns, "rate": rate})
         return self.clock_offset_ns(node)
 
     def clock_offset_ns(self, node: str) -> int:
@@ -282,10 +278,7 @@ class World:
     def late(self, node: str, by_ns: int) -> None:
         """Let a node find that ``by_ns`` more of its monotonic time has passed than it thought."""
         found = self._node(node)
-        due_ns = found.clock.monotonic_ns(found.timer_ns()) if found.timer_ns() >= 0 else -1
-        found.clock.advance(self.now_ns, by_ns)
-        if due_ns >= 0:
-            found.clock_changed(due_ns)
+        found.change_clock(lambda: found.clock.advance(self.now_ns, by_ns))
 
     def tick(self, node: str) -> bool:
         """Let a node's timer fire now, due or not; False if the node is down or paused."""
@@ -332,9 +325,8 @@ class World:
         return self._node(node).why_down
 
     def is_excused(self, node: str) -> bool:
-        """Whether this node may refuse to start or forget: its disk was damaged by a fault, or
-        it runs with an ablation."""
-        return node in self.atlas.damaged or bool(self.ablations)
+        """Whether this node may refuse to start or forget: its disk was damaged by a fault."""
+        return node in self.atlas.damaged
 
     # -- what is
 
@@ -407,8 +399,6 @@ class World:
             window: calls under way at once.
             attempt_ns: how long one node may stay silent before another is asked.
         """
-        from cluster.simulation.sessions import SimSession
-
         found = self._sessions.get(name)
         if found is None:
             made = SimSession(
@@ -450,8 +440,9 @@ class World:
     def disk_failed(self, node: SimNode, error: DiskError) -> None:
         """A write failed: the node stops itself, as the runtime's does, and loses what was not
         synced."""
-        node.stop(f"disk failed: {error}")
-        node.disk.crash(lose_unsynced=True, torn=False)
+        torn = error.code == POWER_LOST and node.disk.torn
+        node.stop("lost power" if error.code == POWER_LOST else f"disk failed: {error}")
+        node.disk.crash(lose_unsynced=True, torn=torn)
         self._cut_off(node.name)
 
     def core_raised(self, node: SimNode, error: Exception) -> None:

@@ -22,7 +22,7 @@ LARGE_CLASSES = {
     "cluster/consensus/raft.py:Raft": (375, 33),
     "cluster/core/replica.py:Replica": (455, 42),
     "cluster/simulation/invariants.py:Invariants": (336, 17),
-    "cluster/simulation/node.py:SimNode": (352, 34),
+    "cluster/simulation/node.py:SimNode": (300, 32),
     "cluster/simulation/world.py:World": (455, 44),
     "harness/databases/in_memory.py:AtomClient": (205, 31),
     "harness/environments/disk/faulty_disk/server.py:FileSystem": (285, 29),
