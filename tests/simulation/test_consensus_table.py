@@ -1,4 +1,4 @@
-"""docs/consensus.md shows what bench/consensus.py measures: the figures are those of simulations."""
+"""docs/consensus.md shows what bench/consensus.py measures, which are figures of simulations."""
 
 from __future__ import annotations
 
