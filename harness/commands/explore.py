@@ -61,16 +61,9 @@ def explore(
     Each seed that is not valid is printed with what was found, its report, and the command that
     runs it again. Exit codes are those of `harness test`.
     """
-    if seeds < 1:
-        raise UsageError(f"--seeds is {seeds}; it should be 1 or more")
-    if first_seed < 0:
-        raise UsageError(f"--first-seed is {first_seed}; it should be 0 or more")
-    if keep < 0:
-        raise UsageError(f"--keep is {keep}; it should be 0 or more")
+    _check(seeds, first_seed=first_seed, keep=keep, nodes=nodes)
     ablations = parse_list(ablate or ())
     duration_s = checked("--duration", "duration_s", duration)
-    if nodes < 0:
-        raise UsageError(f"--nodes is {nodes}; it should be 1 or more")
     job = job_of(
         ablations=ablations,
         nemesis=nemesis,
@@ -89,6 +82,16 @@ def explore(
     )
     print(found.summary())
     return found.exit_code
+
+
+def _check(seeds: int, *, first_seed: int, keep: int, nodes: int) -> None:
+    if seeds < 1:
+        raise UsageError(f"--seeds is {seeds}; it should be 1 or more")
+    if nodes < 0:
+        raise UsageError(f"--nodes is {nodes}; it should be 1 or more")
+    for flag, number in (("--first-seed", first_seed), ("--keep", keep)):
+        if number < 0:
+            raise UsageError(f"{flag} is {number}; it should be 0 or more")
 
 
 class _Teller:
