@@ -42,10 +42,10 @@ def trials_for(world: World) -> tuple[str, ...]:
     if not _can_spare_leader(world):
         return ()
     promised = ["lost-leader", "slow-disk"]
+    if world.config.check_quorum and world.config.prevote:
+        promised.append("deaf-leader")
     if world.config.prevote:
         promised.append("rejoin")
-        if world.config.check_quorum:
-            promised.append("deaf-leader")
     return tuple(promised)
 
 
