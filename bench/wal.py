@@ -40,6 +40,9 @@ class NoDisk:
     def append(self, name: str, data: bytes) -> None:
         return
 
+    def overwrite(self, name: str, offset: int, data: bytes) -> None:
+        return
+
     def truncate(self, name: str, size_bytes: int) -> None:
         return
 

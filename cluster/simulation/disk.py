@@ -56,12 +56,14 @@ class _File:
     """Content as the process sees it, and what of it would survive a crash.
 
     ``content[:kept]`` is durable; the durable file is that followed by ``tail``, the part a
-    truncation removed but whose removal is not yet durable.
+    truncation removed but whose removal is not yet durable, and with ``replaced`` undone: bytes
+    that were overwritten and not synced since, oldest first.
     """
 
-    __slots__ = ("content", "kept", "room_bytes", "tail")
+    __slots__ = ("content", "kept", "replaced", "room_bytes", "tail")
 
     def __init__(self, room_bytes: int = 0) -> None:
+        self.replaced: list[tuple[int, bytes]] = []
         self.content = bytearray()
         self.kept = 0
         self.tail = b""
@@ -75,10 +77,27 @@ class _File:
 
     def sync(self) -> None:
         self.kept, self.tail = len(self.content), b""
+        self.replaced.clear()
+
+    def overwrite(self, offset: int, data: bytes) -> None:
+        end = offset + len(data)
+        self.replaced.append((offset, bytes(self.content[offset:end])))
+        self.content[offset:end] = data
 
     @property
     def dirty(self) -> bool:
         return bool(self.tail) or self.kept != len(self.content)
+
+    def undo(self, source: random.Random | None) -> int:
+        """Take back overwrites that are not durable: all, or, torn, those after some moment."""
+        kept = source.randint(0, len(self.replaced)) if source is not None else 0
+        lost = 0
+        while len(self.replaced) > kept:
+            offset, before = self.replaced.pop()
+            self.content[offset : offset + len(before)] = before
+            lost += len(before)
+        self.replaced.clear()
+        return lost
 
     def lose(self) -> int:
         """Back to what is durable; returns the bytes lost."""
@@ -176,6 +195,14 @@ class SimDisk:
             raise DiskError("ENOSPC", "append", name)
         file.content += data
         self._used_bytes += len(data)
+
+    def overwrite(self, name: str, offset: int, data: bytes) -> None:
+        """Replace bytes within the content; only a loss of power takes them, until the sync."""
+        self._may_fail("overwrite", name)
+        file = self._file("overwrite", name)
+        if not 0 <= offset <= len(file.content) - len(data):
+            raise DiskError("EINVAL", "overwrite", name)
+        file.overwrite(offset, data)
 
     def truncate(self, name: str, size_bytes: int) -> None:
         """Cut the content to this many bytes."""
@@ -304,6 +331,8 @@ class SimDisk:
         names_lost = self._lose_names(torn)
         bytes_lost = 0
         for _, file in sorted(self._files.items()):
+            if file.replaced:
+                file.undo(self._random if torn else None)
             if file.dirty:
                 bytes_lost += file.tear(self._random) if torn else file.lose()
         self.counts["bytes_lost"] += bytes_lost
