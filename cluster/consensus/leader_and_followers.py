@@ -29,6 +29,7 @@ from typing import Any, Final
 
 from cluster.clocks.generation_clock import GenerationClock
 from cluster.config import ClusterConfig
+from cluster.consensus.damage_repair import DamageRepair
 from cluster.consensus.heartbeat import HeartbeatRounds
 from cluster.consensus.high_water_mark import HighWaterMark
 from cluster.consensus.install_snapshot import Snapshots
@@ -49,6 +50,7 @@ from cluster.wire import (
     InstallSnapshot,
     Message,
     ReadIndexReply,
+    Recovering,
     Snapshot,
     SnapshotReply,
     TimeoutNow,
@@ -134,6 +136,7 @@ class Leadership:
             HeartbeatReply: self._on_heartbeat_reply,
             SnapshotReply: self._on_snapshot_reply,
             ReadIndexRequest: self._on_read_index,
+            Recovering: self._on_recovering,
         }
 
     # -- inputs ------------------------------------------------------------------------------------
@@ -257,12 +260,18 @@ class Leadership:
         replication = self.replication
         if source not in replication.pipelines:
             return
+        counts_again = replication.counts(source, recovering=message.recovering)
         if not message.ok:
             replication.refused(source, message)
-        elif replication.acknowledged(source, message.match_index, now_ns):
+        elif replication.acknowledged(source, message.match_index, now_ns) or counts_again:
             self.advance(now_ns)
             self._continue_transfer(source)
         self._send_missing(now_ns, source)
+
+    def _on_recovering(self, now_ns: int, source: NodeId, message: Recovering) -> None:
+        if source in self.replication.pipelines:
+            self.replication.lost(source, message.index)
+            self._send_missing(now_ns, source)
 
     def _on_heartbeat_reply(self, now_ns: int, source: NodeId, message: HeartbeatReply) -> None:
         if source not in self.replication.pipelines:
@@ -278,10 +287,11 @@ class Leadership:
         replication = self.replication
         if source not in replication.pipelines:
             return
+        counts_again = replication.counts(source, recovering=message.recovering)
         if not message.installed:
             self._out.effects += replication.progressed(source, message, now_ns)
             return
-        if replication.installed(source, message.index, now_ns):
+        if replication.installed(source, message.index, now_ns) or counts_again:
             self.advance(now_ns)
         self._send_missing(now_ns, source)
 
@@ -396,6 +406,7 @@ class Following:
         mark: what is committed.
         membership: the configurations in the log.
         snapshots: the newest one, and one that arrives.
+        repair: whether this node is damaged: what it acknowledges does not count then.
         outbox: where answers go.
     """
 
@@ -409,9 +420,11 @@ class Following:
         mark: HighWaterMark,
         membership: Membership,
         snapshots: Snapshots,
+        repair: DamageRepair,
         outbox: Outbox,
     ) -> None:
         self._node = node
+        self._repair = repair
         self._clock = clock
         self._log = log
         self._writes = writes
@@ -466,13 +479,16 @@ class Following:
         generation, previous = self._clock.generation, message.prev_index
         if not self._log.matches(previous, message.prev_generation):
             at, of = self._log.conflict_hint(previous - 1, message.prev_generation)
-            self._answer(source, AppendReply(generation, False, 0, previous, at, of))
+            recovering = self._repair.recovering
+            refusal = AppendReply(generation, False, 0, previous, at, of, recovering)
+            self._answer(source, refusal)
             return False
         missing = self._log.missing(message.entries)
         changed = bool(missing) and self._take_entries(missing)
         last = previous + len(message.entries)
+        self._repair.shares(generation, last)
         changed |= self._follow_mark(message.high_water_mark, last)
-        reply = AppendReply(generation, True, last, previous)
+        reply = AppendReply(generation, True, last, previous, recovering=self._repair.recovering)
         self._answer(source, reply, after=self._writes.after_index(last))
         return changed
 
@@ -509,8 +525,12 @@ class Following:
         return rose and before < self._membership.index
 
     def _on_heartbeat(self, source: NodeId, message: Heartbeat) -> bool:
-        changed = self._follow_mark(message.high_water_mark, self._log.last_index)
-        self._answer(source, HeartbeatReply(self._clock.generation, message.round))
+        generation, last = self._clock.generation, self._log.last_index
+        shared = self._repair.shared(generation, last)
+        changed = self._follow_mark(message.high_water_mark, shared)
+        self._answer(source, HeartbeatReply(generation, message.round))
+        if self._repair.recovering:
+            self._answer(source, Recovering(generation, last))
         return changed
 
     # -- snapshots ---------------------------------------------------------------------------------
@@ -520,16 +540,20 @@ class Following:
         if not self._snapshots.accepts_snapshot(message.index, mark):
             # What is committed here equals the leader's log; say how far that is durable.
             index = max(min(mark, self._writes.durable_index), message.index)
-            reply = SnapshotReply(generation, index, 0, True)
+            reply = SnapshotReply(generation, index, 0, True, self._repair.recovering)
             self._answer(source, reply, after=self._writes.after_index(index))
             return False
         snapshot = self._snapshots.receive(source, message)
+        recovering = self._repair.recovering
         if snapshot is None:
             received = self._snapshots.received_bytes
-            self._answer(source, SnapshotReply(generation, message.index, received, False))
+            partly = SnapshotReply(generation, message.index, received, False, recovering)
+            self._answer(source, partly)
             return False
         after = self._install(snapshot)
-        self._answer(source, SnapshotReply(generation, snapshot.index, 0, True), after=after)
+        self._repair.shares(generation, snapshot.index)
+        whole = SnapshotReply(generation, snapshot.index, 0, True, recovering)
+        self._answer(source, whole, after=after)
         return True
 
     def _install(self, snapshot: Snapshot) -> int:

@@ -10,6 +10,7 @@ each told with its reasons in the module of its pattern, and each usable by othe
     membership   membership            who votes, by the log
     election     election              timer, PreVote, votes
     snapshots    install_snapshot      the newest snapshot, and one that arrives
+    repair       damage_repair         whether the disk lost something that was promised
     following    leader_and_followers  the follower's side: entries, marks and snapshots taken
     leadership   leader_and_followers  the leader's side, while this node leads; composed of
                                        replication, heartbeat, read_index, membership_change
@@ -34,11 +35,13 @@ thesis (2014); the async storage design of etcd's raft. Hosted by ``cluster.core
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import msgspec
 
 from cluster.clocks.generation_clock import FUTURE, PAST, GenerationClock
 from cluster.config import ClusterConfig
+from cluster.consensus.damage_repair import DamageRepair
 from cluster.consensus.election import Election
 from cluster.consensus.heartbeat import HeartbeatRounds
 from cluster.consensus.high_water_mark import HighWaterMark
@@ -59,8 +62,15 @@ from cluster.consensus.outbox import Outbox
 from cluster.consensus.read_index import ReadIndex
 from cluster.consensus.replicated_log import ReplicatedLog, WriteOrder
 from cluster.consensus.replication import Replication
-from cluster.ports import NodeId, Recovered, Rng
-from cluster.wire import Message, ReadIndexReply, RequestVote, TimeoutNow, VoteReply
+from cluster.ports import Damage, NodeId, Recovered, Rng
+from cluster.wire import (
+    Message,
+    ReadIndexReply,
+    Recovering,
+    RequestVote,
+    TimeoutNow,
+    VoteReply,
+)
 from cluster.wire import ReadIndex as ReadIndexRequest
 
 #: What a node takes from any sender: its own configuration may be an old one, and a leader or
@@ -71,6 +81,9 @@ _FROM_ANY_NODE = frozenset({RequestVote, TimeoutNow, *FROM_LEADERS})
 class RaftParts(msgspec.Struct, frozen=True, kw_only=True):
     """The classes a Raft node is made of; each may be replaced by a subclass."""
 
+    #: whether a node with a damaged disk is repaired from its peers
+    repairs_damage: ClassVar[bool] = True
+
     clock: type[GenerationClock] = GenerationClock
     log: type[ReplicatedLog] = ReplicatedLog
     writes: type[WriteOrder] = WriteOrder
@@ -78,6 +91,7 @@ class RaftParts(msgspec.Struct, frozen=True, kw_only=True):
     membership: type[Membership] = Membership
     election: type[Election] = Election
     snapshots: type[Snapshots] = Snapshots
+    repair: type[DamageRepair] = DamageRepair
     replication: type[Replication] = Replication
     rounds: type[HeartbeatRounds] = HeartbeatRounds
     reads: type[ReadIndex] = ReadIndex
@@ -134,6 +148,7 @@ class Raft:
         self.mark = parts.mark(index)
         self.membership = parts.membership(found, index=index)
         self.snapshots = parts.snapshots(snapshot)
+        self.repair = parts.repair(recovered.damage)
         self.election = parts.election(
             self.config, self._rng, now_ns=now_ns, has_past=self.clock.generation > 0
         )
@@ -148,6 +163,7 @@ class Raft:
             mark=self.mark,
             membership=self.membership,
             snapshots=self.snapshots,
+            repair=self.repair,
             outbox=self._out,
         )
         for entry in self.log.between(index + 1, self.log.last_index):
@@ -188,6 +204,17 @@ class Raft:
         return self.leadership.deadline_ns if self.leadership else self.election.deadline_ns
 
     @property
+    def damage(self) -> Damage | None:
+        """What this node is still to be repaired from; None if it is sound."""
+        return self.repair.damage
+
+    @property
+    def damage_beyond_quorum(self) -> bool:
+        """Whether so many voters are damaged, as far as is known, that the rest is no quorum."""
+        since_ns = self.now_ns - 4 * self.config.election_max_ns
+        return self.repair.beyond_quorum(self.node, self.membership.electorate(), since_ns)
+
+    @property
     def handing_over(self) -> bool:
         """Whether this node leads and is handing leadership over."""
         return self.leadership is not None and self.leadership.transfer is not None
@@ -202,6 +229,8 @@ class Raft:
             f"of generation {self.generation}, has not entered"
         )
         self.election.arm(now_ns)
+        if recovered.damage is not None:
+            self._out.note("recovering", **msgspec.structs.asdict(recovered.damage))
 
     def step(self, now_ns: int, source: NodeId, message: Message) -> None:
         """A peer's message arrived."""
@@ -211,6 +240,9 @@ class Raft:
             return
         if kind is RequestVote:
             self._on_request_vote(source, message)  # type: ignore[arg-type]
+            return
+        if kind is Recovering and not leads:
+            self.repair.heard(source, now_ns)
             return
         standing = self.clock.standing(message.generation, leads=leads)
         if standing == FUTURE:
@@ -233,7 +265,9 @@ class Raft:
             self.leadership.tick(now_ns)
             self._look_at(self.leadership)
         elif now_ns >= self.election.deadline_ns:
-            if self.role == LEARNER:
+            if not self.repair.may_vote():
+                self._wait_for_leader()
+            elif self.role == LEARNER:
                 self.election.arm(now_ns)
             elif self.config.prevote:
                 self._ask_prevotes()
@@ -250,6 +284,8 @@ class Raft:
         elif self.role == CANDIDATE and self.election.own_vote_is_durable(io_id):
             self.election.count(self.node, granted=True)
             self._conclude_vote()
+        if self.repair.recovering:
+            self._continue_repair(io_id)
 
     def propose(self, now_ns: int, data: Sequence[bytes]) -> tuple[int, int] | None:
         """Append commands in order, as one batch; (first index, generation), or None if refused."""
@@ -366,15 +402,37 @@ class Raft:
             self.election.heard_leader(self.now_ns)
             if self._following.on_message(source, message):
                 self.role = self._passive_role()
+            if self.repair.recovering:
+                self._continue_repair()
         elif kind is VoteReply:
             self._on_vote_reply(source, message)  # type: ignore[arg-type]
         elif kind is TimeoutNow:
-            if self.role == FOLLOWER and source == self.leader:
+            if self.role == FOLLOWER and source == self.leader and self.repair.may_vote():
                 self._campaign(transfer=True)
         elif kind is ReadIndexRequest:
             self._following.refuse(source, message)
         elif kind is ReadIndexReply:
             self._out.reads.append((message.id, message.index))  # type: ignore[union-attr]
+
+    def _wait_for_leader(self) -> None:
+        """Recovering, and no leader is heard: others that wait too must know of each other."""
+        self.leader = ""
+        self.election.arm(self.now_ns)
+        told = Recovering(self.generation, self.log.last_index)
+        for peer in self.membership.peers(self.node, self.mark.index):
+            self._out.send(peer, told, after=self.writes.after_hard_state)
+
+    def _continue_repair(self, io_id: int = 0) -> None:
+        """Leave recovery: write down that it is over, then take part."""
+        repair, durable = self.repair, self.writes.durable_index
+        if repair.ended(io_id):
+            self._out.note("repaired", index=durable, generation=self.generation)
+        elif not repair.ending:
+            mark = self.mark.index
+            of = self.log.generation_at(mark)
+            end = self.log.generation_at(durable) or 0, durable
+            if repair.is_repaired(end, mark, of if of == self.generation else None):
+                repair.end_with(self.writes.repaired())
 
     def _ask_prevotes(self) -> None:
         self.role, self.leader = CANDIDATE, ""
@@ -407,6 +465,8 @@ class Raft:
             self._out.send(peer, message, after=self.writes.after_hard_state)
 
     def _on_request_vote(self, source: NodeId, message: RequestVote) -> None:
+        if not self.repair.may_vote():
+            return
         election, leads = self.election, self.leadership is not None
         own = self.log.last_generation, self.log.last_index
         protected = not message.transfer and election.protects_leader(self.now_ns, leads=leads)

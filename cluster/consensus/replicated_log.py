@@ -176,6 +176,7 @@ class WriteOrder:
         "_hard_io",
         "_open",
         "_outstanding",
+        "_repaired",
         "durable_index",
         "io_durable",
         "io_issued",
@@ -190,6 +191,7 @@ class WriteOrder:
         self._entries_io = 0
         self._open = False
         self._hard: HardState | None = None
+        self._repaired = False
         self._entries: Sequence[Entry] = ()
         self._outstanding: deque[tuple[int, int]] = deque()
         self._effects: list[Effect] = []
@@ -202,8 +204,9 @@ class WriteOrder:
 
     def _finish(self) -> None:
         if self._open:
-            self._effects.append(Append(self.io_issued, self._hard, tuple(self._entries)))
-            self._open, self._hard, self._entries = False, None, ()
+            entries = tuple(self._entries)
+            self._effects.append(Append(self.io_issued, self._hard, entries, self._repaired))
+            self._open, self._hard, self._entries, self._repaired = False, None, (), False
 
     def hard_state(self, hard_state: HardState) -> None:
         """Write a hard state, together with whatever else this event writes."""
@@ -211,6 +214,11 @@ class WriteOrder:
             self._finish()
         self._hard = hard_state
         self._hard_io = self._begin()
+
+    def repaired(self) -> int:
+        """Write down that the damage is repaired, after everything so far; the io id."""
+        self._repaired = True
+        return self._begin()
 
     def append(self, entries: Sequence[Entry]) -> None:
         """Write entries; they may start at or below an index written before, which cuts there."""

@@ -8,8 +8,11 @@ Solution. Entries are sent as far as each follower's window allows (Request Pipe
 could agree. A follower that answers heartbeats but acknowledges nothing is probed: something was
 lost. A follower that needs entries which are gone gets the snapshot, in chunks (Install Snapshot).
 
-Invariants. What a follower has acknowledged (its match) never goes down in one leadership, and is
-never beyond the leader's log. Followers at the same place are sent the same message object, which a
+A follower whose disk is damaged says so. It is sent what it misses like any other, from where its
+log ends now, and its acknowledgements do not count until it is repaired (``damage_repair``).
+
+Invariants. What a follower has acknowledged (its match) never goes down in one leadership, unless
+its disk lost it, and is never beyond the leader's log. Followers at the same place are sent the same message object, which a
 host encodes once.
 
 What breaks without it. A55: a retry without a check of the order. A08b: a follower that was away
@@ -51,6 +54,7 @@ class Replication:
         "_log",
         "_match",
         "_node",
+        "_repairing",
         "_shared",
         "_shared_key",
         "_transfers",
@@ -74,6 +78,7 @@ class Replication:
         self.pipelines: dict[NodeId, RequestPipeline] = {}
         self._match: dict[NodeId, int] = {node: 0}
         self._transfers: dict[NodeId, SnapshotTransfer] = {}
+        self._repairing: set[NodeId] = set()
         self._shared: AppendEntries | None = None
         self._shared_key = (0, 0, 0)
         self.follow(peers, now_ns)
@@ -89,6 +94,7 @@ class Replication:
         for peer in [peer for peer in self.pipelines if peer not in peers]:
             del self.pipelines[peer], self._match[peer]
             self._transfers.pop(peer, None)
+            self._repairing.discard(peer)
 
     def match(self, peer: NodeId) -> int:
         """The last index a peer has acknowledged."""
@@ -97,7 +103,10 @@ class Replication:
     def quorum_index(self, electorate: Configuration, *, durable_index: int) -> int:
         """The last index that a quorum has durable, the leader's own log included."""
         self._match[self._node] = durable_index
-        return agreed_value(electorate, self._match)
+        counted = self._match
+        if self._repairing:
+            counted = {peer: n for peer, n in counted.items() if peer not in self._repairing}
+        return agreed_value(electorate, counted)
 
     # -- sending -----------------------------------------------------------------------------------
 
@@ -141,7 +150,11 @@ class Replication:
                 return ()
             pipeline.touched_ns = now_ns
             return (Send(peer, transfer.chunk(self._generation)),)
-        if not pipeline.stalled(now_ns, self._config.heartbeat_ns):
+        idle = not pipeline.in_flight and pipeline.next > self._log.last_index
+        if not pipeline.stalled(now_ns, self._config.heartbeat_ns) and not (
+            # One that is being repaired has all: its next answer tells whether it counts again.
+            idle and peer in self._repairing
+        ):
             return self.send(peer, now_ns, mark, snapshot)
         pipeline.touched_ns = now_ns
         previous = self._log.generation_at(pipeline.next - 1)
@@ -193,6 +206,25 @@ class Replication:
         )
         self._match[peer] = pipeline.match
         return True
+
+    def counts(self, peer: NodeId, *, recovering: bool) -> bool:
+        """A follower answered, sound or recovering; whether it counts again from now on."""
+        if recovering:
+            self._repairing.add(peer)
+            return False
+        counts_again = peer in self._repairing
+        self._repairing.discard(peer)
+        return counts_again
+
+    def lost(self, peer: NodeId, last_index: int) -> None:
+        """A follower's disk is damaged, and its log ends at ``last_index`` now."""
+        pipeline = self.pipelines[peer]
+        is_news = peer not in self._repairing or last_index < pipeline.match
+        self.counts(peer, recovering=True)
+        if is_news:
+            self._transfers.pop(peer, None)
+            self._match[peer] = 0
+            pipeline.lost(min(last_index, self._log.last_index) + 1)
 
     def refused(self, peer: NodeId, message: AppendReply) -> None:
         """A follower's log does not hold what an append should follow: step back."""

@@ -43,7 +43,7 @@ from cluster.core.member_requests import (
 )
 from cluster.core.parts import ReplicaParts
 from cluster.core.state_machine import READS, Answer, fail, ok, problem
-from cluster.ports import Effect, NodeId, Note, Recovered, Reply, Rng, SetTimer
+from cluster.ports import Damage, Effect, NodeId, Note, Recovered, Reply, Rng, SetTimer
 from cluster.wire import Command, Entry, LoggedCommand, Message, Request, Response, Snapshot
 
 READ_MODES = ("linearizable", "lease", "follower")
@@ -133,7 +133,16 @@ class Replica:
             "sessions": len(self.receiver.sessions),
             "keys": len(self.machine),
             "duplicates": self.receiver.duplicates,
+            "recovering": self._recovering(),
         }
+
+    def _recovering(self) -> dict[str, Any] | None:
+        """What a node with a damaged disk is still to be repaired from; None if it is sound."""
+        damage: Damage | None = getattr(self.consensus, "damage", None)
+        if damage is None:
+            return None
+        beyond = bool(getattr(self.consensus, "damage_beyond_quorum", False))
+        return {**msgspec.structs.asdict(damage), "beyond_quorum": beyond}
 
     def state_hash(self) -> str:
         """Hex digest of the applied state: equal on all nodes at an equal applied index."""
@@ -398,7 +407,17 @@ class Replica:
         if leader and leader != self.node:
             self._answer(waiter, ("redirect", None, f"{leader} leads, {self.node} does not"))
         else:
-            self._answer(waiter, ("retry", None, f"{self.node} knows no leader"))
+            self._answer(waiter, ("retry", None, self._why_no_leader()))
+
+    def _why_no_leader(self) -> str:
+        why = f"{self.node} knows no leader"
+        damage: Damage | None = getattr(self.consensus, "damage", None)
+        if damage is None:
+            return why
+        why = f"{why}, and is damaged ({damage})"
+        if getattr(self.consensus, "damage_beyond_quorum", False):
+            why = f"{why}; so many nodes are that the others form no quorum"
+        return why
 
     def _answer_changes(self, configuration: Configuration) -> None:
         """A configuration is applied: answer the clients whose change is done by it."""

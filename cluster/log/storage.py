@@ -35,8 +35,8 @@ Called by ``cluster.runtime`` and ``cluster.simulation``; sans-IO.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import TypeAlias, TypeVar
 
 import msgspec
 
@@ -53,6 +53,7 @@ from cluster.wire import Entry, Snapshot
 ASIDE = "damaged-"
 
 T = TypeVar("T")
+WhyNot: TypeAlias = Callable[[Snapshot | None, Sequence[Entry]], str]
 
 
 class StorageCounters(msgspec.Struct, frozen=True):
@@ -96,6 +97,7 @@ class Storage:
         self._snapshots = SnapshotStore(disk)
         self._superblocks = Superblocks(disk)
         self._repaired = False
+        self._why_not: WhyNot = lambda snapshot, entries: ""
         self._log: SegmentedLog | None = None
         self._unsaved: SaveSnapshot | None = None
         self._held: list[Append | SaveSnapshot] = []
@@ -115,13 +117,19 @@ class Storage:
         """The disk error that ended this storage, or None while it is alive."""
         return self._failure
 
-    def recover(self) -> Recovered:
+    def recover(self, *, why_not: WhyNot = lambda snapshot, entries: "") -> Recovered:
         """Read what is durable and open the log for writing. Call once, first.
 
+        Args:
+            why_not: asked when something promised is damaged or missing, with what is left: why
+                peers cannot repair it, or "" if they may.
+
         Raises:
-            CorruptLog: something acknowledged is damaged or missing; do not start.
+            CorruptLog: something promised is damaged or missing, and cannot be repaired: do not
+                start. Nothing was changed.
             DiskError: the disk failed.
         """
+        self._why_not = why_not
         return self._guarded(self._recover)
 
     def write(self, effect: Append | SaveSnapshot) -> None:
@@ -205,6 +213,7 @@ class Storage:
         if promised is not None:
             found.hard_state = newer(found.hard_state, promised.hard_state)
         damage = damage or found.damage
+        self._require_repairable(damage, promised, snapshot, found.entries)
         if damage is not None and promised is not None:
             return self._recovered(self._set_aside(promised, found, damage, snapshot), snapshot)
         for name in found.aside:
@@ -227,6 +236,21 @@ class Storage:
                 why = f"no copy can be read, nor {NAMES[1]}, and {holder} was promised in it"
                 raise CorruptLog(NAMES[0], 0, f"{why}: whether the log is whole cannot be known")
         return promised
+
+    def _require_repairable(
+        self,
+        damage: CorruptLog | None,
+        promised: Superblock | None,
+        snapshot: Snapshot | None,
+        entries: list[Entry],
+    ) -> None:
+        """Refuse to go on with damage, found now or not yet repaired, that peers cannot repair."""
+        known = promised.damage if promised is not None else None
+        if damage is None and known is not None:
+            damage = CorruptLog(known.file, known.offset, known.reason)
+        why_not = self._why_not(snapshot, entries) if damage is not None else ""
+        if damage is not None and why_not:
+            raise CorruptLog(damage.segment, damage.offset, f"{damage.reason}; {why_not}")
 
     def _set_aside(
         self, promised: Superblock, found: Found, error: CorruptLog, snapshot: Snapshot | None

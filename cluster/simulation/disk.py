@@ -220,7 +220,7 @@ class SimDisk:
         try:
             self._may_fail("sync", name)
         except DiskError:
-            self.counts["bytes_lost"] += file.lose()
+            self.counts["bytes_lost"] += file.undo(None) + file.lose()
             raise
         file.sync()
 
@@ -302,6 +302,25 @@ class SimDisk:
         self.counts["flipped"] += 1
         return f"{name}:{position}"
 
+    def files(self) -> dict[str, bytes]:
+        """The content of every file, for who means to damage it while its node is down."""
+        return {name: bytes(file.content) for name, file in sorted(self._files.items())}
+
+    def put(self, changed: Mapping[str, bytes | None]) -> None:
+        """Let files be something else, durably; None for one that is gone. The node must be down.
+
+        A file that was cut keeps its room.
+        """
+        for name, content in changed.items():
+            if content is None:
+                self._files.pop(name, None)
+                continue
+            file = self._files.setdefault(name, _File())
+            file.content = bytearray(content)
+            file.sync()
+        self._durable_names = dict(self._files)
+        self._used_bytes = sum(len(file.content) for file in self._files.values())
+
     def sync_latency_ns(self) -> int:
         """How long the sync that begins now takes."""
         profile = self.profile
@@ -316,12 +335,14 @@ class SimDisk:
                 latency += extra
         return latency
 
-    def crash(self, *, lose_unsynced: bool, torn: bool) -> dict[str, int]:
+    def crash(self, *, lose_unsynced: bool, torn: bool, power: bool = True) -> dict[str, int]:
         """The machine lost power (or, keeping the page cache, only the process died).
 
         Args:
             lose_unsynced: False keeps everything: what a plain ``kill -9`` does.
             torn: keep some of what was unsynced, cut at sectors.
+            power: False if the process alone died: what it appended and did not sync is lost all
+                the same, since the runtime keeps it in the process; what it overwrote is not.
 
         Returns:
             ``bytes_lost`` and ``names_lost`` of this crash.
@@ -331,7 +352,7 @@ class SimDisk:
         names_lost = self._lose_names(torn)
         bytes_lost = 0
         for _, file in sorted(self._files.items()):
-            if file.replaced:
+            if file.replaced and power:
                 file.undo(self._random if torn else None)
             if file.dirty:
                 bytes_lost += file.tear(self._random) if torn else file.lose()

@@ -299,7 +299,8 @@ class Invariants:
         Args:
             node: which.
             recovered: what was found.
-            excused: its disk was damaged or its storage is ablated: durability is not owed.
+            excused: it is ablated: durability is not owed. A damaged disk excuses nobody: the node
+                owes its vote, and its log too unless it says that it is damaged.
         """
         watched = self._of(node)
         snapshot = recovered.snapshot
@@ -312,7 +313,9 @@ class Invariants:
             log = _Log()
         log.entries = list(recovered.entries)
         if not excused:
-            self._check_durable(node, watched, recovered.hard_state, log, snapshot)
+            self._check_hard(node, watched.durable_hard, recovered.hard_state)
+        if not excused and recovered.damage is None:
+            self._check_durable(node, watched, log, snapshot)
         before = log.base_generation
         for entry in log.entries:
             self._match(node, entry, before)
@@ -323,10 +326,7 @@ class Invariants:
         if self._variant is not None:
             self._variant.started(node, recovered)
 
-    def _check_durable(
-        self, node: str, watched: _Watched, hard: HardState, log: _Log, snapshot: Any
-    ) -> None:
-        owed = watched.durable_hard
+    def _check_hard(self, node: str, owed: HardState, hard: HardState) -> None:
         forgot_vote = hard.generation == owed.generation and owed.voted_for not in (
             "",
             hard.voted_for,
@@ -339,6 +339,8 @@ class Invariants:
                 f"vote {owed.voted_for or 'for nobody'}",
                 (node,),
             )
+
+    def _check_durable(self, node: str, watched: _Watched, log: _Log, snapshot: Any) -> None:
         index, generation = watched.durable
         # A later write, not yet durable, may already have cut the log below.
         cut = min((pending[3] for pending in watched.pending), default=index + 1) - 1

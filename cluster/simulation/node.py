@@ -20,9 +20,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import msgspec
 
+from cluster.consensus.damage_repair import why_not_repairable
 from cluster.consensus.membership import name_of
+from cluster.core.parts import CONSENSUS
 from cluster.host.effect_gate import EffectGate, GateBroken, Write
 from cluster.host.room import NOBODY, TRY_AGAIN_S, WATCH_S, Room
+from cluster.log.storage import WhyNot
 from cluster.log.write_ahead_log import CorruptLog
 from cluster.ports import (
     Append,
@@ -65,14 +68,17 @@ class Addressed(NamedTuple):
 class StorageLike(Protocol):
     """What a node needs of its storage: :class:`cluster.log.storage.Storage` is one."""
 
-    def recover(self) -> Recovered:
-        """Read what is durable; raises if the log is corrupt."""
+    def recover(self, *, why_not: WhyNot) -> Recovered:
+        """Read what is durable; raises if it is damaged and cannot be repaired."""
 
     def write(self, effect: Write) -> None:
         """Put the effect's bytes into unsynced buffers; may raise DiskError."""
 
     def sync(self) -> None:
         """Make everything written durable; may raise DiskError."""
+
+    def rest(self) -> None:
+        """There is nothing to write now; may raise DiskError."""
 
 
 class SimNode:
@@ -127,7 +133,9 @@ class SimNode:
         self._reset()
         try:
             self.storage = world.make_storage(self)
-            recovered = self.storage.recover()
+            founders = () if self.joins else world.founders
+            why_not = why_not_repairable(CONSENSUS.get(world.consensus), self.member, founders)
+            recovered = self.storage.recover(why_not=why_not)
         except Exception as error:
             if not isinstance(error, (DiskError, CorruptLog)):
                 raise
@@ -145,8 +153,11 @@ class SimNode:
             now_s=lambda: world.now_ns / _SECOND,
         )
         self.up, self.paused, self.why_down = True, False, ""
+        if recovered.damage is not None and not world.is_excused(self.name):
+            said = f"{self.name} finds damage that nothing did: {recovered.damage}"
+            world.violation("sound-log", said, (self.name,))
         if world.invariants is not None:
-            world.invariants.started(self.member, recovered, excused=world.is_excused(self.name))
+            world.invariants.started(self.member, recovered, excused=bool(world.ablations))
         world.trace.add(world.now_ns, "start", self.name, "", {"entries": len(recovered.entries)})
         self._run(self.core.start, recovered)
         self.disk_changed()
@@ -416,6 +427,15 @@ class SimNode:
             self._world.invariants.persisted(self.member, io_id)
         self._persisted(io_id)
 
+    def _rest(self, incarnation: int) -> None:
+        """Nothing was written for one sync: the storage makes durable what it promised."""
+        if incarnation != self.incarnation or self.storage is None or self._syncing:
+            return
+        try:
+            self.storage.rest()
+        except DiskError as error:
+            self._world.disk_failed(self, error)
+
     def _persisted(self, io_id: int) -> None:
         if self.paused:
             self._defer(self._persisted, io_id)
@@ -425,6 +445,9 @@ class SimNode:
         world.trace.add(world.now_ns, "persisted", self.name, "", io_id)
         self._gate.persisted(io_id)
         self._start_sync()
+        if not self._syncing:
+            at_ns = world.now_ns + self.disk.profile.sync_max_ns
+            world.heap.push(at_ns, self._rest, self.incarnation)
         if self.up:
             self._run(self.core.on_persisted, io_id)  # type: ignore[union-attr]
 

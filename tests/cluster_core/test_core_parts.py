@@ -11,6 +11,7 @@ import pytest
 from cluster.channel.request_waiting_list import NEVER_NS, Waiter
 from cluster.clocks.generation_clock import FUTURE, PAST, PRESENT, GenerationClock
 from cluster.config import MS, ClusterConfig
+from cluster.consensus.damage_repair import DamageRepair
 from cluster.consensus.election import Election
 from cluster.consensus.heartbeat import HeartbeatRounds
 from cluster.consensus.high_water_mark import HighWaterMark
