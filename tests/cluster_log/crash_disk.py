@@ -95,6 +95,16 @@ class CrashDisk:
         del self.live[name]
         self.journal.append(dict(self.live))
 
+    def kill(self) -> None:
+        """The process dies, and the machine lives: what was overwritten stays, appends do not."""
+        for file in self.durable.values():
+            if len(file.content) != len(file.durable):
+                file.content = bytearray(file.durable)
+            file.durable = bytes(file.content)
+        self.live = dict(self.durable)
+        self.journal.clear()
+        self.budget = self.error = None
+
     def crash(self, source: random.Random) -> None:
         """Lose power; what is left is what a restart finds, and all of it is durable."""
         kept = source.randint(0, len(self.journal))
