@@ -153,7 +153,9 @@ class SimNode:
             now_s=lambda: world.now_ns / _SECOND,
         )
         self.up, self.paused, self.why_down = True, False, ""
-        if recovered.damage is not None and not world.is_excused(self.name):
+        if recovered.damage is None:
+            world.atlas.replace(self.name)  # all of it was read, and is as it was promised
+        elif not world.is_excused(self.name):
             said = f"{self.name} finds damage that nothing did: {recovered.damage}"
             world.violation("sound-log", said, (self.name,))
         if world.invariants is not None:

@@ -23,6 +23,7 @@ import msgspec
 from cluster.config import ClusterConfig
 from cluster.core.member_requests import MEMBER_OPS
 from cluster.simulation.disk import DiskProfile
+from cluster.simulation.file_damage import KINDS
 from cluster.simulation.invariants import InvariantViolation
 from cluster.simulation.liveness import Settlement, settle
 from cluster.simulation.membership_churn import MembershipChurn
@@ -35,6 +36,8 @@ from cluster.wire import Command
 FAULT_KINDS = ("partition", "packets", "crash", "crash-many", "pause", "clock", "disk")
 #: A kind that is never drawn: who wants it asks for it, and all else is as the seed had it before.
 MEMBERSHIP = "membership"
+#: Nor are these: a node is killed, its files are damaged, and it starts again.
+DAMAGES = {"disk-lost-tail": ("lost-tail",), "disk-flip": ("flip",), "disk-damage": KINDS}
 
 
 class SwarmOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +77,7 @@ class SwarmFault(msgspec.Struct):
     """One fault of a run.
 
     Args:
-        kind: one of FAULT_KINDS, or MEMBERSHIP.
+        kind: one of FAULT_KINDS or DAMAGES, or MEMBERSHIP.
         nodes: the nodes it was done to.
         value: what was done, JSON-ready.
         begin_ns: virtual time of the injection.
@@ -127,10 +130,10 @@ def faults_of(nemesis: str) -> tuple[str, ...]:
     kinds: list[str] = []
     for word in nemesis.replace(" ", "").split(","):
         found = ("crash", "crash-many") if word == "kill" else (word,)
-        if found[0] not in (*FAULT_KINDS, MEMBERSHIP):
+        if found[0] not in (*FAULT_KINDS, MEMBERSHIP, *DAMAGES):
             raise ValueError(
                 f"there is no fault {word!r}; there are kill, {', '.join(FAULT_KINDS)}, "
-                f"{MEMBERSHIP}"
+                f"{MEMBERSHIP}, {', '.join(DAMAGES)}"
             )
         kinds.extend(found)
     return tuple(sorted(set(kinds)))
@@ -478,6 +481,14 @@ class Gremlin:
         node = self._one()
         return _Injected([node], {"removed": node}, self.churn.remove(node))
 
+    def _damage(self, kind: str) -> _Injected:
+        node = self._one()
+        done = self._world.damage(node, self._random.choice(DAMAGES[kind]), self._random)
+        value: dict[str, Any] = {"skipped": True}
+        if done is not None:
+            value = {"damage": done.kind, "file": done.file, "at": done.at}
+        return _Injected([node], value, lambda: self._restart([node]))
+
     def _heal_disk(self, node: str) -> None:
         self._world.set_disk(node, {})
         self._restart([node])
@@ -496,4 +507,7 @@ _INJECTORS: dict[str, Callable[[Gremlin], _Injected]] = {
     "clock": Gremlin._clock,
     "disk": Gremlin._disk,
     MEMBERSHIP: Gremlin._membership,
+    "disk-lost-tail": lambda gremlin: gremlin._damage("disk-lost-tail"),
+    "disk-flip": lambda gremlin: gremlin._damage("disk-flip"),
+    "disk-damage": lambda gremlin: gremlin._damage("disk-damage"),
 }
