@@ -232,6 +232,8 @@ class Storage:
             holder = needs_superblock(self._disk)
             if not holder and not any(map(segment_of, self._disk.names())):
                 holder = next(iter(self._snapshots.names()), "")
+            if not holder and NAMES[1] in self._disk.names():
+                holder = "what this directory held"  # the second copy is made when the first is whole
             if holder:
                 why = f"no copy can be read, nor {NAMES[1]}, and {holder} was promised in it"
                 raise CorruptLog(NAMES[0], 0, f"{why}: whether the log is whole cannot be known")

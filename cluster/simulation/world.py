@@ -230,12 +230,14 @@ class World:
             older: files as they were before, for ``older-copy``.
 
         Returns:
-            What was done; None if that is not possible, or would leave no majority of sound disks.
+            What was done; None if that is not possible, would leave no majority of sound disks, or
+            the node is down with a damaged disk: one damage at a time.
         """
         found = self._node(node)
-        if not self.atlas.allows(node):
+        if not self.atlas.allows(node) or (node in self.atlas.damaged and not found.up):
             return None
-        if found.up:
+        was_up = found.up
+        if was_up:
             found.stop("killed")
             found.disk.crash(lose_unsynced=True, torn=False, power=False)
             self._cut_off(node)
@@ -244,6 +246,8 @@ class World:
             found.disk.put(done.changed)
             self.atlas.damage(node)
             self.trace.add(self.now_ns, "damage", node, done.file, [done.kind, done.at])
+        elif was_up:
+            self.restart(node)
         return done
 
     def restart(self, node: str) -> bool:

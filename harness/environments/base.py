@@ -293,6 +293,22 @@ class Disks(Protocol):
 
 
 @runtime_checkable
+class FileDamages(Protocol):
+    """What an environment may add to ability ``disk`` for nodes whose files it knows."""
+
+    async def damage_files(self, node: str, kind: str, seed: int) -> dict[str, Any]:
+        """Kill the node and damage one of its files, chosen by ``seed``: ``flip``, ``lost-tail``.
+
+        Evidence has ``file``, ``at`` and ``changed_bytes`` as read back, or ``skipped`` and why.
+        """
+        ...
+
+    async def is_repaired(self, node: str) -> bool:
+        """Whether it runs again and has what it promised."""
+        ...
+
+
+@runtime_checkable
 class Pressures(Protocol):
     """Ability ``pressure``."""
 

@@ -42,6 +42,7 @@ from harness.environments import (
     volumes,
 )
 from harness.environments.base import LinkFault
+from harness.environments.damaged_files import DamageAtRest
 from harness.environments.local_chaos import LocalChaos
 from harness.environments.local_node import LocalNode
 from harness.environments.local_pressure import LocalPressure
@@ -134,6 +135,7 @@ class LocalEnvironment:
         self._mirror = False
         self._started_ns = time.monotonic_ns()
         self._chaos = LocalChaos(self)
+        self._damage = DamageAtRest(self._chaos)
         self._pressure: LocalPressure | RemotePressure = LocalPressure(self)
         self._volume_mb = self._wanted_volumes(options)
         abilities = {"links", "packets", "kill", "pause", "disk", "membership"}
@@ -499,6 +501,14 @@ class LocalEnvironment:
     async def set_pressure(self, node: str, limits: Mapping[str, Any]) -> dict[str, Any]:
         """Leave the node so much processor time and memory, by control groups."""
         return await self._pressure.set(self.node(node), limits)
+
+    async def damage_files(self, node: str, kind: str, seed: int) -> dict[str, Any]:
+        """Kill a node of the reference cluster and damage one of its files."""
+        return await self._damage.damage(self.node(node), kind, seed)
+
+    async def is_repaired(self, node: str) -> bool:
+        """Whether a node whose files were damaged has again what it promised."""
+        return await self._damage.is_repaired(self.node(node))
 
     def damaged(self) -> list[str]:
         """Nodes whose durable data a fault damaged: they may refuse to start."""

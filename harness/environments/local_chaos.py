@@ -167,7 +167,7 @@ class LocalChaos:
         if not faults and node.name not in self._disks:
             return await disk.set(None) if await disk.serves() else {}
         flip = faults.pop("flip", False)
-        if flip and (why := self._no_spare(node)):
+        if flip and (why := self.why_no_spare(node)):
             return {"skipped": True, "why": why}
         self._disks[node.name] = faults
         if not await disk.serves():
@@ -184,7 +184,7 @@ class LocalChaos:
         self, node: LocalNode, disk: disks.Disk, faults: dict[str, Any]
     ) -> dict[str, Any]:
         already = node.name in self._damaged
-        self._damage(node)
+        self.note_damage(node)
         before = await disk.set(None)
         found = await disk.set({**faults, "flip": True})
         if len(found.get("flipped", [])) > len(before.get("flipped", [])):
@@ -217,7 +217,7 @@ class LocalChaos:
         if not faults.get("flip"):
             return await self._post(node, "/chaos/disk", dict(faults))
         already = node.name in self._damaged
-        self._damage(node)
+        self.note_damage(node)
         before = await self._post(node, "/chaos/disk", self._disks[node.name])
         after = await self._post(node, "/chaos/disk", dict(faults))
         flipped = len(after.get("flipped", [])) > len(before.get("flipped", []))
@@ -231,19 +231,24 @@ class LocalChaos:
     def _why_no_flip(self, node: LocalNode) -> str:
         if not node.answers:
             return f"{node.name} is stopped, and only it can damage its disk where it is safe"
-        return self._no_spare(node)
+        return self.why_no_spare(node)
 
-    def _no_spare(self, node: LocalNode) -> str:
+    def why_no_spare(self, node: LocalNode) -> str:
         """The fault atlas: a majority of disks stays undamaged for as long as the run lasts."""
         spare = (len(self._env.nodes) - 1) // 2
         if node.name in self._damaged or len(self._damaged) < spare:
             return ""
         return f"the disks of {', '.join(self._damaged)} are damaged: no other may be"
 
-    def _damage(self, node: LocalNode) -> None:
+    def note_damage(self, node: LocalNode) -> None:
         """Note the damage before it is done: it may be done and the answer lost."""
         if node.name not in self._damaged:
             self._damaged.append(node.name)
+
+    def forget_damage(self, name: str) -> None:
+        """The node was repaired."""
+        if name in self._damaged:
+            self._damaged.remove(name)
 
     def damaged(self) -> list[str]:
         """Nodes whose durable data a fault damaged: they may refuse to start."""

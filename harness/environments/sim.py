@@ -13,6 +13,7 @@ Options: ``ablate`` (ids of ablations all nodes run with), ``check_invariants`` 
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,21 @@ class SimEnvironment:
         if not found["flipped_now"] and not found["skipped"]:
             return {**found, "skipped": True, "why": "no file is long enough to be damaged safely"}
         return found
+
+    async def damage_files(self, node: str, kind: str, seed: int) -> dict[str, Any]:
+        """Kill a node's process and damage one of its files."""
+        before = self.world.node_files(node)
+        done = self.world.damage(node, kind, random.Random(seed))
+        if done is None:
+            return {"skipped": True, "why": "no file can be damaged so, or another disk is damaged"}
+        after = self.world.node_files(node)
+        bit = any(before.get(name) != after.get(name) for name in done.changed)
+        return {"kind": done.kind, "file": done.file, "at": done.at, "changed_bytes": int(bit)}
+
+    async def is_repaired(self, node: str) -> bool:
+        """Whether a node whose files were damaged has again what it promised."""
+        status = self.world.status(node)
+        return status is not None and status.get("recovering") is None
 
     def damaged(self) -> list[str]:
         """Nodes whose durable data a fault damaged: they may refuse to start."""

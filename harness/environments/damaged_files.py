@@ -1,0 +1,130 @@
+"""Damage at rest: a node of the reference cluster is killed and one of its files is damaged.
+
+The files are read back, so the evidence is what is on the disk. A disk counts as damaged until its
+node runs again and says that it was repaired (``recovering`` in its status): meanwhile no other may
+be damaged, since one good copy of everything must stay.
+
+Used by the local environment; the damage itself is :mod:`cluster.simulation.file_damage`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from random import Random
+from typing import Any, Protocol
+
+from harness.environments.http import HttpStatus
+from harness.environments.local_node import LocalNode
+
+
+class Atlas(Protocol):
+    """Which disks are damaged: the local environment's chaos."""
+
+    def why_no_spare(self, node: LocalNode) -> str: ...
+    def note_damage(self, node: LocalNode) -> None: ...
+    def forget_damage(self, name: str) -> None: ...
+
+
+class DamageAtRest:
+    """Damages files of nodes that it kills first.
+
+    Args:
+        atlas: which disks are damaged, whoever damaged them.
+    """
+
+    def __init__(self, atlas: Atlas) -> None:
+        self._atlas = atlas
+        self._hit: dict[str, LocalNode] = {}
+
+    async def damage(self, node: LocalNode, kind: str, seed: int) -> dict[str, Any]:
+        """Kill the node and damage one of its files; others start it again.
+
+        Args:
+            node: which.
+            kind: one of :data:`cluster.simulation.file_damage.KINDS`.
+            seed: chooses file and place.
+
+        Returns:
+            ``kind``, ``file``, ``at`` and ``changed_bytes`` as read back; or ``skipped`` and why.
+        """
+        if node.chaos_port is None:
+            return {"skipped": True, "why": f"the files of {node.name} are not ones that are known"}
+        for hit in list(self._hit.values()):
+            await self.is_repaired(hit)
+        why = self._atlas.why_no_spare(node)
+        if node.name in self._hit and not node.alive():
+            why = f"the files of {node.name} are damaged already"
+        if why:
+            return {"skipped": True, "why": why}
+        self._atlas.note_damage(node)
+        self._hit[node.name] = node
+        killed = await node.kill()
+        found = await asyncio.to_thread(damage_directory, node.data, kind, seed)
+        return {**found, "killed": killed}
+
+    async def is_repaired(self, node: LocalNode) -> bool:
+        """Whether a node runs and has what it promised; its disk is no longer damaged then."""
+        if node.name not in self._hit:
+            return True
+        status = await _status(node)
+        if status is None or status.get("recovering") is not None:
+            return False
+        del self._hit[node.name]
+        self._atlas.forget_damage(node.name)
+        return True
+
+
+async def _status(node: LocalNode) -> dict[str, Any] | None:
+    if node.chaos_port is None or not node.answers:
+        return None
+    client = await node.http(node.chaos_port, timeout_s=2.0)
+    client.token = node.chaos_token
+    try:
+        found = await client.get("/status")
+    except (OSError, TimeoutError, HttpStatus):
+        return None
+    finally:
+        await client.close()
+    return found if isinstance(found, dict) else None
+
+
+def damage_directory(data: Path, kind: str, seed: int) -> dict[str, Any]:
+    """Damage one file of a data directory that nobody uses, and read it back.
+
+    Args:
+        data: the directory.
+        kind, seed: as for :meth:`DamageAtRest.damage`.
+    """
+    from cluster.simulation.file_damage import draw_damage, is_data
+
+    before = {each.name: each.read_bytes() for each in data.iterdir() if is_data(each.name)}
+    done = draw_damage(kind, before, Random(seed))
+    if done is None:
+        return {"skipped": True, "why": "there is no file that can be damaged so"}
+    for name, content in done.changed.items():
+        _write(data / name, before[name], content)
+    after = {name: (data / name).read_bytes() for name in done.changed if (data / name).exists()}
+    changed = sum(_differing(before[name], after.get(name, b"")) for name in done.changed)
+    return {"kind": done.kind, "file": done.file, "at": done.at, "changed_bytes": changed}
+
+
+def _write(path: Path, before: bytes, content: bytes | None) -> None:
+    """Make a file so. What was and stays its empty room is not written again."""
+    if content is None:
+        path.unlink()
+        return
+    with path.open("r+b") as file:
+        if len(content) < len(before):
+            file.truncate(len(content))
+        file.write(content[: max(len(before.rstrip(b"\0")), len(content.rstrip(b"\0")))])
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _differing(before: bytes, after: bytes) -> int:
+    """Bytes that differ; zeros at the end are a file's room, and count as nothing."""
+    before, after = before.rstrip(b"\0"), after.rstrip(b"\0")
+    longer = max(len(before), len(after))
+    return longer - sum(a == b for a, b in zip(before, after, strict=False))
