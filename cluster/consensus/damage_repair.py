@@ -33,7 +33,7 @@ names the file and the offset of its own damage.
 Invariants. A recovering node sends no vote, and its acknowledgements are marked. What it takes as
 committed it was shown in this life, by entries that match. It leaves recovery at most once.
 
-What breaks without it. A67: a recovering node votes, and an acknowledged write is lost.
+What breaks without it. A03c: a recovering node votes, and an acknowledged write is lost.
 
 Source: Alagappan and others, "Protocol-Aware Recovery for Consensus-Based Storage" (FAST 2018);
 Ongaro's Raft thesis, 11.7.2 (a server that lost its disk must not vote). One part for any consensus
@@ -74,8 +74,8 @@ class DamageRepair:
 
     # -- decisions ---------------------------------------------------------------------------------
 
-    def may_vote(self) -> bool:
-        """Decision: whether this node votes and stands for election."""
+    def takes_part(self) -> bool:
+        """Decision: whether this node votes and stands, and its acknowledgements count."""
         return self.damage is None
 
     def is_repaired(self, durable: LogEnd, mark: int, mark_generation: int | None) -> bool:
@@ -96,7 +96,7 @@ class DamageRepair:
     @property
     def recovering(self) -> bool:
         """Whether what this node says must not count."""
-        return self.damage is not None
+        return not self.takes_part()
 
     @property
     def ending(self) -> bool:
@@ -107,7 +107,10 @@ class DamageRepair:
         """A leader's entries or snapshot show that the logs are equal up to an index."""
         if self.damage is not None:
             before, index = self._shared
-            self._shared = generation, max(index, last_index) if before == generation else last_index
+            self._shared = (
+                generation,
+                max(index, last_index) if before == generation else last_index,
+            )
 
     def shared(self, generation: int, last_index: int) -> int:
         """How much of the log may be taken to equal the leader's, which remembers too much."""

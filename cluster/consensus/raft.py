@@ -265,7 +265,7 @@ class Raft:
             self.leadership.tick(now_ns)
             self._look_at(self.leadership)
         elif now_ns >= self.election.deadline_ns:
-            if not self.repair.may_vote():
+            if not self.repair.takes_part():
                 self._wait_for_leader()
             elif self.role == LEARNER:
                 self.election.arm(now_ns)
@@ -284,7 +284,7 @@ class Raft:
         elif self.role == CANDIDATE and self.election.own_vote_is_durable(io_id):
             self.election.count(self.node, granted=True)
             self._conclude_vote()
-        if self.repair.recovering:
+        if self.repair.damage is not None:
             self._continue_repair(io_id)
 
     def propose(self, now_ns: int, data: Sequence[bytes]) -> tuple[int, int] | None:
@@ -402,12 +402,12 @@ class Raft:
             self.election.heard_leader(self.now_ns)
             if self._following.on_message(source, message):
                 self.role = self._passive_role()
-            if self.repair.recovering:
+            if self.repair.damage is not None:
                 self._continue_repair()
         elif kind is VoteReply:
             self._on_vote_reply(source, message)  # type: ignore[arg-type]
         elif kind is TimeoutNow:
-            if self.role == FOLLOWER and source == self.leader and self.repair.may_vote():
+            if self.role == FOLLOWER and source == self.leader and self.repair.takes_part():
                 self._campaign(transfer=True)
         elif kind is ReadIndexRequest:
             self._following.refuse(source, message)
@@ -465,7 +465,7 @@ class Raft:
             self._out.send(peer, message, after=self.writes.after_hard_state)
 
     def _on_request_vote(self, source: NodeId, message: RequestVote) -> None:
-        if not self.repair.may_vote():
+        if not self.repair.takes_part():
             return
         election, leads = self.election, self.leadership is not None
         own = self.log.last_generation, self.log.last_index

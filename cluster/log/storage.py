@@ -28,7 +28,8 @@ room before anything is written to them, so nothing was, and the very same call 
 A snapshot of this node's own state for which there is no room is left out: the log that it was to
 replace is still there.
 
-Decisions, overridden by ablations: :meth:`Storage.syncs_before_ack`.
+Decisions, overridden by ablations: :meth:`Storage.syncs_before_ack`, :meth:`Storage.keeps_votes`
+and :meth:`Storage.tells_of_damage`.
 
 Called by ``cluster.runtime`` and ``cluster.simulation``; sans-IO.
 """
@@ -110,6 +111,14 @@ class Storage:
 
     def syncs_before_ack(self) -> bool:
         """Decision: a write is durable before it is acknowledged."""
+        return True
+
+    def keeps_votes(self) -> bool:
+        """Decision: the generation and the vote in it are written down."""
+        return True
+
+    def tells_of_damage(self) -> bool:
+        """Decision: a log with damage is repaired from peers, rather than cut where it begins."""
         return True
 
     @property
@@ -204,15 +213,17 @@ class Storage:
         first = found.last_index - len(found.entries) + 1
         reached = snapshot.index if snapshot is not None else 0
         if first > 1 + reached:
-            error = CorruptLog(
+            unreached = CorruptLog(
                 found.segments[0].name, 0, f"the log begins at {first} and no snapshot reaches it"
             )
             if promised is None:
-                raise error
-            found = nothing_kept(found, error)
+                raise unreached
+            found = nothing_kept(found, unreached)
         if promised is not None:
             found.hard_state = newer(found.hard_state, promised.hard_state)
         damage = damage or found.damage
+        if not self.tells_of_damage():
+            damage, promised = None, None
         self._require_repairable(damage, promised, snapshot, found.entries)
         if damage is not None and promised is not None:
             return self._recovered(self._set_aside(promised, found, damage, snapshot), snapshot)
@@ -233,7 +244,8 @@ class Storage:
             if not holder and not any(map(segment_of, self._disk.names())):
                 holder = next(iter(self._snapshots.names()), "")
             if not holder and NAMES[1] in self._disk.names():
-                holder = "what this directory held"  # the second copy is made when the first is whole
+                # A first start that crashed has no second copy before the first one is whole.
+                holder = "what this directory held"
             if holder:
                 why = f"no copy can be read, nor {NAMES[1]}, and {holder} was promised in it"
                 raise CorruptLog(NAMES[0], 0, f"{why}: whether the log is whole cannot be known")
@@ -317,7 +329,8 @@ class Storage:
 
     def _write_now(self, effect: Append | SaveSnapshot) -> None:
         if isinstance(effect, Append):
-            self._opened().append(effect.hard_state, effect.entries)
+            hard_state = effect.hard_state if self.keeps_votes() else None
+            self._opened().append(hard_state, effect.entries)
             self._repaired |= effect.repaired
             return
         try:

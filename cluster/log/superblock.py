@@ -33,7 +33,7 @@ Invariants.
 - The hard state in it is at least as new as any that a message depended on.
 - A damaged log is known as damaged, durably, before anything of it is moved or written.
 
-What breaks without it. A03b: a log cut at the first bad record loses what was acknowledged. A67: a
+What breaks without it. A03b: a log cut at the first bad record loses what was acknowledged. A03c: a
 node that takes the log at its word votes a second time, and elects a leader that lacks entries.
 
 Source: Alagappan and others, "Protocol-Aware Recovery for Consensus-Based Storage" (FAST 2018);

@@ -28,7 +28,6 @@ from cluster.log.storage import Storage
 from cluster.ports import DiskError, SaveSnapshot
 from cluster.runtime.metrics import Histogram
 
-
 #: How long nothing is written before the storage is told that it may rest.
 REST_AFTER_S = 0.005
 

@@ -69,7 +69,7 @@ def draw_damage(
     return _KINDS[kind](held, source)
 
 
-def _content(data: bytes) -> bytes:
+def _content(data: bytes | bytearray) -> bytes | bytearray:
     return data.rstrip(b"\0")
 
 

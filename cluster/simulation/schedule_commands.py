@@ -29,6 +29,7 @@ Words in capitals stand for arguments; brackets for what may be left out.
     resume N [timer-first]            by default frames that waited are seen before the late timer
     clock N [offset=TIME] [rate=X]    wall clock offset, monotonic rate
     disk N [latency=TIME] [error=EIO] [full=1]
+    damage N KIND                     kill N and damage its log: lost-tail, flip, cut-at-record, ...
     wait N FIELD=VALUE [TIME]         until the node's status says so
     expect N FIELD=VALUE ...          the node's status must say so
     leader | status N | log N         print
@@ -392,6 +393,16 @@ def _disk(stage: Stage, arguments: list[str]) -> None:
     stage.world.set_disk(node, faults)
 
 
+def _damage(stage: Stage, arguments: list[str]) -> None:
+    if len(arguments) != 2:
+        raise stage.fail("damage takes a node and a kind: damage n2 lost-tail")
+    node, kind = arguments
+    source = stage.world.rng("damage", node, stage.line)
+    done = stage.world.damage(node, kind, source, only="wal-")
+    if done is None:
+        raise stage.fail(f"the log of {node} cannot be damaged so, or another disk is damaged")
+
+
 # -- looking
 
 
@@ -520,6 +531,7 @@ COMMANDS: dict[str, Callable[[Stage, list[str]], None]] = {
     "elect": _elect, "start": _start, "cut": _cut, "heal": _heal, "hold": _hold,
     "deliver": _deliver, "drop": _drop, "release": _release, "crash": _crash,
     "restart": _restart, "pause": _pause, "resume": _resume, "clock": _clock, "disk": _disk,
+    "damage": _damage,
     "timeout": _timeout, "wait": _wait, "expect": _expect, "leader": _leader,
     "status": _status, "log": _log,
 }  # fmt: skip

@@ -220,6 +220,7 @@ class World:
         source: random.Random,
         *,
         older: Mapping[str, bytes] | None = None,
+        only: str = "",
     ) -> FileDamage | None:
         """Kill a node's process, if it runs, and damage its files; it is for others to start it.
 
@@ -228,6 +229,7 @@ class World:
             kind: one of :data:`cluster.simulation.file_damage.KINDS`.
             source: chooses file and place.
             older: files as they were before, for ``older-copy``.
+            only: what the names of the files begin with, of which one is damaged; "" for any.
 
         Returns:
             What was done; None if that is not possible, would leave no majority of sound disks, or
@@ -241,7 +243,8 @@ class World:
             found.stop("killed")
             found.disk.crash(lose_unsynced=True, torn=False, power=False)
             self._cut_off(node)
-        done = draw_damage(kind, found.disk.files(), source, older=older)
+        files = {n: data for n, data in found.disk.files().items() if n.startswith(only)}
+        done = draw_damage(kind, files, source, older=older)
         if done is not None:
             found.disk.put(done.changed)
             self.atlas.damage(node)

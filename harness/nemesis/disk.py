@@ -20,8 +20,8 @@ from typing import Any
 
 import msgspec
 
-from harness.errors import SetupError, nearest
 from harness.environments.base import FileDamages
+from harness.errors import SetupError, nearest
 from harness.nemesis import layers
 from harness.nemesis.base import Context, Injection, Plan
 from harness.nemesis.common import Planner, damaged, dice, skipped
@@ -123,9 +123,7 @@ class Disk(Planner):
         bit = any(proof.get("changed_bytes") for proof in found.values())
         return Injection({"kind": kind}, hit, evidence={"damage": found, "bit": bit})
 
-    async def _bring_back(
-        self, env: Any, nodes: list[str], injection: Injection
-    ) -> dict[str, Any]:
+    async def _bring_back(self, env: Any, nodes: list[str], injection: Injection) -> dict[str, Any]:
         """Start what was damaged, and wait a while for its repair."""
         refused: dict[str, str] = {}
         repaired: dict[str, bool] = {}
@@ -178,8 +176,8 @@ def _grew(before: dict[str, int], after: dict[str, int]) -> bool:
 def disk(*, variant: str = "", targets: str = "") -> Disk:
     """Slow, failing and full disks in turn, or one kind; at one node or a minority.
 
-    Torn writes, flipped bits and lost tails must be asked for: at more nodes than a system tolerates they
-    destroy what no system can keep.
+    Torn writes, flipped bits and lost tails must be asked for: at more nodes than a system
+    tolerates they destroy what no system can keep.
     """
     if variant and variant not in KINDS:
         raise nearest("kind of disk fault", variant, KINDS)

@@ -540,6 +540,7 @@ def following(*generations: int) -> tuple[Following, Outbox, HighWaterMark, Writ
         mark=mark,
         membership=Membership(THREE),
         snapshots=Snapshots(),
+        repair=DamageRepair(None),
         outbox=out,
     )
     return side, out, mark, writes
