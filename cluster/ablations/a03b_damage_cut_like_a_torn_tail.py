@@ -1,9 +1,9 @@
 """A03b: a log is cut at the first bad record, whatever was promised beyond it.
 
 A crash leaves a torn record at the end of a log, and recovery cuts it: nobody was told of it. A
-store that cuts at any bad record treats a bad sector in the middle, or a lost segment, the same way.
-The node starts, healthy and innocent, without entries that it acknowledged. With one more node that
-lags it elects a leader, and the writes are gone.
+store that cuts at any bad record treats a bad sector in the middle, or a lost segment, the same
+way. The node starts, healthy and innocent, without entries that it acknowledged. With one more node
+that lags it elects a leader, and the writes are gone.
 
 Source: Alagappan and others, "Protocol-Aware Recovery for Consensus-Based Storage" (FAST 2018),
 which found this ("truncate") in real systems.

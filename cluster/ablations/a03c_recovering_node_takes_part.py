@@ -1,8 +1,8 @@
 """A03c: a node that knows that its log is damaged takes part all the same.
 
 It detects that entries are missing which it acknowledged. It says so in its status, and asks its
-peers for them. But until they come it votes like any other, by the log that it has left. So it helps
-to elect a leader that lacks what it forgot, and is repaired to that leader's state.
+peers for them. But until they come it votes like any other, by the log that it has left. So it
+helps to elect a leader that lacks what it forgot, and is repaired to that leader's state.
 
 Source: Alagappan and others, "Protocol-Aware Recovery for Consensus-Based Storage" (FAST 2018);
 Ongaro's Raft thesis, 11.7.2.

@@ -46,7 +46,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+import msgspec
+
 from cluster.consensus.membership import Configuration, agreed_vote
+from cluster.consensus.outbox import Outbox
 from cluster.ports import Damage, NodeId
 from cluster.wire import Entry, Snapshot
 
@@ -103,9 +106,15 @@ class DamageRepair:
         """Whether it is repaired, and that is not durable yet."""
         return self._write > 0
 
+    def note(self, outbox: Outbox) -> None:
+        """Tell who reads the run what the damage is, if there is any."""
+        if self.damage is not None:
+            outbox.note("recovering", **msgspec.structs.asdict(self.damage))
+
     def shares(self, generation: int, last_index: int) -> None:
         """A leader's entries or snapshot show that the logs are equal up to an index."""
         if self.damage is not None:
+            self._others.clear()  # there is a leader: the sound ones form a quorum
             before, index = self._shared
             self._shared = (
                 generation,
@@ -136,16 +145,17 @@ class DamageRepair:
         """Another node is recovering too."""
         self._others[peer] = now_ns
 
-    def beyond_quorum(self, node: NodeId, electorate: Configuration, since_ns: int) -> bool:
+    def beyond_quorum(self, node: NodeId, electorate: Configuration, for_ns: int) -> bool:
         """Whether so many voters are recovering that the sound ones form no quorum.
 
         Args:
             node: this node.
             electorate: whose majority elects a leader.
-            since_ns: others that were not heard since then do not count.
+            for_ns: others that were not heard so long before the last one do not count.
         """
         if self.damage is None:
             return False
+        since_ns = max(self._others.values(), default=0) - for_ns
         lost = [peer for peer, heard_ns in self._others.items() if heard_ns >= since_ns]
         return agreed_vote(electorate, dict.fromkeys([node, *lost], False)) is False
 

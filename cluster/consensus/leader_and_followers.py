@@ -32,7 +32,7 @@ from cluster.config import ClusterConfig
 from cluster.consensus.damage_repair import DamageRepair
 from cluster.consensus.heartbeat import HeartbeatRounds
 from cluster.consensus.high_water_mark import HighWaterMark
-from cluster.consensus.install_snapshot import Snapshots
+from cluster.consensus.install_snapshot import Snapshots, snapshot_of
 from cluster.consensus.interface import SafetyViolation
 from cluster.consensus.membership import Configuration, Membership
 from cluster.consensus.membership_change import Change, MembershipChange, Refusal, settled
@@ -135,7 +135,9 @@ class Leadership:
             AppendReply: self._on_append_reply,
             HeartbeatReply: self._on_heartbeat_reply,
             SnapshotReply: self._on_snapshot_reply,
-            ReadIndexRequest: self._on_read_index,
+            ReadIndexRequest: lambda now_ns, source, message: self.read(
+                now_ns, self._reads.remote_token(source, message.id)
+            ),
             Recovering: self._on_recovering,
         }
 
@@ -260,18 +262,16 @@ class Leadership:
         replication = self.replication
         if source not in replication.pipelines:
             return
-        counts_again = replication.counts(source, recovering=message.recovering)
         if not message.ok:
             replication.refused(source, message)
-        elif replication.acknowledged(source, message.match_index, now_ns) or counts_again:
+        elif replication.acknowledged(source, message.match_index, now_ns, message.recovering):
             self.advance(now_ns)
             self._continue_transfer(source)
         self._send_missing(now_ns, source)
 
     def _on_recovering(self, now_ns: int, source: NodeId, message: Recovering) -> None:
-        if source in self.replication.pipelines:
-            self.replication.lost(source, message.index)
-            self._send_missing(now_ns, source)
+        self.replication.lost(source, message.index)
+        self._send_missing(now_ns, source)
 
     def _on_heartbeat_reply(self, now_ns: int, source: NodeId, message: HeartbeatReply) -> None:
         if source not in self.replication.pipelines:
@@ -287,16 +287,12 @@ class Leadership:
         replication = self.replication
         if source not in replication.pipelines:
             return
-        counts_again = replication.counts(source, recovering=message.recovering)
         if not message.installed:
             self._out.effects += replication.progressed(source, message, now_ns)
             return
-        if replication.installed(source, message.index, now_ns) or counts_again:
+        if replication.installed(source, message.index, now_ns, message.recovering):
             self.advance(now_ns)
         self._send_missing(now_ns, source)
-
-    def _on_read_index(self, now_ns: int, source: NodeId, message: ReadIndexRequest) -> None:
-        self.read(now_ns, self._reads.remote_token(source, message.id))
 
     def _send_missing(self, now_ns: int, peer: NodeId) -> None:
         if not self.over and peer in self.replication.pipelines:
@@ -329,12 +325,8 @@ class Leadership:
 
     def best_successor(self, now_ns: int) -> NodeId:
         """The other voter that is heard and has most of the log; "" if there is none."""
-        best, most = "", -1
-        for peer, pipeline in self.replication.pipelines.items():
-            is_better = pipeline.match > most and peer in self._membership.current.voters
-            if is_better and self.rounds.is_heard(peer, now_ns):
-                best, most = peer, pipeline.match
-        return best
+        voters = self._membership.current.voters
+        return self.replication.furthest(p for p in voters if self.rounds.is_heard(p, now_ns))
 
     # -- changes of members ------------------------------------------------------------------------
 
@@ -438,6 +430,7 @@ class Following:
             Heartbeat: self._on_heartbeat,
             InstallSnapshot: self._on_install_snapshot,
         }
+        repair.note(outbox)
 
     def on_message(self, source: NodeId, message: Message) -> bool:
         """The leader of this node's generation sent one of ``FROM_LEADERS``.
@@ -472,6 +465,36 @@ class Following:
     def _answer(self, to: NodeId, message: Message, *, after: int = 0) -> None:
         """Answer once the hard state, and the write ``after``, are durable."""
         self._out.send(to, message, after=after or self._writes.after_hard_state)
+
+    # -- damage ------------------------------------------------------------------------------------
+
+    def announce_damage(self) -> None:
+        """No leader is heard: others that are recovering and wait too must know of each other."""
+        if self._repair.recovering:
+            told = Recovering(self._clock.generation, self._log.last_index)
+            for peer in self._membership.peers(self._node, self._mark.index):
+                self._answer(peer, told)
+
+    def continue_repair(self, io_id: int = 0) -> None:
+        """Leave recovery, if this node has what it promised: write it down, then take part.
+
+        Args:
+            io_id: every write up to this one is durable.
+        """
+        repair, durable, generation = (
+            self._repair,
+            self._writes.durable_index,
+            self._clock.generation,
+        )
+        if repair.damage is None:
+            return
+        if repair.ended(io_id):
+            self._out.note("repaired", index=durable, generation=generation)
+        elif not repair.ending:
+            mark, of = self._mark.index, self._log.generation_at(self._mark.index)
+            end = self._log.generation_at(durable) or 0, durable
+            if repair.is_repaired(end, mark, of if of == generation else None):
+                repair.end_with(self._writes.repaired())
 
     # -- entries -----------------------------------------------------------------------------------
 
@@ -534,6 +557,19 @@ class Following:
         return changed
 
     # -- snapshots ---------------------------------------------------------------------------------
+
+    def take_snapshot(self, index: int, data: bytes, *, keep: int) -> None:
+        """The state at an applied index: make it durable and let the log below the tail go."""
+        generation = self._log.generation_at(index)
+        if generation is None or not self._snapshots.index < index <= self._mark.index:
+            return
+        snapshot = snapshot_of(index, generation, self._membership.at(index), data)
+        keep_from = max(self._log.first_index, index + 1 - keep)
+        self._snapshots.install(snapshot)
+        self._log.compact(keep_from - 1)
+        self._membership.compact(index)
+        self._writes.snapshot(snapshot, keep_from=keep_from)
+        self._out.note("snapshot-taken", index=index, keep_from=keep_from, bytes=len(data))
 
     def _on_install_snapshot(self, source: NodeId, message: InstallSnapshot) -> bool:
         generation, mark = self._clock.generation, self._mark.index

@@ -45,7 +45,7 @@ from cluster.consensus.damage_repair import DamageRepair
 from cluster.consensus.election import Election
 from cluster.consensus.heartbeat import HeartbeatRounds
 from cluster.consensus.high_water_mark import HighWaterMark
-from cluster.consensus.install_snapshot import Snapshots, snapshot_of
+from cluster.consensus.install_snapshot import Snapshots
 from cluster.consensus.interface import Ready
 from cluster.consensus.leader_and_followers import (
     CANDIDATE,
@@ -62,7 +62,7 @@ from cluster.consensus.outbox import Outbox
 from cluster.consensus.read_index import ReadIndex
 from cluster.consensus.replicated_log import ReplicatedLog, WriteOrder
 from cluster.consensus.replication import Replication
-from cluster.ports import Damage, NodeId, Recovered, Rng
+from cluster.ports import NodeId, Recovered, Rng
 from cluster.wire import (
     Message,
     ReadIndexReply,
@@ -204,17 +204,6 @@ class Raft:
         return self.leadership.deadline_ns if self.leadership else self.election.deadline_ns
 
     @property
-    def damage(self) -> Damage | None:
-        """What this node is still to be repaired from; None if it is sound."""
-        return self.repair.damage
-
-    @property
-    def damage_beyond_quorum(self) -> bool:
-        """Whether so many voters are damaged, as far as is known, that the rest is no quorum."""
-        since_ns = self.now_ns - 4 * self.config.election_max_ns
-        return self.repair.beyond_quorum(self.node, self.membership.electorate(), since_ns)
-
-    @property
     def handing_over(self) -> bool:
         """Whether this node leads and is handing leadership over."""
         return self.leadership is not None and self.leadership.transfer is not None
@@ -229,8 +218,6 @@ class Raft:
             f"of generation {self.generation}, has not entered"
         )
         self.election.arm(now_ns)
-        if recovered.damage is not None:
-            self._out.note("recovering", **msgspec.structs.asdict(recovered.damage))
 
     def step(self, now_ns: int, source: NodeId, message: Message) -> None:
         """A peer's message arrived."""
@@ -239,7 +226,8 @@ class Raft:
         if source == self.node or not (kind in _FROM_ANY_NODE or self._is_peer(source)):
             return
         if kind is RequestVote:
-            self._on_request_vote(source, message)  # type: ignore[arg-type]
+            if self.repair.takes_part():
+                self._on_request_vote(source, message)  # type: ignore[arg-type]
             return
         if kind is Recovering and not leads:
             self.repair.heard(source, now_ns)
@@ -265,10 +253,9 @@ class Raft:
             self.leadership.tick(now_ns)
             self._look_at(self.leadership)
         elif now_ns >= self.election.deadline_ns:
-            if not self.repair.takes_part():
-                self._wait_for_leader()
-            elif self.role == LEARNER:
+            if not self.repair.takes_part() or self.role == LEARNER:
                 self.election.arm(now_ns)
+                self._following.announce_damage()
             elif self.config.prevote:
                 self._ask_prevotes()
             else:
@@ -284,8 +271,7 @@ class Raft:
         elif self.role == CANDIDATE and self.election.own_vote_is_durable(io_id):
             self.election.count(self.node, granted=True)
             self._conclude_vote()
-        if self.repair.damage is not None:
-            self._continue_repair(io_id)
+        self._following.continue_repair(io_id)
 
     def propose(self, now_ns: int, data: Sequence[bytes]) -> tuple[int, int] | None:
         """Append commands in order, as one batch; (first index, generation), or None if refused."""
@@ -342,16 +328,7 @@ class Raft:
 
     def compact(self, index: int, data: bytes) -> None:
         """The state at an applied index: make it durable and let the log below the tail go."""
-        generation = self.log.generation_at(index)
-        if generation is None or not self.snapshots.index < index <= self.mark.index:
-            return
-        snapshot = snapshot_of(index, generation, self.membership.at(index), data)
-        keep_from = max(self.log.first_index, index + 1 - self.config.snapshot_keep_entries)
-        self.snapshots.install(snapshot)
-        self.log.compact(keep_from - 1)
-        self.membership.compact(index)
-        self.writes.snapshot(snapshot, keep_from=keep_from)
-        self._out.note("snapshot-taken", index=index, keep_from=keep_from, bytes=len(data))
+        self._following.take_snapshot(index, data, keep=self.config.snapshot_keep_entries)
 
     def ready(self) -> Ready:
         """Take everything that follows from the inputs so far."""
@@ -402,8 +379,7 @@ class Raft:
             self.election.heard_leader(self.now_ns)
             if self._following.on_message(source, message):
                 self.role = self._passive_role()
-            if self.repair.damage is not None:
-                self._continue_repair()
+            self._following.continue_repair()
         elif kind is VoteReply:
             self._on_vote_reply(source, message)  # type: ignore[arg-type]
         elif kind is TimeoutNow:
@@ -413,26 +389,6 @@ class Raft:
             self._following.refuse(source, message)
         elif kind is ReadIndexReply:
             self._out.reads.append((message.id, message.index))  # type: ignore[union-attr]
-
-    def _wait_for_leader(self) -> None:
-        """Recovering, and no leader is heard: others that wait too must know of each other."""
-        self.leader = ""
-        self.election.arm(self.now_ns)
-        told = Recovering(self.generation, self.log.last_index)
-        for peer in self.membership.peers(self.node, self.mark.index):
-            self._out.send(peer, told, after=self.writes.after_hard_state)
-
-    def _continue_repair(self, io_id: int = 0) -> None:
-        """Leave recovery: write down that it is over, then take part."""
-        repair, durable = self.repair, self.writes.durable_index
-        if repair.ended(io_id):
-            self._out.note("repaired", index=durable, generation=self.generation)
-        elif not repair.ending:
-            mark = self.mark.index
-            of = self.log.generation_at(mark)
-            end = self.log.generation_at(durable) or 0, durable
-            if repair.is_repaired(end, mark, of if of == self.generation else None):
-                repair.end_with(self.writes.repaired())
 
     def _ask_prevotes(self) -> None:
         self.role, self.leader = CANDIDATE, ""
@@ -465,8 +421,6 @@ class Raft:
             self._out.send(peer, message, after=self.writes.after_hard_state)
 
     def _on_request_vote(self, source: NodeId, message: RequestVote) -> None:
-        if not self.repair.takes_part():
-            return
         election, leads = self.election, self.leadership is not None
         own = self.log.last_generation, self.log.last_index
         protected = not message.transfer and election.protects_leader(self.now_ns, leads=leads)

@@ -12,8 +12,8 @@ A follower whose disk is damaged says so. It is sent what it misses like any oth
 log ends now, and its acknowledgements do not count until it is repaired (``damage_repair``).
 
 Invariants. What a follower has acknowledged (its match) never goes down in one leadership, unless
-its disk lost it, and is never beyond the leader's log. Followers at the same place are sent the same message object, which a
-host encodes once.
+its disk lost it, and is never beyond the leader's log. Followers at the same place are sent the
+same message object, which a host encodes once.
 
 What breaks without it. A55: a retry without a check of the order. A08b: a follower that was away
 too long never returns. A19: an acknowledgement of another leadership counts.
@@ -24,7 +24,7 @@ leadership's sending side, for a consensus core that replicates one log from one
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from cluster.channel.request_batch import batch_entries
 from cluster.channel.request_pipeline import RequestPipeline
@@ -99,6 +99,12 @@ class Replication:
     def match(self, peer: NodeId) -> int:
         """The last index a peer has acknowledged."""
         return self._match[peer]
+
+    def furthest(self, among: Iterable[NodeId]) -> NodeId:
+        """The sound peer that has most of the log; "" if there is none."""
+        wanted = set(among) - self._repairing
+        sound = [peer for peer in self.pipelines if peer in wanted]
+        return max(sound, key=lambda peer: self.pipelines[peer].match, default="")
 
     def quorum_index(self, electorate: Configuration, *, durable_index: int) -> int:
         """The last index that a quorum has durable, the leader's own log included."""
@@ -195,11 +201,11 @@ class Replication:
 
     # -- answers -----------------------------------------------------------------------------------
 
-    def acknowledged(self, peer: NodeId, index: int, now_ns: int) -> bool:
-        """A follower has everything up to an index durable; whether that is news."""
-        pipeline = self.pipelines[peer]
+    def acknowledged(self, peer: NodeId, index: int, now_ns: int, recovering: bool = False) -> bool:
+        """A follower has everything up to an index durable; whether that is news, or counts now."""
+        pipeline, counts_again = self.pipelines[peer], self._counts(peer, recovering=recovering)
         if not pipeline.acknowledged(min(index, self._log.last_index), now_ns):
-            return False
+            return counts_again
         assert self._match[peer] < pipeline.match <= self._log.last_index, (
             f"{peer} matches {pipeline.match} after {self._match[peer]}, "
             f"and the log ends at {self._log.last_index}"
@@ -207,7 +213,7 @@ class Replication:
         self._match[peer] = pipeline.match
         return True
 
-    def counts(self, peer: NodeId, *, recovering: bool) -> bool:
+    def _counts(self, peer: NodeId, *, recovering: bool) -> bool:
         """A follower answered, sound or recovering; whether it counts again from now on."""
         if recovering:
             self._repairing.add(peer)
@@ -218,9 +224,11 @@ class Replication:
 
     def lost(self, peer: NodeId, last_index: int) -> None:
         """A follower's disk is damaged, and its log ends at ``last_index`` now."""
-        pipeline = self.pipelines[peer]
+        pipeline = self.pipelines.get(peer)
+        if pipeline is None:
+            return
         is_news = peer not in self._repairing or last_index < pipeline.match
-        self.counts(peer, recovering=True)
+        self._counts(peer, recovering=True)
         if is_news:
             self._transfers.pop(peer, None)
             self._match[peer] = 0
@@ -228,18 +236,20 @@ class Replication:
 
     def refused(self, peer: NodeId, message: AppendReply) -> None:
         """A follower's log does not hold what an append should follow: step back."""
+        if message.recovering:
+            self._counts(peer, recovering=True)
         if peer not in self._transfers:
             index, _generation = self._log.conflict_hint(
                 message.hint_index, message.hint_generation
             )
             self.pipelines[peer].refused(message.prev_index, index + 1)
 
-    def installed(self, peer: NodeId, index: int, now_ns: int) -> bool:
+    def installed(self, peer: NodeId, index: int, now_ns: int, recovering: bool = False) -> bool:
         """A follower has a snapshot, or needs none; whether what it has is news."""
         transfer = self._transfers.get(peer)
         if transfer and index >= transfer.snapshot.index:
             del self._transfers[peer]
-        return self.acknowledged(peer, index, now_ns)
+        return self.acknowledged(peer, index, now_ns, recovering)
 
     def progressed(self, peer: NodeId, message: SnapshotReply, now_ns: int) -> Sequence[Send]:
         """A follower has part of a snapshot: send the next chunk."""

@@ -34,6 +34,7 @@ from cluster.config import ClusterConfig
 from cluster.consensus.interface import Consensus
 from cluster.consensus.leader_and_followers import LEADER
 from cluster.consensus.membership import Configuration
+from cluster.core.damage import recovering, why_no_leader
 from cluster.core.member_requests import (
     MEMBER_OPS,
     MEMBERS,
@@ -43,7 +44,7 @@ from cluster.core.member_requests import (
 )
 from cluster.core.parts import ReplicaParts
 from cluster.core.state_machine import READS, Answer, fail, ok, problem
-from cluster.ports import Damage, Effect, NodeId, Note, Recovered, Reply, Rng, SetTimer
+from cluster.ports import Effect, NodeId, Note, Recovered, Reply, Rng, SetTimer
 from cluster.wire import Command, Entry, LoggedCommand, Message, Request, Response, Snapshot
 
 READ_MODES = ("linearizable", "lease", "follower")
@@ -111,8 +112,7 @@ class Replica:
 
     def status(self) -> dict[str, Any]:
         """JSON-ready state of the core; a host adds its own."""
-        consensus = self.consensus
-        log, members = consensus.log, consensus.membership
+        consensus, log, members = self.consensus, self.consensus.log, self.consensus.membership
         return {
             "node": self.node,
             "role": consensus.role,
@@ -133,16 +133,8 @@ class Replica:
             "sessions": len(self.receiver.sessions),
             "keys": len(self.machine),
             "duplicates": self.receiver.duplicates,
-            "recovering": self._recovering(),
+            "recovering": recovering(self.node, self.config, consensus),
         }
-
-    def _recovering(self) -> dict[str, Any] | None:
-        """What a node with a damaged disk is still to be repaired from; None if it is sound."""
-        damage: Damage | None = getattr(self.consensus, "damage", None)
-        if damage is None:
-            return None
-        beyond = bool(getattr(self.consensus, "damage_beyond_quorum", False))
-        return {**msgspec.structs.asdict(damage), "beyond_quorum": beyond}
 
     def state_hash(self) -> str:
         """Hex digest of the applied state: equal on all nodes at an equal applied index."""
@@ -177,8 +169,7 @@ class Replica:
 
     def on_client(self, now_ns: int, connection: int, request: Request) -> list[Effect]:
         """A client's request arrived on a connection."""
-        self._take_request(now_ns, connection, request)
-        return self._settle(now_ns)
+        return self.on_clients(now_ns, ((connection, request),))
 
     def on_clients(self, now_ns: int, requests: Sequence[tuple[int, Request]]) -> list[Effect]:
         """Several requests arrived at once, as (connection, request): they share a batch."""
@@ -407,17 +398,8 @@ class Replica:
         if leader and leader != self.node:
             self._answer(waiter, ("redirect", None, f"{leader} leads, {self.node} does not"))
         else:
-            self._answer(waiter, ("retry", None, self._why_no_leader()))
-
-    def _why_no_leader(self) -> str:
-        why = f"{self.node} knows no leader"
-        damage: Damage | None = getattr(self.consensus, "damage", None)
-        if damage is None:
-            return why
-        why = f"{why}, and is damaged ({damage})"
-        if getattr(self.consensus, "damage_beyond_quorum", False):
-            why = f"{why}; so many nodes are that the others form no quorum"
-        return why
+            why = why_no_leader(self.node, self.config, self.consensus)
+            self._answer(waiter, ("retry", None, why))
 
     def _answer_changes(self, configuration: Configuration) -> None:
         """A configuration is applied: answer the clients whose change is done by it."""

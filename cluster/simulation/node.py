@@ -133,9 +133,7 @@ class SimNode:
         self._reset()
         try:
             self.storage = world.make_storage(self)
-            founders = () if self.joins else world.founders
-            why_not = why_not_repairable(CONSENSUS.get(world.consensus), self.member, founders)
-            recovered = self.storage.recover(why_not=why_not)
+            recovered = self.storage.recover(why_not=_why_not(self, world))
         except Exception as error:
             if not isinstance(error, (DiskError, CorruptLog)):
                 raise
@@ -153,13 +151,7 @@ class SimNode:
             now_s=lambda: world.now_ns / _SECOND,
         )
         self.up, self.paused, self.why_down = True, False, ""
-        if recovered.damage is None:
-            world.atlas.replace(self.name)  # all of it was read, and is as it was promised
-        elif not world.is_excused(self.name):
-            said = f"{self.name} finds damage that nothing did: {recovered.damage}"
-            world.violation("sound-log", said, (self.name,))
-        if world.invariants is not None:
-            world.invariants.started(self.member, recovered, excused=bool(world.ablations))
+        _judge_start(self, world, recovered)
         world.trace.add(world.now_ns, "start", self.name, "", {"entries": len(recovered.entries)})
         self._run(self.core.start, recovered)
         self.disk_changed()
@@ -338,7 +330,7 @@ class SimNode:
                 invariants.snapshotting(self.member, effect)  # type: ignore[arg-type]
 
     def _noted(self, note: Note) -> None:
-        self._world.noted(self.name, note)
+        _tell(self, self._world, note)
 
     def _leave(self, effect: Send | Reply) -> None:
         world = self._world
@@ -429,15 +421,6 @@ class SimNode:
             self._world.invariants.persisted(self.member, io_id)
         self._persisted(io_id)
 
-    def _rest(self, incarnation: int) -> None:
-        """Nothing was written for one sync: the storage makes durable what it promised."""
-        if incarnation != self.incarnation or self.storage is None or self._syncing:
-            return
-        try:
-            self.storage.rest()
-        except DiskError as error:
-            self._world.disk_failed(self, error)
-
     def _persisted(self, io_id: int) -> None:
         if self.paused:
             self._defer(self._persisted, io_id)
@@ -447,11 +430,47 @@ class SimNode:
         world.trace.add(world.now_ns, "persisted", self.name, "", io_id)
         self._gate.persisted(io_id)
         self._start_sync()
-        if not self._syncing:
-            at_ns = world.now_ns + self.disk.profile.sync_max_ns
-            world.heap.push(at_ns, self._rest, self.incarnation)
+        _rest_later(self, world)
         if self.up:
             self._run(self.core.on_persisted, io_id)  # type: ignore[union-attr]
+
+
+def _why_not(node: SimNode, world: World) -> WhyNot:
+    """Why peers could not repair the node, if its disk is damaged."""
+    founders = () if node.joins else world.founders
+    return why_not_repairable(CONSENSUS.get(world.consensus), node.member, founders)
+
+
+def _judge_start(node: SimNode, world: World, recovered: Recovered) -> None:
+    """What a node found must be what it had promised, or it must say that it is damaged."""
+    if recovered.damage is None:
+        world.atlas.replace(node.name)  # all of it was read, and is as it was promised
+    elif not world.is_excused(node.name):
+        said = f"{node.name} finds damage that nothing did: {recovered.damage}"
+        world.violation("sound-log", said, (node.name,))
+    if world.invariants is not None:
+        world.invariants.started(node.member, recovered, excused=bool(world.ablations))
+
+
+def _tell(node: SimNode, world: World, note: Note) -> None:
+    if note.event == "repaired":
+        world.atlas.replace(node.name)
+    world.noted(node.name, note)
+
+
+def _rest_later(node: SimNode, world: World) -> None:
+    """When nothing was written for one sync, the storage makes durable what it promised."""
+    at_ns = world.now_ns + node.disk.profile.sync_max_ns
+    world.heap.push(at_ns, _rest, node, world, (node.incarnation, node.disk.counts["syncs"]))
+
+
+def _rest(node: SimNode, world: World, when: tuple[int, int]) -> None:
+    if when != (node.incarnation, node.disk.counts["syncs"]) or node.storage is None:
+        return
+    try:
+        node.storage.rest()
+    except DiskError as error:
+        world.disk_failed(node, error)
 
 
 def _detached(response: Response) -> Response:

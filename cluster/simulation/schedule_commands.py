@@ -47,6 +47,7 @@ from typing import Any
 import msgspec
 
 from cluster.config import ClusterConfig
+from cluster.simulation.damaging import damage
 from cluster.simulation.disk import DiskProfile
 from cluster.simulation.network import LinkFault, NetworkProfile
 from cluster.simulation.schedule import Command, ScheduleError
@@ -398,7 +399,7 @@ def _damage(stage: Stage, arguments: list[str]) -> None:
         raise stage.fail("damage takes a node and a kind: damage n2 lost-tail")
     node, kind = arguments
     source = stage.world.rng("damage", node, stage.line)
-    done = stage.world.damage(node, kind, source, only="wal-")
+    done = damage(stage.world, node, kind, source, only="wal-")
     if done is None:
         raise stage.fail(f"the log of {node} cannot be damaged so, or another disk is damaged")
 

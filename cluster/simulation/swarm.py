@@ -22,6 +22,7 @@ import msgspec
 
 from cluster.config import ClusterConfig
 from cluster.core.member_requests import MEMBER_OPS
+from cluster.simulation.damaging import damage
 from cluster.simulation.disk import DiskProfile
 from cluster.simulation.file_damage import KINDS
 from cluster.simulation.invariants import InvariantViolation
@@ -483,7 +484,7 @@ class Gremlin:
 
     def _damage(self, kind: str) -> _Injected:
         node = self._one()
-        done = self._world.damage(node, self._random.choice(DAMAGES[kind]), self._random)
+        done = damage(self._world, node, self._random.choice(DAMAGES[kind]), self._random)
         value: dict[str, Any] = {"skipped": True}
         if done is not None:
             value = {"damage": done.kind, "file": done.file, "at": done.at}

@@ -31,7 +31,6 @@ from cluster.ports import Core, DiskError, Note
 from cluster.simulation.clock import SimClock
 from cluster.simulation.connections import Connections
 from cluster.simulation.disk import DiskProfile, FaultAtlas, SimDisk
-from cluster.simulation.file_damage import FileDamage, draw_damage
 from cluster.simulation.heap import EventHeap, Handle
 from cluster.simulation.invariants import Invariants, InvariantViolation, View, view_of_status
 from cluster.simulation.names import check_names, founders_among, no_such_node
@@ -208,50 +207,6 @@ class World:
         lost = found.disk.crash(lose_unsynced=lose_unsynced, torn=torn or found.disk.torn)
         self._cut_off(node)
         return dict(lost)
-
-    def node_files(self, node: str) -> dict[str, bytes]:
-        """The content of a node's files, to damage them with an older copy later."""
-        return self._node(node).disk.files()
-
-    def damage(
-        self,
-        node: str,
-        kind: str,
-        source: random.Random,
-        *,
-        older: Mapping[str, bytes] | None = None,
-        only: str = "",
-    ) -> FileDamage | None:
-        """Kill a node's process, if it runs, and damage its files; it is for others to start it.
-
-        Args:
-            node: which.
-            kind: one of :data:`cluster.simulation.file_damage.KINDS`.
-            source: chooses file and place.
-            older: files as they were before, for ``older-copy``.
-            only: what the names of the files begin with, of which one is damaged; "" for any.
-
-        Returns:
-            What was done; None if that is not possible, would leave no majority of sound disks, or
-            the node is down with a damaged disk: one damage at a time.
-        """
-        found = self._node(node)
-        if not self.atlas.allows(node) or (node in self.atlas.damaged and not found.up):
-            return None
-        was_up = found.up
-        if was_up:
-            found.stop("killed")
-            found.disk.crash(lose_unsynced=True, torn=False, power=False)
-            self._cut_off(node)
-        files = {n: data for n, data in found.disk.files().items() if n.startswith(only)}
-        done = draw_damage(kind, files, source, older=older)
-        if done is not None:
-            found.disk.put(done.changed)
-            self.atlas.damage(node)
-            self.trace.add(self.now_ns, "damage", node, done.file, [done.kind, done.at])
-        elif was_up:
-            self.restart(node)
-        return done
 
     def restart(self, node: str) -> bool:
         """Start a node that is down; it recovers from its disk.
@@ -516,8 +471,6 @@ class World:
     def noted(self, node: str, note: Note) -> None:
         """A core had something to tell."""
         self.trace.add(self.now_ns, "note", node, note.event, note.detail)
-        if note.event == "repaired":
-            self.atlas.replace(node)
         if len(self.notes) < NOTES_MAX:
             self.notes.append((self.now_ns, node, note))
 

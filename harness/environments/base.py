@@ -294,9 +294,9 @@ class Disks(Protocol):
 
 @runtime_checkable
 class FileDamages(Protocol):
-    """What an environment may add to ability ``disk`` for nodes whose files it knows."""
+    """What an environment may have as ``files``, for nodes whose files it knows."""
 
-    async def damage_files(self, node: str, kind: str, seed: int) -> dict[str, Any]:
+    async def damage(self, node: str, kind: str, seed: int) -> dict[str, Any]:
         """Kill the node and damage one of its files, chosen by ``seed``: ``flip``, ``lost-tail``.
 
         Evidence has ``file``, ``at`` and ``changed_bytes`` as read back, or ``skipped`` and why.

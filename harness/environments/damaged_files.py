@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 from typing import Any, Protocol
@@ -32,26 +33,29 @@ class DamageAtRest:
 
     Args:
         atlas: which disks are damaged, whoever damaged them.
+        node_of: the node of a name.
     """
 
-    def __init__(self, atlas: Atlas) -> None:
+    def __init__(self, atlas: Atlas, node_of: Callable[[str], LocalNode]) -> None:
         self._atlas = atlas
+        self._node_of = node_of
         self._hit: dict[str, LocalNode] = {}
 
-    async def damage(self, node: LocalNode, kind: str, seed: int) -> dict[str, Any]:
+    async def damage(self, name: str, kind: str, seed: int) -> dict[str, Any]:
         """Kill the node and damage one of its files; others start it again.
 
         Args:
-            node: which.
+            name: which.
             kind: one of :data:`cluster.simulation.file_damage.KINDS`.
             seed: chooses file and place.
 
         Returns:
             ``kind``, ``file``, ``at`` and ``changed_bytes`` as read back; or ``skipped`` and why.
         """
+        node = self._node_of(name)
         if node.chaos_port is None:
             return {"skipped": True, "why": f"the files of {node.name} are not ones that are known"}
-        for hit in list(self._hit.values()):
+        for hit in list(self._hit):
             await self.is_repaired(hit)
         why = self._atlas.why_no_spare(node)
         if node.name in self._hit and not node.alive():
@@ -64,15 +68,16 @@ class DamageAtRest:
         found = await asyncio.to_thread(damage_directory, node.data, kind, seed)
         return {**found, "killed": killed}
 
-    async def is_repaired(self, node: LocalNode) -> bool:
+    async def is_repaired(self, name: str) -> bool:
         """Whether a node runs and has what it promised; its disk is no longer damaged then."""
-        if node.name not in self._hit:
+        if name not in self._hit:
             return True
+        node = self._hit[name]
         status = await _status(node)
         if status is None or status.get("recovering") is not None:
             return False
-        del self._hit[node.name]
-        self._atlas.forget_damage(node.name)
+        del self._hit[name]
+        self._atlas.forget_damage(name)
         return True
 
 

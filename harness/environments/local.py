@@ -121,8 +121,7 @@ class LocalEnvironment:
         self.run_id = marks.new(self.run_dir)
         #: the shared object under which foreign processes start, if their clocks may be faked
         self.fake_clocks: Path | None = None
-        self._options = options
-        self._seed = seed
+        self._options, self._seed = options, seed
         self._clock_wanted = options["clock"] in ("on", True)
         disks.check_option(options["disk"])
         self._disk_wanted = options["disk"] in ("on", True)
@@ -135,7 +134,7 @@ class LocalEnvironment:
         self._mirror = False
         self._started_ns = time.monotonic_ns()
         self._chaos = LocalChaos(self)
-        self._damage = DamageAtRest(self._chaos)
+        self.files = DamageAtRest(self._chaos, self.node)
         self._pressure: LocalPressure | RemotePressure = LocalPressure(self)
         self._volume_mb = self._wanted_volumes(options)
         abilities = {"links", "packets", "kill", "pause", "disk", "membership"}
@@ -501,14 +500,6 @@ class LocalEnvironment:
     async def set_pressure(self, node: str, limits: Mapping[str, Any]) -> dict[str, Any]:
         """Leave the node so much processor time and memory, by control groups."""
         return await self._pressure.set(self.node(node), limits)
-
-    async def damage_files(self, node: str, kind: str, seed: int) -> dict[str, Any]:
-        """Kill a node of the reference cluster and damage one of its files."""
-        return await self._damage.damage(self.node(node), kind, seed)
-
-    async def is_repaired(self, node: str) -> bool:
-        """Whether a node whose files were damaged has again what it promised."""
-        return await self._damage.is_repaired(self.node(node))
 
     def damaged(self) -> list[str]:
         """Nodes whose durable data a fault damaged: they may refuse to start."""

@@ -13,7 +13,6 @@ Options: ``ablate`` (ids of ablations all nodes run with), ``check_invariants`` 
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import msgspec
 from cluster.config import ClusterConfig
 from cluster.simulation.world import World
 from harness.environments.base import Completed, LinkFault
+from harness.environments.damaged_world import DamagedWorld
 from harness.errors import SetupError, UsageError, nearest
 from harness.interpreter.simulated_driver import SimFuture, SimRuntime
 
@@ -75,6 +75,7 @@ class SimEnvironment:
         abilities = {"links", "packets", "kill", "pause", "clock", "disk", "membership"}
         self.abilities = frozenset(abilities)
         self.runtime = SimRuntime(world)
+        self.files = DamagedWorld(world)
         self._run_dir = run_dir
         self._handles = {name: SimNodeHandle(self, name) for name in self.nodes}
 
@@ -196,21 +197,6 @@ class SimEnvironment:
         if not found["flipped_now"] and not found["skipped"]:
             return {**found, "skipped": True, "why": "no file is long enough to be damaged safely"}
         return found
-
-    async def damage_files(self, node: str, kind: str, seed: int) -> dict[str, Any]:
-        """Kill a node's process and damage one of its files."""
-        before = self.world.node_files(node)
-        done = self.world.damage(node, kind, random.Random(seed))
-        if done is None:
-            return {"skipped": True, "why": "no file can be damaged so, or another disk is damaged"}
-        after = self.world.node_files(node)
-        bit = any(before.get(name) != after.get(name) for name in done.changed)
-        return {"kind": done.kind, "file": done.file, "at": done.at, "changed_bytes": int(bit)}
-
-    async def is_repaired(self, node: str) -> bool:
-        """Whether a node whose files were damaged has again what it promised."""
-        status = self.world.status(node)
-        return status is not None and status.get("recovering") is None
 
     def damaged(self) -> list[str]:
         """Nodes whose durable data a fault damaged: they may refuse to start."""

@@ -66,7 +66,7 @@ class Disk(Planner):
         hit = [node for node in hit if await env.alive(node)]
         if not hit:
             return skipped("nothing runs on the targets whose disk could be made faulty")
-        if kind in _AT_REST and (kind == "lost-tail" or isinstance(env, FileDamages)):
+        if kind in _AT_REST and (kind == "lost-tail" or _files_of(env) is not None):
             return await self._damage(env, plan, kind, hit, rng)
         self._faulty[plan.id] = hit
         disks = layers.of(env)
@@ -113,9 +113,10 @@ class Disk(Planner):
         self, env: Any, plan: Plan, kind: str, hit: list[str], rng: Random
     ) -> Injection:
         """Kill nodes and damage their files; those that could not be damaged are not touched."""
-        if not isinstance(env, FileDamages):
+        files = _files_of(env)
+        if files is None:
             return skipped("the files of this database are not ones that are known")
-        found = {node: await env.damage_files(node, kind, rng.getrandbits(62)) for node in hit}
+        found = {node: await files.damage(node, kind, rng.getrandbits(62)) for node in hit}
         hit = [node for node in hit if "file" in found[node] or "killed" in found[node]]
         if not hit:
             return skipped("; ".join(str(proof.get("why")) for proof in found.values()))
@@ -125,6 +126,7 @@ class Disk(Planner):
 
     async def _bring_back(self, env: Any, nodes: list[str], injection: Injection) -> dict[str, Any]:
         """Start what was damaged, and wait a while for its repair."""
+        files: Any = _files_of(env)
         refused: dict[str, str] = {}
         repaired: dict[str, bool] = {}
         for node in nodes:
@@ -137,7 +139,7 @@ class Disk(Planner):
                 refused[node] = str(error)
         for node in nodes:
             end_ns = env.now_ns() + _REPAIRED_WITHIN_NS
-            while not (done := await env.is_repaired(node)) and env.now_ns() < end_ns:
+            while not (done := await files.is_repaired(node)) and env.now_ns() < end_ns:
                 await env.sleep(50 * _MS)
             repaired[node] = done
         found = {**injection.evidence, "repaired": repaired}
@@ -151,6 +153,11 @@ class Disk(Planner):
         healing.proofs[node] = await layers.of(env).set_disk(env, plan.id, node, None)
         if not await env.alive(node):
             await env.start(node)
+
+
+def _files_of(env: Any) -> FileDamages | None:
+    files = getattr(env, "files", None)
+    return files if isinstance(files, FileDamages) else None
 
 
 class _Healing(msgspec.Struct):

@@ -11,6 +11,7 @@ import random
 from typing import NamedTuple
 
 from cluster.config import ClusterConfig
+from cluster.simulation.damaging import damage
 from cluster.simulation.disk import DiskProfile
 from cluster.simulation.file_damage import KINDS, FileDamage
 from cluster.simulation.liveness import settle
@@ -53,14 +54,14 @@ def run_trial(seed: int, kind: str = "") -> Trial:
     nodes = list(world.nodes)
     source.shuffle(nodes)
     lagging, victim, sound = nodes
-    older = world.node_files(victim)
+    older = world.disk(victim).files()
     cut_off(world, lagging)
     writer.write(source.randint(10, 60))
     if source.random() < 0.5:  # the newest promise is not synced yet, and the process dies
         writer.write(1)
     else:
         world.run_for(SECOND)
-    damage = world.damage(victim, kind, source, older=older)
+    done = damage(world, victim, kind, source, older=older)
     # The damaged and the lagging node have only each other.
     cut_off(world, sound)
     world.run_for(source.choice((0, 50)) * MS)
@@ -78,7 +79,7 @@ def run_trial(seed: int, kind: str = "") -> Trial:
     status = world.status(victim)
     if status is not None and status["recovering"]:
         lost.append(f"{victim} is not repaired: {status}")
-    return Trial(damage, recovering, world.why_down(victim), lost)
+    return Trial(done, recovering, world.why_down(victim), lost)
 
 
 class Writer:
