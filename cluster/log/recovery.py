@@ -71,8 +71,12 @@ class _Reader:
             raise CorruptLog(segment.name, found.end, f"{fault}, in a segment that is not the last")
         self.take_segment(segment, found)
 
-    def require_promised(self, promised: Superblock) -> None:
+    def require_promised(self, promised: Superblock, found: list[Segment]) -> None:
         """The log must begin, and reach, where the superblock says.
+
+        Args:
+            promised: what it says.
+            found: the segments there are, readable or not.
 
         Raises:
             CorruptLog: it does not; the file and offset are where what was promised is missing.
@@ -84,8 +88,10 @@ class _Reader:
             name = f"wal-{promised.first_segment:016x}"
             raise CorruptLog(name, 0, "the superblock promises this segment, and it is missing")
         if self._promised_segment is None:
-            name = f"wal-{promised.last_segment:016x}"
-            why = f"{promised.end} bytes of this segment were promised, and it is missing"
+            names = [each.name for each in found if each.sequence == promised.last_segment]
+            name = names[0] if names else f"wal-{promised.last_segment:016x}"
+            what = "holds no record" if names else "is missing"
+            why = f"{promised.end} bytes of this segment were promised, and it {what}"
             raise CorruptLog(name, 0, why)
         segment, end = self._promised_segment
         if self._promised_crc is None:
@@ -240,7 +246,7 @@ def read_log(disk: Disk, promised: Superblock | None) -> Found:
     try:
         torn_bytes, blank = _read_all(disk, segments, reader)
         if promised is not None:
-            reader.require_promised(promised)
+            reader.require_promised(promised, segments)
     except CorruptLog as damage:
         if promised is None:
             raise
