@@ -296,6 +296,10 @@ class Disks(Protocol):
 class FileDamages(Protocol):
     """What an environment may have as ``files``, for nodes whose files it knows."""
 
+    def knows(self, node: str) -> bool:
+        """Whether it knows what the node's files hold."""
+        ...
+
     async def damage(self, node: str, kind: str, seed: int) -> dict[str, Any]:
         """Kill the node and damage one of its files, chosen by ``seed``: ``flip``, ``lost-tail``.
 

@@ -41,6 +41,11 @@ class DamageAtRest:
         self._node_of = node_of
         self._hit: dict[str, LocalNode] = {}
 
+    def knows(self, name: str) -> bool:
+        """Whether this node is one of the reference cluster's, with its files on this machine."""
+        node = self._node_of(name)
+        return node.chaos_port is not None and (node.data / "identity").is_file()
+
     async def damage(self, name: str, kind: str, seed: int) -> dict[str, Any]:
         """Kill the node and damage one of its files; others start it again.
 
@@ -53,8 +58,6 @@ class DamageAtRest:
             ``kind``, ``file``, ``at`` and ``changed_bytes`` as read back; or ``skipped`` and why.
         """
         node = self._node_of(name)
-        if node.chaos_port is None:
-            return {"skipped": True, "why": f"the files of {node.name} are not ones that are known"}
         for hit in list(self._hit):
             await self.is_repaired(hit)
         why = self._atlas.why_no_spare(node)

@@ -19,6 +19,10 @@ class DamagedWorld:
     def __init__(self, world: World) -> None:
         self._world = world
 
+    def knows(self, node: str) -> bool:
+        """Every simulated node's files are known."""
+        return node in self._world.nodes
+
     async def damage(self, node: str, kind: str, seed: int) -> dict[str, Any]:
         """Kill a node's process and damage one of its files."""
         disk = self._world.disk(node)

@@ -382,6 +382,7 @@ class RemoteEnvironment(LocalEnvironment):
     ) -> None:
         super().__init__(nodes=nodes, run_dir=run_dir, seed=seed, options=options)
         self._chaos = RemoteChaos(self)
+        self.files = None  # they are on other machines
         self._pressure = RemotePressure(self, self._squeeze)
         self.limits = limits(packets=kernel_links.BY_NETEM, disk="")
         self.abilities = self.abilities | {"pressure"}

@@ -134,7 +134,7 @@ class LocalEnvironment:
         self._mirror = False
         self._started_ns = time.monotonic_ns()
         self._chaos = LocalChaos(self)
-        self.files = DamageAtRest(self._chaos, self.node)
+        self.files: DamageAtRest | None = DamageAtRest(self._chaos, self.node)
         self._pressure: LocalPressure | RemotePressure = LocalPressure(self)
         self._volume_mb = self._wanted_volumes(options)
         abilities = {"links", "packets", "kill", "pause", "disk", "membership"}

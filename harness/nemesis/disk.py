@@ -66,7 +66,7 @@ class Disk(Planner):
         hit = [node for node in hit if await env.alive(node)]
         if not hit:
             return skipped("nothing runs on the targets whose disk could be made faulty")
-        if kind in _AT_REST and (kind == "lost-tail" or _files_of(env) is not None):
+        if kind in _AT_REST and (kind == "lost-tail" or _files_of(env, hit) is not None):
             return await self._damage(env, plan, kind, hit, rng)
         self._faulty[plan.id] = hit
         disks = layers.of(env)
@@ -113,7 +113,7 @@ class Disk(Planner):
         self, env: Any, plan: Plan, kind: str, hit: list[str], rng: Random
     ) -> Injection:
         """Kill nodes and damage their files; those that could not be damaged are not touched."""
-        files = _files_of(env)
+        files = _files_of(env, hit)
         if files is None:
             return skipped("the files of this database are not ones that are known")
         found = {node: await files.damage(node, kind, rng.getrandbits(62)) for node in hit}
@@ -126,7 +126,7 @@ class Disk(Planner):
 
     async def _bring_back(self, env: Any, nodes: list[str], injection: Injection) -> dict[str, Any]:
         """Start what was damaged, and wait a while for its repair."""
-        files: Any = _files_of(env)
+        files: Any = env.files
         refused: dict[str, str] = {}
         repaired: dict[str, bool] = {}
         for node in nodes:
@@ -155,9 +155,11 @@ class Disk(Planner):
             await env.start(node)
 
 
-def _files_of(env: Any) -> FileDamages | None:
+def _files_of(env: Any, nodes: Sequence[str]) -> FileDamages | None:
+    """What damages the files of these nodes; None if it does not know them."""
     files = getattr(env, "files", None)
-    return files if isinstance(files, FileDamages) else None
+    known = isinstance(files, FileDamages) and all(files.knows(node) for node in nodes)
+    return files if known else None
 
 
 class _Healing(msgspec.Struct):
