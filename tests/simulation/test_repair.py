@@ -8,6 +8,8 @@ from cluster.config import ClusterConfig
 from cluster.consensus.damage_repair import DamageRepair, why_not_repairable
 from cluster.consensus.membership import Configuration
 from cluster.consensus.raft import RaftParts
+from cluster.consensus.replicated_log import ReplicatedLog
+from cluster.consensus.replication import Replication
 from cluster.ports import Damage
 from cluster.simulation.damaging import damage
 from cluster.simulation.disk import DiskProfile
@@ -200,3 +202,19 @@ def test_small_segments_and_snapshots_are_repaired_too() -> None:
     world.run_for(5 * SECOND)
     assert world.status(victim)["recovering"] is None  # type: ignore[index]
     assert settle(world).ok
+
+
+def test_what_a_recovering_follower_acknowledges_does_not_count() -> None:
+    log = ReplicatedLog()
+    log.extend([Entry(index, 1, "noop") for index in (1, 2, 3)])
+    side = Replication("a", 1, log, ["b", "c"], config=ClusterConfig(), now_ns=0)
+    three = Configuration(("a", "b", "c"))
+    side.acknowledged("b", 3, 0, True)
+    assert side.quorum_index(three, durable_index=3) == 0
+    assert side.acknowledged("b", 3, 0)  # the same index, from a node that is sound again
+    assert side.quorum_index(three, durable_index=3) == 3
+    side.lost("b", 1)
+    assert side.quorum_index(three, durable_index=3) == 0
+    assert (side.match("b"), side.pipelines["b"].next) == (0, 2)
+    assert side.furthest(["b", "c"]) == "c"
+    side.lost("x", 1)  # of one that is no peer nothing is remembered
