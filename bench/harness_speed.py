@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from checkers.history import load
-from harness.databases.atom import NoopClient
+from harness.databases.in_memory import NoopClient
 from harness.interpreter import asyncio_driver
 from harness.interpreter.faults import FaultRunner
 from harness.interpreter.interpreter import Interpreter

@@ -20,7 +20,7 @@ from checkers.core.verdict import Verdict
 from cluster.ablations.registry import all_ablations
 from cluster.simulation.world import MS, SECOND, World
 from cluster.wire import Command
-from harness.campaign.explore import SeedOutcome, explore
+from harness.campaign.explore import SeedOutcome, explore, job_of
 from harness.campaign.patterns import judge
 
 
@@ -95,7 +95,8 @@ def ablations(count: int) -> int:
             continue
         total = 0
         for nemesis in ("", ablation.nemesis):
-            found = explore(seeds=range(count), ablations=[ablation.id], nemesis=nemesis).failures
+            job = job_of(consensus=ablation.consensus, ablations=[ablation.id], nemesis=nemesis)
+            found = explore(seeds=range(count), job=job).failures
             total += len(found)
             by = Counter(outcome.found_by for outcome in found)
             first = found[0].seed if found else "-"

@@ -19,7 +19,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
 
 import msgspec
 
@@ -93,9 +92,9 @@ class _Task(msgspec.Struct, frozen=True):
     consistency_model: str | None
     format: str | None
     budget: Budget | None
-    options: dict[str, Any]
+    options: dict[str, object]
     after: str = ""
-    after_options: dict[str, Any] = {}
+    after_options: dict[str, object] = {}
 
 
 def check_files(
@@ -107,9 +106,9 @@ def check_files(
     budget: Budget | None = None,
     jobs: int | None = None,
     progress: Progress | None = None,
-    options: Mapping[str, Any] | None = None,
+    options: Mapping[str, object] | None = None,
     after: str = "",
-    after_options: Mapping[str, Any] | None = None,
+    after_options: Mapping[str, object] | None = None,
 ) -> list[FileResult]:
     """Check files, and all files in folders, each by itself.
 
@@ -225,7 +224,7 @@ def _in_parallel(tasks: list[_Task], workers: int) -> Iterator[tuple[int, FileRe
             yield done.get()
         finished = True
     finally:
-        if not finished:  # interrupted: nobody waits for what is still being checked
+        if not finished:  # interrupted: the results still to come are not waited for
             with contextlib.suppress(queue.Empty):
                 while True:
                     waiting.get_nowait()

@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from checkers import known_order
@@ -113,7 +113,7 @@ def _found(home: str) -> Factory:
 
 
 def _from(home: str) -> Factory:
-    def make(**options: Any) -> Checker:
+    def make(**options: object) -> Checker:
         return _found(home)(**options)
 
     return make
@@ -145,7 +145,7 @@ def _rw_register(*, consistency_model: str | None = None, **options: Any) -> Che
 
 
 def _weak(level: str) -> Factory:
-    def make(**options: Any) -> Checker:
+    def make(**options: object) -> Checker:
         from checkers import isolation
 
         name = "transactional-causal" if level == "causal" else level
@@ -155,7 +155,7 @@ def _weak(level: str) -> Factory:
 
 
 def _solved(level: str) -> Factory:
-    def make(**options: Any) -> Checker:
+    def make(**options: object) -> Checker:
         from checkers import isolation
 
         return as_checker(_titled(level, isolation.serial(level, **options)))
@@ -203,7 +203,7 @@ def choose(
 
 
 def _choose(
-    history: History, model: str | None, consistency_model: str | None, options: dict[str, Any]
+    history: History, model: str | None, consistency_model: str | None, options: dict[str, object]
 ) -> Checker:
     if model and ":" in model:
         return _users_own(model, options)
@@ -225,7 +225,7 @@ def _choose(
 
 def options_of(name: str) -> dict[str, Any]:
     """The options that the checker of a name takes, with their defaults."""
-    make: Callable[..., Any] = checkers_by_name()[name]
+    make: Callable[..., object] = checkers_by_name()[name]
     plain = _RENAMED_BACK.get(name, name)
     if name in _HOMES:
         make = _found(_HOMES[name])
@@ -249,7 +249,7 @@ def options_of(name: str) -> dict[str, Any]:
     }
 
 
-def _require_options(name: str, options: Mapping[str, Any]) -> None:
+def _require_options(name: str, options: Mapping[str, object]) -> None:
     known = options_of(name) if options else {}
     for option in options:
         if option not in known:
@@ -260,7 +260,7 @@ def _require_options(name: str, options: Mapping[str, Any]) -> None:
             )
 
 
-def _users_own(place: str, options: dict[str, Any]) -> Checker:
+def _users_own(place: str, options: dict[str, object]) -> Checker:
     """The checker of ``module:attribute``: a checker, a model, or what makes one.
 
     Raises:
@@ -282,7 +282,7 @@ def _users_own(place: str, options: dict[str, Any]) -> Checker:
     raise ChoiceError(f"{place!r} is {type(found).__name__}, and neither a model nor a checker")
 
 
-def _is_factory(found: Callable[..., Any], options: Mapping[str, Any]) -> bool:
+def _is_factory(found: Callable[..., object], options: Mapping[str, object]) -> bool:
     """Whether it can be called without a history: then it makes a model or a checker."""
     try:
         inspect.signature(found).bind(**options)
@@ -306,10 +306,10 @@ def resolve(model: str) -> str:
     raise ChoiceError(f"model {model!r} is not known; {hint}")
 
 
-def _implied(history: History, name: str) -> dict[str, Any]:
+def _implied(history: History, name: str) -> dict[str, object]:
     """Options that the history itself implies."""
     header = history.header
-    extra: dict[str, Any] = {}
+    extra: dict[str, object] = {}
     if name in ("cas-register", "key-value") and header.get("failed_cas") == "observed":
         extra["failed_cas"] = "observed"
     if "initial" in header and name in ("register", "cas-register", "key-value"):
@@ -325,14 +325,14 @@ def _implied(history: History, name: str) -> dict[str, Any]:
     return extra
 
 
-def _first_reads(history: History) -> dict[Any, Any]:
-    """Initial values of registers, where the first read of one returned what nobody had written.
+def _first_reads(history: History) -> dict[Hashable, object]:
+    """Initial values of registers, where the first read of one returned an unwritten value.
 
     Knossos states the initial values of a multi-register beside the history, not in it.
     """
-    written: dict[Any, list[Any]] = {}
-    first: dict[Any, Any] = {}
-    seen: set[Any] = set()
+    written: dict[Hashable, list[object]] = {}
+    first: dict[Hashable, object] = {}
+    seen: set[Hashable] = set()
     for index, value in enumerate(history.values):
         if not isinstance(value, list):
             continue
@@ -350,8 +350,8 @@ def _first_reads(history: History) -> dict[Any, Any]:
 
 
 def _isolation(
-    history: History, name: str, level: str | None, options: dict[str, Any]
-) -> tuple[str, dict[str, Any]]:
+    history: History, name: str, level: str | None, options: dict[str, object]
+) -> tuple[str, dict[str, object]]:
     """Which checker decides an isolation level of a history."""
     transactional = history.functions == ["txn"] or _carries_transactions(history)
     if name == "causal" and transactional:
@@ -494,7 +494,7 @@ def _fitting(history: History) -> list[str]:
     return []
 
 
-def _outputs(history: History, f: str) -> list[Any]:
+def _outputs(history: History, f: str) -> list[object]:
     """Some results of acknowledged operations of this name."""
     found = []
     for index, (kind, code) in enumerate(zip(history.type.tolist(), history.f.tolist())):
@@ -527,8 +527,8 @@ def _carries_transactions(history: History) -> bool:
 
 def _transactions(history: History) -> list[str]:
     """By the micro-operations: appends, or reads and writes, of one or of several values each."""
-    names: set[Any] = set()
-    writes: set[Any] = set()
+    names: set[Hashable] = set()
+    writes: set[Hashable] = set()
     repeated = False
     for index, value in enumerate(history.values):
         if not isinstance(value, list) or history.type[index] == FAIL:
@@ -552,7 +552,7 @@ def _transactions(history: History) -> list[str]:
     return ["multi-register"] if repeated else ["rw-register"]
 
 
-def _plain_write(micro: list[Any]) -> Any:
+def _plain_write(micro: list[object]) -> object:
     """Key and value of a write, told apart by type; text where they are not two numbers."""
     if len(micro) == 3 and type(micro[1]) is int and type(micro[2]) is int:
         return micro[1], micro[2]
@@ -589,7 +589,7 @@ def _registers(history: History) -> list[str]:
     return ["register"]
 
 
-def _is_micro(item: Any) -> bool:
+def _is_micro(item: object) -> bool:
     return isinstance(item, list) and len(item) == 3 and item[0] == "r"
 
 

@@ -11,7 +11,6 @@ For :mod:`checkers.checker_choice` and :mod:`checkers.isolation`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import msgspec
 
@@ -28,7 +27,7 @@ _WITHOUT_SESSIONS = {
 }
 
 
-def refusal(history: History, model: str, options: Mapping[str, Any]) -> str:
+def refusal(history: History, model: str, options: Mapping[str, object]) -> str:
     """Why a model or an option has no meaning for a history; empty if it has.
 
     Args:

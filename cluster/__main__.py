@@ -10,6 +10,12 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cluster.core.parts import ReplicaParts
+    from cluster.core.paxos_register import PaxosParts
+    from cluster.runtime.options import NodeOptions
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -27,18 +33,31 @@ def main(arguments: Sequence[str]) -> int:
         print(f"python -m cluster: {error}", file=sys.stderr)
         return 3
 
-    from cluster.ablations.registry import UnknownAblation, ablate
-    from cluster.core.parts import CONSENSUS, ReplicaParts
+    from cluster.ablations.registry import UnknownAblation
     from cluster.runtime.node import run_node
     from cluster.runtime.opening import CannotStart
 
     try:
-        parts = ablate(ReplicaParts(consensus=CONSENSUS[options.consensus]), options.ablations)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            return runner.run(run_node(options, parts=parts))
+            return runner.run(run_node(options, parts=_parts(options)))
     except (CannotStart, UnknownAblation) as error:
         print(f"node {options.id}: {error}", file=sys.stderr)
         return 3
+
+
+def _parts(options: NodeOptions) -> ReplicaParts | PaxosParts:
+    """The classes a node of this role is made of, with the ablations in them.
+
+    Raises:
+        UnknownAblation: one of them concerns no part of such a node.
+    """
+    from cluster.ablations.registry import ablate
+    from cluster.core.parts import CONSENSUS, ReplicaParts
+    from cluster.core.paxos_register import PaxosParts
+
+    if options.role == "paxos":
+        return ablate(PaxosParts(), options.ablations)
+    return ablate(ReplicaParts(consensus=CONSENSUS[options.consensus]), options.ablations)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

@@ -31,8 +31,18 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
         snapshot_chunk_bytes: size of one InstallSnapshot chunk.
         session_max: sessions remembered; the least recently used one is dropped, by the log.
         session_unanswered_max: answers remembered per session; a session with more is refused.
+        history_revisions: revisions that stay readable without a compaction being asked for.
         lease_read_margin: fraction of the minimum election timeout a lease read may trust.
+        apply_entries_max: committed entries applied in one event, the rest in the next ones; 0 for
+            all at once.
         promote_lag_entries: a learner that misses more entries than this is not promoted.
+        ballot_timeout_ns: how long a proposer of role ``paxos`` waits for acceptors before it asks
+            the silent ones again.
+        ballot_backoff_min_ns: after an attempt that was refused it waits at most for the time that
+            an attempt takes, or this if that is longer; twice as long after each further one in a
+            row.
+        ballot_backoff_max_ns: the longest of these waits, unless a single attempt takes longer.
+        register_session_max: sessions remembered in one register of role ``paxos``.
     """
 
     cluster: str = "splitbrain"
@@ -51,5 +61,11 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     snapshot_chunk_bytes: int = 512 * 1024
     session_max: int = 10_000
     session_unanswered_max: int = 1_024
+    history_revisions: int = 10_000
     lease_read_margin: float = 0.5
+    apply_entries_max: int = 0
     promote_lag_entries: int = 512
+    ballot_timeout_ns: int = 300 * MS
+    ballot_backoff_min_ns: int = 2 * MS
+    ballot_backoff_max_ns: int = 2_000 * MS
+    register_session_max: int = 64

@@ -87,39 +87,40 @@ PATTERNS: tuple[Pattern, ...] = (
         4, "Leader and Followers", "consensus.leader_and_followers",
         "At most one leader in a generation; only it assigns indexes; its log has everything "
         "committed before.",
-        "A09 A64 A65",
+        "A09 A64 A65 A67a A67d A67e A67g A67h A68a",
     ),
     _pattern(
         5, "HeartBeat", "consensus.heartbeat",
         "A failure is noticed in bounded time, on a path that a slow disk does not block.",
-        "A10a A10b A10c A10d",
+        "A10a A10b A10c A10d A66",
     ),
     _pattern(
         6, "Majority Quorum", "consensus.majority_quorum",
         "Any two quorums share a node.",
-        "A11 A58",
+        "A11 A58 A60 A67i A68b A68c A68g A68j",
     ),
     _pattern(
         7, "Generation Clock", "clocks.generation_clock",
         "Generations only grow, are durable, and are in every message and every answer; the lower "
         "one is refused, the higher one makes a leader step down.",
-        "A04 A12 A13 A19",
+        "A04 A12 A13 A19 A67b A67c A68d A68e",
     ),
     _pattern(
         8, "High-Water Mark", "consensus.high_water_mark",
         "Only what is at or below it is visible; it never goes back; logs are truncated by "
         "generation, not by it.",
-        "A14a A15 A16 A17 A18",
+        "A14a A15 A16 A17 A18 A68f",
     ),
     _pattern(
         9, "Paxos", "consensus.paxos",
         "Once a value is chosen, no other ever is; promises and acceptances are durable first.",
-        "A20 A21 A22 A23 A24",
+        "A20 A20b A20c A20d A20p A20q A21 A21b A21c A21p A22 A22p A22q A23 A23b A23c A24 "
+        "A24b A24p A24q",
     ),
     _pattern(
         10, "Replicated Log", "consensus.replicated_log",
         "An index and a generation name one entry everywhere; equal prefixes give equal states.",
-        "A16 A25 A62 A63",
+        "A16 A25 A62 A63 A67f A68h",
     ),
     _pattern(
         11, "Singular Update Queue", "channel.singular_update_queue",
@@ -142,7 +143,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         14, "Follower Reads", "data.follower_reads",
         "Each read has a declared mode and keeps it; a session never goes back in time.",
-        "A29 A30 A31 A32 A33",
+        "A29 A30 A31 A32 A33 A33b A68i",
     ),
     _pattern(
         15, "Versioned Value", "data.versioned_value",

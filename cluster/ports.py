@@ -56,12 +56,14 @@ class Reply(msgspec.Struct, frozen=True):
 class Append(msgspec.Struct, frozen=True):
     """Make a hard state and entries durable, in that order, after all earlier writes.
 
-    If ``entries`` starts at or below an index already in the log, the log is cut there first.
+    If ``entries`` starts at or below an index already in the log, the log is cut there first. With
+    ``cut_from`` it is cut at that index, whether or not anything takes the place of what was there.
 
     Args:
         io_id: id of this write; ids grow by one with each Append or SaveSnapshot of a node.
         hard_state: the new hard state, or None if it did not change.
         entries: consecutive entries, possibly none.
+        cut_from: 0, or the first index of what is gone before the entries are added.
         repaired: True if the node has from its peers what its damaged disk had promised
             (``Recovered.damage``): once this is durable the damage is history.
     """
@@ -69,6 +71,7 @@ class Append(msgspec.Struct, frozen=True):
     io_id: int
     hard_state: HardState | None = None
     entries: tuple[Entry, ...] = ()
+    cut_from: int = 0
     repaired: bool = False
 
 
@@ -180,7 +183,7 @@ class Core(Protocol):
         """JSON-ready state for the admin endpoint: see docs/architecture.md for the fields."""
 
     def state_hash(self) -> str:
-        """Hex digest of the applied state: equal on all nodes at an equal applied index."""
+        """Hex digest of the applied state: equal on all nodes at an equal applied index above 0."""
 
 
 class Rng(Protocol):

@@ -28,7 +28,8 @@ class Entry(msgspec.Struct, frozen=True, array_like=True):
     Args:
         index: position in the log, from 1.
         generation: generation of the leader that created it.
-        kind: ``noop``, ``command`` (``data`` is an encoded :class:`LoggedCommand`) or ``config``.
+        kind: ``noop``, ``command`` (``data`` is an encoded :class:`LoggedCommand`), ``config``, or,
+            in an acceptor's log of Multi-Paxos only, ``hole``: nothing is accepted there.
         data: the payload.
     """
 
@@ -47,11 +48,14 @@ class HardState(msgspec.Struct, frozen=True, array_like=True):
         adopted: the generation under which its log was last brought in line with a leader's (Zab's
             current epoch, the last normal view of Viewstamped Replication); 0 where a variant needs
             none.
+        chosen: the slot up to which it knew every value to be chosen when this was written
+            (Multi-Paxos); 0 where a variant needs none.
     """
 
     generation: int = 0
     voted_for: str = ""
     adopted: int = 0
+    chosen: int = 0
 
 
 class Snapshot(msgspec.Struct, frozen=True, array_like=True):
@@ -114,12 +118,13 @@ class Request(msgspec.Struct, frozen=True, array_like=True, tag="request"):
         first_unanswered: lowest seq whose answer the client has not seen; lower ones may be
             forgotten.
         command: what to do.
-        mode: for a read: ``linearizable`` (default), ``lease``, ``stale``, or ``follower``
-            (linearizable, served by the node asked).
+        mode: for a read: one of :data:`cluster.data.follower_reads.READ_MODES`.
         timeout_ns: how long the node may keep the request waiting.
         opened_after: a log index the client knew of when it began the session; the same for all its
             requests. A session which is unknown, and may be older than one that was forgotten, is
             refused as ``expired`` rather than begun anew.
+        min_revision: for a ``session`` read: the highest revision the session has seen.
+        staleness_ns: for a ``bounded`` read: how long ago the state may be from.
     """
 
     id: int
@@ -130,6 +135,8 @@ class Request(msgspec.Struct, frozen=True, array_like=True, tag="request"):
     mode: str = "linearizable"
     timeout_ns: int = 5_000_000_000
     opened_after: int = 0
+    min_revision: int = 0
+    staleness_ns: int = 0
 
 
 class Response(msgspec.Struct, frozen=True, array_like=True, tag="response"):
@@ -275,6 +282,322 @@ class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, tag="transfer"):
     generation: int
 
 
+# -- Multi-Paxos: ``generation`` is the ballot ---------------------------------------------------
+
+
+class Prepare(msgspec.Struct, frozen=True, array_like=True, tag="prepare"):
+    """A proposer asks for a promise over the slots from ``first`` on; with ``probe``, only whether
+    it would get one. ``transfer``: the leader itself asked for this candidacy."""
+
+    generation: int
+    first: int
+    probe: bool = False
+    transfer: bool = False
+
+
+class Promise(msgspec.Struct, frozen=True, array_like=True, tag="promise"):
+    """The answer. Many accepted values come in parts, each asked for with its own ``first``.
+
+    Args:
+        generation: the highest ballot the acceptor has promised.
+        asked: echo of the ballot asked for.
+        granted: whether it is promised.
+        probe: echo.
+        first: echo.
+        accepted: what the acceptor has accepted from ``first`` to ``told``, ballots included.
+        told: the last slot this part tells of.
+        end: the last slot the acceptor has anything in.
+        high_water_mark: the last slot up to which the acceptor knows every value to be chosen.
+    """
+
+    generation: int
+    asked: int
+    granted: bool
+    probe: bool = False
+    first: int = 0
+    accepted: tuple[Entry, ...] = ()
+    told: int = 0
+    end: int = 0
+    high_water_mark: int = 0
+
+
+class Accept(msgspec.Struct, frozen=True, array_like=True, tag="accept"):
+    """Values proposed under a ballot for consecutive slots from ``first`` on."""
+
+    generation: int
+    first: int
+    entries: tuple[Entry, ...]
+    high_water_mark: int
+
+
+class Accepted(msgspec.Struct, frozen=True, array_like=True, tag="accepted"):
+    """The answer: what is durably accepted.
+
+    Args:
+        generation: the highest ballot the acceptor has promised.
+        first, last: the slots of the request that are accepted under it; none if last < first.
+        agreed: the slot up to which every value is accepted under it, or known to be chosen.
+        end: the last slot the acceptor has anything in.
+    """
+
+    generation: int
+    first: int
+    last: int
+    agreed: int
+    end: int
+
+
+class CatchUp(msgspec.Struct, frozen=True, array_like=True, tag="catchup"):
+    """An acceptor does not know any more what was chosen after ``agreed``: it was restarted."""
+
+    generation: int
+    agreed: int
+
+
+# -- Zab -------------------------------------------------------------------------------------------
+# Entries travel as AppendEntries and AppendReply (PROPOSE, ACK; of a history: DIFF), a snapshot as
+# InstallSnapshot (SNAP), a sign of life as Heartbeat (PING). ``generation`` is the sender's
+# accepted epoch. A zxid is an entry's (generation, index).
+
+
+class ZabVote(msgspec.Struct, frozen=True, array_like=True, tag="zvote"):
+    """Whom the sender wants for leader, in a round of the election.
+
+    Args:
+        generation: the sender's accepted epoch.
+        round: of the election.
+        candidate: the wanted leader.
+        current: the candidate's current epoch.
+        last_generation, last_index: the zxid of the candidate's last entry.
+        looking: False if the sender leads, and says so to one that looks for a leader.
+        transfer: the sender was asked to take over by the leader of its accepted epoch.
+    """
+
+    generation: int
+    round: int
+    candidate: str
+    current: int
+    last_generation: int
+    last_index: int
+    looking: bool = True
+    transfer: bool = False
+
+
+class CEpoch(msgspec.Struct, frozen=True, array_like=True, tag="zcepoch"):
+    """A follower tells the leader it wants the epoch that it accepted last."""
+
+    generation: int
+
+
+class NewEpoch(msgspec.Struct, frozen=True, array_like=True, tag="znewepoch"):
+    """A leader asks for the promise to take nothing of an earlier epoch any more."""
+
+    generation: int
+
+
+class AckEpoch(msgspec.Struct, frozen=True, array_like=True, tag="zackepoch"):
+    """The promise, and where the sender's log ends.
+
+    Args:
+        generation: the epoch.
+        promised: False if the sender had promised this epoch to another node.
+        current: the sender's current epoch.
+        last_generation, last_index: the zxid of its last entry.
+    """
+
+    generation: int
+    promised: bool
+    current: int
+    last_generation: int
+    last_index: int
+
+
+class Truncate(msgspec.Struct, frozen=True, array_like=True, tag="ztrunc"):
+    """TRUNC: cut the log after its last entry at or below a zxid, and tell where it ends.
+
+    Args:
+        generation: the epoch.
+        last_generation, last_index: the zxid.
+        end_generation, end_index: the zxid at which the log must still end, as the follower told;
+            a copy of this message that comes late must not cut what was added since.
+    """
+
+    generation: int
+    last_generation: int
+    last_index: int
+    end_generation: int
+    end_index: int
+
+
+class NewLeader(msgspec.Struct, frozen=True, array_like=True, tag="znewleader"):
+    """The follower has the history of the epoch, which ends at this index: adopt it."""
+
+    generation: int
+    last_index: int
+
+
+class AckNewLeader(msgspec.Struct, frozen=True, array_like=True, tag="zacknewleader"):
+    """The history is adopted: it and the current epoch are durable."""
+
+    generation: int
+
+
+class UpToDate(msgspec.Struct, frozen=True, array_like=True, tag="zuptodate"):
+    """A quorum adopted the history: the follower may serve."""
+
+    generation: int
+    high_water_mark: int
+
+
+class ZabCommit(msgspec.Struct, frozen=True, array_like=True, tag="zcommit"):
+    """COMMIT: everything up to the high-water mark is committed."""
+
+    generation: int
+    high_water_mark: int
+
+
+ZabMessage: TypeAlias = (
+    ZabVote
+    | CEpoch
+    | NewEpoch
+    | AckEpoch
+    | Truncate
+    | NewLeader
+    | AckNewLeader
+    | UpToDate
+    | ZabCommit
+)
+
+
+# Viewstamped Replication; Prepare, PrepareOk and Commit are AppendEntries, AppendReply, Heartbeat
+
+
+class StartViewChange(msgspec.Struct, frozen=True, array_like=True, tag="viewask"):
+    """The sender misses its primary and wants view ``wanted``; ``transfer``: on request."""
+
+    generation: int
+    wanted: int
+    transfer: bool = False
+
+
+class DoViewChange(msgspec.Struct, frozen=True, array_like=True, tag="viewreport"):
+    """To a view's primary: the sender has left earlier views. Where its log ends, not the log.
+
+    Args:
+        generation: the view.
+        last_normal: the last view whose log the sender's log was brought in line with.
+        last_index: the end of its log.
+        high_water_mark: what it knows to be committed.
+    """
+
+    generation: int
+    last_normal: int
+    last_index: int
+    high_water_mark: int
+
+
+class StartView(msgspec.Struct, frozen=True, array_like=True, tag="viewstart"):
+    """The view has started: its first entry, and the entry before, which ends its log so far."""
+
+    generation: int
+    prev_index: int
+    prev_generation: int
+    entries: tuple[Entry, ...]
+    high_water_mark: int
+
+
+class GetState(msgspec.Struct, frozen=True, array_like=True, tag="getstate"):
+    """Send me the view's log after ``index``."""
+
+    generation: int
+    index: int
+
+
+class NewState(msgspec.Struct, frozen=True, array_like=True, tag="newstate"):
+    """Entries after ``prev_index`` of the sender's log, and its high-water mark."""
+
+    generation: int
+    prev_index: int
+    entries: tuple[Entry, ...]
+    high_water_mark: int
+
+
+class Recovery(msgspec.Struct, frozen=True, array_like=True, tag="recovery"):
+    """A replica without a memory asks what there is; ``nonce`` names this life of it."""
+
+    generation: int
+    nonce: int
+
+
+class RecoveryResponse(msgspec.Struct, frozen=True, array_like=True, tag="recovered"):
+    """What the sender has.
+
+    Args:
+        generation: its view.
+        nonce: echo of the question's.
+        last_normal: the last view it was a part of; 0 for none.
+        last_index: the end of its log.
+        leads: whether it is the primary, and its view has started.
+        asking: whether it has no memory either.
+    """
+
+    generation: int
+    nonce: int
+    last_normal: int
+    last_index: int
+    leads: bool
+    asking: bool
+
+
+# -- Paxos, a register per key (role ``paxos``) ----------------------------------------------------
+
+
+class Ballot(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """Number of an attempt: by round, then by node. ``Ballot()`` is below all that are used."""
+
+    round: int = 0
+    node: str = ""
+
+
+class RegisterMessage(msgspec.Struct, frozen=True, array_like=True):
+    """What all of them have: the register, and the ballot that is asked or answered for."""
+
+    key: str
+    ballot: Ballot
+
+    @property
+    def generation(self) -> int:
+        """The round."""
+        return self.ballot.round
+
+
+class RegisterPrepare(RegisterMessage, frozen=True, array_like=True, tag="r-prepare"):
+    """Phase 1: promise to take nothing below this ballot, and say what was accepted."""
+
+
+class RegisterPromise(RegisterMessage, frozen=True, array_like=True, tag="r-promise"):
+    """The promise, with the value that was accepted last, and its ballot (``Ballot()``: none)."""
+
+    accepted: Ballot
+    value: bytes
+
+
+class RegisterAccept(RegisterMessage, frozen=True, array_like=True, tag="r-accept"):
+    """Phase 2: accept this value, as of this ballot."""
+
+    value: bytes
+
+
+class RegisterAccepted(RegisterMessage, frozen=True, array_like=True, tag="r-accepted"):
+    """The value of this ballot is accepted."""
+
+
+class RegisterRefused(RegisterMessage, frozen=True, array_like=True, tag="r-refused"):
+    """This ballot is refused: a higher one was promised."""
+
+    promised: Ballot
+
+
 Message: TypeAlias = (
     RequestVote
     | VoteReply
@@ -288,6 +611,24 @@ Message: TypeAlias = (
     | ReadIndexReply
     | TimeoutNow
     | Recovering
+    | Prepare
+    | Promise
+    | Accept
+    | Accepted
+    | CatchUp
+    | ZabMessage
+    | StartViewChange
+    | DoViewChange
+    | StartView
+    | GetState
+    | NewState
+    | Recovery
+    | RecoveryResponse
+    | RegisterPrepare
+    | RegisterPromise
+    | RegisterAccept
+    | RegisterAccepted
+    | RegisterRefused
 )
 
 

@@ -12,8 +12,8 @@ fields of :class:`harness.spec.TestSpec`.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypedDict, Unpack
 
 import msgspec
 
@@ -21,10 +21,54 @@ from checkers.core.wording import did_you_mean
 from harness import runner
 from harness.databases.base import Client
 from harness.errors import UsageError
-from harness.nemesis.base import Nemesis
-from harness.parts import SomeClient, SomeDB, SomeWorkload
+from harness.nemesis.base import Nemesis, Plan
+from harness.resolve import SomeClient, SomeDB, SomeWorkload
 from harness.runner import RunOutcome
 from harness.spec import TestSpec, parse_list, parse_nodes, read_fields
+
+#: seconds, or a text such as ``1m30s``
+Duration = float | str
+
+
+class Fields(TypedDict, total=False):
+    """Further keywords of :func:`run`: the other fields of :class:`harness.spec.TestSpec`."""
+
+    env: str
+    time_limit_s: Duration
+    rate_hz: float | None
+    concurrency: int | str
+    seed: int | None
+    test_count: int
+    ablate: str | Sequence[str]
+    nemesis_interval_s: Duration | None
+    fault_duration_s: Duration | Sequence[float]
+    recovery_s: Duration | None
+    quiesce_s: Duration | None
+    final_limit_s: Duration | None
+    keys: int | None
+    op_timeout_s: Duration
+    consensus: str
+    db_options: Mapping[str, Any]
+    workload_options: Mapping[str, Any]
+    env_options: Mapping[str, Any]
+    check_time_s: Duration
+    store: str
+    name: str
+    leave_running: bool
+    no_report: bool
+    quiet: bool
+    plans: Sequence[Plan] | None
+
+
+class Arguments(Fields, total=False):
+    """All keywords of :func:`run` that say what to run: for callers that pass them on."""
+
+    db: SomeDB | str | None
+    client: Client | SomeClient | str | None
+    workload: SomeWorkload | str | None
+    nemesis: str | Sequence[str | Nemesis]
+    nodes: int | str | Sequence[str]
+    say: Callable[[str], None] | None
 
 
 def run(
@@ -36,7 +80,7 @@ def run(
     nodes: int | str | Sequence[str] = 3,
     replay: str | None = None,
     say: Callable[[str], None] | None = None,
-    **fields: Any,
+    **fields: Unpack[Fields],
 ) -> RunOutcome:
     """Run one test and return its :class:`harness.runner.RunOutcome`.
 
@@ -49,8 +93,7 @@ def run(
         nodes: how many, or which.
         replay: the command to show as the way to run this again.
         say: called with each line for the user; None prints them.
-        fields: other fields of TestSpec: ``env``, ``time_limit_s`` (seconds, or a text such as
-            ``1m30s``), ``seed`` ...
+        fields: see :class:`Fields`.
 
     Raises:
         UsageError: an argument is wrong.

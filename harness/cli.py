@@ -29,6 +29,7 @@ from harness.errors import (
     EXIT_VALID,
     STORE_ERRORS,
     HarnessError,
+    OfARun,
     UsageError,
     UserCodeError,
 )
@@ -90,12 +91,27 @@ Examples:
   harness list nemeses
   harness list nemeses --env netns
   harness list workloads -v         what each is, its options and operations""",
+    "compare": """\
+Examples:
+  harness compare --variant raft --variant raft+lease-reads --variant raft+A30 --runs 20
+  harness compare --variant raft --variant raft+lease-reads --workload register,append \\
+      --nemesis partition,kill --nemesis pause
+  harness compare --variant 'old: image=mykv:1.2' --variant 'new: image=mykv:1.3' --env docker \\
+      --db mykv:MyKV --fail-if 'p99 > 1.2 * baseline'
+  harness compare --resume store/compare/20261122T180000Z-7""",
     "patterns": """\
 Examples:
   harness patterns                  the catalogue, one line a pattern
   harness patterns lease            one explained; a number, a name or an ablation will do
   harness patterns --run            every ablation's schedule, with and without it
   harness patterns --run A30""",
+    "cluster": """\
+Examples:
+  harness cluster up                                three nodes on loopback, in ./playground
+  harness cluster up --nodes 5 --dir five --port 7201
+  harness cluster status
+  harness cluster down
+  harness cluster certs --dir certs --nodes n1,n2,n3   a test authority, for mutual TLS""",
     "explore": """\
 Examples:
   harness explore --seeds 1000
@@ -127,6 +143,8 @@ _COMMANDS = {
     "replay": ("harness.commands.judging:replay", "Run a recorded run again."),
     "shrink": ("harness.commands.judging:shrink", "Find the smallest test that still fails."),
     "explore": ("harness.commands.explore:explore", "Run many seeds in simulation."),
+    "compare": ("harness.commands.compare:compare", "Variants side by side, with statistics."),
+    "cluster": ("harness.commands.cluster:cluster", "Start a cluster to play with; stop it."),
     "patterns": ("harness.commands.patterns:patterns", "The pattern catalogue; break each one."),
     "list": ("harness.commands.listing:list_", "Names of databases, workloads, nemeses, ..."),
     "heal": ("harness.commands.looking:heal", "Remove whatever runs left behind."),
@@ -191,6 +209,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"{error.strerror}{where}; nothing is wrong with what was judged", EXIT_INFRASTRUCTURE
         )
     except Exception as error:
+        # The last line of defence: whatever it is gets a sentence and an exit code.
         # Names of other packages' errors, so that nothing is imported to compare with them.
         if type(error).__name__ in ("HistoryError", "UnknownAblation"):
             return _complain(str(error), EXIT_USAGE)
@@ -270,8 +289,7 @@ def _with_place(error: HarnessError) -> str:
 
 
 def _log_of(error: BaseException) -> Path | None:
-    run_dir = getattr(error, "run_dir", None)
-    return None if run_dir is None else Path(run_dir) / "harness.log"
+    return error.run_dir / "harness.log" if isinstance(error, OfARun) else None
 
 
 def _bug(error: Exception) -> int:

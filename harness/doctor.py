@@ -52,14 +52,9 @@ def diagnose() -> list[Finding]:
 
 def print_table(findings: Sequence[Finding]) -> int:
     """Print what was found; the exit code is 3 only if something needed is missing."""
-    from rich.table import Table
+    from harness.terminal import Terminal, bare_table
 
-    from harness.terminal import Terminal
-
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column("", no_wrap=True)
-    table.add_column("what", no_wrap=True)
-    table.add_column("found")
+    table = bare_table(narrow=2)
     for found in findings:
         glyph = "✓" if found.have else ("✗" if found.needed else "-")
         words = f"{found.detail}; for {found.use}" if found.use else found.detail
@@ -161,14 +156,15 @@ def _netem() -> Finding:
 
 def _kernel_faults() -> Finding:
     """What cuts and slows links here, really tried in a namespace that goes away."""
-    from harness.environments import kernel_links, netns
+    from harness.environments import netns
+    from harness.environments.network import netem
 
     use = "faults of links in --env netns, docker, ssh: nftables, else iptables, else netem"
     if not sys.platform.startswith("linux") or os.geteuid() != 0:
         return Finding("kernel faults", False, "can be tried by root only", use, "run as root")
     tools = netns.probe()
     get = "apt install nftables iproute2; partitions need no netem"
-    return Finding("kernel faults", bool(tools.cut), kernel_links.explain(tools), use, get)
+    return Finding("kernel faults", bool(tools.cut), netem.explain(tools), use, get)
 
 
 def _has_netem(path: str) -> bool:
@@ -187,7 +183,7 @@ def docker_daemon() -> Finding:
 
 
 def _faketime() -> Finding:
-    from harness.environments import faketime
+    from harness.environments.clock import faketime
 
     found = faketime.library()
     use = "clock faults of foreign processes in --env local"
@@ -247,7 +243,7 @@ def _galera() -> Finding:
 
 
 def _pressure() -> Finding:
-    from harness.environments import cgroups
+    from harness.environments.pressure import cgroups
 
     found, lacks = cgroups.trees()
     use = "processor and memory pressure (--nemesis pressure) in --env local, netns, ssh"
@@ -257,7 +253,7 @@ def _pressure() -> Finding:
 
 
 def _volumes() -> Finding:
-    from harness.environments import volumes
+    from harness.environments.disk import volumes
 
     lacking = volumes.missing()
     use = "full disks of others' databases without /dev/fuse (--env-option volume_mb=N)"
@@ -266,7 +262,7 @@ def _volumes() -> Finding:
 
 def _faulty_disks() -> Finding:
     """Really mounts the file system that makes others' disks faulty, and unmounts it again."""
-    from harness.environments import disks
+    from harness.environments.disk import disks
 
     use = "slow, failing, full, torn and damaged disks of others' databases (--nemesis disk)"
     lacking = disks.missing() or disks.self_test()

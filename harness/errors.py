@@ -14,6 +14,8 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from checkers.core.wording import did_you_mean
 
@@ -53,6 +55,20 @@ class EnvironmentLeft(HarnessError):
 
 class UserCodeError(HarnessError):
     """User code raised; the original exception is ``__cause__``."""
+
+
+@runtime_checkable
+class OfARun(Protocol):
+    """An exception that broke a run: it knows where the run's log is."""
+
+    run_dir: Path
+
+
+@runtime_checkable
+class Named(Protocol):
+    """A class or a function, as sentences name it."""
+
+    __name__: str
 
 
 def nearest(what: str, name: str, known: Iterable[str]) -> UsageError:

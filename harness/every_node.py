@@ -4,17 +4,21 @@ A node's ``ready`` may wait for a process that has ended meanwhile. So while it 
 looked at, and one whose process has ended fails at once, with how it ended and the last lines of
 its log, whatever the user's ``ready`` was waiting for.
 
-For :mod:`harness.conduct`.
+For :mod:`harness.lifecycle`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from harness.environments.base import Environment
+from harness.databases.base import DB, ClusterSetup
+from harness.environments.base import Environment, Node, Watched
 from harness.errors import HarnessError, SetupError, UserCodeError
 from harness.interpreter.runtime import Runtime
+
+#: a method of a database that is called for one node
+Act = Callable[[Node], Awaitable[object]]
 
 #: How often it is looked whether a database that is not ready yet still runs.
 LOOK_EVERY_NS = 500_000_000
@@ -29,39 +33,38 @@ class EveryNode:
         db: the database.
     """
 
-    def __init__(self, runtime: Runtime, env: Environment, db: Any) -> None:
+    def __init__(self, runtime: Runtime, env: Environment, db: DB) -> None:
         self.runtime, self.env, self.db = runtime, env, db
         self._dead: dict[str, Exception] = {}
 
     async def call(
         self,
         method: str,
+        act: Act,
         *,
-        optional: bool = False,
         within_s: float | None = None,
         but: Sequence[str] = (),
+        watched: bool = False,
     ) -> None:
         """Call a method for every node except some, side by side.
 
         Args:
-            method: its name.
-            optional: a database without it is fine.
+            method: its name, for errors.
+            act: the method.
             within_s: how long it may take; None for as long as it likes.
             but: nodes left out.
+            watched: whether a node whose process ends fails at once.
 
         Raises:
             HarnessError: what the first node raised; errors of user code are named as such.
         """
-        call = getattr(self.db, method, None)
-        if call is None and optional:
-            return
         errors: list[tuple[str, BaseException]] = []
         self._dead.clear()
 
         async def one(name: str) -> None:
             try:
-                await call(self.env.node(name))  # type: ignore[misc]
-            except Exception as error:
+                await act(self.env.node(name))
+            except Exception as error:  # user code: it is named as such below
                 errors.append((name, await self._death(name) or error))
 
         names = [name for name in self.env.nodes if name not in but]
@@ -70,22 +73,35 @@ class EveryNode:
         if within_s is not None:
             at_ns = self.runtime.now_ns() + round(within_s * 1e9)
             timers = [self.runtime.call_at(at_ns, task.cancel) for task in tasks.values()]
-        if method == "ready" and any(hasattr(self.env.node(n), "check_running") for n in names):
+        if watched and any(isinstance(self.env.node(name), Watched) for name in names):
             self.runtime.spawn(self._watch(tasks))
         for name, task in tasks.items():
             try:
                 await settled(task)
-            except BaseException as ended:
-                if not isinstance(ended, Cancelled):  # an interrupt is for all nodes
-                    for other in tasks.values():
-                        other.cancel()
-                    raise
+            except Cancelled:
                 late = SetupError(f"{name} is not ready after {within_s or 0:g} s")
                 errors.append((name, await self._death(name) or late))
+            except BaseException:
+                # An interrupt is for all nodes.
+                for other in tasks.values():
+                    other.cancel()
+                raise
         for timer in timers:
             timer.cancel()
         if errors:
             raise self._named(method, *errors[0])
+
+    async def ready(self, *, within_s: float | None = None, but: Sequence[str] = ()) -> None:
+        """Wait until the database serves on every node except some.
+
+        Args:
+            within_s: how long it may take; None for as long as it likes.
+            but: nodes left out.
+
+        Raises:
+            HarnessError: a node does not serve, or its process has ended.
+        """
+        await self.call("ready", self.db.ready, within_s=within_s, but=but, watched=True)
 
     async def set_up_cluster(self) -> None:
         """Call ``setup_cluster(nodes)``, which a database may have, once.
@@ -93,12 +109,11 @@ class EveryNode:
         Raises:
             HarnessError: what it raised.
         """
-        hook = getattr(self.db, "setup_cluster", None)
-        if hook is None:
+        if not isinstance(self.db, ClusterSetup):
             return
         try:
-            await hook([self.env.node(name) for name in self.env.nodes])
-        except Exception as error:
+            await self.db.setup_cluster([self.env.node(name) for name in self.env.nodes])
+        except Exception as error:  # user code: it is named as such
             for name in self.env.nodes:
                 error = await self._death(name) or error
             raise self._named("setup_cluster", "", error) from error
@@ -113,10 +128,10 @@ class EveryNode:
 
     async def _death(self, name: str) -> Exception | None:
         """How the node's database ended by itself, with its last words; None if it did not."""
-        look = getattr(self.env.node(name), "check_running", None)
-        if look is not None and name not in self._dead:
+        node = self.env.node(name)
+        if isinstance(node, Watched) and name not in self._dead:
             try:
-                await look()
+                await node.check_running()
             except SetupError as error:
                 self._dead[name] = error
         return self._dead.get(name)

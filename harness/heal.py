@@ -118,9 +118,14 @@ def heal_run(run_dir: Path, *, by: str = "harness heal", consent: Consent = NONE
     except FileNotFoundError:
         return Healing(str(run_dir), skipped="it has no environment.json, so it started nothing")
     except (OSError, ValueError) as error:
-        said = f"its environment.json cannot be read: {getattr(error, 'strerror', None) or error}"
+        said = f"its environment.json cannot be read: {_reason(error)}"
         return Healing(str(run_dir), skipped="it started nothing we can tell of", refused=[said])
     return _not_to_be_healed(found, run_dir, by, consent) or _heal(found, run_dir, by, consent)
+
+
+def _reason(error: OSError | ValueError) -> str:
+    """What was wrong with a file, without its name."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 def _not_to_be_healed(

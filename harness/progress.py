@@ -22,7 +22,7 @@ LIVE_S = 0.2
 
 
 class Watched(Protocol):
-    """What progress is shown of: a :class:`harness.conduct.Conductor`."""
+    """What progress is shown of: a :class:`harness.lifecycle.Lifecycle`."""
 
     phase: str
     recorder: Any

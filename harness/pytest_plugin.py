@@ -15,11 +15,12 @@ used.
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 import pytest
 
 if TYPE_CHECKING:
+    from harness.api import Arguments
     from harness.runner import RunOutcome
 
 
@@ -48,14 +49,14 @@ class HarnessFixture:
         self._node_id, self._name, self._seed, self._store = node_id, name, seed, store
         self.outcomes: list[RunOutcome] = []
 
-    def run(self, **arguments: Any) -> RunOutcome:
+    def run(self, **arguments: Unpack[Arguments]) -> RunOutcome:
         """Run one test; see :func:`harness.run` for the arguments."""
         import random
 
         from harness.api import run
 
-        given = dict(arguments)
-        seed = given.pop("seed", None)
+        given = arguments
+        seed = given.get("seed")
         if seed is None:
             seed = self._seed
         if seed is None:
@@ -63,7 +64,8 @@ class HarnessFixture:
         given.setdefault("store", self._store)
         given.setdefault("name", self._name)
         replay = f"pytest {shlex.quote(self._node_id)} --harness-seed {seed}"
-        outcome = run(seed=seed, replay=replay, **given)
+        given["seed"] = seed
+        outcome = run(replay=replay, **given)
         self.outcomes.append(outcome)
         return outcome
 

@@ -85,7 +85,7 @@ def load(path: str, *, what: str, user: bool = False) -> Any:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         raise _no_module(path, what, module_name, error) from error
-    except Exception as error:
+    except Exception as error:  # a user's module may raise anything while it is imported
         raise UserCodeError(
             f"{what} {path!r}: importing {module_name} raised {type(error).__name__}: {error}"
         ) from error
@@ -145,7 +145,7 @@ def build(
         raise
     except (TypeError, ValueError) as error:
         raise UsageError(f"{what}: {error}") from error
-    except Exception as error:
+    except Exception as error:  # so may a user's class or function
         raise UserCodeError(f"{what} raised {type(error).__name__}: {error}") from error
 
 

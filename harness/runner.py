@@ -20,7 +20,6 @@ import contextlib
 import datetime
 import logging
 import os
-import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -30,21 +29,20 @@ from typing import Any
 import msgspec
 
 from checkers.core.verdict import Finding, Result, Verdict
-from harness.conduct import Conductor
 from harness.environments.base import Environment
 from harness.errors import EXIT_INFRASTRUCTURE, STORE_ERRORS, SetupError
-from harness.judge import Judgement, judge, write_results
+from harness.lifecycle import Lifecycle
 from harness.nemesis.base import Nemesis
-from harness.parts import (
+from harness.progress import Progress
+from harness.recorder import Recorder, StoreError
+from harness.resolve import (
     Parts,
     SomeClient,
     SomeDB,
     SomeWorkload,
-    make_environment,
+    draw_seed,
     resolve,
 )
-from harness.progress import Progress
-from harness.recorder import Recorder, StoreError
 from harness.spec import TestSpec, command_line, validated
 from harness.store import (
     SPEC,
@@ -55,6 +53,7 @@ from harness.store import (
     utc_now,
     write_json,
 )
+from harness.verdict import Judgement, judge, write_results
 
 log = logging.getLogger(__name__)
 
@@ -133,17 +132,14 @@ def run(
         UsageError: the spec is wrong.
         HarnessError: the run broke; its ``run_dir`` attribute is where its log is.
     """
-    spec = validated(spec)
-    seed = random.SystemRandom().randrange(2**31) if spec.seed is None else spec.seed
-    spec = msgspec.structs.replace(spec, seed=seed)
-    parts = resolve(spec, seed, db=db, client=client, workload=workload, nemeses=nemeses)
-    spec = _named(spec, db, parts)
+    resolved = resolve(spec, db=db, client=client, workload=workload, nemeses=nemeses)
+    spec, parts, seed = resolved.spec, resolved.parts, resolved.seed
     replay = command or command_line(spec)
     say = say or _print
     made = missing_dirs(spec.store, spec.name)
     run_dir = create_run_dir(spec.store, spec.name, seed)
     try:
-        env = make_environment(spec, seed, run_dir, parts)
+        env = resolved.environment(run_dir)
     except BaseException:
         # An argument is wrong, or the machine lacks what the environment needs: nothing happened.
         discard(run_dir, made=made)
@@ -161,6 +157,7 @@ def run(
             try:
                 return _Run(spec, parts, env, run_dir, facts, say).go()
             except Exception as error:
+                # Of any kind: its log is in the run's directory, and it is raised on.
                 log.exception("the run broke")
                 error.run_dir = run_dir  # type: ignore[attr-defined]
                 raise
@@ -195,24 +192,13 @@ def run_many(spec: TestSpec, *, say: Callable[[str], None] | None = None) -> lis
     """
     outcomes: list[RunOutcome] = []
     spec = validated(spec)
-    first = random.SystemRandom().randrange(2**31) if spec.seed is None else spec.seed
+    first = draw_seed() if spec.seed is None else spec.seed
     for number in range(spec.test_count):
         one = msgspec.structs.replace(spec, seed=first + number, test_count=1)
         outcomes.append(run(one, say=say))
         if outcomes[-1].interrupted:
             break
     return outcomes
-
-
-def _named(spec: TestSpec, db: SomeDB | None, parts: Parts) -> TestSpec:
-    """The spec with the names of objects given in place of names."""
-    changes: dict[str, Any] = {"nemesis": spec.nemesis or tuple(n.name for n in parts.nemeses)}
-    if db is not None:
-        changes["db"] = getattr(db, "__name__", type(db).__name__)
-    changes["workload"] = spec.workload if parts.workload.name == "" else parts.workload.name
-    if spec.workload != "register" and ":" in spec.workload:
-        changes["workload"] = spec.workload
-    return msgspec.structs.replace(spec, **changes)
 
 
 class _Run:
@@ -239,7 +225,7 @@ class _Run:
         """Conduct, judge, report."""
         spec = self.spec
         with Progress(limit_s=spec.time_limit_s, quiet=spec.quiet) as progress:
-            conductor = Conductor(
+            lifecycle = Lifecycle(
                 spec=spec,
                 seed=self.seed,
                 env=self.env,
@@ -253,55 +239,22 @@ class _Run:
                 plans=spec.plans,
                 on_tick=progress.tick,
             )
-            self._conduct(conductor)
-        return self._conclude(conductor)
+            self._live(lifecycle)
+        return self._conclude(lifecycle)
 
-    def _conduct(self, conductor: Conductor) -> None:
+    def _live(self, lifecycle: Lifecycle) -> None:
         try:
-            if hasattr(self.env, "world"):
-                self._conduct_simulated(conductor)
-            else:
-                self._conduct_really(conductor)
+            broken = self.env.drive(
+                lifecycle.run, interrupted=lambda cancel: self._interrupt(lifecycle, cancel)
+            )
         except BaseException:
+            # Whatever ends the run, what was recorded is written before it is raised.
             self.recorder.abandon()
             raise
+        self.extra.extend(broken)
         self.recorder.close()
 
-    def _conduct_really(self, conductor: Conductor) -> None:
-        import asyncio
-
-        from harness.interpreter import asyncio_driver
-
-        async def main() -> None:
-            runtime = asyncio_driver.AsyncioRuntime(self.env.now_ns)
-            task = asyncio.current_task()
-            assert task is not None
-            undo = asyncio_driver.on_interrupt(lambda: self._interrupt(conductor, task.cancel))
-            try:
-                await conductor.run(runtime)
-            finally:
-                undo()
-
-        try:
-            asyncio_driver.run(main())
-        except asyncio.CancelledError:
-            raise SetupError(
-                "interrupted before the first operation; there is no verdict"
-            ) from None
-
-    def _conduct_simulated(self, conductor: Conductor) -> None:
-        from cluster.simulation.invariants import InvariantViolation
-
-        runtime: Any = self.env.runtime  # type: ignore[attr-defined]
-        undo = runtime.on_interrupt(lambda: self._interrupt(conductor, lambda: None))
-        try:
-            runtime.run(conductor.run(runtime))
-        except InvariantViolation as broken:
-            self.extra.append(_invariant_result(broken))
-        finally:
-            undo()
-
-    def _interrupt(self, conductor: Conductor, cancel: Callable[[], Any]) -> None:
+    def _interrupt(self, lifecycle: Lifecycle, cancel: Callable[[], Any]) -> None:
         """First time: end early, heal, judge. Second time: leave at once; the watchdog heals."""
         self._interrupts += 1
         if self._interrupts > 1:
@@ -311,31 +264,31 @@ class _Run:
             sys.stderr.flush()
             os._exit(EXIT_INFRASTRUCTURE)
         print("\ninterrupted: healing, then judging; again to leave at once", file=sys.stderr)
-        conductor.interrupt()
-        if conductor.phase in ("setup", "start"):
+        lifecycle.interrupt()
+        if lifecycle.phase in ("setup", "start"):
             cancel()
 
     # Afterwards -----------------------------------------------------------------------------------
 
-    def _conclude(self, conductor: Conductor) -> RunOutcome:
-        faults = [msgspec.to_builtins(f, enc_hook=repr) for f in conductor.faults.records.values()]
+    def _conclude(self, lifecycle: Lifecycle) -> RunOutcome:
+        faults = [msgspec.to_builtins(f, enc_hook=repr) for f in lifecycle.faults.records.values()]
         judgement = judge(
             self.run_dir,
             self.parts.workload,
             faults=faults,
             nemeses=list(self.parts.by_name),
             time_s=self.spec.check_time_s,
-            leader_changes=conductor.leader_changes,
-            troubles=conductor.troubles,
-            interrupted=conductor.interrupted,
-            rate=conductor.rate,
+            leader_changes=lifecycle.leader_changes,
+            troubles=lifecycle.troubles,
+            interrupted=lifecycle.interrupted,
+            rate=lifecycle.rate,
             extra=self.extra,
         )
         counts = self.recorder.counts
         self.facts |= {
-            "duration_ns": conductor.now_ns,
+            "duration_ns": lifecycle.now_ns,
             "ops": {name: counts[name] for name in ("ok", "fail", "info")},
-            "interrupted": conductor.interrupted or False,
+            "interrupted": lifecycle.interrupted or False,
         }
         write_results(self.run_dir, judgement, run=self.facts, faults=faults, replay=self.replay)
         report = "" if self.spec.no_report else write_report(self.run_dir)
@@ -347,7 +300,7 @@ class _Run:
             replay=self.replay,
             results=judgement.results,
             evidence=judgement.evidence,
-            interrupted=bool(conductor.interrupted),
+            interrupted=bool(lifecycle.interrupted),
             report=report,
         )
         self._tell(judgement, outcome)
@@ -380,32 +333,13 @@ class _Run:
         return header
 
 
-def _invariant_result(broken: Any) -> Result:
-    """A broken invariant of the simulation, as a checker's result."""
-    at_s = broken.time_ns / 1e9
-    sentence = f"At {at_s:.6f} s the invariant {broken.name} was broken: {broken.sentence}."
-    finding = Finding(
-        kind=broken.name,
-        title=f"invariant {broken.name} broken",
-        sentence=sentence,
-        detail={
-            "nodes": list(broken.nodes),
-            "time_ns": broken.time_ns,
-            "story": [told._asdict() for told in broken.story],
-        },
-    )
-    return Result(
-        checker="invariants", verdict=Verdict.INVALID, reason=sentence, findings=[finding]
-    )
-
-
 def write_report(run_dir: Path) -> str:
     """Render the report of a run directory; its path, or "" if that failed (the log says why)."""
     try:
         import reports
 
         reports.render(run_dir)
-    except Exception:
+    except Exception:  # the verdict stands without its page
         log.exception("the report could not be written")
         print(f"the report could not be written; see {run_dir / 'harness.log'}", file=sys.stderr)
         return ""

@@ -17,7 +17,7 @@ import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -130,14 +130,22 @@ def _link(link: Path, target: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a JSON file in one step, readable and with an end of line: whole or not at all."""
-    data = msgspec.json.format(msgspec.json.encode(value, enc_hook=_plain), indent=1)
+    data = msgspec.json.format(msgspec.json.encode(value, enc_hook=plain), indent=1)
     write_whole(path, data + b"\n")
 
 
-def _plain(value: Any) -> Any:
+@runtime_checkable
+class Scalar(Protocol):
+    """A number of numpy's, which is not imported to ask."""
+
+    def item(self) -> Any:
+        """The number of Python's."""
+        ...
+
+
+def plain(value: Any) -> Any:
     """What JSON does not know: numpy numbers as numbers, anything else as text."""
-    item = getattr(value, "item", None)
-    return item() if callable(item) else repr(value)
+    return value.item() if isinstance(value, Scalar) else repr(value)
 
 
 def cannot_write(directory: Path) -> OSError | None:

@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from harness.databases.base import Timed
 from harness.errors import UsageError, nearest
 
 UNITS_S = {"ms": 0.001, "s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
@@ -74,7 +75,7 @@ def resolve(spec: Any, db: Any) -> Timings:
         UsageError: the database declares what is no time of a run, or no duration.
     """
     names = Timings.__struct_fields__
-    declared = getattr(db, "timings", None) or {}
+    declared = (db.timings if isinstance(db, Timed) else None) or {}
     where = f"timings of the database {spec.db!r}"
     if not isinstance(declared, dict):
         raise UsageError(f"{where} is {declared!r}; it should be a dict of {', '.join(names)}")

@@ -1,7 +1,7 @@
 """The results as JUnit XML, which every continuous integration can read.
 
 One suite per run, one case per checker (parts of a composition are cases of their own). INVALID is
-a failure; UNKNOWN and a run that nobody judged are errors, since neither may pass for success. The
+a failure; UNKNOWN and a run without results are errors, since neither may pass for success. The
 format's common subset is used: ``testsuites/testsuite/testcase/failure|error|system-out``.
 
 For :mod:`reports.writing`.

@@ -1,8 +1,8 @@
 """The first screen: the verdict, what decided it, the run's facts, and what was exercised.
 
 A green verdict is worth what was exercised: a run without a fault that bit, or with hardly any
-operation inside one, is shown amber as "VALID, weakly exercised", with the reasons. A run that
-nobody judged has no verdict, and the banner says so.
+operation inside one, is shown amber as "VALID, weakly exercised", with the reasons. A run without
+results has no verdict, and the banner says so.
 
 For :mod:`reports.page`, :mod:`reports.markdown`, :mod:`reports.terminal` and :mod:`reports.junit`.
 """

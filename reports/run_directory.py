@@ -4,7 +4,7 @@ A report is most needed when a run went wrong, and then files are missing, torn 
 So nothing here raises for what a file contains: each file is read for what it holds, and what is
 missing or damaged becomes one sentence in :attr:`Run.missing`, which every form of the report
 shows. A file that is a symbolic link, a FIFO or a device counts as damaged and is not read: a link
-may lead to a file that is nobody's to show. A run without ``results.json`` is *not judged*: it has
+may lead to a file that must not be shown. A run without ``results.json`` is *not judged*: it has
 no verdict, and the report says that rather than UNKNOWN or VALID.
 
 For :mod:`reports` (writing, server).

@@ -4,11 +4,11 @@ It lists the runs of a store with their verdicts, newest first, opens their repo
 makes the report of any run with *every* operation in it, however large. It reads; it never writes
 into a run, and it starts no work that outlives the request.
 
-Whoever can reach the address can read the store, so the default is loopback. A path is served only
-if it lies within the store; no symbolic link is followed but those named ``latest``, and names that
-begin with a dot are never served. What a run's files hold is data from a system under
-test: everything but our own pages goes out as plain text or a download, with a policy that forbids
-scripts. A report.html may be a stranger's: its scripts run in an origin of their own.
+Every client that reaches the address can read the store, so the default is loopback. A path is
+served only if it lies within the store; no symbolic link is followed but those named ``latest``,
+and names that begin with a dot are never served. What a run's files hold is data from a system
+under test: everything but our own pages goes out as plain text or a download, with a policy that
+forbids scripts. A report.html may come from elsewhere: its scripts run in an origin of their own.
 
 For the harness (``harness serve``).
 """

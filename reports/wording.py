@@ -1,8 +1,8 @@
 """Words and figures: how values, times, operations and counts are written everywhere in a report.
 
 One place decides how a value looks, so that the picture, the table, the ASCII art and the sentence
-all say the same thing. Nothing here is markup: escaping is the business of whoever writes HTML,
-SVG or XML. But text is made *plain* here: control characters and the invisible characters that
+all say the same thing. Nothing here is markup: the modules that write HTML, SVG or XML escape what
+they write. But text is made *plain* here: control characters and the invisible characters that
 reorder text are written as escapes, so that a value can neither break a terminal nor pretend to be
 another value.
 

@@ -1,6 +1,6 @@
 """The workload ``append``: single-key append-only lists, which must be linearizable.
 
-Each operation appends a value unique in the run, or reads the whole list. A list tells its own
+Each operation appends a value unique in the run, or reads the whole list. A list shows its own
 history: an append that happened twice, vanished, or moved is there for every later read to see. So
 this finds what a register hides under the next write: duplicated retries, lost suffixes, two logs
 that went different ways.

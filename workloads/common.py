@@ -15,10 +15,15 @@ them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from checkers.core.checker import Checker
+from checkers.judges.availability import availability
+from checkers.judges.stats import stats
 from workloads import generator as gen
 from workloads.generator.base import PENDING, Context, Generator, Op, Step
+from workloads.workload import Workload
 
 #: Keys one reading transaction of a final phase has.
 FINAL_KEYS_PER_TXN = 4
@@ -172,3 +177,36 @@ def rest(context: Context, duration_s: float, following: Any) -> Step:
         return PENDING, following
     quiet = Op(op.f, None, op.value, op.process, op.thread, op.time_ns, "sleep")
     return quiet, following
+
+
+def models_of(given: str | Sequence[str]) -> tuple[str, ...]:
+    """Names of consistency models, from text with commas or a list."""
+    names = given.split(",") if isinstance(given, str) else list(given)
+    return tuple(name.strip() for name in names if name.strip())
+
+
+def transactional(
+    *, name: str, objects: str, generator: Any, final: Any, checker: Checker, model: str, keys: str
+) -> Workload:
+    """A workload whose only operation is ``txn``.
+
+    Args:
+        name: the workload's name.
+        objects: what the database has to offer.
+        generator: the transactions, at their rate.
+        final: the transactions after healing.
+        checker: the isolation checker; availability and statistics are added.
+        model: what the transactions are over.
+        keys: what the keys are, in words.
+    """
+    return Workload(
+        name=name,
+        objects=objects,
+        generator=generator,
+        final=final,
+        checker=checker & stats() & availability(),
+        model=model,
+        reads=frozenset(),
+        operations=frozenset({"txn"}),
+        keys_description=keys,
+    )

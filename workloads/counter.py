@@ -1,8 +1,8 @@
 """The workload ``counter``: additions and reads of a few counters.
 
 An addition that is carried out twice, or lost after it was acknowledged, shows in every later read:
-each must lie between what was certain when it began and what was possible when it ended. Additions
-of unknown outcome widen the bounds for ever, so the fewer there are the sharper this is.
+each must lie between what was committed when it began and what was possible when it ended.
+Additions of unknown outcome widen the bounds for ever, so the fewer there are the sharper this is.
 
 ``exact`` decides linearizability as well, which finds more and may take long.
 """

@@ -1,9 +1,9 @@
 """The workload ``lease``: workers are granted a lease, renew it now and then, and give it back.
 
-A lease holds for a time to live and then ends by itself, so that a dead holder blocks nobody. The
-promise is that at most one worker may count on it at any time, by the clock: from the completion of
-its grant to a time to live after the grant, or the last renewal, was asked for. A server that
-expires leases early (a clock that jumps, a new leader that forgot renewals) breaks it.
+A lease holds for a time to live and then ends by itself, so a dead holder blocks no other worker.
+The promise is that at most one worker may count on it at any time, by the clock: from the
+completion of its grant to a time to live after the grant, or the last renewal, was asked for. A
+server that expires leases early (a clock that jumps, a new leader that forgot renewals) breaks it.
 """
 
 from __future__ import annotations

@@ -13,16 +13,16 @@ from collections.abc import Sequence
 
 from checkers.core.checker import named
 from checkers.isolation import list_append as list_append_checker
-from checkers.judges.availability import availability
-from checkers.judges.stats import stats
-from workloads.common import FinalTransactions, Transactions, Window, check_positive, check_share
+from workloads.common import (
+    FinalTransactions,
+    Transactions,
+    Window,
+    check_positive,
+    check_share,
+    models_of,
+    transactional,
+)
 from workloads.workload import Workload
-
-
-def models_of(given: str | Sequence[str]) -> tuple[str, ...]:
-    """Names of consistency models, from text with commas or a list."""
-    names = given.split(",") if isinstance(given, str) else list(given)
-    return tuple(name.strip() for name in names if name.strip())
 
 
 def list_append(
@@ -52,14 +52,12 @@ def list_append(
     window = Window(keys, ops_per_key)
     claimed = models_of(consistency_models)
     check = named("list-append", list_append_checker(consistency_models=claimed))
-    return Workload(
+    return transactional(
         name="list-append",
         objects="txn-list",
         generator=Transactions(window, "append", read, length_max).rate(rate_hz),
         final=FinalTransactions(window),
-        checker=check & stats() & availability(),
+        checker=check,
         model="list-append",
-        reads=frozenset(),
-        operations=frozenset({"txn"}),
-        keys_description=f"append-only lists in transactions, claimed {', '.join(claimed)}",
+        keys=f"append-only lists in transactions, claimed {', '.join(claimed)}",
     )

@@ -1,6 +1,6 @@
 """The workload ``lock``: workers acquire a lock, hold it for a while, and release it.
 
-Without ``fencing`` mutual exclusion itself is judged: nobody may hold a lock between another's
+Without ``fencing`` mutual exclusion itself is judged: no worker may hold a lock between another's
 acquisition and release. No lock that expires can promise that, for its holder may be stopped, or
 cut off from the lock's server, longer than the lock lives; a pause shows it.
 
@@ -85,7 +85,7 @@ class Holder(Generator, frozen=True):
             case "pause":
                 return rest(context, 0.05 + context.rng.random() * 0.1, self._at("acquire"))
             case _:
-                # Its operation is under way: this worker is not free, so nobody asks it.
+                # Its operation is under way: this worker is not free, so it is not asked.
                 return context.fill("acquire", key), self._at("asked", key)
 
     def update(self, test: Any, context: Context, event: Op) -> Any:

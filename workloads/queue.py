@@ -5,7 +5,8 @@ comes out, is a violation; one that comes out twice is one too with ``exactly_on
 what queues with redelivery promise.
 
 After healing every worker drains every queue: only then can be said what was lost. A dequeue of
-unknown outcome may have taken a value that nobody will ever see, so that many losses are forgiven.
+unknown outcome may have taken a value that no client will ever see, so the checker
+forgives that many losses.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ each read says which write it saw; that makes the check exact and quick (CHECKER
 however long the history is. Several clients work on each key, or there would be nothing to order.
 
 Every other worker only reads. A worker whose write hangs on a node that is cut off does nothing
-else until it gives up, and soon all workers of that node hang: then nobody would be left to read
-what the node still answers, which is where stale reads are.
+else until it gives up, and soon all workers of that node hang: then no worker would be left to
+read what the node still answers, which is where stale reads are.
 
 After healing every process reads every key: what was acknowledged must still be there.
 """

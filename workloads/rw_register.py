@@ -14,10 +14,15 @@ from collections.abc import Sequence
 
 from checkers.core.checker import named
 from checkers.isolation import rw_register as rw_register_checker
-from checkers.judges.availability import availability
-from checkers.judges.stats import stats
-from workloads.common import FinalTransactions, Transactions, Window, check_positive, check_share
-from workloads.list_append import models_of
+from workloads.common import (
+    FinalTransactions,
+    Transactions,
+    Window,
+    check_positive,
+    check_share,
+    models_of,
+    transactional,
+)
 from workloads.workload import Workload
 
 
@@ -53,14 +58,12 @@ def rw_register(
         consistency_models=claimed, wfr_keys=True, linearizable_keys=linearizable_keys
     )
     transactions = Transactions(window, "w", read, length_max, read_first=True)
-    return Workload(
+    return transactional(
         name="rw-register",
         objects="txn-register",
         generator=transactions.rate(rate_hz),
         final=FinalTransactions(window),
-        checker=named("rw-register", check) & stats() & availability(),
+        checker=named("rw-register", check),
         model="rw-register",
-        reads=frozenset(),
-        operations=frozenset({"txn"}),
-        keys_description=f"registers in transactions, claimed {', '.join(claimed)}",
+        keys=f"registers in transactions, claimed {', '.join(claimed)}",
     )

@@ -14,8 +14,7 @@ from checkers.judges.availability import availability
 from checkers.judges.sessions import GUARANTEES, session_guarantees
 from checkers.judges.stats import stats
 from workloads import generator as gen
-from workloads.common import check_share, readers_beside
-from workloads.list_append import models_of
+from workloads.common import check_share, models_of, readers_beside
 from workloads.workload import Workload
 
 

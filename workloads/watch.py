@@ -1,7 +1,7 @@
-"""The workload ``watch``: some workers write, others watch, and must be told everything.
+"""The workload ``watch``: some workers write, others watch and must receive every change.
 
-Odd workers watch all keys from the first revision on, a stretch at a time, each going on where it
-was told everything: with the next revision after the last event. Even ones write unique values. A
+Odd workers watch all keys from the first revision on, a stretch at a time, each going on with the
+next revision after the last event it received. Even ones write unique values. A
 watcher must get every committed change once, in order, without gaps, and nothing that was never
 committed, across reconnections and whatever happened to the node it asks.
 

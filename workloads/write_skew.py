@@ -15,12 +15,9 @@ from typing import Any
 
 from checkers.core.checker import named
 from checkers.isolation import rw_register
-from checkers.judges.availability import availability
-from checkers.judges.stats import stats
 from workloads import generator as gen
-from workloads.common import Window, check_positive
+from workloads.common import Window, check_positive, models_of, transactional
 from workloads.generator.base import PENDING, Context, Generator, Step
-from workloads.list_append import models_of
 from workloads.workload import Workload
 
 
@@ -75,14 +72,12 @@ def write_skew(
     window = Window(keys, ops_per_key)
     claimed = models_of(consistency_models)
     check = rw_register(consistency_models=claimed, wfr_keys=True)
-    return Workload(
+    return transactional(
         name="write-skew",
         objects="txn-register",
         generator=Pairs(window).rate(rate_hz),
         final=FinalPairs(window),
-        checker=named("rw-register", check) & stats() & availability(),
+        checker=named("rw-register", check),
         model="rw-register",
-        reads=frozenset(),
-        operations=frozenset({"txn"}),
-        keys_description=f"pairs of registers in transactions, claimed {', '.join(claimed)}",
+        keys=f"pairs of registers in transactions, claimed {', '.join(claimed)}",
     )

@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -79,7 +79,7 @@ class Budget(msgspec.Struct, frozen=True, omit_defaults=True):
     steps: int | None = None
     whole_s: float | None = None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """The limits as a JSON-ready dict."""
         return {
             "time_s": self.whole_s or self.time_s,

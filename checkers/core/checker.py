@@ -22,7 +22,7 @@ import inspect
 import re
 import traceback
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, overload
 
 import msgspec
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from checkers.history import History
 
 #: What a user may write: ``(history) -> Verdict | Result``, optionally with ``budget``.
-CheckFunction = Callable[..., Any]
+CheckFunction = Callable[..., object]
 
 
 class Checker:
@@ -87,7 +87,7 @@ class Checker:
             result = self._check_self(judged, budget)
         if left_out:
             result = _of_the_rest(result, judged.header["origin"], left_out)
-        changes: dict[str, Any] = {"checker": self.name}
+        changes: dict[str, object] = {"checker": self.name}
         if not result.elapsed_s:
             changes["elapsed_s"] = clock_s() - started_s
         if not result.budget:
@@ -294,7 +294,7 @@ def _readable(result: Result) -> Result:
     return msgspec.structs.replace(result, reason=shortened(result.reason), findings=findings)
 
 
-def _as_result(name: str, said: Any) -> Result:
+def _as_result(name: str, said: object) -> Result:
     """What a user's function returned, as a result; a mistake becomes a sentence."""
     if isinstance(said, Result):
         return said

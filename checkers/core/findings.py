@@ -5,10 +5,10 @@ rules hold for all of them. *Evidence*: a VALID says what was checked that could
 there was nothing of the kind, a history recorded by the harness (its header names a workload, which
 should have exercised it) is UNKNOWN, with the reason; so is any history in which nothing completed.
 A foreign one whose completed operations the checker's definition makes legal by themselves, such as
-additions that nobody read, is VALID, and the reason says plainly how little was seen. *Soundness*:
-order is the order of events in the history, never wall-clock time (but for leases, which are about
-time), and an operation whose outcome is unknown may have happened or not, whichever excuses the
-system.
+additions that no read could show, is VALID, and the reason says plainly how little was seen.
+*Soundness*: order is the order of events in the history, never wall-clock time (but for leases,
+which are about time), and an operation whose outcome is unknown may have happened or not, whichever
+excuses the system.
 
 For the checkers beside this module.
 """
@@ -16,7 +16,7 @@ For the checkers beside this module.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -206,7 +206,7 @@ def rows(history: History, meter: Meter | None = None) -> Iterator[Row]:
         yield Row(invoke, done, outcome, functions[f], process, values[invoke], output)
 
 
-def token(value: Any) -> Any:
+def token(value: object) -> Hashable:
     """A hashable stand-in for a value, which tells 1 from True and 1.0."""
     if type(value) in _PLAIN:
         return value
@@ -234,11 +234,11 @@ def known(outcome: int) -> str:
     return {OK: "acknowledged", FAIL: "failed", INFO: "of unknown outcome"}[outcome]
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return value[:60] if isinstance(value, str) else short(value)
 
 
-def as_list(history: History, index: int, value: Any, what: str) -> list[Any]:
+def as_list(history: History, index: int, value: object, what: str) -> list[object]:
     """A value that must be a list; None is an empty one, as a key that is absent is read.
 
     Raises:

@@ -3,7 +3,7 @@
 Inner loops over millions of rows ("kernels") are written in the small part of Python that numba
 compiles. That takes many seconds, so the machine code is kept on disk, next to the module or in the
 user's cache directory, and found there by the next process. A file that is torn or not readable
-there is made anew. Where there is no place to keep it (an installation that nobody may write to,
+there is made anew. Where there is no place to keep it (an installation that is read-only,
 and no home directory) every process compiles for itself, which is slow and right; the environment
 variable ``NUMBA_CACHE_DIR`` names another place.
 

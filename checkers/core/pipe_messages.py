@@ -6,7 +6,7 @@ values are only shown, never judged, on the other side.
 
 from __future__ import annotations
 
-from typing import IO, Any, TypeVar
+from typing import IO, TypeVar
 
 import msgspec
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 _LENGTH_BYTES = 8
 
 
-def send(stream: IO[bytes], message: Any) -> None:
+def send(stream: IO[bytes], message: object) -> None:
     """Write one message and flush.
 
     Raises:
@@ -48,7 +48,7 @@ def _exactly(stream: IO[bytes], count: int) -> bytes:
     return data
 
 
-def _small(value: Any) -> Any:
+def _small(value: object) -> object:
     """A value without integers beyond 64 bits."""
     if isinstance(value, dict):
         return {_small(key): _small(item) for key, item in value.items()}

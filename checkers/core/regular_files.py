@@ -1,4 +1,4 @@
-"""Opening files that somebody else made: regular ones alone, and never through a link out of a run.
+"""Opening files from elsewhere: regular files only, and never through a link out of a run.
 
 Goal: what a folder from a stranger holds cannot hang a reader, fill its memory, or show it a file
 from elsewhere. A FIFO waits for a writer for ever, ``/dev/zero`` has no end, and a symbolic link in

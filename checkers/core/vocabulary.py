@@ -124,7 +124,7 @@ def _unlike_registers(
     return sentence, {"read": len(reads)}
 
 
-def _values(history: History, *, reading: bool) -> Iterator[tuple[int, Any]]:
+def _values(history: History, *, reading: bool) -> Iterator[tuple[int, object]]:
     """What acknowledged reads gave, or what other operations were to write; with the event."""
     reads = {code for code, name in enumerate(history.functions) if name in _READS}
     swaps = {code for code, name in enumerate(history.functions) if name == "cas"}

@@ -7,7 +7,7 @@ column per process that can be pasted into an issue.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from checkers.core.verdict import Finding
@@ -32,7 +32,7 @@ def table(history: History, finding: Finding) -> str:
     """
     ops = [history.op(invoke) for invoke in finding.ops[:TABLE_OPS_MAX]]
     processes = list(dict.fromkeys(op.process for op in ops))
-    lines: list[tuple[int, Any, str]] = []
+    lines: list[tuple[int, object, str]] = []
     for op in ops:
         lines.append((op.invoke, op.process, "[ " + _call(op)))
         if op.complete >= 0:

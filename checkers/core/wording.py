@@ -28,7 +28,7 @@ _LONG_WORD = re.compile(rf"\S{{{WORD_MAX + 1},}}")
 
 
 def shortened(text: str) -> str:
-    """The text, with words and a middle that nobody would read left out, which is said."""
+    """The text, shortened: a long middle is left out, and the text says so."""
     if len(text) <= WORD_MAX:
         return text
     text = _LONG_WORD.sub(_cut, text)

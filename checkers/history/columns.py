@@ -6,17 +6,17 @@ event that cannot be.
 
 Pairing: order the events by process, stably. Within one process invocations and completions must
 then alternate, beginning with an invocation, so the whole check is a comparison of neighbours; no
-event is looked at in Python unless something is wrong. What breaks without it: a completion nobody
-invoked, or two open operations of one process, would silently move an operation's interval and
-with it every real-time argument a checker makes.
+event is looked at in Python unless something is wrong. What breaks without it: a completion without
+an invocation, or two open operations of one process, would silently move an operation's interval,
+and with it every real-time argument that a checker makes.
 
 For loaders in this package and :meth:`History.from_events`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,12 +26,14 @@ from checkers.history.op import INVOKE, TYPE_CODES, TYPE_NAMES
 
 Ints = npt.NDArray[np.int64]
 Place = Callable[[int], str]
+T = TypeVar("T")
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 #: Types whose equal values are equal objects for a reader: they may share one dict as they are.
 _PLAIN = frozenset((int, str, type(None)))
 
 
-def freeze(value: Any) -> Any:
+def freeze(value: object) -> object:
     """A hashable twin of a JSON-like value: lists become tuples, dicts sorted tuples of pairs."""
     if isinstance(value, (list, tuple)):
         return tuple(freeze(item) for item in value)
@@ -43,7 +45,7 @@ def freeze(value: Any) -> Any:
     return value
 
 
-def short(value: Any, *, chars_max: int = 60) -> str:
+def short(value: object, *, chars_max: int = 60) -> str:
     """A value for an error message: its repr, cut; never raises."""
     try:
         text = repr(value)
@@ -56,10 +58,10 @@ class Interner:
     """Codes for values in order of first appearance; equal values of different types differ."""
 
     def __init__(self) -> None:
-        self.codes: dict[Any, int] = {}
-        self.table: list[Any] = []
+        self.codes: dict[Hashable, int] = {}
+        self.table: list[object] = []
 
-    def code(self, value: Any) -> int:
+    def code(self, value: object) -> int:
         """The code of ``value``, a new one if it was not seen before."""
         token = (value.__class__, freeze(value))
         found = self.codes.get(token)
@@ -78,10 +80,10 @@ class Coded:
 
     def __init__(self) -> None:
         self.table: list[Any] = []
-        self._codes: dict[Any, int] = {None: -1}
+        self._codes: dict[Hashable, int] = {None: -1}
         self._parts: list[Ints] = []
 
-    def extend(self, values: Sequence[Any]) -> None:
+    def extend(self, values: Sequence[object]) -> None:
         """Append a chunk."""
         tokens = values
         if not set(map(type, values)) <= _PLAIN:
@@ -107,11 +109,11 @@ class Coded:
         return made
 
 
-def _token(value: Any) -> Any:
+def _token(value: object) -> object:
     return value if type(value) in _PLAIN else (type(value), freeze(value))
 
 
-def _joined(parts: list[Any], dtype: Any) -> Any:
+def _joined(parts: list[npt.NDArray[Scalar]], dtype: type[Scalar]) -> npt.NDArray[Scalar]:
     return np.concatenate(parts) if parts else np.empty(0, dtype=dtype)
 
 
@@ -125,8 +127,8 @@ class Columns:
     def __init__(self, place: Place) -> None:
         self.place = place
         self.count = 0
-        self.values: list[Any] = []
-        self.errors: dict[int, Any] = {}
+        self.values: list[object] = []
+        self.errors: dict[int, object] = {}
         self._types: list[npt.NDArray[np.int8]] = []
         self._times: list[Ints] = []
         self._process = Coded()
@@ -138,13 +140,13 @@ class Columns:
         self,
         *,
         types: Sequence[str] | npt.NDArray[np.int8],
-        processes: Sequence[Any],
-        functions: Sequence[Any],
-        keys: Sequence[Any],
-        times_ns: Sequence[Any] | Ints,
-        values: Sequence[Any],
-        nodes: Sequence[Any] | None = None,
-        errors: Sequence[Any] | None = None,
+        processes: Sequence[object],
+        functions: Sequence[object],
+        keys: Sequence[object],
+        times_ns: Sequence[object] | Ints,
+        values: Sequence[object],
+        nodes: Sequence[object] | None = None,
+        errors: Sequence[object] | None = None,
     ) -> None:
         """Append a chunk of events, one list per field; types may be codes, times an array.
 
@@ -164,11 +166,11 @@ class Columns:
         self.count += len(types)
 
     @property
-    def functions(self) -> list[Any]:
+    def functions(self) -> list[object]:
         """The functions there are, in order of first appearance."""
         return self._f.table
 
-    def with_invocations(self, asked: Callable[[str, Any], Any]) -> Columns:
+    def with_invocations(self, asked: Callable[[str, Any], object]) -> Columns:
         """These events, all of them completions, each right behind an invocation.
 
         Args:
@@ -239,7 +241,7 @@ def type_codes(types: Sequence[str] | npt.NDArray[np.int8], place: Place) -> npt
     return np.fromiter(map(TYPE_CODES.__getitem__, types), dtype=np.int8, count=len(types))
 
 
-def times(column: Sequence[Any] | Ints, place: Place) -> Ints:
+def times(column: Sequence[object] | Ints, place: Place) -> Ints:
     """Times as int64 nanoseconds; an array has them already.
 
     Raises:
@@ -257,7 +259,7 @@ def times(column: Sequence[Any] | Ints, place: Place) -> Ints:
         ) from None
 
 
-def _fits(value: Any) -> bool:
+def _fits(value: object) -> bool:
     return isinstance(value, int) and -(2**63) <= value < 2**63
 
 
@@ -285,9 +287,9 @@ def pair_up(
     f: Ints,
     key: Ints,
     *,
-    processes: Sequence[Any],
+    processes: Sequence[object],
     functions: Sequence[str],
-    keys: Sequence[Any],
+    keys: Sequence[object],
     place: Place,
 ) -> tuple[Ints, Ints]:
     """Pair completions with invocations.
@@ -332,9 +334,9 @@ def _refuse(
     f: Ints,
     key: Ints,
     pair: Ints,
-    processes: Sequence[Any],
+    processes: Sequence[object],
     functions: Sequence[str],
-    keys: Sequence[Any],
+    keys: Sequence[object],
     place: Place,
 ) -> None:
     """Say what is wrong with the event at ``index``."""
@@ -368,7 +370,7 @@ def _refuse(
     )
 
 
-def compact(codes: Ints, table: Sequence[Any]) -> tuple[Ints, list[Any]]:
+def compact(codes: Ints, table: Sequence[T]) -> tuple[Ints, list[T]]:
     """Codes given anew in order of first appearance, and the table of those that remain."""
     used, first, where = np.unique(codes, return_index=True, return_inverse=True)
     order = np.argsort(first, kind="stable")

@@ -21,7 +21,6 @@ import decimal
 import operator
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from checkers.history.columns import freeze, short
 from checkers.history.errors import HistoryError
@@ -74,7 +73,7 @@ _CHARS = {
     "newline": "\n", "space": " ", "tab": "\t", "return": "\r", "backspace": "\b", "formfeed": "\f",
 }  # fmt: skip
 _SYMBOLIC = {"##Inf": float("inf"), "##-Inf": float("-inf")}
-_CONSTANTS: dict[str, Any] = {"nil": None, "true": True, "false": False}
+_CONSTANTS: dict[str, object] = {"nil": None, "true": True, "false": False}
 _OPENS = {"[": "]", "(": ")", "{": "}", "#{": "}"}
 _CLOSES = frozenset("])}")
 #: What drops the form behind it: a discard, and a metadata mark.
@@ -119,14 +118,14 @@ class Parser:
         self._wrapped = ""  # the bracket that closes the unwrapped sequence, while it is open
         self._ended = False  # it was closed: nothing may follow
         self._begun = False
-        self._stack: list[tuple[list[Any], str]] = []
-        self._items: list[Any] = []
-        self._atoms: dict[str, Any] = dict(_CONSTANTS)
+        self._stack: list[tuple[list[object], str]] = []
+        self._items: list[object] = []
+        self._atoms: dict[str, object] = dict(_CONSTANTS)
         self._marked = False
         self._torn = ""  # why the text ends within a string
         self.line = 1
 
-    def feed(self, text: str) -> list[Any]:
+    def feed(self, text: str) -> list[object]:
         """Parse a block that ends outside any token; returns the forms completed by it.
 
         Raises:
@@ -247,7 +246,7 @@ class Parser:
         if len(atoms) > ATOMS_MAX:
             self._atoms = dict(_CONSTANTS)
 
-    def _unwrap_end(self, token: str, items: list[Any]) -> None:
+    def _unwrap_end(self, token: str, items: list[object]) -> None:
         if token != self._wrapped:
             raise _Bad(f"{short(token)} closes nothing")
         self._items = _apply(items) if self._marked else items
@@ -260,7 +259,7 @@ class Parser:
                 if token[0] != ";":
                     raise _Bad(f"{short(token)} follows the end of the history")
 
-    def _close(self, items: list[Any], opened: str, token: str) -> Any:
+    def _close(self, items: list[object], opened: str, token: str) -> object:
         if _OPENS[opened] != token:
             raise _Bad(f"{short(token)} closes a {opened!r}")
         if self._marked:
@@ -279,7 +278,7 @@ class Parser:
             raise _Bad("a map has the same key twice")
         return made
 
-    def _completed(self) -> list[Any]:
+    def _completed(self) -> list[object]:
         """Forms that are complete now; a marker at the end still waits for its value."""
         top = self._stack[0][0] if self._stack else self._items
         keep = len(top)
@@ -308,16 +307,16 @@ class Parser:
         return 0
 
 
-def _is_operation(form: Any) -> bool:
+def _is_operation(form: object) -> bool:
     kind = form.get("type") if isinstance(form, dict) else None
     return isinstance(kind, str) and kind in TYPE_CODES
 
 
-def _apply(items: list[Any]) -> list[Any]:
+def _apply(items: list[object]) -> list[object]:
     """Tags, discards and metadata marks applied to the values after them."""
     if not any(type(item) is _Marker for item in items):
         return items
-    made: list[Any] = []
+    made: list[object] = []
     for item in reversed(items):
         if type(item) is not _Marker:
             made.append(item)
@@ -329,7 +328,7 @@ def _apply(items: list[Any]) -> list[Any]:
     return made
 
 
-def _atom(token: str) -> Any:
+def _atom(token: str) -> object:
     """What a token that is no bracket stands for."""
     first = token[0]
     if first == ":":
@@ -355,7 +354,7 @@ def _atom(token: str) -> Any:
     return token
 
 
-def _number(token: str) -> Any:
+def _number(token: str) -> object:
     if _INT.fullmatch(token):
         return _int(token.rstrip("N"))
     if token[-1] == "M" and _FLOAT.fullmatch(token[:-1]):
@@ -410,7 +409,7 @@ def _sentence(error: Exception) -> str:
     return f"bad EDN: {error}"
 
 
-def loads(text: str) -> list[Any]:
+def loads(text: str) -> list[object]:
     """All top-level forms of an EDN text.
 
     Raises:

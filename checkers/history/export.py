@@ -13,7 +13,6 @@ import decimal
 import math
 import os
 import re
-from typing import Any
 
 from checkers.history.errors import HistoryError
 from checkers.history.history import History
@@ -82,7 +81,7 @@ def _keyword(name: str) -> str:
     return f":{name}" if _KEYWORD.fullmatch(name) else edn(name)
 
 
-def _micro_ops(value: Any) -> str:
+def _micro_ops(value: object) -> str:
     if not isinstance(value, (list, tuple)):
         return edn(value)
     parts = []
@@ -95,7 +94,7 @@ def _micro_ops(value: Any) -> str:
     return f"[{' '.join(parts)}]"
 
 
-def edn(value: Any) -> str:
+def edn(value: object) -> str:
     """The EDN notation of a JSON-like value.
 
     Raises:

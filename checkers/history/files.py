@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from importlib import import_module
-from typing import IO, Any
+from typing import IO
 
 from checkers.core.budget import BudgetSpent, current
 from checkers.core.regular_files import open_regular
@@ -142,7 +142,7 @@ class Opened:
             self._file.close()
             raise
 
-    def __exit__(self, *rest: Any) -> None:
+    def __exit__(self, *rest: object) -> None:
         self._file.close()
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import decimal
 import math
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from checkers.history.columns import freeze
@@ -61,7 +61,7 @@ class Tagged:
         fields: its fields.
     """
 
-    def __init__(self, tag: str, fields: list[Any]) -> None:
+    def __init__(self, tag: str, fields: list[object]) -> None:
         self.tag = tag
         self.fields = fields
 
@@ -81,7 +81,7 @@ class Reader:
         self._at = 0
         self._keep = keep
         self._depth = 0
-        self._cache: list[Any] = []
+        self._cache: list[object] = []
         self._types: list[tuple[str, int]] = []
 
     @property
@@ -89,7 +89,7 @@ class Reader:
         """Whether there is another value."""
         return self._at < len(self._data)
 
-    def read(self) -> Any:
+    def read(self) -> object:
         """The next value.
 
         Raises:
@@ -110,7 +110,7 @@ class Reader:
         self._at += count
         return taken
 
-    def _value(self, code: int) -> Any:
+    def _value(self, code: int) -> object:
         if code < 0x40:
             return code
         if code in _CONSTANTS:
@@ -132,7 +132,7 @@ class Reader:
             return self._bytes(code)
         return self._rare(code)
 
-    def _rare(self, code: int) -> Any:
+    def _rare(self, code: int) -> object:
         if code in (_CLOSED_LIST, _OPEN_LIST):
             return self._until_end(code == _OPEN_LIST)
         if code == _PUT_CACHED:
@@ -174,7 +174,7 @@ class Reader:
             raise HistoryError("NaN equals nothing, itself included, so no checker can follow it")
         return number
 
-    def _cached(self, number: int) -> Any:
+    def _cached(self, number: int) -> object:
         found = self._cache[number] if number < len(self._cache) else _UNREAD
         if found is _UNREAD or isinstance(found, (list, dict, Tagged)):
             raise HistoryError(f"cached value {number} is none that can stand in several places")
@@ -210,8 +210,8 @@ class Reader:
             raise HistoryError("a string is not UTF-8") from None
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
-    def _until_end(self, open_list: bool) -> list[Any]:
-        items: list[Any] = []
+    def _until_end(self, open_list: bool) -> list[object]:
+        items: list[object] = []
         while not (open_list and not self.more):
             code = self._take(1)[0]
             if code == _END:
@@ -220,7 +220,7 @@ class Reader:
             items.append(self.read())
         return items
 
-    def _struct(self, tag: str, count: int) -> Any:
+    def _struct(self, tag: str, count: int) -> object:
         if tag == "array":
             return [self.read() for _ in range(self._count())]
         fields = [self.read() for _ in range(count)]
@@ -232,16 +232,16 @@ class Reader:
             raise HistoryError(f"a value of tag {tag[:60]!r} is malformed") from None
 
 
-def _any(fields: list[Any]) -> Any:
+def _any(fields: list[object]) -> object:
     return fields[0] if len(fields) == 1 else fields
 
 
-def _named(fields: list[Any]) -> str:
+def _named(fields: list[object]) -> str:
     space, name = fields
     return f"{space}/{name}" if space else str(name)
 
 
-def _map(fields: list[Any]) -> dict[Any, Any]:
+def _map(fields: list[object]) -> dict[Hashable, object]:
     items = fields[0] or []
     if isinstance(items, dict):
         return items
@@ -253,20 +253,20 @@ def _map(fields: list[Any]) -> dict[Any, Any]:
     return made
 
 
-def _integer(data: Any) -> int:
+def _integer(data: object) -> int:
     if not isinstance(data, bytes) or len(data) > INTEGER_BYTES_MAX:
         raise ValueError("no whole number")
     return int.from_bytes(data, "big", signed=True)
 
 
-def _decimal(fields: list[Any]) -> decimal.Decimal:
+def _decimal(fields: list[object]) -> decimal.Decimal:
     scale = fields[1]
     if type(scale) is not int or abs(scale) > 10_000:
         raise ValueError("no scale")
     return decimal.Decimal(_integer(fields[0])).scaleb(-scale)
 
 
-_MADE: dict[str, Callable[[list[Any]], Any]] = {
+_MADE: dict[str, Callable[[list[Any]], object]] = {
     "map": _map,
     "set": lambda fields: list(fields[0] or []),
     "persistent-hash-set": lambda fields: list(fields[0] or []),

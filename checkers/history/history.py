@@ -3,7 +3,7 @@
 A run of a million operations is two million events; a Python object for each costs seconds and
 gigabytes, and most checkers need three columns of it. So a :class:`History` is numpy columns over
 events (type, process, f, key, time, pair) plus one Python list of values, and :class:`Op` objects
-are made only for what somebody looks at.
+are made only for what is looked at.
 
 Keys, function names, processes and nodes are interned: a column holds codes, a table beside it
 holds what they stand for. Codes are given in order of first appearance, so equal inputs give equal
@@ -17,14 +17,15 @@ a process has at most one open invocation; a completion has the ``f`` and key of
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from checkers.history.columns import Coded, Columns, Interner, Ints, Place, compact, freeze, pair_up
+from checkers.history.columns import Coded, Columns, Interner, Ints, Place, freeze, pair_up
+from checkers.history.event_columns import data_frame, sliced
 from checkers.history.op import INVOKE, TYPE_CODES, TYPE_NAMES, Event, Fault, Op
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ class History:
             notes: what the loader already repaired.
 
         Raises:
-            HistoryError: a completion nobody invoked, two open invocations of one process, a
+            HistoryError: a completion without an invocation, two open invocations of one process, a
                 completion whose ``f`` or key differs from its invocation, an unknown type.
         """
         rows = list(events)
@@ -144,13 +145,13 @@ class History:
         cls,
         *,
         types: Sequence[str],
-        processes: Sequence[Any],
+        processes: Sequence[object],
         functions: Sequence[str],
-        keys: Sequence[Any],
+        keys: Sequence[object],
         times_ns: Sequence[int],
-        values: Sequence[Any],
+        values: Sequence[object],
         nodes: Sequence[str | None] | None = None,
-        errors: Sequence[Any] | None = None,
+        errors: Sequence[object] | None = None,
         faults: Sequence[Fault] = (),
         header: dict[str, Any] | None = None,
         notes: Sequence[str] = (),
@@ -277,35 +278,16 @@ class History:
 
     def _slice(self, indices: Ints) -> History:
         """The sub-history of these ascending event indices, which keep whole operations."""
-        fresh = np.full(len(self) + 1, -1, dtype=np.int64)
-        fresh[indices] = np.arange(len(indices))
-        process, processes = compact(self.process[indices], self.processes)
-        f, functions = compact(self.f[indices], self.functions)
-        key, keys = compact(self.key[indices], self.keys)
-        node, nodes = compact(self.node[indices], self.nodes)
         origin = indices.tolist()
-        errors = self.errors
         return History(
-            type=self.type[indices],
-            process=process,
-            f=f,
-            key=key,
-            time_ns=self.time_ns[indices],
-            pair=fresh[self.pair[indices]],
-            values=[self.values[index] for index in origin],
-            node=node,
-            processes=processes,
-            functions=functions,
-            keys=keys,
-            nodes=nodes,
-            errors={new: errors[old] for new, old in enumerate(origin) if old in errors},
+            **sliced(self, indices),
             faults=self.faults,
             header=dict(self.header, origin=origin),
             notes=self.notes,
             place=lambda event: self.place(origin[event]),
         )
 
-    def by_key(self) -> dict[Any, History]:
+    def by_key(self) -> dict[Hashable, History]:
         """One sub-history per key (locality: each may be judged alone), in order of appearance."""
         invokes = self.invocations
         codes = self.key[invokes]
@@ -313,22 +295,19 @@ class History:
         cuts = np.flatnonzero(np.diff(codes[order])) + 1
         groups = [group for group in np.split(invokes[order], cuts) if len(group)]
         groups.sort(key=lambda group: int(group[0]))
-        parts: dict[Any, History] = {}
+        parts: dict[Hashable, History] = {}
         for group in groups:
-            key = freeze(self._key(int(group[0])))
+            code = int(self.key[group[0]])
+            key = freeze(None if code < 0 else self.keys[code])
             while key in parts:  # 1, 1.0 and True are equal in Python but not as keys
                 key = (type(key).__name__, key)
             parts[key] = self.select(group)
         return parts
 
-    def _key(self, index: int) -> Any:
-        code = int(self.key[index])
-        return None if code < 0 else self.keys[code]
-
     def with_keys(
         self,
-        keys: Sequence[Any],
-        values: list[Any],
+        keys: Sequence[object],
+        values: list[object],
         *,
         notes: Sequence[str] | None = None,
         place: Place = _event_place,
@@ -358,24 +337,4 @@ class History:
 
     def to_pandas(self) -> pd.DataFrame:
         """One row per event with names instead of codes. Imports pandas."""
-        import pandas as pd
-
-        def objects(items: Sequence[Any]) -> pd.Series:
-            return pd.Series(items, dtype=object)  # otherwise None would become not-a-number
-
-        def names(codes: Ints, table: Sequence[Any]) -> pd.Series:
-            return objects([None if code < 0 else table[code] for code in codes.tolist()])
-
-        return pd.DataFrame(
-            {
-                "time_ns": self.time_ns,
-                "process": names(self.process, self.processes),
-                "type": [TYPE_NAMES[code] for code in self.type.tolist()],
-                "f": names(self.f, self.functions),
-                "key": names(self.key, self.keys),
-                "value": objects(self.values),
-                "node": names(self.node, self.nodes),
-                "error": objects([self.errors.get(index) for index in range(len(self))]),
-                "pair": self.pair,
-            }
-        )
+        return data_frame(self)

@@ -31,8 +31,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -89,7 +88,7 @@ class Places:
         stretches: the first event of each, with its line or the lines of all.
     """
 
-    def __init__(self, stretches: list[tuple[int, Any]]) -> None:
+    def __init__(self, stretches: list[tuple[int, int | Sequence[int]]]) -> None:
         self._stretches = stretches
 
     def __call__(self, event: int) -> str:
@@ -106,14 +105,15 @@ class _Reader:
         self.path = path
         self.line = 0  # lines consumed so far
         self.digest = hashlib.sha256()
-        self.header: dict[str, Any] = {}
+        self.header: dict[str, object] = {}
         self.footer: Footer | None = None
         self.notes: list[str] = []
         self.faults: dict[int, Fault] = {}
         self.number = -1  # of the last record
         self.gaps: list[str] = []
         self.columns = Columns(self.place)
-        self.places: list[tuple[int, Any]] = []  # (first event, first line or list of lines)
+        #: (first event, first line or list of lines)
+        self.places: list[tuple[int, int | Sequence[int]]] = []
 
     def read(self) -> History:
         for chunk, last in files.chunks(self.path, LINE_BYTES_MAX):
@@ -210,7 +210,7 @@ class _Reader:
             self._mixed(chunk)
 
     def _refuse_doubled(self) -> None:
-        """Refuse a record that has a field twice: which of the two is meant, nobody knows.
+        """Refuse a record that has a field twice: which of the two is meant cannot be told.
 
         Asked only of a file without a footer, whose digest shows who wrote it. Counting the names
         of fields tells in passing that there is none, but where values hold such names too.
@@ -369,9 +369,9 @@ class _Reader:
 
 def doubled(text: bytes) -> str | None:
     """The first field that a JSON object has twice, if any; values are not looked into."""
-    pairs: list[tuple[str, Any]] = []
+    pairs: list[tuple[str, object]] = []
 
-    def keep(found: list[tuple[str, Any]]) -> Any:
+    def keep(found: list[tuple[str, object]]) -> object:
         pairs[:] = found  # the outermost object comes last
         return None
 

@@ -41,7 +41,7 @@ class HistoryWriter:
         FileExistsError: a history is never overwritten.
     """
 
-    def __init__(self, path: str | os.PathLike[str], header: dict[str, Any]) -> None:
+    def __init__(self, path: str | os.PathLike[str], header: dict[str, object]) -> None:
         self.path = os.fspath(path)
         self.counts = {"invoke": 0, "ok": 0, "fail": 0, "info": 0}
         self.faults = 0
@@ -60,10 +60,10 @@ class HistoryWriter:
         f: str,
         *,
         time_ns: int,
-        key: Any = None,
-        value: Any = None,
+        key: object = None,
+        value: object = None,
         node: str | None = None,
-        error: Any = None,
+        error: object = None,
     ) -> int:
         """Record an invocation or completion; returns its record number.
 
@@ -94,11 +94,11 @@ class HistoryWriter:
         f: str,
         *,
         time_ns: int,
-        value: Any = None,
+        value: object = None,
         nodes: list[str] | None = None,
         id: int | None = None,
         outcome: str | None = None,
-        evidence: dict[str, Any] | None = None,
+        evidence: dict[str, object] | None = None,
     ) -> int:
         """Record that a fault began; returns its id, counted from 1 unless given.
 
@@ -116,9 +116,9 @@ class HistoryWriter:
         f: str,
         *,
         time_ns: int,
-        value: Any = None,
+        value: object = None,
         outcome: str | None = None,
-        evidence: dict[str, Any] | None = None,
+        evidence: dict[str, object] | None = None,
     ) -> None:
         """Record that the fault ``id`` was healed, with what it proved to have done."""
         self._fault("end", f, id, time_ns, v=value, outcome=outcome, evidence=evidence)
@@ -175,11 +175,11 @@ class HistoryWriter:
             self.abandon()
 
 
-def _without(header: dict[str, Any], name: str) -> dict[str, Any]:
+def _without(header: dict[str, object], name: str) -> dict[str, object]:
     return {key: value for key, value in header.items() if key != name}
 
 
-def _encode(record: Any, what: str) -> bytes:
+def _encode(record: object, what: str) -> bytes:
     """One JSON line.
 
     Raises:

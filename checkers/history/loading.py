@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
 
 from checkers.core.garbage_collection import collector_paused
 from checkers.core.regular_files import open_regular
@@ -41,7 +40,7 @@ FORMATS: dict[str, str] = {
 }
 
 
-def load(path: str | os.PathLike[str], *, format: str | None = None, **options: Any) -> History:
+def load(path: str | os.PathLike[str], *, format: str | None = None, **options: object) -> History:
     """Load a history file.
 
     Args:
@@ -66,7 +65,7 @@ def load(path: str | os.PathLike[str], *, format: str | None = None, **options: 
         raise HistoryError(f"its values cannot be read: {error}", path=name) from None
 
 
-def _load(name: str, format: str | None, options: dict[str, Any]) -> History:
+def _load(name: str, format: str | None, options: dict[str, object]) -> History:
     with collector_paused():
         return _loader(name, format)(name, **options)
 

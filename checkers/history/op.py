@@ -1,7 +1,7 @@
 """Events and operations: the two views of what happened.
 
 A history is a sequence of *events*: an operation is invoked, and later completes ``ok`` (it
-happened), ``fail`` (it did not happen) or ``info`` (nobody knows). These are Jepsen's meanings and
+happened), ``fail`` (it did not happen) or ``info`` (unknown). These are Jepsen's meanings and
 every verdict rests on them. An *op* is an invocation paired with its completion, which is what
 most checkers and all readers want. Injected faults are records of their own kind and never events.
 

@@ -44,7 +44,7 @@ _METADATA = b"history"
 class _Beside(msgspec.Struct):
     """What a file holds beside its rows."""
 
-    header: dict[str, Any]
+    header: dict[str, object]
     faults: list[Fault]
     notes: list[str]
 
@@ -102,7 +102,7 @@ def _named(pyarrow: Any, codes: Ints, table: Sequence[Any]) -> Any:
     return pyarrow.DictionaryArray.from_arrays(indices, names)
 
 
-def _texts(values: Iterable[Any]) -> list[str | None]:
+def _texts(values: Iterable[object]) -> list[str | None]:
     """JSON, or EDN where JSON is not the value; None for none."""
     encode = msgspec.json.Encoder().encode
     return [
@@ -111,7 +111,7 @@ def _texts(values: Iterable[Any]) -> list[str | None]:
     ]
 
 
-def _is_json(value: Any) -> bool:
+def _is_json(value: object) -> bool:
     """Whether a value comes back from JSON as it is."""
     if type(value) in _PLAIN:
         return True
@@ -195,11 +195,11 @@ def _beside(told: bytes) -> _Beside:
         raise HistoryError(f"the metadata of the Parquet file is damaged: {error}") from None
 
 
-def _values(texts: list[str | None], first: int) -> list[Any]:
+def _values(texts: list[str | None], first: int) -> list[object]:
     """What texts of a column mean; all at once where they are JSON."""
     try:
         whole = "[" + ",".join(["null" if text is None else text for text in texts]) + "]"
-        found: list[Any] = msgspec.json.decode(whole)
+        found: list[object] = msgspec.json.decode(whole)
         if len(found) == len(texts):
             return found
     except msgspec.DecodeError:
@@ -207,7 +207,7 @@ def _values(texts: list[str | None], first: int) -> list[Any]:
     return [_one(text, first + number) for number, text in enumerate(texts)]
 
 
-def _one(text: str | None, event: int) -> Any:
+def _one(text: str | None, event: int) -> object:
     if text is None:
         return None
     try:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 from checkers import known_order
 from checkers.core.budget import Budget, Meter
@@ -21,6 +21,9 @@ from checkers.core.verdict import Result
 from checkers.core.vocabulary import Vocabulary
 from checkers.history import History
 from checkers.isolation.transaction_table import REGISTER_WRITES
+
+if TYPE_CHECKING:
+    from checkers.isolation.isolation import Inference
 
 SERIAL_LEVELS = ("serializable", "snapshot-isolation")
 WEAK_LEVELS = ("read-committed", "read-atomic", "causal")
@@ -33,7 +36,7 @@ REGISTERS = Vocabulary(
 
 
 def list_append(
-    *, consistency_models: Sequence[str] = ("strict-serializable",), init: Any = None
+    *, consistency_models: Sequence[str] = ("strict-serializable",), init: object = None
 ) -> Callable[..., Result]:
     """A checker for list-append histories.
 
@@ -53,27 +56,19 @@ def list_append(
 
     def check(history: History, *, budget: Budget | None = None) -> Result:
         from checkers.isolation.inference.list_append import ListAppend
-        from checkers.isolation.isolation import judge
         from checkers.isolation.transaction_table import columns
 
-        told = known_order.known(history, models)
-        if told != models:
-            weaker = list_append(consistency_models=told, init=init)
-            return known_order.doubted(weaker(history, budget=budget), models, told)
-        meter = Meter(budget)
-        with collector_paused():
-            result = judge(
-                ListAppend(columns(history, writes=("append",), model="list-append"), init=init),
-                checker="list-append",
-                consistency_models=models,
-                budget=meter.left(),
-            )
-        result.elapsed_s = round(meter.elapsed_s, 6)
-        return result
+        known = known_order.known(history, models)
+        if known != models:
+            weaker = list_append(consistency_models=known, init=init)
+            return known_order.doubted(weaker(history, budget=budget), models, known)
 
-    check.name = "list-append"  # type: ignore[attr-defined]
-    check.vocabulary = APPENDS  # type: ignore[attr-defined]
-    return check
+        def infer() -> ListAppend:
+            return ListAppend(columns(history, writes=("append",), model="list-append"), init=init)
+
+        return _judged(infer, "list-append", models, budget)
+
+    return _declared(check, "list-append", APPENDS)
 
 
 def rw_register(
@@ -82,7 +77,7 @@ def rw_register(
     wfr_keys: bool = False,
     sequential_keys: bool = False,
     linearizable_keys: bool = False,
-    init: Any = None,
+    init: object = None,
 ) -> Callable[..., Result]:
     """A checker for read-write register histories with unique writes.
 
@@ -103,19 +98,18 @@ def rw_register(
 
     def check(history: History, *, budget: Budget | None = None) -> Result:
         from checkers.isolation.inference.rw_register import RwRegister, VersionRules
-        from checkers.isolation.isolation import judge
         from checkers.isolation.transaction_table import columns
 
-        told = known_order.known(history, models)
-        if told != models:
+        known = known_order.known(history, models)
+        if known != models:
             weaker = rw_register(
-                consistency_models=told,
+                consistency_models=known,
                 wfr_keys=wfr_keys,
                 sequential_keys=sequential_keys,
                 linearizable_keys=linearizable_keys,
                 init=init,
             )
-            return known_order.doubted(weaker(history, budget=budget), models, told)
+            return known_order.doubted(weaker(history, budget=budget), models, known)
         if models in UNORDERED and not history.header.get("realtime", True):
             return UNORDERED[models](init=init)(history, budget=budget)
         rules = VersionRules(
@@ -124,30 +118,44 @@ def rw_register(
             linearizable_keys=linearizable_keys,
             initial=_starting(history, init),
         )
-        meter = Meter(budget)
-        with collector_paused():
-            result = judge(
-                RwRegister(
-                    columns(history, writes=REGISTER_WRITES, model="rw-register"), rules=rules
-                ),
-                checker="rw-register",
-                consistency_models=models,
-                budget=meter.left(),
-            )
-        result.elapsed_s = round(meter.elapsed_s, 6)
-        return result
 
-    check.name = "rw-register"  # type: ignore[attr-defined]
-    check.vocabulary = REGISTERS  # type: ignore[attr-defined]
+        def infer() -> RwRegister:
+            txns = columns(history, writes=REGISTER_WRITES, model="rw-register")
+            return RwRegister(txns, rules=rules)
+
+        return _judged(infer, "rw-register", models, budget)
+
+    return _declared(check, "rw-register", REGISTERS)
+
+
+def _judged(
+    infer: Callable[[], Inference], name: str, models: tuple[str, ...], budget: Budget | None
+) -> Result:
+    """Infer and judge, within one budget and with the garbage collector paused."""
+    from checkers.isolation.isolation import judge
+
+    meter = Meter(budget)
+    with collector_paused():
+        result = judge(infer(), checker=name, consistency_models=models, budget=meter.left())
+    result.elapsed_s = round(meter.elapsed_s, 6)
+    return result
+
+
+def _declared(
+    check: Callable[..., Result], name: str, vocabulary: Vocabulary
+) -> Callable[..., Result]:
+    """The check with the name and the vocabulary that ``as_checker`` looks for."""
+    check.name = name  # type: ignore[attr-defined]
+    check.vocabulary = vocabulary  # type: ignore[attr-defined]
     return check
 
 
-def _starting(history: History, init: Any) -> Any:
+def _starting(history: History, init: object) -> object:
     """What keys held before any write, as the history gives it: some importers make it nil."""
     return None if init == history.header.get("nil") else init
 
 
-def serial(level: str = "serializable", *, init: Any = None) -> Callable[..., Result]:
+def serial(level: str = "serializable", *, init: object = None) -> Callable[..., Result]:
     """A checker for register histories whose version order is unknown and has to be searched.
 
     Args:
@@ -157,8 +165,7 @@ def serial(level: str = "serializable", *, init: Any = None) -> Callable[..., Re
     Raises:
         ValueError: no such level.
     """
-    if level not in SERIAL_LEVELS:
-        raise ValueError(f"level {level!r} is none of {', '.join(SERIAL_LEVELS)}")
+    _require_level(level, SERIAL_LEVELS)
 
     def check(history: History, *, budget: Budget | None = None) -> Result:
         from checkers.isolation.serializability.serial import check_serial
@@ -166,12 +173,10 @@ def serial(level: str = "serializable", *, init: Any = None) -> Callable[..., Re
         with collector_paused():
             return check_serial(history, level, init=_starting(history, init), budget=budget)
 
-    check.name = level  # type: ignore[attr-defined]
-    check.vocabulary = REGISTERS  # type: ignore[attr-defined]
-    return check
+    return _declared(check, level, REGISTERS)
 
 
-def weak(level: str = "causal", *, init: Any = None) -> Callable[..., Result]:
+def weak(level: str = "causal", *, init: object = None) -> Callable[..., Result]:
     """A checker for register histories against a weak isolation level, in near-linear time.
 
     Args:
@@ -181,8 +186,7 @@ def weak(level: str = "causal", *, init: Any = None) -> Callable[..., Result]:
     Raises:
         ValueError: no such level.
     """
-    if level not in WEAK_LEVELS:
-        raise ValueError(f"level {level!r} is none of {', '.join(WEAK_LEVELS)}")
+    _require_level(level, WEAK_LEVELS)
 
     def check(history: History, *, budget: Budget | None = None) -> Result:
         from checkers.isolation.weak_levels import check_weak
@@ -190,9 +194,12 @@ def weak(level: str = "causal", *, init: Any = None) -> Callable[..., Result]:
         with collector_paused():
             return check_weak(history, level, init=_starting(history, init), budget=budget)
 
-    check.name = level  # type: ignore[attr-defined]
-    check.vocabulary = REGISTERS  # type: ignore[attr-defined]
-    return check
+    return _declared(check, level, REGISTERS)
+
+
+def _require_level(level: str, levels: tuple[str, ...]) -> None:
+    if level not in levels:
+        raise ValueError(f"level {level!r} is none of {', '.join(levels)}")
 
 
 #: Levels of histories without real time, for which sessions are part of every level.

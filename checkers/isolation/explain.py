@@ -9,7 +9,7 @@ the order of the versions.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from checkers.core.verdict import Because, Finding
 from checkers.isolation.consistency import (
@@ -57,11 +57,11 @@ class Evidence(Protocol):
 
     txns: Txns
 
-    def edge_words(self, edge: Edge) -> tuple[Any, str, tuple[Because, ...]]:
+    def edge_words(self, edge: Edge) -> tuple[object, str, tuple[Because, ...]]:
         """The value that proves a data edge, the reason with {0} and {1}, and its proof."""
         ...
 
-    def key_name(self, edge: Edge) -> Any:
+    def key_name(self, edge: Edge) -> object:
         """The key a data edge is about."""
         ...
 
@@ -134,7 +134,7 @@ def filled(words: str, source: str, target: str) -> str:
 def _step(edge: Edge, names: dict[int, str], evidence: Evidence) -> Because:
     txns = evidence.txns
     source, target = names[edge.source], names[edge.target]
-    value: Any = None
+    value: object = None
     proof: tuple[Because, ...] = ()
     if edge.kind == PROCESS:
         process = txns.history.processes[txns.process[edge.source]]
@@ -179,11 +179,11 @@ class Anomaly:
         self,
         name: str,
         txns: Sequence[int],
-        key: Any,
+        key: object,
         sentence: str,
         *,
         steps: tuple[Because, ...] = (),
-        **facts: Any,
+        **facts: object,
     ) -> None:
         self.name = name
         self.txns = tuple(txns)

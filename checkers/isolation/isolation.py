@@ -9,7 +9,7 @@ only stronger models forbid are told in ``stats`` and do not count.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from checkers.isolation.consistency import (
 )
 from checkers.isolation.explain import Anomaly, anomaly_finding, cycle_finding
 from checkers.isolation.graph.acyclicity_certificate import all_forward
-from checkers.isolation.graph.cycles import find_cycles
+from checkers.isolation.graph.cycles import Edge, find_cycles
 from checkers.isolation.graph.dependency_graph import (
     GraphBuilder,
     add_process_edges,
@@ -59,11 +59,11 @@ class Inference(Protocol):
         """Add the data dependencies."""
         ...
 
-    def edge_words(self, edge: Any) -> tuple[Any, str, tuple[Because, ...]]:
+    def edge_words(self, edge: Edge) -> tuple[object, str, tuple[Because, ...]]:
         """Explain one data edge."""
         ...
 
-    def key_name(self, edge: Any) -> Any:
+    def key_name(self, edge: Edge) -> object:
         """The key a data edge is about."""
         ...
 
@@ -230,7 +230,7 @@ def _by_severity(findings: list[Finding]) -> list[Finding]:
     )
 
 
-def _stats(txns: Txns, judgement: _Judgement, models: list[str]) -> dict[str, Any]:
+def _stats(txns: Txns, judgement: _Judgement, models: list[str]) -> dict[str, object]:
     relevant = {finding.kind for finding in judgement.relevant}
     other = {finding.kind for finding in judgement.other}
     closed = {anomaly for name in relevant for anomaly in implied_anomalies(name)}

@@ -13,7 +13,7 @@ to exist, too. So:
 - any other level holds if one that implies it does. If none does, that is said, and the answer is
   open: to have found nothing is no proof.
 
-Lists have known orders but for appends that nobody read. Without a cycle at all those can be put in
+Lists have known orders but for appends that no read shows. Without a cycle those can be put in
 any order that agrees with the rest, so then the history is serializable.
 
 Source: Adya, *Weak Consistency*, for levels as conditions on some order of versions.
@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from functools import cached_property
-from typing import Any
 
 import msgspec
 
@@ -233,8 +232,8 @@ class Levels:
         return not findings
 
 
-def initial_state(inference: ListAppend | RwRegister) -> Any:
+def initial_state(inference: ListAppend | RwRegister) -> object:
     """What every key held before any write, or a dict of keys to that."""
     if isinstance(inference, ListAppend):
         return inference.init
-    return inference.rules.initial
+    return inference.order.rules.initial

@@ -1,13 +1,16 @@
 """Transactions' values into flat columns, and what is malformed about them as one sentence.
 
-A value is a list of micro-operations of three parts each. Millions of them are taken apart a chunk
-at a time by the C loops of ``list.extend`` and ``zip``, with no Python code per micro-operation;
-whatever those passes do not find plain is looked at again one by one, and either is well-formed
-after all or ends as a :class:`HistoryError` that names the event and the micro-operation.
+Problem. A value is a list of micro-operations of three parts each. Python code per micro-operation
+would take longer than all of the checking.
 
-What an ``ok`` completion tells must be what was invoked: as many micro-operations, of the same
-functions and keys in the same order, and the same values written. A history in which they differ
-was mixed up when it was recorded, and nothing can be concluded from it.
+Solution. Millions of micro-operations are taken apart a chunk at a time by the C loops of
+``list.extend`` and ``zip``. Values that those passes do not find plain are read again one by one.
+They are well-formed after all, or end as a :class:`HistoryError` that names the event and the
+micro-operation.
+
+Invariants. An ``ok`` completion repeats what was invoked: as many micro-operations, of the same
+functions and keys in the same order, with the same values written. A history in which they differ
+was recorded wrongly, and nothing can be concluded from it.
 
 For :mod:`checkers.isolation.transaction_table`.
 """
@@ -26,7 +29,7 @@ import numpy.typing as npt
 
 from checkers.history import HistoryError
 from checkers.history.columns import short
-from checkers.isolation.predicates.matching import items_of, matches, wrong_with
+from checkers.isolation.predicates.matching import Predicate, items_of, matches, wrong_with
 
 READ, WRITE, PREDICATE = 0, 1, 2
 #: micro-operation names, as Elle, Jepsen and we write them; append and w are both writes
@@ -44,7 +47,7 @@ CHUNK = 512
 VALUES_CHUNK = 8192
 
 #: names, keys and values of micro-operations
-Parts = tuple[Sequence[Any], Sequence[Any], Sequence[Any]]
+Parts = tuple[Sequence[object], Sequence[object], Sequence[object]]
 
 
 class PredicateRead(msgspec.Struct, frozen=True):
@@ -59,8 +62,8 @@ class PredicateRead(msgspec.Struct, frozen=True):
 
     txn: int
     before: int
-    predicate: Any
-    found: list[tuple[Any, Any]]
+    predicate: Predicate
+    found: list[tuple[object, object]]
 
 
 class Packed:
@@ -83,14 +86,14 @@ class Packed:
             self._items, self._whole = self._whole.tolist(), None
         self._items += values
 
-    def column(self) -> npt.NDArray[np.int64] | list[Any]:
+    def column(self) -> npt.NDArray[np.int64] | list[object]:
         """The values so far: an array if they are integers."""
         if self._whole is None:
             return self._items
         return np.frombuffer(self._whole, dtype=np.int64)
 
 
-def packed(*parts: Sequence[Any]) -> npt.NDArray[np.int64] | list[Any]:
+def packed(*parts: Sequence[object]) -> npt.NDArray[np.int64] | list[object]:
     """Lists of values behind one another: an array if they are integers of 64 bits, else a list."""
     whole = Packed()
     for part in parts:
@@ -117,12 +120,12 @@ class Flat:
         self.sizes: list[npt.NDArray[np.int64]] = []
         self.kinds: list[npt.NDArray[np.int8]] = []
         self.keys = Packed()
-        self.values: list[Any] = []
+        self.values: list[object] = []
         self.predicates: list[PredicateRead] = []
         self.count = 0
 
     def extend(
-        self, told: list[Any], asked: list[Any], events: Sequence[int], begun: Sequence[int]
+        self, told: list[object], asked: list[object], events: Sequence[int], begun: Sequence[int]
     ) -> None:
         """Take a chunk of transactions.
 
@@ -163,7 +166,7 @@ class Flat:
         """The same for transactions that are not all plain, with a place for what is wrong."""
         sizes: list[int] = []
         kinds: list[int] = []
-        keys: list[Any] = []
+        keys: list[object] = []
         for value, invoked, event, first in zip(told, asked, events, begun):
             self._require_list(value, event)
             if invoked is not value:
@@ -189,7 +192,7 @@ class Flat:
         self.keys.extend(keys)
         self.count += len(sizes)
 
-    def _require_list(self, value: Any, event: int) -> None:
+    def _require_list(self, value: object, event: int) -> None:
         if not isinstance(value, (list, tuple)):
             raise HistoryError(
                 f"{short(value)} is no transaction; expected a list of micro-operations such as "
@@ -197,7 +200,7 @@ class Flat:
                 place=f"event {event}",
             )
 
-    def _require(self, mop: Any, event: int, number: int, *, done: bool) -> tuple[str, Any, Any]:
+    def _require(self, mop: object, event: int, number: int, *, done: bool) -> tuple[str, Any, Any]:
         """A micro-operation's three parts; an invocation's read may have two."""
         names = ", ".join(sorted(self.codes))
         if not isinstance(mop, (list, tuple)):
@@ -225,8 +228,8 @@ class Flat:
         return f, mop[1], mop[2]
 
     def _result(
-        self, predicate: Any, said: Any, event: int, number: int
-    ) -> list[tuple[Any, Any]] | None:
+        self, predicate: object, said: object, event: int, number: int
+    ) -> list[tuple[object, object]] | None:
         """The keys and values a predicate read returned; None if it was not answered."""
         if said is None:
             return None
@@ -260,7 +263,7 @@ class Flat:
                 refuse(event, number, mop, f"is not what was invoked, {short(begun)}")
 
 
-def refuse(event: int, number: int, mop: Any, why: str) -> NoReturn:
+def refuse(event: int, number: int, mop: object, why: str) -> NoReturn:
     """Raise the error about one micro-operation, counted from 1."""
     raise HistoryError(f"micro-operation {number + 1}, {short(mop)}, {why}", place=f"event {event}")
 
@@ -285,7 +288,7 @@ def _parts(lists: Sequence[Any]) -> Parts | None:
     return names, keys, values
 
 
-def _alike(parts: Parts, kinds: bytes, sizes: list[int], asked: Sequence[Any]) -> bool:
+def _alike(parts: Parts, kinds: bytes, sizes: list[int], asked: Sequence[object]) -> bool:
     """Whether completions are plainly of their invocations: equal but for what was read."""
     if _sizes(asked) != sizes:
         return False

@@ -10,7 +10,7 @@ What is checked of a step T1 < T2 over a list:
 - ww: the read named as proof has T1's append and, after it or not at all, T2's;
 - rw: T1 read a list without T2's append, and T2 committed;
 - rw-predicate: a predicate read of T1 did not return a key, and every version of it from T2's on
-  matches, of the read named as proof and of the appends that nobody read;
+  matches, of the read named as proof and of the appends that no read shows;
 - wr-predicate: a predicate read of T2 did not return a key; a version that matches was installed
   by a transaction from which the steps named lead to T2, and whatever comes after that version and
   does not match is T1's or comes after T1's.
@@ -20,7 +20,8 @@ the transactions which show that (one that read the first and wrote the second, 
 with one after the other, in a session or in real time). A transaction of unknown outcome committed
 if an append or write of its own was read; in a cycle that is so iff a ww or wr step leaves it.
 
-The kinds of the steps must then fit the anomaly's name. Whoever answers INVALID asks here first.
+The kinds of the steps must then fit the anomaly's name. No checker answers INVALID before its
+finding passed here.
 
 Source: Adya, *Weak Consistency*, for the definitions.
 """
@@ -33,7 +34,7 @@ from typing import Any
 
 from checkers.core.verdict import Because, Finding
 from checkers.history import History
-from checkers.isolation.predicates.matching import equal, items_of, matches
+from checkers.isolation.predicates.matching import Predicate, equal, items_of, matches
 
 WRITES = ("append", "w", "write")
 READS = ("r", "read")
@@ -63,33 +64,33 @@ class Witness:
                 self.asked.append((len(self.mops), key, found))
                 self.mops += [("r", item, said) for item, said in found]
 
-    def wrote(self, key: Any) -> list[Any]:
+    def wrote(self, key: object) -> list[Any]:
         """What it wrote to a key, in order."""
         return [v for f, k, v in self.mops if f in WRITES and same(k, key)]
 
-    def read(self, key: Any) -> list[Any]:
+    def read(self, key: object) -> list[Any]:
         """What it read of a key, in order; nothing if its outcome is not ok."""
         if self.type != "ok":
             return []
         return [v for f, k, v in self.mops if f in READS and same(k, key)]
 
-    def first_read(self, key: Any) -> tuple[Any] | None:
+    def first_read(self, key: object) -> tuple[Any] | None:
         """What it read of a key before writing it, if it did."""
         mine = [(f, v) for f, k, v in self.mops if same(k, key)]
         return (mine[0][1],) if self.type == "ok" and mine and mine[0][0] in READS else None
 
-    def first_version(self, key: Any) -> Any:
+    def first_version(self, key: object) -> tuple[Any] | None:
         """The first version of a register it dealt with, in a tuple, or None."""
         wrote = self.wrote(key)
         return self.first_read(key) or ((wrote[-1],) if wrote else None)
 
-    def last_version(self, key: Any) -> Any:
+    def last_version(self, key: object) -> tuple[Any] | None:
         """The last version of a register it dealt with, in a tuple, or None."""
         wrote = self.wrote(key)
         return (wrote[-1],) if wrote else self.first_read(key)
 
 
-def are_micro_ops(*values: Any) -> bool:
+def are_micro_ops(*values: object) -> bool:
     """Whether any of these is a list of micro-operations: lists that begin with a name."""
     return any(
         isinstance(value, (list, tuple)) and len(value) > 0
@@ -103,7 +104,7 @@ def are_micro_ops(*values: Any) -> bool:
 same = equal
 
 
-def place(value: Any, values: Any) -> int:
+def place(value: object, values: Sequence[object] | None) -> int:
     """The first position of a value in a list, or -1."""
     return next((at for at, other in enumerate(values or ()) if same(value, other)), -1)
 
@@ -296,7 +297,7 @@ def _stopped_matching(step: Because, source: Witness, target: Witness, history: 
     )
 
 
-def _stopped_in_list(predicate: Any, step: Because, history: History) -> bool:
+def _stopped_in_list(predicate: Predicate, step: Because, history: History) -> bool:
     """Whether the read named has the step's element where its lists first cease to match."""
     for proof in step.proof[1:]:
         for read in Witness(history, proof.source).read(step.key):
@@ -307,7 +308,7 @@ def _stopped_in_list(predicate: Any, step: Because, history: History) -> bool:
     return False
 
 
-def _stopped_in_register(predicate: Any, step: Because, history: History) -> bool:
+def _stopped_in_register(predicate: Predicate, step: Because, history: History) -> bool:
     """Whether all that does not match is before what did, or is the step's version or after it."""
     shown, key = step.proof[0].value, step.key
     if not matches(predicate, key, shown) or matches(predicate, key, step.value):
@@ -324,7 +325,7 @@ def _stopped_in_register(predicate: Any, step: Because, history: History) -> boo
     )
 
 
-def writers_of(key: Any, history: History) -> list[Witness]:
+def writers_of(key: object, history: History) -> list[Witness]:
     """Every transaction that wrote a key and did not fail."""
     some = []
     for invoke in history.invocations.tolist():
@@ -335,7 +336,7 @@ def writers_of(key: Any, history: History) -> list[Witness]:
     return [txn for txn in some if txn.type != "fail" and txn.wrote(key)]
 
 
-def _matching_registers(predicate: Any, step: Because, history: History) -> bool:
+def _matching_registers(predicate: Predicate, step: Because, history: History) -> bool:
     """Whether every version that does not match is proved to be before the step's."""
     if not matches(predicate, step.key, step.value):
         return False
@@ -347,10 +348,10 @@ def _matching_registers(predicate: Any, step: Because, history: History) -> bool
     return all(matches(predicate, step.key, v) or place(v, earlier) > 0 for v in left)
 
 
-def _matching_lists(predicate: Any, step: Because, history: History) -> bool:
+def _matching_lists(predicate: Predicate, step: Because, history: History) -> bool:
     """Whether the lists of the read named as proof match from the step's value on, and longer ones.
 
-    Without such a read nobody saw the key but empty.
+    Without such a read every read of the key was empty.
     """
     reads = [r for p in step.proof for r in Witness(history, p.source).read(step.key)]
     longest = max((list(read or ()) for read in reads), key=len, default=[])
@@ -372,7 +373,7 @@ def _matching_lists(predicate: Any, step: Because, history: History) -> bool:
     return all(matches(lengths, step.key, some) for some in grown)
 
 
-def version_before(proof: Because, key: Any, history: History) -> bool:
+def version_before(proof: Because, key: object, history: History) -> bool:
     """Whether a proof shows that one version of a register comes before another."""
     before, after = proof.value
     if proof.kind == "initial":
@@ -398,7 +399,7 @@ def _aborted(finding: Finding, told: list[Witness], history: History) -> bool:
     return wrote and any(_shows(value, read) for read in reader.read(finding.key))
 
 
-def _shows(value: Any, read: Any) -> bool:
+def _shows(value: object, read: object) -> bool:
     return place(value, read) >= 0 if isinstance(read, (list, tuple)) else same(value, read)
 
 
@@ -432,7 +433,7 @@ def _mismatch(finding: Finding, told: list[Witness], history: History) -> bool:
     )
 
 
-def _hidden_from_itself(txn: Witness, key: Any) -> bool:
+def _hidden_from_itself(txn: Witness, key: object) -> bool:
     """A predicate read did not return a key that matches by the transaction's own operations."""
     for before, predicate, found in txn.asked:
         if any(same(k, key) for k, _ in found):
@@ -459,7 +460,7 @@ def _internal(finding: Finding, told: list[Witness], history: History) -> bool:
     mine = [(f, v) for f, k, v in told[0].mops if same(k, finding.key)]
     lists = any(isinstance(v, (list, tuple)) or f == "append" for f, v in mine)
     known: Any = ...
-    appended: list[Any] = []
+    appended: list[object] = []
     for f, value in mine:
         if f in WRITES and not lists:
             known = value
@@ -506,7 +507,7 @@ def _lost(finding: Finding, told: list[Witness], history: History) -> bool:
     if one.invoke == two.invoke or None in reads:
         return False
     both = bool(one.wrote(finding.key)) and bool(two.wrote(finding.key))
-    empty: tuple[Any, ...] = (None, [], ())
+    empty: tuple[object, ...] = (None, [], ())
     seen = [None if read is None or read[0] in empty else read[0] for read in reads]
     return both and same(*seen)
 

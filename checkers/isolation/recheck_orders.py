@@ -13,7 +13,7 @@ It shares nothing with the checkers it confirms: no columns, no vectors, no poly
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Hashable
 
 from checkers.core.verdict import Because, Finding
 from checkers.history import History, freeze
@@ -30,7 +30,7 @@ def confirm_weak(
     level: str,
     *,
     past: Past | None = None,
-    init: Any = None,
+    init: object = None,
 ) -> str:
     """Check a finding of a weak level.
 
@@ -80,13 +80,13 @@ def _weak_step(step: Because, past: Past, level: str) -> bool:
     return _visible(source, reader, step.key, past, level)
 
 
-def _starting(value: Any, key: Any, init: Any) -> bool:
+def _starting(value: object, key: object, init: object) -> bool:
     """Whether a value is what the key held before any write."""
     first = init.get(key, init.get(str(key))) if isinstance(init, dict) else init
     return same(value, first) or (first in (None, [], ()) and value in (None, [], ()))
 
 
-def _unseen(step: Because, past: Past, level: str, init: Any) -> bool:
+def _unseen(step: Because, past: Past, level: str, init: object) -> bool:
     """A key read as never written, though the level made its writer visible."""
     history = past.history
     reader, writer = Witness(history, step.source), Witness(history, step.target)
@@ -109,7 +109,7 @@ def _unseen(step: Because, past: Past, level: str, init: Any) -> bool:
     return _visible(writer, reader, step.key, past, level)
 
 
-def _list_read(reader: Witness, key: Any) -> tuple[Any] | None:
+def _list_read(reader: Witness, key: object) -> tuple[object] | None:
     """What it read of a list that others appended, if it read one."""
     own = reader.wrote(key)
     for value in reader.read(key):
@@ -124,21 +124,21 @@ def _session(source: Witness, target: Witness) -> bool:
     return source.process == target.process and done
 
 
-def _read_from(reader: Witness, writer: Witness, key: Any) -> bool:
+def _read_from(reader: Witness, writer: Witness, key: object) -> bool:
     """Whether a transaction read a value of the key that the other wrote."""
     wrote = writer.wrote(key)
     return any(place(value, wrote) >= 0 for value in _values(reader.read(key)))
 
 
-def _values(reads: list[Any]) -> list[Any]:
+def _values(reads: list[object]) -> list[object]:
     """What was read, elements of lists one by one."""
-    flat: list[Any] = []
+    flat: list[object] = []
     for value in reads:
         flat += value if isinstance(value, (list, tuple)) else [value] * (value is not None)
     return flat
 
 
-def _visible(writer: Witness, reader: Witness, key: Any, past: Past, level: str) -> bool:
+def _visible(writer: Witness, reader: Witness, key: object, past: Past, level: str) -> bool:
     """Whether a level makes a writer visible to a reader's read of a key."""
     if level == "read-committed":
         return _seen_before(writer, reader, key)
@@ -149,7 +149,7 @@ def _visible(writer: Witness, reader: Witness, key: Any, past: Past, level: str)
     return level == "causal" and writer.invoke in past.of(reader)
 
 
-def _seen_before(writer: Witness, reader: Witness, key: Any) -> bool:
+def _seen_before(writer: Witness, reader: Witness, key: object) -> bool:
     """Whether the reader had read from the writer before it read the key from another."""
     seen = False
     for f, k, value in reader.mops:
@@ -168,12 +168,12 @@ class Past:
     def __init__(self, history: History, *, sessions: bool = True) -> None:
         self.history = history
         self.sessions = sessions
-        self.wrote: dict[Any, int] | None = None
+        self.wrote: dict[Hashable, int] | None = None
         self.previous: dict[int, int] = {}
 
-    def _walk(self) -> dict[Any, int]:
-        wrote: dict[Any, int] = {}
-        last: dict[Any, int] = {}
+    def _walk(self) -> dict[Hashable, int]:
+        wrote: dict[Hashable, int] = {}
+        last: dict[Hashable, int] = {}
         for invoke in self.history.invocations.tolist():
             txn = Witness(self.history, invoke)
             if txn.process in last:
@@ -206,7 +206,7 @@ class Past:
         return past
 
 
-def _token(key: Any, value: Any) -> Any:
+def _token(key: object, value: object) -> object:
     return type(key), freeze(key), type(value), freeze(value)
 
 
@@ -219,7 +219,7 @@ def confirm_no_order(
     level: str,
     *,
     promise: str = "process",
-    init: Any = None,
+    init: object = None,
 ) -> str:
     """Try every order of the transactions a finding names.
 
@@ -245,19 +245,19 @@ def confirm_no_order(
     return ""
 
 
-def _missed(told: list[Witness], history: History) -> dict[int, list[Any]]:
+def _missed(told: list[Witness], history: History) -> dict[int, list[object]]:
     """Per transaction the keys that a predicate read did not return although all versions match.
 
     So it read them as they were at first. Versions are the last writes of all transactions but
     those that failed.
     """
-    versions: dict[Any, tuple[Any, list[Any]]] = {}
+    versions: dict[Hashable, tuple[object, list[object]]] = {}
     for invoke in history.invocations.tolist():
         txn = Witness(history, invoke)
         last = {(type(k), freeze(k)): (k, v) for f, k, v in txn.mops if f in WRITES}
         for name, (key, value) in last.items() if txn.type != "fail" else ():
             versions.setdefault(name, (key, []))[1].append(value)
-    missed: dict[int, list[Any]] = {}
+    missed: dict[int, list[object]] = {}
     for txn in told:
         for before, predicate, found in txn.asked if txn.type == "ok" else ():
             settled = [k for f, k, _ in txn.mops[:before] if f in WRITES]
@@ -280,19 +280,19 @@ class _Orders:
     def __init__(
         self,
         told: list[Witness],
-        missed: dict[int, list[Any]],
+        missed: dict[int, list[object]],
         *,
         snapshot: bool,
         promise: str,
-        init: Any,
+        init: object,
     ) -> None:
         self.snapshot = snapshot
         self.realtime = promise == "realtime"
         self.lists = any(f == "append" for txn in told for f, _, _ in txn.mops)
         self.left = STATES_MAX
-        self.dead: set[Any] = set()
+        self.dead: set[Hashable] = set()
         written = {_token(key, value) for txn in told for f, key, value in txn.mops if f in WRITES}
-        lanes: dict[Any, list[Witness]] = {}
+        lanes: dict[Hashable, list[Witness]] = {}
         for txn in sorted(told, key=lambda txn: txn.invoke):
             lane = lanes.setdefault(txn.process if promise else txn.invoke, [])
             if lane and lane[-1].type != "ok":  # it may take effect at any later time
@@ -311,7 +311,10 @@ class _Orders:
         return self._extend((0,) * len(self.lanes), {}, {})
 
     def _extend(
-        self, at: tuple[int, ...], state: dict[Any, Any], open_: dict[int, dict[Any, Any]]
+        self,
+        at: tuple[int, ...],
+        state: dict[Hashable, object],
+        open_: dict[int, dict[Hashable, object]],
     ) -> bool:
         """Whether points placed so far can be completed."""
         if all(place == 2 * len(lane) for place, lane in zip(at, self.lanes)):
@@ -333,11 +336,11 @@ class _Orders:
         lane: int,
         position: int,
         at: tuple[int, ...],
-        state: dict[Any, Any],
-        open_: dict[int, dict[Any, Any]],
+        state: dict[Hashable, object],
+        open_: dict[int, dict[Hashable, object]],
     ) -> bool:
         reads, writes = self.lanes[lane][position // 2]
-        if position % 2:  # the commit: nobody else may have committed to what it writes
+        if position % 2:  # the commit: no other transaction may have committed to what it writes
             if any(state.get(key) != seen for key, seen in open_[lane].items()):
                 return False
             rest = {other: seen for other, seen in open_.items() if other != lane}
@@ -358,35 +361,46 @@ class _Orders:
         left = (lane[place // 2] for lane, place in zip(self.txns, at) if place < 2 * len(lane))
         return any(other.type == "ok" and other.complete < txn.invoke for other in left)
 
-    def _wrote(self, state: dict[Any, Any], writes: dict[Any, Any]) -> dict[Any, Any]:
+    def _wrote(
+        self, state: dict[Hashable, object], writes: dict[Hashable, object]
+    ) -> dict[Hashable, object]:
         if not self.lists:
             return {**state, **writes}
-        return {**state, **{key: (*(state.get(key) or ()), *v) for key, v in writes.items()}}
+        return state | {key: (*_listed(state.get(key)), *_listed(v)) for key, v in writes.items()}
 
 
-def _items(state: dict[Any, Any]) -> tuple[Any, ...]:
+def _listed(value: object) -> tuple[object, ...]:
+    """The tokens of a list; of one that is absent, none."""
+    return tuple(value) if isinstance(value, (tuple, list)) else ()
+
+
+def _items(state: dict[Hashable, object]) -> tuple[object, ...]:
     return tuple(sorted(state.items(), key=repr))
 
 
-def _list_effect(txn: Witness, written: set[Any], _: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
+def _list_effect(
+    txn: Witness, written: set[Hashable], _: object
+) -> tuple[dict[Hashable, object], dict[Hashable, object]]:
     """The same of lists: what was read of others here, and what was appended, as tuples."""
-    reads: dict[Any, Any] = {}
-    writes: dict[Any, Any] = {}
+    reads: dict[Hashable, object] = {}
+    writes: dict[Hashable, object] = {}
     own = {_token(key, value) for f, key, value in txn.mops if f in WRITES}
     for f, key, value in txn.mops:
         name = type(key), freeze(key)
         if f in WRITES:
-            writes[name] = (*writes.get(name, ()), _token(key, value))
+            writes[name] = (*_listed(writes.get(name)), _token(key, value))
         elif txn.type == "ok" and name not in reads:
             tokens = (_token(key, element) for element in value or ())
             reads[name] = tuple(t for t in tokens if t in written and t not in own) or None
     return reads, writes
 
 
-def _effect(txn: Witness, written: set[Any], init: Any) -> tuple[dict[Any, Any], dict[Any, Any]]:
-    """External reads and last writes, as tokens; reads of what nobody here wrote are left out."""
-    reads: dict[Any, Any] = {}
-    writes: dict[Any, Any] = {}
+def _effect(
+    txn: Witness, written: set[Hashable], init: object
+) -> tuple[dict[Hashable, object], dict[Hashable, object]]:
+    """External reads and last writes, as tokens; reads of what none of these wrote are left out."""
+    reads: dict[Hashable, object] = {}
+    writes: dict[Hashable, object] = {}
     for f, key, value in txn.mops:
         name, token = (type(key), freeze(key)), _token(key, value)
         if f in WRITES:

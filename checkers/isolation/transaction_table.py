@@ -18,7 +18,7 @@ Source: Kingsbury and Alvaro, *Elle: Inferring Isolation Anomalies from Experime
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from types import NoneType
 from typing import Any, NoReturn
 
@@ -82,7 +82,7 @@ class Txns:
         mop_kind: npt.NDArray[np.int8],
         mop_key: Ints,
         mop_value: list[Any],
-        keys: list[Any],
+        keys: list[object],
         predicates: Sequence[PredicateRead] = (),
     ) -> None:
         self.history = history
@@ -123,7 +123,7 @@ class Txns:
         shown = told[number] if number < len(told) else [name, key, value]
         refuse(event, number, shown, why)
 
-    def describe(self, txn: int) -> list[list[Any]]:
+    def describe(self, txn: int) -> list[list[object]]:
         """The transaction's micro-operations as the history tells them."""
         names = {READ: "r", WRITE: "w"}
         done = int(self.complete[txn])
@@ -233,7 +233,7 @@ def _transactional(history: History) -> bool:
     return False
 
 
-def starting_value(init: Any, key: Any) -> Any:
+def starting_value(init: object, key: object) -> Any:
     """What a key held before any write; ``init`` is that, or a dict of keys (or their text)."""
     if not isinstance(init, dict):
         return init
@@ -241,7 +241,7 @@ def starting_value(init: Any, key: Any) -> Any:
     return named.get((type(key), freeze(key)), init.get(str(key)))
 
 
-def as_option(value: Any) -> str:
+def as_option(value: object) -> str:
     """A value as it is written behind ``--option name=``."""
     if isinstance(value, str):
         return value
@@ -251,7 +251,7 @@ def as_option(value: Any) -> str:
         return str(value)
 
 
-def are_micro_ops(value: Any) -> bool:
+def are_micro_ops(value: object) -> bool:
     """Whether a value is a list of micro-operations, which makes its operation a transaction."""
     return (
         isinstance(value, (list, tuple))
@@ -265,11 +265,11 @@ def are_micro_ops(value: Any) -> bool:
 
 
 def _single(
-    history: History, invoke: list[int], told: list[Any], asked: list[Any]
-) -> tuple[list[Any], list[Any]]:
+    history: History, invoke: list[int], told: list[object], asked: list[object]
+) -> tuple[list[object], list[object]]:
     """Single operations on keys as transactions of one micro-operation."""
-    lists: list[Any] = []
-    begun: list[Any] = []
+    lists: list[object] = []
+    begun: list[object] = []
     for index, value, argument in zip(invoke, told, asked):
         f = history.functions[history.f[index]]
         if f not in MICRO_OPS or MICRO_OPS[f] not in (READ, WRITE):
@@ -287,7 +287,7 @@ def _single(
     return lists, begun
 
 
-def intern(items: Iterable[Any] | Ints) -> tuple[Ints, list[Any]]:
+def intern(items: Iterable[object] | Ints) -> tuple[Ints, list[object]]:
     """Codes for values in order of first appearance, and the table of values.
 
     Values of one exact type int or str are compared as they are; otherwise a value's type is part
@@ -302,16 +302,16 @@ def intern(items: Iterable[Any] | Ints) -> tuple[Ints, list[Any]]:
     return _intern_any(items if isinstance(items, list) else items.tolist())
 
 
-def _intern_any(items: list[Any]) -> tuple[Ints, list[Any]]:
+def _intern_any(items: list[object]) -> tuple[Ints, list[object]]:
     """:func:`intern` by dicts."""
     kinds = set(map(type, items))
-    table: dict[Any, int]
+    table: dict[Hashable, int]
     if kinds == {int} or kinds == {str}:
         table = {value: code for code, value in enumerate(dict.fromkeys(items))}
         codes = np.fromiter(map(table.__getitem__, items), dtype=np.int64, count=len(items))
         return codes, list(table)
     tokens = [(value.__class__, freeze(value)) for value in items]
-    first: dict[Any, Any] = {}
+    first: dict[Hashable, object] = {}
     for token, value in zip(tokens, items):
         first.setdefault(token, value)
     table = {token: code for code, token in enumerate(first)}
@@ -337,7 +337,7 @@ def _intern_dense(array: Ints) -> tuple[Ints, list[Any]] | None:
     return code[array], (present + low).tolist()
 
 
-def number(items: Sequence[Any] | Ints) -> tuple[Ints, int]:
+def number(items: Sequence[object] | Ints) -> tuple[Ints, int]:
     """Codes for values, as :func:`intern` has them but in any order, and how many there may be."""
     if not isinstance(items, np.ndarray):
         items = packed(items)

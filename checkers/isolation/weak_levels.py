@@ -1,25 +1,28 @@
 """Read committed, read atomic and causal consistency of plain read-write histories.
 
-Nothing is known here but sessions (``so``) and who read whose write (``wr``). A level holds iff
-there is a total commit order that extends both, and in which no transaction is placed where a
-reader should have seen it. Each level says which placements those are. Let t3 read key x from t1,
-and let t2 be another transaction that writes x; then t2 must commit before t1 if
+Problem. The order of versions is unknown. Known are sessions (``so``) and reads-from (``wr``).
+
+Solution. A level holds iff a total commit order extends both, and no transaction stands in it where
+a reader should have seen it. Each level says which places those are. Let t3 read key x from t1, and
+let t2 be another transaction that writes x; then t2 must commit before t1 if
 
 - read committed: t3 read something from t2 before it read x;
 - read atomic: t2 comes before t3 by ``so`` or is read by t3 (``wr``);
 - causal: t2 comes before t3 by a path of ``so`` and ``wr``.
 
 The history satisfies the level iff ``so``, ``wr`` and these forced edges have no cycle. Forced
-edges are found in near-linear time: for pairs of transactions the smaller side is enumerated (reads
-still to come, or keys written), which bounds read committed and read atomic by n^1.5; for causal, a
-vector of session positions per transaction and a binary search per read and session, n times
-sessions.
+edges are found in near-linear time. For pairs of transactions the smaller side is enumerated (reads
+still to come, or keys written), which bounds read committed and read atomic by n^1.5. For causal
+there is a vector of session positions per transaction and a binary search per read and session: n
+times sessions.
 
-Besides: reads of aborted, intermediate or never written values are violations of their own, as are
-reads that disagree with the transaction's own write, and above read committed with its own read.
+Invariants. Reads of aborted, intermediate or unwritten values are violations of their own. So are
+reads that disagree with the transaction's own write, and above read committed with its own read. A
+predicate read that missed a key all versions of which match read the initial version of that key
+(:mod:`checkers.isolation.predicates.replay`); above read committed it counts as a read like any
+other.
 
-A predicate read that missed a key all versions of which match read its initial version
-(:mod:`checkers.isolation.predicates.replay`): above read committed, a read like any other.
+What breaks without it: databases that promise no more than these levels could not be judged.
 
 Source: Biswas and Enea, *On the Complexity of Checking Transactional Consistency*, OOPSLA 2019, for
 the axioms; Moldrup and others, *AWDIT*, PLDI 2025, for the bounds.
@@ -28,8 +31,8 @@ the axioms; Moldrup and others, *AWDIT*, PLDI 2025, for the bounds.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from itertools import islice, pairwise
-from typing import Any
 
 import numpy as np
 
@@ -40,14 +43,20 @@ from checkers.isolation.consistency import forbidden_by, implied_anomalies
 from checkers.isolation.explain import anomaly_finding, cycle_finding
 from checkers.isolation.graph.cycles import Edge, any_cycles
 from checkers.isolation.graph.dependency_graph import PASS, PROCESS, WR, WW, GraphBuilder
+from checkers.isolation.happens_before import HappensBefore
 from checkers.isolation.inference.list_append import ListAppend
 from checkers.isolation.inference.rw_register import RwRegister, VersionRules
 from checkers.isolation.predicates.replay import missed_reads
 from checkers.isolation.recheck_orders import Past, confirm_weak
 from checkers.isolation.serializability.known_dependencies import dependencies
-from checkers.isolation.serializability.polygraph import session_codes
 from checkers.isolation.serializability.serial import explained_serially
-from checkers.isolation.transaction_table import PREDICATES_UNSEEN, REGISTER_WRITES, WRITE, columns
+from checkers.isolation.transaction_table import (
+    PREDICATES_UNSEEN,
+    REGISTER_WRITES,
+    WRITE,
+    Ints,
+    columns,
+)
 
 #: Missed keys taken for reads: a predicate read misses whatever is written later.
 MISSED_MAX = 1_000_000
@@ -86,7 +95,7 @@ class WeakOrder:
                 missed = missed_reads(inference, meter or Meter())
                 for txn, key in islice(missed, MISSED_MAX):
                     self.reads[txn].append((key, -1))
-        self._sessions(sessions)
+        self.before = HappensBefore(self.txns, inference.members, self._sources, sessions=sessions)
 
     def _read_lists(self, lists: ListAppend) -> None:
         """The same of lists, of which a reader sees all who appended to what it read."""
@@ -97,14 +106,14 @@ class WeakOrder:
     def _read_from(self, register: RwRegister) -> None:
         """Per transaction: external reads in program order as (key, writer), and keys written."""
         txns = self.txns
-        writer_of = np.full(len(register.version_writer), -1, dtype=np.int64)
-        known = register.version_writer >= 0
-        writer_of[known] = txns.mop_txn[register.version_writer[known]]
+        writer_of = np.full(len(register.versions.writer), -1, dtype=np.int64)
+        known = register.versions.writer >= 0
+        writer_of[known] = txns.mop_txn[register.versions.writer[known]]
         rows = zip(
             txns.mop_txn.tolist(),
             txns.mop_kind.tolist(),
             txns.mop_key.tolist(),
-            register.version.tolist(),
+            register.versions.of_mop.tolist(),
         )
         members = register.members.tolist()
         for txn, kind, key, version in looked(rows):
@@ -112,26 +121,14 @@ class WeakOrder:
                 continue
             if kind == WRITE:
                 self.writes[txn].add(key)
-            elif version >= 0 and version not in register.strays and key not in self.writes[txn]:
+            elif (
+                version >= 0
+                and version not in register.versions.strays
+                and key not in self.writes[txn]
+            ):
                 writer = int(writer_of[version])
                 if writer != txn and (writer < 0 or members[writer]):
                     self.reads[txn].append((key, writer))
-
-    def _sessions(self, counted: bool) -> None:
-        txns = self.txns
-        chosen = np.flatnonzero(self.inference.members)
-        codes = session_codes(txns, self.inference.members) if counted else np.arange(len(txns))
-        order = chosen[np.lexsort((txns.invoke[chosen], codes[chosen]))]
-        self.sessions: list[list[int]] = []
-        self.place: dict[int, tuple[int, int]] = {}
-        last = -1
-        for txn in looked(order.tolist()):
-            process = int(codes[txn])
-            if process != last:
-                self.sessions.append([])
-                last = process
-            self.place[txn] = (len(self.sessions) - 1, len(self.sessions[-1]))
-            self.sessions[-1].append(txn)
 
     # -- forced edges -----------------------------------------------------------------------
 
@@ -183,7 +180,7 @@ class WeakOrder:
 
     def read_atomic(self) -> None:
         """t2 precedes t3 by so or wr, and writes x."""
-        for session in self.sessions:
+        for session in self.before.sessions:
             last_writer: dict[int, int] = {}
             for reader in looked(session):
                 reads = self.reads[reader]
@@ -205,57 +202,25 @@ class WeakOrder:
 
     def causal(self) -> bool:
         """t2 happens before t3, and writes x. False if happens-before itself has a cycle."""
-        order = self._topological()
+        sessions = self.before.sessions
+        order = self.before.topological()
         if order is None:
             return False
-        writers: list[dict[int, list[int]]] = [{} for _ in self.sessions]
-        for number, session in enumerate(self.sessions):
+        writers: list[dict[int, list[int]]] = [{} for _ in sessions]
+        for number, session in enumerate(sessions):
             for position, txn in enumerate(session):
                 for key in self.writes[txn]:
                     writers[number].setdefault(key, []).append(position)
         clocks: dict[int, list[int]] = {}
         for reader in looked(order):
-            clock = self._clock(reader, clocks)
+            clock = self.before.clock(reader, clocks)
             for key, writer in self.reads[reader]:
                 for number, seen in enumerate(clock):
                     positions = writers[number].get(key) if seen else None
                     at = bisect_left(positions, seen) if positions else 0
                     if positions and at:
-                        self._beaten(self.sessions[number][positions[at - 1]], writer, reader, key)
+                        self._beaten(sessions[number][positions[at - 1]], writer, reader, key)
         return True
-
-    def _clock(self, txn: int, clocks: dict[int, list[int]]) -> list[int]:
-        """How many transactions of each session happen before this one."""
-        session, position = self.place[txn]
-        clock = [0] * len(self.sessions)
-        sources = self._sources(txn)
-        if position:
-            sources.add(self.sessions[session][position - 1])
-        for source in sources:
-            clock = list(map(max, clock, clocks[source]))
-            at_session, at = self.place[source]
-            clock[at_session] = max(clock[at_session], at + 1)
-        clocks[txn] = clock
-        return clock
-
-    def _topological(self) -> list[int] | None:
-        """Members in an order of so and wr, or None if there is none."""
-        into: dict[int, int] = dict.fromkeys(self.place, 0)
-        out: dict[int, list[int]] = {txn: [] for txn in self.place}
-        for txn, (session, position) in looked(self.place.items()):
-            sources = self._sources(txn)
-            if position:
-                sources.add(self.sessions[session][position - 1])
-            into[txn] = len(sources)
-            for source in sources:
-                out[source].append(txn)
-        order = [txn for txn, count in into.items() if not count]
-        for txn in looked(order):
-            for target in out[txn]:
-                into[target] -= 1
-                if not into[target]:
-                    order.append(target)
-        return order if len(order) == len(into) else None
 
     # -- the verdict ------------------------------------------------------------------------
 
@@ -264,7 +229,7 @@ class WeakOrder:
         found = [self._unseen(*row) for row in self.forced if row[1] < 0][:1]
         builder = GraphBuilder(len(self.txns))
         base = self._known_orders(builder)
-        so = [(a, b) for session in self.sessions for a, b in pairwise(session)]
+        so = [(a, b) for session in self.before.sessions for a, b in pairwise(session)]
         wr = sorted(
             {(w, t, k) for t, reads in enumerate(self.reads) for k, w in reads if w >= 0}
             | {(w, t, k) for t, seen in enumerate(self.seen) for w, k in seen}
@@ -335,11 +300,11 @@ class WeakOrder:
             },
         )
 
-    def key_name(self, edge: Edge) -> Any:
+    def key_name(self, edge: Edge) -> object:
         """The key an edge is about."""
         return self.txns.keys[edge.key]
 
-    def edge_words(self, edge: Edge) -> tuple[Any, str, tuple[Because, ...]]:
+    def edge_words(self, edge: Edge) -> tuple[object, str, tuple[Because, ...]]:
         """Why an edge holds; see :class:`checkers.isolation.explain.Evidence`."""
         name = self.key_name(edge)
         if edge.kind == WR:
@@ -362,19 +327,19 @@ class WeakOrder:
         proof = Because(kind="wr", source=int(self.txns.invoke[reader]), key=name, text=text)
         return value, words, (proof,)
 
-    def _value_read(self, reader: int, key: int, writer: int) -> Any:
+    def _value_read(self, reader: int, key: int, writer: int) -> object:
         for mop in self.txns.mops_of(writer):
             if self.txns.mop_kind[mop] == WRITE and self.txns.mop_key[mop] == key:
                 value = self.txns.mop_value[mop]
         return value
 
 
-def _column(rows: list[Any], part: int) -> Any:
+def _column(rows: Sequence[tuple[int, ...]], part: int) -> Ints:
     return np.array([row[part] for row in rows], dtype=np.int64)
 
 
 def check_weak(
-    history: History, level: str, *, init: Any = None, budget: Budget | None = None
+    history: History, level: str, *, init: object = None, budget: Budget | None = None
 ) -> Result:
     """Judge a read-write history against one weak level.
 

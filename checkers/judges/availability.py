@@ -39,7 +39,7 @@ def availability(*, at_least: float | None = None, name: str = "availability") -
 
     ``stats``: ``ok_share`` (all, ``outside_faults``, ``during_faults``), ``longest_gap_s`` with
     ``longest_gap_at_s`` (operations were asked for and none was answered ok for that long; a quiet
-    phase, in which nobody asked, does not count), ``duration_s``, and ``buckets``:
+    phase, in which no client asked, does not count), ``duration_s``, and ``buckets``:
     ``bucket_s`` and lists ``t_s``, ``ok``, ``other``.
 
     Args:
@@ -63,7 +63,7 @@ def availability(*, at_least: float | None = None, name: str = "availability") -
             "during_faults": _share(ok[during]),
         }
         gap_s, gap_at_s = (time_ns / 1e9 for time_ns in longest_gap(history)[:2])
-        found: dict[str, Any] = {
+        found: dict[str, object] = {
             "ok_share": shares,
             "longest_gap_s": gap_s,
             "longest_gap_at_s": gap_at_s,
@@ -170,7 +170,7 @@ def _judge_recoveries(name: str, rows: list[dict[str, Any]], within_s: float | N
     return result
 
 
-def _recovery(history: History, fault: Fault) -> dict[str, Any]:
+def _recovery(history: History, fault: Fault) -> dict[str, object]:
     import numpy as np
 
     from checkers.history import OK
@@ -227,7 +227,7 @@ def _spans(history: History, invoked: Ints) -> tuple[Ints, Ints]:
     """When the system was being asked by some operations: begins and ends of spans, ascending.
 
     A span is a time in which operations were under way or followed each other closely; a longer
-    pause is quiet, and nobody misses an answer in it. What follows closely is a second, or ten
+    pause is quiet, and no client misses an answer in it. What follows closely is a second, or ten
     times what usually lies between two invocations where clients ask seldom.
     """
     import numpy as np
@@ -268,7 +268,7 @@ def _longest_gap(answers: Ints, begins: Ints, ends: Ints) -> tuple[int, int, int
     return int(gaps[at]), int(times[at]), int(times[at + 1])
 
 
-def _buckets(when: Ints, ok: Bools, begin: int, end: int) -> dict[str, Any]:
+def _buckets(when: Ints, ok: Bools, begin: int, end: int) -> dict[str, object]:
     import numpy as np
 
     count = min(BUCKETS_MAX, max(1, len(when) // 10))

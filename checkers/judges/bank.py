@@ -10,7 +10,7 @@ Source: the ``bank`` test of Jepsen.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Hashable
 from typing import Any
 
 from checkers.core.budget import Meter
@@ -26,7 +26,7 @@ VOCABULARY = frozenset(("open", "transfer", "read"))
 def bank(
     *,
     total: int | float | None = None,
-    accounts: Collection[Any] | None = None,
+    accounts: Collection[object] | None = None,
     negative_balances: bool = False,
 ) -> Checker:
     """The checker ``bank``.
@@ -47,7 +47,7 @@ def _judge(
     history: History,
     meter: Meter,
     total: int | float | None,
-    accounts: Collection[Any] | None,
+    accounts: Collection[object] | None,
     negative_balances: bool,
 ) -> Judgement:
     expected = total if total is not None else _total_of(history.header)
@@ -91,7 +91,7 @@ def _judge(
     )
 
 
-def _total_of(header: dict[str, Any]) -> int | float | None:
+def _total_of(header: dict[str, object]) -> int | float | None:
     for name in ("total", "total-amount", "total_amount"):
         value = header.get(name)
         if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -99,7 +99,7 @@ def _total_of(header: dict[str, Any]) -> int | float | None:
     return None
 
 
-def _balances(history: History, row: Row) -> dict[Any, Any]:
+def _balances(history: History, row: Row) -> dict[Hashable, Any]:
     found = row.output
     if isinstance(found, dict):
         return found
@@ -135,43 +135,46 @@ def _wrong_total(
     )
 
 
-def _negative(history: History, row: Row, balances: dict[Any, Any]) -> Finding:
+def _negative(history: History, row: Row, balances: dict[Hashable, Any]) -> Finding:
     below = {account: balance for account, balance in balances.items() if balance < 0}
     listed = ", ".join(f"account {account} has {balance}" for account, balance in below.items())
-    return Finding(
-        kind="negative-balance",
-        title="negative balance",
-        sentence=f"{_tell(history, row)} shows a balance below zero: {listed}.",
-        ops=(row.invoke,),
-        because=(Because("read", source=row.invoke, value=row.output),),
-        detail={"negative": {str(account): balance for account, balance in below.items()}},
+    return _of_read(
+        history,
+        row,
+        "negative-balance",
+        "negative balance",
+        f"shows a balance below zero: {listed}",
+        {"negative": {str(account): balance for account, balance in below.items()}},
     )
 
 
 def _wrong_accounts(
-    history: History, row: Row, balances: dict[Any, Any], names: Collection[str]
+    history: History, row: Row, balances: dict[Hashable, object], names: Collection[str]
 ) -> Finding:
     found = {str(account) for account in balances}
     extra, missing = sorted(found - set(names)), sorted(set(names) - found)
     parts = [f"unknown accounts {', '.join(extra)}"] if extra else []
     parts += [f"no account {', '.join(missing)}"] if missing else []
-    return Finding(
-        kind="wrong-accounts",
-        title="accounts appeared or vanished",
-        sentence=f"{_tell(history, row)} has {' and '.join(parts)}.",
-        ops=(row.invoke,),
-        because=(Because("read", source=row.invoke, value=row.output),),
-        detail={"unexpected": extra, "missing": missing},
-    )
+    title, told = "accounts appeared or vanished", f"has {' and '.join(parts)}"
+    detail: dict[str, object] = {"unexpected": extra, "missing": missing}
+    return _of_read(history, row, "wrong-accounts", title, told, detail)
 
 
-def _no_balance(history: History, row: Row, missing: list[Any]) -> Finding:
-    listed = ", ".join(str(account) for account in missing)
+def _no_balance(history: History, row: Row, missing: list[object]) -> Finding:
+    accounts = [str(account) for account in missing]
+    title, told = "account without a balance", f"has no balance for account {', '.join(accounts)}"
+    return _of_read(history, row, "no-balance", title, told, {"accounts": accounts})
+
+
+def _of_read(
+    history: History, row: Row, kind: str, title: str, told: str, detail: dict[str, object]
+) -> Finding:
+    """A finding that one read shows by itself."""
     return Finding(
-        kind="no-balance",
-        title="account without a balance",
-        sentence=f"{_tell(history, row)} has no balance for account {listed}.",
+        kind=kind,
+        title=title,
+        sentence=f"{_tell(history, row)} {told}.",
         ops=(row.invoke,),
         because=(Because("read", source=row.invoke, value=row.output),),
-        detail={"accounts": [str(account) for account in missing]},
+        detail=detail,
     )

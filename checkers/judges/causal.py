@@ -19,7 +19,7 @@ Sources: Bouajjani, Enea, Guerraoui, Hamza, On Verifying Causal Consistency, POP
 from __future__ import annotations
 
 import itertools
-from typing import Any
+from collections.abc import Hashable
 
 from checkers.core.budget import Meter
 from checkers.core.checker import Checker
@@ -53,7 +53,7 @@ _ADDS = ("write", "add", "insert")
 # Causal consistency -------------------------------------------------------------------------------
 
 
-def causal(*, initial: Any = None) -> Checker:
+def causal(*, initial: object = None) -> Checker:
     """The checker ``causal``.
 
     Args:
@@ -132,10 +132,12 @@ def causal_reverse() -> Checker:
 
 
 def _reverse(history: History, meter: Meter) -> Judgement:
-    written: set[Any] = set()  # elements of any write
-    begun: dict[Any, int] = {}  # element -> first invocation of a write that may have happened
-    acknowledged: list[tuple[int, int, Any, Any]] = []  # completion, invocation, token, element
-    reads: list[tuple[int, list[Any]]] = []
+    written: set[Hashable] = set()  # elements of any write
+    begun: dict[Hashable, int] = {}  # element -> first invocation of a write that may have happened
+    acknowledged: list[
+        tuple[int, int, object, object]
+    ] = []  # completion, invocation, token, element
+    reads: list[tuple[int, list[object]]] = []
     for row in rows(history, meter):
         if row.f in _ADDS:
             written.add(token(row.input))
@@ -149,7 +151,7 @@ def _reverse(history: History, meter: Meter) -> Judgement:
     _refuse_others(history, reads, written)
     acknowledged.sort(key=lambda write: write[0])
     findings: list[Finding] = []
-    told: set[Any] = set()
+    told: set[Hashable] = set()
     compared = 0
     for read, found in reads:
         if meter.spent(len(found)):
@@ -174,7 +176,9 @@ def _reverse(history: History, meter: Meter) -> Judgement:
     )
 
 
-def _refuse_others(history: History, reads: list[tuple[int, list[Any]]], written: set[Any]) -> None:
+def _refuse_others(
+    history: History, reads: list[tuple[int, list[object]]], written: set[Hashable]
+) -> None:
     """Refuse a history of whose elements read none was written: it is of another kind.
 
     Raises:
@@ -187,7 +191,7 @@ def _refuse_others(history: History, reads: list[tuple[int, list[Any]]], written
         raise refuse(history, int(history.pair[read]), said)
 
 
-def _reversed(history: History, read: int, value: Any, first: int, second: int) -> Finding:
+def _reversed(history: History, read: int, value: object, first: int, second: int) -> Finding:
     later = history.values[second]
     return Finding(
         kind="causal-reverse",

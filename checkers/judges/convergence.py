@@ -5,13 +5,13 @@ writing. The reads judged are those begun after the last write, of whatever outc
 after the last fault had ended. Of each replica (the event's node; else the process) the last such
 read counts, since a replica may need a few to settle. All must be equal, key by key.
 
-Where they differ and a fault has no end on record, nobody knows whether they should have agreed.
-A replica nobody read at the end proves nothing, so at least two must have been read.
+Where they differ and a fault has no end on record, it is unknown whether they should have agreed.
+A replica that was not read at the end proves nothing, so at least two must have been read.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Hashable
 
 from checkers.core.budget import Meter
 from checkers.core.checker import Checker
@@ -40,13 +40,13 @@ def _judge(history: History, meter: Meter, unordered: bool, settle_ns: int) -> J
         if row.f != "read":
             quiet = max(quiet, row.invoke, row.complete)
     quiet_ns = max(int(history.time_ns[quiet]) if quiet >= 0 else -1, _faults_end(history))
-    last: dict[Any, tuple[int, int]] = {}
+    last: dict[Hashable, tuple[int, int]] = {}
     for row in rows(history, meter):
         began_ns = int(history.time_ns[row.invoke])
         late = row.invoke > quiet and (began_ns < 0 or began_ns >= quiet_ns + settle_ns)
         if row.f == "read" and row.outcome == OK and late:
             last[_replica(history, row.invoke, row.complete)] = (row.invoke, row.complete)
-    states: dict[Any, list[tuple[Any, int, int]]] = {}
+    states: dict[Hashable, list[tuple[object, int, int]]] = {}
     for replica, (invoke, complete) in last.items():
         state = _state(history.values[complete], unordered)
         states.setdefault(state, []).append((replica, invoke, complete))
@@ -71,7 +71,7 @@ def _faults_end(history: History) -> int:
     return max((max(fault.begin_ns, fault.end_ns) for fault in history.faults), default=-1)
 
 
-def _replica(history: History, invoke: int, complete: int) -> Any:
+def _replica(history: History, invoke: int, complete: int) -> object:
     for event in (complete, invoke):
         node = int(history.node[event])
         if node >= 0:
@@ -79,13 +79,13 @@ def _replica(history: History, invoke: int, complete: int) -> Any:
     return who(history, invoke)
 
 
-def _state(value: Any, unordered: bool) -> Any:
+def _state(value: object, unordered: bool) -> object:
     if unordered and isinstance(value, list):
         return ("set", frozenset(map(token, value)))
     return token(value)
 
 
-def _finding(history: History, camps: list[list[tuple[Any, int, int]]]) -> Finding:
+def _finding(history: History, camps: list[list[tuple[object, int, int]]]) -> Finding:
     camps.sort(key=len, reverse=True)
     parts = []
     for camp in camps[:4]:

@@ -22,7 +22,7 @@ Source: the ``counter`` checker of Jepsen.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from checkers.core.budget import Meter
 from checkers.core.checker import Checker
@@ -87,7 +87,7 @@ def pn_counter(*, initial: Number = 0) -> Checker:
     return make("pn-counter", judge, vocabulary=VOCABULARY, trivial=_SIGNS)
 
 
-def _amount(history: History, event: int, f: str, value: Any) -> Number:
+def _amount(history: History, event: int, f: str, value: object) -> Number:
     if value is None and f != "add":
         return _SIGNS[f]
     return _SIGNS[f] * as_number(history, event, value, "the amount added")

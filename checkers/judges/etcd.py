@@ -48,7 +48,7 @@ FINDINGS_MAX = 8
 class Kept(NamedTuple):
     """What the store keeps of a key."""
 
-    value: Any  # a token
+    value: object  # a token
     revision: int  # of its last change
     version: int  # how often it was put since it was created
     lease: int  # 0 for none
@@ -148,7 +148,7 @@ def _step(store: Store, op: Op) -> tuple[bool, Store]:
     return legal and asked.get("at", after.revision) == after.revision, after
 
 
-def _at(told: dict[str, Any], revision: int) -> bool:
+def _at(told: dict[str, object], revision: int) -> bool:
     """Whether an answer was given at this revision, as far as it tells."""
     return bool(told.get("revision", revision) == revision)
 
@@ -225,7 +225,7 @@ def _holds_of(kept: Kept | None, what: str, wanted: int) -> bool:
 # Words --------------------------------------------------------------------------------------------
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     if isinstance(value, tuple):  # the token of a hash
         value = value[1][1]
     return f"hash {value['hash']}" if isinstance(value, dict) else str(value)
@@ -299,7 +299,7 @@ def _requests(history: History, budget: Budget | None) -> Result:
     return said
 
 
-def _past(history: History, orders: Iterable[tuple[Any, list[int]]], said: Result) -> None:
+def _past(history: History, orders: Iterable[tuple[object, list[int]]], said: Result) -> None:
     """Hold ranges of past revisions to the states that the order found makes certain."""
     ranges = [op for op in history.ops() if op.f == "range" and "revision" in op.input]
     if not any(op.type == "ok" for op in ranges):
@@ -427,7 +427,7 @@ def _write_steps(op: Op) -> list[dict[str, Any]]:
     return [step for step in steps if step["f"] != "range"]
 
 
-def _write_told(op: Op, step: dict[str, Any]) -> dict[str, Any]:
-    told: dict[str, Any] = {"revision": op.output["revision"]} if "revision" in op.output else {}
+def _write_told(op: Op, step: dict[str, object]) -> dict[str, object]:
+    told: dict[str, object] = {"revision": op.output["revision"]} if "revision" in op.output else {}
     gone = op.output.get("deleted", step.get("deleted", 0))
     return told | ({"deleted": gone} if step["f"] == "delete" else {})

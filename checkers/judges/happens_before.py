@@ -2,7 +2,8 @@
 
 An operation happens before another if it comes earlier in its session, or is the write whose value
 the other read, or transitively so. Reads find their sources by value, so within a key every value
-must be written once; that is checked. A write of unknown outcome happened if somebody read it.
+must be written once; that is checked. A write of unknown outcome happened if some operation read
+it.
 
 A vector clock has, per session, how many of its operations are in the causal past: operation ``i``
 of session ``s`` happens before (or is) operation ``x`` iff ``clock[x][s] > i``. Clocks are made in
@@ -14,7 +15,7 @@ Source: Lamport 1978; Ahamad et al., Causal Memory, 1995. For `causal` and `sess
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from checkers.core.budget import Meter
+from checkers.core.columns import Numbers
 from checkers.core.findings import METER_INTERVAL, Spent, at, refuse, rows, token, who
 from checkers.core.verdict import Because, Finding
 from checkers.core.vocabulary import Vocabulary
@@ -44,9 +46,9 @@ class Access:
     invoke: int  # history index
     session: int
     place: int  # position within its session
-    key: Any
+    key: int  # its code, or -1
     write: bool
-    value: Any
+    value: Hashable  # a token
     source: int = INITIAL  # of a read: number of the write it read
 
 
@@ -95,7 +97,7 @@ class Causality:
         return chain[::-1]
 
 
-def causality(history: History, meter: Meter, *, initial: Any = None) -> Causality:
+def causality(history: History, meter: Meter, *, initial: object = None) -> Causality:
     """The happens-before order of a history of ``read`` and ``write``.
 
     Args:
@@ -114,14 +116,14 @@ def causality(history: History, meter: Meter, *, initial: Any = None) -> Causali
     return made
 
 
-def _accesses(history: History, meter: Meter, made: Causality) -> dict[Any, int]:
+def _accesses(history: History, meter: Meter, made: Causality) -> dict[tuple[int, Hashable], int]:
     """Collect the accesses; returns the number of each (key, value)'s write."""
     read_values = {
         (_key(history, row.invoke), token(row.output))
         for row in rows(history, meter)
         if row.f == "read" and row.outcome == OK
     }
-    writes: dict[Any, int] = {}
+    writes: dict[tuple[int, Hashable], int] = {}
     numbers: dict[int, int] = {}
     for row in rows(history, meter):
         if row.f not in ACCESSES.words or row.outcome == FAIL:
@@ -149,11 +151,11 @@ def _accesses(history: History, meter: Meter, made: Causality) -> dict[Any, int]
     return writes
 
 
-def _key(history: History, index: int) -> Any:
+def _key(history: History, index: int) -> int:
     return int(history.key[index])
 
 
-def _sources(made: Causality, writes: dict[Any, int], initial: Any) -> None:
+def _sources(made: Causality, writes: dict[tuple[int, Hashable], int], initial: Hashable) -> None:
     for number, access in enumerate(made.accesses):
         if access.write:
             continue
@@ -251,7 +253,7 @@ class Writes:
         self.keys = ranks * self.stride + places[order]
         self.bases = np.arange(len(begins)) * self.stride
         self.begins = begins
-        self._largest: npt.NDArray[Any] = self.numbers
+        self._largest: Numbers = self.numbers
 
     def _found(self, clock: npt.NDArray[np.int32]) -> npt.NDArray[np.intp]:
         limit = np.minimum(clock[self.sessions], self.stride - 1)
@@ -264,21 +266,21 @@ class Writes:
         chosen: npt.NDArray[np.int64] = self.numbers[self._found(clock)]
         return chosen
 
-    def keep_largest(self, values: npt.NDArray[Any]) -> None:
+    def keep_largest(self, values: Numbers) -> None:
         """Say what each write of :attr:`numbers` wrote, in their order; then ask `largest`."""
         ends = [*self.begins[1:].tolist(), len(values)]
         parts = [values[begin:end] for begin, end in zip(self.begins.tolist(), ends)]
         self._largest = np.concatenate([np.maximum.accumulate(part) for part in parts])
 
-    def largest(self, clock: npt.NDArray[np.int32]) -> Any:
+    def largest(self, clock: npt.NDArray[np.int32]) -> np.int64 | np.float64 | None:
         """The largest value written in this past; None if there is none."""
         found = self._found(clock)
         return self._largest[found].max() if len(found) else None
 
 
-def writes_by_key(made: Causality) -> dict[Any, Writes]:
+def writes_by_key(made: Causality) -> dict[int, Writes]:
     """The writes of each key that has any."""
-    numbers: dict[Any, list[int]] = {}
+    numbers: dict[int, list[int]] = {}
     for number, access in enumerate(made.accesses):
         if access.write:
             numbers.setdefault(access.key, []).append(number)
@@ -320,7 +322,7 @@ def say(history: History, access: Access) -> str:
 
 
 def thin_air_findings(history: History, made: Causality) -> list[Finding]:
-    """A finding for every read of a value that nobody wrote."""
+    """A finding for every read of a value that no operation wrote."""
     return [
         Finding(
             kind="thin-air",

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import bisect
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from checkers.core.budget import Meter
 from checkers.core.checker import Checker
@@ -159,7 +159,7 @@ def _times(history: History, row: Row) -> tuple[int, int]:
 
 
 def _ttl_ns(history: History, row: Row, ttl_s: float | None) -> int:
-    value: Any = row.output
+    value: object = row.output
     if isinstance(value, dict):
         for name, unit_ns in _UNITS_NS.items():
             if value.get(name) is not None:
@@ -217,10 +217,12 @@ def _both(history: History, one: Span, other: Span) -> Finding:
 def _tokens(history: History, spans: list[Span]) -> list[Finding]:
     """Grants with a token no larger than that of a grant which was complete before."""
     findings = []
-    tokens: list[tuple[int, Any, int]] = sorted(
+    tokens: list[tuple[int, int | float, int]] = sorted(
         (span.from_ns, span.token, n) for n, span in enumerate(spans) if span.token is not None
     )
-    largest: list[tuple[int, Any, int]] = []  # of those up to each, the one with the largest token
+    largest: list[
+        tuple[int, int | float, int]
+    ] = []  # of those up to each, the one with the largest token
     for entry in tokens:
         largest.append(entry if not largest or entry[1] > largest[-1][1] else largest[-1])
     for _, number, n in tokens:

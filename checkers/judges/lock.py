@@ -20,7 +20,6 @@ holders may be paused past its expiry: see Kleppmann, How to do distributed lock
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from checkers.core.budget import Meter
 from checkers.core.checker import Checker
@@ -77,7 +76,7 @@ def lock(*, exclusive: bool = True) -> Checker:
     )
 
 
-def token_of(history: History, event: int, value: Any) -> int | float | None:
+def token_of(history: History, event: int, value: object) -> int | float | None:
     """The fencing token in a value: a number, or in a dict under ``token``; None if there is none.
 
     Raises:

@@ -25,6 +25,7 @@ Source: the Kafka (Redpanda) workload of Jepsen.
 from __future__ import annotations
 
 import bisect
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from types import NoneType
 from typing import Any
@@ -40,7 +41,7 @@ from checkers.history.columns import short
 RESTARTS = frozenset(("assign", "subscribe", "crash"))
 VOCABULARY = RESTARTS | {"send", "poll", "txn"}
 
-Pair = tuple[int, Any]
+Pair = tuple[int, object]
 
 
 @dataclass
@@ -49,7 +50,7 @@ class Sent:
 
     invoke: int
     complete: int
-    value: Any
+    value: object
     outcome: int
     offset: int = -1
 
@@ -58,13 +59,13 @@ class Sent:
 class Log:
     """All that is known of one log."""
 
-    name: Any
+    name: object
     sends: list[Sent] = field(default_factory=list)
     polls: list[tuple[int, int, int, list[Pair]]] = field(default_factory=list)
     # invocation, process, assignment epoch, pairs
-    at_offset: dict[int, dict[Any, int]] = field(default_factory=dict)  # offset -> token -> op
-    polled: dict[Any, int] = field(default_factory=dict)  # token -> first poll
-    values: dict[Any, Any] = field(default_factory=dict)
+    at_offset: dict[int, dict[Hashable, int]] = field(default_factory=dict)  # offset -> token -> op
+    polled: dict[Hashable, int] = field(default_factory=dict)  # token -> first poll
+    values: dict[Hashable, object] = field(default_factory=dict)
 
 
 def kafka_log() -> Checker:
@@ -102,8 +103,8 @@ def _judge(history: History, meter: Meter) -> Judgement:
 # Reading the history ------------------------------------------------------------------------------
 
 
-def _gather(history: History, meter: Meter) -> dict[Any, Log]:
-    logs: dict[Any, Log] = {}
+def _gather(history: History, meter: Meter) -> dict[Hashable, Log]:
+    logs: dict[Hashable, Log] = {}
     epochs: dict[int, int] = {}
     for row in rows(history, meter):
         if row.f in RESTARTS:
@@ -138,7 +139,7 @@ def _operation(history: History, row: Row, logs: dict[Any, Log], epoch: int) -> 
                 _poll(history, _log(logs, name), row, pairs, epoch)
 
 
-def _micros(history: History, index: int, value: Any) -> list[list[Any]]:
+def _micros(history: History, index: int, value: object) -> list[list[Any]]:
     """The micro-operations of an operation on several logs; none where it says nothing."""
     if value is None:
         return []
@@ -152,7 +153,7 @@ def _micros(history: History, index: int, value: Any) -> list[list[Any]]:
     return value
 
 
-def _is_micro(micro: Any) -> bool:
+def _is_micro(micro: object) -> bool:
     if not isinstance(micro, list) or not micro:
         return False
     if micro[0] == "poll":
@@ -160,12 +161,12 @@ def _is_micro(micro: Any) -> bool:
     return micro[0] == "send" and len(micro) == 3
 
 
-def _log(logs: dict[Any, Log], name: Any) -> Log:
+def _log(logs: dict[Hashable, Log], name: object) -> Log:
     # A log's name is a number in a send and, in JSON, a string in the map of a poll.
     return logs.setdefault(str(name), Log(name))
 
 
-def _offset(history: History, index: int, output: Any) -> int:
+def _offset(history: History, index: int, output: object) -> int:
     found = output[0] if isinstance(output, list) and len(output) == 2 else output
     if found is None:
         return -1
@@ -174,14 +175,14 @@ def _offset(history: History, index: int, output: Any) -> int:
     return found
 
 
-def _send(log: Log, row: Row, value: Any, offset: int) -> None:
+def _send(log: Log, row: Row, value: object, offset: int) -> None:
     log.sends.append(Sent(row.invoke, row.complete, value, row.outcome, offset))
     log.values.setdefault(token(value), value)
     if offset >= 0:
         log.at_offset.setdefault(offset, {}).setdefault(token(value), row.invoke)
 
 
-def _poll(history: History, log: Log, row: Row, output: Any, epoch: int) -> None:
+def _poll(history: History, log: Log, row: Row, output: object, epoch: int) -> None:
     pairs: list[Pair] = []
     if not isinstance(output, list):
         raise refuse(history, row.complete, f"a poll gives a list, not {short(output)}")
@@ -203,7 +204,7 @@ def _poll(history: History, log: Log, row: Row, output: Any, epoch: int) -> None
 def _offsets(history: History, log: Log) -> list[Finding]:
     """Offsets with two values and values at two offsets."""
     findings = []
-    places: dict[Any, dict[int, int]] = {}
+    places: dict[Hashable, dict[int, int]] = {}
     for offset, values in sorted(log.at_offset.items()):
         for name, op in values.items():
             places.setdefault(name, {})[offset] = op
@@ -245,7 +246,7 @@ def _aborted(history: History, log: Log) -> list[Finding]:
     for name, op in log.polled.items():
         if name in possible:
             continue
-        said = "whose send failed" if name in failed else "which nobody sent"
+        said = "whose send failed" if name in failed else "which no producer sent"
         why = f"a poll at {at(history, op)} returned {log.values[name]!r}, {said}"
         findings.append(_finding(history, "aborted-read", log, why, [failed.get(name, -1), op]))
     return findings

@@ -15,6 +15,7 @@ Source: the ``long-fork`` test of Jepsen.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Hashable
 from typing import Any
 
 from checkers.core.budget import Meter
@@ -26,7 +27,7 @@ from checkers.history.columns import short
 
 VOCABULARY = frozenset(("read", "write", "txn"))
 
-Group = dict[int, tuple[int, tuple[Any, ...]]]
+Group = dict[int, tuple[int, tuple[object, ...]]]
 
 
 def long_fork(*, group_size: int | None = None) -> Checker:
@@ -43,8 +44,8 @@ def long_fork(*, group_size: int | None = None) -> Checker:
 
 
 def _judge(history: History, meter: Meter, group_size: int | None) -> Judgement:
-    groups: dict[frozenset[Any], tuple[list[Any], dict[int, int]]] = {}
-    values: dict[Any, tuple[Any, int]] = {}
+    groups: dict[frozenset[Hashable], tuple[list[Hashable], dict[int, int]]] = {}
+    values: dict[Hashable, tuple[object, int]] = {}
     compared = total = 0
     for row in rows(history, meter):
         micros = _reads(history, row)
@@ -97,12 +98,15 @@ def _reads(history: History, row: Row) -> list[Any]:
     return micros
 
 
-def _is_micro(micro: Any) -> bool:
+def _is_micro(micro: object) -> bool:
     return isinstance(micro, list) and len(micro) == 3 and micro[0] in ("r", "w")
 
 
 def _once(
-    history: History, row: Row, seen: dict[Any, Any], values: dict[Any, tuple[Any, int]]
+    history: History,
+    row: Row,
+    seen: dict[Hashable, object],
+    values: dict[Hashable, tuple[object, int]],
 ) -> None:
     """Refuse a key seen with two values: then a read is no set of writes."""
     for key, value in seen.items():
@@ -124,7 +128,7 @@ def _incomparable(masks: dict[int, int]) -> list[tuple[tuple[int, int], tuple[in
 
 
 def _fork(
-    history: History, order: list[Any], one: tuple[int, int], other: tuple[int, int]
+    history: History, order: list[object], one: tuple[int, int], other: tuple[int, int]
 ) -> Finding:
     only_one = [key for bit, key in enumerate(order) if (one[0] & ~other[0]) >> bit & 1]
     only_other = [key for bit, key in enumerate(order) if (other[0] & ~one[0]) >> bit & 1]

@@ -12,7 +12,7 @@ Source: the ``monotonic`` tests of Jepsen (CockroachDB, TiDB).
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 from checkers.core.budget import Meter
 from checkers.core.checker import Checker
@@ -84,7 +84,7 @@ def _judge(history: History, meter: Meter, scope: str) -> Judgement:
 
 
 def _value(history: History, event: int, invoke: int, name: str) -> float:
-    value: Any = history.values[event]
+    value: object = history.values[event]
     if value is None and name == "write":
         value = history.values[invoke]
     if value is None and name == "read":

@@ -18,8 +18,8 @@ Source: the ``queue`` and ``total-queue`` checkers of Jepsen.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Any
 
 from checkers.core.budget import Meter
 from checkers.core.checker import Checker
@@ -34,11 +34,11 @@ VOCABULARY = frozenset(("enqueue", "dequeue", "drain"))
 class Traffic:
     """What went in and came out, by token of the value."""
 
-    attempted: dict[Any, list[int]] = field(default_factory=dict)  # invocations that may have
-    failed: dict[Any, int] = field(default_factory=dict)  # an invocation that failed
-    acknowledged: Counter[Any] = field(default_factory=Counter)
-    taken: dict[Any, list[int]] = field(default_factory=dict)  # invocations of dequeues
-    values: dict[Any, Any] = field(default_factory=dict)
+    attempted: dict[Hashable, list[int]] = field(default_factory=dict)  # invocations that may have
+    failed: dict[Hashable, int] = field(default_factory=dict)  # an invocation that failed
+    acknowledged: Counter[Hashable] = field(default_factory=Counter)
+    taken: dict[Hashable, list[int]] = field(default_factory=dict)  # invocations of dequeues
+    values: dict[Hashable, object] = field(default_factory=dict)
     unknown_dequeues: list[int] = field(default_factory=list)  # invocations
     unknown_drains: int = 0
     last_enqueue: int = -1  # the last event of any enqueue
@@ -118,13 +118,13 @@ def _drain(history: History, traffic: Traffic, row: Row) -> None:
         traffic.empty_seen = max(traffic.empty_seen, row.invoke)
 
 
-def _take(traffic: Traffic, value: Any, invoke: int) -> None:
+def _take(traffic: Traffic, value: object, invoke: int) -> None:
     name = token(value)
     traffic.values.setdefault(name, value)
     traffic.taken.setdefault(name, []).append(invoke)
 
 
-def _says_empty(error: Any) -> bool:
+def _says_empty(error: object) -> bool:
     text = str(error).lower()
     return "empty" in text or "exhausted" in text
 
@@ -218,7 +218,7 @@ def _judge_losses(history: History, traffic: Traffic, said: Judgement) -> None:
         said.findings += _lost(history, traffic, left)
 
 
-def _lost(history: History, traffic: Traffic, left: dict[Any, int]) -> list[Finding]:
+def _lost(history: History, traffic: Traffic, left: dict[Hashable, int]) -> list[Finding]:
     """A finding for each lost value; one for all where unknown dequeues may have taken some."""
     why = "the queue was seen empty at " + at(history, traffic.empty_seen)
     if not traffic.unknown_dequeues:
@@ -240,7 +240,7 @@ def _lost(history: History, traffic: Traffic, left: dict[Any, int]) -> list[Find
     return [_finding(history, "lost", traffic.values[next(iter(left))], why, ops)]
 
 
-def _traffic_of(traffic: Traffic, name: Any) -> list[int]:
+def _traffic_of(traffic: Traffic, name: object) -> list[int]:
     """All that happened to a value, and what saw the queue empty."""
     return [*traffic.attempted[name], *traffic.taken.get(name, []), traffic.empty_seen]
 
@@ -252,7 +252,7 @@ _TITLES = {
 }
 
 
-def _finding(history: History, kind: str, value: Any, why: str, ops: list[int]) -> Finding:
+def _finding(history: History, kind: str, value: object, why: str, ops: list[int]) -> Finding:
     ops = sorted({op for op in ops if op >= 0})
     life = [
         f"{history.functions[history.f[op]]} by {who(history, op)} at {at(history, op)} "

@@ -29,10 +29,10 @@ from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from checkers.core.budget import Meter
 from checkers.core.checker import Checker
+from checkers.core.columns import Numbers
 from checkers.core.findings import METER_INTERVAL, Judgement, Spent, make, refuse
 from checkers.core.verdict import Because, Finding
 from checkers.history import History
@@ -65,7 +65,7 @@ def session_guarantees(
     *,
     guarantees: tuple[str, ...] = GUARANTEES,
     versions: Literal["happens-before", "values"] = "happens-before",
-    initial: Any = None,
+    initial: object = None,
 ) -> Checker:
     """The checker ``session-guarantees``.
 
@@ -104,7 +104,7 @@ class Told(NamedTuple):
     reader: int
 
 
-def _numbers(made: Causality, writes: Writes) -> npt.NDArray[Any] | None:
+def _numbers(made: Causality, writes: Writes) -> Numbers | None:
     """What writes wrote, where all are numbers which an array holds exactly; else None."""
     values = [_plain(made.accesses[number].value) for number in writes.numbers.tolist()]
     kinds = set(map(type, values))
@@ -122,7 +122,7 @@ def _plain(value: Any) -> Any:
 def _with_larger_past(made: Causality, meter: Meter) -> Iterator[int]:
     """Reads in whose past a larger number was written than they read, or may have been."""
     written = writes_by_key(made)
-    numbered: dict[Any, bool] = {}
+    numbered: dict[int, bool] = {}
     for key, writes in written.items():
         numbers = _numbers(made, writes)
         numbered[key] = numbers is not None
@@ -151,9 +151,9 @@ class _Judge:
         self.made = made
         self.by_value = by_value
         # (session, key) -> places and numbers of its writes, and of its reads
-        self.index: dict[tuple[int, Any, bool], tuple[list[int], list[int]]] = {}
+        self.index: dict[tuple[int, int, bool], tuple[list[int], list[int]]] = {}
         # (key, writes or reads) -> the first place of each session with one that has a version
-        self.first: dict[tuple[Any, bool], dict[int, int]] = {}
+        self.first: dict[tuple[int, bool], dict[int, int]] = {}
         for number, access in enumerate(made.accesses):
             place = (access.session, access.key, access.write)
             places, numbers = self.index.setdefault(place, ([], []))
@@ -162,9 +162,9 @@ class _Judge:
             if access.write or access.source >= 0:
                 first = self.first.setdefault((access.key, access.write), {})
                 first.setdefault(access.session, access.place)
-        self._newest: dict[tuple[int, Any, bool], list[tuple[int, ...]]] = {}
+        self._newest: dict[tuple[int, int, bool], list[tuple[int, ...]]] = {}
 
-    def newest(self, place: tuple[int, Any, bool]) -> list[tuple[int, ...]]:
+    def newest(self, place: tuple[int, int, bool]) -> list[tuple[int, ...]]:
         """For each access of a session, key and kind, those up to it with the newest versions.
 
         Versions need not be totally ordered, so the newest may be several.
@@ -199,7 +199,7 @@ class _Judge:
         compared = 0
         for session in self.made.sessions:
             seen: dict[int, Told] = {}  # other session -> its last write seen
-            known: set[tuple[Any, str]] = set()  # what a read of a key can break from now on
+            known: set[tuple[int, str]] = set()  # what a read of a key can break from now on
             for number in session:
                 access = self.made.accesses[number]
                 if not access.write and access.source != THIN_AIR:
@@ -223,7 +223,7 @@ class _Judge:
 
     def _breakable(
         self, read: Access, seen: dict[int, Told], guarantees: tuple[str, ...],
-        known: set[tuple[Any, str]],
+        known: set[tuple[int, str]],
     ) -> int:  # fmt: skip
         """How many of the guarantees a read could break, given what came before it."""
         count = 0
@@ -275,7 +275,7 @@ class _Judge:
         return list(kinds.values())
 
     def _against(
-        self, name: str, read: Access, session: int, key: Any, write: bool, until: int,
+        self, name: str, read: Access, session: int, key: int, write: bool, until: int,
         told: Told | None,
     ) -> list[Finding]:  # fmt: skip
         """Compare a read with the last access of this kind before place ``until``."""

@@ -21,8 +21,8 @@ either way, so an element is called lost only if no order of the reads saves it.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any
 
 from checkers.core.budget import Meter
 from checkers.core.checker import Checker
@@ -39,7 +39,7 @@ VOCABULARY = ADDS | {"read"}
 class Element:
     """The life of one element; event indices, -1 for never."""
 
-    value: Any
+    value: object
     add: int = -1  # invocation of its first add that did not fail, else of its first add
     attempts: int = 0  # adds that did not fail
     acknowledged: int = -1  # completion of its first acknowledged add
@@ -56,7 +56,7 @@ class Read:
 
     invoke: int
     complete: int
-    elements: dict[Any, int]  # token -> times
+    elements: dict[Hashable, int]  # token -> times
 
 
 def final_set() -> Checker:
@@ -77,8 +77,8 @@ def set_full(*, linearizable: bool = False) -> Checker:
     return make("set-full", judge, vocabulary=VOCABULARY, trivial=ADDS)
 
 
-def _gather(history: History, meter: Meter) -> tuple[dict[Any, Element], list[Read]]:
-    elements: dict[Any, Element] = {}
+def _gather(history: History, meter: Meter) -> tuple[dict[Hashable, Element], list[Read]]:
+    elements: dict[Hashable, Element] = {}
     reads: list[Read] = []
     for row in rows(history, meter):
         if row.f in ADDS:
@@ -93,7 +93,7 @@ def _gather(history: History, meter: Meter) -> tuple[dict[Any, Element], list[Re
     return elements, reads
 
 
-def _add(elements: dict[Any, Element], row: Row) -> None:
+def _add(elements: dict[Hashable, Element], row: Row) -> None:
     element = elements.setdefault(token(row.input), Element(row.input))
     element.value = row.input
     happened = row.outcome != FAIL
@@ -160,7 +160,7 @@ def _full(history: History, meter: Meter, linearizable: bool) -> Judgement:
     )
 
 
-def _follow(elements: dict[Any, Element], reads: list[Read], meter: Meter) -> None:
+def _follow(elements: dict[Hashable, Element], reads: list[Read], meter: Meter) -> None:
     """Fill in when each element was known, seen and missed."""
     for read in reads:
         for name in read.elements:
@@ -195,10 +195,12 @@ def _fate(element: Element) -> str:
     return "unsettled" if element.present >= 0 else "never-read"
 
 
-def _impossible(history: History, elements: dict[Any, Element], reads: list[Read]) -> list[Finding]:
+def _impossible(
+    history: History, elements: dict[Hashable, Element], reads: list[Read]
+) -> list[Finding]:
     """Elements read twice, or that cannot be there."""
     findings: list[Finding] = []
-    seen: set[tuple[str, Any]] = set()
+    seen: set[tuple[str, object]] = set()
     for read in reads:
         for name, times in read.elements.items():
             element = elements[name]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -120,7 +120,7 @@ def stats(*, needs: Iterable[str] = (), name: str = "stats") -> Checker:
         totals = {word: sum(of[word] for of in by_f.values()) for word in OUTCOMES}
         expected = dict.fromkeys((*needed, *by_f))
         idle = [f for f in expected if by_f.get(f, {}).get("ok", 0) == 0]
-        found: dict[str, Any] = {"ops": history.op_count, **totals, "by_f": by_f, "idle": idle}
+        found: dict[str, object] = {"ops": history.op_count, **totals, "by_f": by_f, "idle": idle}
         verdict, reason = _judge(history.op_count, totals, idle, by_f)
         return Result(checker=name, verdict=verdict, reason=reason, stats=found)
 

@@ -1,14 +1,14 @@
 """Unique identifiers: no two calls may be given the same.
 
 Vocabulary: ``generate`` (output: the identifier). Calls of unknown outcome may have been given one
-that nobody saw, which harms nobody.
+that no client saw, which does no harm.
 
 Source: the ``unique-ids`` checker of Jepsen.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Hashable
 
 from checkers.core.budget import Meter
 from checkers.core.checker import Checker
@@ -25,8 +25,8 @@ def unique_ids(*, f: str = "generate") -> Checker:
     """
 
     def judge(history: History, meter: Meter) -> Judgement:
-        given: dict[Any, list[int]] = {}
-        values: dict[Any, Any] = {}
+        given: dict[Hashable, list[int]] = {}
+        values: dict[Hashable, object] = {}
         total = 0
         for row in rows(history, meter):
             if row.outcome == OK:
@@ -50,7 +50,7 @@ def unique_ids(*, f: str = "generate") -> Checker:
     return make("unique-ids", judge, vocabulary=(f,), keyed=False)
 
 
-def _finding(history: History, value: Any, ops: list[int]) -> Finding:
+def _finding(history: History, value: object, ops: list[int]) -> Finding:
     done = [int(history.pair[op]) for op in ops]
     first = [f"{who(history, op)} at {at(history, end)}" for op, end in zip(ops[:2], done)]
     more = f" and {len(ops) - 2} more times" if len(ops) > 2 else ""

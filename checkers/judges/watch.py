@@ -38,9 +38,9 @@ Source: the watch validation of etcd's robustness tests; the State Watch pattern
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from checkers.core.budget import Meter
 from checkers.core.checker import Checker
@@ -58,15 +58,15 @@ PLAIN_WRITES = frozenset(("put", "write", "set", "create", "update"))
 #: The value that a deletion leaves.
 GONE = ("deletion",)
 
-Place = tuple[int, Any]  # revision, key
+Place = tuple[int, object]  # revision, key
 
 
 class Change(NamedTuple):
     """One change as an event tells it."""
 
     revision: int
-    key: Any  # token
-    value: Any  # token; GONE for a deletion
+    key: object  # token
+    value: object  # token; GONE for a deletion
 
 
 class Answer(NamedTuple):
@@ -84,8 +84,8 @@ class Answer(NamedTuple):
 class Stream:
     """What one watcher received, over all operations that go on from each other."""
 
-    watcher: Any
-    filter: tuple[str, Any]
+    watcher: object
+    filter: tuple[Literal["prefix"], str] | tuple[Literal["key"], Hashable]
     start: int  # the first revision asked for
     answers: list[Answer] = field(default_factory=list)
 
@@ -111,10 +111,9 @@ class Stream:
 
     def matches(self, key: Any) -> bool:
         """Whether a key is one that it watches."""
-        how, what = self.filter
-        if how == "prefix":
-            return isinstance(key, str) and key.startswith(what)
-        return what is None or bool(key == what)
+        if self.filter[0] == "prefix":
+            return isinstance(key, str) and key.startswith(self.filter[1])
+        return self.filter[1] is None or bool(key == self.filter[1])
 
 
 @dataclass
@@ -122,11 +121,11 @@ class Write:
     """A write."""
 
     invoke: int
-    key: Any
-    value: Any
+    key: object
+    value: object
     outcome: int
     plain: bool  # whether an event of it must have this value
-    changed: bool | None  # whether it made an event; None if nobody knows
+    changed: bool | None  # whether it made an event; None if unknown
     revision: int = -1
 
 
@@ -174,7 +173,7 @@ def _judge(history: History, meter: Meter) -> Judgement:
 
 def _gather(history: History, meter: Meter) -> tuple[list[Stream], list[Write]]:
     streams: list[Stream] = []
-    current: dict[Any, Stream] = {}
+    current: dict[Hashable, Stream] = {}
     writes: list[Write] = []
     for row in rows(history, meter):
         if row.f != "watch":
@@ -201,7 +200,7 @@ def _write(history: History, row: Row) -> Write:
     return Write(row.invoke, key, value, row.outcome, plain, changed, revision)
 
 
-def _revision(history: History, index: int, told: Any, name: str = "revision") -> int:
+def _revision(history: History, index: int, told: object, name: str = "revision") -> int:
     """A revision that is told, alone or in a dict; -1 if none is."""
     found = told.get(name) if isinstance(told, dict) else told if type(told) is int else None
     if found is None:
@@ -211,7 +210,9 @@ def _revision(history: History, index: int, told: Any, name: str = "revision") -
     return found
 
 
-def _watch(history: History, row: Row, streams: list[Stream], current: dict[Any, Stream]) -> None:
+def _watch(
+    history: History, row: Row, streams: list[Stream], current: dict[Hashable, Stream]
+) -> None:
     asked = row.input if isinstance(row.input, dict) else {"from": row.input}
     wanted = asked.get("from")
     if wanted is not None and type(wanted) is not int:
@@ -241,7 +242,9 @@ def _goes_on(history: History, stream: Stream, row: Row, wanted: int | None) -> 
     return over and wanted in (None, stream.told + 1)
 
 
-def _filter(history: History, row: Row, asked: dict[str, Any]) -> tuple[str, Any]:
+def _filter(
+    history: History, row: Row, asked: dict[str, object]
+) -> tuple[Literal["prefix"], str] | tuple[Literal["key"], Hashable]:
     prefix = asked.get("prefix")
     if prefix is None:
         code = int(history.key[row.invoke])
@@ -251,15 +254,15 @@ def _filter(history: History, row: Row, asked: dict[str, Any]) -> tuple[str, Any
     return "prefix", prefix
 
 
-def _events(history: History, row: Row) -> list[Any]:
+def _events(history: History, row: Row) -> list[object]:
     found = row.output.get("events", []) if isinstance(row.output, dict) else row.output
     if not isinstance(found, (list, tuple)):
         raise refuse(history, row.complete, f"a watch gives a list of events, not {short(found)}")
     return list(found)
 
 
-def _change(history: History, index: int, event: Any) -> Change:
-    gone: Any = False
+def _change(history: History, index: int, event: object) -> Change:
+    gone: object = False
     if isinstance(event, dict):
         revision, key, value = event.get("revision"), event.get("key"), event.get("value")
         said = str(event.get("type") or "put").lower()
@@ -364,8 +367,8 @@ class _Origins:
         self.history = history
         self.writes = writes
         self.opaque = {write.key for write in writes if not write.plain or write.key is None}
-        self.by_value: dict[tuple[Any, Any], list[Write]] = {}
-        self.failed: dict[tuple[Any, Any], Write] = {}
+        self.by_value: dict[tuple[object, object], list[Write]] = {}
+        self.failed: dict[tuple[object, object], Write] = {}
         self.at: dict[Place, Write] = {}
         for write in writes:
             what = (write.key, write.value)
@@ -413,7 +416,7 @@ class _Origins:
             return "wrong-revision", why, [write.invoke for write in elsewhere]
         return None
 
-    def _blind(self, key: Any) -> bool:
+    def _blind(self, key: object) -> bool:
         """Whether what was written to a key is not all known."""
         return not self.writes or None in self.opaque or key in self.opaque
 
@@ -429,7 +432,7 @@ class _Origins:
 
     def repeated(self, agreed: Agreed, untrue: dict[Place, Finding]) -> Iterator[Finding]:
         """Events of the same change at more revisions than writes of it had begun by then."""
-        events: dict[tuple[Any, Any], list[tuple[int, Change, int]]] = {}
+        events: dict[tuple[object, object], list[tuple[int, Change, int]]] = {}
         for place, (change, op) in agreed.items():
             if place not in untrue and place not in self.at and not self._blind(change.key):
                 over = int(self.history.pair[op])
@@ -497,7 +500,7 @@ def _shown(change: Change | Write) -> str:
     return "a deletion" if change.value == GONE else f"the value {_name(change.value)!r}"
 
 
-def _name(value: Any) -> Any:
+def _name(value: object) -> object:
     """What a token stands for, as text shows it."""
     return value[1] if isinstance(value, tuple) and len(value) == 2 else value
 

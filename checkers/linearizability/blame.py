@@ -1,21 +1,23 @@
 """Which order of an illegal witness to show, and which operation to blame.
 
-No order of the witness is legal, so every attempt gets stuck somewhere, and where it gets stuck is
-what the reader is told. Most attempts tell nothing: an operation that needs a value is stuck at
-once if nothing has written the value yet, whatever is really wrong. What convinces is an attempt
-that goes as far as possible and ends at an operation whose value *had been there* and was replaced,
-before the eyes of the reader. So all legal prefixes of the witness are walked through and compared:
+Problem. No order of the witness is legal, so every attempt gets stuck somewhere, and the reader is
+shown where. Most attempts explain nothing: an operation that needs a value is stuck at once if
+nothing has written the value yet, whatever is really wrong.
+
+Solution. An attempt convinces if it goes as far as possible and ends at an operation whose value
+had been there and was replaced. All legal prefixes of the witness are walked through and compared:
 
 1. the operation that is stuck was possible in an earlier state of this order; or, second best,
    nothing in the witness that began before it ended could have made it possible;
 2. more operations are in order;
 3. what is stuck only observes; then, what was invoked last.
 
-A witness may be illegal whatever the state was before it; then the initial state is an arbitrary
-place to begin, and where that ends in nothing worth telling the best state to begin from is taken.
+Invariants. The order shown is always a legal prefix. A witness may be illegal whatever the state
+was before it. Then the initial state is an arbitrary start; where it leads to no good explanation,
+the best start is taken. Witnesses are small; where one is too large to be walked through, the order
+that the search found is shown.
 
-Read by :mod:`.explain` and :mod:`.shrink`. Witnesses are small; where one is too large to be walked
-through, the order the search found is shown.
+Read by :mod:`.explain` and :mod:`.shrink`.
 """
 
 from __future__ import annotations

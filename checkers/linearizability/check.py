@@ -14,8 +14,8 @@ cannot hide a plain violation of another; the check ends with the round that fou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +24,8 @@ from checkers.core.checker import Checker, named
 from checkers.core.garbage_collection import collector_paused
 from checkers.core.verdict import Finding, Result, Verdict
 from checkers.history import OK, History, Op
-from checkers.linearizability.explain import at_time, finding_of
+from checkers.linearizability.explain import at_time
+from checkers.linearizability.findings import Explainer, MonitorAnswer
 from checkers.linearizability.linearize import Evidence
 from checkers.linearizability.model import Model, as_model
 from checkers.linearizability.monitors.appended import judge
@@ -43,10 +44,8 @@ from checkers.linearizability.problem import (
 from checkers.linearizability.search.memoized_model import Machine
 from checkers.linearizability.search.portfolio import search
 from checkers.linearizability.search.wgl import Outcome
-from checkers.linearizability.shrink import Shrinker
 from checkers.linearizability.values import token
-from checkers.linearizability.zones.witness import fewest
-from checkers.linearizability.zones.zones import Violation, ZonesAnswer, check_zones
+from checkers.linearizability.zones.zones import ZonesAnswer, check_zones
 
 #: Configurations each key gets in the first round.
 FIRST_ROUND = 5_000
@@ -57,9 +56,6 @@ ROUND_GROWTH = 10
 #: Findings explained in full; the number of violating keys found is always in the stats.
 FINDINGS_MAX = 8
 
-#: Configurations for explaining a violation whose few operations do not show it by themselves.
-FALLBACK_LIMIT = 20_000
-
 #: Histories of at most so many operations are not made into columns if the zones cannot judge them.
 SMALL = 1000
 
@@ -69,7 +65,7 @@ READ_AT_ONCE = 4096
 
 def check(
     history: History,
-    model: Any,
+    model: object,
     *,
     budget: Budget | None = None,
     explain: bool = True,
@@ -101,7 +97,7 @@ def check(
         return _Check(history, made, Meter(budget), evidence, findings_max=shown).run()
 
 
-def linearizable(model: Any, *, name: str = "linearizable") -> Checker:
+def linearizable(model: object, *, name: str = "linearizable") -> Checker:
     """A checker that judges linearizability against a model.
 
     Args:
@@ -122,20 +118,6 @@ def linearizable(model: Any, *, name: str = "linearizable") -> Checker:
     return named(name, judge)
 
 
-class _Said(NamedTuple):
-    """What a monitor says of one group.
-
-    Args:
-        legal: the verdict.
-        order: makes a legal order, as op indices.
-        witness: makes a small illegal part of the problem.
-    """
-
-    legal: bool
-    order: Callable[[], Sequence[int]]
-    witness: Callable[[], Problem]
-
-
 class _Check:
     """One run of :func:`check`."""
 
@@ -153,9 +135,10 @@ class _Check:
         self.history = history
         self.model = model
         self.meter = meter
+        self.explainer = Explainer(history, model, meter)
         self.engines: list[str] = []
         self.findings: list[Finding] = []
-        self.invalid: list[Any] = []
+        self.invalid: list[object] = []
         self.open: dict[int, Outcome] = {}
         self.stats: dict[str, Any] = {"model": model.name}
 
@@ -173,11 +156,11 @@ class _Check:
                 raise
         return self._result()
 
-    def _key(self, group: Sequence[int]) -> Any:
+    def _key(self, group: Sequence[int]) -> object:
         code = int(self.history.key[group[0]])
         return None if code < 0 else self.history.keys[code]
 
-    def _name(self, group: Sequence[int]) -> Any:
+    def _name(self, group: Sequence[int]) -> Hashable:
         """The key as something hashable that tells 1 from True."""
         return token(self._key(group))
 
@@ -202,7 +185,7 @@ class _Check:
         for violation in answer.violations:
             self.invalid.append(answer.columns.key_values[violation.key])
             if len(self.findings) < self.findings_max:
-                self.findings.append(self._explain_zones(answer, violation))
+                self.findings.append(self.explainer.of_zones(answer, violation))
         wrong = set(map(token, self.invalid))
         if answer.unfinished:
             self._leave_open(groups)
@@ -241,29 +224,6 @@ class _Check:
             place = {op.invoke: index for index, op in enumerate(problem.ops)}
             order = orders.get(self._name(group), ())
             self.evidence.take(self._key(group), problem, [place[invoke] for invoke in order])
-
-    def _explain_zones(self, answer: ZonesAnswer, violation: Violation) -> Finding:
-        """Search the few operations that cannot be ordered, for the steps and the stuck end."""
-        columns = answer.columns
-        rows = list(violation.ops)
-        writers = [] if violation.kind == "garbage" else answer.writers_of(violation.ops)
-        invokes = sorted(columns.invoke[[*rows, *writers]].tolist())
-        problem = problem_of([self.history.op(invoke) for invoke in invokes], self.model)
-        proving = set(columns.invoke[rows].tolist())
-        chosen = [index for index, op in enumerate(problem.ops) if op.invoke in proving]
-        witness = fewest(problem, chosen, self.model, self.meter)
-        if witness is None:  # the proof needs more of the key than these operations
-            of_key = np.flatnonzero(columns.key == violation.key)
-            every = [self.history.op(invoke) for invoke in columns.invoke[of_key].tolist()]
-            whole_key, machine = problem_of(every, self.model), Machine(self.model)
-            found = search(whole_key, machine, self.meter, limit=FALLBACK_LIMIT)
-            if found.legal is False:
-                return self._explain(whole_key, machine, found)
-            witness = problem.subset(chosen)
-        machine = Machine(self.model)
-        outcome = search(witness, machine, self.meter)
-        count = int(np.count_nonzero(columns.key == violation.key))
-        return finding_of(self.history, witness, machine, outcome, key_ops=count)
 
     def _by_search(self, groups: list[list[int]]) -> None:
         """Judge each group by the model's monitor if that applies, else by searching.
@@ -319,17 +279,17 @@ class _Check:
         else:
             self.invalid.append(self._key(group))
             if len(self.findings) < self.findings_max:
-                self.findings.append(self._finding(problem, machine, outcome, said))
+                self.findings.append(self.explainer.of_group(problem, machine, outcome, said))
         return outcome
 
-    def _monitored(self, problem: Problem) -> _Said | None:
+    def _monitored(self, problem: Problem) -> MonitorAnswer | None:
         """What the model's monitor says; None if there is none that applies."""
         model, meter = self.model, self.meter
         if model.engine == "key-value":
             judged = judge(problem, model, meter)
             if judged is None:
                 return None
-            return _Said(
+            return MonitorAnswer(
                 judged.legal, lambda: judged.order, lambda: witness_of(judged, model, meter)
             )
         monitor = MONITORS.get(model.engine)
@@ -337,7 +297,9 @@ class _Check:
         if proof is None:
             return None
         orders = ORDERS[model.engine]
-        return _Said(not proof, lambda: orders(problem, model), lambda: problem.subset(proof))
+        return MonitorAnswer(
+            not proof, lambda: orders(problem, model), lambda: problem.subset(proof)
+        )
 
     def _problem(self, group: list[int]) -> Problem | None:
         """The operations of a group; None if the budget is spent before all are read."""
@@ -348,7 +310,9 @@ class _Check:
             ops += map(self.history.op, group[at : at + READ_AT_ONCE])
         return problem_of(ops, self.model)
 
-    def _verify(self, key: Any, problem: Problem, outcome: Outcome, said: _Said | None) -> None:
+    def _verify(
+        self, key: object, problem: Problem, outcome: Outcome, said: MonitorAnswer | None
+    ) -> None:
         """Have the order of a legal group checked."""
         if said is not None:
             if self.evidence.wants(len(problem)):
@@ -361,29 +325,6 @@ class _Check:
     def _name_engine(self, name: str) -> None:
         if name not in self.engines:
             self.engines.append(name)
-
-    def _finding(
-        self, problem: Problem, machine: Machine, outcome: Outcome, said: _Said | None
-    ) -> Finding:
-        """The finding of an illegal group, from a monitor's proof or from the search."""
-        if said is None:
-            return self._explain(problem, machine, outcome)
-        witness = said.witness()
-        shown = search(witness, machine, self.meter, limit=FALLBACK_LIMIT)
-        return finding_of(self.history, witness, machine, shown, key_ops=len(problem))
-
-    def _explain(self, problem: Problem, machine: Machine, outcome: Outcome) -> Finding:
-        core = Shrinker(problem, machine, self.meter).run(outcome)
-        witness = problem.subset(core)
-        shown = search(witness, machine, self.meter, limit=FALLBACK_LIMIT)
-        return finding_of(
-            self.history,
-            witness,
-            machine,
-            shown,
-            certified=outcome.certified,
-            key_ops=len(problem),
-        )
 
     def _result(self) -> Result:
         self.findings.sort(key=lambda finding: finding.detail["window"][1])
@@ -406,7 +347,7 @@ class _Check:
     def _nothing_completed(self) -> tuple[Verdict, str]:
         """The answer where no operation completed, so that none could contradict the model.
 
-        A recorded run should have completed some: it has no evidence. Of somebody's history the
+        A recorded run should have completed some: it has no evidence. Of a foreign history the
         question is only whether a legal order exists, and one does; nothing at all is no history.
         """
         history = self.history

@@ -3,12 +3,12 @@
 The finding of a linearizability violation (kind ``nonlinearizable``):
 
 - ``ops``: invocation indices of the minimal witness. As a history of its own it is illegal. Writes
-  that stand aside (see :mod:`.zone_witness`) are not among them, but are steps.
+  that were made optional (see :mod:`.zones.witness`) are not among them, but are steps.
 - ``because``: first the most telling legal order of a part of the witness (kind ``step``: target is
   the invocation index, state the state after it), then every operation that could come next and
   why it cannot (kind ``stuck``: state is the one it was tried in), the one to blame first; which
-  order and which operation, :mod:`.account` says. Where one operation is impossible by itself, the
-  sentence says who would have made it possible (:mod:`.origins`).
+  order and which operation, :mod:`.blame` says. Where one operation is impossible by itself, the
+  sentence says who would have made it possible (:mod:`.unexplained_values`).
 - ``detail``: ``window`` (positions of the first and last event of the witness), ``start_state``
   (where that order begins), ``any_start`` (whether it does not begin with the initial state, as
   the witness is illegal whatever the state was before it), ``linearized`` (events before this
@@ -17,8 +17,6 @@ The finding of a linearizability violation (kind ``nonlinearizable``):
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 from checkers.core.verdict import Because, Finding
 from checkers.history import Fault, History, Op
@@ -160,15 +158,15 @@ def _sentence(history: History, witness: Problem, machine: Machine, told: Accoun
 
 
 def _from_nowhere(history: History, bad: Op, model: Model, why_not: str) -> str:
-    """What to say of an operation that is impossible by itself, so whatever else happened."""
-    nobody = f": {why_not}, and no operation can have changed that"
-    said = nobody if why_not else ", which no operation can have left there"
+    """What to say of an operation that is impossible by itself, whatever the others did."""
+    unchanged = f": {why_not}, and no operation can have changed that"
+    said = unchanged if why_not else ", which no operation can have left there"
     named = would_have(history, bad, model)
     return f"{said}; {named}" if named else said
 
 
 def _context(witness: Problem, machine: Machine, told: Account, start: int) -> str:
-    """What the reader must know first: the last change that certainly came before."""
+    """What the reader must know first: the last change that came before in every order."""
     for index, _ in reversed(told.path):
         op = witness.ops[index]
         if machine.class_readonly[machine.class_number(op)]:
@@ -200,7 +198,7 @@ def _during(history: History, op: Op) -> str:
 
 
 def _fault_words(fault: Fault) -> str:
-    value: Any = fault.value
+    value: object = fault.value
     if isinstance(value, list) and value and all(isinstance(group, list) for group in value):
         groups = " | ".join("{" + ",".join(map(str, group)) + "}" for group in value)
         return f"{fault.f} {groups}"

@@ -1,26 +1,29 @@
 """Legal orders: the evidence for VALID.
 
-A verdict of VALID rests on a legal order of the operations, of every group of them. Each engine has
-one or can make one: the searches on their way, the compiled engine from its trail, the zones from
-where they begin, the monitors by construction (:mod:`.monitor_orders`). Every order is checked by
-:mod:`.verify`, which shares no code with any engine, before VALID is said; an order that does not
-pass is a defect of a checker, and nothing is said to be VALID then.
+Problem. A defect in an engine could turn an illegal history into a VALID one, silently.
 
-The orders of the searches cost nothing and are always checked. Those of the zones and monitors
-cost more than deciding did, so without being asked for they are made only up to
-:data:`VERIFIED_MAX` operations; the stats say how many operations were in checked orders.
+Solution. A verdict of VALID rests on a legal order of the operations of every group. Each engine
+has one or can make one: the searches as they go, the compiled engine from its trail, the zones from
+where they begin, the monitors by construction (:mod:`.monitors.orders`). Every order is checked by
+:mod:`.verify`, which shares no code with any engine.
+
+Invariants. VALID is said only of orders that passed. An order that does not pass is a defect of a
+checker, and the verdict is UNKNOWN.
+
+The orders of the searches cost nothing and are always checked. Those of the zones and monitors cost
+more than deciding, so unless they were asked for they are made only up to :data:`VERIFIED_MAX`
+operations. The stats say how many operations were in checked orders.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from checkers.linearizability.model import Model
 from checkers.linearizability.problem import Problem
 from checkers.linearizability.verify import order_error
 
-#: Operations in orders made of nobody's asking.
+#: Operations in orders that are made without having been asked for.
 VERIFIED_MAX = 20_000
 
 #: Operations in the orders given, all keys together: a result is stored, and read by people.
@@ -42,7 +45,7 @@ class Evidence:
         self.made = 0
         self.left_out = 0
         self.fault = ""
-        self.orders: list[list[Any]] = []
+        self.orders: list[list[object]] = []
         self._given = 0
 
     def wants(self, ops: int) -> bool:
@@ -53,7 +56,7 @@ class Evidence:
         self.made += ops
         return True
 
-    def take(self, key: Any, problem: Problem, indices: Sequence[int]) -> None:
+    def take(self, key: object, problem: Problem, indices: Sequence[int]) -> None:
         """Check the order of one group, and keep it if orders are asked for.
 
         Args:
@@ -75,9 +78,9 @@ class Evidence:
         self._given += len(problem)
         self.orders.append([key, [problem.ops[index].invoke for index in indices]])
 
-    def stats(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, object]:
         """What goes into the result's stats."""
-        found: dict[str, Any] = {"verified_ops": self.verified}
+        found: dict[str, object] = {"verified_ops": self.verified}
         if self.asked:
             found["linearization"] = self.orders
             if self.left_out:

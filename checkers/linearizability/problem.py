@@ -57,6 +57,16 @@ class Problem:
             required=tuple(self.required[index] and index not in weaker for index in chosen),
         )
 
+    def beside(self, aside: Sequence[Op]) -> Problem:
+        """This problem, and before it operations that may happen at any time or never."""
+        count = len(aside)
+        return Problem(
+            ops=(*aside, *self.ops),
+            start=(*range(-count - 1, -1), *self.start),
+            end=(*[NEVER] * count, *self.end),
+            required=(*[False] * count, *self.required),
+        )
+
 
 def problem_of(ops: Sequence[Op], model: Model) -> Problem:
     """The problem of some operations, given in order of invocation."""

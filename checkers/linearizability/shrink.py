@@ -1,8 +1,10 @@
 """The minimal failing window: the fewest operations that show why a history is not linearizable.
 
-Leaving operations out of an illegal history at random proves nothing: without its write any read
-is illegal. So every reduction here keeps the implication "if the whole history were legal, so would
-this be", which makes the illegality of what remains a proof about the whole:
+Problem. Leaving out operations of an illegal history at random proves nothing: without its write
+every read is illegal.
+
+Solution. Every reduction keeps the implication "if the whole history were legal, this would be". So
+the illegality of what remains proves the illegality of the whole. The reductions are:
 
 - cut at the point where the search got stuck: what was invoked later does not matter;
 - an operation that no order of the others makes possible, however often they happen, stands alone;
@@ -10,9 +12,10 @@ this be", which makes the illegality of what remains a proof about the whole:
 - *weaken* an operation to "may have happened in its interval, or not at all";
 - forget everything before a moment, if what follows is illegal from *every* state known.
 
-A weakened operation that a complete search never had use for is then left out, which changes
-nothing. At the end the operations that remain are judged as they were recorded, by the search and
-by the slow judge of :mod:`checkers.linearizability.verify`.
+A weakened operation that a complete search never used is then left out, which changes nothing.
+
+Invariants. The operations that remain are illegal as they were recorded. The search judges them at
+the end, and so does the slow judge of :mod:`checkers.linearizability.verify`.
 """
 
 from __future__ import annotations
@@ -99,7 +102,7 @@ class Shrinker:
     def _search(
         self, keep: list[int], weak: list[int], starts: tuple[int, ...] | None
     ) -> Outcome | None:
-        """The outcome if these operations are illegal, else None (also if nobody knows)."""
+        """The outcome if these operations are illegal, else None (also if it is unknown)."""
         if self.searched > SHRINK_LIMIT or self.meter.spent():
             return None
         part = self.problem.subset(keep, optional=weak)

@@ -1,15 +1,19 @@
-"""Of an operation that is impossible by itself: which operations would have made it possible.
+"""Operations that would have made an impossible operation possible: where a value comes from.
 
-A witness of one operation is a value from nowhere: whatever else happened, no operation that may
-have taken effect before it ended can have left what it saw. To say so is true and leaves the reader
-with a question: then where does the value come from? Mostly the history has the answer, an
-operation that would have left it but that failed (and took effect nevertheless), or one that began
-only afterwards (so that the reply belongs to another request, or clocks and order are confused).
-Where nothing had changed the object before, the value was most likely there from the start, and the
-option that says so is named; then an operation that began only afterwards has no part in it.
+Problem. A witness of one operation is a value without a source: no operation that may have taken
+effect before it ended can have left what it saw. That is true, and leaves the reader with a
+question: where does the value come from?
 
-Read by :mod:`.explain` only. Naming is for the reader and proves nothing: where the history is too
-large, or an operation that may have happened only seems to have made it possible, nothing is named.
+Solution. Mostly the history has the answer. An operation that would have left the value failed, and
+took effect nevertheless. Or it began only afterwards, so the reply belongs to another request, or
+clocks and order are confused. Where nothing had changed the object before, the value was most
+likely there from the start. Then the option that declares an initial value is named, and an
+operation that began only afterwards is not.
+
+Invariants. Naming is for the reader and proves nothing. Where the history is too large, or where an
+operation of unknown outcome only seems to have made the value possible, no operation is named.
+
+Read by :mod:`.explain` only.
 """
 
 from __future__ import annotations

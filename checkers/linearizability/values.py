@@ -43,7 +43,7 @@ def token(value: Any) -> Hashable:
     return (kind.__qualname__, value)
 
 
-def untoken(twin: Hashable) -> Any:
+def untoken(twin: Hashable) -> object:
     """A value a reader knows from its token (a tuple becomes a list)."""
     if not isinstance(twin, tuple):
         return twin
@@ -59,17 +59,17 @@ def untoken(twin: Hashable) -> Any:
     return rest[0]
 
 
-def _as_name(value: Any) -> Any:
+def _as_name(value: object) -> object:
     return str(value) if isinstance(value, (list, dict)) else value
 
 
-def same(left: Any, right: Any) -> bool:
+def same(left: object, right: object) -> bool:
     """Whether two values are the same value, type included."""
     if left.__class__ is right.__class__ and left.__class__ in _PLAIN:
         return bool(left == right)
     return token(left) == token(right)
 
 
-def show(value: Any) -> str:
+def show(value: object) -> str:
     """A value as a reader writes it: strings quoted, absent as ``nil``."""
     return "nil" if value is None else repr(value)

@@ -1,34 +1,31 @@
-"""A04: a node's generation and vote are kept in memory only.
+"""A04: a vote is not written down.
 
-Each node has one vote in a generation, and whoever gets a majority of them leads it alone. A node
-that forgets in a restart that it voted votes once more, for another. Both candidates lead the same
-generation then, and entries of the same index and generation differ: nothing in the protocol can
-tell them apart any more.
-
-Source: the persistent state of Ongaro and Ousterhout, "In Search of an Understandable Consensus
-Algorithm" (2014), figure 2; Joshi, *Patterns of Distributed Systems*, "Generation Clock".
+The generation is durable and the vote in it is not. A node that votes, crashes and comes back has
+its vote of the generation free again, and gives it to another candidate: two leaders of one
+generation, each with a majority.
 """
 
 from __future__ import annotations
 
-from cluster.ablations.registry import Ablation
-from cluster.log.storage import Storage
+from cluster.ablations.registry import BY_INVARIANTS, Ablation
+from cluster.clocks.generation_clock import GenerationClock
+from cluster.wire import HardState
 
 
-class ForgetsVotes(Storage):
-    """Storage that writes entries and snapshots, and no votes."""
+class VoteNotPersisted(GenerationClock):
+    """A clock whose durable part leaves the vote out."""
 
-    def keeps_votes(self) -> bool:
-        """Votes are not written."""
-        return False
+    def hard_state(self) -> HardState:
+        """The generation alone."""
+        return HardState(self.generation, "", self.adopted)
 
 
 ABLATION = Ablation(
-    ForgetsVotes,
-    pattern="generation_clock",
-    removes="A vote is durable before it leaves the node.",
-    breaks="Two nodes lead one generation, and both acknowledge writes for one place in the log.",
+    VoteNotPersisted,
+    removes="A vote is durable before it is given.",
+    breaks="A node votes twice in one generation, and two leaders take writes.",
     nemesis="kill,partition",
-    random=False,
+    checker=BY_INVARIANTS,
+    anomaly="one-vote-per-generation",
     real=False,
 )

@@ -24,6 +24,9 @@ from cluster.spelling import nearest
 
 P = TypeVar("P", bound=msgspec.Struct)
 
+#: Who must find an ablation: a judge of histories, the invariants, or what the system owes.
+BY_HISTORY, BY_INVARIANTS, BY_LIVENESS = "linearizable", "invariant", "liveness"
+
 _MODULE = re.compile(r"(a\d+[a-z]?)_(\w+)")
 
 
@@ -36,12 +39,13 @@ class Ablation:
         breaks: one sentence: what a client sees.
         nemesis: nemesis that shows it, as on the command line.
         workload: workload that shows it.
-        checker: checker that must find it.
+        checker: who must find it in the directed schedule.
         anomaly: kind of the finding that must appear.
         random: whether a random profile in simulation is expected to find it.
         real: whether a run with real processes is expected to find it.
         consensus: the variant whose nodes have the part, and that the schedule names.
         pattern: slug of the pattern whose decision is removed; the target's module by default.
+        role: the role whose nodes have the part.
 
     Raises:
         TypeError: the class does not override exactly one method of one part, or its module is not
@@ -56,19 +60,20 @@ class Ablation:
         breaks: str,
         nemesis: str,
         workload: str = "register",
-        checker: str = "linearizable",
+        checker: str = BY_HISTORY,
         anomaly: str = "nonlinearizable",
         random: bool = True,
         real: bool = True,
         consensus: str = "raft",
         pattern: str = "",
+        role: str = "core",
     ) -> None:
         self.override = override
         self.removes, self.breaks = removes, breaks
         self.nemesis, self.workload = nemesis, workload
         self.checker, self.anomaly = checker, anomaly
         self.random, self.real = random, real
-        self.consensus = consensus
+        self.consensus, self.role = consensus, role
         #: the part that has the decision
         self.part = _part_of(override)
         #: name of the method overridden
@@ -152,6 +157,15 @@ def find(name: str) -> Ablation:
     raise UnknownAblation(f"there is no ablation {name!r}{guess}")
 
 
+def role_for(names: Sequence[str]) -> str:
+    """The role of the nodes that ablations are for; ``core`` if none is named.
+
+    Raises:
+        UnknownAblation: there is none of a name.
+    """
+    return find(names[0]).role if names else "core"
+
+
 def ablate(parts: P, names: Sequence[str]) -> P:
     """The parts of a node with the named ablations in them; nested parts included.
 
@@ -168,7 +182,8 @@ def ablate(parts: P, names: Sequence[str]) -> P:
     for ablation in wanted:
         if ablation.id not in applied:
             raise UnknownAblation(
-                f"{ablation.name} concerns {ablation.target}: no part of this node"
+                f"{ablation.name} concerns {ablation.target}: no part of this node "
+                f"(it is for role {ablation.role})"
             )
     return ablated
 

@@ -26,8 +26,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from cluster.core.answers import Answer
 from cluster.core.session import Session, SessionTable
-from cluster.core.state_machine import Answer
 from cluster.wire import LoggedCommand
 
 
@@ -49,6 +49,11 @@ class IdempotentReceiver:
     def is_duplicate(self, session: Session, seq: int) -> bool:
         """Whether this number was applied, or was given up by the client."""
         return seq in session.answers or seq < session.first_unanswered
+
+    def was_applied(self, session: Session, seq: int) -> bool:
+        """Decision: whether a number in the log is a copy. A copy may reach the log before the
+        original is applied, so every node looks again when it applies."""
+        return self.is_duplicate(session, seq)
 
     def follows(self, session: Session, seq: int) -> bool:
         """Whether nothing the client still waits for is missing before this number."""
@@ -75,7 +80,7 @@ class IdempotentReceiver:
             return ("expired", None, "the session is forgotten: begin a new one"), index
         session = self.sessions.use(logged.session, index)
         session.forget_below(logged.first_unanswered)
-        if self.is_duplicate(session, seq):
+        if self.was_applied(session, seq):
             self.duplicates += 1
             forgotten = "unknown", None, "the answer is forgotten: the client gave this number up"
             return session.answers.get(seq, (forgotten, index))

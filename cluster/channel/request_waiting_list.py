@@ -59,11 +59,23 @@ class RequestWaitingList:
         """Whether the entry applied is the one a waiter at its index asked for."""
         return waiting_generation == applied_generation
 
-    def add(self, index: int, generation: int, waiter: Waiter) -> None:
-        """Wait for the entry (index, generation); an index is waited for once at a time."""
+    def answers_at_append(self) -> bool:
+        """Decision: whether a client is answered as soon as its entry is in the leader's log."""
+        return False
+
+    def outcome_when_lost(self) -> str:
+        """Decision: what is said of an entry whose leader is none any more: nobody knows."""
+        return "unknown"
+
+    def add(self, index: int, generation: int, waiter: Waiter) -> bool:
+        """Wait for the entry (index, generation), an index once at a time; False if the client is
+        to be answered now."""
+        if self.answers_at_append():
+            return False
         assert index not in self._waiting, f"two requests wait for the entry at {index}"
         self._waiting[index] = (generation, waiter)
         self.deadline_ns = min(self.deadline_ns, waiter.deadline_ns)
+        return True
 
     def applied(self, index: int, generation: int) -> tuple[Waiter, bool] | None:
         """An entry was applied: the waiter at its index, and whether this is its own entry."""

@@ -7,6 +7,14 @@
     python -m cluster.client --nodes ... member remove n2                 (its id never comes back)
     python -m cluster.client --nodes ... member leave --node n2           (whoever lives there)
     python -m cluster.client --nodes ... transfer [n3]
+    python -m cluster.client --nodes ... range config/ --limit 10
+    python -m cluster.client --nodes ... txn '{"then": [["put", "x", 1], ["incr", "n", 1]]}'
+    python -m cluster.client --nodes ... watch config/ --after 17
+    python -m cluster.client --nodes ... lease grant 10
+    python -m cluster.client --nodes ... lock nightly-job -- ./job.sh     (held while it runs)
+    python -m cluster.client --nodes ... elect scheduler host-7
+    python -m cluster.client --nodes ... snapshot save keys.jsonl
+    python -m cluster.client --admin 127.0.0.1:8001 hash
     python -m cluster.client --admin 127.0.0.1:8001 status
 
 A cluster that has a token is asked with ``--token-file FILE``, or with the variable
@@ -27,6 +35,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from cluster.client.asyncio_client import AsyncioClient
+from cluster.client.words import RecipeError, add_parsers, say
+from cluster.data.follower_reads import READ_MODES
 from cluster.runtime.options import OptionError, parse_address, parse_peers
 from cluster.runtime.tls import BadCertificate, client_context
 from cluster.runtime.token import BadToken, read_token
@@ -40,7 +50,6 @@ _MEMBER_OPS = {
     "remove": "remove-member",
     "leave": "remove-member",
 }
-_EXIT = {"ok": 0, "fail": 1, "unknown": 2}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -52,10 +61,10 @@ def main(arguments: Sequence[str]) -> int:
     """Do one command; returns the exit code."""
     try:
         given = _parser().parse_args(arguments)
-        if given.op == "status":
-            return _status(given)
+        if given.op in ("status", "hash"):
+            return _ask_admin(given)
         return asyncio.run(_call(given))
-    except (OptionError, BadCertificate, BadToken) as error:
+    except (OptionError, BadCertificate, BadToken, RecipeError, OSError) as error:
         print(f"python -m cluster.client: {error}", file=sys.stderr)
         return 3
 
@@ -72,8 +81,10 @@ def _parser() -> argparse.ArgumentParser:
     ops = parser.add_subparsers(dest="op", required=True, parser_class=_Parser)
     get = ops.add_parser("get", help="read a key")
     get.add_argument("key")
-    modes = ("linearizable", "lease", "follower", "stale")
-    get.add_argument("--mode", default="linearizable", choices=modes)
+    get.add_argument("--revision", type=int, action="append", dest="revisions", default=[])
+    get.add_argument("--mode", default="linearizable", choices=READ_MODES)
+    get.add_argument("--staleness", type=float, default=0.0, metavar="S", help="of mode bounded")
+    get.set_defaults(values=("revisions",))
     get.add_argument("--node", default="", help="ask this node; with --mode stale, only it")
     for op, values in (
         ("put", ("value",)),
@@ -86,9 +97,14 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("key")
         for value in values:
             command.add_argument(value, type=_value, nargs="?" if op == "incr" else None, default=1)
-        command.set_defaults(values=values, mode="linearizable", node="")
+        command.set_defaults(values=values, mode="linearizable", node="", staleness=0.0)
+        if op == "put":
+            command.add_argument("--lease", action="append", dest="leases", default=[])
+            command.set_defaults(values=("value", "leases"))
     _member_parsers(ops)
+    add_parsers(ops, _Parser)
     ops.add_parser("status", help="what each node believes, from its admin endpoint")
+    ops.add_parser("hash", help="hash of each node's state, and the index it is of")
     return parser
 
 
@@ -96,7 +112,7 @@ def _member_parsers(ops: Any) -> None:
     """``member ...`` and ``transfer``."""
     transfer = ops.add_parser("transfer", help="let another voter lead")
     transfer.add_argument("key", nargs="?", default="", metavar="MEMBER", help="default: the best")
-    transfer.set_defaults(mode="linearizable", node="")
+    transfer.set_defaults(mode="linearizable", node="", staleness=0.0)
     words = ops.add_parser("member", help="who takes part").add_subparsers(
         dest="word", required=True, parser_class=_Parser
     )
@@ -133,19 +149,28 @@ async def _call(given: argparse.Namespace) -> int:
     if any(files) and not all(files):
         raise OptionError("--tls-ca, --tls-cert and --tls-key go together: all three or none")
     tls = client_context(ca=files[0], cert=files[1], key=files[2]) if all(files) else None
-    values = tuple(getattr(given, name) for name in getattr(given, "values", ()))
+    values = _values(given)
     token = read_token(given.token_file)
     async with AsyncioClient(
         addresses, cluster=given.cluster, timeout_s=given.timeout, tls=tls, token=token
     ) as client:
-        if given.op != "member":
-            command = Command(given.op, given.key, values)
-            outcome = await client.call(command, mode=given.mode, node=given.node)
-        else:
-            outcome = await _change(client, given, values)
-    fields = ("status", "value", "revision", "error", "node")
-    print(json.dumps({name: getattr(outcome, name) for name in fields}, default=repr))
-    return _EXIT.get(outcome.status, 2)
+        if hasattr(given, "carry"):
+            code: int = await given.carry(client, given)
+            return code
+        if given.op == "member":
+            return say(await _change(client, given, values))
+        command = Command(given.op, given.key, values)
+        how = {"mode": given.mode, "node": given.node, "staleness_s": given.staleness}
+        return say(await client.call(command, **how))
+
+
+def _values(given: argparse.Namespace) -> tuple[Any, ...]:
+    """The command's arguments: those of an option that may be left out are a list."""
+    values: list[Any] = []
+    for name in getattr(given, "values", ()):
+        value = getattr(given, name)
+        values += value if name in ("revisions", "leases") else [value]
+    return tuple(values)
 
 
 async def _change(client: AsyncioClient, given: argparse.Namespace, values: Any) -> Any:
@@ -159,9 +184,9 @@ async def _change(client: AsyncioClient, given: argparse.Namespace, values: Any)
     return await client.call(Command(_MEMBER_OPS[given.word], member, values))
 
 
-def _status(given: argparse.Namespace) -> int:
+def _ask_admin(given: argparse.Namespace) -> int:
     if not given.admin:
-        raise OptionError("status needs --admin HOST:PORT")
+        raise OptionError(f"{given.op} needs --admin HOST:PORT")
     token = read_token(given.token_file)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     reached = 0
@@ -169,7 +194,7 @@ def _status(given: argparse.Namespace) -> int:
         address = parse_address(text, option="--admin")
         connection = HTTPConnection(address.host, address.port, timeout=given.timeout)
         try:
-            connection.request("GET", "/status", headers=headers)
+            connection.request("GET", f"/{given.op}", headers=headers)
             answer = connection.getresponse()
             print(answer.read().decode().strip())
             reached += answer.status == 200

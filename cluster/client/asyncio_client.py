@@ -168,14 +168,16 @@ class AsyncioClient:
         mode: str = "linearizable",
         node: str = "",
         timeout_s: float | None = None,
+        staleness_s: float = 0.0,
     ) -> Outcome:
         """Do a command and say what became of it.
 
         Args:
             command: what to do.
-            mode: of a read: ``linearizable``, ``lease`` or ``stale``.
+            mode: of a read: one of :data:`cluster.data.follower_reads.READ_MODES`.
             node: the node to ask first; a stale read is answered by it or not at all.
             timeout_s: deadline, from now.
+            staleness_s: of a ``bounded`` read: how long ago the answer may be from.
 
         Raises:
             ValueError: there is no such node.
@@ -191,7 +193,12 @@ class AsyncioClient:
             return Outcome(0, "fail", error=error)
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         id, actions = self._session.submit(
-            time.monotonic_ns(), command, timeout_ns=int(limit_s * 1e9), mode=mode, to=node
+            time.monotonic_ns(),
+            command,
+            timeout_ns=int(limit_s * 1e9),
+            mode=mode,
+            to=node,
+            staleness_ns=int(staleness_s * 1e9),
         )
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._calls[id] = future

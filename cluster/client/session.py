@@ -40,6 +40,7 @@ from cluster.config import MS
 from cluster.consensus.membership import name_of
 from cluster.core.member_requests import CHANGES, MEMBER_OPS, TRANSFER
 from cluster.core.state_machine import READS
+from cluster.core.state_watch import WATCH
 from cluster.ports import NodeId, Rng, SetTimer
 from cluster.wire import Command, Request, Response
 
@@ -47,7 +48,7 @@ from cluster.wire import Command, Request, Response
 REDIRECTS_MAX = 3
 #: Operations that take no number in the session: reads, and requests about the cluster itself,
 #: which say how things shall be and so may be asked again.
-UNNUMBERED = READS | MEMBER_OPS
+UNNUMBERED = READS | MEMBER_OPS | {WATCH}
 NEVER_NS = 1 << 62
 
 
@@ -105,11 +106,19 @@ class _Pending:
         "mode",
         "request_id",
         "seq",
+        "staleness_ns",
         "to",
     )
 
     def __init__(
-        self, id: int, seq: int, command: Command, mode: str, deadline_ns: int, to: NodeId
+        self,
+        id: int,
+        seq: int,
+        command: Command,
+        mode: str,
+        deadline_ns: int,
+        to: NodeId,
+        staleness_ns: int,
     ) -> None:
         self.id = id
         self.seq = seq
@@ -117,6 +126,7 @@ class _Pending:
         self.mode = mode
         self.deadline_ns = deadline_ns
         self.to = to
+        self.staleness_ns = staleness_ns
         self.request_id = 0  # of the copy under way, 0 if none is
         self.attempt_until_ns = NEVER_NS
         self.in_doubt = False  # some copy may have been taken
@@ -206,6 +216,7 @@ class ClientSession:
         timeout_ns: int,
         mode: str = "linearizable",
         to: NodeId = "",
+        staleness_ns: int = 0,
     ) -> tuple[int, list[Action]]:
         """Begin a command.
 
@@ -213,8 +224,9 @@ class ClientSession:
             now_ns: the client's monotonic time.
             command: what to do.
             timeout_ns: when to give up.
-            mode: of a read: ``linearizable``, ``lease``, ``follower`` or ``stale``.
+            mode: of a read: one of :data:`cluster.data.follower_reads.READ_MODES`.
             to: the node to ask first; a stale read is answered by it or not at all.
+            staleness_ns: of a ``bounded`` read: how long ago the answer may be from.
 
         Returns:
             The command's id, to be found in its :class:`Complete`, and actions.
@@ -223,7 +235,9 @@ class ClientSession:
         if command.op not in UNNUMBERED:
             seq, self._next_seq = self._next_seq, self._next_seq + 1
         id, self._next_id = self._next_id, self._next_id + 1
-        self._pending.append(_Pending(id, seq, command, mode, now_ns + timeout_ns, to))
+        self._pending.append(
+            _Pending(id, seq, command, mode, now_ns + timeout_ns, to, staleness_ns)
+        )
         return id, self._settle(now_ns)
 
     def on_connected(self, now_ns: int, epoch: int) -> list[Action]:
@@ -456,10 +470,19 @@ class ClientSession:
             first_unanswered=first_unanswered,
             command=pending.command,
             mode=pending.mode,
-            timeout_ns=min(self._attempt_ns, max(1, pending.deadline_ns - now_ns)),
+            timeout_ns=self._patience_ns(now_ns, pending),
             opened_after=max(0, self._opened_after),
+            min_revision=self.revision,
+            staleness_ns=pending.staleness_ns,
         )
         self._out.append(SendRequest(self._channel.epoch, request))
+
+    def _patience_ns(self, now_ns: int, pending: _Pending) -> int:
+        """How long a node may keep a request; a watch is answered before the client looks away."""
+        attempt_ns = self._attempt_ns
+        if pending.command.op == WATCH:
+            attempt_ns -= attempt_ns // 5
+        return min(attempt_ns, max(1, pending.deadline_ns - now_ns))
 
     def _set_timer(self, now_ns: int) -> None:
         wanted_ns = NEVER_NS

@@ -61,6 +61,10 @@ class GenerationClock:
             return PRESENT
         return PAST if generation < self.generation else FUTURE
 
+    def counts_old_answers(self) -> bool:
+        """Decision: whether an acknowledgement counts that was given in an earlier generation."""
+        return False
+
     def may_vote(self, generation: int, candidate: str) -> bool:
         """Whether this node's vote of a generation is free for a candidate."""
         return generation == self.generation and self.voted_for in ("", candidate)
@@ -80,6 +84,15 @@ class GenerationClock:
         )
         self.voted_for = candidate
 
+    def adopt(self, generation: int) -> None:
+        """The log is in line with that of the leader of this generation."""
+        assert self.adopted <= generation <= self.generation, (
+            f"generation {generation} is adopted after {self.adopted}, by a node of "
+            f"{self.generation}"
+        )
+        self.adopted = generation
+
     def hard_state(self) -> HardState:
-        """What must be durable before anything said in this generation leaves the node."""
+        """Decision: what must be durable before anything said in this generation leaves the node:
+        the generation, and the vote in it."""
         return HardState(self.generation, self.voted_for, self.adopted)

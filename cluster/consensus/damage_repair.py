@@ -166,12 +166,14 @@ def why_not_repairable(
     """What storage asks when it finds damage: why peers cannot repair it; "" if they may.
 
     Args:
-        parts: the consensus variant, as ``ConsensusParts``.
+        parts: the consensus variant, as ``ConsensusParts``; None for a role that has none.
         node: this node.
         founders: the voters its cluster began with; none for a node that joined it.
     """
 
     def why(snapshot: Snapshot | None, entries: Sequence[Entry]) -> str:
+        if parts is None:
+            return "a node of this role cannot be repaired from its peers"
         if not getattr(parts, "repairs_damage", False):
             return "this consensus variant cannot repair a node from its peers"
         known = {*founders, *(snapshot.members if snapshot else ())}

@@ -99,14 +99,28 @@ class Election:
             and self.log_is_up_to_date(_log_end(message), own)
         )
 
+    def asks_before_campaigning(self) -> bool:
+        """Decision: whether a candidacy begins with the question whether it would win (PreVote)."""
+        return self._config.prevote
+
+    def suspects_leader(self, now_ns: int) -> bool:
+        """Decision: whether a leader that was silent for the whole timeout is taken for dead."""
+        return now_ns >= self.deadline_ns
+
+    def timeout_ns(self) -> int:
+        """Decision: how long to wait for a leader: another random time at each call."""
+        return self._rng.between(self._config.election_min_ns, self._config.election_max_ns)
+
     # -- the timer ---------------------------------------------------------------------------------
 
     def arm(self, now_ns: int) -> None:
         """Wait for another random time."""
-        config = self._config
-        self.deadline_ns = now_ns + self._rng.between(
-            config.election_min_ns, config.election_max_ns
-        )
+        self.deadline_ns = now_ns + self.timeout_ns()
+
+    def left_office(self, now_ns: int) -> None:
+        """Decision: what a node that led or stood, and does not any more, waits for: a leader, for
+        another random time."""
+        self.arm(now_ns)
 
     def heard_leader(self, now_ns: int) -> None:
         """A leader spoke."""

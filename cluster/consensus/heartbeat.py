@@ -89,6 +89,10 @@ class HeartbeatRounds:
         recent = self.confirmed_sent_ns >= 0 and now_ns - self.confirmed_sent_ns < lease_ns
         return alone or recent
 
+    def wait_for_disk(self) -> bool:
+        """Decision: whether a heartbeat leaves only after the writes before it are durable."""
+        return False
+
     # -- rounds ------------------------------------------------------------------------------------
 
     def next_round(self, now_ns: int) -> int:
@@ -100,7 +104,8 @@ class HeartbeatRounds:
         return self.sent
 
     def answered(self, peer: NodeId, round: int) -> None:
-        """A peer answered a round; old answers and answers to rounds never sent do not count."""
+        """Decision: which round a peer's answer proves: the one it echoes. Old answers and those to
+        rounds never sent do not count."""
         if self._answered.get(peer, self.sent) < round <= self.sent:
             self._answered[peer] = round
 

@@ -75,23 +75,34 @@ class HighWaterMark:
         """Decision: how much of the leader's mark a follower takes over."""
         return min(leader_mark, last_shared)
 
+    def told_to(self, match: int) -> int:
+        """Decision: the mark a heartbeat tells a follower, which carries no entries: as far as the
+        follower's log is known to equal the leader's."""
+        return min(self.index, match)
+
     def install(self, index: int) -> None:
         """A snapshot at an index took the place of everything below it."""
         assert index > self.index, f"a snapshot at {index} would move the mark {self.index} back"
         self.index = self.delivered = index
 
-    def take(self, log: ReplicatedLog) -> list[Entry]:
-        """The committed entries that were not delivered yet, in order."""
+    def take(self, log: ReplicatedLog, entries_max: int = 0) -> list[Entry]:
+        """The committed entries that were not delivered yet, in order.
+
+        Args:
+            log: this node's.
+            entries_max: most entries to take now; 0 for all.
+        """
         if self.delivered >= self.index:
             return []
-        committed = log.between(self.delivered + 1, self.index)
+        end = min(self.index, self.delivered + entries_max) if entries_max else self.index
+        committed = log.between(self.delivered + 1, end)
         assert committed and committed[0].index == self.delivered + 1, (
             f"entry {self.delivered + 1} is committed, delivered next, and not held"
         )
-        assert committed[-1].index == self.index, (
+        assert committed[-1].index == end, (
             f"the mark {self.index} is beyond the log, which ends at {log.last_index}"
         )
-        self.delivered = self.index
+        self.delivered = end
         return committed
 
     def _raise(self, index: int, log: ReplicatedLog) -> bool:

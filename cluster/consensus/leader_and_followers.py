@@ -19,7 +19,8 @@ What breaks without it. A09: indexes assigned by several nodes fork the log at o
 handed to a node that misses entries loses acknowledged ones.
 
 Source: Joshi, "Leader and Followers"; Raft paper 5.3, 6; Raft thesis 3.10 (transfer), 4.2, 6.2.
-Composed of parts, each tested alone; owned by the Raft core.
+Composed of parts, each tested alone; owned by the Raft core, and by that of Zab, which adds what
+must precede them.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ from cluster.wire import (
     Snapshot,
     SnapshotReply,
     TimeoutNow,
+    VoteReply,
 )
 from cluster.wire import ReadIndex as ReadIndexRequest
 
@@ -149,7 +151,7 @@ class Leadership:
             f"generation {self.generation} has entries before its leader {self._node} begins"
         )
         self._out.note("leader-elected", generation=self.generation, index=self._log.last_index + 1)
-        self._send_round(now_ns)
+        self.send_round(now_ns)
         self.append(now_ns, (b"",), "noop")
 
     def end(self, generation: int) -> None:
@@ -183,7 +185,7 @@ class Leadership:
             self._out.note("lost-quorum", generation=self.generation)
             self.over = True
             return
-        self._send_round(now_ns)
+        self.send_round(now_ns)
         self._release_reads(now_ns)  # the voter whose answer was missing may have left
 
     def on_message(self, now_ns: int, source: NodeId, message: Message) -> None:
@@ -223,14 +225,10 @@ class Leadership:
         """Find a linearizable index; it is put into ``outbox.reads``, or sent to a follower."""
         if not self._reads.mark_is_current(self._mark.index):
             self._reads.hold(token)
-        elif lease and self.lease_is_valid(now_ns):
+        elif lease and self.rounds.lease_is_valid(now_ns, self._membership.current):
             self._out.reads.append((token, self._mark.index))
         else:
             self._add_read(now_ns, token)
-
-    def lease_is_valid(self, now_ns: int) -> bool:
-        """Whether no other leader can exist yet, if clocks run at about the same rate."""
-        return self.rounds.lease_is_valid(now_ns, self._membership.current)
 
     def _add_read(self, now_ns: int, token: int) -> None:
         if self._reads.add(token, index=self._mark.index, sent=self.rounds.sent):
@@ -247,13 +245,14 @@ class Leadership:
                     self._out.send(peer, ReadIndexReply(self.generation, id, index))
             if not self._reads.needs_round(self.rounds.sent):
                 return
-            self._send_round(now_ns)
+            self.send_round(now_ns)
 
-    def _send_round(self, now_ns: int) -> None:
+    def send_round(self, now_ns: int) -> None:
         """A new round of heartbeats. It waits for no write: a slow disk is not a dead leader."""
-        round, mark = self.rounds.next_round(now_ns), self._mark.index
+        round, told = self.rounds.next_round(now_ns), self._mark.told_to
+        io = self._writes.io_issued if self.rounds.wait_for_disk() else 0
         for peer, pipeline in self.replication.pipelines.items():
-            self._out.send(peer, Heartbeat(self.generation, round, min(mark, pipeline.match)))
+            self._out.send(peer, Heartbeat(self.generation, round, told(pipeline.match)), after=io)
         self.rounds.confirm(self._membership.electorate())  # a lone voter needs no answer
 
     # -- answers -----------------------------------------------------------------------------------
@@ -267,11 +266,11 @@ class Leadership:
         elif replication.acknowledged(source, message.match_index, now_ns, message.recovering):
             self.advance(now_ns)
             self._continue_transfer(source)
-        self._send_missing(now_ns, source)
+        self.send_missing(now_ns, source)
 
     def _on_recovering(self, now_ns: int, source: NodeId, message: Recovering) -> None:
         self.replication.lost(source, message.index)
-        self._send_missing(now_ns, source)
+        self.send_missing(now_ns, source)
 
     def _on_heartbeat_reply(self, now_ns: int, source: NodeId, message: HeartbeatReply) -> None:
         if source not in self.replication.pipelines:
@@ -279,9 +278,8 @@ class Leadership:
         self.rounds.answered(source, message.round)
         self.rounds.confirm(self._membership.electorate())
         self._release_reads(now_ns)
-        self._out.effects += self.replication.repair(
-            source, now_ns, self._mark.index, self._snapshots.newest
-        )
+        mark, newest = self._mark.index, self._snapshots.newest
+        self._out.effects += self.replication.repair(source, now_ns, mark, newest)
 
     def _on_snapshot_reply(self, now_ns: int, source: NodeId, message: SnapshotReply) -> None:
         replication = self.replication
@@ -292,9 +290,10 @@ class Leadership:
             return
         if replication.installed(source, message.index, now_ns, message.recovering):
             self.advance(now_ns)
-        self._send_missing(now_ns, source)
+        self.send_missing(now_ns, source)
 
-    def _send_missing(self, now_ns: int, peer: NodeId) -> None:
+    def send_missing(self, now_ns: int, peer: NodeId) -> None:
+        """Send a follower what it lacks, as far as its window allows."""
         if not self.over and peer in self.replication.pipelines:
             self._out.effects += self.replication.send(
                 peer, now_ns, self._mark.index, self._snapshots.newest
@@ -373,7 +372,7 @@ class Leadership:
             return
         peers = self._membership.peers(self._node, self._mark.index)
         if len(self.replication.pipelines) != len(peers):
-            self._send_round(now_ns)  # the members that left learn that it is committed
+            self.send_round(now_ns)  # the members that left learn that it is committed
             self._follow_configuration(now_ns)
         if self._node not in configuration.voters:
             self._retire(now_ns)
@@ -445,6 +444,13 @@ class Following:
         restored, self._restored = self._restored, None
         return restored
 
+    def takes_old(self, message: Message) -> bool:
+        """Whether a message of an earlier generation is taken all the same: the answer to PreVote,
+        for which no generation is entered."""
+        if type(message) is VoteReply:
+            return message.prevote
+        return type(message) is AppendReply and self._clock.counts_old_answers()
+
     def refuse(self, source: NodeId, message: Message) -> None:
         """Answer a message from the past, or one that only a leader can serve: the sender learns
         this node's generation. Answers are not answered."""
@@ -506,14 +512,22 @@ class Following:
             refusal = AppendReply(generation, False, 0, previous, at, of, recovering)
             self._answer(source, refusal)
             return False
-        missing = self._log.missing(message.entries)
-        changed = bool(missing) and self._take_entries(missing)
+        changed = self.bring_in_line(previous, message.entries, message.high_water_mark)
         last = previous + len(message.entries)
         self._repair.shares(generation, last)
-        changed |= self._follow_mark(message.high_water_mark, last)
         reply = AppendReply(generation, True, last, previous, recovering=self._repair.recovering)
         self._answer(source, reply, after=self._writes.after_index(last))
         return changed
+
+    def bring_in_line(self, previous: int, entries: Sequence[Entry], leader_mark: int) -> bool:
+        """Take over entries that follow ``previous``, up to which the logs agree, and the mark.
+
+        Returns:
+            Whether this node may have become a voter or a learner by it.
+        """
+        missing = self._log.missing(entries)
+        changed = bool(missing) and self._take_entries(missing)
+        return self._follow_mark(leader_mark, previous + len(entries)) or changed
 
     def _take_entries(self, entries: Sequence[Entry]) -> bool:
         """Add entries, cutting what differs; whether the configuration changed."""

@@ -93,6 +93,10 @@ class Configuration(msgspec.Struct, frozen=True, array_like=True):
         """The sets of voters of which each must have a majority: one, or two while joint."""
         return (self.voters, self.outgoing) if self.outgoing else (self.voters,)
 
+    def quorum_of(self, half: Sequence[str]) -> int:
+        """How many of one set of voters decide."""
+        return quorum_size(len(half))
+
     @property
     def joint(self) -> bool:
         """Whether a change of voters is half done."""
@@ -136,14 +140,14 @@ class Configuration(msgspec.Struct, frozen=True, array_like=True):
 def agreed_value(configuration: Configuration, values: Mapping[str, int]) -> int:
     """The largest number that a majority of each half reaches; absent nodes have 0."""
     return min(
-        quorum_value([values.get(node, 0) for node in half], quorum_size(len(half)))
+        quorum_value([values.get(node, 0) for node in half], configuration.quorum_of(half))
         for half in configuration.halves
     )
 
 
 def agreed_vote(configuration: Configuration, votes: Mapping[str, bool]) -> bool | None:
     """True if each half has a majority of grants, False if one no longer can, None if open."""
-    outcomes = [tally(votes, half, quorum_size(len(half))) for half in configuration.halves]
+    outcomes = [tally(votes, half, configuration.quorum_of(half)) for half in configuration.halves]
     if False in outcomes:
         return False
     return None if None in outcomes else True

@@ -83,6 +83,9 @@ class RaftParts(msgspec.Struct, frozen=True, kw_only=True):
 
     #: whether a node with a damaged disk is repaired from its peers
     repairs_damage: ClassVar[bool] = True
+    #: what an operator may ask for; a variant that cannot do it has no such attribute
+    changes_members: ClassVar[bool] = True
+    hands_over: ClassVar[bool] = True
 
     clock: type[GenerationClock] = GenerationClock
     log: type[ReplicatedLog] = ReplicatedLog
@@ -235,7 +238,7 @@ class Raft:
         standing = self.clock.standing(message.generation, leads=leads)
         if standing == FUTURE:
             self._become_follower(message.generation)
-        elif standing == PAST and not (kind is VoteReply and message.prevote):  # type: ignore[union-attr]
+        elif standing == PAST and not self._following.takes_old(message):
             self._following.refuse(source, message)
             return
         leadership = self.leadership
@@ -253,10 +256,11 @@ class Raft:
             self.leadership.tick(now_ns)
             self._look_at(self.leadership)
         elif now_ns >= self.election.deadline_ns:
-            if not self.repair.takes_part() or self.role == LEARNER:
+            sits_out = not self.repair.takes_part() or self.role == LEARNER
+            if sits_out or not self.election.suspects_leader(now_ns):
                 self.election.arm(now_ns)
                 self._following.announce_damage()
-            elif self.config.prevote:
+            elif self.election.asks_before_campaigning():
                 self._ask_prevotes()
             else:
                 self._campaign()
@@ -332,7 +336,7 @@ class Raft:
 
     def ready(self) -> Ready:
         """Take everything that follows from the inputs so far."""
-        committed = self.mark.take(self.log)
+        committed = self.mark.take(self.log, self.config.apply_entries_max)
         effects = self.writes.take()
         if self._out.effects:
             effects += self._out.effects
@@ -362,7 +366,7 @@ class Raft:
             self.clock.advance(generation)
             self.writes.hard_state(self.clock.hard_state())
         if self.role in (LEADER, CANDIDATE):
-            self.election.arm(self.now_ns)
+            self.election.left_office(self.now_ns)
         if self.leadership is not None:
             self.leadership.end(self.generation)
             self.leadership = None
@@ -402,7 +406,7 @@ class Raft:
         self.clock.advance(self.generation + 1)
         self.clock.vote(self.node)
         self.writes.hard_state(self.clock.hard_state())
-        self.election.begin(self.writes.after_hard_state, self.now_ns)
+        self.election.begin(self.writes.hard_state_write, self.now_ns)
         self._out.note("campaigning", generation=self.generation)
         self._request_votes(self.generation, transfer=transfer)
 

@@ -60,10 +60,15 @@ class ReplicatedLog:
         for expected, entry in enumerate(entries, base[0] + 1):
             if entry.index != expected:
                 raise ValueError(f"the log has entry {entry.index} where {expected} must be")
-        log._entries = list(entries)
+        log._entries = log.kept(entries)
         if snapshot and log.last_index < snapshot.index:
             log.reset(snapshot.index, snapshot.generation)
         return log
+
+    def kept(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Decision: which of the entries found after a restart are still in the log: all. Whether
+        they are committed is for the next leader to find out."""
+        return list(entries)
 
     @property
     def first_index(self) -> int:
@@ -104,7 +109,8 @@ class ReplicatedLog:
         return index < self.base_index or self.generation_at(index) == generation
 
     def missing(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """The part of a leader's entries which is not in this log: from the first that differs."""
+        """Decision: the part of a leader's entries which is not in this log: from the first that
+        differs. Where none does nothing is cut, however short the message."""
         for position, entry in enumerate(entries):
             if entry.index <= self.base_index:
                 continue
@@ -168,6 +174,7 @@ class WriteOrder:
     """
 
     __slots__ = (
+        "_cut_from",
         "_effects",
         "_end",
         "_entries",
@@ -193,6 +200,7 @@ class WriteOrder:
         self._hard: HardState | None = None
         self._repaired = False
         self._entries: Sequence[Entry] = ()
+        self._cut_from = 0
         self._outstanding: deque[tuple[int, int]] = deque()
         self._effects: list[Effect] = []
 
@@ -204,9 +212,17 @@ class WriteOrder:
 
     def _finish(self) -> None:
         if self._open:
-            entries = tuple(self._entries)
-            self._effects.append(Append(self.io_issued, self._hard, entries, self._repaired))
-            self._open, self._hard, self._entries, self._repaired = False, None, (), False
+            write = Append(
+                self.io_issued, self._hard, tuple(self._entries), self._cut_from, self._repaired
+            )
+            self._effects.append(write)
+            self._open, self._hard, self._entries = False, None, ()
+            self._cut_from, self._repaired = 0, False
+
+    def hard_state_first(self) -> bool:
+        """Decision: whether what is said in a generation waits until that generation, and the vote
+        in it, are durable."""
+        return True
 
     def hard_state(self, hard_state: HardState) -> None:
         """Write a hard state, together with whatever else this event writes."""
@@ -220,8 +236,13 @@ class WriteOrder:
         self._repaired = True
         return self._begin()
 
-    def append(self, entries: Sequence[Entry]) -> None:
-        """Write entries; they may start at or below an index written before, which cuts there."""
+    def append(self, entries: Sequence[Entry], *, along: HardState | None = None) -> None:
+        """Write entries; they may start at or below an index written before, which cuts there.
+
+        Args:
+            entries: consecutive ones.
+            along: a hard state to write with them, of which nothing that is said depends on.
+        """
         first, last = entries[0].index, entries[-1].index
         assert first <= self._end + 1 and last - first == len(entries) - 1, (
             f"entries {first} to {last}, {len(entries)} of them, do not continue {self._end}"
@@ -231,8 +252,18 @@ class WriteOrder:
             self._finish()
         io_id = self._entries_io = self._begin()
         self._entries = entries
+        self._hard = along or self._hard
         self.cut(first)
         self._outstanding.append((io_id, last))
+
+    def truncate(self, index: int) -> None:
+        """Write that the entries from an index on are gone, with nothing in their place yet."""
+        assert index <= self._end, f"nothing is to be cut at {index}: the log ends at {self._end}"
+        if self._entries:
+            self._finish()
+        self._begin()
+        self._cut_from, self._end = index, index - 1
+        self.cut(index)
 
     def cut(self, index: int) -> None:
         """Entries from an index on are gone: no earlier write can make them durable any more."""
@@ -272,9 +303,15 @@ class WriteOrder:
         return self._entries_io > self.io_durable
 
     @property
+    def hard_state_write(self) -> int:
+        """The write of the newest hard state, durable or not."""
+        return self._hard_io
+
+    @property
     def after_hard_state(self) -> int:
         """The write that must be durable before anything said in this generation leaves; or 0."""
-        return self._hard_io if self._hard_io > self.io_durable else 0
+        waits = self._hard_io > self.io_durable and self.hard_state_first()
+        return self._hard_io if waits else 0
 
     def after_index(self, index: int) -> int:
         """The write that must be durable before entries up to ``index`` may be acknowledged."""

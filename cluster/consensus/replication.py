@@ -49,6 +49,7 @@ class Replication:
     """
 
     __slots__ = (
+        "_bounds",
         "_config",
         "_generation",
         "_log",
@@ -79,6 +80,8 @@ class Replication:
         self._match: dict[NodeId, int] = {node: 0}
         self._transfers: dict[NodeId, SnapshotTransfer] = {}
         self._repairing: set[NodeId] = set()
+        #: the last index that may be sent to a peer, where there is such a bound
+        self._bounds: dict[NodeId, int] = {}
         self._shared: AppendEntries | None = None
         self._shared_key = (0, 0, 0)
         self.follow(peers, now_ns)
@@ -95,6 +98,7 @@ class Replication:
             del self.pipelines[peer], self._match[peer]
             self._transfers.pop(peer, None)
             self._repairing.discard(peer)
+            self._bounds.pop(peer, None)
 
     def match(self, peer: NodeId) -> int:
         """The last index a peer has acknowledged."""
@@ -107,12 +111,39 @@ class Replication:
         return max(sound, key=lambda peer: self.pipelines[peer].match, default="")
 
     def quorum_index(self, electorate: Configuration, *, durable_index: int) -> int:
-        """The last index that a quorum has durable, the leader's own log included."""
+        """Decision: the last index that may be committed: what a quorum has durable, the leader's
+        own log included."""
         self._match[self._node] = durable_index
         counted = self._match
         if self._repairing:
             counted = {peer: n for peer, n in counted.items() if peer not in self._repairing}
         return agreed_value(electorate, counted)
+
+    # -- where a peer begins, and how far it is sent -----------------------------------------------
+
+    def bound(self, peer: NodeId, last_index: int) -> None:
+        """Send a peer no entry after an index, until :meth:`unbound`; -1: no snapshot either."""
+        self._bounds[peer] = last_index
+
+    def unbound(self, peer: NodeId) -> None:
+        """Send a peer everything."""
+        self._bounds.pop(peer, None)
+
+    def begin_at(self, peer: NodeId, match_index: int | None, now_ns: int) -> None:
+        """Begin anew with a peer whose durable log equals the leader's up to an index.
+
+        Args:
+            peer: which.
+            match_index: the index; None if its log agrees nowhere that the leader still knows.
+            now_ns: the time.
+        """
+        pipeline = self.pipelines[peer]
+        self._transfers.pop(peer, None)
+        if match_index is None:
+            pipeline.reset(max(pipeline.match + 1, self._log.base_index))
+            return
+        pipeline.reset(max(pipeline.match, match_index) + 1)
+        self.acknowledged(peer, match_index, now_ns)
 
     # -- sending -----------------------------------------------------------------------------------
 
@@ -134,14 +165,14 @@ class Replication:
     ) -> Sequence[Send]:
         """Send one follower what it misses; arguments as for :meth:`send_all`."""
         pipeline, last = self.pipelines[peer], self._log.last_index
-        if pipeline.next > last or peer in self._transfers:
+        if pipeline.next > last or peer in self._transfers or not pipeline.can_send():
             return ()
+        last = min(last, self._bounds.get(peer, last))
+        if pipeline.next <= self._log.base_index:  # what precedes it is gone
+            return (self._begin_transfer(peer, snapshot, now_ns),) if last >= 0 else ()
         sends: list[Send] = []
         while pipeline.next <= last and pipeline.can_send():
-            message = self._append_from(pipeline.next, mark)
-            if message is None:
-                sends.append(self._begin_transfer(peer, snapshot, now_ns))
-                break
+            message = self._append_from(pipeline.next, last, mark)
             sends.append(Send(peer, message))
             pipeline.sent(message.entries[-1].index, now_ns)
         return sends
@@ -170,16 +201,15 @@ class Replication:
         probe = AppendEntries(self._generation, pipeline.next - 1, previous, (), mark)
         return (Send(peer, probe),)
 
-    def _append_from(self, index: int, mark: int) -> AppendEntries | None:
-        """The message with entries from an index on; None if what precedes them is gone."""
-        key = (index, self._log.last_index, mark)
+    def _append_from(self, index: int, last: int, mark: int) -> AppendEntries:
+        """The message with entries from an index on, as far as ``last``."""
+        key = (index, last, mark)
         if self._shared is not None and self._shared_key == key:
             return self._shared
         previous = self._log.generation_at(index - 1)
-        if previous is None:
-            return None
+        assert previous is not None, f"{self._node}: what precedes entry {index} is gone"
         config = self._config
-        entries = self._log.between(index, index + config.batch_entries_max - 1)
+        entries = self._log.between(index, min(last, index + config.batch_entries_max - 1))
         message = AppendEntries(
             generation=self._generation,
             prev_index=index - 1,

@@ -37,7 +37,7 @@ from cluster.consensus.membership_change import (
     is_so,
     member_problem,
 )
-from cluster.core.state_machine import Answer, fail, ok
+from cluster.core.answers import Answer, fail, ok
 from cluster.ports import NodeId
 from cluster.wire import Command
 

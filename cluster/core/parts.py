@@ -12,24 +12,38 @@ from cluster.channel.idempotent_receiver import IdempotentReceiver
 from cluster.channel.request_waiting_list import RequestWaitingList
 from cluster.channel.singular_update_queue import SingularUpdateQueue
 from cluster.consensus.interface import ConsensusParts
+from cluster.consensus.multi_paxos import MultiPaxosParts
 from cluster.consensus.raft import RaftParts
+from cluster.consensus.viewstamped import ViewstampedParts
+from cluster.consensus.zab import ZabParts
+from cluster.core.lease import LeaseClock
 from cluster.core.member_requests import MemberRequests
 from cluster.core.pending_reads import PendingReads
-from cluster.core.state_machine import KeyValue
+from cluster.core.state_machine import MachineParts
+from cluster.core.state_watch import StateWatch
+from cluster.data.follower_reads import FollowerReads
 from cluster.log.storage import Storage
 
 #: The consensus variants by their names on the command line.
-CONSENSUS: dict[str, ConsensusParts] = {"raft": RaftParts()}
+CONSENSUS: dict[str, ConsensusParts] = {
+    "raft": RaftParts(),
+    "multi-paxos": MultiPaxosParts(),
+    "zab": ZabParts(),
+    "viewstamped": ViewstampedParts(),
+}
 
 
 class ReplicaParts(msgspec.Struct, frozen=True, kw_only=True):
     """The classes of a replica, and of the storage its host gives it."""
 
     consensus: ConsensusParts = CONSENSUS["raft"]
-    machine: type[KeyValue] = KeyValue
+    machine: MachineParts = MachineParts()
     receiver: type[IdempotentReceiver] = IdempotentReceiver
     waiting: type[RequestWaitingList] = RequestWaitingList
     queue: type[SingularUpdateQueue] = SingularUpdateQueue
     reads: type[PendingReads] = PendingReads
+    follower_reads: type[FollowerReads] = FollowerReads
+    watch: type[StateWatch] = StateWatch
+    lease_clock: type[LeaseClock] = LeaseClock
     member_requests: type[MemberRequests] = MemberRequests
     storage: type[Storage] = Storage

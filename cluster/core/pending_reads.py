@@ -27,10 +27,17 @@ from cluster.wire import Command
 
 
 class PendingRead(msgspec.Struct, frozen=True):
-    """A read that waits for its index, and for that index to be applied."""
+    """A read that waits for its index, and for that index to be applied.
+
+    Args:
+        waiter: the client.
+        command: the read.
+        asked_ns: when the consensus was asked for an index; -1 if it was not.
+    """
 
     waiter: Waiter
     command: Command
+    asked_ns: int = -1
 
 
 class PendingReads:
@@ -63,9 +70,16 @@ class PendingReads:
             self._salt = rng.between(1, 1 << 40) << 20
         return self._salt + token
 
-    def add(self, token: int, waiter: Waiter, command: Command) -> None:
-        """Wait for a token's index."""
+    def add(self, token: int, waiter: Waiter, command: Command, asked_ns: int) -> None:
+        """Wait for a token's index, asked for at this time."""
+        self._reads[token] = PendingRead(waiter, command, asked_ns)
+        self.deadline_ns = min(self.deadline_ns, waiter.deadline_ns)
+
+    def wait_for(self, index: int, waiter: Waiter, command: Command) -> None:
+        """Wait until an index is applied that nobody need be asked for."""
+        token = self.next_token()
         self._reads[token] = PendingRead(waiter, command)
+        self._named.append((index, token))
         self.deadline_ns = min(self.deadline_ns, waiter.deadline_ns)
 
     def name(self, named: list[tuple[int, int]]) -> list[Waiter]:

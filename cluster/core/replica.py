@@ -34,6 +34,7 @@ from cluster.config import ClusterConfig
 from cluster.consensus.interface import Consensus
 from cluster.consensus.leader_and_followers import LEADER
 from cluster.consensus.membership import Configuration
+from cluster.core.answers import Answer, fail, ok
 from cluster.core.damage import recovering, why_no_leader
 from cluster.core.member_requests import (
     MEMBER_OPS,
@@ -43,11 +44,22 @@ from cluster.core.member_requests import (
     member_request_problem,
 )
 from cluster.core.parts import ReplicaParts
-from cluster.core.state_machine import READS, Answer, fail, ok, problem
+from cluster.core.state_watch import WATCH, watch_problem
+from cluster.data.follower_reads import ASK_LEADER, LEASE, NOW, READ_MODES, WAIT
 from cluster.ports import Effect, NodeId, Note, Recovered, Reply, Rng, SetTimer
-from cluster.wire import Command, Entry, LoggedCommand, Message, Request, Response, Snapshot
+from cluster.wire import (
+    Command,
+    Entry,
+    LoggedCommand,
+    Message,
+    RegisterMessage,
+    Request,
+    Response,
+    Snapshot,
+)
 
-READ_MODES = ("linearizable", "lease", "follower")
+#: When a proposal of the leader's own could not be made, it is tried again after this.
+PROPOSE_AGAIN_NS = 50_000_000
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_logged = msgspec.msgpack.Decoder(LoggedCommand).decode
@@ -85,13 +97,16 @@ class Replica:
 
     def _reset(self) -> None:
         parts, config = self._parts, self.config
-        self.machine = parts.machine()
+        self.machine = parts.machine.build(config)
         self.receiver = parts.receiver(
             session_max=config.session_max, unanswered_max=config.session_unanswered_max
         )
         self.waiting = parts.waiting()
         self.queue = parts.queue()
         self.reads = parts.reads()
+        self.follower_reads = parts.follower_reads()
+        self.watch = parts.watch()
+        self.lease_clock = parts.lease_clock()
         self.member_requests = parts.member_requests()
         self.applied = 0
         self._led = 0
@@ -103,7 +118,8 @@ class Replica:
     @property
     def pending(self) -> int:
         """Client requests that wait for an answer."""
-        return len(self.queue) + len(self.waiting) + len(self.member_requests) + len(self.reads)
+        reading = len(self.reads) + len(self.watch)
+        return len(self.queue) + len(self.waiting) + len(self.member_requests) + reading
 
     @property
     def configuration(self) -> Configuration:
@@ -152,8 +168,9 @@ class Replica:
         return self._settle(now_ns)
 
     def on_message(self, now_ns: int, source: NodeId, message: Message) -> list[Effect]:
-        """A peer's message arrived."""
-        self.consensus.step(now_ns, source, message)
+        """A peer's message arrived; one of another role is dropped."""
+        if not isinstance(message, RegisterMessage):
+            self.consensus.step(now_ns, source, message)
         return self._settle(now_ns)
 
     def on_tick(self, now_ns: int) -> list[Effect]:
@@ -179,7 +196,7 @@ class Replica:
 
     def on_disconnect(self, now_ns: int, connection: int) -> list[Effect]:
         """A client's connection is gone; nothing may be sent to it any more."""
-        for part in (self.queue, self.waiting, self.member_requests, self.reads):
+        for part in (self.queue, self.waiting, self.member_requests, self.reads, self.watch):
             part.disconnect(connection)
         return self._settle(now_ns)
 
@@ -194,11 +211,13 @@ class Replica:
         waiter = Waiter(connection, request.id, now_ns + max(0, request.timeout_ns))
         command = request.command
         about_members = command.op in MEMBER_OPS
-        wrong = member_request_problem(command) if about_members else problem(command)
+        wrong = self._problem(command)
         if wrong:
             self._answer(waiter, fail(wrong))
-        elif command.op in READS or command.op == MEMBERS:
+        elif command.op in self.machine.reads or command.op == MEMBERS:
             self._take_read(now_ns, waiter, request)
+        elif command.op == WATCH:
+            self._take_watch(waiter, command)
         elif about_members:
             self._take_member_request(now_ns, waiter, command)
         elif request.seq < 1 or not request.session:
@@ -222,22 +241,44 @@ class Replica:
             )
             self.queue.put(waiter, _encode(logged))
 
+    def _problem(self, command: Command) -> str:
+        if command.op in MEMBER_OPS:
+            return member_request_problem(command)
+        return watch_problem(command) if command.op == WATCH else self.machine.problem(command)
+
     def _take_read(self, now_ns: int, waiter: Waiter, request: Request) -> None:
         mode = request.mode
-        if mode == "stale":
-            self._answer(waiter, self._read(request.command))
-        elif mode not in READ_MODES:
-            modes = f"{', '.join(READ_MODES)} or stale"
+        if mode not in READ_MODES:
+            modes = f"{', '.join(READ_MODES[:-1])} or {READ_MODES[-1]}"
             self._answer(waiter, fail(f"there is no read mode {mode!r}: {modes}"))
+            return
+        way = self.follower_reads.way(now_ns, request, self.applied)
+        if way == NOW:
+            self._answer(waiter, self._read(request.command))
         elif self._has_room(waiter):
-            token = self.reads.next_token()
-            if self.consensus.read(now_ns, token, lease=mode == "lease") or (
-                mode == "follower"
-                and self.consensus.forward_read(now_ns, self.reads.forwarded(token, self._rng))
-            ):
-                self.reads.add(token, waiter, request.command)
+            if way == WAIT:
+                self.reads.wait_for(request.min_revision, waiter, request.command)
             else:
-                self._redirect(waiter)
+                self._take_indexed_read(now_ns, waiter, request, may_ask=way == ASK_LEADER)
+
+    def _take_indexed_read(
+        self, now_ns: int, waiter: Waiter, request: Request, *, may_ask: bool
+    ) -> None:
+        """A read that needs an index: the consensus names it, or the leader is asked for it."""
+        token = self.reads.next_token()
+        consensus = self.consensus
+        if consensus.read(now_ns, token, lease=request.mode == LEASE) or (
+            may_ask and consensus.forward_read(now_ns, self.reads.forwarded(token, self._rng))
+        ):
+            self.reads.add(token, waiter, request.command, now_ns)
+        else:
+            self._redirect(waiter)
+
+    def _take_watch(self, waiter: Waiter, command: Command) -> None:
+        if self._has_room(waiter):
+            answer = self.watch.take(waiter, command, self.machine.keys.values, self.applied)
+            if answer is not None:
+                self._answer(waiter, answer)
 
     def _take_member_request(self, now_ns: int, waiter: Waiter, command: Command) -> None:
         consensus = self.consensus
@@ -275,7 +316,10 @@ class Replica:
                 self._apply(entry)
             if self.reads:
                 self._serve_reads(ready.reads)
-            if not self._maybe_snapshot():
+            if self.watch:
+                for waiter, answer in self.watch.notice(self.machine.keys.values, self.applied):
+                    self._answer(waiter, answer)
+            if not self._maybe_snapshot() and not self._keep_leases(now_ns):
                 break
         assert self.applied <= self.consensus.high_water_mark, (
             f"{self.node} has applied {self.applied}, "
@@ -307,9 +351,9 @@ class Replica:
             if placed is None:
                 self._answer_all(waiters, "retry", "leadership is being handed over")
                 continue
-            first, generation = placed
-            for index, waiter in enumerate(waiters, first):
-                self.waiting.add(index, generation, waiter)
+            for index, waiter in enumerate(waiters, placed[0]):
+                if not self.waiting.add(index, placed[1], waiter):
+                    self._answer(waiter, ok(None))
 
     def _apply(self, entry: Entry) -> None:
         """Apply one committed entry, and answer the client that waits for it."""
@@ -320,12 +364,7 @@ class Replica:
         if entry.kind == "config":
             self._answer_changes(Configuration.decode(entry.data))
         elif entry.kind == "command":
-            logged = _decode_logged(entry.data)
-            answer = self.receiver.admit(index, logged)
-            if answer is None:
-                result = self.machine.apply(index, logged.command)
-                self.receiver.remember(index, logged, result)
-                answer = (result, index)
+            answer = self._apply_command(index, _decode_logged(entry.data))
         held = self.waiting.applied(index, entry.generation)
         if held is None:
             return
@@ -336,11 +375,47 @@ class Replica:
             replaced = "another entry took this one's place in the log"
             self._answer(waiter, ("unknown", None, replaced))
 
+    def _apply_command(self, index: int, logged: LoggedCommand) -> tuple[Answer, int] | None:
+        """Apply a command, unless it was applied before; its answer, and where that was."""
+        if not logged.session:  # a leader's own proposal: nobody waits for it, nobody repeats it
+            self.machine.apply_internal(index, logged.command)
+            return None
+        answer = self.receiver.admit(index, logged)
+        if answer is None:
+            result = self.machine.apply(index, logged.command)
+            self.receiver.remember(index, logged, result)
+            answer = (result, index)
+        return answer
+
+    def _keep_leases(self, now_ns: int) -> bool:
+        """Measure the leases; a leader proposes the ends of those that are over. Whether it did."""
+        clock, leases = self.lease_clock, self.machine.leases
+        if leases.fresh:
+            clock.begin(now_ns, leases)
+        commands = clock.proposals(
+            now_ns,
+            leases,
+            leads=self._leads(),
+            last_index=self.consensus.log.last_index,
+            applied=self.applied,
+        )
+        for command in commands:
+            data = _encode(LoggedCommand("", 0, command))
+            if self.consensus.propose(now_ns, [data]) is None:
+                clock.again(now_ns + PROPOSE_AGAIN_NS, command)
+        return bool(commands)
+
+    def _leads(self) -> int:
+        """The generation this node leads; 0 if it does not."""
+        return self.consensus.clock.generation if self.consensus.role == LEADER else 0
+
     def _serve_reads(self, named: list[tuple[int, int]]) -> None:
         """Answer reads whose index is named and applied; index 0 sends the client elsewhere."""
         for waiter in self.reads.name(named):
             self._redirect(waiter)
         for read in self.reads.take_runnable(self.applied):
+            if read.asked_ns >= 0:
+                self.follower_reads.confirmed(read.asked_ns)
             self._answer(read.waiter, self._read(read.command))
 
     def _read(self, command: Command) -> Answer:
@@ -350,13 +425,13 @@ class Replica:
 
     def _notice_leadership(self) -> None:
         """Leadership is lost: the outcome of every pending proposal is unknown."""
-        leads = self.consensus.clock.generation if self.consensus.role == LEADER else 0
+        leads = self._leads()
         if leads == self._led:
             return
         if self._led:
             lost = f"{self.node} lost leadership"
             self._answer_all(self.member_requests.abandon_changes(), "unknown", lost)
-            self._answer_all(self.waiting.abandon(), "unknown", lost)
+            self._answer_all(self.waiting.abandon(), self.waiting.outcome_when_lost(), lost)
             for waiter in self.queue.drain():
                 self._redirect(waiter)
         self._led = leads
@@ -373,9 +448,10 @@ class Replica:
         self._answer_all(late, "unknown", "the entry is not committed yet: timed out")
         late = self.member_requests.expire(now_ns)
         self._answer_all(late, "unknown", "the change is not committed yet: timed out")
-        late = self.queue.expire(now_ns)
-        self._answer_all(late, "retry", "timed out before it reached the log")
+        self._answer_all(self.queue.expire(now_ns), "retry", "timed out before it reached the log")
         self._answer_all(self.reads.expire(now_ns), "retry", "the read timed out")
+        for waiter, answer in self.watch.expire(now_ns, self.applied):
+            self._answer(waiter, answer)
 
     def _next_timer(self, now_ns: int) -> SetTimer | None:
         """A timer, if the one set before is used up or too late."""
@@ -385,6 +461,8 @@ class Replica:
             self.queue.deadline_ns,
             self.member_requests.deadline_ns,
             self.reads.deadline_ns,
+            self.watch.deadline_ns,
+            self.lease_clock.deadline_ns,
         )
         if now_ns < self._timer_ns <= wanted_ns:
             return None
@@ -438,7 +516,7 @@ class Replica:
     def _restore(self, snapshot: Snapshot) -> None:
         assert snapshot.index > self.applied, f"{snapshot.index} would rewind {self.applied}"
         machine, receiver = _decode_state(snapshot.data)
-        self.machine = self._parts.machine()
+        self.machine = self._parts.machine.build(self.config)
         self.machine.restore(machine)
         self.receiver.restore(receiver)
         self.applied = snapshot.index

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cluster.core.state_machine import Answer, DigestSum
+from cluster.core.answers import Answer, DigestSum
 
 
 class Session:

@@ -6,7 +6,9 @@ disk could not hold one more segment, what is left of the present one is kept fo
 and for control records, so that elections go on and reads are served.
 
 - A client's write is refused with ``retry`` before it reaches the core: it did not happen.
-- A leader's commands are dropped like messages that were lost, and it sends them again.
+- A leader's commands are dropped like messages that were lost, and it sends them again; so is what
+  a proposer of role ``paxos`` asks of an acceptor. Each node of that role writes for reads too, and
+  refuses them with the writes.
 - A leader whose disk is full hands leadership over, once: others may have room. If none has, it
   ends with the last one that was asked, and reads are served.
 
@@ -24,8 +26,20 @@ from typing import Protocol
 
 from cluster.client.session import UNNUMBERED
 from cluster.consensus.leader_and_followers import LEADER
+from cluster.core.paxos_register import PEER
 from cluster.ports import Core
-from cluster.wire import AppendEntries, Command, InstallSnapshot, Message, Request, Response
+from cluster.wire import (
+    Accept,
+    AppendEntries,
+    Command,
+    InstallSnapshot,
+    Message,
+    NewState,
+    RegisterAccept,
+    RegisterPrepare,
+    Request,
+    Response,
+)
 
 #: How long an answer of the file system is believed.
 ASK_EVERY_S = 0.1
@@ -39,6 +53,8 @@ WATCH_S = 0.25
 HAND_OVER_S = 1.0
 #: The connection of requests that the node itself makes: nobody is answered.
 NOBODY = 0
+
+_NEEDS_ROOM = frozenset({InstallSnapshot, RegisterPrepare, RegisterAccept})
 
 
 class RoomyDisk(Protocol):
@@ -96,25 +112,30 @@ class Room:
         return full
 
     def refusal(self, request: Request) -> Response | None:
-        """The answer to a client whose request needs room that a leader has not; None if it has."""
-        if request.command.op in UNNUMBERED or not self._feels() or not self._leads():
+        """The answer to a client whose request needs room that is not there; None if it is."""
+        if not self.look():
             return None
+        role = self._role()
+        if role != PEER and (role != LEADER or request.command.op in UNNUMBERED):
+            return None
+        self._disk.felt_full()
         error = f"the disk of {self._node} is full: it takes no entries"
-        return Response(request.id, "retry", leader=self._node, error=error)
+        leader = self._node if role == LEADER else ""
+        return Response(request.id, "retry", leader=leader, error=error)
 
     def drops(self, message: Message) -> bool:
         """Whether a peer's message would need room that is not there."""
         kind = type(message)
-        if kind is AppendEntries:
+        if kind in (AppendEntries, Accept, NewState):
             entries = message.entries  # type: ignore[union-attr]
             full = bool(entries) and self.look()
             return full and any(each.kind == "command" for each in entries) and self._feels()
-        return kind is InstallSnapshot and self._feels()
+        return kind in _NEEDS_ROOM and self._feels()
 
     def hand_over(self) -> Request | None:
         """The request that lets another lead, if it is time for a leader to make it."""
         late = self.look() and self._now_s() - self._full_since_s > HAND_OVER_S
-        if not late or self._handed_over or not self._leads():
+        if not late or self._handed_over or self._role() != LEADER:
             return None
         self._handed_over = True
         return Request(0, "", 0, 0, Command("transfer", ""))
@@ -124,5 +145,5 @@ class Room:
             self._disk.felt_full()
         return self.full
 
-    def _leads(self) -> bool:
-        return bool(self._core.status().get("role") == LEADER)
+    def _role(self) -> str:
+        return str(self._core.status().get("role"))

@@ -21,6 +21,7 @@ import msgspec
 from cluster.log.segmented_log import Segment, SegmentHeader, segment_of
 from cluster.log.superblock import Superblock, newer
 from cluster.log.write_ahead_log import (
+    CUT,
     ENTRIES,
     HARD_STATE,
     SEGMENT,
@@ -120,6 +121,9 @@ class _Reader:
             elif record.kind == ENTRIES:
                 self._take_entries(segment, record)
                 first = record.index if first is None else min(first, record.index)
+            elif record.kind == CUT:
+                self._take_cut(segment, record)
+                first = record.index if first is None else min(first, record.index)
             else:
                 raise CorruptLog(segment.name, record.offset, "a second segment header")
         self._look_for_promised(segment, found)
@@ -167,11 +171,24 @@ class _Reader:
         if not entries or record.index > self.last_index + 1 or entries[0].index != record.index:
             reason = f"entries from {record.index} do not continue a log up to {self.last_index}"
             raise CorruptLog(segment.name, record.offset, reason)
-        # A cut may go below what is left of the log, where the segment it cut was removed already.
-        first = min(record.index, self.last_index - len(self.entries) + 1)
-        del self.entries[record.index - first :]
+        self._cut(record.index)
         self.entries.extend(entries)
         self.last_index = record.index + len(entries) - 1
+
+    def _take_cut(self, segment: Segment, record: Record) -> None:
+        if not self.entries:
+            self.last_index = max(self.last_index, record.index - 1)  # as in _take_entries
+        if record.index > self.last_index + 1:
+            reason = f"a cut at {record.index} of a log up to {self.last_index}"
+            raise CorruptLog(segment.name, record.offset, reason)
+        self._cut(record.index)
+        self.last_index = record.index - 1
+
+    def _cut(self, index: int) -> None:
+        """Drop the entries from an index on. It may be below what is left of the log, where the
+        segment it cut was removed already."""
+        first = min(index, self.last_index - len(self.entries) + 1)
+        del self.entries[index - first :]
 
 
 def _decoded(segment: Segment, record: Record, decoder: msgspec.msgpack.Decoder[T]) -> T:
@@ -325,7 +342,7 @@ def _see(found: Found, record: Record) -> None:
                 found.seen = max(found.seen, (entries[-1].generation, entries[-1].index))
         elif record.kind == HARD_STATE:
             found.hard_state = newer(found.hard_state, _HARD_STATE.decode(record.payload))
-        else:
+        elif record.kind == SEGMENT:
             found.hard_state = newer(found.hard_state, _HEADER.decode(record.payload).hard_state)
     except msgspec.MsgspecError:
         return

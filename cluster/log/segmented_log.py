@@ -15,9 +15,10 @@ Invariants:
   whole new segment.
 - Everything a segment will hold has its room before the segment is begun, so a full disk is met
   there and nowhere else, and nothing was written then: the same append may be tried again.
-- The log is cut by writing: entries at or below an index already there replace it and all above.
-  The last write for an index counts, so a crash leaves either the old suffix or the new one. A cut
-  below the base of the newest segment begins another one, so that bases still locate entries.
+- The log is cut by writing: entries at or below an index already there replace it and all above;
+  where nothing takes their place, a record says where the log was cut. The last write for an index
+  counts, so a crash leaves either the old suffix or the new one. A cut below the base of the newest
+  segment begins another one, so that bases still locate entries.
 
 Names are ``wal-<sequence>-<base index>.log``, both in 16 hexadecimal digits.
 
@@ -35,6 +36,7 @@ import msgspec
 from cluster.log.low_water_mark import segments_below
 from cluster.log.superblock import Superblocks
 from cluster.log.write_ahead_log import (
+    CUT,
     ENTRIES,
     HARD_STATE,
     HEADER_BYTES,
@@ -119,7 +121,8 @@ class SegmentedLog:
         segments: the existing ones, oldest first; empty for a new log.
         end: bytes of records in the newest one.
         crc: CRC of the last record.
-        last_index, last_generation: of the last entry.
+        last_index, last_generation: of the last entry; after a cut that nothing followed, a
+            generation that is not below it.
         hard_state: the newest hard state in the log.
         void: how many of the oldest segments a reset made void, to be removed.
     """
@@ -167,18 +170,32 @@ class SegmentedLog:
         else:
             self.roll(base=self.last_index + 1)
 
-    def append(self, hard_state: HardState | None, entries: tuple[Entry, ...]) -> None:
-        """Write a hard state, then entries; nothing is durable before :meth:`sync`.
+    def append(
+        self, hard_state: HardState | None, entries: tuple[Entry, ...], cut_from: int = 0
+    ) -> None:
+        """Write a hard state, then a cut, then entries; nothing is durable before :meth:`sync`.
 
         Raises:
-            ValueError: the entries would leave a gap in the log.
+            ValueError: the entries would leave a gap in the log, or the cut is beyond its end.
             DiskError: the disk failed; with ``no_room`` the same append may be tried again.
         """
         if hard_state is not None:
             self.hard_state = hard_state
             self._write(HARD_STATE, self.last_index, _encode(hard_state))
+        if cut_from:
+            self._cut(cut_from)
         if entries:
             self._append_entries(entries)
+
+    def _cut(self, index: int) -> None:
+        if not 0 < index <= self.last_index + 1:
+            raise ValueError(f"a cut at {index} of a log that ends at {self.last_index}")
+        if index < self.segments[-1].first:
+            self.roll(base=index)
+        self._write(CUT, index, b"")
+        self.counters.cuts += index <= self.last_index
+        # The generation stays: one that is not below that of the entry which is the last now.
+        self.last_index = index - 1
 
     def _append_entries(self, entries: tuple[Entry, ...]) -> None:
         first, last = entries[0].index, entries[-1].index
@@ -267,7 +284,7 @@ class SegmentedLog:
         """Write a record, in a new segment if it does not fit in this one but may in that."""
         room = self._segment_bytes - self._end - len(payload) - HEADER_BYTES - TRAILER_BYTES
         if room < 0 and self._end > self._begun:
-            base = index if kind == ENTRIES else self.last_index + 1
+            base = index if kind in (ENTRIES, CUT) else self.last_index + 1
             self.roll(base=base, room_bytes=len(payload))
         self._write_here(kind, index, payload)
 

@@ -28,8 +28,8 @@ room before anything is written to them, so nothing was, and the very same call 
 A snapshot of this node's own state for which there is no room is left out: the log that it was to
 replace is still there.
 
-Decisions, overridden by ablations: :meth:`Storage.syncs_before_ack`, :meth:`Storage.keeps_votes`
-and :meth:`Storage.tells_of_damage`.
+Decisions, overridden by ablations: :meth:`Storage.syncs_before_ack` and
+:meth:`Storage.tells_of_damage`.
 
 Called by ``cluster.runtime`` and ``cluster.simulation``; sans-IO.
 """
@@ -111,10 +111,6 @@ class Storage:
 
     def syncs_before_ack(self) -> bool:
         """Decision: a write is durable before it is acknowledged."""
-        return True
-
-    def keeps_votes(self) -> bool:
-        """Decision: the generation and the vote in it are written down."""
         return True
 
     def tells_of_damage(self) -> bool:
@@ -329,8 +325,7 @@ class Storage:
 
     def _write_now(self, effect: Append | SaveSnapshot) -> None:
         if isinstance(effect, Append):
-            hard_state = effect.hard_state if self.keeps_votes() else None
-            self._opened().append(hard_state, effect.entries)
+            self._opened().append(effect.hard_state, effect.entries, effect.cut_from)
             self._repaired |= effect.repaired
             return
         try:

@@ -54,7 +54,7 @@ from zlib import crc32
 import msgspec
 
 MAGIC = b"\xa5WL"
-SEGMENT, HARD_STATE, ENTRIES = 1, 2, 3
+SEGMENT, HARD_STATE, ENTRIES, CUT = 1, 2, 3, 4
 
 _FIELDS = struct.Struct("<3sBIQII")
 _CRC = struct.Struct("<I")
@@ -87,8 +87,8 @@ class Record(msgspec.Struct, frozen=True):
 
     Args:
         offset, end: the bytes it occupies.
-        kind: ``SEGMENT``, ``HARD_STATE`` or ``ENTRIES``.
-        index: base index of a segment, or first index of entries.
+        kind: ``SEGMENT``, ``HARD_STATE``, ``ENTRIES`` or ``CUT``.
+        index: base index of a segment, first index of entries, or of what a cut takes away.
         durable: bytes of this segment known to be durable when it was written.
         previous: CRC of the record before it.
         crc: its own, to which the next one is chained.
@@ -185,7 +185,7 @@ def _read(data: bytes, offset: int, sequence: int) -> Record | str:
     crc, mark = _TRAILER.unpack_from(data, body + header.length)
     if mark != _END_MARK or crc != crc32(payload, header.crc):
         return "record does not match its CRC"
-    if header.kind not in (SEGMENT, HARD_STATE, ENTRIES):
+    if header.kind not in (SEGMENT, HARD_STATE, ENTRIES, CUT):
         return f"record of unknown type {header.kind}"
     return Record(
         offset, end, header.kind, header.index, header.durable, header.previous, crc, payload

@@ -40,6 +40,7 @@ class Identity(msgspec.Struct, frozen=True):
         directory: the directory's own name.
         founders: the voters the cluster was founded with; none for a member that joins it.
         emptying: whether what is in it is still to be removed.
+        role: what its records mean.
     """
 
     cluster: str
@@ -49,10 +50,17 @@ class Identity(msgspec.Struct, frozen=True):
     directory: str = ""
     founders: tuple[str, ...] | None = None
     emptying: bool = False
+    role: str = "core"
 
 
 def claim(
-    disk: Disk, *, cluster: str, node: str, founders: Sequence[str] = (), directory: str = ""
+    disk: Disk,
+    *,
+    cluster: str,
+    node: str,
+    founders: Sequence[str] = (),
+    directory: str = "",
+    role: str = "core",
 ) -> Identity:
     """Check that the directory is this node's, or make it so, and count the start, durably.
 
@@ -62,6 +70,7 @@ def claim(
         node: the node's name, or a member id.
         founders: the founding voters, if the directory is new.
         directory: the directory's name, if it is new.
+        role: the node's role.
 
     Raises:
         WrongDirectory: it is another's; the message says whose.
@@ -69,13 +78,18 @@ def claim(
     """
     if _TEMPORARY in disk.names():
         disk.remove(_TEMPORARY)
-    identity = Identity(cluster, node, 0, directory=directory, founders=tuple(founders))
+    founding = tuple(founders)
+    identity = Identity(cluster, node, 0, directory=directory, founders=founding, role=role)
     if _NAME in disk.names():
         found = _read(disk)
         if found.cluster != cluster or not _is_of(found.node, node):
             raise WrongDirectory(
                 f"the data directory belongs to node {found.node!r} of cluster {found.cluster!r}, "
                 f"not to node {node!r} of cluster {cluster!r}"
+            )
+        if found.role != role:
+            raise WrongDirectory(
+                f"the data directory is of a node of role {found.role!r}, not {role!r}"
             )
         if found.emptying:
             found = _empty(disk, found)

@@ -213,8 +213,10 @@ class Doors:
         reason = self._inside.refusal(hello)
         if reason:
             return reason
-        channel = self._channels.pop(hello.sender, None) or IncomingChannel()
-        self._channels[hello.sender] = channel
+        # Epochs grow with the starts of a directory, and begin anew with another one.
+        origin = f"{hello.sender} {hello.directory}"
+        channel = self._channels.pop(origin, None) or IncomingChannel()
+        self._channels[origin] = channel
         if len(self._channels) > CHANNELS_MAX:
             del self._channels[next(iter(self._channels))]
         if not channel.takes(hello.epoch):

@@ -25,6 +25,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from cluster.core.paxos_register import PaxosParts, PaxosRegisters
 from cluster.core.replica import Replica, ReplicaParts
 from cluster.host.room import Room
 from cluster.ports import Core, DiskError
@@ -67,12 +68,18 @@ class SystemRng:
         return self._source.randint(low, high)
 
 
-def make_core(options: NodeOptions, founders: tuple[str, ...], parts: ReplicaParts) -> Core:
+def make_core(
+    options: NodeOptions, founders: tuple[str, ...], parts: ReplicaParts | PaxosParts
+) -> Core:
     """The core of the node's role."""
+    if isinstance(parts, PaxosParts):
+        return PaxosRegisters(
+            options.id, founders, rng=SystemRng(), config=options.config, parts=parts
+        )
     return Replica(options.id, founders, rng=SystemRng(), config=options.config, parts=parts)
 
 
-async def run_node(options: NodeOptions, *, parts: ReplicaParts) -> int:
+async def run_node(options: NodeOptions, *, parts: ReplicaParts | PaxosParts) -> int:
     """Start a node, serve until something ends it, and return the exit code.
 
     Args:
@@ -87,7 +94,8 @@ async def run_node(options: NodeOptions, *, parts: ReplicaParts) -> int:
     if options.admin is not None:
         admin = bound_socket(options.admin, option="--admin")
     server_tls, client_tls = tls_contexts(options)
-    opened = open_data(options, storage=parts.storage, consensus=parts.consensus)
+    consensus = parts.consensus if isinstance(parts, ReplicaParts) else None
+    opened = open_data(options, storage=parts.storage, consensus=consensus)
     core = make_core(opened.options, opened.identity.founders or (), parts)
     return await Node(opened, core, tls=client_tls).run(listener, admin, tls=server_tls)
 

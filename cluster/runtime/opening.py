@@ -21,7 +21,7 @@ from cluster.runtime import data_directory, tls
 from cluster.runtime.data_directory import Identity
 from cluster.runtime.disk import DirectoryInUse, FileDisk
 from cluster.runtime.options import Address, NodeOptions
-from cluster.runtime.peer_directories import PeerDirectories
+from cluster.runtime.peer_directories import RECOVERING, PeerDirectories
 
 LISTEN_BACKLOG = 1024
 
@@ -58,7 +58,8 @@ def open_data(
     Args:
         options: how the node was started.
         storage: the class of its storage.
-        consensus: the parts of its variant, which may repair damage from peers.
+        consensus: the parts of its variant, which may repair damage from peers; None for a role
+            that has no variants.
 
     Raises:
         CannotStart: it is in use, another's, damaged, or cannot be read or written.
@@ -72,8 +73,10 @@ def open_data(
             node=options.id,
             founders=() if options.join else tuple(options.peers),
             directory=f"{random.SystemRandom().getrandbits(64):016x}",
+            role=options.role,
         )
-        directories = PeerDirectories(options.data)
+        recovers = options.consensus in RECOVERING
+        directories = PeerDirectories(options.data, recovers=recovers)
         options = msgspec.structs.replace(options, id=identity.node)
         opened = storage(disk, config)
         why_not = why_not_repairable(consensus, options.id, identity.founders or ())

@@ -23,8 +23,8 @@ from cluster.consensus.membership_change import member_problem
 from cluster.runtime.token import BadToken, read_token
 from cluster.spelling import nearest
 
-ROLES = ("core",)
-CONSENSUS = ("raft",)
+ROLES = ("core", "paxos")
+CONSENSUS = ("raft", "multi-paxos", "zab", "viewstamped")
 
 
 class OptionError(Exception):
@@ -154,8 +154,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--peers", required=True, metavar="N=HOST:PORT,...", help="all nodes, as this one dials")
     add("--join", action="store_true", help="join a cluster: wait until it adds this node")
     add("--data", required=True, metavar="DIR", help="data directory, of this node alone")
-    add("--role", default="core", help="what the node is part of: core")
-    add("--consensus", default="raft", help="consensus variant: raft")
+    add(
+        "--role",
+        default="core",
+        help="what the node is part of: core, or paxos (a register per key)",
+    )
+    add("--consensus", default="raft", help=f"consensus variant: {', '.join(CONSENSUS)}")
     add("--cluster", default="splitbrain", metavar="NAME", help="others are refused")
     add("--admin", metavar="HOST:PORT", help="HTTP endpoint for health, status and metrics")
     add("--ablate", action="append", default=[], metavar="ID", help="remove one decision")
@@ -250,9 +254,22 @@ def _choice(option: str, value: str, known: Sequence[str]) -> None:
         raise OptionError(f"{option} {value!r} is not known; {guess}")
 
 
+def _check_peer(options: NodeOptions) -> None:
+    """What does not go with role ``paxos``."""
+    if options.consensus != "raft":
+        raise OptionError(
+            f"--consensus {options.consensus!r} is for --role core; --role paxos has no log to "
+            "agree on"
+        )
+    if options.join:
+        raise OptionError("--join is for --role core; members of --role paxos do not change")
+
+
 def _check(options: NodeOptions, *, allow_remote: bool) -> None:
     _choice("--role", options.role, ROLES)
     _choice("--consensus", options.consensus, CONSENSUS)
+    if options.role == "paxos":
+        _check_peer(options)
     wrong = member_problem(options.id)
     if wrong:
         raise OptionError(f"--id: {wrong}")

@@ -9,6 +9,11 @@ peer says it in its hello, and the first one said under a member id is remembere
 comes later under the same id with another directory is refused, for ever. The way back is to remove
 the member and to add the node under its next id (``python -m cluster format``).
 
+A variant whose replicas recover from the loss of a disk (``RECOVERING``) takes the wiped node for
+what it is, a replica without a memory. Then the new directory takes the place of the one before,
+durably, and it is the earlier one that is refused from now on: nothing that the lost life has sent
+can come after the first word of the new one.
+
 Limits, plainly: a node that has never met the peer before cannot know. All nodes of a cluster meet
 when it is founded; one that was cut off from the peer all its life is the exception.
 
@@ -25,6 +30,10 @@ import msgspec
 FILE = ".peers"
 #: Members remembered, of all there ever were: hellos must not fill the disk.
 MEMBERS_MAX = 1024
+#: Directories that a member may have lost before no other is taken.
+LOST_MAX = 64
+#: The consensus variants whose replicas recover from the loss of a disk under the id they have.
+RECOVERING = frozenset({"viewstamped"})
 
 
 class PeerDirectories:
@@ -32,13 +41,16 @@ class PeerDirectories:
 
     Args:
         root: this node's data directory.
+        recovers: whether a peer may come with another directory than before.
 
     Raises:
         OSError, ValueError: the file cannot be read, or is damaged.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, recovers: bool = False) -> None:
         self._path = root / FILE
+        self._recovers = recovers
+        #: by member: its directory, and behind it those that it has lost
         self._known: dict[str, str] = {}
         if self._path.exists():
             self._known = msgspec.json.decode(self._path.read_bytes(), type=dict[str, str])
@@ -47,20 +59,20 @@ class PeerDirectories:
         """Why a peer that says hello is not who it says; "" if it may be, which is remembered."""
         if not directory:
             return ""
-        known = self._known.get(member)
-        if known is None:
-            return self._remember(member, directory)
+        known, *lost = self._known.get(member, "").split() or [""]
         if known == directory:
             return ""
+        if not known or (self._recovers and directory not in lost and len(lost) < LOST_MAX):
+            return self._remember(member, " ".join(filter(None, [directory, known, *lost])))
         return (
             f"{member} comes with another data directory than before: it was wiped, and must be "
             "removed from the cluster and added under a new id"
         )
 
-    def _remember(self, member: str, directory: str) -> str:
-        if len(self._known) >= MEMBERS_MAX:
+    def _remember(self, member: str, directories: str) -> str:
+        if member not in self._known and len(self._known) >= MEMBERS_MAX:
             return f"{MEMBERS_MAX} members are remembered, and it is none of them"
-        known = {**self._known, member: directory}
+        known = {**self._known, member: directories}
         new = self._path.with_name(f"{FILE}.tmp")
         try:
             with new.open("wb") as file:

@@ -2,13 +2,15 @@
 
 Bytes appended live in the page cache until :meth:`SimDisk.sync`; names created, renamed or removed
 live there until :meth:`SimDisk.sync_dir`. A crash loses what was not synced: all of it, or, torn,
-all but a prefix cut at a 512-byte sector, whose last sector may hold garbage; directory changes are
-lost from some point on. These are the failures described by Pillai et al., "All File Systems Are
-Not Created Equal" (OSDI 2014), for an append-only file and an atomic rename.
+all but a prefix cut at a 512-byte sector, whose last sector may hold garbage; of the changes of
+names all are lost, or, torn, those after some point, or any of them. These are the failures
+described by Pillai et al., "All File Systems Are Not Created Equal" (OSDI 2014), for an append-only
+file and an atomic rename.
 
 Other faults: an operation fails with EIO (once it has failed, the unsynced bytes are gone even if a
 retry succeeds, which is how fsync behaves on Linux: Rebello et al., ATC 2020), the disk is full,
-the disk is slow, a durable bit flips.
+the disk is slow, a durable bit flips. A single operation fails, or the machine loses power before
+it, after some that went well: what was to be done between two operations is done in part.
 
 The :class:`FaultAtlas` knows which nodes' disks were damaged beyond what a node can recover from by
 itself, and refuses an injection after which no majority of good copies would be left: a system
@@ -34,7 +36,10 @@ SECTOR_BYTES = 512
 #: told from a torn write, so no storage can refuse it: it is amnesia, which is another fault.
 FLIP_SPARES_BYTES = 4096
 
-_KNOWN_FAULTS = {"latency_ns", "jitter_ns", "error", "full", "torn", "flip"}
+_KNOWN_FAULTS = {"latency_ns", "jitter_ns", "error", "full", "torn", "flip", "power", "after"}
+
+#: The code of the error that stands for a loss of power: the machine is gone, not just the disk.
+POWER_LOST = "POWER"
 
 
 class DiskProfile(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,7 +168,9 @@ class SimDisk:
         self._faults: dict[str, Any] = {}
         self._files: dict[str, _File] = {}
         self._durable_names: dict[str, _File] = {}
-        self._names_dirty = False
+        #: changes of names since the last sync of the directory: (old or "", new or "", file)
+        self._name_changes: list[tuple[str, str, _File]] = []
+        self._operations_left = 0
         self._used_bytes = 0
 
     # -- the port
@@ -182,8 +189,8 @@ class SimDisk:
         self._may_fail("create", name, growing=True)
         if name in self._files:
             raise DiskError("EEXIST", "create", name)
-        self._files[name] = _File(preallocate_bytes)
-        self._names_dirty = True
+        self._files[name] = file = _File(preallocate_bytes)
+        self._name_changes.append(("", name, file))
 
     def append(self, name: str, data: bytes) -> None:
         """Add bytes at the end of the content."""
@@ -228,21 +235,22 @@ class SimDisk:
         """Make creations, renames and removals durable."""
         self._may_fail("sync_dir", ".")
         self._durable_names = dict(self._files)
-        self._names_dirty = False
+        self._name_changes.clear()
 
     def rename(self, old: str, new: str) -> None:
         """Rename atomically, replacing ``new`` if it exists."""
         self._may_fail("rename", old)
-        self._files[new] = self._file("rename", old)
+        self._files[new] = file = self._file("rename", old)
         del self._files[old]
-        self._names_dirty = True
+        self._name_changes.append((old, new, file))
 
     def remove(self, name: str) -> None:
         """Remove a file."""
         self._may_fail("remove", name)
-        self._used_bytes -= len(self._file("remove", name).content)
+        file = self._file("remove", name)
+        self._used_bytes -= len(file.content)
         del self._files[name]
-        self._names_dirty = True
+        self._name_changes.append((name, "", file))
 
     def has_room(self, size_bytes: int) -> bool:
         """Whether a file of this size could be created now."""
@@ -266,7 +274,9 @@ class SimDisk:
             faults: ``latency_ns`` and ``jitter_ns`` added to every sync; ``error``, an errno name
                 with which every operation that writes fails; ``full``: no file can be created or
                 grow beyond its room (ENOSPC);
-                ``torn``: a crash tears instead of losing all; ``flip``: flip one durable bit now.
+                ``torn``: a crash tears instead of losing all; ``flip``: flip one durable bit now;
+                ``power``: the machine is lost (POWER_LOST); ``after``: a number: that many
+                operations that write go well, and the next one alone meets the error or the loss.
 
         Raises:
             ValueError: a fault is not one of these.
@@ -277,6 +287,7 @@ class SimDisk:
                     f"a disk has no fault {name!r}; it has {', '.join(sorted(_KNOWN_FAULTS))}"
                 )
         self._faults = {name: value for name, value in faults.items() if value}
+        self._operations_left = self._faults.get("after", 0)
         if self._faults.pop("flip", False):
             self.flip()
         return dict(self.counts)
@@ -363,16 +374,29 @@ class SimDisk:
         return {"bytes_lost": bytes_lost, "names_lost": names_lost}
 
     def _lose_names(self, torn: bool) -> int:
-        if not self._names_dirty:
+        changes = self._name_changes
+        if not changes:
             return 0
-        now, then = self._files, self._durable_names
+        now, then = self._files, dict(self._durable_names)
+        if torn:
+            for old, new, file in self._names_kept(changes):
+                _change_names(then, old, new, file)
         changed = sum(now.get(name) is not then.get(name) for name in sorted({**now, **then}))
-        if torn and self._random.random() < 0.5:  # the journal happened to be flushed in time
-            self._durable_names, changed = dict(now), 0
-        else:
-            self._files = dict(then)
-        self._names_dirty = False
+        self._files, self._durable_names = then, dict(then)
+        changes.clear()
         return changed
+
+    def _names_kept(self, changes: list[tuple[str, str, _File]]) -> list[tuple[str, str, _File]]:
+        """Which changes of names a torn crash keeps: a journal flushed in time keeps all; without
+        one, those up to some point, or any of them, for the disk has an order of its own."""
+        chance = self._random.random
+        if chance() < 0.5:
+            return changes
+        if len(changes) < 2 or chance() < 0.4:
+            return []
+        if chance() < 0.5:
+            return changes[: self._random.randrange(1, len(changes))]
+        return [change for change in changes if chance() < 0.5]
 
     # -- inside
 
@@ -385,6 +409,9 @@ class SimDisk:
     def _may_fail(self, operation: str, name: str, *, growing: bool = False) -> None:
         if not self._faults:
             return
+        if operation != "read" and "after" in self._faults:
+            self._count_down(operation, name)
+            return
         if growing and self.full:
             self.felt_full()
             raise DiskError("ENOSPC", operation, name)
@@ -392,6 +419,25 @@ class SimDisk:
         if code and operation != "read":
             self.counts["errors"] += 1
             raise DiskError(str(code), operation, name)
+
+    def _count_down(self, operation: str, name: str) -> None:
+        """Let an operation pass, or be the one that meets the fault, which is then over."""
+        self._operations_left -= 1
+        if self._operations_left >= 0:
+            return
+        faults = self._faults
+        self._faults = {"torn": True} if faults.get("torn") else {}
+        self.counts["errors"] += 1
+        code = POWER_LOST if faults.get("power") else str(faults["error"])
+        raise DiskError(code, operation, name)
+
+
+def _change_names(names: dict[str, _File], old: str, new: str, file: _File) -> None:
+    """Make one change of names, if what it needs is there."""
+    if old and names.pop(old, None) is not file:
+        return
+    if new:
+        names[new] = file
 
 
 class FaultAtlas:

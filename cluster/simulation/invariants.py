@@ -9,6 +9,8 @@ of openraft's list:
 - log matching: an index and a generation name one entry, with one predecessor, everywhere;
 - leader completeness: a new leader has every entry committed in earlier generations;
 - a committed entry never changes, and never leaves a log;
+- where a variant decides each index by itself, there is no rule about predecessors, and what must
+  not change is the value committed at an index, whatever generation it is written under;
 - generation, high-water mark and applied index of a running node never go back, and a restarted
   node has every hard state and entry that its storage had reported durable;
 - snapshot <= applied <= high-water mark <= last index;
@@ -26,9 +28,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from cluster.consensus.slots import HOLE
 from cluster.ports import Append, Core, Recovered, SaveSnapshot, Send
 from cluster.simulation.trace import TraceEvent, say_entry
-from cluster.simulation.variant_invariants import VARIANTS
+from cluster.simulation.variant_invariants import SLOT_WISE, VARIANTS, Fail
 from cluster.wire import Entry, HardState, VoteReply
 
 #: The state hash is compared at applied indices that another node stopped at, and newly recorded
@@ -106,22 +109,29 @@ class _Log:
     def last_index(self) -> int:
         return self.base + len(self.entries)
 
+    def entry_at(self, index: int) -> Entry | None:
+        """The entry there; None if unknown or not there."""
+        if self.base < index <= self.last_index:
+            return self.entries[index - self.base - 1]
+        return None
+
     def generation_at(self, index: int) -> int | None:
         """Generation of the entry there; None if unknown or not there."""
         if index == self.base:
             return self.base_generation
-        if self.base < index <= self.last_index:
-            return self.entries[index - self.base - 1].generation
-        return None
+        entry = self.entry_at(index)
+        return entry.generation if entry else None
 
 
 class _Watched:
     """What is known of one node."""
 
-    __slots__ = ("durable", "durable_hard", "hard", "log", "pending", "view")
+    __slots__ = ("durable", "durable_hard", "hard", "log", "pending", "superseded", "view")
 
     def __init__(self) -> None:
         self.log = _Log()
+        #: up to here a snapshot may have taken the place of what a slot-wise log holds
+        self.superseded = 0
         self.view: View | None = None
         self.hard = HardState()
         #: writes not yet durable: (io_id, hard state or None, last (index, generation), lowest)
@@ -147,6 +157,7 @@ class Invariants:
         consensus: str = "",
     ) -> None:
         self._variant = VARIANTS[consensus](fail) if consensus in VARIANTS else None
+        self._slot_wise = consensus in SLOT_WISE
         self._fail = fail
         self._view_of = view_of
         self._watched: dict[str, _Watched] = {}
@@ -154,8 +165,8 @@ class Invariants:
         self._votes: dict[tuple[str, int], str] = {}
         #: (index, generation) -> (entry, generation of its predecessor or None, who had it first)
         self._entries: dict[tuple[int, int], tuple[Entry, int | None, str]] = {}
-        #: committed[i] = generation of entry i+1, generation of its first observer, that node
-        self.committed: list[tuple[int, int, str]] = []
+        #: committed[i] = entry i+1 as first observed, generation of its observer, that node
+        self.committed: list[tuple[Entry, int, str]] = []
         self._hashes: dict[int, tuple[str, str]] = {}
         self._hash_next = 0
 
@@ -168,6 +179,9 @@ class Invariants:
         if effect.hard_state is not None:
             self._check_hard_state(node, watched, effect.hard_state)
         last = None
+        if effect.cut_from:
+            lowest = min(lowest, effect.cut_from)
+            _cut(node, watched, effect.cut_from, self._fail)
         if effect.entries:
             lowest = min(lowest, effect.entries[0].index)
             self._append(node, watched, effect.entries)
@@ -183,8 +197,9 @@ class Invariants:
         if effect.reset_log or snapshot.index > watched.log.last_index:
             watched.log = _Log(snapshot.index, snapshot.generation)
             last = (snapshot.index, snapshot.generation)
+        watched.superseded = snapshot.index if self._slot_wise else 0
         known = self._committed_generation(snapshot.index)
-        if known is not None and known != snapshot.generation:
+        if known not in (None, snapshot.generation) and not self._slot_wise:
             self._fail(
                 "commit-immutable",
                 f"{node} saved a snapshot at index {snapshot.index} of generation "
@@ -236,15 +251,7 @@ class Invariants:
                 (node,),
             )
             return
-        view = watched.view
-        if view is not None and first <= view.high_water_mark:
-            self._fail(
-                "commit-immutable",
-                f"{node} overwrites its log from index {first}, and it knows index "
-                f"{view.high_water_mark} as committed",
-                (node,),
-            )
-        del log.entries[first - log.base - 1 :]
+        _cut(node, watched, first, self._fail)
         before = log.generation_at(first - 1)
         for entry in entries:
             self._match(node, entry, before)
@@ -254,8 +261,10 @@ class Invariants:
     def _match(self, node: str, entry: Entry, before: int | None) -> None:
         key = (entry.index, entry.generation)
         known = self._entries.get(key)
+        if entry.kind == HOLE:
+            return
         if known is None:
-            self._entries[key] = (entry, before, node)
+            self._entries[key] = (entry, None if self._slot_wise else before, node)
             return
         other, other_before, writer = known
         if other is not entry and other != entry:
@@ -272,7 +281,7 @@ class Invariants:
                 f"generation {before}, which at {writer} follows one of generation {other_before}",
                 (node, writer) if writer != node else (node,),
             )
-        elif other_before is None:
+        elif other_before is None and not self._slot_wise:
             self._entries[key] = (entry, before, writer)
 
     # -- what a node sends
@@ -318,6 +327,7 @@ class Invariants:
             self._match(node, entry, before)
             before = entry.generation
         watched.log, watched.view, watched.pending = log, None, []
+        watched.superseded = snapshot.index if snapshot and self._slot_wise else 0
         watched.hard = watched.durable_hard = recovered.hard_state
         watched.durable = (log.last_index, log.generation_at(log.last_index) or 0)
         if self._variant is not None:
@@ -368,8 +378,9 @@ class Invariants:
         if old == new:
             return
         watched.view = new
-        if old is not None:
-            self._check_monotonic(node, old, new)
+        for name, before, now in _gone_back(old, new) if old is not None else ():
+            sentence = f"{name} of {node} went back from {before} to {now}"
+            self._fail(f"{name}-monotonic", sentence, (node,))
         if not new.snapshot_index <= new.applied <= new.high_water_mark <= new.last_index:
             self._fail(
                 "order-of-indices",
@@ -378,26 +389,14 @@ class Invariants:
                 (node,),
             )
         if new.role == "leader" and (old is None or old.role != "leader" or _renewed(old, new)):
-            self._check_leader(node, watched.log, new)
+            self._check_leader(node, watched, new)
         if old is None or new.high_water_mark > old.high_water_mark:
             self._check_commit(node, watched, old, new)
         if old is None or new.applied != old.applied:
             self._check_state(node, core, new.applied)
 
-    def _check_monotonic(self, node: str, old: View, new: View) -> None:
-        for name, before, now in (
-            ("generation", old.generation, new.generation),
-            ("high-water-mark", old.high_water_mark, new.high_water_mark),
-            ("applied", old.applied, new.applied),
-            ("snapshot", old.snapshot_index, new.snapshot_index),
-        ):
-            if now < before:
-                self._fail(
-                    f"{name}-monotonic", f"{name} of {node} went back from {before} to {now}",
-                    (node,),
-                )  # fmt: skip
-
-    def _check_leader(self, node: str, log: _Log, view: View) -> None:
+    def _check_leader(self, node: str, watched: _Watched, view: View) -> None:
+        log, held_from = watched.log, max(watched.log.base, watched.superseded)
         other = self._leaders.setdefault(view.generation, node)
         if other != node:
             self._fail(
@@ -406,24 +405,27 @@ class Invariants:
                 (node, other),
             )
         for index in range(len(self.committed), 0, -1):
-            generation, observed, observer = self.committed[index - 1]
+            entry, observed, observer = self.committed[index - 1]
             if observed >= view.generation:
                 continue
-            if index > log.base and log.generation_at(index) != generation:
+            if index > held_from and not _same(
+                log.entry_at(index), entry, slot_wise=self._slot_wise
+            ):
                 self._fail(
                     "leader-completeness",
                     f"{node} leads generation {view.generation} without the entry at index "
                     f"{index}, which {observer} saw committed in generation {observed}",
                     (node, observer),
                 )
-            return
+            if not self._slot_wise:
+                return  # by log matching all before it is the same
 
     def _check_commit(self, node: str, watched: _Watched, old: View | None, new: View) -> None:
         log, committed = watched.log, self.committed
         start = old.high_water_mark if old is not None else log.base
         for index in range(max(start, log.base) + 1, new.high_water_mark + 1):
-            generation = log.generation_at(index)
-            if generation is None:
+            entry = log.entry_at(index)
+            if entry is None:
                 self._fail(
                     "commit-within-log",
                     f"{node} has high-water mark {new.high_water_mark}, and no entry {index}",
@@ -431,19 +433,22 @@ class Invariants:
                 )
                 return
             if index == len(committed) + 1:
-                committed.append((generation, new.generation, node))
-            elif index <= len(committed) and committed[index - 1][0] != generation:
+                committed.append((entry, new.generation, node))
+            elif watched.superseded < index <= len(committed) and not _same(
+                entry, committed[index - 1][0], slot_wise=self._slot_wise
+            ):
                 known, _, observer = committed[index - 1]
                 self._fail(
                     "commit-immutable",
-                    f"{node} has generation {generation} committed at index {index}, where "
-                    f"{observer} has generation {known}",
+                    f"{node} has {say_entry(entry)} of generation {entry.generation} committed at "
+                    f"index {index}, where {observer} has {say_entry(known)} of generation "
+                    f"{known.generation}",
                     (node, observer),
                 )
 
     def _committed_generation(self, index: int) -> int | None:
         if 0 < index <= len(self.committed):
-            return self.committed[index - 1][0]
+            return self.committed[index - 1][0].generation
         return None
 
     def _check_state(self, node: str, core: Core, applied: int) -> None:
@@ -466,6 +471,37 @@ class Invariants:
         if watched is None:
             watched = self._watched[node] = _Watched()
         return watched
+
+
+def _same(entry: Entry | None, committed: Entry, *, slot_wise: bool) -> bool:
+    """Whether an entry is the one committed at its index."""
+    if entry is None or not slot_wise:
+        return entry is not None and entry.generation == committed.generation
+    return (entry.kind, entry.data) == (committed.kind, committed.data)
+
+
+def _gone_back(old: View, new: View) -> list[tuple[str, int, int]]:
+    """What must not go back, and did: its name, and from where to where."""
+    pairs = (
+        ("generation", old.generation, new.generation),
+        ("high-water-mark", old.high_water_mark, new.high_water_mark),
+        ("applied", old.applied, new.applied),
+        ("snapshot", old.snapshot_index, new.snapshot_index),
+    )
+    return [pair for pair in pairs if pair[2] < pair[1]]
+
+
+def _cut(node: str, watched: _Watched, first: int, fail: Fail) -> None:
+    """A node drops its entries from an index on."""
+    view, log = watched.view, watched.log
+    if view is not None and first <= view.high_water_mark:
+        fail(
+            "commit-immutable",
+            f"{node} overwrites its log from index {first}, and it knows index "
+            f"{view.high_water_mark} as committed",
+            (node,),
+        )
+    del log.entries[max(0, first - log.base - 1) :]
 
 
 def _renewed(old: View, new: View) -> bool:

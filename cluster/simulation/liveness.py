@@ -4,7 +4,8 @@ A system that never answers breaks no safety property. So after the faults of a 
 fault is removed and the system has a bounded time to do what it owes:
 
 1. converge: every member runs (those whose disks were damaged beyond recovery excepted), one leads,
-   no change of members is half done, and all have applied the same index with the same state;
+   no change of members is half done, and all have applied the same index with the same state; of
+   role ``paxos``, where nobody leads and nothing is applied: no request waits any more;
 2. serve: a write by a new client is acknowledged;
 3. remember: every key that clients ever touched is read again, and what was acknowledged is there:
    acknowledged items of append lists exactly once, and a value that somebody wrote.
@@ -58,8 +59,12 @@ class Settlement(msgspec.Struct):
 
 
 def heal(world: World) -> None:
-    """Remove every fault: links, clocks, disks, pauses; start what is down. Idempotent."""
+    """Remove every fault: links, held frames, clocks, disks, pauses; start what is down.
+
+    Idempotent.
+    """
     world.network.set_links({})
+    world.network.release_held()
     for node in world.nodes:
         world.set_clock(node)
         world.set_disk(node, {})
@@ -106,8 +111,21 @@ def member_nodes(world: World) -> tuple[str, ...]:
     return tuple(node for node in world.nodes if world.member(node) in taking)
 
 
+def _unsettled_peers(world: World) -> str:
+    """The same, of nodes without a leader and a log."""
+    for node in world.nodes:
+        status = world.status(node)
+        if status is None and node not in world.atlas.damaged:
+            return f"{node} is down: {world.why_down(node)}"
+        if status is not None and status["pending"]:
+            return f"{status['pending']} requests wait at {node}"
+    return ""
+
+
 def _unsettled(world: World) -> str:
     """Why the system has not converged, in a few words; empty if it has."""
+    if world.role == "paxos":
+        return _unsettled_peers(world)
     applied: dict[str, tuple[int, str]] = {}
     for node in member_nodes(world):
         if not world.alive(node):

@@ -264,6 +264,14 @@ class Network:
         link.counts[PASSED] += 1
         self._deliver(link.src, link.dst, frame)
 
+    def release_held(self) -> None:
+        """Hold nothing back any more, and let what is held go."""
+        for link in self._links.values():
+            link.hold = None
+            held, link.held[:] = link.held[:], []
+            for frame in held:
+                self.transmit(link, frame)
+
     # -- connections
 
     def disconnect(self, name: str) -> None:

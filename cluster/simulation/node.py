@@ -1,30 +1,30 @@
 """A simulated node: hosts a real core over real storage on a simulated disk, as the runtime does.
 
-Effects pass the runtime's own gate (:mod:`cluster.host.effect_gate`), a new one in each life. The
-storage thread takes all writes that are queued there, writes them, syncs once (group commit), and
-reports the last id; what came meanwhile waits for the next round. A crash between write and sync
-loses what the disk loses. On a full disk writes wait and no entries are taken, by the runtime's own
-rule (:mod:`cluster.host.room`).
+Effects pass the runtime's own gate (:mod:`cluster.host.effect_gate`). A life of a node has a gate,
+a timer (:mod:`~cluster.simulation.node_timer`) and a storage thread
+(:mod:`~cluster.simulation.storage_thread`) of its own, which end with it. On a full disk writes
+wait and no entries are taken, by the runtime's own rule (:mod:`cluster.host.room`).
 
 A paused node is a SIGSTOPped process: frames wait in its socket buffers in order of arrival, a sync
 under way still completes in the kernel, timers run late. When it resumes it sees all of it at once,
 frames first or the timer first, as the event loop of the day happens to look.
 
-Only :mod:`cluster.simulation.world` makes these.
+What a node needs of its world is :class:`NodeWorld`. Only :mod:`cluster.simulation.world` makes
+nodes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from cluster.consensus.damage_repair import why_not_repairable
+from cluster.config import ClusterConfig
 from cluster.consensus.membership import name_of
-from cluster.core.parts import CONSENSUS
-from cluster.host.effect_gate import EffectGate, GateBroken, Write
-from cluster.host.room import NOBODY, TRY_AGAIN_S, WATCH_S, Room
+from cluster.host.effect_gate import EffectGate, GateBroken
+from cluster.host.room import NOBODY, Room
 from cluster.log.storage import WhyNot
 from cluster.log.write_ahead_log import CorruptLog
 from cluster.ports import (
@@ -39,12 +39,15 @@ from cluster.ports import (
     Send,
 )
 from cluster.simulation.clock import SimClock
-from cluster.simulation.disk import SimDisk
-from cluster.simulation.invariants import Invariants
+from cluster.simulation.disk import POWER_LOST, SimDisk
+from cluster.simulation.heap import EventHeap
+from cluster.simulation.network import Network
+from cluster.simulation.node_timer import NodeTimer
+from cluster.simulation.room_watch import RoomWatch
+from cluster.simulation.storage_thread import StorageLike, StorageThread
+from cluster.simulation.trace import Trace
+from cluster.simulation.watch import Watch
 from cluster.wire import Request, Response
-
-if TYPE_CHECKING:
-    from cluster.simulation.world import World
 
 #: Frames a paused node's socket buffers hold. Beyond it TCP would push back until the sender gives
 #: the connection up; here the frame is dropped.
@@ -65,33 +68,72 @@ class Addressed(NamedTuple):
     message: Any
 
 
-class StorageLike(Protocol):
-    """What a node needs of its storage: :class:`cluster.log.storage.Storage` is one."""
+class Answers(Protocol):
+    """Where a node's answers to clients go."""
 
-    def recover(self, *, why_not: WhyNot) -> Recovered:
-        """Read what is durable; raises if it is damaged and cannot be repaired."""
+    def reply(self, node: SimNode, connection: int, response: Response) -> None:
+        """Answer on a connection; nothing happens if it is gone."""
 
-    def write(self, effect: Write) -> None:
-        """Put the effect's bytes into unsynced buffers; may raise DiskError."""
 
-    def sync(self) -> None:
-        """Make everything written durable; may raise DiskError."""
+class NodeWorld(Protocol):
+    """What a node needs of the world it lives in."""
 
-    def rest(self) -> None:
-        """There is nothing to write now; may raise DiskError."""
+    @property
+    def now_ns(self) -> int: ...
+    @property
+    def nodes(self) -> Sequence[str]: ...
+    @property
+    def founders(self) -> Sequence[str]: ...
+    @property
+    def config(self) -> ClusterConfig: ...
+    @property
+    def heap(self) -> EventHeap: ...
+    @property
+    def trace(self) -> Trace: ...
+    @property
+    def network(self) -> Network: ...
+    @property
+    def invariants(self) -> Watch | None: ...
+    @property
+    def auto_ticks(self) -> bool: ...
+    @property
+    def connections(self) -> Answers: ...
+
+    def rng(self, *purpose: object) -> random.Random:
+        """The seeded stream for a purpose."""
+
+    def make_core(self, node: SimNode) -> Core:
+        """A fresh core for a node that starts."""
+
+    def make_storage(self, node: SimNode) -> StorageLike:
+        """A fresh storage over the node's disk."""
+
+    def why_not_repairable(self, node: SimNode) -> WhyNot:
+        """Why peers could not repair the node, if its disk is damaged."""
+
+    def recovered(self, node: SimNode, recovered: Recovered) -> None:
+        """A node starts from what its storage found."""
+
+    def noted(self, node: str, note: Note) -> None:
+        """A core had something to tell."""
+
+    def disk_failed(self, node: SimNode, error: DiskError) -> None:
+        """A write failed, which ends the node."""
+
+    def core_raised(self, node: SimNode, error: Exception) -> None:
+        """A core raised, which ends the node."""
 
 
 class SimNode:
     """One node. ``up`` says whether its process runs, ``why_down`` why not."""
 
     __slots__ = (
-        "_gate", "_inbox", "_room", "_syncing", "_timer_at_ns", "_timer_event_ns", "_unwritten",
-        "_watching", "_world", "clock", "core", "corrupt", "disk", "incarnation", "joins", "member",
-        "name", "paused", "storage", "up", "why_down",
+        "_gate", "_inbox", "_thread", "_timer", "_watch", "_world", "clock", "core", "corrupt",
+        "disk", "incarnation", "joins", "member", "name", "paused", "up", "why_down",
     )  # fmt: skip
 
     def __init__(
-        self, world: World, name: str, *, disk: SimDisk, clock: SimClock, joins: bool = False
+        self, world: NodeWorld, name: str, *, disk: SimDisk, clock: SimClock, joins: bool = False
     ) -> None:
         self._world = world
         self.name = name
@@ -102,27 +144,29 @@ class SimNode:
         self.disk = disk
         self.clock = clock
         self.core: Core | None = None
-        self.storage: StorageLike | None = None
         self.up = False
         self.paused = False
         self.why_down = "not started"
         #: whether its last start was refused because of what the log holds
         self.corrupt = False
         self.incarnation = 0
+        self._begin_life()
+
+    def _begin_life(self) -> None:
+        """The parts of one life, new."""
         self._gate = EffectGate(leave=self._leave, note=self._noted)
-        self._reset()
+        self._timer = NodeTimer(self._world.heap, self.clock, self._tick, self._timer_may_run)
+        self._thread: StorageThread | None = None
+        self._watch: RoomWatch | None = None
+        self._inbox: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
 
     def _reset(self) -> None:
         self._gate.close()
-        self._gate = EffectGate(leave=self._leave, note=self._noted)
-        self._syncing = False
-        #: writes taken from the gate for which there was no room yet
-        self._unwritten: list[Write] = []
-        self._room: Room | None = None
-        self._watching = False
-        self._inbox: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
-        self._timer_at_ns = -1
-        self._timer_event_ns = -1
+        self._timer.close()
+        for part in (self._thread, self._watch):
+            if part is not None:
+                part.close()
+        self._begin_life()
 
     # -- life
 
@@ -132,29 +176,51 @@ class SimNode:
         self.incarnation += 1
         self._reset()
         try:
-            self.storage = world.make_storage(self)
-            recovered = self.storage.recover(why_not=_why_not(self, world))
-        except Exception as error:
-            if not isinstance(error, (DiskError, CorruptLog)):
-                raise
+            storage = world.make_storage(self)
+            recovered = storage.recover(why_not=world.why_not_repairable(self))
+        except (DiskError, CorruptLog) as error:
             self.corrupt = isinstance(error, CorruptLog)
             self._down(f"refused to start: {error}")
+            if isinstance(error, DiskError) and error.code == POWER_LOST:
+                self.disk.crash(lose_unsynced=True, torn=self.disk.torn)
             return
         self.corrupt = False
         self.core = world.make_core(self)
-        self._room = Room(
-            self.disk,
-            self.core,
-            node=self.member,
-            segment_bytes=world.config.segment_bytes,
-            changed=self._room_changed,
-            now_s=lambda: world.now_ns / _SECOND,
-        )
+        self._thread = self._make_thread(storage)
+        self._watch = self._make_watch(self.core)
         self.up, self.paused, self.why_down = True, False, ""
-        _judge_start(self, world, recovered)
+        world.recovered(self, recovered)
         world.trace.add(world.now_ns, "start", self.name, "", {"entries": len(recovered.entries)})
         self._run(self.core.start, recovered)
         self.disk_changed()
+
+    def _make_thread(self, storage: StorageLike) -> StorageThread:
+        return StorageThread(
+            self._world.heap,
+            self.disk,
+            storage,
+            take=lambda: self._gate.take(),
+            paused=lambda: self.paused,
+            synced=self._synced,
+            failed=lambda error: self._world.disk_failed(self, error),
+        )
+
+    def _make_watch(self, core: Core) -> RoomWatch:
+        room = Room(
+            self.disk,
+            core,
+            node=self.member,
+            segment_bytes=self._world.config.segment_bytes,
+            changed=self._room_changed,
+            now_s=lambda: self._world.now_ns / _SECOND,
+        )
+        return RoomWatch(
+            self._world.heap,
+            self.disk,
+            room,
+            paused=lambda: self.paused,
+            ask=lambda request: self._run(core.on_client, NOBODY, request),
+        )
 
     def stop(self, why: str) -> None:
         """The process is gone; what it had not written is lost."""
@@ -163,19 +229,19 @@ class SimNode:
         self._down(why)
 
     def _down(self, why: str) -> None:
-        self.up, self.paused, self.core, self.storage = False, False, None, None
+        self.up, self.paused, self.core = False, False, None
         self.why_down = why
         self._world.trace.add(self._world.now_ns, "down", self.name, "", why)
 
     def wipe(self, member: str) -> None:
-        """An empty disk, and a new id: the next start is that of a node that joins.
+        """An empty disk, and a new id, with which it joins; or a founder's own, without a memory.
 
         Raises:
             ValueError: the node runs.
         """
         if self.up:
             raise ValueError(f"{self.name} runs: crash it before its disk is wiped")
-        self.member, self.joins = member, True
+        self.member, self.joins = member, member not in self._world.founders
         self.disk = SimDisk(self.disk.profile, self._world.rng(self.name, "disk", member))
         self._world.trace.add(self._world.now_ns, "wipe", self.name, member)
 
@@ -187,7 +253,7 @@ class SimNode:
         """SIGCONT: everything that waited happens now."""
         self.paused = False
         waited, self._inbox = self._inbox, []
-        late = 0 <= self._timer_at_ns <= self._world.now_ns
+        late = self._timer.late
         if late and timer_first:
             self._tick()
         for function, arguments in waited:
@@ -214,7 +280,7 @@ class SimNode:
             return
         world = self._world
         world.trace.add(world.now_ns, "deliver", self.name, source, message)
-        if self._room is not None and self._room.drops(message):
+        if self._watch is not None and self._watch.room.drops(message):
             return
         self._run(self.core.on_message, source, message)  # type: ignore[union-attr]
 
@@ -225,7 +291,7 @@ class SimNode:
             return
         world = self._world
         world.trace.add(world.now_ns, "client", self.name, client, request)
-        refusal = self._room.refusal(request) if self._room is not None else None
+        refusal = self._watch.room.refusal(request) if self._watch is not None else None
         if refusal is not None:
             world.connections.reply(self, connection, refusal)
             return
@@ -247,45 +313,29 @@ class SimNode:
 
     def rearm(self) -> None:
         """Timers run by themselves again: look at this one."""
-        if self.up and self._timer_at_ns >= 0:
-            self._timer_event_ns = at_ns = max(self._timer_at_ns, self._world.now_ns)
-            self._world.heap.push(at_ns, self._timer_event, self.incarnation, at_ns)
+        if self.up:
+            self._timer.rearm()
 
-    def timer_ns(self) -> int:
-        """Virtual time of the next tick, or -1 if none was asked for."""
-        return self._timer_at_ns
-
-    def clock_changed(self, monotonic_due_ns: int) -> None:
-        """The clock was set: the timer, due at this reading of it, moves in virtual time."""
-        if self._timer_at_ns >= 0:
-            self._set_timer(monotonic_due_ns)
+    def change_clock(self, change: Callable[[], None]) -> None:
+        """Change the clock: a timer keeps its reading of it, and so moves in virtual time."""
+        due_ns = self._timer.monotonic_ns()
+        change()
+        if due_ns >= 0:
+            self._timer.set(due_ns)
 
     def disk_changed(self) -> None:
         """The disk's faults were set: while there is no room, somebody must look now and then."""
-        if self.up and self.disk.full and not self._watching:
-            self._watching = True
-            self._watch_room(self.incarnation)
-
-    def _watch_room(self, incarnation: int) -> None:
-        if incarnation != self.incarnation or self._room is None:
-            return
-        if not self.paused:
-            request = self._room.hand_over()
-            if request is not None:
-                self._run(self.core.on_client, NOBODY, request)  # type: ignore[union-attr]
-        self._watching = self.up and (self.disk.full or self._room.full)
-        if self._watching:
-            self._after(WATCH_S, self._watch_room, incarnation)
+        if self.up and self._watch is not None:
+            self._watch.look()
 
     def _room_changed(self, full: bool) -> None:
         self._noted(Note("disk-full" if full else "disk-has-room", {}))
 
-    def _after(self, delay_s: float, function: Callable[..., None], *arguments: Any) -> None:
-        at_ns = self._world.now_ns + int(delay_s * _SECOND)
-        self._world.heap.push(at_ns, function, *arguments)
+    def _timer_may_run(self) -> bool:
+        return self._world.auto_ticks and not self.paused
 
     def _tick(self) -> None:
-        self._timer_at_ns = -1
+        self._timer.taken()
         world = self._world
         world.trace.add(world.now_ns, "tick", self.name)
         self._run(self.core.on_tick)  # type: ignore[union-attr]
@@ -318,10 +368,10 @@ class SimNode:
             self._world.core_raised(self, error)
             return
         if timer_ns >= 0:
-            self._set_timer(timer_ns)
+            self._timer.set(timer_ns)
         self._start_sync()
 
-    def _watch_writes(self, effects: list[Effect], invariants: Invariants) -> None:
+    def _watch_writes(self, effects: list[Effect], invariants: Watch) -> None:
         for effect in effects:
             kind = type(effect)
             if kind is Append:
@@ -330,7 +380,7 @@ class SimNode:
                 invariants.snapshotting(self.member, effect)  # type: ignore[arg-type]
 
     def _noted(self, note: Note) -> None:
-        _tell(self, self._world, note)
+        self._world.noted(self.name, note)
 
     def _leave(self, effect: Send | Reply) -> None:
         world = self._world
@@ -350,73 +400,13 @@ class SimNode:
         elif name_of(to) in world.nodes:
             world.network.send(self.name, name_of(to), Addressed(self.member, to, message))
 
-    def _set_timer(self, at_ns: int) -> None:
-        world = self._world
-        self._timer_at_ns = due = self.clock.virtual_ns(at_ns, world.now_ns)
-        if self._timer_event_ns < 0 or due < self._timer_event_ns:
-            self._timer_event_ns = due
-            world.heap.push(due, self._timer_event, self.incarnation, due)
-
-    def _timer_event(self, incarnation: int, due: int) -> None:
-        # Most calls only move the timer later: then the event on the heap is not replaced but
-        # looks again when it comes.
-        if incarnation != self.incarnation or due != self._timer_event_ns:
-            return
-        self._timer_event_ns = -1
-        if not self.up or self._timer_at_ns < 0:
-            return
-        if self._timer_at_ns > self._world.now_ns:
-            self._timer_event_ns = self._timer_at_ns
-            self._world.heap.push(
-                self._timer_at_ns, self._timer_event, incarnation, self._timer_at_ns
-            )
-        elif self._world.auto_ticks and not self.paused:
-            self._tick()
-
     # -- storage
 
     def _start_sync(self) -> None:
-        if self._syncing or self.storage is None or self.paused:
-            return
-        batch = self._gate.take()
-        if self._unwritten:
-            batch = self._unwritten + batch
-        if not batch:
-            return
-        self._syncing, self._unwritten = True, []
-        written = 0
-        try:
-            for effect in batch:
-                self.storage.write(effect)
-                written += 1
-        except DiskError as error:
-            if not error.no_room:
-                self._world.disk_failed(self, error)
-                return
-            self._unwritten = batch[written:]
-        if written:  # those before one that waits need not wait for it
-            at_ns = self._world.now_ns + self.disk.sync_latency_ns()
-            io_id = batch[written - 1].io_id
-            self._world.heap.push(at_ns, self._synced, self.incarnation, io_id)
-        else:
-            self._after(TRY_AGAIN_S, self._try_again, self.incarnation)
+        if self._thread is not None:
+            self._thread.begin()
 
-    def _try_again(self, incarnation: int) -> None:
-        if incarnation == self.incarnation:
-            self._syncing = False
-            self._start_sync()
-
-    def _synced(self, incarnation: int, io_id: int) -> None:
-        if incarnation != self.incarnation or self.storage is None:
-            return
-        try:
-            self.storage.sync()
-        except DiskError as error:
-            if error.no_room:
-                self._after(TRY_AGAIN_S, self._synced, incarnation, io_id)
-            else:
-                self._world.disk_failed(self, error)
-            return
+    def _synced(self, io_id: int) -> None:
         if self._world.invariants is not None:
             self._world.invariants.persisted(self.member, io_id)
         self._persisted(io_id)
@@ -425,52 +415,14 @@ class SimNode:
         if self.paused:
             self._defer(self._persisted, io_id)
             return
+        assert self._thread is not None, "a node that runs has a storage thread"
         world = self._world
-        self._syncing = False
+        self._thread.reported()
         world.trace.add(world.now_ns, "persisted", self.name, "", io_id)
         self._gate.persisted(io_id)
         self._start_sync()
-        _rest_later(self, world)
         if self.up:
             self._run(self.core.on_persisted, io_id)  # type: ignore[union-attr]
-
-
-def _why_not(node: SimNode, world: World) -> WhyNot:
-    """Why peers could not repair the node, if its disk is damaged."""
-    founders = () if node.joins else world.founders
-    return why_not_repairable(CONSENSUS.get(world.consensus), node.member, founders)
-
-
-def _judge_start(node: SimNode, world: World, recovered: Recovered) -> None:
-    """What a node found must be what it had promised, or it must say that it is damaged."""
-    if recovered.damage is None:
-        world.atlas.replace(node.name)  # all of it was read, and is as it was promised
-    elif not world.is_excused(node.name):
-        said = f"{node.name} finds damage that nothing did: {recovered.damage}"
-        world.violation("sound-log", said, (node.name,))
-    if world.invariants is not None:
-        world.invariants.started(node.member, recovered, excused=bool(world.ablations))
-
-
-def _tell(node: SimNode, world: World, note: Note) -> None:
-    if note.event == "repaired":
-        world.atlas.replace(node.name)
-    world.noted(node.name, note)
-
-
-def _rest_later(node: SimNode, world: World) -> None:
-    """When nothing was written for one sync, the storage makes durable what it promised."""
-    at_ns = world.now_ns + node.disk.profile.sync_max_ns
-    world.heap.push(at_ns, _rest, node, world, (node.incarnation, node.disk.counts["syncs"]))
-
-
-def _rest(node: SimNode, world: World, when: tuple[int, int]) -> None:
-    if when != (node.incarnation, node.disk.counts["syncs"]) or node.storage is None:
-        return
-    try:
-        node.storage.rest()
-    except DiskError as error:
-        world.disk_failed(node, error)
 
 
 def _detached(response: Response) -> Response:

@@ -1,23 +1,30 @@
 """What makes a node's core and storage at each start: the shape, and the reference cluster's own.
 
+Each role of the reference cluster has its core, storage and invariants; see :func:`role_of`.
+
 Named ablations are put into the parts here, as the runtime's entry point does.
 Used by :class:`cluster.simulation.world.World` when it is given no factories of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from cluster.ablations.registry import ablate
 from cluster.config import ClusterConfig
+from cluster.consensus.interface import ConsensusParts
 from cluster.core.parts import CONSENSUS, ReplicaParts
+from cluster.core.paxos_register import PaxosParts, PaxosRegisters
 from cluster.core.replica import Replica
 from cluster.ports import Core
 from cluster.simulation.disk import SimDisk
-from cluster.simulation.invariants import View
-from cluster.simulation.node import StorageLike
+from cluster.simulation.invariants import Invariants, View, view_of_status
+from cluster.simulation.paxos_invariants import PaxosInvariants
 from cluster.simulation.randomness import SeededRng
+from cluster.simulation.storage_thread import StorageLike
+from cluster.simulation.variant_invariants import Fail
+from cluster.simulation.watch import Watch
 
 
 class CoreFactory(Protocol):
@@ -41,6 +48,24 @@ class StorageFactory(Protocol):
     def __call__(
         self, disk: SimDisk, *, config: ClusterConfig, consensus: str, ablations: Sequence[str]
     ) -> StorageLike: ...
+
+
+class Role(NamedTuple):
+    """What the nodes of a role are made with.
+
+    Args:
+        core: makes a core.
+        storage: makes a storage.
+        view_of: looks into a core.
+        watch: makes the invariants, of (fail, view_of, consensus, founders).
+        variant: the parts of a consensus variant by name; None if the role has none.
+    """
+
+    core: CoreFactory
+    storage: StorageFactory
+    view_of: Callable[[Any], View]
+    watch: Callable[[Fail, Callable[[Any], View], str, Sequence[str]], Watch]
+    variant: Callable[[str], ConsensusParts | None]
 
 
 def reference_parts(consensus: str, ablations: Sequence[str]) -> ReplicaParts:
@@ -86,3 +111,55 @@ def reference_storage(
 ) -> StorageLike:
     """The storage of every role."""
     return reference_parts(consensus, ablations).storage(disk, config)
+
+
+def watch_log(
+    fail: Fail, view_of: Callable[[Any], View], consensus: str, founders: Sequence[str]
+) -> Invariants:
+    """The invariants of nodes with a replicated log."""
+    return Invariants(fail, view_of, consensus=consensus)
+
+
+def paxos_core(
+    node: str,
+    nodes: Sequence[str],
+    *,
+    config: ClusterConfig,
+    rng: SeededRng,
+    consensus: str,
+    ablations: Sequence[str],
+) -> Core:
+    """The core of role ``paxos``, which has no consensus variants."""
+    parts = ablate(PaxosParts(), ablations)
+    return PaxosRegisters(node, tuple(nodes), config=config, rng=rng, parts=parts)
+
+
+def paxos_storage(
+    disk: SimDisk, *, config: ClusterConfig, consensus: str, ablations: Sequence[str]
+) -> StorageLike:
+    """The storage of role ``paxos``."""
+    return ablate(PaxosParts(), ablations).storage(disk, config)
+
+
+def watch_registers(
+    fail: Fail, view_of: Callable[[Any], View], consensus: str, founders: Sequence[str]
+) -> PaxosInvariants:
+    """The invariants of nodes of role ``paxos``."""
+    return PaxosInvariants(fail, members=len(founders))
+
+
+ROLES = {
+    "core": Role(reference_core, reference_storage, reference_view, watch_log, CONSENSUS.get),
+    "paxos": Role(paxos_core, paxos_storage, view_of_status, watch_registers, lambda _: None),
+}
+
+
+def role_of(name: str) -> Role:
+    """What nodes of this role are made with.
+
+    Raises:
+        ValueError: there is no such role.
+    """
+    if name not in ROLES:
+        raise ValueError(f"there is no role {name!r}: {', '.join(ROLES)}")
+    return ROLES[name]

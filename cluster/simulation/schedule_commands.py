@@ -4,6 +4,8 @@ Words in capitals stand for arguments; brackets for what may be left out.
 
     seed N | config NAME=VALUE ...    before nodes: the seed; settings of ClusterConfig (50ms, 10)
     consensus NAME                    before nodes: the consensus variant; raft unless said
+    role NAME                         before nodes: the role of the nodes; core unless said
+    founders N1 N2 ...                before nodes: those the cluster begins with; all unless said
     nodes N1 N2 ...                   start a world of these nodes
     no-timeouts | timeouts            timers run only by command | by themselves again
     elect N                           N's timer comes first: it becomes leader, all hear of it
@@ -13,7 +15,9 @@ Words in capitals stand for arguments; brackets for what may be left out.
     run TIME                          let time pass
     put C KEY VALUE [@N] [-> OUT]     a client's operation, awaited; also get KEY, cas KEY OLD NEW,
                                       append KEY ITEM, incr KEY N, delete KEY. @N: ask this node
-                                      only. OUT: ok, fail or unknown, or a value: -> ok 1
+                                      only. A get may end in lease, follower or stale. OUT: ok,
+                                      fail or unknown, or a value: -> ok 1
+    change C add-learner N            a change of members; also promote N, remove-member N
     start C OP KEY ...                the same, not awaited
     await C [-> OUT]                  wait for it
     timeout TIME                      deadline of operations of clients that come later
@@ -23,8 +27,11 @@ Words in capitals stand for arguments; brackets for what may be left out.
     hold A -> B [KIND]                keep back frames (of this kind, such as AppendEntries)
     deliver A -> B [KIND] [N]         let the first N (or all) held frames go
     drop A -> B [KIND] [N]            lose them instead
+    keep A -> B [KIND] [N]            lose them, but keep copies for a network that repeats frames
+    repeat A -> B                     let the copies kept arrive
     release A -> B                    hold nothing back any more, and let what is held go
     crash N [keep|torn]               kill; unsynced bytes are lost (kept, torn)
+    wipe N                            empty the disk of a node that is down; its id stays
     restart N | pause N
     resume N [timer-first]            by default frames that waited are seen before the late timer
     clock N [offset=TIME] [rate=X]    wall clock offset, monotonic rate
@@ -32,7 +39,12 @@ Words in capitals stand for arguments; brackets for what may be left out.
     damage N KIND                     kill N and damage its log: lost-tail, flip, cut-at-record, ...
     wait N FIELD=VALUE [TIME]         until the node's status says so
     expect N FIELD=VALUE ...          the node's status must say so
+    postpone A -> B [KIND]            the first held frame comes after all others that are held
+    serve [TIME]                      a write must be acknowledged within this time (2s)
+    settle                            heal everything: it must converge, serve and remember
+    trial NAME                        a trial of availability, such as lost-leader
     leader | status N | log N         print
+    register N KEY                    print what N's acceptor of the key holds (role paxos)
 
 Times are ``5ms``, ``2s``, ``100us``. Used by :mod:`cluster.simulation.schedule` only.
 """
@@ -47,12 +59,17 @@ from typing import Any
 import msgspec
 
 from cluster.config import ClusterConfig
+from cluster.core.member_requests import CHANGES
+from cluster.core.paxos_register import PaxosRegisters
+from cluster.core.register_state import register_value
+from cluster.simulation.availability import WITNESS, WITNESS_KEY, hold_trial, trials_for
 from cluster.simulation.damaging import damage
 from cluster.simulation.disk import DiskProfile
+from cluster.simulation.liveness import settle
 from cluster.simulation.network import LinkFault, NetworkProfile
-from cluster.simulation.schedule import Command, ScheduleError
+from cluster.simulation.schedule_text import Command, ScheduleError
 from cluster.simulation.sessions import Call
-from cluster.simulation.trace import span
+from cluster.simulation.trace import say_ballot, span
 from cluster.simulation.world import MS, SECOND, US, World
 from cluster.spelling import nearest
 from cluster.wire import Command as Operation
@@ -67,6 +84,9 @@ WAIT_NS = 5 * SECOND
 #: operation -> how many arguments it has after the key
 OPERATIONS = {"get": 0, "put": 1, "cas": 2, "append": 1, "incr": 1, "delete": 0}
 
+#: kinds of reads, of which ``linearizable`` is the one that is not named
+MODES = ("lease", "follower", "stale")
+
 
 class Stage:
     """What commands act on: the world, its clients, what they saw and what is printed."""
@@ -75,13 +95,19 @@ class Stage:
         self.ablations = ablations
         self.check_invariants = check_invariants
         self.output: list[str] = []
+        #: what the system owed and did not do
+        self.problems: list[str] = []
         self.seed = 0
         self.consensus = "raft"
+        self.role = "core"
+        self.founders: list[str] | None = None
         self.settings: dict[str, Any] = {}
         self.timeout_ns = 2 * SECOND
         self.line = 0
         self._world: World | None = None
         self.cuts: dict[tuple[str, str], LinkFault] = {}
+        #: frames kept to be repeated, by link
+        self.kept: dict[tuple[str, str], list[Any]] = {}
         #: client -> the words of its latest operation, and its call
         self.calls: dict[str, tuple[str, Call]] = {}
 
@@ -104,6 +130,12 @@ class Stage:
     def say(self, line: str) -> None:
         """Print."""
         self.output.append(line)
+
+    def owes(self, problem: str, else_said: str) -> None:
+        """Print a problem and remember it; print the other words if there is none."""
+        self.say(problem or else_said)
+        if problem:
+            self.problems.append(problem)
 
     def fail(self, sentence: str) -> ScheduleError:
         """An error at the current line, to raise."""
@@ -148,6 +180,15 @@ def _operate(stage: Stage, op: str, arguments: list[str], wanted: str) -> None:
     _finish(stage, client, wanted)
 
 
+def _change(stage: Stage, arguments: list[str]) -> None:
+    if len(arguments) != 3 or arguments[1] not in CHANGES:
+        raise stage.fail(f"change takes a client, a change and a member, not {arguments}")
+    client, op, member = arguments
+    session = stage.world.session(client, timeout_ns=stage.timeout_ns)
+    stage.calls[client] = (f"{client} {op} {member}", session.submit(Operation(op, member)))
+    _finish(stage, client, "ok")
+
+
 def _start(stage: Stage, arguments: list[str]) -> None:
     if len(arguments) < 3 or arguments[1] not in OPERATIONS:
         raise stage.fail("start needs a client and an operation: start c2 get x")
@@ -165,6 +206,7 @@ def _begin(stage: Stage, op: str, arguments: list[str]) -> str:
     node = None
     if arguments and arguments[-1].startswith("@"):
         node = arguments.pop()[1:]
+    mode = arguments.pop() if op == "get" and arguments[-1:] and arguments[-1] in MODES else ""
     count = OPERATIONS[op]
     if len(arguments) != 2 + count:
         raise stage.fail(f"{op} takes a client, a key and {count} values, not {arguments}")
@@ -174,9 +216,11 @@ def _begin(stage: Stage, op: str, arguments: list[str]) -> str:
         raise stage.fail(f"{client} still waits for {words}; await it first")
     if node is not None and node not in stage.world.nodes:
         raise stage.fail(f"there is no node {node!r} to ask")
-    words = " ".join([client, op, key, *texts]) + (f" @{node}" if node else "")
+    words = " ".join([client, op, key, *texts, *filter(None, [mode])])
+    words += f" @{node}" if node else ""
     session = stage.world.session(client, timeout_ns=stage.timeout_ns)
-    call = session.submit(Operation(op, key, tuple(map(_value, texts))), to=node)
+    operation = Operation(op, key, tuple(map(_value, texts)))
+    call = session.submit(operation, mode=mode or "linearizable", to=node)
     stage.calls[client] = (words, call)
     return client
 
@@ -206,6 +250,10 @@ def _consensus(stage: Stage, arguments: list[str]) -> None:
     stage.consensus = _only(stage, "consensus", arguments)
 
 
+def _role(stage: Stage, arguments: list[str]) -> None:
+    stage.role = _only(stage, "role", arguments)
+
+
 def _config(stage: Stage, arguments: list[str]) -> None:
     fields = {field.name for field in msgspec.structs.fields(ClusterConfig)}
     for name, text in _pairs(stage, arguments):
@@ -214,13 +262,19 @@ def _config(stage: Stage, arguments: list[str]) -> None:
         stage.settings[name] = _time(text) if name.endswith("_ns") else _value(text)
 
 
+def _founders(stage: Stage, arguments: list[str]) -> None:
+    stage.founders = arguments
+
+
 def _nodes(stage: Stage, arguments: list[str]) -> None:
     if stage.started:
         raise stage.fail("nodes may come once only")
     stage.world = World(
         seed=stage.seed,
         nodes=arguments,
+        founders=stage.founders,
         config=ClusterConfig(**stage.settings),
+        role=stage.role,
         consensus=stage.consensus,
         ablations=stage.ablations,
         network=NETWORK,
@@ -327,11 +381,34 @@ def _drop(stage: Stage, arguments: list[str]) -> None:
     stage.say(f"dropped {_kinds(_take_held(stage, arguments)[1])}")
 
 
+def _keep(stage: Stage, arguments: list[str]) -> None:
+    pair, frames = _take_held(stage, arguments)
+    stage.kept.setdefault(pair, []).extend(frames)
+    stage.say(f"kept {_kinds(frames)}")
+
+
+def _repeat(stage: Stage, arguments: list[str]) -> None:
+    pair, _, _ = _link(stage, arguments)
+    frames = stage.kept.pop(pair, [])
+    for frame in frames:
+        stage.world.network.transmit(stage.world.network.link(*pair), frame)
+    stage.say(f"repeated {_kinds(frames)}")
+
+
 def _release(stage: Stage, arguments: list[str]) -> None:
     (src, dst), _, _ = _link(stage, arguments)
     stage.world.network.link(src, dst).hold = None
     if stage.world.network.link(src, dst).held:
         _deliver(stage, [src, "->", dst])
+
+
+def _postpone(stage: Stage, arguments: list[str]) -> None:
+    (src, dst), kind, _ = _link(stage, arguments)
+    held = stage.world.network.link(src, dst).held
+    first = next((frame for frame in held if _is_kind(frame, kind)), None)
+    if first is None:
+        raise stage.fail(f"nothing of that kind is held from {src} to {dst}")
+    held.append(held.pop(next(i for i, frame in enumerate(held) if frame is first)))
 
 
 def _take_held(stage: Stage, arguments: list[str]) -> tuple[tuple[str, str], list[Any]]:
@@ -353,6 +430,11 @@ def _crash(stage: Stage, arguments: list[str]) -> None:
     if how not in ([], ["keep"], ["torn"]):
         raise stage.fail(f"crash takes a node, and keep or torn, not {' '.join(arguments)}")
     stage.world.crash(node, lose_unsynced=how != ["keep"], torn=how == ["torn"])
+
+
+def _wipe(stage: Stage, arguments: list[str]) -> None:
+    node = _only(stage, "wipe", arguments)
+    stage.world.wipe(node, member=stage.world.member(node))
 
 
 def _restart(stage: Stage, arguments: list[str]) -> None:
@@ -434,6 +516,29 @@ def _differs(stage: Stage, node: str, pairs: Sequence[tuple[str, str]]) -> str |
     return None
 
 
+def _serve(stage: Stage, arguments: list[str]) -> None:
+    limit_ns = _time(arguments[0]) if arguments else 2 * SECOND
+    world, outcomes = stage.world, list[Any]()
+    session = world.session(WITNESS)
+    command = Operation("put", WITNESS_KEY, (world.now_ns,))
+    session.submit(command, timeout_ns=limit_ns, done=outcomes.append)
+    world.run_until(lambda: bool(outcomes), limit_ns + SECOND)
+    served = bool(outcomes) and outcomes[0].status == "ok"
+    problem = "" if served else f"no write was acknowledged within {limit_ns / SECOND:g} s"
+    stage.owes(problem, "a write is served")
+
+
+def _settle(stage: Stage, arguments: list[str]) -> None:
+    stage.owes("; ".join(settle(stage.world).problems), "settled")
+
+
+def _trial(stage: Stage, arguments: list[str]) -> None:
+    name = _only(stage, "trial", arguments)
+    if name not in trials_for(stage.world):
+        raise stage.fail(f"no trial {name!r}; there are {', '.join(trials_for(stage.world))}")
+    stage.owes(hold_trial(stage.world, name), f"{name}: stood")
+
+
 def _leader(stage: Stage, arguments: list[str]) -> None:
     stage.say(f"leader {stage.world.leader() or 'nobody'}")
 
@@ -458,6 +563,19 @@ def _log(stage: Stage, arguments: list[str]) -> None:
         stage.say(f"{node} does not answer")
         return
     stage.say(f"{node} log " + (" ".join(span((entry,)) for entry in entries) or "empty"))
+
+
+def _register(stage: Stage, arguments: list[str]) -> None:
+    if len(arguments) != 2:
+        raise stage.fail("register takes a node and a key: register n1 x")
+    node, key = arguments
+    core = stage.world.core(node)
+    if not isinstance(core, PaxosRegisters):
+        raise stage.fail(f"{node} is down, or has no registers: begin with: role paxos")
+    held = core.acceptors.find(key)
+    value = _text(register_value(key, held.value))
+    told = f"promised {say_ballot(held.promised)}, accepted {say_ballot(held.accepted)}"
+    stage.say(f"{node} {key}: {told}, value {value}")
 
 
 # -- words
@@ -526,13 +644,15 @@ def _text(value: Any) -> str:
 
 
 COMMANDS: dict[str, Callable[[Stage, list[str]], None]] = {
-    "seed": _seed, "consensus": _consensus, "config": _config, "nodes": _nodes,
-    "no-timeouts": _no_timeouts,
+    "seed": _seed, "consensus": _consensus, "role": _role, "config": _config,
+    "founders": _founders, "nodes": _nodes, "change": _change, "no-timeouts": _no_timeouts,
     "timeouts": _timeouts, "run": _run, "late": _late, "tick": _tick, "campaign": _campaign,
     "elect": _elect, "start": _start, "cut": _cut, "heal": _heal, "hold": _hold,
-    "deliver": _deliver, "drop": _drop, "release": _release, "crash": _crash,
+    "deliver": _deliver, "drop": _drop, "keep": _keep, "repeat": _repeat, "release": _release,
+    "crash": _crash, "wipe": _wipe,
     "restart": _restart, "pause": _pause, "resume": _resume, "clock": _clock, "disk": _disk,
     "damage": _damage,
     "timeout": _timeout, "wait": _wait, "expect": _expect, "leader": _leader,
-    "status": _status, "log": _log,
+    "status": _status, "log": _log, "register": _register, "postpone": _postpone,
+    "serve": _serve, "settle": _settle, "trial": _trial,
 }  # fmt: skip

@@ -13,18 +13,18 @@ Used through :meth:`cluster.simulation.world.World.session`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
 from cluster.client.session import Action, ClientSession, Complete, Connect, SendRequest
 from cluster.ports import SetTimer
+from cluster.simulation.connections import Connections
+from cluster.simulation.heap import EventHeap
 from cluster.simulation.randomness import SeededRng
 from cluster.wire import Command, Response
-
-if TYPE_CHECKING:
-    from cluster.simulation.world import World
 
 #: A connection that is not made in this time is given up, as the asyncio client does.
 DIAL_NS = 1_000_000_000
@@ -72,6 +72,7 @@ class ClientEvent(msgspec.Struct, frozen=True):
         value: argument or result.
         node: the node asked first, if one was named.
         error: why it failed or is unknown.
+        mode: of a read.
     """
 
     time_ns: int
@@ -82,6 +83,28 @@ class ClientEvent(msgspec.Struct, frozen=True):
     value: Any = None
     node: str | None = None
     error: str | None = None
+    mode: str = "linearizable"
+
+
+class SessionWorld(Protocol):
+    """What a session needs of the world it lives in."""
+
+    @property
+    def now_ns(self) -> int: ...
+    @property
+    def nodes(self) -> Sequence[str]: ...
+    @property
+    def heap(self) -> EventHeap: ...
+    @property
+    def connections(self) -> Connections: ...
+    @property
+    def client_log(self) -> list[tuple[int, Call, bool]]: ...
+
+    def rng(self, *purpose: object) -> random.Random:
+        """The seeded stream for a purpose."""
+
+    def sessions(self) -> Mapping[str, SimSession]:
+        """All sessions by name."""
 
 
 class SimSession:
@@ -98,7 +121,7 @@ class SimSession:
 
     def __init__(
         self,
-        world: World,
+        world: SessionWorld,
         name: str,
         *,
         timeout_ns: int,
@@ -137,6 +160,7 @@ class SimSession:
         mode: str = "linearizable",
         to: str | None = None,
         timeout_ns: int | None = None,
+        staleness_ns: int = 0,
         done: Callable[[Complete], Any] | None = None,
     ) -> Call:
         """Begin a command.
@@ -146,6 +170,7 @@ class SimSession:
             mode: of a read: ``linearizable``, ``lease`` or ``stale``.
             to: the node to ask first.
             timeout_ns: when to give up; None for the session's.
+            staleness_ns: of a ``bounded`` read: how long ago the answer may be from.
             done: called with the outcome: ``status``, ``value``, ``error``, ``revision``, ``node``.
 
         Returns:
@@ -161,6 +186,7 @@ class SimSession:
             timeout_ns=self.timeout_ns if timeout_ns is None else timeout_ns,
             mode=mode,
             to=to or "",
+            staleness_ns=staleness_ns,
         )
         self._running[id] = (call, done)
         self._carry_out(actions)
@@ -221,7 +247,8 @@ class SimSession:
         self._hang_up()
         self._connection = connection = self._world.connections.connect(self.name, node)
         self._epoch = epoch
-        self._world.at(DIAL_NS, self._give_up_dialling, connection)
+        at_ns = self._world.now_ns + DIAL_NS
+        self._world.heap.push(at_ns, self._give_up_dialling, connection)
 
     def _give_up_dialling(self, connection: int) -> None:
         if connection == self._connection and not self._world.connections.is_open(connection):
@@ -243,7 +270,7 @@ class SimSession:
             self._carry_out(self._core.on_tick(self._world.now_ns))
 
 
-def client_events(world: World) -> list[ClientEvent]:
+def client_events(world: SessionWorld) -> list[ClientEvent]:
     """What all clients of a world saw, in order, for a checker.
 
     A process does one operation at a time. A session that pipelines calls, or whose call has an
@@ -291,4 +318,5 @@ def _event(time_ns: int, process: str, type_: str, call: Call) -> ClientEvent:
         value=value,
         node=call.to or None,
         error=(call.error or None) if type_ in ("fail", "info") else None,
+        mode=call.mode,
     )

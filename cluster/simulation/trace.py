@@ -147,14 +147,36 @@ def say(detail: Any) -> str:
         case wire.AppendReply():
             told = f"match {detail.match_index}" if detail.ok else f"no, try {detail.hint_index}"
             return f"AppendReply g{detail.generation} {told}"
+        case wire.StartView() | wire.NewState():
+            return (
+                f"{type(detail).__name__} g{detail.generation} after {detail.prev_index} "
+                f"{span(detail.entries)} hwm {detail.high_water_mark}"
+            )
         case wire.RequestVote():
             name = "PreVote" if detail.prevote else "RequestVote"
             return f"{name} g{detail.generation} last {detail.last_index}/{detail.last_generation}"
         case wire.VoteReply():
             name = "PreVoteReply" if detail.prevote else "VoteReply"
             return f"{name} g{detail.generation} {'granted' if detail.granted else 'refused'}"
+        case wire.Prepare():
+            name = "Probe" if detail.probe else "Prepare"
+            return f"{name} b{detail.generation} from {detail.first}"
+        case wire.Promise():
+            name = "ProbeReply" if detail.probe else "Promise"
+            told = "granted" if detail.granted else "refused"
+            return f"{name} b{detail.asked} {told} {span(detail.accepted)} end {detail.end}"
+        case wire.Accept():
+            where = f"{span(detail.entries)} from {detail.first}"
+            return f"Accept b{detail.generation} {where} hwm {detail.high_water_mark}"
+        case wire.Accepted():
+            where = f"{detail.first}..{detail.last} agreed {detail.agreed} end {detail.end}"
+            return f"Accepted b{detail.generation} {where}"
         case wire.Heartbeat() | wire.HeartbeatReply():
             return f"{type(detail).__name__} g{detail.generation} round {detail.round}"
+        case wire.RegisterMessage():
+            name, ballot = type(detail).__name__, say_ballot(detail.ballot)
+            above = getattr(detail, "accepted", None) or getattr(detail, "promised", None)
+            return f"{name} {detail.key} {ballot}{f' over {say_ballot(above)}' if above else ''}"
         case wire.Request():
             return f"{say_command(detail.command)} ({detail.session} #{detail.seq})"
         case wire.Response():
@@ -162,6 +184,11 @@ def say(detail: Any) -> str:
         case dict():
             return " ".join(f"{key}={value}" for key, value in detail.items())
     return str(detail)
+
+
+def say_ballot(ballot: wire.Ballot) -> str:
+    """``3/n2``, or ``none``."""
+    return "none" if ballot == wire.Ballot() else f"{ballot.round}/{ballot.node}"
 
 
 def say_command(command: wire.Command) -> str:
@@ -174,6 +201,8 @@ def span(entries: tuple[wire.Entry, ...]) -> str:
     if not entries:
         return "[]"
     first, last = entries[0], entries[-1]
+    if first is last and first.kind == "hole":
+        return f"[{first.index} hole]"
     where = f"{first.index}" if first is last else f"{first.index}..{last.index}"
     return f"[{where} g{last.generation}]"
 

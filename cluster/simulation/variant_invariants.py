@@ -10,6 +10,9 @@ from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
 from cluster.ports import Append, Core, Recovered, Send
+from cluster.simulation.multi_paxos_invariants import MultiPaxosInvariants
+from cluster.simulation.viewstamped_invariants import ViewstampedInvariants
+from cluster.simulation.zab_invariants import ZabInvariants
 
 #: Told (invariant, sentence, nodes) when a rule is broken; raises or records.
 Fail: TypeAlias = Callable[[str, str, tuple[str, ...]], None]
@@ -32,4 +35,12 @@ class VariantInvariants(Protocol):
 
 
 #: By name of the variant; a variant without rules of its own is not listed.
-VARIANTS: dict[str, Callable[[Fail], VariantInvariants]] = {}
+VARIANTS: dict[str, Callable[[Fail], VariantInvariants]] = {
+    "multi-paxos": MultiPaxosInvariants,
+    "viewstamped": ViewstampedInvariants,
+    "zab": ZabInvariants,
+}
+
+#: The variants that decide each index by itself. What is chosen there may be written again under a
+#: higher generation, after any predecessor; what never changes is the value.
+SLOT_WISE = frozenset({"multi-paxos"})

@@ -23,26 +23,28 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cluster.config import ClusterConfig
 from cluster.consensus.membership import name_of, next_incarnation
-from cluster.ports import Core, DiskError, Note
+from cluster.log.storage import WhyNot
+from cluster.ports import Core, DiskError, Note, Recovered
 from cluster.simulation.clock import SimClock
 from cluster.simulation.connections import Connections
-from cluster.simulation.disk import DiskProfile, FaultAtlas, SimDisk
+from cluster.simulation.damage_watch import DamageWatch
+from cluster.simulation.disk import POWER_LOST, DiskProfile, FaultAtlas, SimDisk
 from cluster.simulation.heap import EventHeap, Handle
-from cluster.simulation.invariants import Invariants, InvariantViolation, View, view_of_status
+from cluster.simulation.invariants import InvariantViolation, View, view_of_status
 from cluster.simulation.names import check_names, founders_among, no_such_node
 from cluster.simulation.network import Network, NetworkProfile
-from cluster.simulation.node import SimNode, StorageLike
+from cluster.simulation.node import SimNode
 from cluster.simulation.randomness import SeededRng, derive
+from cluster.simulation.reference import CoreFactory, StorageFactory, role_of
+from cluster.simulation.sessions import Call, SimSession
+from cluster.simulation.storage_thread import StorageLike
 from cluster.simulation.trace import Trace
+from cluster.simulation.watch import Watch
 from cluster.wire import Entry
-
-if TYPE_CHECKING:
-    from cluster.simulation.reference import CoreFactory, StorageFactory
-    from cluster.simulation.sessions import SimSession
 
 US = 1_000
 MS = 1_000_000
@@ -61,7 +63,8 @@ class World:
         founders: those of them that the cluster begins with; None for all. The others run, know
             nobody, and wait to be added.
         config: timings and limits of the nodes.
-        consensus: the consensus variant of all nodes, by name.
+        role: what the nodes are: ``core`` or ``paxos``.
+        consensus: the consensus variant of all nodes of role ``core``, by name.
         ablations: ids of ablations all nodes run with; see :mod:`cluster.ablations.registry`.
         network: what the network is like without faults.
         disk: what the disks are like without faults.
@@ -81,6 +84,7 @@ class World:
         nodes: Sequence[str] = ("n1", "n2", "n3"),
         founders: Sequence[str] | None = None,
         config: ClusterConfig | None = None,
+        role: str = "core",
         consensus: str = "raft",
         ablations: Sequence[str] = (),
         network: NetworkProfile | None = None,
@@ -91,31 +95,32 @@ class World:
         view_of: Callable[[Any], View] | None = None,
     ) -> None:
         check_names(nodes)
-        if core is None or storage is None:
-            from cluster.simulation import reference
-
-            view_of = view_of or (reference.reference_view if core is None else None)
-            core, storage = core or reference.reference_core, storage or reference.reference_storage
+        made = role_of(role)
+        view_of = view_of or (made.view_of if core is None else None)
         self.seed = seed
         self.nodes = tuple(nodes)
         self.founders = founders_among(self.nodes, founders)
         self.config = config or ClusterConfig()
+        self.role = role
         self.consensus = consensus
         self.ablations = tuple(ablations)
         self.heap = EventHeap()
         self.trace = Trace()
         self.atlas = FaultAtlas(self.nodes)
         self.violations: list[InvariantViolation] = []
+        self._damage_watch = DamageWatch(
+            self.atlas, self.violation, consensus=made.variant(consensus), ablated=bool(ablations)
+        )
         #: (time, node, note) of the latest notes of cores
         self.notes: list[tuple[int, str, Note]] = []
         #: whether timers run by themselves; a directed schedule may take them over
         self.auto_ticks = True
         self._view_of = view_of or view_of_status
-        self.invariants: Invariants | None = None
+        self.invariants: Watch | None = None
         if check_invariants:
-            self.invariants = Invariants(self.violation, self._view_of, consensus=consensus)
-        self._core_factory = core
-        self._storage_factory = storage
+            self.invariants = made.watch(self.violation, self._view_of, consensus, self.founders)
+        self._core_factory = core or made.core
+        self._storage_factory = storage or made.storage
         self._network_profile = network or NetworkProfile()
         self.network = Network(self.heap, self._network_profile, self.rng("network"), self._deliver)
         self._nodes: dict[str, SimNode] = {}
@@ -124,7 +129,7 @@ class World:
         )
         self._sessions: dict[str, SimSession] = {}
         #: (time, call, whether it begins) of every call of every session
-        self.client_log: list[tuple[int, Any, bool]] = []
+        self.client_log: list[tuple[int, Call, bool]] = []
         self._resume_order = self.rng("resume")
         for name in self.nodes:
             self._nodes[name] = self._make_node(name, disk or DiskProfile())
@@ -217,18 +222,18 @@ class World:
         found = self._node(node)
         if not found.up:
             found.start()
-            if found.corrupt and not self.is_excused(node):
-                self.violation("sound-log", f"{node} {found.why_down}", (node,))
+            if found.corrupt:
+                self._damage_watch.refused(node, found.why_down)
         return found.up
 
     def wipe(self, node: str, *, member: str = "") -> str:
         """Give a node that is down an empty disk and a new id, with which it joins; the id.
 
-        ``member`` is for the mistake that A61 is about: a wiped node under an id it had.
+        ``member`` is for one under the id it had: A61, unless its consensus recovers from that.
         """
         found = self._node(node)
+        self._damage_watch.wiped(node, forgets=member == found.member)
         found.wipe(member or next_incarnation(found.member))
-        self.atlas.replace(node)
         return found.member
 
     def member(self, node: str) -> str:
@@ -262,12 +267,9 @@ class World:
         Returns:
             The wall clock's offset, as read back.
         """
-        found = self._node(node)
-        due_ns = found.clock.monotonic_ns(found.timer_ns()) if found.timer_ns() >= 0 else -1
-        found.clock.set(self.now_ns, offset_ns=offset_ns, rate=rate)
-        self.trace.add(self.now_ns, "clock", node, "", {"offset_ns": offset_ns, "rate": rate})
-        if due_ns >= 0:
-            found.clock_changed(due_ns)
+        found, now_ns = self._node(node), self.now_ns
+        found.change_clock(lambda: found.clock.set(now_ns, offset_ns=offset_ns, rate=rate))
+        self.trace.add(now_ns, "clock", node, "", {"offset_ns": offset_ns, "rate": rate})
         return self.clock_offset_ns(node)
 
     def clock_offset_ns(self, node: str) -> int:
@@ -281,10 +283,7 @@ class World:
     def late(self, node: str, by_ns: int) -> None:
         """Let a node find that ``by_ns`` more of its monotonic time has passed than it thought."""
         found = self._node(node)
-        due_ns = found.clock.monotonic_ns(found.timer_ns()) if found.timer_ns() >= 0 else -1
-        found.clock.advance(self.now_ns, by_ns)
-        if due_ns >= 0:
-            found.clock_changed(due_ns)
+        found.change_clock(lambda: found.clock.advance(self.now_ns, by_ns))
 
     def tick(self, node: str) -> bool:
         """Let a node's timer fire now, due or not; False if the node is down or paused."""
@@ -329,11 +328,6 @@ class World:
     def why_down(self, node: str) -> str:
         """Why the node does not run; empty if it does."""
         return self._node(node).why_down
-
-    def is_excused(self, node: str) -> bool:
-        """Whether this node may refuse to start or forget: its disk was damaged by a fault, or
-        it runs with an ablation."""
-        return node in self.atlas.damaged or bool(self.ablations)
 
     # -- what is
 
@@ -406,8 +400,6 @@ class World:
             window: calls under way at once.
             attempt_ns: how long one node may stay silent before another is asked.
         """
-        from cluster.simulation.sessions import SimSession
-
         found = self._sessions.get(name)
         if found is None:
             made = SimSession(
@@ -446,11 +438,22 @@ class World:
             node.disk, config=self.config, consensus=self.consensus, ablations=self.ablations
         )
 
+    def why_not_repairable(self, node: SimNode) -> WhyNot:
+        """Why peers could not repair the node, if its disk is damaged."""
+        return self._damage_watch.why_not(node.member, () if node.joins else self.founders)
+
+    def recovered(self, node: SimNode, recovered: Recovered) -> None:
+        """A node starts from what its storage found."""
+        excused = self._damage_watch.started(node.name, recovered)
+        if self.invariants is not None:
+            self.invariants.started(node.member, recovered, excused=excused)
+
     def disk_failed(self, node: SimNode, error: DiskError) -> None:
         """A write failed: the node stops itself, as the runtime's does, and loses what was not
         synced."""
-        node.stop(f"disk failed: {error}")
-        node.disk.crash(lose_unsynced=True, torn=False)
+        torn = error.code == POWER_LOST and node.disk.torn
+        node.stop("lost power" if error.code == POWER_LOST else f"disk failed: {error}")
+        node.disk.crash(lose_unsynced=True, torn=torn)
         self._cut_off(node.name)
 
     def core_raised(self, node: SimNode, error: Exception) -> None:
@@ -470,6 +473,7 @@ class World:
 
     def noted(self, node: str, note: Note) -> None:
         """A core had something to tell."""
+        self._damage_watch.noted(node, note)
         self.trace.add(self.now_ns, "note", node, note.event, note.detail)
         if len(self.notes) < NOTES_MAX:
             self.notes.append((self.now_ns, node, note))

@@ -1,12 +1,15 @@
 """Many seeds of the random profile in simulation, on every core, each judged.
 
 A seed is a whole run: nodes, faults, clients, a safety phase with invariants, then healing and the
-liveness phase (:mod:`cluster.simulation.swarm`), and at last the linearizability checker on what
-clients saw. Seeds are independent, so they are spread over processes; the outcome of a seed does
-not depend on which process ran it, or on how many there are.
+liveness phase and a trial of availability (:mod:`cluster.simulation.swarm`), and at last the
+linearizability checker on what clients saw; stale reads, which promise less, have a judge of their
+own (:mod:`harness.campaign.stale_reads`). Seeds are independent, so they are spread over processes;
+the outcome of a seed does not depend on which process ran it, or on how many there are.
 
-A seed fails when an invariant broke, the checker found an anomaly, or the healed system did not
-live. With ablations it is *meant* to fail, and the campaign says how many seeds that took.
+A seed fails when an invariant broke, a judge of what clients saw found an anomaly, the healed
+system did not live, or a fault stopped it that it promises to stand. A seed in which almost nothing
+completed proves nothing: unless it failed it does not count, and the summary says how many did not.
+With ablations it is *meant* to fail, and the campaign says how many seeds that took.
 
 ``harness explore`` calls :func:`explore`; so do ``bench/simulation.py`` and the tests. Any
 ``concurrent.futures`` executor can be given, a Dask client's ``get_executor()`` among them.
@@ -28,6 +31,7 @@ from harness.errors import UsageError
 from harness.timings import checked
 
 if TYPE_CHECKING:
+    from cluster.simulation.profiles import Wishes
     from cluster.simulation.swarm import SwarmRun
 
 #: Seeds waiting per worker beyond those running: enough to keep it busy, few enough to stop soon.
@@ -37,6 +41,10 @@ QUEUE_DEPTH = 4
 SENTENCE_CHARS_MAX = 400
 
 INVARIANT, CHECKER, LIVENESS, CRASH = "invariant", "checker", "liveness", "crash"
+STALE, AVAILABILITY = "stale-reads", "availability"
+
+#: A seed counts if this share of its operations ended ok, and at least so many did.
+OK_SHARE_MIN, OK_MIN = 0.05, 20
 
 
 class SeedOutcome(msgspec.Struct):
@@ -45,8 +53,8 @@ class SeedOutcome(msgspec.Struct):
     Args:
         seed: which.
         verdict: INVALID if anything failed, UNKNOWN if the checker could not decide.
-        found_by: who failed it: ``invariant``, ``checker``, ``liveness`` or ``crash`` (a bug of the
-            simulation itself); empty if nobody.
+        found_by: who failed it: ``invariant``, ``checker``, ``stale-reads``, ``liveness``,
+            ``availability`` or ``crash`` (a bug of the simulation itself); empty if nobody.
         sentence: what was found, in one sentence.
         trace: the latest events of the nodes concerned, where an invariant broke.
         ops, ops_ok: operations of clients, and those that ended ok.
@@ -55,6 +63,7 @@ class SeedOutcome(msgspec.Struct):
         virtual_ns: virtual time.
         cpu_s: processor time it took, checks included.
         trace_hash: digest of every event: equal whenever and wherever this seed is run.
+        idle: whether almost nothing completed.
     """
 
     seed: int
@@ -69,6 +78,12 @@ class SeedOutcome(msgspec.Struct):
     virtual_ns: int = 0
     cpu_s: float = 0.0
     trace_hash: str = ""
+    idle: bool = False
+
+    @property
+    def counts(self) -> bool:
+        """Whether it says anything: enough completed, or something failed."""
+        return not self.idle or self.verdict is not Verdict.VALID
 
     @property
     def line(self) -> str:
@@ -103,6 +118,11 @@ class Exploration(msgspec.Struct):
         return [outcome for outcome in self.outcomes if outcome.verdict is Verdict.INVALID]
 
     @property
+    def idle(self) -> int:
+        """How many seeds do not count: almost nothing completed in them."""
+        return sum(not outcome.counts for outcome in self.outcomes)
+
+    @property
     def verdict(self) -> Verdict:
         """The worst of all seeds."""
         return Verdict.merge_all(outcome.verdict for outcome in self.outcomes)
@@ -119,8 +139,9 @@ class Exploration(msgspec.Struct):
         virtual_s = sum(outcome.virtual_ns for outcome in self.outcomes) / 1e9
         busy_s = sum(outcome.cpu_s for outcome in self.outcomes) or 1e-9
         ops = sum(outcome.ops for outcome in self.outcomes)
+        idle = f", {self.idle} do not count (almost nothing completed)" if self.idle else ""
         return (
-            f"{count} seeds, {len(self.failures)} failed; {ops} operations, {events} events, "
+            f"{count} seeds, {len(self.failures)} failed{idle}; {ops} operations, {events} events, "
             f"{virtual_s:.0f} virtual seconds in {self.elapsed_s:.1f} s on {self.workers} "
             f"processes: {virtual_s / busy_s:.0f} times real time per core, checks included"
         )
@@ -129,9 +150,7 @@ class Exploration(msgspec.Struct):
 def explore(
     *,
     seeds: Sequence[int],
-    ablations: Sequence[str] = (),
-    nemesis: str = "",
-    duration_s: float = 6.0,
+    job: Job | None = None,
     workers: int | None = None,
     stop_at_first: bool = False,
     executor: Executor | None = None,
@@ -141,9 +160,7 @@ def explore(
 
     Args:
         seeds: which; a ``range`` will do.
-        ablations: ids of the ablations all nodes run with.
-        nemesis: kinds of faults, ``partition,kill`` say; empty to let each seed draw its own.
-        duration_s: virtual seconds under faults, before the liveness phase.
+        job: what they have in common, from :func:`job_of`; None to let each seed draw everything.
         workers: processes; None for one per core, 1 to run in this one.
         stop_at_first: begin no further seed once one has failed.
         executor: where to run instead of in processes of its own.
@@ -151,10 +168,9 @@ def explore(
 
     Raises:
         UsageError: no seeds, or a number that cannot be.
-        UnknownAblation: there is no ablation of that name.
     """
     _check(seeds, workers)
-    job = job_of(ablations=ablations, nemesis=nemesis, duration_s=duration_s)
+    job = job or job_of()
     began_s = time.perf_counter()
     count = workers or os.cpu_count() or 1
     found: list[SeedOutcome] = []
@@ -173,28 +189,58 @@ def explore(
     )
 
 
-def job_of(*, ablations: Sequence[str], nemesis: str, duration_s: float) -> Job:
-    """What a campaign's arguments say, with names resolved; see :func:`explore`.
-
-    Raises:
-        UsageError: a fault that there is not, or no time of a run.
-        UnknownAblation: an ablation that there is not.
-    """
-    duration_s = checked("duration_s", "duration_s", duration_s)
-    return Job(_ids(ablations), _faults(nemesis), int(duration_s * 1e9))
-
-
-def run_seed(
-    seed: int,
+def job_of(
     *,
     ablations: Sequence[str] = (),
-    faults: Sequence[str] = (),
-    duration_ns: int = 6_000_000_000,
-) -> SeedOutcome:
-    """Run one seed here and judge it. Never raises for what the system or the simulation does."""
+    nemesis: str = "",
+    duration_s: float = 6.0,
+    consensus: str = "raft",
+    workload: str = "",
+    nodes: int = 0,
+    profile: str = "",
+) -> Job:
+    """What the seeds of a campaign have in common, with names resolved.
+
+    Args:
+        ablations: ids of the ablations all nodes run with.
+        nemesis: kinds of faults, ``partition,kill`` say; empty to let each seed draw its own.
+        duration_s: virtual seconds under faults, before the liveness phase.
+        consensus: the variant all nodes run.
+        workload, profile: by name, several with commas; empty to let each seed draw its own.
+        nodes: how many; 0 to let each seed draw its own.
+
+    Raises:
+        UsageError: a fault, consensus, workload, profile or number of nodes that there is not, or
+            no time of a run.
+        UnknownAblation: an ablation that there is not, or that the consensus has not.
+    """
+    from cluster.simulation.profiles import Wishes, check_wishes
+    from cluster.simulation.reference import reference_parts
+
+    duration_s = checked("duration_s", "duration_s", duration_s)
+    faults, ids = _faults(nemesis), _ids(ablations)
+    wishes = Wishes(
+        consensus=consensus, faults=faults, workload=workload, nodes=nodes, profile=profile
+    )
+    try:
+        check_wishes(wishes)
+        reference_parts(consensus, ids)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    return Job(ids, wishes, int(duration_s * 1e9))
+
+
+def run_seed(seed: int, job: Job | None = None) -> SeedOutcome:
+    """Run one seed here and judge it. Never raises for what the system or the simulation does.
+
+    Args:
+        seed: which.
+        job: of the campaign; None for one that lets the seed draw everything.
+    """
+    job = job or job_of()
     began_s = time.process_time()
     try:
-        outcome = _run(seed, tuple(ablations), tuple(faults), duration_ns)
+        outcome = conclude(job.run(seed))[0]
     except Exception as error:
         outcome = SeedOutcome(
             seed,
@@ -206,15 +252,6 @@ def run_seed(
     return outcome
 
 
-def _run(
-    seed: int, ablations: tuple[str, ...], faults: tuple[str, ...], duration_ns: int
-) -> SeedOutcome:
-    from cluster.simulation.swarm import run_swarm
-
-    run = run_swarm(seed, ablations=ablations, faults=faults, duration_ns=duration_ns)
-    return conclude(run)[0]
-
-
 def conclude(run: SwarmRun) -> tuple[SeedOutcome, list[Result]]:
     """What a run of a seed came to: in short, and as results for a report.
 
@@ -222,13 +259,16 @@ def conclude(run: SwarmRun) -> tuple[SeedOutcome, list[Result]]:
         run: the run.
 
     Returns:
-        its outcome, and a result for each who judged it: invariants, checker, liveness.
+        its outcome, and a result for each who judged it.
     """
+    seen = [event.type for event in (*run.events, *run.stale)]
+    ops, ops_ok = seen.count("invoke"), seen.count("ok")
     outcome = SeedOutcome(
         run.seed,
         Verdict.VALID,
-        ops=sum(event.type == "invoke" for event in run.events),
-        ops_ok=sum(event.type == "ok" for event in run.events),
+        ops=ops,
+        ops_ok=ops_ok,
+        idle=ops_ok < max(OK_MIN, ops * OK_SHARE_MIN),
         injected=run.injected,
         events=run.world_events,
         virtual_ns=run.virtual_ns,
@@ -237,27 +277,53 @@ def conclude(run: SwarmRun) -> tuple[SeedOutcome, list[Result]]:
     if run.violation:
         sentence, *outcome.trace = run.violation.splitlines()
         _fail(outcome, INVARIANT, sentence)
-        return outcome, [_result(INVARIANT, sentence, trace=outcome.trace)]
+        return outcome, [_result(INVARIANT, sentence, story=outcome.trace)]
+    results = [*_judged(run), *_owed(run)]
+    for result in results:
+        if result.verdict is Verdict.INVALID:
+            found = result.findings[0].sentence if result.findings else result.reason
+            _fail(outcome, _BY.get(result.checker, CHECKER), found)
+            break
+    else:
+        doubt = next((r for r in results if r.verdict is Verdict.UNKNOWN), None)
+        if doubt is not None:
+            outcome.verdict, outcome.sentence = Verdict.UNKNOWN, doubt.reason
+    return outcome, results
+
+
+def _judged(run: SwarmRun) -> list[Result]:
+    """What the judges of histories say."""
     from harness.campaign.patterns import judge
+    from harness.campaign.stale_reads import judge_stale
 
     results = [judge(run.events)]
-    problems = run.settlement.problems if run.settlement is not None else []
-    if problems:
-        results.append(_result(LIVENESS, "; ".join(problems)))
-    told = results[0]
-    if told.verdict is Verdict.INVALID:
-        _fail(outcome, CHECKER, told.findings[0].sentence if told.findings else told.reason)
-    elif problems:
-        _fail(outcome, LIVENESS, "; ".join(problems))
-    elif told.verdict is Verdict.UNKNOWN:
-        outcome.verdict, outcome.sentence = Verdict.UNKNOWN, told.reason
-    return outcome, results
+    if run.stale:
+        results.append(judge_stale(run.events, run.stale))
+    return results
+
+
+def _owed(run: SwarmRun) -> list[Result]:
+    """What the system owed after the faults and did not do, as results."""
+    results = []
+    if run.settlement is not None and run.settlement.problems:
+        results.append(_result(LIVENESS, "; ".join(run.settlement.problems)))
+    if run.unavailable:
+        results.append(_result(AVAILABILITY, run.unavailable, trial=run.trial))
+    return results
+
+
+#: result's checker -> who found it, where that is not the checker of histories
+_BY = {name: name for name in (LIVENESS, AVAILABILITY, STALE)}
+_TITLES = {
+    INVARIANT: "invariant broken",
+    LIVENESS: "not live after healing",
+    AVAILABILITY: "stopped by a fault it should stand",
+}
 
 
 def _result(judge: str, sentence: str, **detail: Any) -> Result:
     """A violation that no checker of histories found, as a result."""
-    title = {INVARIANT: "invariant broken", LIVENESS: "not live after healing"}[judge]
-    finding = Finding(kind=judge, title=title, sentence=sentence, detail=detail)
+    finding = Finding(kind=judge, title=_TITLES[judge], sentence=sentence, detail=detail)
     return Result(checker=judge, verdict=Verdict.INVALID, reason=sentence, findings=[finding])
 
 
@@ -271,18 +337,32 @@ class Job(msgspec.Struct, frozen=True):
 
     Args:
         ablations: ids of the ablations all nodes run with.
-        faults: the kinds of faults there shall be; empty to let each seed draw its own.
+        wishes: what seeds do not draw.
         duration_ns: virtual time under faults.
     """
 
     ablations: tuple[str, ...]
-    faults: tuple[str, ...]
+    wishes: Wishes
     duration_ns: int
 
-    def __call__(self, seed: int) -> SeedOutcome:
-        return run_seed(
-            seed, ablations=self.ablations, faults=self.faults, duration_ns=self.duration_ns
+    def run(self, seed: int) -> SwarmRun:
+        """Run a seed."""
+        from cluster.simulation.swarm import run_swarm
+
+        wishes = self.wishes
+        return run_swarm(
+            seed,
+            consensus=wishes.consensus,
+            ablations=self.ablations,
+            faults=wishes.faults,
+            workload=wishes.workload,
+            nodes=wishes.nodes,
+            profile=wishes.profile,
+            duration_ns=self.duration_ns,
         )
+
+    def __call__(self, seed: int) -> SeedOutcome:
+        return run_seed(seed, self)
 
 
 def _outcomes(
@@ -326,7 +406,7 @@ def _ids(ablations: Sequence[str]) -> tuple[str, ...]:
 
 
 def _faults(nemesis: str) -> tuple[str, ...]:
-    from cluster.simulation.swarm import faults_of
+    from cluster.simulation.faults.table import faults_of
 
     if not nemesis:
         return ()

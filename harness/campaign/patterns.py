@@ -3,7 +3,8 @@
 A harness that has never failed anything proves nothing. Each ablation of :mod:`cluster.ablations`
 comes with a directed schedule; here it is run twice in simulation, once by the intact system, with
 invariants watched after every event, and once with the one decision removed, as a client's history
-only. The intact run must be VALID and the ablated one INVALID with the anomaly that was declared.
+only. The intact run must be VALID and the ablated one INVALID with the anomaly that was declared:
+in what clients saw, or, where a declaration says so, by an invariant or by what the system owes.
 
 ``harness patterns --run`` is :func:`run_patterns`; the catalogue without running anything is
 :func:`pattern_rows`. Heavy imports (the checkers need numpy) are made when something is judged.
@@ -17,8 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from checkers.core.verdict import Result, Verdict
-from cluster.ablations.registry import Ablation, UnknownAblation, all_ablations, find
+from checkers.core.verdict import Finding, Result, Verdict
+from cluster.ablations.registry import (
+    BY_INVARIANTS,
+    BY_LIVENESS,
+    Ablation,
+    UnknownAblation,
+    all_ablations,
+    find,
+)
 from cluster.patterns import PATTERNS, Pattern, find_pattern
 from harness.errors import (
     EXIT_INFRASTRUCTURE,
@@ -191,9 +199,25 @@ def judge(events: Sequence[ClientEvent], *, budget: Budget | None = None) -> Res
     return linearizable(models.NAMES[model_of(events)]())(history_of(events), budget=budget)
 
 
+def judge_schedule(run: ScheduleRun) -> Result:
+    """What a run of a schedule came to: the invariant that broke, else what the system owed and did
+    not do, else whether what clients saw is linearizable."""
+    if run.violation is not None:
+        return _broken(BY_INVARIANTS, run.violation.name, run.violation.sentence)
+    if run.problems:
+        return _broken(BY_LIVENESS, BY_LIVENESS, "; ".join(run.problems))
+    return judge([event for event in run.events if event.mode != "stale"])
+
+
+def _broken(judge: str, kind: str, sentence: str) -> Result:
+    finding = Finding(kind=kind, title=kind.replace("-", " "), sentence=sentence)
+    return Result(checker=judge, verdict=Verdict.INVALID, reason=sentence, findings=[finding])
+
+
 def run_pattern(ablation: Ablation) -> PatternRun:
     """Run one ablation's directed schedule, intact and ablated, and judge both."""
-    from cluster.simulation.schedule import ScheduleError, run_schedule, schedule_path
+    from cluster.simulation.schedule import run_schedule, schedule_path
+    from cluster.simulation.schedule_text import ScheduleError
 
     run = PatternRun(ablation)
     began_s = time.perf_counter()
@@ -205,7 +229,7 @@ def run_pattern(ablation: Ablation) -> PatternRun:
         run.error = f"schedule {ablation.schedule}: {error}"
     else:
         run.violation = str(intact.violation) if intact.violation is not None else ""
-        run.intact, run.ablated = judge(intact.events), judge(ablated.events)
+        run.intact, run.ablated = judge_schedule(intact), judge_schedule(ablated)
     run.elapsed_s = time.perf_counter() - began_s
     return run
 

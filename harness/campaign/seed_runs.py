@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from cluster.simulation.swarm import SwarmRun
 
 CAMPAIGN = "explore"
+#: stale reads of a kept run, which are not to be linearizable
+STALE_READS = "stale_reads.jsonl"
 #: no honest spec.json is larger
 SPEC_BYTES_MAX = 16 << 20
 
@@ -42,6 +44,8 @@ class SeedSpec(msgspec.Struct, frozen=True, kw_only=True):
         seed: which.
         ablate: ids of the ablations.
         faults: the kinds of faults asked for; empty if the seed drew its own.
+        consensus: the variant.
+        asked_workload, profile, asked_nodes: as asked for; empty or 0 if the seed drew its own.
         duration_ns: virtual time under faults.
     """
 
@@ -49,6 +53,10 @@ class SeedSpec(msgspec.Struct, frozen=True, kw_only=True):
     seed: int
     ablate: tuple[str, ...] = ()
     faults: tuple[str, ...] = ()
+    consensus: str = "raft"
+    asked_workload: str = ""
+    profile: str = ""
+    asked_nodes: int = 0
     duration_ns: int = 6_000_000_000
 
     @classmethod
@@ -58,8 +66,30 @@ class SeedSpec(msgspec.Struct, frozen=True, kw_only=True):
             campaign=CAMPAIGN,
             seed=seed,
             ablate=job.ablations,
-            faults=job.faults,
+            faults=job.wishes.faults,
+            consensus=job.wishes.consensus,
+            asked_workload=job.wishes.workload,
+            profile=job.wishes.profile,
+            asked_nodes=job.wishes.nodes,
             duration_ns=job.duration_ns,
+        )
+
+    @property
+    def job(self) -> Job:
+        """The campaign of this seed.
+
+        Raises:
+            UsageError: it holds what no campaign can be asked for.
+            UnknownAblation: there is no such ablation.
+        """
+        return job_of(
+            ablations=self.ablate,
+            nemesis=",".join(self.faults),
+            duration_s=self.duration_ns / 1e9,
+            consensus=self.consensus,
+            workload=self.asked_workload,
+            nodes=self.asked_nodes,
+            profile=self.profile,
         )
 
     @property
@@ -70,20 +100,21 @@ class SeedSpec(msgspec.Struct, frozen=True, kw_only=True):
             words.append(f"--ablate {','.join(self.ablate)}")
         if self.faults:
             words.append(f"--nemesis {','.join(self.faults)}")
+        if self.consensus != "raft":
+            words.append(f"--consensus {self.consensus}")
+        if self.asked_workload:
+            words.append(f"--workload {self.asked_workload}")
+        if self.asked_nodes:
+            words.append(f"--nodes {self.asked_nodes}")
+        if self.profile:
+            words.append(f"--profile {self.profile}")
         if self.duration_ns != 6_000_000_000:
             words.append(f"--duration {self.duration_ns / 1e9:g}")
         return " ".join(words)
 
     def run(self) -> SwarmRun:
         """Run the seed."""
-        from cluster.simulation.swarm import run_swarm
-
-        return run_swarm(
-            self.seed,
-            ablations=self.ablate,
-            faults=self.faults,
-            duration_ns=self.duration_ns,
-        )
+        return self.job.run(self.seed)
 
 
 def keep_seed(seed: int, job: Job, *, store: str) -> Path:
@@ -112,6 +143,7 @@ def keep_seed(seed: int, job: Job, *, store: str) -> Path:
 def write_run(run_dir: Path, spec: SeedSpec, run: SwarmRun) -> None:
     """Write all files of a run of a seed into an empty directory."""
     from checkers.history.jsonl import write_jsonl
+    from harness.campaign.patterns import history_of
     from harness.runner import write_report
 
     outcome, results = conclude(run)
@@ -119,9 +151,18 @@ def write_run(run_dir: Path, spec: SeedSpec, run: SwarmRun) -> None:
     write_json(run_dir / SPEC, {**facts, **msgspec.to_builtins(spec)})
     history = _history(run, facts)
     write_jsonl(history, run_dir / "history.jsonl")
+    if run.stale:  # judged by another rule, so kept beside the others
+        write_jsonl(history_of(run.stale), run_dir / STALE_READS)
     write_json(
         run_dir / RESULTS,
-        _results(outcome, results, faults=history.faults, facts=facts, replay=spec.command),
+        _results(
+            outcome,
+            results,
+            faults=history.faults,
+            facts=facts,
+            replay=spec.command,
+            notes=_notes(run),
+        ),
     )
     write_report(run_dir)
 
@@ -161,9 +202,20 @@ def _facts(spec: SeedSpec, run: SwarmRun) -> dict[str, Any]:
         "duration_ns": run.virtual_ns,
         "ops": counts,
         "variant": "+".join(spec.ablate),
+        "trial": run.trial,
         "drawn": msgspec.to_builtins(run.options),
         "command": spec.command,
     }
+
+
+def _notes(run: SwarmRun) -> list[str]:
+    count = sum(event.type == "ok" for event in run.stale)
+    if not count:
+        return []
+    return [
+        f"{count} stale reads are in {STALE_READS}: they need not be linearizable, and were judged "
+        "by whether they are of some past"
+    ]
 
 
 def _results(
@@ -173,6 +225,7 @@ def _results(
     faults: list[Fault],
     facts: dict[str, Any],
     replay: str,
+    notes: list[str],
 ) -> dict[str, Any]:
     """What results.json holds; see docs/architecture.md."""
     return {
@@ -183,7 +236,7 @@ def _results(
         "run": facts,
         "faults": [msgspec.to_builtins(fault) for fault in faults],
         "evidence": {"faults_installed": len(faults)},
-        "notes": [],
+        "notes": notes,
         "replay": replay,
     }
 
@@ -218,9 +271,8 @@ def _required(spec: SeedSpec) -> SeedSpec:
     """
     if not 0 <= spec.seed < 2**63:
         raise UsageError(f"its seed is {spec.seed}; it should be from 0 to 2^63 - 1")
-    nemesis = ",".join(spec.faults)
-    job = job_of(ablations=spec.ablate, nemesis=nemesis, duration_s=spec.duration_ns / 1e9)
-    if (job.ablations, job.faults) != (spec.ablate, spec.faults):
+    job = spec.job
+    if (job.ablations, job.wishes.faults) != (spec.ablate, spec.faults):
         raise UsageError("its ablations or faults are not written as a campaign writes them")
     return spec
 

@@ -209,11 +209,11 @@ def plans_of(spec: TestSpec) -> list[Plan]:
     """The faults a spec leads to, with times relative to the main phase."""
     if spec.plans is not None:
         return list(spec.plans)
-    from harness.conduct import planned
-    from harness.parts import resolve
+    from harness.lifecycle import planned
+    from harness.resolve import resolve
 
     assert spec.seed is not None
-    parts = resolve(spec, spec.seed)
+    parts = resolve(spec).parts
     return planned(spec, parts.nemeses, parts.timings, seed=spec.seed, nodes=spec.nodes)
 
 

@@ -83,32 +83,32 @@ def _made(factory: Any, env_name: str) -> tuple[Any, str]:
 
 
 def _why_not(nemesis: Any, env: Any) -> str:
-    from harness.environments.base import ABILITIES
+    from harness.environments.base import ABILITIES, Explained
 
     for ability in sorted(nemesis.needs - env.abilities):
-        why = getattr(env, "lacks", {}).get(ability)
+        why = env.lacks.get(ability) if isinstance(env, Explained) else None
         others = ", ".join(e for e in ABILITIES.get(ability, ()) if e != env.name) or "none"
         return why or f"{env.name} has no ability {ability!r}; environments with it: {others}"
     return ""
 
 
 def _notes(nemesis: Any, env: Any) -> list[str]:
-    limits = getattr(env, "limits", {})
+    from harness.environments.base import Explained
+    from harness.nemesis.base import NeedsOfDatabase
+
+    limits = env.limits if isinstance(env, Explained) else {}
     notes = [limits[ability] for ability in sorted(nemesis.needs) if ability in limits]
-    methods = getattr(nemesis, "db_needs", ())
-    if methods:
-        notes.append(f"needs a database with {' and '.join(methods)}")
+    if isinstance(nemesis, NeedsOfDatabase):
+        notes.append(f"needs a database with {' and '.join(nemesis.db_needs)}")
     return notes
 
 
 def table(env_name: str) -> Table:
     """The rows as a table."""
-    from rich import box
-    from rich.table import Table
+    from harness.terminal import titled_table
 
-    shown = Table(title=f"Nemeses in the environment {env_name}", box=box.SIMPLE)
-    for column in ("", "nemesis", "kinds", "note"):
-        shown.add_column(column, overflow="fold")
+    title = f"Nemeses in the environment {env_name}"
+    shown = titled_table(title, ("", "nemesis", "kinds", "note"), fold=True)
     for row in rows(env_name):
         glyph = "✓" if row.works else "✗"
         shown.add_row(glyph, row.name, ", ".join(row.kinds), row.note)

@@ -21,6 +21,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from harness.text_columns import aligned
+
 if TYPE_CHECKING:
     from checkers.check_files import FileResult
     from checkers.core.verdict import Finding, Result
@@ -193,20 +195,22 @@ def _table(results: Sequence[FileResult], names: Sequence[str]) -> str:
             timed = f"{result.spent_s:.2f} s" if result.result else "-"
             ops = str(result.ops) if result.ops else "-"
             rows.append((result.verdict.name, result.model or "-", ops, timed, safe(name)))
-    wide = [max(len(row[at]) for row in rows) for at in range(4)]
-    room = width() - sum(wide) - 8
-    lines = []
-    for verdict, model, ops, timed, name in rows:
-        word = _word(verdict) + " " * (wide[0] - len(verdict)) if verdict in _COLOURS else verdict
-        if sys.stdout.isatty() and len(name) > room > 8:
-            name = "..." + name[3 - room :]
-        lines.append(f"{word}  {model:<{wide[1]}}  {ops:>{wide[2]}}  {timed:>{wide[3]}}  {name}")
+    room = width() - sum(max(len(row[at]) for row in rows) for at in range(4)) - 8
+    if sys.stdout.isatty() and room > 8:
+        rows = [(*row[:4], _cut_in_front(row[4], room)) for row in rows]
+    lines = aligned(
+        rows, right=(2, 3), shown=lambda word: _word(word) if word in _COLOURS else word
+    )
     passed = [safe(name) for r, name in zip(results, names) if r.verdict is None]
     if passed:
         shown = ", ".join(passed[:PASSED_OVER_SHOWN_MAX])
         more = ", ..." if len(passed) > PASSED_OVER_SHOWN_MAX else ""
         lines.append(_wrapped(f"passed over, no known history format: {shown}{more}"))
     return "\n".join(lines if len(rows) > 1 else lines[1:])
+
+
+def _cut_in_front(name: str, room: int) -> str:
+    return name if len(name) <= room else "..." + name[3 - room :]
 
 
 def _total(results: Sequence[FileResult]) -> str:
@@ -345,8 +349,7 @@ def _listed(lines: Sequence[str], columns: int) -> list[str]:
         rows += [
             (when, name, cell) for name, cell in zip(names[1:], cells) if cell not in ("", "|")
         ]
-    wide = [max(len(row[at]) for row in rows) for at in range(2)]
-    texts = [f"{when:>{wide[0]}}  {name:<{wide[1]}}  {what}" for when, name, what in rows]
+    texts = aligned(rows, right=(0,))
     rest = [line for line in lines[1:] if line[:1] not in "|+"]
     return [text if len(text) <= columns else text[: columns - 3] + "..." for text in texts + rest]
 
@@ -396,9 +399,10 @@ def plain(value: Any) -> Any:
         return {k if isinstance(k, str) else repr(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [plain(item) for item in value]
-    item = getattr(value, "item", None)  # a numpy scalar
-    if callable(item):
-        value = item()
+    from harness.store import Scalar
+
+    if isinstance(value, Scalar):
+        value = value.item()
     if isinstance(value, int) or (isinstance(value, float) and value - value == 0):
         return value
     return repr(value)

@@ -24,6 +24,18 @@ def explore(
         str,
         Parameter(name="--nemesis", help="Kinds of faults; each seed draws its own if not given."),
     ] = "",
+    workload: Annotated[
+        str, Parameter(name="--workload", help="Some of register,append,mixed; all if not given.")
+    ] = "",
+    nodes: Annotated[
+        int, Parameter(name="--nodes", help="How many nodes; drawn (3 to 5) if not given.")
+    ] = 0,
+    profile: Annotated[
+        str, Parameter(name="--profile", help="Some of calm,harsh; both if not given.")
+    ] = "",
+    consensus: Annotated[
+        str, Parameter(name="--consensus", help="Consensus of the reference cluster.")
+    ] = "raft",
     duration: Annotated[
         str, Parameter(name="--duration", help="Virtual time under faults per seed.")
     ] = "6s",
@@ -42,29 +54,44 @@ def explore(
 ) -> int:
     """Run many seeds in simulation, each with a random profile of faults, on all cores.
 
+    A seed is judged by invariants after every event, by the checker of what clients saw, by whether
+    the healed system lives, and by a trial of availability. One in which almost nothing completed
+    does not count, and the last line says how many did not. Invariants stay on with `--ablate`.
+
     Each seed that is not valid is printed with what was found, its report, and the command that
     runs it again. Exit codes are those of `harness test`.
     """
-    if seeds < 1:
-        raise UsageError(f"--seeds is {seeds}; it should be 1 or more")
-    if first_seed < 0:
-        raise UsageError(f"--first-seed is {first_seed}; it should be 0 or more")
-    if keep < 0:
-        raise UsageError(f"--keep is {keep}; it should be 0 or more")
+    _check(seeds, first_seed=first_seed, keep=keep, nodes=nodes)
     ablations = parse_list(ablate or ())
     duration_s = checked("--duration", "duration_s", duration)
-    job = job_of(ablations=ablations, nemesis=nemesis, duration_s=duration_s)
-    found = campaign(
-        seeds=range(first_seed, first_seed + seeds),
+    job = job_of(
         ablations=ablations,
         nemesis=nemesis,
         duration_s=duration_s,
+        consensus=consensus,
+        workload=workload,
+        nodes=nodes,
+        profile=profile,
+    )
+    found = campaign(
+        seeds=range(first_seed, first_seed + seeds),
+        job=job,
         workers=jobs,
         stop_at_first=stop,
         progress=_Teller(job, store=store, keep=keep).tell,
     )
     print(found.summary())
     return found.exit_code
+
+
+def _check(seeds: int, *, first_seed: int, keep: int, nodes: int) -> None:
+    if seeds < 1:
+        raise UsageError(f"--seeds is {seeds}; it should be 1 or more")
+    if nodes < 0:
+        raise UsageError(f"--nodes is {nodes}; it should be 1 or more")
+    for flag, number in (("--first-seed", first_seed), ("--keep", keep)):
+        if number < 0:
+            raise UsageError(f"{flag} is {number}; it should be 0 or more")
 
 
 class _Teller:

@@ -8,13 +8,13 @@ from cyclopts import Parameter
 
 from harness.errors import UsageError
 
-_TrustFlag = Annotated[
+TrustFlag = Annotated[
     bool,
     Parameter(
         name="--trust", negative=(), help="Import and run whatever the run's spec.json names."
     ),
 ]
-_TrustModuleFlag = Annotated[
+TrustModuleFlag = Annotated[
     list[str] | None,
     Parameter(
         name="--trust-module",
@@ -46,8 +46,8 @@ def replay(
     *,
     store: _Store = "store",
     quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative=())] = False,
-    trust: _TrustFlag = False,
-    trust_module: _TrustModuleFlag = None,
+    trust: TrustFlag = False,
+    trust_module: TrustModuleFlag = None,
 ) -> int:
     """Run a recorded run again: the same bytes in simulation, the same faults elsewhere.
 
@@ -69,8 +69,8 @@ def shrink(
     time_limit: Annotated[
         str, Parameter(name="--time-limit", help="How long to spend on shrinking: 90s, 5m.")
     ] = "60s",
-    trust: _TrustFlag = False,
-    trust_module: _TrustModuleFlag = None,
+    trust: TrustFlag = False,
+    trust_module: TrustModuleFlag = None,
 ) -> int:
     """Find the smallest test that still fails as a simulated run did: fewer faults, less time.
 

@@ -119,7 +119,7 @@ def _nemeses() -> list[Entry]:
 def _environments() -> list[Entry]:
     entries = []
     for name, factory, about in _registered("environment"):
-        taken = getattr(inspect.getmodule(factory), "_OPTIONS", {})
+        taken = vars(inspect.getmodule(factory)).get("OPTIONS", {})
         known = taken if isinstance(taken, Mapping) else dict.fromkeys(taken, "")
         entries.append(Entry(name, about, known))
     return entries
@@ -236,11 +236,9 @@ def list_(
 
 
 def _print_names(console: Terminal) -> None:
-    from rich.table import Table
+    from harness.terminal import bare_table
 
-    table = Table(show_header=False, box=None, pad_edge=False)
-    table.add_column("kind", no_wrap=True)
-    table.add_column("names")
+    table = bare_table(narrow=1)
     for kind in KINDS:
         table.add_row(kind, ", ".join(_names(kind)))
     console.print(table)

@@ -50,17 +50,13 @@ def patterns(
 
 def _catalogue() -> Table:
     """One line a pattern, in 80 columns."""
-    from rich import box
-    from rich.table import Table
-
     from harness.campaign.patterns import pattern_rows
+    from harness.terminal import titled_table
 
     rows = pattern_rows()
     built = sum(row.built for row in rows)
     title = f"Patterns of distributed systems: {built} of {len(rows)} built"
-    table = Table(title=title, box=box.SIMPLE, pad_edge=False)
-    for column in ("", "pattern", "where, under cluster/", "ablations"):
-        table.add_column(column, no_wrap=True)
+    table = titled_table(title, ("", "pattern", "where, under cluster/", "ablations"))
     for row in rows:
         where = row.where.removeprefix("cluster/")
         ablations = f"{len(row.ablations)} of {len(row.ablations) + len(row.planned)}"

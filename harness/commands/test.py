@@ -11,6 +11,7 @@ import msgspec
 from cyclopts import Parameter
 
 from harness.spec import TestSpec, flags, parse_list, parse_nodes, parse_options, read_fields
+from harness.text_columns import aligned
 
 
 def _annotation(field: msgspec.structs.FieldInfo, names: tuple[str, ...], text: str) -> Any:
@@ -106,11 +107,7 @@ def summary(outcomes: list[Any]) -> str:
             why = why[: SENTENCE_CHARS_MAX - 3] + "..."
         bit = str(outcome.evidence.get("faults_bit", ""))
         rows.append((outcome.verdict.name, str(outcome.seed), bit, why))
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    lines = ["", f"{len(outcomes)} runs:"]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths)]
-        lines.append(f"  {'  '.join([*cells, row[3]])}".rstrip())
+    lines = ["", f"{len(outcomes)} runs:", *(f"  {line}" for line in aligned(rows))]
     verdicts = [outcome.verdict.value for outcome in outcomes]
     counts = [
         f"{verdicts.count(each)} {each}"

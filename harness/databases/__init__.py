@@ -1,8 +1,8 @@
 """Databases by name; each entry is a class or function of keyword options that makes a DB."""
 
 DATABASES: dict[str, str] = {
-    "atom": "harness.databases.atom:Atom",
-    "noop": "harness.databases.atom:Noop",
+    "atom": "harness.databases.in_memory:Atom",
+    "noop": "harness.databases.in_memory:Noop",
     "consul": "harness.databases.consul:Consul",
     "redis": "harness.databases.redis:Redis",
     "reference": "harness.databases.reference:Reference",

@@ -1,19 +1,11 @@
 """What a database and its client are, as the harness sees them: Protocols, nothing to inherit.
 
 A *DB* knows how to run one node of a system; a *Client* how to speak to it. Both are plain classes
-a user writes in a test file. Optional abilities are attributes or methods discovered by name:
-
-- ``logs``: list of paths or globs to bring home from each node (ability Logs);
-- ``async primaries(nodes) -> list[str]``: who leads now (ability Primaries; targets ``primaries``,
-  ``one-primary``, ``minority-primaries``);
-- ``async generation(nodes) -> int``: the newest generation (term, epoch) any node knows, so that
-  elections between two looks are counted;
-- ``async add_member(node)``, ``async remove_member(node)`` (ability Membership);
-- ``async setup_cluster(nodes)``: what is done once for all of them, after every node was started
-  and before any is asked whether it is ready: joining, an initial leader, tables (a node that must
-  serve first is waited for here);
-- ``timings``: how long things take with it, a dict (:mod:`harness.timings`);
-- ``async stop(node)``: a kinder way to stop than SIGKILL, used at teardown.
+a user writes in a test file. What a DB can do beyond that is an *ability*: one of the Protocols
+below, each with one method or attribute, asked with ``isinstance``. So a DB has an ability if it
+has the method: :class:`Logs`, :class:`Primaries`, :class:`Generations`, :class:`Membership`,
+:class:`Members`, :class:`ClusterSetup`, :class:`Timed`, :class:`Stops` and, for what it runs with,
+:class:`BringsClient`, :class:`Operations`, :class:`RunsIn`, :class:`NeedsImage`, :class:`Refuses`.
 
 What keys are differs between workloads: registers, lists, sets, locks. A DB whose client must know
 takes the option ``objects`` (see :class:`workloads.Workload`); :func:`operations_of` turns it into
@@ -26,8 +18,8 @@ for anything else: the safe default. A client says what it knows with ``op.ok(va
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -105,6 +97,133 @@ class DB(Protocol):
 
     async def teardown(self, node: Node) -> None:
         """Remove what setup made."""
+        ...
+
+
+# Abilities of a DB ----------------------------------------------------------------------------
+
+
+@runtime_checkable
+class Logs(Protocol):
+    """Has files worth keeping."""
+
+    #: paths or globs to bring home from each node; one text is one of them
+    logs: Sequence[str] | str
+
+
+@runtime_checkable
+class Primaries(Protocol):
+    """Knows who leads: targets ``primaries``, ``one-primary``, ``minority-primaries``."""
+
+    async def primaries(self, nodes: Sequence[Node]) -> Collection[str]:
+        """Names of the nodes that lead now."""
+        ...
+
+
+@runtime_checkable
+class Generations(Protocol):
+    """Knows generations, so that elections between two looks are counted."""
+
+    async def generation(self, nodes: Sequence[Node]) -> int:
+        """The newest generation (term, epoch) that any node knows; 0 if none answers."""
+        ...
+
+
+@runtime_checkable
+class Membership(Protocol):
+    """Can change who is a member; the nemesis ``membership`` needs it."""
+
+    async def add_member(self, node: Node) -> None:
+        """Make a node a member; SetupError if that takes too long."""
+        ...
+
+    async def remove_member(self, node: Node) -> None:
+        """Make a node no member any more."""
+        ...
+
+
+@runtime_checkable
+class Members(Protocol):
+    """Knows who is a member."""
+
+    async def members(self, nodes: Sequence[Node]) -> Collection[str]:
+        """Names of the members; empty if no node can say."""
+        ...
+
+
+@runtime_checkable
+class ClusterSetup(Protocol):
+    """Has something to do once for all nodes: joining, an initial leader, tables."""
+
+    async def setup_cluster(self, nodes: Sequence[Node]) -> None:
+        """Called after every node was started, and before any is asked whether it is ready.
+
+        A node that must serve first is waited for here.
+        """
+        ...
+
+
+@runtime_checkable
+class Stops(Protocol):
+    """Has a kinder way to stop than SIGKILL, used at teardown."""
+
+    async def stop(self, node: Node) -> None:
+        """Stop the node's processes."""
+        ...
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """Knows how long things take with it."""
+
+    #: see :mod:`harness.timings`
+    timings: Mapping[str, Any] | None
+
+
+@runtime_checkable
+class BringsClient(Protocol):
+    """Brings its own client."""
+
+    #: a class or function that makes one
+    client: Callable[..., Client] | None
+
+
+@runtime_checkable
+class Operations(Protocol):
+    """A DB or a client that knows which operations it has."""
+
+    operations: Collection[str] | None
+
+
+@runtime_checkable
+class RunsIn(Protocol):
+    """Runs in some environments only."""
+
+    environments: Collection[str] | None
+
+
+@runtime_checkable
+class NeedsImage(Protocol):
+    """Needs an image of its own in the environment ``docker``."""
+
+    image: str
+
+
+@runtime_checkable
+class Refuses(Protocol):
+    """Knows of nemeses that make no sense with it as it was built."""
+
+    def cannot(self, nemesis: Any) -> str:
+        """Why a nemesis cannot be had, in a sentence; "" if it can."""
+        ...
+
+
+@runtime_checkable
+class Closes(Protocol):
+    """A client with something to close."""
+
+    async def close(self) -> None:
+        """Disconnect. Must not raise."""
         ...
 
 

@@ -151,13 +151,15 @@ class Galera:
 
     async def ready(self, node: Node) -> None:
         """Wait until the server is synchronized with a quorum, and has its tables."""
+        import pymysql
+
         loop = asyncio.get_running_loop()
         until = loop.time() + READY_WITHIN_S
         while True:
             try:
                 await loop.run_in_executor(self.threads, self._prepare, node.address)
                 return
-            except Exception as error:
+            except (pymysql.MySQLError, OSError) as error:
                 if loop.time() > until:
                     raise SetupError(
                         f"MariaDB on {node.name} did not serve in {READY_WITHIN_S:g} s: {error}"

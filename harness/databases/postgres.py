@@ -122,6 +122,8 @@ class Postgres:
 
     async def ready(self, node: Node) -> None:
         """Wait until it answers, and has its tables."""
+        import psycopg
+
         loop = asyncio.get_running_loop()
         until = loop.time() + READY_WITHIN_S
         while True:
@@ -130,7 +132,7 @@ class Postgres:
                 async with connection:
                     await PostgresClient.make_tables(connection)
                 return
-            except Exception as error:
+            except (psycopg.Error, OSError, TimeoutError) as error:
                 if loop.time() > until:
                     raise SetupError(
                         f"PostgreSQL on {node.name} did not serve in {READY_WITHIN_S:g} s: {error}"

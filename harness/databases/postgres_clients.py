@@ -114,7 +114,7 @@ class PostgresClient:
             result = await getattr(self, f"_{op.f}")(op.value)
             self._committing = True
             await self._sql("commit")
-        except Exception:
+        except Exception:  # of any kind: the transaction is given up, and it is raised on
             if self._connection is not None and not self._connection.closed:
                 await self._sql("rollback")
             raise

@@ -126,15 +126,17 @@ class Redis:
 
     async def ready(self, node: Node) -> None:
         """Wait until the sentinel knows a primary that answers, and all the others."""
+        from redis.exceptions import RedisError
+
         loop = asyncio.get_running_loop()
         until = loop.time() + READY_WITHIN_S
-        why = "nobody answered"
+        why = "no server answered"
         while loop.time() < until:
             try:
                 why = await self._not_ready(node)
                 if not why:
                     return
-            except Exception as error:
+            except (RedisError, OSError, TimeoutError, KeyError) as error:
                 why = str(error) or type(error).__name__
             await asyncio.sleep(0.1)
         raise SetupError(f"Redis on {node.name} was not ready in {READY_WITHIN_S:g} s: {why}")
@@ -160,13 +162,15 @@ class Redis:
 
     async def primaries(self, nodes: Sequence[Node]) -> list[str]:
         """Every server which says that it is the primary; a deposed one too."""
+        from redis.exceptions import RedisError
+
         found = []
         for node in nodes:
             try:
                 async with connected(node.address, PORT, timeout_s=0.5) as server:
                     if (await server.execute_command("ROLE"))[0] in ("master", b"master"):
                         found.append(node.name)
-            except Exception:
+            except (RedisError, OSError, TimeoutError):
                 continue
         return found
 

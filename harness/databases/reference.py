@@ -10,8 +10,10 @@ Sets and logs are lists that values are appended to, identifiers a counter, and 
 whose first element is taken by compare-and-set of the whole list: sound, since no list comes twice,
 and dear, so queues should stay short.
 
-Options: ``consensus``, ``ablate`` (ids separated by commas or a list), ``read_mode``
-(``linearizable``, ``lease`` or ``stale``), ``op_timeout_s``, ``peer_port``, ``admin_port``,
+Options: ``role`` (``core``, or ``paxos``: a register per key, no log and no leader; if it is not
+given, the one that the ablations are for, or ``core``), ``consensus`` (of role ``core``),
+``ablate`` (ids separated by commas or a list), ``read_mode`` (one of :data:`READ_MODES`),
+``lease_ttl_s`` (of locks), ``op_timeout_s``, ``peer_port``, ``admin_port``,
 ``args`` (more arguments for every node), ``objects`` (what keys are; given by the workload).
 
 Each run has a token of its own, so that no other user of the machine writes to the cluster, removes
@@ -29,13 +31,16 @@ from typing import Any
 
 from harness.databases.base import Invocation, Outcome, operations_of
 from harness.databases.http_clients import answered
+from harness.databases.reference_clients import CLIENTS, Objects
 from harness.databases.reference_members import ATTEMPT_S, REQUEST_S, ReferenceMembers
-from harness.environments.base import Node
+from harness.environments.base import Node, SimulatedNode
 from harness.errors import UsageError, nearest
+from workloads.lock import FencedResource
 
 #: where a node finds its token (see ``cluster.runtime.token``)
 TOKEN_VARIABLE = "SPLITBRAIN_TOKEN"
-READ_MODES = ("linearizable", "lease", "stale")
+READ_MODES = ("linearizable", "lease", "follower", "session", "stale")
+ROLES = ("core", "paxos")
 READY_WITHIN_S = 30.0
 _OWN_NODE_EVERY_S = 0.05
 #: how long a client waits for one node before it asks another: the patient and the impatient
@@ -102,6 +107,7 @@ class Reference(ReferenceMembers):
     def __init__(
         self,
         *,
+        role: str = "",
         consensus: str = "raft",
         ablate: str | Sequence[str] = (),
         read_mode: str = "linearizable",
@@ -110,19 +116,29 @@ class Reference(ReferenceMembers):
         admin_port: int = 8001,
         args: str | Sequence[str] = (),
         objects: str = "register",
+        lease_ttl_s: float = 2.0,
     ) -> None:
         super().__init__()
         if read_mode not in READ_MODES:
             raise nearest("read_mode", read_mode, READ_MODES)
         named = ablate.split(",") if isinstance(ablate, str) else list(ablate)
         self.ablate = tuple(name.strip() for name in named if name.strip())
+        self.role = role or _role_for(self.ablate)
+        if self.role not in ROLES:
+            raise nearest("role", self.role, ROLES)
+        if self.role == "paxos":
+            _check_peers(consensus=consensus, read_mode=read_mode)
         self.consensus = consensus
         self.read_mode = read_mode
         self.op_timeout_s = op_timeout_s
         self.peer_port = peer_port
         self.admin_port = admin_port
         self.args = tuple(args.split() if isinstance(args, str) else args)
-        self.operations = operations_of("the reference cluster", OBJECTS, objects)
+        table = {**OBJECTS, **{kind: each.operations for kind, each in CLIENTS.items()}}
+        self.operations = operations_of("the reference cluster", table, objects)
+        self.lease_ttl_s = lease_ttl_s
+        #: what locks guard, outside the cluster
+        self.resource = FencedResource()
         self.objects = objects
         self._clients = 0
         #: what clients, peers and operators of this cluster show for themselves
@@ -148,7 +164,7 @@ class Reference(ReferenceMembers):
         argv = [sys.executable, "-m", "cluster", "--id", node.name]
         argv += ["--listen", f"{node.address}:{self.peer_port}", "--peers", ",".join(peers)]
         argv += ["--data", "/data", "--admin", f"{node.address}:{self.admin_port}"]
-        argv += ["--consensus", self.consensus, "--enable-chaos", *self.args]
+        argv += ["--role", self.role, "--consensus", self.consensus, "--enable-chaos", *self.args]
         if not node.address.startswith("127."):
             # A network made for this run, or hosts whose firewall is their owner's business.
             argv.append("--allow-remote")
@@ -166,10 +182,8 @@ class Reference(ReferenceMembers):
 
     async def status(self, node: Node) -> dict[str, Any] | None:
         """The node's own view of things, or None if it does not answer."""
-        simulated = getattr(node, "cluster_status", None)
-        if simulated is not None:
-            found: dict[str, Any] | None = await simulated()
-            return found
+        if isinstance(node, SimulatedNode):
+            return await node.cluster_status()
 
         def ask(http: Any) -> Awaitable[Any]:
             http.token = self.token
@@ -177,6 +191,16 @@ class Reference(ReferenceMembers):
 
         answer = await answered(node, self.admin_port, ask)
         return answer if isinstance(answer, dict) else None
+
+    def cannot(self, nemesis: Any) -> str:
+        """Why a nemesis makes no sense with nodes of this role; "" if it does."""
+        if self.role == "core":
+            return ""
+        if "add_member" in getattr(nemesis, "db_needs", ()):
+            return "the members of role paxos do not change"
+        if getattr(nemesis, "only_primaries", False):
+            return "nobody leads in role paxos; name nodes, or use one, minority or majority"
+        return ""
 
     async def primaries(self, nodes: Sequence[Node]) -> list[str]:
         """Every node which believes that it leads; a deposed leader too, which is the point."""
@@ -192,7 +216,7 @@ class Reference(ReferenceMembers):
         return max((int(status["generation"]) for status in statuses if status), default=0)
 
     async def _statuses(self, nodes: Sequence[Node]) -> list[dict[str, Any] | None]:
-        if any(hasattr(node, "cluster_status") for node in nodes):
+        if any(isinstance(node, SimulatedNode) for node in nodes):
             # Virtual time has no event loop to gather on.
             return [await self.status(node) for node in nodes]
         return list(await asyncio.gather(*(self.status(node) for node in nodes)))
@@ -201,9 +225,9 @@ class Reference(ReferenceMembers):
 
     def operator(self, node: Node, name: str) -> Any:
         """A session for requests about the cluster."""
-        simulated = getattr(node, "cluster_session", None)
-        if simulated is not None:
-            return simulated(name, timeout_ns=int(REQUEST_S * 1e9), attempt_ns=int(ATTEMPT_S * 1e9))
+        if isinstance(node, SimulatedNode):
+            timeout_ns, attempt_ns = int(REQUEST_S * 1e9), int(ATTEMPT_S * 1e9)
+            return node.cluster_session(name, timeout_ns=timeout_ns, attempt_ns=attempt_ns)
         return SocketSession(node, name, self, attempt_s=ATTEMPT_S, timeout_s=REQUEST_S)
 
     def client(self) -> ReferenceClient:
@@ -212,6 +236,29 @@ class Reference(ReferenceMembers):
         attempt_s = _ATTEMPTS_S[self._clients // 3 % 2]
         kind = "client" if self.objects == "register" else f"{self.objects}-client"
         return ReferenceClient(self, f"{kind}-{self._clients}", attempt_s=attempt_s)
+
+
+def _role_for(ablations: Sequence[str]) -> str:
+    if not ablations:
+        return "core"
+    from cluster.ablations.registry import UnknownAblation, role_for
+
+    try:
+        return role_for(ablations)
+    except UnknownAblation as error:
+        raise UsageError(f"ablate: {error}") from None
+
+
+def _check_peers(*, consensus: str, read_mode: str) -> None:
+    if consensus != "raft":
+        raise UsageError(
+            f"consensus is {consensus!r}, and role paxos has no log to agree on; leave it out"
+        )
+    if read_mode != "linearizable":
+        raise UsageError(
+            f"read_mode is {read_mode!r}, and a node of role paxos does not know whether its own "
+            "copy is chosen; leave it out"
+        )
 
 
 class ReferenceClient:
@@ -229,6 +276,7 @@ class ReferenceClient:
         self._name = name
         self._opened = 0
         self._session: Any = None
+        self._objects: Objects | None = None
 
     async def open(self, node: Node) -> None:
         """Begin a session which asks this node first."""
@@ -236,17 +284,21 @@ class ReferenceClient:
         self._opened += 1
         name = f"{self._name}.{self._opened}"
         timeout_ns = int(self._db.op_timeout_s * 1e9)
-        simulated = getattr(node, "cluster_session", None)
-        if simulated is not None:
+        if isinstance(node, SimulatedNode):
             attempt_ns = int(self._attempt_s * 1e9)
-            self._session = simulated(name, timeout_ns=timeout_ns, attempt_ns=attempt_ns)
+            session = node.cluster_session(name, timeout_ns=timeout_ns, attempt_ns=attempt_ns)
+            self._session = session
         else:
             self._session = SocketSession(node, name, self._db, attempt_s=self._attempt_s)
+        kind = CLIENTS.get(self._db.objects)
+        self._objects = None if kind is None else kind(self._db, self._session)
 
     async def invoke(self, op: Invocation) -> Outcome:
         """Do one operation; see :data:`OBJECTS`."""
         from cluster.wire import Command
 
+        if self._objects is not None:
+            return await self._objects.invoke(op)
         commands = OBJECTS[self._db.objects]
         if op.f not in commands:
             raise UsageError(f"the reference cluster has no operation {op.f!r} here")

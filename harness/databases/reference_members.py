@@ -19,7 +19,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from harness.environments.base import Node
+from harness.environments.base import Node, SimulatedNode
 from harness.errors import SetupError
 
 #: An operator's request may take so long, and one node so long to answer it. Other faults wait for
@@ -130,12 +130,11 @@ class ReferenceMembers:
         return member
 
     async def _format(self, node: Node, member: str) -> None:
-        place: Any = node
-        if hasattr(place, "cluster_rejoin"):
-            await place.cluster_rejoin(member)
+        if isinstance(node, SimulatedNode):
+            await node.cluster_rejoin(member)
             self._formatted[node.name] = member
             return
-        await place.stop()
+        await node.stop()
         argv = (sys.executable, "-m", "cluster", "format", "--id", member, "--data", "/data")
         await node.run(*argv, "--replace")
         self._formatted[node.name] = member
@@ -152,9 +151,8 @@ class ReferenceMembers:
         raise SetupError(f"promoting {member}: {said}")
 
     async def _sleep(self, node: Node, duration_s: float) -> None:
-        sleep = getattr(node, "cluster_sleep", None)
-        if sleep is not None:
-            await sleep(round(duration_s * 1e9))
+        if isinstance(node, SimulatedNode):
+            await node.cluster_sleep(round(duration_s * 1e9))
         else:
             await asyncio.sleep(duration_s)
 

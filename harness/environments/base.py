@@ -16,10 +16,13 @@ but the environment's own ``sleep``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import msgspec
+
+from checkers.core.verdict import Result
+from harness.interpreter.runtime import Runtime
 
 #: ability name -> the environments that have it, for error messages; `harness list` shows it too
 ABILITIES: dict[str, tuple[str, ...]] = {
@@ -145,6 +148,10 @@ class Node(Protocol):
         """
         ...
 
+    async def stop(self) -> None:
+        """Ask the database's processes to end (SIGTERM), then end those that stay."""
+        ...
+
     async def http(self, port: int, *, timeout_s: float = 5.0) -> Any:
         """An HTTP client with ``get(path)``, ``put(path, value)``, ``post``, ``delete``; JSON in
         and out; a status of 400 or more raises."""
@@ -160,10 +167,19 @@ class Node(Protocol):
 
 
 @runtime_checkable
+class Watched(Protocol):
+    """A node whose database's processes can be looked at."""
+
+    async def check_running(self) -> None:
+        """SetupError with the log's last lines if a process of the database has ended."""
+        ...
+
+
+@runtime_checkable
 class SimulatedNode(Protocol):
     """What a node of the simulation has beside the above: the cluster without sockets.
 
-    The database ``reference`` looks for these two by name, and uses sockets where they are absent.
+    The database ``reference`` uses these, and sockets on any other node.
     """
 
     def cluster_session(
@@ -183,6 +199,14 @@ class SimulatedNode(Protocol):
 
     async def cluster_status(self) -> dict[str, Any] | None:
         """What ``GET /status`` of a real node answers, or None while the node is down."""
+        ...
+
+    async def cluster_rejoin(self, member: str) -> None:
+        """Start the node with an empty disk as another member; SetupError if it refuses."""
+        ...
+
+    async def cluster_sleep(self, duration_ns: int) -> None:
+        """Let virtual time pass."""
         ...
 
 
@@ -214,6 +238,27 @@ class Environment(Protocol):
         """Let time pass: the only thing coroutines may wait on in simulation."""
         ...
 
+    def drive(
+        self,
+        main: Callable[[Runtime], Coroutine[Any, Any, None]],
+        *,
+        interrupted: Callable[[Callable[[], object]], None],
+    ) -> Sequence[Result]:
+        """Run a coroutine to its end in the environment's time, real or virtual.
+
+        Args:
+            main: makes the coroutine, of tasks and timers in that time.
+            interrupted: called once per SIGINT or SIGTERM, with a function that ends the coroutine
+                at once.
+
+        Returns:
+            what the environment itself saw broken meanwhile: the simulation's invariants.
+
+        Raises:
+            SetupError: the coroutine was ended at once.
+        """
+        ...
+
     async def heal_all(self) -> None:
         """Remove every fault, whoever injected it. Idempotent; never raises for what is gone."""
         ...
@@ -221,6 +266,67 @@ class Environment(Protocol):
     async def prove_clean(self) -> list[str]:
         """What is still there and should not be, one phrase each; empty when clean."""
         ...
+
+
+# What an environment may also have: asked with isinstance ------------------------------------
+
+
+@runtime_checkable
+class Prepared(Protocol):
+    """An environment that wants to know what it will be asked for."""
+
+    def prepare(self, needs: Collection[str]) -> None:
+        """Be told, before setup, which abilities a run needs; UsageError if one is missing."""
+        ...
+
+
+@runtime_checkable
+class Explained(Protocol):
+    """An environment that knows why it lacks an ability."""
+
+    #: ability -> why this machine lacks it
+    lacks: dict[str, str]
+    #: ability -> what to know before using it
+    limits: dict[str, str]
+
+
+@runtime_checkable
+class Mortal(Protocol):
+    """An environment whose databases may end by themselves."""
+
+    def deaths(self) -> dict[str, list[str]]:
+        """Per node, how processes of its database ended without being asked to."""
+        ...
+
+
+@runtime_checkable
+class Damaged(Protocol):
+    """An environment whose faults may damage durable data."""
+
+    def damaged(self) -> list[str]:
+        """Nodes whose durable data a fault damaged: they may refuse to start."""
+        ...
+
+
+@runtime_checkable
+class Homing(Protocol):
+    """An environment whose nodes have files."""
+
+    async def bring_home(self, patterns: Sequence[str]) -> list[str]:
+        """Copy files of every node that match into ``nodes/<n>/``; what could not be copied."""
+        ...
+
+
+@runtime_checkable
+class Leaving(Protocol):
+    """An environment whose nodes can outlive the harness."""
+
+    async def leave_running(self) -> None:
+        """Instead of ``teardown``: heal, and leave the nodes; `harness heal` ends them."""
+        ...
+
+
+# What an environment can do to its nodes: the abilities --------------------------------------
 
 
 @runtime_checkable

@@ -4,7 +4,8 @@ The files are read back, so the evidence is what is on the disk. A disk counts a
 node runs again and says that it was repaired (``recovering`` in its status): meanwhile no other may
 be damaged, since one good copy of everything must stay.
 
-Used by the local environment; the damage itself is :mod:`cluster.simulation.file_damage`.
+Used by environments of machines, for nodes that are processes of this machine; the damage itself
+is :mod:`cluster.simulation.file_damage`.
 """
 
 from __future__ import annotations
@@ -14,37 +15,31 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import Any, Protocol
+from typing import Any
 
+from harness.environments.disk.atlas import FaultAtlas
 from harness.environments.http import HttpStatus
-from harness.environments.local_node import LocalNode
-
-
-class Atlas(Protocol):
-    """Which disks are damaged: the local environment's chaos."""
-
-    def why_no_spare(self, node: LocalNode) -> str: ...
-    def note_damage(self, node: LocalNode) -> None: ...
-    def forget_damage(self, name: str) -> None: ...
+from harness.environments.machines.local import LocalMachine
+from harness.environments.node import MachineNode
 
 
 class DamageAtRest:
     """Damages files of nodes that it kills first.
 
     Args:
-        atlas: which disks are damaged, whoever damaged them.
+        atlas: which disks are damaged, whatever damaged them.
         node_of: the node of a name.
     """
 
-    def __init__(self, atlas: Atlas, node_of: Callable[[str], LocalNode]) -> None:
+    def __init__(self, atlas: FaultAtlas, node_of: Callable[[str], MachineNode]) -> None:
         self._atlas = atlas
         self._node_of = node_of
-        self._hit: dict[str, LocalNode] = {}
+        self._hit: dict[str, MachineNode] = {}
 
     def knows(self, name: str) -> bool:
         """Whether this node is one of the reference cluster's, with its files on this machine."""
-        node = self._node_of(name)
-        return node.chaos_port is not None and (node.data / "identity").is_file()
+        data = _data_of(self._node_of(name))
+        return data is not None and (data / "identity").is_file()
 
     async def damage(self, name: str, kind: str, seed: int) -> dict[str, Any]:
         """Kill the node and damage one of its files; others start it again.
@@ -58,17 +53,19 @@ class DamageAtRest:
             ``kind``, ``file``, ``at`` and ``changed_bytes`` as read back; or ``skipped`` and why.
         """
         node = self._node_of(name)
+        data = _data_of(node)
+        assert data is not None, f"{name} is asked for and its files are not known"
         for hit in list(self._hit):
             await self.is_repaired(hit)
-        why = self._atlas.why_no_spare(node)
-        if node.name in self._hit and not node.alive():
-            why = f"the files of {node.name} are damaged already"
+        why = self._atlas.why_no_damage(name)
+        if name in self._hit and not node.processes.alive:
+            why = f"the files of {name} are damaged already"
         if why:
             return {"skipped": True, "why": why}
-        self._atlas.note_damage(node)
-        self._hit[node.name] = node
-        killed = await node.kill()
-        found = await asyncio.to_thread(damage_directory, node.data, kind, seed)
+        self._atlas.note(name)
+        self._hit[name] = node
+        killed = await node.processes.kill()
+        found = await asyncio.to_thread(damage_directory, data, kind, seed)
         return {**found, "killed": killed}
 
     async def is_repaired(self, name: str) -> bool:
@@ -80,15 +77,22 @@ class DamageAtRest:
         if status is None or status.get("recovering") is not None:
             return False
         del self._hit[name]
-        self._atlas.forget_damage(name)
+        self._atlas.repaired(name)
         return True
 
 
-async def _status(node: LocalNode) -> dict[str, Any] | None:
-    if node.chaos_port is None or not node.answers:
+def _data_of(node: MachineNode) -> Path | None:
+    """Where a node of the reference cluster has its files on this machine; None otherwise."""
+    ours = node.processes.chaos_port is not None
+    return node.machine.data if ours and isinstance(node.machine, LocalMachine) else None
+
+
+async def _status(node: MachineNode) -> dict[str, Any] | None:
+    processes = node.processes
+    if processes.chaos_port is None or not processes.answers:
         return None
-    client = await node.http(node.chaos_port, timeout_s=2.0)
-    client.token = node.chaos_token
+    client = await node.http(processes.chaos_port, timeout_s=2.0)
+    client.token = processes.chaos_token
     try:
         found = await client.get("/status")
     except (OSError, TimeoutError, HttpStatus):

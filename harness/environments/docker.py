@@ -27,36 +27,41 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
-import posixpath
 import tarfile
-import threading
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.environments import (
-    addresses,
-    disks,
-    docker_exec,
-    kernel_links,
-    marks,
-    remote_pressure,
+from harness.environments import marks
+from harness.environments.clock.fake import ScriptedFakeClocks
+from harness.environments.clock.faults import ClockFaults
+from harness.environments.composed import MachineEnvironment
+from harness.environments.disk import disks
+from harness.environments.disk.faults import DiskFaults
+from harness.environments.homecoming import own_folder
+from harness.environments.journal import Journal, checked_options
+from harness.environments.local import known_limits
+from harness.environments.machine_run import Parts
+from harness.environments.machines.container import LOG, ContainerMachine
+from harness.environments.machines.docker_daemon import (
+    API_TIMEOUT_S,
+    LABEL,
+    Daemon,
+    bring_home,
+    said_by_docker,
 )
-from harness.environments.base import Completed
-from harness.environments.homecoming import own_folder, unpack
-from harness.environments.kernel_links import Peer
-from harness.environments.kernel_remote import RemoteEnvironment, RemoteNode
-from harness.environments.kernel_runner import KernelLinks
-from harness.environments.local import limits
-from harness.environments.local_node import Command, LocalNode
+from harness.environments.machines.machine import Machine
+from harness.environments.network import addresses, netem
+from harness.environments.network.kernel_network import KernelNetwork
+from harness.environments.network.netem import Peer
+from harness.environments.pressure import remote as remote_pressure
+from harness.environments.pressure.remote import RemotePressure
 from harness.environments.record import Consent, Healed, Record
-from harness.errors import SetupError, UsageError, nearest
+from harness.errors import SetupError
 
 IMAGE = "splitbrain:latest"
-LABEL = "splitbrain.run"
-_OPTIONS: dict[str, Any] = {
+OPTIONS: dict[str, Any] = {
     "image": IMAGE,
     "tools_image": IMAGE,
     "python": "python3",
@@ -66,7 +71,6 @@ _OPTIONS: dict[str, Any] = {
     "watchdog": True,
     "keep_data": False,
 }
-_API_TIMEOUT_S = 30
 _GATEWAY_NUMBER = 254
 _LATE_S = 1.0
 _BUILD = "bash scripts/docker_build.sh"
@@ -74,358 +78,80 @@ _BUILD = "bash scripts/docker_build.sh"
 
 def docker(
     *, nodes: Sequence[str], run_dir: Path, seed: int, options: Mapping[str, Any] | None = None
-) -> DockerEnvironment:
+) -> MachineEnvironment:
     """The environment of containers: see the module's text for the options."""
-    given = dict(options or {})
-    for name in given:
-        if name not in _OPTIONS:
-            raise nearest("option of the environment docker", name, _OPTIONS)
-    return DockerEnvironment(nodes=nodes, run_dir=run_dir, seed=seed, options={**_OPTIONS, **given})
+    given = checked_options("docker", OPTIONS, options)
+    addresses.check_node_count(len(nodes))
+    journal = Journal("docker", nodes, run_dir)
+    site = DockerSite(journal, given, seed=seed)
+    return MachineEnvironment(
+        Parts(
+            journal=journal,
+            site=site,
+            network=KernelNetwork("docker", site),
+            clocks=ClockFaults(ScriptedFakeClocks(journal), given["clock"]),
+            disks=DiskFaults(len(journal.nodes), site.disk, given["disk"]),
+            pressure=RemotePressure(site.squeeze),
+            watchdog=bool(given["watchdog"]),
+            keep_data=bool(given["keep_data"]),
+            lacks={},
+            limits=known_limits(packets=netem.BY_NETEM, disk=disks.missing()),
+        )
+    )
 
 
 def _prefix(run_id: str) -> str:
     return f"splitbrain-{marks.digest(run_id)}"
 
 
-class Daemon:
-    """Docker's API, with its errors turned into sentences. Calls block; any thread may make them.
+class DockerSite:
+    """Nodes in containers on a network of the run's own.
 
-    Each thread has a client of its own, since a client's connections are not to be shared.
+    Args:
+        journal: the run's.
+        options: the environment's, checked.
+        seed: the run's.
     """
 
-    def __init__(self) -> None:
-        self._clients = threading.local()
-
-    @property
-    def api(self) -> Any:
-        """This thread's client."""
-        found = getattr(self._clients, "api", None)
-        if found is None:
-            found = self._clients.api = _connect()
-        return found
-
-    def exec(
-        self, container: str, argv: Sequence[str], env: Mapping[str, str] | None = None
-    ) -> Completed:
-        """Run a command in a container to its end."""
-        with _said(f"running {argv[0]!r} in {container}"):
-            made = self.api.exec_create(container, list(argv), environment=dict(env or {}))["Id"]
-            out, err = docker_exec.written(self.api, made, answers_within_s=_API_TIMEOUT_S)
-            code = docker_exec.exit_code(self.api, made, within_s=_API_TIMEOUT_S)
-        texts = [part.decode("utf-8", "replace") for part in (out, err)]
-        return Completed(tuple(argv), code, *texts)
-
-    def labelled(self, run_id: str) -> list[dict[str, Any]]:
-        """The containers of a run, running or not."""
-        with _said("listing containers"):
-            found: list[dict[str, Any]] = self.api.containers(
-                all=True, filters={"label": f"{LABEL}={run_id}"}
-            )
-        return found
-
-    def networks(self, run_id: str) -> list[dict[str, Any]]:
-        """The networks of a run."""
-        with _said("listing networks"):
-            found: list[dict[str, Any]] = self.api.networks(filters={"label": f"{LABEL}={run_id}"})
-        return found
-
-    def remove_all(self, run_id: str) -> list[str]:
-        """Remove a run's containers, their volumes and networks; what was there."""
-        import docker.errors
-
-        containers = self.labelled(run_id)
-        # The nodes before the containers whose networks they are in.
-        containers.sort(key=lambda each: each["Names"][0].endswith("-net"))
-        removed = []
-        for each in containers:
-            with contextlib.suppress(docker.errors.NotFound), _said("removing a container"):
-                if each.get("State") == "paused":
-                    with contextlib.suppress(docker.errors.APIError):
-                        self.api.unpause(each["Id"])
-                self.api.remove_container(each["Id"], v=True, force=True)
-            removed.append(f"container {each['Names'][0].lstrip('/')}")
-        for each in self.networks(run_id):
-            with contextlib.suppress(docker.errors.NotFound), _said("removing a network"):
-                self.api.remove_network(each["Id"])
-            removed.append(f"network {each['Name']}")
-        return removed
-
-    def left(self, run_id: str) -> list[str]:
-        """What is there of a run, one phrase each."""
-        names = [f"container {each['Names'][0].lstrip('/')}" for each in self.labelled(run_id)]
-        return names + [f"network {each['Name']}" for each in self.networks(run_id)]
-
-
-def _connect() -> Any:
-    import docker
-    import docker.errors
-    from docker.utils import kwargs_from_env
-
-    try:
-        settings = kwargs_from_env()
-        found = docker.APIClient(version="auto", timeout=_API_TIMEOUT_S, **settings)
-        found.ping()
-    except (docker.errors.DockerException, OSError, ValueError) as error:
-        raise SetupError(_no_daemon(str(error))) from error
-    return found
-
-
-def _no_daemon(said: str) -> str:
-    if "ermission denied" in said:
-        return (
-            "the environment docker may not speak to Docker's daemon (permission denied): "
-            "join its group with `sudo usermod -aG docker $USER` and log in again, or use sudo"
-        )
-    return (
-        "the environment docker needs Docker's daemon, and it does not answer: start it with "
-        "`sudo systemctl start docker` (or install it: `sudo apt-get install docker.io`), "
-        f"or use --env local [{said[:160]}]"
-    )
-
-
-@contextlib.contextmanager
-def _said(doing: str) -> Iterator[None]:
-    """Turn the API's errors into SetupErrors; what is not there stays NotFound."""
-    import docker.errors
-    import requests
-
-    try:
-        yield
-    except docker.errors.NotFound:
-        raise
-    except docker.errors.APIError as error:
-        raise SetupError(f"{doing}: Docker said: {error.explanation or error}") from error
-    except requests.RequestException as error:
-        raise SetupError(f"{doing}: Docker does not answer: {error}") from error
-
-
-class DockerNode(RemoteNode):
-    """A node in a container."""
-
-    home = "/splitbrain"
-
-    def __init__(self, env: DockerEnvironment, name: str, index: int, address: str) -> None:
-        super().__init__(env, name, index, address)
-        self._docker = env
-        self.python = str(env.options["python"])
-        self.container = f"{env.prefix}-{name}"
-        self.network_container = f"{env.prefix}-{name}-net"
-        self._execs: dict[int, str] = {}
-
-    async def execute(
-        self, argv: Sequence[str], *, env: Mapping[str, str], timeout_s: float
-    ) -> Completed:
-        """Run a command in the container; one that takes too long is killed there."""
-        mark = f"{self.home}/run-{time.time_ns():x}"
-        # The shell becomes the command, so the pid it wrote down is the command's.
-        words = ["sh", "-c", 'echo $$ >"$0"; exec "$@"', mark, *argv]
-        task = asyncio.create_task(asyncio.to_thread(self._exec, words, env))
-        try:
-            async with asyncio.timeout(timeout_s):
-                done = await asyncio.shield(task)
-        except TimeoutError as error:
-            end = ["sh", "-c", 'kill -9 "$(cat "$0")"; rm -f "$0"', mark]
-            await asyncio.to_thread(self._docker.daemon.exec, self.container, end)
-            await asyncio.wait([task], timeout=5)
-            raise SetupError(
-                f"{argv[0]!r} on {self.name} did not end within {timeout_s:g} s"
-            ) from error
-        return Completed(tuple(argv), done.exit_code, done.stdout, done.stderr)
-
-    def _exec(self, words: Sequence[str], env: Mapping[str, str]) -> Completed:
-        """A node whose database was killed is still a node: its container is started if need be."""
-        try:
-            return self._docker.daemon.exec(self.container, words, env)
-        except SetupError as error:
-            if "is not running" not in str(error):
-                raise
-        self._start_container()
-        return self._docker.daemon.exec(self.container, words, env)
-
-    async def launch(self, index: int, command: Command, env: Mapping[str, str]) -> None:
-        """Start a process by a detached exec."""
-        script = f'exec "$@" >>{self.remote_log} 2>&1 </dev/null'
-        words = ["sh", "-c", script, "sh", *command.argv]
-
-        def start() -> str:
-            api = self._docker.daemon.api
-            with _said(f"starting {command.argv[0]!r} on {self.name}"):
-                made: str = api.exec_create(self.container, words, environment=dict(env))["Id"]
-                api.exec_start(made, detach=True)
-            return made
-
-        self._execs[index] = await asyncio.to_thread(start)
-
-    async def ask(self) -> tuple[set[int], bool]:
-        """Ask the daemon; it answers for paused containers too."""
-        return await asyncio.to_thread(self._ask)
-
-    def _ask(self) -> tuple[set[int], bool]:
-        import docker.errors
-
-        api = self._docker.daemon.api
-        with _said(f"looking at {self.name}"):
-            try:
-                state = api.inspect_container(self.container)["State"]
-            except docker.errors.NotFound:
-                return set(), False
-            running = set()
-            for index, made in self._execs.items():
-                with contextlib.suppress(docker.errors.NotFound):
-                    if state["Running"] and api.exec_inspect(made)["Running"]:
-                        running.add(index)
-        return running, bool(state["Paused"])
-
-    async def remote_pids(self) -> list[int]:
-        """Pids of the database's processes, as the host sees them."""
-        return await asyncio.to_thread(self._pids)
-
-    def _pids(self) -> list[int]:
-        import docker.errors
-
-        found = []
-        for made in self._execs.values():
-            with contextlib.suppress(docker.errors.NotFound), _said(f"looking at {self.name}"):
-                entry = self._docker.daemon.api.exec_inspect(made)
-                if entry["Running"]:
-                    found.append(int(entry["Pid"]))
-        return found
-
-    def first_pid(self) -> int:
-        """The container's first process, as the daemon's machine sees it; 0 if it does not run."""
-        with _said(f"looking at {self.name}"):
-            return int(self._docker.daemon.api.inspect_container(self.container)["State"]["Pid"])
-
-    async def kill_all(self) -> list[int]:
-        """``docker kill``, and wait for the end."""
-        return await asyncio.to_thread(self._kill)
-
-    def _kill(self) -> list[int]:
-        api = self._docker.daemon.api
-        with _said(f"killing {self.name}"):
-            state = api.inspect_container(self.container)["State"]
-            pids = self._pids() if state["Running"] else []
-            if state["Running"]:
-                api.kill(self.container)
-                api.wait(self.container, timeout=_API_TIMEOUT_S)
-        self._execs.clear()
-        return pids
-
-    async def start_again(self) -> dict[str, Any]:
-        """Start the container, if it was killed, and what does not run in it."""
-        await asyncio.to_thread(self._start_container)
-        return await super().start_again()
-
-    def _start_container(self) -> None:
-        api = self._docker.daemon.api
-        with _said(f"starting the container of {self.name}"):
-            if not api.inspect_container(self.container)["State"]["Running"]:
-                api.start(self.container)
-
-    async def freeze(self, on: bool) -> dict[str, Any]:
-        """``docker pause`` or ``unpause``, and what Docker reports afterwards."""
-        return await asyncio.to_thread(self._freeze, on)
-
-    def _freeze(self, on: bool) -> dict[str, Any]:
-        api = self._docker.daemon.api
-        with _said(f"{'pausing' if on else 'unpausing'} {self.name}"):
-            state = api.inspect_container(self.container)["State"]
-            if state["Running"] and state["Paused"] != on:
-                (api.pause if on else api.unpause)(self.container)
-            state = api.inspect_container(self.container)["State"]
-        letter = "T" if state["Paused"] else "S" if state["Running"] else "gone"
-        return {"state": letter, "docker": state["Status"], "pids": self._pids()}
-
-    async def upload(self, source: Path, target: str) -> None:
-        """Copy a file of this machine into the container."""
-        content = await asyncio.to_thread(source.read_bytes)
-        info = tarfile.TarInfo(posixpath.basename(target))
-        info.size, info.mode = len(content), source.stat().st_mode & 0o777
-        packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w") as archive:
-            archive.addfile(info, io.BytesIO(content))
-
-        def put() -> None:
-            with _said(f"copying {source.name} to {self.name}"):
-                api = self._docker.daemon.api
-                api.put_archive(self.container, posixpath.dirname(target), packed.getvalue())
-
-        await asyncio.to_thread(put)
-
-    async def download(self, pattern: str, into: Path) -> list[str]:
-        """Copy files, or a directory, out of the container, even if it was killed."""
-        names = [pattern]
-        if any(letter in pattern for letter in "*?["):
-            done = await self.execute(["sh", "-c", f"ls -1d {pattern}"], env={}, timeout_s=10)
-            names = done.stdout.splitlines()
-        brought: list[str] = []
-        for name in names:
-            brought += await asyncio.to_thread(
-                bring_home, self._docker.daemon, self.container, name, into
-            )
-        return brought
-
-
-def bring_home(daemon: Daemon, container: str, name: str, into: Path) -> list[str]:
-    """Copy a file or directory of a container into a directory; nothing if it is not there."""
-    import docker.errors
-
-    try:
-        with _said(f"copying {name} from {container}"):
-            stream, _ = daemon.api.get_archive(container, name)
-            packed = io.BytesIO(b"".join(stream))
-    except docker.errors.NotFound:
-        return []
-    return unpack(packed, into)
-
-
-class DockerEnvironment(RemoteEnvironment):
-    """Nodes in containers. Made by :func:`docker`."""
-
-    name = "docker"
-
-    def __init__(
-        self, *, nodes: Sequence[str], run_dir: Path, seed: int, options: Mapping[str, Any]
-    ) -> None:
-        super().__init__(nodes=nodes, run_dir=run_dir, seed=seed, options=options)
-        self.options = options
+    def __init__(self, journal: Journal, options: Mapping[str, Any], *, seed: int) -> None:
+        self.journal, self.options = journal, options
         self.daemon = Daemon()
-        self.limits = limits(packets=kernel_links.BY_NETEM, disk=disks.missing())
         #: begins the names of everything this run makes
-        self.prefix = _prefix(self.run_id)
-        self._labels = {LABEL: self.run_id}
+        self.prefix = _prefix(journal.run_id)
+        self.machines: dict[str, ContainerMachine] = {}
+        self._labels = {LABEL: journal.run_id}
+        self._seed = seed
 
-    def prepare(self, needs: Collection[str]) -> None:
-        """Look for the images, and for netem if the run needs it, before anything is made.
+    def refuse(self, needs: Collection[str]) -> str:
+        """Look for the images, and for netem if the run needs it.
 
         Raises:
             SetupError: no Docker, or no image; with the command that gets it.
-            UsageError: the run's faults need netem, and the daemon's kernel has none.
         """
-        super().prepare(needs)
+        self._require_images()
+        if "packets" not in needs:
+            return ""
+        tools = self._probe()
+        return "" if tools.netem else netem.no_netem("Docker's host", tools)
+
+    def _require_images(self) -> None:
         for option in ("image", "tools_image"):
             self._require_image(str(self.options[option]))
-        if "packets" in needs:
-            tools = self._probe()
-            if not tools.netem:
-                self.lacks["packets"] = kernel_links.no_netem("Docker's host", tools)
-                self.abilities = self.abilities - {"packets"}
-                raise UsageError(self.lacks["packets"])
 
     def _require_image(self, image: str) -> None:
         import docker.errors
 
         try:
-            with _said("looking for images"):
+            with said_by_docker("looking for images"):
                 self.daemon.api.inspect_image(image)
         except docker.errors.NotFound:
             how = f"build it with `{_BUILD}`" if image == IMAGE else f"run `docker pull {image}`"
             raise SetupError(f"Docker has no image {image!r}: {how}") from None
 
-    def _probe(self) -> kernel_links.Tools:
+    def _probe(self) -> netem.Tools:
         """What the daemon's kernel can do to links, in a container that goes away."""
-        script = kernel_links.probe_script(own_namespace=False)
-        with _said("probing for netem"):
+        script = netem.probe_script(own_namespace=False)
+        with said_by_docker("probing for netem"):
             api = self.daemon.api
             made = api.create_container(
                 str(self.options["tools_image"]),
@@ -435,51 +161,53 @@ class DockerEnvironment(RemoteEnvironment):
             )["Id"]
             try:
                 api.start(made)
-                api.wait(made, timeout=_API_TIMEOUT_S)
+                api.wait(made, timeout=API_TIMEOUT_S)
                 printed = api.logs(made).decode("utf-8", "replace")
             finally:
                 api.remove_container(made, force=True, v=True)
-        return kernel_links.read_probe(printed)
+        return netem.read_probe(printed)
 
     # -- making and removing -------------------------------------------------------------------
 
-    async def _make(self) -> None:
-        for option in ("image", "tools_image"):
-            await asyncio.to_thread(self._require_image, str(self.options[option]))
+    async def make(self) -> Sequence[Machine]:
+        """Make the network, then two containers for each node."""
+        await asyncio.to_thread(self._require_images)
         block = await asyncio.to_thread(self._make_network)
-        for index, name in enumerate(self.nodes, start=1):
-            handle = DockerNode(self, name, index, f"{block}.{index}")
-            self._handles[name] = handle
-            place = {"address": handle.address, "container": handle.container}
-            self._record.nodes[name] = place
-        self._record.detail |= {"block": block, "label": f"{LABEL}={self.run_id}"}
-        self._record.save(self.run_dir)
-        await asyncio.gather(
-            *(asyncio.to_thread(self._make_node, self._docker_node(n)) for n in self.nodes)
-        )
-        peers = {
-            name: [
-                Peer(other.index, other.name, other.address, "eth0")
-                for other in self._remotes
-                if other.name != name
-            ]
-            for name in self.nodes
-        }
-        self._links = KernelLinks(self.name, peers, self._in_network)
+        journal = self.journal
+        for index, name in enumerate(journal.nodes, start=1):
+            machine = ContainerMachine(
+                journal,
+                self.daemon,
+                name,
+                index,
+                f"{block}.{index}",
+                container=f"{self.prefix}-{name}",
+                python=str(self.options["python"]),
+            )
+            place = {"address": machine.address, "container": machine.container}
+            self.machines[name], journal.record.nodes[name] = machine, place
+        journal.record.detail |= {"block": block, "label": f"{LABEL}={journal.run_id}"}
+        journal.save()
+        machines = list(self.machines.values())
+        await asyncio.gather(*(asyncio.to_thread(self._make_node, each) for each in machines))
+        return machines
 
-    def _docker_node(self, name: str) -> DockerNode:
-        handle = self.node(name)
-        assert isinstance(handle, DockerNode)
-        return handle
+    def peers(self) -> Mapping[str, Sequence[Peer]]:
+        """Every node sees every other one through its only interface."""
+        return netem.peers_of(list(self.machines.values()), device="eth0")
 
-    def _squeeze(self, node: str, limits: Mapping[str, Any]) -> dict[str, int]:
-        with _said(f"limiting {node}"):
-            container = self._docker_node(node).container
+    def squeeze(self, node: str, limits: Mapping[str, Any]) -> dict[str, int]:
+        """Make a node's limits so; the kernel's counters. Blocks."""
+        with said_by_docker(f"limiting {node}"):
+            container = self.machines[node].container
             return remote_pressure.squeeze_container(self.daemon.api, container, limits)
 
-    def _new_disk(self, node: LocalNode) -> disks.Disk:
-        inside = self._docker_node(node.name)
-        return disks.ContainerDisk("/data", pid_of=inside.first_pid, **self._disk_words(node))
+    def disk(self, machine: Machine) -> disks.Disk:
+        """A file system in user space, mounted in the mounts of the container."""
+        pid_of = self.machines[machine.name].first_pid
+        seed = self._seed * 100 + machine.index
+        words = disks.server_words(self.journal, machine.name, seed=seed)
+        return disks.ContainerDisk("/data", pid_of=pid_of, **words)
 
     def _make_network(self) -> str:
         """A network whose addresses nobody else has; the first three bytes of them."""
@@ -487,13 +215,13 @@ class DockerEnvironment(RemoteEnvironment):
 
         trouble = ""
         for attempt in range(16):
-            loopback, claim = addresses.claim(f"{self.run_id}/{attempt}")
+            loopback, claim = addresses.claim(f"{self.journal.run_id}/{attempt}")
             block = "10." + loopback.removeprefix("127.")
             pool = docker.types.IPAMPool(
                 subnet=f"{block}.0/24", gateway=f"{block}.{_GATEWAY_NUMBER}"
             )
             try:
-                with _said("making a network"):
+                with said_by_docker("making a network"):
                     self.daemon.api.create_network(
                         self.prefix,
                         driver="bridge",
@@ -508,14 +236,14 @@ class DockerEnvironment(RemoteEnvironment):
                 if "overlap" not in trouble:
                     raise
                 continue
-            self._claim = claim
+            self.journal.claim = claim
             return block
         raise SetupError(f"Docker has no room for a network in 10.0.0.0/8: {trouble}")
 
-    def _make_node(self, node: DockerNode) -> None:
+    def _make_node(self, node: ContainerMachine) -> None:
         api = self.daemon.api
         idle = ["sleep", "2147483647"]
-        with _said(f"making the container of {node.name}"):
+        with said_by_docker(f"making the container of {node.name}"):
             api.create_container(
                 str(self.options["tools_image"]),
                 name=node.network_container,
@@ -543,19 +271,25 @@ class DockerEnvironment(RemoteEnvironment):
             )
             api.start(node.container)
 
-    async def _in_network(self, node: str, script: str) -> str:
-        container = self._docker_node(node).network_container
+    async def as_root(self, node: str, script: str) -> str:
+        """Run a script in the container that holds a node's network."""
+        container = self.machines[node].network_container
         done = await asyncio.to_thread(self.daemon.exec, container, ["sh", "-c", script])
         if done.exit_code:
             last = done.stderr.strip().splitlines()[-2:]
             raise SetupError(f"the network of {node} cannot be set: {'; '.join(last)}")
         return done.stdout
 
-    async def _unmake(self) -> None:
-        await asyncio.to_thread(self.daemon.remove_all, self.run_id)
+    async def end(self) -> None:
+        """Remove the containers, and with them their processes, volumes and the network."""
+        await asyncio.to_thread(self.daemon.remove_all, self.journal.run_id)
 
-    async def _left(self) -> list[str]:
-        return await asyncio.to_thread(self.daemon.left, self.run_id)
+    async def remove(self) -> None:
+        """Everything went with the containers."""
+
+    async def left(self) -> list[str]:
+        """Containers and networks with the run's label."""
+        return await asyncio.to_thread(self.daemon.left, self.journal.run_id)
 
 
 def heal(found: Record, run_dir: Path, consent: Consent) -> Healed:
@@ -570,7 +304,7 @@ def heal(found: Record, run_dir: Path, consent: Consent) -> Healed:
             if container in ours and marks.is_node(name):
                 with contextlib.suppress(SetupError, OSError, tarfile.TarError):
                     into = own_folder(run_dir, name)
-                    bring_home(daemon, container, f"{DockerNode.home}/log", into)
+                    bring_home(daemon, container, LOG, into)
             elif container != f"{_prefix(found.run_id)}-{name}":
                 refused.append(marks.refusal(f"container {container!r}"))
         removed = daemon.remove_all(found.run_id)

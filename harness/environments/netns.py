@@ -11,7 +11,7 @@ bridge can be reached from them, and nothing reaches them from beyond the host.
     the host            sb<id> 10.A.B.254 ─┘
 
 Links are cut and slowed in the nodes' namespaces, by address: see
-:mod:`harness.environments.kernel_links`. Processes are this machine's, so everything else (logs,
+:mod:`harness.environments.network.netem`. Processes are this machine's, so everything else (logs,
 kill, pause, clocks, disks, data directories) is as in the environment `local`.
 
 Names and addresses come from the run's id and are in ``environment.json``; :func:`heal` removes
@@ -29,19 +29,21 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.environments import addresses, disks, kernel_links, marks, processes
-from harness.environments.base import LinkFault
-from harness.environments.kernel_links import Peer
-from harness.environments.kernel_runner import KernelLinks
-from harness.environments.local import _OPTIONS, LocalEnvironment, limits
-from harness.environments.local_node import Command, LocalNode
+from harness.environments import marks, processes
+from harness.environments.composed import MachineEnvironment
+from harness.environments.disk import disks
+from harness.environments.journal import Journal, checked_options
+from harness.environments.local import OPTIONS, LocalSite, known_limits
+from harness.environments.machines.machine import Machine
+from harness.environments.network import addresses, netem
+from harness.environments.network.kernel_network import KernelNetwork
+from harness.environments.network.netem import Peer
 from harness.environments.record import Consent, Healed, Record
-from harness.errors import EnvironmentLeft, HarnessError, SetupError, UsageError, nearest
+from harness.errors import SetupError
 
 _NAMESPACES = Path("/run/netns")
 _SCRIPT_WITHIN_S = 20.0
@@ -50,14 +52,23 @@ _HOST_NUMBER = 254
 
 def netns(
     *, nodes: Sequence[str], run_dir: Path, seed: int, options: Mapping[str, Any] | None = None
-) -> NetnsEnvironment:
+) -> MachineEnvironment:
     """The environment of network namespaces: see the module's text for the options."""
-    given = dict(options or {})
-    for name in given:
-        if name not in _OPTIONS:
-            raise nearest("option of the environment netns", name, _OPTIONS)
+    given = checked_options("netns", OPTIONS, options)
     _require_machine()
-    return NetnsEnvironment(nodes=nodes, run_dir=run_dir, seed=seed, options={**_OPTIONS, **given})
+    addresses.check_node_count(len(nodes))
+    journal = Journal("netns", nodes, run_dir)
+    site = NetnsSite(journal, given, seed=seed)
+    tools = probe()
+    return MachineEnvironment(
+        site.processes.parts(
+            given,
+            KernelNetwork("netns", site),
+            lacks={} if tools.netem else {"packets": netem.no_netem("this machine", tools)},
+            limits=known_limits(packets=netem.BY_NETEM, disk=disks.missing()),
+            site=site,
+        )
+    )
 
 
 def _require_machine() -> None:
@@ -75,204 +86,101 @@ def _require_machine() -> None:
             )
 
 
-def probe() -> kernel_links.Tools:
+def probe() -> netem.Tools:
     """What this machine's kernel can do to links, tried in a namespace that goes away."""
-    script = kernel_links.probe_script(own_namespace=False)
+    script = netem.probe_script(own_namespace=False)
     try:
         done = subprocess.run(
             ["unshare", "-n", "sh", "-c", script], capture_output=True, text=True, timeout=10
         )
     except (OSError, subprocess.SubprocessError) as error:
-        return kernel_links.Tools("", False, {"unshare": str(error)})
+        return netem.Tools("", False, {"unshare": str(error)})
     if done.returncode:
         why = done.stderr.strip().partition("\n")[0]
-        return kernel_links.Tools("", False, {"namespaces": why})
-    return kernel_links.read_probe(done.stdout)
+        return netem.Tools("", False, {"namespaces": why})
+    return netem.read_probe(done.stdout)
 
 
-class NetnsNode(LocalNode):
-    """A node in a namespace: a local one whose programs start there and whose address is there."""
+class NetnsSite:
+    """Processes of this machine as in `local`, each node's in a namespace of its own.
 
-    def __init__(self, env: NetnsEnvironment, name: str, index: int, block: str) -> None:
-        super().__init__(env, name, index, block)
-        self.namespace = f"{env.prefix}-{name}"
-        self._within = ("nsenter", f"--net={_NAMESPACES / self.namespace}", "--")
+    Args:
+        journal: the run's.
+        options: the environment's, checked.
+        seed: the run's.
+    """
 
-    @property
-    def peers(self) -> Sequence[str]:
-        """Addresses of the other nodes; faults are in the kernel, so they are the plain ones."""
-        others = range(1, len(self.nodes) + 1)
-        return [addresses.node_address(self._block, i) for i in others if i != self.index]
-
-    def peer_address(self, peer: str, port: int, *, framing: str = "bytes") -> str:
-        """``host:port`` at which this node must dial ``peer``'s ``port``; any framing will do."""
-        if framing not in ("bytes", "frames"):
-            raise UsageError(f"framing must be 'bytes' or 'frames', not {framing!r}")
-        if peer not in self.nodes:
-            raise nearest("node", peer, self.nodes)
-        return f"{self._env.node(peer).address}:{port}"
-
-    def announced_address(self, port: int) -> str:
-        """``host:port`` at which everybody dials this node's ``port``."""
-        return f"{self.address}:{port}"
-
-    async def _start_run(
-        self, words: tuple[str, ...], env: Mapping[str, str] | None
-    ) -> asyncio.subprocess.Process:
-        self._require_program(words[0], "run")
-        return await super()._start_run((*self._within, *words), env)
-
-    def _popen(self, command: Command, variables: dict[str, str]) -> subprocess.Popen[bytes]:
-        self._require_program(command.argv[0], "start")
-        # nsenter replaces itself, so the process is the program's own.
-        inside = (*self._within, *command.argv)
-        child = super()._popen(Command(inside, *_rest(command)), variables)
-        child.args = command.argv
-        return child
-
-    def _require_program(self, program: str, verb: str) -> None:
-        if shutil.which(program) is None:
-            raise SetupError(f"cannot {verb} {program!r} on {self.name}: is it installed?")
-
-    def _check_port(self, port: int) -> None:
-        """Nothing else is in the node's namespace: what has the port is the node's own."""
-
-
-def _rest(command: Command) -> tuple[dict[str, str], tuple[int, ...], int | None]:
-    return command.variables, command.ports, command.chaos_port
-
-
-class NetnsEnvironment(LocalEnvironment):
-    """Nodes in network namespaces. Made by :func:`netns`."""
-
-    name = "netns"
-
-    def __init__(
-        self, *, nodes: Sequence[str], run_dir: Path, seed: int, options: Mapping[str, Any]
-    ) -> None:
-        super().__init__(nodes=nodes, run_dir=run_dir, seed=seed, options=options)
+    def __init__(self, journal: Journal, options: Mapping[str, Any], *, seed: int) -> None:
+        self.journal = journal
         #: begins the names of everything this run makes, and its interface
-        self.prefix, self.interface = _names(self.run_id)
-        self._links: KernelLinks | None = None
-        self._network_made = False
-        self.limits = limits(packets=kernel_links.BY_NETEM, disk=disks.missing())
-        tools = probe()
-        if not tools.netem:
-            self.lacks["packets"] = kernel_links.no_netem("this machine", tools)
-            self.abilities = self.abilities - {"packets"}
+        self.prefix, self.interface = _names(journal.run_id)
+        self.processes = LocalSite(journal, options, seed=seed, claim=_block, within=self._within)
+        self._made = False
 
-    # -- beginning and end ---------------------------------------------------------------------
+    def _namespace(self, node: str) -> str:
+        return f"{self.prefix}-{node}"
 
-    async def setup(self) -> None:
-        """Make directories and the network, start the watchdog."""
-        (self.run_dir / "nodes").mkdir(parents=True, exist_ok=True)
-        block = self._claim_block()
-        for index, name in enumerate(self.nodes, start=1):
-            handle = self._handles[name] = NetnsNode(self, name, index, block)
-            handle.data.mkdir(parents=True, exist_ok=True)
-            place = {"address": handle.address, "directory": str(handle.directory)}
-            self._record.nodes[name] = {**place, "namespace": handle.namespace}
-        names = [f"{self.prefix}-{name}" for name in ("sw", *self.nodes)]
-        self._record.detail |= {"block": block, "namespaces": names, "interface": self.interface}
-        self._record.detail["keep_data"] = bool(self._options["keep_data"])
-        self._record.save(self.run_dir)
-        try:
-            if self._options["watchdog"]:
-                await self._start_watchdog()
-            await self._make_volumes()
-            self._prepare_clocks()
-            await self._make_network(block)
-        except BaseException:
-            try:
-                await self.teardown()
-            except EnvironmentLeft as left:
-                print(left, file=sys.stderr)
-            raise
-        self._started_ns = time.monotonic_ns()
+    def _within(self, node: str) -> tuple[str, ...]:
+        # nsenter replaces itself, so the process is the program's own.
+        return ("nsenter", f"--net={_NAMESPACES / self._namespace(node)}", "--")
 
-    def _claim_block(self) -> str:
-        """Three bytes of addresses which neither another run nor a route of this machine has."""
-        for attempt in range(32):
-            loopback, claim = addresses.claim(f"{self.run_dir}/{attempt}")
-            block = "10." + loopback.removeprefix("127.")
-            if not routed(f"{block}.0"):
-                self._claim = claim
-                return block
-            claim.close()
-        raise SetupError("this machine has routes for every address 10.x.y.0/24 that was tried")
+    def refuse(self, needs: Collection[str]) -> str:
+        """What is missing is known before."""
+        return ""
 
-    async def _make_network(self, block: str) -> None:
-        self._network_made = True
-        script = network_script(self.prefix, self.interface, block, self.nodes)
-        await _host_script(script, run_id=self.run_id)
-        peers = {
-            name: [
-                Peer(other.index, other.name, other.address, "eth0")
-                for other in self._handles.values()
-                if other.name != name
-            ]
-            for name in self.nodes
-        }
-        self._links = KernelLinks(self.name, peers, self._in_namespace)
-        await self._links.setup()
+    async def make(self) -> Sequence[Machine]:
+        """Make directories and volumes, then the network."""
+        machines = await self.processes.make()
+        record, names = self.journal.record, self.journal.nodes
+        for name in names:
+            record.nodes[name]["namespace"] = self._namespace(name)
+        namespaces = [self._namespace(name) for name in ("sw", *names)]
+        record.detail |= {"namespaces": namespaces, "interface": self.interface}
+        self.journal.save()
+        self._made = True
+        script = network_script(self.prefix, self.interface, self.processes.block, names)
+        await _host_script(script, run_id=self.journal.run_id)
+        return machines
 
-    async def _in_namespace(self, node: str, script: str) -> str:
-        namespace = f"{self.prefix}-{node}"
-        return await _host_script(script, namespace=namespace, run_id=self.run_id)
+    def peers(self) -> Mapping[str, Sequence[Peer]]:
+        """Every node sees every other one through its only interface."""
+        return netem.peers_of(list(self.processes.machines.values()), device="eth0")
 
-    async def teardown(self) -> None:
-        """Heal, stop everything, remove the network, dismiss the watchdog."""
-        await self.heal_all()
-        for handle in self._handles.values():
-            handle.note_deaths()
-        await asyncio.gather(*(handle.stop() for handle in self._handles.values()))
-        await self._remove_disks()
-        self._remove_files()
-        strays = [p for p in processes.of_run(self.run_id) if p.pid != self._watchdog_pid]
-        await asyncio.to_thread(processes.stop_all, strays)
-        self._links = None
-        await asyncio.to_thread(remove_network, self._record.detail)
-        await asyncio.to_thread(self._remove_kernel_things)
-        await self._finish(await self.prove_clean())
+    async def as_root(self, node: str, script: str) -> str:
+        """Run a script in a node's namespace."""
+        namespace = self._namespace(node)
+        return await _host_script(script, namespace=namespace, run_id=self.journal.run_id)
 
-    # -- links ---------------------------------------------------------------------------------
+    def disk(self, machine: Machine) -> disks.Disk:
+        """As in `local`: namespaces are of networks only."""
+        return self.processes.disk(machine)
 
-    def want_listener(
-        self, source: str, target: str, at: tuple[str, int], to: tuple[str, int], frames: bool
-    ) -> None:
-        """Nothing listens between nodes here."""
+    async def end(self) -> None:
+        """End the nodes' processes."""
+        await self.processes.end()
 
-    def mirror_ports(self) -> None:
-        """Nothing listens between nodes here."""
+    async def remove(self) -> None:
+        """Remove the network, then files, data and volumes."""
+        if self._made:
+            await asyncio.to_thread(remove_network, self.journal.record.detail)
+        await self.processes.remove()
 
-    async def open_listeners(self) -> None:
-        """Nothing listens between nodes here."""
-        if self._links is None:
-            raise HarnessError("nodes cannot run anything before setup() or after teardown()")
+    async def left(self) -> list[str]:
+        """Parts of the network, and what `local` leaves, that should be gone."""
+        network = network_left(self.journal.record.detail) if self._made else []
+        return await self.processes.left() + network
 
-    async def set_links(self, faults: Mapping[tuple[str, str], LinkFault]) -> None:
-        """Make the network so: see :class:`harness.environments.base.Links`."""
-        if self._links is not None:
-            await self._links.set_links(faults)
 
-    async def link_counters(self) -> dict[tuple[str, str], dict[str, int]]:
-        """Packets per directed link since setup."""
-        return {} if self._links is None else await self._links.counters()
-
-    # -- healing -------------------------------------------------------------------------------
-
-    async def _heal_links(self) -> None:
-        if self._links is not None:
-            await self._links.heal()
-
-    async def _links_left(self) -> list[str]:
-        if self._links is not None:
-            return await self._links.faulty()
-        return network_left(self._record.detail) if self._network_made else []
-
-    @property
-    def _up(self) -> bool:
-        return self._links is not None
+def _block(journal: Journal) -> str:
+    """Three bytes of addresses which neither another run nor a route of this machine has."""
+    for attempt in range(32):
+        loopback, claim = addresses.claim(f"{journal.run_dir}/{attempt}")
+        block = "10." + loopback.removeprefix("127.")
+        if not routed(f"{block}.0"):
+            journal.claim = claim
+            return block
+        claim.close()
+    raise SetupError("this machine has routes for every address 10.x.y.0/24 that was tried")
 
 
 # The network ----------------------------------------------------------------------------------

@@ -8,25 +8,30 @@ A database for `sim` starts nothing: ``spawn`` starts the node's core, whatever 
 Clients speak through ``node.cluster_session`` (see :class:`SimulatedNode` in the environments'
 contract), and may wait on nothing but that and the environment's ``sleep``.
 
-Options: ``ablate`` (ids of ablations all nodes run with), ``check_invariants`` (default on).
+Options: ``ablate`` (ids of ablations all nodes run with), ``check_invariants`` (default on),
+``consensus`` (the variant all nodes run, raft unless said), ``role`` (of the reference cluster's
+nodes; the database says).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from cluster.config import ClusterConfig
+from checkers.core.verdict import Finding, Result, Verdict
+from cluster.core.parts import CONSENSUS
+from cluster.simulation.invariants import InvariantViolation
 from cluster.simulation.world import World
 from harness.environments.base import Completed, LinkFault
 from harness.environments.damaged_world import DamagedWorld
-from harness.errors import SetupError, UsageError, nearest
+from harness.errors import SetupError, nearest
+from harness.interpreter.runtime import Runtime
 from harness.interpreter.simulated_driver import SimFuture, SimRuntime
 
-_OPTIONS = ("ablate", "check_invariants", "consensus")
+OPTIONS = ("ablate", "check_invariants", "consensus", "role")
 
 #: How often a client asks its own node first, as clients of real nodes do.
 OWN_NODE_EVERY_NS = 50_000_000
@@ -41,18 +46,16 @@ def sim(
     """The simulated environment: see the module's text for the options."""
     given = dict(options or {})
     for name in given:
-        if name not in _OPTIONS:
-            raise nearest("option of the environment sim", name, _OPTIONS)
-    config = ClusterConfig()
+        if name not in OPTIONS:
+            raise nearest("option of the environment sim", name, OPTIONS)
     consensus = given.get("consensus", "raft")
-    if "consensus" in ClusterConfig.__struct_fields__:
-        config = msgspec.structs.replace(config, consensus=consensus)
-    elif consensus != "raft":
-        raise UsageError(f"--consensus is {consensus!r}; the reference cluster has raft only")
+    if consensus not in CONSENSUS:
+        raise nearest("consensus", consensus, CONSENSUS)
     world = World(
         seed=seed,
         nodes=tuple(nodes),
-        config=config,
+        consensus=consensus,
+        role=given.get("role", "core"),
         ablations=tuple(given.get("ablate", ())),
         check_invariants=bool(given.get("check_invariants", True)),
     )
@@ -111,6 +114,22 @@ class SimEnvironment:
     async def sleep(self, duration_ns: int) -> None:
         """Let virtual time pass."""
         await self.runtime.sleep(duration_ns)
+
+    def drive(
+        self,
+        main: Callable[[Runtime], Coroutine[Any, Any, None]],
+        *,
+        interrupted: Callable[[Callable[[], object]], None],
+    ) -> list[Result]:
+        """Step a coroutine in virtual time; a broken invariant of the cluster is a result."""
+        undo = self.runtime.on_interrupt(lambda: interrupted(_go_on))
+        try:
+            self.runtime.run(main(self.runtime))
+        except InvariantViolation as broken:
+            return [invariant_result(broken)]
+        finally:
+            undo()
+        return []
 
     async def heal_all(self) -> None:
         """Remove every fault and start every node that is down."""
@@ -345,6 +364,27 @@ class SimClusterSession:
 
     def close(self) -> None:
         """Close its connections."""
-        close = getattr(self._session, "close", None)
-        if close is not None:
-            close()
+        self._session.close()
+
+
+def _go_on() -> None:
+    """A simulation that was interrupted ends by itself, in no time."""
+
+
+def invariant_result(broken: InvariantViolation) -> Result:
+    """A broken invariant of the simulation, as a checker's result."""
+    at_s = broken.time_ns / 1e9
+    sentence = f"At {at_s:.6f} s the invariant {broken.name} was broken: {broken.sentence}."
+    finding = Finding(
+        kind=broken.name,
+        title=f"invariant {broken.name} broken",
+        sentence=sentence,
+        detail={
+            "nodes": list(broken.nodes),
+            "time_ns": broken.time_ns,
+            "story": [event._asdict() for event in broken.trace],
+        },
+    )
+    return Result(
+        checker="invariants", verdict=Verdict.INVALID, reason=sentence, findings=[finding]
+    )

@@ -5,9 +5,7 @@ Host keys are verified: a host whose key is not in the known-hosts file is refus
 that adds it. Keys come from the agent, ``~/.ssh``, or the option ``key``. Root is asked of sudo
 (``sudo -n``: no password), for the network only; the database runs as the user who logs in.
 
-Processes are started in sessions of their own, their pid and start time written to a file on the
-host, so that pause, kill and heal work over any later connection, and the harness's death ends
-nothing by itself: the watchdog connects anew and cleans up. Every word of a command is quoted.
+What is done on a host is :mod:`harness.environments.machines.host`.
 
 Hosts: ``--nodes admin@db1:22,admin@db2,admin@db3`` (the nodes are then named n1, n2, n3), or node
 names with ``--env-option hosts=...``; node names alone are host names. A host's name is what it is
@@ -24,7 +22,6 @@ reference cluster); ``dir`` (parent of the run's directories on the hosts); and 
 from __future__ import annotations
 
 import asyncio
-import io
 import posixpath
 import re
 import shlex
@@ -37,18 +34,37 @@ from typing import Any
 
 import msgspec
 
-from harness.environments import disks, kernel_links, marks, remote_pressure
-from harness.environments.base import Completed
-from harness.environments.homecoming import own_folder, unpack
-from harness.environments.kernel_links import Peer
-from harness.environments.kernel_remote import RemoteEnvironment, RemoteNode
-from harness.environments.kernel_runner import KernelLinks
-from harness.environments.local_node import Command, LocalNode
+from harness.environments import marks
+from harness.environments.clock.fake import ScriptedFakeClocks
+from harness.environments.clock.faults import ClockFaults
+from harness.environments.composed import MachineEnvironment
+from harness.environments.disk import disks
+from harness.environments.disk.faults import DiskFaults
+from harness.environments.homecoming import own_folder
+from harness.environments.journal import Journal, checked_options
+from harness.environments.local import known_limits
+from harness.environments.machine_run import Parts
+from harness.environments.machines.host import (
+    HostMachine,
+    bring_home,
+    clean_script,
+    kill_script,
+    left_script,
+    pids_script,
+    remains_script,
+    remove_script,
+)
+from harness.environments.machines.machine import Machine
+from harness.environments.machines.ssh_login import Host, Login, parse_host
+from harness.environments.network import addresses, netem
+from harness.environments.network.kernel_network import KernelNetwork
+from harness.environments.network.netem import Peer
+from harness.environments.pressure import remote as remote_pressure
+from harness.environments.pressure.remote import RemotePressure
 from harness.environments.record import Consent, Healed, Record
-from harness.environments.ssh_login import Host, Login, parse_host
-from harness.errors import SetupError, UsageError, nearest
+from harness.errors import SetupError, UsageError
 
-_OPTIONS: dict[str, Any] = {
+OPTIONS: dict[str, Any] = {
     "hosts": "",
     "known_hosts": "",
     "key": "",
@@ -61,31 +77,34 @@ _OPTIONS: dict[str, Any] = {
     "watchdog": True,
     "keep_data": False,
 }
-_CONNECT_S = 10.0
-_SCRIPT_S = 20.0
-_PLACE = "SPLITBRAIN_PLACE"
-
-_LAUNCH = """
-umask 077
-cd "$1" && rm -f "$2" || exit 126
-setsid sh -c '
-    stat=$(sed "s/.*) //" /proc/$$/stat); set -f; pids=$1; log=$2; shift 2
-    echo $$ $(echo $stat | cut -d" " -f20) >"$pids"
-    . "$pids.env" && rm -f "$pids.env" && exec "$@" >>"$log" 2>&1 </dev/null
-' sh "$2" "$3" @command@ >/dev/null 2>&1 </dev/null &
-n=0; while [ ! -s "$2" ] && [ $n -lt 100 ]; do sleep 0.02; n=$((n+1)); done
-"""
+_LOGINS_AT_ONCE = 16
 
 
 def ssh(
     *, nodes: Sequence[str], run_dir: Path, seed: int, options: Mapping[str, Any] | None = None
-) -> SshEnvironment:
+) -> MachineEnvironment:
     """The environment of hosts: see the module's text for the options."""
-    given = dict(options or {})
-    for name in given:
-        if name not in _OPTIONS:
-            raise nearest("option of the environment ssh", name, _OPTIONS)
-    return SshEnvironment(nodes=nodes, run_dir=run_dir, seed=seed, options={**_OPTIONS, **given})
+    given = checked_options("ssh", OPTIONS, options)
+    addresses.check_node_count(len(nodes))
+    journal = Journal("ssh", nodes, run_dir)
+    site = SshSite(journal, given, seed=seed)
+    hosts = "; hosts are asked for netem when a run begins"
+    limits = known_limits(packets=netem.BY_NETEM + hosts, disk="")
+    limits["disk"] = "on other databases it needs /dev/fuse and Python 3.9 on the hosts"
+    return MachineEnvironment(
+        Parts(
+            journal=journal,
+            site=site,
+            network=KernelNetwork("ssh", site, own_namespace=True),
+            clocks=ClockFaults(ScriptedFakeClocks(journal), given["clock"]),
+            disks=DiskFaults(len(journal.nodes), site.disk, given["disk"]),
+            pressure=RemotePressure(site.squeeze),
+            watchdog=bool(given["watchdog"]),
+            keep_data=bool(given["keep_data"]),
+            lacks={},
+            limits=limits,
+        )
+    )
 
 
 def _listed(value: Any) -> list[str]:
@@ -93,211 +112,31 @@ def _listed(value: Any) -> list[str]:
     return [str(word).strip() for word in words if str(word).strip()]
 
 
-class SshNode(RemoteNode):
-    """A node on a host."""
+class SshSite:
+    """Nodes on hosts.
 
-    def __init__(
-        self, env: SshEnvironment, name: str, index: int, address: str, login: Login
-    ) -> None:
-        super().__init__(env, name, index, address)
-        self.login = login
-        self.python = str(env.options["python"])
-        self.home = f"{env.options['dir']}/{env.prefix}-{name}"
-        self.place = f"{env.run_id}/{name}"
-        #: name of its control groups, if it is starved
-        self.group = f"{env.prefix}-{name}"
+    Args:
+        journal: the run's.
+        options: the environment's, checked.
+        seed: the run's.
+    """
 
-    def path(self, text: str) -> str:
-        """A path as the node sees it, as a path of its host."""
-        if text == "/data" or text.startswith("/data/"):
-            return f"{self.home}{text}"
-        return text
-
-    def _variables(self, extra: Mapping[str, str] | None) -> dict[str, str]:
-        return {**super()._variables(extra), _PLACE: self.place}
-
-    async def execute(
-        self, argv: Sequence[str], *, env: Mapping[str, str], timeout_s: float
-    ) -> Completed:
-        """Run a command on the host; one that takes too long is killed there."""
-        limit = ["timeout", "-s", "KILL", f"{timeout_s + 1:.3f}"]
-        words = [*limit, "env", *(f"{key}={value}" for key, value in env.items()), *argv]
-        line = f"cd {shlex.quote(self.home)} 2>/dev/null; {shlex.join(words)}"
-        run = self.login.run
-        code, out, err = await asyncio.to_thread(run, line, timeout_s=timeout_s, what=argv[0])
-        texts = (out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
-        return Completed(tuple(argv), code, *texts)
-
-    async def launch(self, index: int, command: Command, env: Mapping[str, str]) -> None:
-        """Start a process in a session of its own, with its pid and start time in a file.
-
-        Its variables go there in a file that only its user may read, not in arguments: one of them
-        may be a token.
-        """
-        lines = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in env.items())
-        pids = f"{self.home}/pids/{index}"
-        await asyncio.to_thread(self.put, lines.encode(), f"{pids}.env")
-        script = _LAUNCH.replace("@command@", shlex.join(command.argv))
-        args = [self.home, pids, self.remote_log]
-        line = shlex.join(["sh", "-c", script, "sh", *args])
-        code, _, err = await asyncio.to_thread(self.login.script, line)
-        if code:
-            said = err.strip()[-200:]
-            raise SetupError(f"cannot start {command.argv[0]!r} on {self.name}: {said}")
-
-    async def _states(self) -> dict[int, tuple[int, str]]:
-        """Per command that runs: its pid and the letter of its state."""
-        script = (
-            f"for f in {shlex.quote(self.home)}/pids/*; do "
-            '[ -e "$f" ] || continue; read -r pid start <"$f"; '
-            'stat=$(sed "s/.*) //" "/proc/$pid/stat" 2>/dev/null) || continue; '
-            'set -- $stat; [ "${20}" = "$start" ] || continue; '
-            '[ "$1" = Z ] || echo "${f##*/} $pid $1"; done'
-        )
-        _, out, _ = await asyncio.to_thread(self.login.script, script)
-        rows = [line.split() for line in out.splitlines()]
-        return {int(index): (int(pid), state) for index, pid, state in rows}
-
-    async def ask(self) -> tuple[set[int], bool]:
-        """Look at the pids written down; start times tell recycled ones apart."""
-        states = await self._states()
-        return set(states), any(state == "T" for _, state in states.values())
-
-    async def remote_pids(self) -> list[int]:
-        """Pids of the database's first processes, on the host."""
-        return [pid for pid, _ in (await self._states()).values()]
-
-    async def kill_all(self) -> list[int]:
-        """SIGKILL whatever carries the node's mark, until nothing does."""
-        pids = await self.remote_pids()
-        _, left, _ = await asyncio.to_thread(self.login.script, kill_script(self.place))
-        if left.strip():
-            raise SetupError(f"SIGKILL did not end {left.split()} on {self.name}")
-        await asyncio.to_thread(self.login.script, f"rm -f {shlex.quote(self.home)}/pids/*")
-        return pids
-
-    async def freeze(self, on: bool) -> dict[str, Any]:
-        """SIGSTOP or SIGCONT to whatever carries the node's mark, and the states read back."""
-        await asyncio.to_thread(self.login.script, freeze_script(self.place, on=on))
-        states = await self._states()
-        letters = [state for _, state in states.values()]
-        state = "gone" if not letters else "T" if "T" in letters else letters[0]
-        return {"state": state, "pids": sorted(pid for pid, _ in states.values())}
-
-    async def upload(self, source: Path, target: str) -> None:
-        """Copy a file of this machine to the host."""
-        content = await asyncio.to_thread(source.read_bytes)
-        await asyncio.to_thread(self.put, content, self.path(target))
-
-    def put(self, content: bytes, target: str) -> None:
-        """Write a file of the host. Blocks."""
-        place = shlex.quote(target)
-        line = f"umask 077; mkdir -p $(dirname {place}) && cat >{place}"
-        code, _, err = self.login.run(line, stdin=content)
-        if code:
-            raise SetupError(f"cannot write {target} on {self.name}: {err.decode()[-200:]}")
-
-    async def download(self, pattern: str, into: Path) -> list[str]:
-        """Copy files, or a directory, from the host."""
-        return await asyncio.to_thread(bring_home, self.login, pattern, into)
-
-
-def bring_home(login: Login, pattern: str, into: Path) -> list[str]:
-    """Copy what matches on a host into a directory here; names of what came."""
-    quoted = re.sub(r"[^\w/.*?\[\]-]", lambda found: "\\" + found[0], pattern)
-    script = (
-        f'for f in {quoted}; do [ -e "$f" ] || continue; '
-        'printf "%s\\0" -C "$(dirname "$f")" "$(basename "$f")"; done | '
-        "xargs -0 -r tar -cf -"
-    )
-    _, packed, _ = login.run(script, timeout_s=60)
-    return unpack(io.BytesIO(packed), into) if packed else []
-
-
-# Scripts: each finds a node's processes by the mark in their environment, in one pass ------------
-
-
-def _pids(place: str) -> str:
-    mark = shlex.quote(f"{_PLACE}={place}")
-    return f"grep -lszxF -- {mark} /proc/[0-9]*/environ | cut -d/ -f3"
-
-
-def kill_script(place: str) -> str:
-    """A script that ends a node's processes and prints the pids of those which do not end."""
-    return (
-        f'n=0; while p=$({_pids(place)}); [ -n "$p" ] && [ $n -lt 100 ]; do '
-        "kill -9 $p 2>/dev/null; sleep 0.05; n=$((n+1)); done; "
-        'for q in $p; do grep -q "^State:.Z" "/proc/$q/status" 2>/dev/null || echo "$q"; done'
-    )
-
-
-def freeze_script(place: str, *, on: bool) -> str:
-    """A script that stops a node's processes or lets them go on, and waits until it is so."""
-    signal_name, wanted = ("STOP", "= T") if on else ("CONT", "!= T")
-    return (
-        f'p=$({_pids(place)}); [ -z "$p" ] || kill -{signal_name} $p 2>/dev/null; '
-        "for q in $p; do n=0; "
-        'while s=$(sed "s/.*) //" "/proc/$q/stat" 2>/dev/null | cut -c1); [ -n "$s" ] && '
-        f'! [ "$s" {wanted} ] && [ $n -lt 50 ]; do sleep 0.02; n=$((n+1)); done; done; :'
-    )
-
-
-def clean_script(home: str, place: str) -> str:
-    """A script that ends a node's processes and removes its files, as its user. Idempotent."""
-    return f"{kill_script(place)} >/dev/null\nrm -rf -- {shlex.quote(home)}\n"
-
-
-def remains_script(home: str, place: str) -> str:
-    """A script that prints a phrase for each process and file of a node that is still there."""
-    quoted = shlex.quote(home)
-    return (
-        f'for p in $({_pids(place)}); do grep -q "^State:.Z" "/proc/$p/status" || '
-        'echo "pid $p ($(cat /proc/$p/comm))"; done\n'
-        f"[ ! -e {quoted} ] || echo directory {quoted}\n"
-    )
-
-
-def remove_script(place: Mapping[str, Any]) -> str:
-    """A script for root: remove rules, queues, the disk and the groups of a node. Idempotent."""
-    home = place["home"]
-    return (
-        kernel_links.remove_script(place["devices"])
-        + disks.unmount_script(f"{home}/data")
-        + remote_pressure.release_script(posixpath.basename(home), home)
-    )
-
-
-def left_script(place: Mapping[str, Any]) -> str:
-    """A script for root that prints a phrase for what :func:`remove_script` did not remove."""
-    data = f"{place['home']}/data"
-    return (
-        kernel_links.left_script(place["devices"])
-        + f"if {disks.mounted_script(data)}; then echo mount {shlex.quote(data)}; fi\n"
-        + remote_pressure.left_script(posixpath.basename(place["home"]))
-    )
-
-
-class SshEnvironment(RemoteEnvironment):
-    """Nodes on hosts. Made by :func:`ssh`."""
-
-    name = "ssh"
-
-    def __init__(
-        self, *, nodes: Sequence[str], run_dir: Path, seed: int, options: Mapping[str, Any]
-    ) -> None:
-        super().__init__(nodes=nodes, run_dir=run_dir, seed=seed, options=options)
-        self.options = options
-        self.prefix = _prefix(self.run_id)
+    def __init__(self, journal: Journal, options: Mapping[str, Any], *, seed: int) -> None:
+        self.journal, self.options = journal, options
+        #: what the names of the run's directories and control groups on hosts begin with
+        self.prefix = _prefix(journal.run_id)
+        self.machines: dict[str, HostMachine] = {}
+        nodes = journal.nodes
         given = _listed(options["hosts"]) or list(nodes)
         if len(given) != len(nodes):
             raise UsageError(f"hosts names {len(given)} hosts, and the run has {len(nodes)} nodes")
         files = {name: _expanded(str(options[name])) for name in ("known_hosts", "key", "config")}
         if not str(options["dir"]).startswith("/"):
             raise UsageError(f"dir is {options['dir']!r}; it should be an absolute path")
-        self.limits["packets"] += "; hosts are asked for netem when a run begins"
-        self.limits["disk"] = "on other databases it needs /dev/fuse and Python 3.9 on the hosts"
+        self._seed = seed
         self._hosts = [parse_host(text, **files) for text in given]
         self._addresses = _listed(options["addresses"])
+        self._devices: dict[str, dict[str, str]] = {}
         #: nodes where something was made, and where root did something
         self._touched: set[str] = set()
         self._rooted: set[str] = set()
@@ -307,67 +146,72 @@ class SshEnvironment(RemoteEnvironment):
                 f"{len(nodes)} nodes"
             )
 
-    def prepare(self, needs: Collection[str]) -> None:
-        """Look whether the hosts have netem, if the run needs it, before anything is made.
+    def refuse(self, needs: Collection[str]) -> str:
+        """Look whether the hosts have netem, if the run needs it.
 
         Raises:
             SetupError: nobody can log in to a host.
-            UsageError: the run's faults need netem, and a host's kernel has none.
         """
-        super().prepare(needs)
         if "packets" not in needs:
-            return
-        script = kernel_links.probe_script(own_namespace=True)
+            return ""
+        script = netem.probe_script(own_namespace=True)
 
-        def one(host: Host) -> kernel_links.Tools:
+        def one(host: Host) -> netem.Tools:
             login = Login(host)
             try:
-                return kernel_links.read_probe(login.root(script))
+                return netem.read_probe(login.root(script))
             finally:
                 login.close()
 
-        with ThreadPoolExecutor(max_workers=16) as pool:
+        with ThreadPoolExecutor(max_workers=_LOGINS_AT_ONCE) as pool:
             for host, tools in zip(self._hosts, pool.map(one, self._hosts), strict=True):
                 if not tools.netem:
-                    self.lacks["packets"] = kernel_links.no_netem(f"the host {host}", tools)
-                    self.abilities = self.abilities - {"packets"}
-                    raise UsageError(self.lacks["packets"])
+                    return netem.no_netem(f"the host {host}", tools)
+        return ""
 
     # -- making and removing -------------------------------------------------------------------
 
-    async def _make(self) -> None:
+    async def make(self) -> Sequence[Machine]:
+        """Log in everywhere, then make the nodes' directories."""
         made = []
-        for index, (name, host) in enumerate(zip(self.nodes, self._hosts, strict=True), start=1):
+        for index, (name, host) in enumerate(
+            zip(self.journal.nodes, self._hosts, strict=True), start=1
+        ):
             given = self._addresses[index - 1] if self._addresses else ""
             login = Login(host)
             address = await asyncio.to_thread(_address, login, given)
-            made.append(SshNode(self, name, index, address, login))
-        twice = {node.address for node in made if [n.address for n in made].count(node.address) > 1}
+            made.append(self._machine(name, index, address, login))
+        twice = {each.address for each in made if [m.address for m in made].count(each.address) > 1}
         if twice:
             raise SetupError(f"two nodes have the address {twice.pop()}; each needs its own")
-        for node in made:
-            self._record.nodes[node.name] = {
-                "address": node.address,
-                "host": msgspec.to_builtins(node.login.host),
-                "home": node.home,
-                "place": node.place,
+        self._record(made)
+        devices = await asyncio.gather(*(asyncio.to_thread(self._prepare_host, m) for m in made))
+        for machine, by_address in zip(made, devices, strict=True):
+            self._devices[machine.name] = by_address
+            place = self.journal.record.nodes[machine.name]
+            place["devices"] = sorted(set(by_address.values()))
+        self.journal.save()
+        return made
+
+    def _machine(self, name: str, index: int, address: str, login: Login) -> HostMachine:
+        home = f"{self.options['dir']}/{self.prefix}-{name}"
+        python = str(self.options["python"])
+        return HostMachine(self.journal, login, name, index, address, home=home, python=python)
+
+    def _record(self, made: Sequence[HostMachine]) -> None:
+        """Write down where everything will be, before anything is made."""
+        for machine in made:
+            self.journal.record.nodes[machine.name] = {
+                "address": machine.address,
+                "host": msgspec.to_builtins(machine.login.host),
+                "home": machine.home,
+                "place": machine.place,
                 "devices": [],
             }
-        self._record.save(self.run_dir)
-        self._handles.update((node.name, node) for node in made)
-        devices = await asyncio.gather(*(asyncio.to_thread(self._prepare_host, n) for n in made))
-        peers = {}
-        for node, by_address in zip(made, devices, strict=True):
-            self._record.nodes[node.name]["devices"] = sorted(set(by_address.values()))
-            peers[node.name] = [
-                Peer(other.index, other.name, other.address, by_address[other.address])
-                for other in made
-                if other is not node
-            ]
-        self._record.save(self.run_dir)
-        self._links = KernelLinks(self.name, peers, self._as_root, own_namespace=True)
+        self.journal.save()
+        self.machines.update((machine.name, machine) for machine in made)
 
-    def _prepare_host(self, node: SshNode) -> dict[str, str]:
+    def _prepare_host(self, node: HostMachine) -> dict[str, str]:
         """Make the node's directory; its interface towards each peer."""
         home = shlex.quote(node.home)
         node.login.script(":")
@@ -379,7 +223,7 @@ class SshEnvironment(RemoteEnvironment):
         if code:
             raise SetupError(f"cannot make {node.home} on {node.login.host}: {err[-200:]}")
         found = {}
-        for other in self._record.nodes.values():
+        for other in self.journal.record.nodes.values():
             address = other["address"]
             if address == node.address:
                 continue
@@ -393,56 +237,71 @@ class SshEnvironment(RemoteEnvironment):
             found[address] = device[1]
         return found
 
-    def _ssh_node(self, name: str) -> SshNode:
-        handle = self.node(name)
-        assert isinstance(handle, SshNode)
-        return handle
+    def peers(self) -> Mapping[str, Sequence[Peer]]:
+        """Every node sees another one through the interface that leads there."""
+        return {
+            name: [
+                Peer(other.index, other.name, other.address, by_address[other.address])
+                for other in self.machines.values()
+                if other.name != name
+            ]
+            for name, by_address in self._devices.items()
+        }
 
-    def _squeeze(self, node: str, limits: Mapping[str, Any]) -> dict[str, int]:
-        handle = self._ssh_node(node)
-        script = remote_pressure.host_script(handle.group, _pids(handle.place), handle.home, limits)
-        self._rooted.add(node)
-        return remote_pressure.read_counters(handle.login.root(script))
-
-    def _new_disk(self, node: LocalNode) -> disks.Disk:
-        handle = self._ssh_node(node.name)
-        self._rooted.add(node.name)
-        return disks.HostDisk(
-            handle.path("/data"),
-            home=handle.home,
-            name=handle.place,
-            python=handle.python,
-            root=handle.login.root,
-            upload=handle.put,
-            seed=self._seed * 100 + node.index,
-            here=node.name,
-        )
-
-    async def _as_root(self, node: str, script: str) -> str:
-        printed = await asyncio.to_thread(self._ssh_node(node).login.root, script)
+    async def as_root(self, node: str, script: str) -> str:
+        """Run a script as root on a node's host."""
+        printed = await asyncio.to_thread(self.machines[node].login.root, script)
         self._rooted.add(node)
         return printed
 
-    async def _unmake(self) -> None:
+    def squeeze(self, node: str, limits: Mapping[str, Any]) -> dict[str, int]:
+        """Make a node's limits so; the kernel's counters. Blocks."""
+        machine = self.machines[node]
+        pids = pids_script(machine.place)
+        script = remote_pressure.host_script(machine.group, pids, machine.home, limits)
+        self._rooted.add(node)
+        return remote_pressure.read_counters(machine.login.root(script))
+
+    def disk(self, machine: Machine) -> disks.Disk:
+        """A file system in user space on the node's host."""
+        host = self.machines[machine.name]
+        self._rooted.add(machine.name)
+        return disks.HostDisk(
+            host.path("/data"),
+            home=host.home,
+            name=host.place,
+            python=host.python,
+            root=host.login.root,
+            upload=host.put,
+            seed=self._seed * 100 + machine.index,
+            here=machine.name,
+        )
+
+    async def end(self) -> None:
+        """End the nodes' processes; remove rules, disks, groups and directories."""
         await asyncio.gather(*(asyncio.to_thread(self._clean, name) for name in self._touched))
 
     def _clean(self, name: str) -> None:
-        login, place = self._ssh_node(name).login, self._record.nodes[name]
+        login, place = self.machines[name].login, self.journal.record.nodes[name]
         if name in self._rooted:
             login.script(kill_script(place["place"]))
             login.root(remove_script(place))
         login.script(clean_script(place["home"], place["place"]))
 
-    async def _left(self) -> list[str]:
+    async def remove(self) -> None:
+        """Everything went with the nodes' directories."""
+
+    async def left(self) -> list[str]:
+        """What is still on the hosts; the connections are closed."""
         found = await asyncio.gather(
             *(asyncio.to_thread(self._remains, name) for name in sorted(self._touched))
         )
-        for name in self._handles:
-            self._ssh_node(name).login.close()
+        for machine in self.machines.values():
+            machine.login.close()
         return [phrase for phrases in found for phrase in phrases]
 
     def _remains(self, name: str) -> list[str]:
-        login, place = self._ssh_node(name).login, self._record.nodes[name]
+        login, place = self.machines[name].login, self.journal.record.nodes[name]
         return _remains(login, name, place, root=name in self._rooted)
 
 
@@ -493,7 +352,7 @@ class _Place:
         if parts != (True, home, wanted):
             raise ValueError(marks.refusal(f"the directory {home!r} of {name}"))
         devices = place.get("devices")
-        if not isinstance(devices, list) or not all(map(kernel_links.is_device, devices)):
+        if not isinstance(devices, list) or not all(map(netem.is_device, devices)):
             raise ValueError(f"{name} has devices that are none: {devices!r}")
         try:
             self.host = msgspec.convert(place.get("host"), Host)
@@ -549,7 +408,7 @@ def heal(found: Record, run_dir: Path, consent: Consent) -> Healed:
             healed.refused.append(why)
         else:
             places.append(place)
-    with ThreadPoolExecutor(max_workers=16) as pool:
+    with ThreadPoolExecutor(max_workers=_LOGINS_AT_ONCE) as pool:
         for one in pool.map(lambda place: place.heal(run_dir), places):
             healed += one
     return healed

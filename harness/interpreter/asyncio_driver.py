@@ -12,6 +12,9 @@ import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from harness.errors import SetupError
+from harness.interpreter.runtime import Runtime
+
 T = TypeVar("T")
 
 
@@ -68,6 +71,38 @@ def run(main: Coroutine[Any, Any, T]) -> T:
             factory = uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(main)
+
+
+def drive(
+    main: Callable[[Runtime], Coroutine[Any, Any, None]],
+    *,
+    clock: Callable[[], int],
+    interrupted: Callable[[Callable[[], object]], None],
+) -> None:
+    """Run a coroutine on a fresh event loop, and tell of interrupts meanwhile.
+
+    Args:
+        main: the coroutine, of the loop's tasks and timers.
+        clock: nanoseconds since the run began.
+        interrupted: called once per signal, with what ends the coroutine at once.
+
+    Raises:
+        SetupError: it was ended so.
+    """
+
+    async def body() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        undo = on_interrupt(lambda: interrupted(task.cancel))
+        try:
+            await main(AsyncioRuntime(clock))
+        finally:
+            undo()
+
+    try:
+        run(body())
+    except asyncio.CancelledError:
+        raise SetupError("interrupted before the first operation; there is no verdict") from None
 
 
 def on_interrupt(function: Callable[[], None]) -> Callable[[], None]:

@@ -88,6 +88,7 @@ class FaultRunner:
             injection = await nemesis.inject(self.context, plan)
             _require_injection(nemesis, injection)
         except (Exception, CancelledError) as error:
+            # User code: the fault is indeterminate, and the run heals.
             log.warning("injecting %s (fault %d) failed", plan.nemesis, plan.id, exc_info=error)
             injection = Injection(None, [], "indeterminate", {"error": _said(error)})
         self.active[plan.id] = (plan, injection)
@@ -109,6 +110,7 @@ class FaultRunner:
                     f"nemesis {plan.nemesis!r} healed with {evidence!r}; heal returns a dict"
                 )
         except (Exception, CancelledError) as error:
+            # User code: journalled, and healed again at the end.
             log.warning("healing %s (fault %d) failed", plan.nemesis, plan.id, exc_info=error)
             evidence = {**injection.evidence, "error": _said(error)}
             phase = "heal-failed"

@@ -23,12 +23,11 @@ from asyncio import CancelledError
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from checkers.history.errors import HistoryError
-from harness.databases.base import Invocation, Outcome
 from harness.environments.base import Environment
 from harness.errors import HarnessError, UserCodeError
 from harness.interpreter.faults import FaultRunner
-from harness.interpreter.runtime import Future, Handle, Runtime, Task
+from harness.interpreter.performer import Performer, Worker
+from harness.interpreter.runtime import Future, Handle, Runtime
 from harness.interpreter.scheduler import (
     Dispatch,
     Done,
@@ -52,44 +51,8 @@ TIMEOUT_GRACE_NS = 1_000_000_000
 #: How often operations are looked at for that.
 REAP_NS = 250_000_000
 
-#: A worker whose client could not be opened waits this long before the operation fails, so that a
-#: dead node costs no flood of failures.
-OPEN_PAUSE_NS = 100_000_000
-
 #: A fault action that takes longer is cancelled, and the fault indeterminate.
 FAULT_TIMEOUT_NS = 60_000_000_000
-
-#: Longest error text recorded.
-ERROR_CHARS_MAX = 300
-
-_OUTCOMES = frozenset({"ok", "fail", "info"})
-
-
-class Worker:
-    """One worker: its client, and the operation it is doing."""
-
-    __slots__ = (
-        "client",
-        "expired",
-        "inbox",
-        "node",
-        "number",
-        "op",
-        "since_ns",
-        "task",
-        "waiting",
-    )
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.client: Any = None
-        self.node: str | None = None
-        self.task: Task | None = None
-        self.inbox: Op | None = None
-        self.waiting: Future | None = None
-        self.op: Op | None = None
-        self.since_ns = 0
-        self.expired = ""
 
 
 class Interpreter:
@@ -124,11 +87,8 @@ class Interpreter:
     ) -> None:
         self.runtime = runtime
         self.env = env
-        self.nodes = list(nodes)
-        self.make_client = make_client
         self.recorder = recorder
         self.faults = faults
-        self.reads = reads
         self.op_timeout_ns = op_timeout_ns
         self.test = test
         self.workers = [Worker(number) for number in range(context.concurrency)]
@@ -142,6 +102,15 @@ class Interpreter:
         self._reap_timer: Handle | None = None
         self._failure: BaseException | None = None
         self._closing = False
+        self._performer = Performer(
+            runtime=runtime,
+            env=env,
+            nodes=nodes,
+            make_client=make_client,
+            recorder=recorder,
+            reads=reads,
+            broken=self._fail,
+        )
 
     # Phases ---------------------------------------------------------------------------------------
 
@@ -187,7 +156,7 @@ class Interpreter:
         for worker in self.workers:
             if worker.waiting is not None and not worker.waiting.done():
                 worker.waiting.set_result(None)
-            await self._close_client(worker)
+            await self._performer.close_client(worker)
 
     @property
     def in_flight(self) -> int:
@@ -200,7 +169,7 @@ class Interpreter:
         """Give the scheduler an event from outside a worker and carry out what it says."""
         try:
             effects = event()
-        except Exception as error:
+        except Exception as error:  # generators are user code: the run ends with it
             self._fail(error)
             return
         self._carry_out(effects, None)
@@ -259,7 +228,7 @@ class Interpreter:
     async def _guarded(self, action: Any) -> None:
         try:
             await action
-        except Exception as error:
+        except Exception as error:  # nemeses are user code: the run ends with it
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
@@ -277,7 +246,7 @@ class Interpreter:
             return
         try:
             effects = scheduler.stop(self.runtime.now_ns())
-        except Exception:
+        except Exception:  # it broke already: the first error counts
             log.exception("the scheduler could not stop")
             if self._finished and not self._finished.done():
                 self._finished.set_result(None)
@@ -333,7 +302,7 @@ class Interpreter:
             except CancelledError:
                 # Of an operation given up just as it ended: that one is recorded, go on.
                 self.runtime.absorb_cancel()
-            except Exception as error:
+            except Exception as error:  # a bug here must end the run, not one worker
                 log.exception("worker %d broke", worker.number)
                 self._failure = self._failure or error
                 if self._finished is not None and not self._finished.done():
@@ -343,6 +312,7 @@ class Interpreter:
     async def _work(self, worker: Worker) -> None:
         """Take an operation, do it, report, and again."""
         runtime, every, done = self.runtime, self.runtime.breathe_every, 0
+        perform = self._performer.perform
         op: Op | None = None
         while not self._closing:
             if op is None:
@@ -351,7 +321,7 @@ class Interpreter:
                     worker.waiting = runtime.future()
                     await worker.waiting
                     continue
-            outcome = await self._perform(worker, op)
+            outcome = await perform(worker, op)
             scheduler = self.scheduler
             assert scheduler is not None
             try:
@@ -359,106 +329,9 @@ class Interpreter:
                     runtime.now_ns(), worker.number, outcome.type, outcome.value
                 )
                 op = self._carry_out(effects, worker)
-            except Exception as error:
+            except Exception as error:  # generators are user code: the run ends with it
                 self._fail(error)
                 op = None
             done += 1
             if done % every == 0:
                 await runtime.breathe()
-
-    async def _perform(self, worker: Worker, op: Op) -> Outcome:
-        """Do one operation and record both ends of it."""
-        recorder, now_ns = self.recorder, self.runtime.now_ns
-        process = op.process
-        assert isinstance(process, int)
-        node = self.nodes[process % len(self.nodes)]
-        worker.since_ns = now_ns()
-        worker.op = op
-        recorder.invoke(worker.since_ns, process, op.f, op.key, op.value, node)
-        try:
-            outcome = await self._invoke(worker, op, process, node)
-        except CancelledError:
-            self.runtime.absorb_cancel()
-            outcome = self._safe(op, worker.expired or "cancelled", worker.client is not None)
-            await self._close_client(worker)
-        worker.op = None
-        worker.expired = ""
-        said = (outcome.type, now_ns(), process, op.f, op.key, outcome.value, node, outcome.error)
-        try:
-            recorder.complete(*said)
-        except HistoryError as error:
-            self._fail(UserCodeError(f"the client's answer to {op.f!r} is no JSON: {error}"))
-            outcome = self._safe(op, str(error), sent=True)
-            recorder.complete(outcome.type, *said[1:5], op.value, node, outcome.error)
-        return outcome
-
-    async def _invoke(self, worker: Worker, op: Op, process: int, node: str) -> Outcome:
-        """Call the client, opening one first if need be; exceptions become outcomes."""
-        client = worker.client
-        if client is None or worker.node != node:
-            failed = await self._open(worker, op, node)
-            if failed is not None:
-                return failed
-            client = worker.client
-        try:
-            outcome = await client.invoke(Invocation(process, op.f, op.key, op.value))
-        except Exception as error:
-            log.debug("%s of process %d raised", op.f, process, exc_info=error)
-            outcome = self._safe(op, describe(error), sent=True)
-            await self._close_client(worker)
-            return outcome
-        if not isinstance(outcome, Outcome) or outcome.type not in _OUTCOMES:
-            self._fail(_no_outcome(client, op, outcome))
-            return self._safe(op, f"the client returned {outcome!r}", sent=True)
-        if outcome.type == "info":
-            await self._close_client(worker)
-        return outcome
-
-    def _safe(self, op: Op, error: str, sent: bool) -> Outcome:
-        """The outcome of an operation that ended in an error nobody handled."""
-        harmless = op.f in self.reads or not sent
-        return Outcome("fail" if harmless else "info", op.value, error)
-
-    async def _open(self, worker: Worker, op: Op, node: str) -> Outcome | None:
-        """Give the worker a client of a node; the failed outcome if that cannot be."""
-        await self._close_client(worker)
-        client = self.make_client()
-        try:
-            await client.open(self.env.node(node))
-        except Exception as error:
-            log.debug("no client for %s", node, exc_info=error)
-            await self.env.sleep(OPEN_PAUSE_NS)
-            return Outcome("fail", op.value, f"no client: {describe(error)}")
-        worker.client, worker.node = client, node
-        return None
-
-    async def _close_client(self, worker: Worker) -> None:
-        client, worker.client = worker.client, None
-        close = getattr(client, "close", None)
-        if close is None:
-            return
-        try:
-            await close()
-        except (Exception, CancelledError) as error:
-            log.warning("closing a client of %s raised", worker.node, exc_info=error)
-
-
-def _no_outcome(client: Any, op: Op, outcome: Any) -> UserCodeError:
-    name = type(client).__name__
-    if outcome is None:
-        guess = f"does its invoke handle {op.f!r}, and return in every branch?"
-    elif isinstance(outcome, bool):
-        guess = "return op.ok() or op.fail(), not a boolean"
-    else:
-        guess = "did you mean op.ok(that)?"
-    return UserCodeError(
-        f"client {name} returned {outcome!r} for {op.f!r}, which is no outcome; {guess}"
-    )
-
-
-def describe(error: BaseException) -> str:
-    """An exception in a few words, for an operation's error."""
-    text = " ".join(str(error).split())
-    name = type(error).__name__
-    said = f"{name}: {text}" if text else name
-    return said if len(said) <= ERROR_CHARS_MAX else said[: ERROR_CHARS_MAX - 3] + "..."

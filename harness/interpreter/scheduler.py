@@ -226,7 +226,7 @@ class Scheduler:
         wake_ns = -1
         try:
             wake_ns = self._ask(now_ns, effects)
-        except Exception as error:
+        except Exception as error:  # a generator is user code: it is told as a Failed
             self._failure = error
         if self._failure is not None:
             effects.append(Failed(self._failure))
@@ -285,7 +285,7 @@ class Scheduler:
         if op.type == "log":
             effects.append(Say(str(op.value)))
             return
-        self._check(op)
+        require_op(op, free=self._free, concurrency=self.concurrency)
         self._free &= ~(1 << op.thread)
         if op.type == "sleep":
             heapq.heappush(self._sleeping, (now_ns + op.value, op.thread))
@@ -300,25 +300,10 @@ class Scheduler:
         self._current[op.thread] = op
         effects.append(Dispatch(op.thread, op))
 
-    def _check(self, op: Any) -> None:
-        """An operation of a user's own generator may be anything."""
-        if not isinstance(op, Op) or op.type not in ("invoke", "sleep"):
-            raise UserCodeError(
-                f"the workload's generator gave {op!r} as an operation; it should give a "
-                "generator.Op made by context.fill(f, key, value)"
-            )
-        if not isinstance(op.f, str) or not op.f:
-            raise UserCodeError(f"the workload's generator gave an operation with f={op.f!r}")
-        if not (0 <= op.thread <= self.concurrency and self._free >> op.thread & 1):
-            raise UserCodeError(
-                f"the workload's generator gave {op.f!r} to thread {op.thread}, which is not free; "
-                "take a thread from context.free, or use context.fill"
-            )
-
     def _update(self, now_ns: int, event: Op) -> None:
         try:
             self.generator = self.generator.update(self.test, self.context(now_ns), event)
-        except Exception as error:
+        except Exception as error:  # so is its update
             self._failure = self._failure or error
 
     def _wake_sleepers(self, now_ns: int) -> None:
@@ -430,3 +415,28 @@ def _earlier(left_ns: int, right_ns: int) -> int:
     if left_ns < 0:
         return right_ns
     return left_ns if right_ns < 0 else min(left_ns, right_ns)
+
+
+def require_op(op: Any, *, free: int, concurrency: int) -> None:
+    """Refuse what a user's own generator gave as an operation and is none.
+
+    Args:
+        op: what it gave.
+        free: the free threads, a bit each.
+        concurrency: how many workers there are; the next thread is the faults'.
+
+    Raises:
+        UserCodeError: it is no operation, or of a thread that is not free.
+    """
+    if not isinstance(op, Op) or op.type not in ("invoke", "sleep"):
+        raise UserCodeError(
+            f"the workload's generator gave {op!r} as an operation; it should give a "
+            "generator.Op made by context.fill(f, key, value)"
+        )
+    if not isinstance(op.f, str) or not op.f:
+        raise UserCodeError(f"the workload's generator gave an operation with f={op.f!r}")
+    if not (0 <= op.thread <= concurrency and free >> op.thread & 1):
+        raise UserCodeError(
+            f"the workload's generator gave {op.f!r} to thread {op.thread}, which is not free; "
+            "take a thread from context.free, or use context.fill"
+        )

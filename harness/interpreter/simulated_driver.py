@@ -133,7 +133,7 @@ class SimTask(SimFuture):
         except StopIteration as stop:
             self.set_result(stop.value)
             return
-        except (Exception, CancelledError) as raised:
+        except (Exception, CancelledError) as raised:  # whatever a task raises is its result
             self._end_with(raised)
             return
         self._waits += 1
@@ -274,7 +274,7 @@ class SimRuntime:
         try:
             if self.world.step():
                 return
-        except Exception as error:
+        except Exception as error:  # whatever the world raises is raised where the run waits
             self._break(task, error)
             return
         raise HarnessError(

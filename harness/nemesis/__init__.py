@@ -12,8 +12,9 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
+from harness.databases.base import Refuses
 from harness.errors import UsageError, nearest
-from harness.nemesis.base import Nemesis
+from harness.nemesis.base import NeedsOfDatabase, Nemesis
 from harness.nemesis.schedule import plan_all
 from harness.nemesis.targets import LEADING, WORDS
 
@@ -142,11 +143,11 @@ def require(nemeses: Sequence[Nemesis], env: Any, db: Any = None) -> frozenset[s
     Raises:
         UsageError: an ability is missing, with the environments that have it.
     """
-    from harness.environments.base import ABILITIES
+    from harness.environments.base import ABILITIES, Explained
 
     for nemesis in nemeses:
         for ability in sorted(nemesis.needs - env.abilities):
-            why = getattr(env, "lacks", {}).get(ability)
+            why = env.lacks.get(ability) if isinstance(env, Explained) else None
             if why:
                 raise UsageError(f"nemesis {nemesis.name!r} needs the ability {ability!r}: {why}")
             having = ", ".join(e for e in ABILITIES.get(ability, ()) if e != env.name) or "none"
@@ -154,7 +155,10 @@ def require(nemeses: Sequence[Nemesis], env: Any, db: Any = None) -> frozenset[s
                 f"nemesis {nemesis.name!r} needs the ability {ability!r}, which the environment "
                 f"{env.name!r} lacks here; environments with it: {having}"
             )
-        for method in getattr(nemesis, "db_needs", ()):
+        why = db.cannot(nemesis) if isinstance(db, Refuses) else ""
+        if why:
+            raise UsageError(f"nemesis {nemesis.name!r} cannot be had here: {why}")
+        for method in nemesis.db_needs if isinstance(nemesis, NeedsOfDatabase) else ():
             if db is not None and not hasattr(db, method):
                 raise UsageError(
                     f"nemesis {nemesis.name!r} needs a database with {method}(node), which "

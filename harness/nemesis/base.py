@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from random import Random
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -76,11 +76,25 @@ class Context(msgspec.Struct):
     nodes: Sequence[str]
 
 
+@runtime_checkable
+class NeedsCalm(Protocol):
+    """A nemesis that needs the system's help to begin: see :mod:`harness.nemesis.schedule`."""
+
+    needs_calm: bool
+
+
+@runtime_checkable
+class NeedsOfDatabase(Protocol):
+    """A nemesis that asks the database to do something."""
+
+    #: names of the methods it calls
+    db_needs: Sequence[str]
+
+
 class Nemesis(Protocol):
     """A kind of fault.
 
-    One that needs the system's help to begin may have ``needs_calm = True``: see
-    :mod:`harness.nemesis.schedule`.
+    What one may have beside this: :class:`NeedsCalm`, :class:`NeedsOfDatabase`.
     """
 
     name: str

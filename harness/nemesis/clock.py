@@ -91,7 +91,7 @@ class Clock(Planner):
                     proof["wanted_offset_ns"], proof.get("offset_ns")
                 ):
                     failed[node] = f"its clock is off by {proof.get('offset_ns')} ns"
-            except Exception as error:
+            except Exception as error:  # one node's trouble must not keep the others wrong
                 if await env.alive(node):
                     failed[node] = f"{type(error).__name__}: {error}"
                 else:
@@ -111,7 +111,7 @@ class Clock(Planner):
             if await env.alive(node):
                 try:
                     proofs[node] = await self._set(context, plan, node, wrong)
-                except Exception as error:
+                except Exception as error:  # only evidence is lost; healing follows
                     proofs[node] = {"error": f"{type(error).__name__}: {error}"}
         if any("wanted_offset_ns" in p and _took(p, wrong) for p in proofs.values()):
             return {"bit": True, "read_before_healing": proofs}

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
+from harness.environments.base import Damaged
 from harness.nemesis import schedule, targets
 from harness.nemesis.base import Context, Injection, Plan
 
@@ -33,6 +34,12 @@ class Planner:
     def cycles_words(self) -> bool:
         """Whether it goes through several target words by itself."""
         return len(self._words) > 1
+
+    @property
+    def only_primaries(self) -> bool:
+        """Whether it hits nobody but those who lead."""
+        named = (self._words, self._variants)
+        return any(words and set(words) <= set(targets.LEADING) for words in named)
 
     def usable(self, nodes: Sequence[str]) -> Sequence[str]:
         """The variants that make sense for these nodes."""
@@ -115,5 +122,4 @@ def damaged(env: Any) -> list[str]:
 
     Such a node may refuse to start, and ought to: that is no failure to heal.
     """
-    ask = getattr(env, "damaged", None)
-    return list(ask()) if callable(ask) else []
+    return list(env.damaged()) if isinstance(env, Damaged) else []

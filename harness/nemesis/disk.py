@@ -92,7 +92,7 @@ class Disk(Planner):
         for node in self._faulty.pop(plan.id, []):
             try:
                 await self._heal_one(env, plan, node, healing)
-            except Exception as error:
+            except Exception as error:  # one node's trouble must not keep the others faulty
                 said = f"{type(error).__name__}: {error}"
                 (healing.refused if node in damaged(env) else healing.failed)[node] = said
         if healing.failed:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from harness.databases.base import Members
 from harness.errors import SetupError
 from harness.nemesis.base import Context, Injection, Plan
 from harness.nemesis.common import Planner, dice, no_target, skipped
@@ -103,16 +104,16 @@ class Membership(Planner):
 
 async def _members(context: Context) -> list[str] | None:
     """The members as the database lists them; None if it cannot."""
-    ask = getattr(context.db, "members", None)
-    if ask is None:
+    db = context.db
+    if not isinstance(db, Members):
         return None
     nodes = [context.env.node(name) for name in context.nodes]
-    found = list(await ask(nodes))
+    found = list(await db.members(nodes))
     for _ in range(LOOKS):
         if found:
             break
         await context.env.sleep(LOOK_EVERY_NS)  # nobody leads just now
-        found = list(await ask(nodes))
+        found = list(await db.members(nodes))
     return found
 
 

@@ -71,7 +71,7 @@ class Pressure(Planner):
                 if dead:
                     ended.append(node)
                     await env.start(node)
-            except Exception as error:
+            except Exception as error:  # one node's trouble must not keep the others starved
                 failed[node] = f"{type(error).__name__}: {error}"
         if failed:
             raise SetupError("; ".join(f"{node}: {why}" for node, why in failed.items()))

@@ -66,7 +66,7 @@ class Kill(Planner):
             try:
                 if not await env.alive(node):
                     started[node] = await env.start(node)
-            except Exception as error:
+            except Exception as error:  # one node's trouble must not keep the others down
                 said = f"{type(error).__name__}: {error}"
                 if node in damaged(env):
                     started[node] = {"refused": said}

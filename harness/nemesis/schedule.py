@@ -20,7 +20,7 @@ from random import Random
 import msgspec
 
 from harness.errors import UsageError
-from harness.nemesis.base import Nemesis, Plan
+from harness.nemesis.base import NeedsCalm, Nemesis, Plan
 
 #: the choice made every other time where there is one
 OFTEN = "primaries"
@@ -89,6 +89,11 @@ def keep_calm(plan: Plan, from_ns: int, until_ns: int) -> Plan | None:
     return msgspec.structs.replace(plan, begin_ns=begin_ns, end_ns=end_ns)
 
 
+def calm_needed(nemesis: Nemesis) -> bool:
+    """Whether a nemesis needs the system's help to begin."""
+    return isinstance(nemesis, NeedsCalm) and nemesis.needs_calm
+
+
 def plan_all(
     nemeses: Sequence[Nemesis],
     *,
@@ -116,7 +121,7 @@ def plan_all(
     lengths = {} if length_ns is None else {"length_ns": length_ns}
     plans: list[Plan] = []
     calm: list[tuple[int, int]] = []
-    needy = [nemesis.name for nemesis in nemeses if getattr(nemesis, "needs_calm", False)]
+    needy = [nemesis.name for nemesis in nemeses if calm_needed(nemesis)]
     for number, nemesis in enumerate(nemeses):
         rng = Random(f"{seed}/nemesis/{nemesis.name}")
         offset_ns = number * min(interval_ns, end_ns - begin_ns) // max(1, len(nemeses))

@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
+from harness.databases.base import Primaries
 from harness.errors import UsageError, nearest
 
 #: the words for nodes that lead
@@ -79,10 +80,9 @@ def choose(word: str, nodes: Sequence[str], rng: Random) -> list[str]:
 
 async def primaries(db: Any, env: Any, nodes: Sequence[str]) -> list[str]:
     """Who leads now, in the run's order; empty if the database cannot say or nobody does."""
-    ask = getattr(db, "primaries", None)
-    if ask is None:
+    if not isinstance(db, Primaries):
         return []
-    found = await ask([env.node(name) for name in nodes])
+    found = await db.primaries([env.node(name) for name in nodes])
     return [node for node in nodes if node in set(found)]
 
 

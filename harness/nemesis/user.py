@@ -18,7 +18,7 @@ import inspect
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any, TypeAlias
 
-from harness.errors import UsageError, UserCodeError
+from harness.errors import Named, UsageError, UserCodeError
 from harness.nemesis.base import Context, Injection, Plan
 from harness.nemesis.common import Planner, dice, no_target
 
@@ -78,7 +78,7 @@ class UserFault(Planner):
                 failed[name] = UserCodeError("it yielded a second time")
             except StopAsyncIteration:
                 continue
-            except Exception as error:
+            except Exception as error:  # user code: named below, for each node
                 failed[name] = error
         if failed:
             words = "; ".join(f"on {name}: {error}" for name, error in failed.items())
@@ -108,8 +108,9 @@ def fault(
 
     def adapt(function: Generator) -> UserFault:
         if not inspect.isasyncgenfunction(function):
+            given = function.__name__ if isinstance(function, Named) else function
             raise UsageError(
-                f"@fault({name!r}) is on {getattr(function, '__name__', function)!r}, which is no "
+                f"@fault({name!r}) is on {given!r}, which is no "
                 "async generator function: it must be `async def` and contain a `yield`"
             )
         adapted = UserFault(name, function, targets, needs)

@@ -1,7 +1,8 @@
-"""What led to a broken invariant: who told whom what, one row an event, downwards in time.
+"""What led to a broken invariant: messages and events of the nodes, one row each, downwards in
+time.
 
 A column per node and one for all clients. An arrow is a message at the moment it arrived, a mark on
-one column something that befell that node alone: a crash, a start, a pause, a new role. Rows are in
+one column an event of that node alone: a crash, a start, a pause, a new role. Rows are in
 order, not to scale: the last events before a violation lie microseconds apart, and the crash that
 explains them seconds before; where more than a tenth of a second passes, the row between says so.
 The last row is the violation.

@@ -23,6 +23,13 @@ def total(numbers: Any) -> Any:
     return found
 
 
+@compiled
+def count_up(counts: Any) -> None:
+    """Count three nodes of a record."""
+    for _ in range(3):
+        counts.nodes += 1
+
+
 def warm() -> None:
     """Call every loop once."""
     assert total(np.arange(4)) == 12

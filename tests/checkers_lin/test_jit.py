@@ -15,6 +15,10 @@ import pytest
 
 pytest.importorskip("numba", reason="numba is not installed, so nothing is compiled")
 
+import small_kernel
+
+from checkers.core.columns import record
+
 HERE = str(Path(__file__).parent)
 
 #: Uses the kernel within a budget of next to nothing, and says what became of it.
@@ -49,6 +53,18 @@ def used(cache: Path, **more: str) -> str:
 
 
 MADE, FOUND, MADE_HERE = "True True 0 True", "False False 0 False", "True True 1 True"
+
+
+def test_a_record_has_the_fields_of_its_class_and_kernels_change_it_in_place() -> None:
+    class Counts:
+        rows: int
+        nodes: int
+
+    counts = record(Counts)
+    assert (counts.rows, counts.nodes) == (0, 0)
+    small_kernel.count_up(counts)
+    assert (counts.rows, counts.nodes) == (0, 3)
+    assert record(Counts).nodes == 0
 
 
 def test_it_is_made_by_another_process_kept_and_found(tmp_path: Path) -> None:

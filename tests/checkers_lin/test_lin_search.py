@@ -239,7 +239,7 @@ def test_a_plain_violation_is_not_hidden_by_an_explosive_key() -> None:
     rows += [("invoke", 0, "read", None), ("ok", 0, "read", [5])]
     keys = ["big"] * (len(rows) - 2) + ["small"] * 2
     model = Model(**{**_fields(models.append_list()), "engine": ""})
-    result = check(history_of(rows, keys=keys), model, budget=Budget(time_s=0.5))
+    result = check(history_of(rows, keys=keys), model, budget=Budget(time_s=60))
     assert result.verdict is Verdict.INVALID
     assert result.findings[0].key == "small"
 

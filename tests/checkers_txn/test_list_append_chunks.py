@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from checkers.isolation.inference.list_append import ListAppend
+from checkers.isolation.inference.append_versions import AppendVersions
 
 
 class CountedReads(np.ndarray[Any, np.dtype[np.int64]]):
@@ -21,9 +21,9 @@ class CountedReads(np.ndarray[Any, np.dtype[np.int64]]):
 
 def test_a_chunk_of_reads_converts_only_its_own_numbers() -> None:
     """Found as half the time of a million transactions: each chunk converted all that follow."""
-    inference = object.__new__(ListAppend)
-    inference.reads = np.arange(1_000, dtype=np.int64).view(CountedReads)
+    versions = object.__new__(AppendVersions)
+    versions.reads = np.arange(1_000, dtype=np.int64).view(CountedReads)
     CountedReads.converted = 0
-    chunks = [inference._as_lists([None, [1], (2,)], first) for first in range(0, 999, 3)]
+    chunks = [versions._as_lists([None, [1], (2,)], first) for first in range(0, 999, 3)]
     assert chunks[0] == [[], [1], [2]]
     assert CountedReads.converted == 999

@@ -211,7 +211,7 @@ def changes_of(rows: list[plants.Row]) -> list[Any]:
     registers = RwRegister(cols, rules=VersionRules(wfr_keys=True))
     registers.add_edges(GraphBuilder(len(cols)))
     changes = registers.predicates.changes
-    return [registers.value_of(change.unmatched) for _, change, _ in changes.seen]
+    return [registers.versions.value_of(change.unmatched) for _, change, _ in changes.seen]
 
 
 def test_registers_that_do_not_lapse_for_certain() -> None:

@@ -43,9 +43,9 @@ class Store:
             if write.hard_state is not None:
                 assert write.hard_state.generation >= self.hard_state.generation
                 self.hard_state = write.hard_state
-            for entry in write.entries[:1]:
-                for index in [i for i in self.entries if i >= entry.index]:
-                    del self.entries[index]
+            cuts = [entry.index for entry in write.entries[:1]]
+            for first in [write.cut_from] * bool(write.cut_from) + cuts:
+                self.entries = {i: e for i, e in self.entries.items() if i < first}
             for entry in write.entries:
                 self.entries[entry.index] = entry
         else:

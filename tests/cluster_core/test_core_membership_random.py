@@ -243,14 +243,16 @@ class Unchecked(Membership):
     ],
 )
 def test_broken_changes_are_caught(broken: RaftParts) -> None:
-    """The checks can fail."""
-    caught = 0
-    for seed in range(40):
-        try:
-            run_random(seed, 3_000, broken)
-        except (AssertionError, SafetyViolation):
-            caught += 1
-    assert caught >= 1, broken
+    """The checks can fail: one of these seeds shows it (about one of fifty does)."""
+    assert any(is_caught(seed, broken) for seed in range(400)), broken
+
+
+def is_caught(seed: int, broken: RaftParts) -> bool:
+    try:
+        run_random(seed, 3_000, broken)
+    except (AssertionError, SafetyViolation):
+        return True
+    return False
 
 
 class Members(RuleBasedStateMachine):

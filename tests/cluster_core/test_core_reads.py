@@ -123,6 +123,6 @@ def test_a_leader_that_has_told_another_to_campaign_has_no_lease() -> None:
     pump.run(500 * MS)
     core = pump.nodes["n1"].consensus
     assert isinstance(core, Raft) and core.leadership is not None
-    assert core.leadership.lease_is_valid(pump.now)
+    assert core.leadership.rounds.lease_is_valid(pump.now, core.membership.current)
     core.transfer_leadership(pump.now, "n2")
-    assert not core.leadership.lease_is_valid(pump.now)
+    assert not core.leadership.rounds.lease_is_valid(pump.now, core.membership.current)

@@ -14,16 +14,21 @@ from cluster.ablations.registry import ablate
 from cluster.channel.idempotent_receiver import IdempotentReceiver
 from cluster.config import MS, ClusterConfig
 from cluster.consensus.interface import Consensus, SafetyViolation
+from cluster.core.answers import fail
 from cluster.core.replica import ReplicaParts
-from cluster.core.state_machine import KeyValue, fail
+from cluster.core.state_machine import MachineParts, StateMachine
 from cluster.ports import Append, Core
 from cluster.wire import Command, LoggedCommand, Request
 
 
-def run(machine: KeyValue, *commands: tuple[Any, ...]) -> list[Any]:
+def machine_of(**config: Any) -> StateMachine:
+    return MachineParts().build(ClusterConfig(**config))
+
+
+def run(machine: StateMachine, *commands: tuple[Any, ...]) -> list[Any]:
     """Apply (op, key, *args) in order; values of what went well, "fail" otherwise."""
     answers = []
-    for index, (op, key, *args) in enumerate(commands, 1):
+    for index, (op, key, *args) in enumerate(commands, machine.keys.values.newest + 1):
         status, value, error = machine.apply(index, Command(op, key, tuple(args)))
         assert (status == "ok") == (error == "")
         answers.append(value if status == "ok" else "fail")
@@ -32,7 +37,7 @@ def run(machine: KeyValue, *commands: tuple[Any, ...]) -> list[Any]:
 
 def test_the_operations() -> None:
     assert run(
-        KeyValue(),
+        machine_of(),
         ("get", "x"),
         ("put", "x", 1),
         ("put", "x", {"a": [1, None]}),
@@ -63,7 +68,7 @@ def test_the_operations() -> None:
         1,
         -3,
         [1, 2],
-        {"value": -3, "version": 1, "created": 13, "modified": 13},
+        {"value": -3, "version": 1, "created": 13, "modified": 13, "lease": ""},
     ]
 
 
@@ -82,8 +87,12 @@ def test_the_operations() -> None:
         (("put", "n", b"x"), "is a bytes, not JSON-like"),
         (("put", "n", {1: 2}), "has a name that is not a string"),
         (("put", "n", 2**64), "does not fit in 64 bits"),
-        (("put", "n"), "put takes value, and was given 0 arguments"),
-        (("get", "n", 1), "get takes no arguments, and was given 1"),
+        (("put", "n"), "put takes value, [lease], and was given 0 arguments"),
+        (("get", "n", 1, 2), "get takes [revision], and was given 2 arguments"),
+        (("get", "n", "x"), "get takes a revision, not 'x'"),
+        (("range", "n", {"limt": 1}), "range has no option 'limt'; it has end, limit"),
+        (("range", "n", {"limit": 0}), "the limit of a range is 0"),
+        (("compact", "", 99), "revision 99 is not reached; the newest is 9"),
         (("putt", "n", 1), "there is no operation 'putt'; known are"),
         (("put", 5, 1), "the key 5 is not a string"),
     ],
@@ -91,7 +100,7 @@ def test_the_operations() -> None:
 def test_a_bad_command_fails_with_a_sentence_and_changes_nothing(
     command: tuple[Any, ...], sentence: str
 ) -> None:
-    machine = KeyValue()
+    machine = machine_of()
     run(machine, ("put", "n", 1), ("put", "s", "a"), ("put", "b", True))
     before = machine.digest()
     op, key, *args = command
@@ -104,11 +113,11 @@ def test_nesting_has_a_limit() -> None:
     value: Any = []
     for _ in range(100):
         value = [value]
-    assert run(KeyValue(), ("put", "x", value)) == ["fail"]
+    assert run(machine_of(), ("put", "x", value)) == ["fail"]
 
 
 def test_a_list_read_before_an_append_does_not_change() -> None:
-    machine = KeyValue()
+    machine = machine_of()
     run(machine, ("append", "x", 1))
     seen = machine.read(Command("get", "x"))
     run(machine, ("append", "x", 2))
@@ -122,7 +131,21 @@ values = st.recursive(
 )
 commands = st.builds(
     Command,
-    st.sampled_from(["get", "stat", "put", "cas", "append", "incr", "delete", "other"]),
+    st.sampled_from(
+        [
+            "get",
+            "stat",
+            "put",
+            "cas",
+            "append",
+            "incr",
+            "delete",
+            "range",
+            "compact",
+            "txn",
+            "other",
+        ]
+    ),
     st.sampled_from(["x", "y"]),
     st.lists(values, max_size=2).map(tuple),
 )
@@ -132,13 +155,13 @@ commands = st.builds(
 @given(st.lists(commands, max_size=30))
 def test_any_commands_equal_states_and_snapshots(given_commands: list[Command]) -> None:
     """No command raises; a state restored half-way ends equal, with an equal hash and answers."""
-    left, right = KeyValue(), KeyValue()
+    left, right = machine_of(), machine_of()
     for index, command in enumerate(given_commands, 1):
         mine, theirs = left.apply(index, command), right.apply(index, command)
         assert repr(mine) == repr(theirs) and mine[0] in ("ok", "fail")
         if index % 5 == 0:
             state = msgspec.msgpack.decode(msgspec.msgpack.encode(left.encode()))
-            right = KeyValue()
+            right = machine_of()
             right.restore(state)
         assert left.digest() == right.digest()
 

@@ -51,6 +51,10 @@ class Model:
             return
         if effect.hard_state is not None:
             self.states.append(replace(self.now, hard_state=effect.hard_state))
+        if effect.cut_from:
+            kept = tuple(e for e in self.now.entries if e.index < effect.cut_from)
+            cut = replace(self.now, entries=kept, last_index=effect.cut_from - 1)
+            self.states.append(cut)
         if effect.entries:
             first = effect.entries[0].index
             kept = tuple(e for e in self.now.entries if e.index < first)
@@ -96,6 +100,7 @@ steps = st.lists(
         ),
         st.builds(Step, st.just("append"), st.integers(1, 3), st.integers(0, 90)),
         st.builds(Step, st.just("cut"), st.integers(1, 6), st.integers(0, 120)),
+        st.builds(Step, st.just("trim"), st.integers(1, 6), st.integers(0, 1)),
         st.builds(Step, st.just("vote")),
         st.builds(Step, st.just("sync")),
         st.builds(Step, st.just("sync")),
@@ -120,7 +125,7 @@ class Script:
         self.generation += 1
         if step.kind == "vote":
             return Append(self.io_id, HardState(self.generation, f"n{self.io_id % 3}"))
-        if step.kind == "cut":
+        if step.kind in ("cut", "trim"):
             return self._cut(step, state)
         if step.kind == "snapshot":
             return self._snapshot(step, state)
@@ -137,6 +142,8 @@ class Script:
         if first > state.last_index:
             return None
         hard_state = HardState(self.generation, "") if step.b % 2 else None
+        if step.kind == "trim":
+            return Append(self.io_id, hard_state, cut_from=first)
         return Append(self.io_id, hard_state, self._entries(first, 1 + step.b % 3, step.b))
 
     def _snapshot(self, step: Step, state: State) -> SaveSnapshot | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.environments.clock_reading import EXCHANGES_MAX, QUICK_NS, ahead_ns, enough
+from harness.environments.clock.reading import EXCHANGES_MAX, QUICK_NS, ahead_ns, enough
 
 S = 1_000_000_000
 #: nanoseconds on the way there, and on the way back

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.environments.docker import Daemon
+from harness.environments.machines.docker_daemon import Daemon
 
 pytestmark = pytest.mark.real
 

@@ -14,7 +14,8 @@ import pytest
 from arms import CUT, MS, NODES, PATIENCE_S, until, within
 from kernel_arms import docker_arm
 
-from harness.environments.docker import Daemon, docker
+from harness.environments.docker import docker
+from harness.environments.machines.docker_daemon import Daemon
 from harness.errors import SetupError, UsageError
 
 pytestmark = pytest.mark.real
@@ -106,7 +107,7 @@ def test_the_clock_of_a_foreign_process(tmp_path: Path) -> None:
         return float((await arm.ask("n1", "/time"))["wall_ns"] - time.time_ns()) / 1e9
 
     async def body(env: Any) -> None:
-        if not env.fake_library:
+        if not env.parts.clocks.fake.library:
             pytest.skip("the image has no libfaketime")
         moved = await env.set_clock("n1", offset_ns=-90_000 * MS)
         assert abs(moved["offset_ns"] + 90_000 * MS) < 30_000 * MS

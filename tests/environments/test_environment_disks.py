@@ -10,7 +10,8 @@ import pytest
 from arms import PATIENCE_S, Local, throttled, within
 from kernel_arms import BUSY, KERNEL_ARMS
 
-from harness.environments import cgroups, disks
+from harness.environments.disk import disks
+from harness.environments.pressure import cgroups
 from harness.errors import SetupError
 
 pytestmark = pytest.mark.real

@@ -21,9 +21,9 @@ from typing import Any
 
 import pytest
 
-from harness.environments import disks, volumes
-from harness.environments.faulty_disk import control
-from harness.environments.faulty_disk.faults import Faults, check
+from harness.environments.disk import disks, volumes
+from harness.environments.disk.faulty_disk import control
+from harness.environments.disk.faulty_disk.faults import Faults, check
 from harness.errors import SetupError
 
 pytestmark = pytest.mark.real

@@ -19,8 +19,12 @@ import pytest
 from forged import NASTY, SHELL, changed, forged, hashes, places, shims, write
 
 from harness.cli import main
-from harness.environments import disks, kernel_links, marks, processes, record, remote_pressure, ssh
-from harness.environments.kernel_links import Peer, Tools
+from harness.environments import marks, processes, record
+from harness.environments.disk import disks
+from harness.environments.machines import host
+from harness.environments.network import netem
+from harness.environments.network.netem import Peer, Tools
+from harness.environments.pressure import remote as remote_pressure
 from harness.environments.record import Consent
 from harness.heal import heal_run, heal_store
 
@@ -37,7 +41,7 @@ class Stage:
             folder.mkdir(parents=True)
         self.canary = self.outside / "canary"
         self.canary.write_text("somebody's")
-        self.victim = subprocess.Popen(["sleep", "600"], start_new_session=True)
+        self.victim = subprocess.Popen(["sleep", "86400"], start_new_session=True)
         self.called = shims(root / "shims")
         self.path = root / "shims"
         self.record = self.run_dir / record.NAME
@@ -110,7 +114,7 @@ def test_another_machines_boot_is_refused(environment: str, stage: Stage) -> Non
 def test_a_copy_of_a_record_has_no_power_over_the_run(tmp_path: Path) -> None:
     mark = marks.new(tmp_path)
     variables = {**os.environ, processes.RUN_VARIABLE: mark}
-    child = subprocess.Popen(["sleep", "600"], env=variables, start_new_session=True)
+    child = subprocess.Popen(["sleep", "86400"], env=variables, start_new_session=True)
     try:
         made = record.new("local", mark, None)
         copied = tmp_path / "copied"
@@ -131,8 +135,8 @@ def test_a_process_that_overwrote_its_mark_is_known_by_its_log(tmp_path: Path) -
     log = tmp_path / "nodes" / "n1" / "log"
     log.parent.mkdir(parents=True)
     with log.open("ab") as file:
-        ours = subprocess.Popen(["sleep", "600"], stdout=file, start_new_session=True)
-    theirs = subprocess.Popen(["sleep", "600"], start_new_session=True)
+        ours = subprocess.Popen(["sleep", "86400"], stdout=file, start_new_session=True)
+    theirs = subprocess.Popen(["sleep", "86400"], start_new_session=True)
     try:
         made = record.new("local", marks.new(tmp_path), None)
         for child in (ours, theirs):
@@ -235,14 +239,14 @@ def scripts(word: str) -> dict[str, str]:
     place = {"home": f"/{word}", "place": word, "devices": [word, "eth0"]}
     peer = [Peer(1, "n1", "10.0.0.1", word)]
     return {
-        "links left": kernel_links.left_script([word]),
-        "links removed": kernel_links.remove_script([word]),
-        "links read": kernel_links.read_script(Tools("nft", True), peer),
-        "left on a host": ssh.left_script(place),
-        "removed on a host": ssh.remove_script(place),
-        "remains": ssh.remains_script(f"/{word}", word),
-        "clean": ssh.clean_script(f"/{word}", word),
-        "frozen": ssh.freeze_script(word, on=True),
+        "links left": netem.left_script([word]),
+        "links removed": netem.remove_script([word]),
+        "links read": netem.read_script(Tools("nft", True), peer),
+        "left on a host": host.left_script(place),
+        "removed on a host": host.remove_script(place),
+        "remains": host.remains_script(f"/{word}", word),
+        "clean": host.clean_script(f"/{word}", word),
+        "frozen": host.freeze_script(word, on=True),
         "unmounted": disks.unmount_script(word),
         "released": remote_pressure.release_script(word, f"/{word}"),
         "groups left": remote_pressure.left_script(word),

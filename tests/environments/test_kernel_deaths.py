@@ -22,7 +22,8 @@ from arms import PATIENCE_S, Local
 from kernel_arms import docker_arm, netns_arm
 
 from harness.cli import main
-from harness.environments import disks, processes, record, volumes
+from harness.environments import processes, record
+from harness.environments.disk import disks, volumes
 from harness.environments.netns import network_left
 from harness.heal import heal_run
 
@@ -50,7 +51,7 @@ def left(env: str, found: record.Record) -> list[str]:
         return names
     if env == "netns":
         return names + network_left(found.detail)
-    from harness.environments.docker import Daemon
+    from harness.environments.machines.docker_daemon import Daemon
 
     return names + Daemon().left(found.run_id)
 

@@ -16,8 +16,9 @@ from typing import Any
 import pytest
 from arms import CUT, MS, NODES, PATIENCE_S, Local, until, within
 
-from harness.environments import faketime, processes, record
+from harness.environments import processes, record
 from harness.environments.base import LinkFault
+from harness.environments.clock import faketime
 from harness.environments.local import local
 from harness.errors import SetupError, UsageError
 
@@ -119,7 +120,7 @@ def test_an_address_accepts_only_while_the_node_behind_it_does(where: str, tmp_p
         one, two = env.node("n1"), env.node("n2")
         host, port = one.peer_address("n2", 9017).split(":")
         at = (host, int(port))
-        await env.open_listeners()
+        await env.parts.network.ready()
         assert refuses(at)
         there = two.address if where == "the node's address" else "0.0.0.0"
         for _ in range(3):
@@ -137,7 +138,7 @@ def test_a_cut_does_not_tell_whether_the_node_behind_it_lives(tmp_path: Path) ->
     async def body(env: Any) -> None:
         one, two = env.node("n1"), env.node("n2")
         host, port = one.peer_address("n2", 9018).split(":")
-        await env.open_listeners()
+        await env.parts.network.ready()
         await env.set_links({("n1", "n2"): CUT, ("n2", "n1"): CUT})
         with await opened((host, int(port))) as client:
             client.sendall(b"hello")
@@ -161,7 +162,7 @@ def test_an_address_that_is_taken_is_said_at_once(tmp_path: Path) -> None:
             socket.create_server((host, int(port))),
             pytest.raises(SetupError, match="cannot listen"),
         ):
-            await env.open_listeners()
+            await env.parts.network.ready()
 
     within(arm, body)
 
@@ -181,7 +182,7 @@ def test_healing_copes_with_connections_that_died_behind_a_cut(
     async def body(env: Any) -> None:
         one, two = env.node("n1"), env.node("n2")
         host, port = one.peer_address("n2", 9000).split(":")
-        await env.open_listeners()
+        await env.parts.network.ready()
         both = {("n1", "n2"): CUT, ("n2", "n1"): CUT}
         with socket.create_server((two.address, 9000)) as server:
             server.settimeout(PATIENCE_S)
@@ -328,11 +329,11 @@ def test_children_of_a_node_are_killed_with_it(tmp_path: Path) -> None:
             await env.node("n1").spawn(sys.executable, "-c", f"{script};time.sleep(60)")
 
             async def both() -> bool:
-                return len(env.node("n1").everything()) == 2
+                return len(env.node("n1").machine.everything()) == 2
 
             await until(both)
             await env.kill("n1")
-            assert env.node("n1").everything() == []
+            assert env.node("n1").machine.everything() == []
         finally:
             await env.teardown()
 
@@ -366,7 +367,7 @@ def test_a_node_that_dies_later_is_noticed_while_waiting_and_remembered(tmp_path
             await node.spawn("sh", "-c", waits, "sh", "/data/go")
             waiting = asyncio.create_task(node.http_ok(8001, "/", within_s=PATIENCE_S))
             await asyncio.sleep(0.2)
-            (node.data / "go").touch()
+            (node.machine.data / "go").touch()
             with pytest.raises(SetupError, match=r"(?s)exited with 7.*out of luck"):
                 await waiting
             assert env.deaths() == {"n1": ["sh exited with 7"]}
@@ -399,14 +400,14 @@ def test_data_is_the_nodes_own_and_wipe_stays_inside(tmp_path: Path) -> None:
         try:
             one, two = env.node("n1"), env.node("n2")
             await one.run("sh", "-c", 'echo hello > "$1"', "sh", "/data/file")
-            assert (one.data / "file").read_text() == "hello\n"
-            assert not (two.data / "file").exists()
+            assert (one.machine.data / "file").read_text() == "hello\n"
+            assert not (two.machine.data / "file").exists()
             done = await one.run("echo", "--dir=/data/x", "/database")
-            assert done.stdout == f"--dir={one.data}/x /database\n"
+            assert done.stdout == f"--dir={one.machine.data}/x /database\n"
             assert await one.collect(["/data/*"]) == ["file"]
             await one.wipe("/data")
-            assert list(one.data.iterdir()) == []
-            for outside in ("/", "/data/../..", str(two.data), "/etc"):
+            assert list(one.machine.data.iterdir()) == []
+            for outside in ("/", "/data/../..", str(two.machine.data), "/etc"):
                 with pytest.raises(UsageError, match="own directory"):
                     await one.wipe(outside)
             with pytest.raises(SetupError, match="exited with 1"):
@@ -415,7 +416,7 @@ def test_data_is_the_nodes_own_and_wipe_stays_inside(tmp_path: Path) -> None:
                 await one.run("sleep", "20", timeout_s=0.1)
         finally:
             await env.teardown()
-        assert not one.data.exists()
+        assert not one.machine.data.exists()
 
     asyncio.run(main())
 

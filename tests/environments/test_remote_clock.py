@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.environments import remote_clock
+from harness.environments.clock import remote_clock
 
 pytestmark = pytest.mark.real
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.environments.base import LinkFault
-from harness.environments.shaper import RETRANSMIT_NS, Shaper
+from harness.environments.network.shaper import RETRANSMIT_NS, Shaper
 
 MS = 1_000_000
 chance = st.sampled_from((0.0, 0.1, 0.5, 1.0))

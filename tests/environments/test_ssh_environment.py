@@ -14,10 +14,11 @@ import pytest
 from arms import CUT, NODES, within
 from kernel_arms import ssh_arm
 
-from harness.environments import marks, record, ssh_config
+from harness.environments import marks, record
+from harness.environments.machines import ssh_config
+from harness.environments.machines.ssh_login import Host, Login, parse_host
 from harness.environments.record import Consent
 from harness.environments.ssh import ssh
-from harness.environments.ssh_login import Host, Login, parse_host
 from harness.errors import SetupError, UsageError
 from harness.heal import heal_run
 from harness.spec import TestSpec, parse_nodes, validated
@@ -121,7 +122,7 @@ def test_a_configuration_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> No
 def test_aliases_and_jump_hosts_are_followed_and_keys_verified_on_the_way(
     arm: Any, tmp_path: Path
 ) -> None:
-    options = arm.env.options
+    options = arm.env.parts.site.options
     one, two, three = (text.partition("@")[2].partition(":")[0] for text in options["hosts"])
     config = tmp_path / "config"
     config.write_text(
@@ -151,7 +152,7 @@ def test_aliases_and_jump_hosts_are_followed_and_keys_verified_on_the_way(
 def test_unknown_and_changed_host_keys_and_unknown_users_are_refused(
     arm: Any, tmp_path: Path
 ) -> None:
-    options = dict(arm.env.options)
+    options = dict(arm.env.parts.site.options)
 
     def why(**changed: Any) -> str:
         env = ssh(nodes=NODES, run_dir=tmp_path / "other", seed=1, options={**options, **changed})
@@ -196,20 +197,20 @@ def test_words_are_quoted_files_come_home_and_a_broken_connection_is_made_again(
             await one.run("no-such-program")
         await one.run("sh", "-c", 'echo kept >"$1"', "sh", "/data/a b")
         assert await one.collect(["/data/a*"]) == ["a b"]
-        assert (one.directory / "a b").read_text() == "kept\n"
+        assert (one.machine.directory / "a b").read_text() == "kept\n"
         await env.pause("n2")
-        for node in env._remotes:
-            node.login.close()
+        for machine in env.parts.site.machines.values():
+            machine.login.close()
         assert await env.alive("n2")
         assert (await env.resume("n2"))["state"] != "T"
         assert await env.alive("n1")
-        one.login._client.get_transport().sock.close()
+        one.machine.login._client.get_transport().sock.close()
         await asyncio.sleep(0.5)
         await env.kill("n1")
         assert not await env.alive("n1")
 
     within(arm, body)
-    assert "listening" in (arm.env.node("n1").directory / "log").read_text()
+    assert "listening" in (arm.env.node("n1").machine.directory / "log").read_text()
 
 
 @pytest.mark.real
@@ -219,7 +220,7 @@ def test_heal_logs_in_again_and_cleans_every_host(arm: Any) -> None:
         await arm.env.set_links({("n1", "n2"): CUT})
         await arm.env.pause("n3")
         # As if the harness were gone: its watchdog, and then its record, are taken from it.
-        await arm.env._dismiss_watchdog()
+        await arm.env.journal.dismiss_watchdog()
 
     arm.run(main())
     env = arm.env
@@ -230,8 +231,8 @@ def test_heal_logs_in_again_and_cleans_every_host(arm: Any) -> None:
 
     unasked = heal_run(env.run_dir)
     assert not unasked.clean and not unasked.removed
-    hosts = env.options["hosts"]
-    files = {name: str(env.options[name]) for name in ("known_hosts", "key")}
+    hosts = env.parts.site.options["hosts"]
+    files = {name: str(env.parts.site.options[name]) for name in ("known_hosts", "key")}
     for number, said in enumerate(unasked.refused):
         assert f"n{number + 1}: its host '{hosts[number]}' was not contacted" in said
         assert files["known_hosts"] in said and files["key"] in said and "--trust-hosts" in said
@@ -251,7 +252,7 @@ def test_heal_logs_in_again_and_cleans_every_host(arm: Any) -> None:
     assert "listening" in (env.run_dir / "nodes" / "n1" / "log").read_text()
     path.write_text(json.dumps(found))
     assert "nothing to do" in heal_run(env.run_dir, consent=yes).sentence
-    assert not [p for p in os.listdir(env.options["dir"]) if p.startswith("splitbrain-")]
+    assert not [p for p in os.listdir(env.parts.site.options["dir"]) if p.startswith("splitbrain-")]
 
 
 @pytest.mark.real
@@ -261,8 +262,8 @@ def test_heal_touches_no_place_on_a_host_that_is_not_the_runs(arm: Any) -> None:
     async def body(env: Any) -> None:
         await env.set_links({("n1", "n2"): CUT})
         await asyncio.to_thread(_forge_and_heal, env)
-        listed = env.node("n2").login.root("nft list table inet splitbrain")
-        assert "drop" in listed and os.path.isdir(env.node("n2").home)
+        listed = env.node("n2").machine.login.root("nft list table inet splitbrain")
+        assert "drop" in listed and os.path.isdir(env.node("n2").machine.home)
         assert await env.alive("n2")
 
     within(arm, body)
@@ -274,7 +275,7 @@ def _forge_and_heal(env: Any) -> None:
     forged_dir = env.run_dir.with_name("forged")
     forged_dir.mkdir()
     mark = marks.new(forged_dir)
-    home = f"{env.options['dir']}/splitbrain-{marks.digest(mark)}-n2"
+    home = f"{env.parts.site.options['dir']}/splitbrain-{marks.digest(mark)}-n2"
     mine = {**place, "place": f"{mark}/n2", "home": home}
     canary = env.run_dir.with_name("canary")
     shell = f"x' ; touch {canary} ; echo '"

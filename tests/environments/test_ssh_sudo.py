@@ -17,7 +17,7 @@ import pytest
 from arms import CUT, MS, throttled, within
 from kernel_arms import BUSY, ssh_arm
 
-from harness.environments import disks
+from harness.environments.disk import disks
 from harness.errors import SetupError
 
 pytestmark = pytest.mark.real
@@ -84,7 +84,11 @@ def test_faults_are_roots_and_the_database_is_the_users(arm: Any, user: str) -> 
         assert await env.prove_clean() == []
 
     within(arm, body, chaos=False, framing="bytes")
-    left = [path for path in Path("/var/tmp").iterdir() if path.name.startswith(arm.env.prefix)]
+    left = [
+        path
+        for path in Path("/var/tmp").iterdir()
+        if path.name.startswith(arm.env.parts.site.prefix)
+    ]
     assert left == []
 
 

@@ -12,7 +12,7 @@ import pytest
 from arms import PATIENCE_S
 
 from harness.environments import processes
-from harness.environments.proxy import Proxy
+from harness.environments.network.proxy import Proxy
 
 pytestmark = pytest.mark.real
 RUN = f"who-dials-{os.getpid()}"

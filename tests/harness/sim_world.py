@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from cluster.simulation.heap import EventHeap, Handle
-from harness.databases.atom import Atom, AtomClient
+from harness.databases.in_memory import Atom, AtomClient
 from harness.interpreter.simulated_driver import SimRuntime
 
 

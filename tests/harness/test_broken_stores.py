@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness import cli
-from harness.databases.atom import Atom, AtomClient
+from harness.databases.in_memory import Atom, AtomClient
 from harness.errors import SetupError
 from harness.recorder import Recorder
 from harness.runner import run
@@ -247,7 +247,8 @@ class TalkativeClient(AtomClient):
 def test_what_libraries_log_goes_to_the_runs_log(tmp_path, env):
     words = ["--db", "test_broken_stores:Talkative", "--time-limit", "1", "--rate", "20"]
     done = harness(tmp_path, "test", "--env", env, *words)
-    assert done.returncode == 0, done.stderr
+    # A busy machine may do too little in a second for a verdict.
+    assert done.returncode in (0, 2), done.stderr
     assert "lost its peer" not in done.stdout + done.stderr
     assert "this call is old" not in done.stdout + done.stderr
     (log,) = tmp_path.glob("store/*/2*/harness.log")

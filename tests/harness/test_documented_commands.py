@@ -54,6 +54,10 @@ def elsewhere(words: list[str]) -> str:
         return "it serves until it is interrupted"
     if value.get("--env") in ("docker", "ssh", "netns") and words[1] == "test":
         return "it needs containers, hosts or root"
+    if any("image=" in word for word in words):
+        return "it needs an image"
+    if words[1] == "cluster":
+        return "it leaves processes or files behind"
     if value.get("--db", "reference") != "reference":
         return "it needs real processes of a database that may not be here"
     if words[1:3] == ["patterns", "--run"] and len(words) == 3:
@@ -63,7 +67,8 @@ def elsewhere(words: list[str]) -> str:
 
 def quick(words: list[str], run_dir: Path) -> list[str]:
     """The line in little time: in simulation, for few seconds, with the runs there are."""
-    short = {"--time-limit": "3", "--seeds": "2", "--test-count": "2", "-j": "1", "--rate": "100"}
+    short = {"--time-limit": "3", "--seeds": "2", "--test-count": "2", "-j": "1", "--rate": "100",
+             "--runs": "1"}  # fmt: skip
     made = [word.strip("[]") for word in words]
     for number, word in enumerate(words[:-1]):
         if word in short:
@@ -71,6 +76,9 @@ def quick(words: list[str], run_dir: Path) -> list[str]:
     made = [
         str(run_dir) if word == "RUN" or word.startswith("store/ref") else word for word in made
     ]
+    if words[1] == "compare":
+        made = ["compared" if word.startswith("store/compare/2") else word for word in made]
+        made += ["--time-limit", "2", "--seed", "3", "--store", "runs"]
     if words[1] == "test":
         made += ["--env", "sim"] * ("--env" not in words)
         made += ["--seed", "3"] * ("--seed" not in words)
@@ -121,6 +129,9 @@ def place(tmp_path_factory):
     code = cli.main(["test", "--env", "sim", "--time-limit", "3", "--seed", "7", "-q"])
     assert code == 0
     (run_dir,) = here.glob("store/*/2*")
+    compared = ["--variant", "raft", "--variant", "raft+A30", "--runs", "1", "--time-limit", "2"]
+    assert cli.main(["compare", *compared, "--seed", "3", "--store", "cmp"]) in (0, 1, 2)
+    next(here.glob("cmp/compare/2*")).rename("compared")
     Path("h.jsonl.gz").write_bytes(gzip.compress((run_dir / "history.jsonl").read_bytes()))
     yield here, run_dir
     os.chdir(before)
@@ -159,4 +170,4 @@ def test_most_lines_are_run():
     ran = [line for line in LINES if not elsewhere(words_of(line))]
     assert len(LINES) > 50 and len(ran) > 0.6 * len(LINES)
     commands = {words_of(line)[1] for line in ran}
-    assert commands == set(cli._COMMANDS) - {"serve"}
+    assert commands == set(cli._COMMANDS) - {"serve", "cluster"}

@@ -14,10 +14,10 @@ from checkers import Verdict
 from checkers.history import Event, History, load
 from checkers.judges.availability import availability, longest_gap
 from checkers.judges.stats import failures
-from harness.databases.atom import Atom, AtomClient
-from harness.judge import _missing, weigh
+from harness.databases.in_memory import Atom, AtomClient
 from harness.runner import run
 from harness.spec import TestSpec
+from harness.verdict import _missing, weigh
 from workloads import Workload
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.campaign.explore import job_of, run_seed
-from harness.campaign.seed_runs import keep_seed, seed_spec
+from harness.campaign.seed_runs import STALE_READS, SeedSpec, keep_seed, seed_spec
 from harness.cli import main
 
 #: a seed in which a cluster without deduplication fails, and one in which the intact one is well
@@ -91,6 +91,11 @@ def test_what_is_not_for_seeds_says_so(
         {"ablate": ["\x1b]0;A30\x07"]},
         {"ablate": ["A30", "A30"]},
         {"ablate": ["Z99"]},
+        {"consensus": "raft; touch PWNED"},
+        {"asked_workload": "register; touch PWNED"},
+        {"profile": "calm; touch PWNED"},
+        {"asked_nodes": -1},
+        {"asked_nodes": 10},
         {"duration_ns": 0},
         {"duration_ns": -5},
         {"duration_ns": 10**30},
@@ -116,8 +121,8 @@ def test_a_forged_seed_is_a_sentence_and_no_command_to_paste(
 
 
 def test_a_kept_run_is_the_run_the_campaign_saw(tmp_path: Path) -> None:
-    job = job_of(ablations=["A28a"], nemesis="", duration_s=6.0)
-    campaign = run_seed(FAILS, ablations=job.ablations, duration_ns=job.duration_ns)
+    job = job_of(ablations=["A28a"])
+    campaign = run_seed(FAILS, job)
     run_dir = keep_seed(FAILS, job, store=str(tmp_path))
     results = json.loads((run_dir / "results.json").read_text())
     assert results["sentence"] == campaign.sentence
@@ -135,7 +140,7 @@ def test_a_kept_run_is_the_run_the_campaign_saw(tmp_path: Path) -> None:
 def test_check_judges_a_kept_run_as_the_campaign_did(
     seed: int, operations: set[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    job = job_of(ablations=["A30"], nemesis="partition", duration_s=6.0)
+    job = job_of(ablations=["A30"], nemesis="partition", profile="calm")
     run_dir = keep_seed(seed, job, store=str(tmp_path))
     lines = map(json.loads, (run_dir / "history.jsonl").read_text().splitlines())
     assert {line["f"] for line in lines if line.get("type") == "ok"} == operations
@@ -165,3 +170,42 @@ def test_a_valid_campaign_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     assert main(["explore", "--seeds", "1", "--first-seed", "1"]) == 0
     assert list(tmp_path.iterdir()) == []
+
+
+def test_all_that_was_asked_for_is_in_the_replay_command_and_in_the_spec(tmp_path: Path) -> None:
+    job = job_of(
+        ablations=["A30"],
+        nemesis="partition,held-frame",
+        workload="mixed",
+        nodes=4,
+        profile="harsh",
+        duration_s=2.0,
+    )
+    spec = SeedSpec.of(7, job)
+    assert spec.command == (
+        "harness explore --first-seed 7 --seeds 1 --ablate A30 --nemesis held-frame,partition "
+        "--workload mixed --nodes 4 --profile harsh --duration 2"
+    )
+    assert spec.job == job
+    run_dir = keep_seed(7, job, store=str(tmp_path))
+    found = seed_spec(run_dir)
+    assert found == spec
+    facts = json.loads((run_dir / "spec.json").read_text())
+    assert (facts["workload"], facts["nodes"]) == ("mixed", ["n1", "n2", "n3", "n4"])
+    assert facts["drawn"]["profile"] == "harsh"
+    assert (
+        main(["replay", str(run_dir)])
+        == {"valid": 0, "invalid": 1}[json.loads((run_dir / "results.json").read_text())["verdict"]]
+    )
+
+
+def test_stale_reads_of_a_kept_run_are_beside_its_history(tmp_path: Path) -> None:
+    job = job_of(profile="harsh")
+    seed = next(seed for seed in range(50) if job.run(seed).stale)
+    run_dir = keep_seed(seed, job, store=str(tmp_path))
+    lines = [json.loads(line) for line in (run_dir / STALE_READS).read_text().splitlines()]
+    reads = [line for line in lines if line.get("type") == "ok"]
+    assert reads
+    told = json.loads((run_dir / "results.json").read_text())
+    assert told["notes"][0].startswith(f"{len(reads)} stale reads are in {STALE_READS}")
+    assert [result["checker"] for result in told["results"]][1] == "stale-reads"

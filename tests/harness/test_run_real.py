@@ -19,7 +19,7 @@ from checkers import Verdict, linearizable, models
 from checkers.history import load
 from harness import TestSpec, fault
 from harness.cli import main
-from harness.databases.atom import Atom
+from harness.databases.in_memory import Atom
 from harness.timings import Timings
 from workloads import Workload
 from workloads import generator as gen

@@ -18,7 +18,7 @@ from harness.campaign.shrink import minimise, shrink
 from harness.campaign.trust import Trust
 from harness.errors import UsageError, UserCodeError
 from harness.nemesis.base import Plan
-from harness.parts import resolve
+from harness.resolve import resolve
 from harness.runner import run, run_many
 from harness.spec import TestSpec, validated
 from workloads import Workload
@@ -247,7 +247,7 @@ def test_an_operation_the_client_lacks_is_refused(tmp_path):
 def test_mistakes_get_a_sentence(tmp_path, fields, words):
     with pytest.raises(UsageError, match=words):
         spec = validated(simulated(tmp_path, **fields))
-        resolve(spec, 1)
+        resolve(spec)
 
 
 # Replay and shrink --------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import harness
 from harness import cli
 from harness.commands.checking import parse_budget
 from harness.commands.test import spec_of
-from harness.databases.atom import Atom
+from harness.databases.in_memory import Atom
 from harness.errors import SetupError, UsageError, UserCodeError
 from harness.nemesis import targets
 from harness.nemesis.schedule import spans

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.environments import cgroups, disks, volumes
+from harness.environments.disk import disks, volumes
 from harness.environments.local import local
+from harness.environments.pressure import cgroups
 from harness.errors import SetupError, UsageError
 
 pytestmark = pytest.mark.real
@@ -109,7 +110,7 @@ def test_a_volume_is_full_and_has_space_again(tmp_path: Path) -> None:
 
 def test_root_that_may_not_mount_is_told_so() -> None:
     """As in most containers."""
-    code = "from harness.environments import volumes; print(volumes.may_not_mount())"
+    code = "from harness.environments.disk import volumes; print(volumes.may_not_mount())"
     without = ["setpriv", "--inh-caps=-all", "--bounding-set=-all"]
     if os.geteuid() != 0 or shutil.which("setpriv") is None:
         pytest.skip("giving up capabilities needs root and util-linux's setpriv")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from cluster.ablations import registry
 from cluster.ablations.registry import Ablation, UnknownAblation, ablate, all_ablations, find
 from cluster.clocks.generation_clock import GenerationClock
 from cluster.consensus.raft import Raft, RaftParts
 from cluster.consensus.read_index import ReadIndex
 from cluster.core.replica import ReplicaParts
+
+PAXOS = ("A20p", "A20q", "A21p", "A22p", "A22q", "A24p", "A24q")
 
 
 def test_what_can_be_derived_is_not_declared() -> None:
@@ -17,9 +22,15 @@ def test_what_can_be_derived_is_not_declared() -> None:
     assert a30.target == "cluster.consensus.read_index:ReadIndex"
     assert (a30.decision, a30.pattern, a30.schedule) == ("read_is_safe", "read_index", "A30.txt")
     assert find("A28A").id == "A28a" and find(find("a01").name).id == "A01"
-    assert [found.id for found in all_ablations()] == [
-        "A01", "A03b", "A03c", "A04", "A12", "A28a", "A30",
-    ]  # fmt: skip
+
+
+def test_every_ablation_has_a_module_of_its_name_and_they_are_in_order() -> None:
+    folder = Path(registry.__file__).parent
+    modules = {path.stem.partition("_")[0] for path in folder.glob("a[0-9]*_*.py")}
+    ids = [found.id for found in all_ablations()]
+    assert {found.lower() for found in ids} == modules
+    assert ids == sorted(ids, key=lambda id: (int(id[1:3]), id))
+    assert {path.stem for path in (folder / "schedules").glob("*.txt")} == {*ids}
 
 
 def test_ablations_are_put_into_the_parts_they_concern_and_nothing_else() -> None:

@@ -13,16 +13,8 @@ import pytest
 
 from cluster.ablations.registry import all_ablations
 from cluster.consensus.high_water_mark import HighWaterMark
-from cluster.simulation.schedule import (
-    ABLATED,
-    INTACT,
-    ScheduleError,
-    ScheduleRun,
-    parse,
-    render,
-    run_schedule,
-    schedule_path,
-)
+from cluster.simulation.schedule import ScheduleRun, run_schedule, schedule_path
+from cluster.simulation.schedule_text import ABLATED, INTACT, ScheduleError, parse, render
 
 TESTDATA = sorted((Path(__file__).parent / "testdata").glob("*.txt"))
 ABLATIONS = [ablation for ablation in all_ablations() if ablation.schedule]

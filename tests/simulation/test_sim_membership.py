@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from cluster.simulation.faults.table import faults_of
 from cluster.simulation.liveness import member_nodes, settle
-from cluster.simulation.swarm import faults_of, run_swarm
+from cluster.simulation.swarm import run_swarm
 from cluster.simulation.world import MS, SECOND, World
 from cluster.wire import Command
 

@@ -6,25 +6,40 @@ import os
 import subprocess
 import sys
 
+import msgspec
 import pytest
 
 from checkers.core.verdict import Verdict
-from cluster.ablations.registry import all_ablations
-from cluster.simulation.swarm import FAULT_KINDS, draw, faults_of, run_swarm
-from harness.campaign.explore import explore, run_seed
+from cluster.ablations.registry import all_ablations, find
+from cluster.simulation.faults.table import KINDS, faults_of
+from cluster.simulation.profiles import PROFILES, WORKLOADS, Wishes, draw
+from cluster.simulation.swarm import run_swarm
+from harness.campaign.explore import (
+    Exploration,
+    SeedOutcome,
+    conclude,
+    explore,
+    job_of,
+    run_seed,
+)
+from harness.campaign.matrix import matrix, table
 from harness.errors import UsageError
 
 #: Seeds within which the declared nemesis must find an ablation.
 BUDGET_SEEDS = 40
 
 
-def complaints(seeds: range, workers: int | None = 1) -> list[str]:
-    found = explore(seeds=seeds, workers=workers)
+def complaints(seeds: range, workers: int | None = 1, consensus: str = "raft") -> list[str]:
+    found = explore(seeds=seeds, workers=workers, consensus=consensus)
     return [f"seed {o.seed}: {o.found_by}: {o.sentence}" for o in found.failures]
 
 
 def test_ten_seeds_of_the_intact_system() -> None:
     assert complaints(range(1000, 1010)) == []
+
+
+def test_twenty_seeds_of_multi_paxos() -> None:
+    assert complaints(range(1000, 1020), consensus="multi-paxos") == []
 
 
 @pytest.mark.slow
@@ -38,15 +53,15 @@ def test_two_hundred_seeds_of_the_intact_system() -> None:
 def test_an_ablation_is_found_by_its_nemesis(ablation) -> None:
     found = explore(
         seeds=range(BUDGET_SEEDS),
-        ablations=[ablation.id],
-        nemesis=ablation.nemesis,
+        job=job_of(consensus=ablation.consensus, ablations=[ablation.id], nemesis=ablation.nemesis),
         workers=1,
         stop_at_first=True,
     )
     assert found.verdict is Verdict.INVALID
     assert found.exit_code == 1
     seed = found.failures[0].seed
-    assert run_seed(seed, faults=faults_of(ablation.nemesis)).verdict is Verdict.VALID
+    intact = job_of(consensus=ablation.consensus, nemesis=ablation.nemesis)
+    assert run_seed(seed, intact).verdict is Verdict.VALID
 
 
 def test_a_seed_is_a_run() -> None:
@@ -74,14 +89,20 @@ def test_every_kind_of_fault_is_drawn_and_made() -> None:
     for seed in range(12):
         for kind, count in run_swarm(seed).injected.items():
             made[kind] = made.get(kind, 0) + count
-    assert sorted(kind for kind, count in made.items() if count) == sorted(FAULT_KINDS)
+    assert sorted(kind for kind, count in made.items() if count) == sorted(KINDS)
 
 
 def test_options_follow_from_the_seed_and_the_nemesis() -> None:
     assert draw(5) == draw(5)
     assert draw(5) != draw(6)
-    assert draw(5, faults=("pause",)).faults == ("pause",)
-    assert draw(5, faults=("pause",)).network == draw(5).network
+    asked = draw(5, Wishes(faults=("pause",), nodes=4, workload="mixed"))
+    assert (asked.faults, asked.nodes, asked.workload) == (("pause",), 4, "mixed")
+    assert asked.network == draw(5).network
+    several = [draw(seed, Wishes(workload="append,mixed")).workload for seed in range(20)]
+    assert set(several) == {"append", "mixed"}
+    assert {draw(seed, Wishes(profile="calm,harsh")).profile for seed in range(20)} == {*PROFILES}
+    assert draw(5, Wishes(profile="calm")).config.election_max_ns == 600_000_000
+    assert draw(5, Wishes(profile="harsh")).config.election_max_ns == 120_000_000
     assert faults_of("kill, partition") == ("crash", "crash-many", "partition")
 
 
@@ -97,12 +118,75 @@ def test_processes_agree_with_one() -> None:
     [
         ({"seeds": []}, "seeds is empty"),
         ({"seeds": [1], "workers": 0}, "workers is 0"),
-        ({"seeds": [1], "duration_s": 0}, "duration_s is 0"),
-        ({"seeds": [1], "duration_s": float("inf")}, "duration_s is inf"),
-        ({"seeds": [1], "duration_s": 1e30}, "is surely a mistake"),
-        ({"seeds": [1], "nemesis": "meteor"}, "there is no fault 'meteor'"),
     ],
 )
 def test_bad_arguments_are_refused_with_a_sentence(arguments: dict, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
         explore(**arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        ({"duration_s": 0}, "duration_s is 0"),
+        ({"duration_s": float("inf")}, "duration_s is inf"),
+        ({"duration_s": 1e30}, "is surely a mistake"),
+        ({"nemesis": "meteor"}, "there is no fault 'meteor'"),
+        ({"workload": "bank"}, "there is no workload 'bank': register, append, mixed"),
+        ({"profile": "wild"}, "there is no profile 'wild': calm, harsh"),
+        ({"nodes": 10}, "nodes is 10"),
+        ({"consensus": "rafd"}, "there is no consensus 'rafd'"),
+    ],
+)
+def test_bad_wishes_are_refused_with_a_sentence(arguments: dict, sentence: str) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        job_of(**arguments)
+
+
+def test_a_seed_in_which_almost_nothing_completed_does_not_count() -> None:
+    idle = SeedOutcome(1, Verdict.VALID, ops=900, ops_ok=3, idle=True)
+    failed = SeedOutcome(2, Verdict.INVALID, ops=900, ops_ok=3, idle=True)
+    busy = SeedOutcome(3, Verdict.VALID, ops=900, ops_ok=800)
+    assert [outcome.counts for outcome in (idle, failed, busy)] == [False, True, True]
+    said = Exploration([idle, failed, busy], elapsed_s=1.0, workers=1).summary()
+    assert said.startswith("3 seeds, 1 failed, 1 do not count (almost nothing completed);")
+
+
+def test_a_run_without_a_majority_is_idle() -> None:
+    options = draw(0, Wishes(profile="calm", faults=("partition",)))
+    config = msgspec.structs.replace(options.config, election_min_ns=10**10, election_max_ns=10**11)
+    run = run_swarm(0, options=msgspec.structs.replace(options, config=config))
+    assert conclude(run)[0].idle
+    assert not conclude(run_swarm(0, options=options))[0].idle
+
+
+@pytest.mark.parametrize("profile", sorted(PROFILES))
+def test_ten_seeds_of_each_profile_and_workload(profile: str) -> None:
+    for workload in WORKLOADS:
+        job = job_of(profile=profile, workload=workload)
+        found = explore(seeds=range(3), job=job, workers=1)
+        assert found.failures == []
+
+
+def test_harsh_seeds_elect_more_often_for_the_same_work() -> None:
+    def elections_per_event(profile: str) -> float:
+        elections = events = 0
+        for seed in range(6):
+            world_notes = run_swarm(seed, profile=profile)
+            elections += world_notes.elections
+            events += world_notes.world_events
+        return elections / events
+
+    assert elections_per_event("harsh") > 2 * elections_per_event("calm")
+
+
+def test_the_table_of_what_seeds_find_is_measured() -> None:
+    rows = list(matrix(["A28a", "A16"], seeds=5, workers=1))
+    assert [row.ablation for row in rows] == [find("A28a").name, find("A16").name]
+    caught, missed = rows
+    assert caught.found_by == "checker" and caught.seed < 5
+    assert run_seed(caught.seed, job_of(ablations=["A28a"])).verdict is Verdict.INVALID
+    assert (missed.found, missed.seeds) == (False, 5)
+    text = table(rows)
+    assert f"| {missed.ablation} | no | none of 5 |  |" in text
+    assert text.endswith("Found by seeds alone: 1 of 2 (50%).")

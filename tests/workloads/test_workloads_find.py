@@ -14,7 +14,7 @@ import pytest
 
 from checkers.core.verdict import Verdict
 from harness.api import run
-from harness.databases.atom import NO_LEASE, Atom, AtomClient, Store
+from harness.databases.in_memory import NO_LEASE, Atom, AtomClient, Store
 from harness.errors import UsageError
 from harness.registry import find
 from workloads import WORKLOADS

@@ -1,7 +1,7 @@
 """Generators that pace others: stagger, rate, delay, time limits.
 
 They work on the operations' times: an operation may be emitted with a time in the future, and
-whoever asked waits until then. Intervals are over all threads together, not per thread.
+the worker that asked waits until then. Intervals are over all threads together, not per thread.
 """
 
 from __future__ import annotations

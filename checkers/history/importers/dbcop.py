@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from typing import Any
 
 import msgspec
 
@@ -30,7 +29,7 @@ class _Transaction(msgspec.Struct):
 class _File(msgspec.Struct):
     sessions: list[list[_Transaction]]
     db: str = ""
-    params: dict[str, Any] = {}
+    params: dict[str, object] = {}
 
 
 def recognise(head: bytes, path: str = "") -> bool:
@@ -61,7 +60,7 @@ def load(path: str) -> History:
 
 def _transaction(txn: _Transaction, session: int, number: int) -> Transaction:
     place = f"session {session}, transaction {number}"
-    micros: list[list[Any]] = []
+    micros: list[list[object]] = []
     for f, key, value, happened in txn.ops:
         if f not in ("r", "w"):
             raise HistoryError(f"operation {f!r} is neither r nor w", place=place)

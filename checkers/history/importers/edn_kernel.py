@@ -17,10 +17,11 @@ an earlier process left the machine code in the cache; `edn_scan` decides when t
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
+from checkers.core.columns import Byte, Bytes, Flags, Int, Int64s
 from checkers.core.jit import compiled, inner
 
 #: The streams, by number; what is passed over goes to the last and is dropped.
@@ -48,7 +49,10 @@ for _at, _name in enumerate(
 ):
     _NAMES[_at, : len(_name)] = np.frombuffer(_name, dtype=np.uint8)
 _LENGTHS = np.array([4, 7, 4, 1, 5, 3, 4, 5, 9])
-_TYPE, _PROCESS, _TIME, _FIRST_STREAM, _EXCEPTION = 0, 1, 2, 3, 8
+#: Places among the names, and the columns of a line's row.
+TYPE, PROCESS, TIME = 0, 1, 2
+HAS = 3
+_FIRST_STREAM, _EXCEPTION = 3, 8
 _KINDS = np.zeros((4, 6), dtype=np.uint8)
 for _at, _name in enumerate((b"invoke", b"ok", b"fail", b"info")):
     _KINDS[_at, : len(_name)] = np.frombuffer(_name, dtype=np.uint8)
@@ -59,19 +63,40 @@ for _char in b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.*
     _WORD[_char] = True
 
 
+class Work(NamedTuple):
+    """Scratch space; int64.
+
+    Args:
+        open_at: of each open collection, where its header goes in the stream; (DEPTH_MAX,).
+        counts: and how many items it has so far; (DEPTH_MAX,).
+        closers: and the character that closes it, negated for a map; (DEPTH_MAX,).
+        keys: and where the keys of a map begin and end in the stream;
+            (DEPTH_MAX, NESTED_KEYS_MAX, 2).
+        seen: where the keys of the line begin and end in the text; (KEYS_MAX, 2).
+        ends: where each stream of the line ends, or -1; (STREAMS,).
+    """
+
+    open_at: Int64s
+    counts: Int64s
+    closers: Int64s
+    keys: Int64s
+    seen: Int64s
+    ends: Int64s
+
+
 @inner
-def _blank(char: Any) -> Any:
+def _blank(char: Byte) -> bool:
     return char in (_SPACE, _COMMA, _TAB, _RETURN)
 
 
 @inner
-def _ends(char: Any) -> Any:
+def _ends(char: Byte) -> bool:
     """Whether a word is over."""
     return _blank(char) or char in (_CLOSE, _CLOSE_MAP, _CLOSE_LIST)
 
 
 @inner
-def _same(data: Any, start: Any, end: Any, table: Any, lengths: Any) -> Any:
+def _same(data: Bytes, start: Int, end: Int, table: Bytes, lengths: Int64s) -> int:
     """Which row of a table of words stands at a place; -1 for none."""
     for row in range(len(lengths)):
         if lengths[row] == end - start:
@@ -84,7 +109,7 @@ def _same(data: Any, start: Any, end: Any, table: Any, lengths: Any) -> Any:
 
 
 @inner
-def _word(data: Any, at: Any) -> Any:
+def _word(data: Bytes, at: Int) -> Int:
     """Where the keyword that begins behind a colon ends; -1 if it is no simple one."""
     start = at
     while _WORD[data[at]]:
@@ -93,7 +118,7 @@ def _word(data: Any, at: Any) -> Any:
 
 
 @inner
-def _number(data: Any, at: Any) -> Any:
+def _number(data: Bytes, at: Int) -> tuple[Int, Int]:
     """The number at a place and where it ends; -1 if it is no simple one."""
     negative = data[at] == _MINUS
     if negative or data[at] == _PLUS:
@@ -110,7 +135,7 @@ def _number(data: Any, at: Any) -> Any:
 
 
 @inner
-def _put_length(out: Any, at: Any, code: Any, length: Any) -> Any:
+def _put_length(out: Bytes, at: Int, code: Int, length: Int) -> Int:
     """A code and 32 bits of length."""
     out[at] = code
     for part in range(4):
@@ -119,7 +144,7 @@ def _put_length(out: Any, at: Any, code: Any, length: Any) -> Any:
 
 
 @inner
-def _put_number(out: Any, at: Any, number: Any) -> Any:
+def _put_number(out: Bytes, at: Int, number: Int) -> Int:
     if -32 <= number < 128:
         out[at] = number & 0xFF
         return at + 1
@@ -130,7 +155,7 @@ def _put_number(out: Any, at: Any, number: Any) -> Any:
 
 
 @inner
-def _put_text(out: Any, at: Any, data: Any, start: Any, end: Any) -> Any:
+def _put_text(out: Bytes, at: Int, data: Bytes, start: Int, end: Int) -> Int:
     if end - start < 32:
         out[at] = 0xA0 | (end - start)
         at += 1
@@ -143,7 +168,7 @@ def _put_text(out: Any, at: Any, data: Any, start: Any, end: Any) -> Any:
 
 
 @inner
-def _atom(data: Any, at: Any, out: Any, to: Any) -> Any:
+def _atom(data: Bytes, at: Int, out: Bytes, to: Int) -> tuple[Int, Int, bool]:
     """One value that is no collection: where it ends, and where the stream does; -1 if not simple.
 
     The third number returned says whether it may be the key of a map.
@@ -179,7 +204,7 @@ def _atom(data: Any, at: Any, out: Any, to: Any) -> Any:
 
 
 @inner
-def _distinct(out: Any, keys: Any, count: Any) -> Any:
+def _distinct(out: Bytes, keys: Int64s, count: Int) -> bool:
     """Whether no two of the keys of a map, as written to the stream, are the same."""
     for one in range(count):
         length = keys[one, 1] - keys[one, 0]
@@ -194,13 +219,12 @@ def _distinct(out: Any, keys: Any, count: Any) -> Any:
 
 
 @inner
-def _value(data: Any, at: Any, out: Any, to: Any, open_at: Any, counts: Any, closers: Any,
-           keys: Any) -> Any:  # fmt: skip
+def _value(data: Bytes, at: Int, out: Bytes, to: Int, work: Work) -> tuple[Int, Int]:
     """One value: where it ends, and where the stream does; -1 if it is not simple.
 
-    Collections that are open: where their headers go, how many items they have, what closes them,
-    and where the keys of those that are maps begin and end in the stream.
+    Collections that are open are kept in ``work``, the outermost first.
     """
+    open_at, counts, closers, keys = work.open_at, work.counts, work.closers, work.keys
     depth = 0
     while True:
         while _blank(data[at]):
@@ -251,7 +275,7 @@ def _value(data: Any, at: Any, out: Any, to: Any, open_at: Any, counts: Any, clo
 
 
 @inner
-def _known_key(data: Any, seen: Any, count: Any) -> Any:
+def _known_key(data: Bytes, seen: Int64s, count: Int) -> bool:
     """Whether the last of the keys of a line is one of those before it."""
     start, length = seen[count, 0], seen[count, 1] - seen[count, 0]
     for one in range(count):
@@ -265,7 +289,7 @@ def _known_key(data: Any, seen: Any, count: Any) -> Any:
 
 
 @inner
-def _begin(data: Any, at: Any) -> Any:
+def _begin(data: Bytes, at: Int) -> Int:
     """Where a line's map has its first key; -1 if it begins otherwise."""
     while _blank(data[at]):
         at += 1
@@ -280,18 +304,18 @@ def _begin(data: Any, at: Any) -> Any:
 
 
 @inner
-def _line(data: Any, at: Any, out: Any, to: Any, row: Any, work: Any) -> Any:
+def _line(data: Bytes, at: Int, out: Bytes, to: Int64s, row: Int64s, work: Work) -> Int:
     """One line: where its map ends, or -1 if it is not simple.
 
     A simple line is one map with the keys ``:type :process :f :value``, each once and of the right
     kind, and others but ``:exception``. ``row`` gets type, process, time and ``has``; ``to`` is
     where each stream ends.
     """
-    open_at, counts, closers, keys, seen, ends = work
+    seen, ends = work.seen, work.ends
     at = _begin(data, at)
     if at < 0:
         return -1
-    row[0], row[1], row[2], row[3] = -1, 0, -1, 0
+    row[TYPE], row[PROCESS], row[TIME], row[HAS] = -1, 0, -1, 0
     ends[:] = -1
     named, count = False, 0
     while True:
@@ -312,46 +336,45 @@ def _line(data: Any, at: Any, out: Any, to: Any, row: Any, work: Any) -> Any:
         at = end
         while _blank(data[at]):
             at += 1
-        if field == _TYPE:
+        if field == TYPE:
             end = -1 if data[at] != _COLON else _word(data, at + 1)
             if end < 0:
                 return -1
-            row[0] = _same(data, at + 1, end, _KINDS, _KIND_LENGTHS)
+            row[TYPE] = _same(data, at + 1, end, _KINDS, _KIND_LENGTHS)
             at = end
-        elif field in (_PROCESS, _TIME):
+        elif field in (PROCESS, TIME):
             row[field], at = _number(data, at)
-            named = named or field == _PROCESS
+            named = named or field == PROCESS
         elif field == _EXCEPTION:
             return -1
         else:
             stream = PASSED if field < 0 else field - _FIRST_STREAM
             if stream == FUNCTION and data[at] != _COLON:
                 return -1
-            at, ends[stream] = _value(
-                data, at, out[stream], to[stream], open_at, counts, closers, keys
-            )
+            at, ends[stream] = _value(data, at, out[stream], to[stream], work)
         if at < 0:
             return -1
-    if row[0] < 0 or not named or ends[FUNCTION] < 0 or ends[VALUE] < 0:
+    if row[TYPE] < 0 or not named or ends[FUNCTION] < 0 or ends[VALUE] < 0:
         return -1
     return at + 1
 
 
 @compiled
-def scan(data: Any, out: Any, good: Any, rows: Any, stops: Any, work: Any) -> Any:
+def scan(data: Bytes, out: Bytes, good: Flags, rows: Int64s, stops: Int64s, work: Work) -> None:
     """Take a block of whole lines apart.
 
     Args:
-        data: the bytes of the block, which ends with a line end, and :data:`SPARE` zeros.
-        out: a row of bytes for each stream.
-        good: set for each line, whether it is simple; the other columns mean nothing if not.
-        rows: per line its type, process, time and ``has``.
-        stops: per line where each stream ends.
-        work: scratch space; see :mod:`.edn_scan`.
+        data: uint8, (bytes,): the block, which ends with a line end, and :data:`SPARE` zeros.
+        out: uint8, (STREAMS, room): the streams.
+        good: bool, (lines,): set for each line, whether it is simple; the other columns mean
+            nothing if not.
+        rows: int64, (lines, 4): the columns TYPE, PROCESS, TIME and HAS of each line.
+        stops: int64, (lines, PASSED): where each stream ends.
+        work: scratch space.
     """
-    ends = work[5]
+    ends = work.ends
     to = np.zeros(STREAMS, dtype=np.int64)
-    at = 0
+    at: Int = 0
     for line in range(len(good)):
         end = _line(data, at, out, to, rows[line], work)
         while end >= 0 and _blank(data[end]):
@@ -364,7 +387,7 @@ def scan(data: Any, out: Any, good: Any, rows: Any, stops: Any, work: Any) -> An
                     to[stream] += 1
                 else:
                     to[stream] = ends[stream]
-            rows[line, 3] = (
+            rows[line, HAS] = (
                 HAS_KEY * (ends[KEY] >= 0) + HAS_NODE * (ends[NODE] >= 0)
                 + HAS_ERROR * (ends[ERROR] >= 0)
             )  # fmt: skip

@@ -106,7 +106,7 @@ class Lines:
         self.scanner = scanner
         self.shapes: list[Shape] = []
         self.attempts = 0
-        self.atoms: dict[str | None, Any] = {None: None}
+        self.atoms: dict[str | None, object] = {None: None}
 
     def feed(self, block: str) -> None:
         """Take the next block, which ends at a line end outside any string.
@@ -215,7 +215,7 @@ class Lines:
 
     def _take_run(self, run: list[Texts], text: list[str]) -> None:
         if run:
-            columns: dict[str, Sequence[Any]] = {
+            columns: dict[str, Sequence[object]] = {
                 name: column
                 for name, column in zip(_NAMES, zip(*run))
                 if name in _NEEDED or any(text is not None for text in column)
@@ -249,13 +249,13 @@ class Lines:
         )
         self.parser.line += count
 
-    def _values(self, texts: Sequence[str | None]) -> list[Any]:
+    def _values(self, texts: Sequence[str | None]) -> list[object]:
         """What the texts of values mean.
 
         Raises:
             HistoryError: one is no value.
         """
-        values: list[Any] = []
+        values: list[object] = []
         atoms = self.atoms
         vectors: list[int] = []
         for text in texts:
@@ -286,7 +286,7 @@ def _open_string(line: str, open_before: bool) -> bool:
     return edn.open_string('"' + line if open_before else line)
 
 
-def _one(text: str) -> Any:
+def _one(text: str) -> object:
     forms = edn.loads(text)
     if len(forms) != 1:
         raise HistoryError(f"{text[:60]!r} is not one value")

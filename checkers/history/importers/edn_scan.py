@@ -62,10 +62,10 @@ class Lines(NamedTuple):
     processes: list[int]
     times_ns: npt.NDArray[np.int64]
     functions: list[str]
-    values: list[Any]
-    keys: list[Any] | None
-    nodes: list[Any] | None
-    errors: list[Any] | None
+    values: list[object]
+    keys: list[object] | None
+    nodes: list[object] | None
+    errors: list[object] | None
 
 
 class Scanner:
@@ -87,7 +87,7 @@ class Scanner:
         self._rows = np.empty((0, 4), dtype=np.int64)
         self._stops = np.empty((0, edn_kernel.PASSED), dtype=np.int64)
         depth, nested = edn_kernel.DEPTH_MAX, edn_kernel.NESTED_KEYS_MAX
-        self._work = (
+        self._work = edn_kernel.Work(
             np.zeros(depth, dtype=np.int64),
             np.zeros(depth, dtype=np.int64),
             np.zeros(depth, dtype=np.int64),
@@ -119,11 +119,11 @@ class Scanner:
     def lines(self, first: int, end: int) -> Lines:
         """What simple lines from ``first`` to before ``end`` say."""
         kernel, rows = self._kernel, self._rows[first:end]
-        has = int(np.bitwise_or.reduce(rows[:, 3]))
+        has = int(np.bitwise_or.reduce(rows[:, kernel.HAS]))
         return Lines(
-            types=rows[:, 0].astype(np.int8),
-            processes=rows[:, 1].tolist(),
-            times_ns=rows[:, 2].copy(),
+            types=rows[:, kernel.TYPE].astype(np.int8),
+            processes=rows[:, kernel.PROCESS].tolist(),
+            times_ns=rows[:, kernel.TIME].copy(),
             functions=self._stream(kernel.FUNCTION, first, end),
             values=self._stream(kernel.VALUE, first, end),
             keys=self._stream(kernel.KEY, first, end) if has & kernel.HAS_KEY else None,

@@ -11,7 +11,6 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import msgspec
 
@@ -83,7 +82,7 @@ def _operation(row: int) -> str:
     return f"operation {row + 1} of the array"
 
 
-def _array(data: bytearray, notes: list[str]) -> list[Any]:
+def _array(data: bytearray, notes: list[str]) -> list[object]:
     try:
         found = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -129,7 +128,7 @@ def _before_cut(data: bytearray) -> bytes:
 def _refuse_doubled(data: bytearray) -> None:
     """Refuse an array in which an operation has a field twice."""
 
-    def keep(pairs: list[tuple[str, Any]]) -> Any:
+    def keep(pairs: list[tuple[str, object]]) -> object:
         names = [name for name, _ in pairs]
         return {"twice": next((name for name in names if names.count(name) > 1), None)}
 
@@ -139,11 +138,11 @@ def _refuse_doubled(data: bytearray) -> None:
             raise HistoryError(message, place=_operation(number - 1))
 
 
-def _blocks(path: str, notes: list[str]) -> Iterator[tuple[list[Any], list[int]]]:
+def _blocks(path: str, notes: list[str]) -> Iterator[tuple[list[object], list[int]]]:
     """Objects, one a line, with their lines; blank lines are passed over."""
     number = 0
     for chunk, cut in files.chunks(path, LINE_BYTES_MAX):
-        rows: list[Any] = []
+        rows: list[object] = []
         numbers: list[int] = []
         lines = chunk.split(b"\n")
         if not lines[-1]:
@@ -163,7 +162,7 @@ def _blocks(path: str, notes: list[str]) -> Iterator[tuple[list[Any], list[int]]
         yield rows, numbers
 
 
-def _object(line: bytes, number: int) -> Any:
+def _object(line: bytes, number: int) -> object:
     if any(line.count(f'"{name}"'.encode()) > 1 for name in _FIELDS):
         name = doubled(line)
         if name is not None:

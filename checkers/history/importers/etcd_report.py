@@ -17,7 +17,7 @@ import json
 import os
 import re
 from collections import Counter
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -193,6 +193,10 @@ def load(path: str) -> History:
     return report.history()
 
 
+#: type, process, f, value, error, place
+_Row: TypeAlias = tuple[str, int | str, str, object, str | None, str]
+
+
 class _Report:
     """Requests and watches of all clients, as they are read."""
 
@@ -201,8 +205,8 @@ class _Report:
         self.requests: list[tuple[_Operation, str]] = []
         self.clients: dict[int, set[str]] = {}  # in which folders a number is used
         self.watches: list[tuple[_Watch, str, str]] = []  # with the watcher's name
-        # time, order at that time, number, and the event: type, process, f, value, error, place
-        self.events: list[tuple[int, int, int, tuple[Any, ...]]] = []
+        #: time, order at that time, number, and the event
+        self.events: list[tuple[int, int, int, _Row]] = []
 
     def file(self, path: str, place: str, client: str) -> None:
         """Read one file.
@@ -228,10 +232,10 @@ class _Report:
             except (msgspec.ValidationError, TypeError) as error:
                 raise HistoryError(f"no operation of etcd's tests: {error}", place=where) from None
 
-    def _objects(self, path: str, place: str) -> list[Any]:
+    def _objects(self, path: str, place: str) -> list[object]:
         text = files.whole(path, b"{").decode("utf-8", "surrogateescape")
         decoder = json.JSONDecoder(parse_constant=_refuse_constant)
-        found: list[Any] = []
+        found: list[object] = []
         at = 0
         while start := re.compile(r"\s*+(?=\S)").match(text, at):
             try:
@@ -274,7 +278,7 @@ class _Report:
             place=lambda event: str(rows[event][5]),
         )
 
-    def _pinned(self) -> dict[tuple[str, Any], int]:
+    def _pinned(self) -> dict[tuple[str, object], int]:
         """Revisions of puts as watchers saw them, of keys and values that were put but once."""
         puts = Counter(
             (step.put.key, freeze(_plain(step.put.value)))
@@ -282,7 +286,7 @@ class _Report:
             for step in _steps(operation.input.txn)
             if step.type == "put-operation"
         )
-        seen: dict[tuple[str, Any], set[int]] = {}
+        seen: dict[tuple[str, object], set[int]] = {}
         for watch, *_ in self.watches:
             for response in watch.responses or []:
                 for event in response.events or []:
@@ -291,10 +295,10 @@ class _Report:
                         seen.setdefault(told, set()).add(event.revision)
         return {told: next(iter(at)) for told, at in seen.items() if len(at) == 1}
 
-    def _add(self, time: int, order: int, *event: Any) -> None:
+    def _add(self, time: int, order: int, *event: *_Row) -> None:
         self.events.append((time, order, len(self.events), event))
 
-    def _request(self, op: _Operation, where: str, pinned: dict[tuple[str, Any], int]) -> None:
+    def _request(self, op: _Operation, where: str, pinned: dict[tuple[str, object], int]) -> None:
         f, asked = _asked(op.input, where)
         said, process = op.output, self._process(op.client_id, where)
         error: str | None = said.error or said.client_error
@@ -321,7 +325,7 @@ class _Report:
         return client if alone else f"{os.path.dirname(where)} number {client}"
 
     def _watch(self, watch: _Watch, name: str, where: str) -> None:
-        asked: dict[str, Any] = {"watcher": name}
+        asked: dict[str, object] = {"watcher": name}
         asked["prefix" if watch.request.with_prefix else "key"] = watch.request.key
         if watch.request.revision:
             asked["from"] = watch.request.revision
@@ -329,7 +333,7 @@ class _Report:
             events = [_event(event) for event in response.events or []]
             if not events and not response.is_progress_notify:
                 continue  # it was created, or ended
-            told: dict[str, Any] = {"events": events}
+            told: dict[str, object] = {"events": events}
             if response.is_progress_notify:
                 told["revision"] = response.revision
             self._add(response.time, _END, "invoke", name, "watch", asked, None, where)
@@ -337,11 +341,11 @@ class _Report:
             asked = {word: value for word, value in asked.items() if word != "from"}
 
 
-def _refuse_constant(name: str) -> Any:
+def _refuse_constant(name: str) -> object:
     raise ValueError(f"{name} is no number")
 
 
-def _plain(value: _Value) -> Any:
+def _plain(value: _Value) -> object:
     """A value as text, or as its hash where it is long."""
     data = value.value.encode("utf-8", "surrogatepass")
     if len(data) < HASHED_BYTES_MIN and not value.hash:
@@ -393,8 +397,8 @@ def _asked(request: _Request, where: str) -> tuple[str, dict[str, Any]]:
     raise HistoryError(f"{short(request.type)} is no request of etcd's tests", place=where)
 
 
-def _range(asked: _Range) -> dict[str, Any]:
-    said: dict[str, Any] = {"start": asked.start}
+def _range(asked: _Range) -> dict[str, object]:
+    said: dict[str, object] = {"start": asked.start}
     said |= {"end": asked.end} if asked.end else {}
     said |= {"limit": asked.limit} if asked.limit else {}
     said |= {"keys-only": True} if asked.keys_only else {}
@@ -432,13 +436,13 @@ def _answer(f: str, asked: dict[str, Any], said: _Response) -> dict[str, Any]:
     return told
 
 
-def _found(found: _Found) -> dict[str, Any]:
+def _found(found: _Found) -> dict[str, object]:
     kvs = [[kv.key, _plain(kv.value), kv.mod_revision, kv.version] for kv in found.kvs or []]
     return {"kvs": kvs, "count": found.count}
 
 
-def _event(event: _Event) -> dict[str, Any]:
-    told: dict[str, Any] = {"revision": event.revision, "key": event.key}
+def _event(event: _Event) -> dict[str, object]:
+    told: dict[str, object] = {"revision": event.revision, "key": event.key}
     if event.type == "delete-operation":
         return {"type": "delete", **told}
     return told | {"value": _plain(event.value)}

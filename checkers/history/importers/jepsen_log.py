@@ -60,7 +60,7 @@ def load(path: str) -> History:
     """
     lines: list[int] = []
     rows = Rows(lambda row: f"line {lines[row]}")
-    found: list[dict[str, Any]] = []
+    found: list[dict[str, object]] = []
     others = 0
     end = files.End()
     for number, line in files.lines(path, LINE_BYTES_MAX, end):
@@ -104,7 +104,7 @@ def _failures_observe(history: History) -> bool:
     )
 
 
-def _row(line: str, number: int) -> dict[str, Any] | None:
+def _row(line: str, number: int) -> dict[str, object] | None:
     """The operation of a line; None if it is none.
 
     Raises:
@@ -116,7 +116,7 @@ def _row(line: str, number: int) -> dict[str, Any] | None:
         return None
     files.refuse_undecodable(line, number)
     process, gap, kind, f = match.groups()
-    row: dict[str, Any] = {
+    row: dict[str, object] = {
         "process": int(process) if re.fullmatch(r"[0-9]{1,18}", process) else process.lstrip(":"),
         "type": kind,
         "f": f.lstrip(":").strip('"'),
@@ -154,7 +154,7 @@ def _columns(rest: str, *, tabs: bool) -> tuple[str, str]:
     return value[:end], f"{value[end:]}\t{error}".strip()
 
 
-def _error(text: str) -> Any:
+def _error(text: str) -> object:
     """An error as EDN if it is one value, else as it stands."""
     try:
         found = edn.loads(text)

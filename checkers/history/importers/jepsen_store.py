@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from typing import Any
 
 from checkers.history import files
 from checkers.history.columns import short
@@ -73,7 +72,7 @@ def load(path: str) -> History:
     return rows.history()
 
 
-def _row(op: Any) -> Any:
+def _row(op: object) -> object:
     """An operation as a map."""
     if not isinstance(op, Tagged) or len(op.fields) != len(_OP_FIELDS) + 1:
         return op
@@ -106,7 +105,7 @@ class _Store:
         self._root = int.from_bytes(index[:4], "big")
         self._places = dict(_INDEXED.iter_unpack(index[4:]))
 
-    def test_and_history(self) -> tuple[Any, Any]:
+    def test_and_history(self) -> tuple[object, object]:
         """The test's map, and the operations of its history, None if there are none.
 
         Raises:
@@ -132,7 +131,7 @@ class _Store:
             raise HistoryError(f"the block at byte {at} is damaged: its checksum differs")
         return kind, data
 
-    def _read(self, number: Any, depth: int) -> Any:
+    def _read(self, number: object, depth: int) -> object:
         """The value of a block, which is asked for once."""
         if type(number) is not int or number not in self._places or depth > DEPTH_MAX:
             raise HistoryError(f"there is no block {short(number)}, or it is in two places")
@@ -153,9 +152,9 @@ class _Store:
             return self._vector(data, depth)
         raise HistoryError(f"block {number} is of the unknown type {kind}")
 
-    def _vector(self, data: memoryview, depth: int) -> list[Any]:
+    def _vector(self, data: memoryview, depth: int) -> list[object]:
         """The elements of a big vector, chunk by chunk."""
-        found: list[Any] = []
+        found: list[object] = []
         for first, number in _CHUNK.iter_unpack(data[8:]):
             part = self._read(number, depth + 1)
             if first != len(found) or not isinstance(part, list):

@@ -17,7 +17,6 @@ name. The functions become ``enqueue dequeue push pop add remove contains``.
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from checkers.history import files
 from checkers.history.columns import short
@@ -81,8 +80,8 @@ class _Log:
 
     def __init__(self) -> None:
         self.object = ""
-        self.rows: list[tuple[str, Any, str, Any, int]] = []
-        self.open: dict[str, tuple[str, str, Any]] = {}  # thread -> process, f, argument
+        self.rows: list[tuple[str, str, str, object, int]] = []
+        self.open: dict[str, tuple[str, str, object]] = {}  # thread -> process, f, argument
         self.abandoned = 0
         self.notes: list[str] = []
 

@@ -9,7 +9,6 @@ what a key begins with unless it is written, so that its read gives None here.
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from checkers.history import files
 from checkers.history.columns import short
@@ -70,5 +69,5 @@ def load(path: str) -> History:
             if micro[0] == "r" and micro[2] == 0 and (micro[1], 0) not in written:
                 micro[2] = None
                 notes = [NIL_NOTE]
-    header: dict[str, Any] = {"model": "rw-register", **({"nil": 0} if notes else {})}
+    header: dict[str, object] = {"model": "rw-register", **({"nil": 0} if notes else {})}
     return from_sessions(list(sessions.values()), header=header, notes=notes)

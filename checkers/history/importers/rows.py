@@ -22,8 +22,7 @@ For the importers beside this module.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +39,7 @@ _OUTCOMES = frozenset(("ok", "fail", "info"))
 _ABSENT = object()
 _TYPES = "invoke, ok, fail, info"
 
-Row = dict[str, Any]
+Row = dict[str, object]
 
 COMPLETIONS_ONLY = (
     "The file has completions only: when operations were invoked is not known, so nothing is "
@@ -75,7 +74,7 @@ class Rows:
         self,
         place: Place,
         *,
-        header: dict[str, Any] | None = None,
+        header: dict[str, object] | None = None,
         independent: bool | None = None,
     ) -> None:
         self.notes: list[str] = []
@@ -86,26 +85,26 @@ class Rows:
         self._skipped: list[int] = []  # rows that are no events
         self._event_place = event_places(self._skipped, place)
         self._columns = Columns(self._event_place)
-        self._open: dict[Any, tuple[str, Any, Any]] = {}  # process -> f, value, key
+        self._open: dict[Hashable, tuple[str, object, object]] = {}  # process -> f, value, key
         self._nemesis: list[Row] = []
         self._named: bool | None = None  # False once it is clear that rows have no processes
         self._next_process = 0
         self._opened = False  # whether there was an invocation
 
-    def extend(self, rows: Sequence[Any]) -> None:
+    def extend(self, rows: Sequence[object]) -> None:
         """Take the next rows.
 
         Raises:
             HistoryError: a row is no operation.
         """
         types: list[str] = []
-        processes: list[Any] = []
-        functions: list[Any] = []
-        keys: list[Any] = []
+        processes: list[object] = []
+        functions: list[object] = []
+        keys: list[object] = []
         times: list[int] = []
-        values: list[Any] = []
-        nodes: list[Any] = []
-        errors: list[Any] = []
+        values: list[object] = []
+        nodes: list[object] = []
+        errors: list[object] = []
         opened = self._open
         for number, row in enumerate(map(_as_map, rows), self.count):
             if type(row) is not dict:
@@ -161,11 +160,11 @@ class Rows:
         types: Sequence[str] | npt.NDArray[np.int8],
         processes: Sequence[int],
         functions: Sequence[str],
-        values: list[Any],
+        values: list[object],
         times_ns: Sequence[int] | Ints | None,
-        keys: Sequence[Any] | None,
-        nodes: Sequence[Any] | None = None,
-        errors: Sequence[Any] | None = None,
+        keys: Sequence[object] | None,
+        nodes: Sequence[object] | None = None,
+        errors: Sequence[object] | None = None,
     ) -> None:
         """Take the next rows, all of them complete, as columns; the quick way.
 
@@ -200,7 +199,7 @@ class Rows:
     def _refuse(self, number: int, message: str) -> HistoryError:
         return HistoryError(message, place=self._row_place(number))
 
-    def _process(self, process: Any, kind: str, number: int, first: bool) -> Any:
+    def _process(self, process: object, kind: str, number: int, first: bool) -> object:
         """The process of a row which has none, or whose process is no number."""
         if process is _ABSENT or process is None:
             if self._named is None and not first:
@@ -223,7 +222,7 @@ class Rows:
             raise self._refuse(number, f"process {short(process)} is no number or name")
         return process
 
-    def _function(self, value: Any, number: int) -> str:
+    def _function(self, value: object, number: int) -> str:
         if isinstance(value, list) and value and all(_is_micro(item) for item in value):
             return "txn"
         raise self._refuse(number, "the operation has no f, and its value is no transaction")
@@ -235,7 +234,7 @@ class Rows:
             self._header.setdefault("final_ns", time)
         return time
 
-    def _nanoseconds(self, time: Any, number: int) -> int:
+    def _nanoseconds(self, time: object, number: int) -> int:
         if type(time) is not int:
             if not isinstance(time, (int, float)) or isinstance(time, bool):
                 return -1
@@ -275,14 +274,14 @@ def _of_pairs(place: Place) -> Place:
     return lambda event: place(event // 2)
 
 
-def _asked(f: str, value: Any) -> Any:
+def _asked(f: str, value: object) -> object:
     """What an operation was invoked with, as far as its completion tells."""
     if f == "txn" and isinstance(value, list) and all(_is_micro(micro) for micro in value):
         return [[*micro[:-1], None] if micro[0] in _READS else micro for micro in value]
     return None if f in _READS else value
 
 
-def _as_map(row: Any) -> Any:
+def _as_map(row: object) -> object:
     """A row; a map if it is in Knossos' notation, ``[process type f value]``, perhaps an error."""
     if type(row) is not list or not 3 <= len(row) <= 5:
         return row
@@ -291,11 +290,11 @@ def _as_map(row: Any) -> Any:
     return dict(zip(("process", "type", "f", "value", "error"), row))
 
 
-def _is_micro(item: Any) -> bool:
+def _is_micro(item: object) -> bool:
     return isinstance(item, list) and len(item) in (2, 3) and isinstance(item[0], str)
 
 
-def _transaction(value: Any) -> Any:
+def _transaction(value: object) -> object:
     """Micro-operations with the short names."""
     if not isinstance(value, list):
         return value
@@ -344,8 +343,8 @@ def split_keys(history: History, place: Callable[[int], str]) -> History:
     Raises:
         HistoryError: a value is no such pair.
     """
-    keys: list[Any] = []
-    values: list[Any] = []
+    keys: list[object] = []
+    values: list[object] = []
     for index, value in enumerate(history.values):
         kind = history.type[index]
         if value is None and kind in (FAIL, INFO):

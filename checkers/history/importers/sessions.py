@@ -11,12 +11,11 @@ For the importers of awdit's, dbcop's and PolySI's files.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from checkers.history.history import History
 
 #: One transaction: whether it committed, its micro-operations, and the place it stands in the file.
-Transaction = tuple[bool, list[list[Any]], str]
+Transaction = tuple[bool, list[list[object]], str]
 
 #: Said where a read of 0 became a read of nil; the header's ``nil`` says it too.
 NIL_NOTE = "Value 0, which every key holds at first, is given as nil."
@@ -27,7 +26,7 @@ NOTE = "The file orders transactions within each session only: there is no real-
 def from_sessions(
     sessions: Sequence[Sequence[Transaction]],
     *,
-    header: dict[str, Any],
+    header: dict[str, object],
     notes: Sequence[str] = (),
 ) -> History:
     """The history of these sessions.
@@ -42,7 +41,7 @@ def from_sessions(
     """
     types: list[str] = []
     processes: list[int] = []
-    values: list[Any] = []
+    values: list[object] = []
     places: list[str] = []
     for number in range(max((len(session) for session in sessions), default=0)):
         for process, session in enumerate(sessions):

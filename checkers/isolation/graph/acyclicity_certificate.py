@@ -1,18 +1,20 @@
 """A certificate that a dependency graph has no cycle, cheaper than looking for one.
 
-Give each transaction the earliest moment it can have taken effect: its invocation, or a little
-after the latest moment of what it depends on. Moments are raised along violated edges until none
-is left; then every dependency goes forward in time, and there is no cycle. If moreover every
-completed transaction's moment is before its completion, the moments respect real time as well, so
-real-time and session edges need not even be made: a path through them only goes forward.
+Problem. Most histories are valid. Finding strongly connected components over all edges, real time
+included, costs more than everything else about a valid history.
 
-In a strict-serializable history this ends after few rounds, each over few edges: only transactions
-concurrent with one another can be raised by one another. If a moment reaches its transaction's
-completion, the dependencies from whoever was invoked there lead back, and there is a cycle. Then,
-or when the rounds run out, the search for components decides.
+Solution. Each transaction gets the earliest moment at which it can have taken effect: its
+invocation, or just after the latest moment of what it depends on. Moments are raised along violated
+edges until no edge is violated. Then every dependency goes forward in time, so there is no cycle.
+If every completed transaction's moment also lies before its completion, the moments respect real
+time. Then real-time and session edges need not be made: every path through them goes forward.
 
-What breaks without it: nothing but speed; strongly connected components of all edges cost more than
-everything else about a valid history.
+Invariants. Moments only grow. In a strict-serializable history a transaction is raised only by
+transactions concurrent with it, so a few rounds over a few edges are enough. If a moment reaches
+the completion of its transaction, the dependencies lead back to a transaction invoked there, and
+there is a cycle. In that case, or when the rounds run out, the search for components decides.
+
+What breaks without it: nothing but speed.
 
 For :mod:`checkers.isolation.isolation`.
 """

@@ -10,17 +10,19 @@ For :mod:`checkers.isolation.graph.cycles`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from checkers.core.columns import Int32s
 from checkers.isolation.transaction_table import Ints
 
 #: Nodes and edges up to which a graph is small.
 SMALL_MAX = 50_000
 
 
-def strong(src: Any, dst: Any, nodes: int) -> Ints:
+def strong(src: Ints | Int32s, dst: Ints | Int32s, nodes: int) -> Ints:
     """The number of each node's component, for edges given as columns; parallel ones may be."""
     if nodes + len(src) <= SMALL_MAX:
         return np.array(_tarjan(*successors(src, dst, nodes)), dtype=np.int64)
@@ -34,7 +36,7 @@ def strong(src: Any, dst: Any, nodes: int) -> Ints:
     return np.asarray(labels, dtype=np.int64)
 
 
-def successors(src: Any, dst: Any, nodes: int) -> tuple[list[int], list[int]]:
+def successors(src: Ints | Int32s, dst: Ints | Int32s, nodes: int) -> tuple[list[int], list[int]]:
     """Where each node's successors begin, one place more than nodes, and all successors."""
     edges = np.unique(src.astype(np.int64) * nodes + dst)
     begins = np.searchsorted(edges, np.arange(nodes + 1, dtype=np.int64) * nodes)
@@ -73,3 +75,23 @@ def _tarjan(begins: list[int], targets: list[int]) -> list[int]:
                     label[stack.pop()] = components
                 components += 1
     return label
+
+
+def drain(
+    order: list[int],
+    into: Sequence[Sequence[int]] | Mapping[int, Sequence[int]],
+    waiting: list[int] | dict[int, int],
+) -> list[int]:
+    """Kahn's algorithm: the order, grown by every node for which nothing is left to wait.
+
+    Args:
+        order: the nodes that wait for nothing; it is extended in place and returned.
+        into: of each node, those that wait for it.
+        waiting: of each node, for how many it waits; counted down.
+    """
+    for node in order:
+        for source in into[node]:
+            waiting[source] -= 1
+            if not waiting[source]:
+                order.append(source)
+    return order

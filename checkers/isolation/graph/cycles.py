@@ -32,7 +32,7 @@ import numpy as np
 
 from checkers.core.budget import Meter
 from checkers.isolation.consistency import implied_anomalies
-from checkers.isolation.graph.components import strong, successors
+from checkers.isolation.graph.components import drain, strong, successors
 from checkers.isolation.graph.dependency_graph import (
     ANTI,
     PASS,
@@ -441,12 +441,7 @@ def _reverse_topological(indptr: list[int], indices: list[int], count: int) -> l
         for target in indices[indptr[node] : indptr[node + 1]]:
             into[target].append(node)
     order = [node for node in range(count) if not waiting[node]]
-    for node in order:
-        for source in into[node]:
-            waiting[source] -= 1
-            if not waiting[source]:
-                order.append(source)
-    return order
+    return drain(order, into, waiting)
 
 
 def _reachable_bits(

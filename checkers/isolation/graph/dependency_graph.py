@@ -6,7 +6,7 @@ definition is quadratic, and stand for nothing themselves:
 - *barriers*: time between bursts of completions. A completed transaction points to the barrier
   after its completion, barriers point onward, and a barrier points to what is invoked after it.
   A path through barriers is exactly "completed before the other was invoked".
-- *tails*: appends of one key that nobody ever read come after everything that was read, in an
+- *tails*: appends of one key that no read shows come after everything that was read, in an
   unknown order among themselves. Prefix and suffix nodes over them let a transaction that is itself
   among them point to all the others and not to itself.
 
@@ -55,7 +55,7 @@ class Graph:
         src, dst: the edges.
         kind: kind of each edge.
         key: key code the edge is about, or -1.
-        mark: what proves it: an index meaningful to whoever inferred the edge, or -1.
+        mark: what proves it: an index that the inference which made the edge understands, or -1.
     """
 
     def __init__(

@@ -1,16 +1,18 @@
 """Paths through a dependency graph: the part of a cycle that leads back to where it began.
 
-A search is a breadth-first walk over (node, state), where the state says what may follow: nothing
-for any path, "the last edge was rw" for paths without two adjacent rw edges. Edges from helper
-nodes cost nothing, so length counts transactions.
+Problem. A class of cycles says which edges may follow each other: G-nonadjacent has no two adjacent
+rw edges. The cycle shown to a reader should be short.
 
-Every search has a *budget* of steps. The first cycle of a class is owed to the reader, so only the
-budget of the whole check ends that search; the further ones, which look for something shorter, end
-when their budget is empty.
+Solution. A breadth-first walk over pairs (node, state). The state says what may follow: anything,
+or "the last edge was rw". Edges from helper nodes cost nothing, so the length counts transactions.
+
+Invariants. Every search has a budget of steps. A class that occurs must be shown, so the first
+search for a class is ended only by the budget of the whole check. Later searches, which look for a
+shorter cycle, end when their own budget is empty.
 
 A shortest closed walk without two adjacent rw edges may pass a transaction twice, where it runs
-through a cycle that has no rw edge at all. Then :func:`simple_nonadjacent` looks for one that does
-not, exhaustively up to a bound (the problem is NP-hard).
+through a cycle that has no rw edge. Then :func:`simple_nonadjacent` looks for a walk that does not,
+exhaustively up to a bound, as the problem is NP-hard.
 
 For :mod:`checkers.isolation.graph.cycles`.
 """

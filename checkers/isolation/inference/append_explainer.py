@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any
 
 from checkers.core.verdict import Because
 from checkers.isolation.graph.cycles import Edge
 from checkers.isolation.graph.dependency_graph import RWP, WR, WRP, WW
 from checkers.isolation.inference.version_orders import ListColumns, short
 from checkers.isolation.predicates.anti_dependencies import PredicateEdges
-from checkers.isolation.predicates.matching import told
+from checkers.isolation.predicates.matching import in_words
 from checkers.isolation.transaction_table import WRITE, Ints
 
 
@@ -42,13 +41,13 @@ class AppendExplainer:
         self.predicates, self.previous = predicates, previous
         self.lone, self.unread_of = lone, unread_of
 
-    def key_name(self, edge: Edge) -> Any:
+    def key_name(self, edge: Edge) -> object:
         """The key a data edge is about."""
         if edge.kind == RWP:
             return self.txns.keys[self.predicates.key_of(edge.mark, edge.target)[0]]
         return self.txns.keys[edge.key]
 
-    def edge_words(self, edge: Edge) -> tuple[Any, str, tuple[Because, ...]]:
+    def edge_words(self, edge: Edge) -> tuple[object, str, tuple[Because, ...]]:
         """Why a data edge holds; see :class:`checkers.isolation.explain.Evidence`."""
         if edge.kind == RWP:
             return self._missed_words(edge)
@@ -75,10 +74,10 @@ class AppendExplainer:
         seen = value if edge.mark >= 0 else unread
         return seen, f"{{0}} did not observe {{1}}'s append of {seen!r} to key {key!r}", proof
 
-    def _missed_words(self, edge: Edge) -> tuple[Any, str, tuple[Because, ...]]:
+    def _missed_words(self, edge: Edge) -> tuple[object, str, tuple[Because, ...]]:
         """Why a predicate read comes before a writer: it did not find what that made match."""
         key, position = self.predicates.key_of(edge.mark, edge.target)
-        asked = told(self.predicates.reads[edge.mark].predicate)
+        asked = in_words(self.predicates.reads[edge.mark].predicate)
         name = self.txns.keys[key]
         mops = [m for m in self.unread_of(key) if self.txns.mop_txn[m] == edge.target]
         value = self.orders.element[position] if position >= 0 else self.txns.mop_value[mops[0]]
@@ -92,7 +91,7 @@ class AppendExplainer:
         """A version in words."""
         return f"append of {self.orders.element[mark]!r}"
 
-    def value_at(self, mark: int) -> Any:
+    def value_at(self, mark: int) -> object:
         """The element a version ends with."""
         return self.orders.element[mark]
 
@@ -100,8 +99,8 @@ class AppendExplainer:
         mop = int(self.orders.writer_mop[position]) if position >= 0 else -1
         return int(self.txns.mop_txn[mop]) if mop >= 0 else -1
 
-    def _unread_value(self, edge: Edge) -> Any:
-        """The append of the edge's target to its key that nobody read."""
+    def _unread_value(self, edge: Edge) -> object:
+        """The append of the edge's target to its key that no read shows."""
         for mop in self.txns.mops_of(edge.target):
             unread = self.txns.mop_kind[mop] == WRITE and self.write_pos[mop] < 0
             if unread and self.txns.mop_key[mop] == edge.key:

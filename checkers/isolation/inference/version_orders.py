@@ -9,7 +9,7 @@ For :mod:`checkers.isolation.inference.list_append`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from checkers.isolation.transaction_table import Bools, Ints, Txns
 
 #: Cases of one non-cyclic anomaly that are told in full.
 CASES_MAX = 8
+
+T = TypeVar("T")
 
 
 class VersionOrders:
@@ -28,12 +30,12 @@ class VersionOrders:
         base: first position of each key, and one more at the end.
         key: key code of each position.
         element: value at each position.
-        writer_mop: the append that wrote it, or -1 if nobody did.
+        writer_mop: the append that wrote it, or -1 if no transaction did.
         witness: for each key, the read micro-operation that has the longest list, or -1.
     """
 
     def __init__(
-        self, *, base: Ints, key: Ints, element: list[Any], writer_mop: Ints, witness: Ints
+        self, *, base: Ints, key: Ints, element: list[object], writer_mop: Ints, witness: Ints
     ) -> None:
         self.base = base
         self.key = key
@@ -62,17 +64,17 @@ class ListColumns(NamedTuple):
     txns: Txns
     orders: VersionOrders
     reads: Ints
-    read_lists: list[list[Any]]
+    read_lists: list[list[object]]
     read_len: Ints
     is_prefix: Bools
-    longest: list[list[Any]]
+    longest: list[list[object]]
     write_pos: Ints
     members: Bools
     ambiguous: Bools
     excluded: Bools
 
 
-def as_list(value: Any) -> list[Any]:
+def as_list(value: object) -> list[object]:
     """What was read, as a list: nothing is the empty one."""
     if isinstance(value, list):
         return value
@@ -83,10 +85,10 @@ def as_list(value: Any) -> list[Any]:
     return [value]
 
 
-def spread(table: Sequence[Any], codes: Ints) -> list[Any]:
+def spread(table: Sequence[T], codes: Ints) -> list[T]:
     """The entry of each code."""
     entries = np.fromiter(table, dtype=object, count=len(table))
-    chosen: list[Any] = entries[codes].tolist()
+    chosen: list[T] = entries[codes].tolist()
     return chosen
 
 
@@ -97,7 +99,7 @@ def next_usable(usable: Bools) -> Ints:
     return np.minimum.accumulate(at[::-1])[::-1].astype(np.int64) if count else at
 
 
-def short(values: list[Any]) -> str:
+def short(values: list[object]) -> str:
     """A list for a sentence: its ends if it is long."""
     if len(values) <= 12:
         return repr(values)

@@ -19,7 +19,7 @@ Source: Adya, *Weak Consistency*, definitions 4.2.4 to 4.2.6; the trees are our 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ import numpy as np
 from checkers.history import freeze
 from checkers.isolation.graph.dependency_graph import PASS, RWP, GraphBuilder
 from checkers.isolation.predicates.dependencies import SeenChanges
-from checkers.isolation.predicates.matching import matches_key
+from checkers.isolation.predicates.matching import Predicate, matches_key
 from checkers.isolation.predicates.predicate_reads import Changer, PredicateReads, Versions
 
 
@@ -42,7 +42,7 @@ class PredicateEdges:
         self.table = table
         self.txns, self.reads = table.txns, table.reads
         self.codes = {(type(key), freeze(key)): code for code, key in enumerate(self.txns.keys)}
-        self._changers: dict[Any, Sequence[Changer]] = {}
+        self._changers: dict[Hashable, Sequence[Changer]] = {}
         self.changes = SeenChanges(table)
 
     def missed(self, number: int, key: int) -> Sequence[Changer]:
@@ -52,7 +52,7 @@ class PredicateEdges:
             return ()
         return self._changers[_code(key, _of_values(predicate))]
 
-    def _of(self, key: int, values: Any, versions: Versions) -> Sequence[Changer]:
+    def _of(self, key: int, values: Predicate, versions: Versions) -> Sequence[Changer]:
         """Changers by what a predicate says of values: ranges of keys share them."""
         code = _code(key, values)
         if code not in self._changers:
@@ -125,16 +125,16 @@ class PredicateEdges:
         raise AssertionError(f"predicate read {number} does not come before transaction {writer}")
 
 
-def _of_values(predicate: Any) -> Any:
+def _of_values(predicate: Predicate) -> Any:
     """What a predicate says of values, without what it says of keys."""
     return {f: v for f, v in (predicate or {}).items() if f not in ("keys", "in")} or None
 
 
-def _code(key: int, values: Any) -> tuple[int, str]:
+def _code(key: int, values: object) -> tuple[int, str]:
     return key, repr(freeze(values))
 
 
-def _rank(key: Any) -> tuple[int, Any]:
+def _rank(key: object) -> tuple[int, object]:
     """Numbers in order, then strings in order, then whatever no range has."""
     if isinstance(key, (int, float)) and not isinstance(key, bool):
         return 0, key
@@ -144,7 +144,7 @@ def _rank(key: Any) -> tuple[int, Any]:
 class _Leaves:
     """Writers in order of the keys they are about, so that a range of keys is one of leaves."""
 
-    def __init__(self, rows: Iterable[tuple[tuple[int, Any], int, int]]) -> None:
+    def __init__(self, rows: Iterable[tuple[tuple[int, object], int, int]]) -> None:
         ordered = sorted(rows)
         self.ranks = [rank for rank, _, _ in ordered]
         self.writers = [writer for _, writer, _ in ordered]
@@ -154,7 +154,7 @@ class _Leaves:
             self.at_key.setdefault(key, []).append(at)
             self.at_writer.setdefault(writer, []).append(at)
 
-    def span(self, predicate: Any) -> tuple[int, int]:
+    def span(self, predicate: Predicate) -> tuple[int, int]:
         """First leaf in a predicate's range of keys, and the one after the last."""
         if not predicate or "keys" not in predicate:
             return 0, len(self.ranks)

@@ -1,27 +1,31 @@
-"""What a predicate read must have seen change: predicate dependencies on keys it did not return.
+"""Predicate dependencies: what a predicate read must have seen change, on keys it did not return.
 
-Adya: T1 predicate-read-depends on T2 if T2 installed the latest version, at or before the one that
-T1's read selected, which changed the matches. For a key that was returned, the version selected is
-the one returned, and that dependency is a path of ww and wr to whoever wrote it. For a key that was
-missed, the version selected is unknown, and its first state, which matches nothing and which nobody
-changed the matches of, always fits: **taken alone a missed key never tells of a dependency**.
+Problem. Adya: T1 predicate-read-depends on T2 if T2 installed the latest version, at or before the
+one that T1's read selected, which changed the matches. For a key that was returned, the version
+selected is the one returned, and the dependency is a path of ww and wr to its writer. For a key
+that was missed, the version selected is unknown. It may be the initial version, which matches
+nothing and has no writer. So a missed key, taken alone, gives no dependency.
 
-Together with what else is known it does. Let x1 match, and let the transaction that installed it
-come before the reader: by ww and wr, in its session, or in real time. Either the reader read a
-version before x1: then it depends against the writer of x1, or against one before it that changed
-the matches, and a cycle with that one anti-dependency is closed (G-single). Or it read a version
-that does not match after x1, and depends on the writer of the first such version, or on one after
-it (:mod:`checkers.isolation.predicates.match_changes`). This module adds the edge of the second
-case, the ``wr-predicate``.
+Solution. A missed key gives one together with other knowledge. Let version x1 match, and let its
+writer come before the reader, by ww and wr, in a session, or in real time. There are two cases.
 
-So whatever it is part of holds *or* there is a G-single. A cycle with such an edge is therefore
-never called more than that: G-single with at most one anti-dependency, else G-nonadjacent or G2,
-never an ``-item`` and never a G1c; what every model that forbids its name forbids is broken either
-way. Where session or real time put the writer of x1 before the reader, the edge passes a helper
-node from which it goes on as a process or realtime one: only the variants which allow those see it.
+- The reader read a version before x1. Then it has an anti-dependency on the writer of x1, or on an
+  earlier writer that changed the matches. With that one anti-dependency a cycle closes: G-single.
+- The reader read a version after x1 that does not match. Then it depends on the writer of the first
+  such version, or on a later one (:mod:`checkers.isolation.predicates.match_changes`).
 
-Source: Adya, *Weak Consistency*, definitions 4.2.4 to 4.2.6; the inference by cases is our own.
-For :mod:`checkers.isolation.predicates.anti_dependencies`.
+This module adds the edge of the second case, the ``wr-predicate``.
+
+Invariants. A cycle with such an edge holds, or there is a G-single. So the cycle is never called
+more than that: G-single with at most one anti-dependency, else G-nonadjacent or G2, never an
+``-item`` and never G1c. A model that forbids the name is broken in both cases. Where session or
+real time put the writer of x1 before the reader, the edge passes a helper node and goes on as a
+process or realtime edge, so only the variants that allow those see it.
+
+What breaks without it: phantoms of deleted or changed matches would pass.
+
+Source: Adya, *Weak Consistency*, definitions 4.2.4 to 4.2.6; the inference by cases is our own. For
+:mod:`checkers.isolation.predicates.anti_dependencies`.
 """
 
 from __future__ import annotations
@@ -46,7 +50,7 @@ from checkers.isolation.graph.dependency_graph import (
 )
 from checkers.isolation.graph.paths import Adjacency, PathBudget, shortest_path
 from checkers.isolation.predicates.match_changes import MatchChange
-from checkers.isolation.predicates.matching import matches_key, told
+from checkers.isolation.predicates.matching import Predicate, in_words, matches_key
 from checkers.isolation.predicates.predicate_reads import PredicateReads, Versions
 from checkers.isolation.transaction_table import WRITE, Bools, Ints
 
@@ -62,7 +66,7 @@ class Values(Protocol):
         """A version in words: "write of 9" or "append of 9"."""
         ...
 
-    def value_at(self, mark: int) -> Any:
+    def value_at(self, mark: int) -> object:
         """The value, or the element, that a version was written with."""
         ...
 
@@ -84,7 +88,7 @@ class SeenChanges:
         self._asked: dict[str, Bools] = {}
 
     def add(
-        self, builder: GraphBuilder, versions: Versions, groups: list[tuple[Any, list[int]]]
+        self, builder: GraphBuilder, versions: Versions, groups: list[tuple[Predicate, list[int]]]
     ) -> None:
         """Add the edges.
 
@@ -131,7 +135,7 @@ class SeenChanges:
             which.append(chosen)
         return np.concatenate(reads), np.concatenate(which)
 
-    def _asks(self, predicate: Any) -> Bools:
+    def _asks(self, predicate: Predicate) -> Bools:
         """Which keys a predicate asks for; of one group, so what it says of values is the same."""
         code = repr(freeze(predicate))
         if code not in self._asked:
@@ -182,13 +186,13 @@ class SeenChanges:
 
     # -- words ------------------------------------------------------------------------------
 
-    def key_of(self, mark: int) -> Any:
+    def key_of(self, mark: int) -> object:
         """The key an edge is about."""
         return self.txns.keys[self.seen[mark][1].key]
 
     def words(
         self, mark: int, evidence: Evidence, values: Values
-    ) -> tuple[Any, str, tuple[Because, ...]]:
+    ) -> tuple[object, str, tuple[Because, ...]]:
         """Why a reader depends on who made a key it missed stop matching.
 
         The proof's first step is ``preceded``: its value is the version that matched, its own proof
@@ -196,7 +200,7 @@ class SeenChanges:
         """
         number, change, way = self.seen[mark]
         read, name = self.predicates.reads[number], self.txns.keys[change.key]
-        matcher, asked = _at(self.txns.invoke[change.matched_by]), told(read.predicate)
+        matcher, asked = _at(self.txns.invoke[change.matched_by]), in_words(read.predicate)
         words = (
             f"{{1}} asked for {asked} and did not find key {name!r}, which matched from the "
             f"{values.written_as(change.matched)} by {matcher} on and no longer did from {{0}}'s "

@@ -1,29 +1,31 @@
 """Where the versions of a key stop matching a predicate.
 
-A predicate read that missed a key may always have read its first state, which matches nothing. Once
-it is known to come after a version that matches, it read a later version, and one that does not
-match. A *change of the matches* is such a pair of versions of a key: one that matches, and the one
-that does not which comes before (or is) every version that could have been read then.
+Problem. A predicate read that missed a key may have read its initial version, which matches
+nothing. Once the read is known to come after a version that matches, it read a later version that
+does not match.
 
-The version that matches has to be installed, so it is the last one of its transaction. Over lists
-only predicates of length or value can stop matching: a list that contains an element keeps it. Over
-registers the order of versions is known in part, and there is no such pair where two versions that
-do not match might each be the first.
+Solution. A *change of the matches* is a pair of versions of a key: one that matches, and one that
+does not, such that the second comes before (or is) every version that the read can have returned.
 
-Source: Adya, *Weak Consistency*, section 4.2 (changing the matches of a predicate read).
-For :mod:`checkers.isolation.predicates.dependencies` and the two inferences.
+Invariants. The version that matches must be installed, so it is the last one of its transaction.
+Over lists only predicates of length or value can stop matching: a list that contains an element
+keeps it. Over registers the order of versions is known in part, and there is no such pair where two
+versions that do not match might each be the first.
+
+Source: Adya, *Weak Consistency*, section 4.2 (changing the matches of a predicate read). For
+:mod:`checkers.isolation.predicates.dependencies` and the two inferences.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from checkers.history import OK
 from checkers.isolation.inference.register_versions import RegisterVersions
 from checkers.isolation.inference.version_orders import ListColumns
-from checkers.isolation.predicates.matching import matches
+from checkers.isolation.predicates.matching import Predicate, matches
 from checkers.isolation.transaction_table import WRITE
 
 #: Versions of one register beyond which none are sought: each is compared with each.
@@ -49,7 +51,7 @@ class MatchChange(NamedTuple):
     unmatched_by: int
 
 
-def list_match_changes(lists: ListColumns, key: int, predicate: Any) -> Sequence[MatchChange]:
+def list_match_changes(lists: ListColumns, key: int, predicate: Predicate) -> Sequence[MatchChange]:
     """The changes of a list, in the order of its versions; marks are positions in that order."""
     if lists.excluded[key] or not {"length", "value"} & (predicate or {}).keys():
         return ()

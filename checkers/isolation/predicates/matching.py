@@ -20,8 +20,8 @@ Source: Adya, *Weak Consistency*, section 4.2.2 (predicates, version sets, chang
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 from checkers.history.columns import short
 
@@ -31,6 +31,9 @@ COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+#: What a micro-operation asks for; None asks for every key. See FORM.
+Predicate: TypeAlias = Mapping[str, Any] | None
+
 OPERATORS = ("=", "!=", *COMPARE)
 FIELDS = ("keys", "in", "value", "contains", "length")
 FORM = (
@@ -39,14 +42,14 @@ FORM = (
 )
 
 
-def equal(a: Any, b: Any) -> bool:
+def equal(a: object, b: object) -> bool:
     """Equal and of one type, so that 1, 1.0 and True are three values; a tuple is a list."""
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
         return len(a) == len(b) and all(map(equal, a, b))
     return type(a) is type(b) and bool(a == b)
 
 
-def compares(a: Any, op: str, b: Any) -> bool:
+def compares(a: object, op: str, b: object) -> bool:
     """Whether ``a op b`` holds; values that have no order hold for no inequality."""
     if op in ("=", "!="):
         return equal(a, b) == (op == "=")
@@ -56,7 +59,7 @@ def compares(a: Any, op: str, b: Any) -> bool:
     return COMPARE[op](a, b)
 
 
-def wrong_with(predicate: Any) -> str:
+def wrong_with(predicate: object) -> str:
     """What is wrong with a predicate as a history has it, or ""."""
     if predicate is None:
         return ""
@@ -80,7 +83,7 @@ def wrong_with(predicate: Any) -> str:
     return ""
 
 
-def matches_key(predicate: Any, key: Any) -> bool:
+def matches_key(predicate: Predicate, key: object) -> bool:
     """Whether a key may match at all, whatever its value."""
     if predicate is None:
         return True
@@ -91,7 +94,7 @@ def matches_key(predicate: Any, key: Any) -> bool:
     return "in" not in predicate or any(equal(key, other) for other in predicate["in"])
 
 
-def matches(predicate: Any, key: Any, value: Any) -> bool:
+def matches(predicate: Predicate, key: object, value: object) -> bool:
     """Whether a key with this value (a list's is the list) matches a predicate."""
     if value is None or (isinstance(value, (list, tuple)) and not len(value)):
         return False
@@ -101,17 +104,17 @@ def matches(predicate: Any, key: Any, value: Any) -> bool:
         return True
     if "value" in predicate and not compares(value, *predicate["value"]):
         return False
-    listed = isinstance(value, (list, tuple))
+    elements = value if isinstance(value, (list, tuple)) else None
     if "contains" in predicate:
         element = predicate["contains"]
-        if not listed or not any(equal(element, other) for other in value):
+        if elements is None or not any(equal(element, other) for other in elements):
             return False
     if "length" in predicate:
-        return listed and compares(len(value), *predicate["length"])
+        return elements is not None and compares(len(elements), *predicate["length"])
     return True
 
 
-def matches_grown(predicate: Any, name: Any, longest: list[Any], more: int) -> bool:
+def matches_grown(predicate: Predicate, name: object, longest: list[object], more: int) -> bool:
     """Whether a list surely matches when ``more`` unknown elements follow what is known of it.
 
     Args:
@@ -128,7 +131,7 @@ def matches_grown(predicate: Any, name: Any, longest: list[Any], more: int) -> b
     return matches(rest, name, [*longest, *[None] * more])
 
 
-def told(predicate: Any) -> str:
+def in_words(predicate: Predicate) -> str:
     """A predicate in words, for a sentence: what was asked for."""
     if predicate is None:
         return "every key"
@@ -145,7 +148,7 @@ def told(predicate: Any) -> str:
     return "the keys " + ", ".join(parts)
 
 
-def items_of(result: Any) -> list[tuple[Any, Any]] | None:
+def items_of(result: object) -> list[tuple[object, object]] | None:
     """The keys and values of a predicate read's result; None if it is neither map nor pairs."""
     if isinstance(result, dict):
         return list(result.items())

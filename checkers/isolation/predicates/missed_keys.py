@@ -1,8 +1,10 @@
-"""Keys of a register history that a predicate read did not return: what it came before.
+"""Keys of a register history that a predicate read did not return: before which writers it came.
 
-The versions of such a key are known in part: an order from what the caller vouches for, with the
-initial version, which matches nothing, before all. A version that comes after every one which does
-not match was written after the read.
+Problem. The versions of such a key are ordered in part only.
+
+Solution. The order is what the caller vouches for, with the initial version, which matches nothing,
+before all. A version that comes after every version which does not match was written after the
+read.
 
 For :mod:`checkers.isolation.inference.rw_register`.
 """
@@ -10,7 +12,6 @@ For :mod:`checkers.isolation.inference.rw_register`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from checkers.isolation.graph.cycles import Edge
 from checkers.isolation.inference.register_versions import RegisterVersions
 from checkers.isolation.predicates.anti_dependencies import PredicateEdges
 from checkers.isolation.predicates.match_changes import MatchChange, register_match_changes
-from checkers.isolation.predicates.matching import matches, told
+from checkers.isolation.predicates.matching import Predicate, in_words, matches
 from checkers.isolation.predicates.predicate_reads import Changer
 from checkers.isolation.transaction_table import Ints
 
@@ -48,7 +49,7 @@ class MissedKeys:
             for before, after in zip(source.tolist(), target.tolist()):
                 self._before.setdefault(after, []).append(before)
 
-    def changers(self, key: int, predicate: Any) -> Sequence[Changer]:
+    def changers(self, key: int, predicate: Predicate) -> Sequence[Changer]:
         """The writers before which a read came that found no match at a key.
 
         Their versions come after every version that does not match, and directly after one that
@@ -66,7 +67,7 @@ class MissedKeys:
                 chosen.append((version, writer))
         return chosen
 
-    def match_changes(self, key: int, predicate: Any) -> Sequence[MatchChange]:
+    def match_changes(self, key: int, predicate: Predicate) -> Sequence[MatchChange]:
         """Where the versions of a key stop matching."""
         return list(
             register_match_changes(
@@ -78,7 +79,7 @@ class MissedKeys:
             )
         )
 
-    def misses(self, key: int, predicate: Any) -> set[int]:
+    def misses(self, key: int, predicate: Predicate) -> set[int]:
         """The versions of a key that do not match."""
         name, value_of = self.txns.keys[key], self.versions.value_of
         return {v for v in self.written(key) if not matches(predicate, name, value_of(v))}
@@ -126,13 +127,13 @@ class MissedKeys:
         """A version in words."""
         return f"write of {self.versions.value_of(mark)!r}"
 
-    def value_at(self, mark: int) -> Any:
+    def value_at(self, mark: int) -> object:
         """The value of a version."""
         return self.versions.value_of(mark)
 
     def change_words(
         self, edge: Edge, predicates: PredicateEdges, evidence: Evidence, order_proof: OrderProof
-    ) -> tuple[Any, str, tuple[Because, ...]]:
+    ) -> tuple[object, str, tuple[Because, ...]]:
         """Why a predicate read comes after a writer: it saw a key stop matching."""
         changes = predicates.changes
         value, words, proof = changes.words(edge.mark, evidence, self)
@@ -152,7 +153,7 @@ class MissedKeys:
 
     def words(
         self, edge: Edge, predicates: PredicateEdges, order_proof: OrderProof
-    ) -> tuple[Any, str, tuple[Because, ...]]:
+    ) -> tuple[object, str, tuple[Because, ...]]:
         """Why a predicate read comes before a writer: it did not find what that made match."""
         key, version = predicates.key_of(edge.mark, edge.target)
         predicate = predicates.reads[edge.mark].predicate
@@ -160,7 +161,7 @@ class MissedKeys:
         misses = sorted(self.misses(key, predicate))
         steps = dict.fromkeys(step for miss in misses for step in self._chain(miss, version))
         words = (
-            f"{{0}} asked for {told(predicate)} and did not find key {name!r}, which matches from "
-            f"{{1}}'s write of {value!r} on"
+            f"{{0}} asked for {in_words(predicate)} and did not find key {name!r}, "
+            f"which matches from {{1}}'s write of {value!r} on"
         )
         return value, words, tuple(order_proof(*step) for step in steps)

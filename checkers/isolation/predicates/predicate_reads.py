@@ -18,7 +18,7 @@ from checkers.isolation.explain import Anomaly
 from checkers.isolation.inference.version_orders import CASES_MAX
 from checkers.isolation.mops import PredicateRead
 from checkers.isolation.predicates.match_changes import MatchChange
-from checkers.isolation.predicates.matching import matches, told
+from checkers.isolation.predicates.matching import Predicate, in_words, matches
 from checkers.isolation.transaction_table import READ, WRITE, Txns
 
 #: a version whose writer a reader that missed its key precedes: (mark, transaction)
@@ -28,11 +28,11 @@ Changer = tuple[int, int]
 class Versions(Protocol):
     """What an inference says of a key's versions."""
 
-    def changers(self, key: int, predicate: Any) -> Sequence[Changer]:
-        """The writers that whoever found no match at this key comes before."""
+    def changers(self, key: int, predicate: Predicate) -> Sequence[Changer]:
+        """The writers before which a read came that found no match at this key."""
         ...
 
-    def match_changes(self, key: int, predicate: Any) -> Sequence[MatchChange]:
+    def match_changes(self, key: int, predicate: Predicate) -> Sequence[MatchChange]:
         """Where the versions of this key stop matching."""
         ...
 
@@ -60,7 +60,7 @@ class PredicateReads:
                 if not matches(read.predicate, key, value):
                     _note(
                         noted, "predicate-mismatch", read, key,
-                        f"{{0}} asked for {told(read.predicate)} and got key {key!r} with "
+                        f"{{0}} asked for {in_words(read.predicate)} and got key {key!r} with "
                         f"{value!r}, which does not match.",
                     )  # fmt: skip
             self._against_itself(number, read, noted)
@@ -74,8 +74,8 @@ class PredicateReads:
                 name = self.txns.keys[key]
                 _note(
                     noted, "internal", read, name,
-                    f"{{0}} asked for {told(read.predicate)} and did not get key {name!r}, which "
-                    "matches by its own earlier operations.", own_write=key in own,
+                    f"{{0}} asked for {in_words(read.predicate)} and did not get key {name!r}, "
+                    "which matches by its own earlier operations.", own_write=key in own,
                 )  # fmt: skip
         wrote: set[int] = set()
         for mop in range(self.starts[number] + read.before, self._end(read)):
@@ -87,11 +87,13 @@ class PredicateReads:
                 if matches(read.predicate, name, value):
                     _note(
                         noted, "internal", read, name,
-                        f"{{0}} asked for {told(read.predicate)} and did not get key {name!r}, of "
-                        f"which it then read {value!r}, which matches.", own_write=key in own,
+                        f"{{0}} asked for {in_words(read.predicate)} and did not get key {name!r}, "
+                        f"of which it then read {value!r}, which matches.", own_write=key in own,
                     )  # fmt: skip
 
-    def _known_before(self, number: int, read: PredicateRead) -> dict[int, Callable[[Any], bool]]:
+    def _known_before(
+        self, number: int, read: PredicateRead
+    ) -> dict[int, Callable[[Predicate], bool]]:
         """Per key the transaction dealt with before: whether its value then surely matches."""
         known: dict[int, Any] = {}
         own: dict[int, list[Any]] = {}
@@ -141,14 +143,15 @@ def _note(
 ) -> None:
     """Note an anomaly; one with its own read alone, and no write of its own, is told apart."""
     if sum(a.name == name for a in noted if a.facts["own_write"] is own_write) < CASES_MAX:
-        facts = {"predicate": read.predicate, "own_write": own_write}
-        noted.append(Anomaly(name, (read.txn,), key, text, **facts))
+        noted.append(
+            Anomaly(name, (read.txn,), key, text, predicate=read.predicate, own_write=own_write)
+        )
 
 
-def _shows_match(name: Any, known: Any, own: list[Any]) -> Callable[[Any], bool]:
+def _shows_match(name: object, known: object, own: list[object]) -> Callable[[Predicate], bool]:
     """Whether a predicate surely matches a key, by its known value or a transaction's appends."""
 
-    def shows(predicate: Any) -> bool:
+    def shows(predicate: Predicate) -> bool:
         if known is not ...:
             return matches(predicate, name, known)
         return bool(own) and "length" not in (predicate or {}) and matches(predicate, name, own)

@@ -16,12 +16,11 @@ and :mod:`checkers.isolation.weak_levels`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from checkers.core.budget import Meter
 from checkers.history import freeze
 from checkers.isolation.inference.rw_register import RwRegister
-from checkers.isolation.predicates.matching import matches, matches_key, told
+from checkers.isolation.predicates.matching import in_words, matches, matches_key
 from checkers.isolation.transaction_table import WRITE
 
 #: Keys looked at between looks at the budget.
@@ -43,7 +42,7 @@ def missed_reads(register: RwRegister, meter: Meter) -> Iterable[tuple[int, int]
             always[code] = [
                 key
                 for key in written
-                if not register.ambiguous[key]
+                if not register.versions.ambiguous[key]
                 and matches_key(read.predicate, txns.keys[key])
                 and not register.missed.misses(key, read.predicate)
             ]
@@ -66,7 +65,7 @@ def why_unmatched(
     asked: dict[int, list[int]] = {}
     for number, read in enumerate(predicates.reads):
         asked.setdefault(read.txn, []).append(number)
-    state: dict[int, Any] = {}
+    state: dict[int, object] = {}
     for txn, reads, commits in points:
         for number in asked.get(txn, ()) if reads else ():
             wrong = _unmatched(register, number, state, meter)
@@ -79,7 +78,7 @@ def why_unmatched(
     return ""
 
 
-def _unmatched(register: RwRegister, number: int, state: dict[int, Any], meter: Meter) -> str:
+def _unmatched(register: RwRegister, number: int, state: dict[int, object], meter: Meter) -> str:
     """A key that one predicate read should have returned; its items are reads, judged as such."""
     txns, predicates = register.txns, register.predicates.table
     read, found = predicates.reads[number], predicates.found(number)
@@ -94,7 +93,7 @@ def _unmatched(register: RwRegister, number: int, state: dict[int, Any], meter: 
             return meter.reason
         if key not in found and matches(read.predicate, txns.keys[key], value):
             return (
-                f"in the one looked at, a read of {told(read.predicate)} should have returned key "
-                f"{txns.keys[key]!r}"
+                f"in the one looked at, a read of {in_words(read.predicate)} should have returned "
+                f"key {txns.keys[key]!r}"
             )
     return ""

@@ -1,18 +1,23 @@
 """A serial order of many transactions in many sessions: forced orders first, then a guided search.
 
-The polygraph of a history of thousands of transactions over a few keys has millions of choices. But
-most of an order is forced, and cheaply found: per transaction a vector says how many of each
-session must come before it. It begins with sessions and reads-from and grows by two rules until
-nothing is new, for a reader of a key, the writer it read from, and another writer of the key:
+Problem. The polygraph of thousands of transactions over a few keys has millions of choices.
+
+Solution. Most of an order is forced and cheap to find. A vector per transaction says how many
+transactions of each session must come before it. It begins with sessions and reads-from and grows
+by two rules until nothing is new, for a reader of a key, the writer it read from, and another
+writer of the key:
 
 - if the other comes before the reader, it comes before the writer;
 - if it comes after the writer, it comes after the reader.
 
-In each session only the last writer before, or the first after, has to be looked at: the others
-follow. Then a depth-first search places transactions one by one, those invoked first before others,
-which in a history that a database really executed is seldom far off. It is not complete: it finds
-an order or gives up. An order it finds is replayed by whoever asks; that rules contradict each
-other is a proof that there is none.
+In each session only the last writer before, or the first after, is looked at; the others follow.
+Then a depth-first search places transactions one by one, those invoked first before others. In a
+history that a database executed, that is seldom far off.
+
+Invariants. The search is not complete: it finds an order or gives up. The caller replays an order
+that was found. Rules that contradict each other are a proof that no order exists.
+
+What breaks without it: large valid histories would go to slower searches.
 
 Source: Biswas and Enea, OOPSLA 2019, for frontiers; the vectors are AWDIT's, with both rules of
 Cobra's pruning (OSDI 2020).

@@ -1,10 +1,13 @@
 """What an inference knows, as transactions for the order search: reads-from, writes, known orders.
 
-The searches of :mod:`checkers.isolation.serializability.serial` know registers: a transaction read
-a key from another, and wrote keys. A list is a register whose versions are in a known order: who
-read it up to an element read from that element's transaction, and each appender comes after the one
-before. Only appends that nobody read are in no order. What a transaction itself appended is not
-read from anybody.
+Problem. The searches of :mod:`checkers.isolation.serializability.serial` know registers only: a
+transaction read a key from another transaction, and wrote keys.
+
+Solution. A list is a register whose versions have a known order. A read up to an element is a read
+from the transaction that appended the element, and each appending transaction comes after the one
+before.
+
+Invariants. Appends that no read shows are in no order. A transaction reads nothing from itself.
 
 For :mod:`checkers.isolation.levels`.
 """
@@ -52,23 +55,23 @@ def open_keys(inference: ListAppend | RwRegister) -> list[int]:
     """Codes of the keys whose order of versions is not known to the last."""
     if isinstance(inference, ListAppend):
         return [key for key, tail in _tails(inference).items() if len(tail) > 1]
-    source, target = inference.version_edges()
-    writer = inference.version_writer[target]
+    source, target = inference.order.edges()
+    writer = inference.versions.writer[target]
     wrote = inference.txns.mop_txn[np.maximum(writer, 0)]
     live = np.flatnonzero((writer >= 0) & inference.members[wrote])
     versions, count = np.unique(source[live], return_counts=True)
-    forks: list[int] = np.unique(inference.version_key[versions[count > 1]]).tolist()
+    forks: list[int] = np.unique(inference.versions.key[versions[count > 1]]).tolist()
     return forks
 
 
 def _of_registers(register: RwRegister) -> Dependencies:
-    txns, rules = register.txns, register.vouched
+    txns, rules = register.txns, register.order.vouched
     reads, writes = reads_from(register)
     after: dict[int, set[int]] = {}
     if rules.sequential_keys or rules.linearizable_keys:
-        source, target = register.version_edges(rules)
-        known = (register.version_writer[source] >= 0) & (register.version_writer[target] >= 0)
-        before, later = (txns.mop_txn[register.version_writer[v[known]]] for v in (source, target))
+        source, target = register.order.edges(rules)
+        known = (register.versions.writer[source] >= 0) & (register.versions.writer[target] >= 0)
+        before, later = (txns.mop_txn[register.versions.writer[v[known]]] for v in (source, target))
         _after(after, before, later, register)
     return Dependencies(reads, writes, after, {}, [set() for _ in reads])
 
@@ -93,8 +96,8 @@ def _writers(lists: ListAppend) -> Ints:
 
 
 def _tails(lists: ListAppend) -> dict[int, list[int]]:
-    """Per key the transactions in the graph that appended to it what nobody read."""
-    mops = lists.writes[lists.write_pos[lists.writes] < 0]
+    """Per key the transactions in the graph whose appends to it no read shows."""
+    mops = lists.versions.writes[lists.versions.write_pos[lists.versions.writes] < 0]
     mops = mops[lists.members[lists.txns.mop_txn[mops]]]
     tails: dict[int, dict[int, None]] = {}
     for mop in mops.tolist():
@@ -106,13 +109,15 @@ def _of_lists(lists: ListAppend) -> Dependencies:
     txns, base = lists.txns, lists.orders.base
     writer = _writers(lists).tolist()
     writes: list[set[int]] = [set() for _ in range(len(txns))]
-    for txn, key in zip(txns.mop_txn[lists.writes].tolist(), txns.mop_key[lists.writes].tolist()):
+    for txn, key in zip(
+        txns.mop_txn[lists.versions.writes].tolist(), txns.mop_key[lists.versions.writes].tolist()
+    ):
         writes[txn].add(key)
     reads: list[dict[int, int]] = [{} for _ in range(len(txns))]
     seen: list[set[tuple[int, int]]] = [set() for _ in range(len(txns))]
     rows = zip(
-        txns.mop_txn[lists.reads].tolist(), txns.mop_key[lists.reads].tolist(),
-        lists.read_len.tolist(),
+        txns.mop_txn[lists.versions.reads].tolist(), txns.mop_key[lists.versions.reads].tolist(),
+        lists.versions.read_len.tolist(),
     )  # fmt: skip
     for txn, key, length in rows:
         if key not in reads[txn] and txns.type[txn] == OK:

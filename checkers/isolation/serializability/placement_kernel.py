@@ -1,17 +1,24 @@
 """Placing points one by one so that every read sees what it saw: the inner loop, with numba.
 
-A version with readers to come is not overwritten, and under snapshot isolation nobody starts beside
-a transaction that has started, will write the same key, and has not committed. Points that nothing
-known keeps back are tried by rank; one that is barred waits for the key that bars it. If all that
-is left waits, one is let through, so that a single pass finds many such places.
+Problem. An order of the points is needed in which no read goes wrong.
 
-For :mod:`checkers.isolation.serializability.saturation`; tables and edges are
-:mod:`.saturation_kernel`'s.
+Solution. Points that no known edge holds back are tried by rank. A point is barred while it would
+overwrite a version that still has readers to come. Under snapshot isolation a start is also barred
+while a transaction that writes the same key has started and not committed. A barred point waits for
+the key that bars it. When every remaining point waits, one is let through and noted as a guess, so
+one pass finds many guesses.
+
+Invariants. Every point placed respects all known edges.
+
+What breaks without it: guesses would be made without regard to reads, and most would be wrong.
+
+For :mod:`checkers.isolation.serializability.saturation`; tables and edges are those of
+:mod:`.saturation_kernel`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from checkers.core.columns import Flags, Int, Int32s, Int64s
 from checkers.core.jit import compiled, inner
@@ -20,7 +27,7 @@ if TYPE_CHECKING:
     from checkers.isolation.serializability.saturation_kernel import State, Tables
 
 
-class Desk(NamedTuple):
+class Scratch(NamedTuple):
     """Scratch of :func:`schedule`.
 
     Args:
@@ -63,9 +70,9 @@ def _sift(heap: Int32s, count: Int, rank: Int64s, point: Int) -> None:
 
 
 @inner
-def _take(heap: Int32s, count: Int, rank: Int64s) -> Any:
+def _take(heap: Int32s, count: Int, rank: Int64s) -> Int:
     """Take the point of least rank from a heap of so many."""
-    top = heap[0]
+    top: Int = heap[0]
     last = heap[count - 1]
     count -= 1
     at = 0
@@ -97,56 +104,56 @@ def _unpark(
 
 
 @inner
-def _free_one(tables: Tables, desk: Desk, rank: Int64s, number: Int) -> Int:
+def _free_one(tables: Tables, scratch: Scratch, rank: Int64s, number: Int) -> Int:
     """Guess that a parked point belongs before what bars it; that point."""
     step, key_of = tables.step, tables.write_key
     best, least = -1, 0
     for point in range(len(rank)):
-        if desk.bar[point] >= 0:
-            gap = rank[point] - rank[tables.writer[desk.bar[point]] * step]
+        if scratch.bar[point] >= 0:
+            gap = rank[point] - rank[tables.writer[scratch.bar[point]] * step]
             if best < 0 or gap < least:
                 best, least = point, gap
-    desk.guesses[number, 0] = best // step * step + step - 1
-    desk.guesses[number, 1] = tables.writer[desk.bar[best]] * step
-    desk.void[desk.bar_slot[best]] = True
-    key = key_of[desk.bar_slot[best]]
-    if desk.parked[key] == best:
-        desk.parked[key] = desk.parked_next[best]
+    scratch.guesses[number, 0] = best // step * step + step - 1
+    scratch.guesses[number, 1] = tables.writer[scratch.bar[best]] * step
+    scratch.void[scratch.bar_slot[best]] = True
+    key = key_of[scratch.bar_slot[best]]
+    if scratch.parked[key] == best:
+        scratch.parked[key] = scratch.parked_next[best]
     else:
-        at = desk.parked[key]
-        while desk.parked_next[at] != best:
-            at = desk.parked_next[at]
-        desk.parked_next[at] = desk.parked_next[best]
-    desk.bar[best] = -1
+        at = scratch.parked[key]
+        while scratch.parked_next[at] != best:
+            at = scratch.parked_next[at]
+        scratch.parked_next[at] = scratch.parked_next[best]
+    scratch.bar[best] = -1
     return best
 
 
 @inner
-def _clear(tables: Tables, state: State, rank: Int64s, desk: Desk, edges: Int) -> Int:
+def _clear(tables: Tables, state: State, rank: Int64s, scratch: Scratch, edges: Int) -> Int:
     """Nothing is placed; how many points nothing keeps back."""
-    desk.latest[:] = -1
-    desk.running[:] = -1
-    desk.parked[:] = -1
-    desk.bar[:] = -1
-    desk.void[:] = False
-    desk.waiting[:] = 0
-    desk.unread[:] = tables.reader_at[1:] - tables.reader_at[:-1]
+    scratch.latest[:] = -1
+    scratch.running[:] = -1
+    scratch.parked[:] = -1
+    scratch.bar[:] = -1
+    scratch.void[:] = False
+    scratch.waiting[:] = 0
+    scratch.unread[:] = tables.reader_at[1:] - tables.reader_at[:-1]
     for edge in range(edges):
-        desk.waiting[state.target[edge]] += 1
+        scratch.waiting[state.target[edge]] += 1
     count = 0
     for point in range(len(rank)):
-        if desk.waiting[point] == 0:
-            _sift(desk.heap, count, rank, point)
+        if scratch.waiting[point] == 0:
+            _sift(scratch.heap, count, rank, point)
             count += 1
     return count
 
 
 @inner
-def _bar(tables: Tables, desk: Desk, point: Int) -> Int:
+def _bar(tables: Tables, scratch: Scratch, point: Int) -> Int:
     """The first of a transaction's slots whose key bars this point now, or -1."""
     step, own = tables.step, tables.own
-    write_key, latest, running = tables.write_key, desk.latest, desk.running
-    unread, void = desk.unread, desk.void
+    write_key, latest, running = tables.write_key, scratch.latest, scratch.running
+    unread, void = scratch.unread, scratch.void
     txn = point // step
     for slot in range(tables.write_at[txn], tables.write_at[txn + 1]):
         if void[slot]:
@@ -154,23 +161,23 @@ def _bar(tables: Tables, desk: Desk, point: Int) -> Int:
         key = write_key[slot]
         if step > 1 and point % step == 0:  # beside another writer, who has not committed
             if running[key] >= 0:
-                desk.bar[point] = running[key]
+                scratch.bar[point] = running[key]
                 return slot
         elif latest[key] >= 0:
             mine = 1 if step == 1 and own[slot] == latest[key] else 0
             if unread[latest[key]] > mine:
-                desk.bar[point] = latest[key]
+                scratch.bar[point] = latest[key]
                 return slot
     return -1
 
 
 @inner
-def _effects(tables: Tables, desk: Desk, point: Int, rank: Int64s, count: Int) -> Int:
+def _effects(tables: Tables, scratch: Scratch, point: Int, rank: Int64s, count: Int) -> Int:
     """What a point placed reads and writes; how many the heap has, after those that waited."""
     step, txn = tables.step, point // tables.step
     read_key, read_from, write_key = tables.read_key, tables.read_from, tables.write_key
-    parked, parked_next, bar, heap = desk.parked, desk.parked_next, desk.bar, desk.heap
-    latest, running, unread, void = desk.latest, desk.running, desk.unread, desk.void
+    parked, parked_next, bar, heap = scratch.parked, scratch.parked_next, scratch.bar, scratch.heap
+    latest, running, unread, void = scratch.latest, scratch.running, scratch.unread, scratch.void
     if point % step == 0:
         for read in range(tables.read_at[txn], tables.read_at[txn + 1]):
             slot = read_from[read]
@@ -194,7 +201,7 @@ def _effects(tables: Tables, desk: Desk, point: Int, rank: Int64s, count: Int) -
 
 
 @compiled
-def schedule(tables: Tables, state: State, rank: Int64s, desk: Desk, edges: Int) -> Int:
+def schedule(tables: Tables, state: State, rank: Int64s, scratch: Scratch, edges: Int) -> Int:
     """Place points one by one, lowest rank first, none where reads would go wrong.
 
     Where every point left waits for another, one is let through, which is noted as a guess.
@@ -203,19 +210,19 @@ def schedule(tables: Tables, state: State, rank: Int64s, desk: Desk, edges: Int)
         How many guesses there are. If none, ``order`` explains every read.
     """
     out_head, out_next, target = state.out_head, state.out_next, state.target
-    waiting, heap, order = desk.waiting, desk.heap, desk.order
-    bar_slot, parked, parked_next = desk.bar_slot, desk.parked, desk.parked_next
-    count = _clear(tables, state, rank, desk, edges)
+    waiting, heap, order = scratch.waiting, scratch.heap, scratch.order
+    bar_slot, parked, parked_next = scratch.bar_slot, scratch.parked, scratch.parked_next
+    count = _clear(tables, state, rank, scratch, edges)
     placed, guessed = 0, 0
     while placed < len(rank):
         if count == 0:
-            if guessed == len(desk.guesses):
+            if guessed == len(scratch.guesses):
                 break
-            _sift(heap, count, rank, _free_one(tables, desk, rank, guessed))
+            _sift(heap, count, rank, _free_one(tables, scratch, rank, guessed))
             guessed, count = guessed + 1, 1
         point = _take(heap, count, rank)
         count -= 1
-        slot = _bar(tables, desk, point)
+        slot = _bar(tables, scratch, point)
         if slot >= 0:
             key = tables.write_key[slot]
             bar_slot[point] = slot
@@ -223,7 +230,7 @@ def schedule(tables: Tables, state: State, rank: Int64s, desk: Desk, edges: Int)
             continue
         order[placed] = point
         placed += 1
-        count = _effects(tables, desk, point, rank, count)
+        count = _effects(tables, scratch, point, rank, count)
         edge = out_head[point]
         while edge >= 0:
             after = target[edge]

@@ -1,12 +1,17 @@
 """What is known of the order of transactions whose versions have no known order.
 
-A *polygraph* has edges that hold, and choices: for two writers of a key, one came first, and then
-so did everybody who read from it come before the other. :class:`Polygraph` starts with sessions and
-reads-from and adds every edge that either choice would force (Cobra's and PolySI's pruning), so
-that few or no choices are left to search.
+Problem. Of two writers of a key one came first, and it is unknown which.
 
-For snapshot isolation an edge is a dependency or an anti-dependency, and only a cycle without two
-adjacent anti-dependencies refutes.
+Solution. A *polygraph* has edges that hold, and choices. A choice is between two writers of a key:
+one of them, together with every transaction that read from it, comes before the other.
+:class:`Polygraph` starts with sessions and reads-from and adds every edge that either side of a
+choice would force (the pruning of Cobra and PolySI), so that few or no choices are left to search.
+
+Invariants. Every edge holds in every order that explains the reads. For snapshot isolation an edge
+is a dependency or an anti-dependency, and only a cycle without two adjacent anti-dependencies
+refutes.
+
+What breaks without it: the solver would get one boolean for every pair of writers.
 
 Source: Papadimitriou, *The Serializability of Concurrent Database Updates*; Tan and others,
 *Cobra*, OSDI 2020; Huang and others, *PolySI*, VLDB 2023.
@@ -22,6 +27,7 @@ import numpy as np
 
 from checkers.core.budget import Meter, looked
 from checkers.history import OK
+from checkers.isolation.graph.components import drain
 from checkers.isolation.inference.rw_register import RwRegister
 from checkers.isolation.transaction_table import WRITE, Bools, Ints, Txns
 
@@ -93,13 +99,13 @@ def reads_from(
     members = register.members.tolist()
     rows = zip(
         txns.mop_txn.tolist(), txns.mop_kind.tolist(), txns.mop_key.tolist(),
-        register.version.tolist(),
+        register.versions.of_mop.tolist(),
     )  # fmt: skip
     for txn, kind, key, version in looked(rows):
         if kind == WRITE:
             writes[txn].add(key)
-        elif version >= 0 and version not in register.strays and key not in writes[txn]:
-            mop = int(register.version_writer[version])
+        elif version >= 0 and version not in register.versions.strays and key not in writes[txn]:
+            mop = int(register.versions.writer[version])
             source = int(txns.mop_txn[mop]) if mop >= 0 else -1
             if source != txn and (source < 0 or members[source]):
                 reads[txn].setdefault(key, source)
@@ -361,12 +367,7 @@ def postorder(out: dict[int, set[int]]) -> list[int]:
         for target in targets:
             into[target].append(node)
     order = [node for node, count in waiting.items() if not count]
-    for node in order:
-        for source in into[node]:
-            waiting[source] -= 1
-            if not waiting[source]:
-                order.append(source)
-    return order
+    return drain(order, into, waiting)
 
 
 def find_cycle(

@@ -1,23 +1,29 @@
 """An order of thousands of transactions in many sessions, or the few that have none.
 
-*Problem.* The order of the writes of each key is unknown, and finding one that explains every read
-is NP-complete. But of a history that a database executed most of the order is forced, and most of
+Problem. The order of the writes of each key is unknown, and finding an order that explains every
+read is NP-complete. In a history that a database executed most of the order is forced, and most of
 the rest does not matter.
 
-*Solution.* :mod:`.saturation_kernel` keeps what is forced, complete under two rules, as a vector a
-point. Then points are placed one by one by rank (how many must come before, less how many after),
-but none where a read would go wrong (:mod:`.placement_kernel`). That succeeds, or ends where every
-point left waits for another: then one that waits for the readers of a version belongs before that
-version's writer. This is guessed, what follows from it is derived, and placing begins again.
-Guesses that contradict each other are traced back to, and the last of them is turned round, for the
-reasons of the others. A contradiction that rests on no guess is a refutation; its transactions are
-those on the paths that it was traced along.
+Solution. Three parts take turns.
 
-The guesses of one pass are made together, and one by one only if they contradict each other.
+- Deriving. :mod:`.saturation_kernel` keeps a vector per point and closes it under two rules, so
+  that every order that is forced is known.
+- Placing. Points are placed one by one by rank (how many must come before, less how many after),
+  but never where a read would go wrong (:mod:`.placement_kernel`). The pass places all points, or
+  ends where every remaining point waits for another.
+- Guessing. A point that waits for the readers of a version belongs before the writer of that
+  version. This is guessed, its consequences are derived, and placing begins again. The guesses of
+  one pass are made together, and one by one only if they contradict each other.
 
-*Invariants.* A guess is turned round only where the rest of its conflict says so, and what is
-turned round keeps those reasons. So the search ends (it is backjumping over a finite tree), and a
-refutation does not rest on having tried everything. Whoever asks replays an order found.
+A contradiction is traced back to the guesses that it rests on. The last of them is reversed, and
+the others are the reason. A contradiction that rests on no guess is a refutation. Its transactions
+are those on the paths along which it was traced.
+
+Invariants. A guess is reversed only where the rest of its conflict says so, and the reversed guess
+keeps those reasons. So the search ends, as it is backjumping over a finite tree, and a refutation
+does not rest on having tried everything. The caller replays every order found.
+
+What breaks without it: histories of more than a few hundred transactions would stay undecided.
 
 Source: Papadimitriou 1979 and Biswas and Enea, OOPSLA 2019, for orders as polygraphs and sessions
 as vectors; Tan and others, *Cobra*, OSDI 2020, and Huang and others, *PolySI*, VLDB 2023, for what
@@ -39,7 +45,7 @@ from checkers.core.budget import Meter
 from checkers.isolation.serializability.polygraph import Txn
 from checkers.isolation.serializability.saturation_tables import (
     grown,
-    make_desk,
+    make_scratch,
     make_state,
     make_tables,
 )
@@ -114,7 +120,7 @@ class OrderSearch:
         self.step = 2 if snapshot else 1
         self.tables, keys = make_tables(txns, self.step)
         self.state = make_state(self.tables, txns)
-        self.desk = make_desk(self.tables, keys)
+        self.scratch = make_scratch(self.tables, keys)
         self.rank: Ints | None = None
         self.per_look = max(1, ENTRIES_PER_LOOK // max(1, len(self.tables.first) - 1))
         self.levels: list[_Level] = []
@@ -152,7 +158,7 @@ class OrderSearch:
         return Found(answer, order or [], core or [], reason, self.guesses, self.conflicts)
 
     def _order(self) -> list[tuple[Txn, int]]:
-        points = self.desk.order.tolist()
+        points = self.scratch.order.tolist()
         if self.step == 1:
             return [(self.txns[point], 1) for point in points]
         return [(self.txns[point // 2], point % 2) for point in points]
@@ -163,13 +169,14 @@ class OrderSearch:
         """Both rules until nothing is new, or there is a conflict, or the budget is spent."""
         kernel = self.kernel
         while True:
-            self.state.numbers[kernel.UNTIL] = self.per_look
+            self.state.counts.until = self.per_look
             if first:
                 answer = kernel.sweep(self.tables, self.state)
             else:
                 answer = kernel.propagate(self.tables, self.state, True)
             if answer == kernel.FULL:
-                used_mb = sum(column.nbytes for column in self.state) / 1e6
+                columns = (part for part in self.state if isinstance(part, np.ndarray))
+                used_mb = sum(column.nbytes for column in columns) / 1e6
                 if used_mb > self.meter.remaining_mb():
                     self.meter.reason = "the memory budget does not do for the edges"
                     return int(answer)
@@ -199,9 +206,9 @@ class OrderSearch:
         """Place all points if that is possible; else True, and guesses are pending."""
         if self.rank is None:
             self.rank = self._ranks()
-        edges = int(self.state.numbers[self.kernel.EDGES])
-        count = self.placing.schedule(self.tables, self.state, self.rank, self.desk, edges)
-        transactions = self.desk.guesses[:count] // self.step
+        edges = int(self.state.counts.edges)
+        count = self.placing.schedule(self.tables, self.state, self.rank, self.scratch, edges)
+        transactions = self.scratch.guesses[:count] // self.step
         self.pending = [(a, b) for a, b in transactions.tolist()]
         return bool(count)
 
@@ -215,7 +222,7 @@ class OrderSearch:
             self.kernel.behind(self.tables, self.state, start, end, after)
         ranks: Ints = 2 * (self.state.clock.sum(axis=1, dtype=np.int64) - after)
         if self.step > 1:  # a start is put off until something has to come after it
-            edges = int(self.state.numbers[self.kernel.EDGES])
+            edges = int(self.state.counts.edges)
             source, target = self.state.source[:edges], self.state.target[:edges]
             start = source % 2 == 0
             ranks[::2] = ranks[1::2] - 1
@@ -231,8 +238,8 @@ class OrderSearch:
         if not made:
             return int(self.kernel.REST)
         self.guesses += len(made)
-        numbers = self.state.numbers
-        edges, trail = int(numbers[self.kernel.EDGES]), int(numbers[self.kernel.TRAIL])
+        counts = self.state.counts
+        edges, trail = int(counts.edges), int(counts.trail)
         self.levels.append(_Level(edges, trail, made))
         if all(self._edge(guess, self.kernel.GUESSED, len(self.levels)) for guess in made):
             answer = self._until_rest()
@@ -263,12 +270,11 @@ class OrderSearch:
     def _explain(self) -> tuple[set[int], set[int]]:
         """The levels that a conflict rests on, and transactions that prove it."""
         kernel, state = self.kernel, self.state
-        numbers = state.numbers
+        counts = state.counts
         source, target, why_from, why_to = (
-            int(numbers[at])
-            for at in (kernel.SOURCE, kernel.TARGET, kernel.WHY_FROM, kernel.WHY_TO)
+            int(number) for number in (counts.source, counts.target, counts.why_from, counts.why_to)
         )
-        limit = int(numbers[kernel.EDGES])
+        limit = int(counts.edges)
         proof = _Proof(self)
         proof.core |= {source // self.step, target // self.step}
         if why_to == kernel.PRESENT:
@@ -337,10 +343,10 @@ def warm() -> None:
     search = OrderSearch(txns, snapshot=False, meter=Meter())
     search.run()
     kernel, state = search.kernel, search.state
-    state.numbers[kernel.UNTIL] = 1
+    state.counts.until = 1
     search._edge((0, 2), kernel.GIVEN, kernel.GIVEN)
     kernel.propagate(search.tables, state, True)
     kernel.find_path(search.tables, state, 0, 1, 1)
     search._place()
-    edges, trail = int(state.numbers[kernel.EDGES]), int(state.numbers[kernel.TRAIL])
+    edges, trail = int(state.counts.edges), int(state.counts.trail)
     kernel.take_back(state, edges, trail)

@@ -1,23 +1,25 @@
-"""What must come before what, kept complete while orders are guessed: inner loops, with numba.
+"""Orders that are forced, kept complete while further orders are guessed: inner loops, with numba.
 
-Points are transactions (serializability) or their starts and commits (snapshot isolation), numbered
-session by session, so that a session is a *lane* of successive numbers. Of every point a vector
-says how many points of each lane must come before it. An edge raises the vector of its target, that
-of the targets behind it, and so on, and every raise is looked at by two rules, for a key, two of
-its writers w and o, and the readers r of w:
+Problem. Every guess forces further orders, and thousands of guesses must be made and taken back.
+
+Solution. Points are transactions (serializability) or their starts and commits (snapshot
+isolation). They are numbered session by session, so a session is a *lane* of successive numbers.
+The vector of a point says how many points of each lane must come before it. An edge raises the
+vector of its target, then those of the targets behind it. Two rules look at every raise, for a key,
+two of its writers w and o, and the readers r of w:
 
 1. if o commits before r starts, o commits before w starts (r would have read o's write);
 2. if w starts before o commits, w commits before o starts, and every r starts before o commits.
 
-Of each lane only the last writer before has to be looked at: the others follow. With both rules at
-rest every pair of writers whose order is forced has it, with all that follows (the pruning of Cobra
-and PolySI). An edge into the past is a conflict.
+Of each lane only the last writer before is looked at; the others follow from it.
 
-Each edge knows why it is there: a path that was there when it was made. So a conflict can be traced
-back to the guesses it rests on, and to the transactions that prove it.
+Invariants. When no rule applies any more, every pair of writers whose order is forced has it (the
+pruning of Cobra and PolySI). An edge into the past is a conflict. Each edge keeps its reason, a
+path that existed when the edge was made, so a conflict can be traced back to the guesses it rests
+on and to the transactions that prove it.
 
-For :mod:`checkers.isolation.serializability.saturation`, which says what the whole is for.
-Importing this module imports numba; the first call compiles, unless an earlier process left the
+What breaks without it: see :mod:`checkers.isolation.serializability.saturation`, for which this is.
+Importing this module imports numba. The first call compiles, unless an earlier process left the
 machine code in the cache.
 """
 
@@ -38,11 +40,30 @@ GIVEN, GUESSED, LEARNED = -1, -2, -4
 #: In place of where a path ends: the conflict is an edge that is there, whose number comes before.
 PRESENT = -3
 
-#: Places in the array of numbers: edges, entries of the trail, first and count of the queue,
-#: source and target of a conflict and why it should have held, how many points to look at before a
-#: pause, stamp of the last path.
-EDGES, TRAIL, HEAD, QUEUED, SOURCE, TARGET, WHY_FROM, WHY_TO, UNTIL, STAMP = range(10)
-NUMBERS = 10
+
+class Counts:
+    """The counters of a state.
+
+    Attributes:
+        edges: edges that are there.
+        trail: entries of the trail.
+        head, queued: where the queue begins, and how many points are in it.
+        source, target: of a conflict, the edge that cannot be.
+        why_from, why_to: and why it should have held: a path, or one of the reasons above.
+        until: how many points to look at before a pause.
+        stamp: of the last path that was looked for.
+    """
+
+    edges: Int
+    trail: Int
+    head: Int
+    queued: Int
+    source: Int
+    target: Int
+    why_from: Int
+    why_to: Int
+    until: Int
+    stamp: Int
 
 
 class Tables(NamedTuple):
@@ -50,15 +71,20 @@ class Tables(NamedTuple):
 
     Args:
         step: points of a transaction: 1, or 2 for its start and its commit.
-        lane, place: of each point. first: of each lane, its first point.
-        read_at, read_key, read_from: reads of each transaction; the version's slot, or -1.
-        write_at, write_key: writes of each transaction; a write's number is its version's *slot*.
-        own: per slot the slot that the same transaction read of that key, or -1 or -2 for none.
-        key_group_at, group_lane, group_at: the writers of each key grouped by lane.
-        key_slot, key_txn: slot and transaction of each writer, by key, lane and place.
-        reader_at, reader: per slot the transactions that read it.
-        writer: per slot its transaction.
-        read_room, write_room: per read and slot, at most so many edges come of a look at it.
+        lane, place: (points,): lane of each point, and its position there.
+        first: (lanes,): the first point of each lane.
+        read_at: (transactions + 1,): where the reads of each transaction begin.
+        read_key, read_from: (reads,): key, and slot of the version that was read, or -1.
+        write_at: (transactions + 1,): where the writes of each transaction begin. The number of a
+            write is the *slot* of its version.
+        write_key: (slots,): the key written.
+        own: (slots,): the slot that the same transaction read of that key; -1 or -2 for none.
+        key_group_at: (keys + 1,): where the groups of each key begin: its writers, by lane.
+        group_lane, group_at: (groups,) and (groups + 1,): lane of each group, and where it begins.
+        key_slot, key_txn: (slots,): slot and transaction of each writer, by key, lane and place.
+        reader_at, reader: (slots + 1,) and (reads,): the transactions that read each slot.
+        writer: (slots,): its transaction.
+        read_room, write_room: (reads,) and (slots,): at most so many edges come of a look at it.
     """
 
     step: int
@@ -87,14 +113,17 @@ class State(NamedTuple):
     """What grows with each edge and shrinks when a guess is taken back.
 
     Args:
-        clock: point, lane -> how many must come before. ruled: as much of it as was looked at.
-        out_head, in_head: newest edge of each point; out_next, in_next: the one before it.
-        source, target, why_from, why_to: of each edge, the path that forced it.
-        trail: point, lane, clock before, ruled before of each raise.
-        queue, queued: points raised and not yet looked at.
-        looked: the clock of the point that is looked at.
-        seen, came: scratch for paths.
-        numbers: see the places above.
+        clock: (points, lanes): how many points of the lane must come before the point.
+        ruled: (points, lanes): how much of that the rules have looked at.
+        out_head, in_head: (points,): the newest edge out of and into each point.
+        out_next, in_next: (edges,): the edge before it.
+        source, target: (edges,): the points of each edge.
+        why_from, why_to: (edges,): the path that forced it, or the reasons above.
+        trail: (raises, 3): point, lane and clock before of each raise.
+        queue, queued: (points + 1,) and (points,): points raised and not yet looked at.
+        looked: (lanes,): the clock of the point that is looked at.
+        seen, came: (points,): scratch for paths.
+        counts: its counters.
     """
 
     clock: Int32s
@@ -113,7 +142,7 @@ class State(NamedTuple):
     looked: Int32s
     seen: Int32s
     came: Int32s
-    numbers: Int64s
+    counts: Counts
 
 
 @inner
@@ -121,9 +150,9 @@ def _enqueue(state: State, point: Int) -> None:
     if not state.queued[point]:
         state.queued[point] = True
         size = len(state.queue)
-        numbers = state.numbers
-        state.queue[(numbers[HEAD] + numbers[QUEUED]) % size] = point
-        numbers[QUEUED] += 1
+        counts = state.counts
+        state.queue[(counts.head + counts.queued) % size] = point
+        counts.queued += 1
 
 
 @inner
@@ -133,7 +162,7 @@ def _raise(tables: Tables, state: State, source: Int, target: Int, traced: bool)
     before, after = state.clock[source], state.clock[target]
     if before[lane[target]] > place[target]:
         return False
-    numbers = state.numbers
+    counts = state.counts
     home, least = lane[source], place[source] + 1
     changed = after[home] < least
     for at in range(len(before)):
@@ -141,7 +170,7 @@ def _raise(tables: Tables, state: State, source: Int, target: Int, traced: bool)
     if not changed:
         return True
     if traced:
-        count = numbers[TRAIL]
+        count = counts.trail
         for at in range(len(before)):
             value = max(before[at], least) if at == home else before[at]
             if value > after[at]:
@@ -149,7 +178,7 @@ def _raise(tables: Tables, state: State, source: Int, target: Int, traced: bool)
                 state.trail[count, 1] = at
                 state.trail[count, 2] = after[at]
                 count += 1
-        numbers[TRAIL] = count
+        counts.trail = count
     for at in range(len(before)):
         after[at] = max(after[at], before[at])
     after[home] = max(after[home], least)
@@ -160,14 +189,14 @@ def _raise(tables: Tables, state: State, source: Int, target: Int, traced: bool)
 @inner
 def _link(state: State, source: Int, target: Int, why_from: Int, why_to: Int) -> None:
     """Put an edge behind the others, in the lists of both its ends."""
-    edge = state.numbers[EDGES]
+    edge = state.counts.edges
     state.source[edge], state.target[edge] = source, target
     state.why_from[edge], state.why_to[edge] = why_from, why_to
     state.out_next[edge] = state.out_head[source]
     state.out_head[source] = edge
     state.in_next[edge] = state.in_head[target]
     state.in_head[target] = edge
-    state.numbers[EDGES] = edge + 1
+    state.counts.edges = edge + 1
 
 
 @compiled
@@ -177,9 +206,9 @@ def add_edge(
     """One point before another, unless that is known; False for a conflict."""
     if state.clock[target, tables.lane[source]] > tables.place[source]:
         return True
-    numbers = state.numbers
-    numbers[SOURCE], numbers[TARGET] = source, target
-    numbers[WHY_FROM], numbers[WHY_TO] = why_from, why_to
+    counts = state.counts
+    counts.source, counts.target = source, target
+    counts.why_from, counts.why_to = why_from, why_to
     if source == target or not _raise(tables, state, source, target, traced):
         return False
     _link(state, source, target, why_from, why_to)
@@ -268,10 +297,10 @@ def _rule_writes(tables: Tables, state: State, txn: Int, slot: Int, traced: bool
 @inner
 def _full(state: State, edges: Int, traced: bool) -> Int:
     """Whether so many more edges, and what they raise, may not fit."""
-    numbers = state.numbers
-    if numbers[EDGES] + edges > len(state.source):
+    counts = state.counts
+    if counts.edges + edges > len(state.source):
         return True
-    return traced and numbers[TRAIL] + edges * state.clock.shape[1] > len(state.trail)
+    return traced and counts.trail + edges * state.clock.shape[1] > len(state.trail)
 
 
 @inner
@@ -299,9 +328,9 @@ def _look(tables: Tables, state: State, point: Int, traced: bool) -> Int:
         if _full(state, 1, traced):
             return FULL
         if not _raise(tables, state, point, state.target[edge], traced):
-            numbers = state.numbers
-            numbers[SOURCE], numbers[TARGET] = point, state.target[edge]
-            numbers[WHY_FROM], numbers[WHY_TO] = edge, PRESENT
+            counts = state.counts
+            counts.source, counts.target = point, state.target[edge]
+            counts.why_from, counts.why_to = edge, PRESENT
             return CONFLICT
         edge = state.out_next[edge]
     return REST
@@ -310,15 +339,15 @@ def _look(tables: Tables, state: State, point: Int, traced: bool) -> Int:
 @compiled
 def propagate(tables: Tables, state: State, traced: bool) -> Int:
     """Until nothing is new: REST, CONFLICT, PAUSED for the budget, or FULL for larger arrays."""
-    numbers = state.numbers
-    left = numbers[UNTIL]
-    while numbers[QUEUED]:
+    counts = state.counts
+    left = counts.until
+    while counts.queued:
         if left <= 0:
             return PAUSED
         left -= 1
-        point = state.queue[numbers[HEAD]]
-        numbers[HEAD] = (numbers[HEAD] + 1) % len(state.queue)
-        numbers[QUEUED] -= 1
+        point = state.queue[counts.head]
+        counts.head = (counts.head + 1) % len(state.queue)
+        counts.queued -= 1
         state.queued[point] = False
         answer = _look(tables, state, point, traced)
         if answer == FULL:
@@ -331,21 +360,21 @@ def propagate(tables: Tables, state: State, traced: bool) -> Int:
 @compiled
 def take_back(state: State, edges: Int, trail: Int) -> None:
     """Forget the edges and the raises after so many of them, and what waits to be looked at."""
-    numbers = state.numbers
-    for at in range(numbers[TRAIL] - 1, trail - 1, -1):
+    counts = state.counts
+    for at in range(counts.trail - 1, trail - 1, -1):
         point, lane, value = state.trail[at, 0], state.trail[at, 1], state.trail[at, 2]
         state.clock[point, lane] = value
         if state.ruled[point, lane] > value:
             state.ruled[point, lane] = value
-    numbers[TRAIL] = trail
-    for edge in range(numbers[EDGES] - 1, edges - 1, -1):
+    counts.trail = trail
+    for edge in range(counts.edges - 1, edges - 1, -1):
         state.out_head[state.source[edge]] = state.out_next[edge]
         state.in_head[state.target[edge]] = state.in_next[edge]
-    numbers[EDGES] = edges
-    while numbers[QUEUED]:
-        state.queued[state.queue[numbers[HEAD]]] = False
-        numbers[HEAD] = (numbers[HEAD] + 1) % len(state.queue)
-        numbers[QUEUED] -= 1
+    counts.edges = edges
+    while counts.queued:
+        state.queued[state.queue[counts.head]] = False
+        counts.head = (counts.head + 1) % len(state.queue)
+        counts.queued -= 1
 
 
 @compiled
@@ -354,9 +383,9 @@ def find_path(tables: Tables, state: State, source: Int, target: Int, limit: Int
 
     Breadth first from the target: all that is reached by given edges before anything farther.
     """
-    numbers = state.numbers
-    numbers[STAMP] += 1
-    stamp = numbers[STAMP]
+    counts = state.counts
+    counts.stamp += 1
+    stamp = counts.stamp
     lane, place = tables.lane[source], tables.place[source]
     near = np.empty(len(state.seen), dtype=np.int32)
     far = np.empty(limit, dtype=np.int32)
@@ -410,7 +439,7 @@ def find_path(tables: Tables, state: State, source: Int, target: Int, limit: Int
 @compiled
 def give(state: State, sources: Int32s, targets: Int32s) -> None:
     """Add edges that hold from the beginning."""
-    state.numbers[EDGES] = 0
+    state.counts.edges = 0
     for at in range(len(sources)):
         _link(state, sources[at], targets[at], GIVEN, GIVEN)
 
@@ -420,7 +449,7 @@ def sources_first(state: State) -> Int32s:
     """Points in an order of the edges; those on and behind cycles come last."""
     points = len(state.out_head)
     waiting = np.zeros(points, dtype=np.int32)
-    for edge in range(state.numbers[EDGES]):
+    for edge in range(state.counts.edges):
         waiting[state.target[edge]] += 1
     order = np.empty(points, dtype=np.int32)
     count, at = 0, 0
@@ -448,8 +477,8 @@ def sources_first(state: State) -> Int32s:
 @compiled
 def sweep(tables: Tables, state: State) -> Int:
     """What :func:`propagate` does, untraced, for all that waits, sources first: one pass."""
-    numbers = state.numbers
-    left = numbers[UNTIL]
+    counts = state.counts
+    left = counts.until
     order = sources_first(state)
     for at in range(len(order)):
         point = order[at]
@@ -463,7 +492,7 @@ def sweep(tables: Tables, state: State) -> Int:
         if answer != REST:
             state.queued[point] = True
             return answer
-    numbers[HEAD] = numbers[QUEUED] = 0
+    counts.head = counts.queued = 0
     for point in range(len(order)):
         if state.queued[point]:
             return PAUSED

@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from checkers.core.budget import looked
+from checkers.core.columns import Int32s, record
 from checkers.isolation.serializability.polygraph import Txn, required
 
 if TYPE_CHECKING:
-    from checkers.isolation.serializability.placement_kernel import Desk
+    from checkers.isolation.serializability.placement_kernel import Scratch
     from checkers.isolation.serializability.saturation_kernel import State, Tables
 
 Ints = npt.NDArray[np.int32]
@@ -166,7 +167,7 @@ def make_state(tables: Tables, txns: Sequence[Txn]) -> State:
         looked=np.zeros(lanes, dtype=np.int32),
         seen=np.zeros(points, dtype=np.int32),
         came=np.zeros(points, dtype=np.int32),
-        numbers=np.zeros(saturation_kernel.NUMBERS, dtype=np.int64),
+        counts=record(saturation_kernel.Counts),
     )
     saturation_kernel.give(state, sources, targets)
     return state
@@ -174,21 +175,31 @@ def make_state(tables: Tables, txns: Sequence[Txn]) -> State:
 
 def grown(state: State) -> State:
     """The same with twice the room for edges and for the trail."""
-    names = ("out_next", "in_next", "source", "target", "why_from", "why_to", "trail")
-    larger = {name: np.concatenate([getattr(state, name)] * 2) for name in names}
-    return state._replace(**larger)
+
+    def twice(column: Int32s) -> Int32s:
+        return np.concatenate([column, column])
+
+    return state._replace(
+        out_next=twice(state.out_next),
+        in_next=twice(state.in_next),
+        source=twice(state.source),
+        target=twice(state.target),
+        why_from=twice(state.why_from),
+        why_to=twice(state.why_to),
+        trail=twice(state.trail),
+    )
 
 
-def make_desk(tables: Tables, keys: int) -> Desk:
+def make_scratch(tables: Tables, keys: int) -> Scratch:
     """Scratch for placing."""
-    from checkers.isolation.serializability.placement_kernel import Desk
+    from checkers.isolation.serializability.placement_kernel import Scratch
 
     points, slots = len(tables.lane), len(tables.writer)
 
     def numbers(size: int) -> Ints:
         return np.zeros(size, dtype=np.int32)
 
-    return Desk(
+    return Scratch(
         waiting=numbers(points),
         heap=numbers(points),
         latest=numbers(keys),

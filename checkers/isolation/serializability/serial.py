@@ -33,8 +33,6 @@ others, *PolySI*, VLDB 2023 (pruned polygraphs and solvers).
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from checkers.core import jit
@@ -198,7 +196,7 @@ def decide(part: list[Txn], snapshot: bool, meter: Meter) -> Decision:
     """Whether an order of these transactions alone exists.
 
     Args:
-        part: transactions which read from nobody but each other.
+        part: transactions which read from each other only.
         snapshot: for snapshot isolation, else serializability.
         meter: the budget.
     """
@@ -270,7 +268,7 @@ def _serial_order(graph: Polygraph) -> list[Txn]:
 
 
 def check_serial(
-    history: History, level: str, *, init: Any = None, budget: Budget | None = None
+    history: History, level: str, *, init: object = None, budget: Budget | None = None
 ) -> Result:
     """Judge a read-write history whose version order is unknown.
 
@@ -318,7 +316,7 @@ def _search(result: Result, register: RwRegister, level: str, meter: Meter) -> N
             result.reason = f"{PREDICATES_UNSEEN}: {wrong}"
     else:
         refuted = refutation(
-            register.txns, level, members, found, meter, init=register.rules.initial
+            register.txns, level, members, found, meter, init=register.order.rules.initial
         )
         if isinstance(refuted, str):
             result.verdict, result.reason = Verdict.UNKNOWN, refuted
@@ -336,7 +334,7 @@ def refutation(
     meter: Meter,
     *,
     promise: str = "process",
-    init: Any = None,
+    init: object = None,
 ) -> Finding | str:
     """The fewest transactions that have no order, looked at again; or why it is open after all.
 
@@ -447,7 +445,7 @@ def _finding(txns: Txns, level: str, least: list[Txn], cycle: list[Order]) -> Fi
 def _step(txns: Txns, edge: Order, names: dict[int, str]) -> Because:
     source, target = names[edge.source], names[edge.target]
     kind, _, key_code = edge.why.partition(" ")
-    key: Any = txns.keys[int(key_code)] if key_code else None
+    key: object = txns.keys[int(key_code)] if key_code else None
     written = "its key" if key is None else f"key {key!r}"
     why = {
         "so": f"{source} precedes {target} in its session",

@@ -49,7 +49,7 @@ def frontier_search(txns: Sequence[Txn], meter: Meter) -> list[Txn] | str | None
     """A serial order, None if there is none, or why the search stopped.
 
     A transaction may come next if those before it in its session have come, everything it reads is
-    the latest version, and nobody outside still has to read what it overwrites.
+    the latest version, and no transaction outside still has to read what it overwrites.
     """
     sessions: dict[int, list[Txn]] = {}
     for txn in txns:
@@ -84,7 +84,7 @@ class Frontier:
         return all(at == len(lane) or lane[at].end >= txn.begin for lane, at in left)
 
     def may(self, txn: Txn) -> bool:
-        """Whether what it reads is the latest, and nobody still has to read what it overwrites."""
+        """Whether what it reads is the latest, and no reader is left of what it overwrites."""
         latest, unread = self.latest, self.unread
         if not self.due(txn):
             return False

@@ -1,9 +1,9 @@
 """Start and commit points: what makes a history snapshot-isolated, found, replayed and searched.
 
 Snapshot isolation says that every transaction has a start and a commit point such that it reads the
-state committed before its start, and that nobody commits to a key it writes between the two. An
-order of all points is therefore a proof, which :func:`verify_points` replays knowing nothing of how
-it was found.
+state committed before its start, and that no other transaction commits to a key it writes between
+the two. An order of all points is therefore a proof, which :func:`verify_points` replays knowing
+nothing of how it was found.
 
 From a polygraph without forbidden cycles the points follow at once: a dependency a -> b puts the
 commit of a before the start of b, an anti-dependency a -> b the start of a before the commit of b.

@@ -12,6 +12,9 @@ more, and is right only if the client reports ``fail`` for a mismatch and for no
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from checkers.linearizability.model import Model
 from checkers.linearizability.models.collections import (
     append_list,
     fifo_queue,
@@ -46,7 +49,7 @@ __all__ = [
 ]
 
 #: Model name as on the command line -> function that makes it.
-NAMES = {
+NAMES: dict[str, Callable[..., Model]] = {
     "register": register,
     "cas-register": cas_register,
     "multi-register": multi_register,

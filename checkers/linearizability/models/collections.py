@@ -6,7 +6,7 @@ See :mod:`checkers.linearizability.models` for what the names mean.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Collection, Hashable
 from typing import Any
 
 from checkers.history import History, Op
@@ -21,7 +21,7 @@ def _listing(state: tuple[Hashable, ...] | frozenset[Hashable]) -> str:
     return "[" + ", ".join(show(untoken(item)) for item in items) + "]"
 
 
-def _removal(op: Op, empty: Any) -> str:
+def _removal(op: Op, empty: object) -> str:
     if op.type != "ok":
         return f"{op.f} (unknown)"
     if token(op.output) == token(empty):
@@ -29,7 +29,7 @@ def _removal(op: Op, empty: Any) -> str:
     return f"{op.f} of {show(op.output)}"
 
 
-def _words(adding: str, empty: Any) -> Callable[[Op], str]:
+def _words(adding: str, empty: object) -> Callable[[Op], str]:
     def words(op: Op) -> str:
         if op.f == adding:
             return f"{op.f} of {show(op.input)}" + (" (unknown)" if op.type == "info" else "")
@@ -38,7 +38,7 @@ def _words(adding: str, empty: Any) -> Callable[[Op], str]:
     return words
 
 
-def _removal_failure(empty: Any) -> Callable[[Any, Op], str]:
+def _removal_failure(empty: object) -> Callable[[Any, Op], str]:
     def failure(state: Any, op: Op) -> str:
         found = "empty" if token(op.output) == token(empty) else show(op.output)
         holds = f"the state is {_listing(state)}" if state else "it is empty"
@@ -47,7 +47,7 @@ def _removal_failure(empty: Any) -> Callable[[Any, Op], str]:
     return failure
 
 
-def _says_empty(empty: Any) -> Callable[[Op], bool]:
+def _says_empty(empty: object) -> Callable[[Op], bool]:
     nothing = token(empty)
     return lambda op: op.type == "ok" and token(op.output) == nothing
 
@@ -56,14 +56,22 @@ Take = Callable[[tuple[Hashable, ...]], tuple[Hashable, tuple[Hashable, ...]]]
 
 
 def _container(
-    name: str, adding: str, removing: str, empty: Any, add: Any, take: Take, engine: str
+    name: str, *, adding: str, removing: str, empty: object, take: Take, engine: str
 ) -> Model:
-    """A container that gives back one determined element at a time."""
+    """A container to whose end elements are added, and that gives back a determined one.
+
+    Args:
+        name: the model's name.
+        adding, removing: names of the two operations.
+        empty: the output of a removal that found nothing.
+        take: of a state that is not empty, the element to give back and the state without it.
+        engine: the special engine that may decide this model.
+    """
     nothing = token(empty)
 
-    def step(state: tuple[Hashable, ...], op: Op) -> tuple[bool, Any]:
+    def step(state: tuple[Hashable, ...], op: Op) -> tuple[bool, object]:
         if op.f == adding:
-            return True, add(state, token(op.input))
+            return True, (*state, token(op.input))
         if op.type == "ok" and token(op.output) == nothing:
             return not state, state
         if not state:
@@ -87,7 +95,7 @@ def _container(
     )
 
 
-def fifo_queue(*, empty: Any = None) -> Model:
+def fifo_queue(*, empty: object = None) -> Model:
     """First in, first out. ``enqueue`` (input: the value), ``dequeue`` (output: the value).
 
     Args:
@@ -95,16 +103,15 @@ def fifo_queue(*, empty: Any = None) -> Model:
     """
     return _container(
         "fifo-queue",
-        "enqueue",
-        "dequeue",
-        empty,
-        lambda state, item: (*state, item),
-        lambda state: (state[0], state[1:]),
-        "queue",
+        adding="enqueue",
+        removing="dequeue",
+        empty=empty,
+        take=lambda state: (state[0], state[1:]),
+        engine="queue",
     )
 
 
-def stack(*, empty: Any = None) -> Model:
+def stack(*, empty: object = None) -> Model:
     """Last in, first out. ``push`` (input: the value), ``pop`` (output: the value).
 
     Args:
@@ -112,21 +119,20 @@ def stack(*, empty: Any = None) -> Model:
     """
     return _container(
         "stack",
-        "push",
-        "pop",
-        empty,
-        lambda state, item: (*state, item),
-        lambda state: (state[-1], state[:-1]),
-        "stack",
+        adding="push",
+        removing="pop",
+        empty=empty,
+        take=lambda state: (state[-1], state[:-1]),
+        engine="stack",
     )
 
 
-def _own_priority(value: Any) -> Any:
+def _own_priority(value: object) -> object:
     return value[0] if isinstance(value, (list, tuple)) and value else value
 
 
 def priority_queue(
-    *, priority: Callable[[Any], Any] = _own_priority, smallest: bool = True, empty: Any = None
+    *, priority: Callable[[Any], Any] = _own_priority, smallest: bool = True, empty: object = None
 ) -> Model:
     """Best first. ``insert`` (input: the value), ``extract`` (output: the best value).
 
@@ -141,7 +147,7 @@ def priority_queue(
     def rank(item: Hashable) -> Any:
         return priority(untoken(item))
 
-    def step(state: tuple[Hashable, ...], op: Op) -> Any:
+    def step(state: tuple[Hashable, ...], op: Op) -> object:
         if op.f == "insert":
             return True, tuple(sorted((*state, token(op.input)), key=repr))
         if op.type == "ok" and token(op.output) == nothing:
@@ -177,7 +183,7 @@ def priority_queue(
     )
 
 
-def unordered_queue(*, empty: Any = None) -> Model:
+def unordered_queue(*, empty: object = None) -> Model:
     """A bag. ``enqueue`` (input: the value), ``dequeue`` (output: some value that was in it).
 
     Args:
@@ -189,7 +195,7 @@ def unordered_queue(*, empty: Any = None) -> Model:
         index = state.index(item)
         return state[:index] + state[index + 1 :]
 
-    def step(state: tuple[Hashable, ...], op: Op) -> Any:
+    def step(state: tuple[Hashable, ...], op: Op) -> object:
         if op.f == "enqueue":
             return True, tuple(sorted((*state, token(op.input)), key=repr))
         if op.type != "ok":
@@ -214,7 +220,7 @@ def unordered_queue(*, empty: Any = None) -> Model:
     )
 
 
-def _elements(op: Op) -> Any:
+def _elements(op: Op) -> Collection[object]:
     if not isinstance(op.output, (list, tuple, set, frozenset)):
         raise ModelError(
             f"the read invoked at event {op.invoke} returned {op.output!r}; "
@@ -226,7 +232,7 @@ def _elements(op: Op) -> Any:
 def append_list() -> Model:
     """An append-only list. ``append`` (input: the element), ``read`` (output: the whole list)."""
 
-    def step(state: tuple[Hashable, ...], op: Op) -> tuple[bool, Any]:
+    def step(state: tuple[Hashable, ...], op: Op) -> tuple[bool, object]:
         if op.f == "append":
             return True, (*state, token(op.input))
         if op.type != "ok":
@@ -248,7 +254,7 @@ def append_list() -> Model:
     )
 
 
-def _set_step(state: frozenset[Hashable], op: Op) -> tuple[bool, Any]:
+def _set_step(state: frozenset[Hashable], op: Op) -> tuple[bool, object]:
     known = op.type == "ok"
     if op.f == "read":
         return not known or state == frozenset(map(token, _elements(op))), state

@@ -6,8 +6,8 @@ of (key, value) pairs. See :mod:`checkers.linearizability.models` for what the n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Hashable, Mapping
+from typing import Literal
 
 from checkers.history import Op
 from checkers.linearizability.model import Model, ModelError, describe_op, whole
@@ -22,7 +22,7 @@ NUMBER_LIMIT = 10**300
 ILLEGAL = (False, None)
 
 
-def cas_pair(op: Op) -> tuple[Any, Any]:
+def cas_pair(op: Op) -> tuple[object, object]:
     """The (expected, new) pair of a compare-and-set.
 
     Raises:
@@ -36,7 +36,7 @@ def cas_pair(op: Op) -> tuple[Any, Any]:
     return op.input[0], op.input[1]
 
 
-def _register_step(state: Any, op: Op) -> tuple[bool, Any]:
+def _register_step(state: object, op: Op) -> tuple[bool, object]:
     if op.f == "write":
         return True, op.input
     if op.f == "cas":
@@ -58,7 +58,7 @@ def _register_words(op: Op) -> str:
     return done + (" (unknown)" if op.type == "info" else "")
 
 
-def _register_failure(state: Any, op: Op) -> str:
+def _register_failure(state: object, op: Op) -> str:
     if op.f == "cas":
         old, new = cas_pair(op)
         if op.type == "fail":
@@ -68,7 +68,7 @@ def _register_failure(state: Any, op: Op) -> str:
     return f"read returned {show(op.output)}, but the state is {show(state)}"
 
 
-def _register(name: str, init: Any, failed_cas: str, vocabulary: frozenset[str]) -> Model:
+def _register(name: str, init: object, failed_cas: str, vocabulary: frozenset[str]) -> Model:
     if failed_cas not in ("absent", "observed"):
         raise ModelError(f"failed_cas is {failed_cas!r}; it must be 'absent' or 'observed'")
     observed = failed_cas == "observed"
@@ -87,7 +87,7 @@ def _register(name: str, init: Any, failed_cas: str, vocabulary: frozenset[str])
     )
 
 
-def register(*, init: Any = None) -> Model:
+def register(*, init: object = None) -> Model:
     """One value. ``read`` (output: the value), ``write`` (input: the value).
 
     Args:
@@ -96,7 +96,7 @@ def register(*, init: Any = None) -> Model:
     return _register("register", init, "absent", frozenset({"read", "write"}))
 
 
-def cas_register(*, init: Any = None, failed_cas: FailedCas = "absent") -> Model:
+def cas_register(*, init: object = None, failed_cas: FailedCas = "absent") -> Model:
     """A register with ``cas`` (input: ``[expected, new]``; ok: swapped, fail: it did not).
 
     Args:
@@ -111,7 +111,7 @@ def cas_register(*, init: Any = None, failed_cas: FailedCas = "absent") -> Model
 _MICRO_OPS = ("read", "r", "write", "w")
 
 
-def micro_ops(op: Op) -> list[tuple[str, Any, Any]]:
+def micro_ops(op: Op) -> list[tuple[str, object, object]]:
     """The (f, name, value) triples of an operation on several registers.
 
     Raises:
@@ -132,7 +132,9 @@ def micro_ops(op: Op) -> list[tuple[str, Any, Any]]:
     return micros
 
 
-def multi_register(*, init: Mapping[Any, Any] | None = None, default: Any = None) -> Model:
+def multi_register(
+    *, init: Mapping[Hashable, object] | None = None, default: object = None
+) -> Model:
     """Several registers changed together. ``txn`` (list of ``[f, name, value]``, f being ``read``
     or ``write`` or their first letters), ``read`` and ``write`` (a dict ``{name: value}``).
 
@@ -142,7 +144,7 @@ def multi_register(*, init: Mapping[Any, Any] | None = None, default: Any = None
     """
     start = {token(name): token(value) for name, value in (init or {}).items()}
 
-    def step(state: tuple[Any, ...], op: Op) -> tuple[bool, Any]:
+    def step(state: tuple[tuple[Hashable, Hashable], ...], op: Op) -> tuple[bool, object]:
         values = dict(state)
         for f, name, item in micro_ops(op):
             where = token(name)
@@ -152,7 +154,7 @@ def multi_register(*, init: Mapping[Any, Any] | None = None, default: Any = None
                 return ILLEGAL
         return True, tuple(sorted(values.items(), key=repr))
 
-    def words(state: tuple[Any, ...]) -> str:
+    def words(state: tuple[tuple[Hashable, Hashable], ...]) -> str:
         return ", ".join(f"{untoken(name)}={show(untoken(value))}" for name, value in state) or "-"
 
     return Model(
@@ -175,7 +177,7 @@ def mutex(*, owned: bool = False) -> Model:
         owned: whether only the process that acquired it may release it.
     """
 
-    def step(state: str, op: Op) -> tuple[bool, Any]:
+    def step(state: str, op: Op) -> tuple[bool, object]:
         held = f"held by {op.process}" if owned else "held"
         if op.f == "acquire":
             return (True, held) if state == "free" else ILLEGAL
@@ -193,7 +195,7 @@ def mutex(*, owned: bool = False) -> Model:
     )
 
 
-def _amount(op: Op) -> Any:
+def _amount(op: Op) -> int:
     if op.f in ("increment", "decrement") and op.input is None:
         return 1 if op.f == "increment" else -1
     if not _is_number(op.input):
@@ -201,12 +203,14 @@ def _amount(op: Op) -> Any:
             f"the {op.f} invoked at event {op.invoke} has input {show(op.input)}; it must be a "
             "number"
         )
-    return -op.input if op.f == "decrement" else op.input
+    amount: int = -op.input if op.f == "decrement" else op.input
+    return amount
 
 
-def _is_number(value: Any) -> bool:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and abs(value) < NUMBER_LIMIT
+def _is_number(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    return abs(value) < NUMBER_LIMIT
 
 
 def _counter_malformed(op: Op) -> str:
@@ -223,7 +227,7 @@ def counter(*, init: int = 0) -> Model:
         init: the number before any change.
     """
 
-    def step(state: int, op: Op) -> tuple[bool, Any]:
+    def step(state: int, op: Op) -> tuple[bool, object]:
         if op.f == "read":
             return op.type != "ok" or same(state, op.output), state
         return True, state + _amount(op)
@@ -243,7 +247,7 @@ def counter(*, init: int = 0) -> Model:
     )
 
 
-def _joined(state: Any, item: Any) -> tuple[bool, Any]:
+def _joined(state: object, item: object) -> tuple[bool, object]:
     """The step of an append: strings and lists grow, an absent value starts empty."""
     if isinstance(item, str) and (state is None or isinstance(state, str)):
         return True, (state or "") + item
@@ -255,7 +259,7 @@ def _joined(state: Any, item: Any) -> tuple[bool, Any]:
     return ILLEGAL
 
 
-def key_value(*, init: Any = None, failed_cas: FailedCas = "absent") -> Model:
+def key_value(*, init: object = None, failed_cas: FailedCas = "absent") -> Model:
     """A key-value store; every key is judged alone. ``get`` or ``read`` (output: the value, or
     ``init`` if absent), ``put`` or ``write`` (input: the value), ``append`` (input: a string or
     an element), ``delete``, ``cas`` (input: ``[expected, new]``).
@@ -268,7 +272,7 @@ def key_value(*, init: Any = None, failed_cas: FailedCas = "absent") -> Model:
         raise ModelError(f"failed_cas is {failed_cas!r}; it must be 'absent' or 'observed'")
     absent = token(init)
 
-    def step(state: Any, op: Op) -> tuple[bool, Any]:
+    def step(state: object, op: Op) -> tuple[bool, object]:
         if op.f in ("get", "read"):
             return op.type != "ok" or state == token(op.output), state
         if op.f in ("put", "write"):
@@ -282,7 +286,7 @@ def key_value(*, init: Any = None, failed_cas: FailedCas = "absent") -> Model:
             return state != token(old), state
         return (True, token(new)) if state == token(old) else ILLEGAL
 
-    def failure(state: Any, op: Op) -> str:
+    def failure(state: object, op: Op) -> str:
         if op.f in ("get", "read"):
             held = show(untoken(state))
             return f"{op.f} returned {show(op.output)}, but the state is {held}"

@@ -1,21 +1,22 @@
 """The few operations that show a violation among values that were appended.
 
-A get of a long value proves a contradiction only beside everything that made the value, which may
-be hundreds of operations of which two or three matter. When the others happened is beside the
-point: two gets, of ``"abc"`` and then of ``"ab"``, are illegal whenever ``"a"``, ``"b"`` and
-``"c"`` were appended, as each was appended once. So where they are many they stand aside, as writes
-do in :mod:`checkers.linearizability.zones.witness`: each may happen at any time, at most once, or
-never. Those between which nothing that is shown was observed are one operation then, which puts or
-appends all of them. All this weakens what was observed, hence what is illegal even so is illegal.
+Problem. A get of a long value proves a contradiction only together with everything that made the
+value. That may be hundreds of operations, of which two or three matter.
 
-Where they are few all are shown as recorded, and so are the appends of a piece that was appended
-several times, if the violation is about them.
+Solution. The moment at which the others happened does not matter. Two gets, of ``"abc"`` and then
+of ``"ab"``, are illegal whenever ``"a"``, ``"b"`` and ``"c"`` were appended once each. So where the
+others are many they become optional, as writes do in :mod:`checkers.linearizability.zones.witness`:
+each may happen at any time, at most once, or never. A run of them with no observed value between is
+merged into one operation, which puts or appends all of them.
+
+Invariants. Each of these steps weakens what was observed. A history that is illegal even so is
+illegal. Where the others are few, all are shown as recorded, and so are the appends of a piece that
+was appended several times, if the violation is about them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import msgspec
 
@@ -24,7 +25,7 @@ from checkers.history import Op
 from checkers.linearizability.model import Model
 from checkers.linearizability.monitors.appended import Judgement, judge
 from checkers.linearizability.monitors.prefix_forest import NOTHING, Forest
-from checkers.linearizability.problem import NEVER, Problem
+from checkers.linearizability.problem import Problem
 from checkers.linearizability.search.memoized_model import Machine
 from checkers.linearizability.search.portfolio import search
 
@@ -85,7 +86,7 @@ def _illegal(problem: Problem, model: Model, meter: Meter) -> bool:
 def _weakened(forest: Forest, shown: set[int]) -> Problem:
     """These operations as recorded; those that made the values observed stand aside."""
     aside = [op for root in forest.roots.values() for op in _aside(forest, root, shown)]
-    return _beside(forest.problem.subset(shown), aside)
+    return forest.problem.subset(shown).beside(aside)
 
 
 def _overwritten(forest: Forest, index: int) -> Problem:
@@ -97,18 +98,7 @@ def _overwritten(forest: Forest, index: int) -> Problem:
     shown = {index, *forest.between[index], *(story.put for story in stories)} - {NOTHING}
     runs = [[forest.appends[piece][0] for piece in story.pieces] for story in stories]
     aside = [_merged([ops[maker] for maker in run], forest.kind is str) for run in runs if run]
-    return _beside(forest.problem.subset(shown), aside)
-
-
-def _beside(part: Problem, aside: list[Op]) -> Problem:
-    """A problem, and operations that may happen at any time or never."""
-    count = len(aside)
-    return Problem(
-        ops=(*aside, *part.ops),
-        start=(*range(-count - 1, -1), *part.start),
-        end=(*[NEVER] * count, *part.end),
-        required=(*[False] * count, *part.required),
-    )
+    return forest.problem.subset(shown).beside(aside)
 
 
 def _aside(forest: Forest, root: int, shown: set[int]) -> Iterator[Op]:
@@ -132,13 +122,13 @@ def _aside(forest: Forest, root: int, shown: set[int]) -> Iterator[Op]:
 def _merged(run: list[Op], strings: bool) -> Op:
     """One operation that does what these did, in the name of the first."""
     first, *others = run
-    value: Any = first.input
+    value: object = first.input
     for op in others:
         value = (value or "") + op.input if strings else _listed(value) + _listed(op.input)
     return msgspec.structs.replace(first, input=value, output=value, type="ok")
 
 
-def _listed(value: Any) -> list[Any]:
+def _listed(value: object) -> list[object]:
     if value is None or value == "":
         return []
     return list(value) if isinstance(value, (list, tuple)) else [value]

@@ -4,7 +4,7 @@ When every value is added at most once, each removal or read names the addition 
 legality comes down to rules that a sweep decides (Bouajjani, Emmi, Enea and Hamza, "On reducing
 linearizability to state reachability", 2015; Abdulla and others, "Efficient linearizability
 monitoring", 2025). Per value, the *span* between the completion of its addition and the invocation
-of its removal is when it was certainly inside. A moment is *free* if no span covers it.
+of its removal is when it was inside in every order. A moment is *free* if no span covers it.
 
 **Queue**, O(n log n). Illegal iff one of these holds:
 
@@ -21,9 +21,9 @@ remain. A value whose push and pop overlap can be put in at one instant and is p
 that found the stack empty needs a free moment among all spans, as for the queue.
 
 **Append-only list**, O(n). All reads must be prefixes of the longest one; its order is then forced:
-each read comes between two appends, and appends nobody saw come after everything. A forced order is
-legal iff nothing completes before something earlier in it was invoked: one pass with a running
-maximum.
+each read comes between two appends, and appends that no read shows come after everything. A forced
+order is legal iff nothing completes before something earlier in it was invoked: one pass with a
+running maximum.
 
 What breaks them: a value added twice, or a removal of unknown outcome, which may have taken
 anything. A value that was removed more often than it was added is illegal even so; and a guess

@@ -1,8 +1,8 @@
 """Legal orders of the histories that the monitors found legal.
 
 A monitor (:mod:`.collections`) decides by rules that a violation must break, and makes no order.
-The orders are made here, by the constructive half of the same theorems; nobody need believe them,
-as each is checked by :mod:`.verify`.
+The orders are made here, by the constructive half of the same theorems; each is checked by
+:mod:`checkers.linearizability.verify`.
 
 **Queue**. a must come before b if in real time a's enqueue precedes b's, or a's dequeue precedes
 b's dequeue or enqueue. In a legal history that has no cycle, so values are taken one by one, each

@@ -17,11 +17,11 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 from checkers.core.budget import Meter
 from checkers.linearizability.model import Model
@@ -35,7 +35,7 @@ STORIES_MAX = 8
 PLACED_AT_ONCE = 256
 
 #: What can be cut into pieces: strings or tuples.
-Text = Any
+Text: TypeAlias = str | tuple[Hashable, ...]
 
 #: The node of the initial value; no node, no operation.
 INITIAL, NOTHING = 0, -1
@@ -76,11 +76,11 @@ class Forest:
         self.meter = meter
         self.gets: list[int] = []
         self.changes: list[int] = []
-        self.puts: dict[Any, list[int]] = {token(model.parameters["init"]): [NOTHING]}
+        self.puts: dict[Hashable, list[int]] = {token(model.parameters["init"]): [NOTHING]}
         self.appends: dict[Text, list[int]] = {}
         self.roots: dict[int, int] = {NOTHING: INITIAL}
         self.parent = [NOTHING]
-        self.piece: list[Text] = [None]
+        self.piece: list[Text] = [()]
         self.put = [NOTHING]
         self.children: list[list[int]] = [[]]
         self.seen: list[list[int]] = [[]]
@@ -110,16 +110,17 @@ class Forest:
             else:
                 raise UnclearError
 
-    def _piece(self, item: Any) -> Text:
-        if self.kind is str:
-            piece: Text = item
+    def _piece(self, item: object) -> Text:
+        piece: Text
+        if isinstance(item, str) and self.kind is str:
+            piece = item
         else:
             piece = tuple(map(token, item if isinstance(item, (list, tuple)) else [item]))
         if not piece:
             raise UnclearError
         return piece
 
-    def _text(self, twin: Any) -> Text:
+    def _text(self, twin: object) -> Text:
         """What can be cut into pieces, of the token of a value."""
         if self.kind is str:
             if twin is None:
@@ -142,8 +143,8 @@ class Forest:
         self._piece_lengths = sorted({len(piece) for piece in self.appends})
 
     def _place_gets(self) -> None:
-        stories: dict[Any, list[Story]] = {}
-        sure: dict[Any, int] = {}
+        stories: dict[Hashable, list[Story]] = {}
+        sure: dict[Hashable, int] = {}
         for count, index in enumerate(self.gets, 1):
             if count % PLACED_AT_ONCE == 0 and self.meter.spent(look=True):
                 raise UnclearError
@@ -172,7 +173,7 @@ class Forest:
         story = stories[0]
         node = self.roots.get(story.put)
         if node is None:
-            node = self.roots[story.put] = self._add(NOTHING, None, story.put)
+            node = self.roots[story.put] = self._add(NOTHING, (), story.put)
         for piece in story.pieces:
             node = self._linked(node, piece)
         return node

@@ -1,18 +1,24 @@
-"""Which operations of unknown outcome are worth spending, and which of them to spend rather.
+"""Which operations of unknown outcome are worth linearising, and which of them to prefer.
 
-An optional operation is linearised only for the sake of what follows. Two questions keep a search
-from trying all of them:
+Problem. An operation of unknown outcome (an *info* op) is linearised only for the sake of what
+follows; the code calls that *spending* it. A search that tries every subset never ends.
 
-- *Is the state it leads to of any use?* Only if some operation that may come next leads somewhere
-  from there that it does not lead to from here, directly or after further optional operations.
-- *Which one, if several lead there?* The one of which less can be expected later. An unknown write
-  of v does all that an unknown swap of anything to v does, so the swap is spent rather, and having
-  spent the swap leaves no less than having spent the write (:func:`covers`).
+Solution. Two questions keep the search small.
 
-Without the first, every search walks through all subsets of the unknown operations; without the
-second, through all the ways to obtain one value. Both answers are about the model's states only,
-as far as they can be enumerated; beyond the limits below everything counts as useful and nothing
-as comparable, which is sound and slow. Used by the three search engines.
+- Is the state it leads to of any use? It is only if some operation that may come next leads
+  somewhere from there that it does not lead to from here, directly or after further info ops.
+- Which one, if several lead there? The one that is less useful later. An unknown write of v does
+  all that an unknown compare-and-set of anything to v does, so the compare-and-set is spent first
+  (:func:`covers`).
+
+Invariants. Both answers are about the states of the model only, as far as those can be enumerated.
+Beyond the limits below every state counts as useful and no two operations as comparable, which is
+sound and slow.
+
+What breaks without it: without the first question every search walks through all subsets of the
+info ops; without the second, through all the ways to obtain one value.
+
+Used by the three search engines.
 """
 
 from __future__ import annotations

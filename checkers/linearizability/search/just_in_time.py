@@ -1,33 +1,33 @@
 """The breadth-first engine: every configuration there can be, event by event.
 
-The other search (:mod:`.wgl`) follows one order of operations as deep as it goes and turns back
-where it gets stuck. This one reads the history once, event by event, and keeps the *frontier*: all
-configurations that explain what was seen so far. A configuration is a state, which of the open
-operations are linearised already, and which operations of unknown outcome were spent. Nothing is
-ever explored twice, memory is the frontier and not the history, and where no operation is open the
-frontier is just the set of possible states (Lowe, "Testing for linearizability", 2017, calls it
-just-in-time; Knossos calls it linear).
+Problem. The depth-first engine (:mod:`.wgl`) may try exponentially many orders where none is legal.
+
+Solution. The history is read once, event by event. The *frontier* holds all configurations that
+explain what was seen so far. A configuration is a state, which of the open operations are
+linearised already, and which operations of unknown outcome were spent. Lowe calls this just-in-time
+linearization, Knossos calls it linear.
 
 - An operation is linearised only when it, or one that must come after it, completes.
 - A legal read-only operation is linearised at once.
 - Of operations that are equal and open, the one that completes first goes first.
 - Operations of unknown outcome that are equal are counted. One is spent only right before an
-  operation whose result it changes, and a configuration is dropped if another with the same state
-  and the same open operations spent a subset of what it spent: whatever continues it continues
-  the other. So the frontier holds only *minimal* spendings.
+  operation whose result it changes. A configuration is dropped if another one with the same state
+  and the same open operations spent a subset of what it spent, since every continuation of the one
+  continues the other.
 
-An optional operation with an end (see :mod:`.problem`) is open like a required one; when it ends,
-configurations without it stay.
+Invariants. No configuration is explored twice. The frontier holds only *minimal* spendings, and its
+size is the only memory; where no operation is open it is the set of possible states. An optional
+operation with an end (see :mod:`.problem`) is open like a required one; when it ends,
+configurations without it stay. When the frontier is empty no order explains the event just read:
+the history is illegal, and everything that completed before is certified legal.
 
-When the frontier is empty nothing explains the event just read: the history is illegal, and all
-that completed before is certified legal.
+Source: Lowe, "Testing for linearizability", 2017; Knossos's ``linear`` checker.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from checkers.linearizability.problem import NEVER, Problem
 from checkers.linearizability.search.info_op_dominance import Demand, covers
@@ -102,7 +102,9 @@ class Frontier:
         every = (machine.initial,) if starts is None else tuple(starts)
         self.frontier: Configurations = {(state, 0): [(0, None)] for state in every}
         self._since_pause = self._work = 0
-        self._variants: dict[tuple[int, int, tuple[int, ...]], list[tuple[int, int, Any]]] = {}
+        self._variants: dict[
+            tuple[int, int, tuple[int, ...]], list[tuple[int, int, Path | None]]
+        ] = {}
         self._plans: dict[
             tuple[int, tuple[int, ...]], dict[int, list[tuple[int, _Unknown, tuple[int, ...]]]]
         ] = {}
@@ -304,7 +306,7 @@ class Frontier:
 
     def _after_unknowns(
         self, state: int, spent: int, classes: tuple[int, ...]
-    ) -> Generator[int, None, list[tuple[int, int, Any]]]:
+    ) -> Generator[int, None, list[tuple[int, int, Path | None]]]:
         """The state, and the states that spending unknown operations leads to, cheaper ones first.
 
         What leads there is a chain of (op index, state), the last first.
@@ -313,7 +315,7 @@ class Frontier:
         if cached is not None:
             return cached
         better = self.demand.better
-        found: list[tuple[int, int, Any]] = [(state, spent, None)]
+        found: list[tuple[int, int, Path | None]] = [(state, spent, None)]
         known: dict[int, list[int]] = {state: [spent]}
         plan = self._plan(state, classes)
         for now, used, extra in found:  # grows while it is walked
@@ -377,7 +379,7 @@ def _still(known: Configurations, state: int, mask: int, spent: int) -> bool:
     return any(other == spent for other, _ in known[state, mask])
 
 
-def _joined(path: Path | None, extra: Any) -> Path | None:
+def _joined(path: Path | None, extra: Path | None) -> Path | None:
     steps = unwind(extra)
     for index, state in steps:
         path = (path, index, state)

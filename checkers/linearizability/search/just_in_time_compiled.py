@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from checkers.core import jit
+from checkers.core.columns import Int64s, Words, record
 from checkers.history.op import Op
 from checkers.linearizability.problem import NEVER, Problem, problem_of
 from checkers.linearizability.search.info_op_dominance import REACH_MAX, Demand
@@ -46,9 +46,6 @@ VARIANTS_MAX = 4096
 
 #: Configurations between two looks at the meter.
 PAUSE_INTERVAL = 20_000
-
-Ints = npt.NDArray[np.int64]
-Words = npt.NDArray[np.uint64]
 
 
 class CompiledFrontier:
@@ -82,17 +79,17 @@ class CompiledFrontier:
         self.work = self._work(len(states), len(groups), ROWS_MIN)
         self.pools = [self._pool(ROWS_MIN) for _ in range(3)]
         self.trail = self._trail(NODES_MIN)
-        self.numbers = np.zeros(12, dtype=np.int64)
+        self.counts = record(kernel.Counts)
         for row, state in enumerate(starts):
             self.pools[0].state[row] = state
             self.pools[0].alive[row] = True
             self.pools[0].node[row] = row
             self.trail.before[row], self.trail.what[row] = -1, state
-        self.numbers[[kernel.ROWS, kernel.NODES]] = len(starts)
-        self.numbers[kernel.TRACED] = 1
-        self.numbers[kernel.SQUEEZE] = len(self.trail.what) // 2
+        self.counts.rows = self.counts.nodes = len(starts)
+        self.counts.traced = 1
+        self.counts.squeeze_at = len(self.trail.what) // 2
 
-    def _events(self, groups: list[tuple[int, list[int]]]) -> Ints:
+    def _events(self, groups: list[tuple[int, list[int]]]) -> Int64s:
         problem = self.problem
         group_of = {index: place for place, (_, found) in enumerate(groups) for index in found}
         events: list[tuple[int, int, int]] = []
@@ -105,7 +102,7 @@ class CompiledFrontier:
         self.positions = [position for position, _, _ in events]
         return np.array([event[1:] for event in events], dtype=np.int64).reshape(-1, 2)
 
-    def _slots(self) -> Ints:
+    def _slots(self) -> Int64s:
         """A bit number for every required operation, free again when it completes."""
         slots = np.zeros(len(self.problem), dtype=np.int64)
         free = list(range(OPEN_MAX, -1, -1))
@@ -155,8 +152,8 @@ class CompiledFrontier:
         )
 
     def _edges(
-        self, moves: Ints, groups: list[tuple[int, list[int]]], ranked: list[int]
-    ) -> tuple[Ints, Ints, Words]:
+        self, moves: Int64s, groups: list[tuple[int, list[int]]], ranked: list[int]
+    ) -> tuple[Int64s, Int64s, Words]:
         count = len(moves)
         edges = np.zeros((count, max(1, len(groups)), 2), dtype=np.int64)
         edge_count = np.zeros(count, dtype=np.int64)
@@ -228,11 +225,11 @@ class CompiledFrontier:
         kernel, outcome, at, turn = self.kernel, self.outcome, 0, PAUSE_INTERVAL
         while True:
             status, at, swaps = kernel.advance(
-                at, turn, self.events, self.tables, self.work, self.trail, *self.pools, self.numbers
+                at, turn, self.events, self.tables, self.work, self.trail, *self.pools, self.counts
             )
             if swaps % 2:
                 self.pools[:2] = self.pools[1::-1]
-            examined = int(self.numbers[kernel.EXAMINED])
+            examined = int(self.counts.examined)
             fresh, outcome.configurations = examined - outcome.configurations, examined
             outcome.certified = self.positions[at] if at < len(self.positions) else NEVER
             if status == kernel.PAUSED:
@@ -247,7 +244,7 @@ class CompiledFrontier:
                     return
             else:
                 outcome.legal = status == kernel.LEGAL
-                outcome.traced = bool(outcome.legal and self.numbers[kernel.TRACED])
+                outcome.traced = bool(outcome.legal and self.counts.traced)
                 if outcome.traced:
                     outcome.path = self._replay(self._steps())
                 return
@@ -257,7 +254,7 @@ class CompiledFrontier:
         linearised and (as -1 - group) groups spent.
         """
         pool, trail = self.pools[0], self.trail
-        rows = np.flatnonzero(pool.alive[: self.numbers[self.kernel.ROWS]]).tolist()
+        rows = np.flatnonzero(pool.alive[: self.counts.rows]).tolist()
         row = min(rows, key=lambda row: sum(int(word).bit_count() for word in pool.spent[row]))
         at, steps = int(pool.node[row]), []
         while at >= 0:
@@ -298,13 +295,13 @@ class CompiledFrontier:
 
     def _grow(self) -> bool:
         """Twice the room where there was too little; whether there may be as much."""
-        if self.numbers[self.kernel.CROWDED]:
+        if self.counts.crowded:
             self._grow_trail()
             return True
         rows = 2 * len(self.pools[0].state)
         if rows > ROWS_MAX or 3 * rows * (105 + 8 * self.words) / 1e6 > self.room_mb():
             return False
-        used = int(self.numbers[self.kernel.ROWS])
+        used = int(self.counts.rows)
         old, self.pools[1:] = self.pools[0], []
         grown = self._pool(rows)
         for before, after in zip(old[:6], grown[:6]):
@@ -316,13 +313,13 @@ class CompiledFrontier:
     def _grow_trail(self) -> None:
         """A longer trail, or none from now on: the verdict matters more than the order."""
         kernel, nodes = self.kernel, 2 * len(self.trail.what)
-        self.numbers[kernel.CROWDED] = 0
-        kernel.squeeze(self.pools[0], self.trail, self.numbers)
-        used = int(self.numbers[kernel.NODES])
+        self.counts.crowded = 0
+        kernel.squeeze(self.pools[0], self.trail, self.counts)
+        used = int(self.counts.nodes)
         if 8 * used < nodes and len(self.trail.what) - used > VARIANTS_MAX + OPEN_MAX:
             return  # there is room for the largest step again
         if nodes > NODES_MAX or nodes * 20 / 1e6 > self.room_mb():
-            self.numbers[[kernel.TRACED, kernel.NODES]] = 0
+            self.counts.traced = self.counts.nodes = 0
             return
         grown = self._trail(nodes)
         grown.before[:used] = self.trail.before[:used]
@@ -385,7 +382,7 @@ def warm() -> None:
     states = sorted(machine.closed(REACH_MAX) or ())
     search = CompiledFrontier(problem, machine, states, [], (machine.initial,), unlimited)
     deque(search.walk(), maxlen=0)
-    search.kernel.squeeze(search.pools[0], search.trail, search.numbers)
+    search.kernel.squeeze(search.pools[0], search.trail, search.counts)
 
 
 def _most_open(problem: Problem) -> int:

@@ -16,7 +16,7 @@ one trail soon. So what is reachable is marked and the rest squeezed out wheneve
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,16 +31,20 @@ class Tables(NamedTuple):
     """What does not change while searching.
 
     Args:
-        moves: state, class -> state or -1.
-        op_class, op_slot, op_end: per required operation.
-        readonly: per class.
-        edges: per state the (group, state after) of unknown operations that change it, those to be
-            spent rather first; ``edge_count`` says how many.
-        leads: per state a mask of the states one unknown operation leads to.
-        g_word, g_low, g_mask: per group of unknown operations its word, its lowest bit, its bits.
-        better: group, group -> whether the second is to be spent rather than the first.
-        general, special: per family the bits of the class and of those to be spent rather;
-            ``exchanged`` are the latter of all families.
+        moves: (states, classes): the state after, or -1.
+        op_class, op_slot, op_end: (ops,): class, bit number and completion of each required
+            operation.
+        readonly: (classes,): whether operations of the class only read.
+        edges: (states, groups, 2): per state the (group, state after) of unknown operations that
+            change it, the preferred ones first.
+        edge_count: (states,): how many of those there are.
+        leads: (states,): as a mask, the states that one unknown operation leads to.
+        g_word, g_low, g_mask: (groups,): per group of unknown operations its word, its lowest bit
+            and all its bits.
+        better: (groups, groups): whether the second is to be spent before the first.
+        general, special: (families, words): the bits of the class, and of the operations that are
+            to be spent before it.
+        exchanged: (words,): ``special`` of all families together.
     """
 
     moves: Int64s
@@ -61,7 +65,16 @@ class Tables(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """Configurations as columns, and the hash table of their lists; ``node`` ends their trails."""
+    """Configurations as columns, a row each, and the hash table of their lists.
+
+    Args:
+        state, mask: (rows,): the state, and which open operations are linearised.
+        spent: (rows, words): which unknown operations were spent.
+        following: (rows,): the next row of the list of the same state and mask, or -1.
+        alive: (rows,): whether no better configuration replaced it.
+        node: (rows,): where its trail ends.
+        table, stamps: (4 * rows,): first row of each list, and when it was put there.
+    """
 
     state: Int64s
     mask: Words
@@ -74,7 +87,7 @@ class Pool(NamedTuple):
 
 
 class Trail(NamedTuple):
-    """How configurations came about, node by node.
+    """How configurations came about, node by node; (nodes,).
 
     Args:
         before: the node before, or -1.
@@ -89,9 +102,20 @@ class Trail(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Scratch space, and what is open: ``opened`` by completion, and per
-    group the bits of those ``invoked``. Of each variant: the one it came from, by spending which
-    group, and its node if it has one yet."""
+    """Scratch space, and what is open.
+
+    Args:
+        invoked: (groups,): the bits of the unknown operations invoked.
+        opened: (64,): the open operations, by completion.
+        chain: (rows,): the next row of a bucket.
+        buckets: (levels,): the first row of each level, the number of operations spent.
+        v_state, v_spent: (variants,) and (variants, words): state and spent bits of each variant.
+        v_from, v_group: (variants,): the variant it came from, and the group it spent.
+        v_node: (variants,): its node of the trail, or -1 if it has none yet.
+        classes, chosen: (64,): classes and numbers of the operations to linearise next.
+        reads: (states,): the open reads that are legal in each state, as bits.
+        earlier: (64,): of each open operation, the equal ones that complete before it, as bits.
+    """
 
     invoked: Words
     opened: Int64s
@@ -108,14 +132,39 @@ class Work(NamedTuple):
     earlier: Words
 
 
-#: Places in the array of numbers: rows of the frontier, open operations, stamp, configurations
-#: examined, rows of the pools being filled, highest level in the buckets, how many to examine,
-#: nodes of the trail, whether it is kept, whether it ran full, at how many nodes to squeeze it.
-ROWS, OPEN, STAMP, EXAMINED, DONE, KNOWN, TOP, UNTIL, NODES, TRACED, CROWDED, SQUEEZE = range(12)
+class Counts:
+    """The counters of a search.
+
+    Attributes:
+        rows: configurations of the frontier, the dead included.
+        open_ops: operations that are open.
+        stamp: of the entries of the hash table that count; the others are stale.
+        examined: configurations examined so far.
+        done, known: configurations in the two pools that are being filled.
+        top: the highest level that has a bucket with something in it.
+        until: how many configurations may be examined before the turn is over.
+        nodes: nodes of the trail.
+        traced: 1 if the trail is kept, else 0.
+        crowded: 1 if the trail ran full, else 0.
+        squeeze_at: the number of nodes beyond which the trail is squeezed.
+    """
+
+    rows: Int
+    open_ops: Int
+    stamp: Int
+    examined: Int
+    done: Int
+    known: Int
+    top: Int
+    until: Int
+    nodes: Int
+    traced: Int
+    crowded: Int
+    squeeze_at: Int
 
 
 @inner
-def _ones(word: np.uint64) -> Any:
+def _ones(word: np.uint64) -> Int:
     """Number of ones in a 64-bit word."""
     word = word - ((word >> np.uint64(1)) & np.uint64(0x5555555555555555))
     word = (word & np.uint64(0x3333333333333333)) + (
@@ -126,36 +175,37 @@ def _ones(word: np.uint64) -> Any:
 
 
 @inner
-def _node(trail: Trail, numbers: Int64s, before: Int, what: Int) -> Any:
+def _node(trail: Trail, counts: Counts, before: Int, what: Int) -> Int:
     """A new node of the trail; the caller has made sure that there is room."""
-    if not numbers[TRACED]:
+    if not counts.traced:
         return before
-    at = numbers[NODES]
+    at = counts.nodes
     trail.before[at] = before
     trail.what[at] = what
-    numbers[NODES] += 1
+    counts.nodes += 1
     return at
 
 
 @inner
-def _node_of_variant(v: Int, trail: Trail, work: Work, numbers: Int64s) -> Any:
+def _node_of_variant(v: Int, trail: Trail, work: Work, counts: Counts) -> Int:
     """The node of a variant, made now if it has none."""
     while work.v_node[v] < 0:
         at = v
         while work.v_node[work.v_from[at]] < 0:
             at = work.v_from[at]
         before = work.v_node[work.v_from[at]]
-        work.v_node[at] = _node(trail, numbers, before, -1 - work.v_group[at])
-    return work.v_node[v]
+        work.v_node[at] = _node(trail, counts, before, -1 - work.v_group[at])
+    found: Int = work.v_node[v]
+    return found
 
 
 @compiled
-def squeeze(frontier: Pool, trail: Trail, numbers: Int64s) -> None:
+def squeeze(frontier: Pool, trail: Trail, counts: Counts) -> None:
     """Keep only the nodes that lead to a living configuration; a node comes after its before."""
-    nodes = numbers[NODES]
+    nodes = counts.nodes
     moved = trail.moved
     moved[:nodes] = -1
-    for row in range(numbers[ROWS]):
+    for row in range(counts.rows):
         at = frontier.node[row] if frontier.alive[row] else -1
         while at >= 0 and moved[at] < 0:
             moved[at] = 0
@@ -169,17 +219,17 @@ def squeeze(frontier: Pool, trail: Trail, numbers: Int64s) -> None:
         trail.what[count] = trail.what[at]
         moved[at] = count
         count += 1
-    for row in range(numbers[ROWS]):
+    for row in range(counts.rows):
         if frontier.alive[row]:
             frontier.node[row] = moved[frontier.node[row]]
-    numbers[NODES] = count
-    numbers[SQUEEZE] = max(len(moved) // 2, 2 * count)
+    counts.nodes = count
+    counts.squeeze_at = max(len(moved) // 2, 2 * count)
 
 
 @inner
 def _covers(
     lesses: Words, i: Int, mores: Words, j: Int, general: Words, special: Words, exchanged: Words
-) -> Any:
+) -> bool:
     """As :func:`checkers.linearizability.search.info_op_dominance.covers`, on rows of words."""
     words = lesses.shape[1]
     none = True
@@ -192,8 +242,8 @@ def _covers(
     if none:
         return True
     for f in range(len(general)):
-        lacking = 0
-        spare = 0
+        lacking: Int = 0
+        spare: Int = 0
         for k in range(words):
             lacking += _ones(lesses[i, k] & ~mores[j, k] & special[f, k])
             spare += _ones(mores[j, k] & ~lesses[i, k] & general[f, k])
@@ -203,7 +253,7 @@ def _covers(
 
 
 @inner
-def _find(pool: Pool, stamp: Int, state: Int, mask: np.uint64) -> Any:
+def _find(pool: Pool, stamp: Int, state: Int, mask: np.uint64) -> Int:
     """The slot of (state, mask) in the hash table; it is stale if nothing is there yet."""
     size = np.uint64(len(pool.table) - 1)
     word = (mask * np.uint64(64) + np.uint64(state)) * np.uint64(0x9E3779B97F4A7C15)
@@ -219,7 +269,7 @@ def _find(pool: Pool, stamp: Int, state: Int, mask: np.uint64) -> Any:
 @inner
 def _replace(
     pool: Pool, head: Int, spents: Words, at: Int, general: Words, special: Words, exchanged: Words
-) -> Any:
+) -> Int:
     """The last row of a list after dropping what is covered; -1 if something covers the new one.
 
     The head is the first row ever put there; it stays, alive or not, so that it can name the list.
@@ -253,7 +303,7 @@ def _put(
     spents: Words,
     at: Int,
     tables: Tables,
-) -> Any:
+) -> bool:
     """Add a configuration as row ``count`` unless another is as good; whether it was added."""
     slot = _find(pool, stamp, state, mask)
     if pool.stamps[slot] == stamp:
@@ -275,11 +325,12 @@ def _put(
 
 
 @inner
-def _came(v: Int, op: Int, trail: Trail, work: Work, numbers: Int64s) -> Any:
+def _came(v: Int, op: Int, trail: Trail, work: Work, counts: Counts) -> Int:
     """The node of what comes from a variant by linearising ``op``, or (-1) of what it is."""
     if op < 0:
-        return work.v_node[0]
-    return _node(trail, numbers, _node_of_variant(v, trail, work, numbers), op)
+        start: Int = work.v_node[0]
+        return start
+    return _node(trail, counts, _node_of_variant(v, trail, work, counts), op)
 
 
 @inner
@@ -295,35 +346,35 @@ def _add(
     tables: Tables,
     work: Work,
     trail: Trail,
-    numbers: Int64s,
-) -> Any:
+    counts: Counts,
+) -> bool | np.bool_:
     """Take legal reads and keep the configuration; whether there is room for more.
 
     It comes from variant ``at`` by linearising ``op``, or is row ``at`` of the frontier (op -1).
     """
     mask = mask | work.reads[state]
-    stamp = numbers[STAMP]
+    stamp = counts.stamp
     if mask & bit:
-        row = numbers[DONE]
+        row = counts.done
         if _put(done, row, stamp, state, mask & ~bit, spents, at, tables):
-            done.node[row] = _came(at, op, trail, work, numbers)
-            numbers[DONE] += 1
+            done.node[row] = _came(at, op, trail, work, counts)
+            counts.done += 1
     else:
-        row = numbers[KNOWN]
+        row = counts.known
         if _put(known, row, stamp, state, mask, spents, at, tables):
-            known.node[row] = _came(at, op, trail, work, numbers)
-            level = 0
+            known.node[row] = _came(at, op, trail, work, counts)
+            level: Int = 0
             for k in range(spents.shape[1]):
                 level += _ones(spents[at, k])
             work.chain[row] = work.buckets[level]
             work.buckets[level] = row
-            numbers[TOP] = max(numbers[TOP], level)
-            numbers[KNOWN] += 1
-    return numbers[DONE] < len(done.state) - 1 and numbers[KNOWN] < len(known.state) - 1
+            counts.top = max(counts.top, level)
+            counts.known += 1
+    return counts.done < len(done.state) - 1 and counts.known < len(known.state) - 1
 
 
 @inner
-def _useful(state: Int, moves: Int64s, classes: Int64s, chosen: Int, leads: Words) -> Any:
+def _useful(state: Int, moves: Int64s, classes: Int64s, chosen: Int, leads: Words) -> np.uint64:
     """The states, as a mask, worth spending unknown operations for; see ``Demand``."""
     found = np.uint64(0)
     for other in range(len(moves)):
@@ -344,7 +395,7 @@ def _useful(state: Int, moves: Int64s, classes: Int64s, chosen: Int, leads: Word
 
 
 @inner
-def _variants(state: Int, useful: Int, tables: Tables, work: Work) -> Any:
+def _variants(state: Int, useful: np.uint64, tables: Tables, work: Work) -> Int:
     """States that spending unknown operations leads to; variant 0, given, is the state itself.
 
     Returns:
@@ -402,9 +453,9 @@ def _expand(
     tables: Tables,
     work: Work,
     trail: Trail,
-    numbers: Int64s,
+    counts: Counts,
     open_count: Int,
-) -> Any:
+) -> bool | np.bool_:
     """Linearise each open operation next, at once or after spending; whether there was room."""
     one = np.uint64(1)
     state, mask = known.state[row], known.mask[row]
@@ -421,8 +472,8 @@ def _expand(
     work.v_node[0] = known.node[row]
     variants = _variants(state, useful, tables, work)
     for v in range(variants):
-        if numbers[TRACED] and numbers[NODES] + variants + chosen >= len(trail.what):
-            numbers[CROWDED] = 1
+        if counts.traced and counts.nodes + variants + chosen >= len(trail.what):
+            counts.crowded = 1
             return False
         for c in range(chosen):
             after = tables.moves[work.v_state[v], work.classes[c]]
@@ -431,7 +482,7 @@ def _expand(
             op = work.chosen[c]
             now = mask | (one << np.uint64(tables.op_slot[op]))
             if not _add(after, now, work.v_spent, v, op, bit, done, known, tables, work, trail,
-                        numbers):  # fmt: skip
+                        counts):  # fmt: skip
                 return False
     return variants > 0
 
@@ -464,46 +515,46 @@ def _complete(
     tables: Tables,
     work: Work,
     trail: Trail,
-    numbers: Int64s,
-) -> Any:
+    counts: Counts,
+) -> bool:
     """Fill ``done`` with what explains this completion too; whether there was room."""
     bit = np.uint64(1) << np.uint64(tables.op_slot[op])
-    open_count = numbers[OPEN]
+    open_count = counts.open_ops
     _prepare(bit, tables, work, open_count)
-    numbers[STAMP] += 1
-    numbers[DONE] = numbers[KNOWN] = numbers[TOP] = 0
-    for row in range(numbers[ROWS]):
+    counts.stamp += 1
+    counts.done = counts.known = counts.top = 0
+    for row in range(counts.rows):
         work.v_node[0] = frontier.node[row]
         if frontier.alive[row] and not _add(
             frontier.state[row], frontier.mask[row], frontier.spent, row, -1,
-            bit, done, known, tables, work, trail, numbers,
+            bit, done, known, tables, work, trail, counts,
         ):  # fmt: skip
             return False
     level = 0
-    while level <= numbers[TOP]:
+    while level <= counts.top:
         row = work.buckets[level]
         if row < 0:
             level += 1
             continue
         work.buckets[level] = work.chain[row]
         if known.alive[row]:
-            numbers[EXAMINED] += 1
-            if numbers[EXAMINED] > numbers[UNTIL]:
+            counts.examined += 1
+            if counts.examined > counts.until:
                 return False
-            if not _expand(row, bit, done, known, tables, work, trail, numbers, open_count):
+            if not _expand(row, bit, done, known, tables, work, trail, counts, open_count):
                 return False
     return True
 
 
 @inner
-def _open(op: Int, tables: Tables, work: Work, numbers: Int64s) -> None:
+def _open(op: Int, tables: Tables, work: Work, counts: Counts) -> None:
     """Insert an operation among the open ones, by completion."""
-    place = numbers[OPEN]
+    place = counts.open_ops
     while place > 0 and tables.op_end[work.opened[place - 1]] > tables.op_end[op]:
         work.opened[place] = work.opened[place - 1]
         place -= 1
     work.opened[place] = op
-    numbers[OPEN] += 1
+    counts.open_ops += 1
 
 
 @compiled
@@ -517,8 +568,8 @@ def advance(
     frontier: Pool,
     done: Pool,
     known: Pool,
-    numbers: Int64s,
-) -> Any:
+    counts: Counts,
+) -> tuple[int, Int, int]:
     """Work through events from ``at`` until the turn is over.
 
     Events are (0, group) for an unknown operation, (1, op) for an invocation, (2, op) for a
@@ -526,11 +577,11 @@ def advance(
 
     Returns:
         (what happened, the event to go on at, completions worked off). FULL: a pool, or the trail
-        if CROWDED, is too small for that event; OVER: it takes more than the turn; nothing of it
-        was done.
+        if ``counts.crowded``, is too small for that event; OVER: it takes more than the turn. In
+        both cases nothing of that event was done.
     """
-    until = numbers[EXAMINED] + turn
-    numbers[UNTIL] = until + turn  # one completion may take a turn more, not any number
+    until = counts.examined + turn
+    counts.until = until + turn  # one completion may take a turn more, not any number
     swaps = 0
     while at < len(events):
         kind, index = events[at, 0], events[at, 1]
@@ -538,27 +589,27 @@ def advance(
             word = work.invoked[index]
             work.invoked[index] = word | tables.g_mask[index] & (word + tables.g_low[index])
         elif kind == 1:
-            _open(index, tables, work, numbers)
+            _open(index, tables, work, counts)
         else:
-            if numbers[EXAMINED] >= until:
+            if counts.examined >= until:
                 return PAUSED, at, swaps
-            nodes = numbers[NODES]
-            if not _complete(index, frontier, done, known, tables, work, trail, numbers):
-                numbers[NODES] = nodes
-                over = numbers[EXAMINED] > numbers[UNTIL]
+            nodes = counts.nodes
+            if not _complete(index, frontier, done, known, tables, work, trail, counts):
+                counts.nodes = nodes
+                over = counts.examined > counts.until
                 return OVER if over else FULL, at, swaps
-            if numbers[DONE] == 0:
+            if counts.done == 0:
                 return ILLEGAL, at, swaps
             frontier, done = done, frontier
             swaps += 1
-            numbers[ROWS] = numbers[DONE]
-            if numbers[NODES] > numbers[SQUEEZE]:
-                squeeze(frontier, trail, numbers)
+            counts.rows = counts.done
+            if counts.nodes > counts.squeeze_at:
+                squeeze(frontier, trail, counts)
             place = 0
             while work.opened[place] != index:
                 place += 1
-            numbers[OPEN] -= 1
-            for i in range(place, numbers[OPEN]):
+            counts.open_ops -= 1
+            for i in range(place, counts.open_ops):
                 work.opened[i] = work.opened[i + 1]
         at += 1
     return LEGAL, at, swaps

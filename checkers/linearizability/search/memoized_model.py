@@ -1,15 +1,17 @@
 """A model as a machine over small integers.
 
-Searching asks "where does this operation lead from this state" very often, and of few distinct
-(state, operation) pairs. A :class:`Machine` numbers states and classes of equal operations as they
-appear and remembers every answer, so a model's step function runs once per pair however long the
-search, and states need not be hashable or cheap to compare.
+Problem. A search asks very often where an operation leads from a state, and of few distinct pairs
+of state and operation. The step function of a model is Python, and may be slow.
+
+Solution. A :class:`Machine` numbers states and classes of equal operations as they appear, and
+remembers every answer. The step function runs once per pair, however long the search.
+
+Invariants. Equal states have one number. States need not be hashable or cheap to compare.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
 
 from checkers.history import Op
 from checkers.linearizability.model import Model
@@ -25,7 +27,7 @@ class Machine:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.states: list[Any] = []
+        self.states: list[object] = []
         self.classes: list[Op] = []
         self.class_readonly: list[bool] = []
         self.moves: dict[tuple[int, int], tuple[int, ...]] = {}
@@ -35,7 +37,7 @@ class Machine:
         self._numbered: dict[int, tuple[Op, int]] = {}
         self.initial = self.state_number(model.init())
 
-    def state_number(self, state: Any) -> int:
+    def state_number(self, state: object) -> int:
         """The number of a state; equal states (as the model compares them) have one number."""
         if self.model.equal is not None:
             return self._number_by_equal(state)
@@ -46,7 +48,7 @@ class Machine:
             self.states.append(state)
         return number
 
-    def _number_by_equal(self, state: Any) -> int:
+    def _number_by_equal(self, state: object) -> int:
         assert self.model.equal is not None
         for number, known in enumerate(self.states):
             if self.model.equal(known, state):

@@ -1,14 +1,16 @@
 """Both searches on one problem, in turns.
 
-Depth first (:mod:`.wgl`) finds a legal order quickly where there are many, which is the usual
-case. Breadth first (:mod:`.just_in_time`) is steadier where there is none, or where operations of
-unknown outcome make the number of orders explode. Neither is always better, so the depth-first
-search begins and, if it has no answer soon, both go on in turns, counted in configurations: which
-engine answers, and what, does not depend on the machine.
+Problem. Depth first (:mod:`.wgl`) finds a legal order quickly where there are many, which is the
+usual case. Breadth first (:mod:`.just_in_time`) is steadier where there is none, or where
+operations of unknown outcome make the number of orders explode. Neither is always better.
 
-A search that is long even so is handed to the compiled breadth-first engine
-(:mod:`.just_in_time_compiled`) where that applies. Loading it takes a second, and compiling many,
-once on a machine, so a short search never does.
+Solution. The depth-first search begins. If it has no answer soon, both go on in turns. A search
+that is long even so is handed to the compiled breadth-first engine (:mod:`.just_in_time_compiled`)
+where that applies. Loading it takes a second, and compiling takes many seconds once on a machine,
+so a short search never does.
+
+Invariants. Turns are counted in configurations. So which engine answers, and what it answers, does
+not depend on the machine.
 """
 
 from __future__ import annotations

@@ -1,33 +1,33 @@
 """The depth-first engine: follow one order of operations as deep as it goes, then turn back.
 
-Deciding linearizability is NP-complete, so this is a search, made short in every sound way known
-(Wing and Gong 1993; Lowe, "Testing for linearizability", 2017; Horn and Kroening 2015; and the
-observations below).
+Problem. Deciding linearizability is NP-complete, so an order of the operations is searched for.
 
-A *configuration* is what has been linearised so far and the state it led to. Required operations
-are numbered by completion. ``first`` is the lowest-numbered one not linearised yet: an operation
-may come next only if it was invoked before ``first`` completed, so everything linearised beyond
-``first`` was concurrent with it and fits a small mask relative to ``first``. A configuration that
-failed before is not searched again. That key is as wide as the concurrency, not as the history.
-
-What keeps the search short:
+Solution. A *configuration* is what has been linearised so far and the state it led to. Required
+operations are numbered by completion. ``first`` is the lowest-numbered one that is not linearised
+yet. An operation may come next only if it was invoked before ``first`` completed, so everything
+linearised beyond ``first`` was concurrent with it and fits a small mask relative to ``first``. A
+configuration that failed before is not searched again. Its key is as wide as the concurrency, not
+as the history. The search is kept short by these rules:
 
 - A legal read-only operation is linearised at once: moving it to the front of any continuation
   changes nothing for the others.
 - Of operations that are equal and both available, the one that completed first goes first.
 - An optional operation (unknown outcome) is never linearised for its own sake, only right before an
   operation whose result it changes. Optional operations that are equal are counted.
-- A failure has a reason: the optional operations without whose being spent there would have been
-  one more thing to try. Whoever is in the same place, having spent at least those, fails as well
-  (learning from conflicts, as satisfiability solvers do).
-- Unknown operations of different power are exchanged: an unknown write of v may stand for an
-  unknown swap of anything to v, so the swap is spent rather (:mod:`.info_op_dominance`).
-- All of this is iterative and can be stopped at any configuration.
+- A failure has a reason, and a configuration to which the reason applies fails at once
+  (:mod:`.wgl_failures`).
+- Where one unknown operation can stand for another, the less useful one is linearised first: an
+  unknown compare-and-set to v before an unknown write of v (:mod:`.info_op_dominance`).
 
-The first two hold for optional operations with an end only where no such end is passed by going
-early; ``barrier`` says when. With such an end, a failure's reason is all that was spent.
+Invariants. The search is complete: exhausting it proves that no legal order exists. It is iterative
+and can be stopped at any configuration. The first two rules hold for optional operations with an
+end only where going early passes no such end; ``barrier`` says when. With such an end, the reason
+of a failure is everything that was spent.
 
-The search is complete: exhausting it proves that no legal order exists.
+What breaks without it: histories with several legal orders would need the breadth-first engine,
+whose memory grows with their number.
+
+Source: Wing and Gong 1993; Lowe, "Testing for linearizability", 2017; Horn and Kroening 2015.
 """
 
 from __future__ import annotations
@@ -35,11 +35,13 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from enum import Enum
+from typing import TypeAlias
 
 from checkers.linearizability.problem import NEVER, Problem
-from checkers.linearizability.search.info_op_dominance import Demand, covers
+from checkers.linearizability.search.info_op_dominance import Demand
 from checkers.linearizability.search.memoized_model import Machine
+from checkers.linearizability.search.wgl_failures import Failures
 from checkers.linearizability.search.wgl_layout import Group, Layout
 
 #: Configurations between two looks at the meter.
@@ -49,7 +51,7 @@ PAUSE_INTERVAL = 64
 WORK_INTERVAL = 2048
 
 #: (earlier path, index of the op in the problem, state number after it)
-Path = tuple[Any, int, int]
+Path: TypeAlias = "tuple[Path | None, int, int]"
 
 
 @dataclass
@@ -93,8 +95,11 @@ _Child = tuple[int, int, int, int, int, "Path | None"]
 #: (place, group, states after, the same as a mask or -1) of a group possible in a state
 _Edge = tuple[int, Group, tuple[int, ...], int]
 
-#: There is no child any more.
-_OVER: Any = object()
+
+class _Over(Enum):
+    """There is no child any more."""
+
+    OVER = "over"
 
 
 class _Frame:
@@ -153,18 +158,17 @@ class Search:
         self.layout = Layout(problem, machine)
         self.demand = Demand(machine, [group.op_class for group in self.layout.groups])
         self.ranked = self.demand.ranked()
-        self.failed: dict[tuple[int, int, int], list[int]] = {}
         self.outcome = Outcome(None)
         self._best: tuple[int, Path | None] = (-1, None)
         self._work = 0
         self._deepest = 0
-        self._ended = any(group.end != NEVER for group in self.layout.groups)
-        if self._ended:
+        groups = self.layout.groups
+        ended = any(group.end != NEVER for group in groups)
+        if ended:
             self.demand.better = [0] * len(self.ranked)
-        self.families = self.demand.families([group.mask for group in self.layout.groups])
-        by_shift = sorted(self.layout.groups, key=lambda group: group.shift)
+        families = self.demand.families([group.mask for group in groups])
+        self.failures = Failures(groups, families, ended=ended)
         self._edges: dict[int, list[_Edge]] = {}
-        self._group_of_bit = [group for group in by_shift for _ in group.indices]
 
     def walk(self) -> Iterator[int]:
         """Search; yields the configurations examined since it last yielded."""
@@ -172,11 +176,16 @@ class Search:
         # would be left to the garbage collector
         frames, pending = [_Frame((-1, 0, 0), 0)], [self._roots()]
         outcome, count, size = self.outcome, 0, len(self.layout.index)
+        failures = self.failures
+        failed = failures.known
         while frames:
-            child = next(pending[-1], _OVER)
-            if child is _OVER:
+            child = next(pending[-1], _Over.OVER)
+            if child is _Over.OVER:
                 pending.pop()
-                self._fail(frames)
+                frame = frames.pop()
+                blame = failures.remember(frame.key, frame.spent, frame.blame)
+                if frames:
+                    frames[-1].blame |= failures.shifted(blame, frames[-1].spent, frame.spent)
                 continue
             if child is None:
                 yield 1
@@ -187,10 +196,11 @@ class Search:
                 outcome.legal, outcome.path, outcome.certified = True, unwind(path), NEVER
                 return
             frame, key = frames[-1], (first, mask, state)
-            if key in self.failed:
-                reason = self._failure(first, mask, state, spent)
+            if key in failed:
+                self._work += len(failed[key])
+                reason = failures.reason(failed[key], spent)
                 if reason >= 0:
-                    frame.blame |= self._shifted(reason, frame.spent, spent)
+                    frame.blame |= failures.shifted(reason, frame.spent, spent)
                     continue
             count += 1
             self._note_progress(first, mask, path)
@@ -212,61 +222,6 @@ class Search:
         """Put into the outcome how far the search got."""
         self.outcome.path = unwind(self._best[1])
         self.outcome.certified = self.layout.end[self._deepest] if self.layout.end else NEVER
-
-    def _fail(self, frames: list[_Frame]) -> None:
-        """All successors of the last configuration failed: remember why, and tell the one before.
-
-        It fails as well with anything spent that includes what is to blame.
-        """
-        frame = frames.pop()
-        if not frames:
-            return
-        blame = frame.spent if self._ended else frame.blame
-        known = self.failed.setdefault(frame.key, [])
-        known[:] = [other for other in known if blame & ~other]
-        known.append(blame)
-        above = frames[-1]
-        above.blame |= self._shifted(blame, above.spent, frame.spent)
-
-    def _failure(self, first: int, mask: int, state: int, spent: int) -> int:
-        """Why this configuration must fail, if one that failed says so, else -1."""
-        families = self.families
-        known = self.failed[first, mask, state]
-        self._work += len(known)
-        for blame in known:
-            if not blame & ~spent:
-                return blame
-            if families and covers(blame, spent, families):
-                return self._own(blame, spent)
-        return -1
-
-    def _own(self, blame: int, spent: int) -> int:
-        """What is to blame, in what was spent here: other spendings stand for what is missing."""
-        missing, own = blame & ~spent, blame & spent
-        for general, special in self.families:
-            if missing & special:
-                own |= spent & general
-        return own
-
-    def _shifted(self, blame: int, before: int, after: int) -> int:
-        """What is to blame after some spending, in terms of what was spent before it."""
-        if before == after or not blame:
-            return blame
-        for group, _, fresh in self._groups_in(after & ~before):
-            part = blame >> group.shift & group.ones
-            if part:
-                blame = blame & ~group.mask | (part >> fresh) << group.shift
-        return blame
-
-    def _groups_in(self, bits: int) -> list[tuple[Group, int, int]]:
-        """(group, bits up to its highest, number of its bits) of the groups that have bits here."""
-        found: list[tuple[Group, int, int]] = []
-        while bits:
-            group = self._group_of_bit[(bits & -bits).bit_length() - 1]
-            own = bits >> group.shift & group.ones
-            bits ^= own << group.shift
-            found.append((group, own.bit_length(), own.bit_count()))
-        return found
 
     def _note_progress(self, first: int, mask: int, path: Path | None) -> None:
         done = first + mask.bit_count()
@@ -435,7 +390,7 @@ class Search:
                     yield first, mask | bit, after, variant.spent, now, step
 
     def _note_spent(self, bits: int) -> None:
-        for group, highest, _ in self._groups_in(bits):
+        for group, highest, _ in self.failures.groups_in(bits):
             self.outcome.spent.update(group.indices[:highest])
 
 

@@ -8,11 +8,11 @@ failure that expected value i, from s to e, is satisfied iff t(i) > s or t(i+1) 
 
 So the moments are chosen from the first value to the last, each as late as its bounds allow: a
 later t(i) satisfies more failures of value i and so bounds t(i+1) less. The failures that remain
-bound t(i+1) from above. If a bound cannot be met, a write of unknown outcome that nobody observed
-may have been what was found; each may fill in once. If there is none, no choice of moments will do
-*for this order of values*. Then either a value was certainly there from its first completion to its
-last invocation with a failure inside, which no order can explain; or another order might, and the
-general search must decide. Linear in the operations, after sorting.
+bound t(i+1) from above. If a bound cannot be met, an unobserved write of unknown outcome may have
+been what was found; each may fill in once. If there is none, no choice of moments will do *for this
+order of values*. Then there are two cases. Either the register held the value from its first
+completion to its last invocation, with a failure inside, which no order can explain. Or another
+order might explain it, and the general search must decide. Linear in the operations, after sorting.
 
 Called by the zones only, for keys that are legal but for such failures.
 """
@@ -22,15 +22,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from checkers.linearizability.zones.blocks import Blocks
+from checkers.linearizability.zones.clusters import Clusters
 from checkers.linearizability.zones.register_columns import WRITE
-
-if TYPE_CHECKING:
-    from checkers.linearizability.zones.zones import Zones
-
 
 #: Later than every position; as the bound of a moment: none.
 FREE = 1 << 60
@@ -109,45 +106,49 @@ def place_of(line: Timeline, value: int, start: int) -> tuple[int, int]:
     return value + 1, line.moments[value + 1]
 
 
-def judge_failures(zones: Zones, invalid: Set[int]) -> dict[int, tuple[int, ...]]:
-    """The keys whose failed compare-and-sets their order of values does not explain.
+def judge_failures(
+    blocks: Blocks, invalid: Set[int]
+) -> tuple[dict[int, Timeline], dict[int, tuple[int, ...]]]:
+    """Whether the failed compare-and-sets of each key fit the order of its values.
 
-    For each the rows that prove that none does, or nothing if this is left open. The timelines of
-    the other keys are put into ``zones.timelines``.
+    Returns:
+        The timelines of the keys whose order explains them; and for each other key the rows that
+        prove that no order does, or an empty tuple if this is left open.
 
     Args:
-        zones: measured, and asked for all violations.
-        invalid: keys that have one.
+        blocks: the blocks, in which no violation of a key other than the ``invalid`` was found.
+        invalid: keys that have a violation.
     """
-    columns = zones.columns
-    told: dict[int, list[int]] = {}
-    for row, key in zip(zones.telling.tolist(), columns.key[zones.telling].tolist()):
+    clusters, columns = blocks.clusters, blocks.columns
+    by_key: dict[int, list[int]] = {}
+    for row, key in zip(clusters.telling.tolist(), columns.key[clusters.telling].tolist()):
         if key not in invalid:
-            told.setdefault(key, []).append(row)
-    found: dict[int, tuple[int, ...]] = {}
-    if not told:
-        return found
-    rows = zones.ordered_rows(late=True)
-    clusters = np.where(zones.writes[rows], columns.target[rows], columns.source[rows])
+            by_key.setdefault(key, []).append(row)
+    lines: dict[int, Timeline] = {}
+    forbidden: dict[int, tuple[int, ...]] = {}
+    if not by_key:
+        return lines, forbidden
+    rows = blocks.ordered_rows(late=True)
+    ordered = np.where(clusters.writes[rows], columns.target[rows], columns.source[rows])
     cuts = np.flatnonzero(np.diff(columns.key[rows])) + 1
-    of_key = {int(columns.c_key[part[0]]): part for part in np.split(clusters, cuts) if len(part)}
-    spare = _spare(zones)
-    for key, failed in told.items():
-        values = list(dict.fromkeys([key, *of_key.get(key, clusters[:0]).tolist()]))
-        line = _timeline(zones, values, failed, spare.get(key, []))
+    of_key = {int(columns.c_key[part[0]]): part for part in np.split(ordered, cuts) if len(part)}
+    spare = _spare(clusters)
+    for key, failed in by_key.items():
+        values = list(dict.fromkeys([key, *of_key.get(key, ordered[:0]).tolist()]))
+        line = _timeline(blocks, values, failed, spare.get(key, []))
         if line.stuck < 0:
-            zones.timelines[key] = line
+            lines[key] = line
         else:
-            found[key] = _forbidden(zones, failed)
-    return found
+            forbidden[key] = _forbidden(clusters, failed)
+    return lines, forbidden
 
 
-def _spare(zones: Zones) -> dict[int, list[tuple[int, int]]]:
+def _spare(clusters: Clusters) -> dict[int, list[tuple[int, int]]]:
     """Per key (start, row) of the unobserved writes of values that nothing else speaks of."""
-    columns = zones.columns
-    quiet = zones.c_writers == 0
+    columns = clusters.columns
+    quiet = clusters.writers == 0
     quiet[columns.source[columns.observed_failure]] = False
-    unknown = columns.unknown & (columns.kind == WRITE) & ~zones.alive
+    unknown = columns.unknown & (columns.kind == WRITE) & ~clusters.alive
     rows = np.flatnonzero(unknown & quiet[columns.target])
     found: dict[int, list[tuple[int, int]]] = {}
     for row, key in zip(rows.tolist(), columns.key[rows].tolist()):
@@ -156,20 +157,20 @@ def _spare(zones: Zones) -> dict[int, list[tuple[int, int]]]:
 
 
 def _timeline(
-    zones: Zones, values: list[int], failed: list[int], spare: list[tuple[int, int]]
+    blocks: Blocks, values: list[int], failed: list[int], spare: list[tuple[int, int]]
 ) -> Timeline:
     """When each of these values, in order, was written, if that explains the failures."""
-    columns = zones.columns
-    earliest = np.maximum(zones.c_start[values], np.r_[-1, zones.c_latest[values[:-1]]])
+    clusters, columns = blocks.clusters, blocks.columns
+    earliest = np.maximum(clusters.start[values], np.r_[-1, clusters.latest[values[:-1]]])
     earliest = np.maximum.accumulate(earliest)
-    latest = np.minimum.accumulate(zones.c_earliest[values][::-1])[::-1]
+    latest = np.minimum.accumulate(clusters.earliest[values][::-1])[::-1]
     place = {value: at for at, value in enumerate(values)}
     failures: list[list[tuple[int, int]]] = [[] for _ in values]
     for row in failed:
         interval = int(columns.start[row]), int(columns.end[row])
         failures[place[int(columns.source[row])]].append(interval)
-    swapped = np.r_[zones.c_parent[values[1:]] == values[:-1], False]
-    seen = np.where(swapped, NEVER_LEFT, np.maximum(zones.c_latest[values], earliest))
+    swapped = np.r_[blocks.parent[values[1:]] == values[:-1], False]
+    seen = np.where(swapped, NEVER_LEFT, np.maximum(clusters.latest[values], earliest))
     line = timeline(
         list(zip(earliest.tolist(), latest.tolist())), failures, seen=seen.tolist(), spare=spare
     )
@@ -177,42 +178,42 @@ def _timeline(
     return line
 
 
-def _forbidden(zones: Zones, failed: list[int]) -> tuple[int, ...]:
+def _forbidden(clusters: Clusters, failed: list[int]) -> tuple[int, ...]:
     """The first failure within the zone of the very value that it did not find, with the two
     operations that show the zone; nothing if there is none.
     """
-    columns = zones.columns
+    columns = clusters.columns
     rows = np.array(failed, dtype=np.int64)
     value = columns.source[rows]
-    inside = (zones.c_earliest[value] < columns.start[rows]) & (
-        columns.end[rows] < zones.c_latest[value]
+    inside = (clusters.earliest[value] < columns.start[rows]) & (
+        columns.end[rows] < clusters.latest[value]
     )
     if not inside.any():
         return ()
     row = int(rows[inside][np.argmin(columns.end[rows[inside]])])
     cluster = int(columns.source[row])
-    first, last = int(zones.c_writer[cluster]), int(zones.c_latest_row[cluster])
-    if first < 0 or zones.c_end[cluster] > columns.start[row]:
-        first = int(zones.c_earliest_row[cluster])
+    first, last = int(clusters.writer[cluster]), int(clusters.latest_row[cluster])
+    if first < 0 or clusters.end[cluster] > columns.start[row]:
+        first = int(clusters.earliest_row[cluster])
     return tuple(sorted({first, row, last} - {-1}))
 
 
-def order_with_failures(zones: Zones, rows: list[int], key: int) -> list[int]:
+def order_with_failures(clusters: Clusters, rows: list[int], line: Timeline) -> list[int]:
     """The rows of one key in a legal order, failed swaps at moments when another value was there.
 
     Args:
-        zones: with a timeline of this key.
-        rows: all that take part, failures included.
-        key: code of the key.
+        clusters: the clusters of all keys.
+        rows: all of the key that take part, failures included.
+        line: the key's timeline.
     """
-    columns, line = zones.columns, zones.timelines[key]
+    columns = clusters.columns
     placed = [(at, moment, 0, row) for at, (moment, row) in line.fillers.items()]
     for row in rows:
         start = int(columns.start[row])
         if columns.observed_failure[row]:
             at, moment = place_of(line, line.place.get(int(columns.source[row]), -1), start)
             placed.append((at, moment, 1, row))
-        elif zones.writes[row]:
+        elif clusters.writes[row]:
             placed.append((line.place[int(columns.target[row])], -2, 0, row))
         else:
             at = line.place[int(columns.source[row])]

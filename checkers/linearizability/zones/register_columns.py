@@ -7,9 +7,8 @@ one dictionary, and only mixtures pay for tokens (see :mod:`checkers.linearizabi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -60,7 +59,7 @@ class RegisterColumns:
     observed_failure: Bools
     c_key: Ints
     keys: int
-    key_values: list[Any]
+    key_values: list[object]
 
     def __len__(self) -> int:
         return len(self.invoke)
@@ -78,7 +77,7 @@ class RegisterColumns:
         return found
 
 
-def register_columns(history: History, *, init: Any, observe_failures: bool) -> RegisterColumns:
+def register_columns(history: History, *, init: object, observe_failures: bool) -> RegisterColumns:
     """The columns of a register history.
 
     Args:
@@ -122,7 +121,13 @@ def register_columns(history: History, *, init: Any, observe_failures: bool) -> 
 
 
 def _clusters(
-    history: History, invoke: Ints, end: Ints, kind: Any, key: Ints, keys: int, init: Any
+    history: History,
+    invoke: Ints,
+    end: Ints,
+    kind: npt.NDArray[np.int8],
+    key: Ints,
+    keys: int,
+    init: object,
 ) -> tuple[Ints, Ints, Ints]:
     """Source and target cluster of every row, and the key of every cluster."""
     values = history.values
@@ -130,7 +135,7 @@ def _clusters(
     writes = np.flatnonzero(kind == WRITE)
     swaps = np.flatnonzero(kind == CAS)
     pairs = [_pair(values[at], at) for at in invoke[swaps].tolist()]
-    parts: list[Sequence[Any]] = [
+    parts: list[Sequence[object]] = [
         [init],
         _take(values, end[reads]),
         _take(values, invoke[writes]),
@@ -150,11 +155,11 @@ def _clusters(
     return source, target, c_key
 
 
-def _take(values: Sequence[Any], indices: Ints) -> list[Any]:
+def _take(values: Sequence[object], indices: Ints) -> list[object]:
     return [values[index] for index in indices.tolist()]
 
 
-def _pair(value: Any, at: int) -> Any:
+def _pair(value: object, at: int) -> Sequence[object]:
     if not isinstance(value, (list, tuple)) or len(value) != 2:
         raise ModelError(
             f"the cas invoked at event {at} has input {value!r}; it must be a pair [expected, new]"
@@ -185,20 +190,20 @@ def _number_pairs(key: Ints, number: Ints, keys: int, init: int) -> tuple[Ints, 
     return place[inverse[keys:]], c_key
 
 
-def number_values(values: list[Any]) -> Ints:
+def number_values(values: list[object]) -> Ints:
     """Dense numbers for values: equal numbers iff the same value, type included."""
     kinds = set(map(type, values))
     if kinds <= {int, type(None)}:
         numbers = _number_ints(values, type(None) in kinds)
         if numbers is not None:
             return numbers
-    codes: dict[Any, int] = {}
+    codes: dict[Hashable, int] = {}
     if kinds <= {int, str, type(None)}:
         return np.array([codes.setdefault(v, len(codes)) for v in values], dtype=np.int64)
     return np.array([codes.setdefault(token(v), len(codes)) for v in values], dtype=np.int64)
 
 
-def _number_ints(values: list[Any], with_none: bool) -> Ints | None:
+def _number_ints(values: list[object], with_none: bool) -> Ints | None:
     """Numbers for integers and None; None if an integer does not fit a column."""
     try:
         if with_none:

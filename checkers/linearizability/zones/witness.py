@@ -19,7 +19,7 @@ from checkers.core.budget import Meter
 from checkers.history import Op
 from checkers.linearizability.model import Model
 from checkers.linearizability.models.registers import cas_pair
-from checkers.linearizability.problem import NEVER, Problem
+from checkers.linearizability.problem import Problem
 from checkers.linearizability.search.memoized_model import Machine
 from checkers.linearizability.search.portfolio import search
 from checkers.linearizability.values import token
@@ -109,14 +109,7 @@ def weakened(problem: Problem, keep: Sequence[int], model: Model) -> Problem:
         known.add(token(value))
         writer = writers[token(value)]
         aside.append(msgspec.structs.replace(writer, f="write", input=value, type="ok"))
-    part = problem.subset(keep)
-    count = len(aside)
-    return Problem(
-        ops=(*aside, *part.ops),
-        start=(*range(-count - 1, -1), *part.start),
-        end=(*[NEVER] * count, *part.end),
-        required=(*[False] * count, *part.required),
-    )
+    return problem.subset(keep).beside(aside)
 
 
 def _writes(op: Op) -> bool:

@@ -1,0 +1,31 @@
+"""A68j: a replica without a memory takes part with the first piece of its primary's log.
+
+For a replica that was merely away that would do: it has acknowledged nothing that it has not. But
+this one may have acknowledged, before it lost its disk, whatever its primary has by now.
+"""
+
+from __future__ import annotations
+
+from cluster.ablations.registry import Ablation
+from cluster.consensus.replica_recovery import ReplicaRecovery
+from cluster.wire import RecoveryResponse
+
+
+class RecoveryEndsTooEarly(ReplicaRecovery):
+    """A recovery that is content with any part of the log."""
+
+    def must_reach(self, primary: RecoveryResponse) -> int:
+        """Anything will do."""
+        return 0
+
+
+ABLATION = Ablation(
+    RecoveryEndsTooEarly,
+    removes="A recovering replica joins a view before it has all that the primary had.",
+    breaks="What it acknowledged before it lost its disk is on too few replicas, and lost.",
+    nemesis="kill",
+    random=False,
+    real=False,
+    consensus="viewstamped",
+    pattern="majority_quorum",
+)

@@ -1,0 +1,220 @@
+"""Recipes: what programs build from leases, transactions and watches.
+
+    async with Lock(client, "nightly-job", ttl_s=10) as lock:      # waits until it is free
+        resource.write(value, token=lock.token)                    # the resource refuses old tokens
+
+    election = Election(client, "scheduler", "host-7")
+    await election.campaign()                                      # returns when this one leads
+    async for change in events(client, "config/", after=0): ...
+
+A lock and a leadership are a key attached to a lease. The holder renews the lease three times in
+its life, and counts its validity from the moment it *sent* the last renewal that was answered, so
+its view ends before the cluster's. A holder that is stopped for longer than its lease lives still
+believes that it holds the lock until it looks at :attr:`Held.valid`; that is what the token is for
+(a fencing token: see ``cluster.core.lease``).
+
+Source: Joshi, "Lease" and "State Watch"; etcd's concurrency recipes. For programs that use
+:class:`cluster.client.asyncio_client.AsyncioClient`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from cluster.client.asyncio_client import AsyncioClient
+from cluster.client.session import Complete
+from cluster.wire import Command
+
+LOCKS, ELECTIONS = "lock/", "election/"
+#: One watch is asked for at most so long before it is asked again.
+WATCH_S = 3600.0
+
+
+class RecipeError(Exception):
+    """A step was refused, or its outcome is unknown; the message says which and why."""
+
+
+class Held:
+    """A key attached to a lease that is kept alive.
+
+    Args:
+        client: a client of the cluster.
+        key: the key.
+        value: what it says, ``None`` for True.
+        ttl_s: how long the cluster keeps it without a renewal.
+    """
+
+    def __init__(
+        self, client: AsyncioClient, key: str, *, value: Any = True, ttl_s: float = 10.0
+    ) -> None:
+        self._client = client
+        self._key = key
+        self._value = value
+        self._ttl_s = ttl_s
+        self._lease = ""
+        self._valid_until_s = 0.0
+        self._renewing: asyncio.Task[None] | None = None
+        #: the revision at which it was taken: larger than that of every earlier holder; 0 before
+        self.token = 0
+
+    @property
+    def valid(self) -> bool:
+        """Whether this holder may still count on it, by its own clock."""
+        return bool(self.token) and time.monotonic() < self._valid_until_s
+
+    async def take(self, *, timeout_s: float | None = None) -> bool:
+        """Wait until it is free, and take it.
+
+        Args:
+            timeout_s: how long to wait; None for ever, 0 not at all.
+
+        Returns:
+            Whether it was taken.
+
+        Raises:
+            RecipeError: the cluster refused, or an outcome is unknown.
+        """
+        until_s = None if timeout_s is None else time.monotonic() + timeout_s
+        await self._grant()
+        try:
+            while True:
+                made = await self._done("txn", "", *self._creation())
+                if made.value["succeeded"]:
+                    self.token = made.revision
+                    return True
+                left_s = self._ttl_s / 3
+                if until_s is not None:
+                    left_s = min(left_s, until_s - time.monotonic())
+                if left_s <= 0:
+                    await self.give_up()
+                    return False
+                await self._client.call(
+                    Command("watch", self._key, ({"after": made.revision},)), timeout_s=left_s
+                )
+        except BaseException:
+            self._stop_renewing()
+            raise
+
+    def _creation(self) -> tuple[list[Any], list[Any], list[Any]]:
+        absent = [[self._key, "version", "==", 0]]
+        return absent, [["put", self._key, self._value, self._lease]], []
+
+    async def give_up(self) -> None:
+        """End the lease, and with it the key.
+
+        Raises:
+            RecipeError: the outcome is unknown; the lease ends by itself.
+        """
+        self._stop_renewing()
+        lease, self._lease, self.token = self._lease, "", 0
+        if lease:
+            done = await self._client.call(Command("lease-revoke", lease))
+            if done.status == "unknown":
+                raise RecipeError(f"whether {self._key} was given up is unknown: {done.error}")
+
+    async def _grant(self) -> None:
+        sent_s = time.monotonic()
+        done = await self._done("lease-grant", "", int(self._ttl_s * 1e9))
+        self._lease = done.value["lease"]
+        self._valid_until_s = sent_s + self._ttl_s
+        self._renewing = asyncio.create_task(self._renew())
+
+    async def _renew(self) -> None:
+        """Renew the lease three times in its life, until it is refused."""
+        while True:
+            await asyncio.sleep(self._ttl_s / 3)
+            sent_s = time.monotonic()
+            done = await self._client.call(
+                Command("lease-renew", self._lease), timeout_s=self._ttl_s
+            )
+            if done.status == "fail":
+                return
+            if done.status == "ok":
+                self._valid_until_s = sent_s + self._ttl_s
+
+    def _stop_renewing(self) -> None:
+        if self._renewing is not None:
+            self._renewing.cancel()
+            self._renewing = None
+
+    async def _done(self, op: str, key: str, *args: Any) -> Complete:
+        done = await self._client.call(Command(op, key, args))
+        if done.status != "ok":
+            raise RecipeError(f"{op} for {self._key}: {done.status}: {done.error}")
+        return done
+
+
+class Lock(Held):
+    """A lock by name.
+
+    Args:
+        client: a client of the cluster, which several locks may share.
+        name: the lock's.
+        ttl_s: how long a dead holder blocks the others, about.
+    """
+
+    def __init__(self, client: AsyncioClient, name: str, *, ttl_s: float = 10.0) -> None:
+        super().__init__(client, LOCKS + name, ttl_s=ttl_s)
+
+    async def __aenter__(self) -> Lock:
+        """Wait for the lock."""
+        await self.take()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Release it."""
+        await self.give_up()
+
+
+class Election(Held):
+    """Leadership by name, as one candidate sees it.
+
+    Args:
+        client: a client of the cluster.
+        name: the election's.
+        candidate: what others read as the leader.
+        ttl_s: how long a dead leader stays, about.
+    """
+
+    def __init__(
+        self, client: AsyncioClient, name: str, candidate: str, *, ttl_s: float = 10.0
+    ) -> None:
+        super().__init__(client, ELECTIONS + name, value=candidate, ttl_s=ttl_s)
+
+    async def campaign(self, *, timeout_s: float | None = None) -> bool:
+        """Wait until this candidate leads; as :meth:`Held.take`."""
+        return await self.take(timeout_s=timeout_s)
+
+    async def resign(self) -> None:
+        """Lead no more."""
+        await self.give_up()
+
+    async def leader(self) -> str | None:
+        """Who leads; None if none does."""
+        done = await self._done("get", self._key)
+        return None if done.value is None else str(done.value)
+
+
+async def events(
+    client: AsyncioClient, prefix: str, *, after: int
+) -> AsyncIterator[dict[str, Any]]:
+    """Every change to the keys with a prefix, in order, for ever.
+
+    Args:
+        client: a client that is used for nothing else meanwhile.
+        prefix: of the keys.
+        after: the revision to begin after; that of the last event, to go on.
+
+    Raises:
+        RecipeError: ``compacted``: changes after that revision are gone; read the keys again.
+    """
+    while True:
+        done = await client.call(Command("watch", prefix, ({"after": after},)), timeout_s=WATCH_S)
+        if done.status != "ok":
+            raise RecipeError(f"the watch of {prefix!r} after {after}: {done.error}")
+        for event in done.value["events"]:
+            yield event
+        after = done.value["revision"]

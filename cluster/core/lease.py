@@ -1,0 +1,306 @@
+"""Lease: what a client holds ends by itself, unless the client keeps renewing it.
+
+Problem. A client takes something (a lock, a membership, a partition) and dies. It must not hold it
+for ever, and nobody can tell a dead client from a slow one.
+
+Solution. The core grants a lease for a time to live. Keys may be attached to it, and when the lease
+ends they are deleted, at one revision. Grants, renewals and ends are commands of the log, so every
+node knows the same leases (:class:`Leases`). Time is not in the log. Each node measures it with its
+own monotonic clock, from the moment it *applied* the grant or the last renewal
+(:class:`LeaseClock`); that is later than the moment the holder asked. When a lease is over by the
+leader's clock, the leader proposes its end. The proposal names the renewal it knows, and does
+nothing if another was committed before it.
+
+The holder counts from the moment it *sent* the grant or renewal, so its view ends first. The
+granter adds a margin for clocks that run at different rates. A new leader has measured all along,
+since it applied the same entries. A node that restarts has measured nothing, and begins again with
+the time that is left: a leader writes that down when half of it is gone (a checkpoint), so that a
+cluster that restarts again and again does not keep dead clients alive.
+
+The lease's token, the revision of the grant, grows from grant to grant. A resource that remembers
+the highest token it has seen can refuse a holder that was paused past its end (a fencing token).
+
+    lease-grant ID ttl_ns    {"lease", "token", "ttl_ns"}; an empty ID lets the core choose
+    lease-renew ID           {"lease", "token", "ttl_ns"}; fail if it is over
+    lease-revoke ID          how many keys ended with it; fail if it is over
+    leases ""                every lease: {"lease", "token", "ttl_ns", "keys"}
+
+Invariants. A lease ends only by revocation, or after its time to live and the margin have passed on
+the clock of a leader that has applied every renewal answered before. Keys never outlive their
+lease. Equal tables at equal indexes.
+
+What breaks without it. A49a: a holder that counts from the answer overlaps with the next one. A49b:
+a granter that reads the wall clock ends leases early when it jumps. A49c: a new leader that does
+not know how long leases have left ends them early. A13: without the token, a paused holder still
+writes.
+
+Source: Gray and Cheriton, "Leases" (1989); Joshi, "Lease"; etcd's leases and lease checkpoints.
+Used by ``cluster.core.state_machine`` and ``cluster.core.replica``.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from cluster.channel.request_waiting_list import NEVER_NS
+from cluster.core.answers import Answer, DigestSum, fail, key_problem, ok, short
+from cluster.wire import Command
+
+GRANT, RENEW, REVOKE = "lease-grant", "lease-renew", "lease-revoke"
+EXPIRE, CHECKPOINT, LIST = "lease-expire", "lease-checkpoint", "leases"
+
+MS = 1_000_000
+TTL_MIN_NS, TTL_MAX_NS = 50 * MS, 24 * 3600 * 1000 * MS
+#: The margin is a fraction of the time to live: how much faster the granter's clock may run than
+#: the holder's.
+MARGIN = 0.25
+
+
+class Held(msgspec.Struct):
+    """A lease in the table.
+
+    Args:
+        token: index of the grant.
+        renewed: index of the grant or of the last renewal.
+        ttl_ns: its time to live.
+        left_ns: what is left of it, for a node that has not measured itself.
+    """
+
+    token: int
+    renewed: int
+    ttl_ns: int
+    left_ns: int
+
+
+class Leases:
+    """The replicated table of leases.
+
+    Args:
+        end_keys: called with (index, lease) when a lease ends; deletes its keys, and counts them.
+        keys_of: the keys attached to a lease.
+    """
+
+    __slots__ = ("_digest", "_end_keys", "_keys_of", "fresh", "table")
+
+    reads = frozenset({LIST})
+    writes = frozenset({GRANT, RENEW, REVOKE})
+    #: proposed by a leader, never by a client
+    internal = frozenset({EXPIRE, CHECKPOINT})
+
+    def __init__(
+        self, end_keys: Callable[[int, str], int], keys_of: Callable[[str], list[str]]
+    ) -> None:
+        self._end_keys = end_keys
+        self._keys_of = keys_of
+        self.table: dict[str, Held] = {}
+        #: leases whose time a node must begin to measure
+        self.fresh: dict[str, None] = {}
+        self._digest = DigestSum()
+
+    def exists(self, lease: str) -> bool:
+        """Whether a lease has not ended."""
+        return lease in self.table
+
+    # -- commands ----------------------------------------------------------------------------------
+
+    def problem(self, command: Command) -> str:
+        """Why a command can never be carried out, whatever the state; "" if it may be."""
+        wrong = key_problem(command.key)
+        if wrong:
+            return wrong
+        if command.op == GRANT:
+            return _ttl_problem(command.args)
+        count = {EXPIRE: 1, CHECKPOINT: 2}.get(command.op, 0)
+        if len(command.args) != count or any(type(arg) is not int for arg in command.args):
+            return f"{command.op} takes {count} whole numbers, not {short(command.args)}"
+        return ""
+
+    def apply(self, index: int, command: Command) -> Answer:
+        """Carry out a write that has no problem, as of a log index."""
+        lease, args = command.key, command.args
+        if command.op == GRANT:
+            return self._grant(index, lease or f"lease-{index}", args[0])
+        held = self.table.get(lease)
+        if held is None:
+            return fail(f"there is no lease {short(lease)}; it is over, or never was")
+        match command.op:
+            case "lease-renew":
+                held.renewed, held.left_ns = index, held.ttl_ns
+                return self._told(lease, held)
+            case "lease-revoke":
+                return ok(self._end(index, lease))
+            case "lease-expire":
+                return ok(self._end(index, lease) if held.renewed == args[0] else 0)
+            case _:
+                if held.renewed == args[0]:
+                    held.left_ns = min(held.left_ns, args[1])
+                    self._digest.touch(lease)
+                return ok(held.left_ns)
+
+    def _grant(self, index: int, lease: str, ttl_ns: int) -> Answer:
+        if lease in self.table:
+            return fail(f"there is a lease {short(lease)} already")
+        held = self.table[lease] = Held(index, index, ttl_ns, ttl_ns)
+        return self._told(lease, held)
+
+    def _told(self, lease: str, held: Held) -> Answer:
+        self.fresh[lease] = None
+        self._digest.touch(lease)
+        return ok({"lease": lease, "token": held.token, "ttl_ns": held.ttl_ns})
+
+    def _end(self, index: int, lease: str) -> int:
+        del self.table[lease]
+        self.fresh.pop(lease, None)
+        self._digest.touch(lease)
+        return self._end_keys(index, lease)
+
+    def read(self, command: Command) -> Answer:
+        """Every lease, in the order of their grants."""
+        return ok(
+            [
+                {
+                    "lease": lease,
+                    "token": held.token,
+                    "ttl_ns": held.ttl_ns,
+                    "keys": self._keys_of(lease),
+                }
+                for lease, held in self.table.items()
+            ]
+        )
+
+    # -- snapshots ---------------------------------------------------------------------------------
+
+    def encode(self) -> Any:
+        """The whole table, for a snapshot."""
+        return [(lease, *msgspec.structs.astuple(held)) for lease, held in self.table.items()]
+
+    def restore(self, state: Any) -> None:
+        """Replace the table by one that :meth:`encode` gave, decoded afresh."""
+        self.table = {lease: Held(*rest) for lease, *rest in state}
+        self.fresh = dict.fromkeys(self.table)
+        self._digest = DigestSum()
+        for lease in self.table:
+            self._digest.touch(lease)
+
+    def digest(self) -> int:
+        """Hash of the table, equal for equal tables."""
+        return self._digest.value(self._row)
+
+    def _row(self, lease: str) -> Any:
+        held = self.table.get(lease)
+        return None if held is None else ["lease", *msgspec.structs.astuple(held)]
+
+
+def _ttl_problem(args: tuple[Any, ...]) -> str:
+    if len(args) != 1 or type(args[0]) is not int:
+        return f"{GRANT} takes a time to live in nanoseconds, not {short(args)}"
+    if not TTL_MIN_NS <= args[0] <= TTL_MAX_NS:
+        return (
+            f"the time to live is {args[0] / 1e9:g} s; it should be {TTL_MIN_NS / 1e9:g} s to "
+            f"{TTL_MAX_NS / 1e9:g} s"
+        )
+    return ""
+
+
+class LeaseClock:
+    """One node's measure of the leases: when each is over by the node's monotonic clock."""
+
+    __slots__ = ("_due", "_inherited", "_led", "_queue", "deadline_ns")
+
+    def __init__(self) -> None:
+        #: lease -> (renewed, when it is over)
+        self._due: dict[str, tuple[int, int]] = {}
+        #: (when, lease, renewed) of every moment something may be done; some are out of date
+        self._queue: list[tuple[int, str, int]] = []
+        #: the generation this node leads, and the last index it found in its log when that began
+        self._led, self._inherited = 0, 0
+        self.deadline_ns = NEVER_NS
+
+    def ends_ns(self, now_ns: int, held: Held) -> int:
+        """Decision: when a lease applied now is over: its time, and the margin for clock rates."""
+        return now_ns + int(held.left_ns * (1 + MARGIN))
+
+    def begin(self, now_ns: int, leases: Leases) -> None:
+        """Begin to measure what was granted, renewed or restored since the last call."""
+        for lease in leases.fresh:
+            held = leases.table[lease]
+            over_ns = self.ends_ns(now_ns, held)
+            assert over_ns >= now_ns, f"lease {lease} is over before it begins"
+            self._due[lease] = held.renewed, over_ns
+            half_ns = now_ns + (over_ns - now_ns) // 2
+            heapq.heappush(self._queue, (half_ns, lease, held.renewed))
+            heapq.heappush(self._queue, (over_ns, lease, held.renewed))
+        leases.fresh.clear()
+        self._next()
+
+    def left_ns(self, now_ns: int, lease: str) -> int:
+        """What is left of a lease by this node's clock, without the margin; 0 if it is unknown."""
+        _, over_ns = self._due.get(lease, (0, now_ns))
+        return max(0, int((over_ns - now_ns) / (1 + MARGIN)))
+
+    def proposals(
+        self, now_ns: int, leases: Leases, *, leads: int, last_index: int, applied: int
+    ) -> list[Command]:
+        """What this node should propose now; nothing unless it leads.
+
+        A new leader waits until it has applied all that it found in its log: a renewal that its
+        predecessor has answered is among it.
+
+        Args:
+            now_ns: the node's time.
+            leases: the table.
+            leads: the generation the node leads; 0 if it does not.
+            last_index: of its log.
+            applied: the index it has applied.
+        """
+        if leads != self._led:
+            self._led, self._inherited = leads, last_index if leads else NEVER_NS
+        due = self._due_now(now_ns, leases)
+        if not leads or applied < self._inherited:
+            return []
+        if self._inherited:
+            self._inherited = 0
+            return self._overdue(now_ns, leases)
+        return due
+
+    def _due_now(self, now_ns: int, leases: Leases) -> list[Command]:
+        """Ends and checkpoints whose moment has come; each is found once."""
+        if now_ns < self.deadline_ns:
+            return []
+        found: list[Command] = []
+        while self._queue and self._queue[0][0] <= now_ns:
+            _, lease, renewed = heapq.heappop(self._queue)
+            held = leases.table.get(lease)
+            if held is None:
+                self._due.pop(lease, None)
+            elif held.renewed == renewed and self._due[lease][0] == renewed:
+                found.append(self._proposal(now_ns, lease, held))
+        self._next()
+        return found
+
+    def _overdue(self, now_ns: int, leases: Leases) -> list[Command]:
+        """The ends of all leases that are over: what a new leader proposes first."""
+        return [
+            Command(EXPIRE, lease, (held.renewed,))
+            for lease, held in leases.table.items()
+            if lease in self._due
+            and self._due[lease][0] == held.renewed
+            and self._due[lease][1] <= now_ns
+        ]
+
+    def again(self, when_ns: int, command: Command) -> None:
+        """A proposal could not be made; look at the lease again at this time."""
+        heapq.heappush(self._queue, (when_ns, command.key, command.args[0]))
+        self._next()
+
+    def _proposal(self, now_ns: int, lease: str, held: Held) -> Command:
+        if self._due[lease][1] <= now_ns:
+            return Command(EXPIRE, lease, (held.renewed,))
+        return Command(CHECKPOINT, lease, (held.renewed, self.left_ns(now_ns, lease)))
+
+    def _next(self) -> None:
+        self.deadline_ns = self._queue[0][0] if self._queue else NEVER_NS

@@ -1,0 +1,99 @@
+"""``harness cluster``: a cluster to play with, and certificates for one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from harness.errors import EXIT_INFRASTRUCTURE, EXIT_VALID, UsageError
+from harness.spec import parse_nodes
+
+WORDS = ("up", "status", "down", "certs")
+
+_Word = Annotated[str, Parameter(help="up, status, down or certs.")]
+_Dir = Annotated[str, Parameter(name="--dir", help="The cluster's directory.")]
+_Nodes = Annotated[str, Parameter(name="--nodes", help="How many nodes; for certs, their names.")]
+_Consensus = Annotated[str, Parameter(name="--consensus", help="Consensus of a new cluster.")]
+_Port = Annotated[int, Parameter(name="--port", help="First port of a new cluster.")]
+_Arg = Annotated[
+    list[str] | None,
+    Parameter(name="--arg", negative=(), help="One more argument for every node; repeatable."),
+]
+
+
+def cluster(
+    word: _Word,
+    *,
+    dir: _Dir = "playground",
+    nodes: _Nodes = "3",
+    consensus: _Consensus = "raft",
+    port: _Port = 7101,
+    arg: _Arg = None,
+) -> int:
+    """Start, look at or stop a cluster of processes on this machine; make test certificates."""
+    where = Path(dir)
+    match word:
+        case "up":
+            return _up(where, len(parse_nodes(nodes)), consensus, port, arg or [])
+        case "status":
+            return _status(where)
+        case "down":
+            return _down(where)
+        case "certs":
+            return _certs(where, parse_nodes(nodes))
+    raise UsageError(f"there is no harness cluster {word!r}; there are {', '.join(WORDS)}")
+
+
+def _up(where: Path, nodes: int, consensus: str, port: int, arguments: list[str]) -> int:
+    from harness.playground import TOKEN, up
+
+    found = up(where, nodes=nodes, consensus=consensus, port=port, arguments=arguments)
+    _status(where)
+    print(
+        f"speak to it:  python -m cluster.client --nodes {found.addresses} "
+        f"--token-file {where / TOKEN} put greeting hello\n"
+        f"stop it:      harness cluster down --dir {where}"
+    )
+    return EXIT_VALID
+
+
+def _status(where: Path) -> int:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from harness.playground import load, statuses
+    from harness.terminal import Terminal
+
+    found = statuses(where)
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for title in ("node", "address", "role", "generation", "applied", "keys", "consensus"):
+        table.add_column(title)
+    for node in load(where).nodes:
+        said = found[node.name]
+        fields = ("role", "generation", "applied", "keys", "consensus")
+        row = ["does not answer"] if said is None else [str(said.get(name, "")) for name in fields]
+        table.add_row(node.name, f"127.0.0.1:{node.port}", *row)
+    Terminal().print(table)
+    return EXIT_VALID if all(found.values()) else EXIT_INFRASTRUCTURE
+
+
+def _down(where: Path) -> int:
+    from harness.playground import down
+
+    stopped = down(where)
+    print(f"stopped: {', '.join(stopped)}" if stopped else "no node was running")
+    return EXIT_VALID
+
+
+def _certs(where: Path, nodes: tuple[str, ...]) -> int:
+    from harness.certificates import make_certificates
+
+    for file in make_certificates(where, nodes):
+        print(file)
+    print(
+        f"start nodes with: --tls-ca {where / 'ca.pem'} --tls-cert {where / nodes[0]}.pem "
+        f"--tls-key {where / nodes[0]}.key"
+    )
+    return EXIT_VALID

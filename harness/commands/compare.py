@@ -1,0 +1,322 @@
+"""``harness compare``: variants side by side, over the same seeds."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+from cyclopts import Parameter
+
+from checkers.core.regular_files import read_regular
+from checkers.core.verdict import Verdict
+from harness.campaign.comparison import COMPARISON, FILE_BYTES_MAX, Cell, Comparison, Plan
+from harness.campaign.comparison_tables import (
+    COSTS,
+    FIGURES,
+    Figure,
+    document,
+    frame,
+    met,
+    parse_condition,
+)
+from harness.campaign.trust import Trust
+from harness.campaign.variants import parse_variants
+from harness.commands.judging import TrustFlag, TrustModuleFlag
+from harness.commands.test import spec_of
+from harness.errors import EXIT_INFRASTRUCTURE, EXIT_INVALID, UsageError
+from harness.spec import parse_list, validated
+from harness.store import write_json
+
+#: Length of the main phase where none is given: simulated seconds, and real ones.
+SIMULATED_S, REAL_S = 10.0, 30.0
+
+
+_Texts = list[str] | None
+_Variant = Annotated[
+    _Texts, Parameter(name="--variant", negative=(), help="A variant; give it several times.")
+]
+_Workload = Annotated[
+    str, Parameter(name="--workload", help="Workloads; each is a table of its own.")
+]
+_Nemesis = Annotated[
+    _Texts,
+    Parameter(
+        name="--nemesis",
+        negative=(),
+        help="Faults, as for `harness test`; given again, it is another table.",
+    ),
+]
+_Runs = Annotated[int, Parameter(name="--runs", help="Seeds, each run by every variant.")]
+_Seed = Annotated[
+    int | None, Parameter(name="--seed", help="The first seed; drawn and printed if not given.")
+]
+_Db = Annotated[str, Parameter(name="--db", help="The database.")]
+_Client = Annotated[str, Parameter(name="--client", help="Client: module:Class.")]
+_Env = Annotated[str, Parameter(name="--env", help="Where nodes run.")]
+_Nodes = Annotated[str, Parameter(name="--nodes", help="How many nodes, or their names.")]
+_TimeLimit = Annotated[
+    str | None,
+    Parameter(name="--time-limit", help="Length of a run: 10s in simulation, else 30s."),
+]
+_Rate = Annotated[float | None, Parameter(name="--rate", help="Operations per second.")]
+_Concurrency = Annotated[str, Parameter(name="--concurrency", help="Workers.")]
+_DbOption = Annotated[_Texts, Parameter(name="--db-option", negative=(), help="For all variants.")]
+_EnvOption = Annotated[
+    _Texts, Parameter(name="--env-option", negative=(), help="For all variants.")
+]
+_FailIf = Annotated[
+    _Texts,
+    Parameter(name="--fail-if", negative=(), help="Exit 1 if so: 'p99 > 1.2 * baseline'."),
+]
+_Baseline = Annotated[
+    str,
+    Parameter(name="--baseline", help="A variant (the first, if not given), or a comparison."),
+]
+_Jobs = Annotated[
+    int | None, Parameter(name=("--jobs", "-j"), help="Processes, in simulation only.")
+]
+_Resume = Annotated[
+    str, Parameter(name="--resume", help="Directory of a comparison to go on with.")
+]
+_Store = Annotated[str, Parameter(name="--store", help="Directory of run directories.")]
+_Json = Annotated[
+    bool, Parameter(name="--json", negative=(), help="Print comparison.json, no tables.")
+]
+
+
+def compare(
+    *,
+    variant: _Variant = None,
+    workload: _Workload = "register",
+    nemesis: _Nemesis = None,
+    runs: _Runs = 10,
+    seed: _Seed = None,
+    db: _Db = "reference",
+    client: _Client = "",
+    env: _Env = "sim",
+    nodes: _Nodes = "3",
+    time_limit: _TimeLimit = None,
+    rate: _Rate = None,
+    concurrency: _Concurrency = "10",
+    db_option: _DbOption = None,
+    env_option: _EnvOption = None,
+    fail_if: _FailIf = None,
+    baseline: _Baseline = "",
+    jobs: _Jobs = None,
+    resume: _Resume = "",
+    trust: TrustFlag = False,
+    trust_module: TrustModuleFlag = None,
+    store: _Store = "store",
+    json: _Json = False,
+) -> int:
+    """Run variants over the same seeds, workloads and faults, and compare what they came to.
+
+    A variant is a consensus, with ablations and read modes (`raft+A30`, `raft+lease-reads`), or a
+    name and any fields of a test (`'slow disks: env-option.x=1, time-limit=5'`). Every run is kept
+    with its report. The exit code is the worst verdict's; a condition that is met makes it 1.
+    """
+    conditions = [parse_condition(text) for text in fail_if or ()]
+    if resume:
+        comparison = Comparison.resume(Path(resume), Trust(trust, tuple(trust_module or ())))
+    else:
+        given: dict[str, Any] = {
+            "db": db, "client": client, "env": env, "nodes": nodes, "concurrency": concurrency,
+            "rate_hz": rate, "db_options": db_option, "env_options": env_option,
+            "time_limit_s": time_limit or (SIMULATED_S if env == "sim" else REAL_S),
+        }  # fmt: skip
+        plan = _plan(variant or [], workload, nemesis or ["partition"], runs, seed, given)
+        comparison = Comparison.begin(plan, store=store)
+    stored = _stored(baseline, comparison)
+    workers = _workers(jobs, comparison)
+    if not json:
+        _announce(comparison)
+    _go(comparison, workers, show=not json)
+    return _conclude(comparison, conditions, baseline, stored, json=json)
+
+
+def _plan(
+    texts: list[str],
+    workload: str,
+    nemeses: list[str],
+    runs: int,
+    seed: int | None,
+    given: dict[str, Any],
+) -> Plan:
+    if len(texts) < 2:
+        raise UsageError(
+            f"--variant is given {'once' if texts else 'not at all'}; a comparison needs at least "
+            "two: --variant raft --variant raft+lease-reads"
+        )
+    if runs < 1:
+        raise UsageError(f"--runs is {runs}; it should be 1 or more")
+    first = random.SystemRandom().randrange(2**31) if seed is None else seed
+    base = validated(msgspec.structs.replace(spec_of(given), seed=first))
+    workloads = parse_list(workload)
+    if not workloads:
+        raise UsageError("--workload names no workload")
+    cells = [Cell(each, parse_list(faults)) for each in workloads for faults in nemeses]
+    return Plan(
+        base=msgspec.structs.replace(base, name=""),
+        variants=parse_variants(texts),
+        cells=tuple(dict.fromkeys(cells)),
+        seeds=tuple(range(first, first + runs)),
+    )
+
+
+def _workers(jobs: int | None, comparison: Comparison) -> int:
+    if jobs is not None and jobs < 1:
+        raise UsageError(f"--jobs is {jobs}; it should be 1 or more")
+    if comparison.plan.base.env != "sim":
+        if jobs not in (None, 1):
+            raise UsageError(
+                f"--jobs is {jobs}; runs with real nodes are made one after the other, since two "
+                "at once would disturb each other's figures"
+            )
+        return 1
+    return jobs or os.cpu_count() or 1
+
+
+def _stored(baseline: str, comparison: Comparison) -> list[dict[str, Any]] | None:
+    """The rows of a stored comparison; None if the baseline is a variant of this one."""
+    if not baseline or baseline in {variant.name for variant in comparison.plan.variants}:
+        return None
+    path = Path(baseline)
+    path = path / COMPARISON if path.is_dir() else path
+    try:
+        found = msgspec.json.decode(read_regular(path, limit=FILE_BYTES_MAX), type=dict[str, Any])
+        rows = msgspec.convert(found["rows"], list[dict[str, Any]])
+    except (OSError, KeyError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        names = ", ".join(variant.name for variant in comparison.plan.variants)
+        raise UsageError(
+            f"--baseline is {baseline!r}; it is no variant ({names}), and no stored comparison: "
+            f"{error}"
+        ) from None
+    return rows
+
+
+def _announce(comparison: Comparison) -> None:
+    plan = comparison.plan
+    print(
+        f"{len(comparison.missing)} runs: {len(plan.variants)} variants, {len(plan.cells)} tables, "
+        f"seeds {plan.seeds[0]} to {plan.seeds[-1]}, in {comparison.where}\n"
+        f"if it is interrupted: harness compare --resume {comparison.where}"
+    )
+
+
+def _go(comparison: Comparison, workers: int, *, show: bool) -> None:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    from harness.terminal import Terminal
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
+    console = Terminal(stderr=True)
+    quiet = not show or not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=quiet) as bar:
+        task = bar.add_task("runs", total=len(comparison.missing))
+        comparison.go(
+            jobs=workers,
+            progress=lambda record: bar.update(task, advance=1, description=record.variant),
+        )
+
+
+def _conclude(
+    comparison: Comparison,
+    conditions: Sequence[Any],
+    baseline: str,
+    stored: list[dict[str, Any]] | None,
+    *,
+    json: bool,
+) -> int:
+    from reports.comparison import render_comparison
+
+    found = document(comparison)
+    name = baseline or comparison.plan.variants[0].name
+    base = stored if stored is not None else [r for r in found["rows"] if r["variant"] == name]
+    failed = [said for condition in conditions for said in met(condition, found["rows"], base)]
+    found["failed"] = failed
+    write_json(comparison.where / COMPARISON, found)
+    frame(comparison).to_csv(comparison.where / "comparison.csv", index=False)
+    page = render_comparison(comparison.where)
+    if json:
+        print(msgspec.json.format(msgspec.json.encode(found), indent=1).decode())
+    else:
+        _print_tables(found)
+        for said in failed:
+            print(f"condition met: {said}")
+        print(f"page: {page}\nruns: {comparison.where / 'comparison.csv'}")
+    return _exit_code(comparison, failed)
+
+
+def _exit_code(comparison: Comparison, failed: Sequence[str]) -> int:
+    if comparison.verdict is Verdict.INVALID or failed:
+        return EXIT_INVALID
+    if any(record.verdict == "broken" for record in comparison.records.values()):
+        return EXIT_INFRASTRUCTURE
+    return comparison.verdict.exit_code
+
+
+def _print_tables(found: dict[str, Any]) -> None:
+    from harness.terminal import Terminal
+
+    console = Terminal()
+    cells = dict.fromkeys((row["workload"], tuple(row["nemesis"])) for row in found["rows"])
+    for workload, nemesis in cells:
+        rows = [
+            row
+            for row in found["rows"]
+            if (row["workload"], tuple(row["nemesis"])) == (workload, nemesis)
+        ]
+        faults = ",".join(nemesis) or "no faults"
+        own = [f for f in FIGURES if any(f.name in r["figures"] for r in rows)]
+        _print_table(console, f"{workload} under {faults}", rows, own, first=_verdicts)
+        spent = [f for f in COSTS if any(f.name in r["figures"] for r in rows)]
+        if spent:
+            _print_table(console, "spent per commit", rows, spent)
+
+
+def _print_table(
+    console: Any,
+    title: str,
+    rows: Sequence[dict[str, Any]],
+    figures: Sequence[Figure],
+    *,
+    first: Callable[[dict[str, Any]], str] | None = None,
+) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("variant", overflow="fold")
+    if first is not None:
+        table.add_column("violated", overflow="fold")
+    for figure in figures:
+        table.add_column(figure.title, justify="right", no_wrap=True)
+    for row in rows:
+        verdicts = [] if first is None else [first(row)]
+        cells = [_cell(row["figures"].get(figure.name)) for figure in figures]
+        table.add_row(row["variant"], *verdicts, *cells)
+    console.print(table)
+
+
+def _verdicts(row: dict[str, Any]) -> str:
+    low, high = row["violated_share"]
+    parts = [f"{row['violated']} of {row['tried']}\n{100 * low:.0f}-{high:.0%}"]
+    parts += [f"{row[name]} {name}" for name in ("undecided", "broken") if row[name]]
+    return "\n".join(parts)
+
+
+def _cell(found: list[float | None] | None) -> str:
+    if not found or any(value is None for value in found):
+        return "-"
+    middle, low, high = (_short(value or 0.0) for value in found)
+    return f"{middle}\n{low}-{high}"
+
+
+def _short(value: float) -> str:
+    """Three digits that matter, and no more than two after the point."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -1,0 +1,1 @@
+"""Wrong clocks of nodes: libfaketime for foreign processes, the chaos endpoint for ours."""

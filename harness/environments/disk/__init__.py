@@ -1,0 +1,1 @@
+"""Faulty disks of nodes: a file system in user space, a small volume, the chaos endpoint."""

@@ -1,0 +1,1 @@
+"""Nodes with little processor time or memory: control groups of several owners."""

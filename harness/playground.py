@@ -1,0 +1,259 @@
+"""A cluster to play with: nodes of the reference cluster as processes that outlive the shell.
+
+    harness cluster up                  three nodes on loopback, in ./playground
+    harness cluster status
+    harness cluster down
+
+Everything is in one directory: each node's data and log, the cluster's token (mode 0600), and
+``cluster.json``, which says what was asked for. That file is data: before a process is signalled,
+the kernel is asked whether it is a node of ours that keeps its data in this directory.
+
+Used by ``harness cluster``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from checkers.core.regular_files import read_regular
+from harness.errors import SetupError, UsageError, nearest
+from harness.spec import parse_nodes
+
+STATE, TOKEN = "cluster.json", "token"
+FILE_BYTES_MAX = 1 << 20
+READY_WITHIN_S = 30.0
+#: A node that is asked to stop does so within its own 15 s; then it is killed.
+STOP_WITHIN_S = 20.0
+LOOK_EVERY_S = 0.05
+LOG_CHARS = 400
+
+
+class NodePlace(msgspec.Struct, frozen=True):
+    """Where a node is.
+
+    Args:
+        name: its id.
+        port: where clients and peers speak to it, on loopback.
+        admin: its admin endpoint's port.
+    """
+
+    name: str
+    port: int
+    admin: int
+
+
+class Playground(msgspec.Struct, frozen=True):
+    """A cluster in its directory; ``cluster.json``."""
+
+    consensus: str
+    nodes: tuple[NodePlace, ...]
+
+    @property
+    def addresses(self) -> str:
+        """As ``python -m cluster.client --nodes`` takes it."""
+        return ",".join(f"{node.name}=127.0.0.1:{node.port}" for node in self.nodes)
+
+
+def up(where: Path, *, nodes: int, consensus: str, port: int, arguments: list[str]) -> Playground:
+    """Start a cluster, or what of it does not run, and wait until it has a leader.
+
+    Args:
+        where: its directory; made if it is not there.
+        nodes: how many, for a new one.
+        consensus: the variant, for a new one.
+        port: the first of its ports, for a new one.
+        arguments: more arguments for every node.
+
+    Raises:
+        UsageError: what is asked for cannot be.
+        SetupError: a node does not start, or no leader is found in time.
+    """
+    made = (where / STATE).exists()
+    found = load(where) if made else _new(where, nodes, consensus, port)
+    for node in found.nodes:
+        if not _pids(where, node):
+            _start(where, found, node, arguments)
+    _wait("every node serves", lambda: all(_get(where, n, "/health") for n in found.nodes),
+          lambda: _last_words(where, found))  # fmt: skip
+    _wait("the cluster has a leader", lambda: _led(where, found), lambda: _last_words(where, found))
+    return found
+
+
+def _new(where: Path, nodes: int, consensus: str, port: int) -> Playground:
+    from cluster.core.parts import CONSENSUS
+
+    if consensus not in CONSENSUS:
+        raise nearest("--consensus", consensus, CONSENSUS)
+    if not 1 <= nodes <= 9:
+        raise UsageError(f"--nodes is {nodes}; it should be 1 to 9")
+    if not 1024 <= port <= 65_535 - 2 * nodes:
+        raise UsageError(f"--port is {port}; it should be 1024 to {65_535 - 2 * nodes}")
+    for each in range(port, port + 2 * nodes):
+        _require_free(each)
+    where.mkdir(parents=True, exist_ok=True)
+    places = tuple(
+        NodePlace(f"n{number + 1}", port + number, port + nodes + number) for number in range(nodes)
+    )
+    handle = os.open(where / TOKEN, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(secrets.token_hex(16) + "\n")
+    found = Playground(consensus, places)
+    (where / STATE).write_bytes(msgspec.json.format(msgspec.json.encode(found)))
+    return found
+
+
+def _require_free(port: int) -> None:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        raise UsageError(
+            f"port {port} of 127.0.0.1 cannot be used: {error.strerror}; give another --port"
+        ) from None
+
+
+def load(where: Path) -> Playground:
+    """The cluster of a directory.
+
+    Raises:
+        UsageError: there is none.
+    """
+    try:
+        data = read_regular(where / STATE, limit=FILE_BYTES_MAX)
+        found = msgspec.json.decode(data, type=Playground)
+        parse_nodes(",".join(node.name for node in found.nodes))  # they become file names
+        return found
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{where} holds no cluster ({STATE}: {error}); `harness cluster up` makes one"
+        ) from None
+
+
+def _start(where: Path, found: Playground, node: NodePlace, arguments: list[str]) -> None:
+    argv = [sys.executable, "-m", "cluster", "--id", node.name]
+    argv += ["--listen", f"127.0.0.1:{node.port}", "--peers", found.addresses]
+    argv += ["--data", str(_data(where, node)), "--admin", f"127.0.0.1:{node.admin}"]
+    argv += ["--consensus", found.consensus, "--token-file", str(where.resolve() / TOKEN)]
+    with (where / f"{node.name}.log").open("ab") as log:
+        subprocess.Popen(
+            [*argv, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+
+def _data(where: Path, node: NodePlace) -> Path:
+    return where.resolve() / node.name
+
+
+def _pids(where: Path, node: NodePlace) -> list[int]:
+    """Processes that the kernel says are this node: ours, with its data directory."""
+    wanted = [b"-m", b"cluster", b"--id", node.name.encode()]
+    data = [b"--data", os.fsencode(_data(where, node))]
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal():
+            continue
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+            ours = entry.stat().st_uid == os.getuid()
+        except OSError:
+            continue
+        if ours and words[1:5] == wanted and _has(words, data):
+            found.append(int(entry.name))
+    return found
+
+
+def _has(words: list[bytes], pair: list[bytes]) -> bool:
+    return any(words[place : place + 2] == pair for place in range(len(words)))
+
+
+def down(where: Path) -> list[str]:
+    """Stop every node that runs; their names. What they know stays in the directory.
+
+    Raises:
+        UsageError: there is no cluster in it.
+    """
+    found = load(where)
+    running = {node.name: _pids(where, node) for node in found.nodes}
+    for pids in running.values():
+        _signal(pids, signal.SIGTERM)
+    end_s = time.monotonic() + STOP_WITHIN_S
+    while any(_pids(where, node) for node in found.nodes):
+        if time.monotonic() > end_s:
+            for node in found.nodes:
+                _signal(_pids(where, node), signal.SIGKILL)
+        time.sleep(LOOK_EVERY_S)
+    return [name for name, pids in running.items() if pids]
+
+
+def _signal(pids: list[int], number: int) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+def statuses(where: Path) -> dict[str, dict[str, Any] | None]:
+    """What each node says of itself; None where it does not answer.
+
+    Raises:
+        UsageError: there is no cluster in the directory.
+    """
+    return {node.name: _get(where, node, "/status") for node in load(where).nodes}
+
+
+def _led(where: Path, found: Playground) -> bool:
+    answers = [_get(where, node, "/status") for node in found.nodes]
+    return any(answer and answer.get("role") in ("leader", "peer") for answer in answers)
+
+
+def _get(where: Path, node: NodePlace, path: str) -> dict[str, Any] | None:
+    with contextlib.suppress(OSError):
+        token = read_regular(where / TOKEN, limit=FILE_BYTES_MAX).decode("ascii", "replace").strip()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{node.admin}{path}", headers={"Authorization": f"Bearer {token}"}
+        )
+        with (
+            contextlib.suppress(OSError, ValueError),
+            urllib.request.urlopen(request, timeout=2.0) as answer,
+        ):
+            if path == "/health":
+                return {"status": answer.status}
+            found = json.loads(answer.read(FILE_BYTES_MAX))
+            return found if isinstance(found, dict) else None
+    return None
+
+
+def _wait(what: str, probe: Callable[[], bool], last_words: Callable[[], str]) -> None:
+    end_s = time.monotonic() + READY_WITHIN_S
+    while not probe():
+        if time.monotonic() > end_s:
+            raise SetupError(f"after {READY_WITHIN_S:g} s it is not so that {what}; {last_words()}")
+        time.sleep(LOOK_EVERY_S)
+
+
+def _last_words(where: Path, found: Playground) -> str:
+    """What the logs of nodes that do not run end with."""
+    said = []
+    for node in found.nodes:
+        if not _pids(where, node):
+            with contextlib.suppress(OSError):
+                text = (where / f"{node.name}.log").read_text("utf-8", "replace").strip()
+                said.append(f"{node.name} ended with: {text[-LOG_CHARS:]}")
+    return "; ".join(said) or f"see the logs in {where}"

@@ -1,0 +1,195 @@
+"""The core's services with real processes, through the command line and the recipes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import WITHIN_S, Cluster, eventually
+
+from cluster.client.asyncio_client import AsyncioClient
+from cluster.client.recipes import Election, Lock
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("services")) as made:
+        made.leader()
+        yield made
+
+
+def argv(cluster: Cluster, *words: str) -> list[str]:
+    nodes = ",".join(f"{n}={a}" for n, a in cluster.addresses.items())
+    start = [sys.executable, "-m", "cluster.client", "--nodes", nodes]
+    return [*start, *([] if "--timeout" in words else ["--timeout", "60"]), *words]
+
+
+def client(cluster: Cluster, *words: str, code: int = 0, text: str | None = None) -> Any:
+    """One command of the client; its answer, a list of lines if there are several."""
+    done = subprocess.run(
+        argv(cluster, *words), capture_output=True, text=True, timeout=WITHIN_S, input=text
+    )
+    assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+    if code == 3:
+        return done.stderr
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return lines[0] if len(lines) == 1 else lines
+
+
+def test_a_transaction_and_a_range(cluster: Cluster) -> None:
+    asked = {"compare": [["t/x", "version", "==", 0]], "then": [["put", "t/x", 1]]}
+    more = {**asked, "else": [["get", "t/x"]]}
+    assert client(cluster, "txn", json.dumps(more))["value"] == {"succeeded": True, "results": [1]}
+    again = client(cluster, "txn", "-", text=json.dumps(more))
+    assert again["value"] == {"succeeded": False, "results": [1]}
+    before = again["revision"]
+    client(cluster, "put", "t/y", "2")
+    found = client(cluster, "range", "t/", "--limit", "1")["value"]
+    assert [item["key"] for item in found["items"]] == ["t/x"] and found["more"]
+    old = client(cluster, "range", "t/", "--revision", str(before), "--keys-only")["value"]
+    assert old["items"] == [{"key": "t/x"}]
+    assert client(cluster, "get", "t/y", "--revision", str(before))["value"] is None
+    assert "JSON object" in client(cluster, "txn", "[", code=3)
+    assert "no part 'than'" in client(cluster, "txn", '{"than": []}', code=3)
+
+
+def test_a_watch_prints_changes_as_they_come(cluster: Cluster) -> None:
+    first = client(cluster, "put", "w/a", "1")["revision"]
+    watching = subprocess.Popen(
+        argv(cluster, "watch", "w/", "--after", str(first - 1), "--events", "3"),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    client(cluster, "put", "w/b", "2")
+    client(cluster, "delete", "w/a")
+    out, _ = watching.communicate(timeout=WITHIN_S)
+    events = [json.loads(line) for line in out.splitlines()]
+    assert [(e["type"], e["key"]) for e in events] == [
+        ("put", "w/a"), ("put", "w/b"), ("delete", "w/a"),
+    ]  # fmt: skip
+
+
+def test_a_leases_keys_end_with_it(cluster: Cluster) -> None:
+    lease = client(cluster, "lease", "grant", "1.5")["value"]["lease"]
+    client(cluster, "put", "l/a", "1", "--lease", lease)
+    assert client(cluster, "lease", "renew", lease)["value"]["lease"] == lease
+    eventually("the key is gone", lambda: client(cluster, "get", "l/a")["value"] is None)
+    assert "it is over" in client(cluster, "lease", "renew", lease, code=1)["error"]
+    held = client(cluster, "lease", "grant", "600", "--id", "mine")["value"]["token"]
+    assert {"lease": "mine", "token": held, "ttl_ns": 600 * 10**9, "keys": []} in client(
+        cluster, "lease", "list"
+    )["value"]
+    assert client(cluster, "lease", "revoke", "mine")["value"] == 0
+
+
+def test_locks_exclude_each_other_and_their_tokens_grow(cluster: Cluster) -> None:
+    inside, most, tokens = [0], [0], []
+
+    async def work(number: int) -> None:
+        mine = AsyncioClient(cluster.addresses, timeout_s=60)
+        async with mine, Lock(mine, "job", ttl_s=20) as lock:
+            assert lock.valid
+            inside[0] += 1
+            most[0] = max(most[0], inside[0])
+            tokens.append(lock.token)
+            await asyncio.sleep(0.05)
+            inside[0] -= 1
+
+    async def main() -> None:
+        await asyncio.gather(*map(work, range(5)))
+
+    asyncio.run(main())
+    assert most == [1] and tokens == sorted(set(tokens)) and len(tokens) == 5
+
+
+def test_a_lock_is_held_while_a_command_runs(cluster: Cluster) -> None:
+    script = f"import sys, subprocess; sys.exit(subprocess.run({argv(cluster, 'get', 'lock/x')!r},"
+    script += " stdout=subprocess.DEVNULL).returncode + 7)"
+    done = subprocess.run(
+        argv(cluster, "lock", "x", "--", sys.executable, "-c", script),
+        capture_output=True, text=True, timeout=WITHIN_S,
+    )  # fmt: skip
+    assert done.returncode == 7, (done.stdout, done.stderr)
+    assert json.loads(done.stdout)["token"] > 0
+    assert client(cluster, "get", "lock/x")["value"] is None
+
+
+def test_a_dead_leader_is_replaced(cluster: Cluster) -> None:
+    dead = subprocess.Popen(
+        argv(cluster, "elect", "e", "first", "--ttl", "2"), stdout=subprocess.PIPE, text=True
+    )
+    assert dead.stdout is not None and json.loads(dead.stdout.readline())["status"] == "ok"
+    refused = client(cluster, "elect", "e", "second", "--wait", "0", code=1)
+    assert "was not free" in refused["error"]
+    dead.kill()
+    dead.wait()
+
+    async def lead() -> str | None:
+        async with AsyncioClient(cluster.addresses, timeout_s=60) as mine:
+            election = Election(mine, "e", "second", ttl_s=20)
+            assert await election.campaign(timeout_s=60) and election.valid
+            leader = await election.leader()
+            await election.resign()
+            return leader
+
+    assert asyncio.run(lead()) == "second"
+
+
+def test_a_snapshot_is_saved_and_restored(cluster: Cluster, tmp_path: Path) -> None:
+    for number in range(5):
+        client(cluster, "put", f"s/{number}", str(number))
+    file = tmp_path / "keys.jsonl"
+    saved = client(cluster, "snapshot", "save", str(file))
+    assert saved["keys"] >= 5
+    client(cluster, "put", "s/3", "99")
+    client(cluster, "delete", "s/4")
+    assert client(cluster, "snapshot", "restore", str(file))["keys"] == saved["keys"]
+    items = client(cluster, "range", "s/")["value"]["items"]
+    assert [item["value"] for item in items] == list(range(5))
+    file.write_text("not json\n")
+    assert ":1 is no key and value" in client(cluster, "snapshot", "restore", str(file), code=3)
+
+
+def test_a_compacted_revision_is_refused_everywhere(cluster: Cluster) -> None:
+    revision = client(cluster, "put", "c", "1")["revision"]
+    client(cluster, "put", "c", "2")
+    newest = client(cluster, "put", "c", "3")["revision"]
+    assert client(cluster, "compact", str(newest))["value"] == newest
+    refused = client(cluster, "get", "c", "--revision", str(revision), code=1)
+    assert refused["error"].startswith("compacted")
+    assert "compacted" in client(cluster, "watch", "c", "--after", str(revision), code=3)
+
+
+@pytest.mark.parametrize("mode", ["session", "bounded", "follower", "stale"])
+def test_any_node_answers_reads_in_the_mode_asked_for(cluster: Cluster, mode: str) -> None:
+    client(cluster, "put", f"m/{mode}", "1")
+    for node in cluster.nodes:
+        words = ["get", f"m/{mode}", "--mode", mode, "--node", node, "--staleness", "60"]
+        if mode == "stale":
+            eventually("it is there", lambda w=words: client(cluster, *w)["value"] == 1)  # type: ignore[misc]
+        elif mode != "session":  # this session has seen nothing of the write
+            assert client(cluster, *words)["value"] == 1
+        else:
+            assert client(cluster, *words)["status"] == "ok"
+
+
+def test_all_nodes_hash_alike(cluster: Cluster) -> None:
+    client(cluster, "put", "h", "1")
+    admins = ",".join(f"127.0.0.1:{port}" for port in cluster.admins.values())
+
+    def alike() -> bool:
+        done = subprocess.run(
+            [sys.executable, "-m", "cluster.client", "--admin", admins, "hash"],
+            capture_output=True, text=True, timeout=WITHIN_S,
+        )  # fmt: skip
+        return len({line.strip() for line in done.stdout.splitlines()}) == 1
+
+    eventually("all nodes have applied the same", alike)

@@ -1,0 +1,292 @@
+"""``harness compare``: variants over the same seeds; tables, intervals, conditions, resuming."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from checkers.core.verdict import Verdict
+from harness.campaign.comparison import Cell, Comparison, Plan, RunRecord, measure
+from harness.campaign.comparison_tables import document, frame, met, parse_condition, rows
+from harness.campaign.statistics import median_interval, paired_ratio, wilson
+from harness.campaign.trust import Trust
+from harness.campaign.variants import parse_variant, parse_variants
+from harness.errors import UsageError
+from harness.runner import run
+from harness.spec import TestSpec
+from reports.comparison import comparison_page, render_comparison
+
+BASE = TestSpec(env="sim", time_limit_s=3.0, no_report=True)
+CELL = Cell("register", ("partition",))
+
+
+def plan(*variants: str, seeds: int = 2, base: TestSpec = BASE) -> Plan:
+    return Plan(
+        base=base,
+        variants=parse_variants(list(variants)),
+        cells=(CELL,),
+        seeds=tuple(range(7, 7 + seeds)),
+    )
+
+
+def record(variant: str, seed: int, **fields: Any) -> RunRecord:
+    plain: dict[str, Any] = {"verdict": "valid", "sentence": "", "ok_per_s": 100.0, "p99_ms": 5.0}
+    return RunRecord(
+        variant=variant, workload=CELL.workload, nemesis=CELL.nemesis, seed=seed, **plain | fields
+    )
+
+
+# Variants
+
+
+def test_a_variant_is_a_consensus_with_changes_or_a_name_with_fields() -> None:
+    assert parse_variant("raft").fields == {"consensus": "raft"}
+    short = parse_variant("raft+A30+lease-reads").applied(BASE)
+    assert short.ablate == ("A30",) and short.db_options == {"read_mode": "lease"}
+    long = parse_variant("five: nodes=n1,n2,n3,n4,n5, time-limit=1m, db-option.read_mode=stale")
+    spec = long.applied(BASE)
+    assert (long.name, len(spec.nodes), spec.time_limit_s) == ("five", 5, 60.0)
+    assert spec.db_options == {"read_mode": "stale"}
+    assert parse_variant("new: image=mykv:1.3").fields == {"env_options": {"image": "mykv:1.3"}}
+
+
+def test_options_of_a_variant_are_added_to_those_of_all() -> None:
+    base = msgspec.structs.replace(BASE, db_options={"peer_port": 7100})
+    spec = parse_variant("raft+lease-reads").applied(base)
+    assert spec.db_options == {"peer_port": 7100, "read_mode": "lease"}
+
+
+@pytest.mark.parametrize(
+    "text, said",
+    [
+        ("raftt", "did you mean 'raft'"),
+        ("raft+A3", "did you mean A30"),
+        ("consensus=raft", "name: consensus=raft"),
+        ("x: concurency=3", "did you mean 'concurrency'"),
+        ("x: keys", "field=value"),
+        ("x: seed=3", "seed"),
+        ("x: time-limit=soon", "soon"),
+        ("../../x: keys=1", "no name for a variant"),
+    ],
+)
+def test_a_wrong_variant_is_a_sentence(text: str, said: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_variant(text).applied(BASE)
+    assert said in str(caught.value)
+
+
+def test_two_variants_of_one_name_are_refused() -> None:
+    with pytest.raises(UsageError, match="given twice"):
+        parse_variants(["raft", "raft"])
+
+
+# Statistics
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_wilsons_interval_holds_the_share_and_stays_a_share(hits: int, more: int) -> None:
+    low, high = wilson(hits, hits + more)
+    assert 0 <= low <= high <= 1
+    if hits + more:
+        assert low <= hits / (hits + more) <= high
+
+
+def test_wilsons_interval_is_that_of_the_books() -> None:
+    low, high = wilson(3, 20)  # Newcombe (1998), method 3, rounded
+    assert (round(low, 4), round(high, 4)) == (0.0524, 0.3604)
+    assert wilson(0, 20)[0] == 0 and round(wilson(0, 20)[1], 4) == 0.1611
+    with pytest.raises(ValueError, match="4 hits in 3 runs"):
+        wilson(4, 3)
+
+
+@given(st.lists(st.floats(0.01, 1e6), min_size=1, max_size=30))
+def test_a_medians_interval_holds_it_and_does_not_depend_on_order(values: list[float]) -> None:
+    middle, low, high = median_interval(values)
+    assert min(values) <= low <= middle <= high <= max(values)
+    assert median_interval(values[::-1]) == (middle, low, high)
+
+
+def test_ratios_are_taken_pair_by_pair() -> None:
+    assert paired_ratio([2, 40, 6], [1, 20, 3])[0] == 2
+    assert paired_ratio([2, 1], [0, 1])[0] == 1  # a base of 0 has no ratio
+    assert math.isnan(median_interval([])[0])
+
+
+# Conditions
+
+
+def _table(**p99: float) -> list[dict[str, Any]]:
+    return [
+        {"workload": "w", "nemesis": [], "variant": name, "violated": 0,
+         "figures": {"p99": [value, value, value]}}
+        for name, value in p99.items()
+    ]  # fmt: skip
+
+
+def test_a_condition_against_the_baseline_names_who_met_it() -> None:
+    table = _table(old=10.0, new=13.0)
+    said = met(parse_condition("p99 > 1.2 * baseline"), table, table[:1])
+    assert len(said) == 1 and said[0].startswith("new, w under no faults: p99 is 13")
+    assert not met(parse_condition("p99 > 1.4*baseline"), table, table[:1])
+    assert len(met(parse_condition("p99 >= 10"), table, [])) == 2
+    assert met(parse_condition("violated > 0"), table, []) == []
+
+
+def test_a_stored_baseline_is_compared_variant_by_variant() -> None:
+    before, now = _table(a=10.0, b=100.0), _table(a=15.0, b=101.0)
+    said = met(parse_condition("p99 > 1.2 * baseline"), now, before)
+    assert [line.partition(",")[0] for line in said] == ["a"]
+
+
+@pytest.mark.parametrize("text", ["p99", "p99 > x", "p98 > 1", "p99 > 1.2.3", "__import__('os')"])
+def test_a_wrong_condition_is_a_sentence(text: str) -> None:
+    with pytest.raises(UsageError, match="--fail-if"):
+        parse_condition(text)
+
+
+# A comparison
+
+
+def test_figures_are_those_of_the_single_run(tmp_path: Path) -> None:
+    done = Comparison.begin(plan("raft", "raft+A30", seeds=1), store=str(tmp_path / "a"))
+    done.go(jobs=1, progress=lambda record: None)
+    (single,) = (r for r in done.records.values() if r.variant == "raft")
+    alone = run(
+        msgspec.structs.replace(BASE, nemesis=CELL.nemesis, seed=7, store=str(tmp_path / "b")),
+        say=lambda line: None,
+    )
+    assert {name: getattr(single, name) for name in measure(alone.run_dir)} == measure(
+        alone.run_dir
+    )
+    assert single.ok and single.ok_per_s and single.p50_ms and single.p99_ms
+    assert sum(single.latencies) == single.ok
+    assert (done.where / single.run_dir / "history.jsonl").is_file()
+
+
+def test_an_interrupted_comparison_goes_on_where_it_was(tmp_path: Path) -> None:
+    class Stop(Exception):
+        pass
+
+    def stop_after_two(record: RunRecord) -> None:
+        if len(begun.records) == 2:
+            raise Stop
+
+    begun = Comparison.begin(plan("raft", "raft+lease-reads"), store=str(tmp_path))
+    with pytest.raises(Stop):
+        begun.go(jobs=1, progress=stop_after_two)
+    with (begun.where / "runs.jsonl").open("ab") as file:
+        file.write(b'{"variant": "raft", "workl')  # killed while it wrote
+    again = Comparison.resume(begun.where, Trust())
+    assert len(again.records) == 2 and len(again.missing) == 2
+    made: list[RunRecord] = []
+    again.go(jobs=1, progress=made.append)
+    assert len(made) == 2 and not again.missing
+    whole = Comparison.resume(begun.where, Trust())
+    assert whole.records == again.records and not whole.missing
+
+
+def test_a_plan_of_a_strangers_imports_nothing_that_is_not_trusted(tmp_path: Path) -> None:
+    made = Comparison.begin(plan("raft", "raft+lease-reads"), store=str(tmp_path))
+    data = json.loads((made.where / "plan.json").read_text())
+    data["base"]["db"] = "antigravity:run"
+    (made.where / "plan.json").write_text(json.dumps(data))
+    with pytest.raises(UsageError, match="antigravity"):
+        Comparison.resume(made.where, Trust())
+    assert "antigravity" not in sys.modules
+
+
+def test_no_comparison_in_a_directory_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no comparison"):
+        Comparison.resume(tmp_path, Trust())
+
+
+def _compared(tmp_path: Path) -> Comparison:
+    records = [record("raft", seed, p99_ms=5.0 + seed) for seed in (7, 8)]
+    records += [record("raft+A30", 7, verdict="invalid", sentence="<script>", run_dir="../../x")]
+    records += [record("raft+A30", 8, verdict="broken", sentence="n1 did not start")]
+    return Comparison(tmp_path, plan("raft", "raft+A30"), records)
+
+
+def test_a_row_counts_verdicts_and_leaves_broken_runs_out_of_figures(tmp_path: Path) -> None:
+    intact, ablated = rows(_compared(tmp_path))
+    assert (intact["tried"], intact["violated"]) == (2, 0)
+    assert (ablated["violated"], ablated["broken"], ablated["tried"]) == (1, 1, 2)
+    assert ablated["figures"]["p99"][0] == 5.0
+    assert ablated["ratios"]["p99"][0] == pytest.approx(5 / 12)
+    assert intact["figures"]["recovery"] == [None, None, None]
+
+
+def test_the_worst_verdict_counts(tmp_path: Path) -> None:
+    found = _compared(tmp_path)
+    assert found.verdict is Verdict.INVALID
+    del found.records[("raft+A30", "register", ("partition",), 7)]
+    assert found.verdict is Verdict.UNKNOWN
+
+
+def test_the_frame_has_a_line_per_run(tmp_path: Path) -> None:
+    data = frame(_compared(tmp_path))
+    assert list(data["variant"]) == ["raft", "raft", "raft+A30", "raft+A30"]
+    assert "latencies" not in data and data["p99_ms"].max() == 13.0
+
+
+def test_the_page_escapes_what_it_shows_and_links_below_itself_only(tmp_path: Path) -> None:
+    found = document(_compared(tmp_path), ["p99 is <b>high</b>"])
+    page = comparison_page(json.loads(msgspec.json.encode(found)))
+    assert "&lt;script&gt;" in page and "<script>" not in page and "<b>high" not in page
+    assert "../../x" not in page
+    assert "raft+A30" in page and "Where the variants differ" in page
+
+
+def test_a_foreign_file_is_no_comparison(tmp_path: Path) -> None:
+    (tmp_path / "comparison.json").write_text('{"format": "results/1"}')
+    with pytest.raises(ValueError, match="format"):
+        render_comparison(tmp_path)
+
+
+def _harness(*words: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "harness", "compare", *words]
+    return subprocess.run(argv, capture_output=True, text=True, cwd=cwd, timeout=300)
+
+
+def test_the_command_prints_tables_and_writes_everything(tmp_path: Path) -> None:
+    words = ["--variant", "raft", "--variant", "raft+A30", "--runs", "2", "--seed", "3"]
+    more = ["--time-limit", "4", "--nemesis", "partition:primaries", "-j", "1"]
+    done = _harness(*words, *more, "--fail-if", "ok_per_s > 1", cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert "register under partition:primaries" in done.stdout and "raft+A30" in done.stdout
+    assert "condition met: raft, register" in done.stdout
+    (where,) = (tmp_path / "store" / "compare").glob("2*")
+    found = json.loads((where / "comparison.json").read_text())
+    assert found["done"] == found["planned"] == 4 and found["verdict"] == "invalid"
+    by_name = {row["variant"]: row for row in found["rows"]}
+    assert by_name["raft"]["violated"] == 0 and by_name["raft+A30"]["violated"] >= 1
+    assert (where / "comparison.csv").read_text().count("\n") == 5
+    assert all((where / r["run_dir"] / "report.html").is_file() for r in found["runs"])
+    again = _harness("--resume", str(where), "--json", cwd=tmp_path)
+    assert again.returncode == 1
+    assert json.loads(again.stdout)["rows"] == found["rows"]
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--variant", "raft"], "at least two"),
+        (["--variant", "raft", "--variant", "zabb: keys=2", "--runs", "0"], "--runs"),
+        (["--variant", "raft", "--variant", "x: workload=regster"], "regster"),
+        (["--variant", "raft", "--variant", "raft+A30", "--baseline", "nope"], "--baseline"),
+        (["--variant", "raft", "--variant", "raft+A30", "--env", "local", "-j", "2"], "--jobs"),
+    ],
+)
+def test_a_wrong_command_line_is_one_sentence(tmp_path: Path, words: list[str], said: str) -> None:
+    done = _harness(*words, cwd=tmp_path)
+    assert done.returncode == 254, (done.stdout, done.stderr)
+    assert said in done.stderr and "Traceback" not in done.stderr

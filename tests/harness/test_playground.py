@@ -1,0 +1,110 @@
+"""``harness cluster``: started, looked at, stopped; files of a stranger stop nothing of ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import ssl
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness import cli
+from harness.certificates import make_certificates
+from harness.errors import UsageError
+from harness.playground import down, load, statuses, up
+
+
+def free_ports(count: int) -> int:
+    """The first of so many free ports in a row."""
+    for first in range(21_000 + os.getpid() % 5000, 60_000, count):
+        try:
+            for sock in [socket.create_server(("127.0.0.1", first + n)) for n in range(count)]:
+                sock.close()
+        except OSError:
+            continue
+        return first
+    raise AssertionError("no free ports")
+
+
+def test_a_cluster_is_started_and_stopped_and_keeps_what_it_knows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = tmp_path / "play"
+    words = ["--dir", str(where)]
+    assert cli.main(["cluster", "up", *words, "--nodes", "1", "--port", str(free_ports(2))]) == 0
+    assert "python -m cluster.client --nodes n1=" in capsys.readouterr().out
+    try:
+        assert (where / "token").stat().st_mode & 0o077 == 0
+        client = [sys.executable, "-m", "cluster.client", "--nodes", load(where).addresses]
+        client += ["--token-file", str(where / "token"), "--timeout", "60"]
+        subprocess.run([*client, "put", "x", "1"], check=True, capture_output=True)
+        assert down(where) == ["n1"] and down(where) == []
+        assert statuses(where) == {"n1": None}
+        assert cli.main(["cluster", "status", *words]) == 3
+        up(where, nodes=9, consensus="raft", port=1, arguments=[])  # it is there: as it was
+        found = subprocess.run([*client, "get", "x"], check=True, capture_output=True)
+        assert json.loads(found.stdout)["value"] == 1
+    finally:
+        down(where)
+
+
+def test_a_foreign_file_signals_no_process(tmp_path: Path) -> None:
+    sleeper = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(60)", "--id", "n1", "--data", str(tmp_path)]
+    )
+    state = {"consensus": "raft", "nodes": [{"name": "n1", "port": 1, "admin": 1}]}
+    (tmp_path / "cluster.json").write_text(json.dumps(state))
+    assert down(tmp_path) == []
+    assert sleeper.poll() is None
+    sleeper.kill()
+    sleeper.wait()
+    state["nodes"][0]["name"] = "../../etc"  # type: ignore[index]
+    (tmp_path / "cluster.json").write_text(json.dumps(state))
+    with pytest.raises(UsageError):
+        down(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["upp"], "there is no harness cluster 'upp'"),
+        (["down"], "holds no cluster"),
+        (["up", "--nodes", "10"], "--nodes is 10"),
+        (["up", "--consensus", "raftt"], "did you mean 'raft'"),
+        (["up", "--port", "80"], "--port is 80"),
+        (["certs", "--nodes", "ca,n1"], "names must differ"),
+    ],
+)
+def test_a_wrong_word_is_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    assert cli.main(["cluster", *words, "--dir", str(tmp_path / "none")]) == 254
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
+def test_certificates_are_the_authoritys_and_nothing_is_overwritten(tmp_path: Path) -> None:
+    files = make_certificates(tmp_path, ["n1"])
+    assert {file.name for file in files} >= {"ca.pem", "n1.pem", "n1.key", "client.pem"}
+    assert all(f.stat().st_mode & 0o077 == 0 for f in files if f.suffix == ".key")
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(tmp_path / "n1.pem", tmp_path / "n1.key")
+    server.load_verify_locations(tmp_path / "ca.pem")
+    server.verify_mode = ssl.CERT_REQUIRED
+    client = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+    client.load_cert_chain(tmp_path / "client.pem", tmp_path / "client.key")
+    to_client, to_server = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ours = client.wrap_bio(to_client, to_server, server_hostname="n1")
+    theirs = server.wrap_bio(to_server, to_client, server_side=True)
+    for side in (ours, theirs, ours, theirs, ours):
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+    assert ours.version() == theirs.version() == "TLSv1.3"
+    with pytest.raises(UsageError, match="nothing is overwritten"):
+        make_certificates(tmp_path, ["n1"])

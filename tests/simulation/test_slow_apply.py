@@ -1,0 +1,28 @@
+"""Applied lags behind committed: what waits for an index waits until that index is applied."""
+
+from __future__ import annotations
+
+from cluster.config import ClusterConfig
+from cluster.simulation.liveness import settle
+from cluster.simulation.world import SECOND, World
+from cluster.wire import Command
+
+
+def test_a_node_that_applies_slowly_serves_no_read_too_early() -> None:
+    """What is applied lags behind what is committed: a read waits for its index all the same."""
+    config = ClusterConfig(apply_entries_max=1)
+    world = World(seed=3, config=config)
+    assert world.run_until(lambda: world.leader() is not None, 5 * SECOND)
+    session = world.session("c1", window=8)
+    calls = [session.submit(Command("append", "x", (number,))) for number in range(40)]
+    lagged = 0
+    while not all(call.status for call in calls):
+        world.step()
+        told = [world.status(node) for node in world.nodes]
+        lagged += any(s is not None and s["applied"] < s["high_water_mark"] for s in told)
+    assert lagged
+    for node in world.nodes:
+        read = world.session(f"r-{node}").submit(Command("get", "x"), mode="follower", to=node)
+        world.run_until(lambda call=read: bool(call.status), SECOND)  # type: ignore[misc]
+        assert (read.status, read.value) == ("ok", list(range(40)))
+    assert settle(world).ok
