@@ -437,7 +437,9 @@ class Following:
         Returns:
             Whether this node may have become a voter or a learner by it.
         """
-        return self._handlers[type(message)](source, message)
+        changed = self._handlers[type(message)](source, message)
+        self.continue_repair()
+        return changed
 
     def take_restored(self) -> Snapshot | None:
         """The snapshot that took the place of the state since the last call, if one did."""

@@ -383,7 +383,6 @@ class Raft:
             self.election.heard_leader(self.now_ns)
             if self._following.on_message(source, message):
                 self.role = self._passive_role()
-            self._following.continue_repair()
         elif kind is VoteReply:
             self._on_vote_reply(source, message)  # type: ignore[arg-type]
         elif kind is TimeoutNow:

@@ -25,7 +25,6 @@ from cluster.config import ClusterConfig
 from cluster.consensus.membership import name_of
 from cluster.host.effect_gate import EffectGate, GateBroken
 from cluster.host.room import NOBODY, Room
-from cluster.log.storage import WhyNot
 from cluster.log.write_ahead_log import CorruptLog
 from cluster.ports import (
     Append,
@@ -39,6 +38,7 @@ from cluster.ports import (
     Send,
 )
 from cluster.simulation.clock import SimClock
+from cluster.simulation.damage_watch import DamageWatch
 from cluster.simulation.disk import POWER_LOST, SimDisk
 from cluster.simulation.heap import EventHeap
 from cluster.simulation.network import Network
@@ -95,6 +95,8 @@ class NodeWorld(Protocol):
     @property
     def invariants(self) -> Watch | None: ...
     @property
+    def damage_watch(self) -> DamageWatch: ...
+    @property
     def auto_ticks(self) -> bool: ...
     @property
     def connections(self) -> Answers: ...
@@ -107,9 +109,6 @@ class NodeWorld(Protocol):
 
     def make_storage(self, node: SimNode) -> StorageLike:
         """A fresh storage over the node's disk."""
-
-    def why_not_repairable(self, node: SimNode) -> WhyNot:
-        """Why peers could not repair the node, if its disk is damaged."""
 
     def recovered(self, node: SimNode, recovered: Recovered) -> None:
         """A node starts from what its storage found."""
@@ -177,7 +176,9 @@ class SimNode:
         self._reset()
         try:
             storage = world.make_storage(self)
-            recovered = storage.recover(why_not=world.why_not_repairable(self))
+            founders = () if self.joins else world.founders
+            why_not = world.damage_watch.why_not(self.member, founders)
+            recovered = storage.recover(why_not=why_not)
         except (DiskError, CorruptLog) as error:
             self.corrupt = isinstance(error, CorruptLog)
             self._down(f"refused to start: {error}")

@@ -27,7 +27,6 @@ from typing import Any
 
 from cluster.config import ClusterConfig
 from cluster.consensus.membership import name_of, next_incarnation
-from cluster.log.storage import WhyNot
 from cluster.ports import Core, DiskError, Note, Recovered
 from cluster.simulation.clock import SimClock
 from cluster.simulation.connections import Connections
@@ -108,7 +107,7 @@ class World:
         self.trace = Trace()
         self.atlas = FaultAtlas(self.nodes)
         self.violations: list[InvariantViolation] = []
-        self._damage_watch = DamageWatch(
+        self.damage_watch = DamageWatch(
             self.atlas, self.violation, consensus=made.variant(consensus), ablated=bool(ablations)
         )
         #: (time, node, note) of the latest notes of cores
@@ -223,7 +222,7 @@ class World:
         if not found.up:
             found.start()
             if found.corrupt:
-                self._damage_watch.refused(node, found.why_down)
+                self.damage_watch.refused(node, found.why_down)
         return found.up
 
     def wipe(self, node: str, *, member: str = "") -> str:
@@ -232,7 +231,7 @@ class World:
         ``member`` is for one under the id it had: A61, unless its consensus recovers from that.
         """
         found = self._node(node)
-        self._damage_watch.wiped(node, forgets=member == found.member)
+        self.damage_watch.wiped(node, forgets=member == found.member)
         found.wipe(member or next_incarnation(found.member))
         return found.member
 
@@ -438,13 +437,9 @@ class World:
             node.disk, config=self.config, consensus=self.consensus, ablations=self.ablations
         )
 
-    def why_not_repairable(self, node: SimNode) -> WhyNot:
-        """Why peers could not repair the node, if its disk is damaged."""
-        return self._damage_watch.why_not(node.member, () if node.joins else self.founders)
-
     def recovered(self, node: SimNode, recovered: Recovered) -> None:
         """A node starts from what its storage found."""
-        excused = self._damage_watch.started(node.name, recovered)
+        excused = self.damage_watch.started(node.name, recovered)
         if self.invariants is not None:
             self.invariants.started(node.member, recovered, excused=excused)
 
@@ -473,7 +468,7 @@ class World:
 
     def noted(self, node: str, note: Note) -> None:
         """A core had something to tell."""
-        self._damage_watch.noted(node, note)
+        self.damage_watch.noted(node, note)
         self.trace.add(self.now_ns, "note", node, note.event, note.detail)
         if len(self.notes) < NOTES_MAX:
             self.notes.append((self.now_ns, node, note))
