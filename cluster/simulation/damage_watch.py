@@ -27,21 +27,33 @@ class DamageWatch:
 
     Args:
         atlas: which are damaged.
+        founders: the members that the cluster began with.
         fail: reports a broken invariant.
         consensus: the parts of the variant that all nodes run; None for a role that has none.
         ablated: whether the nodes run with an ablation, and may be silent about damage.
     """
 
     def __init__(
-        self, atlas: FaultAtlas, fail: Fail, *, consensus: object | None, ablated: bool
+        self,
+        atlas: FaultAtlas,
+        founders: Sequence[str],
+        fail: Fail,
+        *,
+        consensus: object | None,
+        ablated: bool,
     ) -> None:
-        self._atlas, self._fail = atlas, fail
+        self._atlas, self._founders, self._fail = atlas, founders, fail
         self._consensus, self._ablated = consensus, ablated
         self._wiped: set[str] = set()
 
-    def why_not(self, member: str, founders: Sequence[str]) -> WhyNot:
-        """What the storage of a member asks: why peers cannot repair its damaged disk."""
-        return why_not_repairable(self._consensus, member, founders)
+    def why_not(self, member: str, *, joins: bool) -> WhyNot:
+        """What the storage of a member asks: why peers cannot repair its damaged disk.
+
+        Args:
+            member: whose.
+            joins: whether it started knowing no other.
+        """
+        return why_not_repairable(self._consensus, member, () if joins else self._founders)
 
     def wiped(self, node: str, *, forgets: bool) -> None:
         """A node has an empty disk; it forgets what it promised if its id is the same."""

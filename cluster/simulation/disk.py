@@ -379,24 +379,12 @@ class SimDisk:
             return 0
         now, then = self._files, dict(self._durable_names)
         if torn:
-            for old, new, file in self._names_kept(changes):
+            for old, new, file in _names_kept(changes, self._random):
                 _change_names(then, old, new, file)
         changed = sum(now.get(name) is not then.get(name) for name in sorted({**now, **then}))
         self._files, self._durable_names = then, dict(then)
         changes.clear()
         return changed
-
-    def _names_kept(self, changes: list[tuple[str, str, _File]]) -> list[tuple[str, str, _File]]:
-        """Which changes of names a torn crash keeps: a journal flushed in time keeps all; without
-        one, those up to some point, or any of them, for the disk has an order of its own."""
-        chance = self._random.random
-        if chance() < 0.5:
-            return changes
-        if len(changes) < 2 or chance() < 0.4:
-            return []
-        if chance() < 0.5:
-            return changes[: self._random.randrange(1, len(changes))]
-        return [change for change in changes if chance() < 0.5]
 
     # -- inside
 
@@ -430,6 +418,21 @@ class SimDisk:
         self.counts["errors"] += 1
         code = POWER_LOST if faults.get("power") else str(faults["error"])
         raise DiskError(code, operation, name)
+
+
+def _names_kept(
+    changes: list[tuple[str, str, _File]], source: random.Random
+) -> list[tuple[str, str, _File]]:
+    """Which changes of names a torn crash keeps: a journal flushed in time keeps all; without one,
+    those up to some point, or any of them, for the disk has an order of its own."""
+    chance = source.random
+    if chance() < 0.5:
+        return changes
+    if len(changes) < 2 or chance() < 0.4:
+        return []
+    if chance() < 0.5:
+        return changes[: source.randrange(1, len(changes))]
+    return [change for change in changes if chance() < 0.5]
 
 
 def _change_names(names: dict[str, _File], old: str, new: str, file: _File) -> None:

@@ -176,8 +176,7 @@ class SimNode:
         self._reset()
         try:
             storage = world.make_storage(self)
-            founders = () if self.joins else world.founders
-            why_not = world.damage_watch.why_not(self.member, founders)
+            why_not = world.damage_watch.why_not(self.member, joins=self.joins)
             recovered = storage.recover(why_not=why_not)
         except (DiskError, CorruptLog) as error:
             self.corrupt = isinstance(error, CorruptLog)

@@ -116,7 +116,8 @@ class StorageThread:
             self._heap.push(self._heap.now_ns + TRY_AGAIN_NS, self._try_again)
 
     def _rest(self, syncs: int) -> None:
-        if self._closed or self._paused() or syncs != self._disk.counts["syncs"]:
+        is_idle = not self._busy and syncs == self._disk.counts["syncs"]
+        if self._closed or self._paused() or not is_idle:
             return
         try:
             self._storage.rest()

@@ -13,8 +13,9 @@ from cluster.consensus.replication import Replication
 from cluster.ports import Damage
 from cluster.simulation.damaging import damage
 from cluster.simulation.disk import DiskProfile
+from cluster.simulation.faults.table import faults_of
 from cluster.simulation.liveness import settle
-from cluster.simulation.swarm import faults_of, run_swarm
+from cluster.simulation.swarm import run_swarm
 from cluster.simulation.world import MS, SECOND, World
 from cluster.wire import Command, Entry, Snapshot
 
