@@ -30,7 +30,7 @@ class DamageWatch:
         founders: the members that the cluster began with.
         fail: reports a broken invariant.
         consensus: the parts of the variant that all nodes run; None for a role that has none.
-        ablated: whether the nodes run with an ablation, and may be silent about damage.
+        ablations: ids of those that all nodes run with; with one they may be silent about damage.
     """
 
     def __init__(
@@ -38,12 +38,11 @@ class DamageWatch:
         atlas: FaultAtlas,
         founders: Sequence[str],
         fail: Fail,
-        *,
         consensus: object | None,
-        ablated: bool,
+        ablations: Sequence[str],
     ) -> None:
         self._atlas, self._founders, self._fail = atlas, founders, fail
-        self._consensus, self._ablated = consensus, ablated
+        self._consensus, self._ablated = consensus, bool(ablations)
         self._wiped: set[str] = set()
 
     def why_not(self, member: str, *, joins: bool) -> WhyNot:

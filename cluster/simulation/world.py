@@ -108,11 +108,7 @@ class World:
         self.atlas = FaultAtlas(self.nodes)
         self.violations: list[InvariantViolation] = []
         self.damage_watch = DamageWatch(
-            self.atlas,
-            self.founders,
-            self.violation,
-            consensus=made.variant(consensus),
-            ablated=bool(ablations),
+            self.atlas, self.founders, self.violation, made.variant(consensus), ablations
         )
         #: (time, node, note) of the latest notes of cores
         self.notes: list[tuple[int, str, Note]] = []

@@ -138,7 +138,8 @@ class Disk(Planner):
                     raise
                 refused[node] = str(error)
         for node in nodes:
-            end_ns = env.now_ns() + _REPAIRED_WITHIN_NS
+            within_ns = 0 if node in refused else _REPAIRED_WITHIN_NS
+            end_ns = env.now_ns() + within_ns
             while not (done := await files.is_repaired(node)) and env.now_ns() < end_ns:
                 await env.sleep(50 * _MS)
             repaired[node] = done

@@ -306,3 +306,45 @@ def test_the_newer_hard_state_wins() -> None:
     assert newer(HardState(3, ""), HardState(2, "n1")) == HardState(3, "")
     assert newer(HardState(3, ""), HardState(3, "n1")) == HardState(3, "n1")
     assert newer(HardState(3, "n1", 2), HardState(3, "n1", 1)) == HardState(3, "n1", 2)
+
+
+@pytest.mark.parametrize("cut_from", [2, 5, 7, 8])
+def test_a_cut_is_promised_like_entries_and_its_loss_is_damage(cut_from: int) -> None:
+    """Segments hold about four of these entries: the cut is below, in, and at the newest one."""
+    disk = build(7)
+    storage = Storage(disk, CONFIG)
+    storage.recover()
+    before = {name: bytes(file.content) for name, file in disk.live.items() if segment_of(name)}
+    storage.write(Append(1, None, (), cut_from))
+    storage.sync()
+    disk.kill()
+    after = {name: bytes(file.content) for name, file in disk.live.items()}
+    promised = Superblocks(disk).read()
+    assert promised is not None and promised.index == cut_from - 1
+
+    sound = Storage(disk, CONFIG).recover()
+    assert sound.damage is None
+    assert [entry.index for entry in sound.entries] == list(range(1, cut_from))
+
+    disk.kill()
+    for name, content in after.items():  # the log alone is as it was before the cut
+        put(disk, name, before.get(name) if segment_of(name) else content)
+    found = Storage(disk, CONFIG).recover()
+    assert found.damage is not None and found.damage.reason
+    assert found.damage.index >= cut_from - 1
+
+
+@pytest.mark.parametrize("cut_from", [3, 7])
+def test_entries_after_a_cut_continue_it(cut_from: int) -> None:
+    disk = build(7)
+    storage = Storage(disk, CONFIG)
+    storage.recover()
+    entry = Entry(cut_from, 9, "command", b"after")
+    storage.write(Append(1, HardState(9, "n2"), (entry,), cut_from))
+    storage.sync()
+    disk.kill()
+    promised = Superblocks(disk).read()
+    assert promised is not None and (promised.index, promised.generation) == (cut_from, 9)
+    found = Storage(disk, CONFIG).recover()
+    assert found.damage is None and found.hard_state == HardState(9, "n2")
+    assert found.entries[-1] == entry and len(found.entries) == cut_from

@@ -368,3 +368,32 @@ def test_a_lone_node_with_a_damaged_log_refuses_with_file_and_offset(tmp_path: P
         said = cluster.refusal("n1")
         assert f"corrupt log: {found['file'][:20]}" in said and " at byte " in said
         assert "n1 has no peers to be repaired from" in said
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        (("--consensus", "multi-paxos"), "this consensus variant cannot repair a node"),
+        (("--consensus", "zab"), "this consensus variant cannot repair a node"),
+        (("--consensus", "viewstamped"), "this consensus variant cannot repair a node"),
+        (("--role", "paxos"), "a node of this role cannot be repaired from its peers"),
+    ],
+    ids=["multi-paxos", "zab", "viewstamped", "role-paxos"],
+)
+def test_a_damaged_node_without_repair_restarts_intact_and_refuses_damage(
+    tmp_path: Path, how: tuple[str, ...], why: str
+) -> None:
+    with Cluster(tmp_path, *how) as cluster:
+        for number in range(10):
+            assert do(cluster, "put", f"k{number}", number).status == "ok"
+        cluster.kill("n2")
+        cluster.start("n2")
+        for number in range(10):
+            assert do(cluster, "put", "x", number).status == "ok"
+        cluster.kill("n2")
+        found = damage_directory(tmp_path / "n2", "lost-tail", 3)
+        assert found["changed_bytes"] > 0, found
+        said = cluster.refusal("n2")
+        assert f"corrupt log: {found['file'][:20]}" in said and " at byte " in said
+        assert why in said
+        assert do(cluster, "get", "k9").value == 9

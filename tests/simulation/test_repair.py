@@ -219,3 +219,47 @@ def test_what_a_recovering_follower_acknowledges_does_not_count() -> None:
     assert (side.match("b"), side.pipelines["b"].next) == (0, 2)
     assert side.furthest(["b", "c"]) == "c"
     side.lost("x", 1)  # of one that is no peer nothing is remembered
+
+
+# -- who has no repair
+
+
+def serves(world: World, node: str) -> bool:
+    """Whether a write on this node's behalf is acknowledged."""
+    call = world.session(f"c{world.now_ns}", timeout_ns=10 * SECOND).submit(
+        Command("put", "k", (world.now_ns,)), to=node
+    )
+    world.run_until(lambda: bool(call.status), 20 * SECOND)
+    return call.status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("role", "consensus", "why"),
+    [
+        ("core", "multi-paxos", "this consensus variant cannot repair a node from its peers"),
+        ("core", "zab", "this consensus variant cannot repair a node from its peers"),
+        ("core", "viewstamped", "this consensus variant cannot repair a node from its peers"),
+        ("paxos", "raft", "a node of this role cannot be repaired from its peers"),
+    ],
+)
+def test_a_variant_without_repair_restarts_intact_and_refuses_damage(
+    role: str, consensus: str, why: str
+) -> None:
+    world = World(seed=6, role=role, consensus=consensus, disk=DiskProfile())
+    world.run_for(3 * SECOND)
+    assert all(serves(world, node) for node in world.nodes)
+    for number, node in enumerate(world.nodes * 4):  # killed amid writes: that is no damage
+        world.session(f"w{number}").submit(Command("put", "w", (number,)), to=node)
+        world.run_for(number * 100_000)
+        world.crash(node, torn=True)
+        assert world.restart(node), world.why_down(node)
+        world.run_for(3 * SECOND)
+        assert serves(world, node)
+    assert damage(world, "n2", "lost-tail", world.rng("t"), only="wal-") is not None
+    assert not world.restart("n2")
+    said = world.why_down("n2")
+    assert said.startswith("refused to start: corrupt log: wal-") and " at byte " in said
+    assert said.endswith(why)
+    world.run_for(3 * SECOND)
+    assert serves(world, "n1")
+    assert not world.violations
