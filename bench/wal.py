@@ -6,23 +6,31 @@ The first lines write to a disk that does nothing, so they are the encoding alon
 to real files, synced after each batch. The bare line is the machine's: one write of the same size
 with RWF_DSYNC, or fdatasync, into a preallocated file, and nothing else. The ratio is the share of
 the machine's own speed that is left.
+
+The last lines are the price of the superblock: the same writes with and without it, in turn, in
+short rounds since the speed of a disk drifts; the medians are compared.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from cluster.config import ClusterConfig
 from cluster.log.storage import Storage
+from cluster.log.superblock import Superblocks
 from cluster.ports import Append, Disk
 from cluster.runtime.disk import FileDisk
 from cluster.wire import Entry
 
 VALUE = b"x" * 160
+#: rounds with and without the superblock
+ROUNDS = 15
 
 
 class NoDisk:
@@ -38,6 +46,9 @@ class NoDisk:
         return
 
     def append(self, name: str, data: bytes) -> None:
+        return
+
+    def overwrite(self, name: str, offset: int, data: bytes) -> None:
         return
 
     def truncate(self, name: str, size_bytes: int) -> None:
@@ -56,9 +67,18 @@ class NoDisk:
         return
 
 
-def writes(disk: Disk, *, batch: int, seconds: float) -> tuple[float, float]:
+class NoSuperblocks(Superblocks):
+    """Nothing is promised, so nothing is written but the log."""
+
+    def promise(self, **_position: Any) -> None:
+        """Does nothing."""
+
+
+def writes(disk: Disk, *, batch: int, seconds: float, promised: bool = True) -> tuple[float, float]:
     """Durable batches per second, and their size in bytes."""
     storage = Storage(disk, ClusterConfig())
+    if not promised:
+        storage._superblocks = NoSuperblocks(disk)
     storage.recover()
     index = count = 0
     began = time.perf_counter()
@@ -89,6 +109,18 @@ def bare(path: Path, *, size: int, seconds: float) -> float:
     return count / (time.perf_counter() - began)
 
 
+def price(root: Path, *, batch: int, seconds: float) -> tuple[float, float]:
+    """Median microseconds of a durable batch with the superblock, and without it."""
+    took: dict[bool, list[float]] = {True: [], False: []}
+    for number in range(2 * ROUNDS):
+        promised = number % 2 == 0
+        disk = FileDisk(root / f"{batch}-{number}")
+        rate, _ = writes(disk, batch=batch, seconds=seconds / ROUNDS, promised=promised)
+        disk.close()
+        took[promised].append(1e6 / rate)
+    return statistics.median(took[True]), statistics.median(took[False])
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -109,6 +141,12 @@ def main() -> None:
             print(
                 f"durable batch {batch:4}: {rate:6.0f}/s, bare {limit:6.0f}/s, "
                 f"ratio {rate / limit:4.2f}, {rate * batch:9.0f} entries/s"
+            )
+        for batch in (1, 16, 256):
+            own, plain = price(Path(name, "price"), batch=batch, seconds=3 * given.seconds)
+            print(
+                f"superblock batch {batch:4}: {own:7.1f} us/batch, without {plain:7.1f}, "
+                f"{100 * (own - plain) / plain:+5.1f} %"
             )
 
 

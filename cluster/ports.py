@@ -64,12 +64,15 @@ class Append(msgspec.Struct, frozen=True):
         hard_state: the new hard state, or None if it did not change.
         entries: consecutive entries, possibly none.
         cut_from: 0, or the first index of what is gone before the entries are added.
+        repaired: True if the node has from its peers what its damaged disk had promised
+            (``Recovered.damage``): once this is durable the damage is history.
     """
 
     io_id: int
     hard_state: HardState | None = None
     entries: tuple[Entry, ...] = ()
     cut_from: int = 0
+    repaired: bool = False
 
 
 class SaveSnapshot(msgspec.Struct, frozen=True):
@@ -113,6 +116,26 @@ class Note(msgspec.Struct, frozen=True):
 Effect: TypeAlias = Send | Reply | Append | SaveSnapshot | SetTimer | Note
 
 
+class Damage(msgspec.Struct, frozen=True):
+    """A disk that no longer has what it promised.
+
+    Args:
+        file: where the first damage was found.
+        offset: byte in it.
+        reason: what is wrong there, in words.
+        index, generation: of the last entry that this node may have acknowledged.
+    """
+
+    file: str
+    offset: int
+    reason: str
+    index: int
+    generation: int
+
+    def __str__(self) -> str:
+        return f"{self.file} at byte {self.offset}: {self.reason}"
+
+
 class Recovered(msgspec.Struct):
     """What storage found on disk when the node started.
 
@@ -120,11 +143,15 @@ class Recovered(msgspec.Struct):
         hard_state: last durable hard state (all zero on a new node).
         snapshot: newest durable snapshot, or None.
         entries: every entry above it, consecutive (some may be at or below ``snapshot.index``).
+        damage: None if that is all that was ever promised. Otherwise the node must not vote, stand
+            for election or have its acknowledgements counted, until it is repaired from its peers
+            and says so (``Append.repaired``); ``hard_state`` is right all the same.
     """
 
     hard_state: HardState
     snapshot: Snapshot | None
     entries: list[Entry]
+    damage: Damage | None = None
 
 
 class Core(Protocol):
@@ -214,6 +241,13 @@ class Disk(Protocol):
 
     def append(self, name: str, data: bytes) -> None:
         """Add bytes at the end of the content (not of the preallocated room)."""
+
+    def overwrite(self, name: str, offset: int, data: bytes) -> None:
+        """Replace bytes within the content, at once: they outlive this process from now on.
+
+        They outlive a loss of power after the next :meth:`sync` of the file; before it, the old
+        bytes or the new ones are found.
+        """
 
     def truncate(self, name: str, size_bytes: int) -> None:
         """Cut the content to this many bytes."""

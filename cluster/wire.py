@@ -204,6 +204,7 @@ class AppendReply(msgspec.Struct, frozen=True, array_like=True, tag="appended"):
         prev_index: echo of the request, to recognise stale rejections.
         hint_index: if not ok, where the leader should try next.
         hint_generation: generation of the follower's entry there.
+        recovering: whether the follower's disk is damaged and being repaired: it must not count.
     """
 
     generation: int
@@ -212,6 +213,7 @@ class AppendReply(msgspec.Struct, frozen=True, array_like=True, tag="appended"):
     prev_index: int
     hint_index: int = 0
     hint_generation: int = 0
+    recovering: bool = False
 
 
 class Heartbeat(msgspec.Struct, frozen=True, array_like=True, tag="beat"):
@@ -249,6 +251,14 @@ class SnapshotReply(msgspec.Struct, frozen=True, array_like=True, tag="snapped")
     index: int
     offset: int
     installed: bool
+    recovering: bool = False
+
+
+class Recovering(msgspec.Struct, frozen=True, array_like=True, tag="recovering"):
+    """The sender's disk is damaged: its log ends at ``index`` for now, whatever it said before."""
+
+    generation: int
+    index: int
 
 
 class ReadIndex(msgspec.Struct, frozen=True, array_like=True, tag="readindex"):
@@ -600,6 +610,7 @@ Message: TypeAlias = (
     | ReadIndex
     | ReadIndexReply
     | TimeoutNow
+    | Recovering
     | Prepare
     | Promise
     | Accept

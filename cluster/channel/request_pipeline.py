@@ -111,6 +111,11 @@ class RequestPipeline:
         self._probe_sent = False
         self.next = next_index
 
+    def lost(self, next_index: int) -> None:
+        """The follower no longer has what it acknowledged: begin anew from an index."""
+        self.match = 0
+        self.reset(next_index)
+
     def stalled(self, now_ns: int, patience_ns: int) -> bool:
         """Whether requests have been under way for so long, without news, that one may be lost."""
         return self.in_flight > 0 and now_ns - self.touched_ns >= patience_ns

@@ -30,9 +30,10 @@ from typing import Any, Final
 
 from cluster.clocks.generation_clock import GenerationClock
 from cluster.config import ClusterConfig
+from cluster.consensus.damage_repair import DamageRepair
 from cluster.consensus.heartbeat import HeartbeatRounds
 from cluster.consensus.high_water_mark import HighWaterMark
-from cluster.consensus.install_snapshot import Snapshots
+from cluster.consensus.install_snapshot import Snapshots, snapshot_of
 from cluster.consensus.interface import SafetyViolation
 from cluster.consensus.membership import Configuration, Membership
 from cluster.consensus.membership_change import Change, MembershipChange, Refusal, settled
@@ -50,6 +51,7 @@ from cluster.wire import (
     InstallSnapshot,
     Message,
     ReadIndexReply,
+    Recovering,
     Snapshot,
     SnapshotReply,
     TimeoutNow,
@@ -135,7 +137,10 @@ class Leadership:
             AppendReply: self._on_append_reply,
             HeartbeatReply: self._on_heartbeat_reply,
             SnapshotReply: self._on_snapshot_reply,
-            ReadIndexRequest: self._on_read_index,
+            ReadIndexRequest: lambda now_ns, source, message: self.read(
+                now_ns, self._reads.remote_token(source, message.id)
+            ),
+            Recovering: self._on_recovering,
         }
 
     # -- inputs ------------------------------------------------------------------------------------
@@ -258,9 +263,13 @@ class Leadership:
             return
         if not message.ok:
             replication.refused(source, message)
-        elif replication.acknowledged(source, message.match_index, now_ns):
+        elif replication.acknowledged(source, message.match_index, now_ns, message.recovering):
             self.advance(now_ns)
             self._continue_transfer(source)
+        self.send_missing(now_ns, source)
+
+    def _on_recovering(self, now_ns: int, source: NodeId, message: Recovering) -> None:
+        self.replication.lost(source, message.index)
         self.send_missing(now_ns, source)
 
     def _on_heartbeat_reply(self, now_ns: int, source: NodeId, message: HeartbeatReply) -> None:
@@ -279,12 +288,9 @@ class Leadership:
         if not message.installed:
             self._out.effects += replication.progressed(source, message, now_ns)
             return
-        if replication.installed(source, message.index, now_ns):
+        if replication.installed(source, message.index, now_ns, message.recovering):
             self.advance(now_ns)
         self.send_missing(now_ns, source)
-
-    def _on_read_index(self, now_ns: int, source: NodeId, message: ReadIndexRequest) -> None:
-        self.read(now_ns, self._reads.remote_token(source, message.id))
 
     def send_missing(self, now_ns: int, peer: NodeId) -> None:
         """Send a follower what it lacks, as far as its window allows."""
@@ -318,12 +324,8 @@ class Leadership:
 
     def best_successor(self, now_ns: int) -> NodeId:
         """The other voter that is heard and has most of the log; "" if there is none."""
-        best, most = "", -1
-        for peer, pipeline in self.replication.pipelines.items():
-            is_better = pipeline.match > most and peer in self._membership.current.voters
-            if is_better and self.rounds.is_heard(peer, now_ns):
-                best, most = peer, pipeline.match
-        return best
+        voters = self._membership.current.voters
+        return self.replication.furthest(p for p in voters if self.rounds.is_heard(p, now_ns))
 
     # -- changes of members ------------------------------------------------------------------------
 
@@ -395,6 +397,7 @@ class Following:
         mark: what is committed.
         membership: the configurations in the log.
         snapshots: the newest one, and one that arrives.
+        repair: whether this node is damaged: what it acknowledges does not count then.
         outbox: where answers go.
     """
 
@@ -408,9 +411,11 @@ class Following:
         mark: HighWaterMark,
         membership: Membership,
         snapshots: Snapshots,
+        repair: DamageRepair,
         outbox: Outbox,
     ) -> None:
         self._node = node
+        self._repair = repair
         self._clock = clock
         self._log = log
         self._writes = writes
@@ -424,6 +429,7 @@ class Following:
             Heartbeat: self._on_heartbeat,
             InstallSnapshot: self._on_install_snapshot,
         }
+        repair.note(outbox)
 
     def on_message(self, source: NodeId, message: Message) -> bool:
         """The leader of this node's generation sent one of ``FROM_LEADERS``.
@@ -431,7 +437,9 @@ class Following:
         Returns:
             Whether this node may have become a voter or a learner by it.
         """
-        return self._handlers[type(message)](source, message)
+        changed = self._handlers[type(message)](source, message)
+        self.continue_repair()
+        return changed
 
     def take_restored(self) -> Snapshot | None:
         """The snapshot that took the place of the state since the last call, if one did."""
@@ -466,17 +474,50 @@ class Following:
         """Answer once the hard state, and the write ``after``, are durable."""
         self._out.send(to, message, after=after or self._writes.after_hard_state)
 
+    # -- damage ------------------------------------------------------------------------------------
+
+    def announce_damage(self) -> None:
+        """No leader is heard: others that are recovering and wait too must know of each other."""
+        if self._repair.recovering:
+            told = Recovering(self._clock.generation, self._log.last_index)
+            for peer in self._membership.peers(self._node, self._mark.index):
+                self._answer(peer, told)
+
+    def continue_repair(self, io_id: int = 0) -> None:
+        """Leave recovery, if this node has what it promised: write it down, then take part.
+
+        Args:
+            io_id: every write up to this one is durable.
+        """
+        repair, durable, generation = (
+            self._repair,
+            self._writes.durable_index,
+            self._clock.generation,
+        )
+        if repair.damage is None:
+            return
+        if repair.ended(io_id):
+            self._out.note("repaired", index=durable, generation=generation)
+        elif not repair.ending:
+            mark, of = self._mark.index, self._log.generation_at(self._mark.index)
+            end = self._log.generation_at(durable) or 0, durable
+            if repair.is_repaired(end, mark, of if of == generation else None):
+                repair.end_with(self._writes.repaired())
+
     # -- entries -----------------------------------------------------------------------------------
 
     def _on_append(self, source: NodeId, message: AppendEntries) -> bool:
         generation, previous = self._clock.generation, message.prev_index
         if not self._log.matches(previous, message.prev_generation):
             at, of = self._log.conflict_hint(previous - 1, message.prev_generation)
-            self._answer(source, AppendReply(generation, False, 0, previous, at, of))
+            recovering = self._repair.recovering
+            refusal = AppendReply(generation, False, 0, previous, at, of, recovering)
+            self._answer(source, refusal)
             return False
         changed = self.bring_in_line(previous, message.entries, message.high_water_mark)
         last = previous + len(message.entries)
-        reply = AppendReply(generation, True, last, previous)
+        self._repair.shares(generation, last)
+        reply = AppendReply(generation, True, last, previous, recovering=self._repair.recovering)
         self._answer(source, reply, after=self._writes.after_index(last))
         return changed
 
@@ -523,27 +564,48 @@ class Following:
         return rose and before < self._membership.index
 
     def _on_heartbeat(self, source: NodeId, message: Heartbeat) -> bool:
-        changed = self._follow_mark(message.high_water_mark, self._log.last_index)
-        self._answer(source, HeartbeatReply(self._clock.generation, message.round))
+        generation, last = self._clock.generation, self._log.last_index
+        shared = self._repair.shared(generation, last)
+        changed = self._follow_mark(message.high_water_mark, shared)
+        self._answer(source, HeartbeatReply(generation, message.round))
+        if self._repair.recovering:
+            self._answer(source, Recovering(generation, last))
         return changed
 
     # -- snapshots ---------------------------------------------------------------------------------
+
+    def take_snapshot(self, index: int, data: bytes, *, keep: int) -> None:
+        """The state at an applied index: make it durable and let the log below the tail go."""
+        generation = self._log.generation_at(index)
+        if generation is None or not self._snapshots.index < index <= self._mark.index:
+            return
+        snapshot = snapshot_of(index, generation, self._membership.at(index), data)
+        keep_from = max(self._log.first_index, index + 1 - keep)
+        self._snapshots.install(snapshot)
+        self._log.compact(keep_from - 1)
+        self._membership.compact(index)
+        self._writes.snapshot(snapshot, keep_from=keep_from)
+        self._out.note("snapshot-taken", index=index, keep_from=keep_from, bytes=len(data))
 
     def _on_install_snapshot(self, source: NodeId, message: InstallSnapshot) -> bool:
         generation, mark = self._clock.generation, self._mark.index
         if not self._snapshots.accepts_snapshot(message.index, mark):
             # What is committed here equals the leader's log; say how far that is durable.
             index = max(min(mark, self._writes.durable_index), message.index)
-            reply = SnapshotReply(generation, index, 0, True)
+            reply = SnapshotReply(generation, index, 0, True, self._repair.recovering)
             self._answer(source, reply, after=self._writes.after_index(index))
             return False
         snapshot = self._snapshots.receive(source, message)
+        recovering = self._repair.recovering
         if snapshot is None:
             received = self._snapshots.received_bytes
-            self._answer(source, SnapshotReply(generation, message.index, received, False))
+            partly = SnapshotReply(generation, message.index, received, False, recovering)
+            self._answer(source, partly)
             return False
         after = self._install(snapshot)
-        self._answer(source, SnapshotReply(generation, snapshot.index, 0, True), after=after)
+        self._repair.shares(generation, snapshot.index)
+        whole = SnapshotReply(generation, snapshot.index, 0, True, recovering)
+        self._answer(source, whole, after=after)
         return True
 
     def _install(self, snapshot: Snapshot) -> int:

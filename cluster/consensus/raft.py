@@ -10,6 +10,7 @@ each told with its reasons in the module of its pattern, and each usable by othe
     membership   membership            who votes, by the log
     election     election              timer, PreVote, votes
     snapshots    install_snapshot      the newest snapshot, and one that arrives
+    repair       damage_repair         whether the disk lost something that was promised
     following    leader_and_followers  the follower's side: entries, marks and snapshots taken
     leadership   leader_and_followers  the leader's side, while this node leads; composed of
                                        replication, heartbeat, read_index, membership_change
@@ -40,10 +41,11 @@ import msgspec
 
 from cluster.clocks.generation_clock import FUTURE, PAST, GenerationClock
 from cluster.config import ClusterConfig
+from cluster.consensus.damage_repair import DamageRepair
 from cluster.consensus.election import Election
 from cluster.consensus.heartbeat import HeartbeatRounds
 from cluster.consensus.high_water_mark import HighWaterMark
-from cluster.consensus.install_snapshot import Snapshots, snapshot_of
+from cluster.consensus.install_snapshot import Snapshots
 from cluster.consensus.interface import Ready
 from cluster.consensus.leader_and_followers import (
     CANDIDATE,
@@ -61,7 +63,14 @@ from cluster.consensus.read_index import ReadIndex
 from cluster.consensus.replicated_log import ReplicatedLog, WriteOrder
 from cluster.consensus.replication import Replication
 from cluster.ports import NodeId, Recovered, Rng
-from cluster.wire import Message, ReadIndexReply, RequestVote, TimeoutNow, VoteReply
+from cluster.wire import (
+    Message,
+    ReadIndexReply,
+    Recovering,
+    RequestVote,
+    TimeoutNow,
+    VoteReply,
+)
 from cluster.wire import ReadIndex as ReadIndexRequest
 
 #: What a node takes from any sender: its own configuration may be an old one, and a leader or
@@ -72,6 +81,8 @@ _FROM_ANY_NODE = frozenset({RequestVote, TimeoutNow, *FROM_LEADERS})
 class RaftParts(msgspec.Struct, frozen=True, kw_only=True):
     """The classes a Raft node is made of; each may be replaced by a subclass."""
 
+    #: whether a node with a damaged disk is repaired from its peers
+    repairs_damage: ClassVar[bool] = True
     #: what an operator may ask for; a variant that cannot do it has no such attribute
     changes_members: ClassVar[bool] = True
     hands_over: ClassVar[bool] = True
@@ -83,6 +94,7 @@ class RaftParts(msgspec.Struct, frozen=True, kw_only=True):
     membership: type[Membership] = Membership
     election: type[Election] = Election
     snapshots: type[Snapshots] = Snapshots
+    repair: type[DamageRepair] = DamageRepair
     replication: type[Replication] = Replication
     rounds: type[HeartbeatRounds] = HeartbeatRounds
     reads: type[ReadIndex] = ReadIndex
@@ -139,6 +151,7 @@ class Raft:
         self.mark = parts.mark(index)
         self.membership = parts.membership(found, index=index)
         self.snapshots = parts.snapshots(snapshot)
+        self.repair = parts.repair(recovered.damage)
         self.election = parts.election(
             self.config, self._rng, now_ns=now_ns, has_past=self.clock.generation > 0
         )
@@ -153,6 +166,7 @@ class Raft:
             mark=self.mark,
             membership=self.membership,
             snapshots=self.snapshots,
+            repair=self.repair,
             outbox=self._out,
         )
         for entry in self.log.between(index + 1, self.log.last_index):
@@ -215,7 +229,11 @@ class Raft:
         if source == self.node or not (kind in _FROM_ANY_NODE or self._is_peer(source)):
             return
         if kind is RequestVote:
-            self._on_request_vote(source, message)  # type: ignore[arg-type]
+            if self.repair.takes_part():
+                self._on_request_vote(source, message)  # type: ignore[arg-type]
+            return
+        if kind is Recovering and not leads:
+            self.repair.heard(source, now_ns)
             return
         standing = self.clock.standing(message.generation, leads=leads)
         if standing == FUTURE:
@@ -238,8 +256,10 @@ class Raft:
             self.leadership.tick(now_ns)
             self._look_at(self.leadership)
         elif now_ns >= self.election.deadline_ns:
-            if self.role == LEARNER or not self.election.suspects_leader(now_ns):
+            sits_out = not self.repair.takes_part() or self.role == LEARNER
+            if sits_out or not self.election.suspects_leader(now_ns):
                 self.election.arm(now_ns)
+                self._following.announce_damage()
             elif self.election.asks_before_campaigning():
                 self._ask_prevotes()
             else:
@@ -255,6 +275,7 @@ class Raft:
         elif self.role == CANDIDATE and self.election.own_vote_is_durable(io_id):
             self.election.count(self.node, granted=True)
             self._conclude_vote()
+        self._following.continue_repair(io_id)
 
     def propose(self, now_ns: int, data: Sequence[bytes]) -> tuple[int, int] | None:
         """Append commands in order, as one batch; (first index, generation), or None if refused."""
@@ -311,16 +332,7 @@ class Raft:
 
     def compact(self, index: int, data: bytes) -> None:
         """The state at an applied index: make it durable and let the log below the tail go."""
-        generation = self.log.generation_at(index)
-        if generation is None or not self.snapshots.index < index <= self.mark.index:
-            return
-        snapshot = snapshot_of(index, generation, self.membership.at(index), data)
-        keep_from = max(self.log.first_index, index + 1 - self.config.snapshot_keep_entries)
-        self.snapshots.install(snapshot)
-        self.log.compact(keep_from - 1)
-        self.membership.compact(index)
-        self.writes.snapshot(snapshot, keep_from=keep_from)
-        self._out.note("snapshot-taken", index=index, keep_from=keep_from, bytes=len(data))
+        self._following.take_snapshot(index, data, keep=self.config.snapshot_keep_entries)
 
     def ready(self) -> Ready:
         """Take everything that follows from the inputs so far."""
@@ -374,7 +386,7 @@ class Raft:
         elif kind is VoteReply:
             self._on_vote_reply(source, message)  # type: ignore[arg-type]
         elif kind is TimeoutNow:
-            if self.role == FOLLOWER and source == self.leader:
+            if self.role == FOLLOWER and source == self.leader and self.repair.takes_part():
                 self._campaign(transfer=True)
         elif kind is ReadIndexRequest:
             self._following.refuse(source, message)

@@ -183,6 +183,7 @@ class WriteOrder:
         "_hard_io",
         "_open",
         "_outstanding",
+        "_repaired",
         "durable_index",
         "io_durable",
         "io_issued",
@@ -197,6 +198,7 @@ class WriteOrder:
         self._entries_io = 0
         self._open = False
         self._hard: HardState | None = None
+        self._repaired = False
         self._entries: Sequence[Entry] = ()
         self._cut_from = 0
         self._outstanding: deque[tuple[int, int]] = deque()
@@ -210,9 +212,12 @@ class WriteOrder:
 
     def _finish(self) -> None:
         if self._open:
-            write = Append(self.io_issued, self._hard, tuple(self._entries), self._cut_from)
+            write = Append(
+                self.io_issued, self._hard, tuple(self._entries), self._cut_from, self._repaired
+            )
             self._effects.append(write)
-            self._open, self._hard, self._entries, self._cut_from = False, None, (), 0
+            self._open, self._hard, self._entries = False, None, ()
+            self._cut_from, self._repaired = 0, False
 
     def hard_state_first(self) -> bool:
         """Decision: whether what is said in a generation waits until that generation, and the vote
@@ -225,6 +230,11 @@ class WriteOrder:
             self._finish()
         self._hard = hard_state
         self._hard_io = self._begin()
+
+    def repaired(self) -> int:
+        """Write down that the damage is repaired, after everything so far; the io id."""
+        self._repaired = True
+        return self._begin()
 
     def append(self, entries: Sequence[Entry], *, along: HardState | None = None) -> None:
         """Write entries; they may start at or below an index written before, which cuts there.

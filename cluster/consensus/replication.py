@@ -8,9 +8,12 @@ Solution. Entries are sent as far as each follower's window allows (Request Pipe
 could agree. A follower that answers heartbeats but acknowledges nothing is probed: something was
 lost. A follower that needs entries which are gone gets the snapshot, in chunks (Install Snapshot).
 
-Invariants. What a follower has acknowledged (its match) never goes down in one leadership, and is
-never beyond the leader's log. Followers at the same place are sent the same message object, which a
-host encodes once.
+A follower whose disk is damaged says so. It is sent what it misses like any other, from where its
+log ends now, and its acknowledgements do not count until it is repaired (``damage_repair``).
+
+Invariants. What a follower has acknowledged (its match) never goes down in one leadership, unless
+its disk lost it, and is never beyond the leader's log. Followers at the same place are sent the
+same message object, which a host encodes once.
 
 What breaks without it. A55: a retry without a check of the order. A08b: a follower that was away
 too long never returns. A19: an acknowledgement of another leadership counts.
@@ -21,7 +24,7 @@ leadership's sending side, for a consensus core that replicates one log from one
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from cluster.channel.request_batch import batch_entries
 from cluster.channel.request_pipeline import RequestPipeline
@@ -52,6 +55,7 @@ class Replication:
         "_log",
         "_match",
         "_node",
+        "_repairing",
         "_shared",
         "_shared_key",
         "_transfers",
@@ -75,6 +79,7 @@ class Replication:
         self.pipelines: dict[NodeId, RequestPipeline] = {}
         self._match: dict[NodeId, int] = {node: 0}
         self._transfers: dict[NodeId, SnapshotTransfer] = {}
+        self._repairing: set[NodeId] = set()
         #: the last index that may be sent to a peer, where there is such a bound
         self._bounds: dict[NodeId, int] = {}
         self._shared: AppendEntries | None = None
@@ -92,17 +97,27 @@ class Replication:
         for peer in [peer for peer in self.pipelines if peer not in peers]:
             del self.pipelines[peer], self._match[peer]
             self._transfers.pop(peer, None)
+            self._repairing.discard(peer)
             self._bounds.pop(peer, None)
 
     def match(self, peer: NodeId) -> int:
         """The last index a peer has acknowledged."""
         return self._match[peer]
 
+    def furthest(self, among: Iterable[NodeId]) -> NodeId:
+        """The sound peer that has most of the log; "" if there is none."""
+        wanted = set(among) - self._repairing
+        sound = [peer for peer in self.pipelines if peer in wanted]
+        return max(sound, key=lambda peer: self.pipelines[peer].match, default="")
+
     def quorum_index(self, electorate: Configuration, *, durable_index: int) -> int:
         """Decision: the last index that may be committed: what a quorum has durable, the leader's
         own log included."""
         self._match[self._node] = durable_index
-        return agreed_value(electorate, self._match)
+        counted = self._match
+        if self._repairing:
+            counted = {peer: n for peer, n in counted.items() if peer not in self._repairing}
+        return agreed_value(electorate, counted)
 
     # -- where a peer begins, and how far it is sent -----------------------------------------------
 
@@ -172,7 +187,11 @@ class Replication:
                 return ()
             pipeline.touched_ns = now_ns
             return (Send(peer, transfer.chunk(self._generation)),)
-        if not pipeline.stalled(now_ns, self._config.heartbeat_ns):
+        idle = not pipeline.in_flight and pipeline.next > self._log.last_index
+        if not pipeline.stalled(now_ns, self._config.heartbeat_ns) and not (
+            # One that is being repaired has all: its next answer tells whether it counts again.
+            idle and peer in self._repairing
+        ):
             return self.send(peer, now_ns, mark, snapshot)
         pipeline.touched_ns = now_ns
         previous = self._log.generation_at(pipeline.next - 1)
@@ -212,11 +231,11 @@ class Replication:
 
     # -- answers -----------------------------------------------------------------------------------
 
-    def acknowledged(self, peer: NodeId, index: int, now_ns: int) -> bool:
-        """A follower has everything up to an index durable; whether that is news."""
-        pipeline = self.pipelines[peer]
+    def acknowledged(self, peer: NodeId, index: int, now_ns: int, recovering: bool = False) -> bool:
+        """A follower has everything up to an index durable; whether that is news, or counts now."""
+        pipeline, counts_again = self.pipelines[peer], self._counts(peer, recovering=recovering)
         if not pipeline.acknowledged(min(index, self._log.last_index), now_ns):
-            return False
+            return counts_again
         assert self._match[peer] < pipeline.match <= self._log.last_index, (
             f"{peer} matches {pipeline.match} after {self._match[peer]}, "
             f"and the log ends at {self._log.last_index}"
@@ -224,20 +243,43 @@ class Replication:
         self._match[peer] = pipeline.match
         return True
 
+    def _counts(self, peer: NodeId, *, recovering: bool) -> bool:
+        """A follower answered, sound or recovering; whether it counts again from now on."""
+        if recovering:
+            self._repairing.add(peer)
+            return False
+        counts_again = peer in self._repairing
+        self._repairing.discard(peer)
+        return counts_again
+
+    def lost(self, peer: NodeId, last_index: int) -> None:
+        """A follower's disk is damaged, and its log ends at ``last_index`` now."""
+        pipeline = self.pipelines.get(peer)
+        if pipeline is None:
+            return
+        is_news = peer not in self._repairing or last_index < pipeline.match
+        self._counts(peer, recovering=True)
+        if is_news:
+            self._transfers.pop(peer, None)
+            self._match[peer] = 0
+            pipeline.lost(min(last_index, self._log.last_index) + 1)
+
     def refused(self, peer: NodeId, message: AppendReply) -> None:
         """A follower's log does not hold what an append should follow: step back."""
+        if message.recovering:
+            self._counts(peer, recovering=True)
         if peer not in self._transfers:
             index, _generation = self._log.conflict_hint(
                 message.hint_index, message.hint_generation
             )
             self.pipelines[peer].refused(message.prev_index, index + 1)
 
-    def installed(self, peer: NodeId, index: int, now_ns: int) -> bool:
+    def installed(self, peer: NodeId, index: int, now_ns: int, recovering: bool = False) -> bool:
         """A follower has a snapshot, or needs none; whether what it has is news."""
         transfer = self._transfers.get(peer)
         if transfer and index >= transfer.snapshot.index:
             del self._transfers[peer]
-        return self.acknowledged(peer, index, now_ns)
+        return self.acknowledged(peer, index, now_ns, recovering)
 
     def progressed(self, peer: NodeId, message: SnapshotReply, now_ns: int) -> Sequence[Send]:
         """A follower has part of a snapshot: send the next chunk."""

@@ -44,6 +44,7 @@ import msgspec
 
 from cluster.clocks.generation_clock import GenerationClock
 from cluster.config import ClusterConfig
+from cluster.consensus.damage_repair import DamageRepair
 from cluster.consensus.heartbeat import HeartbeatRounds
 from cluster.consensus.high_water_mark import HighWaterMark
 from cluster.consensus.install_snapshot import Snapshots, snapshot_of
@@ -140,6 +141,7 @@ class Viewstamped:
             mark=self.mark,
             membership=self.membership,
             snapshots=self.snapshots,
+            repair=DamageRepair(None),
             outbox=self._out,
         )
         self.state = ReplicaState(

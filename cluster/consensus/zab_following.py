@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from cluster.consensus.damage_repair import DamageRepair
 from cluster.consensus.interface import SafetyViolation
 from cluster.consensus.leader_and_followers import FROM_LEADERS, Following
 from cluster.consensus.zab_discovery import Promises
@@ -80,6 +81,7 @@ class ZabFollowing:
             mark=node.mark,
             membership=node.membership,
             snapshots=node.snapshots,
+            repair=DamageRepair(None),
             outbox=node.outbox,
         )
         self._handlers: dict[type, Callable[[Any], None]] = {

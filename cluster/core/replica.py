@@ -35,6 +35,7 @@ from cluster.consensus.interface import Consensus
 from cluster.consensus.leader_and_followers import LEADER
 from cluster.consensus.membership import Configuration
 from cluster.core.answers import Answer, fail, ok
+from cluster.core.damage import recovering, why_no_leader
 from cluster.core.member_requests import (
     MEMBER_OPS,
     MEMBERS,
@@ -127,8 +128,7 @@ class Replica:
 
     def status(self) -> dict[str, Any]:
         """JSON-ready state of the core; a host adds its own."""
-        consensus = self.consensus
-        log, members = consensus.log, consensus.membership
+        consensus, log, members = self.consensus, self.consensus.log, self.consensus.membership
         return {
             "node": self.node,
             "role": consensus.role,
@@ -149,6 +149,7 @@ class Replica:
             "sessions": len(self.receiver.sessions),
             "keys": len(self.machine),
             "duplicates": self.receiver.duplicates,
+            "recovering": recovering(self.node, self.config, consensus),
         }
 
     def state_hash(self) -> str:
@@ -185,8 +186,7 @@ class Replica:
 
     def on_client(self, now_ns: int, connection: int, request: Request) -> list[Effect]:
         """A client's request arrived on a connection."""
-        self._take_request(now_ns, connection, request)
-        return self._settle(now_ns)
+        return self.on_clients(now_ns, ((connection, request),))
 
     def on_clients(self, now_ns: int, requests: Sequence[tuple[int, Request]]) -> list[Effect]:
         """Several requests arrived at once, as (connection, request): they share a batch."""
@@ -476,7 +476,8 @@ class Replica:
         if leader and leader != self.node:
             self._answer(waiter, ("redirect", None, f"{leader} leads, {self.node} does not"))
         else:
-            self._answer(waiter, ("retry", None, f"{self.node} knows no leader"))
+            why = why_no_leader(self.node, self.config, self.consensus)
+            self._answer(waiter, ("retry", None, why))
 
     def _answer_changes(self, configuration: Configuration) -> None:
         """A configuration is applied: answer the clients whose change is done by it."""

@@ -3,7 +3,11 @@
 Pure decisions over bytes: the chain must hold within and across segments, every segment but the
 last must end exactly where its successor says, indexes must have no gap, and only a torn tail of
 the last segment may be cut (see ``write_ahead_log`` for what is decidable and why). A last segment
-whose header was never written completely holds nothing anyone was told about, and is removed.
+whose header was never written completely holds nothing anyone was told about. And the log must
+reach what the ``superblock`` promises: that record, at that place.
+
+If anything of it does not hold, the segments before the damage are kept, as far as they are whole.
+All the others are put aside: they may be the last copy of something.
 
 Called by ``storage`` once, at start.
 """
@@ -14,7 +18,8 @@ from typing import TypeVar
 
 import msgspec
 
-from cluster.log.segmented_log import Segment, SegmentedLog, SegmentHeader, segment_of
+from cluster.log.segmented_log import Segment, SegmentHeader, segment_of
+from cluster.log.superblock import Superblock, newer
 from cluster.log.write_ahead_log import (
     CUT,
     ENTRIES,
@@ -23,6 +28,7 @@ from cluster.log.write_ahead_log import (
     CorruptLog,
     Record,
     Scan,
+    every_record,
     require_torn_tail,
     scan,
 )
@@ -37,9 +43,18 @@ _ENTRIES = msgspec.msgpack.Decoder(list[Entry])
 
 
 class _Reader:
-    """Gathers the log's content, record by record, in the order written."""
+    """Gathers the log's content, record by record, in the order written.
 
-    def __init__(self) -> None:
+    Args:
+        promised: what to look for on the way; None to look for nothing.
+    """
+
+    def __init__(self, promised: Superblock | None) -> None:
+        self._promised = promised
+        #: CRC of the record that ends at the promised position; None if no record does
+        self._promised_crc: int | None = None
+        #: (segment, where its records end) that the promise is about
+        self._promised_segment: tuple[Segment, int] | None = None
         self.entries: list[Entry] = []
         self.last_index = 0
         self.hard_state = HardState()
@@ -47,6 +62,54 @@ class _Reader:
         self.end = 0
         self.segments: list[Segment] = []
         self.void = 0
+
+    def take_sealed(self, disk: Disk, segment: Segment) -> None:
+        """Take over a segment that is not the last: it was synced whole."""
+        data = disk.read(segment.name)
+        found = scan(data, segment.sequence)
+        if not found.records or data[found.end :].strip(b"\0"):
+            fault = found.fault or "zeros where a record must be"
+            raise CorruptLog(segment.name, found.end, f"{fault}, in a segment that is not the last")
+        self.take_segment(segment, found)
+
+    def require_promised(self, promised: Superblock, found: list[Segment]) -> None:
+        """The log must begin, and reach, where the superblock says.
+
+        Args:
+            promised: what it says.
+            found: the segments there are, readable or not.
+
+        Raises:
+            CorruptLog: it does not; the file and offset are where what was promised is missing.
+        """
+        if not promised.last_segment:
+            return
+        first = self.segments[0].sequence if self.segments else promised.first_segment
+        if first > promised.first_segment:
+            name = f"wal-{promised.first_segment:016x}"
+            raise CorruptLog(name, 0, "the superblock promises this segment, and it is missing")
+        if self._promised_segment is None:
+            names = [each.name for each in found if each.sequence == promised.last_segment]
+            name = names[0] if names else f"wal-{promised.last_segment:016x}"
+            what = "holds no record" if names else "is missing"
+            why = f"{promised.end} bytes of this segment were promised, and it {what}"
+            raise CorruptLog(name, 0, why)
+        segment, end = self._promised_segment
+        if self._promised_crc is None:
+            at = min(end, promised.end)
+            why = f"valid records end at {end}, and {promised.end} bytes of them were promised"
+            raise CorruptLog(segment.name, at, why)
+        if self._promised_crc != promised.crc:
+            why = "the record that ends here is not the one that was promised"
+            raise CorruptLog(segment.name, promised.end, why)
+
+    def _look_for_promised(self, segment: Segment, found: Scan) -> None:
+        promised = self._promised
+        if promised is None or segment.sequence != promised.last_segment:
+            return
+        self._promised_segment = segment, found.end
+        ends = {record.end: record.crc for record in found.records}
+        self._promised_crc = ends.get(promised.end)
 
     def take_segment(self, segment: Segment, found: Scan) -> None:
         """Take over all records of one segment; the first is its header."""
@@ -63,6 +126,7 @@ class _Reader:
                 first = record.index if first is None else min(first, record.index)
             else:
                 raise CorruptLog(segment.name, record.offset, "a second segment header")
+        self._look_for_promised(segment, found)
         first = self.last_index + 1 if first is None else first
         self.segments.append(Segment(segment.sequence, segment.base, first))
         self.crc = found.records[-1].crc
@@ -134,46 +198,163 @@ def _decoded(segment: Segment, record: Record, decoder: msgspec.msgpack.Decoder[
         raise CorruptLog(segment.name, record.offset, f"undecodable: {error}") from None
 
 
-def recover_log(disk: Disk, *, segment_bytes: int) -> tuple[SegmentedLog, list[Entry], int]:
-    """Read the log, cut its torn tail, and open it for appending.
+class Found(msgspec.Struct):
+    """What the segments hold.
 
     Args:
-        disk: where the segments are.
-        segment_bytes: size of new segments.
+        entries: consecutive.
+        segments: those the log goes on with, oldest first.
+        end, crc: of the last record of the newest.
+        last_index: index of the last entry.
+        hard_state: the newest.
+        void: how many of the oldest segments a reset made void.
+        torn_bytes: bytes of torn tail to be cut.
+        aside: files that the log does not go on with; to be put aside if there is damage.
+        damage: what does not hold of what was promised; None if all does.
+        seen: (generation, index) of the latest entry in any valid record, if there is damage.
+    """
+
+    entries: list[Entry]
+    segments: list[Segment]
+    end: int
+    crc: int
+    last_index: int
+    hard_state: HardState
+    void: int = 0
+    torn_bytes: int = 0
+    aside: list[str] = []
+    damage: CorruptLog | None = None
+    seen: tuple[int, int] = (0, 0)
+
+    @property
+    def last_generation(self) -> int:
+        """Generation of the last entry; 0 if none is held."""
+        return self.entries[-1].generation if self.entries else 0
+
+
+def nothing_kept(found: Found, damage: CorruptLog) -> Found:
+    """The same log, of which nothing can be used: all of it is put aside."""
+    names = [segment.name for segment in found.segments]
+    return Found(
+        [], [], 0, 0, 0, found.hard_state, aside=[*names, *found.aside],
+        damage=found.damage or damage, seen=found.seen,
+    )  # fmt: skip
+
+
+def read_log(disk: Disk, promised: Superblock | None) -> Found:
+    """Read the segments, changing nothing.
+
+    Args:
+        disk: where they are.
+        promised: the superblock; None for the log of a version that had none.
 
     Returns:
-        The log (not yet opened), its entries, and how many bytes of torn tail are to be cut.
+        What they hold. If something promised is damaged or missing, only what the segments below
+        the damage hold.
 
     Raises:
-        CorruptLog: something acknowledged is damaged or missing.
+        CorruptLog: the log is damaged, and no superblock says what was promised.
         DiskError: the disk failed.
     """
     segments = sorted(
         (s for s in map(segment_of, disk.names()) if s is not None), key=lambda s: s.sequence
     )
-    reader = _Reader()
-    torn_bytes = 0
-    for position, segment in enumerate(segments):
+    reader = _Reader(promised)
+    try:
+        torn_bytes, blank = _read_all(disk, segments, reader)
+        if promised is not None:
+            reader.require_promised(promised, segments)
+    except CorruptLog as damage:
+        if promised is None:
+            raise
+        return _salvage(disk, segments, promised, damage)
+    found = _found(reader, blank)
+    found.torn_bytes = torn_bytes
+    return found
+
+
+def _read_all(disk: Disk, segments: list[Segment], reader: _Reader) -> tuple[int, list[str]]:
+    """Take every segment; the bytes of torn tail, and a last segment that was never begun."""
+    for segment in segments[:-1]:
+        reader.take_sealed(disk, segment)
+    if not segments:
+        return 0, []
+    last = segments[-1]
+    data = disk.read(last.name)
+    found = scan(data, last.sequence)
+    torn = require_torn_tail(last.name, data, last.sequence, found)
+    torn_bytes = len(data.rstrip(b"\0")) - found.end if torn else 0
+    if not found.records:
+        return torn_bytes, [last.name]
+    reader.take_segment(last, found)
+    return torn_bytes, []
+
+
+def _salvage(
+    disk: Disk, segments: list[Segment], promised: Superblock, damage: CorruptLog
+) -> Found:
+    """What can be kept beside damage: the whole segments before it."""
+    kept = _before(segments, damage.segment)
+    while True:
+        reader = _Reader(None)
+        if kept and kept[0].sequence > promised.first_segment > 0:
+            kept = []
+        try:
+            for segment in kept:
+                reader.take_sealed(disk, segment)
+            break
+        except CorruptLog as error:
+            kept = _before(kept, error.segment)
+    found = _found(reader, [segment.name for segment in segments[len(kept) :]])
+    found.damage = damage
+    for segment in segments:
         data = disk.read(segment.name)
-        found = scan(data, segment.sequence)
-        if position == len(segments) - 1:
-            if require_torn_tail(segment.name, data, segment.sequence, found):
-                torn_bytes = len(data.rstrip(b"\0")) - found.end
-            if not found.records:
-                disk.remove(segment.name)
-                break
-        elif not found.records or data[found.end :].strip(b"\0"):
-            fault = found.fault or "zeros where a record must be"
-            raise CorruptLog(segment.name, found.end, f"{fault}, in a segment that is not the last")
-        reader.take_segment(segment, found)
-    log = SegmentedLog(
-        disk,
-        segment_bytes=segment_bytes,
-        segments=reader.segments,
-        end=reader.end,
-        crc=reader.crc,
-        last_index=reader.last_index,
-        hard_state=reader.hard_state,
-        void=reader.void,
+        for record in every_record(data, segment.sequence):
+            _see(found, record)
+    return found
+
+
+def _before(segments: list[Segment], name: str) -> list[Segment]:
+    """The segments before the one of this name; all if it is none of them."""
+    names = [segment.name for segment in segments]
+    return segments[: names.index(name)] if name in names else segments
+
+
+def _found(reader: _Reader, aside: list[str]) -> Found:
+    return Found(
+        reader.entries,
+        reader.segments,
+        reader.end,
+        reader.crc,
+        reader.last_index,
+        reader.hard_state,
+        reader.void,
+        aside=aside,
     )
-    return log, reader.entries, torn_bytes
+
+
+def _see(found: Found, record: Record) -> None:
+    """Take note of a valid record wherever it is: what it says may have been promised."""
+    try:
+        if record.kind == ENTRIES:
+            entries = _ENTRIES.decode(record.payload)
+            if entries:
+                found.seen = max(found.seen, (entries[-1].generation, entries[-1].index))
+        elif record.kind == HARD_STATE:
+            found.hard_state = newer(found.hard_state, _HARD_STATE.decode(record.payload))
+        elif record.kind == SEGMENT:
+            found.hard_state = newer(found.hard_state, _HEADER.decode(record.payload).hard_state)
+    except msgspec.MsgspecError:
+        return
+
+
+def needs_superblock(disk: Disk) -> str:
+    """The file that says that there must be a superblock; empty if none does.
+
+    A segment that was begun under a superblock says so in its header.
+    """
+    for segment in filter(None, map(segment_of, disk.names())):
+        for record in every_record(disk.read(segment.name), segment.sequence):
+            if record.kind == SEGMENT and _decoded(segment, record, _HEADER).promised:
+                return segment.name
+    return ""

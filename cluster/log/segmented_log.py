@@ -8,6 +8,8 @@ Invariants:
 - Segments are numbered without gaps. Each begins with a record that states its base index (the
   next index at that time), where the segment before it ended and its last CRC, and the hard state
   of the moment: so the oldest segments can go and nothing is lost with them.
+- What is durable is promised in the superblock before anybody is told, and a segment leaves its
+  list before it is removed.
 - A segment is synced whole before the next is created, and the next one's name is durable before
   anything in it is acknowledged. Without the directory sync, a power cut after a roll loses the
   whole new segment.
@@ -32,6 +34,7 @@ from bisect import bisect_right
 import msgspec
 
 from cluster.log.low_water_mark import segments_below
+from cluster.log.superblock import Superblocks
 from cluster.log.write_ahead_log import (
     CUT,
     ENTRIES,
@@ -58,12 +61,14 @@ class SegmentHeader(msgspec.Struct, frozen=True, array_like=True):
         previous_end: bytes of records in the segment before it.
         reset: True if all entries of earlier segments are void: a snapshot replaced them.
         hard_state: the hard state when the segment was begun.
+        promised: whether there is a superblock; logs of earlier versions had none.
     """
 
     base: int
     previous_end: int
     reset: bool
     hard_state: HardState
+    promised: bool = False
 
 
 class Segment(msgspec.Struct, frozen=True):
@@ -111,11 +116,13 @@ class SegmentedLog:
 
     Args:
         disk: where the segments are.
+        superblocks: where what is durable is promised.
         segment_bytes: size at which a segment is full.
         segments: the existing ones, oldest first; empty for a new log.
         end: bytes of records in the newest one.
         crc: CRC of the last record.
-        last_index: index of the last entry.
+        last_index, last_generation: of the last entry; after a cut that nothing followed, a
+            generation that is not below it.
         hard_state: the newest hard state in the log.
         void: how many of the oldest segments a reset made void, to be removed.
     """
@@ -124,19 +131,23 @@ class SegmentedLog:
         self,
         disk: Disk,
         *,
+        superblocks: Superblocks,
         segment_bytes: int,
         segments: list[Segment] | None = None,
         end: int = 0,
         crc: int = 0,
         last_index: int = 0,
+        last_generation: int = 0,
         hard_state: HardState | None = None,
         void: int = 0,
     ) -> None:
         self.counters = LogCounters()
         self.segments = segments or []
         self.last_index = last_index
+        self.last_generation = last_generation
         self.hard_state = hard_state or HardState()
         self._disk = disk
+        self._superblocks = superblocks
         self._segment_bytes = segment_bytes
         self._end = end
         self._begun = 0
@@ -153,6 +164,8 @@ class SegmentedLog:
             self._disk.truncate(self.segments[-1].name, self._end)
             self._sync()
             self._disk.sync_dir()
+            self._promise()
+            self._superblocks.settle()
             self._remove_oldest(self._void)
         else:
             self.roll(base=self.last_index + 1)
@@ -181,6 +194,7 @@ class SegmentedLog:
             self.roll(base=index)
         self._write(CUT, index, b"")
         self.counters.cuts += index <= self.last_index
+        # The generation stays: one that is not below that of the entry which is the last now.
         self.last_index = index - 1
 
     def _append_entries(self, entries: tuple[Entry, ...]) -> None:
@@ -196,17 +210,19 @@ class SegmentedLog:
         self._write(ENTRIES, first, payload)
         if first <= self.last_index:
             self.counters.cuts += 1
-        self.last_index = last
+        self.last_index, self.last_generation = last, entries[-1].generation
 
     def sync(self) -> None:
-        """Make everything appended durable."""
+        """Make everything appended durable, then promise it."""
         if self._durable < self._end:
             self._sync()
+            self._promise()
 
-    def reset(self, last_index: int) -> None:
-        """Void every entry, durably: the log goes on after ``last_index``, which a snapshot has."""
+    def reset(self, last_index: int, last_generation: int) -> None:
+        """Void every entry, durably: the log goes on after the given one, which a snapshot has."""
         self.roll(base=last_index + 1, reset=True)
-        self.last_index = last_index
+        self.last_index, self.last_generation = last_index, last_generation
+        self._promise()
         self._remove_oldest(len(self.segments) - 1)
 
     def roll(self, *, base: int, reset: bool = False, room_bytes: int = 0) -> None:
@@ -220,7 +236,7 @@ class SegmentedLog:
         self.sync()
         sequence = self.segments[-1].sequence + 1 if self.segments else 1
         segment = Segment(sequence, base, base)
-        header = SegmentHeader(base, self._end, reset, self.hard_state)
+        header = SegmentHeader(base, self._end, reset, self.hard_state, promised=True)
         room_bytes += _HEADROOM_BYTES
         self._disk.create(segment.name, preallocate_bytes=max(self._segment_bytes, room_bytes))
         self.segments.append(segment)
@@ -229,6 +245,8 @@ class SegmentedLog:
         self._begun = self._end
         self._sync()
         self._disk.sync_dir()
+        self._promise()
+        self._superblocks.settle()
         self.counters.segments_created += 1
 
     def remove_below(self, keep_from: int) -> None:
@@ -252,6 +270,9 @@ class SegmentedLog:
 
     def _remove_oldest(self, count: int) -> None:
         """Remove in order, so that a crash leaves no gap in the sequence."""
+        if count:
+            self._promise(first=count)
+            self._superblocks.settle()
         for segment in self.segments[:count]:
             self._disk.remove(segment.name)
             # One at a time: two removals of one directory sync may become durable in any order.
@@ -287,3 +308,21 @@ class SegmentedLog:
         self._disk.sync(self.segments[-1].name)
         self._durable = self._end
         self.counters.syncs += 1
+
+    def _promise(self, *, first: int = 0) -> None:
+        """Write down what is durable; a new hard state, or too long a wait, makes that durable."""
+        superblocks = self._superblocks
+        votes = self.hard_state != superblocks.now.hard_state
+        superblocks.promise(
+            first_segment=self.segments[first].sequence,
+            last_segment=self.segments[-1].sequence,
+            end=self._durable,
+            crc=self._crc,
+            index=self.last_index,
+            generation=self.last_generation,
+            hard_state=self.hard_state,
+        )
+        if votes:
+            superblocks.settle()
+        else:
+            superblocks.settle_if_due()

@@ -44,17 +44,27 @@ class SnapshotStore:
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
 
-    def newest(self) -> Snapshot | None:
+    def newest(self, *, at_least: int = 0) -> Snapshot | None:
         """The newest durable snapshot; leftovers of an interrupted save are removed.
 
+        Args:
+            at_least: index that one must reach, since it was promised; 0 for none.
+
         Raises:
-            CorruptLog: its file is damaged.
+            CorruptLog: its file is damaged or missing.
         """
-        names = self._disk.names()
-        if _TEMPORARY in names:
+        if _TEMPORARY in self._disk.names():
             self._disk.remove(_TEMPORARY)
-        complete = [name for name in names if _NAME.fullmatch(name)]
-        return self._load(complete[-1]) if complete else None
+        complete = self.names()
+        snapshot = self._load(complete[-1]) if complete else None
+        if at_least > (snapshot.index if snapshot else 0):
+            name = complete[-1] if complete else f"snapshot-{at_least:016x}"
+            raise CorruptLog(name, 0, f"the snapshot of index {at_least} is missing")
+        return snapshot
+
+    def names(self) -> list[str]:
+        """Names of the snapshots, oldest first."""
+        return [name for name in self._disk.names() if _NAME.fullmatch(name)]
 
     def write(self, snapshot: Snapshot) -> int:
         """Write under the temporary name, not durable yet. Returns the bytes written.

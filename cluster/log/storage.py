@@ -13,6 +13,12 @@ A snapshot from the leader replaces the log (``reset_log``): the snapshot is dur
 log is reset. A crash between the two leaves a snapshot which the log does not contain; recovery
 sees that and completes the reset.
 
+What was promised is known without the log (``superblock``). If the log or the snapshot does not
+have it any more, what cannot be used is put aside under a name that begins with ``damaged-``, and
+recovery says so (``Recovered.damage``). The damage is written down first, so a crash at any moment
+finds it again. Once the node has what it promised from its peers (``Append.repaired``), the damage
+is forgotten and what was put aside is removed.
+
 A disk error is final. After a failed sync the kernel may drop the dirty pages and report the next
 sync as good (the "fsyncgate" of 2018), so nothing is retried: the storage is dead, every later call
 raises the same error, and the node must stop.
@@ -22,27 +28,33 @@ room before anything is written to them, so nothing was, and the very same call 
 A snapshot of this node's own state for which there is no room is left out: the log that it was to
 replace is still there.
 
-Decisions, overridden by ablations: :meth:`Storage.syncs_before_ack`.
+Decisions, overridden by ablations: :meth:`Storage.syncs_before_ack` and
+:meth:`Storage.tells_of_damage`.
 
 Called by ``cluster.runtime`` and ``cluster.simulation``; sans-IO.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import TypeAlias, TypeVar
 
 import msgspec
 
 from cluster.config import ClusterConfig
-from cluster.log.recovery import recover_log
-from cluster.log.segmented_log import SegmentedLog
+from cluster.log.recovery import Found, needs_superblock, nothing_kept, read_log
+from cluster.log.segmented_log import SegmentedLog, segment_of
 from cluster.log.snapshot import SnapshotStore
+from cluster.log.superblock import NAMES, Superblock, Superblocks, damage_of, newer
 from cluster.log.write_ahead_log import CorruptLog
 from cluster.ports import Append, Disk, DiskError, Recovered, SaveSnapshot
 from cluster.wire import Entry, Snapshot
 
+#: Under such names lies what could not be used, until the node is repaired.
+ASIDE = "damaged-"
+
 T = TypeVar("T")
+WhyNot: TypeAlias = Callable[[Snapshot | None, Sequence[Entry]], str]
 
 
 class StorageCounters(msgspec.Struct, frozen=True):
@@ -57,6 +69,7 @@ class StorageCounters(msgspec.Struct, frozen=True):
         snapshots: snapshots made durable.
         torn_bytes: bytes of torn tail cut by recovery.
         snapshots_left_out: snapshots for which there was no room.
+        superblock_syncs: times the superblock was synced.
     """
 
     syncs: int
@@ -68,6 +81,7 @@ class StorageCounters(msgspec.Struct, frozen=True):
     snapshots: int
     torn_bytes: int
     snapshots_left_out: int
+    superblock_syncs: int = 0
 
 
 class Storage:
@@ -82,6 +96,9 @@ class Storage:
         self._disk = disk
         self._config = config
         self._snapshots = SnapshotStore(disk)
+        self._superblocks = Superblocks(disk)
+        self._repaired = False
+        self._why_not: WhyNot = lambda snapshot, entries: ""
         self._log: SegmentedLog | None = None
         self._unsaved: SaveSnapshot | None = None
         self._held: list[Append | SaveSnapshot] = []
@@ -96,18 +113,28 @@ class Storage:
         """Decision: a write is durable before it is acknowledged."""
         return True
 
+    def tells_of_damage(self) -> bool:
+        """Decision: a log with damage is repaired from peers, rather than cut where it begins."""
+        return True
+
     @property
     def failure(self) -> DiskError | None:
         """The disk error that ended this storage, or None while it is alive."""
         return self._failure
 
-    def recover(self) -> Recovered:
+    def recover(self, *, why_not: WhyNot = lambda snapshot, entries: "") -> Recovered:
         """Read what is durable and open the log for writing. Call once, first.
 
+        Args:
+            why_not: asked when something promised is damaged or missing, with what is left: why
+                peers cannot repair it, or "" if they may.
+
         Raises:
-            CorruptLog: something acknowledged is damaged or missing; do not start.
+            CorruptLog: something promised is damaged or missing, and cannot be repaired: do not
+                start. Nothing was changed.
             DiskError: the disk failed.
         """
+        self._why_not = why_not
         return self._guarded(self._recover)
 
     def write(self, effect: Append | SaveSnapshot) -> None:
@@ -129,6 +156,14 @@ class Storage:
         """
         self._guarded(self._sync)
 
+    def rest(self) -> None:
+        """There is nothing to write now: the moment to make what is promised durable.
+
+        Raises:
+            DiskError: the disk failed, now or earlier: the node must stop.
+        """
+        self._guarded(self._superblocks.settle)
+
     def counters(self) -> StorageCounters:
         """What was done so far."""
         log = self._opened().counters
@@ -142,6 +177,7 @@ class Storage:
             snapshots=self._snapshot_count,
             torn_bytes=self._torn_bytes,
             snapshots_left_out=self._snapshots_left_out,
+            superblock_syncs=self._superblocks.syncs,
         )
 
     def _guarded(self, action: Callable[..., T], *args: Append | SaveSnapshot) -> T:
@@ -160,21 +196,126 @@ class Storage:
         return self._log
 
     def _recover(self) -> Recovered:
-        snapshot = self._snapshots.newest()
-        log, entries, self._torn_bytes = recover_log(
-            self._disk, segment_bytes=self._config.segment_bytes
-        )
-        log.open()
-        self._log = log
-        if snapshot is not None and not _continues(snapshot, log.last_index, entries):
-            log.reset(snapshot.index)
-            entries = []
-        first = log.last_index - len(entries) + 1
-        if first > 1 + (snapshot.index if snapshot is not None else 0):
-            raise CorruptLog(
-                log.segments[0].name, 0, f"the log begins at {first} and no snapshot reaches it"
+        promised = self._read_promised()
+        damage: CorruptLog | None = None
+        snapshot: Snapshot | None = None
+        try:
+            snapshot = self._snapshots.newest(at_least=promised.snapshot_index if promised else 0)
+        except CorruptLog as error:
+            if promised is None:
+                raise
+            damage = error
+        found = read_log(self._disk, promised)
+        first = found.last_index - len(found.entries) + 1
+        reached = snapshot.index if snapshot is not None else 0
+        if first > 1 + reached:
+            unreached = CorruptLog(
+                found.segments[0].name, 0, f"the log begins at {first} and no snapshot reaches it"
             )
-        return Recovered(hard_state=log.hard_state, snapshot=snapshot, entries=entries)
+            if promised is None:
+                raise unreached
+            found = nothing_kept(found, unreached)
+        if promised is not None:
+            found.hard_state = newer(found.hard_state, promised.hard_state)
+        damage = damage or found.damage
+        if not self.tells_of_damage():
+            damage, promised = None, None
+        self._require_repairable(damage, promised, snapshot, found.entries)
+        if damage is not None and promised is not None:
+            return self._recovered(self._set_aside(promised, found, damage, snapshot), snapshot)
+        for name in found.aside:
+            self._disk.remove(name)
+        self._superblocks.open(promised or Superblock())
+        return self._recovered(found, snapshot)
+
+    def _read_promised(self) -> Superblock | None:
+        """The superblock; None for a new directory, or one of a version that had none.
+
+        Raises:
+            CorruptLog: it is lost, and there was one.
+        """
+        promised = self._superblocks.read()
+        if promised is None:
+            holder = needs_superblock(self._disk)
+            if not holder and not any(map(segment_of, self._disk.names())):
+                holder = next(iter(self._snapshots.names()), "")
+            if not holder and NAMES[1] in self._disk.names():
+                # A first start that crashed has no second copy before the first one is whole.
+                holder = "what this directory held"
+            if holder:
+                why = f"no copy can be read, nor {NAMES[1]}, and {holder} was promised in it"
+                raise CorruptLog(NAMES[0], 0, f"{why}: whether the log is whole cannot be known")
+        return promised
+
+    def _require_repairable(
+        self,
+        damage: CorruptLog | None,
+        promised: Superblock | None,
+        snapshot: Snapshot | None,
+        entries: list[Entry],
+    ) -> None:
+        """Refuse to go on with damage, found now or not yet repaired, that peers cannot repair."""
+        known = promised.damage if promised is not None else None
+        if damage is None and known is not None:
+            damage = CorruptLog(known.file, known.offset, known.reason)
+        why_not = self._why_not(snapshot, entries) if damage is not None else ""
+        if damage is not None and why_not:
+            raise CorruptLog(damage.segment, damage.offset, f"{damage.reason}; {why_not}")
+
+    def _set_aside(
+        self, promised: Superblock, found: Found, error: CorruptLog, snapshot: Snapshot | None
+    ) -> Found:
+        """Write down that there is damage, then put aside what cannot be used."""
+        owed = max(found.seen, (promised.generation, promised.index))
+        if promised.damage is not None:
+            owed = max(owed, (promised.damage.generation, promised.damage.index))
+        damage = damage_of(error, index=owed[1], generation=owed[0])
+        kept = found.segments
+        self._superblocks.open(
+            Superblock(
+                first_segment=kept[0].sequence if kept else 0,
+                last_segment=kept[-1].sequence if kept else 0,
+                end=found.end,
+                crc=found.crc,
+                index=found.last_index,
+                generation=found.last_generation,
+                snapshot_index=snapshot.index if snapshot is not None else 0,
+                hard_state=found.hard_state,
+                damage=damage,
+            )
+        )
+        unusable = [name for name in self._snapshots.names() if snapshot is None]
+        for name in [*unusable, *found.aside]:
+            self._disk.rename(name, ASIDE + name)
+        self._disk.sync_dir()
+        return found
+
+    def _recovered(self, found: Found, snapshot: Snapshot | None) -> Recovered:
+        """Open the log for writing, and complete a reset that was begun."""
+        log = self._log = SegmentedLog(
+            self._disk,
+            superblocks=self._superblocks,
+            segment_bytes=self._config.segment_bytes,
+            segments=found.segments,
+            end=found.end,
+            crc=found.crc,
+            last_index=found.last_index,
+            last_generation=found.last_generation,
+            hard_state=found.hard_state,
+            void=found.void,
+        )
+        self._torn_bytes = found.torn_bytes
+        log.open()
+        entries = found.entries
+        if snapshot is not None and not _continues(snapshot, log.last_index, entries):
+            log.reset(snapshot.index, snapshot.generation)
+            entries = []
+        return Recovered(
+            hard_state=log.hard_state,
+            snapshot=snapshot,
+            entries=entries,
+            damage=self._superblocks.now.damage,
+        )
 
     def _write(self, effect: Append | SaveSnapshot) -> None:
         if self._unsaved is not None or self._held:
@@ -185,6 +326,7 @@ class Storage:
     def _write_now(self, effect: Append | SaveSnapshot) -> None:
         if isinstance(effect, Append):
             self._opened().append(effect.hard_state, effect.entries, effect.cut_from)
+            self._repaired |= effect.repaired
             return
         try:
             self._snapshot_bytes += self._snapshots.write(effect.snapshot)
@@ -205,16 +347,27 @@ class Storage:
                 del self._held[0]
         if self.syncs_before_ack():
             self._opened().sync()
+        if self._repaired:
+            self._end_repair()
+
+    def _end_repair(self) -> None:
+        self._repaired = False
+        self._superblocks.repaired()
+        for name in self._disk.names():
+            if name.startswith(ASIDE):
+                self._disk.remove(name)
+        self._disk.sync_dir()
 
     def _save(self, effect: SaveSnapshot) -> None:
         log = self._opened()
         log.sync()
         if not self._committed:
             self._snapshots.commit(effect.snapshot)
+            self._superblocks.snapshot(effect.snapshot.index)
             self._snapshot_count += 1
         self._committed = True  # should there be no room for what follows: once is enough
         if effect.reset_log:
-            log.reset(effect.snapshot.index)
+            log.reset(effect.snapshot.index, effect.snapshot.generation)
         else:
             log.remove_below(min(effect.keep_from, effect.snapshot.index + 1))
         self._committed = False

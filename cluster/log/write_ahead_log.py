@@ -32,9 +32,10 @@ What is decidable. Say the first bad record of the last segment is at offset p.
    preallocated and zero), and anything at all in the last 512 bytes, which were being written.
    Flipped bits above those are none of this.
 3. Otherwise it is a torn tail, written after the last sync that any surviving record knows of, and
-   is cut. Not decidable: a sector of the very last synced batch that turns to zeros, or any damage
-   to records that end in the last 512 bytes of the log, looks just like a batch that was never
-   synced. No log without a second durable mark can tell, and its price is a second sync per batch.
+   is cut. Not decidable from the log alone: a sector of the very last synced batch that turns to
+   zeros, or any damage to records that end in the last 512 bytes of the log, looks just like a
+   batch that was never synced. And a log that ends early at a record looks whole. The second mark
+   that tells is the ``superblock``.
 
 A bad record in a segment that is not the last is always damage: a segment is synced whole before
 the next one is created, whose header states where it ended and its last CRC.
@@ -241,6 +242,16 @@ def _later_headers(data: bytes, start: int, sequence: int) -> Iterator[tuple[int
         header = _header(data, offset, sequence)
         if header is not None:
             yield offset, header.durable
+        offset = data.find(MAGIC, offset + 1)
+
+
+def every_record(data: bytes, sequence: int) -> Iterator[Record]:
+    """Every valid record in a segment's bytes, those behind damage too."""
+    offset = data.find(MAGIC)
+    while offset >= 0:
+        found = _read(data, offset, sequence)
+        if isinstance(found, Record):
+            yield found
         offset = data.find(MAGIC, offset + 1)
 
 

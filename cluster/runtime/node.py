@@ -94,7 +94,8 @@ async def run_node(options: NodeOptions, *, parts: ReplicaParts | PaxosParts) ->
     if options.admin is not None:
         admin = bound_socket(options.admin, option="--admin")
     server_tls, client_tls = tls_contexts(options)
-    opened = open_data(options, storage=parts.storage)
+    consensus = parts.consensus if isinstance(parts, ReplicaParts) else None
+    opened = open_data(options, storage=parts.storage, consensus=consensus)
     core = make_core(opened.options, opened.identity.founders or (), parts)
     return await Node(opened, core, tls=client_tls).run(listener, admin, tls=server_tls)
 

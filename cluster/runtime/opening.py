@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from cluster.consensus.damage_repair import why_not_repairable
 from cluster.log.storage import Storage
 from cluster.log.write_ahead_log import CorruptLog
 from cluster.ports import DiskError, Recovered
@@ -49,12 +50,16 @@ class Opened(NamedTuple):
     recovered: Recovered
 
 
-def open_data(options: NodeOptions, *, storage: type[Storage] = Storage) -> Opened:
+def open_data(
+    options: NodeOptions, *, storage: type[Storage] = Storage, consensus: object = None
+) -> Opened:
     """Claim and read the data directory.
 
     Args:
         options: how the node was started.
         storage: the class of its storage.
+        consensus: the parts of its variant, which may repair damage from peers; None for a role
+            that has no variants.
 
     Raises:
         CannotStart: it is in use, another's, damaged, or cannot be read or written.
@@ -74,7 +79,9 @@ def open_data(options: NodeOptions, *, storage: type[Storage] = Storage) -> Open
         directories = PeerDirectories(options.data, recovers=recovers)
         options = msgspec.structs.replace(options, id=identity.node)
         opened = storage(disk, config)
-        return Opened(options, disk, identity, directories, opened, opened.recover())
+        why_not = why_not_repairable(consensus, options.id, identity.founders or ())
+        recovered = opened.recover(why_not=why_not)
+        return Opened(options, disk, identity, directories, opened, recovered)
     except CorruptLog as error:
         raise CannotStart(f"{place}: {error}") from None
     except (DirectoryInUse, data_directory.WrongDirectory, msgspec.MsgspecError) as error:

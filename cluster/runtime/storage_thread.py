@@ -28,6 +28,9 @@ from cluster.log.storage import Storage
 from cluster.ports import DiskError, SaveSnapshot
 from cluster.runtime.metrics import Histogram
 
+#: How long nothing is written before the storage is told that it may rest.
+REST_AFTER_S = 0.005
+
 
 class StorageThread:
     """Runs a recovered storage.
@@ -86,7 +89,12 @@ class StorageThread:
 
     def _take(self) -> list[Write | None]:
         """Wait for a write, then take all there are, up to a stop."""
-        batch: list[Write | None] = [self._queue.get()]
+        batch: list[Write | None] = []
+        try:
+            batch.append(self._queue.get(timeout=REST_AFTER_S))
+        except Empty:
+            self._storage.rest()
+            batch.append(self._queue.get())
         while batch[-1] is not None:
             try:
                 batch.append(self._queue.get_nowait())

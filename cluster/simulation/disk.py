@@ -61,12 +61,14 @@ class _File:
     """Content as the process sees it, and what of it would survive a crash.
 
     ``content[:kept]`` is durable; the durable file is that followed by ``tail``, the part a
-    truncation removed but whose removal is not yet durable.
+    truncation removed but whose removal is not yet durable, and with ``replaced`` undone: bytes
+    that were overwritten and not synced since, oldest first.
     """
 
-    __slots__ = ("content", "kept", "room_bytes", "tail")
+    __slots__ = ("content", "kept", "replaced", "room_bytes", "tail")
 
     def __init__(self, room_bytes: int = 0) -> None:
+        self.replaced: list[tuple[int, bytes]] = []
         self.content = bytearray()
         self.kept = 0
         self.tail = b""
@@ -80,10 +82,27 @@ class _File:
 
     def sync(self) -> None:
         self.kept, self.tail = len(self.content), b""
+        self.replaced.clear()
+
+    def overwrite(self, offset: int, data: bytes) -> None:
+        end = offset + len(data)
+        self.replaced.append((offset, bytes(self.content[offset:end])))
+        self.content[offset:end] = data
 
     @property
     def dirty(self) -> bool:
         return bool(self.tail) or self.kept != len(self.content)
+
+    def undo(self, source: random.Random | None) -> int:
+        """Take back overwrites that are not durable: all, or, torn, those after some moment."""
+        kept = source.randint(0, len(self.replaced)) if source is not None else 0
+        lost = 0
+        while len(self.replaced) > kept:
+            offset, before = self.replaced.pop()
+            self.content[offset : offset + len(before)] = before
+            lost += len(before)
+        self.replaced.clear()
+        return lost
 
     def lose(self) -> int:
         """Back to what is durable; returns the bytes lost."""
@@ -184,6 +203,14 @@ class SimDisk:
         file.content += data
         self._used_bytes += len(data)
 
+    def overwrite(self, name: str, offset: int, data: bytes) -> None:
+        """Replace bytes within the content; only a loss of power takes them, until the sync."""
+        self._may_fail("overwrite", name)
+        file = self._file("overwrite", name)
+        if not 0 <= offset <= len(file.content) - len(data):
+            raise DiskError("EINVAL", "overwrite", name)
+        file.overwrite(offset, data)
+
     def truncate(self, name: str, size_bytes: int) -> None:
         """Cut the content to this many bytes."""
         self._may_fail("truncate", name)
@@ -200,7 +227,7 @@ class SimDisk:
         try:
             self._may_fail("sync", name)
         except DiskError:
-            self.counts["bytes_lost"] += file.lose()
+            self.counts["bytes_lost"] += file.undo(None) + file.lose()
             raise
         file.sync()
 
@@ -286,6 +313,25 @@ class SimDisk:
         self.counts["flipped"] += 1
         return f"{name}:{position}"
 
+    def files(self) -> dict[str, bytes]:
+        """The content of every file, for who means to damage it while its node is down."""
+        return {name: bytes(file.content) for name, file in sorted(self._files.items())}
+
+    def put(self, changed: Mapping[str, bytes | None]) -> None:
+        """Let files be something else, durably; None for one that is gone. The node must be down.
+
+        A file that was cut keeps its room.
+        """
+        for name, content in changed.items():
+            if content is None:
+                self._files.pop(name, None)
+                continue
+            file = self._files.setdefault(name, _File())
+            file.content = bytearray(content)
+            file.sync()
+        self._durable_names = dict(self._files)
+        self._used_bytes = sum(len(file.content) for file in self._files.values())
+
     def sync_latency_ns(self) -> int:
         """How long the sync that begins now takes."""
         profile = self.profile
@@ -300,12 +346,14 @@ class SimDisk:
                 latency += extra
         return latency
 
-    def crash(self, *, lose_unsynced: bool, torn: bool) -> dict[str, int]:
+    def crash(self, *, lose_unsynced: bool, torn: bool, power: bool = True) -> dict[str, int]:
         """The machine lost power (or, keeping the page cache, only the process died).
 
         Args:
             lose_unsynced: False keeps everything: what a plain ``kill -9`` does.
             torn: keep some of what was unsynced, cut at sectors.
+            power: False if the process alone died: what it appended and did not sync is lost all
+                the same, since the runtime keeps it in the process; what it overwrote is not.
 
         Returns:
             ``bytes_lost`` and ``names_lost`` of this crash.
@@ -315,6 +363,8 @@ class SimDisk:
         names_lost = self._lose_names(torn)
         bytes_lost = 0
         for _, file in sorted(self._files.items()):
+            if file.replaced and power:
+                file.undo(self._random if torn else None)
             if file.dirty:
                 bytes_lost += file.tear(self._random) if torn else file.lose()
         self.counts["bytes_lost"] += bytes_lost
@@ -329,24 +379,12 @@ class SimDisk:
             return 0
         now, then = self._files, dict(self._durable_names)
         if torn:
-            for old, new, file in self._names_kept(changes):
+            for old, new, file in _names_kept(changes, self._random):
                 _change_names(then, old, new, file)
         changed = sum(now.get(name) is not then.get(name) for name in sorted({**now, **then}))
         self._files, self._durable_names = then, dict(then)
         changes.clear()
         return changed
-
-    def _names_kept(self, changes: list[tuple[str, str, _File]]) -> list[tuple[str, str, _File]]:
-        """Which changes of names a torn crash keeps: a journal flushed in time keeps all; without
-        one, those up to some point, or any of them, for the disk has an order of its own."""
-        chance = self._random.random
-        if chance() < 0.5:
-            return changes
-        if len(changes) < 2 or chance() < 0.4:
-            return []
-        if chance() < 0.5:
-            return changes[: self._random.randrange(1, len(changes))]
-        return [change for change in changes if chance() < 0.5]
 
     # -- inside
 
@@ -380,6 +418,21 @@ class SimDisk:
         self.counts["errors"] += 1
         code = POWER_LOST if faults.get("power") else str(faults["error"])
         raise DiskError(code, operation, name)
+
+
+def _names_kept(
+    changes: list[tuple[str, str, _File]], source: random.Random
+) -> list[tuple[str, str, _File]]:
+    """Which changes of names a torn crash keeps: a journal flushed in time keeps all; without one,
+    those up to some point, or any of them, for the disk has an order of its own."""
+    chance = source.random
+    if chance() < 0.5:
+        return changes
+    if len(changes) < 2 or chance() < 0.4:
+        return []
+    if chance() < 0.5:
+        return changes[: source.randrange(1, len(changes))]
+    return [change for change in changes if chance() < 0.5]
 
 
 def _change_names(names: dict[str, _File], old: str, new: str, file: _File) -> None:

@@ -308,7 +308,7 @@ class Invariants:
         Args:
             node: which.
             recovered: what was found.
-            excused: its disk was damaged or its storage is ablated: durability is not owed.
+            excused: it is ablated. A damaged disk excuses a node that says so, but for its vote.
         """
         watched = self._of(node)
         snapshot = recovered.snapshot
@@ -321,7 +321,7 @@ class Invariants:
             log = _Log()
         log.entries = list(recovered.entries)
         if not excused:
-            self._check_durable(node, watched, recovered.hard_state, log, snapshot)
+            self._check_durable(node, watched, log, recovered)
         before = log.base_generation
         for entry in log.entries:
             self._match(node, entry, before)
@@ -333,10 +333,8 @@ class Invariants:
         if self._variant is not None:
             self._variant.started(node, recovered)
 
-    def _check_durable(
-        self, node: str, watched: _Watched, hard: HardState, log: _Log, snapshot: Any
-    ) -> None:
-        owed = watched.durable_hard
+    def _check_durable(self, node: str, watched: _Watched, log: _Log, disk: Recovered) -> None:
+        owed, hard, snapshot = watched.durable_hard, disk.hard_state, disk.snapshot
         forgot_vote = hard.generation == owed.generation and owed.voted_for not in (
             "",
             hard.voted_for,
@@ -349,6 +347,8 @@ class Invariants:
                 f"vote {owed.voted_for or 'for nobody'}",
                 (node,),
             )
+        if disk.damage is not None:
+            return
         index, generation = watched.durable
         # A later write, not yet durable, may already have cut the log below.
         cut = min((pending[3] for pending in watched.pending), default=index + 1) - 1

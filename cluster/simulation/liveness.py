@@ -135,6 +135,8 @@ def _unsettled(world: World) -> str:
         status = world.status(node)
         if status is None or status["applied"] < status["high_water_mark"]:
             return f"{node} has not applied all that is committed"
+        if status.get("recovering"):
+            return f"{node} is not repaired from the damage to its disk"
         applied[node] = (status["applied"], status["last_index"])
     leader = world.leader()
     if leader is None:

@@ -32,11 +32,13 @@ from cluster.ports import (
     DiskError,
     Effect,
     Note,
+    Recovered,
     Reply,
     SaveSnapshot,
     Send,
 )
 from cluster.simulation.clock import SimClock
+from cluster.simulation.damage_watch import DamageWatch
 from cluster.simulation.disk import POWER_LOST, SimDisk
 from cluster.simulation.heap import EventHeap
 from cluster.simulation.network import Network
@@ -93,6 +95,8 @@ class NodeWorld(Protocol):
     @property
     def invariants(self) -> Watch | None: ...
     @property
+    def damage_watch(self) -> DamageWatch: ...
+    @property
     def auto_ticks(self) -> bool: ...
     @property
     def connections(self) -> Answers: ...
@@ -106,8 +110,8 @@ class NodeWorld(Protocol):
     def make_storage(self, node: SimNode) -> StorageLike:
         """A fresh storage over the node's disk."""
 
-    def is_excused(self, node: str) -> bool:
-        """Whether durability is not owed to this node."""
+    def recovered(self, node: SimNode, recovered: Recovered) -> None:
+        """A node starts from what its storage found."""
 
     def noted(self, node: str, note: Note) -> None:
         """A core had something to tell."""
@@ -172,7 +176,8 @@ class SimNode:
         self._reset()
         try:
             storage = world.make_storage(self)
-            recovered = storage.recover()
+            why_not = world.damage_watch.why_not(self.member, joins=self.joins)
+            recovered = storage.recover(why_not=why_not)
         except (DiskError, CorruptLog) as error:
             self.corrupt = isinstance(error, CorruptLog)
             self._down(f"refused to start: {error}")
@@ -184,8 +189,7 @@ class SimNode:
         self._thread = self._make_thread(storage)
         self._watch = self._make_watch(self.core)
         self.up, self.paused, self.why_down = True, False, ""
-        if world.invariants is not None:
-            world.invariants.started(self.member, recovered, excused=world.is_excused(self.name))
+        world.recovered(self, recovered)
         world.trace.add(world.now_ns, "start", self.name, "", {"entries": len(recovered.entries)})
         self._run(self.core.start, recovered)
         self.disk_changed()
@@ -413,7 +417,7 @@ class SimNode:
             return
         assert self._thread is not None, "a node that runs has a storage thread"
         world = self._world
-        self._thread.rest()
+        self._thread.reported()
         world.trace.add(world.now_ns, "persisted", self.name, "", io_id)
         self._gate.persisted(io_id)
         self._start_sync()

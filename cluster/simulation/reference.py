@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from cluster.ablations.registry import ablate
 from cluster.config import ClusterConfig
+from cluster.consensus.interface import ConsensusParts
 from cluster.core.parts import CONSENSUS, ReplicaParts
 from cluster.core.paxos_register import PaxosParts, PaxosRegisters
 from cluster.core.replica import Replica
@@ -57,12 +58,14 @@ class Role(NamedTuple):
         storage: makes a storage.
         view_of: looks into a core.
         watch: makes the invariants, of (fail, view_of, consensus, founders).
+        variant: the parts of a consensus variant by name; None if the role has none.
     """
 
     core: CoreFactory
     storage: StorageFactory
     view_of: Callable[[Any], View]
     watch: Callable[[Fail, Callable[[Any], View], str, Sequence[str]], Watch]
+    variant: Callable[[str], ConsensusParts | None]
 
 
 def reference_parts(consensus: str, ablations: Sequence[str]) -> ReplicaParts:
@@ -159,8 +162,8 @@ def watch_registers(
 
 
 ROLES = {
-    "core": Role(reference_core, reference_storage, reference_view, watch_log),
-    "paxos": Role(paxos_core, paxos_storage, view_of_status, watch_registers),
+    "core": Role(reference_core, reference_storage, reference_view, watch_log, CONSENSUS.get),
+    "paxos": Role(paxos_core, paxos_storage, view_of_status, watch_registers, lambda _: None),
 }
 
 

@@ -36,6 +36,7 @@ Words in capitals stand for arguments; brackets for what may be left out.
     resume N [timer-first]            by default frames that waited are seen before the late timer
     clock N [offset=TIME] [rate=X]    wall clock offset, monotonic rate
     disk N [latency=TIME] [error=EIO] [full=1]
+    damage N KIND                     kill N and damage its log: lost-tail, flip, cut-at-record, ...
     wait N FIELD=VALUE [TIME]         until the node's status says so
     expect N FIELD=VALUE ...          the node's status must say so
     postpone A -> B [KIND]            the first held frame comes after all others that are held
@@ -62,6 +63,7 @@ from cluster.core.member_requests import CHANGES
 from cluster.core.paxos_register import PaxosRegisters
 from cluster.core.register_state import register_value
 from cluster.simulation.availability import WITNESS, WITNESS_KEY, hold_trial, trials_for
+from cluster.simulation.damaging import damage
 from cluster.simulation.disk import DiskProfile
 from cluster.simulation.liveness import settle
 from cluster.simulation.network import LinkFault, NetworkProfile
@@ -474,6 +476,16 @@ def _disk(stage: Stage, arguments: list[str]) -> None:
     stage.world.set_disk(node, faults)
 
 
+def _damage(stage: Stage, arguments: list[str]) -> None:
+    if len(arguments) != 2:
+        raise stage.fail("damage takes a node and a kind: damage n2 lost-tail")
+    node, kind = arguments
+    source = stage.world.rng("damage", node, stage.line)
+    done = damage(stage.world, node, kind, source, only="wal-")
+    if done is None:
+        raise stage.fail(f"the log of {node} cannot be damaged so, or another disk is damaged")
+
+
 # -- looking
 
 
@@ -639,6 +651,7 @@ COMMANDS: dict[str, Callable[[Stage, list[str]], None]] = {
     "deliver": _deliver, "drop": _drop, "keep": _keep, "repeat": _repeat, "release": _release,
     "crash": _crash, "wipe": _wipe,
     "restart": _restart, "pause": _pause, "resume": _resume, "clock": _clock, "disk": _disk,
+    "damage": _damage,
     "timeout": _timeout, "wait": _wait, "expect": _expect, "leader": _leader,
     "status": _status, "log": _log, "register": _register, "postpone": _postpone,
     "serve": _serve, "settle": _settle, "trial": _trial,

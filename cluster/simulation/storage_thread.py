@@ -1,7 +1,8 @@
 """The storage thread of a simulated node's life: group commit, in virtual time.
 
 It takes all writes that are queued at the gate, writes them, syncs once, and reports the last id;
-what came meanwhile waits for the next round. On a full disk writes wait, in order. A thread belongs
+what came meanwhile waits for the next round. When nothing was written for the time of one sync,
+the storage may rest. On a full disk writes wait, in order. A thread belongs
 to one life of a node: a crash between write and sync ends it, and the disk loses what it loses.
 
 Used by :mod:`cluster.simulation.node`.
@@ -14,6 +15,7 @@ from typing import Protocol
 
 from cluster.host.effect_gate import Write
 from cluster.host.room import TRY_AGAIN_S
+from cluster.log.storage import WhyNot
 from cluster.ports import DiskError, Recovered
 from cluster.simulation.disk import SimDisk
 from cluster.simulation.heap import EventHeap
@@ -24,14 +26,17 @@ TRY_AGAIN_NS = int(TRY_AGAIN_S * 1_000_000_000)
 class StorageLike(Protocol):
     """What a node needs of its storage: :class:`cluster.log.storage.Storage` is one."""
 
-    def recover(self) -> Recovered:
-        """Read what is durable; raises if the log is corrupt."""
+    def recover(self, *, why_not: WhyNot) -> Recovered:
+        """Read what is durable; raises if it is damaged and cannot be repaired."""
 
     def write(self, effect: Write) -> None:
         """Put the effect's bytes into unsynced buffers; may raise DiskError."""
 
     def sync(self) -> None:
         """Make everything written durable; may raise DiskError."""
+
+    def rest(self) -> None:
+        """There is nothing to write now; may raise DiskError."""
 
 
 class StorageThread:
@@ -79,9 +84,12 @@ class StorageThread:
         """Writes for which there was no room yet."""
         return len(self._unwritten)
 
-    def rest(self) -> None:
-        """What was synced is reported: a next round may begin."""
+    def reported(self) -> None:
+        """What was synced is reported: a next round may begin. If nothing is synced for the time of
+        one sync, the storage rests."""
         self._busy = False
+        at_ns = self._heap.now_ns + self._disk.profile.sync_max_ns
+        self._heap.push(at_ns, self._rest, self._disk.counts["syncs"])
 
     def begin(self) -> None:
         """Begin a round, if none is under way and something waits."""
@@ -106,6 +114,15 @@ class StorageThread:
             self._heap.push(at_ns, self._sync, batch[written - 1].io_id)
         else:
             self._heap.push(self._heap.now_ns + TRY_AGAIN_NS, self._try_again)
+
+    def _rest(self, syncs: int) -> None:
+        is_idle = not self._busy and syncs == self._disk.counts["syncs"]
+        if self._closed or self._paused() or not is_idle:
+            return
+        try:
+            self._storage.rest()
+        except DiskError as error:
+            self._failed(error)
 
     def _try_again(self) -> None:
         self._busy = False

@@ -27,9 +27,10 @@ from typing import Any
 
 from cluster.config import ClusterConfig
 from cluster.consensus.membership import name_of, next_incarnation
-from cluster.ports import Core, DiskError, Note
+from cluster.ports import Core, DiskError, Note, Recovered
 from cluster.simulation.clock import SimClock
 from cluster.simulation.connections import Connections
+from cluster.simulation.damage_watch import DamageWatch
 from cluster.simulation.disk import POWER_LOST, DiskProfile, FaultAtlas, SimDisk
 from cluster.simulation.heap import EventHeap, Handle
 from cluster.simulation.invariants import InvariantViolation, View, view_of_status
@@ -106,6 +107,9 @@ class World:
         self.trace = Trace()
         self.atlas = FaultAtlas(self.nodes)
         self.violations: list[InvariantViolation] = []
+        self.damage_watch = DamageWatch(
+            self.atlas, self.founders, self.violation, made.variant(consensus), ablations
+        )
         #: (time, node, note) of the latest notes of cores
         self.notes: list[tuple[int, str, Note]] = []
         #: whether timers run by themselves; a directed schedule may take them over
@@ -217,8 +221,8 @@ class World:
         found = self._node(node)
         if not found.up:
             found.start()
-            if found.corrupt and not self.is_excused(node):
-                self.violation("sound-log", f"{node} {found.why_down}", (node,))
+            if found.corrupt:
+                self.damage_watch.refused(node, found.why_down)
         return found.up
 
     def wipe(self, node: str, *, member: str = "") -> str:
@@ -227,7 +231,7 @@ class World:
         ``member`` is for one under the id it had: A61, unless its consensus recovers from that.
         """
         found = self._node(node)
-        (self.atlas.damage if member == found.member else self.atlas.replace)(node)
+        self.damage_watch.wiped(node, forgets=member == found.member)
         found.wipe(member or next_incarnation(found.member))
         return found.member
 
@@ -323,10 +327,6 @@ class World:
     def why_down(self, node: str) -> str:
         """Why the node does not run; empty if it does."""
         return self._node(node).why_down
-
-    def is_excused(self, node: str) -> bool:
-        """Whether this node may refuse to start or forget: its disk was damaged by a fault."""
-        return node in self.atlas.damaged
 
     # -- what is
 
@@ -437,6 +437,12 @@ class World:
             node.disk, config=self.config, consensus=self.consensus, ablations=self.ablations
         )
 
+    def recovered(self, node: SimNode, recovered: Recovered) -> None:
+        """A node starts from what its storage found."""
+        excused = self.damage_watch.started(node.name, recovered)
+        if self.invariants is not None:
+            self.invariants.started(node.member, recovered, excused=excused)
+
     def disk_failed(self, node: SimNode, error: DiskError) -> None:
         """A write failed: the node stops itself, as the runtime's does, and loses what was not
         synced."""
@@ -463,6 +469,7 @@ class World:
 
     def noted(self, node: str, note: Note) -> None:
         """A core had something to tell."""
+        self.damage_watch.noted(node, note)
         self.trace.add(self.now_ns, "note", node, note.event, note.detail)
         if len(self.notes) < NOTES_MAX:
             self.notes.append((self.now_ns, node, note))

@@ -403,6 +403,26 @@ class Disks(Protocol):
 
 
 @runtime_checkable
+class FileDamages(Protocol):
+    """What an environment may have as ``files``, for nodes whose files it knows."""
+
+    def knows(self, node: str) -> bool:
+        """Whether it knows what the node's files hold."""
+        ...
+
+    async def damage(self, node: str, kind: str, seed: int) -> dict[str, Any]:
+        """Kill the node and damage one of its files, chosen by ``seed``: ``flip``, ``lost-tail``.
+
+        Evidence has ``file``, ``at`` and ``changed_bytes`` as read back, or ``skipped`` and why.
+        """
+        ...
+
+    async def is_repaired(self, node: str) -> bool:
+        """Whether it runs again and has what it promised."""
+        ...
+
+
+@runtime_checkable
 class Pressures(Protocol):
     """Ability ``pressure``."""
 

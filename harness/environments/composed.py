@@ -21,6 +21,7 @@ from typing import Any
 from checkers.core.verdict import Result
 from harness.environments.base import LinkFault
 from harness.environments.clock.faults import Clock
+from harness.environments.damaged_files import DamageAtRest
 from harness.environments.machine_run import MachineRun, Parts
 from harness.environments.node import MachineNode
 from harness.errors import UsageError, nearest
@@ -47,6 +48,7 @@ class MachineEnvironment:
         self.abilities = frozenset(found - {"clock"} if not parts.clocks.possible else found)
         self.abilities -= self.lacks.keys()
         self.run = MachineRun(parts, self.now_ns)
+        self.files = DamageAtRest(parts.disks.atlas, self.run.node)
         self._started_ns = time.monotonic_ns()
 
     # -- beginning and end ---------------------------------------------------------------------

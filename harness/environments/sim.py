@@ -26,6 +26,7 @@ from cluster.core.parts import CONSENSUS
 from cluster.simulation.invariants import InvariantViolation
 from cluster.simulation.world import World
 from harness.environments.base import Completed, LinkFault
+from harness.environments.damaged_world import DamagedWorld
 from harness.errors import SetupError, nearest
 from harness.interpreter.runtime import Runtime
 from harness.interpreter.simulated_driver import SimFuture, SimRuntime
@@ -77,6 +78,7 @@ class SimEnvironment:
         abilities = {"links", "packets", "kill", "pause", "clock", "disk", "membership"}
         self.abilities = frozenset(abilities)
         self.runtime = SimRuntime(world)
+        self.files = DamagedWorld(world)
         self._run_dir = run_dir
         self._handles = {name: SimNodeHandle(self, name) for name in self.nodes}
 

@@ -38,7 +38,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "kill": WORDS,
     "pause": WORDS,
     "clock": ("jump", "drift", "strobe"),
-    "disk": ("slow", "eio", "full", "torn", "flip"),
+    "disk": ("slow", "eio", "full", "torn", "flip", "lost-tail"),
     "pressure": ("cpu", "memory"),
     "membership": (),
 }

@@ -1,10 +1,15 @@
-"""Faulty disks: ``slow`` (latency), ``eio`` (errors), ``full`` (no space), ``torn``, ``flip``.
+"""Faulty disks: ``slow``, ``eio`` (errors), ``full`` (no space), ``torn``, ``flip``, ``lost-tail``.
 
 Through the node's own disk layer, so only where the environment can reach it: our cluster's nodes
 on `local`, simulated ones on `sim`. A node whose disk fails stops itself rather than promise what
 it did not write; it is started again when the disk is healed, as an operator would. A node that was
 killed and does not start because a bit of its log was flipped does what it should, and stays away.
 Evidence: what the disk counted, and whether the node stopped.
+
+``flip`` and ``lost-tail`` damage files at rest, where the environment knows them: the node is
+killed, a bit of one of its files is flipped, or the end of its log is cut, emptied or deleted, and
+the node is started when the fault ends. It must come back by itself, repaired from its peers, or
+refuse. Evidence: the file and the bytes that changed, read back, and whether it was repaired.
 """
 
 from __future__ import annotations
@@ -15,12 +20,17 @@ from typing import Any
 
 import msgspec
 
+from harness.environments.base import FileDamages
 from harness.errors import SetupError, nearest
 from harness.nemesis import layers
 from harness.nemesis.base import Context, Injection, Plan
 from harness.nemesis.common import Planner, damaged, dice, skipped
 
-KINDS = ("slow", "eio", "full", "torn", "flip")
+KINDS = ("slow", "eio", "full", "torn", "flip", "lost-tail")
+#: done to the files of a node that was killed for it
+_AT_REST = ("flip", "lost-tail")
+#: how long a node that was damaged may take to be repaired before the run goes on
+_REPAIRED_WITHIN_NS = 10_000_000_000
 _DEFAULT = ("slow", "eio", "full")
 _MS = 1_000_000
 
@@ -34,6 +44,7 @@ class Disk(Planner):
         super().__init__(name, variants=kinds, words=words)
         self._faulty: dict[int, list[str]] = {}
         self._counts: dict[int, dict[str, dict[str, int]]] = {}
+        self._damaged: dict[int, list[str]] = {}
 
     def draw(self, variant: str, rng: Random) -> dict[str, Any]:
         """The disk's new manners, as the environment's ``set_disk`` takes them."""
@@ -55,6 +66,8 @@ class Disk(Planner):
         hit = [node for node in hit if await env.alive(node)]
         if not hit:
             return skipped("nothing runs on the targets whose disk could be made faulty")
+        if kind in _AT_REST and (kind == "lost-tail" or _files_of(env, hit) is not None):
+            return await self._damage(env, plan, kind, hit, rng)
         self._faulty[plan.id] = hit
         disks = layers.of(env)
         proofs = {node: await disks.set_disk(env, plan.id, node, faults) for node in hit}
@@ -73,6 +86,8 @@ class Disk(Planner):
             SetupError: a node's disk cannot be healed, or it does not start again.
         """
         env: Any = context.env
+        if plan.id in self._damaged:
+            return await self._bring_back(env, self._damaged.pop(plan.id), injection)
         healing = _Healing()
         for node in self._faulty.pop(plan.id, []):
             try:
@@ -94,6 +109,43 @@ class Disk(Planner):
             found["why"] = "nothing was written to the faulty disks meanwhile"
         return {**injection.evidence, **found}
 
+    async def _damage(
+        self, env: Any, plan: Plan, kind: str, hit: list[str], rng: Random
+    ) -> Injection:
+        """Kill nodes and damage their files; those that could not be damaged are not touched."""
+        files = _files_of(env, hit)
+        if files is None:
+            return skipped("the files of this database are not ones that are known")
+        found = {node: await files.damage(node, kind, rng.getrandbits(62)) for node in hit}
+        hit = [node for node in hit if "file" in found[node] or "killed" in found[node]]
+        if not hit:
+            return skipped("; ".join(str(proof.get("why")) for proof in found.values()))
+        self._damaged[plan.id] = hit
+        bit = any(proof.get("changed_bytes") for proof in found.values())
+        return Injection({"kind": kind}, hit, evidence={"damage": found, "bit": bit})
+
+    async def _bring_back(self, env: Any, nodes: list[str], injection: Injection) -> dict[str, Any]:
+        """Start what was damaged, and wait a while for its repair."""
+        files: Any = env.files
+        refused: dict[str, str] = {}
+        repaired: dict[str, bool] = {}
+        for node in nodes:
+            try:
+                if not await env.alive(node):
+                    await env.start(node)
+            except SetupError as error:
+                if node not in damaged(env):
+                    raise
+                refused[node] = str(error)
+        for node in nodes:
+            within_ns = 0 if node in refused else _REPAIRED_WITHIN_NS
+            end_ns = env.now_ns() + within_ns
+            while not (done := await files.is_repaired(node)) and env.now_ns() < end_ns:
+                await env.sleep(50 * _MS)
+            repaired[node] = done
+        found = {**injection.evidence, "repaired": repaired}
+        return {**found, "refused_to_start": refused} if refused else found
+
     async def _heal_one(self, env: Any, plan: Plan, node: str, healing: _Healing) -> None:
         was_alive = await env.alive(node)
         if not was_alive:
@@ -102,6 +154,13 @@ class Disk(Planner):
         healing.proofs[node] = await layers.of(env).set_disk(env, plan.id, node, None)
         if not await env.alive(node):
             await env.start(node)
+
+
+def _files_of(env: Any, nodes: Sequence[str]) -> FileDamages | None:
+    """What damages the files of these nodes; None if it does not know them."""
+    files = getattr(env, "files", None)
+    known = isinstance(files, FileDamages) and all(files.knows(node) for node in nodes)
+    return files if known else None
 
 
 class _Healing(msgspec.Struct):
@@ -127,8 +186,8 @@ def _grew(before: dict[str, int], after: dict[str, int]) -> bool:
 def disk(*, variant: str = "", targets: str = "") -> Disk:
     """Slow, failing and full disks in turn, or one kind; at one node or a minority.
 
-    Torn writes and flipped bits must be asked for: at more nodes than a system tolerates they
-    destroy what no system can keep.
+    Torn writes, flipped bits and lost tails must be asked for: at more nodes than a system
+    tolerates they destroy what no system can keep.
     """
     if variant and variant not in KINDS:
         raise nearest("kind of disk fault", variant, KINDS)

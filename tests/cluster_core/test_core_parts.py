@@ -11,6 +11,7 @@ import pytest
 from cluster.channel.request_waiting_list import NEVER_NS, Waiter
 from cluster.clocks.generation_clock import FUTURE, PAST, PRESENT, GenerationClock
 from cluster.config import MS, ClusterConfig
+from cluster.consensus.damage_repair import DamageRepair
 from cluster.consensus.election import Election
 from cluster.consensus.heartbeat import HeartbeatRounds
 from cluster.consensus.high_water_mark import HighWaterMark
@@ -539,6 +540,7 @@ def following(*generations: int) -> tuple[Following, Outbox, HighWaterMark, Writ
         mark=mark,
         membership=Membership(THREE),
         snapshots=Snapshots(),
+        repair=DamageRepair(None),
         outbox=out,
     )
     return side, out, mark, writes

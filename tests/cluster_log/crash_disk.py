@@ -63,6 +63,13 @@ class CrashDisk:
         self._step("append", name)
         self.live[name].content += data
 
+    def overwrite(self, name: str, offset: int, data: bytes) -> None:
+        self._step("overwrite", name)
+        content = self.live[name].content
+        content.extend(bytes(self.live[name].room - len(content)))
+        assert offset + len(data) <= len(content)
+        content[offset : offset + len(data)] = data
+
     def truncate(self, name: str, size_bytes: int) -> None:
         self._step("truncate", name)
         content = self.live[name].content
@@ -88,6 +95,16 @@ class CrashDisk:
         del self.live[name]
         self.journal.append(dict(self.live))
 
+    def kill(self) -> None:
+        """The process dies, and the machine lives: what was overwritten stays, appends do not."""
+        for file in self.durable.values():
+            if len(file.content) != len(file.durable):
+                file.content = bytearray(file.durable)
+            file.durable = bytes(file.content)
+        self.live = dict(self.durable)
+        self.journal.clear()
+        self.budget = self.error = None
+
     def crash(self, source: random.Random) -> None:
         """Lose power; what is left is what a restart finds, and all of it is durable."""
         kept = source.randint(0, len(self.journal))
@@ -103,6 +120,11 @@ class CrashDisk:
 def torn(file: File, source: random.Random) -> bytes:
     """What may be left of a file's content."""
     durable, content = file.durable, bytes(file.content)
+    if len(durable) == len(content) != 0:  # overwritten in places: each sector was written or not
+        return b"".join(
+            source.choice((durable[at : at + SECTOR], content[at : at + SECTOR]))
+            for at in range(0, len(content), SECTOR)
+        )
     if not content.startswith(durable):  # a truncation that is not durable: done or not
         return source.choice((durable, content))
     mode = source.choice(("lost", "prefix", "prefix", "sectors", "all"))

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import msgspec
 import pytest
 from crash_disk import SECTOR, CrashDisk
 
 from cluster.config import ClusterConfig
-from cluster.log.segmented_log import segment_of
+from cluster.log.segmented_log import Segment, SegmentHeader, segment_of
 from cluster.log.storage import Storage
+from cluster.log.superblock import NAMES as SUPERBLOCKS
+from cluster.log.superblock import Superblock, Superblocks
 from cluster.log.write_ahead_log import (
     ENTRIES,
     HARD_STATE,
     HEADER_BYTES,
+    SEGMENT,
     CorruptLog,
     encode_record,
     require_torn_tail,
@@ -43,7 +47,10 @@ def build(writes: int, *, size: int = 90) -> CrashDisk:
 
 
 def contents(disk: CrashDisk) -> dict[str, bytes]:
-    return {name: bytes(file.content) for name, file in disk.live.items()}
+    """The log and the snapshots; the superblock would know better (see ``test_superblock``)."""
+    return {
+        name: bytes(file.content) for name, file in disk.live.items() if name not in SUPERBLOCKS
+    }
 
 
 def holding(files: dict[str, bytes], room: int = CONFIG.segment_bytes) -> CrashDisk:
@@ -55,7 +62,13 @@ def holding(files: dict[str, bytes], room: int = CONFIG.segment_bytes) -> CrashD
 
 
 def recovered(files: dict[str, bytes]) -> Recovered:
-    return Storage(holding(files), CONFIG).recover()
+    """What the log alone tells: the superblock promises nothing. Damage is raised."""
+    disk = holding(files)
+    Superblocks(disk).open(Superblock())
+    found = Storage(disk, CONFIG).recover()
+    if found.damage is not None:
+        raise CorruptLog(found.damage.file, found.damage.offset, found.damage.reason)
+    return found
 
 
 def test_every_flipped_bit_is_refused_or_in_the_last_sector() -> None:
@@ -257,9 +270,9 @@ def test_a_value_that_contains_a_record_is_not_taken_for_one() -> None:
     disk = CrashDisk()
     storage = Storage(disk, ClusterConfig(segment_bytes=9000))
     storage.recover()
-    durable = len(disk.live[disk.names()[0]].content)
+    durable = len(disk.live[max(disk.names())].content)
     storage.write(Append(1, None, (Entry(1, 1, "command", fake * 40),)))
-    name = disk.names()[0]
+    name = max(disk.names())
     torn = bytes(disk.live[name].content)[: durable + 1000]
     assert recovered({name: torn}).entries == []
 
@@ -303,3 +316,47 @@ def test_what_scan_accepts_is_what_was_encoded() -> None:
     assert found.end == len(data) == HEADER_BYTES + 3 + 5
     assert not require_torn_tail("wal", data + bytes(600), 2, found)
     assert scan(data, 3).records == []
+
+
+def with_header(files: dict[str, bytes], name: str, **changes: object) -> dict[str, bytes]:
+    """The segment alone with another header, all CRCs right: only what it states is wrong."""
+    segment = segment_of(name)
+    assert segment is not None
+    header = scan(files[name], segment.sequence).records[0]
+    stated = msgspec.msgpack.decode(header.payload, type=SegmentHeader)
+    forged, _ = encode_record(
+        SEGMENT,
+        msgspec.msgpack.encode(msgspec.structs.replace(stated, **changes)),
+        index=header.index,
+        durable=header.durable,
+        previous=header.previous,
+        sequence=segment.sequence,
+        offset=0,
+    )
+    return {**{each: files[each] for each in files if each < name}, name: forged}
+
+
+def test_a_segment_that_states_another_end_of_the_one_before_is_refused() -> None:
+    """The chain of CRCs holds, and bytes are missing all the same, or there are too many."""
+    files = contents(build(17))
+    first, second, *_ = sorted(files)
+    end = scan(files[first], 1).end
+    assert recovered(with_header(files, second)).entries
+    for wrong in (end - 1, end + 1, 0):
+        with pytest.raises(CorruptLog, match=f"states that they end at {wrong}") as caught:
+            recovered(with_header(files, second, previous_end=wrong))
+        assert (caught.value.segment, caught.value.offset) == (first, end)
+
+
+def test_a_segment_whose_name_has_another_base_is_refused() -> None:
+    """As after a rename by hand: the entries in it would be looked for at the wrong place."""
+    files = contents(build(17))
+    names = sorted(files)
+    for name in (names[0], names[1], names[-1]):
+        segment = segment_of(name)
+        assert segment is not None
+        for base in (segment.base - 1, segment.base + 1):
+            wrong = Segment(segment.sequence, base, base).name
+            renamed = {(wrong if each == name else each): files[each] for each in files}
+            with pytest.raises(CorruptLog, match=f"header states base index {segment.base}"):
+                recovered(renamed)

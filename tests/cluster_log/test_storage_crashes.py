@@ -37,7 +37,9 @@ def run(storage: Storage, model: Model, script: Script, plan: list[Step]) -> Non
 
 def recover(disk: CrashDisk, config: ClusterConfig, model: Model) -> Storage:
     storage = Storage(disk, config)
-    model.restart(storage.recover())
+    recovered = storage.recover()
+    assert recovered.damage is None, f"a crash was taken for damage: {recovered.damage}"
+    model.restart(recovered)
     return storage
 
 
@@ -129,7 +131,7 @@ def test_a_write_torn_at_every_byte() -> None:
         storage = recover(disk, config, model)
         run(storage, model, script, [Step("append", 2, 30), Step("sync")])
         run(storage, model, script, [Step("vote"), Step("append", 3, 200), Step("append", 2, 280)])
-        file = disk.live[disk.names()[0]]
+        file = disk.live[max(disk.names())]
         del file.content[len(file.durable) + seed_cut :]
         file.durable = bytes(file.content)
         disk.crash(random.Random(0))

@@ -85,7 +85,7 @@ def recovered(root: Path, disk: FileDisk) -> Storage:
 def test_storage_is_dead_after_a_file_that_could_not_be_synced(tmp_path: Path) -> None:
     disk = FileDisk(tmp_path)
     storage = recovered(tmp_path, disk)
-    (name,) = disk.names()
+    name = max(disk.names())
     storage.write(Append(1, HardState(1, "n1")))
     exchange(disk._files[name].fd, "/dev/zero", os.O_RDONLY)
     with pytest.raises(DiskError, match="sync"):
@@ -128,7 +128,7 @@ def test_the_storage_thread_reports_it_once_and_nothing_as_durable(
 ) -> None:
     disk = FileDisk(tmp_path)
     storage = recovered(tmp_path, disk)
-    (name,) = disk.names()
+    name = max(disk.names())
     persisted: list[int] = []
     failed: list[Exception] = []
     thread = StorageThread(storage, persisted=persisted.append, failed=failed.append)

@@ -24,6 +24,7 @@ from cluster.runtime.frames import encode_frame, response_decoder
 from cluster.runtime.links import QUEUE_BYTES_MAX
 from cluster.runtime.tls import client_context
 from cluster.wire import Command, Hello
+from harness.environments.damaged_files import damage_directory
 
 pytestmark = pytest.mark.real
 
@@ -336,3 +337,63 @@ def test_the_shell_client(tmp_path: Path) -> None:
         assert (bad.returncode, bad.stderr.count("\n")) == (3, 1)
         admin = f"127.0.0.1:{cluster.admins['n1']}"
         assert '"generation"' in shell("--admin", admin, "status").stdout
+
+
+@pytest.mark.parametrize("kind", ["lost-tail", "flip", "cut", "delete"])
+def test_a_node_whose_files_are_damaged_comes_back_by_itself(tmp_path: Path, kind: str) -> None:
+    with Cluster(tmp_path) as cluster:
+        victim = cluster.leader()
+        for number in range(30):
+            assert do(cluster, "put", f"k{number}", number).status == "ok"
+        for seed in range(2):
+            cluster.kill(victim)
+            found = damage_directory(tmp_path / victim, kind, seed)
+            assert found["changed_bytes"] > 0, found
+            cluster.start(victim)
+            eventually("it is repaired", lambda: not cluster.get(victim, "/status")["recovering"])
+        eventually(
+            "all agree", lambda: len({str(cluster.get(n, "/hash")) for n in cluster.nodes}) == 1
+        )
+        assert do(cluster, "get", "k29").value == 29
+        if kind == "lost-tail":
+            said = [event["event"] for event in cluster.events(victim)]
+            assert said.count("recovering") == said.count("repaired") == 2
+
+
+def test_a_lone_node_with_a_damaged_log_refuses_with_file_and_offset(tmp_path: Path) -> None:
+    with Cluster(tmp_path, nodes=("n1",)) as cluster:
+        assert do(cluster, "put", "x", 1).status == "ok"
+        cluster.kill("n1")
+        found = damage_directory(tmp_path / "n1", "lost-tail", 3)
+        said = cluster.refusal("n1")
+        assert f"corrupt log: {found['file'][:20]}" in said and " at byte " in said
+        assert "n1 has no peers to be repaired from" in said
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        (("--consensus", "multi-paxos"), "this consensus variant cannot repair a node"),
+        (("--consensus", "zab"), "this consensus variant cannot repair a node"),
+        (("--consensus", "viewstamped"), "this consensus variant cannot repair a node"),
+        (("--role", "paxos"), "a node of this role cannot be repaired from its peers"),
+    ],
+    ids=["multi-paxos", "zab", "viewstamped", "role-paxos"],
+)
+def test_a_damaged_node_without_repair_restarts_intact_and_refuses_damage(
+    tmp_path: Path, how: tuple[str, ...], why: str
+) -> None:
+    with Cluster(tmp_path, *how) as cluster:
+        for number in range(10):
+            assert do(cluster, "put", f"k{number}", number).status == "ok"
+        cluster.kill("n2")
+        cluster.start("n2")
+        for number in range(10):
+            assert do(cluster, "put", "x", number).status == "ok"
+        cluster.kill("n2")
+        found = damage_directory(tmp_path / "n2", "lost-tail", 3)
+        assert found["changed_bytes"] > 0, found
+        said = cluster.refusal("n2")
+        assert f"corrupt log: {found['file'][:20]}" in said and " at byte " in said
+        assert why in said
+        assert do(cluster, "get", "k9").value == 9

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 from fake_environment import NODES, Leaders, Memory, context
 
+from cluster.simulation.world import World
 from harness.environments.base import LinkFault
+from harness.environments.sim import SimEnvironment
 from harness.errors import SetupError, UsageError, UserCodeError
 from harness.nemesis import compose
-from harness.nemesis.base import Plan
+from harness.nemesis.base import Context, Plan
 from harness.nemesis.layers import combine
 from harness.nemesis.user import REGISTERED, fault
 
@@ -349,5 +353,39 @@ def test_a_fault_of_links_that_did_nothing_says_why() -> None:
         env.talk(("n1", "n2"), ("n2", "n1"))
         proof = await made.heal(context(env), plan, done)
         assert proof["why"] == "2 messages were sent over its links, and none was affected"
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", ["lost-tail", "flip"])
+def test_files_of_a_killed_node_are_damaged_and_it_is_repaired(kind: str) -> None:
+    """In simulation: the evidence is the file that changed, and that the node came back."""
+    world = World(seed=3)
+    env = SimEnvironment(world, run_dir=Path("unused"))
+    (made,) = compose(f"disk-{kind}")
+
+    async def main() -> None:
+        await env.sleep(2_000_000_000)
+        ctx = Context(env, None, Random(1), env.nodes)
+        plan = planned(f"disk-{kind}", targets="n2", disk={kind: True})
+        done = await made.inject(ctx, plan)
+        proof = done.evidence["damage"]["n2"]
+        assert done.nodes == ["n2"] and done.evidence["bit"] and proof["file"]
+        assert not world.alive("n2") and env.damaged() == ["n2"]
+        other = planned(f"disk-{kind}", id=2, targets="n3", disk={kind: True})
+        second = await made.inject(ctx, other)
+        assert second.outcome == "skipped" and world.alive("n3")
+        found = await made.heal(ctx, plan, done)
+        assert found["repaired"] == {"n2": True} and found["bit"] is True
+        assert world.alive("n2") and env.damaged() == []
+
+    env.runtime.run(main())
+
+
+def test_a_tail_is_lost_only_where_the_files_are_known() -> None:
+    async def main() -> None:
+        env, (made,) = Disks(), compose("disk-lost-tail")
+        done = await made.inject(context(env), planned("disk-lost-tail", targets="n1", disk={}))
+        assert done.outcome == "skipped" and "not ones that are known" in done.evidence["why"]
 
     run(main())

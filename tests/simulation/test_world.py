@@ -86,9 +86,11 @@ def test_writes_issued_during_a_sync_share_the_next_one() -> None:
     before = world.disk("n1").counts["syncs"]
     for number in range(1, 11):
         caller.say("n1", number)
-    world.run_for(40 * MS)
+    world.run_for(25 * MS)
     assert len(core(world, "n1").entries) == 10
     assert world.disk("n1").counts["syncs"] - before == 2
+    world.run_for(25 * MS)  # then it is idle, and both copies of the superblock are synced
+    assert world.disk("n1").counts["syncs"] - before == 4
 
 
 def test_a_crash_loses_what_was_not_synced_and_nothing_else() -> None:

@@ -3,13 +3,16 @@
 A fault that lasts fails whatever the node does next, which is nearly always the append of a record.
 What comes between two operations finds the others: a segment created and its header not written, a
 snapshot renamed and its directory not synced. So ``disk-once`` lets a few operations pass and then
-fails a single one, and ``power`` lets a few pass and then ends the machine.
+fails a single one, and ``power`` lets a few pass and then ends the machine. Damage at rest is done
+to the files of a node that was killed for it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from cluster.simulation.damaging import damage
 from cluster.simulation.faults.context import FaultContext, Injected
 from cluster.simulation.faults.processes import restart
 
@@ -46,6 +49,20 @@ def one_error(at: FaultContext) -> Injected:
 def power_loss(at: FaultContext) -> Injected:
     """One machine loses power between two operations of its disk, some operations from now."""
     return _between(at, {"power": True, "torn": at.random.random() < 0.5})
+
+
+def damage_at_rest(kinds: tuple[str, ...]) -> Callable[[FaultContext], Injected]:
+    """A fault: one node is killed, one of its files is damaged, and it starts again."""
+
+    def inject(at: FaultContext) -> Injected:
+        node = at.one()
+        done = damage(at.world, node, at.random.choice(kinds), at.random)
+        value: dict[str, Any] = {"skipped": True}
+        if done is not None:
+            value = {"damage": done.kind, "file": done.file, "at": done.at}
+        return Injected([node], value, lambda: restart(at, [node]))
+
+    return inject
 
 
 def _between(at: FaultContext, faults: dict[str, Any]) -> Injected:

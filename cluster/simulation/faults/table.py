@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from cluster.core.parts import CONSENSUS
+from cluster.simulation import file_damage
 from cluster.simulation.faults import clocks, disks, leadership, links, processes
 from cluster.simulation.faults.context import FaultContext, Injected
 from cluster.simulation.faults.disks import MEMBERSHIP
@@ -20,9 +21,14 @@ KINDS: dict[str, Callable[[FaultContext], Injected]] = {
     "disk": disks.bad_disk,
     "disk-once": disks.one_error,
     "power": disks.power_loss,
+    "disk-lost-tail": disks.damage_at_rest(("lost-tail",)),
+    "disk-flip": disks.damage_at_rest(("flip",)),
+    "disk-damage": disks.damage_at_rest(file_damage.KINDS),
     "transfer": leadership.transfer,
     MEMBERSHIP: leadership.membership,
 }
+#: Never drawn: they happen where they are asked for.
+ASKED_FOR = frozenset({"disk-lost-tail", "disk-flip", "disk-damage"})
 #: What the calm profile draws from.
 CALM_KINDS = ("partition", "packets", "crash", "crash-many", "pause", "clock", "disk")
 #: A kind -> the attribute of a variant's parts that says whether the variant can do it.
@@ -30,7 +36,7 @@ NEEDS = {"transfer": "hands_over", MEMBERSHIP: "changes_members"}
 
 
 def kinds_for(consensus: str) -> tuple[str, ...]:
-    """The kinds of faults that a variant can have.
+    """The kinds of faults that are drawn for a variant, which it can have.
 
     Raises:
         ValueError: there is no such variant.
@@ -38,7 +44,8 @@ def kinds_for(consensus: str) -> tuple[str, ...]:
     if consensus not in CONSENSUS:
         raise ValueError(f"there is no consensus {consensus!r}: {', '.join(CONSENSUS)}")
     parts = CONSENSUS[consensus]
-    return tuple(k for k in KINDS if k not in NEEDS or getattr(parts, NEEDS[k], False))
+    drawn = [kind for kind in KINDS if kind not in ASKED_FOR]
+    return tuple(k for k in drawn if k not in NEEDS or getattr(parts, NEEDS[k], False))
 
 
 def faults_of(nemesis: str) -> tuple[str, ...]:

@@ -46,13 +46,22 @@ class FaultAtlas:
             return ""
         return f"the disks of {', '.join(self.damaged)} are damaged: no other may be"
 
+    def note(self, node: str) -> None:
+        """This node is about to be damaged."""
+        assert not self.why_no_damage(node)
+        if node not in self.damaged:
+            self.damaged.append(node)
+
+    def repaired(self, node: str) -> None:
+        """This node has again what it promised."""
+        if node in self.damaged:
+            self.damaged.remove(node)
+
     @contextmanager
     def damage(self, node: str) -> Iterator[Damage]:
         """Note a node as damaged; it is forgotten only if nothing was flipped after all."""
-        assert not self.why_no_damage(node)
         already = node in self.damaged
-        if not already:
-            self.damaged.append(node)
+        self.note(node)
         attempt = Damage()
         yield attempt
         if not attempt.done and not already:

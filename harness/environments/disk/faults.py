@@ -50,7 +50,8 @@ class DiskFaults:
         self._make, self._volumes = make, volumes_of
         self._automatic = option == "auto"
         self._wanted = option in ("on", True)
-        self._atlas = FaultAtlas(spare=(node_count - 1) // 2)
+        #: which nodes are damaged, whatever damaged them
+        self.atlas = FaultAtlas(spare=(node_count - 1) // 2)
         self._mounted: dict[str, disks.Disk] = {}
         self._faulty: dict[str, tuple[NodeProcesses, dict[str, Any]]] = {}
         self._deferred: set[str] = set()
@@ -61,7 +62,7 @@ class DiskFaults:
 
     def damaged(self) -> list[str]:
         """Nodes whose durable data a fault damaged: they may refuse to start."""
-        return list(self._atlas.damaged)
+        return list(self.atlas.damaged)
 
     # -- mounting ------------------------------------------------------------------------------
 
@@ -134,7 +135,7 @@ class DiskFaults:
         async def ask(faults: dict[str, Any]) -> dict[str, Any]:
             return await chaos.post(node, "/chaos/disk", faults)
 
-        with self._atlas.damage(node.name) as damage:
+        with self.atlas.damage(node.name) as damage:
             before = await ask(kept)
             after = await ask({**kept, "flip": True})
             return damage.flipped(before, after, else_=NO_ROOM_IN_OURS)
@@ -146,7 +147,7 @@ class DiskFaults:
         if not faults and node.name not in self._faulty:
             return await disk.set(None) if await disk.serves() else {}
         flip = faults.pop("flip", False)
-        if flip and (why := self._atlas.why_no_damage(node.name)):
+        if flip and (why := self.atlas.why_no_damage(node.name)):
             return {"skipped": True, "why": why}
         self._faulty[node.name] = (node, faults)
         if not await disk.serves():
@@ -154,10 +155,10 @@ class DiskFaults:
             self._forget_healthy(node)
             return {"deferred": True}
         found = await disk.set(faults)
-        if flip and (why := self._atlas.why_no_damage(node.name)):
+        if flip and (why := self.atlas.why_no_damage(node.name)):
             found = {"skipped": True, "why": why}  # another node was damaged meanwhile
         elif flip:
-            with self._atlas.damage(node.name) as damage:
+            with self.atlas.damage(node.name) as damage:
                 before = await disk.set(None)
                 after = await disk.set({**faults, "flip": True})
                 found = damage.flipped(before, after, else_=NO_FILE)
@@ -181,7 +182,7 @@ class DiskFaults:
     def _why_no_flip(self, node: NodeProcesses) -> str:
         if not node.answers:
             return f"{node.name} is stopped, and only it can damage its disk where it is safe"
-        return self._atlas.why_no_damage(node.name)
+        return self.atlas.why_no_damage(node.name)
 
     # -- afterwards ----------------------------------------------------------------------------
 

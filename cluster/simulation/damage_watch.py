@@ -1,0 +1,85 @@
+"""What nodes find on their disks when they start, held against what was done to those disks.
+
+A node whose disk nothing damaged must find what it had promised. One with a damaged disk must find
+all of it too, or say that it is damaged, or refuse to start with file and offset. Which disks are
+damaged is known to the fault atlas; a disk of which all was read, and a node that was repaired from
+its peers, leave it.
+
+A node that lost its disk and starts again under its id says nothing: an empty disk holds no promise
+(A61, and the recovery of a variant that can do that). It is owed nothing, as long as it lives.
+
+Used by :class:`cluster.simulation.world.World`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cluster.consensus.damage_repair import why_not_repairable
+from cluster.log.storage import WhyNot
+from cluster.ports import Note, Recovered
+from cluster.simulation.disk import FaultAtlas
+from cluster.simulation.variant_invariants import Fail
+
+
+class DamageWatch:
+    """The disks of one world.
+
+    Args:
+        atlas: which are damaged.
+        founders: the members that the cluster began with.
+        fail: reports a broken invariant.
+        consensus: the parts of the variant that all nodes run; None for a role that has none.
+        ablations: ids of those that all nodes run with; with one they may be silent about damage.
+    """
+
+    def __init__(
+        self,
+        atlas: FaultAtlas,
+        founders: Sequence[str],
+        fail: Fail,
+        consensus: object | None,
+        ablations: Sequence[str],
+    ) -> None:
+        self._atlas, self._founders, self._fail = atlas, founders, fail
+        self._consensus, self._ablated = consensus, bool(ablations)
+        self._wiped: set[str] = set()
+
+    def why_not(self, member: str, *, joins: bool) -> WhyNot:
+        """What the storage of a member asks: why peers cannot repair its damaged disk.
+
+        Args:
+            member: whose.
+            joins: whether it started knowing no other.
+        """
+        return why_not_repairable(self._consensus, member, () if joins else self._founders)
+
+    def wiped(self, node: str, *, forgets: bool) -> None:
+        """A node has an empty disk; it forgets what it promised if its id is the same."""
+        (self._atlas.damage if forgets else self._atlas.replace)(node)
+        (self._wiped.add if forgets else self._wiped.discard)(node)
+
+    def started(self, node: str, recovered: Recovered) -> bool:
+        """A node starts from what its storage found.
+
+        Returns:
+            Whether it may have forgotten what was durable.
+        """
+        damaged = node in self._atlas.damaged
+        if recovered.damage is None:
+            if node not in self._wiped:
+                self._atlas.replace(node)  # all of it was read, and is as it was promised
+        elif not damaged:
+            said = f"{node} finds damage that nothing did: {recovered.damage}"
+            self._fail("sound-log", said, (node,))
+        return node in self._wiped or (damaged and self._ablated)
+
+    def refused(self, node: str, why: str) -> None:
+        """A node does not start because of what its disk holds."""
+        if node not in self._atlas.damaged:
+            self._fail("sound-log", f"{node} {why}", (node,))
+
+    def noted(self, node: str, note: Note) -> None:
+        """A core had something to tell."""
+        if note.event == "repaired":
+            self._atlas.replace(node)

@@ -1,0 +1,57 @@
+"""Damage to the disk of a simulated node: it is killed, its files are damaged, others start it.
+
+One damage at a time, and never so many nodes that no majority of sound disks is left (the fault
+atlas): one good copy of everything acknowledged stays. A friend of the world, as its faults are.
+
+Used by the swarm, by directed schedules, by the harness's environment and by tests.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+
+from cluster.simulation.file_damage import FileDamage, draw_damage
+from cluster.simulation.world import World
+
+
+def damage(
+    world: World,
+    node: str,
+    kind: str,
+    source: random.Random,
+    *,
+    older: Mapping[str, bytes] | None = None,
+    only: str = "",
+) -> FileDamage | None:
+    """Kill a node's process, if it runs, and damage its files; it is for others to start it.
+
+    Args:
+        world: whose node.
+        node: which.
+        kind: one of :data:`cluster.simulation.file_damage.KINDS`.
+        source: chooses file and place.
+        older: files as they were before, for ``older-copy``.
+        only: what the names of the files begin with, of which one is damaged; "" for any.
+
+    Returns:
+        What was done; None if that is not possible, would leave no majority of sound disks, or the
+        node is down with a damaged disk.
+    """
+    found = world._node(node)
+    if not world.atlas.allows(node) or (node in world.atlas.damaged and not found.up):
+        return None
+    was_up = found.up
+    if was_up:
+        found.stop("killed")
+        found.disk.crash(lose_unsynced=True, torn=False, power=False)
+        world._cut_off(node)
+    files = {name: data for name, data in found.disk.files().items() if name.startswith(only)}
+    done = draw_damage(kind, files, source, older=older)
+    if done is not None:
+        found.disk.put(done.changed)
+        world.atlas.damage(node)
+        world.trace.add(world.now_ns, "damage", node, done.file, [done.kind, done.at])
+    elif was_up:
+        world.restart(node)
+    return done
