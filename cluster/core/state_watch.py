@@ -24,8 +24,8 @@ Invariants. No gap, no duplicate, no change out of order: an answer holds exactl
 watched keys with ``after`` < revision <= the answered revision.
 
 What breaks without it. A50a: a watch that begins at "now" misses what changed meanwhile. A50b: an
-answered revision below the events given repeats them. A50c: changes told before they are committed
-may never have happened. A08c: a watch below the compacted revision has a gap.
+answered revision below the events given repeats them. A08c: a watch below the compacted revision has
+a gap. Changes told before they are committed may never have happened.
 
 Source: Joshi, "State Watch"; etcd's watch (revisions, progress, ``compacted``); Consul's blocking
 queries. Used by ``cluster.core.replica``.
@@ -174,7 +174,11 @@ class StateWatch:
                 return events, version.revision - 1
             if watch.concerns(key):
                 events.append(_event(key, version))
-        return events, max(watch.after, applied)
+        return events, self.told_up_to(watch, applied)
+
+    def told_up_to(self, watch: Watch, applied: int) -> int:
+        """Decision: up to which revision an answer that was not cut short tells of all changes."""
+        return max(watch.after, applied)
 
     def expire(self, now_ns: int, applied: int) -> list[tuple[Waiter, Answer]]:
         """Take the watches whose time is up; they are told that nothing happened yet."""
@@ -185,7 +189,7 @@ class StateWatch:
         deadlines = (watch.waiter.deadline_ns for watch in self._watches)
         self.deadline_ns = min(deadlines, default=NEVER_NS)
         return [
-            (watch.waiter, ok({"events": [], "revision": max(watch.after, applied)}))
+            (watch.waiter, ok({"events": [], "revision": self.told_up_to(watch, applied)}))
             for watch in late
         ]
 

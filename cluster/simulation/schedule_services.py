@@ -12,6 +12,7 @@
                                 a transaction; it fails if a key has not the value given
     snapshot C KEY KEY ...      reads the first key now, and with ``await C`` the others as they
                                 were then
+    compact C REVISION          versions that no read at or above it can see are dropped
 
 Each may end in ``@N`` and in ``-> OUT``, and may be started and awaited, as single-key operations
 are (:mod:`cluster.simulation.schedule_commands`). An operation is one event of the history, however
@@ -124,9 +125,10 @@ def _tell_token(value: Any) -> str:
 
 def _grant(memory: Memory, arguments: list[str]) -> Operation:
     lease, ttl = _words(arguments, "LEASE", "TTL")
+    ttl_ns = time_of(ttl)
 
     def steps() -> Steps:
-        done = yield Command("lease-grant", lease, (time_of(ttl),))
+        done = yield Command("lease-grant", lease, (ttl_ns,))
         return _outcome(done, _without_name(done))
 
     return Operation("grant", lease, None, steps(), _tell_token)
@@ -158,9 +160,10 @@ def _revoke(memory: Memory, arguments: list[str]) -> Operation:
 
 def _lock(memory: Memory, arguments: list[str]) -> Operation:
     name, ttl = _words(arguments, "NAME", "TTL")
+    ttl_ns = time_of(ttl)
 
     def steps() -> Steps:
-        granted = yield Command("lease-grant", "", (time_of(ttl),))
+        granted = yield Command("lease-grant", "", (ttl_ns,))
         if granted.status != "ok":
             return ("fail", None, f"no lease was got: {granted.error}")
         lease = granted.value["lease"]
@@ -255,12 +258,12 @@ def _tell_events(told: dict[str, Any]) -> str:
 
 
 def _txn(memory: Memory, arguments: list[str]) -> Operation:
+    wanted: list[list[Any]] = []
     text = " ".join(arguments)
-    condition, then, rest = text.partition(" then ")
-    conditional = bool(then) and condition.startswith("if ")
-    wanted = [_part(["r", *part.split()], 3) for part in condition[3:].split(",")]
-    asked = [_part(part.split()) for part in (rest if conditional else text).split(",")]
-    wanted = wanted if conditional else []
+    if text.startswith("if "):
+        condition, _, text = text.removeprefix("if ").partition(" then ")
+        wanted = [_part(["r", *part.split()], 3) for part in condition.split(",")]
+    asked = [_part(part.split()) for part in text.split(",")]
     compares = [[key, "value", "==", value] for _, key, value in wanted]
     found = [["r", key, None] for _, key, _ in wanted]
     names = {"r": "get", "w": "put", "append": "append"}
@@ -310,7 +313,19 @@ def _snapshot(memory: Memory, arguments: list[str]) -> Operation:
     return Operation("txn", "", [["r", key, None] for key in arguments], steps(), _tell_parts)
 
 
+def _compact(memory: Memory, arguments: list[str]) -> Operation:
+    (text,) = _words(arguments, "REVISION")
+    revision = int(text)
+
+    def steps() -> Steps:
+        done = yield Command("compact", "", (revision,))
+        return _outcome(done)
+
+    return Operation("compact", "", None, steps(), _silent)
+
+
 SERVICES: dict[str, Callable[[Memory, list[str]], Operation]] = {
     "grant": _grant, "renew": _renew, "revoke": _revoke, "lock": _lock, "unlock": _unlock,
     "fenced": _fenced, "write": _write, "watch": _watch, "txn": _txn, "snapshot": _snapshot,
+    "compact": _compact,
 }  # fmt: skip
