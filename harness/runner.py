@@ -289,6 +289,7 @@ class _Run:
             "duration_ns": lifecycle.now_ns,
             "ops": {name: counts[name] for name in ("ok", "fail", "info")},
             "interrupted": lifecycle.interrupted or False,
+            "costs": lifecycle.costs,
         }
         write_results(self.run_dir, judgement, run=self.facts, faults=faults, replay=self.replay)
         report = "" if self.spec.no_report else write_report(self.run_dir)

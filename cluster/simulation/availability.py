@@ -9,8 +9,9 @@ consequences are known:
     slow-disk     the leader's disk takes very long: its heartbeats do not, and it leads on
     rejoin        a follower returns from a long cut: the leader it finds leads on (PreVote)
 
-What a configuration does not promise is not asked of it: the second needs ``check_quorum``, the
-third ``prevote``. A trial that fails is made once more, for a lossy network may elect by itself; it
+What a configuration does not promise is not asked of it: a deaf leader needs ``check_quorum``, and
+``prevote`` too, since a deaf node that campaigns without asking deposes its successors; a rejoin
+needs ``prevote``. A trial that fails is made once more, for a lossy network may elect by itself; it
 counts if it fails twice.
 
 Used by :mod:`cluster.simulation.swarm` after the liveness phase, and by tests.
@@ -41,7 +42,7 @@ def trials_for(world: World) -> tuple[str, ...]:
     if not _can_spare_leader(world):
         return ()
     promised = ["lost-leader", "slow-disk"]
-    if world.config.check_quorum:
+    if world.config.check_quorum and world.config.prevote:
         promised.append("deaf-leader")
     if world.config.prevote:
         promised.append("rejoin")

@@ -76,6 +76,19 @@ def reference_parts(consensus: str, ablations: Sequence[str]) -> ReplicaParts:
     return ablate(ReplicaParts(consensus=CONSENSUS[consensus]), ablations)
 
 
+def check_parts(role: str, consensus: str, ablations: Sequence[str]) -> None:
+    """Refuse what no node can be made of.
+
+    Raises:
+        ValueError: there is no such role or consensus, or an ablation concerns no part of it.
+    """
+    role_of(role)
+    if role == "paxos":
+        ablate(PaxosParts(), ablations)
+    else:
+        reference_parts(consensus, ablations)
+
+
 def reference_core(
     node: str,
     nodes: Sequence[str],

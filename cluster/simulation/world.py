@@ -448,7 +448,8 @@ class World:
     def core_raised(self, node: SimNode, error: Exception) -> None:
         """A core raised: a bug, which stops the node. Where invariants are watched it is one of
         them; an ablated core may well notice that safety is gone."""
-        said = f"{type(error).__name__}: {error}"
+        sentence = next(iter(str(error).splitlines()), "")  # what tools add to it comes after
+        said = f"{type(error).__name__}: {sentence}"
         node.stop(f"core raised {said}")
         node.disk.crash(lose_unsynced=True, torn=False)
         self._cut_off(node.name)

@@ -214,8 +214,9 @@ def job_of(
             no time of a run.
         UnknownAblation: an ablation that there is not, or that the consensus has not.
     """
+    from cluster.ablations.registry import role_for
     from cluster.simulation.profiles import Wishes, check_wishes
-    from cluster.simulation.reference import reference_parts
+    from cluster.simulation.reference import check_parts
 
     duration_s = checked("duration_s", "duration_s", duration_s)
     faults, ids = _faults(nemesis), _ids(ablations)
@@ -224,7 +225,7 @@ def job_of(
     )
     try:
         check_wishes(wishes)
-        reference_parts(consensus, ids)
+        check_parts(role_for(ids), consensus, ids)
     except ValueError as error:
         raise UsageError(str(error)) from None
     return Job(ids, wishes, int(duration_s * 1e9))

@@ -130,6 +130,18 @@ class Generations(Protocol):
 
 
 @runtime_checkable
+class Costs(Protocol):
+    """Knows what its nodes spend, so that variants of it can be compared."""
+
+    async def work_done(self, nodes: Sequence[Node]) -> dict[str, int]:
+        """What all nodes did so far: ``commits``, and what was spent on them, such as ``syncs``.
+
+        What is not known is left out, ``commits`` too.
+        """
+        ...
+
+
+@runtime_checkable
 class Membership(Protocol):
     """Can change who is a member; the nemesis ``membership`` needs it."""
 

@@ -202,6 +202,19 @@ class Reference(ReferenceMembers):
             return "nobody leads in role paxos; name nodes, or use one, minority or majority"
         return ""
 
+    async def work_done(self, nodes: Sequence[Node]) -> dict[str, int]:
+        """Commits, and syncs of all disks; without syncs where a node was restarted."""
+        statuses = await self._statuses(nodes)
+        marks = [int(s.get("high_water_mark", 0)) for s in statuses if s is not None]
+        done = {"commits": max(marks, default=0)}
+        if all(isinstance(node, SimulatedNode) for node in nodes):
+            done["syncs"] = sum(
+                [await node.cluster_syncs() for node in nodes if isinstance(node, SimulatedNode)]
+            )
+        elif all(s is not None and "storage" in s for s in statuses):
+            done["syncs"] = sum(int(s["storage"]["syncs"]) for s in statuses if s is not None)
+        return done
+
     async def primaries(self, nodes: Sequence[Node]) -> list[str]:
         """Every node which believes that it leads; a deposed leader too, which is the point."""
         leaders = []

@@ -182,6 +182,10 @@ class SimulatedNode(Protocol):
     The database ``reference`` uses these, and sockets on any other node.
     """
 
+    async def cluster_syncs(self) -> int:
+        """How often the node's disk was synced since the run began."""
+        ...
+
     def cluster_session(
         self, name: str, *, timeout_ns: int, attempt_ns: int = 1_000_000_000
     ) -> Any:

@@ -331,6 +331,10 @@ class SimNodeHandle:
         """The node's status, or None while it does not answer."""
         return self._env.world.status(self.name)
 
+    async def cluster_syncs(self) -> int:
+        """How often the node's disk was synced since the run began."""
+        return self._env.world.disk(self.name).counts["syncs"]
+
 
 class SimClusterSession:
     """A client session core in virtual time, with ``call`` to await.

@@ -504,7 +504,7 @@ def test_a_read_is_answered_once_its_index_is_applied() -> None:
     reads = PendingReads()
     tokens = [reads.next_token() for _ in range(3)]
     for number, token in enumerate(tokens):
-        reads.add(token, Waiter(number, number, 100 + number), Command("get", str(number)))
+        reads.add(token, Waiter(number, number, 100 + number), Command("get", str(number)), 0)
     assert reads.name([(tokens[0], 5), (tokens[1], 0), (999, 0)]) == [Waiter(1, 1, 101)]
     assert reads.take_runnable(4) == []
     assert [read.command.key for read in reads.take_runnable(5)] == ["0"]
@@ -516,10 +516,10 @@ def test_an_answer_to_a_former_life_names_no_read_of_this_one() -> None:
     reads, token = PendingReads(), 1
     before = LowRng().between(1, 2) + token
     salted = reads.forwarded(reads.next_token(), LowRng())
-    reads.add(token, Waiter(1, 1, 100), Command("get", "x"))
+    reads.add(token, Waiter(1, 1, 100), Command("get", "x"), 0)
     assert reads.name([(salted - before, 0)]) == []
     assert reads.name([(salted, 0)]) == [Waiter(1, 1, 100)]
-    reads.add(2, Waiter(7, 1, 100), Command("get", "x"))
+    reads.add(2, Waiter(7, 1, 100), Command("get", "x"), 0)
     reads.disconnect(7)
     assert len(reads) == 0
 

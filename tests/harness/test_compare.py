@@ -21,6 +21,7 @@ from harness.campaign.statistics import median_interval, paired_ratio, wilson
 from harness.campaign.trust import Trust
 from harness.campaign.variants import parse_variant, parse_variants
 from harness.errors import UsageError
+from harness.lifecycle import costs_per_commit
 from harness.runner import run
 from harness.spec import TestSpec
 from reports.comparison import comparison_page, render_comparison
@@ -169,6 +170,7 @@ def test_figures_are_those_of_the_single_run(tmp_path: Path) -> None:
     )
     assert single.ok and single.ok_per_s and single.p50_ms and single.p99_ms
     assert sum(single.latencies) == single.ok
+    assert single.costs["messages"] > 2 and single.costs["syncs"] > 2
     assert (done.where / single.run_dir / "history.jsonl").is_file()
 
 
@@ -290,3 +292,12 @@ def test_a_wrong_command_line_is_one_sentence(tmp_path: Path, words: list[str], 
     done = _harness(*words, cwd=tmp_path)
     assert done.returncode == 254, (done.stdout, done.stderr)
     assert said in done.stderr and "Traceback" not in done.stderr
+
+
+def test_costs_are_what_was_spent_per_commit() -> None:
+    before = {"commits": 10, "syncs": 30, "messages": 100}
+    after = {"commits": 30, "syncs": 90, "messages": 180}
+    assert costs_per_commit(before, after) == {"syncs": 3.0, "messages": 4.0}
+    restarted = {"commits": 30, "syncs": 5, "messages": 180}
+    assert costs_per_commit(before, restarted) == {"messages": 4.0}
+    assert costs_per_commit({}, {}) == {} == costs_per_commit(after, after)

@@ -30,7 +30,7 @@ BUDGET_SEEDS = 40
 
 
 def complaints(seeds: range, workers: int | None = 1, consensus: str = "raft") -> list[str]:
-    found = explore(seeds=seeds, workers=workers, consensus=consensus)
+    found = explore(seeds=seeds, workers=workers, job=job_of(consensus=consensus))
     return [f"seed {o.seed}: {o.found_by}: {o.sentence}" for o in found.failures]
 
 

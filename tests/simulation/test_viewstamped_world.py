@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 
 from checkers.core.verdict import Verdict
+from cluster.simulation.faults.gremlin import Gremlin
 from cluster.simulation.liveness import settle
+from cluster.simulation.load import Load
+from cluster.simulation.profiles import Wishes, draw
 from cluster.simulation.sessions import client_events
-from cluster.simulation.swarm import Gremlin, _Load, draw, run_swarm
+from cluster.simulation.swarm import run_swarm
 from cluster.simulation.world import MS, SECOND, World
 from harness.campaign.explore import conclude
 from harness.campaign.patterns import judge
@@ -25,10 +28,13 @@ def test_a_seed_of_the_random_profile(seed: int) -> None:
     assert outcome.verdict is Verdict.VALID, outcome.line
 
 
+KINDS = ("partition", "packets", "crash", "pause", "clock")
+
+
 def wipes(seed: int, *, duration_ns: int = 6 * SECOND) -> World:
     """A random profile, in which now and then a founder loses its disk; at most a minority is
     without a memory at any time."""
-    drawn = draw(seed, faults=("partition", "packets", "crash", "pause", "clock"))
+    drawn = draw(seed, Wishes(consensus="viewstamped", faults=KINDS))
     world = World(
         seed=seed,
         nodes=tuple(f"n{number + 1}" for number in range(drawn.nodes)),
@@ -39,7 +45,7 @@ def wipes(seed: int, *, duration_ns: int = 6 * SECOND) -> World:
     )
     gremlin, dice = Gremlin(world, drawn, end_ns=duration_ns), world.rng("wipes")
     for number in range(drawn.clients):
-        _Load(world, drawn, f"c{number + 1}", end_ns=duration_ns)
+        Load(world, drawn, f"c{number + 1}", end_ns=duration_ns)
     lost: set[str] = set()
 
     def forgetful() -> set[str]:
