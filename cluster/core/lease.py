@@ -29,11 +29,12 @@ Invariants. A lease ends only by revocation, or after its time to live and the m
 the clock of a leader that has applied every renewal answered before. Keys never outlive their
 lease. Equal tables at equal indexes.
 
-What breaks without it. A49e: without the margin, a granter whose clock is fast ends a lease that its
-holder counts on. A49f: an end that does not name the renewal ends a lease that was just renewed.
-A49c: a checkpoint that outlives a renewal ends the lease early. A13: where the end of a lease is not
-looked at, a paused holder still writes. A holder that counted from the answer would overlap with the
-next one, and a granter that read the wall clock would end leases early when it jumps.
+What breaks without it. A49e: without the margin, a granter whose clock is fast ends a lease that
+its holder counts on. A49f: an end that does not name the renewal ends a lease that was just
+renewed. A49c: a checkpoint that outlives a renewal ends the lease early. A13: where a resource takes
+writes of leases that are over, a paused holder still writes. A holder that counted from the answer
+would overlap with the next one, and a granter that read the wall clock would end leases early when
+it jumps.
 
 Source: Gray and Cheriton, "Leases" (1989); Joshi, "Lease"; etcd's leases and lease checkpoints.
 Used by ``cluster.core.state_machine`` and ``cluster.core.replica``.

@@ -24,8 +24,8 @@ Invariants. No gap, no duplicate, no change out of order: an answer holds exactl
 watched keys with ``after`` < revision <= the answered revision.
 
 What breaks without it. A50a: a watch that begins at "now" misses what changed meanwhile. A50b: an
-answered revision below the events given repeats them. A08c: a watch below the compacted revision has
-a gap. Changes told before they are committed may never have happened.
+answered revision below the events given repeats them. A08c: a watch below the compacted revision
+has a gap. Changes told before they are committed may never have happened.
 
 Source: Joshi, "State Watch"; etcd's watch (revisions, progress, ``compacted``); Consul's blocking
 queries. Used by ``cluster.core.replica``.
