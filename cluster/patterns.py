@@ -196,13 +196,13 @@ PATTERNS: tuple[Pattern, ...] = (
         24, "Lease", "core.lease",
         "One unexpired holder by the granter's clock; the holder's view of it ends earlier; a "
         "fencing token guards the resource.",
-        "A13 A49a A49b A49c A49d A49e A49f",
+        "A13 A49a A49b A49c A49d A49e A49f A49g",
     ),
     _pattern(
         25, "State Watch", "core.state_watch",
         "Events are ordered, without gap or duplicate, committed only, and resumable from a "
         "revision.",
-        "A50a A50b A50c A50d A08c",
+        "A50a A50b A50c A50d A50e A08c",
     ),
     _pattern(
         26, "Gossip Dissemination", "gossip.gossip_dissemination",

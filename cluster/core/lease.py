@@ -31,10 +31,10 @@ lease. Equal tables at equal indexes.
 
 What breaks without it. A49e: without the margin, a granter whose clock is fast ends a lease that
 its holder counts on. A49f: an end that does not name the renewal ends a lease that was just
-renewed. A49c: a checkpoint that outlives a renewal ends the lease early. A13: where a resource takes
-writes of leases that are over, a paused holder still writes. A holder that counted from the answer
-would overlap with the next one, and a granter that read the wall clock would end leases early when
-it jumps.
+renewed. A49c: a checkpoint that outlives a renewal ends the lease early. A49g: tokens that are used
+again tell no resource which holder is the later one. A13: a resource that takes writes of leases
+that are over takes those of a paused holder. A holder that counted from the answer would overlap
+with the next one, and a granter that read the wall clock would end leases early when it jumps.
 
 Source: Gray and Cheriton, "Leases" (1989); Joshi, "Lease"; etcd's leases and lease checkpoints.
 Used by ``cluster.core.state_machine`` and ``cluster.core.replica``.
@@ -66,7 +66,7 @@ class Held(msgspec.Struct):
     """A lease in the table.
 
     Args:
-        token: index of the grant.
+        token: the fencing token of the grant.
         renewed: index of the grant or of the last renewal.
         ttl_ns: its time to live.
         left_ns: what is left of it, for a node that has not measured itself.
@@ -147,6 +147,10 @@ class Leases:
         """Decision: whether no renewal was committed since a leader proposed something about it."""
         return held.renewed == renewed
 
+    def token_of(self, index: int) -> int:
+        """Decision: the token of what is granted at a log index: larger than all before."""
+        return index
+
     def left_after_renewal(self, held: Held) -> int:
         """Decision: what is left of a lease that is renewed, whatever a checkpoint said before."""
         return held.ttl_ns
@@ -154,7 +158,7 @@ class Leases:
     def _grant(self, index: int, lease: str, ttl_ns: int) -> Answer:
         if lease in self.table:
             return fail(f"there is a lease {short(lease)} already")
-        held = self.table[lease] = Held(index, index, ttl_ns, ttl_ns)
+        held = self.table[lease] = Held(self.token_of(index), index, ttl_ns, ttl_ns)
         return self._told(lease, held)
 
     def _told(self, lease: str, held: Held) -> Answer:

@@ -7,7 +7,8 @@
     fenced C NAME VALUE         a write to the lock's resource, which is a key attached to the lease
                                 that C got the lock with: the resource refuses it when that is over
     write C KEY VALUE           a put that is told its revision
-    watch C PREFIX AFTER        every change after this revision; ``on`` goes on from the last one
+    watch C PREFIX AFTER [N]    every change after this revision; ``on`` goes on from the last one.
+                                An answer ends after N changes, at the next revision
     txn C [if KEY VALUE, ... then] r KEY, w KEY VALUE, append KEY VALUE, ...
                                 a transaction; it fails if a key has not the value given
     snapshot C KEY KEY ...      reads the first key now, and with ``await C`` the others as they
@@ -223,13 +224,14 @@ def _write(memory: Memory, arguments: list[str]) -> Operation:
 
 
 def _watch(memory: Memory, arguments: list[str]) -> Operation:
-    prefix, text = _words(arguments, "PREFIX", "AFTER")
+    limit = {"limit": int(arguments[2])} if len(arguments) == 3 else {}
+    prefix, text = _words(arguments[:2] if limit else arguments, "PREFIX", "AFTER")
     if text == "on" and prefix not in memory.known:
         raise ValueError(f"this client has not watched {prefix!r} yet; give a revision")
     after = memory.known[prefix] if text == "on" else int(text)
 
     def steps() -> Steps:
-        done = yield Command("watch", prefix, ({"after": after},))
+        done = yield Command("watch", prefix, ({"after": after, **limit},))
         if done.status != "ok":
             return ("fail", None, done.error)
         memory.known[prefix] = done.value["revision"]

@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 
 #: Modes of reads that are not linearizable, and promise less.
 WEAK_MODES = ("session", "stale")
+#: Operations that are about no one key.
+OF_SEVERAL_KEYS = ("txn", "watch", "compact")
 #: Options of checkers: the cluster's locks are leases, so one that was lost may not be released.
 OPTIONS: dict[str, dict[str, Any]] = {"lock": {"exclusive": False}}
 
@@ -183,7 +185,7 @@ def history_of(
             process=event.process,
             type=event.type,
             f=event.f,
-            key=event.key,
+            key=None if event.f in OF_SEVERAL_KEYS else event.key,
             value=event.value,
             node=event.node,
             error=event.error,
