@@ -25,8 +25,8 @@ watched keys with ``after`` < revision <= the answered revision.
 
 What breaks without it. A50a: a watch that begins at "now" misses what changed meanwhile. A50b: an
 answered revision below the events given repeats them. A50e: an answer that ends in the middle of a
-revision tells of its first half twice. A08c: a watch below the compacted revision has a gap. Changes
-told before they are committed may never have happened.
+revision tells of its first half twice. A08c: a watch below the compacted revision has a gap.
+Changes told before they are committed may never have happened.
 
 Source: Joshi, "State Watch"; etcd's watch (revisions, progress, ``compacted``); Consul's blocking
 queries. Used by ``cluster.core.replica``.
