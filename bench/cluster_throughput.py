@@ -1,6 +1,7 @@
 """Throughput and latency of the reference cluster beside etcd, in one run on this machine.
 
     python bench/cluster_throughput.py [--seconds 5] [--clients 1,64,256] [--ops put,get]
+        [--consensus raft,multi-paxos,zab,viewstamped]
 
 Three nodes of each on loopback, 128-byte values, every write durable on a majority (both sync their
 logs), closed loop, all clients at the leader, one connection per client. The two take turns at each
@@ -58,7 +59,7 @@ def wait_for(probe: Callable[[], int | None], what: str) -> int:
     raise SystemExit(f"{what} has no leader after {READY_WITHIN_S:g} s")
 
 
-def start_ours(root: Path) -> tuple[list[subprocess.Popen[bytes]], int]:
+def start_ours(root: Path, consensus: str) -> tuple[list[subprocess.Popen[bytes]], int]:
     """Three nodes; the processes and the leader's port."""
     ports, admins = free_ports(3), free_ports(3)
     peers = ",".join(f"{n}=127.0.0.1:{p}" for n, p in zip(NODES, ports))
@@ -66,7 +67,7 @@ def start_ours(root: Path) -> tuple[list[subprocess.Popen[bytes]], int]:
     for node, port, admin in zip(NODES, ports, admins):
         argv = [sys.executable, "-m", "cluster", "--id", node, "--cluster", "bench"]
         argv += ["--listen", f"127.0.0.1:{port}", "--admin", f"127.0.0.1:{admin}"]
-        argv += ["--peers", peers, "--data", str(root / node)]
+        argv += ["--peers", peers, "--data", str(root / node), "--consensus", consensus]
         log = (root / f"{node}.log").open("wb")
         processes.append(subprocess.Popen(argv, stderr=log, stdout=log))
 
@@ -148,28 +149,39 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--clients", default="1,64,256")
     parser.add_argument("--ops", default="put,get")
+    parser.add_argument("--consensus", default="raft", help="variants, one after the other")
     parser.add_argument("--etcd", default=shutil.which("etcd") or "", help="binary; '' for none")
     given = parser.parse_args()
     processes: list[subprocess.Popen[bytes]] = []
     with tempfile.TemporaryDirectory(prefix="bench-cluster-") as name:
-        roots = Path(name, "ours"), Path(name, "etcd")
-        for root in roots:
+        variants = given.consensus.split(",")
+        roots = {each: Path(name, each) for each in (*variants, "etcd")}
+        for root in roots.values():
             root.mkdir()
         try:
-            started, our_port = start_ours(roots[0])
-            processes += started
             etcd_port = 0
             if given.etcd:
-                started, etcd_port = start_etcd(given.etcd, roots[1])
-                processes += started
-            print("op   clients | splitbrain (ms)                | etcd (ms) | ratio of ops/s")
-            for op in given.ops.split(","):
-                for clients in map(int, given.clients.split(",")):
-                    common = {"clients": clients, "seconds": given.seconds}
-                    etcd = run(EtcdLoop, etcd_port, op, **common) if etcd_port else None
-                    report(op, run(OurLoop, our_port, op, **common), etcd)
+                processes, etcd_port = start_etcd(given.etcd, roots["etcd"])
+            for consensus in variants:
+                compare(consensus, roots[consensus], given, etcd_port)
         finally:
             stop(processes)
+
+
+def compare(consensus: str, root: Path, given: argparse.Namespace, etcd_port: int) -> None:
+    """Measure one variant beside etcd; etcd runs on."""
+    print(
+        f"{consensus}\nop   clients | splitbrain (ms)                | etcd (ms) | ratio of ops/s"
+    )
+    started, our_port = start_ours(root, consensus)
+    try:
+        for op in given.ops.split(","):
+            for clients in map(int, given.clients.split(",")):
+                common = {"clients": clients, "seconds": given.seconds}
+                etcd = run(EtcdLoop, etcd_port, op, **common) if etcd_port else None
+                report(op, run(OurLoop, our_port, op, **common), etcd)
+    finally:
+        stop(started)
 
 
 if __name__ == "__main__":
