@@ -126,7 +126,7 @@ PATTERNS: tuple[Pattern, ...] = (
         11, "Singular Update Queue", "channel.singular_update_queue",
         "One writer: no command's read and write are interleaved with another's; a full queue "
         "says so.",
-        "A26",
+        "A26 A26b A26c",
     ),
     _pattern(
         12, "Request Waiting List", "channel.request_waiting_list",
@@ -143,12 +143,12 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         14, "Follower Reads", "data.follower_reads",
         "Each read has a declared mode and keeps it; a session never goes back in time.",
-        "A29 A30 A31 A32 A33 A33b A68i",
+        "A29 A29b A30 A31 A32 A33 A33b A68i",
     ),
     _pattern(
         15, "Versioned Value", "data.versioned_value",
         "A snapshot read at a version sees exactly what was committed up to it.",
-        "A34a A34b",
+        "A34a A34b A08c",
     ),
     _pattern(
         16, "Version Vector", "clocks.version_vector",
@@ -196,13 +196,13 @@ PATTERNS: tuple[Pattern, ...] = (
         24, "Lease", "core.lease",
         "One unexpired holder by the granter's clock; the holder's view of it ends earlier; a "
         "fencing token guards the resource.",
-        "A13 A49a A49b A49c A49d",
+        "A13 A49a A49b A49c A49d A49e A49f A49g",
     ),
     _pattern(
         25, "State Watch", "core.state_watch",
         "Events are ordered, without gap or duplicate, committed only, and resumable from a "
         "revision.",
-        "A50a A50b A50c A50d",
+        "A50a A50b A50c A50d A50e A08c",
     ),
     _pattern(
         26, "Gossip Dissemination", "gossip.gossip_dissemination",

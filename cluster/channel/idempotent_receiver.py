@@ -16,7 +16,7 @@ original. All of it depends on the log alone.
 
 What breaks without it. A28a: a retried append is there twice. With memory in the leader
 only, the retry lands on the next one. Numbers overtake each other where the order is not checked.
-Expiry and snapshots: see sessions.
+A08d: memory that is not in snapshots is lost with the log below them. Expiry: see sessions.
 
 Source: Joshi, "Idempotent Receiver"; Raft thesis 6.3; Kafka's idempotent producer for the order
 check. Used by ``cluster.core.replica`` while applying.
@@ -98,7 +98,7 @@ class IdempotentReceiver:
             session.highest = max(session.highest, logged.seq)
 
     def encode(self) -> Any:
-        """The receiver's part of a snapshot."""
+        """Decision: the receiver's part of a snapshot: all it remembers."""
         return self.sessions.encode()
 
     def restore(self, state: Any) -> None:

@@ -29,10 +29,12 @@ Invariants. A lease ends only by revocation, or after its time to live and the m
 the clock of a leader that has applied every renewal answered before. Keys never outlive their
 lease. Equal tables at equal indexes.
 
-What breaks without it. A49a: a holder that counts from the answer overlaps with the next one. A49b:
-a granter that reads the wall clock ends leases early when it jumps. A49c: a new leader that does
-not know how long leases have left ends them early. A13: without the token, a paused holder still
-writes.
+What breaks without it. A49e: without the margin, a granter whose clock is fast ends a lease that
+its holder counts on. A49f: an end that does not name the renewal ends a lease that was just
+renewed. A49c: a checkpoint that outlives a renewal ends the lease early. A49g: tokens that are used
+again tell no resource which holder is the later one. A13: a resource that takes writes of leases
+that are over takes those of a paused holder. A holder that counted from the answer would overlap
+with the next one, and a granter that read the wall clock would end leases early when it jumps.
 
 Source: Gray and Cheriton, "Leases" (1989); Joshi, "Lease"; etcd's leases and lease checkpoints.
 Used by ``cluster.core.state_machine`` and ``cluster.core.replica``.
@@ -64,7 +66,7 @@ class Held(msgspec.Struct):
     """A lease in the table.
 
     Args:
-        token: index of the grant.
+        token: the fencing token of the grant.
         renewed: index of the grant or of the last renewal.
         ttl_ns: its time to live.
         left_ns: what is left of it, for a node that has not measured itself.
@@ -102,7 +104,7 @@ class Leases:
         self._digest = DigestSum()
 
     def exists(self, lease: str) -> bool:
-        """Whether a lease has not ended."""
+        """Decision: whether a lease has not ended; only then keys may be attached to it."""
         return lease in self.table
 
     # -- commands ----------------------------------------------------------------------------------
@@ -129,22 +131,34 @@ class Leases:
             return fail(f"there is no lease {short(lease)}; it is over, or never was")
         match command.op:
             case "lease-renew":
-                held.renewed, held.left_ns = index, held.ttl_ns
+                held.renewed, held.left_ns = index, self.left_after_renewal(held)
                 return self._told(lease, held)
             case "lease-revoke":
                 return ok(self._end(index, lease))
             case "lease-expire":
-                return ok(self._end(index, lease) if held.renewed == args[0] else 0)
+                return ok(self._end(index, lease) if self.is_as_proposed(held, args[0]) else 0)
             case _:
-                if held.renewed == args[0]:
+                if self.is_as_proposed(held, args[0]):
                     held.left_ns = min(held.left_ns, args[1])
                     self._digest.touch(lease)
                 return ok(held.left_ns)
 
+    def is_as_proposed(self, held: Held, renewed: int) -> bool:
+        """Decision: whether no renewal was committed since a leader proposed something about it."""
+        return held.renewed == renewed
+
+    def token_of(self, index: int) -> int:
+        """Decision: the token of what is granted at a log index: larger than all before."""
+        return index
+
+    def left_after_renewal(self, held: Held) -> int:
+        """Decision: what is left of a lease that is renewed, whatever a checkpoint said before."""
+        return held.ttl_ns
+
     def _grant(self, index: int, lease: str, ttl_ns: int) -> Answer:
         if lease in self.table:
             return fail(f"there is a lease {short(lease)} already")
-        held = self.table[lease] = Held(index, index, ttl_ns, ttl_ns)
+        held = self.table[lease] = Held(self.token_of(index), index, ttl_ns, ttl_ns)
         return self._told(lease, held)
 
     def _told(self, lease: str, held: Held) -> Answer:

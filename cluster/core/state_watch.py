@@ -24,8 +24,9 @@ Invariants. No gap, no duplicate, no change out of order: an answer holds exactl
 watched keys with ``after`` < revision <= the answered revision.
 
 What breaks without it. A50a: a watch that begins at "now" misses what changed meanwhile. A50b: an
-answered revision below the events given repeats them. A50c: changes told before they are committed
-may never have happened. A08c: a watch below the compacted revision has a gap.
+answered revision below the events given repeats them. A50e: an answer that ends in the middle of a
+revision tells of its first half twice. A08c: a watch below the compacted revision has a gap.
+Changes told before they are committed may never have happened.
 
 Source: Joshi, "State Watch"; etcd's watch (revisions, progress, ``compacted``); Consul's blocking
 queries. Used by ``cluster.core.replica``.
@@ -170,11 +171,20 @@ class StateWatch:
         """
         events: list[dict[str, Any]] = []
         for key, version in values.changes(watch.after):
-            if len(events) >= watch.limit and version.revision > events[-1]["revision"]:
+            if len(events) >= watch.limit and self.may_stop(events[-1]["revision"], version):
                 return events, version.revision - 1
             if watch.concerns(key):
                 events.append(_event(key, version))
-        return events, max(watch.after, applied)
+        return events, self.told_up_to(watch, applied)
+
+    def may_stop(self, last: int, version: Version) -> bool:
+        """Decision: whether an answer that is long enough may end before a version, having told of
+        a revision last: not in the middle of a revision."""
+        return version.revision > last
+
+    def told_up_to(self, watch: Watch, applied: int) -> int:
+        """Decision: up to which revision an answer that was not cut short tells of all changes."""
+        return max(watch.after, applied)
 
     def expire(self, now_ns: int, applied: int) -> list[tuple[Waiter, Answer]]:
         """Take the watches whose time is up; they are told that nothing happened yet."""
@@ -185,7 +195,7 @@ class StateWatch:
         deadlines = (watch.waiter.deadline_ns for watch in self._watches)
         self.deadline_ns = min(deadlines, default=NEVER_NS)
         return [
-            (watch.waiter, ok({"events": [], "revision": max(watch.after, applied)}))
+            (watch.waiter, ok({"events": [], "revision": self.told_up_to(watch, applied)}))
             for watch in late
         ]
 

@@ -19,7 +19,8 @@ The answer is {"succeeded": whether the comparisons held, "results": one per ope
 Invariants. A transaction's reads see the state before it and its own earlier writes. Its changes
 become visible together: a read at any revision, and every watcher, sees all of them or none.
 
-What breaks without it. Half of a transfer is visible, and stays if the rest fails.
+What breaks without it. A26b: without the comparisons, one of two clients that change what they read
+loses its change. A26c: without undoing, half of a transaction that failed stays.
 
 Source: etcd's transactions (compare, then, else). Used by ``cluster.core.state_machine``.
 """
@@ -108,11 +109,15 @@ class Transactions:
         for number, part in enumerate(then if succeeded else otherwise, 1):
             status, value, error = self._do(index, _command(part))
             if status != "ok":
-                keys.undo()
+                self.give_up()
                 return fail(f"operation {number} of the transaction: {error}")
             results.append(value)
         keys.values.commit()
         return ok({"succeeded": succeeded, "results": results})
+
+    def give_up(self) -> None:
+        """Decision: what becomes of the changes before an operation that failed: nothing."""
+        self._keys.undo()
 
     def _do(self, index: int, command: Command) -> Answer:
         keys = self._keys

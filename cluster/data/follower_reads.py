@@ -20,8 +20,8 @@ is too long ago.
 Invariants. A session's reads never go back, and see its own writes, whichever node answers. A
 bounded read misses nothing that was committed longer ago than its bound.
 
-What breaks without it. A29: a follower's own state offered as linearizable is old. Without its
-revision, a session that hops between nodes sees the past after the present. A33: a read before its
+What breaks without it. A29: a follower's own state offered as linearizable is old. A29b: a session
+that hops between nodes without its revision sees the past after the present. A33: a read before its
 index is applied.
 
 Source: Joshi, "Follower Reads"; Raft thesis 6.4; etcd's ``serializable``, Consul's ``max_stale``,

@@ -18,8 +18,8 @@ What is visible at a revision at or above the compacted one stays visible until 
 The versions of one revision appear together or, after :meth:`VersionedValues.undo`, not at all.
 
 What breaks without it. A34a: with one value per key, a read of several keys during writes sees half
-of a change. A34b: versions dropped below the oldest reader are missed. A08c, A50: a watcher that
-resumes below the compacted revision has a gap it does not notice.
+of a change. A34b: a read below the compacted revision misses the versions dropped. A08c: a watcher
+that resumes below the compacted revision has a gap it does not notice.
 
 Source: Joshi, "Versioned Value"; etcd's multi-version store (revisions, compaction).
 Used by the state machine of the core; sans-IO, with no clock of its own.
@@ -117,10 +117,13 @@ class VersionedValues:
             Compacted: the revision is below the floor.
         """
         self.require_readable(revision)
-        versions = self._keys.get(key, [])
-        place = bisect_right(versions, revision, key=revision_of)
-        found = versions[place - 1] if place else None
+        found = self.visible(self._keys.get(key, []), revision)
         return None if found is None or found.deleted else found
+
+    def visible(self, versions: list[Version], revision: int) -> Version | None:
+        """Decision: which of a key's versions a read at a revision sees: the newest up to it."""
+        place = bisect_right(versions, revision, key=revision_of)
+        return versions[place - 1] if place else None
 
     def may_read(self, revision: int) -> bool:
         """Decision: whether the versions visible at a revision are all still there."""
@@ -155,10 +158,15 @@ class VersionedValues:
         Raises:
             Compacted: changes above it may be gone.
         """
-        self.require_readable(after)
+        if not self.may_resume(after):
+            raise Compacted(after, self.floor)
         for revision, key in self._changes_above(after):
             versions = self._keys[key]
             yield key, versions[bisect_left(versions, revision, key=revision_of)]
+
+    def may_resume(self, after: int) -> bool:
+        """Decision: whether all changes above a revision are still there."""
+        return after >= self.floor
 
     def _changes_above(self, after: int) -> Iterator[tuple[int, str]]:
         found = self._changes

@@ -10,6 +10,7 @@
     trace         the digest of a run, and its latest events in words
     liveness      after the faults: does it live, serve and remember?
     schedule, schedule_text, schedule_commands     directed schedules, a text language
+    schedule_stage, schedule_services              what their commands act on; leases, watches
     swarm         a run of a random profile, which follows from its seed
     profiles faults load                   what it draws, what it injects, what clients do
     availability  trials of a healed system

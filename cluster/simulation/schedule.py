@@ -36,7 +36,8 @@ import msgspec
 from cluster.ablations.registry import BY_INVARIANTS, find
 from cluster.core.member_requests import MEMBER_OPS
 from cluster.simulation.invariants import InvariantViolation
-from cluster.simulation.schedule_commands import Stage, execute
+from cluster.simulation.schedule_commands import execute
+from cluster.simulation.schedule_stage import Stage
 from cluster.simulation.schedule_text import parse
 from cluster.simulation.sessions import ClientEvent, client_events
 from cluster.simulation.world import World

@@ -15,8 +15,10 @@ Words in capitals stand for arguments; brackets for what may be left out.
     run TIME                          let time pass
     put C KEY VALUE [@N] [-> OUT]     a client's operation, awaited; also get KEY, cas KEY OLD NEW,
                                       append KEY ITEM, incr KEY N, delete KEY. @N: ask this node
-                                      only. A get may end in lease, follower or stale. OUT: ok,
-                                      fail or unknown, or a value: -> ok 1
+                                      only. A get may end in lease, follower, session or stale. OUT:
+                                      ok, fail or unknown, or a value: -> ok 1
+    grant | renew | revoke | lock | unlock | fenced | write | watch | txn | snapshot C ...
+                                      see :mod:`cluster.simulation.schedule_services`
     change C add-learner N            a change of members; also promote N, remove-member N
     start C OP KEY ...                the same, not awaited
     await C [-> OUT]                  wait for it
@@ -51,7 +53,6 @@ Times are ``5ms``, ``2s``, ``100us``. Used by :mod:`cluster.simulation.schedule`
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -67,10 +68,18 @@ from cluster.simulation.damaging import damage
 from cluster.simulation.disk import DiskProfile
 from cluster.simulation.liveness import settle
 from cluster.simulation.network import LinkFault, NetworkProfile
-from cluster.simulation.schedule_text import Command, ScheduleError
-from cluster.simulation.sessions import Call
+from cluster.simulation.schedule_services import SERVICES, begin_service
+from cluster.simulation.schedule_stage import (
+    Running,
+    Stage,
+    finish,
+    text_of,
+    time_of,
+    value_of,
+)
+from cluster.simulation.schedule_text import Command
 from cluster.simulation.trace import say_ballot, span
-from cluster.simulation.world import MS, SECOND, US, World
+from cluster.simulation.world import MS, SECOND, World
 from cluster.spelling import nearest
 from cluster.wire import Command as Operation
 
@@ -85,61 +94,7 @@ WAIT_NS = 5 * SECOND
 OPERATIONS = {"get": 0, "put": 1, "cas": 2, "append": 1, "incr": 1, "delete": 0}
 
 #: kinds of reads, of which ``linearizable`` is the one that is not named
-MODES = ("lease", "follower", "stale")
-
-
-class Stage:
-    """What commands act on: the world, its clients, what they saw and what is printed."""
-
-    def __init__(self, *, ablations: tuple[str, ...], check_invariants: bool) -> None:
-        self.ablations = ablations
-        self.check_invariants = check_invariants
-        self.output: list[str] = []
-        #: what the system owed and did not do
-        self.problems: list[str] = []
-        self.seed = 0
-        self.consensus = "raft"
-        self.role = "core"
-        self.founders: list[str] | None = None
-        self.settings: dict[str, Any] = {}
-        self.timeout_ns = 2 * SECOND
-        self.line = 0
-        self._world: World | None = None
-        self.cuts: dict[tuple[str, str], LinkFault] = {}
-        #: frames kept to be repeated, by link
-        self.kept: dict[tuple[str, str], list[Any]] = {}
-        #: client -> the words of its latest operation, and its call
-        self.calls: dict[str, tuple[str, Call]] = {}
-
-    @property
-    def started(self) -> bool:
-        """Whether there is a world yet."""
-        return self._world is not None
-
-    @property
-    def world(self) -> World:
-        """The world; a sentence if there is none yet."""
-        if self._world is None:
-            raise ScheduleError(self.line, "there are no nodes yet; begin with: nodes n1 n2 n3")
-        return self._world
-
-    @world.setter
-    def world(self, world: World) -> None:
-        self._world = world
-
-    def say(self, line: str) -> None:
-        """Print."""
-        self.output.append(line)
-
-    def owes(self, problem: str, else_said: str) -> None:
-        """Print a problem and remember it; print the other words if there is none."""
-        self.say(problem or else_said)
-        if problem:
-            self.problems.append(problem)
-
-    def fail(self, sentence: str) -> ScheduleError:
-        """An error at the current line, to raise."""
-        return ScheduleError(self.line, sentence)
+MODES = ("lease", "follower", "session", "stale")
 
 
 def execute(stage: Stage, command: Command) -> None:
@@ -153,7 +108,7 @@ def execute(stage: Stage, command: Command) -> None:
         command.text, "", "",
     )  # fmt: skip
     word, *arguments = text.split()
-    if word in OPERATIONS:
+    if word in OPERATIONS or word in SERVICES:
         _operate(stage, word, arguments, wanted.strip())
     elif word == "await":
         _await(stage, arguments, wanted.strip())
@@ -163,13 +118,13 @@ def execute(stage: Stage, command: Command) -> None:
         except ValueError as error:
             raise stage.fail(str(error)) from error
     else:
-        near = nearest(word, [*COMMANDS, *OPERATIONS, "await"])
+        near = nearest(word, [*COMMANDS, *OPERATIONS, *SERVICES, "await"])
         guess = f"; did you mean {near}?" if near else ""
         raise stage.fail(f"there is no command {word!r}{guess}")
 
 
 def _is_operation(text: str) -> bool:
-    return text.split()[0] in (*OPERATIONS, "await")
+    return text.split()[0] in (*OPERATIONS, *SERVICES, "await")
 
 
 # -- clients
@@ -177,7 +132,7 @@ def _is_operation(text: str) -> bool:
 
 def _operate(stage: Stage, op: str, arguments: list[str], wanted: str) -> None:
     client = _begin(stage, op, arguments)
-    _finish(stage, client, wanted)
+    finish(stage, client, wanted)
 
 
 def _change(stage: Stage, arguments: list[str]) -> None:
@@ -185,12 +140,13 @@ def _change(stage: Stage, arguments: list[str]) -> None:
         raise stage.fail(f"change takes a client, a change and a member, not {arguments}")
     client, op, member = arguments
     session = stage.world.session(client, timeout_ns=stage.timeout_ns)
-    stage.calls[client] = (f"{client} {op} {member}", session.submit(Operation(op, member)))
-    _finish(stage, client, "ok")
+    call = session.submit(Operation(op, member))
+    stage.calls[client] = Running(f"{client} {op} {member}", call, lambda value: "")
+    finish(stage, client, "ok")
 
 
 def _start(stage: Stage, arguments: list[str]) -> None:
-    if len(arguments) < 3 or arguments[1] not in OPERATIONS:
+    if len(arguments) < 3 or arguments[1] not in (*OPERATIONS, *SERVICES):
         raise stage.fail("start needs a client and an operation: start c2 get x")
     client, op, *rest = arguments
     _begin(stage, op, [client, *rest])
@@ -199,10 +155,12 @@ def _start(stage: Stage, arguments: list[str]) -> None:
 def _await(stage: Stage, arguments: list[str], wanted: str) -> None:
     if len(arguments) != 1 or arguments[0] not in stage.calls:
         raise stage.fail("await needs a client that has started an operation: await c2 -> ok")
-    _finish(stage, arguments[0], wanted)
+    finish(stage, arguments[0], wanted)
 
 
 def _begin(stage: Stage, op: str, arguments: list[str]) -> str:
+    if op in SERVICES:
+        return begin_service(stage, op, arguments)
     node = None
     if arguments and arguments[-1].startswith("@"):
         node = arguments.pop()[1:]
@@ -211,32 +169,14 @@ def _begin(stage: Stage, op: str, arguments: list[str]) -> str:
     if len(arguments) != 2 + count:
         raise stage.fail(f"{op} takes a client, a key and {count} values, not {arguments}")
     client, key, *texts = arguments
-    words, call = stage.calls.get(client, ("", None))
-    if call is not None and not call.status:
-        raise stage.fail(f"{client} still waits for {words}; await it first")
-    if node is not None and node not in stage.world.nodes:
-        raise stage.fail(f"there is no node {node!r} to ask")
+    stage.free(client, node)
     words = " ".join([client, op, key, *texts, *filter(None, [mode])])
     words += f" @{node}" if node else ""
     session = stage.world.session(client, timeout_ns=stage.timeout_ns)
-    operation = Operation(op, key, tuple(map(_value, texts)))
+    operation = Operation(op, key, tuple(map(value_of, texts)))
     call = session.submit(operation, mode=mode or "linearizable", to=node)
-    stage.calls[client] = (words, call)
+    stage.calls[client] = Running(words, call, text_of if op == "get" else lambda value: "")
     return client
-
-
-def _finish(stage: Stage, client: str, wanted: str) -> None:
-    words, call = stage.calls[client]
-    stage.world.run_until(lambda: bool(call.status), 60 * SECOND)
-    if not call.status:
-        raise stage.fail(f"{words} did not end in a minute of virtual time")
-    said = call.status
-    if call.command.op == "get" and call.status == "ok":
-        said = f"ok {_text(call.value)}"
-    stage.say(f"{words} -> {said}")
-    if wanted and wanted not in (said, call.status):
-        why = f" ({call.error})" if call.error else ""
-        raise stage.fail(f"{words} ended {said}{why}, and the schedule demands {wanted}")
 
 
 # -- set-up and time
@@ -259,7 +199,7 @@ def _config(stage: Stage, arguments: list[str]) -> None:
     for name, text in _pairs(stage, arguments):
         if name not in fields:
             raise stage.fail(f"ClusterConfig has no {name!r}; it has {', '.join(sorted(fields))}")
-        stage.settings[name] = _time(text) if name.endswith("_ns") else _value(text)
+        stage.settings[name] = time_of(text) if name.endswith("_ns") else value_of(text)
 
 
 def _founders(stage: Stage, arguments: list[str]) -> None:
@@ -292,17 +232,17 @@ def _timeouts(stage: Stage, arguments: list[str]) -> None:
 
 
 def _timeout(stage: Stage, arguments: list[str]) -> None:
-    stage.timeout_ns = _time(_only(stage, "timeout", arguments))
+    stage.timeout_ns = time_of(_only(stage, "timeout", arguments))
 
 
 def _run(stage: Stage, arguments: list[str]) -> None:
-    stage.world.run_for(_time(_only(stage, "run", arguments)))
+    stage.world.run_for(time_of(_only(stage, "run", arguments)))
 
 
 def _late(stage: Stage, arguments: list[str]) -> None:
     if len(arguments) != 2:
         raise stage.fail("late takes a node and a time: late n1 300ms")
-    stage.world.late(arguments[0], _time(arguments[1]))
+    stage.world.late(arguments[0], time_of(arguments[1]))
 
 
 def _tick(stage: Stage, arguments: list[str]) -> None:
@@ -459,7 +399,7 @@ def _clock(stage: Stage, arguments: list[str]) -> None:
     options = dict(_pairs(stage, rest))
     stage.world.set_clock(
         node,
-        offset_ns=_time(options.pop("offset", "0ms")),
+        offset_ns=time_of(options.pop("offset", "0ms")),
         rate=float(options.pop("rate", "1")),
     )
     if options:
@@ -471,7 +411,7 @@ def _disk(stage: Stage, arguments: list[str]) -> None:
     faults: dict[str, Any] = {}
     for name, text in _pairs(stage, rest):
         faults["latency_ns" if name == "latency" else name] = (
-            _time(text) if name == "latency" else _value(text)
+            time_of(text) if name == "latency" else value_of(text)
         )
     stage.world.set_disk(node, faults)
 
@@ -490,7 +430,7 @@ def _damage(stage: Stage, arguments: list[str]) -> None:
 
 
 def _wait(stage: Stage, arguments: list[str]) -> None:
-    limit_ns = _time(arguments.pop()) if len(arguments) == 3 else WAIT_NS
+    limit_ns = time_of(arguments.pop()) if len(arguments) == 3 else WAIT_NS
     node, condition = arguments if len(arguments) == 2 else ("", "")
     pairs = _pairs(stage, [condition])
     if not stage.world.run_until(lambda: _differs(stage, node, pairs) is None, limit_ns):
@@ -511,13 +451,13 @@ def _differs(stage: Stage, node: str, pairs: Sequence[tuple[str, str]]) -> str |
     for name, text in pairs:
         if name not in status:
             raise stage.fail(f"the status has no {name!r}; it has {', '.join(status)}")
-        if _text(status[name]) != text:
-            return f"{node} has {name} {_text(status[name])}, not {text}"
+        if text_of(status[name]) != text:
+            return f"{node} has {name} {text_of(status[name])}, not {text}"
     return None
 
 
 def _serve(stage: Stage, arguments: list[str]) -> None:
-    limit_ns = _time(arguments[0]) if arguments else 2 * SECOND
+    limit_ns = time_of(arguments[0]) if arguments else 2 * SECOND
     world, outcomes = stage.world, list[Any]()
     session = world.session(WITNESS)
     command = Operation("put", WITNESS_KEY, (world.now_ns,))
@@ -573,7 +513,7 @@ def _register(stage: Stage, arguments: list[str]) -> None:
     if not isinstance(core, PaxosRegisters):
         raise stage.fail(f"{node} is down, or has no registers: begin with: role paxos")
     held = core.acceptors.find(key)
-    value = _text(register_value(key, held.value))
+    value = text_of(register_value(key, held.value))
     told = f"promised {say_ballot(held.promised)}, accepted {say_ballot(held.accepted)}"
     stage.say(f"{node} {key}: {told}, value {value}")
 
@@ -616,31 +556,6 @@ def _is_kind(frame: Any, kind: str | None) -> bool:
 def _kinds(frames: Sequence[Any]) -> str:
     names = [type(f[1] if isinstance(f, tuple) else f).__name__ for f in frames]
     return ", ".join(names)
-
-
-_UNITS = {"us": US, "ms": MS, "s": SECOND}
-
-
-def _time(text: str) -> int:
-    match = re.fullmatch(r"(-?\d+)(us|ms|s)", text)
-    if match is None:
-        raise ValueError(f"{text!r} is no time; write 50ms, 2s or 100us")
-    return int(match.group(1)) * _UNITS[match.group(2)]
-
-
-def _value(text: str) -> Any:
-    if text == "nil":
-        return None
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "nil"
-    return value if isinstance(value, str) else json.dumps(value)
 
 
 COMMANDS: dict[str, Callable[[Stage, list[str]], None]] = {

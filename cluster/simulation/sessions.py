@@ -31,6 +31,10 @@ DIAL_NS = 1_000_000_000
 
 #: operation -> its name in a history
 HISTORY_NAMES = {"get": "read", "put": "write"}
+#: operations whose result a history has; of the others it has the argument twice
+RESULTS = frozenset(
+    {"get", "grant", "renew", "revoke", "acquire", "release", "write", "watch", "txn"}
+)
 
 
 class Call(msgspec.Struct):
@@ -44,6 +48,7 @@ class Call(msgspec.Struct):
         status: ``ok``, ``fail`` or ``unknown``; "" while it runs.
         value: the result, for ok.
         error: why, unless ok.
+        recorded: whether it is an operation of its own; a step of a larger one is none.
     """
 
     session: str
@@ -53,6 +58,7 @@ class Call(msgspec.Struct):
     status: str = ""
     value: Any = None
     error: str = ""
+    recorded: bool = True
 
     @property
     def may_have_been(self) -> bool:
@@ -161,6 +167,7 @@ class SimSession:
         to: str | None = None,
         timeout_ns: int | None = None,
         staleness_ns: int = 0,
+        recorded: bool = True,
         done: Callable[[Complete], Any] | None = None,
     ) -> Call:
         """Begin a command.
@@ -171,15 +178,17 @@ class SimSession:
             to: the node to ask first.
             timeout_ns: when to give up; None for the session's.
             staleness_ns: of a ``bounded`` read: how long ago the answer may be from.
+            recorded: whether histories have it; a step of a larger operation is not recorded.
             done: called with the outcome: ``status``, ``value``, ``error``, ``revision``, ``node``.
 
         Returns:
             The call, in whose fields the outcome will be.
         """
         world = self._world
-        call = Call(self.name, command, mode, to or "")
+        call = Call(self.name, command, mode, to or "", recorded=recorded)
         self.calls.append(call)
-        world.client_log.append((world.now_ns, call, True))
+        if recorded:
+            world.client_log.append((world.now_ns, call, True))
         id, actions = self._core.submit(
             world.now_ns,
             command,
@@ -239,7 +248,8 @@ class SimSession:
     def _complete(self, outcome: Complete) -> None:
         call, done = self._running.pop(outcome.id)
         call.status, call.value, call.error = outcome.status, outcome.value, outcome.error
-        self._world.client_log.append((self._world.now_ns, call, False))
+        if call.recorded:
+            self._world.client_log.append((self._world.now_ns, call, False))
         if done is not None:
             done(outcome)
 
@@ -307,7 +317,7 @@ def _event(time_ns: int, process: str, type_: str, call: Call) -> ClientEvent:
     command = call.command
     args = command.args
     value = None if not args else args[0] if len(args) == 1 else list(args)
-    if type_ == "ok" and command.op == "get":
+    if type_ == "ok" and command.op in RESULTS:
         value = call.value
     return ClientEvent(
         time_ns=time_ns,

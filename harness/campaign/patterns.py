@@ -20,6 +20,7 @@ import msgspec
 
 from checkers.core.verdict import Finding, Result, Verdict
 from cluster.ablations.registry import (
+    BY_HISTORY,
     BY_INVARIANTS,
     BY_LIVENESS,
     Ablation,
@@ -42,6 +43,14 @@ if TYPE_CHECKING:
     from checkers.history import Fault, History
     from cluster.simulation.schedule import ScheduleRun
     from cluster.simulation.sessions import ClientEvent
+
+
+#: Modes of reads that are not linearizable, and promise less.
+WEAK_MODES = ("session", "stale")
+#: Operations that are about no one key.
+OF_SEVERAL_KEYS = ("txn", "watch", "compact")
+#: Options of checkers: the cluster's locks are leases, so one that was lost may not be released.
+OPTIONS: dict[str, dict[str, Any]] = {"lock": {"exclusive": False}}
 
 
 class PatternRow(msgspec.Struct, frozen=True):
@@ -176,7 +185,7 @@ def history_of(
             process=event.process,
             type=event.type,
             f=event.f,
-            key=event.key,
+            key=None if event.f in OF_SEVERAL_KEYS else event.key,
             value=event.value,
             node=event.node,
             error=event.error,
@@ -199,14 +208,35 @@ def judge(events: Sequence[ClientEvent], *, budget: Budget | None = None) -> Res
     return linearizable(models.NAMES[model_of(events)]())(history_of(events), budget=budget)
 
 
-def judge_schedule(run: ScheduleRun) -> Result:
+def judge_with(checker: str, events: Sequence[ClientEvent]) -> Result:
+    """What a checker says of what clients saw, as far as it is about that.
+
+    Args:
+        checker: its name, such as ``lease``.
+        events: of all clients; operations outside the checker's vocabulary are left out.
+    """
+    from checkers.checker_choice import factory
+
+    made = factory(checker)(**OPTIONS.get(checker, {}))
+    words = made.vocabulary.words if made.vocabulary is not None else frozenset()
+    return made(history_of(event for event in events if event.f in words))
+
+
+def judge_schedule(run: ScheduleRun, checker: str = BY_HISTORY) -> Result:
     """What a run of a schedule came to: the invariant that broke, else what the system owed and did
-    not do, else whether what clients saw is linearizable."""
+    not do, else what the checker says of what clients saw.
+
+    Args:
+        run: the run.
+        checker: the ablation's; for one that shows otherwise than in a history, linearizability.
+    """
     if run.violation is not None:
         return _broken(BY_INVARIANTS, run.violation.name, run.violation.sentence)
     if run.problems:
         return _broken(BY_LIVENESS, BY_LIVENESS, "; ".join(run.problems))
-    return judge([event for event in run.events if event.mode != "stale"])
+    if checker in (BY_HISTORY, BY_INVARIANTS, BY_LIVENESS):
+        return judge([event for event in run.events if event.mode not in WEAK_MODES])
+    return judge_with(checker, run.events)
 
 
 def _broken(judge: str, kind: str, sentence: str) -> Result:
@@ -229,7 +259,8 @@ def run_pattern(ablation: Ablation) -> PatternRun:
         run.error = f"schedule {ablation.schedule}: {error}"
     else:
         run.violation = str(intact.violation) if intact.violation is not None else ""
-        run.intact, run.ablated = judge_schedule(intact), judge_schedule(ablated)
+        checker = ablation.checker
+        run.intact, run.ablated = judge_schedule(intact, checker), judge_schedule(ablated, checker)
     run.elapsed_s = time.perf_counter() - began_s
     return run
 

@@ -75,6 +75,15 @@ def test_a_schedule_is_one_run() -> None:
         ("----\nx\n", 1, "output without a command"),
         ("nodes n1\ncut n1", 2, "cut takes two groups"),
         ("nodes n1\nelect n1\nstart c1 get x\nput c1 x 1", 4, "c1 still waits for c1 get x"),
+        ("nodes n1\nelect n1\nstart c1 get x\nrenew c1 l", 4, "c1 still waits for c1 get x"),
+        ("nodes n1\ngrant c1 l", 2, "grant: expected a client, LEASE, TTL, not 'l'"),
+        ("nodes n1\ngrant c1 l soon", 2, "grant: 'soon' is no time"),
+        ("nodes n1\nunlock c1 l", 2, "this client never had the lock 'l'"),
+        ("nodes n1\nwatch c1 p on", 2, "this client has not watched 'p' yet"),
+        ("nodes n1\ntxn c1 w x", 2, "expected r KEY, w KEY VALUE or append KEY VALUE, not 'w x'"),
+        ("nodes n1\ntxn c1 if x then r x", 2, "not 'r x'"),
+        ("nodes n1\nsnapshot c1 x", 2, "expected a client and two keys or more"),
+        ("nodes n1\nlock c1 l 1s @n7", 2, "there is no node 'n7' to ask"),
     ],
 )
 def test_a_mistake_is_named_with_its_line(text: str, line: int, sentence: str) -> None:

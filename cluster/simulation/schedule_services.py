@@ -1,0 +1,333 @@
+"""Commands of directed schedules about the core's services: leases, locks, watches, transactions.
+
+    grant C LEASE TTL           a lease of this name, that one client has at a time
+    renew C LEASE | revoke C LEASE
+    lock C NAME TTL             a key attached to a lease of its own, if nobody has the lock yet
+    unlock C NAME               end that lease
+    fenced C NAME VALUE         a write to the lock's resource, which is a key attached to the lease
+                                that C got the lock with: the resource refuses it when that is over
+    write C KEY VALUE           a put that is told its revision
+    watch C PREFIX AFTER [N]    every change after this revision; ``on`` goes on from the last one.
+                                An answer ends after N changes, at the next revision
+    txn C [if KEY VALUE, ... then] r KEY, w KEY VALUE, append KEY VALUE, ...
+                                a transaction; it fails if a key has not the value given
+    snapshot C KEY KEY ...      reads the first key now, and with ``await C`` the others as they
+                                were then
+    compact C REVISION          versions that no read at or above it can see are dropped
+
+Each may end in ``@N`` and in ``-> OUT``, and may be started and awaited, as single-key operations
+are (:mod:`cluster.simulation.schedule_commands`). An operation is one event of the history, however
+many commands of the core it takes; its words are those of the checkers ``lease``, ``lock``,
+``watch``, ``list-append`` and ``rw-register``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from functools import partial
+from typing import Any, NamedTuple, TypeAlias
+
+from cluster.client.session import Complete
+from cluster.simulation.schedule_stage import Memory, Running, Stage, text_of, time_of, value_of
+from cluster.simulation.sessions import Call
+from cluster.wire import Command
+
+#: (status, value, error) of an operation
+Outcome: TypeAlias = tuple[str, Any, str]
+#: Yields the commands of the core one by one, or None to wait for the schedule; is sent outcomes.
+Steps: TypeAlias = Generator[Command | None, Complete, Outcome]
+
+
+class Operation(NamedTuple):
+    """One operation of a client.
+
+    Args:
+        f: its name in a history.
+        key: the object, "" if it concerns several.
+        value: its argument in a history; None for none.
+        steps: what it does.
+        tell: its result in words.
+    """
+
+    f: str
+    key: str
+    value: Any
+    steps: Steps
+    tell: Callable[[Any], str]
+
+
+def begin_service(stage: Stage, word: str, arguments: list[str]) -> str:
+    """Begin an operation on a service.
+
+    Args:
+        stage: where.
+        word: the command.
+        arguments: its words, the client first.
+
+    Returns:
+        The client.
+
+    Raises:
+        ScheduleError: the words are wrong, or the client still waits for something.
+    """
+    client, *rest = arguments or [""]
+    words = " ".join([client, word, *rest])
+    node = rest.pop()[1:] if rest and rest[-1].startswith("@") else None
+    stage.free(client, node)
+    try:
+        operation = SERVICES[word](stage.memory(client), rest)
+    except ValueError as error:
+        raise stage.fail(f"{word}: {error}") from error
+    args = () if operation.value is None else (operation.value,)
+    call = Call(client, Command(operation.f, operation.key, args), to=node or "")
+    stage.calls[client] = running = Running(words, call, operation.tell)
+    stage.world.client_log.append((stage.world.now_ns, call, True))
+    _go_on(stage, running, operation.steps, None)
+    return client
+
+
+def _go_on(stage: Stage, running: Running, steps: Steps, done: Complete | None) -> None:
+    """Take the next step of an operation, now that the last one is done."""
+    call, world = running.call, stage.world
+    try:
+        command = next(steps) if done is None else steps.send(done)
+    except StopIteration as end:
+        call.status, call.value, call.error = end.value
+        world.client_log.append((world.now_ns, call, False))
+        return
+    if command is None:
+        running.resume = partial(_go_on, stage, running, steps, None)
+        return
+    session = world.session(call.session, timeout_ns=stage.timeout_ns)
+    again = partial(_go_on, stage, running, steps)
+    session.submit(command, to=call.to or None, recorded=False, done=again)
+
+
+def _outcome(done: Complete, value: Any = None) -> Outcome:
+    return (done.status, value if done.status == "ok" else None, done.error)
+
+
+def _words(arguments: list[str], *names: str) -> list[str]:
+    if len(arguments) != len(names):
+        raise ValueError(f"expected a client, {', '.join(names)}, not {' '.join(arguments)!r}")
+    return arguments
+
+
+def _silent(value: Any) -> str:
+    return ""
+
+
+def _tell_token(value: Any) -> str:
+    return f"token {value['token']}"
+
+
+# -- leases and locks
+
+
+def _grant(memory: Memory, arguments: list[str]) -> Operation:
+    lease, ttl = _words(arguments, "LEASE", "TTL")
+    ttl_ns = time_of(ttl)
+
+    def steps() -> Steps:
+        done = yield Command("lease-grant", lease, (ttl_ns,))
+        return _outcome(done, _without_name(done))
+
+    return Operation("grant", lease, None, steps(), _tell_token)
+
+
+def _renew(memory: Memory, arguments: list[str]) -> Operation:
+    (lease,) = _words(arguments, "LEASE")
+
+    def steps() -> Steps:
+        done = yield Command("lease-renew", lease)
+        return _outcome(done, _without_name(done))
+
+    return Operation("renew", lease, None, steps(), _silent)
+
+
+def _without_name(done: Complete) -> Any:
+    return done.value and {"ttl_ns": done.value["ttl_ns"], "token": done.value["token"]}
+
+
+def _revoke(memory: Memory, arguments: list[str]) -> Operation:
+    (lease,) = _words(arguments, "LEASE")
+
+    def steps() -> Steps:
+        done = yield Command("lease-revoke", lease)
+        return _outcome(done)
+
+    return Operation("revoke", lease, None, steps(), _silent)
+
+
+def _lock(memory: Memory, arguments: list[str]) -> Operation:
+    name, ttl = _words(arguments, "NAME", "TTL")
+    ttl_ns = time_of(ttl)
+
+    def steps() -> Steps:
+        granted = yield Command("lease-grant", "", (ttl_ns,))
+        if granted.status != "ok":
+            return ("fail", None, f"no lease was got: {granted.error}")
+        lease = granted.value["lease"]
+        absent, attach = [name, "version", "==", 0], ["put", name, True, lease]
+        made = yield Command("txn", "", ([absent], [attach], []))
+        if made.status == "ok" and made.value["succeeded"]:
+            memory.held[name] = (lease, made.revision)
+            return ("ok", {"token": made.revision}, "")
+        ended = yield Command("lease-revoke", lease)  # so that it is not held, whatever became
+        if ended.status == "unknown":
+            return _outcome(ended)
+        return ("fail", None, made.error or "another has the lock")
+
+    return Operation("acquire", name, None, steps(), _tell_token)
+
+
+def _lease_of(memory: Memory, name: str) -> tuple[str, int]:
+    if name not in memory.held:
+        raise ValueError(f"this client never had the lock {name!r}")
+    return memory.held[name]
+
+
+def _unlock(memory: Memory, arguments: list[str]) -> Operation:
+    (name,) = _words(arguments, "NAME")
+    lease, _ = _lease_of(memory, name)
+
+    def steps() -> Steps:
+        done = yield Command("lease-revoke", lease)
+        return _outcome(done)
+
+    return Operation("release", name, None, steps(), _silent)
+
+
+def _fenced(memory: Memory, arguments: list[str]) -> Operation:
+    name, text = _words(arguments, "NAME", "VALUE")
+    lease, token = _lease_of(memory, name)
+    told = {"token": token, "value": value_of(text)}
+
+    def steps() -> Steps:
+        done = yield Command("put", f"resource/{name}", (told["value"], lease))
+        return _outcome(done, told)
+
+    return Operation("write", name, told, steps(), _silent)
+
+
+# -- watches
+
+
+def _write(memory: Memory, arguments: list[str]) -> Operation:
+    key, text = _words(arguments, "KEY", "VALUE")
+
+    def steps() -> Steps:
+        done = yield Command("put", key, (value_of(text),))
+        return _outcome(done, {"revision": done.revision})
+
+    return Operation("write", key, value_of(text), steps(), lambda told: f"at {told['revision']}")
+
+
+def _watch(memory: Memory, arguments: list[str]) -> Operation:
+    limit = {"limit": int(arguments[2])} if len(arguments) == 3 else {}
+    prefix, text = _words(arguments[:2] if limit else arguments, "PREFIX", "AFTER")
+    if text == "on" and prefix not in memory.known:
+        raise ValueError(f"this client has not watched {prefix!r} yet; give a revision")
+    after = memory.known[prefix] if text == "on" else int(text)
+
+    def steps() -> Steps:
+        done = yield Command("watch", prefix, ({"after": after, **limit},))
+        if done.status != "ok":
+            return ("fail", None, done.error)
+        memory.known[prefix] = done.value["revision"]
+        events = [_change(event) for event in done.value["events"]]
+        return ("ok", {"events": events, "revision": done.value["revision"]}, "")
+
+    asked = {"prefix": prefix} if text == "on" else {"prefix": prefix, "from": after + 1}
+    return Operation("watch", "", asked, steps(), _tell_events)
+
+
+def _change(event: dict[str, Any]) -> dict[str, Any]:
+    change = {"revision": event["revision"], "key": event["key"]}
+    gone = event["type"] == "delete"
+    return {**change, "type": "delete"} if gone else {**change, "value": event["value"]}
+
+
+def _tell_events(told: dict[str, Any]) -> str:
+    changes = [
+        f"{each['revision']} {each['key']} {text_of(each['value']) if 'value' in each else 'gone'}"
+        for each in told["events"]
+    ]
+    return f"{', '.join(changes) or 'nothing'}; all up to {told['revision']}"
+
+
+# -- transactions
+
+
+def _txn(memory: Memory, arguments: list[str]) -> Operation:
+    wanted: list[list[Any]] = []
+    text = " ".join(arguments)
+    if text.startswith("if "):
+        condition, _, text = text.removeprefix("if ").partition(" then ")
+        wanted = [_part(["r", *part.split()], 3) for part in condition.split(",")]
+    asked = [_part(part.split()) for part in text.split(",")]
+    compares = [[key, "value", "==", value] for _, key, value in wanted]
+    found = [["r", key, None] for _, key, _ in wanted]
+    names = {"r": "get", "w": "put", "append": "append"}
+    parts = [[names[f], key, *([] if f == "r" else [value])] for f, key, value in asked]
+
+    def steps() -> Steps:
+        done = yield Command("txn", "", (compares, parts, []))
+        if done.status != "ok":
+            return _outcome(done)
+        if not done.value["succeeded"]:
+            return ("fail", None, "a key has another value")
+        results = zip(asked, done.value["results"], strict=True)
+        told = [[f, key, result if f == "r" else value] for (f, key, value), result in results]
+        return ("ok", wanted + told, "")
+
+    return Operation("txn", "", found + asked, steps(), _tell_parts)
+
+
+def _part(words: list[str], count: int = 0) -> list[Any]:
+    """``r KEY``, ``w KEY VALUE`` or ``append KEY VALUE`` as a history has it."""
+    if len(words) != (count or {"r": 2, "w": 3, "append": 3}.get(words[0] if words else "", 0)):
+        said = " ".join(words)
+        raise ValueError(f"expected r KEY, w KEY VALUE or append KEY VALUE, not {said!r}")
+    return [words[0], words[1], value_of(words[2]) if len(words) == 3 else None]
+
+
+def _tell_parts(parts: list[list[Any]]) -> str:
+    return ", ".join(f"{f} {key} {text_of(value)}" for f, key, value in parts)
+
+
+def _snapshot(memory: Memory, arguments: list[str]) -> Operation:
+    if len(arguments) < 2:
+        raise ValueError("expected a client and two keys or more")
+    first, *others = arguments
+
+    def steps() -> Steps:
+        done = yield Command("get", first)
+        revision, found = done.revision, [["r", first, done.value]]
+        yield None
+        for key in others:
+            if done.status != "ok":
+                break
+            done = yield Command("get", key, (revision,))
+            found.append(["r", key, done.value])
+        return ("ok", found, "") if done.status == "ok" else ("fail", None, done.error)
+
+    return Operation("txn", "", [["r", key, None] for key in arguments], steps(), _tell_parts)
+
+
+def _compact(memory: Memory, arguments: list[str]) -> Operation:
+    (text,) = _words(arguments, "REVISION")
+    revision = int(text)
+
+    def steps() -> Steps:
+        done = yield Command("compact", "", (revision,))
+        return _outcome(done)
+
+    return Operation("compact", "", None, steps(), _silent)
+
+
+SERVICES: dict[str, Callable[[Memory, list[str]], Operation]] = {
+    "grant": _grant, "renew": _renew, "revoke": _revoke, "lock": _lock, "unlock": _unlock,
+    "fenced": _fenced, "write": _write, "watch": _watch, "txn": _txn, "snapshot": _snapshot,
+    "compact": _compact,
+}  # fmt: skip
