@@ -25,8 +25,9 @@ from random import Random
 
 import msgspec
 
-from harness.databases.base import DB, Client, Costs, Logs, Stops
-from harness.environments.base import Environment, Homing, Killable, Leaving, Links, Mortal
+from harness.costs import costs_per_commit, work_done
+from harness.databases.base import DB, Client, Logs, Stops
+from harness.environments.base import Environment, Homing, Killable, Leaving, Mortal
 from harness.errors import HarnessError
 from harness.every_node import EveryNode
 from harness.interpreter.faults import FaultRunner
@@ -156,7 +157,7 @@ class Lifecycle:
             self._start_ticking()
             await self._disturb()
             await self._heal()
-            self.costs = costs_per_commit(self._done_before, await self._work_done())
+            self.costs = costs_per_commit(self._done_before, await work_done(self.db, self.env))
             await self._look_again()
             if self._interpreter is not None:
                 await self._interpreter.close()
@@ -199,27 +200,13 @@ class Lifecycle:
         )
         self._serving = [name for name in self.env.nodes if await self._alive(name)]
         self.main_start_ns = self.recorder.main_ns = self.env.now_ns()
-        self._done_before = await self._work_done()
+        self._done_before = await work_done(self.db, self.env)
         plans = shifted(self._planned(), self.main_start_ns)
         generator = gen.time_limit(spec.time_limit_s, self.workload.generator)
         if not self.interrupted:
             await self._interpreter.phase(generator, plans=plans)
         self.main_end_ns = self.env.now_ns()
         self.main_invoked = self.recorder.counts["invoke"]
-
-    async def _work_done(self) -> dict[str, int]:
-        """What the nodes have done and spent so far; nothing where they do not say."""
-        if not isinstance(self.db, Costs):
-            return {}
-        done = await self.db.work_done([self.env.node(name) for name in self.env.nodes])
-        if isinstance(self.env, Links):
-            between = set(self.env.nodes)
-            done["messages"] = sum(
-                counted.get("passed", 0)
-                for (source, target), counted in (await self.env.link_counters()).items()
-                if source in between and target in between
-            )
-        return done
 
     def _planned(self) -> list[Plan]:
         """The faults, with times relative to the main phase."""
@@ -394,18 +381,3 @@ def planned(
 def _first_line(error: BaseException) -> str:
     """An error without the log's end that may follow; that is in the harness's log."""
     return (str(error) or type(error).__name__).partition("\n")[0].rstrip(" :;")
-
-
-def costs_per_commit(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, float]:
-    """What a commit cost between two moments, by name.
-
-    Args:
-        before, after: as :meth:`harness.databases.base.Costs.work_done` says.
-
-    Returns:
-        nothing if nothing was committed; a counter that went back (its node was restarted) is left
-        out.
-    """
-    commits = after.get("commits", 0) - before.get("commits", 0)
-    spent = {n: after[n] - before[n] for n in after if n in before and n != "commits"}
-    return {n: spent[n] / commits for n in spent if spent[n] >= 0} if commits > 0 else {}

@@ -20,8 +20,8 @@ from harness.campaign.comparison_tables import document, frame, met, parse_condi
 from harness.campaign.statistics import median_interval, paired_ratio, wilson
 from harness.campaign.trust import Trust
 from harness.campaign.variants import parse_variant, parse_variants
+from harness.costs import costs_per_commit
 from harness.errors import UsageError
-from harness.lifecycle import costs_per_commit
 from harness.runner import run
 from harness.spec import TestSpec
 from reports.comparison import comparison_page, render_comparison

@@ -1,0 +1,43 @@
+"""What a commit costs: work done at two moments of a run, and the difference per commit.
+
+A database that has the ability :class:`harness.databases.base.Costs` says what its nodes committed
+and spent; messages between nodes are counted by the environment's links. For
+:mod:`harness.lifecycle`; ``harness compare`` shows the figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from harness.databases.base import DB, Costs
+from harness.environments.base import Environment, Links
+
+
+async def work_done(db: DB, env: Environment) -> dict[str, int]:
+    """What the nodes have done and spent so far, by name; nothing where they do not say."""
+    if not isinstance(db, Costs):
+        return {}
+    done = await db.work_done([env.node(name) for name in env.nodes])
+    if isinstance(env, Links):
+        between = set(env.nodes)
+        done["messages"] = sum(
+            counted.get("passed", 0)
+            for (source, target), counted in (await env.link_counters()).items()
+            if source in between and target in between
+        )
+    return done
+
+
+def costs_per_commit(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, float]:
+    """What a commit cost between two moments, by name.
+
+    Args:
+        before, after: as :func:`work_done` says.
+
+    Returns:
+        nothing if nothing was committed; a counter that went back (its node was restarted) is left
+        out.
+    """
+    commits = after.get("commits", 0) - before.get("commits", 0)
+    spent = {n: after[n] - before[n] for n in after if n in before and n != "commits"}
+    return {n: spent[n] / commits for n in spent if spent[n] >= 0} if commits > 0 else {}
