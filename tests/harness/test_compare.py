@@ -70,7 +70,7 @@ def test_options_of_a_variant_are_added_to_those_of_all() -> None:
     "text, said",
     [
         ("raftt", "did you mean 'raft'"),
-        ("raft+A3", "did you mean A30"),
+        ("raft+A3", "did you mean A3"),
         ("consensus=raft", "name: consensus=raft"),
         ("x: concurency=3", "did you mean 'concurrency'"),
         ("x: keys", "field=value"),
