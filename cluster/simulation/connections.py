@@ -106,6 +106,7 @@ class Connections:
         connection = self._next
         self._next += 1
         self._open[connection] = _Connection(client, node, 0)
+        self._network.link(client, node).stream = self._network.link(node, client).stream = True
         self._network.send(client, node, (connection, DIAL))
         return connection
 

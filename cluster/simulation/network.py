@@ -112,6 +112,7 @@ class Link:
         "last_at_ns",
         "outgoing",
         "src",
+        "stream",
     )
 
     def __init__(self, src: str, dst: str) -> None:
@@ -124,6 +125,8 @@ class Link:
         self.last_at_ns = 0
         self.free_at_ns = 0
         self.counts = [0] * len(COUNTERS)
+        #: whether it carries a client's connection, on which no frame comes twice
+        self.stream = False
         #: frames kept back by a directed schedule, and the rule that says which
         self.hold: Callable[[Any], bool] | None = None
         self.held: list[Any] = []
@@ -245,7 +248,7 @@ class Network:
         elif profile.ordered:
             at_ns = link.last_at_ns = max(at_ns, link.last_at_ns)
         self._heap.push(at_ns, self._arrive, link, link.outgoing.epoch, frame)
-        if chance() < fault.duplicate or chance() < profile.duplicate:
+        if (chance() < fault.duplicate or chance() < profile.duplicate) and not link.stream:
             counts[DUPLICATED] += 1
             again_ns = at_ns + int(chance() * 4 * profile.delay_max_ns)
             self._heap.push(again_ns, self._arrive, link, link.outgoing.epoch, frame)

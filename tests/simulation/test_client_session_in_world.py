@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.simulation.network import LinkFault
+from cluster.simulation.network import LinkFault, NetworkProfile
 from cluster.simulation.world import MS, SECOND, World
 from cluster.wire import Command
 
@@ -23,3 +23,21 @@ def test_a_lost_first_question_does_not_silence_a_session(lost: tuple[str, str])
     world.network.set_links({})
     world.run_for(5 * SECOND)
     assert call.status == "ok", call
+
+
+def test_no_frame_of_a_clients_connection_comes_twice() -> None:
+    """A node that refused a request must not take a second copy of it: the client has moved on.
+
+    Seed 20112 of Zab showed it: the copy was taken when the node led, after its ``retry``.
+    """
+    network = NetworkProfile(duplicate=1.0)
+    world = World(seed=1, network=network)
+    assert world.run_until(lambda: world.leader() is not None, 10 * SECOND)
+    session = world.session("c1")
+    for number in range(5):
+        session.submit(Command("append", "x", (number,)))
+    world.run_for(2 * SECOND)
+    counters = world.network.counters()
+    of_client = [counted for ends, counted in counters.items() if "c1" in ends]
+    assert of_client and all(counted["duplicated"] == 0 for counted in of_client)
+    assert any(counted["duplicated"] > 0 for counted in counters.values())
