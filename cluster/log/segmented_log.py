@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections.abc import Mapping
 
 import msgspec
 
@@ -98,6 +99,11 @@ def segment_of(name: str) -> Segment | None:
         return None
     base = int(match[2], 16)
     return Segment(int(match[1], 16), base, base)
+
+
+def log_syncs(synced: Mapping[str, int]) -> int:
+    """How many of the syncs of files, by name, were of segments."""
+    return sum(count for name, count in synced.items() if segment_of(name) is not None)
 
 
 class LogCounters(msgspec.Struct):

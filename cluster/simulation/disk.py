@@ -160,6 +160,8 @@ class SimDisk:
     ) -> None:
         self.profile = profile
         self.capacity_bytes = capacity_bytes
+        #: how often each file was synced
+        self.synced: dict[str, int] = {}
         self.counts: dict[str, int] = {
             "syncs": 0, "errors": 0, "full": 0, "torn": 0, "flipped": 0,
             "bytes_lost": 0, "names_lost": 0, "slowed": 0,
@@ -223,6 +225,7 @@ class SimDisk:
     def sync(self, name: str) -> None:
         """Make the file's content durable; when it fails, the unsynced bytes are gone."""
         self.counts["syncs"] += 1
+        self.synced[name] = self.synced.get(name, 0) + 1
         file = self._file("sync", name)
         try:
             self._may_fail("sync", name)

@@ -183,7 +183,7 @@ class SimulatedNode(Protocol):
     """
 
     async def cluster_syncs(self) -> int:
-        """How often the node's disk was synced since the run began."""
+        """How often the node's log was synced since the run began."""
         ...
 
     def cluster_session(

@@ -23,6 +23,7 @@ import msgspec
 
 from checkers.core.verdict import Finding, Result, Verdict
 from cluster.core.parts import CONSENSUS
+from cluster.log.segmented_log import log_syncs
 from cluster.simulation.invariants import InvariantViolation
 from cluster.simulation.world import World
 from harness.environments.base import Completed, LinkFault
@@ -334,8 +335,8 @@ class SimNodeHandle:
         return self._env.world.status(self.name)
 
     async def cluster_syncs(self) -> int:
-        """How often the node's disk was synced since the run began."""
-        return self._env.world.disk(self.name).counts["syncs"]
+        """How often the node's log was synced since the run began."""
+        return log_syncs(self._env.world.disk(self.name).synced)
 
 
 class SimClusterSession:

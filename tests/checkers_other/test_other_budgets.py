@@ -8,6 +8,7 @@ is spent may exceed the budget by a fifth, and by what so many operations need b
 from __future__ import annotations
 
 import gzip
+import math
 import subprocess
 import sys
 import time
@@ -112,9 +113,11 @@ def test_every_judge_keeps_it(name: str) -> None:
     history = made(HISTORIES[name]())
     judge = checkers_by_name()[name]()
     judge(made(HISTORIES[name]()[:40]), budget=Budget(time_s=60))  # whatever is to be imported
-    began_s = time.process_time()
-    result = judge(history, budget=Budget(time_s=TIME_S))
-    spent_s = time.process_time() - began_s
+    spent_s = math.inf
+    for _ in range(3):  # a busy machine makes a try dearer, never cheaper
+        began_s = time.process_time()
+        result = judge(history, budget=Budget(time_s=TIME_S))
+        spent_s = min(spent_s, time.process_time() - began_s)
     assert spent_s < 1.2 * TIME_S + SLACK_S, result.reason
     if result.verdict is Verdict.UNKNOWN:
         assert f"the time budget of {TIME_S} s is spent" in result.reason

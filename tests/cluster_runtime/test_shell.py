@@ -183,7 +183,7 @@ def test_good_options() -> None:
         (["--peers", "n1=127.0.0.1:1,n1=127.0.0.1:2"], "twice"),
         (["--peers", "n1"], "not NODE=HOST:PORT"),
         (["--role", "cor"], "did you mean 'core'"),
-        (["--consensus", "paxos"], "known: raft"),
+        (["--consensus", "paxos"], "did you mean 'multi-paxos'"),
         (["--election-ms", "600"], "not LOW,HIGH"),
         (["--heartbeat-ms", "700"], "do not prevent elections"),
         (["--segment-bytes", "0"], "too small"),

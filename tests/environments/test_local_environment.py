@@ -103,6 +103,8 @@ def refuses(at: tuple[str, int]) -> bool:
         socket.create_connection(at, PATIENCE_S).close()
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:  # it listened still, and was closed with the connection waiting
+        return False
     return False
 
 

@@ -53,7 +53,7 @@ def said(capsys, *words):
         ("test --nemesis partiton", "did you mean 'partition'"),
         ("test --db referense", "did you mean 'reference'"),
         ("test --env sm", "did you mean 'sim'"),
-        ("test --ablate A3O", "A30"),
+        ("test --ablate A3O", "did you mean A3"),
         ("test --db-option x", "it should be name=value"),
         ("test --tim-limit 3", "--time-limit"),
         ("test --rate fast", "--rate"),
