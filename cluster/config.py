@@ -43,6 +43,13 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
             row.
         ballot_backoff_max_ns: the longest of these waits, unless a single attempt takes longer.
         register_session_max: sessions remembered in one register of role ``paxos``.
+        gossip_round_ns: a member is pinged in each round.
+        gossip_ack_ns: how long its answer may take before others are asked to ping it.
+        gossip_helpers: how many others are asked.
+        gossip_suspicion: a suspect has this times log2(members) rounds to refute.
+        gossip_retransmit: a rumour is sent this times log2(members) times.
+        gossip_bytes_max: bytes of rumours, or of records, in one message.
+        gossip_exchange_rounds: rounds between two push-pulls with a member at random.
     """
 
     cluster: str = "splitbrain"
@@ -69,3 +76,10 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     ballot_backoff_min_ns: int = 2 * MS
     ballot_backoff_max_ns: int = 2_000 * MS
     register_session_max: int = 64
+    gossip_round_ns: int = 200 * MS
+    gossip_ack_ns: int = 80 * MS
+    gossip_helpers: int = 3
+    gossip_suspicion: int = 4
+    gossip_retransmit: int = 3
+    gossip_bytes_max: int = 1_024
+    gossip_exchange_rounds: int = 5

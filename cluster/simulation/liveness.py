@@ -5,7 +5,9 @@ fault is removed and the system has a bounded time to do what it owes:
 
 1. converge: every member runs (those whose disks were damaged beyond recovery excepted), one leads,
    no change of members is half done, and all have applied the same index with the same state; of
-   role ``paxos``, where nobody leads and nothing is applied: no request waits any more;
+   role ``paxos``, where nobody leads and nothing is applied: no request waits any more; of role
+   ``gossip``, which owes no more than this: all nodes know the same members, which are all nodes,
+   and the view of them is agreed on and led;
 2. serve: a write by a new client is acknowledged;
 3. remember: every key that clients ever touched is read again, and what was acknowledged is there:
    acknowledged items of append lists exactly once, and a value that somebody wrote.
@@ -91,6 +93,9 @@ def settle(world: World, limit_ns: int = 20 * SECOND) -> Settlement:
     settlement = Settlement([], -1, 0, [])
     if world.run_until_every(lambda: not _unsettled(world), limit_ns, every_ns=10 * MS):
         settlement.converged_ns = world.now_ns - began_ns
+        if world.role == "gossip":  # it has no keys
+            settlement.total_ns = settlement.converged_ns
+            return settlement
         _serve(world, settlement)
         _remember(world, calls, settlement)
         if not world.run_until_every(lambda: not _unsettled(world), limit_ns, every_ns=10 * MS):
@@ -122,8 +127,32 @@ def _unsettled_peers(world: World) -> str:
     return ""
 
 
+def _unsettled_group(world: World) -> str:
+    """The same, of nodes that gossip: all views are equal and name all nodes, and one leads."""
+    views = set()
+    for node in world.nodes:
+        status = world.status(node)
+        if status is None:
+            return f"{node} is down: {world.why_down(node)}"
+        living = status["members"]
+        missed = [other for other in world.nodes if world.member(other) not in living]
+        if missed:
+            return f"{node} does not know that {', '.join(missed)} live"
+        views.add((tuple(living), status["generation"], tuple(sorted(status["view_members"]))))
+        if views == {(tuple(living), status["generation"], ())}:
+            return f"{node} knows no view"
+    if len(views) > 1:
+        return "views differ"
+    living, _, agreed = views.pop()
+    if living != agreed:
+        return "the agreed view has other members than live"
+    return "" if world.leader() is not None else "nobody leads"
+
+
 def _unsettled(world: World) -> str:
     """Why the system has not converged, in a few words; empty if it has."""
+    if world.role == "gossip":
+        return _unsettled_group(world)
     if world.role == "paxos":
         return _unsettled_peers(world)
     applied: dict[str, tuple[int, str]] = {}
