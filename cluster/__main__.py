@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cluster.core.parts import ReplicaParts
     from cluster.core.paxos_register import PaxosParts
+    from cluster.gossip.node import GossipParts
     from cluster.runtime.options import NodeOptions
 
 
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
         return 3
 
 
-def _parts(options: NodeOptions) -> ReplicaParts | PaxosParts:
+def _parts(options: NodeOptions) -> ReplicaParts | PaxosParts | GossipParts:
     """The classes a node of this role is made of, with the ablations in them.
 
     Raises:
@@ -54,7 +55,10 @@ def _parts(options: NodeOptions) -> ReplicaParts | PaxosParts:
     from cluster.ablations.registry import ablate
     from cluster.core.parts import CONSENSUS, ReplicaParts
     from cluster.core.paxos_register import PaxosParts
+    from cluster.gossip.node import GossipParts
 
+    if options.role == "gossip":
+        return ablate(GossipParts(), options.ablations)
     if options.role == "paxos":
         return ablate(PaxosParts(), options.ablations)
     return ablate(ReplicaParts(consensus=CONSENSUS[options.consensus]), options.ablations)

@@ -31,8 +31,7 @@ How a core owns it: ``start`` it with the durable incarnation plus one; hand it 
 Invariants. The incarnation never goes down. The node's own record is alive in its own view, until
 it leaves. A member whose suspicion is running is suspect in the view.
 
-What breaks without it. A51c: a suspicion cannot be refuted. A51e: a node that restarts begins with
-the incarnation it had, and is taken for a copy of its former life.
+What breaks without it. A51c: a suspicion cannot be refuted.
 
 Source: Das, Gupta and Motivala, "SWIM" (2002). Owned by :mod:`cluster.gossip.node`.
 """
@@ -215,7 +214,7 @@ class GroupMembership:
             self.detector.clear(node)
             self.deaths += 1
             self._learn(now_ns, MemberRecord(node, incarnation, DEAD))
-        if self.push_pulls.is_due(now_ns):
+        if now_ns >= self.push_pulls.due_ns:
             self.push_pulls.wait(now_ns)
             partner = self.push_pulls.partner(self.view.present, self.node)
             if partner:

@@ -65,16 +65,12 @@ class PushPulls:
         """The node starts: nodes that start together do not all ask in the same round."""
         self.due_ns = now_ns + self._rng.between(0, self._rounds * self._round_ns)
 
-    def is_due(self, now_ns: int) -> bool:
-        """Decision: whether it is time to compare views with a member."""
-        return now_ns >= self.due_ns
-
     def wait(self, now_ns: int) -> None:
         """An exchange began: the next one is some rounds away."""
         self.due_ns = now_ns + self._rounds * self._round_ns
 
     def partner(self, present: Sequence[NodeId], node: NodeId) -> NodeId:
-        """A member at random, other than the node itself; "" if there is none."""
+        """Decision: with whom to compare views: any other member at random; "" for nobody."""
         others = [each for each in present if each != node]
         return others[self._rng.between(0, len(others) - 1)] if others else ""
 

@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 
 from cluster.core.paxos_register import PaxosParts, PaxosRegisters
 from cluster.core.replica import Replica, ReplicaParts
+from cluster.gossip.node import GossipNode, GossipParts
 from cluster.host.room import Room
 from cluster.ports import Core, DiskError
 from cluster.runtime.acceptor import Acceptor
@@ -69,9 +70,13 @@ class SystemRng:
 
 
 def make_core(
-    options: NodeOptions, founders: tuple[str, ...], parts: ReplicaParts | PaxosParts
+    options: NodeOptions, founders: tuple[str, ...], parts: ReplicaParts | PaxosParts | GossipParts
 ) -> Core:
     """The core of the node's role."""
+    if isinstance(parts, GossipParts):
+        return GossipNode(
+            options.id, founders, rng=SystemRng(), config=options.config, parts=parts
+        )
     if isinstance(parts, PaxosParts):
         return PaxosRegisters(
             options.id, founders, rng=SystemRng(), config=options.config, parts=parts
@@ -79,7 +84,9 @@ def make_core(
     return Replica(options.id, founders, rng=SystemRng(), config=options.config, parts=parts)
 
 
-async def run_node(options: NodeOptions, *, parts: ReplicaParts | PaxosParts) -> int:
+async def run_node(
+    options: NodeOptions, *, parts: ReplicaParts | PaxosParts | GossipParts
+) -> int:
     """Start a node, serve until something ends it, and return the exit code.
 
     Args:

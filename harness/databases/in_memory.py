@@ -31,6 +31,8 @@ OBJECTS: dict[str, tuple[str, ...]] = {
     "lease": ("grant", "renew", "revoke"),
     "watch": ("write", "watch"),
     "bank": ("open", "read", "transfer"),
+    "members": ("read",),
+    "singleton": ("act",),
     "txn-list": ("txn",),
     "txn-register": ("txn",),
 }
@@ -82,18 +84,39 @@ class Atom:
         return AtomClient(self)
 
 
-class AtomClient:
+class Group:
+    """The operations about nodes, of which there is none here that could fail.
+
+    Args:
+        store: what all clients share.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.nodes: tuple[str, ...] = ()
+
+    def members_read(self, op: Invocation) -> Outcome:
+        """All nodes live."""
+        return op.ok(sorted(self.nodes))
+
+    def singleton_act(self, op: Invocation) -> Outcome:
+        """The one that may act is this process."""
+        return op.ok({"token": self.store.next_revision(), "value": op.value})
+
+
+class AtomClient(Group):
     """Does each operation in one step, with no wait in it: nothing can come between."""
 
     def __init__(self, db: Atom) -> None:
+        super().__init__(db.store)
         self.operations = db.operations
-        self.store = db.store
         self.objects = db.objects
         self._now_ns: Callable[[], int] = lambda: 0
 
     async def open(self, node: Node) -> None:
         """Nothing to connect to; a clock to read."""
         self._now_ns = node.now_ns
+        self.nodes = tuple(node.nodes)
 
     async def invoke(self, op: Invocation) -> Outcome:
         """One operation: the method of this kind of objects and name."""

@@ -10,8 +10,9 @@ Sets and logs are lists that values are appended to, identifiers a counter, and 
 whose first element is taken by compare-and-set of the whole list: sound, since no list comes twice,
 and dear, so queues should stay short.
 
-Options: ``role`` (``core``, or ``paxos``: a register per key, no log and no leader; if it is not
-given, the one that the ablations are for, or ``core``), ``consensus`` (of role ``core``),
+Options: ``role`` (``core``; ``paxos``: a register per key, no log and no leader; ``gossip``: members
+found out by gossip, and the leader that emerges; if it is not given, the one that the ablations or
+the workload's objects are for, or ``core``), ``consensus`` (of role ``core``),
 ``ablate`` (ids separated by commas or a list), ``read_mode`` (one of :data:`READ_MODES`),
 ``lease_ttl_s`` (of locks), ``op_timeout_s``, ``peer_port``, ``admin_port``,
 ``args`` (more arguments for every node), ``objects`` (what keys are; given by the workload).
@@ -31,7 +32,7 @@ from typing import Any
 
 from harness.databases.base import Invocation, Outcome, operations_of
 from harness.databases.http_clients import answered
-from harness.databases.reference_clients import CLIENTS, Objects
+from harness.databases.reference_clients import CLIENTS, OF_GOSSIP, Objects
 from harness.databases.reference_members import ATTEMPT_S, REQUEST_S, ReferenceMembers
 from harness.environments.base import Node, SimulatedNode
 from harness.errors import UsageError, nearest
@@ -40,7 +41,7 @@ from workloads.lock import FencedResource
 #: where a node finds its token (see ``cluster.runtime.token``)
 TOKEN_VARIABLE = "SPLITBRAIN_TOKEN"
 READ_MODES = ("linearizable", "lease", "follower", "session", "stale")
-ROLES = ("core", "paxos")
+ROLES = ("core", "paxos", "gossip")
 READY_WITHIN_S = 30.0
 _OWN_NODE_EVERY_S = 0.05
 #: how long a client waits for one node before it asks another: the patient and the impatient
@@ -123,18 +124,18 @@ class Reference(ReferenceMembers):
             raise nearest("read_mode", read_mode, READ_MODES)
         named = ablate.split(",") if isinstance(ablate, str) else list(ablate)
         self.ablate = tuple(name.strip() for name in named if name.strip())
-        self.role = role or _role_for(self.ablate)
+        self.role = role or _role_for(self.ablate, objects)
         if self.role not in ROLES:
             raise nearest("role", self.role, ROLES)
-        if self.role == "paxos":
-            _check_peers(consensus=consensus, read_mode=read_mode)
+        if self.role != "core":
+            _check_peers(self.role, consensus=consensus, read_mode=read_mode)
         self.consensus = consensus
         self.read_mode = read_mode
         self.op_timeout_s = op_timeout_s
         self.peer_port = peer_port
         self.admin_port = admin_port
         self.args = tuple(args.split() if isinstance(args, str) else args)
-        table = {**OBJECTS, **{kind: each.operations for kind, each in CLIENTS.items()}}
+        table = _table(self.role)
         self.operations = operations_of("the reference cluster", table, objects)
         self.lease_ttl_s = lease_ttl_s
         #: what locks guard, outside the cluster
@@ -197,7 +198,9 @@ class Reference(ReferenceMembers):
         if self.role == "core":
             return ""
         if "add_member" in getattr(nemesis, "db_needs", ()):
-            return "the members of role paxos do not change"
+            return f"the members of role {self.role} do not change"
+        if self.role == "gossip":
+            return ""
         if getattr(nemesis, "only_primaries", False):
             return "nobody leads in role paxos; name nodes, or use one, minority or majority"
         return ""
@@ -251,9 +254,16 @@ class Reference(ReferenceMembers):
         return ReferenceClient(self, f"{kind}-{self._clients}", attempt_s=attempt_s)
 
 
-def _role_for(ablations: Sequence[str]) -> str:
+def _table(role: str) -> dict[str, Any]:
+    """The operations of clients of a role, by kind of objects."""
+    kinds = {kind: each.operations for kind, each in CLIENTS.items()}
+    table = {**OBJECTS, **kinds}
+    return {kind: ops for kind, ops in table.items() if (kind in OF_GOSSIP) == (role == "gossip")}
+
+
+def _role_for(ablations: Sequence[str], objects: str) -> str:
     if not ablations:
-        return "core"
+        return "gossip" if objects in OF_GOSSIP else "core"
     from cluster.ablations.registry import UnknownAblation, role_for
 
     try:
@@ -262,15 +272,14 @@ def _role_for(ablations: Sequence[str]) -> str:
         raise UsageError(f"ablate: {error}") from None
 
 
-def _check_peers(*, consensus: str, read_mode: str) -> None:
+def _check_peers(role: str, *, consensus: str, read_mode: str) -> None:
     if consensus != "raft":
         raise UsageError(
-            f"consensus is {consensus!r}, and role paxos has no log to agree on; leave it out"
+            f"consensus is {consensus!r}, and role {role} has no log to agree on; leave it out"
         )
     if read_mode != "linearizable":
         raise UsageError(
-            f"read_mode is {read_mode!r}, and a node of role paxos does not know whether its own "
-            "copy is chosen; leave it out"
+            f"read_mode is {read_mode!r}, and role {role} has no modes to read in; leave it out"
         )
 
 

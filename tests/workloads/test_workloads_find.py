@@ -24,6 +24,7 @@ from workloads import generator as gen
 OPTIONS: dict[str, dict[str, Any]] = {
     "lease": {"ttl_s": 0.3, "keys": 1},
     "lock": {"hold_s": 0.1},
+    "membership-convergence": {"settle_s": 2.0},
     "list-append": {"rate_hz": 300.0},
     "rw-register": {"rate_hz": 300.0},
     "write-skew": {"rate_hz": 300.0},
@@ -220,6 +221,47 @@ class OldSnapshot(AtomClient):
         return self._lagging(op, super().txn_register_txn)
 
 
+class Forgetful(AtomClient):
+    """All agree on members of which one is missing."""
+
+    def members_read(self, op):
+        return op.ok(sorted(self.nodes)[1:])
+
+
+class OwnView(AtomClient):
+    """Each client has left out another member."""
+
+    async def open(self, node):
+        await super().open(node)
+        self.left_out = node.name
+
+    def members_read(self, op):
+        return op.ok([name for name in sorted(self.nodes) if name != self.left_out])
+
+
+class TwoLeaders(AtomClient):
+    """Now and then another acts under the same token."""
+
+    now = Every(20)
+
+    def singleton_act(self, op):
+        self.store.revision -= self.now()
+        return super().singleton_act(op)
+
+
+class OldToken(AtomClient):
+    """Now and then one acts under a token of long ago."""
+
+    now = Every(20)
+
+    def singleton_act(self, op):
+        done = super().singleton_act(op)
+        if self.now():
+            done.value["token"] -= 7.5
+        return done
+
+
+
 DEFECTS = [
     ("register", Stale, {}, "nonlinearizable"),
     ("append", twice("append"), {}, "nonlinearizable"),
@@ -243,6 +285,10 @@ DEFECTS = [
     ("lease", EarlyEnd, {}, None),
     ("watch", Skips, {}, None),
     ("bank", HalfTransfer, {}, "wrong-total"),
+    ("membership-convergence", Forgetful, {}, "wrong-members"),
+    ("membership-convergence", OwnView, {}, "diverged"),
+    ("emergent-leader", TwoLeaders, {}, "duplicate-token"),
+    ("emergent-leader", OldToken, {}, "token-backwards"),
     ("list-append", OldSnapshot, {}, None),
     ("rw-register", OldSnapshot, {}, None),
     ("write-skew", OldSnapshot, {}, None),
