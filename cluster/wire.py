@@ -707,9 +707,7 @@ class ActReply(msgspec.Struct, frozen=True, array_like=True, tag="g-acted"):
         return self.view
 
 
-GroupMessage: TypeAlias = (
-    Ping | PingAck | PingRequest | PushPull | StableView | Act | ActReply
-)
+GroupMessage: TypeAlias = Ping | PingAck | PingRequest | PushPull | StableView | Act | ActReply
 
 
 Message: TypeAlias = (

@@ -1,10 +1,10 @@
 """The workload ``emergent-leader``: workers ask the singleton to act, wherever it is.
 
 A cluster without elections has one node that may act, and every act carries a fencing token. Each
-worker asks its own node, or where that sends it, for an ``act`` with a value of its own. The promise
-is that no two acts have the same token, and that an act begun after another was answered has the
-greater one: whoever believes that it leads, a resource that looks at tokens is written to by one
-node at a time. A partition into two sides that both act breaks it at once.
+worker asks its own node, or where that sends it, for an ``act`` with a value of its own. The
+promise is that no two acts have the same token, and that an act begun after another was answered
+has the greater one: a resource that looks at tokens is written to by one node at a time, even while
+several believe that they lead. A partition into two sides that both act breaks it at once.
 """
 
 from __future__ import annotations

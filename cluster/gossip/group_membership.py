@@ -270,9 +270,7 @@ class GroupMembership:
         target, number = self.detector.target, self.detector.number
         for helper in self.detector.helpers(self._others()):
             rumours = self._rumours_for(helper)
-            self._send(
-                helper, PingRequest(self.incarnation, self.agreed, number, target, rumours)
-            )
+            self._send(helper, PingRequest(self.incarnation, self.agreed, number, target, rumours))
 
     def _ping_for(self, source: NodeId, request: PingRequest) -> None:
         """Ping a member for another: under a number of this node, by which it knows the answer."""
@@ -313,9 +311,7 @@ class GroupMembership:
         self, to: NodeId, step: int, after: str, last: str, records: tuple[MemberRecord, ...]
     ) -> None:
         digest = self.view.digest
-        self._send(
-            to, PushPull(self.incarnation, self.agreed, step, digest, after, last, records)
-        )
+        self._send(to, PushPull(self.incarnation, self.agreed, step, digest, after, last, records))
 
     # -- what is learnt ----------------------------------------------------------------------------
 

@@ -279,7 +279,11 @@ class GossipNode:
         view, fence = self.leader.view, self.leader.fence
         if self.leader.leader != self.node:
             alive = self.leader.leader in self.group.living
-            return ("redirect" if alive else "retry", None, f"{self.leader.leader or 'nobody'} leads")
+            return (
+                "redirect" if alive else "retry",
+                None,
+                f"{self.leader.leader or 'nobody'} leads",
+            )
         if not self.leads or not self.register.consents(view.id, fence):
             return ("retry", None, f"{self.node} leads view {view.id} without a majority of it")
         if len(self.register) >= self.config.pending_max:
@@ -337,9 +341,7 @@ class GossipNode:
         self.last_index += 1
         self._memory_write = self._last_write = self._last_write + 1
         data = _encode(memory)
-        self._out.append(
-            Append(self._last_write, None, (Entry(self.last_index, 0, MEMORY, data),))
-        )
+        self._out.append(Append(self._last_write, None, (Entry(self.last_index, 0, MEMORY, data),)))
         if self.last_index - self.snapshot_index >= self.config.snapshot_entries:
             self._last_write += 1
             self.snapshot_index = index = self.last_index

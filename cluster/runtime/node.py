@@ -74,9 +74,7 @@ def make_core(
 ) -> Core:
     """The core of the node's role."""
     if isinstance(parts, GossipParts):
-        return GossipNode(
-            options.id, founders, rng=SystemRng(), config=options.config, parts=parts
-        )
+        return GossipNode(options.id, founders, rng=SystemRng(), config=options.config, parts=parts)
     if isinstance(parts, PaxosParts):
         return PaxosRegisters(
             options.id, founders, rng=SystemRng(), config=options.config, parts=parts
@@ -84,9 +82,7 @@ def make_core(
     return Replica(options.id, founders, rng=SystemRng(), config=options.config, parts=parts)
 
 
-async def run_node(
-    options: NodeOptions, *, parts: ReplicaParts | PaxosParts | GossipParts
-) -> int:
+async def run_node(options: NodeOptions, *, parts: ReplicaParts | PaxosParts | GossipParts) -> int:
     """Start a node, serve until something ends it, and return the exit code.
 
     Args:

@@ -33,8 +33,19 @@ DIAL_NS = 1_000_000_000
 HISTORY_NAMES = {"get": "read", "put": "write", "members-view": "read"}
 #: operations whose result a history has; of the others it has the argument twice
 RESULTS = frozenset(
-    {"get", "grant", "renew", "revoke", "acquire", "release", "write", "watch", "txn", "act",
-     "members-view"}
+    {
+        "get",
+        "grant",
+        "renew",
+        "revoke",
+        "acquire",
+        "release",
+        "write",
+        "watch",
+        "txn",
+        "act",
+        "members-view",
+    }
 )
 
 

@@ -10,9 +10,9 @@ Sets and logs are lists that values are appended to, identifiers a counter, and 
 whose first element is taken by compare-and-set of the whole list: sound, since no list comes twice,
 and dear, so queues should stay short.
 
-Options: ``role`` (``core``; ``paxos``: a register per key, no log and no leader; ``gossip``: members
-found out by gossip, and the leader that emerges; if it is not given, the one that the ablations or
-the workload's objects are for, or ``core``), ``consensus`` (of role ``core``),
+Options: ``role`` (``core``; ``paxos``: a register per key, no log and no leader; ``gossip``:
+members found out by gossip, and the leader that emerges; if it is not given, the one that the
+ablations or the workload's objects are for, or ``core``), ``consensus`` (of role ``core``),
 ``ablate`` (ids separated by commas or a list), ``read_mode`` (one of :data:`READ_MODES`),
 ``lease_ttl_s`` (of locks), ``op_timeout_s``, ``peer_port``, ``admin_port``,
 ``args`` (more arguments for every node), ``objects`` (what keys are; given by the workload).

@@ -261,7 +261,6 @@ class OldToken(AtomClient):
         return done
 
 
-
 DEFECTS = [
     ("register", Stale, {}, "nonlinearizable"),
     ("append", twice("append"), {}, "nonlinearizable"),
