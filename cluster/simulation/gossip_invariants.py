@@ -4,7 +4,9 @@
   before, and above all that its earlier lives said;
 - ``durable-first``: an incarnation is durable before it is said;
 - ``one-view-per-number``: a number of a view belongs to one list of members, everywhere;
-- ``view-backwards``: the number of the view that a node knows never goes down, in all its lives;
+- ``view-backwards``: the number of the view that a node knows never goes down while it runs;
+- ``durable-memory``: a node that restarts knows the view, the promise and the fence that were
+  reported durable, or later ones;
 - ``one-leader-per-view``: acts of a view are asked for by one node: its first member;
 - ``consent``: an act that is answered has the consent of a majority of its view;
 - ``tokens-grow``: tokens of answered acts are unique, and an act that was begun after another was
@@ -17,24 +19,40 @@ the world for nodes of this role.
 from __future__ import annotations
 
 from cluster.consensus.majority_quorum import quorum_size
+from cluster.gossip.emergent_leader import LeaderMemory
 from cluster.gossip.fenced_register import token_of
-from cluster.gossip.node import GossipNode
+from cluster.gossip.node import GossipNode, memory_of
 from cluster.ports import Append, Core, Recovered, SaveSnapshot, Send
+from cluster.simulation.trace import say_ballot
 from cluster.simulation.variant_invariants import Fail
-from cluster.wire import Act, GossipMessage
+from cluster.wire import Act, Ballot, GossipMessage, HardState
+
+
+def _rank(memory: LeaderMemory) -> tuple[int, Ballot, Ballot, int]:
+    """What of a node's memory only grows."""
+    return (memory.view.id, memory.promised, memory.accepted, memory.fence)
+
+
+def _words(memory: LeaderMemory) -> str:
+    promised = say_ballot(memory.promised)
+    return f"view {memory.view.id}, {promised} promised, and fence {memory.fence}"
 
 
 class _Watched:
     """What is known of one node."""
 
-    __slots__ = ("durable", "floor", "pending", "said", "settled", "view")
+    __slots__ = (
+        "durable", "floor", "memories", "memory", "pending", "said", "settled", "view",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         #: the highest incarnation it said, and what this life must be above
         self.said = self.floor = 0
         self.durable = 0
-        #: (io_id, incarnation) on their way to the disk
+        #: (io_id, incarnation) on their way to the disk, and the same of what it knows of views
         self.pending: list[tuple[int, int]] = []
+        self.memories: list[tuple[int, LeaderMemory]] = []
+        self.memory = LeaderMemory()
         self.view = 0
         self.settled = 0
 
@@ -60,14 +78,23 @@ class GossipInvariants:
         """``node`` starts from what its storage found."""
         watched = self._of(node)
         watched.durable, watched.pending = recovered.hard_state.generation, []
-        watched.floor, watched.settled = watched.said, 0
-        if excused:
-            watched.view = 0
+        watched.floor, watched.settled, watched.view = watched.said, 0, 0
+        found = memory_of(recovered, ())
+        if not excused and _rank(found) < _rank(watched.memory):
+            self._fail(
+                "durable-memory",
+                f"{node} restarted with {_words(found)}; {_words(watched.memory)} were durable",
+                (node,),
+            )
+        watched.memory, watched.memories = found, []
 
     def appending(self, node: str, effect: Append) -> None:
         """The core of ``node`` asked for this write."""
         if effect.hard_state is not None:
             self._of(node).pending.append((effect.io_id, effect.hard_state.generation))
+        for entry in effect.entries:
+            found = memory_of(Recovered(HardState(), None, [entry]), ())
+            self._of(node).memories.append((effect.io_id, found))
 
     def snapshotting(self, node: str, effect: SaveSnapshot) -> None:
         """The core of ``node`` asked for this snapshot."""
@@ -79,6 +106,9 @@ class GossipInvariants:
             if pending_id <= io_id:
                 watched.durable = max(watched.durable, incarnation)
         watched.pending = [each for each in watched.pending if each[0] > io_id]
+        done = [memory for pending_id, memory in watched.memories if pending_id <= io_id]
+        watched.memory = done[-1] if done else watched.memory
+        del watched.memories[: len(done)]
 
     def sending(self, node: str, effect: Send) -> None:
         """A message leaves ``node`` now."""

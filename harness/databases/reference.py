@@ -44,6 +44,8 @@ READ_MODES = ("linearizable", "lease", "follower", "session", "stale")
 ROLES = ("core", "paxos", "gossip")
 READY_WITHIN_S = 30.0
 _OWN_NODE_EVERY_S = 0.05
+#: gossip takes seconds to be sure of a death: shorter faults would change no view
+GOSSIP_TIMINGS = {"nemesis_interval_s": 10.0, "fault_duration_s": "4s..8s"}
 #: how long a client waits for one node before it asks another: the patient and the impatient
 _ATTEMPTS_S = (1.0, 0.2)
 
@@ -104,6 +106,8 @@ class Reference(ReferenceMembers):
 
     name = "reference"
     operations = frozenset(COMMANDS)
+    #: how long faults last; None for our own
+    timings: dict[str, Any] | None = None
 
     def __init__(
         self,
@@ -129,6 +133,8 @@ class Reference(ReferenceMembers):
             raise nearest("role", self.role, ROLES)
         if self.role != "core":
             _check_peers(self.role, consensus=consensus, read_mode=read_mode)
+        if self.role == "gossip":
+            self.timings = GOSSIP_TIMINGS
         self.consensus = consensus
         self.read_mode = read_mode
         self.op_timeout_s = op_timeout_s
