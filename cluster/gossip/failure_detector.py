@@ -39,6 +39,8 @@ from cluster.ports import NodeId, Rng
 
 #: A time that never comes.
 NEVER_NS = 1 << 62
+#: Pings that a node makes for others and waits for, at most.
+RELAYS_MAX = 256
 
 
 class FailureDetector:
@@ -176,3 +178,27 @@ class FailureDetector:
             for node, (incarnation, until_ns) in self.suspects.items()
             if until_ns <= now_ns
         ]
+
+
+class Relays:
+    """The pings that a node makes for others, under numbers of its own below 0, by which it knows
+    the answers."""
+
+    __slots__ = ("_asked", "_last")
+
+    def __init__(self) -> None:
+        self._last = 0
+        #: number -> (who asked, under which number)
+        self._asked: dict[int, tuple[NodeId, int]] = {}
+
+    def begin(self, source: NodeId, number: int) -> int:
+        """A member asks for a ping under this number; the number to send."""
+        while len(self._asked) >= RELAYS_MAX:
+            del self._asked[next(iter(self._asked))]
+        self._last -= 1
+        self._asked[self._last] = (source, number)
+        return self._last
+
+    def end(self, number: int) -> tuple[NodeId, int] | None:
+        """An answer: who asked, and under which number; None if nobody did."""
+        return self._asked.pop(number, None)

@@ -43,7 +43,7 @@ from collections.abc import Sequence
 import msgspec
 
 from cluster.config import ClusterConfig
-from cluster.gossip.failure_detector import FailureDetector
+from cluster.gossip.failure_detector import FailureDetector, Relays
 from cluster.gossip.gossip_dissemination import GossipDissemination, rounds_of
 from cluster.gossip.membership_view import ALIVE, DEAD, LEFT, SUSPECT, MembershipView
 from cluster.gossip.push_pull import PushPulls
@@ -57,9 +57,6 @@ from cluster.wire import (
     PingRequest,
     PushPull,
 )
-
-#: Pings that a node makes for others and waits for, at most.
-RELAYS_MAX = 256
 
 
 class Incarnation:
@@ -155,9 +152,7 @@ class GroupMembership:
         self.left = False
         #: members declared dead here, suspicions begun here, and refutations, since the start
         self.deaths = self.suspicions = self.refutations = 0
-        #: number of a ping made for another, below 0 -> (who asked, under which number)
-        self._relayed = 0
-        self._relays: dict[int, tuple[NodeId, int]] = {}
+        self._relays = Relays()
         self._messages: list[tuple[NodeId, Message]] = []
         for member in members:
             self.view.merge(MemberRecord(member, 0, ALIVE))
@@ -225,18 +220,20 @@ class GroupMembership:
         if source == self.node:
             return
         self._learn(now_ns, MemberRecord(source, message.incarnation, ALIVE))
+        if isinstance(message, PushPull):
+            self._exchange(now_ns, source, message)
+            return
+        assert isinstance(message, Ping | PingAck | PingRequest), f"{message} is no message of ours"
+        for record in message.rumours:
+            self._learn(now_ns, record)
         match message:
             case Ping():
-                self._learn_all(now_ns, message.rumours)
                 self._send_ack(source, message.number, self.node)
             case PingAck():
-                self._learn_all(now_ns, message.rumours)
                 self._acknowledged(message)
             case PingRequest():
-                self._learn_all(now_ns, message.rumours)
-                self._ping_for(source, message)
-            case PushPull():
-                self._exchange(now_ns, source, message)
+                number = self._relays.begin(source, message.number)
+                self._send_ping(message.target, number)
 
     # -- pings -------------------------------------------------------------------------------------
 
@@ -272,16 +269,8 @@ class GroupMembership:
             rumours = self._rumours_for(helper)
             self._send(helper, PingRequest(self.incarnation, self.agreed, number, target, rumours))
 
-    def _ping_for(self, source: NodeId, request: PingRequest) -> None:
-        """Ping a member for another: under a number of this node, by which it knows the answer."""
-        self._relayed += 1
-        while len(self._relays) >= RELAYS_MAX:
-            del self._relays[next(iter(self._relays))]
-        self._relays[-self._relayed] = (source, request.number)
-        self._send_ping(request.target, -self._relayed)
-
     def _acknowledged(self, ack: PingAck) -> None:
-        relay = self._relays.pop(ack.number, None)
+        relay = self._relays.end(ack.number)
         if relay is None:
             self.detector.acknowledged(ack.node, ack.number)
         else:
@@ -314,10 +303,6 @@ class GroupMembership:
         self._send(to, PushPull(self.incarnation, self.agreed, step, digest, after, last, records))
 
     # -- what is learnt ----------------------------------------------------------------------------
-
-    def _learn_all(self, now_ns: int, records: Sequence[MemberRecord]) -> None:
-        for record in records:
-            self._learn(now_ns, record)
 
     def _learn(self, now_ns: int, record: MemberRecord) -> None:
         """Take in a record, and spread it if it is news."""

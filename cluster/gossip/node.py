@@ -7,9 +7,8 @@ It implements :class:`cluster.ports.Core` around parts that any other core may o
     emergent_leader      the agreed view         messages StableView, Register...
     fenced_register      what its leader writes  messages Act, ActReply
 
-The core makes durable what they must not forget. The incarnation is the hard state's generation,
-and every message waits for its write. The memory of views and of the register is a record in the
-log, whole, of which the last one counts; a promise waits for its own.
+The core makes durable what they must not forget (:mod:`cluster.gossip.writes`). Every message waits
+for the write of the incarnation; a promise also waits for that of the memory of views.
 
 Invariants. What this node tells others, itself included, is durable first. The group is looked at
 by the leader's part after every event that may have changed it.
@@ -21,7 +20,7 @@ for invariants, never written.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -31,7 +30,7 @@ from cluster.config import ClusterConfig
 from cluster.consensus.paxos import Acceptor, Attempt
 from cluster.core.answers import Answer, fail, ok
 from cluster.core.key_value import KeyValue
-from cluster.gossip.emergent_leader import EmergentLeader, LeaderMemory, founding_view
+from cluster.gossip.emergent_leader import EmergentLeader
 from cluster.gossip.fenced_register import FencedRegister, unanswered
 from cluster.gossip.group_membership import GroupMembership, GroupParts
 from cluster.gossip.membership_view import DEAD, SUSPECT
@@ -43,23 +42,21 @@ from cluster.gossip.requests import (
     VIEWS,
     group_problem,
 )
+from cluster.gossip.writes import Writes, memory_of
 from cluster.log.storage import Storage
 from cluster.ports import (
-    Append,
     Effect,
     NodeId,
     Note,
     Recovered,
     Reply,
     Rng,
-    SaveSnapshot,
     Send,
     SetTimer,
 )
 from cluster.wire import (
     Act,
     ActReply,
-    Entry,
     GossipMessage,
     HardState,
     Message,
@@ -67,17 +64,11 @@ from cluster.wire import (
     RegisterMessage,
     Request,
     Response,
-    Snapshot,
     StableView,
 )
 
 #: What such a node is, in its status, while it does not lead.
 MEMBER = "member"
-#: Kind of the records in its log.
-MEMORY = "views"
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(LeaderMemory).decode
 
 
 class GossipParts(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,13 +82,32 @@ class GossipParts(msgspec.Struct, frozen=True, kw_only=True):
     storage: type[Storage] = Storage
 
 
-def memory_of(recovered: Recovered, founders: Sequence[NodeId]) -> LeaderMemory:
-    """What a node knew of views when it last wrote it down."""
-    if recovered.entries and recovered.entries[-1].kind == MEMORY:
-        return _decode(recovered.entries[-1].data)
-    if recovered.snapshot is not None:
-        return _decode(recovered.snapshot.data)
-    return LeaderMemory(founding_view(founders))
+class Joining:
+    """The clients that wait until this node has joined through a member."""
+
+    __slots__ = ("_waiting",)
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[NodeId, Waiter]] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def due_ns(self) -> int:
+        """When the first of them must be answered."""
+        return min((waiter.deadline_ns for _, waiter in self._waiting), default=NEVER_NS)
+
+    def add(self, seed: NodeId, waiter: Waiter) -> None:
+        """A client waits for this member."""
+        self._waiting.append((seed, waiter))
+
+    def take(self, gone: Callable[[NodeId, Waiter], bool]) -> list[tuple[NodeId, Waiter]]:
+        """Take out those that do not wait any more."""
+        taken = [each for each in self._waiting if gone(*each)]
+        if taken:
+            self._waiting = [each for each in self._waiting if not gone(*each)]
+        return taken
 
 
 class GossipNode:
@@ -139,19 +149,12 @@ class GossipNode:
             attempt=parts.attempt, acceptor=parts.acceptor,
         )  # fmt: skip
         self.register = parts.register(memory.fence, memory.number, memory.acted)
-        snapshot, entries = recovered.snapshot, recovered.entries
-        self.snapshot_index = snapshot.index if snapshot is not None else 0
-        self.last_index = max(self.snapshot_index, entries[-1].index if entries else 0)
-        self._begin_life()
-
-    def _begin_life(self) -> None:
-        #: ids of the last write, of that of the incarnation, of that of the memory, and durable
-        self._last_write = self._incarnation_write = self._memory_write = self._durable = 0
-        self._written_incarnation = -1
+        self.writes = Writes(recovered, snapshot_records=config.snapshot_entries)
+        self._durable = 0
         #: messages of this node to itself: those that wait for a write, and those to be taken now
         self._own: list[tuple[int, Message]] = []
         self._inbox: deque[tuple[NodeId, Message]] = deque()
-        self._joining: list[tuple[NodeId, Waiter]] = []
+        self._joining = Joining()
         self._again_ns = NEVER_NS
         self._timer_ns = 0
         self._told_leader = ""
@@ -174,9 +177,9 @@ class GossipNode:
             "generation": view.id,
             "high_water_mark": 0,
             "applied": 0,
-            "first_index": self.snapshot_index + 1,
-            "last_index": self.last_index,
-            "snapshot_index": self.snapshot_index,
+            "first_index": self.writes.snapshot_index + 1,
+            "last_index": self.writes.last_index,
+            "snapshot_index": self.writes.snapshot_index,
             "members": list(self.group.living),
             "view_members": list(view.members),
             "configuration_index": 0,
@@ -215,7 +218,7 @@ class GossipNode:
         if now_ns >= self._again_ns:
             self._again_ns = NEVER_NS
             for node, act in unanswered(self.register.silent()):
-                self._send(node, act, self._memory_write)
+                self._send(node, act, self.writes.memory)
         return self._settle(now_ns)
 
     def on_persisted(self, now_ns: int, io_id: int) -> list[Effect]:
@@ -238,7 +241,7 @@ class GossipNode:
     def on_disconnect(self, now_ns: int, connection: int) -> list[Effect]:
         """A client's connection is gone; nothing may be sent to it any more."""
         self.register.disconnect(connection)
-        self._joining = [each for each in self._joining if each[1].connection != connection]
+        self._joining.take(lambda _, waiter: waiter.connection == connection)
         return self._settle(now_ns)
 
     # -- requests ----------------------------------------------------------------------------------
@@ -261,7 +264,7 @@ class GossipNode:
         assert command.op == JOIN, f"{command.op} is no operation"
         if command.key in self.group.living:
             return ok(list(self.group.living))
-        self._joining.append((command.key, waiter))
+        self._joining.add(command.key, waiter)
         self.group.join(now_ns, command.key)
         return None
 
@@ -292,7 +295,7 @@ class GossipNode:
         self._take_act(self.node, act)  # its number is durable here before others hear of it
         for node in view.members:
             if node != self.node:
-                self._send(node, act, self._memory_write)
+                self._send(node, act, self.writes.memory)
         self._again_ns = min(self._again_ns, now_ns + self.config.gossip_round_ns)
         return None
 
@@ -302,7 +305,7 @@ class GossipNode:
             self.leader.fence = max(self.leader.fence, act.view)
         if news:
             self._remember()
-        self._send(source, reply, self._memory_write)
+        self._send(source, reply, self.writes.memory)
 
     # -- messages ----------------------------------------------------------------------------------
 
@@ -322,14 +325,10 @@ class GossipNode:
             case ActReply():
                 self.register.consented(source, message)
 
-    def _joined(self, seed: NodeId) -> None:
-        """A member that was asked to let this node join has spoken."""
-        waiting, self._joining = self._joining, []
-        for asked, waiter in waiting:
-            if asked == seed:
-                self._answer(waiter, ok(list(self.group.living)))
-            else:
-                self._joining.append((asked, waiter))
+    def _joined(self, source: NodeId) -> None:
+        """A member that was asked to let this node join may have spoken."""
+        for _, waiter in self._joining.take(lambda seed, _: seed == source):
+            self._answer(waiter, ok(list(self.group.living)))
 
     # -- writes and sending ------------------------------------------------------------------------
 
@@ -338,27 +337,12 @@ class GossipNode:
         memory = self.leader.remembered(self.register.number, self.register.value)
         if self.register.view < memory.fence:
             memory = msgspec.structs.replace(memory, number=0)
-        self.last_index += 1
-        self._memory_write = self._last_write = self._last_write + 1
-        data = _encode(memory)
-        self._out.append(Append(self._last_write, None, (Entry(self.last_index, 0, MEMORY, data),)))
-        if self.last_index - self.snapshot_index >= self.config.snapshot_entries:
-            self._last_write += 1
-            self.snapshot_index = index = self.last_index
-            snapshot = Snapshot(index, 0, self.leader.view.members, data)
-            self._out.append(SaveSnapshot(self._last_write, snapshot, index + 1))
-
-    def _write_incarnation(self) -> None:
-        number = self.group.incarnation
-        if number != self._written_incarnation:
-            assert number > self._written_incarnation, f"incarnation {number} goes back"
-            self._written_incarnation = number
-            self._incarnation_write = self._last_write = self._last_write + 1
-            self._out.append(Append(self._last_write, HardState(number)))
+        self.writes.write_memory(memory)
+        self._out += self.writes.take()
 
     def _send(self, to: NodeId, message: Message, after: int) -> None:
         """Send, once a write is durable; what this node says to itself waits here."""
-        after = max(after, self._incarnation_write)
+        after = max(after, self.writes.incarnation)
         if to != self.node:
             self._out.append(Send(to, message, after))
         elif after <= self._durable:
@@ -381,13 +365,14 @@ class GossipNode:
 
     def _go_on(self, now_ns: int) -> None:
         """What one step has led to."""
-        self._write_incarnation()
+        self.writes.write_incarnation(self.group.incarnation)
+        self._out += self.writes.take()
         self.leader.consider(now_ns, self.group.living)
         self.group.agreed = self.leader.view.id
         for to, message in self.group.take_messages():
-            self._send(to, message, self._incarnation_write)
+            self._send(to, message, self.writes.incarnation)
         for to, said, promises in self.leader.take_messages():
-            self._send(to, said, self._memory_write if promises else 0)
+            self._send(to, said, self.writes.memory if promises else 0)
         if self.leader.leader != self._told_leader:
             self._told_leader = self.leader.leader
             view = self.leader.view
@@ -400,13 +385,8 @@ class GossipNode:
         for waiter, (status, value, error) in answers:
             told = {**value, "leader": self.node} if status == "ok" else None
             self._answer(waiter, (status, told, error))
-        if any(waiter.deadline_ns <= now_ns for _, waiter in self._joining):
-            waiting, self._joining = self._joining, []
-            for seed, waiter in waiting:
-                if waiter.deadline_ns <= now_ns:
-                    self._answer(waiter, ("retry", None, f"{seed} has not answered"))
-                else:
-                    self._joining.append((seed, waiter))
+        for seed, waiter in self._joining.take(lambda _, waiter: waiter.deadline_ns <= now_ns):
+            self._answer(waiter, ("retry", None, f"{seed} has not answered"))
 
     def _answer(self, waiter: Waiter, answer: Answer) -> None:
         status, value, error = answer
@@ -415,9 +395,10 @@ class GossipNode:
         self._out.append(Reply(waiter.connection, response))
 
     def _set_timer(self, now_ns: int) -> None:
-        due_ns = min(self.group.due_ns, self.leader.due_ns, self.register.due_ns, self._again_ns)
-        for _, waiter in self._joining:
-            due_ns = min(due_ns, waiter.deadline_ns)
+        due_ns = min(
+            self.group.due_ns, self.leader.due_ns, self.register.due_ns, self._joining.due_ns,
+            self._again_ns,
+        )  # fmt: skip
         if due_ns < NEVER_NS and not now_ns < self._timer_ns <= due_ns:
             self._timer_ns = max(due_ns, now_ns + 1)
             self._out.append(SetTimer(self._timer_ns))

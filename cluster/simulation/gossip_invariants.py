@@ -21,7 +21,8 @@ from __future__ import annotations
 from cluster.consensus.majority_quorum import quorum_size
 from cluster.gossip.emergent_leader import LeaderMemory
 from cluster.gossip.fenced_register import token_of
-from cluster.gossip.node import GossipNode, memory_of
+from cluster.gossip.node import GossipNode
+from cluster.gossip.writes import memory_of
 from cluster.ports import Append, Core, Recovered, SaveSnapshot, Send
 from cluster.simulation.trace import say_ballot
 from cluster.simulation.variant_invariants import Fail
