@@ -70,6 +70,10 @@ from cluster.wire import (
 NEVER_NS = 1 << 62
 #: Rounds that a node's sight of the group must not have changed before it proposes a view.
 SETTLED_ROUNDS = 2
+#: Rounds that the oldest member waits between two attempts, at least; the next oldest twice that,
+#: and so on, up to a limit: so that those who finish what another began do not refuse each other.
+PATIENCE_ROUNDS = 2
+OLDER_MAX = 4
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_view = msgspec.msgpack.Decoder(StableView).decode
@@ -204,22 +208,40 @@ class EmergentLeader:
             self._act(now_ns, living)
 
     def _look_again(self, now_ns: int) -> None:
-        settled_ns = self._changed_ns + SETTLED_ROUNDS * self._round_ns
-        if self.attempt is None:
-            due = self.view.members and self._wanted != self.view.members
-            self.due_ns = max(now_ns, settled_ns) if due else NEVER_NS
+        """Something has changed: when an attempt is due."""
+        if self.attempt is not None:
+            return
+        self.due_ns = NEVER_NS
+        if self.view.members and self._wanted != self.view.members:
+            self.due_ns = max(now_ns, self._changed_ns + SETTLED_ROUNDS * self._round_ns)
+        elif self._is_unfinished:
+            self.due_ns = self._patience_end_ns(now_ns)
 
     def _act(self, now_ns: int, living: tuple[NodeId, ...]) -> None:
         """It is time: for a first attempt, another one, or for another node to make one."""
         self.attempt = None
         self.due_ns = NEVER_NS
         first = next((node for node in self._wanted if node in self.view.members), "")
-        if self._wanted == self.view.members or first != self.node:
-            return
-        if self.has_majority(living):
-            self._begin(living)
-        patience_ns = 2 * self._round_ns
-        self.due_ns = now_ns + patience_ns + self._rng.between(0, patience_ns)
+        proposes = self._wanted != self.view.members and first == self.node
+        if proposes or self._is_unfinished:
+            if self.has_majority(living):
+                self._begin(living)
+            self.due_ns = self._patience_end_ns(now_ns)
+
+    @property
+    def _is_unfinished(self) -> bool:
+        """Whether a successor was accepted here, and nothing more was heard of it.
+
+        Its proposer may be gone. Any member may finish it; and somebody must, since those who
+        accepted it consent to no act of the present view.
+        """
+        return self._acceptor.accepted != NO_BALLOT
+
+    def _patience_end_ns(self, now_ns: int) -> int:
+        """How long to wait for answers, or for another: the older a member, the less."""
+        older = self._wanted.index(self.node) if self.node in self._wanted else OLDER_MAX
+        patience_ns = PATIENCE_ROUNDS * (1 + min(older, OLDER_MAX)) * self._round_ns
+        return now_ns + patience_ns + self._rng.between(0, patience_ns)
 
     def _begin(self, living: Sequence[NodeId]) -> None:
         self._round += 1
@@ -262,7 +284,10 @@ class EmergentLeader:
             case RegisterPrepare():
                 return self._prepare(source, message)
             case RegisterAccept():
-                return self._accept(source, message)
+                news = self._accept(source, message)
+                if self.due_ns == NEVER_NS:
+                    self._look_again(now_ns)
+                return news
             case RegisterPromise():
                 self._promised(source, message)
             case RegisterAccepted():
