@@ -45,6 +45,7 @@ RESULTS = frozenset(
         "txn",
         "act",
         "members-view",
+        "read",
     }
 )
 
