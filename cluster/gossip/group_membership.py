@@ -26,7 +26,9 @@ member a few requests; each has at most ``gossip_bytes_max`` of rumours.
 
 How a core owns it: ``start`` it with the durable incarnation plus one; hand it messages with
 ``receive`` and the time with ``tick``; then send what ``take_messages`` gives, after the write of
-``incarnation`` if that changed; and ask for a timer at ``due_ns``.
+``incarnation`` if that changed; and ask for a timer at ``due_ns``. Who is there, it asks with
+``members``, ``alive`` and ``living``. The agreed view (:mod:`cluster.gossip.emergent_leader`) is a
+part beside this one; a core without a singleton leaves it out.
 
 Invariants. The incarnation never goes down. The node's own record is alive in its own view, until
 it leaves. A member whose suspicion is running is suspect in the view.
@@ -172,6 +174,15 @@ class GroupMembership:
     def living(self) -> tuple[NodeId, ...]:
         """The members that are not known to be dead or to have left."""
         return self.view.living
+
+    @property
+    def members(self) -> tuple[NodeId, ...]:
+        """All members that have not said good-bye, the dead too, by name."""
+        return self.view.present
+
+    def alive(self, node: NodeId) -> bool:
+        """Whether a member is not known to be dead or to have left."""
+        return node in self.view.living
 
     def take_messages(self) -> list[tuple[NodeId, Message]]:
         """What is to be sent, in order."""
