@@ -20,7 +20,6 @@ LARGE_CLASSES = {
     "cluster/client/session.py:ClientSession": (361, 29),
     "cluster/consensus/leader_and_followers.py:Leadership": (297, 26),
     "cluster/consensus/raft.py:Raft": (375, 33),
-    "cluster/core/replica.py:Replica": (455, 42),
     "cluster/simulation/invariants.py:Invariants": (336, 17),
     "cluster/simulation/node.py:SimNode": (300, 32),
     "cluster/simulation/world.py:World": (455, 44),
