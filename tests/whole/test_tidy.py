@@ -17,8 +17,6 @@ MODULE_LINES_MAX = 1000
 CLASS_LINES_MAX, METHODS_MAX = 300, 25
 #: today's classes over a limit with their lines and methods; the list may only shrink
 LARGE_CLASSES = {
-    "cluster/simulation/invariants.py:Invariants": (336, 17),
-    "cluster/simulation/node.py:SimNode": (300, 32),
     "cluster/simulation/world.py:World": (455, 44),
     "harness/databases/in_memory.py:AtomClient": (205, 31),
     "harness/environments/disk/faulty_disk/server.py:FileSystem": (285, 29),
