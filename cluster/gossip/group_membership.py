@@ -241,7 +241,11 @@ class GroupMembership:
             case Ping():
                 self._send_ack(source, message.number, self.node)
             case PingAck():
-                self._acknowledged(message)
+                relay = self._relays.end(message.number)
+                if relay is not None:
+                    self._send_ack(*relay, message.node)
+                else:
+                    self.detector.acknowledged(message.node, message.number)
             case PingRequest():
                 number = self._relays.begin(source, message.number)
                 self._send_ping(message.target, number)
@@ -252,20 +256,16 @@ class GroupMembership:
         return [node for node in self.view.living if node != self.node]
 
     def _next_round(self, now_ns: int) -> None:
+        """The last round is over; if nobody reached its member, that one is suspected."""
         silent = self.detector.end_round(now_ns)
-        if silent:
-            self._missed(now_ns, silent)
-        target = self.detector.begin_round(now_ns, self._others())
-        if target:
-            self._send_ping(target, self.detector.number)
-
-    def _missed(self, now_ns: int, silent: NodeId) -> None:
-        """Nobody reached a member in the last round."""
         record = self.view.get(silent)
         if record is not None and record.state == ALIVE:
             self.suspicions += 1
             state = self.detector.state_of_silent()
             self._learn(now_ns, MemberRecord(silent, record.incarnation, state))
+        target = self.detector.begin_round(now_ns, self._others())
+        if target:
+            self._send_ping(target, self.detector.number)
 
     def _send_ping(self, target: NodeId, number: int) -> None:
         self._send(target, Ping(self.incarnation, self.agreed, number, self._rumours_for(target)))
@@ -279,13 +279,6 @@ class GroupMembership:
         for helper in self.detector.helpers(self._others()):
             rumours = self._rumours_for(helper)
             self._send(helper, PingRequest(self.incarnation, self.agreed, number, target, rumours))
-
-    def _acknowledged(self, ack: PingAck) -> None:
-        relay = self._relays.end(ack.number)
-        if relay is None:
-            self.detector.acknowledged(ack.node, ack.number)
-        else:
-            self._send_ack(*relay, ack.node)
 
     # -- push-pull ---------------------------------------------------------------------------------
 
