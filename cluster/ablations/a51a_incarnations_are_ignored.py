@@ -1,7 +1,7 @@
 """A51a: a record is judged by its state alone, and incarnations are ignored.
 
 A member that was stopped for longer than a suspicion lasts is dead in all views. It comes back and
-says so under a higher incarnation, and nobody takes it: a worse state is final.
+says so under a higher incarnation, and is not believed: a worse state is final.
 """
 
 from __future__ import annotations

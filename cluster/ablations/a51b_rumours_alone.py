@@ -1,7 +1,7 @@
 """A51b: news travels as rumours alone, and whole views are never compared.
 
 Two halves of a group that were cut off from each other take each other for dead. When the network
-is whole again nobody pings the dead, and all rumours are forgotten: the halves stay apart.
+is whole again the dead are not pinged, and all rumours are forgotten: the halves stay apart.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class RumoursAlone(PushPulls):
     """No anti-entropy."""
 
     def partner(self, present: Sequence[NodeId], node: NodeId) -> NodeId:
-        """Nobody."""
+        """With no member."""
         return ""
 
 

@@ -11,7 +11,7 @@ from cluster.gossip.fenced_register import FencedRegister
 
 
 class ActsWithoutConsent(FencedRegister):
-    """A leader that asks nobody."""
+    """A leader that does not wait for answers."""
 
     def is_settled(self, consents: int, members: int) -> bool:
         """Its own consent is enough."""

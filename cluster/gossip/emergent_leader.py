@@ -20,7 +20,7 @@ agreed on, and these rules hold:
   a successor of a view, or knows a later view, consents to no act of it
   (:mod:`cluster.gossip.fenced_register`). So no act of a view follows one of a later view.
 
-In a view of an even size, neither half is a majority: nobody acts until they meet again.
+In a view of an even size, neither half is a majority, and no node acts until they meet again.
 
 Ballots name the node and its incarnation, which no other life of it has; so a proposer that
 restarts uses no ballot again.

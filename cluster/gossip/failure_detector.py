@@ -5,12 +5,12 @@ takes one lost message for a death is wrong all the time, and one that waits is 
 
 Solution (SWIM). In each round a node pings one member, in an order that is shuffled anew after each
 lap, so that none is left out for long. If the answer is late, a few others are asked to ping the
-member: the path between the two may be all that is broken. A member that nobody reached is
+member: the path between the two may be all that is broken. A member that was not reached is
 suspected, and everybody is told. It has a time that grows with log2(n) to hear of it and refute
 (:mod:`cluster.gossip.group_membership`); then it is dead.
 
 A node that was stopped for a while finds that all its answers are late and all suspects had their
-time. It was not listening, so it judges nobody by the time it slept: its round does not count, and
+time. It was not listening, so it judges no member by the time it slept: its round does not count, and
 suspects get that time once more. What is said of a member rides on each ping to it, so a suspect
 hears of it first. (Both in the spirit of Lifeguard. Its score of local health, which stretches all
 timeouts of a node that fails often, is left out: it would stretch the bound below too, on the small
@@ -64,7 +64,7 @@ class FailureDetector:
     ) -> None:
         self._round_ns, self._ack_ns = round_ns, min(ack_ns, round_ns)
         self._helpers, self._suspicion, self._rng = helpers, suspicion, rng
-        #: who is pinged in this round ("" for nobody), under which number, and whether it answered
+        #: who is pinged in this round ("" for no member), under which number, and whether it answered
         self.target: NodeId = ""
         self.number = 0
         self.answered = False
@@ -76,7 +76,7 @@ class FailureDetector:
     # -- decisions ---------------------------------------------------------------------------------
 
     def state_of_silent(self) -> int:
-        """Decision: what a member is that nobody reached in a round."""
+        """Decision: what a member is that was not reached in a round."""
         return SUSPECT
 
     def suspicion_rounds(self, members: int) -> int:
@@ -105,7 +105,7 @@ class FailureDetector:
         self.round_due_ns = now_ns + self._rng.between(0, self._round_ns)
 
     def end_round(self, now_ns: int) -> NodeId:
-        """The round is over; the member that nobody reached in it, "" if there is none."""
+        """The round is over; the member that was not reached in it, "" if there is none."""
         slept_ns = self.slept_ns(now_ns)
         silent = "" if self.answered or slept_ns else self.target
         if slept_ns:
@@ -115,7 +115,7 @@ class FailureDetector:
         return silent
 
     def begin_round(self, now_ns: int, others: Sequence[NodeId]) -> NodeId:
-        """A new round; whom to ping, "" if there is nobody."""
+        """A new round; whom to ping, "" if there is no other."""
         assert not self.target, f"{self.target} is pinged still"
         self.round_due_ns, self.ack_due_ns = now_ns + self._round_ns, NEVER_NS
         self.target = self._next(others)
@@ -200,5 +200,5 @@ class Relays:
         return self._last
 
     def end(self, number: int) -> tuple[NodeId, int] | None:
-        """An answer: who asked, and under which number; None if nobody did."""
+        """An answer: who asked, and under which number; None if it was not asked for."""
         return self._asked.pop(number, None)

@@ -138,7 +138,7 @@ class FencedRegister:
         ]
 
     def give_up(self, now_ns: int, view: int) -> None:
-        """End the acts whose time is up, or whose view is not the present one: nobody knows."""
+        """End the acts whose time is up, or whose view is not the present one: unknown."""
         for number, pending in list(self._pending.items()):
             late = pending.waiter.deadline_ns <= now_ns
             if late or pending.act.view != view:

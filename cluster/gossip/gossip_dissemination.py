@@ -22,8 +22,8 @@ whatever n is. In a healthy group with n members and no loss, a rumour reaches a
 Invariants. There is at most one rumour about a member: the newest. A rumour is sent at most the
 number of times that was allowed for the largest group it met. No message exceeds the byte limit.
 
-What breaks without it. A51b: rumours alone. They are forgotten after a while, so whoever was cut
-off meanwhile never hears of them: the views stay apart when the network is whole again.
+What breaks without it. A51b: rumours alone. They are forgotten after a while, so a node that
+was cut off meanwhile never hears of them: the views stay apart when the network is whole again.
 
 Source: Das, Gupta and Motivala, "SWIM" (2002), section 4.1; Joshi, "Gossip Dissemination". Pure
 bookkeeping, used by the group.

@@ -256,7 +256,7 @@ class GroupMembership:
         return [node for node in self.view.living if node != self.node]
 
     def _next_round(self, now_ns: int) -> None:
-        """The last round is over; if nobody reached its member, that one is suspected."""
+        """The last round is over; a member that was not reached in it is suspected."""
         silent = self.detector.end_round(now_ns)
         record = self.view.get(silent)
         if record is not None and record.state == ALIVE:

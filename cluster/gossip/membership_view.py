@@ -32,7 +32,6 @@ from cluster.wire import MemberRecord
 
 #: States, each worse than the one before it.
 ALIVE, SUSPECT, DEAD, LEFT = range(4)
-STATE_NAMES = ("alive", "suspect", "dead", "left")
 
 _encode = msgspec.msgpack.Encoder().encode
 _DIGESTS = 1 << 64
