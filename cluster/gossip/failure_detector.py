@@ -10,8 +10,8 @@ suspected, and everybody is told. It has a time that grows with log2(n) to hear 
 (:mod:`cluster.gossip.group_membership`); then it is dead.
 
 A node that was stopped for a while finds that all its answers are late and all suspects had their
-time. It was not listening, so it judges no member by the time it slept: its round does not count, and
-suspects get that time once more. What is said of a member rides on each ping to it, so a suspect
+time. It was not listening, so it judges no member by the time it slept: its round does not count,
+and suspects get that time once more. What is said of a member rides on each ping to it, so a suspect
 hears of it first. (Both in the spirit of Lifeguard. Its score of local health, which stretches all
 timeouts of a node that fails often, is left out: it would stretch the bound below too, on the small
 side of a partition.)
@@ -64,7 +64,7 @@ class FailureDetector:
     ) -> None:
         self._round_ns, self._ack_ns = round_ns, min(ack_ns, round_ns)
         self._helpers, self._suspicion, self._rng = helpers, suspicion, rng
-        #: who is pinged in this round ("" for no member), under which number, and whether it answered
+        #: who is pinged in this round, "" for none; under which number; and whether it answered
         self.target: NodeId = ""
         self.number = 0
         self.answered = False

@@ -1,7 +1,7 @@
 """Push-pull: two nodes compare their whole views now and then, and make them equal.
 
-Problem. Rumours are forgotten. A node that was cut off, or is new, has missed them. A member that is
-taken for dead is not pinged, so two halves of a partitioned group would never speak again.
+Problem. Rumours are forgotten. A node that was cut off, or is new, has missed them. A member that
+is taken for dead is not pinged, so two halves of a partitioned group would never speak again.
 
 Solution. Every few rounds a node asks a member at random, dead ones included, whether their views
 are equal: it sends a digest. If they are not, the other sends its records of a range of names, as
