@@ -12,9 +12,9 @@ suspected, and everybody is told. It has a time that grows with log2(n) to hear 
 A node that was stopped for a while finds that all its answers are late and all suspects had their
 time. It was not listening, so it judges no member by the time it slept: its round does not count,
 and suspects get that time once more. What is said of a member rides on each ping to it, so that a
-suspect hears of it first. (Both in the spirit of Lifeguard. Its score of local health, which stretches all
-timeouts of a node that fails often, is left out: it would stretch the bound below too, on the small
-side of a partition.)
+suspect hears of it first. (Both in the spirit of Lifeguard. Its score of local health, which
+stretches all timeouts of a node that fails often, is left out: it would stretch the bound below
+too, on the small side of a partition.)
 
 Bounds. A member that dies is pinged within 8 rounds in a group of n, except with a probability
 below e**-8; suspected at the end of that round; and dead after ``suspicion_rounds(n)`` more.
