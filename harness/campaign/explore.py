@@ -249,7 +249,7 @@ def run_seed(seed: int, job: Job | None = None) -> SeedOutcome:
     began_s = time.process_time()
     try:
         outcome = conclude(job.run(seed))[0]
-    except Exception as error:
+    except Exception as error:  # a crash of the simulation is a finding of this seed
         outcome = SeedOutcome(
             seed,
             Verdict.INVALID,
