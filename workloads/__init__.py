@@ -17,6 +17,7 @@ WORKLOADS: dict[str, str] = {
     "append": "workloads.append:append",
     "bank": "workloads.bank:bank",
     "counter": "workloads.counter:counter",
+    "election": "workloads.election:election",
     "lease": "workloads.lease:lease",
     "list-append": "workloads.list_append:list_append",
     "lock": "workloads.lock:lock",

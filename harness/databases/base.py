@@ -3,9 +3,10 @@
 A *DB* knows how to run one node of a system; a *Client* how to speak to it. Both are plain classes
 a user writes in a test file. What a DB can do beyond that is an *ability*: one of the Protocols
 below, each with one method or attribute, asked with ``isinstance``. So a DB has an ability if it
-has the method: :class:`Logs`, :class:`Primaries`, :class:`Generations`, :class:`Membership`,
-:class:`Members`, :class:`ClusterSetup`, :class:`Timed`, :class:`Stops` and, for what it runs with,
-:class:`BringsClient`, :class:`Operations`, :class:`RunsIn`, :class:`NeedsImage`, :class:`Refuses`.
+has the method: :class:`Logs`, :class:`Primaries`, :class:`Generations`, :class:`PausesClients`,
+:class:`Membership`, :class:`Members`, :class:`ClusterSetup`, :class:`Timed`, :class:`Stops` and,
+for what it runs with, :class:`BringsClient`, :class:`Operations`, :class:`RunsIn`,
+:class:`NeedsImage`, :class:`Refuses`.
 
 What keys are differs between workloads: registers, lists, sets, locks. A DB whose client must know
 takes the option ``objects`` (see :class:`workloads.Workload`); :func:`operations_of` turns it into
@@ -138,6 +139,22 @@ class Costs(Protocol):
 
         What is not known is left out, ``commits`` too.
         """
+        ...
+
+
+@runtime_checkable
+class PausesClients(Protocol):
+    """Has clients that hold something while they do nothing, and can be stopped in their tracks.
+
+    The nemesis ``pause`` stops them with the nodes they live beside.
+    """
+
+    def pause_clients(self, node: str) -> int:
+        """The clients of a node stand still from now on; how many were stopped."""
+        ...
+
+    def resume_clients(self, node: str) -> None:
+        """They go on."""
         ...
 
 

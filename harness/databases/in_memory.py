@@ -28,6 +28,7 @@ OBJECTS: dict[str, tuple[str, ...]] = {
     "queue": ("enqueue", "dequeue", "drain"),
     "log": ("send", "poll", "assign"),
     "lock": ("acquire", "release", "write"),
+    "election": ("campaign", "act", "resign"),
     "lease": ("grant", "renew", "revoke"),
     "watch": ("write", "watch"),
     "bank": ("open", "read", "transfer"),
@@ -197,10 +198,12 @@ class AtomClient:
         return op.ok()
 
     def lock_write(self, op: Invocation) -> Outcome:
-        """Write to the fenced resource."""
-        token, value = op.value["token"], op.value["value"]
+        """Write to the resource, which is fenced if there is a token."""
+        token, value = op.value.get("token"), op.value["value"]
         accepted = self.store.resource.write(op.key, token, value)
         return op.ok() if accepted else op.fail("the token is stale")
+
+    election_campaign, election_act, election_resign = lock_acquire, lock_write, lock_release
 
     def now_s(self) -> float:
         """The time by which leases end."""

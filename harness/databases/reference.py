@@ -32,6 +32,12 @@ from typing import Any
 from harness.databases.base import Invocation, Outcome, operations_of
 from harness.databases.http_clients import answered
 from harness.databases.reference_clients import CLIENTS, Objects
+from harness.databases.reference_holders import (
+    HOLDER_OPERATIONS,
+    HOLDERS,
+    ClientLife,
+    StandingStill,
+)
 from harness.databases.reference_members import ATTEMPT_S, REQUEST_S, ReferenceMembers
 from harness.environments.base import Node, SimulatedNode
 from harness.errors import UsageError, nearest
@@ -135,10 +141,13 @@ class Reference(ReferenceMembers):
         self.admin_port = admin_port
         self.args = tuple(args.split() if isinstance(args, str) else args)
         table = {**OBJECTS, **{kind: each.operations for kind, each in CLIENTS.items()}}
+        table |= HOLDER_OPERATIONS
         self.operations = operations_of("the reference cluster", table, objects)
         self.lease_ttl_s = lease_ttl_s
-        #: what locks guard, outside the cluster
+        #: what locks guard and leaders act on, outside the cluster
         self.resource = FencedResource()
+        #: which clients stand still
+        self.still = StandingStill()
         self.objects = objects
         self._clients = 0
         #: what clients, peers and operators of this cluster show for themselves
@@ -243,6 +252,14 @@ class Reference(ReferenceMembers):
             return node.cluster_session(name, timeout_ns=timeout_ns, attempt_ns=attempt_ns)
         return SocketSession(node, name, self, attempt_s=ATTEMPT_S, timeout_s=REQUEST_S)
 
+    def pause_clients(self, node: str) -> int:
+        """Stop the clients of a node that hold something; the others hold nothing to lose."""
+        return self.still.stop(node) if self.objects in HOLDERS else 0
+
+    def resume_clients(self, node: str) -> None:
+        """Let the clients of a node go on."""
+        self.still.go_on(node)
+
     def client(self) -> ReferenceClient:
         """A client for one process."""
         self._clients += 1
@@ -288,6 +305,7 @@ class ReferenceClient:
         self._attempt_s = attempt_s
         self._name = name
         self._opened = 0
+        self._node = ""
         self._session: Any = None
         self._objects: Objects | None = None
 
@@ -303,8 +321,16 @@ class ReferenceClient:
             self._session = session
         else:
             self._session = SocketSession(node, name, self._db, attempt_s=self._attempt_s)
-        kind = CLIENTS.get(self._db.objects)
-        self._objects = None if kind is None else kind(self._db, self._session)
+        self._node = node.name
+        self._db.still.came(node.name)
+        self._objects = self._made(node)
+
+    def _made(self, node: Node) -> Objects | None:
+        """What speaks of the kind of objects; None for single keys."""
+        holder, kind = HOLDERS.get(self._db.objects), CLIENTS.get(self._db.objects)
+        if holder is not None:
+            return holder(self._db, self._session, ClientLife(node, self._db.still))
+        return None if kind is None else kind(self._db, self._session)
 
     async def invoke(self, op: Invocation) -> Outcome:
         """Do one operation; see :data:`OBJECTS`."""
@@ -360,7 +386,10 @@ class ReferenceClient:
     async def close(self) -> None:
         """End the session; requests under way end as they may."""
         session, self._session = self._session, None
+        if self._objects is not None:
+            self._objects.close()
         if session is not None:
+            self._db.still.left(self._node)
             closing = session.close()
             if closing is not None:
                 await closing
@@ -398,13 +427,14 @@ class SocketSession:
             addresses, name=name, timeout_s=limit_s, attempt_s=attempt_s, token=db.token
         )
 
-    async def call(self, command: Any, *, mode: str) -> Any:
+    async def call(self, command: Any, *, mode: str, timeout_s: float | None = None) -> Any:
         """Do one command; the outcome has ``status``, ``value`` and ``error``."""
         now = time.monotonic()
         own = mode == "stale" or now - self._asked_own > _OWN_NODE_EVERY_S
         if own:
             self._asked_own = now
-        return await self._client.call(command, mode=mode, node=self._node if own else "")
+        node = self._node if own else ""
+        return await self._client.call(command, mode=mode, node=node, timeout_s=timeout_s)
 
     async def close(self) -> None:
         """End the session."""

@@ -201,6 +201,10 @@ class SimulatedNode(Protocol):
         """
         ...
 
+    def cluster_spawn(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Start a coroutine beside the others, in virtual time; what it returns has ``cancel``."""
+        ...
+
     async def cluster_status(self) -> dict[str, Any] | None:
         """What ``GET /status`` of a real node answers, or None while the node is down."""
         ...

@@ -22,6 +22,7 @@ from workloads import generator as gen
 
 #: options that make a short run telling
 OPTIONS: dict[str, dict[str, Any]] = {
+    "election": {"lead_s": 0.1},
     "lease": {"ttl_s": 0.3, "keys": 1},
     "lock": {"hold_s": 0.1},
     "list-append": {"rate_hz": 300.0},
@@ -142,6 +143,28 @@ class Unfenced(SharedLock):
         return op.ok()
 
 
+class SameTerm(AtomClient):
+    """Leads with the token of the leader before, now and then."""
+
+    now = Every(3)
+
+    def election_campaign(self, op):
+        if self.now():
+            self.store.values.pop(op.key, None)
+            self.store.revision -= 1
+        return super().lock_acquire(op)
+
+
+class UnfencedLeaders(SameTerm):
+    def election_campaign(self, op):
+        if self.now():
+            self.store.values.pop(op.key, None)
+        return super().lock_acquire(op)
+
+    def election_act(self, op):
+        return op.ok()
+
+
 class EarlyEnd(AtomClient):
     """Ends leases before their time."""
 
@@ -240,6 +263,9 @@ DEFECTS = [
     ("log", LosesItsEnd, {}, "inconsistent-offset"),
     ("lock", SharedLock, {}, "two-holders"),
     ("lock", Unfenced, {"fencing": True}, "stale-token-accepted"),
+    ("election", SameTerm, {}, "duplicate-token"),
+    ("election", UnfencedLeaders, {}, "stale-token-accepted"),
+    ("election", UnfencedLeaders, {"fencing": False}, "two-holders"),
     ("lease", EarlyEnd, {}, None),
     ("watch", Skips, {}, None),
     ("bank", HalfTransfer, {}, "wrong-total"),
@@ -275,6 +301,7 @@ def test_each_defect_has_been_looked_for_in_each_workload() -> None:
     [
         ("append", {"read": 0}), ("append", {"ops_per_key": 0}), ("set", {"read": 1.5}),
         ("counter", {"amount_max": -1}), ("queue", {"enqueue": 1}), ("lock", {"hold_s": 0}),
+        ("election", {"lead_s": 0}),
         ("lease", {"ttl_s": -1}), ("bank", {"keys": 1}), ("bank", {"balance": 0}),
         ("list-append", {"consistency_models": "serialisable"}), ("write-skew", {"keys": 0}),
         ("sessions", {"guarantees": "read-my-writes"}),
