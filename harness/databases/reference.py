@@ -29,7 +29,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from harness.databases.base import Invocation, Outcome, operations_of
+from harness.databases.base import Assumptions, Invocation, Outcome, operations_of
 from harness.databases.http_clients import answered
 from harness.databases.reference_clients import CLIENTS, Objects
 from harness.databases.reference_holders import (
@@ -200,6 +200,19 @@ class Reference(ReferenceMembers):
 
         answer = await answered(node, self.admin_port, ask)
         return answer if isinstance(answer, dict) else None
+
+    @property
+    def assumptions(self) -> Assumptions:
+        """What its leases need of clocks, if leases are asked for; its log needs nothing."""
+        from cluster.core.lease import MARGIN
+
+        if self.objects in ("lease", *HOLDERS):
+            # A granter that is slow keeps a lease for longer, which harms nobody.
+            return Assumptions(clock_rate_max=1 + MARGIN)
+        if self.read_mode == "lease":
+            # A leader trusts its lease for half of the time that others wait at least.
+            return Assumptions(clock_rate_max=2.0, clock_rate_min=0.5)
+        return Assumptions()
 
     def cannot(self, nemesis: Any) -> str:
         """Why a nemesis makes no sense with nodes of this role; "" if it does."""
