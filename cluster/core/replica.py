@@ -44,6 +44,7 @@ from cluster.core.member_requests import (
     member_request_problem,
 )
 from cluster.core.parts import ReplicaParts
+from cluster.core.replica_measures import measures_of
 from cluster.core.state_watch import WATCH, watch_problem
 from cluster.data.follower_reads import ASK_LEADER, LEASE, NOW, READ_MODES, WAIT
 from cluster.ports import Effect, NodeId, Note, Recovered, Reply, Rng, SetTimer
@@ -114,6 +115,7 @@ class Replica:
         self._out: list[Effect] = []
 
     # -- what others may look at -------------------------------------------------------------------
+    measures = measures_of
 
     @property
     def pending(self) -> int:
@@ -315,7 +317,7 @@ class Replica:
             for entry in ready.committed:
                 self._apply(entry)
             if self.reads:
-                self._serve_reads(ready.reads)
+                self._serve_reads(now_ns, ready.reads)
             if self.watch:
                 for waiter, answer in self.watch.notice(self.machine.keys.values, self.applied):
                     self._answer(waiter, answer)
@@ -409,11 +411,11 @@ class Replica:
         """The generation this node leads; 0 if it does not."""
         return self.consensus.clock.generation if self.consensus.role == LEADER else 0
 
-    def _serve_reads(self, named: list[tuple[int, int]]) -> None:
+    def _serve_reads(self, now_ns: int, named: list[tuple[int, int]]) -> None:
         """Answer reads whose index is named and applied; index 0 sends the client elsewhere."""
         for waiter in self.reads.name(named):
             self._redirect(waiter)
-        for read in self.reads.take_runnable(self.applied):
+        for read in self.reads.take_runnable(now_ns, self.applied):
             if read.asked_ns >= 0:
                 self.follower_reads.confirmed(read.asked_ns)
             self._answer(read.waiter, self._read(read.command))
@@ -502,8 +504,7 @@ class Replica:
 
     def _maybe_snapshot(self) -> bool:
         """Take a snapshot when enough was applied since the last; whether one was taken."""
-        consensus = self.consensus
-        before = consensus.snapshot_index
+        consensus, before = self.consensus, self.consensus.snapshot_index
         if self.applied - before < self.config.snapshot_entries:
             return False
         consensus.compact(self.applied, self.encode_state())
