@@ -12,6 +12,11 @@ from collections.abc import Mapping
 from harness.databases.base import DB, Costs
 from harness.environments.base import Environment, Links
 
+#: How often nodes were started: what they count themselves begins anew with each start.
+STARTS = "starts"
+#: Counted by the harness, whatever becomes of nodes.
+OURS = ("messages",)
+
 
 async def work_done(db: DB, env: Environment) -> dict[str, int]:
     """What the nodes have done and spent so far, by name; nothing where they do not say."""
@@ -35,9 +40,11 @@ def costs_per_commit(before: Mapping[str, int], after: Mapping[str, int]) -> dic
         before, after: as :func:`work_done` says.
 
     Returns:
-        nothing if nothing was committed; a counter that went back (its node was restarted) is left
-        out.
+        nothing if nothing was committed; a counter that went back is left out, and where a node was
+        started between the two, all that nodes count themselves.
     """
     commits = after.get("commits", 0) - before.get("commits", 0)
-    spent = {n: after[n] - before[n] for n in after if n in before and n != "commits"}
+    restarted = after.get(STARTS) != before.get(STARTS)
+    names = [n for n in after if n in before and n not in ("commits", STARTS)]
+    spent = {n: after[n] - before[n] for n in names if n in OURS or not restarted}
     return {n: spent[n] / commits for n in spent if spent[n] >= 0} if commits > 0 else {}

@@ -29,6 +29,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from harness.costs import STARTS
 from harness.databases.base import Assumptions, Invocation, Outcome, operations_of
 from harness.databases.http_clients import answered
 from harness.databases.reference_clients import CLIENTS, Objects
@@ -225,16 +226,23 @@ class Reference(ReferenceMembers):
         return ""
 
     async def work_done(self, nodes: Sequence[Node]) -> dict[str, int]:
-        """Commits, and syncs of all disks; without syncs where a node was restarted."""
+        """Commits; syncs of all logs and bytes between nodes, where every node says so.
+
+        Real nodes count from their last start, and also say how often they were started.
+        """
         statuses = await self._statuses(nodes)
         marks = [int(s.get("high_water_mark", 0)) for s in statuses if s is not None]
         done = {"commits": max(marks, default=0)}
-        if all(isinstance(node, SimulatedNode) for node in nodes):
-            done["syncs"] = sum(
-                [await node.cluster_syncs() for node in nodes if isinstance(node, SimulatedNode)]
-            )
-        elif all(s is not None and "storage" in s for s in statuses):
-            done["syncs"] = sum(int(s["storage"]["syncs"]) for s in statuses if s is not None)
+        simulated = [node for node in nodes if isinstance(node, SimulatedNode)]
+        if len(simulated) == len(nodes):
+            done["syncs"] = sum([await node.cluster_syncs() for node in simulated])
+            done["bytes"] = sum([await node.cluster_sent_bytes() for node in simulated])
+            return done
+        told = [s for s in statuses if s is not None and "storage" in s and "links" in s]
+        if len(told) == len(nodes):
+            done["syncs"] = sum(int(s["storage"]["syncs"]) for s in told)
+            done["bytes"] = sum(int(k["sent_bytes"]) for s in told for k in s["links"].values())
+            done[STARTS] = sum(int(s["start"]) for s in told)
         return done
 
     async def primaries(self, nodes: Sequence[Node]) -> list[str]:

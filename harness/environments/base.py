@@ -186,6 +186,10 @@ class SimulatedNode(Protocol):
         """How often the node's log was synced since the run began."""
         ...
 
+    async def cluster_sent_bytes(self) -> int:
+        """Bytes from this node that arrived at other nodes since the run began."""
+        ...
+
     def cluster_session(
         self, name: str, *, timeout_ns: int, attempt_ns: int = 1_000_000_000
     ) -> Any:

@@ -75,6 +75,7 @@ class SimEnvironment:
 
     def __init__(self, world: World, *, run_dir: Path) -> None:
         self.world = world
+        world.network.weighs = True
         self.nodes: Sequence[str] = tuple(world.nodes)
         abilities = {"links", "packets", "kill", "pause", "clock", "disk", "membership"}
         self.abilities = frozenset(abilities)
@@ -341,6 +342,10 @@ class SimNodeHandle:
     async def cluster_syncs(self) -> int:
         """How often the node's log was synced since the run began."""
         return log_syncs(self._env.world.disk(self.name).synced)
+
+    async def cluster_sent_bytes(self) -> int:
+        """Bytes from this node that arrived at others since the run began."""
+        return self._env.world.network.bytes_sent(self.name, self.peers)
 
 
 class SimClusterSession:
