@@ -352,7 +352,8 @@ class Links(Protocol):
     async def link_counters(self) -> dict[tuple[str, str], dict[str, int]]:
         """Per directed link: messages or packets ``passed dropped delayed duplicated reordered``
         ``corrupted`` since the run began, and ``held``: stretches of a byte stream kept back by a
-        cut, as TCP would keep them. The evidence that a fault bit."""
+        cut, as TCP would keep them. The evidence that a fault bit. Proxies also count the ``bytes``
+        that passed."""
         ...
 
 

@@ -322,4 +322,6 @@ def test_costs_are_what_was_spent_per_commit() -> None:
     since = {**before, "bytes": 100, "starts": 3}
     assert costs_per_commit(since, again) == {"messages": 4.0}
     assert costs_per_commit(since, {**again, "starts": 3})["bytes"] == 40.0
+    counted = {**since, "link_bytes": 0}, {**again, "link_bytes": 1000}
+    assert costs_per_commit(*counted) == {"messages": 4.0, "bytes": 50.0}
     assert costs_per_commit({}, {}) == {} == costs_per_commit(after, after)
