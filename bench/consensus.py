@@ -29,6 +29,7 @@ from cluster.simulation.disk import DiskProfile
 from cluster.simulation.network import LinkFault, NetworkProfile
 from cluster.simulation.world import MS, SECOND, World
 from cluster.wire import Command
+from harness.campaign.round_trips import trips
 
 ROOT = Path(__file__).resolve().parents[1]
 NODES = ("n1", "n2", "n3")
@@ -144,22 +145,6 @@ def _traffic(consensus: str, clients: int) -> tuple[float, float, float]:
     return messages, size, syncs
 
 
-def _trips(consensus: str, command: Callable[[int], Command]) -> float:
-    """Round trips between nodes that a request at the leader waits for."""
-    world, leader = _world(consensus, 1, sync_ns=0)
-    session = world.session("c", prefer=leader)
-    session.submit(Command("put", "k", (0,)), to=leader)
-    world.run_for(1 * SECOND)
-    taken: list[float] = []
-    for number in range(50):
-        began_ns = world.now_ns
-        call = session.submit(command(number), to=leader)
-        assert world.run_until(lambda call=call: bool(call.status), GIVE_UP_NS)
-        taken.append((world.now_ns - began_ns) / (2 * HOP_NS) - 1)  # one is the client's own
-        world.run_for(7 * MS)
-    return median(taken)
-
-
 def _outage(consensus: str, seed: int, harm: Callable[[World, str], None]) -> float:
     """Milliseconds from a harm to the leader until a client's write is committed again."""
     world, leader = _world(consensus, seed, sync_ns=1 * MS)
@@ -245,8 +230,8 @@ def measure(consensus: str) -> Measured:
         syncs=syncs,
         batch_messages=batch_messages,
         batch_syncs=batch_syncs,
-        put_trips=_trips(consensus, lambda number: Command("put", "k", (number,))),
-        get_trips=_trips(consensus, lambda number: Command("get", "k")),
+        put_trips=trips(consensus, lambda number: Command("put", "k", (number,)), nodes=NODES),
+        get_trips=trips(consensus, lambda number: Command("get", "k"), nodes=NODES),
         failover_ms=_outages(consensus, _crash),
         deaf_ms=_outages(consensus, _deafen),
         mute_ms=_outages(consensus, _mute),

@@ -74,6 +74,7 @@ _HOMES = {
     "monotonic": "checkers.judges.monotonic:monotonic",
     "session-guarantees": "checkers.judges.sessions:session_guarantees",
     "lock": "checkers.judges.lock:lock",
+    "election": "checkers.judges.election:election",
     "lease": "checkers.judges.lease:lease",
     "watch": "checkers.judges.watch:watch",
     "log": "checkers.judges.log:kafka_log",
@@ -478,6 +479,8 @@ def _fitting(history: History) -> list[str]:
         return _transactions(history)
     if have & {"watch"}:
         return ["watch"]
+    if have & {"campaign", "resign"}:
+        return ["election"]
     if have & {"grant", "renew", "keepalive"}:
         return ["lease"]
     if have & {"acquire", "release"}:

@@ -29,6 +29,7 @@ from typing import Any
 import msgspec
 
 from checkers.core.verdict import Finding, Result, Verdict
+from harness.assumptions import assumptions_of
 from harness.environments.base import Environment
 from harness.errors import EXIT_INFRASTRUCTURE, STORE_ERRORS, SetupError
 from harness.lifecycle import Lifecycle
@@ -280,6 +281,7 @@ class _Run:
             interrupted=lifecycle.interrupted,
             rate=lifecycle.rate,
             extra=self.extra,
+            assumed=assumptions_of(self.parts.db),
         )
         counts = self.recorder.counts
         self.facts |= {

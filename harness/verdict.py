@@ -26,6 +26,8 @@ import msgspec
 
 from checkers.core.budget import Budget
 from checkers.core.verdict import Finding, Result, Verdict
+from harness.assumptions import Exceeded, exceeded, excused, label
+from harness.databases.base import Assumptions
 from harness.errors import Named
 from harness.store import RESULTS, plain, write_json
 from workloads import Workload
@@ -68,6 +70,7 @@ class Judgement(msgspec.Struct):
         results: one per checker, and one named ``evidence`` of the harness itself.
         evidence: as in results.json.
         notes: what the loader of the history had to say.
+        assumptions: the faults beyond what the database assumes.
     """
 
     verdict: Verdict
@@ -75,6 +78,7 @@ class Judgement(msgspec.Struct):
     results: list[Result]
     evidence: dict[str, Any]
     notes: list[str] = []
+    assumptions: list[Exceeded] = []
 
     def findings(self) -> list[Finding]:
         """All violations found, most telling first."""
@@ -93,6 +97,7 @@ def judge(
     interrupted: str = "",
     rate: tuple[float, float] | None = None,
     extra: Sequence[Result] = (),
+    assumed: Assumptions = Assumptions(),  # noqa: B008 (frozen)
 ) -> Judgement:
     """Check the history of a run directory and weigh its evidence.
 
@@ -107,6 +112,7 @@ def judge(
         interrupted: how far the run came before the user ended it, as a phrase; else empty.
         rate: operations per second asked for and reached; None if nothing was asked for.
         extra: results from elsewhere (invariants of the simulation).
+        assumed: what the database assumes; beyond it a violation is labelled.
 
     Raises:
         HistoryError: the history cannot be read.
@@ -132,7 +138,8 @@ def judge(
     results.append(_evidence_result(missing, evidence))
     verdict = Verdict.merge_all(each.verdict for each in results)
     judgement = Judgement(verdict, "", results, evidence, list(history.notes))
-    judgement.sentence = _sentence(judgement, history.op_count)
+    judgement.assumptions = exceeded(assumed, faults)
+    judgement.sentence = _labelled(judgement, history, _sentence(judgement, history.op_count))
     _write_witnesses(run_dir, history, judgement.findings())
     return judgement
 
@@ -410,6 +417,32 @@ def _sentence(judgement: Judgement, ops: int) -> str:
     return "; ".join(reasons[:3]) or "no checker gave a reason"
 
 
+def _labelled(judgement: Judgement, history: Any, sentence: str) -> str:
+    """The sentence, with the assumption that did not hold before the violation it tells of.
+
+    An assumption that did not hold while nothing went wrong is a note.
+    """
+    found, findings = judgement.assumptions, judgement.findings()
+    if not found:
+        return sentence
+    if not findings:
+        judgement.evidence["notes"].append(label(found))
+        return sentence
+    told = label(excused(found, _ended_ns(history, findings[0])))
+    judgement.evidence["assumption"] = told
+    return f"{told}. {sentence}" if told else sentence
+
+
+def _ended_ns(history: Any, finding: Finding) -> int:
+    """When the last operation of a finding ended; -1 if that is not known."""
+    at_ns = finding.detail.get("time_ns")
+    times = [at_ns] if isinstance(at_ns, int) else []
+    for op in finding.ops:
+        done = int(history.pair[op])
+        times.append(int(history.time_ns[op if done < 0 else done]))
+    return max(times, default=-1)
+
+
 # Files --------------------------------------------------------------------------------------------
 
 
@@ -452,6 +485,7 @@ def write_results(
             "faults": [dict(fault) for fault in faults],
             "evidence": judgement.evidence,
             "notes": judgement.notes,
+            "assumptions": [msgspec.to_builtins(each) for each in judgement.assumptions],
             "replay": replay,
         },
     )

@@ -74,6 +74,8 @@ def banner(run: Run) -> Banner:
     finding = next((f for result in run.results for f in result.all_findings()), None)
     if run.verdict is Verdict.INVALID and finding is not None:
         heading = f"{heading} · {one_line(finding.title or finding.kind, limit=400)}"
+    if run.verdict is Verdict.INVALID and run.evidence.get("assumption"):
+        heading = f"{heading} · assumption violated"
     sentence = one_line(run.sentence, limit=700) or _default_sentence(run)
     return Banner(css, GLYPHS[css], heading, sentence, weak)
 

@@ -18,6 +18,7 @@ WORKLOADS: dict[str, str] = {
     "bank": "workloads.bank:bank",
     "counter": "workloads.counter:counter",
     "emergent-leader": "workloads.emergent_leader:emergent_leader",
+    "election": "workloads.election:election",
     "lease": "workloads.lease:lease",
     "list-append": "workloads.list_append:list_append",
     "lock": "workloads.lock:lock",

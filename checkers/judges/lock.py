@@ -15,24 +15,69 @@ it has the lock for that moment only). With keys, every key is a lock of its own
   over before it began.
 
 With ``exclusive=False`` only tokens and fencing are judged, which is what saves a lock whose
-holders may be paused past its expiry: see Kleppmann, How to do distributed locking, 2016.
+holders may be paused past its expiry: see Kleppmann, How to do distributed locking, 2016. With
+``expires=True`` a finding of two holders says so.
+
+Elections are judged by the same rules in other words: :mod:`checkers.judges.election`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from checkers.core.budget import Meter
 from checkers.core.checker import Checker
 from checkers.core.findings import Judgement, Row, as_number, at, make, refuse, rows, who
 from checkers.core.verdict import Because, Finding
-from checkers.history import FAIL, OK, History
+from checkers.history import FAIL, INFO, OK, History
 from checkers.history.columns import short
 
-ACQUIRES = frozenset(("acquire", "lock"))
-ACTS = frozenset(("act",))
-RELEASES = frozenset(("release", "unlock"))
-WRITES = frozenset(("write", "fenced-write"))
+
+class Words(NamedTuple):
+    """How operations are called, and what sentences call them.
+
+    Args:
+        takes, leaves, acts: names of operations.
+        instants: operations that hold for their own moment only (output: the token).
+        took, took_it, left, acted: verbs in the past, the second of one who was mentioned:
+            ``acquired the lock``, ``acquired it``, ``released it``, ``wrote``.
+        two: the title of two at once.
+        act: what an act is called.
+    """
+
+    takes: frozenset[str]
+    leaves: frozenset[str]
+    acts: frozenset[str]
+    took: str
+    took_it: str
+    left: str
+    acted: str
+    two: str
+    act: str
+    instants: frozenset[str] = frozenset()
+
+
+LOCK = Words(
+    takes=frozenset(("acquire", "lock")),
+    leaves=frozenset(("release", "unlock")),
+    acts=frozenset(("write", "fenced-write")),
+    took="acquired the lock",
+    took_it="acquired it",
+    left="released it",
+    acted="wrote",
+    two="two holders of one lock",
+    act="a write",
+    instants=frozenset(("act",)),
+)
+
+#: Why two hold what expires, and what helps.
+EXPIRES = (
+    "A lease alone gives no mutual exclusion: a holder that is stopped or cut off for longer than "
+    "its lease lives goes on as if it held it, and another holds it by then. Looking at the clock "
+    "before each act does not help, for the stop may come in between. A fencing token does: the "
+    "resource refuses one older than the newest it has seen (--workload-option fencing=true)."
+)
 
 
 @dataclass
@@ -43,21 +88,30 @@ class Hold:
     acquired: int
     token: int | float | None
     until: int = -1  # invocation of the release; -1 if never released
+    process: int = -1
 
 
-def lock(*, exclusive: bool = True) -> Checker:
+class Act(NamedTuple):
+    """An act that was accepted, under a token."""
+
+    row: Row
+    token: int | float
+
+
+def lock(*, exclusive: bool = True, expires: bool = False) -> Checker:
     """The checker ``lock``.
 
     Args:
         exclusive: whether two processes must never hold the lock at once.
+        expires: whether the lock is known to end by itself: a finding of two holders explains.
     """
 
     def judge(history: History, meter: Meter) -> Judgement:
-        holds, writes = _gather(history, meter)
+        holds, writes = gathered(history, meter, LOCK)
         tokens = [hold for hold in holds if hold.token is not None]
-        findings = _overlaps(history, holds) if exclusive else []
-        findings += _tokens(history, tokens)
-        findings += _fencing(history, writes)
+        findings = overlaps(history, holds, LOCK, EXPIRES if expires else "") if exclusive else []
+        findings += token_findings(history, tokens, LOCK)
+        findings += stale_acts(history, writes, LOCK)
         pairs = max(0, len(holds) - 1) + max(0, len(writes) - 1)
         return Judgement(
             findings=findings,
@@ -73,7 +127,7 @@ def lock(*, exclusive: bool = True) -> Checker:
     return make(
         "lock",
         judge,
-        vocabulary=ACQUIRES | ACTS | RELEASES | WRITES,
+        vocabulary=LOCK.takes | LOCK.leaves | LOCK.acts | LOCK.instants,
         trivial=("acquire", "release", "act"),
     )
 
@@ -91,62 +145,87 @@ def token_of(history: History, event: int, value: object) -> int | float | None:
     return as_number(history, event, value, "a fencing token")
 
 
-def _gather(history: History, meter: Meter) -> tuple[list[Hold], list[tuple[Row, int | float]]]:
+def gathered(history: History, meter: Meter, words: Words) -> tuple[list[Hold], list[Act]]:
+    """What was held, and the acts that were accepted under a token.
+
+    Raises:
+        HistoryError: an act has no dict, or a token is no number.
+    """
     holds: list[Hold] = []
     held: dict[int, Hold] = {}  # process -> what it holds
-    writes: list[tuple[Row, int | float]] = []
+    acts: list[Act] = []
     for row in rows(history, meter):
-        if row.f in ACQUIRES | ACTS and row.outcome == OK:
-            hold = Hold(row.invoke, row.complete, token_of(history, row.complete, row.output))
+        if row.f in words.takes | words.instants and row.outcome == OK:
+            token = token_of(history, row.complete, row.output)
+            hold = Hold(row.invoke, row.complete, token, process=row.process)
             holds.append(hold)
-            if row.f in ACTS:
+            if row.f in words.instants:
                 hold.until = row.complete
             else:
                 held[row.process] = hold
-        elif row.f in RELEASES and row.process in held:
+        elif row.f in words.leaves and row.process in held:
             # Even a release that failed was meant: from here on nothing is certain.
             held.pop(row.process).until = row.invoke
-        elif row.f in WRITES and row.outcome != FAIL:
-            if not isinstance(row.input, dict):
-                said = f'a fenced write must be {{"token": n, ...}}, not {short(row.input)}'
-                raise refuse(history, row.invoke, said)
-            token = token_of(history, row.invoke, row.input)
-            if token is not None and row.outcome == OK:
-                writes.append((row, token))
-    return holds, writes
+        elif row.f in words.acts and row.outcome != FAIL:
+            act = _act(history, row, words)
+            if act is not None and row.outcome == OK:
+                acts.append(act)
+            elif row.outcome == INFO and row.process in held:
+                # Its client gave up; from here on nothing is certain.
+                held.pop(row.process).until = row.invoke
+    return holds, acts
 
 
-def _overlaps(history: History, holds: list[Hold]) -> list[Finding]:
-    """Holders at the same time; each is compared with the longest holder before it."""
+def _act(history: History, row: Row, words: Words) -> Act | None:
+    """The act with its token; None if it has none."""
+    if not isinstance(row.input, dict):
+        said = f'{words.act} must be {{"token": n, ...}}, not {short(row.input)}'
+        raise refuse(history, row.invoke, said)
+    token = token_of(history, row.invoke, row.input)
+    return None if token is None else Act(row, token)
+
+
+def overlaps(history: History, holds: list[Hold], words: Words, why: str) -> list[Finding]:
+    """Holders at the same time; each is compared with the longest holder before it.
+
+    Args:
+        history: what the holds are of.
+        holds: all of them.
+        words: what they are called.
+        why: how that can be, for a reader; "" to say nothing.
+    """
     findings = []
     longest: Hold | None = None
     for hold in sorted(holds, key=lambda hold: hold.acquired):
         if longest is not None and (longest.until < 0 or longest.until > hold.acquired):
-            findings.append(_both(history, longest, hold))
+            findings.append(_both(history, longest, hold, words, why))
         if longest is None or (longest.until >= 0 and not 0 <= hold.until < longest.until):
             longest = hold
     return findings
 
 
-def _both(history: History, one: Hold, other: Hold) -> Finding:
-    ends = "never released it" if one.until < 0 else f"released it only at {at(history, one.until)}"
+def _both(history: History, one: Hold, other: Hold, words: Words, why: str) -> Finding:
+    left = words.left
+    ends = f"never {left}" if one.until < 0 else f"{left} only at {at(history, one.until)}"
     ops = [one.acquire, other.acquire] + ([one.until] if one.until >= 0 else [])
+    explained = (Because("explained", text=why),) if why else ()
     return Finding(
         kind="two-holders",
-        title="two holders of one lock",
-        sentence=f"{who(history, one.acquire).capitalize()} acquired the lock at "
-        f"{at(history, one.acquired)} and {ends}, and {who(history, other.acquire)} acquired it at "
-        f"{at(history, other.acquired)}.",
+        title=words.two,
+        sentence=f"{who(history, one.acquire).capitalize()} {words.took} at "
+        f"{at(history, one.acquired)} and {ends}, and {who(history, other.acquire)} "
+        f"{words.took_it} at {at(history, other.acquired)}.",
         ops=tuple(sorted(ops)),
         because=(
-            Because("holds", source=one.acquire, text="certainly holds the lock"),
-            Because("holds", source=other.acquire, text="certainly holds the lock too"),
+            Because("holds", source=one.acquire, text="certainly holds it"),
+            Because("holds", source=other.acquire, text="certainly holds it too"),
+            *explained,
         ),
         detail={"tokens": [one.token, other.token]},
     )
 
 
-def _tokens(history: History, holds: list[Hold]) -> list[Finding]:
+def token_findings(history: History, holds: list[Hold], words: Words) -> list[Finding]:
     """Tokens that do not grow from one acquisition to a later one, or are given twice."""
     findings = []
     given: dict[int | float, Hold] = {}
@@ -162,16 +241,17 @@ def _tokens(history: History, holds: list[Hold]) -> list[Finding]:
             done += 1
         same = given.setdefault(hold.token, hold)
         if same is not hold:
-            findings.append(_token_finding(history, same, hold, "duplicate-token"))
+            findings.append(_token_finding(history, (same, hold), "duplicate-token", words))
         elif largest is not None and hold.token < (largest.token or 0):
-            findings.append(_token_finding(history, largest, hold, "token-backwards"))
+            findings.append(_token_finding(history, (largest, hold), "token-backwards", words))
     return findings
 
 
-def _token_finding(history: History, one: Hold, other: Hold, kind: str) -> Finding:
+def _token_finding(history: History, holds: tuple[Hold, Hold], kind: str, words: Words) -> Finding:
+    one, other = holds
     how = "the same token" if kind == "duplicate-token" else f"the smaller token {other.token}"
-    acts = history.functions[int(history.f[one.acquire])] in ACTS
-    did = "acted" if acts else "acquired the lock"
+    instant = history.functions[int(history.f[one.acquire])] in words.instants
+    did = "acted" if instant else words.took
     return Finding(
         kind=kind,
         title="fencing tokens do not grow",
@@ -184,33 +264,31 @@ def _token_finding(history: History, one: Hold, other: Hold, kind: str) -> Findi
     )
 
 
-def _fencing(history: History, writes: list[tuple[Row, int | float]]) -> list[Finding]:
-    """Writes accepted with a token older than one accepted before they began."""
+def stale_acts(history: History, acts: list[Act], words: Words) -> list[Finding]:
+    """Acts accepted with a token older than one accepted before they began."""
     findings = []
-    finished = sorted(writes, key=lambda write: write[0].complete)
+    finished = sorted(acts, key=lambda act: act.row.complete)
     done = 0
-    largest: tuple[Row, int | float] | None = None
-    for row, token in writes:  # in order of invocation
-        while done < len(finished) and finished[done][0].complete < row.invoke:
-            if largest is None or finished[done][1] > largest[1]:
-                largest = finished[done]
+    newest: Act | None = None
+    for act in acts:  # in order of invocation
+        while done < len(finished) and finished[done].row.complete < act.row.invoke:
+            if newest is None or finished[done].token > newest.token:
+                newest = finished[done]
             done += 1
-        if largest is not None and token < largest[1]:
-            findings.append(_unfenced(history, largest, (row, token)))
+        if newest is not None and act.token < newest.token:
+            findings.append(_stale(history, newest, act, words))
     return findings
 
 
-def _unfenced(
-    history: History, newer: tuple[Row, int | float], stale: tuple[Row, int | float]
-) -> Finding:
-    one, other = newer[0], stale[0]
+def _stale(history: History, newer: Act, stale: Act, words: Words) -> Finding:
+    one, other = newer.row, stale.row
     return Finding(
         kind="stale-token-accepted",
-        title="a write with a stale fencing token was accepted",
-        sentence=f"{who(history, other.invoke).capitalize()} wrote with token {stale[1]} at "
-        f"{at(history, other.complete)} and it was accepted, although a write with token "
-        f"{newer[1]} had been accepted at {at(history, one.complete)}.",
+        title=f"{words.act} with a stale fencing token was accepted",
+        sentence=f"{who(history, other.invoke).capitalize()} {words.acted} with token "
+        f"{stale.token} at {at(history, other.complete)} and it was accepted, although {words.act} "
+        f"with token {newer.token} had been accepted at {at(history, one.complete)}.",
         ops=tuple(sorted((one.invoke, other.invoke))),
-        because=(Because("realtime", source=one.invoke, target=other.invoke, value=newer[1]),),
-        detail={"tokens": [newer[1], stale[1]]},
+        because=(Because("realtime", source=one.invoke, target=other.invoke, value=newer.token),),
+        detail={"tokens": [newer.token, stale.token]},
     )

@@ -14,17 +14,17 @@ believes that it holds the lock until it looks at :attr:`Held.valid`; that is wh
 (a fencing token: see ``cluster.core.lease``).
 
 Source: Joshi, "Lease" and "State Watch"; etcd's concurrency recipes. For programs that use
-:class:`cluster.client.asyncio_client.AsyncioClient`.
+:class:`cluster.client.asyncio_client.AsyncioClient`. Where time is another (a simulation), whoever
+uses a recipe gives its :class:`Surroundings`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, Protocol
 
-from cluster.client.asyncio_client import AsyncioClient
 from cluster.client.session import Complete
 from cluster.wire import Command
 
@@ -37,6 +37,49 @@ class RecipeError(Exception):
     """A step was refused, or its outcome is unknown; the message says which and why."""
 
 
+class Client(Protocol):
+    """What a recipe needs of a client."""
+
+    async def call(self, command: Command, *, timeout_s: float | None = None) -> Complete:
+        """Do one command."""
+
+
+class Background(Protocol):
+    """Something under way beside the program."""
+
+    def cancel(self) -> Any:
+        """End it where it waits."""
+
+
+class Surroundings(Protocol):
+    """Where a holder lives: its monotonic clock, and what runs beside it."""
+
+    def now_s(self) -> float:
+        """Seconds of a clock that never goes back."""
+
+    async def sleep(self, duration_s: float) -> None:
+        """Let time pass."""
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> Background:
+        """Start a coroutine beside the others."""
+
+
+class AsyncioSurroundings:
+    """Those of a program on asyncio."""
+
+    def now_s(self) -> float:
+        """The machine's monotonic clock."""
+        return time.monotonic()
+
+    async def sleep(self, duration_s: float) -> None:
+        """Let others go on meanwhile."""
+        await asyncio.sleep(duration_s)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> Background:
+        """A task of the running loop."""
+        return asyncio.create_task(coroutine)
+
+
 class Held:
     """A key attached to a lease that is kept alive.
 
@@ -45,25 +88,33 @@ class Held:
         key: the key.
         value: what it says, ``None`` for True.
         ttl_s: how long the cluster keeps it without a renewal.
+        around: the holder's clock and tasks; None for those of asyncio.
     """
 
     def __init__(
-        self, client: AsyncioClient, key: str, *, value: Any = True, ttl_s: float = 10.0
+        self,
+        client: Client,
+        key: str,
+        *,
+        value: Any = True,
+        ttl_s: float = 10.0,
+        around: Surroundings | None = None,
     ) -> None:
         self._client = client
         self._key = key
         self._value = value
         self._ttl_s = ttl_s
+        self._around: Surroundings = around if around is not None else AsyncioSurroundings()
         self._lease = ""
         self._valid_until_s = 0.0
-        self._renewing: asyncio.Task[None] | None = None
+        self._renewing: Background | None = None
         #: the revision at which it was taken: larger than that of every earlier holder; 0 before
         self.token = 0
 
     @property
     def valid(self) -> bool:
         """Whether this holder may still count on it, by its own clock."""
-        return bool(self.token) and time.monotonic() < self._valid_until_s
+        return bool(self.token) and self._around.now_s() < self._valid_until_s
 
     async def take(self, *, timeout_s: float | None = None) -> bool:
         """Wait until it is free, and take it.
@@ -77,7 +128,7 @@ class Held:
         Raises:
             RecipeError: the cluster refused, or an outcome is unknown.
         """
-        until_s = None if timeout_s is None else time.monotonic() + timeout_s
+        until_s = None if timeout_s is None else self._around.now_s() + timeout_s
         await self._grant()
         try:
             while True:
@@ -87,7 +138,7 @@ class Held:
                     return True
                 left_s = self._ttl_s / 3
                 if until_s is not None:
-                    left_s = min(left_s, until_s - time.monotonic())
+                    left_s = min(left_s, until_s - self._around.now_s())
                 if left_s <= 0:
                     await self.give_up()
                     return False
@@ -95,38 +146,43 @@ class Held:
                     Command("watch", self._key, ({"after": made.revision},)), timeout_s=left_s
                 )
         except BaseException:  # a cancellation too: the lease must end
-            self._stop_renewing()
+            self.stop()
             raise
 
     def _creation(self) -> tuple[list[Any], list[Any], list[Any]]:
         absent = [[self._key, "version", "==", 0]]
         return absent, [["put", self._key, self._value, self._lease]], []
 
-    async def give_up(self) -> None:
+    async def give_up(self) -> bool:
         """End the lease, and with it the key.
+
+        Returns:
+            False if the lease was over before.
 
         Raises:
             RecipeError: the outcome is unknown; the lease ends by itself.
         """
-        self._stop_renewing()
+        self.stop()
         lease, self._lease, self.token = self._lease, "", 0
-        if lease:
-            done = await self._client.call(Command("lease-revoke", lease))
-            if done.status == "unknown":
-                raise RecipeError(f"whether {self._key} was given up is unknown: {done.error}")
+        if not lease:
+            return False
+        done = await self._client.call(Command("lease-revoke", lease))
+        if done.status == "unknown":
+            raise RecipeError(f"whether {self._key} was given up is unknown: {done.error}")
+        return done.status == "ok"
 
     async def _grant(self) -> None:
-        sent_s = time.monotonic()
+        sent_s = self._around.now_s()
         done = await self._done("lease-grant", "", int(self._ttl_s * 1e9))
         self._lease = done.value["lease"]
         self._valid_until_s = sent_s + self._ttl_s
-        self._renewing = asyncio.create_task(self._renew())
+        self._renewing = self._around.spawn(self._renew())
 
     async def _renew(self) -> None:
         """Renew the lease three times in its life, until it is refused."""
         while True:
-            await asyncio.sleep(self._ttl_s / 3)
-            sent_s = time.monotonic()
+            await self._around.sleep(self._ttl_s / 3)
+            sent_s = self._around.now_s()
             done = await self._client.call(
                 Command("lease-renew", self._lease), timeout_s=self._ttl_s
             )
@@ -135,7 +191,8 @@ class Held:
             if done.status == "ok":
                 self._valid_until_s = sent_s + self._ttl_s
 
-    def _stop_renewing(self) -> None:
+    def stop(self) -> None:
+        """Renew it no more: unless it is given up, it ends by itself."""
         if self._renewing is not None:
             self._renewing.cancel()
             self._renewing = None
@@ -154,10 +211,18 @@ class Lock(Held):
         client: a client of the cluster, which several locks may share.
         name: the lock's.
         ttl_s: how long a dead holder blocks the others, about.
+        around: as for :class:`Held`.
     """
 
-    def __init__(self, client: AsyncioClient, name: str, *, ttl_s: float = 10.0) -> None:
-        super().__init__(client, LOCKS + name, ttl_s=ttl_s)
+    def __init__(
+        self,
+        client: Client,
+        name: str,
+        *,
+        ttl_s: float = 10.0,
+        around: Surroundings | None = None,
+    ) -> None:
+        super().__init__(client, LOCKS + name, ttl_s=ttl_s, around=around)
 
     async def __aenter__(self) -> Lock:
         """Wait for the lock."""
@@ -177,12 +242,19 @@ class Election(Held):
         name: the election's.
         candidate: what others read as the leader.
         ttl_s: how long a dead leader stays, about.
+        around: as for :class:`Held`.
     """
 
     def __init__(
-        self, client: AsyncioClient, name: str, candidate: str, *, ttl_s: float = 10.0
+        self,
+        client: Client,
+        name: str,
+        candidate: str,
+        *,
+        ttl_s: float = 10.0,
+        around: Surroundings | None = None,
     ) -> None:
-        super().__init__(client, ELECTIONS + name, value=candidate, ttl_s=ttl_s)
+        super().__init__(client, ELECTIONS + name, value=candidate, ttl_s=ttl_s, around=around)
 
     async def campaign(self, *, timeout_s: float | None = None) -> bool:
         """Wait until this candidate leads; as :meth:`Held.take`."""
@@ -198,9 +270,7 @@ class Election(Held):
         return None if done.value is None else str(done.value)
 
 
-async def events(
-    client: AsyncioClient, prefix: str, *, after: int
-) -> AsyncIterator[dict[str, Any]]:
+async def events(client: Client, prefix: str, *, after: int) -> AsyncIterator[dict[str, Any]]:
     """Every change to the keys with a prefix, in order, for ever.
 
     Args:

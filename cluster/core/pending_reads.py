@@ -22,6 +22,7 @@ from __future__ import annotations
 import msgspec
 
 from cluster.channel.request_waiting_list import NEVER_NS, Waiter
+from cluster.measures import Histogram
 from cluster.ports import Rng
 from cluster.wire import Command
 
@@ -43,7 +44,7 @@ class PendingRead(msgspec.Struct, frozen=True):
 class PendingReads:
     """The reads a node has taken, by token."""
 
-    __slots__ = ("_named", "_next_token", "_reads", "_salt", "deadline_ns")
+    __slots__ = ("_named", "_next_token", "_reads", "_salt", "deadline_ns", "waited_seconds")
 
     def __init__(self) -> None:
         self._reads: dict[int, PendingRead] = {}
@@ -51,6 +52,8 @@ class PendingReads:
         self._next_token = 1
         self._salt = 0
         self.deadline_ns = NEVER_NS
+        #: from asking for an index until the read could run
+        self.waited_seconds = Histogram()
 
     def __len__(self) -> int:
         return len(self._reads)
@@ -95,8 +98,8 @@ class PendingReads:
                 self._named.append((index, token))
         return lost
 
-    def take_runnable(self, applied: int) -> list[PendingRead]:
-        """Take the reads whose index is named and applied."""
+    def take_runnable(self, now_ns: int, applied: int) -> list[PendingRead]:
+        """Take the reads whose index is named and applied by now."""
         if not self._named:
             return []
         later: list[tuple[int, int]] = []
@@ -105,7 +108,9 @@ class PendingReads:
             if not self.read_may_run(index, applied):
                 later.append((index, token))
             elif token in self._reads:
-                runnable.append(self._reads.pop(token))
+                runnable.append(read := self._reads.pop(token))
+                if read.asked_ns >= 0:
+                    self.waited_seconds.observe((now_ns - read.asked_ns) / 1e9)
         self._named = later
         return runnable
 

@@ -28,6 +28,7 @@ from cluster.core.parts import ReplicaParts
 from cluster.core.pending_requests import PendingRequests
 from cluster.core.replicated_state import ReplicatedState
 from cluster.data.follower_reads import ASK_LEADER, LEASE, NOW, READ_MODES, WAIT
+from cluster.measures import Measures
 from cluster.ports import NodeId, Rng
 from cluster.wire import Command, Request
 
@@ -115,17 +116,26 @@ class Reads:
             if answer is not None:
                 self._answers.give(waiter, answer)
 
-    def serve(self, named: list[tuple[int, int]]) -> None:
+    def measures(self) -> Measures:
+        """Watches, and how long reads waited for their index, by the node's own clock."""
+        return Measures(
+            gauges={"watch_count": len(self._watches)},
+            counters={"watch_slow": self._watches.slow},
+            histograms={"read_index_seconds": self._waiting.waited_seconds},
+        )
+
+    def serve(self, now_ns: int, named: list[tuple[int, int]]) -> None:
         """Answer what can be answered now.
 
         Args:
+            now_ns: the node's time.
             named: indexes named by the consensus, as (token, index); index 0 means that the read
                 cannot be served here any more.
         """
         if self._waiting:
             for waiter in self._waiting.name(named):
                 self._answers.redirect(waiter)
-            for read in self._waiting.take_runnable(self._state.applied):
+            for read in self._waiting.take_runnable(now_ns, self._state.applied):
                 if read.asked_ns >= 0:
                     self._modes.confirmed(read.asked_ns)
                 self._answers.give(read.waiter, self._answer(read.command))

@@ -45,6 +45,7 @@ from cluster.core.reads import Reads
 from cluster.core.replicated_state import ReplicatedState
 from cluster.core.state_watch import WATCH, watch_problem
 from cluster.core.writes import Writes
+from cluster.measures import Measures
 from cluster.ports import Effect, NodeId, Recovered, Rng, SetTimer
 from cluster.wire import Command, Message, RegisterMessage, Request, Snapshot
 
@@ -158,6 +159,12 @@ class Replica:
             "recovering": recovering(self.node, self.config, consensus),
         }
 
+    def measures(self) -> Measures:
+        """What the services measure, for ``/metrics``."""
+        own = self._reads.measures()
+        own.gauges["lease_count"] = len(self.state.machine.leases.table)
+        return own
+
     def state_hash(self) -> str:
         """Hex digest of the applied state: equal on all nodes at an equal applied index."""
         return self.state.digest()
@@ -249,7 +256,7 @@ class Replica:
                 if entry.kind == "config":
                     self._members.configured(Configuration.decode(entry.data))
                 self._writes.applied(entry, answer)
-            self._reads.serve(ready.reads)
+            self._reads.serve(now_ns, ready.reads)
             if not self._maybe_snapshot() and not self._leases.keep(now_ns, self._leads()):
                 break
         applied, committed = self.state.applied, self.consensus.high_water_mark

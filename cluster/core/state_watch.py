@@ -91,13 +91,16 @@ def watch_problem(command: Command) -> str:
 class StateWatch:
     """The watches that wait at one node."""
 
-    __slots__ = ("_seen", "_watches", "deadline_ns")
+    __slots__ = ("_seen", "_watches", "deadline_ns", "slow")
 
     def __init__(self) -> None:
         self._watches: list[Watch] = []
         #: up to this revision, waiting watches were told of all changes
         self._seen = 0
         self.deadline_ns = NEVER_NS
+        #: answers to watches that were behind: more had changed than one answer tells, or than
+        #: there is history of
+        self.slow = 0
 
     def __len__(self) -> int:
         return len(self._watches)
@@ -158,6 +161,7 @@ class StateWatch:
         try:
             events, revision = self.events(watch, values, applied)
         except Compacted as error:
+            self.slow += 1
             return fail(f"compacted: {error}")
         return ok({"events": events, "revision": revision}) if events else None
 
@@ -172,6 +176,7 @@ class StateWatch:
         events: list[dict[str, Any]] = []
         for key, version in values.changes(watch.after):
             if len(events) >= watch.limit and self.may_stop(events[-1]["revision"], version):
+                self.slow += 1
                 return events, version.revision - 1
             if watch.concerns(key):
                 events.append(_event(key, version))

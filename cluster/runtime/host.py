@@ -27,6 +27,9 @@ from cluster.runtime.frames import encode_frame
 from cluster.runtime.metrics import Histogram
 from cluster.wire import Message, Request, Response
 
+#: A turn of the core that takes longer is slow: elections are decided in a few of these.
+SLOW_TURN_S = 0.1
+
 
 class Outside(Protocol):
     """Where effects go."""
@@ -71,6 +74,8 @@ class CoreHost:
         self._timer: asyncio.TimerHandle | None = None
         self._on_clients = getattr(core, "on_clients", None)
         self.turn_seconds = Histogram()
+        #: turns in which the core took long: it applied much, or something dear
+        self.slow_turns = 0
 
     def start(self, recovered: Recovered) -> None:
         """Start the core from what is durable."""
@@ -135,7 +140,9 @@ class CoreHost:
         except Exception as error:  # whatever a core raises is a bug of it, and stops the node
             self._broken(error)
             return
-        self.turn_seconds.observe(time.perf_counter() - began)
+        took_s = time.perf_counter() - began
+        self.turn_seconds.observe(took_s)
+        self.slow_turns += took_s > SLOW_TURN_S
         self._carry_out(effects)
 
     def _carry_out(self, effects: list[Effect]) -> None:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from cluster.host.room import Room
+from cluster.measures import Measured, Measures
 from cluster.runtime.doors import Doors
 from cluster.runtime.events import EventLog
 from cluster.runtime.host import CoreHost
@@ -103,7 +104,16 @@ class Observation:
             "core_turn_seconds": parts.host.turn_seconds,
         }
         counters = self._counters(status.get("duplicates", 0))
+        own = self._own()
+        gauges |= own.gauges
+        counters |= own.counters
+        histograms |= own.histograms
         return metrics_text(gauges=gauges, counters=counters, histograms=histograms)
+
+    def _own(self) -> Measures:
+        """What the core measures itself; its names are its own."""
+        core = self._parts.host.core
+        return core.measures() if isinstance(core, Measured) else Measures()
 
     def clock_changed(self) -> None:
         """The clock was set."""
@@ -119,6 +129,7 @@ class Observation:
         return {
             **{f"storage_{name}": count for name, count in self._storage_counters().items()},
             "requests": parts.inlet.requests,
+            "slow_apply": parts.host.slow_turns,
             "responses": outlet.responses,
             "leader_changes": outlet.leader_changes,
             "heartbeat_send_failures": outlet.heartbeat_send_failures,

@@ -19,7 +19,7 @@ Every link counts what it did. A fault which no frame met was no fault, and the 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -102,6 +102,7 @@ class Link:
     """One direction between two endpoints."""
 
     __slots__ = (
+        "bytes",
         "counts",
         "dst",
         "fault",
@@ -125,6 +126,8 @@ class Link:
         self.last_at_ns = 0
         self.free_at_ns = 0
         self.counts = [0] * len(COUNTERS)
+        #: of frames that passed, where the network weighs them
+        self.bytes = 0
         #: whether it carries a client's connection, on which no frame comes twice
         self.stream = False
         #: frames kept back by a directed schedule, and the rule that says which
@@ -163,6 +166,8 @@ class Network:
                 f"{profile.delay_min_ns} to {profile.delay_max_ns} ns"
             )
         self.profile = profile
+        #: whether frames are weighed: it costs an encoding of each
+        self.weighs = False
         self._heap = heap
         self._random = source.random
         self._deliver = deliver
@@ -197,6 +202,14 @@ class Network:
     def counters(self) -> dict[tuple[str, str], dict[str, int]]:
         """Per directed link that was ever used: what it did to frames, since the run began."""
         return {key: dict(zip(COUNTERS, link.counts)) for key, link in self._links.items()}
+
+    def bytes_sent(self, source: str, targets: Collection[str]) -> int:
+        """Bytes that arrived at targets from a source, as far as frames were weighed."""
+        return sum(
+            self._links[ends].bytes
+            for target in targets
+            if (ends := (source, target)) in self._links
+        )
 
     # -- frames
 
@@ -254,7 +267,7 @@ class Network:
             self._heap.push(again_ns, self._arrive, link, link.outgoing.epoch, frame)
 
     def _through_bottleneck(self, link: Link, frame: Any, rate: int, delay_ns: int) -> int:
-        size = 4 + len(_encoder.encode(frame))
+        size = frame_bytes(frame)
         start_ns = max(self._heap.now_ns, link.free_at_ns)
         link.free_at_ns = start_ns + size * 1_000_000_000 // rate
         return link.free_at_ns + delay_ns
@@ -265,6 +278,8 @@ class Network:
             link.counts[DROPPED] += 1
             return
         link.counts[PASSED] += 1
+        if self.weighs:
+            link.bytes += frame_bytes(frame)
         self._deliver(link.src, link.dst, frame)
 
     def release_held(self) -> None:
@@ -288,3 +303,8 @@ class Network:
 
 
 _HEALTHY = LinkFault()
+
+
+def frame_bytes(frame: Any) -> int:
+    """A frame's size on a wire: its length before it, and itself."""
+    return 4 + len(_encoder.encode(frame))

@@ -33,6 +33,7 @@ from checkers.core.verdict import Verdict
 from checkers.history import OK, History
 from checkers.history.loading import load
 from checkers.judges.availability import longest_gap, recovery
+from harness.campaign.round_trips import round_trips
 from harness.campaign.trust import Trust, require
 from harness.campaign.variants import Variant
 from harness.errors import HarnessError, OfARun, UsageError
@@ -116,6 +117,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
         latencies: histogram of the latencies of ok operations, in bins of a tenth of a decade from
             1 us on.
         costs: what the nodes spent per commit, by name; empty where they do not say.
+        trips: round trips between nodes that a write and a read wait for; empty for other systems.
     """
 
     variant: str
@@ -136,6 +138,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     recovery_s: float | None = None
     latencies: list[int] = []
     costs: dict[str, float] = {}
+    trips: dict[str, float] = {}
 
     @property
     def key(self) -> tuple[str, str, tuple[str, ...], int]:
@@ -227,6 +230,7 @@ def run_one(spec: TestSpec, cell: Cell, variant: str, where: str) -> RunRecord:
         verdict=outcome.verdict.value,
         sentence=outcome.sentence,
         run_dir=os.path.relpath(outcome.run_dir, where),
+        trips=round_trips(spec),
         **measure(outcome.run_dir),
     )
 

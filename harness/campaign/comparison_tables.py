@@ -51,9 +51,12 @@ FIGURES: tuple[Figure, ...] = (
     Figure("recovery", "recover s", lambda r: r.recovery_s),
 )
 #: What nodes of the reference cluster say they spent per commit.
-COSTS: tuple[Figure, ...] = tuple(
-    Figure(name, f"{name.replace('_', ' ')}/commit", lambda r, n=name: r.costs.get(n))  # type: ignore[misc]
-    for name in ("messages", "bytes", "syncs", "round_trips")
+COSTS: tuple[Figure, ...] = (
+    Figure("messages", "messages/commit", lambda r: r.costs.get("messages")),
+    Figure("bytes", "bytes/commit", lambda r: r.costs.get("bytes")),
+    Figure("syncs", "syncs/commit", lambda r: r.costs.get("syncs")),
+    Figure("round_trips", "trips/write", lambda r: r.trips.get("round_trips")),
+    Figure("read_round_trips", "trips/read", lambda r: r.trips.get("read_round_trips")),
 )
 _COUNTS = ("tried", "violated", "undecided", "broken")
 
@@ -167,9 +170,10 @@ def frame(comparison: Comparison) -> pd.DataFrame:
     for record in comparison.records.values():
         line = msgspec.to_builtins(record)
         del line["latencies"]
-        costs = line.pop("costs")
+        costs, trips = line.pop("costs"), line.pop("trips")
         line["nemesis"] = ",".join(line["nemesis"])
-        lines.append({**line, **{f"{name}_per_commit": value for name, value in costs.items()}})
+        spent = {f"{name}_per_commit": value for name, value in costs.items()}
+        lines.append({**line, **spent, **trips})
     columns = ["workload", "nemesis", "variant", "seed"]
     return pd.DataFrame(lines).sort_values(columns, ignore_index=True) if lines else pd.DataFrame()
 

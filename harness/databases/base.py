@@ -3,9 +3,11 @@
 A *DB* knows how to run one node of a system; a *Client* how to speak to it. Both are plain classes
 a user writes in a test file. What a DB can do beyond that is an *ability*: one of the Protocols
 below, each with one method or attribute, asked with ``isinstance``. So a DB has an ability if it
-has the method: :class:`Logs`, :class:`Primaries`, :class:`Generations`, :class:`Membership`,
-:class:`Members`, :class:`ClusterSetup`, :class:`Timed`, :class:`Stops` and, for what it runs with,
-:class:`BringsClient`, :class:`Operations`, :class:`RunsIn`, :class:`NeedsImage`, :class:`Refuses`.
+has the method: :class:`Logs`, :class:`Primaries`, :class:`Generations`, :class:`Assumes`,
+:class:`PausesClients`,
+:class:`Membership`, :class:`Members`, :class:`ClusterSetup`, :class:`Timed`, :class:`Stops` and,
+for what it runs with, :class:`BringsClient`, :class:`Operations`, :class:`RunsIn`,
+:class:`NeedsImage`, :class:`Refuses`.
 
 What keys are differs between workloads: registers, lists, sets, locks. A DB whose client must know
 takes the option ``objects`` (see :class:`workloads.Workload`); :func:`operations_of` turns it into
@@ -138,6 +140,59 @@ class Costs(Protocol):
 
         What is not known is left out, ``commits`` too.
         """
+        ...
+
+
+class Assumptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds within which a database keeps its promises; None where it needs none.
+
+    Args:
+        clock_rate_max, clock_rate_min: how fast and how slow a node's monotonic clock may run; 1.0
+            is right.
+        clock_offset_s: how far a node's wall clock may be off, either way.
+    """
+
+    clock_rate_max: float | None = None
+    clock_rate_min: float | None = None
+    clock_offset_s: float | None = None
+
+    def rate_beyond(self, rate: float) -> float | None:
+        """The bound that a rate is beyond; None if it is within."""
+        if self.clock_rate_max is not None and rate > self.clock_rate_max:
+            return self.clock_rate_max
+        if self.clock_rate_min is not None and rate < self.clock_rate_min:
+            return self.clock_rate_min
+        return None
+
+    def offset_beyond(self, offset_s: float) -> float | None:
+        """The bound that an offset is beyond; None if it is within."""
+        bound = self.clock_offset_s
+        return bound if bound is not None and abs(offset_s) > bound else None
+
+
+@runtime_checkable
+class Assumes(Protocol):
+    """Keeps its promises within bounds only: see :mod:`harness.assumptions`."""
+
+    @property
+    def assumptions(self) -> Assumptions:
+        """The bounds."""
+        ...
+
+
+@runtime_checkable
+class PausesClients(Protocol):
+    """Has clients that hold something while they do nothing, and can be stopped in their tracks.
+
+    The nemesis ``pause`` stops them with the nodes they live beside.
+    """
+
+    def pause_clients(self, node: str) -> int:
+        """The clients of a node stand still from now on; how many were stopped."""
+        ...
+
+    def resume_clients(self, node: str) -> None:
+        """They go on."""
         ...
 
 

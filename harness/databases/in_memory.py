@@ -28,6 +28,7 @@ OBJECTS: dict[str, tuple[str, ...]] = {
     "queue": ("enqueue", "dequeue", "drain"),
     "log": ("send", "poll", "assign"),
     "lock": ("acquire", "release", "write"),
+    "election": ("campaign", "act", "resign"),
     "lease": ("grant", "renew", "revoke"),
     "watch": ("write", "watch"),
     "bank": ("open", "read", "transfer"),

@@ -162,10 +162,30 @@ class Lock(Kind):
         return op.ok()
 
     def write(self, op: Invocation) -> Outcome:
-        """Write to the fenced resource."""
-        token, value = op.value["token"], op.value["value"]
+        """Write to the resource, which is fenced if there is a token."""
+        token, value = op.value.get("token"), op.value["value"]
         accepted = self.store.resource.write(op.key, token, value)
         return op.ok() if accepted else op.fail("the token is stale")
+
+
+class Election(Kind):
+    """Leadership: a lock by other names."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._lock = Lock(store)
+
+    def campaign(self, op: Invocation) -> Outcome:
+        """Leadership with its token, if no candidate leads."""
+        return self._lock.acquire(op)
+
+    def act(self, op: Invocation) -> Outcome:
+        """Act on the resource."""
+        return self._lock.write(op)
+
+    def resign(self, op: Invocation) -> Outcome:
+        """Lead no more."""
+        return self._lock.release(op)
 
 
 class Lease(Kind):
@@ -296,6 +316,7 @@ KINDS: dict[str, type[Kind]] = {
     "queue": Queue,
     "log": Log,
     "lock": Lock,
+    "election": Election,
     "lease": Lease,
     "watch": Watch,
     "bank": Bank,

@@ -81,7 +81,7 @@ def fenced_write(resource: FencedResource, op: Invocation) -> Outcome:
 
     Args:
         resource: what the lock guards; outside the lock's system.
-        op: its value is ``{"token": n, "value": v}``.
+        op: its value is ``{"token": n, "value": v}``; without a token the write is not fenced.
     """
-    accepted = resource.write(op.key, op.value["token"], op.value["value"])
+    accepted = resource.write(op.key, op.value.get("token"), op.value["value"])
     return op.ok() if accepted else op.fail("the resource has seen a newer token")

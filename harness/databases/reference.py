@@ -30,9 +30,16 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from harness.databases.base import Invocation, Outcome, operations_of
+from harness.costs import STARTS
+from harness.databases.base import Assumptions, Invocation, Outcome, operations_of
 from harness.databases.http_clients import answered
 from harness.databases.reference_clients import CLIENTS, OF_GOSSIP, Objects
+from harness.databases.reference_holders import (
+    HOLDER_OPERATIONS,
+    HOLDERS,
+    ClientLife,
+    StandingStill,
+)
 from harness.databases.reference_members import ATTEMPT_S, REQUEST_S, ReferenceMembers
 from harness.environments.base import Node, SimulatedNode
 from harness.errors import UsageError, nearest
@@ -144,8 +151,10 @@ class Reference(ReferenceMembers):
         table = _table(self.role)
         self.operations = operations_of("the reference cluster", table, objects)
         self.lease_ttl_s = lease_ttl_s
-        #: what locks guard, outside the cluster
+        #: what locks guard and leaders act on, outside the cluster
         self.resource = FencedResource()
+        #: which clients stand still
+        self.still = StandingStill()
         self.objects = objects
         self._clients = 0
         #: what clients, peers and operators of this cluster show for themselves
@@ -199,6 +208,19 @@ class Reference(ReferenceMembers):
         answer = await answered(node, self.admin_port, ask)
         return answer if isinstance(answer, dict) else None
 
+    @property
+    def assumptions(self) -> Assumptions:
+        """What its leases need of clocks, if leases are asked for; its log needs nothing."""
+        from cluster.core.lease import MARGIN
+
+        if self.objects in ("lease", *HOLDERS):
+            # A granter that is slow keeps a lease for longer, which harms nobody.
+            return Assumptions(clock_rate_max=1 + MARGIN)
+        if self.read_mode == "lease":
+            # A leader trusts its lease for half of the time that others wait at least.
+            return Assumptions(clock_rate_max=2.0, clock_rate_min=0.5)
+        return Assumptions()
+
     def cannot(self, nemesis: Any) -> str:
         """Why a nemesis makes no sense with nodes of this role; "" if it does."""
         if self.role == "core":
@@ -212,16 +234,23 @@ class Reference(ReferenceMembers):
         return ""
 
     async def work_done(self, nodes: Sequence[Node]) -> dict[str, int]:
-        """Commits, and syncs of all disks; without syncs where a node was restarted."""
+        """Commits; syncs of all logs and bytes between nodes, where every node says so.
+
+        Real nodes count from their last start, and also say how often they were started.
+        """
         statuses = await self._statuses(nodes)
         marks = [int(s.get("high_water_mark", 0)) for s in statuses if s is not None]
         done = {"commits": max(marks, default=0)}
-        if all(isinstance(node, SimulatedNode) for node in nodes):
-            done["syncs"] = sum(
-                [await node.cluster_syncs() for node in nodes if isinstance(node, SimulatedNode)]
-            )
-        elif all(s is not None and "storage" in s for s in statuses):
-            done["syncs"] = sum(int(s["storage"]["syncs"]) for s in statuses if s is not None)
+        simulated = [node for node in nodes if isinstance(node, SimulatedNode)]
+        if len(simulated) == len(nodes):
+            done["syncs"] = sum([await node.cluster_syncs() for node in simulated])
+            done["bytes"] = sum([await node.cluster_sent_bytes() for node in simulated])
+            return done
+        told = [s for s in statuses if s is not None and "storage" in s and "links" in s]
+        if len(told) == len(nodes):
+            done["syncs"] = sum(int(s["storage"]["syncs"]) for s in told)
+            done["bytes"] = sum(int(k["sent_bytes"]) for s in told for k in s["links"].values())
+            done[STARTS] = sum(int(s["start"]) for s in told)
         return done
 
     async def primaries(self, nodes: Sequence[Node]) -> list[str]:
@@ -252,6 +281,14 @@ class Reference(ReferenceMembers):
             return node.cluster_session(name, timeout_ns=timeout_ns, attempt_ns=attempt_ns)
         return SocketSession(node, name, self, attempt_s=ATTEMPT_S, timeout_s=REQUEST_S)
 
+    def pause_clients(self, node: str) -> int:
+        """Stop the clients of a node that hold something; the others hold nothing to lose."""
+        return self.still.stop(node) if self.objects in HOLDERS else 0
+
+    def resume_clients(self, node: str) -> None:
+        """Let the clients of a node go on."""
+        self.still.go_on(node)
+
     def client(self) -> ReferenceClient:
         """A client for one process."""
         self._clients += 1
@@ -263,7 +300,7 @@ class Reference(ReferenceMembers):
 def _table(role: str) -> dict[str, Any]:
     """The operations of clients of a role, by kind of objects."""
     kinds = {kind: each.operations for kind, each in CLIENTS.items()}
-    table = {**OBJECTS, **kinds}
+    table = {**OBJECTS, **kinds, **HOLDER_OPERATIONS}
     return {kind: ops for kind, ops in table.items() if (kind in OF_GOSSIP) == (role == "gossip")}
 
 
@@ -303,6 +340,7 @@ class ReferenceClient:
         self._attempt_s = attempt_s
         self._name = name
         self._opened = 0
+        self._node = ""
         self._session: Any = None
         self._objects: Objects | None = None
 
@@ -318,8 +356,16 @@ class ReferenceClient:
             self._session = session
         else:
             self._session = SocketSession(node, name, self._db, attempt_s=self._attempt_s)
-        kind = CLIENTS.get(self._db.objects)
-        self._objects = None if kind is None else kind(self._db, self._session)
+        self._node = node.name
+        self._db.still.came(node.name)
+        self._objects = self._made(node)
+
+    def _made(self, node: Node) -> Objects | None:
+        """What speaks of the kind of objects; None for single keys."""
+        holder, kind = HOLDERS.get(self._db.objects), CLIENTS.get(self._db.objects)
+        if holder is not None:
+            return holder(self._db, self._session, ClientLife(node, self._db.still))
+        return None if kind is None else kind(self._db, self._session)
 
     async def invoke(self, op: Invocation) -> Outcome:
         """Do one operation; see :data:`OBJECTS`."""
@@ -375,7 +421,10 @@ class ReferenceClient:
     async def close(self) -> None:
         """End the session; requests under way end as they may."""
         session, self._session = self._session, None
+        if self._objects is not None:
+            self._objects.close()
         if session is not None:
+            self._db.still.left(self._node)
             closing = session.close()
             if closing is not None:
                 await closing
@@ -413,13 +462,14 @@ class SocketSession:
             addresses, name=name, timeout_s=limit_s, attempt_s=attempt_s, token=db.token
         )
 
-    async def call(self, command: Any, *, mode: str) -> Any:
+    async def call(self, command: Any, *, mode: str, timeout_s: float | None = None) -> Any:
         """Do one command; the outcome has ``status``, ``value`` and ``error``."""
         now = time.monotonic()
         own = mode == "stale" or now - self._asked_own > _OWN_NODE_EVERY_S
         if own:
             self._asked_own = now
-        return await self._client.call(command, mode=mode, node=self._node if own else "")
+        node = self._node if own else ""
+        return await self._client.call(command, mode=mode, node=node, timeout_s=timeout_s)
 
     async def close(self) -> None:
         """End the session."""

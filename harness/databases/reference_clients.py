@@ -1,4 +1,4 @@
-"""The reference cluster's clients of more than single keys: transactions, banks, locks, leases.
+"""The reference cluster's clients of more than single keys: transactions, banks, watches, leases.
 
 Each does its operations with the commands of the core (``cluster.core.state_machine``) over one
 client session, in simulation and on real nodes alike:
@@ -7,9 +7,9 @@ client session, in simulation and on real nodes alike:
 - banks: a transfer reads both balances, and changes them if they are still so;
 - watches: from the revision after the last one told of;
 - members and the singleton, of role ``gossip``: what the node asked knows, and acts of the leader;
-- leases: a key attached to a lease of the core; the client that creates the key has it;
-- locks: the same, waited for with a watch. The fencing token is the revision of the key, and
-  fenced writes go to the lock's resource, outside the cluster.
+- leases: a key attached to a lease of the core; the client that creates the key has it.
+
+Locks and elections are in :mod:`harness.databases.reference_holders`.
 
 An unknown outcome of a step is made certain where that is possible: a lease that was revoked holds
 no key, whatever became of the transaction that was to attach one.
@@ -23,7 +23,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.databases.base import Invocation, Outcome
-from harness.databases.locks import fenced_write
 from workloads.lock import FencedResource
 
 if TYPE_CHECKING:
@@ -31,15 +30,15 @@ if TYPE_CHECKING:
 
 #: tries of a transfer to be quicker than others
 TRIES_MAX = 20
-#: how often a client that waits for a lock looks again, each time for as long as a watch lasts
-LOOKS_MAX = 3
 
 
 class Session(Protocol):
     """A client session of the cluster, simulated or over sockets."""
 
-    async def call(self, command: Any, *, mode: str = "linearizable") -> Complete:
-        """Do one command."""
+    async def call(
+        self, command: Any, *, mode: str = "linearizable", timeout_s: float | None = None
+    ) -> Complete:
+        """Do one command; a deadline of None is the session's own."""
 
 
 class Settings(Protocol):
@@ -68,6 +67,9 @@ class Objects:
         """Do one operation."""
         outcome: Outcome = await getattr(self, f"_{op.f}")(op)
         return outcome
+
+    def close(self) -> None:
+        """The client is given up: leave nothing running."""
 
     async def _call(self, op: str, key: str, *args: Any, mode: str = "linearizable") -> Complete:
         from cluster.wire import Command
@@ -231,39 +233,6 @@ class LeaseClient(Leased):
         return op.ok() if done.status == "ok" else ended(op, done)
 
 
-class LockClient(Leased):
-    """Locks, each held with a lease, and waited for with a watch."""
-
-    operations = frozenset({"acquire", "release", "write"})
-
-    async def _acquire(self, op: Invocation) -> Outcome:
-        key = str(op.key)
-        granted = await self._granted(self._db.lease_ttl_s)
-        if granted.status != "ok":
-            return op.fail(f"the lock was not asked for: {granted.error}")
-        for _ in range(LOOKS_MAX):
-            made = await self._attach(key, op.process)
-            if made.status != "ok":
-                return await self._given_up(op, f"the lock was not got: {made.error}")
-            if made.value["succeeded"]:
-                return op.ok({"token": made.revision})
-            if (await self._call("lease-renew", self._lease)).status != "ok":
-                break
-            await self._call("watch", key, {"after": made.revision})
-        return await self._given_up(op, "the lock was not free in time")
-
-    async def _release(self, op: Invocation) -> Outcome:
-        if not self._lease:
-            return op.fail("this client holds no lock")
-        done = await self._revoked()
-        if done.status == "fail":
-            return op.fail("the lock had ended before")
-        return op.ok() if done.status == "ok" else op.info(done.error)
-
-    async def _write(self, op: Invocation) -> Outcome:
-        return fenced_write(self._db.resource, op)
-
-
 class Members(Objects):
     """Whom a node of role ``gossip`` knows to live, as it sees things itself."""
 
@@ -293,7 +262,6 @@ CLIENTS: dict[str, type[Objects]] = {
     "bank": Bank,
     "watch": Watches,
     "lease": LeaseClient,
-    "lock": LockClient,
     "members": Members,
     "singleton": Singleton,
 }

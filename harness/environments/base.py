@@ -186,6 +186,10 @@ class SimulatedNode(Protocol):
         """How often the node's log was synced since the run began."""
         ...
 
+    async def cluster_sent_bytes(self) -> int:
+        """Bytes from this node that arrived at other nodes since the run began."""
+        ...
+
     def cluster_session(
         self, name: str, *, timeout_ns: int, attempt_ns: int = 1_000_000_000
     ) -> Any:
@@ -199,6 +203,10 @@ class SimulatedNode(Protocol):
         The outcome has ``status`` (``ok``, ``fail``, ``unknown``), ``value`` and ``error``. The
         session also has ``close()``.
         """
+        ...
+
+    def cluster_spawn(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Start a coroutine beside the others, in virtual time; what it returns has ``cancel``."""
         ...
 
     async def cluster_status(self) -> dict[str, Any] | None:
@@ -344,7 +352,8 @@ class Links(Protocol):
     async def link_counters(self) -> dict[tuple[str, str], dict[str, int]]:
         """Per directed link: messages or packets ``passed dropped delayed duplicated reordered``
         ``corrupted`` since the run began, and ``held``: stretches of a byte stream kept back by a
-        cut, as TCP would keep them. The evidence that a fault bit."""
+        cut, as TCP would keep them. The evidence that a fault bit. Proxies also count the ``bytes``
+        that passed."""
         ...
 
 

@@ -75,6 +75,7 @@ class SimEnvironment:
 
     def __init__(self, world: World, *, run_dir: Path) -> None:
         self.world = world
+        world.network.weighs = True
         self.nodes: Sequence[str] = tuple(world.nodes)
         abilities = {"links", "packets", "kill", "pause", "clock", "disk", "membership"}
         self.abilities = frozenset(abilities)
@@ -330,6 +331,10 @@ class SimNodeHandle:
         """Let virtual time pass."""
         await self._env.sleep(duration_ns)
 
+    def cluster_spawn(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Start a coroutine beside the others."""
+        return self._env.runtime.spawn(coroutine)
+
     async def cluster_status(self) -> dict[str, Any] | None:
         """The node's status, or None while it does not answer."""
         return self._env.world.status(self.name)
@@ -337,6 +342,10 @@ class SimNodeHandle:
     async def cluster_syncs(self) -> int:
         """How often the node's log was synced since the run began."""
         return log_syncs(self._env.world.disk(self.name).synced)
+
+    async def cluster_sent_bytes(self) -> int:
+        """Bytes from this node that arrived at others since the run began."""
+        return self._env.world.network.bytes_sent(self.name, self.peers)
 
 
 class SimClusterSession:
@@ -356,7 +365,9 @@ class SimClusterSession:
         self._node = node
         self._asked_own_ns = -OWN_NODE_EVERY_NS
 
-    async def call(self, command: Any, *, mode: str = "linearizable") -> Any:
+    async def call(
+        self, command: Any, *, mode: str = "linearizable", timeout_s: float | None = None
+    ) -> Any:
         """Do one command; the outcome has ``status``, ``value`` and ``error``."""
         future = SimFuture()
         now_ns = self._env.now_ns()
@@ -364,7 +375,8 @@ class SimClusterSession:
         if own:
             self._asked_own_ns = now_ns
         to = self._node if own else None
-        self._session.submit(command, mode=mode, to=to, done=future.set_result)
+        limit_ns = None if timeout_s is None else round(timeout_s * 1e9)
+        self._session.submit(command, mode=mode, to=to, timeout_ns=limit_ns, done=future.set_result)
         return await future
 
     def close(self) -> None:

@@ -37,7 +37,7 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "packets": ("delay", "loss", "duplicate", "reorder", "corrupt", "rate"),
     "kill": WORDS,
     "pause": WORDS,
-    "clock": ("jump", "drift", "strobe"),
+    "clock": ("jump", "drift", "strobe", "bounded"),
     "disk": ("slow", "eio", "full", "torn", "flip", "lost-tail"),
     "pressure": ("cpu", "memory"),
     "membership": (),

@@ -3,6 +3,9 @@
 Whoever takes two wall clocks for the same time, or one for a monotonic one, loses data here. Sizes
 go from below a typical bound on clock offset to far beyond it, either way. Evidence: the offset
 read back from the node's clock, within tolerance; for a drift, the rate or the offset it led to.
+
+``clock-bounded`` goes no further than what the database assumes of clocks
+(:mod:`harness.assumptions`), and often as far: a sound system keeps its promises under it.
 """
 
 from __future__ import annotations
@@ -11,16 +14,20 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
+from harness.assumptions import assumptions_of
 from harness.errors import SetupError, nearest
 from harness.nemesis import layers
 from harness.nemesis.base import Context, Injection, Plan
-from harness.nemesis.common import Planner, dice, no_target
+from harness.nemesis.common import Planner, dice, no_target, skipped
 from harness.nemesis.evidence import clock_bit
 
 KINDS = ("jump", "drift", "strobe")
+BOUNDED = "bounded"
 _MS = 1_000_000
 _OFFSETS_NS = tuple(ms * _MS for ms in (100, 500, 2_000, 10_000, 60_000, 3_600_000))
 _RATES = (0.5, 0.8, 0.95, 1.05, 1.25, 2.0)
+#: of the bound, and to which side; a fast clock ends leases early
+_LEANINGS = (1.0, 1.0, 0.5, -0.5, -1.0)
 _STROBE_STEP_NS = 100 * _MS
 _STROBE_NS_MAX = 1_000 * _MS
 
@@ -38,6 +45,8 @@ class Clock(Planner):
         """How wrong."""
         if variant == "drift":
             return {"rate": rng.choice(_RATES)}
+        if variant == BOUNDED:
+            return {"lean": rng.choice(_LEANINGS)}
         return {"offset_ns": rng.choice(_OFFSETS_NS) * rng.choice((-1, 1))}
 
     async def inject(self, context: Context, plan: Plan) -> Injection:
@@ -48,7 +57,11 @@ class Clock(Planner):
         hit = await self.targets_of(context, plan, rng)
         if not hit:
             return no_target(plan)
+        if kind == BOUNDED:
+            params = {**_within(context, float(params["lean"])), **plan.params}
         wrong = (int(params.get("offset_ns", 0)), float(params.get("rate", 1.0)))
+        if wrong == (0, 1.0):
+            return skipped("the database assumes nothing of clocks, so there is no bound to keep")
         self._wrong[plan.id] = (hit, wrong)
         flips = await self._strobe(context, plan, hit, wrong) if kind == "strobe" else 0
         proofs = {node: await self._set(context, plan, node, wrong) for node in hit}
@@ -126,10 +139,22 @@ def _took(proof: dict[str, Any], wrong: tuple[int, float]) -> bool:
     return clock_bit(proof["wanted_offset_ns"], proof.get("offset_ns"))
 
 
+def _within(context: Context, lean: float) -> dict[str, Any]:
+    """How wrong clocks may be with this database, leaning to one side."""
+    assumed, wrong = assumptions_of(context.db), {}
+    fastest = assumed.clock_rate_max
+    if fastest is not None:
+        slowest = assumed.clock_rate_min or 1 / fastest
+        wrong["rate"] = 1 + lean * (fastest - 1) if lean > 0 else 1 + lean * (1 - slowest)
+    if assumed.clock_offset_s is not None:
+        wrong["offset_ns"] = int(lean * assumed.clock_offset_s * 1e9)
+    return wrong
+
+
 def clock(*, variant: str = "", targets: str = "") -> Clock:
     """Jumps, drifts and strobes in turn, or one kind; at one node, a minority, random nodes."""
-    if variant and variant not in KINDS:
-        raise nearest("kind of clock fault", variant, KINDS)
+    if variant and variant not in (*KINDS, BOUNDED):
+        raise nearest("kind of clock fault", variant, (*KINDS, BOUNDED))
     words = (targets,) if targets else ("one", "minority", "random")
     return Clock(
         f"clock-{variant}" if variant else "clock", (variant,) if variant else KINDS, words

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from random import Random
 from typing import Any
 
+from harness.databases.base import PausesClients
 from harness.errors import SetupError
 from harness.nemesis import layers
 from harness.nemesis.base import Context, Injection, Plan
@@ -131,11 +132,12 @@ class Pause(Planner):
             return no_target(plan)
         layers.of(env).hold_paused(plan.id, hit)
         proofs = {node: await env.pause(node) for node in hit}
+        stopped = _pause_clients(context, hit)
         bit = any(proof.get("state") == "T" for proof in proofs.values())
         if not bit and not [node for node in hit if await env.alive(node)]:
-            layers.of(env).release_paused(plan.id)
+            _resume_clients(context, layers.of(env).release_paused(plan.id))
             return skipped(f"nothing runs on {', '.join(hit)} that could be stopped")
-        return Injection(hit, hit, evidence={"paused": proofs, "bit": bit})
+        return Injection(hit, hit, evidence={"paused": proofs, "bit": bit, **stopped})
 
     async def heal(self, context: Context, plan: Plan, injection: Injection) -> dict[str, Any]:
         """SIGCONT what no other fault wants stopped.
@@ -144,11 +146,27 @@ class Pause(Planner):
             SetupError: a node is still stopped.
         """
         env: Any = context.env
-        proofs = {node: await env.resume(node) for node in layers.of(env).release_paused(plan.id)}
+        released = layers.of(env).release_paused(plan.id)
+        _resume_clients(context, released)
+        proofs = {node: await env.resume(node) for node in released}
         stuck = [node for node, proof in proofs.items() if proof.get("state") == "T"]
         if stuck:
             raise SetupError(f"still stopped after SIGCONT: {', '.join(stuck)}")
         return {**injection.evidence, "resumed": proofs}
+
+
+def _pause_clients(context: Context, nodes: Sequence[str]) -> dict[str, Any]:
+    """Stop the clients that live beside nodes; evidence of how many, where there are any."""
+    if not isinstance(context.db, PausesClients):
+        return {}
+    stopped = sum(context.db.pause_clients(node) for node in nodes)
+    return {"clients_paused": stopped} if stopped else {}
+
+
+def _resume_clients(context: Context, nodes: Sequence[str]) -> None:
+    if isinstance(context.db, PausesClients):
+        for node in nodes:
+            context.db.resume_clients(node)
 
 
 async def _fallback(planner: Planner, context: Context, plan: Plan) -> list[str]:

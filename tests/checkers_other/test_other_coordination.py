@@ -12,6 +12,7 @@ from other_histories import MS, h, invalid, unchallenged, unknown, valid
 
 from checkers.history import Event, Fault, History
 from checkers.judges.convergence import convergence
+from checkers.judges.election import election
 from checkers.judges.lease import lease
 from checkers.judges.lock import lock
 from checkers.judges.log import kafka_log
@@ -65,6 +66,62 @@ def test_fenced_writes() -> None:
     valid(free(h("op 0 acquire -> 1", "op 1 acquire -> 2", old, new)))
     overlapping = h("0 write {'token': 1}", "op 1 write {'token': 2}", "0 ok")
     valid(free(overlapping))
+
+
+def test_a_write_that_nobody_answered_ends_what_is_certain() -> None:
+    held = h("op 0 acquire", "0 write {'v': 1}", "op 1 acquire", "0 info")
+    valid(lock()(held))
+    invalid(lock()(h("op 0 acquire", "0 write {'v': 1}", "op 1 acquire", "0 ok")), "two-holders")
+
+
+def test_two_holders_of_what_expires_are_explained() -> None:
+    both = h("op 0 acquire", "op 1 acquire", "op 0 release")
+    plain, told = lock()(both).findings[0], lock(expires=True)(both).findings[0]
+    assert not any("lease" in step.text for step in plain.because)
+    assert "gives no mutual exclusion" in told.because[-1].text
+    assert "fencing token" in told.because[-1].text
+
+
+# Elections ----------------------------------------------------------------------------------------
+
+
+def test_elections() -> None:
+    """Terms grow, one candidate leads in each, and acts keep the order of terms."""
+    led = ("op 0 campaign -> 1", "op 0 act {'token': 1}", "op 0 resign")
+    then = ("op 1 campaign -> {'token': 2}", "op 1 act {'token': 2}")
+    valid(election()(h(*led, *then)))
+    unchallenged(election()(h("op 0 campaign -> 1")), "nobody was elected twice")
+    twice = h("op 0 campaign -> 1", "op 1 campaign -> 1")
+    invalid(election()(twice), "duplicate-token", history=twice)
+    back = h("op 0 campaign -> 2", "op 1 campaign -> 1")
+    invalid(election()(back), "token-backwards", history=back)
+    # A leader that was stopped acts after the next one did: refused is right, accepted is wrong.
+    late = ("op 0 campaign -> 1", *then, "op 0 act {'token': 1}")
+    invalid(election()(h(*late)), "stale-token-accepted", history=h(*late))
+    valid(election()(h(*late[:-1], late[-1] + " -> fail")))
+
+
+def test_only_a_leader_acts() -> None:
+    acted = "op 1 act {'token': 1}"
+    for history in (
+        h("op 0 campaign -> 1", acted),
+        h("op 1 campaign -> 1", "op 1 resign", acted),
+        h("op 1 campaign -> info", acted),
+    ):
+        invalid(election()(history), "act-of-no-leader", history=history)
+    valid(election()(h("op 1 campaign -> 1", acted, "op 1 resign", "op 0 campaign -> 2")))
+
+
+def test_elections_may_have_to_exclude() -> None:
+    both = h("op 0 campaign -> 1", "op 1 campaign -> 2", "op 0 resign")
+    valid(election()(both))
+    found = election(exclusive=True)(both)
+    invalid(found, "two-holders", history=both)
+    assert found.findings[0].sentence == (
+        "Process 0 was elected at 0.001 s and resigned only at 0.004 s, and process 1 was elected "
+        "at 0.003 s."
+    )
+    assert "fencing token" in found.findings[0].because[-1].text
 
 
 # Leases -------------------------------------------------------------------------------------------

@@ -364,7 +364,7 @@ def test_malformed_values_are_sentences(kind: str, rng: random.Random) -> None:
         ("queue", ["op 0 enqueue None"], "an enqueue needs a value"),
         ("total-queue", ["op 0 enqueue 1", "op 0 drain -> ''"], "must be a list"),
         ("unique-ids", ["op 0 generate -> None"], "gave no identifier"),
-        ("lock", ["op 0 write 7"], 'a fenced write must be {"token": n, ...}, not 7'),
+        ("lock", ["op 0 write 7"], 'a write must be {"token": n, ...}, not 7'),
         ("lease", ["op 0 grant -> {'ttl_s': -1}"], "the time to live ttl_s is -1"),
         ("lease", ["op 0 grant -> {'ttl_ns': True}"], "must be a finite number"),
         ("long-fork", ["op 0 read -> 7"], "a read must be a list of micro-operations"),

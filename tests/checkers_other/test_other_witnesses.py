@@ -18,6 +18,7 @@ from checkers.judges.bank import bank
 from checkers.judges.causal import causal, causal_reverse
 from checkers.judges.convergence import convergence
 from checkers.judges.counter import counter, pn_counter
+from checkers.judges.election import election
 from checkers.judges.lease import lease
 from checkers.judges.lock import lock
 from checkers.judges.log import kafka_log
@@ -103,6 +104,12 @@ KINDS: dict[str, tuple[Ask, Answer, list[Any]]] = {
                                        ("write", None, {"token": rng.randint(1, 4)})]),
         lambda rng, f, asked, all: {"token": rng.randint(1, 5)} if f == "acquire" else asked,
         [lock(), lock(exclusive=False)],
+    ),
+    "election": (
+        lambda rng, fresh: rng.choice([("campaign", None, None), ("resign", None, None),
+                                       ("act", None, {"token": rng.randint(1, 4)})]),
+        lambda rng, f, asked, all: {"token": rng.randint(1, 5)} if f == "campaign" else asked,
+        [election(), election(exclusive=True)],
     ),
     "lease": (
         choice(("grant", None, None), ("renew", None, None), ("release", None, None)),

@@ -55,6 +55,11 @@ KINDS: dict[str, tuple[list[str], set[str]]] = {
          "op 1 acquire -> {'token': 2}", "op 1 write {'token': 2, 'value': 8}"],
         {"lock"},
     ),
+    "election": (
+        ["op 0 campaign -> {'token': 1}", "op 0 act {'token': 1, 'value': 7}", "op 0 resign",
+         "op 1 campaign -> {'token': 2}", "op 1 act {'token': 2, 'value': 8}"],
+        {"election"},
+    ),
     "lease": (
         ["op 0 grant -> {'ttl_ms': 1}", "op 0 revoke", "op 1 grant -> {'ttl_ms': 1}",
          "op 1 renew -> {'ttl_ms': 1}"],

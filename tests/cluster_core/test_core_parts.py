@@ -561,8 +561,8 @@ def test_a_read_is_answered_once_its_index_is_applied() -> None:
     for number, token in enumerate(tokens):
         reads.add(token, Waiter(number, number, 100 + number), Command("get", str(number)), 0)
     assert reads.name([(tokens[0], 5), (tokens[1], 0), (999, 0)]) == [Waiter(1, 1, 101)]
-    assert reads.take_runnable(4) == []
-    assert [read.command.key for read in reads.take_runnable(5)] == ["0"]
+    assert reads.take_runnable(0, 4) == []
+    assert [read.command.key for read in reads.take_runnable(0, 5)] == ["0"]
     assert len(reads) == 1 and reads.expire(100) == [] and reads.expire(102) == [Waiter(2, 2, 102)]
     assert reads.deadline_ns == NEVER_NS
 

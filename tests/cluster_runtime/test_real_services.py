@@ -15,6 +15,7 @@ from processes import WITHIN_S, Cluster, eventually
 
 from cluster.client.asyncio_client import AsyncioClient
 from cluster.client.recipes import Election, Lock
+from cluster.wire import Command
 
 pytestmark = pytest.mark.real
 
@@ -88,6 +89,45 @@ def test_a_leases_keys_end_with_it(cluster: Cluster) -> None:
         cluster, "lease", "list"
     )["value"]
     assert client(cluster, "lease", "revoke", "mine")["value"] == 0
+
+
+def figures(cluster: Cluster, node: str) -> dict[str, float]:
+    """The samples of a node's /metrics without labels, by name."""
+    lines = cluster.get(node, "/metrics").splitlines()
+    pairs = (line.split(" ") for line in lines if line and not line.startswith("#"))
+    return {name.removeprefix("splitbrain_"): float(value) for name, value in pairs}
+
+
+def test_the_services_measure_themselves(cluster: Cluster) -> None:
+    leader = cluster.leader()
+    before = figures(cluster, leader)
+    named = {
+        "lease_count", "watch_count", "watch_slow_total", "dedup_hits_total", "slow_apply_total",
+        "read_index_seconds_count", "snapshot_seconds_count", "wal_fsync_seconds_count",
+        "heartbeat_send_failures_total", "proposals_pending", "proposals_failed_total",
+        "leader_changes_total", "term", "commit_index", "applied_index",
+    }  # fmt: skip
+    assert named <= set(before)
+
+    async def used() -> None:
+        async with AsyncioClient(cluster.addresses, timeout_s=WITHIN_S) as mine:
+            granted = await mine.call(Command("lease-grant", "", (3_600_000_000_000,)))
+            first = await mine.call(Command("put", "metered/1", (1,)))
+            await mine.call(Command("put", "metered/2", (2,)))
+            await mine.call(Command("get", "metered/1"))
+            behind = {"after": first.revision - 1, "limit": 1}
+            told = await mine.call(Command("watch", "metered/", (behind,)), node=leader)
+            assert len(told.value["events"]) == 1
+            bad = await mine.call(Command("cas", "metered/1", (7, 8)))
+            assert (granted.status, bad.status) == ("ok", "fail")
+
+    asyncio.run(used())
+    leader = cluster.leader()
+    now = {node: figures(cluster, node) for node in cluster.nodes}
+    assert now[leader]["lease_count"] == before["lease_count"] + 1
+    assert now[leader]["read_index_seconds_count"] >= 1
+    for name in ("watch_slow_total", "proposals_failed_total", "leader_changes_total"):
+        assert sum(each[name] for each in now.values()) >= 1, name
 
 
 def test_locks_exclude_each_other_and_their_tokens_grow(cluster: Cluster) -> None:

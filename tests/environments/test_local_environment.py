@@ -246,7 +246,9 @@ def test_a_delay_is_measured(tmp_path: Path) -> None:
         await arm.seen("n2", count=1)
         await quickest_s(LinkFault(delay_ns=300 * MS), under_s=1.8)
         await quickest_s(LinkFault(delay_ns=1800 * MS), under_s=3.5)
-        assert (await env.link_counters())["n1", "n2"]["delayed"] == sent
+        counted = (await env.link_counters())["n1", "n2"]
+        assert counted["delayed"] == sent
+        assert counted["bytes"] > 4 * counted["passed"], "each has its length before it"
         await quickest_s(LinkFault(), under_s=0.3)
 
     within(arm, body)

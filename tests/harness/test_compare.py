@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from checkers.core.verdict import Verdict
 from harness.campaign.comparison import Cell, Comparison, Plan, RunRecord, measure
 from harness.campaign.comparison_tables import document, frame, met, parse_condition, rows
+from harness.campaign.round_trips import round_trips
 from harness.campaign.statistics import median_interval, paired_ratio, wilson
 from harness.campaign.trust import Trust
 from harness.campaign.variants import parse_variant, parse_variants
@@ -171,6 +172,8 @@ def test_figures_are_those_of_the_single_run(tmp_path: Path) -> None:
     assert single.ok and single.ok_per_s and single.p50_ms and single.p99_ms
     assert sum(single.latencies) == single.ok
     assert single.costs["messages"] > 2 and single.costs["syncs"] > 2
+    assert single.costs["bytes"] > 20 * single.costs["messages"]
+    assert single.trips == {"round_trips": 1.0, "read_round_trips": 1.0}
     assert (done.where / single.run_dir / "history.jsonl").is_file()
 
 
@@ -294,10 +297,31 @@ def test_a_wrong_command_line_is_one_sentence(tmp_path: Path, words: list[str], 
     assert said in done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"consensus": "zab"}, {"round_trips": 1.0, "read_round_trips": 1.0}),
+        ({"db_options": {"read_mode": "lease"}}, {"round_trips": 1.0, "read_round_trips": 0.0}),
+        ({"ablate": ("A30",)}, {"round_trips": 1.0, "read_round_trips": 0.0}),
+        ({"db_options": {"role": "paxos"}}, {}),
+        ({"db": "etcd"}, {}),
+    ],
+)
+def test_round_trips_are_those_of_the_variant(fields: dict[str, Any], expected: Any) -> None:
+    assert round_trips(msgspec.structs.replace(BASE, **fields)) == expected
+
+
 def test_costs_are_what_was_spent_per_commit() -> None:
     before = {"commits": 10, "syncs": 30, "messages": 100}
     after = {"commits": 30, "syncs": 90, "messages": 180}
     assert costs_per_commit(before, after) == {"syncs": 3.0, "messages": 4.0}
     restarted = {"commits": 30, "syncs": 5, "messages": 180}
     assert costs_per_commit(before, restarted) == {"messages": 4.0}
+    # A node that was started anew may have counted further than it had before.
+    again = {"commits": 30, "syncs": 90, "bytes": 900, "messages": 180, "starts": 4}
+    since = {**before, "bytes": 100, "starts": 3}
+    assert costs_per_commit(since, again) == {"messages": 4.0}
+    assert costs_per_commit(since, {**again, "starts": 3})["bytes"] == 40.0
+    counted = {**since, "link_bytes": 0}, {**again, "link_bytes": 1000}
+    assert costs_per_commit(*counted) == {"messages": 4.0, "bytes": 50.0}
     assert costs_per_commit({}, {}) == {} == costs_per_commit(after, after)

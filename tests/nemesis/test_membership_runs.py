@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from checkers import Verdict
 from harness.runner import run
 from harness.spec import TestSpec
@@ -75,3 +77,23 @@ def test_with_every_other_fault_members_still_change(tmp_path: Path) -> None:
         assert outcome.verdict is Verdict.VALID, outcome.sentence
         told = json.loads((outcome.run_dir / "results.json").read_text())["faults"]
         assert any(f["f"] == "membership" and f["evidence"].get("bit") for f in told)
+
+
+@pytest.mark.parametrize(
+    ("workload", "fields"),
+    [
+        ("sessions", {"db_options": {"read_mode": "session"}}),
+        ("election", {"workload_options": {"lead_s": 0.4}, "db_options": {"lease_ttl_s": 0.8}}),
+        ("list-append", {}),
+    ],
+)
+def test_services_are_served_while_members_change(
+    workload: str, fields: dict[str, Any], tmp_path: Path
+) -> None:
+    nemesis = ("partition", "kill", "membership")
+    outcome = simulated(
+        tmp_path, workload=workload, nemesis=nemesis, seed=2, time_limit_s=10.0, **fields
+    )
+    assert outcome.verdict is Verdict.VALID, outcome.sentence
+    told = json.loads((outcome.run_dir / "results.json").read_text())["faults"]
+    assert any(f["f"] == "membership" and f["evidence"].get("bit") for f in told)

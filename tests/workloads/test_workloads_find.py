@@ -20,6 +20,7 @@ from harness.databases.in_memory_objects import (
     NO_LEASE,
     Bank,
     Counter,
+    Election,
     ElementSet,
     Identifiers,
     Kind,
@@ -41,6 +42,7 @@ from workloads import generator as gen
 
 #: options that make a short run telling
 OPTIONS: dict[str, dict[str, Any]] = {
+    "election": {"lead_s": 0.1},
     "lease": {"ttl_s": 0.3, "keys": 1},
     "lock": {"hold_s": 0.1},
     "membership-convergence": {"settle_s": 2.0},
@@ -174,6 +176,32 @@ class SharedLock(Lock):
 
 class Unfenced(SharedLock):
     def write(self, op):
+        return op.ok()
+
+
+class SameTerm(Election):
+    """Leads with the token of the leader before, now and then."""
+
+    now = Every(3)
+
+    def campaign(self, op):
+        if self.now():
+            self.store.values.pop(op.key, None)
+            self.store.revision -= 1
+        return super().campaign(op)
+
+
+class UnfencedLeaders(Election):
+    """Elects another while one leads, and lets both act."""
+
+    now = Every(3)
+
+    def campaign(self, op):
+        if self.now():
+            self.store.values.pop(op.key, None)
+        return super().campaign(op)
+
+    def act(self, op):
         return op.ok()
 
 
@@ -326,6 +354,9 @@ DEFECTS = [
     ("log", having(log=LosesItsEnd), {}, "inconsistent-offset"),
     ("lock", having(lock=SharedLock), {}, "two-holders"),
     ("lock", having(lock=Unfenced), {"fencing": True}, "stale-token-accepted"),
+    ("election", having(election=SameTerm), {}, "duplicate-token"),
+    ("election", having(election=UnfencedLeaders), {}, "stale-token-accepted"),
+    ("election", having(election=UnfencedLeaders), {"fencing": False}, "two-holders"),
     ("lease", having(lease=EarlyEnd), {}, None),
     ("watch", having(watch=Skips), {}, None),
     ("bank", having(bank=HalfTransfer), {}, "wrong-total"),
@@ -365,6 +396,7 @@ def test_each_defect_has_been_looked_for_in_each_workload() -> None:
     [
         ("append", {"read": 0}), ("append", {"ops_per_key": 0}), ("set", {"read": 1.5}),
         ("counter", {"amount_max": -1}), ("queue", {"enqueue": 1}), ("lock", {"hold_s": 0}),
+        ("election", {"lead_s": 0}),
         ("lease", {"ttl_s": -1}), ("bank", {"keys": 1}), ("bank", {"balance": 0}),
         ("list-append", {"consistency_models": "serialisable"}), ("write-skew", {"keys": 0}),
         ("sessions", {"guarantees": "read-my-writes"}),

@@ -288,6 +288,7 @@ class Flow:
 
     def _write(self, data: bytes) -> None:
         if self._sink is not None and not self._sink.is_closing():
+            self._link.shaper.counters["bytes"] += len(data)
             self._sink.write(data)
 
     def _finish_if_empty(self) -> None:

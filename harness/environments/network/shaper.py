@@ -38,7 +38,7 @@ class Shaper:
 
     def __init__(self, rng: Random) -> None:
         self.fault = HEALTHY
-        self.counters: dict[str, int] = dict.fromkeys(COUNTERS, 0)
+        self.counters: dict[str, int] = dict.fromkeys((*COUNTERS, "bytes"), 0)
         self._rng = rng
         self._busy_until_ns = 0
 
