@@ -34,6 +34,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from cluster.log.group_files import within_group
 from cluster.log.low_water_mark import segments_below
 from cluster.log.superblock import Superblocks
 from cluster.log.write_ahead_log import (
@@ -102,8 +103,9 @@ def segment_of(name: str) -> Segment | None:
 
 
 def log_syncs(synced: Mapping[str, int]) -> int:
-    """How many of the syncs of files, by name, were of segments."""
-    return sum(count for name, count in synced.items() if segment_of(name) is not None)
+    """How many of the syncs of files, by name, were of segments, whatever their group."""
+    counts = ((segment_of(within_group(name)), count) for name, count in synced.items())
+    return sum(count for segment, count in counts if segment is not None)
 
 
 class LogCounters(msgspec.Struct):

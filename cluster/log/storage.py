@@ -37,7 +37,7 @@ Called by ``cluster.runtime`` and ``cluster.simulation``; sans-IO.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -82,6 +82,29 @@ class StorageCounters(msgspec.Struct, frozen=True):
     torn_bytes: int
     snapshots_left_out: int
     superblock_syncs: int = 0
+
+
+class DurableStorage(Protocol):
+    """What a host asks of a node's storage; :class:`Storage` is one, of a single log."""
+
+    @property
+    def failure(self) -> DiskError | None:
+        """The disk error that ended it."""
+
+    def recover(self, *, why_not: WhyNot) -> Recovered:
+        """Read what is durable."""
+
+    def write(self, effect: Append | SaveSnapshot) -> None:
+        """Write an effect's bytes."""
+
+    def sync(self) -> None:
+        """Make every write so far durable."""
+
+    def rest(self) -> None:
+        """There is nothing to write now."""
+
+    def counters(self) -> StorageCounters:
+        """What was done so far."""
 
 
 class Storage:

@@ -23,7 +23,7 @@ from cluster.consensus.membership_change import member_problem
 from cluster.runtime.token import BadToken, read_token
 from cluster.spelling import nearest
 
-ROLES = ("core", "paxos")
+ROLES = ("core", "paxos", "data")
 CONSENSUS = ("raft", "multi-paxos", "zab", "viewstamped")
 
 
@@ -157,7 +157,7 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--role",
         default="core",
-        help="what the node is part of: core, or paxos (a register per key)",
+        help="what the node is part of: core, paxos (a register per key), or data (many groups)",
     )
     add("--consensus", default="raft", help=f"consensus variant: {', '.join(CONSENSUS)}")
     add("--cluster", default="splitbrain", metavar="NAME", help="others are refused")
