@@ -13,8 +13,7 @@ a replica answers goes back to the part that asked, which may ask again; so unti
 and only then are the effects handed to the host, as of one core.
 
 The node's hybrid clock stamps every message between nodes and hears the stamps of all that arrive.
-Its upper bound is durable before it is used: it is the hard state of a log of its own (the group
-``clock``, which has no members and no entries), in the same sequence of writes.
+Its upper bound is durable before it is used (``clock_log``), in the same sequence of writes.
 
 Invariants. The outcome of a question comes to the part that asked, once, and after the call that
 asked has returned. Nothing that a part says leaves before what it stands on: an answer of a replica
@@ -39,11 +38,11 @@ from cluster.config import ClusterConfig
 from cluster.core.member_requests import MEMBERS
 from cluster.core.parts import ReplicaParts
 from cluster.core.state_watch import WATCH
+from cluster.data.clock_log import CLOCK
 from cluster.data.group_client import Ask
 from cluster.data.parts import Coordinator, DataParts, Part, PartSetting
 from cluster.data.replicated_groups import CORE, Answer, founding_groups
 from cluster.ports import (
-    Append,
     Clock,
     Effect,
     NodeId,
@@ -58,7 +57,6 @@ from cluster.wire import (
     Grouped,
     GroupRequest,
     GroupResponse,
-    HardState,
     Message,
     Request,
     Response,
@@ -66,8 +64,6 @@ from cluster.wire import (
 
 #: Status of a node that is not in the core.
 DATA = "data"
-#: The log whose hard state is the upper bound of the hybrid clock.
-CLOCK = "clock"
 #: The connection of requests that the node's host makes; nobody is answered.
 _HOST = 0
 #: Rounds in which parts and replicas may answer each other within one event.
@@ -113,15 +109,18 @@ class DataNode:
         self._members = founding_groups(self.founders)
         self._reads = {CORE: self._reads_of(parts.core)}
         self._data_reads = self._reads_of(parts.group)
-        self._reset(0)
+        self._reset(None)
 
     def _reads_of(self, parts: ReplicaParts) -> frozenset[str]:
         """Commands that a group answers without an entry of its log."""
         return frozenset(parts.machine.build(self.config).reads) | {MEMBERS, WATCH}
 
-    def _reset(self, bound: int) -> None:
+    def _reset(self, clock: Recovered | None) -> None:
         parts = self._parts
-        self.stamps = parts.stamps(self.node, self.config, self._clock, bound)
+        self._clock_log = parts.clock_log(clock, lambda: self.groups.next_write())
+        self.stamps = parts.stamps(
+            self.config, self._clock, self._clock_log.durable, make=parts.hybrid_clock
+        )
         self.groups = parts.groups(
             self.node,
             rng=self._rng,
@@ -138,7 +137,6 @@ class DataNode:
         )
         self.front = parts.front()
         self._durable = self._timer_ns = 0
-        self._bounds: list[tuple[int, int]] = []  # (write, bound of the clock)
         self._held: list[tuple[int, Answer]] = []  # (write, answer that waits for it)
         self._asked_by: dict[int, str] = {}
         self._to_open: list[tuple[str, tuple[NodeId, ...]]] = []
@@ -211,8 +209,7 @@ class DataNode:
     def start(self, now_ns: int, recovered: Recovered) -> list[Effect]:
         """Begin, or begin again after a crash, from what is durable."""
         found = dict(recovered.groups)
-        clock = found.pop(CLOCK, None)
-        self._reset(clock.hard_state.generation if clock is not None else 0)
+        self._reset(found.pop(CLOCK, None))
         effects = self.groups.start(now_ns, found, self._members)
         self._learn_groups()
         for part in self.parts.values():
@@ -235,13 +232,13 @@ class DataNode:
         kind = type(message)
         effects: list[Effect] = []
         if kind is Grouped:
-            self._hear(source, message)
+            self.stamps.heard(source, message.stamp)  # type: ignore[union-attr]
             effects = self.groups.message(now_ns, source, message)  # type: ignore[arg-type]
         elif kind is GroupRequest:
-            self._hear(source, message)
+            self.stamps.heard(source, message.stamp)  # type: ignore[union-attr]
             effects = self._take_request(now_ns, source, message)  # type: ignore[arg-type]
         elif kind is GroupResponse:
-            self._hear(source, message)
+            self.stamps.heard(source, message.stamp)  # type: ignore[union-attr]
             self.client.on_response(now_ns, source, message)  # type: ignore[arg-type]
         return self._settle(now_ns, effects)
 
@@ -259,8 +256,9 @@ class DataNode:
         """Every write up to and including ``io_id`` is durable."""
         self.groups.touched.clear()
         self._durable = io_id
-        while self._bounds and self._bounds[0][0] <= io_id:
-            self.stamps.bound_durable(self._bounds.pop(0)[1])
+        bound = self._clock_log.persisted(io_id)
+        if bound:
+            self.stamps.bound_durable(bound)
         effects = self.groups.persisted(now_ns, io_id)
         if self._held:
             held, self._held = self._held, []
@@ -301,10 +299,6 @@ class DataNode:
         return self._settle(now_ns, effects)
 
     # -- requests ----------------------------------------------------------------------------------
-
-    def _hear(self, source: NodeId, message: Any) -> None:
-        if message.stamp:
-            self.stamps.heard(source, message.stamp)
 
     def _coordinate(self, now_ns: int, connection: int, request: Request) -> list[Effect]:
         if self.coordinator is None:
@@ -359,7 +353,9 @@ class DataNode:
                 break
         else:
             raise AssertionError(f"parts of {self.node} ask without end within one event")
-        self._keep_bound(effects)
+        bound = self.stamps.bound_wanted()
+        if bound:
+            effects += self._clock_log.writes(bound)
         timer = self._next_timer(now_ns)
         if timer is not None:
             effects.append(timer)
@@ -385,14 +381,6 @@ class DataNode:
         for group, members in to_open:
             effects += self.groups.open(now_ns, group, members)
         return bool(answers or outcomes or requests or to_open)
-
-    def _keep_bound(self, effects: list[Effect]) -> None:
-        """Make the upper bound of the hybrid clock durable, if it wants a higher one."""
-        bound = self.stamps.bound_wanted()
-        if bound:
-            io_id = self.groups.next_write()
-            self._bounds.append((io_id, bound))
-            effects.append(Append(io_id, HardState(bound), group=CLOCK))
 
     def _next_timer(self, now_ns: int) -> SetTimer | None:
         """A timer, if the one set before is used up or too late."""

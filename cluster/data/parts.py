@@ -17,11 +17,14 @@ from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
+from cluster.clocks.hybrid_clock import HybridClock
 from cluster.config import ClusterConfig
 from cluster.core.parts import ReplicaParts
+from cluster.data.clock_log import ClockLog
 from cluster.data.front import Front
 from cluster.data.group_client import Ask, GroupClient
 from cluster.data.replicated_groups import ReplicatedGroups
+from cluster.data.stamps import Stamps
 from cluster.log.group_storage import GroupStorage
 from cluster.ports import Clock, Effect, NodeId, Rng
 from cluster.wire import Request
@@ -63,41 +66,6 @@ class Coordinator(Part, Protocol):
         """A client's connection is gone; nothing may be sent to it any more."""
 
 
-class Stamps(Protocol):
-    """The node's hybrid clock, as messages between nodes carry it."""
-
-    def stamp(self) -> int:
-        """The timestamp of a message that leaves now, as an integer above 0; 0 for none."""
-
-    def heard(self, source: NodeId, stamp: int) -> None:
-        """A message with this timestamp, above 0, arrived from a node."""
-
-    def bound_wanted(self) -> int:
-        """An upper bound of timestamps that must be made durable now; 0 if there is none. Each
-        bound is named once, and each is higher than the one before."""
-
-    def bound_durable(self, bound: int) -> None:
-        """This bound is durable: timestamps up to it may be issued."""
-
-
-class NoStamps:
-    """A node without a hybrid clock."""
-
-    def stamp(self) -> int:
-        """0: there is none."""
-        return 0
-
-    def heard(self, source: NodeId, stamp: int) -> None:
-        """Nothing to merge."""
-
-    def bound_wanted(self) -> int:
-        """0: nothing is to be made durable."""
-        return 0
-
-    def bound_durable(self, bound: int) -> None:
-        """Nothing was."""
-
-
 class Services(Protocol):
     """What a part gets from its node: to ask groups, and to look at those that are here."""
 
@@ -135,7 +103,7 @@ class PartSetting(msgspec.Struct, frozen=True, kw_only=True):
         config: timings and limits.
         rng: randomness, of this part alone.
         clock: the node's clocks.
-        stamps: its hybrid clock.
+        stamps: its hybrid clock: ``now()`` issues a timestamp.
         services: the way to the groups.
         placement: the placement part, for the others; None for itself, or if there is none.
     """
@@ -152,8 +120,6 @@ class PartSetting(msgspec.Struct, frozen=True, kw_only=True):
 
 MakePart: TypeAlias = Callable[[PartSetting], Part]
 MakeCoordinator: TypeAlias = Callable[[PartSetting], Coordinator]
-#: Of (node, config, clock, the durable upper bound of earlier lives or 0).
-MakeStamps: TypeAlias = Callable[[NodeId, ClusterConfig, Clock, int], Stamps]
 
 
 class DataParts(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,7 +129,7 @@ class DataParts(msgspec.Struct, frozen=True, kw_only=True):
         core: of the replica of group ``core``.
         group: of the replicas of the other groups.
         groups, client, front, storage: of the node.
-        stamps: makes its hybrid clock.
+        hybrid_clock, stamps, clock_log: of its hybrid clock.
         placement, controller, coordinator: make the parts above; None for a node without.
     """
 
@@ -173,7 +139,9 @@ class DataParts(msgspec.Struct, frozen=True, kw_only=True):
     client: type[GroupClient] = GroupClient
     front: type[Front] = Front
     storage: type[GroupStorage] = GroupStorage
-    stamps: MakeStamps = lambda node, config, clock, durable: NoStamps()
+    hybrid_clock: type[HybridClock] = HybridClock
+    stamps: type[Stamps] = Stamps
+    clock_log: type[ClockLog] = ClockLog
     placement: MakePart | None = None
     controller: MakePart | None = None
     coordinator: MakeCoordinator | None = None
