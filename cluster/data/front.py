@@ -8,7 +8,7 @@ to this node's coordinator. Everything else is the core's: its keys, leases, wat
 node in the core takes it as any core does; another sends the client there. It does not ask for the
 client: a request carries the number of its *client's* session, by which copies of it are
 recognised, and under a session of the node's own a copy that comes by another way would happen
-twice.
+twice. Changes of members are refused: groups keep theirs, and it is partitions that move.
 
 Invariants. A request goes to one place. What is sent elsewhere did not happen here.
 
@@ -20,6 +20,7 @@ Source: Joshi, "Consistent Core". Used by ``cluster.data.node``; pure.
 
 from __future__ import annotations
 
+from cluster.core.member_requests import CHANGES
 from cluster.wire import Command, Request, Response
 
 #: How the names of a coordinator's commands begin.
@@ -34,6 +35,12 @@ class Front:
     def is_for_coordinator(self, command: Command) -> bool:
         """Decision: whether a command is about a transaction over data groups."""
         return command.op.startswith(TRANSACTIONAL)
+
+    def problem(self, command: Command) -> str:
+        """Why no node of this role does what a command asks for; "" if one may."""
+        if command.op in CHANGES:
+            return f"{command.op} is refused: the members of a group stay those of its founding"
+        return ""
 
     def no_coordinator(self, node: str, request: Request) -> Response:
         """The refusal of a transaction by a node that has nothing to carry it out with."""

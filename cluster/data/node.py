@@ -277,8 +277,11 @@ class DataNode:
         effects: list[Effect] = []
         for_core: list[tuple[int, Request]] = []
         for connection, request in requests:
+            wrong = self.front.problem(request.command)
             if connection == _HOST:
                 effects += self.groups.hand_over(now_ns)
+            elif wrong:
+                effects.append(Reply(connection, Response(request.id, "fail", error=wrong)))
             elif self.front.is_for_coordinator(request.command):
                 effects += self._coordinate(now_ns, connection, request)
             elif self.groups.hosts(CORE):
