@@ -8,6 +8,9 @@ the same sequence of writes as the groups' logs: a hard state only grows, a new 
 superblock at once, and damage to it is found like any other. After ``CUT_EVERY`` bounds a snapshot
 of nothing lets the old segments go.
 
+Damage costs nothing here: the hard state is all there is, and a damaged storage gives the right one
+all the same. So the log is repaired by its first write, and asks no peers.
+
 Invariants. Bounds grow from write to write. A bound is reported once, when its write is durable.
 
 What breaks without it. A clock that goes back over a restart: two transactions at one timestamp.
@@ -38,7 +41,10 @@ class ClockLog:
         cut_every: bounds between two snapshots.
     """
 
-    __slots__ = ("_count", "_cut_every", "_index", "_next_write", "_under_way", "durable")
+    __slots__ = (
+        "_count", "_cut_every", "_index", "_next_write", "_repair", "_under_way", "damaged",
+        "durable",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -49,6 +55,9 @@ class ClockLog:
     ) -> None:
         #: the highest bound that is durable; 0 for none
         self.durable = recovered.hard_state.generation if recovered is not None else 0
+        #: whether the disk lost something of it, and the write that ends this is not durable yet
+        self.damaged = recovered is not None and recovered.damage is not None
+        self._repair = 0
         found = recovered.snapshot if recovered is not None else None
         self._index = found.index if found is not None else 0
         self._next_write = next_write
@@ -56,6 +65,13 @@ class ClockLog:
         self._count = 0
         #: (write, bound) of what is not durable yet
         self._under_way: deque[tuple[int, int]] = deque()
+
+    def start(self) -> list[Append]:
+        """The first write, if there is damage to be ended by it."""
+        if not self.damaged:
+            return []
+        self._repair = self._next_write()
+        return [Append(self._repair, HardState(self.durable), repaired=True, group=CLOCK)]
 
     def writes(self, bound: int) -> list[Append | SaveSnapshot]:
         """What makes a bound durable, in order."""
@@ -80,4 +96,6 @@ class ClockLog:
         while self._under_way and self._under_way[0][0] <= io_id:
             bound = self._under_way.popleft()[1]
         self.durable = max(self.durable, bound)
+        if 0 < self._repair <= io_id:
+            self.damaged, self._repair = False, 0
         return bound

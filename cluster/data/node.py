@@ -46,6 +46,7 @@ from cluster.ports import (
     Clock,
     Effect,
     NodeId,
+    Note,
     Recovered,
     Reply,
     Rng,
@@ -127,6 +128,7 @@ class DataNode:
             config=self.config,
             parts_of=lambda group: parts.core if group == CORE else parts.group,
             stamp=self.stamps.stamp,
+            also_damaged=lambda: [CLOCK] if self._clock_log.damaged else [],
         )
         self.client = parts.client(
             self.node,
@@ -210,7 +212,8 @@ class DataNode:
         """Begin, or begin again after a crash, from what is durable."""
         found = dict(recovered.groups)
         self._reset(found.pop(CLOCK, None))
-        effects = self.groups.start(now_ns, found, self._members)
+        effects: list[Effect] = [*self._clock_log.start()]
+        effects += self.groups.start(now_ns, found, self._members)
         self._learn_groups()
         for part in self.parts.values():
             effects += part.start(now_ns)
@@ -256,15 +259,22 @@ class DataNode:
         """Every write up to and including ``io_id`` is durable."""
         self.groups.touched.clear()
         self._durable = io_id
-        bound = self._clock_log.persisted(io_id)
-        if bound:
-            self.stamps.bound_durable(bound)
-        effects = self.groups.persisted(now_ns, io_id)
+        effects = self._clock_persisted(io_id)
+        effects += self.groups.persisted(now_ns, io_id)
         if self._held:
             held, self._held = self._held, []
             for after, answer in held:
                 self._deliver(now_ns, answer._replace(after=after), effects)
         return self._settle(now_ns, effects)
+
+    def _clock_persisted(self, io_id: int) -> list[Effect]:
+        was_damaged = self._clock_log.damaged
+        bound = self._clock_log.persisted(io_id)
+        if bound:
+            self.stamps.bound_durable(bound)
+        if not was_damaged or self._clock_log.damaged:
+            return []
+        return [Note("repaired", {"group": CLOCK, "damaged_groups": self.groups.damaged})]
 
     def on_client(self, now_ns: int, connection: int, request: Request) -> list[Effect]:
         """A client's request arrived on a connection."""

@@ -141,6 +141,7 @@ class ReplicatedGroups:
         config: timings and limits of each.
         parts_of: the classes that a group's replica is made of, by the group's name.
         stamp: gives the hybrid timestamp of a message; 0 for none.
+        also_damaged: what else of this node is still damaged, by name.
     """
 
     def __init__(
@@ -151,7 +152,9 @@ class ReplicatedGroups:
         config: ClusterConfig,
         parts_of: Callable[[str], ReplicaParts],
         stamp: Callable[[], int] = lambda: 0,
+        also_damaged: Callable[[], Sequence[str]] = tuple,
     ) -> None:
+        self._also_damaged = also_damaged
         self.node = node
         self.config = config
         self._rng = rng
@@ -191,6 +194,11 @@ class ReplicatedGroups:
         """Whether this node leads a group, as far as it knows."""
         replica = self.replica(group)
         return replica is not None and replica.consensus.role == LEADER
+
+    @property
+    def damaged(self) -> list[str]:
+        """The groups of which the disk lost something that peers have not given back yet."""
+        return [name for name in self.names if self._hosted[name].replica.status()["recovering"]]
 
     @property
     def pending(self) -> int:
@@ -390,9 +398,7 @@ class ReplicatedGroups:
     def _note(self, hosted: _Hosted, note: Note) -> Note:
         detail = {"group": hosted.name, **note.detail}
         if note.event == "repaired":
-            detail["damaged_groups"] = [
-                name for name in self.names if self._hosted[name].replica.status()["recovering"]
-            ]
+            detail["damaged_groups"] = [*self._also_damaged(), *self.damaged]
         return Note(note.event, detail)
 
 

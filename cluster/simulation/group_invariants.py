@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from cluster.data.node import CORE, DATA, DataNode
+from cluster.data.node import CLOCK, CORE, DATA, DataNode
 from cluster.data.replicated_groups import OPENED_AT
 from cluster.ports import Append, Core, Recovered, SaveSnapshot, Send
 from cluster.simulation.invariants import Invariants, View
@@ -56,7 +56,8 @@ class GroupInvariants:
         """The watch over one group."""
         found = self.groups.get(group)
         if found is None:
-            found = Invariants(self._failing(group), self._view_of, consensus=self._consensus)
+            consensus = "" if group == CLOCK else self._consensus
+            found = Invariants(self._failing(group), self._view_of, consensus=consensus)
             self.groups[group] = found
         return found
 
@@ -67,8 +68,12 @@ class GroupInvariants:
         return fail
 
     def _own(self, node: str, group: str) -> Invariants:
-        self._at.setdefault(node, {})[group] = None
-        return self.of(group)
+        """The watch over a group, at a node; one that is new there began with nothing."""
+        watch, at = self.of(group), self._at.setdefault(node, {})
+        if group not in at:
+            at[group] = None
+            watch.started(node, Recovered(HardState(), None, []), excused=False)
+        return watch
 
     def started(self, node: str, recovered: Recovered, *, excused: bool) -> None:
         """``node`` starts from what its storage found."""
