@@ -8,6 +8,8 @@ Used by ``group_storage``, and by whatever looks at a node's files.
 
 from __future__ import annotations
 
+from zlib import crc32
+
 from cluster.ports import Disk
 
 #: Between a group's name and the name of its file.
@@ -18,6 +20,12 @@ def group_of(file: str) -> str:
     """The group that a file belongs to; "" if it belongs to none."""
     group, mark, _ = file.partition(GROUP_MARK)
     return group if mark else ""
+
+
+def salt_of(group: str) -> int:
+    """A number of the group by which its files differ from those of other groups: the CRC-32 of its
+    name."""
+    return crc32(group.encode())
 
 
 def within_group(file: str) -> str:

@@ -17,6 +17,10 @@ Damage. Each group judges its own files, and names them as they are called on th
 group is repaired from its peers or keeps the node from starting, as a damaged node does; the other
 groups of a node that is repaired are sound. An error of the disk is the end of all groups.
 
+A file that ends up under the name of another group's is damage in both: the records of a group's
+log, its snapshots and its superblock are valid with the group's salt only. Without it, the log of
+one group would be a whole log of another, with votes for strangers.
+
 Invariants. No file belongs to two groups. A write goes to the files of its group alone. What was
 written in a group since its last sync is synced before anything is reported.
 
@@ -34,7 +38,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from cluster.config import ClusterConfig
-from cluster.log.group_files import GROUP_MARK, GroupDisk, group_of
+from cluster.log.group_files import GROUP_MARK, GroupDisk, group_of, salt_of
 from cluster.log.storage import Storage, StorageCounters, WhyNot
 from cluster.log.write_ahead_log import CorruptLog
 from cluster.ports import Append, Disk, DiskError, Recovered, SaveSnapshot
@@ -131,7 +135,7 @@ class GroupStorage:
     # -- inside ------------------------------------------------------------------------------------
 
     def _open(self, group: str) -> Recovered:
-        storage = self._make(GroupDisk(self._disk, group), self._config)
+        storage = self._make(GroupDisk(self._disk, group), self._config, salt=salt_of(group))
         try:
             recovered = storage.recover(why_not=_named(self._why_not, group))
         except CorruptLog as error:

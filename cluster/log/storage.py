@@ -113,13 +113,15 @@ class Storage:
     Args:
         disk: where it lives.
         config: for ``segment_bytes``.
+        salt: another one for each log that shares a disk: no file of one is valid in another.
     """
 
-    def __init__(self, disk: Disk, config: ClusterConfig) -> None:
+    def __init__(self, disk: Disk, config: ClusterConfig, *, salt: int = 0) -> None:
+        self._salt = salt
         self._disk = disk
         self._config = config
-        self._snapshots = SnapshotStore(disk)
-        self._superblocks = Superblocks(disk)
+        self._snapshots = SnapshotStore(disk, salt)
+        self._superblocks = Superblocks(disk, salt)
         self._repaired = False
         self._why_not: WhyNot = lambda snapshot, entries: ""
         self._log: SegmentedLog | None = None
@@ -319,6 +321,7 @@ class Storage:
             self._disk,
             superblocks=self._superblocks,
             segment_bytes=self._config.segment_bytes,
+            first_sequence=self._salt + 1,
             segments=found.segments,
             end=found.end,
             crc=found.crc,
