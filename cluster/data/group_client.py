@@ -354,7 +354,7 @@ class GroupClient:
             group.free.append(session)
         while group.waiting:
             after = group.waiting[0]
-            if after.token in self._asked:
+            if after.token in self._asked and after.deadline_ns > now_ns:
                 if not self._gives_session(after):
                     return
                 self._send(now_ns, after)
