@@ -68,6 +68,9 @@ CORE = "core"
 MEMBERS = 3
 #: Index of the snapshot that a group begins with which is opened while the cluster runs.
 OPENED_AT = 1
+#: The hard state that its members begin with: a generation that was nobody's, in which all have the
+#: same log. (A replica of Viewstamped Replication that has been in no view has no memory.)
+OPENED_IN = HardState(generation=1, adopted=1)
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
@@ -231,9 +234,15 @@ class ReplicatedGroups:
         """
         effects: list[Effect] = []
         for group in sorted({*recovered, *members}):
-            found = recovered.get(group) or Recovered(HardState(), None, [])
+            found = recovered.get(group)
             founding = tuple(members.get(group, ()))
-            if self.node in founding or found.snapshot is not None:
+            if found is None and self.node in founding:
+                # Its files are made now, and not when the disk may be full.
+                effects.append(Append(self.next_write(), group=group))
+                found = Recovered(HardState(), None, [])
+            if found is not None and not founding and found.snapshot is not None:
+                founding = found.snapshot.members
+            if found is not None and self.node in founding:
                 effects += self._begin(now_ns, group, founding, found)
         return effects
 
@@ -252,11 +261,12 @@ class ReplicatedGroups:
         empty = Replica(self.node, voters, rng=self._rng, config=self.config,
                         parts=self._parts_of(group))  # fmt: skip
         first = Snapshot(OPENED_AT, 0, voters, empty.encode_state())
+        entered = Append(self.next_write(), OPENED_IN, group=group)
         save = SaveSnapshot(self.next_write(), first, OPENED_AT + 1, reset_log=True, group=group)
         note = Note("group-opened", {"group": group, "members": list(voters)})
-        found = Recovered(HardState(), first, [])
+        found = Recovered(OPENED_IN, first, [])
         self.touched[group] = None
-        return [save, note, *self._begin(now_ns, group, (), found)]
+        return [entered, save, note, *self._begin(now_ns, group, voters, found)]
 
     def message(self, now_ns: int, source: NodeId, message: Grouped) -> list[Effect]:
         """A member of a group said something; of a group this node is not in, it is dropped."""
