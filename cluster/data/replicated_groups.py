@@ -19,9 +19,10 @@ a connection below 0 that is used once.
 Which groups. The groups of the founders are computed from the sorted list of founders
 (:func:`founding_groups`), on every node alike: the core on the first three, and one for each
 founder on it and the two after it in the ring. A group that comes later is opened with a snapshot
-which says who its members are; it is made durable before anything else of the group, so a restarted
-node knows the members of each group that it is in from its own disk. Members are those of the
-founding or of that snapshot, and what the group's own log has made of them since.
+which says who its members are, the same one at each of them; it is made durable before anything
+else of the group, so a restarted node knows the members of each group that it is in from its own
+disk. The files of a founder's groups are made at its first start, before there is anything to
+write: on a disk that is full later, no group's first write holds up the writes of the others.
 
 Invariants. A message, write or answer of a replica concerns its own group. The writes of a group
 keep their order among those of the node. A replica hears that a write is durable once, and after

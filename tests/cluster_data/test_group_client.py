@@ -1,8 +1,8 @@
 """The client of groups: every command has one outcome, and the outcome is meant literally.
 
-Method: a group that is as simple as can be (a list, the real Idempotent Receiver, a leader) behind a
-network whose every act is the test's choice: requests and answers are lost, come twice, come late,
-leaders change. What the list holds at the end is held against what was said.
+Method: a group that is as simple as can be (a list, the real Idempotent Receiver, a leader) behind
+a network whose every act is the test's choice: requests and answers are lost, come twice, come
+late, leaders change. What the list holds at the end is held against what was said.
 """
 
 from __future__ import annotations
@@ -119,7 +119,8 @@ def test_a_silent_member_is_left_and_the_copy_has_the_same_number() -> None:
 
 
 @pytest.mark.parametrize(
-    "op, sent, said", [("append", True, "unknown"), ("get", True, "fail"), ("append", False, "fail")]
+    "op, sent, said",
+    [("append", True, "unknown"), ("get", True, "fail"), ("append", False, "fail")],
 )
 def test_what_is_said_at_the_deadline_is_what_may_have_happened(
     op: str, sent: bool, said: str

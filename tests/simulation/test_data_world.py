@@ -203,8 +203,6 @@ def test_only_one_member_of_a_group_is_damaged_at_a_time() -> None:
 class Asker:
     """A part of a data node that appends to a key of each group, and remembers what it was told."""
 
-    made: dict[str, Asker] = {}
-
     def __init__(self, setting: PartSetting) -> None:
         self.node, self.services = setting.node, setting.services
         self.tokens: dict[int, tuple[str, str]] = {}
@@ -213,7 +211,6 @@ class Asker:
         self.deadline_ns = NEVER_NS
         self.asking = False
         self.life = setting.rng.between(1, 1 << 40)
-        Asker.made[setting.node] = self
 
     def start(self, now_ns: int) -> list[Effect]:
         self.deadline_ns = now_ns
