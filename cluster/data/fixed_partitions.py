@@ -20,7 +20,7 @@ What breaks without it. A36a: with the hash taken modulo the number of groups, k
 written before a node joined are looked for where they never were. A36b: with the hash that Python
 salts anew in each process, two nodes name two slots for one key.
 
-Source: Joshi, "Fixed Partitions"; the hash slots of Redis Cluster, the partitions of Kafka's topics.
+Source: Joshi, "Fixed Partitions"; the hash slots of Redis Cluster, the partitions of a Kafka topic.
 Used by ``cluster.data.placement`` and ``cluster.data.placement_plan``; pure.
 """
 
