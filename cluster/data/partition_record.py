@@ -8,7 +8,7 @@
     nodes/<id>         {"lease"...}: attached to the node's lease, so that it ends with the node
     controller         {"node", "lease"}: attached to the same lease; the token is the revision at
                        which it was created
-    requests/<id>      {"op", "key", "to", "outcome", "error", "lease"}: what an operator wants done;
+    requests/<id>      {"op", "key", "to", "outcome", "error", "lease"}: what an operator wants;
                        attached to the lease of the node that was asked
 
 A partition is in one of these states. What is to be done next follows from the state alone, so a

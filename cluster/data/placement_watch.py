@@ -33,7 +33,7 @@ from cluster.data.questions import CORE, Ask, Questions, has_reason
 from cluster.wire import Command
 
 #: How long one watch is asked before it is asked again.
-WATCH_NS = 10_000 * MS
+WATCH_NS = 2_000 * MS
 #: How long to wait after a read or a watch that failed.
 AGAIN_NS = 100 * MS
 
