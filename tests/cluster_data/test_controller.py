@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from placement_world import Node, World
 
 from cluster.config import MS
 from cluster.data.partition_record import Layout
 from cluster.data.size_policy import SizeLimits
 from cluster.wire import Command
-from placement_world import Node, World
 
 KEYS = [f"k{n:02d}" for n in range(40)]
 S = 1_000 * MS
@@ -183,14 +183,14 @@ def test_a_busy_range_is_split() -> None:
 
 #: everything a controller asks of groups in a move, a split and a merge, in order, and the changes
 #: of the map between: (operation, which one of the kind, counted from the request on)
-STEPS = {
+STEPS: dict[str, list[tuple[str, int]]] = {
     "move": [("txn", 1), ("p-freeze", 1), ("p-export", 1), ("p-adopt", 1), ("txn", 2),
              ("p-drop", 1), ("txn", 3)],
     "split": [("txn", 1), ("p-split", 1), ("txn", 2)],
     "merge": [("txn", 1), ("p-freeze", 1), ("p-adopt", 1), ("txn", 2), ("p-drop", 1), ("txn", 3),
               ("txn", 4), ("p-merge", 1), ("txn", 5)],
 }  # fmt: skip
-WANTED = {
+WANTED: dict[str, tuple[Layout, tuple[str, ...]]] = {
     "move": (Layout(slots=5), ("partition-move", "p00001", "g-n4")),
     "split": (RANGES, ("partition-split", "k25")),
     "merge": (RANGES, ("partition-merge", "k20")),
@@ -244,7 +244,7 @@ def test_a_controller_that_crashes_at_a_step_leaves_nothing_undone(
 
 
 #: what the new controller is asked to do afterwards, so that the old one's steps meet later epochs
-AFTERWARDS = {
+AFTERWARDS: dict[str, list[tuple[str, ...]]] = {
     "move": [("partition-move", "p00001", "g-n2"), ("partition-move", "p00001", "g-n4")],
     "split": [("partition-merge", "k25"), ("partition-move", "p00002", "g-n5")],
     "merge": [("partition-split", "k20"), ("partition-move", "p00001", "g-n2")],
