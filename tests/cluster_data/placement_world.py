@@ -265,6 +265,7 @@ class World:
         #: what becomes of a question: "" for chance, "lose-question", "lose-answer", or "hold"
         self.on_ask: Callable[[Node, str, Command], str] = lambda node, group, command: ""
         self.hold_ns = 0
+        self.refused: list[tuple[str, Command]] = []  # changes that the core's guards refused
         self.nodes = {name: Node(self, name, 0) for name in names}
         self.acked: dict[str, list[int]] = {}
         self.maybe: set[int] = set()
@@ -360,6 +361,8 @@ class World:
                 self._take_watch(command, self.now_ns + 400 * MS, answer_later)
             elif group == CORE:
                 what = self.core.carry_out(self.now_ns, command)
+                if command.op == "txn" and not (what[0] == "ok" and what[1]["succeeded"]):
+                    self.refused.append((node.name, command))
                 self._notice()
                 answer_later(what)
             else:

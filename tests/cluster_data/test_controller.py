@@ -47,6 +47,20 @@ def test_a_new_cluster_gives_every_group_its_share_and_moves_nothing() -> None:
     world.check_end()
 
 
+def test_without_faults_no_change_is_asked_for_in_vain() -> None:
+    world = started(layout=RANGES)
+    stood = [name for name, command in world.refused if command.args[1][0][1] == "controller"]
+    assert len(stood) == len(world.refused) < len(world.nodes)  # others that stood for election
+    world.refused.clear()
+    world.crash(next(node.name for node in world.living() if not node.controller.token))
+    world.request(world.controllers()[0].name, "partition-split", "k15")
+    world.run(world.now_ns + 3 * S)
+    world.request(world.controllers()[0].name, "partition-merge", "k10")
+    world.run(world.now_ns + 3 * S)
+    settle(world)
+    assert moves(world) > 0 and world.refused == []
+
+
 def test_a_small_page_gives_the_same_map() -> None:
     world = started(page=3)
     assert all(node.placement.owners() == world.nodes["n1"].placement.owners()

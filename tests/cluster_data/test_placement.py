@@ -8,6 +8,7 @@ import pytest
 
 from cluster.config import MS
 from cluster.core.answers import Answer
+from cluster.data.controller_election import ControllerElection
 from cluster.data.partition_record import (
     LEAVING,
     MOVING,
@@ -377,6 +378,28 @@ def test_a_key_that_is_gone_or_of_a_life_before_is_written_again(there: str | No
     mine.tick(40 * MS)
     assert len(core.asked) == 3 and core.asked[-1][2].args[1][0][1] == "nodes/n1"
     assert not mine.registered
+
+
+def test_a_controller_whose_lease_is_over_by_its_own_clock_acts_no_more() -> None:
+    core = Core()
+    mine = registered(core)
+    placement = mine._placement
+    election = ControllerElection("n1", mine, placement, core.ask)
+    assert not election.should_stand(30 * MS)  # it knows no map
+    placement.replace(4, [])
+    election.tick(30 * MS)
+    absent, create, _ = core.asked[-1][2].args
+    assert absent == [["controller", "version", "==", 0]]
+    claim = {"node": "n1", "lease": "node-n1-L-1"}
+    assert create == [["put", "controller", claim, "node-n1-L-1"]]
+    election.tick(31 * MS)
+    assert len(core.asked) == 3  # once
+    row = {"key": "controller", "value": claim, "created": 8, "modified": 8}
+    placement.replace(8, [row])
+    assert election.token(40 * MS) == election.token(TTL_NS - 1) == 8
+    assert election.token(TTL_NS) == 0
+    placement.replace(9, [{**row, "value": {"node": "n2", "lease": "x"}, "created": 9}])
+    assert election.token(40 * MS) == 0
 
 
 def test_a_grant_that_is_answered_after_its_time_is_no_lease() -> None:
