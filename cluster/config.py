@@ -42,6 +42,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
             an attempt takes, or this if that is longer; twice as long after each further one in a
             row.
         ballot_backoff_max_ns: the longest of these waits, unless a single attempt takes longer.
+        clock_offset_bound_ns: how far the wall clocks of two nodes of role ``data`` may be apart.
         register_session_max: sessions remembered in one register of role ``paxos``.
     """
 
@@ -68,4 +69,5 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     ballot_timeout_ns: int = 300 * MS
     ballot_backoff_min_ns: int = 2 * MS
     ballot_backoff_max_ns: int = 2_000 * MS
+    clock_offset_bound_ns: int = 250 * MS
     register_session_max: int = 64
