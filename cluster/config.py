@@ -44,6 +44,13 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
         ballot_backoff_max_ns: the longest of these waits, unless a single attempt takes longer.
         clock_offset_bound_ns: how far the wall clocks of two nodes of role ``data`` may be apart.
         register_session_max: sessions remembered in one register of role ``paxos``.
+        clock_offset_bound_ns: how far the clocks of two nodes of role ``data`` may be apart.
+        transaction_timeout_ns: a transaction's time to live.
+        orphan_after_ns: how long a coordinator may be silent before others end its transactions.
+        close_interval_ns: how often a data group's closed timestamp goes on.
+        close_lag_ns: how far it stays behind the present.
+        collect_interval_ns: how often versions are collected.
+        retention_ns: how long versions are kept, at least.
     """
 
     cluster: str = "splitbrain"
@@ -71,3 +78,10 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     ballot_backoff_max_ns: int = 2_000 * MS
     clock_offset_bound_ns: int = 250 * MS
     register_session_max: int = 64
+    clock_offset_bound_ns: int = 250 * MS
+    transaction_timeout_ns: int = 10_000 * MS
+    orphan_after_ns: int = 2_000 * MS
+    close_interval_ns: int = 200 * MS
+    close_lag_ns: int = 1_000 * MS
+    collect_interval_ns: int = 5_000 * MS
+    retention_ns: int = 30_000 * MS

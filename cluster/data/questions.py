@@ -63,6 +63,7 @@ class Questions:
         command: Command,
         then: Then,
         *,
+        mode: str = "linearizable",
         timeout_ns: int = QUESTION_NS,
     ) -> int:
         """Ask a group something.
@@ -72,12 +73,13 @@ class Questions:
             group: the group's name.
             command: a read or a write.
             then: what is to be done with the answer.
+            mode: of a read.
             timeout_ns: how long it is asked, in nanoseconds.
 
         Returns:
             The token of the question.
         """
-        token = self._ask(now_ns, group, command, timeout_ns=timeout_ns)
+        token = self._ask(now_ns, group, command, mode=mode, timeout_ns=timeout_ns)
         assert token not in self._then, f"the token {token} is given to two questions"
         self._then[token] = then
         return token
