@@ -26,18 +26,20 @@ act). Used by ``cluster.data.node``, on every node; all but one of them wait.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from cluster.channel.request_waiting_list import NEVER_NS
 from cluster.data.controller_election import ControllerElection
+from cluster.data.group_client import Ask
 from cluster.data.map_change import MapChange, guarded
 from cluster.data.partition_record import Layout, home_node
 from cluster.data.partition_steps import AGAIN_NS, PartitionSteps
 from cluster.data.placement_plan import MOVES_MAX, Wish, first_changes, plan
 from cluster.data.placement_watch import PlacementWatch
-from cluster.data.questions import CORE, Ask, Questions
+from cluster.data.questions import Questions
 from cluster.data.registration import Registration
+from cluster.data.replicated_groups import CORE
 from cluster.data.size_policy import SizeLimits, SizePolicy
 from cluster.wire import Command
 
@@ -50,7 +52,7 @@ class Controller:
         watch: the node's map, kept up to date.
         registration: the node's lease.
         ask: sends a command to a group.
-        founding: the founders' groups.
+        founding: the founders' groups and their members; none at a node that joins later.
         layout: how a new cluster divides its keys; what the core says goes before it.
         limits: when ranges are split and merged by themselves; None for never.
         moves_max: how many partitions move at once.
@@ -65,7 +67,7 @@ class Controller:
         registration: Registration,
         ask: Ask,
         *,
-        founding: Sequence[str],
+        founding: Mapping[str, tuple[str, ...]],
         layout: Layout = Layout(),  # noqa: B008 (frozen)
         limits: SizeLimits | None = None,
         moves_max: int = MOVES_MAX,
@@ -73,11 +75,12 @@ class Controller:
     ) -> None:
         self._watch = watch
         self._placement = watch.placement
+        self._registration = registration
         self.election = ControllerElection(node, registration, watch.placement, ask)
         self.steps = PartitionSteps(watch, ask)
         self.sizes = SizePolicy(watch.placement, ask, limits)
         self._questions = Questions(ask)
-        self._founding = tuple(founding)
+        self._founding = dict(founding)
         self._layout = layout
         self._moves_max = moves_max
         self._grace_ns = registration.ttl_ns if grace_ns is None else grace_ns
@@ -89,23 +92,33 @@ class Controller:
         self._needs_read = 0
         self._again_ns = 0
         #: whether an answer came, and how new the map was, when the controller last looked
-        self._stirred, self._seen = False, (-1, 0)
+        self._stirred, self._seen = True, self._sight()
 
     @property
     def deadline_ns(self) -> int:
-        """When :meth:`tick` must be called at the latest."""
+        """When :meth:`tick` must be called at the latest; 0 if what it looks at has changed."""
+        if self._stirred or self._seen != self._sight():
+            return 0
         if not self.token:
             return self.election.deadline_ns
-        return min(self._again_ns, self.sizes.deadline_ns)
+        return self._again_ns
+
+    def _sight(self) -> tuple[int, int, str, bool]:
+        """What the controller looks at: how new the map is, and the node's lease."""
+        mine = self._registration
+        return self._placement.revision, self._watch.taken, mine.lease, mine.registered
 
     def tick(self, now_ns: int) -> None:
-        """Look at the map and do what is next; to be called after every event of the node."""
-        self.election.tick(now_ns)
+        """Look at the map and do what is next."""
+        stirred = self._is_stirred(now_ns)
+        if self._founding or self._placement.ready:  # else it could not make the first map
+            self.election.tick(now_ns)
         token = self.election.token(now_ns)
         if token != self.token:
             self._change_office(now_ns, token)
-        if not token or not self._is_stirred(now_ns):
+        if not token or not stirred:
             return
+        self._again_ns = now_ns + AGAIN_NS
         if self._placement.layout is not None:
             self.steps.work(now_ns, token)
             self.sizes.tick(now_ns)
@@ -130,17 +143,16 @@ class Controller:
 
     def _is_stirred(self, now_ns: int) -> bool:
         """Whether anything has changed that the plan or the steps look at, or time has passed."""
-        seen = self._placement.revision, self._watch.taken
-        if not self._stirred and seen == self._seen and now_ns < self._again_ns:
-            return False
-        self._stirred, self._seen = False, seen
-        self._again_ns = now_ns + AGAIN_NS
-        return True
+        sight = self._sight()
+        stirred = self._stirred or sight != self._seen or now_ns >= self._again_ns
+        self._stirred, self._seen = False, sight
+        return stirred
 
     def _change_office(self, now_ns: int, token: int) -> None:
         """This node became the controller, or is it no more: begin from the map alone."""
         self.token, self._since_ns = token, now_ns
-        self._again_ns = now_ns if token else NEVER_NS
+        self._again_ns = NEVER_NS
+        self._stirred = True
         self._unwritten = []
         self._questions.forget()
         self.steps.forget()

@@ -26,10 +26,12 @@ from __future__ import annotations
 from typing import Any
 
 from cluster.channel.request_waiting_list import NEVER_NS
+from cluster.data.group_client import Ask
 from cluster.data.partition_record import CONTROLLER
 from cluster.data.placement import Placement
-from cluster.data.questions import CORE, Ask, Questions
+from cluster.data.questions import Questions
 from cluster.data.registration import AGAIN_NS, Registration
+from cluster.data.replicated_groups import CORE
 from cluster.wire import Command
 
 
@@ -50,7 +52,9 @@ class ControllerElection:
         self._registration = registration
         self._placement = placement
         self._questions = Questions(ask)
-        self.deadline_ns = 0
+        self._again_ns = 0
+        #: when to tick again if nothing else happens; ``NEVER_NS`` for a node that may not stand
+        self.deadline_ns = NEVER_NS
 
     def token(self, now_ns: int) -> int:
         """The token of this node as controller; 0 if it does not lead, as far as it knows."""
@@ -63,9 +67,12 @@ class ControllerElection:
 
     def tick(self, now_ns: int) -> None:
         """Stand for election if there is no controller."""
-        if not self.should_stand(now_ns) or len(self._questions) or now_ns < self.deadline_ns:
-            return
         self.deadline_ns = NEVER_NS
+        if not self.should_stand(now_ns) or len(self._questions):
+            return
+        if now_ns < self._again_ns:
+            self.deadline_ns = self._again_ns
+            return
         value = {"node": self._node, "lease": self._registration.lease}
         absent = [[CONTROLLER, "version", "==", 0]]
         create = [["put", CONTROLLER, value, self._registration.lease]]
@@ -84,7 +91,7 @@ class ControllerElection:
 
     def _answered(self, now_ns: int, status: str, value: Any, error: str) -> None:
         """Whatever the answer is, the map will tell who leads; ask again if it does not."""
-        self.deadline_ns = now_ns + AGAIN_NS
+        self.deadline_ns = self._again_ns = now_ns + AGAIN_NS
 
     def on_answer(self, now_ns: int, token: int, status: str, value: Any, error: str) -> bool:
         """Take an answer; whether it was to a question of this part."""

@@ -4,7 +4,7 @@
                        partitions are there; "next" numbers the partitions that splits make
     partitions/<id>    {"scheme", "low", "high", "group", "epoch", "state", "other", "at",
                        "request", "pinned"}
-    groups/<name>      {"members"}: of groups that came after the founders'
+    groups/<name>      {"members"}: of every data group; they never change
     nodes/<id>         {"lease"...}: attached to the node's lease, so that it ends with the node
     controller         {"node", "lease"}: attached to the same lease; the token is the revision at
                        which it was created
@@ -35,6 +35,7 @@ from typing import Any
 import msgspec
 
 from cluster.data.ownership import RANGES, SLOTS
+from cluster.data.replicated_groups import home_group
 
 NEW, OWNED, MOVING, LEAVING = "new", "owned", "moving", "leaving"
 SPLITTING, MERGING, VANISHING = "splitting", "merging", "vanishing"
@@ -44,8 +45,6 @@ LAYOUT, CONTROLLER = "layout", "controller"
 PARTITIONS, GROUPS, NODES, REQUESTS = "partitions/", "groups/", "nodes/", "requests/"
 #: All these keys are at or above the first and below the second.
 FIRST_KEY, END_KEY = CONTROLLER, "requests0"
-#: Members of a group.
-GROUP_MEMBERS = 3
 
 
 class Partition(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,29 +179,8 @@ def decoded(key: str, value: Any) -> Partition:
     return partition
 
 
-def founding_groups(founders: list[str]) -> dict[str, tuple[str, ...]]:
-    """The groups of the first nodes: each has a home node and the next two of the ring.
-
-    Args:
-        founders: the first nodes, in any order.
-    """
-    ring = sorted(founders)
-    return {group_name(node): ring_members(ring, node) for node in ring}
-
-
-def group_name(node: str) -> str:
-    """The name of the group whose home is a node."""
-    return f"g-{node}"
-
-
 def home_node(group: str) -> str:
     """The node a group is at home at."""
-    assert group.startswith("g-"), f"{group!r} is no data group"
-    return group[2:]
-
-
-def ring_members(ring: list[str], node: str, *, count: int = GROUP_MEMBERS) -> tuple[str, ...]:
-    """A node and those that follow it in a ring, ``count`` together or all there are."""
-    ordered = sorted({*ring, node})
-    place = ordered.index(node)
-    return tuple((ordered[place:] + ordered[:place])[:count])
+    node = group.removeprefix("g-")
+    assert home_group(node) == group, f"{group!r} is no data group"
+    return node

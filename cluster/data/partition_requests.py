@@ -25,11 +25,13 @@ from typing import Any
 
 from cluster.channel.request_waiting_list import NEVER_NS
 from cluster.core.answers import Answer, fail, key_problem, ok, short
+from cluster.data.group_client import Ask
 from cluster.data.partition_record import REQUESTS, encoded
 from cluster.data.placement import Placement
 from cluster.data.placement_plan import MERGE, MOVE, SPLIT
-from cluster.data.questions import CORE, Ask, Questions
+from cluster.data.questions import Questions
 from cluster.data.registration import Registration
+from cluster.data.replicated_groups import CORE
 from cluster.ports import Reply
 from cluster.wire import Command, Request, Response
 

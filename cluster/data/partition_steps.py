@@ -39,6 +39,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from cluster.config import MS
+from cluster.data.group_client import Ask
 from cluster.data.key_range_partitions import KeyRange, merged_range, split_range
 from cluster.data.map_change import MapChange, Outcome, guarded
 from cluster.data.ownership import STALE_EPOCH
@@ -54,7 +55,8 @@ from cluster.data.partition_record import (
 )
 from cluster.data.placement import Placement
 from cluster.data.placement_watch import PlacementWatch
-from cluster.data.questions import CORE, Ask, Questions, has_reason
+from cluster.data.questions import Questions, has_reason
+from cluster.data.replicated_groups import CORE
 from cluster.wire import Command
 
 #: How long to wait before a step is tried again.

@@ -85,7 +85,7 @@ class Placement:
 
     Args:
         node: this node; it is told for error messages.
-        groups: the founders' groups and their members.
+        groups: the founders' groups and their members; none at a node that joins.
         parts: the classes it is made of.
     """
 
@@ -178,7 +178,10 @@ class Placement:
             assert after.epoch >= _epoch(self.partitions, after.id), f"{after} is at an old epoch"
             self.partitions[after.id] = after
         elif key.startswith(GROUPS):
-            self.groups[key.removeprefix(GROUPS)] = tuple(value["members"])
+            name, members = key.removeprefix(GROUPS), tuple(value["members"])
+            known = self._founding.get(name, members)
+            assert known == members, f"{name} has members {members}, and {known} by the founders"
+            self.groups[name] = members
         elif key.startswith(NODES):
             self.nodes[key.removeprefix(NODES)] = Claim(value, created, modified)
         elif key.startswith(REQUESTS):

@@ -19,7 +19,7 @@ assignment logic of Kafka's controller, and the balancers of range stores. Pure.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -28,7 +28,7 @@ from cluster.data.key_range_partitions import KeyRange, merge_problem, split_pro
 from cluster.data.map_change import MapChange, Outcome
 from cluster.data.ownership import RANGES
 from cluster.data.partition_record import (
-    GROUP_MEMBERS,
+    GROUPS,
     MERGING,
     MOVING,
     OWNED,
@@ -36,12 +36,11 @@ from cluster.data.partition_record import (
     VANISHING,
     Layout,
     Partition,
-    group_name,
     home_node,
     partition_name,
-    ring_members,
 )
 from cluster.data.placement import Placement
+from cluster.data.replicated_groups import MEMBERS, home_group, ring_members
 
 #: Moves under way at once; the others wait, so that most of the data can be written meanwhile.
 MOVES_MAX = 4
@@ -70,16 +69,25 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     request: str = ""
 
 
-def first_changes(layout: Layout, founders: Sequence[str], placement: Placement) -> MapChange:
-    """The next step towards the first map: some of the partitions, and the layout at the end.
+def first_changes(
+    layout: Layout, founding: Mapping[str, tuple[str, ...]], placement: Placement
+) -> MapChange:
+    """The next step towards the first map: the groups, then the partitions, then the layout.
 
     Args:
         layout: how keys shall be divided.
-        founders: the founders' groups, in any order.
+        founding: the founders' groups and their members.
         placement: what is there already, of a controller that did not come to the end.
     """
     assert placement.layout is None, "the first map is made once"
-    wanted = layout.first_partitions(sorted(founders))
+    unwritten = {
+        name: members
+        for name, members in founding.items()
+        if GROUPS + name not in placement.modified
+    }
+    if unwritten:
+        return MapChange(groups=dict(sorted(unwritten.items())[:CREATE_MAX]))
+    wanted = layout.first_partitions(sorted(founding))
     missing = [each for each in wanted if each.id not in placement.partitions]
     if missing:
         return MapChange(create=tuple(missing[:CREATE_MAX]))
@@ -131,10 +139,10 @@ def able_groups(placement: Placement, living: Collection[str]) -> list[str]:
 def _missing_groups(placement: Placement, living: Collection[str]) -> list[MapChange]:
     """Groups for living nodes that are at home in none: each with the next two of the ring."""
     homes = {home_node(name) for name in placement.groups}
-    if len(living) < min(GROUP_MEMBERS, len(homes) + 1):
+    if len(living) < min(MEMBERS, len(homes) + 1):
         return []  # members never change: wait until there are enough
     return [
-        MapChange(groups={group_name(node): ring_members([*living], node)})
+        MapChange(groups={home_group(node): ring_members(node, [*living])})
         for node in sorted(living)
         if node not in homes
     ]

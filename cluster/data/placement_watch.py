@@ -27,9 +27,11 @@ from cluster.channel.request_waiting_list import NEVER_NS
 from cluster.config import MS
 from cluster.core.key_value import RANGE_ITEMS_MAX
 from cluster.core.state_watch import WATCH
+from cluster.data.group_client import Ask
 from cluster.data.partition_record import END_KEY, FIRST_KEY
 from cluster.data.placement import Placement
-from cluster.data.questions import CORE, Ask, Questions, has_reason
+from cluster.data.questions import Questions, has_reason
+from cluster.data.replicated_groups import CORE
 from cluster.wire import Command
 
 #: How long one watch is asked before it is asked again.

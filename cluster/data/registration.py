@@ -27,13 +27,13 @@ from typing import Any
 from cluster.channel.request_waiting_list import NEVER_NS
 from cluster.config import MS
 from cluster.core.lease import GRANT, RENEW
+from cluster.data.group_client import Ask
 from cluster.data.partition_record import NODES
 from cluster.data.placement import Placement
-from cluster.data.questions import CORE, Ask, Questions
+from cluster.data.questions import Questions
+from cluster.data.replicated_groups import CORE
 from cluster.wire import Command
 
-#: How long a node that is silent counts as living.
-NODE_TTL_NS = 3_000 * MS
 #: How long to wait after something failed.
 AGAIN_NS = 100 * MS
 
@@ -47,7 +47,7 @@ class Registration:
         placement: the map, where the node sees its own key.
         ask: sends a command to a group.
         about: what others read of this node, JSON-like.
-        ttl_ns: the lease's time to live.
+        ttl_ns: the lease's time to live, in nanoseconds.
     """
 
     def __init__(
@@ -57,8 +57,8 @@ class Registration:
         placement: Placement,
         ask: Ask,
         *,
+        ttl_ns: int,
         about: dict[str, Any] | None = None,
-        ttl_ns: int = NODE_TTL_NS,
     ) -> None:
         self._node, self._life = node, life
         self._placement = placement

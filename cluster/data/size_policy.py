@@ -25,13 +25,13 @@ from typing import Any
 
 import msgspec
 
-from cluster.channel.request_waiting_list import NEVER_NS
 from cluster.config import MS
+from cluster.data.group_client import Ask
 from cluster.data.ownership import RANGES
 from cluster.data.partition_record import OWNED, Partition
 from cluster.data.placement import Placement
 from cluster.data.placement_plan import MERGE, SPLIT, Wish
-from cluster.data.questions import Ask, Questions
+from cluster.data.questions import Questions
 from cluster.wire import Command
 
 STAT = "p-stat"
@@ -101,11 +101,6 @@ class SizePolicy:
         self._limits = limits
         self._sizes: dict[str, _Size] = {}
         self._poll_ns = 0
-
-    @property
-    def deadline_ns(self) -> int:
-        """When :meth:`tick` must be called at the latest."""
-        return NEVER_NS if self._limits is None else self._poll_ns
 
     def forget(self) -> None:
         """This node is not the controller any more."""

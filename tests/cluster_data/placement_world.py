@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import count
 from typing import Any
 
@@ -20,18 +20,20 @@ from cluster.core.answers import Answer, fail, ok
 from cluster.core.lease import LeaseClock
 from cluster.core.state_machine import StateMachine
 from cluster.core.state_watch import WATCH, StateWatch
-from cluster.data.controller import Controller
+from cluster.data.controller_part import ControllerPart
 from cluster.data.ownership import STALE_EPOCH, Ownership
-from cluster.data.partition_record import OWNED, Layout, founding_groups
-from cluster.data.partition_requests import PartitionRequests
-from cluster.data.placement import Placement, PlacementParts
-from cluster.data.placement_watch import PlacementWatch
-from cluster.data.questions import CORE, has_reason
-from cluster.data.registration import Registration
+from cluster.data.partition_record import OWNED, Layout
+from cluster.data.parts import Part, PartSetting
+from cluster.data.placement import PlacementParts
+from cluster.data.placement_part import PlacementPart
+from cluster.data.questions import has_reason
+from cluster.data.replicated_groups import CORE, founding_groups
 from cluster.data.size_policy import SizeLimits
-from cluster.wire import Command, Request
+from cluster.ports import Effect, Reply
+from cluster.wire import Command, Request, Response
 
-TTL_NS = 1_000 * MS
+S = 1_000 * MS
+TTL_NS = S
 TICK_NS = 20 * MS
 
 
@@ -161,33 +163,78 @@ class HonestGroup:
 READS = {"p-export", "p-stat", "p-list", "range", "get", "stat", "leases", WATCH}
 
 
+class Services:
+    """What a node gives one of its parts."""
+
+    groups: tuple[str, ...] = ()
+
+    def __init__(self, node: Node, part: str) -> None:
+        self._node, self._part = node, part
+
+    def ask(
+        self, now_ns: int, group: str, command: Command, *, mode: str = "linearizable",
+        timeout_ns: int, to: str = "",
+    ) -> int:  # fmt: skip
+        assert mode == "linearizable" and not to
+        return self._node.ask(now_ns, group, command, timeout_ns=timeout_ns, part=self._part)
+
+    def members(self, group: str) -> tuple[str, ...]:
+        return self._node.opened.get(group, ())
+
+    def leads(self, group: str) -> bool:
+        return False
+
+    def machine(self, group: str) -> None:
+        return None
+
+    def open_group(self, group: str, members: Sequence[str]) -> None:
+        assert group not in self._node.opened, f"{group} is opened twice"
+        self._node.opened[group] = tuple(members)
+
+
+class LifeRng:
+    """Randomness of which nothing but a name is asked."""
+
+    def __init__(self, life: int) -> None:
+        self._life = life
+
+    def between(self, low: int, high: int) -> int:
+        assert low <= self._life <= high
+        return self._life
+
+
 class Node:
-    """One life of a node."""
+    """One life of a node: its placement and controller, hosted as a data node hosts them."""
 
     def __init__(self, world: World, name: str, life: int) -> None:
         self.world, self.name, self.life = world, name, life
         self.alive = True
         self._rate, self._since = world.rates.get(name, 1.0), (0, 0)
         self._tokens = count(1)
+        self._asked_by: dict[int, str] = {}
         self.told: dict[int, Callable[[Answer], None]] = {}
         #: when each question is given up, by the node's own clock
         self.patience: list[tuple[int, int, Callable[[], None]]] = []
-        self.placement = Placement(name, world.founding, parts=world.parts)
-        self.watch = PlacementWatch(self.placement, self.ask, page=world.page)
-        self.registration = Registration(name, str(life), self.placement, self.ask, ttl_ns=TTL_NS)
-        self.controller = Controller(
-            name,
-            self.watch,
-            self.registration,
-            self.ask,
-            founding=list(world.founding),
-            layout=world.layout,
-            limits=world.limits,
-        )
-        self.requests = PartitionRequests(
-            name, str(life), self.placement, self.registration, self.ask
-        )
-        self.parts = (self.watch, self.registration, self.controller, self.requests)
+        self.opened: dict[str, tuple[str, ...]] = {}
+        self.effects: list[Effect] = []
+        self.place = PlacementPart(self._setting("placement", None), parts=world.parts)
+        self.control = ControllerPart(self._setting("controller", self.place))
+        self.parts: dict[str, Part] = {"placement": self.place, "controller": self.control}
+        self.placement, self.watch = self.place.placement, self.place.watch
+        self.watch._page = world.page
+        self.registration, self.controller = self.place.registration, self.control.controller
+        for part in self.parts.values():
+            self.effects += part.start(self.now_ns)
+        self.tick_if_due()
+
+    def _setting(self, part: str, placement: Any) -> PartSetting:
+        founders = tuple(self.world.founders) if self.name in self.world.founders else ()
+        nothing: Any = None
+        return PartSetting(
+            node=self.name, founders=founders, config=self.world.config,
+            rng=LifeRng(self.life + 1), clock=nothing, stamps=nothing,
+            services=Services(self, part), placement=placement,
+        )  # fmt: skip
 
     @property
     def now_ns(self) -> int:
@@ -201,11 +248,10 @@ class Node:
         self._rate = rate
 
     def ask(
-        self, now_ns: int, group: str, command: Command, *, mode: str = "linearizable",
-        timeout_ns: int,
-    ) -> int:  # fmt: skip
-        assert mode == "linearizable"
+        self, now_ns: int, group: str, command: Command, *, timeout_ns: int, part: str = ""
+    ) -> int:
         token = next(self._tokens)
+        self._asked_by[token] = part
         self.world.carry(self, token, group, command, timeout_ns)
         return token
 
@@ -215,20 +261,30 @@ class Node:
         told = self.told.pop(token, None)
         if told is not None:
             told(answer)
-        taken = [part.on_answer(self.now_ns, token, *answer) for part in self.parts]
-        assert sum(taken) <= 1, f"{sum(taken)} parts took the answer {token}"
-        self.tick()
-
-    def tick(self) -> None:
-        if self.alive:
-            for part in self.parts:
-                part.tick(self.now_ns)
+        part = self._asked_by[token]
+        if part:
+            self.effects += self.parts[part].on_answer(self.now_ns, token, *answer)
+        self.tick_if_due()
 
     def tick_if_due(self) -> None:
+        """Tick the parts that are due, as a data node's timer does, until none is."""
+        if not self.alive:
+            return
         while self.patience and self.patience[0][0] <= self.now_ns:
             heapq.heappop(self.patience)[2]()
-        if any(part.deadline_ns <= self.now_ns for part in self.parts):
-            self.tick()
+        for _ in range(100):
+            due = [part for part in self.parts.values() if part.deadline_ns <= self.now_ns]
+            if not due:
+                return
+            for part in due:
+                self.effects += part.tick(self.now_ns)
+        raise AssertionError(f"the parts of {self.name} are due without end")
+
+    def replies(self) -> list[Response]:
+        """The answers to clients since the last call."""
+        replies = [each.response for each in self.effects if isinstance(each, Reply)]
+        self.effects.clear()
+        return replies
 
 
 class World:
@@ -248,14 +304,23 @@ class World:
         intents_open: float = 0.0,
     ) -> None:
         self.rng = random.Random(seed)
-        self.layout, self.limits, self.parts, self.page = layout, limits, parts, page
+        self.parts, self.page = parts, page
+        self.config = ClusterConfig(
+            node_ttl_ns=TTL_NS,
+            partition_scheme=layout.scheme,
+            partition_slots=layout.slots,
+            partition_splits=layout.splits,
+            partition_split_keys=limits.split_keys if limits else 0,
+            partition_split_writes=limits.split_writes if limits else 1,
+            partition_merge_keys=limits.merge_keys if limits else 0,
+            partition_poll_ns=limits.poll_ns if limits else S,
+        )
         self.loss, self.intents_open = loss, intents_open
         self.now_ns = 0
         self._order = count()
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self.core = IdealCore()
-        names = [f"n{n + 1}" for n in range(nodes)]
-        self.founding = founding_groups(names)
+        self.founders = [f"n{n + 1}" for n in range(nodes)]
         self._ownership = ownership
         self.groups: dict[str, HonestGroup] = {}
         self.rates: dict[str, float] = {}
@@ -266,12 +331,14 @@ class World:
         self.on_ask: Callable[[Node, str, Command], str] = lambda node, group, command: ""
         self.hold_ns = 0
         self.refused: list[tuple[str, Command]] = []  # changes that the core's guards refused
-        self.nodes = {name: Node(self, name, 0) for name in names}
+        self.nodes: dict[str, Node] = {}
         self.acked: dict[str, list[int]] = {}
         self.maybe: set[int] = set()
         self._written = count()
         self._waiting: dict[int, Callable[[Answer], None]] = {}
         self._watchers = count()
+        for name in self.founders:
+            self.restart(name)
         self.at(0, self._beat)
 
     # -- time --------------------------------------------------------------------------------------
@@ -328,7 +395,7 @@ class World:
 
     def members(self, group: str) -> tuple[str, ...]:
         found = self.core.value(f"groups/{group}")
-        return tuple(found["members"]) if found else self.founding[group]
+        return tuple(found["members"]) if found else founding_groups(self.founders)[group]
 
     def group(self, name: str) -> HonestGroup:
         if name not in self.groups:
@@ -428,14 +495,14 @@ class World:
 
     def request(self, node: str, op: str, key: str, *args: str) -> list[tuple[str, str]]:
         """Ask a node for something about partitions; the list gets (status, error)."""
-        at, answers = self.nodes[node], []
+        at = self.nodes[node]
+        answers: list[tuple[str, str]] = []
         command = Command(op, key, args)
         request = Request(1, "operator", 1, 1, command, timeout_ns=60_000 * MS)
-        at.requests.on_client(at.now_ns, 1, request)
+        at.effects += at.place.on_client(at.now_ns, 1, request)
 
         def look() -> None:
-            for reply in at.requests.take():
-                answers.append((reply.response.status, reply.response.error))
+            answers.extend((each.status, each.error) for each in at.replies())
             if at.alive and not answers:
                 self.after(TICK_NS, look)
 

@@ -119,7 +119,8 @@ def test_a_silent_member_is_left_and_the_copy_has_the_same_number() -> None:
 
 
 @pytest.mark.parametrize(
-    "op, sent, said", [("append", True, "unknown"), ("get", True, "fail"), ("append", False, "fail")]
+    "op, sent, said",
+    [("append", True, "unknown"), ("get", True, "fail"), ("append", False, "fail")],
 )
 def test_what_is_said_at_the_deadline_is_what_may_have_happened(
     op: str, sent: bool, said: str

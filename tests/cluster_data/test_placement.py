@@ -17,14 +17,14 @@ from cluster.data.partition_record import (
     Partition,
     decoded,
     encoded,
-    founding_groups,
 )
 from cluster.data.placement import Placement, Route
 from cluster.data.placement_watch import AGAIN_NS, PlacementWatch
 from cluster.data.registration import Registration
+from cluster.data.replicated_groups import CORE, founding_groups
 from cluster.wire import Command
 
-GROUPS = founding_groups(["n1", "n2", "n3"])
+GROUPS = {g: m for g, m in founding_groups(["n1", "n2", "n3"]).items() if g != CORE}
 
 
 def record(name: str, low: Any, high: Any, group: str = "g-n1", **fields: Any) -> Partition:
@@ -78,14 +78,6 @@ def test_a_record_is_read_as_it_was_written() -> None:
 def test_a_record_that_was_never_written_is_refused(value: Any, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         decoded("partitions/p0", value)
-
-
-def test_founders_have_a_group_each_on_three_nodes_of_the_ring() -> None:
-    assert founding_groups(["n3", "n1", "n2", "n5", "n4"]) == {
-        "g-n1": ("n1", "n2", "n3"), "g-n2": ("n2", "n3", "n4"), "g-n3": ("n3", "n4", "n5"),
-        "g-n4": ("n4", "n5", "n1"), "g-n5": ("n5", "n1", "n2"),
-    }  # fmt: skip
-    assert founding_groups(["n2", "n1"]) == {"g-n1": ("n1", "n2"), "g-n2": ("n2", "n1")}
 
 
 @pytest.mark.parametrize(
@@ -189,7 +181,7 @@ class Core:
         self.asked: list[tuple[int, str, Command]] = []
 
     def ask(self, now_ns: int, group: str, command: Command, *, mode: str = "linearizable",
-            timeout_ns: int) -> int:  # fmt: skip
+            timeout_ns: int, to: str = "") -> int:  # fmt: skip
         assert timeout_ns > 0
         self.asked.append((now_ns, group, command))
         return len(self.asked)

@@ -21,8 +21,6 @@ from cluster.data.partition_record import (
     Layout,
     Partition,
     encoded,
-    founding_groups,
-    group_name,
     home_node,
 )
 from cluster.data.partition_steps import completed
@@ -37,13 +35,15 @@ from cluster.data.placement_plan import (
     first_changes,
     plan,
 )
+from cluster.data.replicated_groups import CORE, founding_groups, home_group
 
 NODES = [f"n{n}" for n in range(1, 6)]
+FOUNDING = {group: members for group, members in founding_groups(NODES).items() if group != CORE}
 ALL = 1_000
 
 
 def placement_of(partitions: list[Partition], layout: Layout) -> Placement:
-    placement = Placement("n1", founding_groups(NODES))
+    placement = Placement("n1", FOUNDING)
     rows: dict[str, Any] = {each.key(): encoded(each) for each in partitions}
     rows["layout"] = msgspec.to_builtins(layout)
     placement.replace(5, [
@@ -82,7 +82,7 @@ def partition(number: int, group: str, **fields: Any) -> Partition:
     )  # fmt: skip
 
 
-groups = st.sampled_from([group_name(node) for node in NODES])
+groups = st.sampled_from([home_group(node) for node in NODES])
 
 
 @st.composite
@@ -155,7 +155,7 @@ def test_a_balanced_map_stays_as_it_is_when_a_node_dies_but_for_its_own_share(
     even = carried_out(even, plan(even, NODES, moves_max=ALL))
     assert plan(even, NODES, moves_max=ALL) == []
     dead = min(dying)
-    lost = [each.id for each in even.partitions.values() if each.group == group_name(dead)]
+    lost = [each.id for each in even.partitions.values() if each.group == home_group(dead)]
     moved = moves_of(plan(even, set(NODES) - {dead}, moves_max=ALL))
     if not any(each.pinned for each in even.partitions.values()):
         assert sorted(each.id for each in moved) == lost
@@ -189,22 +189,23 @@ def test_a_node_that_joined_gets_a_group_when_there_are_nodes_enough() -> None:
 
 def test_the_first_map_is_made_in_pieces_and_from_where_it_was_left() -> None:
     layout = Layout(slots=CREATE_MAX + 6)
-    placement = Placement("n1", founding_groups(NODES))
+    placement = Placement("n1", FOUNDING)
     placement.replace(1, [])
     rows: dict[str, Any] = {}
     sizes = []
-    for _ in range(3):
-        change = first_changes(layout, sorted(placement.groups), placement)
-        sizes.append(len(change.create))
+    for _ in range(4):
+        change = first_changes(layout, FOUNDING, placement)
+        sizes.append((len(change.groups), len(change.create)))
         rows |= {each.key(): encoded(each) for each in change.create}
+        rows |= {"groups/" + name: {"members": each} for name, each in change.groups.items()}
         if change.layout is not None:
             break
         placement.replace(placement.revision + 1, [
             {"key": k, "value": v, "created": 1, "modified": 1} for k, v in sorted(rows.items())
         ])  # fmt: skip
-    assert sizes == [CREATE_MAX, 6, 0]
+    assert sizes == [(5, 0), (0, CREATE_MAX), (0, 6), (0, 0)]
     assert change.layout == msgspec.structs.replace(layout, next=layout.slots)
-    assert len(rows) == layout.slots
+    assert len(rows) == layout.slots + 5
 
 
 # -- wishes ----------------------------------------------------------------------------------------
