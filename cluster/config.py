@@ -51,8 +51,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
         collect_interval_ns: how often versions are collected.
         retention_ns: how long versions are kept, at least.
         node_ttl_ns: how long a data node that is silent counts as living.
-        partition_scheme: ``slots`` for Fixed Partitions or ``ranges`` for Key-Range Partitions; of a
-            new cluster.
+        partition_scheme: of a new cluster: ``slots`` for Fixed Partitions, ``ranges`` for Key-Range
+            Partitions.
         partition_slots: how many fixed partitions there are, for ever.
         partition_splits: where the key space is cut at first, in order.
         partition_split_keys, partition_split_writes: a range with more keys, or more writes a

@@ -92,7 +92,7 @@ class PlacementPart:
         return self.tick(now_ns)
 
     def on_client(self, now_ns: int, connection: int, request: Request) -> list[Effect]:
-        """A client's command of :data:`cluster.data.partition_requests.OPERATIONS` arrived."""
+        """A client's command about partitions arrived."""
         self.requests.on_client(now_ns, connection, request)
         return [*self.requests.take()]
 
