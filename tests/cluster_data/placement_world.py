@@ -22,6 +22,7 @@ from cluster.core.state_machine import StateMachine
 from cluster.core.state_watch import WATCH, StateWatch
 from cluster.data.controller_part import ControllerPart
 from cluster.data.ownership import STALE_EPOCH, Ownership
+from cluster.data.partition_machine import PartitionParts
 from cluster.data.partition_record import OWNED, Layout
 from cluster.data.parts import Part, PartSetting
 from cluster.data.placement import PlacementParts
@@ -158,6 +159,79 @@ class HonestGroup:
             return fail(wrong)
         held = self.values[name].items()
         return ok({k: list(v) for k, v in held if low <= k and (high is None or k < high)})
+
+
+class MachineGroup:
+    """A group's real state machine; some writes take two phases, so that moves meet intents."""
+
+    def __init__(self, name: str, ownership: type[Ownership], world: World) -> None:
+        self.name = name
+        self.machine = PartitionParts(ownership=ownership).build(world.config)
+        self.ownership = self.machine.store.ownership
+        self._index = 0
+        self._world = world
+
+    def apply(self, command: Command) -> Answer:
+        if command.op in self.machine.reads:
+            return self.machine.read(command)
+        self._index += 1
+        before = dict(self.ownership.held)
+        answer = self.machine.apply(self._index, command)
+        for name, held in self.ownership.held.items():
+            if name not in before or before[name].epoch != held.epoch:
+                self._world.acts(name, held.epoch, self.name)
+        return answer
+
+    def carry_out(self, command: Command) -> Answer:
+        match command.op:
+            case "p-write":
+                return self._write(command.key, *command.args)
+            case "p-list":
+                epoch, low, high = command.args
+                return self._list(command.key, epoch, low, high)
+            case _:
+                return self.apply(command)
+
+    def _write(self, name: str, epoch: int, key: str, value: int) -> Answer:
+        at_once = self._world.rng.random() < 0.5
+        timestamp = started = 1_000 + value
+        for _ in range(3):
+            write = [name, epoch, key, "append", [value]]
+            asked: tuple[Any, ...] = (timestamp, started, 0, False, [], [], [write], self.name,
+                     [] if at_once else [self.name], started, at_once)  # fmt: skip
+            status, vote, error = self.apply(Command("p-prepare", f"t{value}", asked))
+            if status != "ok" or vote[0] not in ("push", "yes", "committed"):
+                return fail(error or str(vote[1]))
+            if vote[0] != "push":
+                break
+            timestamp = vote[1]
+        self._world.acts(name, epoch, self.name)
+        if not at_once:  # the vote is yes, and the decision is to commit
+            later_ns = self._world.rng.randrange(300) * MS
+            resolve = Command("p-resolve", f"t{value}", ("commit", timestamp))
+            self._world.after(later_ns, lambda: self._end(f"t{value}", timestamp, started, resolve))
+        return ok(None)
+
+    def _end(self, txn: str, timestamp: int, started: int, resolve: Command) -> None:
+        decide = Command("p-decide", txn, ("commit", timestamp, started))
+        assert self.apply(decide)[1] == ["commit", timestamp]
+        assert self.apply(resolve)[0] == "ok"
+
+    def _list(self, name: str, epoch: int, low: str, high: str | None) -> Answer:
+        scan = Command("p-scan", "", (None, False, [[name, epoch, low, high]]))
+        status, value, error = self.apply(scan)
+        if status != "ok":
+            return fail(error)
+        kind, found, *_ = value[1][0]
+        return ok(dict(found)) if kind == "value" else fail(found)
+
+    @property
+    def values(self) -> dict[str, dict[str, list[int]]]:
+        """What it has, by partition and key."""
+        return {
+            name: self._list(name, held.epoch, "", None)[1]
+            for name, held in self.ownership.held.items()
+        }
 
 
 READS = {"p-export", "p-stat", "p-list", "range", "get", "stat", "leases", WATCH}
@@ -300,6 +374,7 @@ class World:
         ownership: type[Ownership] = Ownership,
         parts: PlacementParts = PlacementParts(),  # noqa: B008
         page: int = 10_000,
+        groups: type[HonestGroup] | type[MachineGroup] = HonestGroup,
         loss: float = 0.0,
         intents_open: float = 0.0,
     ) -> None:
@@ -322,7 +397,8 @@ class World:
         self.core = IdealCore()
         self.founders = [f"n{n + 1}" for n in range(nodes)]
         self._ownership = ownership
-        self.groups: dict[str, HonestGroup] = {}
+        self._make_group = groups
+        self.groups: dict[str, HonestGroup | MachineGroup] = {}
         self.rates: dict[str, float] = {}
         self.cut: set[str] = set()  # nodes that do not reach the core
         self.acting: dict[tuple[str, int], str] = {}
@@ -397,9 +473,9 @@ class World:
         found = self.core.value(f"groups/{group}")
         return tuple(found["members"]) if found else founding_groups(self.founders)[group]
 
-    def group(self, name: str) -> HonestGroup:
+    def group(self, name: str) -> HonestGroup | MachineGroup:
         if name not in self.groups:
-            self.groups[name] = HonestGroup(name, self._ownership, self)
+            self.groups[name] = self._make_group(name, self._ownership, self)
         return self.groups[name]
 
     # -- questions ---------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from placement_world import Node, World
+from placement_world import HonestGroup, MachineGroup, Node, World
 
 from cluster.config import MS
 from cluster.data.partition_record import Layout
@@ -270,7 +270,7 @@ def test_a_deposed_controller_that_goes_on_changes_nothing(kind: str, op: str, n
     """Its clock is slow, so it believes in its lease, and it hears of the map no more. One of its
     steps arrives when the next controller has done all that, and more."""
     layout, wanted = WANTED[kind]
-    world = started(layout=layout)
+    world = started(layout=layout, groups=MachineGroup)
     world.load(KEYS, world.now_ns + 20 * S, every_ns=40 * MS)
     world.run(world.now_ns + S)
     old = world.controllers()[0]
@@ -318,11 +318,14 @@ def test_a_deposed_controller_that_goes_on_changes_nothing(kind: str, op: str, n
 # -- chance ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seed", range(6))
-def test_all_ends_well_after_losses_crashes_cuts_and_slow_clocks(seed: int) -> None:
+@pytest.mark.parametrize("groups", [HonestGroup, MachineGroup])
+@pytest.mark.parametrize("seed", range(5))
+def test_all_ends_well_after_losses_crashes_cuts_and_slow_clocks(
+    seed: int, groups: type[HonestGroup] | type[MachineGroup]
+) -> None:
     layout = RANGES if seed % 2 else Layout(slots=8)
     limits = SizeLimits(split_keys=8, merge_keys=3, poll_ns=700 * MS) if seed % 4 == 1 else None
-    world = World(seed, layout=layout, limits=limits, loss=0.1, intents_open=0.5)
+    world = World(seed, layout=layout, limits=limits, groups=groups, loss=0.1, intents_open=0.5)
     rng = world.rng
     world.rates = {name: rng.choice([1.0, 0.9, 1.1]) for name in world.nodes}
     world.load(KEYS, 25 * S, every_ns=25 * MS)
