@@ -32,14 +32,16 @@ def made(node: str, nodes: Any, *, consensus: str, ablations: Any, **how: Any) -
     return DataNode(node, nodes, parts=PARTS, **how)
 
 
-def world_of(seed: int, **settings: Any) -> World:
-    config = ClusterConfig(node_ttl_ns=600 * MS, partition_slots=5, **settings)
-    view = role_of("data").view_of
-    return World(seed=seed, nodes=NODES, role="data", config=config, core=made, view_of=view)
+def world_of(seed: int, *, nodes: tuple[str, ...] = NODES, **settings: Any) -> World:
+    config = ClusterConfig(node_ttl_ns=600 * MS, **{"partition_slots": 5, **settings})
+    return World(
+        seed=seed, nodes=nodes, founders=NODES, role="data", config=config, core=made,
+        view_of=role_of("data").view_of,
+    )  # fmt: skip
 
 
 def placements(world: World) -> list[Placement]:
-    cores: list[Any] = [world.core(node) for node in NODES]
+    cores: list[Any] = [world.core(node) for node in world.nodes]
     return [core.placement.placement for core in cores if core is not None]
 
 
@@ -59,7 +61,7 @@ def homes(world: World) -> list[str]:
 def owners_agree(world: World) -> None:
     """What the map says is what the groups' logs say, on every member that is up."""
     names = placements(world)[0].partitions
-    for node in NODES:
+    for node in world.nodes:
         core: Any = world.core(node)
         for group in core.groups.names if core is not None else ():
             if group == "core":
@@ -108,4 +110,22 @@ def test_an_operator_splits_and_merges_ranges_at_any_node() -> None:
     assert world.run_until(lambda: idle(world), 5 * S)
     world.run_for(S)
     owners_agree(world)
+    assert world.violations == []
+
+
+def test_a_node_that_joins_gets_a_group_of_its_own_and_its_share() -> None:
+    world = world_of(3, nodes=(*NODES, "n6"), partition_slots=6)
+    world.crash("n6")  # it comes later
+    even = [f"g-{node}" for node in NODES]
+    assert world.run_until(lambda: idle(world) and sorted({*homes(world)}) == even, 10 * S)
+    world.restart("n6")
+    assert world.run_until(lambda: idle(world) and homes(world) == [*even, "g-n6"], 15 * S)
+    world.run_for(S)
+    owners_agree(world)
+    core: Any = world.core("n6")
+    assert core.groups.names == ("g-n6",)
+    assert core.placement.placement.groups["g-n6"] == ("n6", "n1", "n2")
+    for node in ("n1", "n2"):
+        member: Any = world.core(node)
+        assert "g-n6" in member.groups.names
     assert world.violations == []
