@@ -42,8 +42,23 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
             an attempt takes, or this if that is longer; twice as long after each further one in a
             row.
         ballot_backoff_max_ns: the longest of these waits, unless a single attempt takes longer.
-        clock_offset_bound_ns: how far the wall clocks of two nodes of role ``data`` may be apart.
         register_session_max: sessions remembered in one register of role ``paxos``.
+        clock_offset_bound_ns: how far the clocks of two nodes of role ``data`` may be apart.
+        transaction_timeout_ns: a transaction's time to live.
+        orphan_after_ns: how long a coordinator may be silent before others end its transactions.
+        close_interval_ns: how often a data group's closed timestamp goes on.
+        close_lag_ns: how far it stays behind the present.
+        collect_interval_ns: how often versions are collected.
+        retention_ns: how long versions are kept, at least.
+        node_ttl_ns: how long a data node that is silent counts as living.
+        partition_scheme: of a new cluster: ``slots`` for Fixed Partitions, ``ranges`` for Key-Range
+            Partitions.
+        partition_slots: how many fixed partitions there are, for ever.
+        partition_splits: where the key space is cut at first, in order.
+        partition_split_keys, partition_split_writes: a range with more keys, or more writes a
+            second, is split; 0 keys for no splits and merges but those asked for.
+        partition_merge_keys: neighbours with fewer keys together are merged.
+        partition_poll_ns: how often the controller asks for the sizes of ranges.
     """
 
     cluster: str = "splitbrain"
@@ -69,5 +84,19 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     ballot_timeout_ns: int = 300 * MS
     ballot_backoff_min_ns: int = 2 * MS
     ballot_backoff_max_ns: int = 2_000 * MS
-    clock_offset_bound_ns: int = 250 * MS
     register_session_max: int = 64
+    clock_offset_bound_ns: int = 250 * MS
+    transaction_timeout_ns: int = 10_000 * MS
+    orphan_after_ns: int = 2_000 * MS
+    close_interval_ns: int = 200 * MS
+    close_lag_ns: int = 1_000 * MS
+    collect_interval_ns: int = 5_000 * MS
+    retention_ns: int = 30_000 * MS
+    node_ttl_ns: int = 3_000 * MS
+    partition_scheme: str = "slots"
+    partition_slots: int = 16
+    partition_splits: tuple[str, ...] = ()
+    partition_split_keys: int = 0
+    partition_split_writes: int = 5_000
+    partition_merge_keys: int = 0
+    partition_poll_ns: int = 5_000 * MS

@@ -44,7 +44,7 @@ from cluster.core.member_requests import (
     member_request_problem,
 )
 from cluster.core.parts import ReplicaParts
-from cluster.core.state_watch import WATCH, watch_problem
+from cluster.core.state_watch import WATCH
 from cluster.data.follower_reads import ASK_LEADER, LEASE, NOW, READ_MODES, WAIT
 from cluster.ports import Effect, NodeId, Note, Recovered, Reply, Rng, SetTimer
 from cluster.wire import (
@@ -210,7 +210,6 @@ class Replica:
     def _take_request(self, now_ns: int, connection: int, request: Request) -> None:
         waiter = Waiter(connection, request.id, now_ns + max(0, request.timeout_ns))
         command = request.command
-        about_members = command.op in MEMBER_OPS
         wrong = self._problem(command)
         if wrong:
             self._answer(waiter, fail(wrong))
@@ -218,7 +217,7 @@ class Replica:
             self._take_read(now_ns, waiter, request)
         elif command.op == WATCH:
             self._take_watch(waiter, command)
-        elif about_members:
+        elif command.op in MEMBER_OPS:
             self._take_member_request(now_ns, waiter, command)
         elif request.seq < 1 or not request.session:
             self._answer(waiter, fail("a command that writes needs a session and a seq >= 1"))
@@ -244,7 +243,8 @@ class Replica:
     def _problem(self, command: Command) -> str:
         if command.op in MEMBER_OPS:
             return member_request_problem(command)
-        return watch_problem(command) if command.op == WATCH else self.machine.problem(command)
+        machine = self.machine
+        return machine.watch_problem(command) if command.op == WATCH else machine.problem(command)
 
     def _take_read(self, now_ns: int, waiter: Waiter, request: Request) -> None:
         mode = request.mode
@@ -276,7 +276,7 @@ class Replica:
 
     def _take_watch(self, waiter: Waiter, command: Command) -> None:
         if self._has_room(waiter):
-            answer = self.watch.take(waiter, command, self.machine.keys.values, self.applied)
+            answer = self.watch.take(waiter, command, self.machine.watched, self.applied)
             if answer is not None:
                 self._answer(waiter, answer)
 
@@ -317,7 +317,7 @@ class Replica:
             if self.reads:
                 self._serve_reads(ready.reads)
             if self.watch:
-                for waiter, answer in self.watch.notice(self.machine.keys.values, self.applied):
+                for waiter, answer in self.watch.notice(self.machine.watched, self.applied):
                     self._answer(waiter, answer)
             if not self._maybe_snapshot() and not self._keep_leases(now_ns):
                 break

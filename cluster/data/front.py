@@ -4,8 +4,9 @@ Problem. A client speaks to one node about everything: transactions, the keys of
 These are answered by different parts, and the core lives on some nodes only.
 
 Solution. The command's name decides. Transactions (``txn-...`` but for the core's own ``txn``) go
-to this node's coordinator. Everything else is the core's: its keys, leases, watches, members. A
-node in the core takes it as any core does; another sends the client there. It does not ask for the
+to this node's coordinator, requests about partitions (``partition...``) to its placement. All else
+is the core's: its keys, leases, watches, members. A node in the core takes it as any core does;
+another sends the client there. It does not ask for the
 client: a request carries the number of its *client's* session, by which copies of it are
 recognised, and under a session of the node's own a copy that comes by another way would happen
 twice. Changes of members are refused: groups keep theirs, and it is partitions that move.
@@ -23,8 +24,8 @@ from __future__ import annotations
 from cluster.core.member_requests import CHANGES
 from cluster.wire import Command, Request, Response
 
-#: How the names of a coordinator's commands begin.
-TRANSACTIONAL = "txn-"
+#: How the names of a coordinator's commands begin, and those of a placement's.
+TRANSACTIONAL, ABOUT_PARTITIONS = "txn-", "partition"
 
 
 class Front:
@@ -36,6 +37,10 @@ class Front:
         """Decision: whether a command is about a transaction over data groups."""
         return command.op.startswith(TRANSACTIONAL)
 
+    def is_for_placement(self, command: Command) -> bool:
+        """Decision: whether a command is about partitions: where they are, or should be."""
+        return command.op.startswith(ABOUT_PARTITIONS)
+
     def problem(self, command: Command) -> str:
         """Why no node of this role does what a command asks for; "" if one may."""
         if command.op in CHANGES:
@@ -45,6 +50,11 @@ class Front:
     def no_coordinator(self, node: str, request: Request) -> Response:
         """The refusal of a transaction by a node that has nothing to carry it out with."""
         why = f"{node} has no coordinator: {request.command.op} is for nodes that carry data"
+        return Response(request.id, "fail", error=why)
+
+    def no_placement(self, node: str, request: Request) -> Response:
+        """The refusal of a request about partitions by a node that knows of none."""
+        why = f"{node} has no placement: {request.command.op} is for nodes that carry data"
         return Response(request.id, "fail", error=why)
 
     def elsewhere(self, node: str, request: Request, core: str) -> Response:

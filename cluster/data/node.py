@@ -40,7 +40,7 @@ from cluster.core.parts import ReplicaParts
 from cluster.core.state_watch import WATCH
 from cluster.data.clock_log import CLOCK
 from cluster.data.group_client import Ask
-from cluster.data.parts import Coordinator, DataParts, Part, PartSetting
+from cluster.data.parts import ClientPart, DataParts, Part, PartSetting
 from cluster.data.replicated_groups import CORE, Answer, founding_groups
 from cluster.ports import (
     Clock,
@@ -147,11 +147,13 @@ class DataNode:
     def _build_parts(self) -> None:
         """The parts above, each with a way to the groups of its own."""
         parts = self._parts
-        self.placement = parts.placement(self._setting("placement")) if parts.placement else None
+        self.placement: ClientPart | None = (
+            parts.placement(self._setting("placement")) if parts.placement else None
+        )
         self.controller = (
             parts.controller(self._setting("controller")) if parts.controller else None
         )
-        self.coordinator: Coordinator | None = (
+        self.coordinator: ClientPart | None = (
             parts.coordinator(self._setting("coordinator")) if parts.coordinator else None
         )
         made: dict[str, Part | None] = {
@@ -295,6 +297,8 @@ class DataNode:
                 effects.append(Reply(connection, Response(request.id, "fail", error=wrong)))
             elif self.front.is_for_coordinator(request.command):
                 effects += self._coordinate(now_ns, connection, request)
+            elif self.front.is_for_placement(request.command):
+                effects += self._place(now_ns, connection, request)
             elif self.groups.hosts(CORE):
                 for_core.append((connection, request))
             else:
@@ -308,8 +312,9 @@ class DataNode:
         """A client's connection is gone; nothing may be sent to it any more."""
         self.groups.touched.clear()
         effects = self.groups.disconnected(now_ns, connection)
-        if self.coordinator is not None:
-            effects += self.coordinator.on_disconnect(now_ns, connection)
+        for part in (self.coordinator, self.placement):
+            if part is not None:
+                effects += part.on_disconnect(now_ns, connection)
         return self._settle(now_ns, effects)
 
     # -- requests ----------------------------------------------------------------------------------
@@ -318,6 +323,11 @@ class DataNode:
         if self.coordinator is None:
             return [Reply(connection, self.front.no_coordinator(self.node, request))]
         return self.coordinator.on_client(now_ns, connection, request)
+
+    def _place(self, now_ns: int, connection: int, request: Request) -> list[Effect]:
+        if self.placement is None:
+            return [Reply(connection, self.front.no_placement(self.node, request))]
+        return self.placement.on_client(now_ns, connection, request)
 
     def _take_request(self, now_ns: int, source: NodeId, message: GroupRequest) -> list[Effect]:
         """A node asks a group, through this node: its replica here is asked, or the node is told

@@ -56,11 +56,11 @@ class Part(Protocol):
         """JSON-ready facts for the node's status, under the part's name."""
 
 
-class Coordinator(Part, Protocol):
-    """The part that clients speak to."""
+class ClientPart(Part, Protocol):
+    """A part that clients speak to: the coordinator, and the placement."""
 
     def on_client(self, now_ns: int, connection: int, request: Request) -> list[Effect]:
-        """A client's ``txn-...`` command arrived."""
+        """A client's command that is for this part arrived."""
 
     def on_disconnect(self, now_ns: int, connection: int) -> list[Effect]:
         """A client's connection is gone; nothing may be sent to it any more."""
@@ -119,7 +119,7 @@ class PartSetting(msgspec.Struct, frozen=True, kw_only=True):
 
 
 MakePart: TypeAlias = Callable[[PartSetting], Part]
-MakeCoordinator: TypeAlias = Callable[[PartSetting], Coordinator]
+MakeClientPart: TypeAlias = Callable[[PartSetting], ClientPart]
 
 
 class DataParts(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,6 +142,6 @@ class DataParts(msgspec.Struct, frozen=True, kw_only=True):
     hybrid_clock: type[HybridClock] = HybridClock
     stamps: type[Stamps] = Stamps
     clock_log: type[ClockLog] = ClockLog
-    placement: MakePart | None = None
+    placement: MakeClientPart | None = None
     controller: MakePart | None = None
-    coordinator: MakeCoordinator | None = None
+    coordinator: MakeClientPart | None = None

@@ -1,0 +1,131 @@
+"""Placement in whole nodes: real groups, the real core, clients of the partitions' requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cluster.config import MS, ClusterConfig
+from cluster.core.parts import ReplicaParts
+from cluster.data.controller_part import ControllerPart
+from cluster.data.node import DataNode
+from cluster.data.partition_machine import PartitionParts
+from cluster.data.partition_record import OWNED
+from cluster.data.parts import DataParts
+from cluster.data.placement import Placement
+from cluster.data.placement_part import PlacementPart
+from cluster.ports import Core
+from cluster.simulation.reference import role_of
+from cluster.simulation.sessions import Call
+from cluster.simulation.world import World
+from cluster.wire import Command
+
+NODES = ("n1", "n2", "n3", "n4", "n5")
+S = 1_000 * MS
+PARTS = DataParts(
+    group=ReplicaParts(machine=PartitionParts()),
+    placement=PlacementPart,
+    controller=ControllerPart,
+)
+
+
+def made(node: str, nodes: Any, *, consensus: str, ablations: Any, **how: Any) -> Core:
+    return DataNode(node, nodes, parts=PARTS, **how)
+
+
+def world_of(seed: int, *, nodes: tuple[str, ...] = NODES, **settings: Any) -> World:
+    config = ClusterConfig(node_ttl_ns=600 * MS, **{"partition_slots": 5, **settings})
+    return World(
+        seed=seed, nodes=nodes, founders=NODES, role="data", config=config, core=made,
+        view_of=role_of("data").view_of,
+    )  # fmt: skip
+
+
+def placements(world: World) -> list[Placement]:
+    cores: list[Any] = [world.core(node) for node in world.nodes]
+    return [core.placement.placement for core in cores if core is not None]
+
+
+def idle(world: World) -> bool:
+    """Whether all living nodes have one map, in which nothing is under way."""
+    maps = placements(world)
+    partitions = [each.partitions for each in maps]
+    return all(each.ready and each.partitions == partitions[0] for each in maps) and all(
+        each.state == OWNED for each in partitions[0].values()
+    )
+
+
+def homes(world: World) -> list[str]:
+    return sorted(each.group for each in placements(world)[0].partitions.values())
+
+
+def owners_agree(world: World) -> None:
+    """What the map says is what the groups' logs say, on every member that is up."""
+    names = placements(world)[0].partitions
+    for node in world.nodes:
+        core: Any = world.core(node)
+        for group in core.groups.names if core is not None else ():
+            if group == "core":
+                continue
+            held = core.groups.replica(group).machine.store.ownership.held
+            mine = {name: each for name, each in names.items() if each.group == group}
+            assert {name: each.epoch for name, each in held.items()} == {
+                name: each.epoch for name, each in mine.items()
+            }, f"{group} at {node}"
+
+
+def test_partitions_leave_a_dead_node_and_come_back() -> None:
+    world = world_of(1)
+    even = [f"g-{node}" for node in NODES]
+    assert world.run_until(lambda: idle(world) and homes(world) == even, 10 * S)
+    world.crash("n4")
+    assert world.run_until(lambda: idle(world) and "g-n4" not in homes(world), 10 * S)
+    assert len(homes(world)) == 5
+    world.restart("n4")
+    assert world.run_until(lambda: idle(world) and homes(world) == even, 10 * S)
+    world.run_for(S)  # the other members of each group hear of its last entries
+    owners_agree(world)
+    assert world.violations == []
+    elected = [note for _, _, note in world.notes if note.event == "controller-elected"]
+    assert elected
+
+
+def test_an_operator_splits_and_merges_ranges_at_any_node() -> None:
+    world = world_of(2, partition_scheme="ranges", partition_splits=("g", "p"))
+    assert world.run_until(lambda: idle(world), 10 * S)
+    session = world.session("operator")
+    calls: list[Call] = []
+    for command in (
+        Command("partition-split", "k"),
+        Command("partition-merge", "p"),
+        Command("partition-merge", ""),
+        Command("partitions", ""),
+        Command("partition-grow", ""),
+    ):
+        calls.append(session.submit(command, timeout_ns=5 * S))
+        assert world.run_until(lambda: calls[-1].status != "", 10 * S)
+    assert [each.status for each in calls] == ["ok", "ok", "fail", "ok", "fail"]
+    assert "there is no operation 'partition-grow'" in calls[4].error
+    lows = [row["low"] for row in calls[3].value["partitions"]]
+    assert sorted(lows) == ["", "g", "k"]
+    assert world.run_until(lambda: idle(world), 5 * S)
+    world.run_for(S)
+    owners_agree(world)
+    assert world.violations == []
+
+
+def test_a_node_that_joins_gets_a_group_of_its_own_and_its_share() -> None:
+    world = world_of(3, nodes=(*NODES, "n6"), partition_slots=6)
+    world.crash("n6")  # it comes later
+    even = [f"g-{node}" for node in NODES]
+    assert world.run_until(lambda: idle(world) and sorted({*homes(world)}) == even, 10 * S)
+    world.restart("n6")
+    assert world.run_until(lambda: idle(world) and homes(world) == [*even, "g-n6"], 15 * S)
+    world.run_for(S)
+    owners_agree(world)
+    core: Any = world.core("n6")
+    assert core.groups.names == ("g-n6",)
+    assert core.placement.placement.groups["g-n6"] == ("n6", "n1", "n2")
+    for node in ("n1", "n2"):
+        member: Any = world.core(node)
+        assert "g-n6" in member.groups.names
+    assert world.violations == []
