@@ -40,7 +40,6 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from cluster.clocks.clock_bound_wait import ClockBoundWait
-from cluster.clocks.hybrid_clock import ClockNotReady
 from cluster.config import MS
 from cluster.data.alarms import Alarms
 from cluster.data.isolation_levels import AT_COMMIT, NOWHERE
@@ -229,11 +228,11 @@ class CommitCoordinator:
         if commit.ended:
             return
         if commit.txn.writes:
-            try:
-                commit.timestamp = self._clock.now()
-            except ClockNotReady as why:
-                self._abort(now_ns, commit, str(why))
+            wrong = self._clock.problem()
+            if wrong:
+                self._wait_for_clock(now_ns, commit, wrong)
                 return
+            commit.timestamp = self._clock.now()
         assert commit.timestamp >= commit.txn.started, f"{commit.txn.id} commits before it reads"
         commit.round += 1
         commit.votes = {}
@@ -242,6 +241,14 @@ class CommitCoordinator:
             told = partial(self._voted, commit, commit.round, group)
             timeout_ns = max(MS, commit.deadline_ns - now_ns)
             self._questions.ask(now_ns, group, command, told, timeout_ns=timeout_ns)
+
+    def _wait_for_clock(self, now_ns: int, commit: Commit, wrong: str) -> None:
+        """A clock that is not ready is waited for, unless it cannot be trusted."""
+        if self._clock.fenced() or now_ns >= commit.deadline_ns:
+            self._abort(now_ns, commit, wrong)
+        else:
+            again_ns = now_ns + BLOCKED_PAUSE_NS
+            self._alarms.at(again_ns, lambda later_ns: self._prepare(later_ns, commit))
 
     def _prepare_command(self, commit: Commit, group: str) -> Command:
         txn, part, writers = commit.txn, commit.parts[group], commit.writers

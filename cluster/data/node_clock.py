@@ -72,8 +72,11 @@ class NodeClock:
         """Why no transaction can begin or commit here now; "" if one can."""
         if not self._known:
             return "it is not known yet which timestamps this node has issued before"
-        fenced = self.fence.problem(self._clock.monotonic_ns())
-        return fenced or self.hybrid.problem(self._clock.wall_ns())
+        return self.fenced() or self.hybrid.problem(self._clock.wall_ns())
+
+    def fenced(self) -> str:
+        """Why the clock cannot be trusted; "" if it can. Other problems end by themselves."""
+        return self.fence.problem(self._clock.monotonic_ns())
 
     def now(self) -> int:
         """Issue a timestamp.
