@@ -30,6 +30,8 @@ from cluster.wire import Command
 BOUNDS = "clocks/"
 #: How often it is looked whether a higher bound is wanted, and how long after a failure.
 LOOK_NS = 50 * MS
+#: How long the core is asked at a time: the reserve must not run out over one lost answer.
+ASK_NS = 500 * MS
 
 
 class NodeClock:
@@ -127,7 +129,9 @@ class BoundKeeper:
 
     def start(self, now_ns: int) -> None:
         """The node starts: ask for the bound of its former life."""
-        self._questions.ask(now_ns, CORE, Command("get", self._key), self._recovered)
+        self._questions.ask(
+            now_ns, CORE, Command("get", self._key), self._recovered, timeout_ns=ASK_NS
+        )
 
     def _recovered(self, now_ns: int, status: str, value: Any, error: str) -> None:
         if status != "ok":
@@ -154,4 +158,4 @@ class BoundKeeper:
 
         higher = [[self._key, "value", ">=", bound]]
         command = Command("txn", "", (higher, [], [["put", self._key, bound]]))
-        self._questions.ask(now_ns, CORE, command, written)
+        self._questions.ask(now_ns, CORE, command, written, timeout_ns=ASK_NS)

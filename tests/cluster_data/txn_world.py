@@ -17,7 +17,6 @@ import msgspec
 from checkers.history import Event, History
 from cluster.config import MS, ClusterConfig
 from cluster.core.state_machine import StateMachine
-from cluster.data.partition_commands import READS
 from cluster.data.partition_machine import PartitionMachine, PartitionParts
 from cluster.data.transaction_part import TransactionPart, TransactionParts
 from cluster.ports import Reply
@@ -297,9 +296,9 @@ class World:
     def _fate(self) -> str:
         if not self.faults:
             return ""
-        return self.rng.choices(
-            ["", "lose", "lose-answer", "double"], weights=[100, 0.5, 0.5, 3]
-        )[0]
+        return self.rng.choices(["", "lose", "lose-answer", "double"], weights=[100, 0.5, 0.5, 3])[
+            0
+        ]
 
     # -- clients -----------------------------------------------------------------------------------
 
@@ -471,7 +470,7 @@ class Steps:
 
 
 class Mover:
-    """Moves a random partition to another group now and then, step by step, as a controller does."""
+    """Moves a random partition to another group now and then, as a controller does."""
 
     def __init__(self, world: World, every_ns: int) -> None:
         self.world, self.every_ns = world, every_ns
