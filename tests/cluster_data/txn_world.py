@@ -529,3 +529,21 @@ def list_append_txns(
         return operations
 
     return make
+
+
+class Crasher:
+    """Crashes a node now and then, one at a time, and starts it again soon; until a moment."""
+
+    def __init__(self, world: World, until_ns: int) -> None:
+        self.world, self.until_ns = world, until_ns
+        world.after(100 * MS, self.crash)
+
+    def crash(self) -> None:
+        world = self.world
+        if world.now > self.until_ns:
+            return
+        node = world.nodes[world.rng.choice(sorted(world.nodes))]
+        if all(each.up for each in world.nodes.values()):
+            node.crash()
+            world.after(world.rng.randint(MS, 30 * MS), node.start)
+        world.after(world.rng.randint(100 * MS, 400 * MS), self.crash)
