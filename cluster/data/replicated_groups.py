@@ -38,7 +38,6 @@ durability order of ``cluster.ports``. Used by ``cluster.data.node``; sans-IO.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -49,6 +48,7 @@ from cluster.config import ClusterConfig
 from cluster.consensus.leader_and_followers import LEADER
 from cluster.core.parts import ReplicaParts
 from cluster.core.replica import Replica
+from cluster.data.hosted_replica import HostedReplica
 from cluster.ports import (
     Append,
     Effect,
@@ -61,7 +61,7 @@ from cluster.ports import (
     Send,
     SetTimer,
 )
-from cluster.wire import Grouped, HardState, Message, ReplicaMessage, Request, Response, Snapshot
+from cluster.wire import Grouped, HardState, Request, Response, Snapshot
 
 #: The group that is the Consistent Core of a data cluster.
 CORE = "core"
@@ -120,22 +120,6 @@ class Answer(NamedTuple):
     after: int
 
 
-class _Hosted:
-    """One group's replica, and how its numbers are the node's."""
-
-    __slots__ = ("due_ns", "last_durable", "name", "replica", "sent", "writes")
-
-    def __init__(self, name: str, replica: Replica) -> None:
-        self.name = name
-        self.replica = replica
-        self.due_ns = NEVER_NS
-        #: (number in the group, number of the node) of writes that are not durable, in order
-        self.writes: deque[tuple[int, int]] = deque()
-        self.last_durable = 0  # number in the group
-        #: the last message wrapped: one that goes to several members is wrapped once
-        self.sent: tuple[ReplicaMessage, Grouped] | None = None
-
-
 class ReplicatedGroups:
     """The groups of one node.
 
@@ -164,7 +148,7 @@ class ReplicatedGroups:
         self._rng = rng
         self._parts_of = parts_of
         self._stamp = stamp
-        self._hosted: dict[str, _Hosted] = {}
+        self._hosted: dict[str, HostedReplica] = {}
         self._last_write = 0
         self._last_asked = 0
         self._askers: dict[int, tuple[str, NodeId, int]] = {}
@@ -289,12 +273,8 @@ class ReplicatedGroups:
         """Every write of the node up to this one is durable."""
         effects: list[Effect] = []
         for hosted in self._hosted.values():
-            writes, own = hosted.writes, 0
-            while writes and writes[0][1] <= io_id:
-                own = writes.popleft()[0]
+            own = hosted.persisted(io_id)
             if own:
-                assert own > hosted.last_durable, f"write {own} of {hosted.name} is durable twice"
-                hosted.last_durable = own
                 effects += self._own(hosted, hosted.replica.on_persisted(now_ns, own))
         return effects
 
@@ -351,19 +331,19 @@ class ReplicatedGroups:
         replica = Replica(
             self.node, members, rng=self._rng, config=self.config, parts=self._parts_of(group)
         )
-        hosted = self._hosted[group] = _Hosted(group, replica)
+        hosted = self._hosted[group] = HostedReplica(group, replica)
         return self._own(hosted, replica.start(now_ns, recovered))
 
-    def _own(self, hosted: _Hosted, effects: Sequence[Effect]) -> list[Effect]:
+    def _own(self, hosted: HostedReplica, effects: Sequence[Effect]) -> list[Effect]:
         """A replica's effects as the node's."""
         self.touched[hosted.name] = None
         out: list[Effect] = []
         for effect in effects:
             kind = type(effect)
             if kind is Send:
-                out.append(self._send(hosted, effect))  # type: ignore[arg-type]
+                out.append(hosted.send(effect, self._stamp))  # type: ignore[arg-type]
             elif kind is Append or kind is SaveSnapshot:
-                out.append(self._write(hosted, effect))  # type: ignore[arg-type]
+                out.append(hosted.write(effect, self.next_write()))  # type: ignore[arg-type]
             elif kind is SetTimer:
                 hosted.due_ns = effect.at_ns  # type: ignore[union-attr]
             elif kind is Reply:
@@ -372,31 +352,8 @@ class ReplicatedGroups:
                 out.append(self._note(hosted, effect))  # type: ignore[arg-type]
         return out
 
-    def _send(self, hosted: _Hosted, effect: Send) -> Send:
-        message: Message = effect.message
-        sent = hosted.sent
-        if sent is None or sent[0] is not message:
-            wrapped = Grouped(message.generation, hosted.name, message, self._stamp())  # type: ignore[arg-type]
-            sent = hosted.sent = (wrapped.message, wrapped)
-        return Send(effect.to, sent[1], self._number(hosted, effect.after))
-
-    def _write(self, hosted: _Hosted, effect: Append | SaveSnapshot) -> Append | SaveSnapshot:
-        last = hosted.writes[-1][0] if hosted.writes else hosted.last_durable
-        assert effect.io_id == last + 1, f"write {effect.io_id} of {hosted.name} follows {last}"
-        number = self.next_write()
-        hosted.writes.append((effect.io_id, number))
-        return msgspec.structs.replace(effect, io_id=number, group=hosted.name)
-
-    def _number(self, hosted: _Hosted, own: int) -> int:
-        """The node's number of a group's write; 0 if it is durable."""
-        if own <= hosted.last_durable:
-            return 0
-        at = own - hosted.last_durable - 1
-        assert at < len(hosted.writes), f"{hosted.name} waits for write {own}, never issued"
-        return hosted.writes[at][1]
-
-    def _reply(self, hosted: _Hosted, effect: Reply, out: list[Effect]) -> None:
-        after = self._number(hosted, effect.after)
+    def _reply(self, hosted: HostedReplica, effect: Reply, out: list[Effect]) -> None:
+        after = hosted.number(effect.after)
         if effect.connection >= 0:
             out.append(Reply(effect.connection, effect.response, after))
             return
@@ -406,7 +363,7 @@ class ReplicatedGroups:
         response = _detached(effect.response)
         self._answers.append(Answer(asked[1], asked[2], generation, response, after))
 
-    def _note(self, hosted: _Hosted, note: Note) -> Note:
+    def _note(self, hosted: HostedReplica, note: Note) -> Note:
         detail = {"group": hosted.name, **note.detail}
         if note.event == "repaired":
             detail["damaged_groups"] = [*self._also_damaged(), *self.damaged]

@@ -18,7 +18,8 @@ from cluster.channel.idempotent_receiver import IdempotentReceiver
 from cluster.channel.request_waiting_list import NEVER_NS
 from cluster.config import MS
 from cluster.core.state_watch import WATCH
-from cluster.data.group_client import REDIRECTS_MAX, WRITES_MAX, GroupClient
+from cluster.data.group_client import REDIRECTS_MAX, GroupClient
+from cluster.data.known_group import WRITES_MAX
 from cluster.wire import Command, GroupRequest, GroupResponse, LoggedCommand, Request, Response
 
 MEMBERS = ("n1", "n2", "n3")
