@@ -5,12 +5,14 @@ sans-IO. The other parts look at the map through it: :meth:`PlacementPart.route`
 :meth:`PlacementPart.route_range`, :meth:`PlacementPart.refuse`. Groups that the map tells of are
 opened at this node, which hosts them if it is a member.
 
-The classes are chosen in :class:`PlacementParts`; nothing here imports a counter-example.
+The classes are chosen in :class:`MakePlacement`; nothing here imports a counter-example.
 """
 
 from __future__ import annotations
 
 from typing import Any
+
+import msgspec
 
 from cluster.data.partition_requests import PartitionRequests
 from cluster.data.parts import PartSetting
@@ -119,3 +121,17 @@ class PlacementPart:
             "registered": self.registration.registered,
             "lease": self.registration.lease,
         }
+
+
+class MakePlacement(msgspec.Struct, frozen=True, kw_only=True):
+    """Makes the placement part of a node; what :class:`cluster.data.parts.DataParts` is given.
+
+    Args:
+        routing: the classes that route keys; each may be replaced by a subclass.
+    """
+
+    routing: PlacementParts = PlacementParts()
+
+    def __call__(self, setting: PartSetting) -> PlacementPart:
+        """The part of one life of a node."""
+        return PlacementPart(setting, parts=self.routing)

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
+import pytest
+
+from cluster.ablations.registry import Ablation
+from cluster.ablations.unscheduled import (
+    a36a_hash_divided_by_the_groups,
+    a36b_hash_salted_per_process,
+    a37_stale_epoch_accepted,
+    a48_cached_map_is_believed,
+)
 from cluster.config import MS, ClusterConfig
 from cluster.core.parts import ReplicaParts
 from cluster.data.controller_part import ControllerPart
@@ -12,8 +22,9 @@ from cluster.data.partition_machine import PartitionParts
 from cluster.data.partition_record import OWNED
 from cluster.data.parts import DataParts
 from cluster.data.placement import Placement
-from cluster.data.placement_part import PlacementPart
+from cluster.data.placement_part import MakePlacement
 from cluster.ports import Core
+from cluster.simulation.network import LinkFault
 from cluster.simulation.reference import role_of
 from cluster.simulation.sessions import Call
 from cluster.simulation.world import World
@@ -23,7 +34,7 @@ NODES = ("n1", "n2", "n3", "n4", "n5")
 S = 1_000 * MS
 PARTS = DataParts(
     group=ReplicaParts(machine=PartitionParts()),
-    placement=PlacementPart,
+    placement=MakePlacement(),
     controller=ControllerPart,
 )
 
@@ -129,3 +140,71 @@ def test_a_node_that_joins_gets_a_group_of_its_own_and_its_share() -> None:
         member: Any = world.core(node)
         assert "g-n6" in member.groups.names
     assert world.violations == []
+
+
+def disturb(world: World, rng: random.Random) -> None:
+    """Crash or restart a node, cut one off or heal all, or ask for something."""
+    session = world.session("operator", timeout_ns=3 * S)
+    node = rng.choice(NODES)
+    match rng.randrange(6):
+        case 0 | 1:
+            dead = [name for name in NODES if not world.alive(name)]
+            world.restart(dead[0]) if dead else world.crash(node)
+        case 2:
+            others = [name for name in NODES if name != node]
+            cuts = {(node, name): LinkFault(cut=True) for name in others}
+            cuts |= {(name, node): LinkFault(cut=True) for name in others if rng.random() < 0.7}
+            world.network.set_links(cuts)
+        case 3:
+            world.network.set_links({})
+        case 4:
+            group = f"g-{rng.choice(NODES)}"
+            session.submit(Command("partition-move", f"p{rng.randrange(5):05d}", (group,)))
+        case _:
+            op = rng.choice(["partition-split", "partition-merge"])
+            session.submit(Command(op, rng.choice("bdehjmq")))
+
+
+@pytest.mark.parametrize("seed", [3, 5])
+def test_after_crashes_and_cuts_the_map_is_what_the_groups_have(seed: int) -> None:
+    world = world_of(seed, partition_scheme="ranges", partition_splits=("c", "f", "k", "p"))
+    assert world.run_until(lambda: idle(world), 10 * S)
+    rng = random.Random(seed)
+    for _ in range(6):
+        world.run_for(rng.randrange(300, 2_000) * MS)
+        disturb(world, rng)
+    world.network.set_links({})
+    for node in NODES:
+        if not world.alive(node):
+            world.restart(node)
+    world.run_for(3 * S)
+    assert world.run_until(lambda: idle(world), 30 * S)
+    world.run_for(S)
+    owners_agree(world)
+    assert world.violations == []
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        a36a_hash_divided_by_the_groups,
+        a36b_hash_salted_per_process,
+        a37_stale_epoch_accepted,
+        a48_cached_map_is_believed,
+    ],
+    ids=lambda module: module.ABLATION.id,
+)
+def test_a_node_has_the_parts_that_the_ablations_of_placement_concern(module: Any) -> None:
+    """Each part stands where ``ablate`` looks for it: in the structs of classes of a data node."""
+    ablation: Ablation = module.ABLATION
+    assert ablation.role == "data"
+    assert ablation.part in classes_in(PARTS)
+
+
+def classes_in(parts: Any) -> list[Any]:
+    """The classes in a struct of classes, nested ones included."""
+    found: list[Any] = []
+    for field in parts.__struct_fields__:
+        part = getattr(parts, field)
+        found += classes_in(part) if hasattr(part, "__struct_fields__") else [part]
+    return found
