@@ -38,10 +38,12 @@ from cluster.core.member_requests import MEMBERS
 from cluster.core.parts import ReplicaParts
 from cluster.core.state_watch import WATCH
 from cluster.data.clock_log import CLOCK
+from cluster.data.exchange import Exchange
 from cluster.data.group_client import Ask
 from cluster.data.hosted_parts import HostedParts
+from cluster.data.node_status import DATA, status_of
 from cluster.data.parts import DataParts, Part, PartSetting
-from cluster.data.replicated_groups import CORE, Answer, founding_groups
+from cluster.data.replicated_groups import CORE, founding_groups
 from cluster.ports import (
     Clock,
     Effect,
@@ -50,7 +52,6 @@ from cluster.ports import (
     Recovered,
     Reply,
     Rng,
-    Send,
     SetTimer,
 )
 from cluster.wire import (
@@ -62,19 +63,10 @@ from cluster.wire import (
     Response,
 )
 
-#: Status of a node that is not in the core.
-DATA = "data"
 #: The connection of requests that the node's host makes; nobody is answered.
 _HOST = 0
 #: Rounds in which parts and replicas may answer each other within one event.
 _ROUNDS_MAX = 10_000
-
-_NOTHING: dict[str, Any] = {
-    "role": DATA, "leader": "", "generation": 0, "voted_for": "", "high_water_mark": 0,
-    "applied": 0, "first_index": 1, "last_index": 0, "snapshot_index": 0, "members": [],
-    "learners": [], "outgoing": [], "configuration_index": 0, "sessions": 0, "keys": 0,
-    "duplicates": 0, "recovering": None,
-}  # fmt: skip
 
 
 class DataNode:
@@ -137,8 +129,8 @@ class DataNode:
             attempt_ns=self.config.election_max_ns,
         )
         self.front = parts.front()
-        self._durable = self._timer_ns = 0
-        self._held: list[tuple[int, Answer]] = []  # (write, answer that waits for it)
+        self._timer_ns = 0
+        self.exchange = Exchange(self.node, self.groups, self.client, self.stamps)
         self._to_open: list[tuple[str, tuple[NodeId, ...]]] = []
         self.parts = HostedParts(self.node, parts, self._setting, self.client)
 
@@ -179,19 +171,9 @@ class DataNode:
 
     def status(self) -> dict[str, Any]:
         """JSON-ready state: of the core, if this node is in it, and a row for each group."""
-        rows = self.groups.rows()
-        core = next((row for row in rows if row["group"] == CORE), None)
-        base = dict(core) if core is not None else {**_NOTHING, "leader": self._known_core()}
-        base.pop("group", None)
-        damage = [row["recovering"] for row in rows if row["recovering"]]
         return {
-            "node": self.node,
-            "consensus": rows[0]["consensus"] if rows else "",
-            **base,
+            **status_of(self.node, self.groups, core=self.client.target(CORE)),
             "pending": self.pending,
-            "recovering": damage[0] if damage else None,
-            "leads": [row["group"] for row in rows if row["role"] == "leader"],
-            "groups": rows,
             **self.parts.status(),
         }
 
@@ -199,9 +181,6 @@ class DataNode:
         """Hex digest of the core's applied state; zeros on a node that is not in the core."""
         replica = self.groups.replica(CORE)
         return replica.state_hash() if replica is not None else "0" * 32
-
-    def _known_core(self) -> str:
-        return self.client.target(CORE)
 
     # -- inputs ------------------------------------------------------------------------------------
 
@@ -235,7 +214,7 @@ class DataNode:
             effects = self.groups.message(now_ns, source, message)  # type: ignore[arg-type]
         elif kind is GroupRequest:
             self.stamps.heard(source, message.stamp)  # type: ignore[union-attr]
-            effects = self._take_request(now_ns, source, message)  # type: ignore[arg-type]
+            effects = self.exchange.take_request(now_ns, source, message)  # type: ignore[arg-type]
         elif kind is GroupResponse:
             self.stamps.heard(source, message.stamp)  # type: ignore[union-attr]
             self.client.on_response(now_ns, source, message)  # type: ignore[arg-type]
@@ -253,13 +232,9 @@ class DataNode:
     def on_persisted(self, now_ns: int, io_id: int) -> list[Effect]:
         """Every write up to and including ``io_id`` is durable."""
         self.groups.touched.clear()
-        self._durable = io_id
         effects = self._clock_persisted(io_id)
         effects += self.groups.persisted(now_ns, io_id)
-        if self._held:
-            held, self._held = self._held, []
-            for after, answer in held:
-                self._deliver(now_ns, answer._replace(after=after), effects)
+        self.exchange.persisted(now_ns, io_id)
         return self._settle(now_ns, effects)
 
     def _clock_persisted(self, io_id: int) -> list[Effect]:
@@ -301,7 +276,7 @@ class DataNode:
             return [Reply(connection, Response(request.id, "fail", error=wrong))]
         effects = self.parts.on_client(now_ns, connection, request)
         if effects is None and not self.groups.hosts(CORE):
-            answer = self.front.elsewhere(self.node, request, self._known_core())
+            answer = self.front.elsewhere(self.node, request, self.client.target(CORE))
             return [Reply(connection, answer)]
         return effects
 
@@ -311,47 +286,6 @@ class DataNode:
         effects = self.groups.disconnected(now_ns, connection)
         effects += self.parts.on_disconnect(now_ns, connection)
         return self._settle(now_ns, effects)
-
-    # -- requests ----------------------------------------------------------------------------------
-
-    def _take_request(self, now_ns: int, source: NodeId, message: GroupRequest) -> list[Effect]:
-        """A node asks a group, through this node: its replica here is asked, or the node is told
-        who is in the group."""
-        group, request = message.group, message.request
-        if self.groups.hosts(group):
-            return self.groups.ask(now_ns, group, request, asker=source, token=message.token)
-        known = self.client.target(group)
-        response = Response(
-            request.id,
-            "redirect" if known not in ("", self.node) else "retry",
-            leader=known,
-            error=f"{self.node} is not in group {group!r}",
-        )
-        return self._respond(now_ns, source, message.token, 0, response, 0)
-
-    def _respond(
-        self,
-        now_ns: int,
-        to: NodeId,
-        token: int,
-        generation: int,
-        response: Response,
-        after: int,
-    ) -> list[Effect]:
-        message = GroupResponse(generation, token, response, self.stamps.stamp())
-        if to != self.node:
-            return [Send(to, message, after)]
-        self.client.on_response(now_ns, self.node, message)
-        return []
-
-    def _deliver(self, now_ns: int, answer: Answer, effects: list[Effect]) -> None:
-        """An answer of a replica goes to the node that asked: this one, once it may."""
-        if answer.to == self.node and answer.after > self._durable:
-            self._held.append((answer.after, answer))
-            return
-        effects += self._respond(
-            now_ns, answer.to, answer.token, answer.generation, answer.response, answer.after
-        )
 
     # -- what follows from an input ----------------------------------------------------------------
 
@@ -373,22 +307,15 @@ class DataNode:
     def _advance(self, now_ns: int, effects: list[Effect]) -> bool:
         """One round: answers to those who asked, questions to those who know. Whether there were
         any."""
-        answers = self.groups.take_answers()
-        for answer in answers:
-            self._deliver(now_ns, answer, effects)
+        exchanged, moved = self.exchange.advance(now_ns)
+        effects += exchanged
         outcomes = self.client.take()
         for outcome in outcomes:
             effects += self.parts.on_answer(now_ns, outcome)
-        requests = self.client.take_requests()
-        for to, message in requests:
-            if to == self.node:
-                effects += self._take_request(now_ns, to, message)
-            else:
-                effects.append(Send(to, message))
         to_open, self._to_open = self._to_open, []
         for group, members in to_open:
             effects += self.groups.open(now_ns, group, members)
-        return bool(answers or outcomes or requests or to_open)
+        return bool(moved or outcomes or to_open)
 
     def _next_timer(self, now_ns: int) -> SetTimer | None:
         """A timer, if the one set before is used up or too late."""
