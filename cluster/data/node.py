@@ -148,6 +148,12 @@ class DataNode:
         )
 
     @property
+    def consensus(self) -> Any:
+        """The core's consensus; None on a node that is not in the core."""
+        replica = self.groups.replica(CORE)
+        return replica.consensus if replica is not None else None
+
+    @property
     def placement(self) -> Any:
         """The placement part; None if there is none."""
         return self.parts.placement

@@ -27,7 +27,7 @@ from typing import Any
 
 from cluster.config import ClusterConfig
 from cluster.consensus.membership import name_of, next_incarnation
-from cluster.data.replicated_groups import CORE, MEMBERS
+from cluster.data.replicated_groups import MEMBERS
 from cluster.ports import Core, DiskError, Note, Recovered
 from cluster.simulation.clock import NodeClock, SimClock
 from cluster.simulation.connections import Connections
@@ -350,30 +350,14 @@ class World:
             return None
         return found.core.status()["applied"], found.core.state_hash()
 
-    def group_hash(self, node: str, group: str) -> str:
-        """State hash of one group at a node of role ``data``; empty if the node does not answer, or
-        is not in the group."""
-        found: Any = self._node(node)
-        if found.core is None or found.paused:
-            return ""
-        replica = found.core.groups.replica(group)
-        return replica.state_hash() if replica is not None else ""
-
-    def log(self, node: str, group: str = CORE) -> list[Entry] | None:
-        """The log a node holds in memory, from its first index; None if it does not answer, or is
-        not in the group (of role ``data``)."""
+    def log(self, node: str) -> list[Entry] | None:
+        """The log a node holds in memory, from its first index; None if it does not answer."""
         found = self._node(node)
-        if found.core is None or found.paused:
+        consensus = getattr(found.core, "consensus", None)  # only our own core has one
+        if consensus is None or found.paused:
             return None
-        core: Any = found.core  # only our own cores have what follows
-        replica = core.groups.replica(group) if self.role == "data" else core
-        if replica is None:
-            return None
-        consensus = replica.consensus
-        held: list[Entry] = consensus.log.between(
-            consensus.log.first_index, consensus.log.last_index
-        )
-        return held
+        log = consensus.log
+        return list(log.between(log.first_index, log.last_index))
 
     def core(self, node: str) -> Core | None:
         """The node's core, for white-box tests; None if it is down."""
