@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cluster.core.parts import ReplicaParts
     from cluster.core.paxos_register import PaxosParts
+    from cluster.data.parts import DataParts
     from cluster.runtime.options import NodeOptions
 
 
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
         return 3
 
 
-def _parts(options: NodeOptions) -> ReplicaParts | PaxosParts:
+def _parts(options: NodeOptions) -> ReplicaParts | PaxosParts | DataParts:
     """The classes a node of this role is made of, with the ablations in them.
 
     Raises:
@@ -54,10 +55,14 @@ def _parts(options: NodeOptions) -> ReplicaParts | PaxosParts:
     from cluster.ablations.registry import ablate
     from cluster.core.parts import CONSENSUS, ReplicaParts
     from cluster.core.paxos_register import PaxosParts
+    from cluster.data.parts import DataParts
 
     if options.role == "paxos":
         return ablate(PaxosParts(), options.ablations)
-    return ablate(ReplicaParts(consensus=CONSENSUS[options.consensus]), options.ablations)
+    replica = ReplicaParts(consensus=CONSENSUS[options.consensus])
+    if options.role == "data":
+        return ablate(DataParts(core=replica, group=replica), options.ablations)
+    return ablate(replica, options.ablations)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

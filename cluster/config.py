@@ -51,6 +51,15 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
         close_lag_ns: how far it stays behind the present.
         collect_interval_ns: how often versions are collected.
         retention_ns: how long versions are kept, at least.
+        node_ttl_ns: how long a data node that is silent counts as living.
+        partition_scheme: of a new cluster: ``slots`` for Fixed Partitions, ``ranges`` for Key-Range
+            Partitions.
+        partition_slots: how many fixed partitions there are, for ever.
+        partition_splits: where the key space is cut at first, in order.
+        partition_split_keys, partition_split_writes: a range with more keys, or more writes a
+            second, is split; 0 keys for no splits and merges but those asked for.
+        partition_merge_keys: neighbours with fewer keys together are merged.
+        partition_poll_ns: how often the controller asks for the sizes of ranges.
     """
 
     cluster: str = "splitbrain"
@@ -85,3 +94,11 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     close_lag_ns: int = 1_000 * MS
     collect_interval_ns: int = 5_000 * MS
     retention_ns: int = 30_000 * MS
+    node_ttl_ns: int = 3_000 * MS
+    partition_scheme: str = "slots"
+    partition_slots: int = 16
+    partition_splits: tuple[str, ...] = ()
+    partition_split_keys: int = 0
+    partition_split_writes: int = 5_000
+    partition_merge_keys: int = 0
+    partition_poll_ns: int = 5_000 * MS

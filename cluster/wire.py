@@ -598,7 +598,8 @@ class RegisterRefused(RegisterMessage, frozen=True, array_like=True, tag="r-refu
     promised: Ballot
 
 
-Message: TypeAlias = (
+#: What members of one replicated group, or one core, say to each other.
+ReplicaMessage: TypeAlias = (
     RequestVote
     | VoteReply
     | AppendEntries
@@ -630,6 +631,56 @@ Message: TypeAlias = (
     | RegisterAccepted
     | RegisterRefused
 )
+
+
+# -- many groups on one node (role ``data``) -------------------------------------------------------
+
+
+class Grouped(msgspec.Struct, frozen=True, array_like=True, tag="grouped"):
+    """A message between two members of one group.
+
+    Args:
+        generation: of the message.
+        group: whose it is.
+        message: the message.
+        stamp: the sender's hybrid timestamp; 0 if it has none.
+    """
+
+    generation: int
+    group: str
+    message: ReplicaMessage
+    stamp: int = 0
+
+
+class GroupRequest(msgspec.Struct, frozen=True, array_like=True, tag="g-request"):
+    """A node asks a group, as a client of it.
+
+    Args:
+        generation: the highest generation of the group that the sender knows.
+        token: comes back with the answer; another one for each copy of a request.
+        group: who is asked.
+        request: what is asked.
+        stamp: the sender's hybrid timestamp; 0 if it has none.
+    """
+
+    generation: int
+    token: int
+    group: str
+    request: Request
+    stamp: int = 0
+
+
+class GroupResponse(msgspec.Struct, frozen=True, array_like=True, tag="g-response"):
+    """The answer of a node of that group, or of one that knows who is; ``token`` is the
+    question's."""
+
+    generation: int
+    token: int
+    response: Response
+    stamp: int = 0
+
+
+Message: TypeAlias = ReplicaMessage | Grouped | GroupRequest | GroupResponse
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):

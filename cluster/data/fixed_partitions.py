@@ -6,8 +6,8 @@ that has not heard of it looks in the wrong one.
 
 Solution. The number of partitions, called slots here, is chosen once, much larger than the number
 of groups there will be. A key belongs to the slot ``stable_hash(key) % slots``. The hash is
-published: the first eight bytes, in network order, of the BLAKE2b digest of the key's UTF-8 text.
-So every process, of any version and on any machine, names the same slot. Which group has a slot is
+published: the BLAKE2b digest of 64 bits of the key's UTF-8 text, as a number in network order. So
+every process, of any version and on any machine, names the same slot. Which group has a slot is
 another question, answered by the versioned map in the core (:mod:`cluster.data.placement`). When
 the groups change, :func:`shares` moves as few slots as can be: those of a group that is gone, and
 those above the share of a group that has too many.
@@ -20,7 +20,7 @@ What breaks without it. A36a: with the hash taken modulo the number of groups, k
 written before a node joined are looked for where they never were. A36b: with the hash that Python
 salts anew in each process, two nodes name two slots for one key.
 
-Source: Joshi, "Fixed Partitions"; the hash slots of Redis Cluster, the partitions of Kafka's topics.
+Source: Joshi, "Fixed Partitions"; the hash slots of Redis Cluster, the partitions of a Kafka topic.
 Used by ``cluster.data.placement`` and ``cluster.data.placement_plan``; pure.
 """
 

@@ -12,9 +12,9 @@ names a partition and its epoch, so one that was addressed with the old bounds i
 
 The left part of a split keeps the name of the whole, and so does a merger keep its left part's.
 
-Invariants. The ranges tile the key space: the first begins with "", each begins where the one before
-it ends, the last has no end. So each key is in one range, and a scan sees every key once. An epoch
-only grows, and no pair of partition and epoch ever stands for two different ranges.
+Invariants. The ranges tile the key space: the first begins with "", each begins where the one
+before it ends, the last has no end. So each key is in one range, and a scan sees every key once. An
+epoch only grows, and no pair of partition and epoch ever stands for two different ranges.
 
 What breaks without it. A37: with a stale epoch accepted, a scan that was sent to the whole range is
 answered with the left half, and the keys of the right half are missed.
@@ -26,7 +26,7 @@ CockroachDB. Used by ``cluster.data.placement`` and ``cluster.data.ownership``; 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -77,7 +77,7 @@ class KeyRangePartitions:
         if wrong:
             raise ValueError(wrong)
 
-    def __iter__(self) -> Iterable[KeyRange]:
+    def __iter__(self) -> Iterator[KeyRange]:
         return iter(self._ranges)
 
     def __len__(self) -> int:

@@ -22,7 +22,8 @@ from cluster.clocks.hybrid_clock import ClockNotReady, HybridClock
 from cluster.config import MS
 from cluster.data.alarms import Alarms
 from cluster.data.clock_fence import ClockFence
-from cluster.data.questions import CORE, Questions
+from cluster.data.questions import Questions
+from cluster.data.replicated_groups import CORE
 from cluster.ports import Clock
 from cluster.wire import Command
 

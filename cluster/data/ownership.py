@@ -149,9 +149,7 @@ class Ownership:
             self._hold_range(part)
         return True, ""
 
-    def merge(
-        self, left: str, left_epoch: int, right: str, right_epoch: int
-    ) -> tuple[bool, str]:
+    def merge(self, left: str, left_epoch: int, right: str, right_epoch: int) -> tuple[bool, str]:
         """Join two neighbours under the left one's name; whether anything was done, and why not."""
         first, second = self.held.get(left), self.held.get(right)
         epoch = max(left_epoch, right_epoch) + 1

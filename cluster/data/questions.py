@@ -10,31 +10,14 @@ Used by the parts of ``cluster.data`` that talk to the core and to the groups.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from cluster.config import MS
+from cluster.data.group_client import Ask
 from cluster.wire import Command
 
 #: How long one question is asked before its outcome is ``fail`` or ``unknown``.
 QUESTION_NS = 2_000 * MS
-#: Name of the group that is the Consistent Core.
-CORE = "core"
-
-
-class Ask(Protocol):
-    """Sends a command to a group; :meth:`cluster.data.group_client.GroupClient.ask` is one."""
-
-    def __call__(
-        self,
-        now_ns: int,
-        group: str,
-        command: Command,
-        *,
-        mode: str = "linearizable",
-        timeout_ns: int,
-    ) -> int:
-        """Ask a group; the answer comes later under the token returned."""
-
 
 #: What is to be done with an answer: called with (now_ns, status, value, error).
 Then: TypeAlias = Callable[[int, str, Any, str], None]

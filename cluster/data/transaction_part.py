@@ -20,11 +20,12 @@ from cluster.data.alarms import Alarms
 from cluster.data.clock_fence import ClockFence
 from cluster.data.commit_coordinator import CommitCoordinator
 from cluster.data.coordinator import Coordinator
+from cluster.data.group_client import Ask
 from cluster.data.group_keeper import GroupKeeper
 from cluster.data.node_clock import BoundKeeper, NodeClock
 from cluster.data.orphans import Orphans
 from cluster.data.partition_machine import PartitionMachine
-from cluster.data.questions import Ask, Questions
+from cluster.data.questions import Questions
 from cluster.data.transaction_reads import Routes, TransactionReads
 from cluster.ports import Clock, Effect, NodeId, Rng
 from cluster.wire import Request

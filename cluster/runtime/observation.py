@@ -103,7 +103,17 @@ class Observation:
             "core_turn_seconds": parts.host.turn_seconds,
         }
         counters = self._counters(status.get("duplicates", 0))
-        return metrics_text(gauges=gauges, counters=counters, histograms=histograms)
+        rows: list[dict[str, Any]] = status.get("groups", [])
+        groups = {
+            name: {row["group"]: float(row[key]) for row in rows} for name, key in names.items()
+        }
+        groups["is_leader"] = {row["group"]: float(row["role"] == "leader") for row in rows}
+        return metrics_text(
+            gauges=gauges,
+            counters=counters,
+            histograms=histograms,
+            groups=groups if rows else None,
+        )
 
     def clock_changed(self) -> None:
         """The clock was set."""

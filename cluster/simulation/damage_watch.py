@@ -81,5 +81,5 @@ class DamageWatch:
 
     def noted(self, node: str, note: Note) -> None:
         """A core had something to tell."""
-        if note.event == "repaired":
+        if note.event == "repaired" and not note.detail.get("damaged_groups"):
             self._atlas.replace(node)

@@ -451,10 +451,11 @@ class FaultAtlas:
 
     Args:
         nodes: all nodes.
+        copies: how many of them have a copy of the same; 0 for all.
     """
 
-    def __init__(self, nodes: Sequence[str]) -> None:
-        self._spare = (len(nodes) - 1) // 2
+    def __init__(self, nodes: Sequence[str], *, copies: int = 0) -> None:
+        self._spare = (min(len(nodes), copies or len(nodes)) - 1) // 2
         self.damaged: list[str] = []
 
     def allows(self, node: str) -> bool:

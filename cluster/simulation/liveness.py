@@ -5,7 +5,8 @@ fault is removed and the system has a bounded time to do what it owes:
 
 1. converge: every member runs (those whose disks were damaged beyond recovery excepted), one leads,
    no change of members is half done, and all have applied the same index with the same state; of
-   role ``paxos``, where nobody leads and nothing is applied: no request waits any more;
+   role ``paxos``, where nobody leads and nothing is applied: no request waits any more; of role
+   ``data``, all this in each group;
 2. serve: a write by a new client is acknowledged;
 3. remember: every key that clients ever touched is read again, and what was acknowledged is there:
    acknowledged items of append lists exactly once, and a value that somebody wrote.
@@ -122,10 +123,37 @@ def _unsettled_peers(world: World) -> str:
     return ""
 
 
+def _unsettled_groups(world: World) -> str:
+    """The same, of nodes that host groups: each group by itself."""
+    found: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    for node in world.nodes:
+        if not world.alive(node):
+            if node in world.atlas.damaged:
+                continue
+            return f"{node} is down: {world.why_down(node)}"
+        for row in (world.status(node) or {}).get("groups", ()):
+            found.setdefault(row["group"], []).append((node, row))
+    for group, rows in found.items():
+        for node, row in rows:
+            if row["applied"] < row["high_water_mark"]:
+                return f"{node} has not applied all that is committed in group {group}"
+            if row["recovering"]:
+                return f"{node} is not repaired from the damage to its disk, in group {group}"
+        if not any(row["role"] == "leader" for _, row in rows):
+            return f"nobody leads group {group}"
+        if len({(row["applied"], row["last_index"]) for _, row in rows}) > 1:
+            return f"applied and last indices of group {group} differ"
+        if len({world.group_hash(node, group) for node, _ in rows}) > 1:
+            return f"states of group {group} differ at one applied index"
+    return ""
+
+
 def _unsettled(world: World) -> str:
     """Why the system has not converged, in a few words; empty if it has."""
     if world.role == "paxos":
         return _unsettled_peers(world)
+    if world.role == "data":
+        return _unsettled_groups(world)
     applied: dict[str, tuple[int, str]] = {}
     for node in member_nodes(world):
         if not world.alive(node):

@@ -27,8 +27,9 @@ from typing import Any
 
 from cluster.config import ClusterConfig
 from cluster.consensus.membership import name_of, next_incarnation
+from cluster.data.replicated_groups import CORE, MEMBERS
 from cluster.ports import Core, DiskError, Note, Recovered
-from cluster.simulation.clock import SimClock
+from cluster.simulation.clock import NodeClock, SimClock
 from cluster.simulation.connections import Connections
 from cluster.simulation.damage_watch import DamageWatch
 from cluster.simulation.disk import POWER_LOST, DiskProfile, FaultAtlas, SimDisk
@@ -62,7 +63,7 @@ class World:
         founders: those of them that the cluster begins with; None for all. The others run, know
             nobody, and wait to be added.
         config: timings and limits of the nodes.
-        role: what the nodes are: ``core`` or ``paxos``.
+        role: what the nodes are: ``core``, ``paxos`` or ``data``.
         consensus: the consensus variant of all nodes of role ``core``, by name.
         ablations: ids of ablations all nodes run with; see :mod:`cluster.ablations.registry`.
         network: what the network is like without faults.
@@ -105,7 +106,7 @@ class World:
         self.ablations = tuple(ablations)
         self.heap = EventHeap()
         self.trace = Trace()
-        self.atlas = FaultAtlas(self.nodes)
+        self.atlas = FaultAtlas(self.nodes, copies=MEMBERS if role == "data" else 0)
         self.violations: list[InvariantViolation] = []
         self.damage_watch = DamageWatch(
             self.atlas, self.founders, self.violation, made.variant(consensus), ablations
@@ -349,12 +350,26 @@ class World:
             return None
         return found.core.status()["applied"], found.core.state_hash()
 
-    def log(self, node: str) -> list[Entry] | None:
-        """The log a node holds in memory, from its first index; None if it does not answer."""
+    def group_hash(self, node: str, group: str) -> str:
+        """State hash of one group at a node of role ``data``; empty if the node does not answer, or
+        is not in the group."""
+        found: Any = self._node(node)
+        if found.core is None or found.paused:
+            return ""
+        replica = found.core.groups.replica(group)
+        return replica.state_hash() if replica is not None else ""
+
+    def log(self, node: str, group: str = CORE) -> list[Entry] | None:
+        """The log a node holds in memory, from its first index; None if it does not answer, or is
+        not in the group (of role ``data``)."""
         found = self._node(node)
         if found.core is None or found.paused:
             return None
-        consensus = getattr(found.core, "consensus")  # noqa: B009 - only our own core has one
+        core: Any = found.core  # only our own cores have what follows
+        replica = core.groups.replica(group) if self.role == "data" else core
+        if replica is None:
+            return None
+        consensus = replica.consensus
         held: list[Entry] = consensus.log.between(
             consensus.log.first_index, consensus.log.last_index
         )
@@ -429,6 +444,8 @@ class World:
             rng=rng,
             consensus=self.consensus,
             ablations=self.ablations,
+            clock=NodeClock(node.clock, lambda: self.heap.now_ns),
+            peers=self.nodes,
         )
 
     def make_storage(self, node: SimNode) -> StorageLike:

@@ -1,4 +1,5 @@
-"""Leases, watches, transactions and read modes on simulated clusters, under crashes and cuts."""
+"""Leases, watches, transactions and read modes on simulated clusters, under crashes and cuts; each
+by nodes of role ``core`` and of role ``data``, whose core is one of their groups."""
 
 from __future__ import annotations
 
@@ -18,8 +19,20 @@ OVER_NS = int(TTL_NS * (1 + MARGIN))
 CUT = LinkFault(cut=True)
 
 
+#: The roles whose clients have these services.
+ROLES = ("core", "data")
+_made = {"role": "core"}
+
+
+@pytest.fixture(params=ROLES, autouse=True)
+def role(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """One body, an arm per role: the core by itself, and the core as a group of a data node."""
+    monkeypatch.setitem(_made, "role", request.param)
+    return str(request.param)
+
+
 def world_of(seed: int = 1, **config: Any) -> World:
-    world = World(seed=seed, config=ClusterConfig(**config))
+    world = World(seed=seed, config=ClusterConfig(**config), role=_made["role"])
     assert world.run_until(lambda: world.leader() is not None, 10 * SECOND)
     return world
 
