@@ -250,6 +250,7 @@ class DataNode:
     def on_tick(self, now_ns: int) -> list[Effect]:
         """The time asked for by the last SetTimer has come."""
         self.groups.touched.clear()
+        self._timer_ns = 0
         effects = self.groups.tick(now_ns)
         self.client.tick(now_ns)
         for part in self.parts.values():
