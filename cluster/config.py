@@ -44,6 +44,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
         ballot_backoff_max_ns: the longest of these waits, unless a single attempt takes longer.
         register_session_max: sessions remembered in one register of role ``paxos``.
         clock_offset_bound_ns: how far the clocks of two nodes of role ``data`` may be apart.
+        clock_reserve_ns: how far above the present a node's durable bound of timestamps is set.
         transaction_timeout_ns: a transaction's time to live.
         orphan_after_ns: how long a coordinator may be silent before others end its transactions.
         close_interval_ns: how often a data group's closed timestamp goes on.
@@ -86,6 +87,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     ballot_backoff_max_ns: int = 2_000 * MS
     register_session_max: int = 64
     clock_offset_bound_ns: int = 250 * MS
+    clock_reserve_ns: int = 2_000 * MS
     transaction_timeout_ns: int = 10_000 * MS
     orphan_after_ns: int = 2_000 * MS
     close_interval_ns: int = 200 * MS

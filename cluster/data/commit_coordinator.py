@@ -40,10 +40,9 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from cluster.clocks.clock_bound_wait import ClockBoundWait
-from cluster.clocks.hybrid_clock import ClockNotReady
 from cluster.config import MS
 from cluster.data.alarms import Alarms
-from cluster.data.isolation_levels import AT_COMMIT, NOWHERE
+from cluster.data.isolation_levels import AT_SNAPSHOT
 from cluster.data.node_clock import NodeClock
 from cluster.data.orphans import Orphans
 from cluster.data.partition_commands import (
@@ -162,8 +161,8 @@ class CommitCoordinator:
 
     def validated_up_to(self, txn: Transaction, timestamp: int) -> int:
         """Decision: the timestamp up to which what a transaction read must hold."""
-        at_commit = txn.isolation.validated == AT_COMMIT and txn.writes
-        return timestamp if at_commit else txn.started
+        at_snapshot = txn.isolation.validated == AT_SNAPSHOT or not txn.writes
+        return txn.read_by if at_snapshot else timestamp
 
     def gives_way(self, commit: Commit, other_started: int) -> bool:
         """Decision: whether a transaction that has intents already gives up for another one."""
@@ -209,17 +208,19 @@ class CommitCoordinator:
             partition, epoch, group = place
             part = parts.setdefault(group, GroupPart())
             part.writes.append([partition, epoch, key, how, value])
-        if txn.isolation.validated != NOWHERE and not txn.closed_only:
+        if not txn.closed_only:
             self._add_reads(txn, parts)
         return parts, ""
 
     def _add_reads(self, txn: Transaction, parts: dict[str, GroupPart]) -> None:
         for key, read in txn.reads.items():
+            if not txn.is_validated(key):
+                continue
             partition, epoch, group = read.place
             part = parts.setdefault(group, GroupPart())
             part.reads.append([partition, epoch, key, read.position])
-        for pieces in txn.ranges.values():
-            for piece in pieces:
+        for span, pieces in txn.ranges.items():
+            for piece in pieces if txn.is_validated(span) else []:
                 partition, epoch, group = piece.place
                 part = parts.setdefault(group, GroupPart())
                 part.ranges.append([partition, epoch, piece.low, piece.high, piece.position])
@@ -229,11 +230,11 @@ class CommitCoordinator:
         if commit.ended:
             return
         if commit.txn.writes:
-            try:
-                commit.timestamp = self._clock.now()
-            except ClockNotReady as why:
-                self._abort(now_ns, commit, str(why))
+            wrong = self._clock.problem()
+            if wrong:
+                self._wait_for_clock(now_ns, commit, wrong)
                 return
+            commit.timestamp = self._clock.now()
         assert commit.timestamp >= commit.txn.started, f"{commit.txn.id} commits before it reads"
         commit.round += 1
         commit.votes = {}
@@ -243,13 +244,21 @@ class CommitCoordinator:
             timeout_ns = max(MS, commit.deadline_ns - now_ns)
             self._questions.ask(now_ns, group, command, told, timeout_ns=timeout_ns)
 
+    def _wait_for_clock(self, now_ns: int, commit: Commit, wrong: str) -> None:
+        """A clock that is not ready is waited for, unless it cannot be trusted."""
+        if self._clock.fenced() or now_ns >= commit.deadline_ns:
+            self._abort(now_ns, commit, wrong)
+        else:
+            again_ns = now_ns + BLOCKED_PAUSE_NS
+            self._alarms.at(again_ns, lambda later_ns: self._prepare(later_ns, commit))
+
     def _prepare_command(self, commit: Commit, group: str) -> Command:
         txn, part, writers = commit.txn, commit.parts[group], commit.writers
         decides = writers[0] if writers else ""
         one_phase = len(commit.parts) == 1 and bool(writers)
         arguments = (
             commit.timestamp,
-            txn.started,
+            txn.read_by,
             self.validated_up_to(txn, commit.timestamp),
             txn.isolation.first_committer,
             part.reads,
@@ -337,7 +346,7 @@ class CommitCoordinator:
     def _decide(self, now_ns: int, commit: Commit, outcome: str) -> None:
         commit.decisions += 1
         txn = commit.txn
-        command = Command(DECIDE, txn.id, (outcome, commit.timestamp, txn.started))
+        command = Command(DECIDE, txn.id, (outcome, commit.timestamp, txn.read_by))
         told = partial(self._decided, commit)
         self._questions.ask(now_ns, commit.writers[0], command, told, timeout_ns=DECISION_NS)
 
@@ -403,7 +412,7 @@ class CommitCoordinator:
         writers = commit.writers
         if commit.round and writers and len(commit.parts) > 1:
             txn = commit.txn
-            command = Command(DECIDE, txn.id, (ABORT, 0, txn.started))
+            command = Command(DECIDE, txn.id, (ABORT, 0, txn.read_by))
             self._questions.ask(now_ns, writers[0], command, _ignored)
             self._resolve(now_ns, commit, ABORT)
         self._finish(now_ns, commit, "fail", error)

@@ -29,6 +29,7 @@ from __future__ import annotations
 from typing import Any
 
 from cluster.clocks.hybrid_clock import ClockNotReady
+from cluster.config import MS
 from cluster.core.answers import Answer, fail, ok
 from cluster.data.alarms import Alarms
 from cluster.data.commit_coordinator import Commit, CommitCoordinator
@@ -42,6 +43,8 @@ from cluster.wire import Command, Request, Response
 
 #: Most transactions that live at a node.
 LIVE_MAX = 10_000
+#: The pause before a clock that was not ready is asked again.
+CLOCK_PAUSE_NS = 5 * MS
 
 
 class _Live:
@@ -135,7 +138,17 @@ class Coordinator:
     # -- whole transactions ------------------------------------------------------------------------
 
     def _begin(self, now_ns: int, asked: _Asked) -> None:
-        """Begin a transaction: for its client's next steps, or to run at once."""
+        """Begin a transaction: for its client's next steps, or to run at once.
+
+        A clock that is not ready is waited for, unless it cannot be trusted.
+        """
+        wrong = self._clock.problem()
+        if wrong and not self._clock.fenced() and now_ns < asked.deadline_ns:
+            self._alarms.at(now_ns + CLOCK_PAUSE_NS, lambda later_ns: self._begin(later_ns, asked))
+        elif not asked.answered:
+            self._begin_now(now_ns, asked)
+
+    def _begin_now(self, now_ns: int, asked: _Asked) -> None:
         command = asked.command
         runs = command.op == "txn-run"
         given = command.args[1:] if runs else command.args
@@ -199,9 +212,9 @@ class Coordinator:
 
     def _commit(self, now_ns: int, live: _Live, asked: _Asked, value: Any) -> None:
         """Commit; ``value`` is the answer if it does, None for the timestamp."""
-        wrong = self._clock.problem() if live.txn.writes else ""
-        if wrong:
-            self._refuse(live, asked, wrong)
+        fenced = self._clock.fenced()
+        if fenced:
+            self._refuse(live, asked, fenced)
             return
         live.asked = asked
 

@@ -38,7 +38,6 @@ Source: Joshi, "Idempotent Receiver", "Request Waiting List"; Raft thesis 6.3. U
 from __future__ import annotations
 
 import heapq
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -47,14 +46,12 @@ import msgspec
 from cluster.channel.request_waiting_list import NEVER_NS
 from cluster.config import MS
 from cluster.core.state_watch import WATCH
+from cluster.data.known_group import ClientOfGroup, KnownGroup
 from cluster.ports import NodeId, Rng
 from cluster.wire import Command, GroupRequest, GroupResponse, Request, Response
 
 #: Redirects followed at once; after so many in a row without an answer, back off.
 REDIRECTS_MAX = 3
-#: Writes under way at once in one group; the others wait here.
-WRITES_MAX = 64
-
 #: (token, status, value, error): ``ok``, ``fail`` or ``unknown``, and why unless ok.
 Answered: TypeAlias = tuple[int, str, Any, str]
 
@@ -77,17 +74,6 @@ class Ask(Protocol):
     ) -> int: ...
 
 
-class _Session:
-    """A session of this client with one group; one write is under way in it at a time."""
-
-    __slots__ = ("name", "opened_after", "seq")
-
-    def __init__(self, name: str, opened_after: int) -> None:
-        self.name = name
-        self.opened_after = opened_after
-        self.seq = 0
-
-
 class _Asked:
     """A command that has no outcome yet."""
 
@@ -100,7 +86,7 @@ class _Asked:
     def __init__(
         self,
         token: int,
-        group: _Group,
+        group: KnownGroup,
         command: Command,
         *,
         mode: str,
@@ -110,30 +96,13 @@ class _Asked:
     ) -> None:
         self.token, self.group, self.command = token, group, command
         self.mode, self.deadline_ns, self.to, self.writes = mode, deadline_ns, to, writes
-        self.session: _Session | None = None
+        self.session: ClientOfGroup | None = None
         self.seq = 0
         self.copy = 0  # token of the copy under way; 0 if none is
         self.attempt_until_ns = self.wait_until_ns = 0
         self.in_doubt = False  # some copy may have been taken
         self.redirects = self.failures = 0
         self.last_error, self.last_node = "nobody was asked", ""
-
-
-class _Group:
-    """What is known of a group."""
-
-    __slots__ = ("free", "generation", "members", "name", "revision", "sessions", "target", "turn",
-                 "waiting")  # fmt: skip
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.members: tuple[NodeId, ...] = ()
-        self.target: NodeId = ""  # whom to ask
-        self.turn = 0
-        self.revision = self.generation = 0
-        self.free: list[_Session] = []
-        self.sessions = 0
-        self.waiting: deque[_Asked] = deque()  # for a session
 
 
 class GroupClient:
@@ -169,7 +138,7 @@ class GroupClient:
         self._session_count = 0
         self._next_token = 1
         self._next_copy = 1
-        self._groups: dict[str, _Group] = {}
+        self._groups: dict[str, KnownGroup] = {}
         self._asked: dict[int, _Asked] = {}
         self._copies: dict[int, _Asked] = {}
         #: (time, token) of every moment at which something may have to be done
@@ -200,10 +169,8 @@ class GroupClient:
 
     def learn(self, group: str, members: Sequence[NodeId]) -> None:
         """A group has these members, or may be found at these nodes."""
-        found = self._groups.setdefault(group, _Group(group))
-        found.members = tuple(members)
-        if found.target not in found.members:
-            found.target = self._node if self._node in found.members else ""
+        found = self._groups.setdefault(group, KnownGroup(group))
+        found.learn(members, prefer=self._node)
 
     def members(self, group: str) -> tuple[NodeId, ...]:
         """Where a group is asked; empty if it is not known."""
@@ -213,7 +180,7 @@ class GroupClient:
     def target(self, group: str) -> NodeId:
         """The member that would be asked now: the leader, as far as is known; "" for none."""
         found = self._groups.get(group)
-        return self._whom(found) if found is not None and found.members else ""
+        return found.whom() if found is not None and found.members else ""
 
     # -- asking ------------------------------------------------------------------------------------
 
@@ -257,7 +224,7 @@ class GroupClient:
         self._asked[token] = asked
         self._wake(asked.deadline_ns, asked)
         if asked.writes and not self._gives_session(asked):
-            found.waiting.append(asked)
+            found.waiting.append(token)
         else:
             self._send(now_ns, asked)
         return token
@@ -314,26 +281,15 @@ class GroupClient:
         else:
             # retry: refused for now. unknown: it may be in the log, and its next copy will tell.
             asked.in_doubt = asked.in_doubt or status == "unknown"
-            self._leave(group, source, response.leader)
+            group.leave(source, response.leader)
             self._back_off(now_ns, asked)
 
     def _follows(self, asked: _Asked, source: NodeId, leader: NodeId) -> bool:
         return leader not in ("", source) and not (asked.to and asked.mode == "stale")
 
-    def _leave(self, group: _Group, node: NodeId, leader: NodeId = "") -> None:
-        """A node could not answer: ask another from now on, if it is the one that would be."""
-        if leader and leader != node:
-            group.target = leader
-        elif group.target == node and leader != node:
-            group.turn = (group.turn + 1) % len(group.members)
-            if group.members[group.turn] == node:
-                group.turn = (group.turn + 1) % len(group.members)
-            group.target = group.members[group.turn]
-
     def _begin_anew(self, now_ns: int, asked: _Asked, revision: int) -> None:
         """The group has forgotten the session: go on in another, unless this may have happened."""
-        asked.group.revision = max(asked.group.revision, revision)
-        asked.group.sessions -= 1
+        asked.group.lost_session(revision)
         asked.session = None
         if asked.in_doubt:
             self._give_up(now_ns, asked, f"group {asked.group.name} has forgotten the session")
@@ -353,8 +309,8 @@ class GroupClient:
         if session is not None:
             group.free.append(session)
         while group.waiting:
-            after = group.waiting[0]
-            if after.token in self._asked and after.deadline_ns > now_ns:
+            after = self._asked.get(group.waiting[0])
+            if after is not None and after.deadline_ns > now_ns:
                 if not self._gives_session(after):
                     return
                 self._send(now_ns, after)
@@ -382,7 +338,7 @@ class GroupClient:
         del self._copies[asked.copy]
         asked.copy, asked.in_doubt = 0, True
         asked.last_error = f"{asked.last_node} did not answer"
-        self._leave(asked.group, asked.last_node)
+        asked.group.leave(asked.last_node)
         self._send(now_ns, asked)
 
     def _back_off(self, now_ns: int, asked: _Asked) -> None:
@@ -400,13 +356,8 @@ class GroupClient:
 
     def _gives_session(self, asked: _Asked) -> bool:
         """Give a write a number in a session; False if too many are under way."""
-        group = asked.group
-        if group.free:
-            session = group.free.pop()
-        elif group.sessions < WRITES_MAX:
-            group.sessions += 1
-            session = _Session(self._session_name(), group.revision)
-        else:
+        session = asked.group.session(self._session_name)
+        if session is None:
             return False
         session.seq += 1
         asked.session, asked.seq = session, session.seq
@@ -418,14 +369,9 @@ class GroupClient:
         self._session_count += 1
         return f"{self._life}.{self._session_count}"
 
-    def _whom(self, group: _Group) -> NodeId:
-        if not group.target:
-            group.target = group.members[group.turn]
-        return group.target
-
     def _send(self, now_ns: int, asked: _Asked) -> None:
         pinned = asked.to and (asked.mode == "stale" or not asked.last_node)
-        node = asked.to if pinned else self._whom(asked.group)
+        node = asked.to if pinned else asked.group.whom()
         copy, self._next_copy = self._next_copy, self._next_copy + 1
         asked.copy, asked.last_node = copy, node
         asked.attempt_until_ns = now_ns + self._attempt_ns

@@ -30,7 +30,6 @@ in virtual time. Attributes without underscore may be read for invariants, never
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from cluster.channel.request_waiting_list import NEVER_NS
@@ -40,7 +39,8 @@ from cluster.core.parts import ReplicaParts
 from cluster.core.state_watch import WATCH
 from cluster.data.clock_log import CLOCK
 from cluster.data.group_client import Ask
-from cluster.data.parts import ClientPart, DataParts, Part, PartSetting
+from cluster.data.hosted_parts import HostedParts
+from cluster.data.parts import DataParts, Part, PartSetting
 from cluster.data.replicated_groups import CORE, Answer, founding_groups
 from cluster.ports import (
     Clock,
@@ -54,7 +54,6 @@ from cluster.ports import (
     SetTimer,
 )
 from cluster.wire import (
-    Command,
     Grouped,
     GroupRequest,
     GroupResponse,
@@ -140,30 +139,11 @@ class DataNode:
         self.front = parts.front()
         self._durable = self._timer_ns = 0
         self._held: list[tuple[int, Answer]] = []  # (write, answer that waits for it)
-        self._asked_by: dict[int, str] = {}
         self._to_open: list[tuple[str, tuple[NodeId, ...]]] = []
-        self._build_parts()
+        self.parts = HostedParts(self.node, parts, self._setting, self.client)
 
-    def _build_parts(self) -> None:
-        """The parts above, each with a way to the groups of its own."""
-        parts = self._parts
-        self.placement: ClientPart | None = (
-            parts.placement(self._setting("placement")) if parts.placement else None
-        )
-        self.controller = (
-            parts.controller(self._setting("controller")) if parts.controller else None
-        )
-        self.coordinator: ClientPart | None = (
-            parts.coordinator(self._setting("coordinator")) if parts.coordinator else None
-        )
-        made: dict[str, Part | None] = {
-            "placement": self.placement,
-            "controller": self.controller,
-            "coordinator": self.coordinator,
-        }
-        self.parts: dict[str, Part] = {name: part for name, part in made.items() if part}
-
-    def _setting(self, part: str) -> PartSetting:
+    def _setting(self, part: str, placement: Part | None) -> PartSetting:
+        """What a part is made with, its own way to the groups among it."""
         return PartSetting(
             node=self.node,
             founders=self.founders,
@@ -172,8 +152,23 @@ class DataNode:
             clock=self._clock,
             stamps=self.stamps,
             services=_NodeServices(self, part),
-            placement=getattr(self, "placement", None) if part != "placement" else None,
+            placement=placement,
         )
+
+    @property
+    def placement(self) -> Any:
+        """The placement part; None if there is none."""
+        return self.parts.placement
+
+    @property
+    def controller(self) -> Any:
+        """The controller part; None if there is none."""
+        return self.parts.controller
+
+    @property
+    def coordinator(self) -> Any:
+        """The coordinator part; None if there is none."""
+        return self.parts.coordinator
 
     # -- what others may look at -------------------------------------------------------------------
 
@@ -197,7 +192,7 @@ class DataNode:
             "recovering": damage[0] if damage else None,
             "leads": [row["group"] for row in rows if row["role"] == "leader"],
             "groups": rows,
-            **{name: part.status() for name, part in self.parts.items()},
+            **self.parts.status(),
         }
 
     def state_hash(self) -> str:
@@ -217,8 +212,7 @@ class DataNode:
         effects: list[Effect] = [*self._clock_log.start()]
         effects += self.groups.start(now_ns, found, self._members)
         self._learn_groups()
-        for part in self.parts.values():
-            effects += part.start(now_ns)
+        effects += self.parts.start(now_ns)
         return self._settle(now_ns, effects)
 
     def _learn_groups(self) -> None:
@@ -250,11 +244,10 @@ class DataNode:
     def on_tick(self, now_ns: int) -> list[Effect]:
         """The time asked for by the last SetTimer has come."""
         self.groups.touched.clear()
+        self._timer_ns = 0
         effects = self.groups.tick(now_ns)
         self.client.tick(now_ns)
-        for part in self.parts.values():
-            if part.deadline_ns <= now_ns:
-                effects += part.tick(now_ns)
+        effects += self.parts.tick(now_ns)
         return self._settle(now_ns, effects)
 
     def on_persisted(self, now_ns: int, io_id: int) -> list[Effect]:
@@ -289,44 +282,37 @@ class DataNode:
         effects: list[Effect] = []
         for_core: list[tuple[int, Request]] = []
         for connection, request in requests:
-            wrong = self.front.problem(request.command)
-            if connection == _HOST:
-                effects += self.groups.hand_over(now_ns)
-            elif wrong:
-                effects.append(Reply(connection, Response(request.id, "fail", error=wrong)))
-            elif self.front.is_for_coordinator(request.command):
-                effects += self._coordinate(now_ns, connection, request)
-            elif self.front.is_for_placement(request.command):
-                effects += self._place(now_ns, connection, request)
-            elif self.groups.hosts(CORE):
+            answer = self._answer_here(now_ns, connection, request)
+            if answer is None:
                 for_core.append((connection, request))
             else:
-                answer = self.front.elsewhere(self.node, request, self._known_core())
-                effects.append(Reply(connection, answer))
+                effects += answer
         if for_core:
             effects += self.groups.clients(now_ns, CORE, for_core)
         return self._settle(now_ns, effects)
+
+    def _answer_here(self, now_ns: int, connection: int, request: Request) -> list[Effect] | None:
+        """What follows from a request that is not for the core's replica here; None for one that
+        is."""
+        if connection == _HOST:
+            return self.groups.hand_over(now_ns)
+        wrong = self.front.problem(request.command)
+        if wrong:
+            return [Reply(connection, Response(request.id, "fail", error=wrong))]
+        effects = self.parts.on_client(now_ns, connection, request)
+        if effects is None and not self.groups.hosts(CORE):
+            answer = self.front.elsewhere(self.node, request, self._known_core())
+            return [Reply(connection, answer)]
+        return effects
 
     def on_disconnect(self, now_ns: int, connection: int) -> list[Effect]:
         """A client's connection is gone; nothing may be sent to it any more."""
         self.groups.touched.clear()
         effects = self.groups.disconnected(now_ns, connection)
-        for part in (self.coordinator, self.placement):
-            if part is not None:
-                effects += part.on_disconnect(now_ns, connection)
+        effects += self.parts.on_disconnect(now_ns, connection)
         return self._settle(now_ns, effects)
 
     # -- requests ----------------------------------------------------------------------------------
-
-    def _coordinate(self, now_ns: int, connection: int, request: Request) -> list[Effect]:
-        if self.coordinator is None:
-            return [Reply(connection, self.front.no_coordinator(self.node, request))]
-        return self.coordinator.on_client(now_ns, connection, request)
-
-    def _place(self, now_ns: int, connection: int, request: Request) -> list[Effect]:
-        if self.placement is None:
-            return [Reply(connection, self.front.no_placement(self.node, request))]
-        return self.placement.on_client(now_ns, connection, request)
 
     def _take_request(self, now_ns: int, source: NodeId, message: GroupRequest) -> list[Effect]:
         """A node asks a group, through this node: its replica here is asked, or the node is told
@@ -391,9 +377,8 @@ class DataNode:
         for answer in answers:
             self._deliver(now_ns, answer, effects)
         outcomes = self.client.take()
-        for token, status, value, error in outcomes:
-            part = self.parts[self._asked_by.pop(token)]
-            effects += part.on_answer(now_ns, token, status, value, error)
+        for outcome in outcomes:
+            effects += self.parts.on_answer(now_ns, outcome)
         requests = self.client.take_requests()
         for to, message in requests:
             if to == self.node:
@@ -407,21 +392,13 @@ class DataNode:
 
     def _next_timer(self, now_ns: int) -> SetTimer | None:
         """A timer, if the one set before is used up or too late."""
-        wanted_ns = min(self.groups.deadline_ns, self.client.deadline_ns)
-        for part in self.parts.values():
-            wanted_ns = min(wanted_ns, part.deadline_ns)
+        wanted_ns = min(self.groups.deadline_ns, self.client.deadline_ns, self.parts.deadline_ns)
         if wanted_ns >= NEVER_NS or now_ns < self._timer_ns <= wanted_ns:
             return None
         self._timer_ns = wanted_ns
         return SetTimer(wanted_ns)
 
     # -- for the parts -----------------------------------------------------------------------------
-
-    def ask_for(self, part: str, now_ns: int, group: str, command: Command, **how: Any) -> int:
-        """Ask a group for a part, which is given the outcome."""
-        token = self.client.ask(now_ns, group, command, **how)
-        self._asked_by[token] = part
-        return token
 
     def open_group(self, group: str, members: Sequence[NodeId]) -> None:
         """There is such a group; see :meth:`cluster.data.parts.Services.open_group`."""
@@ -437,7 +414,9 @@ class _NodeServices:
 
     def __init__(self, node: DataNode, part: str) -> None:
         self._node = node
-        self.ask: Ask = partial(node.ask_for, part)
+        self.ask: Ask = lambda now_ns, group, command, **how: node.parts.ask(
+            part, now_ns, group, command, **how
+        )
 
     @property
     def groups(self) -> tuple[str, ...]:

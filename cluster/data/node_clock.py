@@ -31,6 +31,8 @@ from cluster.wire import Command
 BOUNDS = "clocks/"
 #: How often it is looked whether a higher bound is wanted, and how long after a failure.
 LOOK_NS = 50 * MS
+#: How long the core is asked at a time: the reserve must not run out over one lost answer.
+ASK_NS = 500 * MS
 
 
 class NodeClock:
@@ -73,8 +75,11 @@ class NodeClock:
         """Why no transaction can begin or commit here now; "" if one can."""
         if not self._known:
             return "it is not known yet which timestamps this node has issued before"
-        fenced = self.fence.problem(self._clock.monotonic_ns())
-        return fenced or self.hybrid.problem(self._clock.wall_ns())
+        return self.fenced() or self.hybrid.problem(self._clock.wall_ns())
+
+    def fenced(self) -> str:
+        """Why the clock cannot be trusted; "" if it can. Other problems end by themselves."""
+        return self.fence.problem(self._clock.monotonic_ns())
 
     def now(self) -> int:
         """Issue a timestamp.
@@ -125,7 +130,9 @@ class BoundKeeper:
 
     def start(self, now_ns: int) -> None:
         """The node starts: ask for the bound of its former life."""
-        self._questions.ask(now_ns, CORE, Command("get", self._key), self._recovered)
+        self._questions.ask(
+            now_ns, CORE, Command("get", self._key), self._recovered, timeout_ns=ASK_NS
+        )
 
     def _recovered(self, now_ns: int, status: str, value: Any, error: str) -> None:
         if status != "ok":
@@ -152,4 +159,4 @@ class BoundKeeper:
 
         higher = [[self._key, "value", ">=", bound]]
         command = Command("txn", "", (higher, [], [["put", self._key, bound]]))
-        self._questions.ask(now_ns, CORE, command, written)
+        self._questions.ask(now_ns, CORE, command, written, timeout_ns=ASK_NS)

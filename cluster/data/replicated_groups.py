@@ -19,9 +19,10 @@ a connection below 0 that is used once.
 Which groups. The groups of the founders are computed from the sorted list of founders
 (:func:`founding_groups`), on every node alike: the core on the first three, and one for each
 founder on it and the two after it in the ring. A group that comes later is opened with a snapshot
-which says who its members are; it is made durable before anything else of the group, so a restarted
-node knows the members of each group that it is in from its own disk. Members are those of the
-founding or of that snapshot, and what the group's own log has made of them since.
+which says who its members are, the same one at each of them; it is made durable before anything
+else of the group, so a restarted node knows the members of each group that it is in from its own
+disk. The files of a founder's groups are made at its first start, before there is anything to
+write: on a disk that is full later, no group's first write holds up the writes of the others.
 
 Invariants. A message, write or answer of a replica concerns its own group. The writes of a group
 keep their order among those of the node. A replica hears that a write is durable once, and after
@@ -37,7 +38,6 @@ durability order of ``cluster.ports``. Used by ``cluster.data.node``; sans-IO.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -48,6 +48,7 @@ from cluster.config import ClusterConfig
 from cluster.consensus.leader_and_followers import LEADER
 from cluster.core.parts import ReplicaParts
 from cluster.core.replica import Replica
+from cluster.data.hosted_replica import HostedReplica
 from cluster.ports import (
     Append,
     Effect,
@@ -60,7 +61,7 @@ from cluster.ports import (
     Send,
     SetTimer,
 )
-from cluster.wire import Grouped, HardState, Message, ReplicaMessage, Request, Response, Snapshot
+from cluster.wire import Grouped, HardState, Request, Response, Snapshot
 
 #: The group that is the Consistent Core of a data cluster.
 CORE = "core"
@@ -68,6 +69,9 @@ CORE = "core"
 MEMBERS = 3
 #: Index of the snapshot that a group begins with which is opened while the cluster runs.
 OPENED_AT = 1
+#: The hard state that its members begin with: a generation that was nobody's, in which all have the
+#: same log. (A replica of Viewstamped Replication that has been in no view has no memory.)
+OPENED_IN = HardState(generation=1, adopted=1)
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
@@ -116,22 +120,6 @@ class Answer(NamedTuple):
     after: int
 
 
-class _Hosted:
-    """One group's replica, and how its numbers are the node's."""
-
-    __slots__ = ("due_ns", "last_durable", "name", "replica", "sent", "writes")
-
-    def __init__(self, name: str, replica: Replica) -> None:
-        self.name = name
-        self.replica = replica
-        self.due_ns = NEVER_NS
-        #: (number in the group, number of the node) of writes that are not durable, in order
-        self.writes: deque[tuple[int, int]] = deque()
-        self.last_durable = 0  # number in the group
-        #: the last message wrapped: one that goes to several members is wrapped once
-        self.sent: tuple[ReplicaMessage, Grouped] | None = None
-
-
 class ReplicatedGroups:
     """The groups of one node.
 
@@ -160,7 +148,7 @@ class ReplicatedGroups:
         self._rng = rng
         self._parts_of = parts_of
         self._stamp = stamp
-        self._hosted: dict[str, _Hosted] = {}
+        self._hosted: dict[str, HostedReplica] = {}
         self._last_write = 0
         self._last_asked = 0
         self._askers: dict[int, tuple[str, NodeId, int]] = {}
@@ -231,9 +219,15 @@ class ReplicatedGroups:
         """
         effects: list[Effect] = []
         for group in sorted({*recovered, *members}):
-            found = recovered.get(group) or Recovered(HardState(), None, [])
+            found = recovered.get(group)
             founding = tuple(members.get(group, ()))
-            if self.node in founding or found.snapshot is not None:
+            if found is None and self.node in founding:
+                # Its files are made now, and not when the disk may be full.
+                effects.append(Append(self.next_write(), group=group))
+                found = Recovered(HardState(), None, [])
+            if found is not None and not founding and found.snapshot is not None:
+                founding = found.snapshot.members
+            if found is not None and self.node in founding:
                 effects += self._begin(now_ns, group, founding, found)
         return effects
 
@@ -252,11 +246,12 @@ class ReplicatedGroups:
         empty = Replica(self.node, voters, rng=self._rng, config=self.config,
                         parts=self._parts_of(group))  # fmt: skip
         first = Snapshot(OPENED_AT, 0, voters, empty.encode_state())
+        entered = Append(self.next_write(), OPENED_IN, group=group)
         save = SaveSnapshot(self.next_write(), first, OPENED_AT + 1, reset_log=True, group=group)
         note = Note("group-opened", {"group": group, "members": list(voters)})
-        found = Recovered(HardState(), first, [])
+        found = Recovered(OPENED_IN, first, [])
         self.touched[group] = None
-        return [save, note, *self._begin(now_ns, group, (), found)]
+        return [entered, save, note, *self._begin(now_ns, group, voters, found)]
 
     def message(self, now_ns: int, source: NodeId, message: Grouped) -> list[Effect]:
         """A member of a group said something; of a group this node is not in, it is dropped."""
@@ -278,12 +273,8 @@ class ReplicatedGroups:
         """Every write of the node up to this one is durable."""
         effects: list[Effect] = []
         for hosted in self._hosted.values():
-            writes, own = hosted.writes, 0
-            while writes and writes[0][1] <= io_id:
-                own = writes.popleft()[0]
+            own = hosted.persisted(io_id)
             if own:
-                assert own > hosted.last_durable, f"write {own} of {hosted.name} is durable twice"
-                hosted.last_durable = own
                 effects += self._own(hosted, hosted.replica.on_persisted(now_ns, own))
         return effects
 
@@ -340,19 +331,19 @@ class ReplicatedGroups:
         replica = Replica(
             self.node, members, rng=self._rng, config=self.config, parts=self._parts_of(group)
         )
-        hosted = self._hosted[group] = _Hosted(group, replica)
+        hosted = self._hosted[group] = HostedReplica(group, replica)
         return self._own(hosted, replica.start(now_ns, recovered))
 
-    def _own(self, hosted: _Hosted, effects: Sequence[Effect]) -> list[Effect]:
+    def _own(self, hosted: HostedReplica, effects: Sequence[Effect]) -> list[Effect]:
         """A replica's effects as the node's."""
         self.touched[hosted.name] = None
         out: list[Effect] = []
         for effect in effects:
             kind = type(effect)
             if kind is Send:
-                out.append(self._send(hosted, effect))  # type: ignore[arg-type]
+                out.append(hosted.send(effect, self._stamp))  # type: ignore[arg-type]
             elif kind is Append or kind is SaveSnapshot:
-                out.append(self._write(hosted, effect))  # type: ignore[arg-type]
+                out.append(hosted.write(effect, self.next_write()))  # type: ignore[arg-type]
             elif kind is SetTimer:
                 hosted.due_ns = effect.at_ns  # type: ignore[union-attr]
             elif kind is Reply:
@@ -361,31 +352,8 @@ class ReplicatedGroups:
                 out.append(self._note(hosted, effect))  # type: ignore[arg-type]
         return out
 
-    def _send(self, hosted: _Hosted, effect: Send) -> Send:
-        message: Message = effect.message
-        sent = hosted.sent
-        if sent is None or sent[0] is not message:
-            wrapped = Grouped(message.generation, hosted.name, message, self._stamp())  # type: ignore[arg-type]
-            sent = hosted.sent = (wrapped.message, wrapped)
-        return Send(effect.to, sent[1], self._number(hosted, effect.after))
-
-    def _write(self, hosted: _Hosted, effect: Append | SaveSnapshot) -> Append | SaveSnapshot:
-        last = hosted.writes[-1][0] if hosted.writes else hosted.last_durable
-        assert effect.io_id == last + 1, f"write {effect.io_id} of {hosted.name} follows {last}"
-        number = self.next_write()
-        hosted.writes.append((effect.io_id, number))
-        return msgspec.structs.replace(effect, io_id=number, group=hosted.name)
-
-    def _number(self, hosted: _Hosted, own: int) -> int:
-        """The node's number of a group's write; 0 if it is durable."""
-        if own <= hosted.last_durable:
-            return 0
-        at = own - hosted.last_durable - 1
-        assert at < len(hosted.writes), f"{hosted.name} waits for write {own}, never issued"
-        return hosted.writes[at][1]
-
-    def _reply(self, hosted: _Hosted, effect: Reply, out: list[Effect]) -> None:
-        after = self._number(hosted, effect.after)
+    def _reply(self, hosted: HostedReplica, effect: Reply, out: list[Effect]) -> None:
+        after = hosted.number(effect.after)
         if effect.connection >= 0:
             out.append(Reply(effect.connection, effect.response, after))
             return
@@ -395,7 +363,7 @@ class ReplicatedGroups:
         response = _detached(effect.response)
         self._answers.append(Answer(asked[1], asked[2], generation, response, after))
 
-    def _note(self, hosted: _Hosted, note: Note) -> Note:
+    def _note(self, hosted: HostedReplica, note: Note) -> Note:
         detail = {"group": hosted.name, **note.detail}
         if note.event == "repaired":
             detail["damaged_groups"] = [*self._also_damaged(), *self.damaged]

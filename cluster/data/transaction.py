@@ -91,7 +91,7 @@ class Transaction:
     """
 
     __slots__ = (
-        "closed_only", "id", "isolation", "ranges", "reads", "seen", "started", "writes",
+        "closed_only", "id", "isolation", "ranges", "reads", "seen", "shown", "started", "writes",
     )  # fmt: skip
 
     def __init__(
@@ -107,11 +107,25 @@ class Transaction:
         self.writes: dict[str, tuple[str, Any]] = {}
         #: the highest timestamp of a version that was read
         self.seen = 0
+        #: keys and ranges whose reads have shown its own appends behind what was there
+        self.shown: set[str | Span] = set()
 
     @property
     def read_timestamp(self) -> int | None:
         """What reads ask for: a timestamp, or None for the newest committed values."""
         return None if self.isolation.validated == NOWHERE else self.started
+
+    @property
+    def read_by(self) -> int:
+        """No version that it has read is above this timestamp."""
+        return self.started if self.read_timestamp is not None else max(self.started, self.seen)
+
+    def is_validated(self, read: str | Span) -> bool:
+        """Whether a read must still hold when it commits.
+
+        At every level, what was shown behind a list's items must come behind these items.
+        """
+        return self.isolation.validated != NOWHERE or read in self.shown
 
     # -- reading -----------------------------------------------------------------------------------
 
@@ -122,8 +136,8 @@ class Transaction:
     def forget_reads(self) -> None:
         """The next reads are of the newest values, where the level wants it so."""
         if self.isolation.validated == NOWHERE:
-            self.reads.clear()
-            self.ranges.clear()
+            self.reads = {key: read for key, read in self.reads.items() if key in self.shown}
+            self.ranges = {span: read for span, read in self.ranges.items() if span in self.shown}
 
     def note_read(self, key: str, read: KeyRead, timestamp: int) -> None:
         """A key was read, in the version of this timestamp."""
@@ -145,7 +159,10 @@ class Transaction:
         if how == WRITE:
             return written
         base = self.reads[key].value
-        return self._appended(key, base, written) if written else base
+        if not written:
+            return base
+        self.shown.add(key)
+        return self._appended(key, base, written)
 
     def rows(self, span: Span) -> list[list[Any]]:
         """The keys and values that the transaction sees in a range that was read, in order.

@@ -50,7 +50,8 @@ class TransactionParts(msgspec.Struct, frozen=True, kw_only=True):
             clock: the node's physical clocks.
         """
         bound_ns = config.clock_offset_bound_ns
-        return NodeClock(clock, self.hybrid(max_offset_ns=bound_ns), self.fence(bound_ns))
+        hybrid = self.hybrid(max_offset_ns=bound_ns, reserve_ns=config.clock_reserve_ns)
+        return NodeClock(clock, hybrid, self.fence(bound_ns))
 
 
 class TransactionPart:

@@ -67,7 +67,9 @@ class Routes(Protocol):
 class _Gathering:
     """What is still missing of one gathering."""
 
-    __slots__ = ("deadline_ns", "ended", "keys", "open", "pause_ns", "spans", "then", "txn", "why")
+    __slots__ = (
+        "before", "deadline_ns", "ended", "keys", "open", "pause_ns", "spans", "then", "txn", "why",
+    )  # fmt: skip
 
     def __init__(
         self, txn: Transaction, keys: Iterable[str], spans: Iterable[Span], deadline_ns: int,
@@ -83,7 +85,8 @@ class _Gathering:
         self.then = then
         self.open = 0  # requests without an answer
         self.pause_ns = PAUSE_NS
-        self.why = ""
+        self.why = ""  # what keeps it from being complete, this time and the time before
+        self.before = ""
         self.ended = False
 
 
@@ -137,7 +140,7 @@ class TransactionReads:
 
     def _ask(self, now_ns: int, gathering: _Gathering) -> None:
         """Ask for all that is missing, each group in one request of a kind."""
-        gathering.why = ""
+        gathering.before, gathering.why = gathering.why or gathering.before, ""
         points: dict[str, list[list[Any]]] = {}
         ranges: dict[str, list[tuple[Span, list[Any]]]] = {}
         for key in gathering.keys:
@@ -264,7 +267,7 @@ class TransactionReads:
         if not gathering.keys and not gathering.spans:
             self._end(now_ns, gathering, "")
         elif now_ns >= gathering.deadline_ns:
-            self._end(now_ns, gathering, f"the read timed out: {gathering.why}")
+            self._end(now_ns, gathering, f"the read timed out: {gathering.before or gathering.why}")
         else:
             again_ns = min(now_ns + gathering.pause_ns, gathering.deadline_ns)
             gathering.pause_ns = min(2 * gathering.pause_ns, PAUSE_MAX_NS)

@@ -1,8 +1,8 @@
 """The client of groups: every command has one outcome, and the outcome is meant literally.
 
-Method: a group that is as simple as can be (a list, the real Idempotent Receiver, a leader) behind a
-network whose every act is the test's choice: requests and answers are lost, come twice, come late,
-leaders change. What the list holds at the end is held against what was said.
+Method: a group that is as simple as can be (a list, the real Idempotent Receiver, a leader) behind
+a network whose every act is the test's choice: requests and answers are lost, come twice, come
+late, leaders change. What the list holds at the end is held against what was said.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from cluster.channel.idempotent_receiver import IdempotentReceiver
 from cluster.channel.request_waiting_list import NEVER_NS
 from cluster.config import MS
 from cluster.core.state_watch import WATCH
-from cluster.data.group_client import REDIRECTS_MAX, WRITES_MAX, GroupClient
+from cluster.data.group_client import REDIRECTS_MAX, GroupClient
+from cluster.data.known_group import WRITES_MAX
 from cluster.wire import Command, GroupRequest, GroupResponse, LoggedCommand, Request, Response
 
 MEMBERS = ("n1", "n2", "n3")

@@ -1,8 +1,9 @@
 """The storage of many groups against one model per group, under crashes at every operation.
 
 Goal: what was acknowledged in any group is there after any crash, in the order written, and the
-groups do not touch each other's files. Method: two groups follow the scripts of the single storage's
-tests, their steps interleaved, on one disk that crashes at a chosen operation and loses what it may.
+groups do not touch each other's files. Method: two groups follow the scripts of the single
+storage's tests, their steps interleaved, on one disk that crashes at a chosen operation and loses
+what it may.
 """
 
 from __future__ import annotations
