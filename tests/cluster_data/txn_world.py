@@ -126,7 +126,7 @@ class Node:
         world = self.world
         self.life += 1
         self.up = True
-        self.map.places = dict(world.map.places)
+        self.learn()
         parts = world.transaction_parts
         self.part = TransactionPart(
             self.name,
@@ -139,6 +139,10 @@ class Node:
             parts=parts,
         )
         self.take(self.part.start(world.now))
+
+    def learn(self) -> None:
+        """What a node that starts reads from the core: the map as it is now."""
+        self.map.places = dict(self.world.map.places)
 
     def led(self) -> list[tuple[str, PartitionMachine]]:
         """One node, the same for ever, looks after a group; while it is down nobody does."""
