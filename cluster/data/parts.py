@@ -24,7 +24,7 @@ from cluster.data.clock_log import ClockLog
 from cluster.data.front import Front
 from cluster.data.group_client import Ask, GroupClient
 from cluster.data.replicated_groups import ReplicatedGroups
-from cluster.data.stamps import Stamps
+from cluster.data.stamps import NodeStamps, Stamps
 from cluster.log.group_storage import GroupStorage
 from cluster.ports import Clock, Effect, NodeId, Rng
 from cluster.wire import Request
@@ -103,7 +103,7 @@ class PartSetting(msgspec.Struct, frozen=True, kw_only=True):
         config: timings and limits.
         rng: randomness, of this part alone.
         clock: the node's clocks.
-        stamps: its hybrid clock: ``now()`` issues a timestamp.
+        stamps: its hybrid clock, as :attr:`DataParts.stamps` made it.
         services: the way to the groups.
         placement: the placement part, for the others; None for itself, or if there is none.
     """
@@ -113,13 +113,22 @@ class PartSetting(msgspec.Struct, frozen=True, kw_only=True):
     config: ClusterConfig
     rng: Rng
     clock: Clock
-    stamps: Stamps
+    stamps: NodeStamps
     services: Services
     placement: Any = None
 
 
 MakePart: TypeAlias = Callable[[PartSetting], Part]
 MakeClientPart: TypeAlias = Callable[[PartSetting], ClientPart]
+
+
+class MakeStamps(Protocol):
+    """Makes the hybrid clock of one life of a node; :class:`Stamps` does."""
+
+    def __call__(
+        self, config: ClusterConfig, clock: Clock, durable: int, *, make: type[HybridClock]
+    ) -> NodeStamps:
+        """The clock; ``durable`` is the upper bound that earlier lives made durable."""
 
 
 class DataParts(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,7 +149,7 @@ class DataParts(msgspec.Struct, frozen=True, kw_only=True):
     front: type[Front] = Front
     storage: type[GroupStorage] = GroupStorage
     hybrid_clock: type[HybridClock] = HybridClock
-    stamps: type[Stamps] = Stamps
+    stamps: MakeStamps = Stamps
     clock_log: type[ClockLog] = ClockLog
     placement: MakeClientPart | None = None
     controller: MakePart | None = None

@@ -21,9 +21,27 @@ Source: Kulkarni et al., "Logical Physical Clocks" (2014); Joshi, "Hybrid Clock"
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from cluster.clocks.hybrid_clock import HybridClock
 from cluster.config import ClusterConfig
 from cluster.ports import Clock, NodeId
+
+
+class NodeStamps(Protocol):
+    """What a data node asks of its hybrid clock; :class:`Stamps` is one."""
+
+    def stamp(self) -> int:
+        """The stamp of a message that leaves now."""
+
+    def heard(self, source: NodeId, stamp: int) -> None:
+        """A message with this stamp arrived from a node; 0 for a message without."""
+
+    def bound_wanted(self) -> int:
+        """An upper bound that the node must make durable now; 0 if there is none."""
+
+    def bound_durable(self, bound: int) -> None:
+        """This bound is durable."""
 
 
 class Stamps:
