@@ -367,7 +367,7 @@ class _NodeServices:
     def machine(self, group: str) -> Any:
         """The state machine of a group that is here."""
         replica = self._node.groups.replica(group)
-        return replica.machine if replica is not None else None
+        return replica.state.machine if replica is not None else None
 
     def open_group(self, group: str, members: Sequence[NodeId]) -> None:
         """There is such a group."""

@@ -243,9 +243,9 @@ class World:
     def pause(self, node: str) -> None:
         """SIGSTOP a node. Harmless if it is paused or down."""
         found = self._node(node)
-        if found.up and not found.paused:
+        if found.life is not None and not found.paused:
             self.trace.add(self.now_ns, "pause", node)
-            found.pause()
+            found.life.paused = True
 
     def resume(self, node: str, *, timer_first: bool | None = None) -> None:
         """SIGCONT a node: everything that waited for it happens now.
@@ -256,10 +256,10 @@ class World:
                 let the seed decide.
         """
         found = self._node(node)
-        if found.paused:
+        if found.life is not None and found.paused:
             self.trace.add(self.now_ns, "resume", node)
             first = self._resume_order.random() < 0.5 if timer_first is None else timer_first
-            found.resume(timer_first=first)
+            found.life.resume(timer_first=first)
 
     def set_clock(self, node: str, *, offset_ns: int = 0, rate: float = 1.0) -> int:
         """Make a node's wall clock wrong by ``offset_ns`` and its monotonic clock run at ``rate``.
@@ -287,13 +287,15 @@ class World:
 
     def tick(self, node: str) -> bool:
         """Let a node's timer fire now, due or not; False if the node is down or paused."""
-        return self._node(node).tick_now()
+        life = self._node(node).life
+        return life is not None and life.tick_now()
 
     def let_timers_run(self) -> None:
         """Timers run by themselves again, those that were due meanwhile at once."""
         self.auto_ticks = True
         for node in self._nodes.values():
-            node.rearm()
+            if node.life is not None:
+                node.life.rearm()
 
     def set_disk(self, node: str, faults: Mapping[str, Any]) -> dict[str, Any]:
         """Make a node's disk so; an empty mapping heals. See :meth:`SimDisk.set`.
@@ -314,7 +316,8 @@ class World:
         if counts["flipped"] > before:
             self.atlas.damage(node)
         self.trace.add(self.now_ns, "disk", node, "", {k: str(v) for k, v in wanted.items()})
-        found.disk_changed()
+        if found.life is not None:
+            found.life.disk_changed()
         return {**counts, "skipped": skipped}
 
     def alive(self, node: str) -> bool:

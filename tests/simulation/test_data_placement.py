@@ -78,7 +78,7 @@ def owners_agree(world: World) -> None:
         for group in core.groups.names if core is not None else ():
             if group == "core":
                 continue
-            held = core.groups.replica(group).machine.store.ownership.held
+            held = core.groups.replica(group).state.machine.store.ownership.held
             mine = {name: each for name, each in names.items() if each.group == group}
             assert {name: each.epoch for name, each in held.items()} == {
                 name: each.epoch for name, each in mine.items()
