@@ -20,6 +20,7 @@ import msgspec
 from cluster.clocks.hybrid_clock import HybridClock
 from cluster.config import ClusterConfig
 from cluster.core.parts import ReplicaParts
+from cluster.data.clock_fence import ClockFence
 from cluster.data.clock_log import ClockLog
 from cluster.data.front import Front
 from cluster.data.group_client import Ask, GroupClient
@@ -129,7 +130,7 @@ class DataParts(msgspec.Struct, frozen=True, kw_only=True):
         core: of the replica of group ``core``.
         group: of the replicas of the other groups.
         groups, client, front, storage: of the node.
-        hybrid_clock, stamps, clock_log: of its hybrid clock.
+        hybrid_clock, fence, stamps, clock_log: of its hybrid clock.
         placement, controller, coordinator: make the parts above; None for a node without.
     """
 
@@ -140,6 +141,7 @@ class DataParts(msgspec.Struct, frozen=True, kw_only=True):
     front: type[Front] = Front
     storage: type[GroupStorage] = GroupStorage
     hybrid_clock: type[HybridClock] = HybridClock
+    fence: type[ClockFence] = ClockFence
     stamps: type[Stamps] = Stamps
     clock_log: type[ClockLog] = ClockLog
     placement: MakeClientPart | None = None
