@@ -55,13 +55,14 @@ def _parts(options: NodeOptions) -> ReplicaParts | PaxosParts | DataParts:
     from cluster.ablations.registry import ablate
     from cluster.core.parts import CONSENSUS, ReplicaParts
     from cluster.core.paxos_register import PaxosParts
-    from cluster.data.parts import DataParts
 
     if options.role == "paxos":
         return ablate(PaxosParts(), options.ablations)
     replica = ReplicaParts(consensus=CONSENSUS[options.consensus])
     if options.role == "data":
-        return ablate(DataParts(core=replica, group=replica), options.ablations)
+        from cluster.data.transactional_node import transactional
+
+        return ablate(transactional(replica), options.ablations)
     return ablate(replica, options.ablations)
 
 

@@ -298,7 +298,6 @@ _PROBES: tuple[Callable[[], Finding], ...] = (
     _faketime,
     _module("uvloop", "uvloop", "a faster event loop", "pip install uvloop"),
     _module("numba", "numba", "compiled checkers", "pip install numba"),
-    _module("python-sat", "pysat", "serializability by solver", "pip install python-sat"),
     _module("pyarrow", "pyarrow", "histories in Parquet", "pip install pyarrow"),
     _module("Dask", "distributed", "explore on many machines", "pip install distributed"),
     _database("etcd", programs.ETCD),

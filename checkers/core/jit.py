@@ -22,12 +22,14 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import importlib
+import importlib.util
 import os
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any, TypeVar
 
 from checkers.core.budget import not_counted
@@ -45,6 +47,8 @@ KERNELS = {
 progress: Callable[[float], None] | None = None
 
 _ready: set[str] = set()
+_plain: dict[str, ModuleType] = {}
+_interpreting = False
 _lock = threading.RLock()
 _kept_only = False
 _nowhere = False
@@ -64,6 +68,8 @@ def compiled(function: F) -> F:
         function: in the part of Python that numba compiles; compiled functions may call each other.
     """
     global _nowhere
+    if _interpreting:
+        return function
     made = _numba().njit(nogil=True, no_cfunc_wrapper=True)(function)
     caching: Any = importlib.import_module("numba.core.caching")
     try:
@@ -76,8 +82,33 @@ def compiled(function: F) -> F:
 
 def inner(function: F) -> F:
     """The same for a function that only compiled ones call, which takes less to compile."""
+    if _interpreting:
+        return function
     made: F = _numba().njit(nogil=True, no_cfunc_wrapper=True, no_cpython_wrapper=True)(function)
     return made
+
+
+def interpreted(module: str) -> ModuleType:
+    """A module of kernels whose functions are left as they are written, for the interpreter.
+
+    For work that is too small to be worth loading machine code, and where there is none.
+
+    Args:
+        module: its full name; it imports no other module of kernels.
+    """
+    global _interpreting
+    with _lock:
+        if module not in _plain:
+            spec = importlib.util.find_spec(module)
+            assert spec is not None and spec.loader is not None, f"there is no module {module}"
+            made = importlib.util.module_from_spec(spec)
+            _interpreting = True
+            try:
+                spec.loader.exec_module(made)
+            finally:
+                _interpreting = False
+            _plain[module] = made
+        return _plain[module]
 
 
 def _numba() -> Any:
@@ -112,6 +143,11 @@ def _forgiving(cache: Any) -> Any:
 def misses() -> int:
     """How many functions, types counted apart, this process compiled rather than found."""
     return _misses
+
+
+def installed() -> bool:
+    """Whether there is a compiler at all."""
+    return importlib.util.find_spec("numba") is not None
 
 
 def at_hand(kernel: str) -> bool:

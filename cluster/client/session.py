@@ -36,16 +36,15 @@ from typing import Any, TypeAlias
 import msgspec
 
 from cluster.channel.single_socket_channel import OutgoingChannel
+from cluster.client.routing import Routing
+from cluster.client.session_name import SessionName
 from cluster.config import MS
-from cluster.consensus.membership import name_of
 from cluster.core.member_requests import CHANGES, MEMBER_OPS, TRANSFER
 from cluster.core.state_machine import READS
 from cluster.core.state_watch import WATCH
 from cluster.ports import NodeId, Rng, SetTimer
 from cluster.wire import Command, Request, Response
 
-#: Redirects followed at once; after so many in a row without an answer, back off.
-REDIRECTS_MAX = 3
 #: Operations that take no number in the session: reads, and requests about the cluster itself,
 #: which say how things shall be and so may be asked again.
 UNNUMBERED = READS | MEMBER_OPS | {WATCH}
@@ -78,7 +77,7 @@ class Complete(msgspec.Struct, frozen=True):
         value: the result, for ok.
         revision: log index of the effect, or at which it was read.
         error: why, unless ok.
-        node: who answered, or was asked last; "" if nobody was.
+        node: the one that answered, or was asked last; "" if none was.
     """
 
     id: int
@@ -130,8 +129,58 @@ class _Pending:
         self.request_id = 0  # of the copy under way, 0 if none is
         self.attempt_until_ns = NEVER_NS
         self.in_doubt = False  # some copy may have been taken
-        self.last_error = "nobody could be reached"
+        self.last_error = "no node could be reached"
         self.last_node = ""
+
+    @property
+    def pinned(self) -> bool:
+        """Whether only the node it names may answer."""
+        return bool(self.to) and self.mode == "stale"
+
+    @property
+    def writes(self) -> bool:
+        """Whether a copy of it that was taken may have changed something."""
+        return bool(self.seq) or self.command.op in CHANGES or self.command.op == TRANSFER
+
+    @property
+    def due_ns(self) -> int:
+        """When the session must look at it again."""
+        return min(self.deadline_ns, self.attempt_until_ns)
+
+    def copy(
+        self, request_id: int, node: NodeId, now_ns: int, attempt_ns: int, first_unanswered: int,
+        name: SessionName,
+    ) -> Request:  # fmt: skip
+        """A copy that is sent to a node now, which should answer within ``attempt_ns``."""
+        self.request_id, self.last_node = request_id, node
+        self.attempt_until_ns = now_ns + attempt_ns
+        return Request(
+            id=request_id,
+            session=str(name),
+            seq=self.seq,
+            first_unanswered=first_unanswered,
+            command=self.command,
+            mode=self.mode,
+            timeout_ns=self.patience_ns(now_ns, attempt_ns),
+            opened_after=max(0, name.opened_after),
+            min_revision=name.revision,
+            staleness_ns=self.staleness_ns,
+        )
+
+    def answered(self, error: str) -> None:
+        """The copy under way was answered."""
+        self.request_id, self.attempt_until_ns, self.last_error = 0, NEVER_NS, error
+
+    def lost(self, error: str) -> None:
+        """The copy under way will not be answered: it may have been taken."""
+        self.answered(error)
+        self.in_doubt = True
+
+    def patience_ns(self, now_ns: int, attempt_ns: int) -> int:
+        """How long a node may keep it; a watch is answered before the client looks away."""
+        if self.command.op == WATCH:
+            attempt_ns -= attempt_ns // 5
+        return min(attempt_ns, max(1, self.deadline_ns - now_ns))
 
 
 class ClientSession:
@@ -166,35 +215,34 @@ class ClientSession:
             raise ValueError("nodes is empty: a session needs at least one node to ask")
         if window < 1:
             raise ValueError(f"window is {window}: at least one command must be under way")
-        self.nodes = tuple(nodes)
-        self.node: NodeId = self.nodes[0]
-        self.revision = 0
-        self._name = name
-        self._incarnation = 1
-        self._rng = rng
+        self._routing = Routing(nodes, rng=rng, backoff_ns=(backoff_min_ns, backoff_max_ns))
+        self._name = SessionName(name)
         self._window = window
         self._attempt_ns = attempt_ns
-        self._backoff_ns = (backoff_min_ns, backoff_max_ns)
         self._channel = OutgoingChannel()
         self._dialling = False
         self._pending: list[_Pending] = []
         self._next_id = 1
         self._next_request = 1
-        self._next_seq = 1
-        self._opened_after = -1
         self._probe = 0
         self._probe_until_ns = NEVER_NS
-        self._redirects = 0
-        self._failures = 0
-        self._rotation = 0
-        self._wait_until_ns = 0
         self._timer_ns = 0
         self._out: list[Action] = []
 
     @property
     def name(self) -> str:
         """The session's name as the cluster knows it now."""
-        return self._name if self._incarnation == 1 else f"{self._name}~{self._incarnation}"
+        return str(self._name)
+
+    @property
+    def node(self) -> NodeId:
+        """The node that is asked now."""
+        return self._routing.node
+
+    @property
+    def revision(self) -> int:
+        """The highest log index that the session has seen in an answer."""
+        return self._name.revision
 
     @property
     def epoch(self) -> int:
@@ -233,7 +281,7 @@ class ClientSession:
         """
         seq = 0
         if command.op not in UNNUMBERED:
-            seq, self._next_seq = self._next_seq, self._next_seq + 1
+            seq = self._name.number()
         id, self._next_id = self._next_id, self._next_id + 1
         self._pending.append(
             _Pending(id, seq, command, mode, now_ns + timeout_ns, to, staleness_ns)
@@ -255,7 +303,7 @@ class ClientSession:
             for pending in self._pending:
                 if not pending.last_node:  # it was never sent: this is why
                     pending.last_error = why
-            self._back_off(now_ns)
+            self._routing.back_off(now_ns)
             self._try_another()
         return self._settle(now_ns)
 
@@ -264,13 +312,14 @@ class ClientSession:
         if not self._channel.is_current(epoch):
             return []
         if response.status != "expired":
-            self.revision = max(self.revision, response.revision)
+            self._name.revision = max(self._name.revision, response.revision)
         if response.id == self._probe:
-            self._end_probe(response)
+            self._probe = 0
+            self._name.learned(response.revision)
             return self._settle(now_ns)
         for pending in self._pending:
             if pending.request_id == response.id:
-                self._judge(now_ns, pending, response)
+                self._take_answer(now_ns, pending, response)
                 break
         return self._settle(now_ns)
 
@@ -289,56 +338,39 @@ class ClientSession:
 
     # -- answers ----------------------------------------------------------------------------------
 
-    def _judge(self, now_ns: int, pending: _Pending, response: Response) -> None:
-        status = response.status
-        pending.request_id, pending.attempt_until_ns = 0, NEVER_NS
-        pending.last_error = response.error or status
+    def _take_answer(self, now_ns: int, pending: _Pending, response: Response) -> None:
+        status, routing = response.status, self._routing
+        leader = routing.known(response.leader)
+        pending.answered(response.error or status)
         if status in ("ok", "fail"):
-            self._redirects = self._failures = 0
+            routing.answered()
             self._complete(pending, status, response.value, response.revision, response.error)
         elif status == "expired":
             pending.in_doubt = True
             self._begin_anew(response.revision)
-        elif status == "redirect" and self._known(response.leader) and not self._pinned(pending):
-            self._follow_redirect(now_ns, self._known(response.leader))
+        elif status == "redirect" and leader and not pending.pinned:
+            routing.redirected(now_ns)
+            if leader != routing.node:
+                self._leave_for(leader)
         else:
             # retry: refused for now. unknown: it may be in the log, and its next copy will tell.
             pending.in_doubt = pending.in_doubt or status != "retry"
-            self._back_off(now_ns)
-            leader = self._known(response.leader)
-            if leader and leader != self.node:
+            routing.back_off(now_ns)
+            if leader and leader != routing.node:
                 self._leave_for(leader)
-            elif leader != self.node and len(self.nodes) > 1:
+            elif leader != routing.node and len(routing.nodes) > 1:
                 self._try_another()
-
-    def _known(self, member: NodeId) -> NodeId:
-        """The node of this session that a member id means; "" if there is none.
-
-        A node that joined anew has another id and is where it was: ``n2~2`` is found as ``n2``.
-        """
-        if member in self.nodes:
-            return member
-        return name_of(member) if name_of(member) in self.nodes else ""
-
-    def _follow_redirect(self, now_ns: int, leader: NodeId) -> None:
-        self._redirects += 1
-        if self._redirects > REDIRECTS_MAX:
-            self._back_off(now_ns)
-        if leader != self.node:
-            self._leave_for(leader)
 
     def _begin_anew(self, revision: int) -> None:
         """The cluster has forgotten this session: go on as another, whose numbers begin at 1."""
-        self._incarnation += 1
-        self._opened_after = self.revision = max(self.revision, revision)
-        self._next_seq = 1
+        self._name.begin_anew(revision)
         for pending in list(self._pending):
             if pending.seq and (pending.request_id or pending.in_doubt):
                 # Some copy may have been taken under the old name: it must not be sent under this.
                 pending.in_doubt = True
                 self._give_up(pending, "the cluster has forgotten the session")
             elif pending.seq:
-                pending.seq, self._next_seq = self._next_seq, self._next_seq + 1
+                pending.seq = self._name.number()
 
     def _complete(
         self, pending: _Pending, status: str, value: Any, revision: int, error: str
@@ -348,54 +380,33 @@ class ClientSession:
         self._out.append(Complete(pending.id, status, value, revision, error, pending.last_node))
 
     def _give_up(self, pending: _Pending, why: str) -> None:
-        writes = pending.seq or pending.command.op in CHANGES or pending.command.op == TRANSFER
-        status = "unknown" if writes and pending.in_doubt else "fail"
+        status = "unknown" if pending.writes and pending.in_doubt else "fail"
         self._complete(pending, status, None, 0, why)
 
     # -- connections ------------------------------------------------------------------------------
 
-    def _pinned(self, pending: _Pending) -> bool:
-        return bool(pending.to) and pending.mode == "stale"
-
     def _lose_copies(self, why: str) -> None:
-        """Copies under way will not be answered on this connection: they may have been taken."""
+        """Copies under way will not be answered on this connection."""
         self._probe = 0
         for pending in self._pending:
             if pending.request_id:
-                pending.request_id, pending.attempt_until_ns = 0, NEVER_NS
-                pending.in_doubt = True
-                pending.last_error = why
+                pending.lost(why)
 
     def _leave_for(self, node: NodeId) -> None:
         """Go to another node; what is under way here is lost track of."""
         self._lose_copies(f"left {self.node} for {node}")
-        self.node = node
+        self._routing.node = node
         self._dialling = False
         self._channel.open()  # whatever is still heard of the old connection is out of date
 
     def _try_another(self) -> None:
-        """Go to the next node in turn, wherever redirects have led meanwhile.
-
-        Were it the next after the present one, a node that points at a dead leader (a removed
-        member does, for ever) and that leader could hand the session to each other without end.
-        """
-        for _ in self.nodes:
-            self._rotation = (self._rotation + 1) % len(self.nodes)
-            if self.nodes[self._rotation] != self.node:
-                break
-        self._leave_for(self.nodes[self._rotation])
-
-    def _back_off(self, now_ns: int) -> None:
-        low, high = self._backoff_ns
-        ceiling = min(high, low << min(self._failures, 16))
-        self._failures += 1
-        self._wait_until_ns = now_ns + self._rng.between(ceiling // 2, ceiling)
+        self._leave_for(self._routing.next_in_turn())
 
     # -- what follows from an event ---------------------------------------------------------------
 
     def _settle(self, now_ns: int) -> list[Action]:
         self._time_out(now_ns)
-        if self._pending and now_ns >= self._wait_until_ns:
+        if self._pending and now_ns >= self._routing.wait_until_ns:
             self._advance(now_ns)
         self._set_timer(now_ns)
         actions, self._out = self._out, []
@@ -417,14 +428,14 @@ class ClientSession:
         if silent:
             error = f"{self.node} did not answer"
             self._lose_copies(error)
-            self._back_off(now_ns)
+            self._routing.back_off(now_ns)
             self._try_another()
 
     def _advance(self, now_ns: int) -> None:
         """Connect if need be; send what may be sent."""
         first = self._pending[0]
         elsewhere = bool(first.to) and first.to != self.node and not first.request_id
-        if elsewhere and (self._pinned(first) or not first.last_node):
+        if elsewhere and (first.pinned or not first.last_node):
             self._leave_for(first.to)
         if not self._channel.connected:
             if not self._dialling:
@@ -432,7 +443,7 @@ class ClientSession:
                 self._out.append(Connect(self.node, self._channel.open()))
             return
         for pending in self._pending[: self._window]:
-            if pending.request_id or (self._pinned(pending) and pending.to != self.node):
+            if pending.request_id or (pending.pinned and pending.to != self.node):
                 continue
             if pending.seq and self._needs_probe(now_ns):
                 break
@@ -440,10 +451,7 @@ class ClientSession:
 
     def _needs_probe(self, now_ns: int) -> bool:
         """Before its first write a session must know a revision; ask for any, if it knows none."""
-        if self._opened_after >= 0:
-            return False
-        if self.revision:
-            self._opened_after = self.revision
+        if self._name.may_write():
             return False
         if not self._probe:
             self._probe, self._next_request = self._next_request, self._next_request + 1
@@ -453,45 +461,18 @@ class ClientSession:
             self._out.append(SendRequest(self._channel.epoch, request))
         return True
 
-    def _end_probe(self, response: Response) -> None:
-        self._probe = 0
-        self._opened_after = max(self.revision, response.revision)
-
     def _send(self, now_ns: int, pending: _Pending) -> None:
         request_id, self._next_request = self._next_request, self._next_request + 1
-        pending.request_id = request_id
-        pending.last_node = self.node
-        pending.attempt_until_ns = now_ns + self._attempt_ns
-        first_unanswered = next((p.seq for p in self._pending if p.seq), self._next_seq)
-        request = Request(
-            id=request_id,
-            session=self.name,
-            seq=pending.seq,
-            first_unanswered=first_unanswered,
-            command=pending.command,
-            mode=pending.mode,
-            timeout_ns=self._patience_ns(now_ns, pending),
-            opened_after=max(0, self._opened_after),
-            min_revision=self.revision,
-            staleness_ns=pending.staleness_ns,
-        )
+        first = next((p.seq for p in self._pending if p.seq), self._name.next_number)
+        request = pending.copy(request_id, self.node, now_ns, self._attempt_ns, first, self._name)
         self._out.append(SendRequest(self._channel.epoch, request))
 
-    def _patience_ns(self, now_ns: int, pending: _Pending) -> int:
-        """How long a node may keep a request; a watch is answered before the client looks away."""
-        attempt_ns = self._attempt_ns
-        if pending.command.op == WATCH:
-            attempt_ns -= attempt_ns // 5
-        return min(attempt_ns, max(1, pending.deadline_ns - now_ns))
-
     def _set_timer(self, now_ns: int) -> None:
-        wanted_ns = NEVER_NS
-        for pending in self._pending:
-            wanted_ns = min(wanted_ns, pending.deadline_ns, pending.attempt_until_ns)
+        wanted_ns = min((pending.due_ns for pending in self._pending), default=NEVER_NS)
         if self._probe:
             wanted_ns = min(wanted_ns, self._probe_until_ns)
-        if self._pending and self._wait_until_ns > now_ns:
-            wanted_ns = min(wanted_ns, self._wait_until_ns)
+        if self._pending and self._routing.wait_until_ns > now_ns:
+            wanted_ns = min(wanted_ns, self._routing.wait_until_ns)
         if wanted_ns < NEVER_NS and not now_ns < self._timer_ns <= wanted_ns:
             self._timer_ns = wanted_ns
             self._out.append(SetTimer(wanted_ns))

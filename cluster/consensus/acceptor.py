@@ -32,13 +32,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from cluster.channel.request_batch import batch_entries
-from cluster.clocks.generation_clock import GenerationClock
-from cluster.config import ClusterConfig
-from cluster.consensus.high_water_mark import HighWaterMark
-from cluster.consensus.install_snapshot import Snapshots, snapshot_of
-from cluster.consensus.membership import Configuration
-from cluster.consensus.outbox import Outbox
-from cluster.consensus.replicated_log import ReplicatedLog, WriteOrder
+from cluster.consensus.log_node import LogNode
 from cluster.consensus.slots import HOLE, Slots
 from cluster.ports import NodeId
 from cluster.wire import (
@@ -65,36 +59,14 @@ class Acceptor:
     """One node's acceptor.
 
     Args:
-        config: bounds of a message.
-        clock: the promise.
-        log: its entries.
-        writes: what of them is durable.
-        mark: what is known to be chosen.
+        node: the parts of the node.
         slots: what is accepted.
-        snapshots: the newest one, and one that arrives.
-        outbox: where answers go.
     """
 
-    def __init__(
-        self,
-        config: ClusterConfig,
-        *,
-        clock: GenerationClock,
-        log: ReplicatedLog,
-        writes: WriteOrder,
-        mark: HighWaterMark,
-        slots: Slots,
-        snapshots: Snapshots,
-        outbox: Outbox,
-    ) -> None:
-        self._config = config
-        self._clock = clock
-        self._log = log
-        self._writes = writes
-        self._mark = mark
-        self._slots = slots
-        self._snapshots = snapshots
-        self._out = outbox
+    def __init__(self, node: LogNode, slots: Slots) -> None:
+        self._node, self._slots = node, slots
+        self._clock, self._log, self._writes = node.clock, node.log, node.writes
+        self._mark, self._snapshots, self._out = node.mark, node.snapshots, node.outbox
         self._restored: Snapshot | None = None
         self._handlers: dict[type, Callable[[NodeId, Any], None]] = {
             Accept: self._on_accept,
@@ -151,7 +123,7 @@ class Acceptor:
         first, end = message.first, self._log.last_index
         told: list[Any] = []
         if granted and not message.probe:
-            config = self._config
+            config = self._node.config
             found = self._slots.reported(first, config.batch_entries_max)
             told = batch_entries(found, bytes_max=config.batch_bytes_max)
         promise = Promise(
@@ -194,11 +166,7 @@ class Acceptor:
             reply = ReadIndexReply(generation, message.id, 0)  # type: ignore[union-attr]
         else:
             return
-        self._answer(source, reply)
-
-    def _answer(self, to: NodeId, message: Message, *, after: int = 0) -> None:
-        """Answer once the promise, and the write ``after``, are durable."""
-        self._out.send(to, message, after=after or self._writes.after_hard_state)
+        self._node.send_durably(source, reply)
 
     def _on_accept(self, source: NodeId, message: Accept) -> None:
         ballot, slots, entries = message.generation, self._slots, message.entries
@@ -214,9 +182,9 @@ class Acceptor:
     def _on_heartbeat(self, source: NodeId, message: Heartbeat) -> None:
         agreed = self._slots.agreed(message.generation)
         self._mark.follow(message.high_water_mark, agreed, self._log)
-        self._answer(source, HeartbeatReply(self._clock.generation, message.round))
+        self._node.send_durably(source, HeartbeatReply(self._clock.generation, message.round))
         if message.high_water_mark > agreed:
-            self._answer(source, CatchUp(self._clock.generation, agreed))
+            self._node.send_durably(source, CatchUp(self._clock.generation, agreed))
 
     # -- snapshots ---------------------------------------------------------------------------------
 
@@ -225,27 +193,15 @@ class Acceptor:
         if not self._snapshots.accepts_snapshot(message.index, mark):
             index = max(min(mark, self._writes.durable_index), message.index)
             reply = SnapshotReply(ballot, index, 0, True)
-            self._answer(source, reply, after=self._writes.after_index(index))
+            self._node.send_durably(source, reply, after=self._writes.after_index(index))
             return
         snapshot = self._snapshots.receive(source, message)
         if snapshot is None:
             received = self._snapshots.received_bytes
-            self._answer(source, SnapshotReply(ballot, message.index, received, False))
+            self._node.send_durably(source, SnapshotReply(ballot, message.index, received, False))
             return
         after = self._install(snapshot)
-        self._answer(source, SnapshotReply(ballot, snapshot.index, 0, True), after=after)
-
-    def compact(self, index: int, configuration: Configuration, data: bytes) -> None:
-        """The state at an applied index: make it durable and let the slots below the tail go."""
-        log, generation = self._log, self._log.generation_at(index)
-        if generation is None or not self._snapshots.index < index <= self._mark.index:
-            return
-        snapshot = snapshot_of(index, generation, configuration, data)
-        keep_from = max(log.first_index, index + 1 - self._config.snapshot_keep_entries)
-        self._snapshots.install(snapshot)
-        log.compact(keep_from - 1)
-        self._writes.snapshot(snapshot, keep_from=keep_from)
-        self._out.note("snapshot-taken", index=index, keep_from=keep_from, bytes=len(data))
+        self._node.send_durably(source, SnapshotReply(ballot, snapshot.index, 0, True), after=after)
 
     def _install(self, snapshot: Snapshot) -> int:
         """Replace the state, and keep what is accepted above it; the write to wait for.

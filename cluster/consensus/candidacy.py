@@ -23,60 +23,42 @@ Live" (2007), 5. A node's side while it stands; used by the Multi-Paxos core.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from cluster.config import ClusterConfig
 from cluster.consensus.acceptor import Acceptor
 from cluster.consensus.ballots import Ballots
 from cluster.consensus.election import Election
-from cluster.consensus.high_water_mark import HighWaterMark
-from cluster.consensus.outbox import Outbox
+from cluster.consensus.log_node import LogNode
 from cluster.consensus.phase_one import PhaseOne
-from cluster.consensus.replicated_log import ReplicatedLog, WriteOrder
 from cluster.ports import NodeId
-from cluster.wire import Message, Prepare, Promise
+from cluster.wire import Prepare, Promise
 
 
 class Candidacy:
     """How a node stands; between candidacies it is idle, and only the election timer runs.
 
     Args:
-        node: this node.
-        peers: the other members.
-        config: intervals.
+        node: the parts of the node.
         ballots: this node's.
         election: the timer, and who has promised.
         acceptor: this node's, which promises first.
-        log, writes, mark, outbox: those of the node.
         phase_one: what makes a phase 1.
     """
 
     def __init__(
         self,
-        node: NodeId,
-        peers: Sequence[NodeId],
+        node: LogNode,
         *,
-        config: ClusterConfig,
         ballots: Ballots,
         election: Election,
         acceptor: Acceptor,
-        log: ReplicatedLog,
-        writes: WriteOrder,
-        mark: HighWaterMark,
-        outbox: Outbox,
         phase_one: type[PhaseOne],
     ) -> None:
         self.phase_one: PhaseOne | None = None
         self._node = node
-        self._peers = peers
-        self._config = config
+        self._peers = node.peers()
+        self._config = node.config
         self._ballots = ballots
         self._election = election
         self._acceptor = acceptor
-        self._log = log
-        self._writes = writes
-        self._mark = mark
-        self._out = outbox
         self._make = phase_one
 
     @property
@@ -89,18 +71,18 @@ class Candidacy:
     def probe(self, now_ns: int, promised: int) -> None:
         """Ask whether a majority would promise this node's next ballot."""
         self.phase_one = None
-        self._election.begin_prevote(self._node, now_ns)
+        self._election.begin_prevote(self._node.name, now_ns)
         ballot = self._ballots.next_ballot(promised)
-        self._ask(Prepare(ballot, self._mark.index + 1, probe=True))
+        self._ask(Prepare(ballot, self._node.mark.index + 1, probe=True))
 
     def stand(self, now_ns: int, promised: int, *, transfer: bool = False) -> None:
         """Promise oneself the next own ballot and, once that is durable, ask the others."""
         ballot = self._ballots.next_ballot(promised)
         self._acceptor.promise(ballot)
-        self._election.begin(self._writes.after_hard_state, now_ns)
-        self.phase_one = self._make(ballot, self._mark.index + 1)
+        self._election.begin(self._node.writes.after_hard_state, now_ns)
+        self.phase_one = self._make(ballot, self._node.mark.index + 1)
         self.phase_one.due_ns = now_ns + self._config.heartbeat_ns
-        self._out.note("campaigning", generation=ballot)
+        self._node.outbox.note("campaigning", generation=ballot)
         self._ask(Prepare(ballot, self.phase_one.first, transfer=transfer))
 
     def ask_again(self, now_ns: int) -> None:
@@ -110,7 +92,7 @@ class Candidacy:
             return
         phase_one.due_ns = now_ns + self._config.heartbeat_ns
         for peer in self._peers:
-            self._send(peer, Prepare(phase_one.ballot, phase_one.asks_from(peer)))
+            self._node.send_durably(peer, Prepare(phase_one.ballot, phase_one.asks_from(peer)))
 
     def end(self) -> None:
         """The candidacy is over, won or lost."""
@@ -121,10 +103,10 @@ class Candidacy:
         """Every write up to ``io_id`` is durable: whether the own promise counts from now on."""
         if not self._election.own_vote_is_durable(io_id):
             return False
-        assert self.phase_one is not None, f"{self._node} stands without a ballot"
-        end = self._log.last_index
-        self.phase_one.report(self._log.between(self.phase_one.first, end), end)
-        self._election.count(self._node, granted=True)
+        assert self.phase_one is not None, f"{self._node.name} stands without a ballot"
+        end = self._node.log.last_index
+        self.phase_one.report(self._node.log.between(self.phase_one.first, end), end)
+        self._election.count(self._node.name, granted=True)
         return True
 
     def hear(self, now_ns: int, source: NodeId, message: Promise, promised: int) -> None:
@@ -147,11 +129,10 @@ class Candidacy:
             if source in phase_one.marks:
                 self._election.count(source, granted=True)
             else:
-                self._send(source, Prepare(phase_one.ballot, phase_one.asks_from(source)))
+                self._node.send_durably(
+                    source, Prepare(phase_one.ballot, phase_one.asks_from(source))
+                )
 
     def _ask(self, message: Prepare) -> None:
         for peer in self._peers:
-            self._send(peer, message)
-
-    def _send(self, peer: NodeId, message: Message) -> None:
-        self._out.send(peer, message, after=self._writes.after_hard_state)
+            self._node.send_durably(peer, message)

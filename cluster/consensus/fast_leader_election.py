@@ -37,6 +37,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from cluster.config import ClusterConfig
+from cluster.consensus.log_node import LogNode
 from cluster.consensus.membership import Configuration, agreed_vote
 from cluster.ports import NodeId, Rng
 from cluster.wire import ZabVote
@@ -58,6 +59,21 @@ class Vote(NamedTuple):
 
     candidate: NodeId
     position: Position
+
+
+def position_of(node: LogNode) -> Position:
+    """How recent a node's history is."""
+    return Position(node.clock.adopted, node.log.last_generation, node.log.last_index)
+
+
+def vote_of(node: LogNode) -> Vote:
+    """A node's vote for itself."""
+    return Vote(node.name, position_of(node))
+
+
+def leads_vote(node: LogNode, round: int) -> ZabVote:
+    """The answer of an established leader to a node that looks for one."""
+    return ZabVote(node.clock.generation, round, node.name, *position_of(node), looking=False)
 
 
 class FastLeaderElection:
@@ -145,6 +161,11 @@ class FastLeaderElection:
             self._begin(max(told.round, self.round + 1), self._first_vote(vote_in(told), own))
         self.round_ends_ns = now_ns + self.patience_ns()
         self.told(now_ns)
+
+    def message(self, generation: int) -> ZabVote:
+        """The vote as it is sent by a node of this generation."""
+        candidate, position = self.vote
+        return ZabVote(generation, self.round, candidate, *position, transfer=self.transfer)
 
     def told(self, now_ns: int) -> None:
         """The own vote was sent: send it again after a while."""

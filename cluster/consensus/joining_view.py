@@ -18,12 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cluster.clocks.generation_clock import GenerationClock
-from cluster.consensus.high_water_mark import HighWaterMark
-from cluster.consensus.install_snapshot import Snapshots
 from cluster.consensus.leader_and_followers import Following
-from cluster.consensus.outbox import Outbox
-from cluster.consensus.replicated_log import ReplicatedLog, WriteOrder
+from cluster.consensus.log_node import LogNode
 from cluster.consensus.state_transfer import StateTransfer
 from cluster.consensus.view_change import ViewChange
 from cluster.ports import NodeId
@@ -45,7 +41,7 @@ class ReplicaState:
     """Where a replica stands: its parts, and what it knows of the primary.
 
     Args:
-        node: this replica.
+        node: the parts of the replica.
         voters: the configuration, sorted.
     """
 
@@ -54,27 +50,12 @@ class ReplicaState:
         "remembers", "snapshots", "writes",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        node: NodeId,
-        voters: Sequence[NodeId],
-        *,
-        clock: GenerationClock,
-        log: ReplicatedLog,
-        writes: WriteOrder,
-        mark: HighWaterMark,
-        snapshots: Snapshots,
-        outbox: Outbox,
-    ) -> None:
+    def __init__(self, node: LogNode, voters: Sequence[NodeId]) -> None:
         self.node = node
-        self.is_voter = node in voters
-        self.peers = tuple(voter for voter in voters if voter != node)
-        self.clock = clock
-        self.log = log
-        self.writes = writes
-        self.mark = mark
-        self.snapshots = snapshots
-        self.out = outbox
+        self.is_voter = node.name in voters
+        self.peers = tuple(voter for voter in voters if voter != node.name)
+        self.clock, self.log, self.writes = node.clock, node.log, node.writes
+        self.mark, self.snapshots, self.out = node.mark, node.snapshots, node.outbox
         self.now_ns = 0
         #: who leads, as far as this replica knows
         self.leader: NodeId = ""
@@ -105,16 +86,12 @@ class ReplicaState:
     def adopt(self) -> None:
         """This log is that of the view: its name follows it to the disk."""
         self.clock.adopted = self.clock.generation
-        self.writes.hard_state(self.clock.hard_state())
-
-    def send(self, to: NodeId, message: Message) -> None:
-        """Send once the view is durable."""
-        self.out.send(to, message, after=self.writes.after_hard_state)
+        self.node.persist_clock()
 
     def send_all(self, message: Message) -> None:
         """Send to every other voter, once the view is durable."""
         for peer in self.peers:
-            self.send(peer, message)
+            self.node.send_durably(peer, message)
 
 
 class Joining:
@@ -270,4 +247,4 @@ class Joining:
                 newest=state.snapshots.newest,
             )
         if answer is not None:
-            state.send(source, answer)
+            state.node.send_durably(source, answer)

@@ -28,18 +28,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from cluster.clocks.generation_clock import GenerationClock
-from cluster.config import ClusterConfig
-from cluster.consensus.damage_repair import DamageRepair
+from cluster.consensus.handover import Handover
 from cluster.consensus.heartbeat import HeartbeatRounds
-from cluster.consensus.high_water_mark import HighWaterMark
-from cluster.consensus.install_snapshot import Snapshots, snapshot_of
 from cluster.consensus.interface import SafetyViolation
-from cluster.consensus.membership import Configuration, Membership
+from cluster.consensus.leader_rounds import LeaderRounds
+from cluster.consensus.log_node import LogNode
+from cluster.consensus.membership import Configuration
 from cluster.consensus.membership_change import Change, MembershipChange, Refusal, settled
-from cluster.consensus.outbox import Outbox
 from cluster.consensus.read_index import ReadIndex
-from cluster.consensus.replicated_log import ReplicatedLog, WriteOrder
 from cluster.consensus.replication import Replication
 from cluster.ports import NodeId
 from cluster.wire import (
@@ -68,78 +64,48 @@ LEARNER: Final = "learner"
 FROM_LEADERS: Final = frozenset({AppendEntries, Heartbeat, InstallSnapshot})
 
 
-class Transfer:
-    """A leadership being handed over on request.
-
-    The leader takes no new entries until the target has all, tells it to campaign at once, and
-    gives up after a while.
-
-    Args:
-        to: the next leader.
-        deadline_ns: when this leader carries on itself.
-    """
-
-    __slots__ = ("asked", "deadline_ns", "to")
-
-    def __init__(self, to: NodeId, deadline_ns: int) -> None:
-        self.to = to
-        self.deadline_ns = deadline_ns
-        self.asked = False
-
-
 class Leadership:
     """One node's leadership of one generation.
 
-    The parts come ready made; those of the node (log, writes, mark, membership, snapshots, outbox)
-    outlive the leadership, those of the leadership (replication, rounds, reads, change) do not.
-    After each call the owner looks at :attr:`over`.
+    The parts come ready made; those of the node outlive the leadership, the others do not. After
+    each call the owner looks at :attr:`over`.
 
     Args:
-        node: this node.
+        node: the parts of the node.
         generation: the one it leads.
-        config: timings and limits.
+        replication: the followers' pipelines.
+        rounds: the heartbeat rounds.
+        reads: the reads that wait for a round.
+        change: what may be changed about the members.
     """
 
     def __init__(
         self,
-        node: NodeId,
+        node: LogNode,
         generation: int,
         *,
-        config: ClusterConfig,
-        log: ReplicatedLog,
-        writes: WriteOrder,
-        mark: HighWaterMark,
-        membership: Membership,
-        snapshots: Snapshots,
         replication: Replication,
         rounds: HeartbeatRounds,
         reads: ReadIndex,
         change: MembershipChange,
-        outbox: Outbox,
     ) -> None:
         self.generation = generation
         #: whether it ended by itself: no quorum was heard, or this node is no member any more
         self.over = False
-        self.transfer: Transfer | None = None
-        self.rounds = rounds
         self.replication = replication
+        self.rounds = LeaderRounds(
+            node, generation, replication.pipelines, heartbeats=rounds, reads=reads
+        )
+        self.handover = Handover(node, generation, rounds)
         self._node = node
-        self._config = config
-        self._log = log
-        self._writes = writes
-        self._mark = mark
-        self._membership = membership
-        self._snapshots = snapshots
-        self._reads = reads
+        self._log, self._writes, self._mark = node.log, node.writes, node.mark
+        self._membership, self._out = node.membership, node.outbox
         self._change = change
-        self._out = outbox
         self._handlers: dict[type, Callable[[int, NodeId, Any], None]] = {
             AppendReply: self._on_append_reply,
             HeartbeatReply: self._on_heartbeat_reply,
             SnapshotReply: self._on_snapshot_reply,
-            ReadIndexRequest: lambda now_ns, source, message: self.read(
-                now_ns, self._reads.remote_token(source, message.id)
-            ),
+            ReadIndexRequest: self.rounds.forwarded,
             Recovering: self._on_recovering,
         }
 
@@ -148,45 +114,26 @@ class Leadership:
     def begin(self, now_ns: int) -> None:
         """A round of heartbeats, and an entry of this generation."""
         assert self._log.last_generation < self.generation, (
-            f"generation {self.generation} has entries before its leader {self._node} begins"
+            f"generation {self.generation} has entries before its leader {self._node.name} begins"
         )
         self._out.note("leader-elected", generation=self.generation, index=self._log.last_index + 1)
-        self.send_round(now_ns)
+        self.rounds.send(now_ns)
         self.append(now_ns, (b"",), "noop")
 
     def end(self, generation: int) -> None:
-        """Leadership is lost: no read can be confirmed any more.
-
-        Args:
-            generation: the node's now, which its answers carry.
-        """
+        """Leadership is lost; ``generation`` is the node's now, which its answers carry."""
         self._out.note("stepped-down", generation=generation)
-        for token in self._reads.drain():
-            if token >= 0:
-                self._out.reads.append((token, 0))
-            else:
-                peer, id = self._reads.take_remote(token)
-                self._send_durably(peer, ReadIndexReply(generation, id, 0))
+        self.rounds.end(generation)
 
     @property
     def deadline_ns(self) -> int:
         """When :meth:`tick` must be called at the latest."""
-        if self.transfer:
-            return min(self.rounds.due_ns, self.transfer.deadline_ns)
-        return self.rounds.due_ns
+        return min(self.rounds.heartbeats.due_ns, self.handover.deadline_ns)
 
     def tick(self, now_ns: int) -> None:
-        """Time has passed: heartbeats, CheckQuorum, the end of a transfer."""
-        if self.transfer and now_ns >= self.transfer.deadline_ns:
-            self.transfer = None
-        if now_ns < self.rounds.due_ns:
-            return
-        if not self.rounds.keeps_quorum(now_ns, self._membership.electorate()):
-            self._out.note("lost-quorum", generation=self.generation)
-            self.over = True
-            return
-        self.send_round(now_ns)
-        self._release_reads(now_ns)  # the voter whose answer was missing may have left
+        """Time has passed: heartbeats, CheckQuorum, the end of handing over."""
+        self.handover.tick(now_ns)
+        self.over |= not self.rounds.tick(now_ns)
 
     def on_message(self, now_ns: int, source: NodeId, message: Message) -> None:
         """A message of this generation; those meant for followers are ignored."""
@@ -203,7 +150,7 @@ class Leadership:
         self._log.extend(entries)
         self._writes.append(entries)
         self._out.effects += self.replication.send_all(
-            now_ns, self._mark.index, self._snapshots.newest
+            now_ns, self._mark.index, self._node.snapshots.newest
         )
         return first
 
@@ -214,46 +161,8 @@ class Leadership:
         )
         if not self._mark.advance(match, self._log, self.generation):
             return
-        if self._reads.mark_is_current(self._mark.index):
-            for token in self._reads.release_held():
-                self._add_read(now_ns, token)
+        if self.rounds.mark_rose(now_ns):
             self._continue_change(now_ns)
-
-    # -- reads -------------------------------------------------------------------------------------
-
-    def read(self, now_ns: int, token: int, *, lease: bool = False) -> None:
-        """Find a linearizable index; it is put into ``outbox.reads``, or sent to a follower."""
-        if not self._reads.mark_is_current(self._mark.index):
-            self._reads.hold(token)
-        elif lease and self.rounds.lease_is_valid(now_ns, self._membership.current):
-            self._out.reads.append((token, self._mark.index))
-        else:
-            self._add_read(now_ns, token)
-
-    def _add_read(self, now_ns: int, token: int) -> None:
-        if self._reads.add(token, index=self._mark.index, sent=self.rounds.sent):
-            self._release_reads(now_ns)
-
-    def _release_reads(self, now_ns: int) -> None:
-        """Serve the reads that are safe; send a round if the next one has none under way."""
-        while True:
-            for token, index in self._reads.take_safe(self.rounds.confirmed):
-                if token >= 0:
-                    self._out.reads.append((token, index))
-                else:
-                    peer, id = self._reads.take_remote(token)
-                    self._out.send(peer, ReadIndexReply(self.generation, id, index))
-            if not self._reads.needs_round(self.rounds.sent):
-                return
-            self.send_round(now_ns)
-
-    def send_round(self, now_ns: int) -> None:
-        """A new round of heartbeats. It waits for no write: a slow disk is not a dead leader."""
-        round, told = self.rounds.next_round(now_ns), self._mark.told_to
-        io = self._writes.io_issued if self.rounds.wait_for_disk() else 0
-        for peer, pipeline in self.replication.pipelines.items():
-            self._out.send(peer, Heartbeat(self.generation, round, told(pipeline.match)), after=io)
-        self.rounds.confirm(self._membership.electorate())  # a lone voter needs no answer
 
     # -- answers -----------------------------------------------------------------------------------
 
@@ -265,7 +174,7 @@ class Leadership:
             replication.refused(source, message)
         elif replication.acknowledged(source, message.match_index, now_ns, message.recovering):
             self.advance(now_ns)
-            self._continue_transfer(source)
+            self._continue_handover(source)
         self.send_missing(now_ns, source)
 
     def _on_recovering(self, now_ns: int, source: NodeId, message: Recovering) -> None:
@@ -275,10 +184,8 @@ class Leadership:
     def _on_heartbeat_reply(self, now_ns: int, source: NodeId, message: HeartbeatReply) -> None:
         if source not in self.replication.pipelines:
             return
-        self.rounds.answered(source, message.round)
-        self.rounds.confirm(self._membership.electorate())
-        self._release_reads(now_ns)
-        mark, newest = self._mark.index, self._snapshots.newest
+        self.rounds.answered(now_ns, source, message.round)
+        mark, newest = self._mark.index, self._node.snapshots.newest
         self._out.effects += self.replication.repair(source, now_ns, mark, newest)
 
     def _on_snapshot_reply(self, now_ns: int, source: NodeId, message: SnapshotReply) -> None:
@@ -296,50 +203,46 @@ class Leadership:
         """Send a follower what it lacks, as far as its window allows."""
         if not self.over and peer in self.replication.pipelines:
             self._out.effects += self.replication.send(
-                peer, now_ns, self._mark.index, self._snapshots.newest
+                peer, now_ns, self._mark.index, self._node.snapshots.newest
             )
-
-    def _send_durably(self, to: NodeId, message: Message) -> None:
-        self._out.send(to, message, after=self._writes.after_hard_state)
 
     # -- handing over ------------------------------------------------------------------------------
 
     def transfer_to(self, now_ns: int, to: NodeId) -> bool:
         """Hand over to a voter, which must first have every entry; False if not possible."""
-        if self.transfer or to == self._node or to not in self._membership.current.voters:
+        if not self.handover.begin(now_ns, to):
             return False
-        self.transfer = Transfer(to, now_ns + self._config.election_max_ns)
-        self._continue_transfer(to)
+        self._continue_handover(to)
         return True
 
-    def _continue_transfer(self, peer: NodeId) -> None:
-        transfer = self.transfer
-        if self.over or transfer is None or transfer.to != peer or transfer.asked:
-            return
-        if self.replication.match(peer) == self._log.last_index:
-            # The target may win at any time from now on, however late the message arrives.
-            transfer.asked = True
-            self.rounds.void_lease()
-            self._send_durably(peer, TimeoutNow(self.generation))
+    def _continue_handover(self, peer: NodeId) -> None:
+        if not self.over:
+            self.handover.caught_up(peer, self.replication.match(peer))
 
     def best_successor(self, now_ns: int) -> NodeId:
         """The other voter that is heard and has most of the log; "" if there is none."""
         voters = self._membership.current.voters
-        return self.replication.furthest(p for p in voters if self.rounds.is_heard(p, now_ns))
+        return self.replication.furthest(
+            p for p in voters if self.rounds.heartbeats.is_heard(p, now_ns)
+        )
 
     # -- changes of members ------------------------------------------------------------------------
 
     def change_members(self, now_ns: int, change: Change) -> Refusal | None:
         """Begin a change of members; None if it began, is under way, or is done already."""
-        if self.transfer:
-            return Refusal("retry", f"{self._node} is handing leadership over")
+        if self.handover.under_way:
+            return Refusal("retry", f"{self._node.name} is handing leadership over")
         pipelines, durable = self.replication.pipelines, self._writes.durable_index
         match = pipelines[change.member].match if change.member in pipelines else durable
         found = self._change.begin(
             change,
             self._membership,
             self._mark.index,
-            heard=[n for n in (self._node, *pipelines) if self.rounds.is_heard(n, now_ns)],
+            heard=[
+                n
+                for n in (self._node.name, *pipelines)
+                if self.rounds.heartbeats.is_heard(n, now_ns)
+            ],
             behind=self._log.last_index - match,
         )
         if isinstance(found, Configuration):
@@ -356,11 +259,11 @@ class Leadership:
 
     def _follow_configuration(self, now_ns: int) -> None:
         """Send the log to the members concerned, and to no other node."""
-        peers = self._membership.peers(self._node, self._mark.index)
+        peers = self._node.peers()
         self.replication.follow(peers, now_ns)
-        self.rounds.follow(peers, now_ns)
-        if self.transfer and self.transfer.to not in self._membership.current.voters:
-            self.transfer = None
+        self.rounds.heartbeats.follow(peers, now_ns)
+        if self.handover.to not in self._membership.current.voters:
+            self.handover.give_up()
 
     def _continue_change(self, now_ns: int) -> None:
         """The mark rose: take the next step of a change, if its last one is committed now."""
@@ -370,66 +273,40 @@ class Leadership:
         if configuration.joint:
             self._append_configuration(now_ns, settled(configuration))
             return
-        peers = self._membership.peers(self._node, self._mark.index)
-        if len(self.replication.pipelines) != len(peers):
-            self.send_round(now_ns)  # the members that left learn that it is committed
+        if len(self.replication.pipelines) != len(self._node.peers()):
+            self.rounds.send(now_ns)  # the members that left learn that it is committed
             self._follow_configuration(now_ns)
-        if self._node not in configuration.voters:
+        if self._node.name not in configuration.voters:
             self._retire(now_ns)
 
     def _retire(self, now_ns: int) -> None:
         """This leader is no member any more: let the best of the others take over at once."""
         heir = self.best_successor(now_ns)
         if heir:
-            self._send_durably(heir, TimeoutNow(self.generation))
+            self._node.send_durably(heir, TimeoutNow(self.generation))
         self._out.note("left", generation=self.generation, heir=heir)
         self.over = True
 
 
 class Following:
-    """A node's side of the log while another node leads.
+    """A node's side of the log while another node leads: entries taken, marks followed, answers.
 
     Args:
-        node: this node.
-        clock: its generation.
-        log: its entries; cut and grown here.
-        writes: what of them is durable.
-        mark: what is committed.
-        membership: the configurations in the log.
-        snapshots: the newest one, and one that arrives.
-        repair: whether this node is damaged: what it acknowledges does not count then.
-        outbox: where answers go.
+        node: the parts of the node. While it is damaged, what it acknowledges does not count.
     """
 
-    def __init__(
-        self,
-        node: NodeId,
-        *,
-        clock: GenerationClock,
-        log: ReplicatedLog,
-        writes: WriteOrder,
-        mark: HighWaterMark,
-        membership: Membership,
-        snapshots: Snapshots,
-        repair: DamageRepair,
-        outbox: Outbox,
-    ) -> None:
-        self._node = node
-        self._repair = repair
-        self._clock = clock
-        self._log = log
-        self._writes = writes
-        self._mark = mark
-        self._membership = membership
-        self._snapshots = snapshots
-        self._out = outbox
+    def __init__(self, node: LogNode) -> None:
+        self._node, self._repair = node, node.repair
+        self._clock, self._log, self._writes = node.clock, node.log, node.writes
+        self._mark, self._membership = node.mark, node.membership
+        self._snapshots, self._out = node.snapshots, node.outbox
         self._restored: Snapshot | None = None
         self._handlers: dict[type, Callable[[NodeId, Any], bool]] = {
             AppendEntries: self._on_append,
             Heartbeat: self._on_heartbeat,
             InstallSnapshot: self._on_install_snapshot,
         }
-        repair.note(outbox)
+        node.repair.note(node.outbox)
 
     def on_message(self, source: NodeId, message: Message) -> bool:
         """The leader of this node's generation sent one of ``FROM_LEADERS``.
@@ -468,11 +345,7 @@ class Following:
             reply = ReadIndexReply(generation, message.id, 0)  # type: ignore[union-attr]
         else:
             return
-        self._answer(source, reply)
-
-    def _answer(self, to: NodeId, message: Message, *, after: int = 0) -> None:
-        """Answer once the hard state, and the write ``after``, are durable."""
-        self._out.send(to, message, after=after or self._writes.after_hard_state)
+        self._node.send_durably(source, reply)
 
     # -- damage ------------------------------------------------------------------------------------
 
@@ -480,8 +353,8 @@ class Following:
         """No leader is heard: others that are recovering and wait too must know of each other."""
         if self._repair.recovering:
             told = Recovering(self._clock.generation, self._log.last_index)
-            for peer in self._membership.peers(self._node, self._mark.index):
-                self._answer(peer, told)
+            for peer in self._node.peers():
+                self._node.send_durably(peer, told)
 
     def continue_repair(self, io_id: int = 0) -> None:
         """Leave recovery, if this node has what it promised: write it down, then take part.
@@ -512,13 +385,13 @@ class Following:
             at, of = self._log.conflict_hint(previous - 1, message.prev_generation)
             recovering = self._repair.recovering
             refusal = AppendReply(generation, False, 0, previous, at, of, recovering)
-            self._answer(source, refusal)
+            self._node.send_durably(source, refusal)
             return False
         changed = self.bring_in_line(previous, message.entries, message.high_water_mark)
         last = previous + len(message.entries)
         self._repair.shares(generation, last)
         reply = AppendReply(generation, True, last, previous, recovering=self._repair.recovering)
-        self._answer(source, reply, after=self._writes.after_index(last))
+        self._node.send_durably(source, reply, after=self._writes.after_index(last))
         return changed
 
     def bring_in_line(self, previous: int, entries: Sequence[Entry], leader_mark: int) -> bool:
@@ -538,8 +411,8 @@ class Following:
         if first <= self._log.last_index:
             if not self._mark.may_truncate(first):
                 raise SafetyViolation(
-                    f"{self._node}: the leader of generation {self._clock.generation} differs at "
-                    f"{first}, but everything up to {self._mark.index} is committed"
+                    f"{self._node.name}: the leader of generation {self._clock.generation} differs "
+                    f"at {first}, but everything up to {self._mark.index} is committed"
                 )
             self._log.truncate_from(first)
             if self._membership.index >= first:
@@ -567,25 +440,12 @@ class Following:
         generation, last = self._clock.generation, self._log.last_index
         shared = self._repair.shared(generation, last)
         changed = self._follow_mark(message.high_water_mark, shared)
-        self._answer(source, HeartbeatReply(generation, message.round))
+        self._node.send_durably(source, HeartbeatReply(generation, message.round))
         if self._repair.recovering:
-            self._answer(source, Recovering(generation, last))
+            self._node.send_durably(source, Recovering(generation, last))
         return changed
 
     # -- snapshots ---------------------------------------------------------------------------------
-
-    def take_snapshot(self, index: int, data: bytes, *, keep: int) -> None:
-        """The state at an applied index: make it durable and let the log below the tail go."""
-        generation = self._log.generation_at(index)
-        if generation is None or not self._snapshots.index < index <= self._mark.index:
-            return
-        snapshot = snapshot_of(index, generation, self._membership.at(index), data)
-        keep_from = max(self._log.first_index, index + 1 - keep)
-        self._snapshots.install(snapshot)
-        self._log.compact(keep_from - 1)
-        self._membership.compact(index)
-        self._writes.snapshot(snapshot, keep_from=keep_from)
-        self._out.note("snapshot-taken", index=index, keep_from=keep_from, bytes=len(data))
 
     def _on_install_snapshot(self, source: NodeId, message: InstallSnapshot) -> bool:
         generation, mark = self._clock.generation, self._mark.index
@@ -593,19 +453,19 @@ class Following:
             # What is committed here equals the leader's log; say how far that is durable.
             index = max(min(mark, self._writes.durable_index), message.index)
             reply = SnapshotReply(generation, index, 0, True, self._repair.recovering)
-            self._answer(source, reply, after=self._writes.after_index(index))
+            self._node.send_durably(source, reply, after=self._writes.after_index(index))
             return False
         snapshot = self._snapshots.receive(source, message)
         recovering = self._repair.recovering
         if snapshot is None:
             received = self._snapshots.received_bytes
             partly = SnapshotReply(generation, message.index, received, False, recovering)
-            self._answer(source, partly)
+            self._node.send_durably(source, partly)
             return False
         after = self._install(snapshot)
         self._repair.shares(generation, snapshot.index)
         whole = SnapshotReply(generation, snapshot.index, 0, True, recovering)
-        self._answer(source, whole, after=after)
+        self._node.send_durably(source, whole, after=after)
         return True
 
     def _install(self, snapshot: Snapshot) -> int:

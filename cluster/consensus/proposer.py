@@ -30,29 +30,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from cluster.config import ClusterConfig
+from cluster.consensus.handover import Handover
 from cluster.consensus.heartbeat import HeartbeatRounds
-from cluster.consensus.high_water_mark import HighWaterMark
-from cluster.consensus.install_snapshot import Snapshots
-from cluster.consensus.leader_and_followers import Transfer
-from cluster.consensus.membership import Membership
-from cluster.consensus.outbox import Outbox
+from cluster.consensus.leader_rounds import LeaderRounds
+from cluster.consensus.log_node import LogNode
 from cluster.consensus.phase_two import PhaseTwo
 from cluster.consensus.read_index import ReadIndex
-from cluster.consensus.replicated_log import ReplicatedLog, WriteOrder
 from cluster.consensus.slots import NOOP, Slots
 from cluster.ports import NodeId
 from cluster.wire import (
     Accepted,
     CatchUp,
     Entry,
-    Heartbeat,
     HeartbeatReply,
     Message,
     Promise,
-    ReadIndexReply,
     SnapshotReply,
-    TimeoutNow,
 )
 from cluster.wire import ReadIndex as ReadIndexRequest
 
@@ -63,53 +56,42 @@ class Proposer:
     After each call the owner looks at :attr:`over`.
 
     Args:
-        node: this node.
+        node: the parts of the node.
         ballot: the one it leads under.
-        config: timings and limits.
-        log, slots, writes, mark, membership, snapshots, outbox: those of the node.
-        phase_two, rounds, reads: those of the leadership.
+        slots: what the node has accepted.
+        phase_two: the acceptors' pipelines, and what each has accepted.
+        rounds: the heartbeat rounds.
+        reads: the reads that wait for a round.
     """
 
     def __init__(
         self,
-        node: NodeId,
+        node: LogNode,
         ballot: int,
         *,
-        config: ClusterConfig,
-        log: ReplicatedLog,
         slots: Slots,
-        writes: WriteOrder,
-        mark: HighWaterMark,
-        membership: Membership,
-        snapshots: Snapshots,
         phase_two: PhaseTwo,
         rounds: HeartbeatRounds,
         reads: ReadIndex,
-        outbox: Outbox,
     ) -> None:
         self.ballot = ballot
         #: whether it ended by itself: no quorum was heard
         self.over = False
-        self.transfer: Transfer | None = None
-        self.rounds = rounds
         self.phase_two = phase_two
+        self.rounds = LeaderRounds(
+            node, ballot, phase_two.pipelines, heartbeats=rounds, reads=reads
+        )
+        self.handover = Handover(node, ballot, rounds)
         self._node = node
-        self._config = config
-        self._log = log
+        self._log, self._mark, self._out = node.log, node.mark, node.outbox
         self._slots = slots
-        self._writes = writes
-        self._mark = mark
-        self._membership = membership
-        self._snapshots = snapshots
-        self._reads = reads
-        self._out = outbox
         self._handlers: dict[type, Callable[[int, NodeId, Any], None]] = {
             Accepted: self._on_accepted,
             CatchUp: self._on_catch_up,
             Promise: self._on_late_promise,
             HeartbeatReply: self._on_heartbeat_reply,
             SnapshotReply: self._on_snapshot_reply,
-            ReadIndexRequest: self._on_read_index,
+            ReadIndexRequest: self.rounds.forwarded,
         }
 
     # -- inputs ------------------------------------------------------------------------------------
@@ -120,43 +102,24 @@ class Proposer:
         self._out.note(
             "leader-elected", generation=self.ballot, index=last + 1, open=last + 1 - first
         )
-        self._send_round(now_ns)
+        self.rounds.send(now_ns)
         self._send_all(now_ns)
         self.advance(now_ns)
 
     def end(self, generation: int) -> None:
-        """Leadership is lost: no read can be confirmed any more.
-
-        Args:
-            generation: the ballot the node has promised by now, which its answers carry.
-        """
+        """Leadership is lost; ``generation`` is the ballot promised by now, which answers carry."""
         self._out.note("stepped-down", generation=generation)
-        after = self._writes.after_hard_state
-        for token in self._reads.drain():
-            if token >= 0:
-                self._out.reads.append((token, 0))
-            else:
-                peer, id = self._reads.take_remote(token)
-                self._out.send(peer, ReadIndexReply(generation, id, 0), after=after)
+        self.rounds.end(generation)
 
     @property
     def deadline_ns(self) -> int:
         """When :meth:`tick` must be called at the latest."""
-        if self.transfer:
-            return min(self.rounds.due_ns, self.transfer.deadline_ns)
-        return self.rounds.due_ns
+        return min(self.rounds.heartbeats.due_ns, self.handover.deadline_ns)
 
     def tick(self, now_ns: int) -> None:
-        """Time has passed: heartbeats, CheckQuorum, the end of a transfer."""
-        if self.transfer and now_ns >= self.transfer.deadline_ns:
-            self.transfer = None
-        if now_ns < self.rounds.due_ns:
-            return
-        if not self.rounds.keeps_quorum(now_ns, self._membership.electorate()):
-            self._out.note("lost-quorum", generation=self.ballot)
-            self.over = True
-            return
-        self._send_round(now_ns)
+        """Time has passed: heartbeats, CheckQuorum, the end of handing over."""
+        self.handover.tick(now_ns)
+        self.over |= not self.rounds.tick(now_ns)
 
     def on_message(self, now_ns: int, source: NodeId, message: Message) -> None:
         """A message under this ballot; those meant for acceptors are ignored."""
@@ -175,58 +138,17 @@ class Proposer:
     def advance(self, now_ns: int) -> None:
         """Raise the mark to what is chosen, and serve the reads that waited for the open slots."""
         chosen = self.phase_two.chosen_up_to(
-            self._membership.electorate(), durable_index=self._writes.durable_index
+            self._node.electorate(), durable_index=self._node.writes.durable_index
         )
         self._mark.advance(chosen, self._log, self.ballot)
-        if self._reads.mark_is_current(self._mark.index):
-            for token in self._reads.release_held():
-                self._add_read(now_ns, token)
-
-    # -- reads -------------------------------------------------------------------------------------
-
-    def read(self, now_ns: int, token: int, *, lease: bool = False) -> None:
-        """Find a linearizable index; it is put into ``outbox.reads``, or sent to a follower."""
-        if not self._reads.mark_is_current(self._mark.index):
-            self._reads.hold(token)
-        elif lease and self.lease_is_valid(now_ns):
-            self._out.reads.append((token, self._mark.index))
-        else:
-            self._add_read(now_ns, token)
-
-    def lease_is_valid(self, now_ns: int) -> bool:
-        """Whether no other leader can exist yet, if clocks run at about the same rate."""
-        return self.rounds.lease_is_valid(now_ns, self._membership.current)
-
-    def _add_read(self, now_ns: int, token: int) -> None:
-        if self._reads.add(token, index=self._mark.index, sent=self.rounds.sent):
-            self._release_reads(now_ns)
-
-    def _release_reads(self, now_ns: int) -> None:
-        """Serve the reads that are safe; send a round if the next one has none under way."""
-        while True:
-            for token, index in self._reads.take_safe(self.rounds.confirmed):
-                if token >= 0:
-                    self._out.reads.append((token, index))
-                else:
-                    peer, id = self._reads.take_remote(token)
-                    self._out.send(peer, ReadIndexReply(self.ballot, id, index))
-            if not self._reads.needs_round(self.rounds.sent):
-                return
-            self._send_round(now_ns)
-
-    def _send_round(self, now_ns: int) -> None:
-        """A new round of heartbeats; each carries the mark as far as the acceptor can follow it."""
-        round, mark = self.rounds.next_round(now_ns), self._mark.index
-        for peer, pipeline in self.phase_two.pipelines.items():
-            self._out.send(peer, Heartbeat(self.ballot, round, min(mark, pipeline.match)))
-        self.rounds.confirm(self._membership.electorate())
+        self.rounds.mark_rose(now_ns)
 
     # -- answers -----------------------------------------------------------------------------------
 
     def _on_accepted(self, now_ns: int, source: NodeId, message: Accepted) -> None:
         if self.phase_two.accepted(source, message, now_ns):
             self.advance(now_ns)
-            self._continue_transfer(source)
+            self._continue_handover(source)
         self._overwrite_or_send(now_ns, source, message.end)
 
     def _overwrite_or_send(self, now_ns: int, source: NodeId, end: int) -> None:
@@ -247,11 +169,9 @@ class Proposer:
         self._send(now_ns, source)
 
     def _on_heartbeat_reply(self, now_ns: int, source: NodeId, message: HeartbeatReply) -> None:
-        self.rounds.answered(source, message.round)
-        self.rounds.confirm(self._membership.electorate())
-        self._release_reads(now_ns)
+        self.rounds.answered(now_ns, source, message.round)
         self._out.effects += self.phase_two.repair(
-            source, now_ns, self._mark.index, self._snapshots.newest
+            source, now_ns, self._mark.index, self._node.snapshots.newest
         )
 
     def _on_snapshot_reply(self, now_ns: int, source: NodeId, message: SnapshotReply) -> None:
@@ -262,44 +182,32 @@ class Proposer:
             self.advance(now_ns)
         self._send(now_ns, source)
 
-    def _on_read_index(self, now_ns: int, source: NodeId, message: ReadIndexRequest) -> None:
-        self.read(now_ns, self._reads.remote_token(source, message.id))
-
     def _send(self, now_ns: int, peer: NodeId) -> None:
         self._out.effects += self.phase_two.send(
-            peer, now_ns, self._mark.index, self._snapshots.newest
+            peer, now_ns, self._mark.index, self._node.snapshots.newest
         )
 
     def _send_all(self, now_ns: int) -> None:
         self._out.effects += self.phase_two.send_all(
-            now_ns, self._mark.index, self._snapshots.newest
+            now_ns, self._mark.index, self._node.snapshots.newest
         )
 
     # -- handing over ------------------------------------------------------------------------------
 
     def transfer_to(self, now_ns: int, to: NodeId) -> bool:
         """Hand over to a voter, which must first have everything; False if not possible."""
-        if self.transfer or to == self._node or to not in self._membership.current.voters:
+        if not self.handover.begin(now_ns, to):
             return False
-        self.transfer = Transfer(to, now_ns + self._config.election_max_ns)
-        self._continue_transfer(to)
+        self._continue_handover(to)
         return True
 
-    def _continue_transfer(self, peer: NodeId) -> None:
-        transfer = self.transfer
-        if transfer is None or transfer.to != peer or transfer.asked:
-            return
-        if self.phase_two.pipelines[peer].match == self._log.last_index:
-            # The target may win at any time from now on, however late the message arrives.
-            transfer.asked = True
-            self.rounds.void_lease()
-            after = self._writes.after_hard_state
-            self._out.send(peer, TimeoutNow(self.ballot), after=after)
+    def _continue_handover(self, peer: NodeId) -> None:
+        self.handover.caught_up(peer, self.phase_two.pipelines[peer].match)
 
     def best_successor(self, now_ns: int) -> NodeId:
         """The other voter that is heard and has accepted most; "" if there is none."""
         best, most = "", -1
         for peer, pipeline in self.phase_two.pipelines.items():
-            if pipeline.match > most and self.rounds.is_heard(peer, now_ns):
+            if pipeline.match > most and self.rounds.heartbeats.is_heard(peer, now_ns):
                 best, most = peer, pipeline.match
         return best

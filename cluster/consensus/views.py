@@ -154,7 +154,7 @@ class Views:
         if not state.is_voter or source not in state.peers:
             return False
         if kind is Recovery:
-            state.send(source, state.memory(message.nonce))  # type: ignore[union-attr]
+            state.node.send_durably(source, state.memory(message.nonce))  # type: ignore[union-attr]
         elif kind is RecoveryResponse:
             self._on_recovery_response(source, message)  # type: ignore[arg-type]
         elif not state.remembers:
@@ -210,7 +210,7 @@ class Views:
 
     def began(self) -> None:
         """The owner has started the view."""
-        self.state.leads, self.state.leader = True, self.state.node
+        self.state.leads, self.state.leader = True, self.state.node.name
         self.may_begin, self._chosen = False, None
 
     def gave_up(self, now_ns: int) -> None:
@@ -262,7 +262,7 @@ class Views:
         """The primary hands over: ask for the next view that is this replica's."""
         state = self.state
         if source == state.leader and state.is_normal:
-            view = self._change.next_view_of(state.node, state.clock.generation)
+            view = self._change.next_view_of(state.node.name, state.clock.generation)
             self._want(max(view, self._change.wanted), on_request=True)
 
     # -- entering a view ---------------------------------------------------------------------------
@@ -289,7 +289,7 @@ class Views:
     def _advance(self, view: int) -> None:
         state = self.state
         state.clock.advance(view)
-        state.writes.hard_state(state.clock.hard_state())
+        state.node.persist_clock()
         state.leads, state.leader = False, ""
         self._joining.end()
         self._change.entered(state.now_ns)
@@ -301,7 +301,7 @@ class Views:
         report = DoViewChange(view, state.clock.adopted, last, state.mark.index)
         primary = self._change.primary_of(view)
         state.send_all(StartViewChange(view, view))
-        if primary == state.node:
+        if primary == state.node.name:
             self._on_report(primary, report)
         else:
             state.out.send(primary, report, after=state.writes.after_index(last))
@@ -312,13 +312,13 @@ class Views:
         change, state = self._change, self.state
         if state.is_normal or self._chosen is not None:
             return
-        if change.primary_of(state.clock.generation) != state.node:
+        if change.primary_of(state.clock.generation) != state.node.name:
             return
         change.reports[source] = report
         if not change.may_start(tuple(change.reports.values())):
             return
-        winner, self._chosen = change.best(state.node)
-        if winner == state.node or self._chosen.last_index <= state.mark.index:
+        winner, self._chosen = change.best(state.node.name)
+        if winner == state.node.name or self._chosen.last_index <= state.mark.index:
             self._complete(self._chosen)
         else:
             self._joining.begin(winner, until=self._chosen.last_index)

@@ -31,12 +31,12 @@ import msgspec
 
 from cluster.consensus.heartbeat import HeartbeatRounds
 from cluster.consensus.leader_and_followers import Leadership
+from cluster.consensus.log_node import LogNode
 from cluster.consensus.majority_quorum import quorum_size
 from cluster.consensus.membership_change import MembershipChange
 from cluster.consensus.read_index import ReadIndex as Reads
 from cluster.consensus.replication import Replication
 from cluster.consensus.zab_discovery import Discovery
-from cluster.consensus.zab_node import ZabNode
 from cluster.consensus.zab_synchronisation import SNAP, TRUNC, Synchronisation
 from cluster.ports import NodeId
 from cluster.wire import (
@@ -85,7 +85,7 @@ class ZabEpoch:
 
     def __init__(
         self,
-        node: ZabNode,
+        node: LogNode,
         epoch: int,
         ends: dict[NodeId, tuple[int, int]],
         *,
@@ -110,19 +110,12 @@ class ZabEpoch:
         for peer in peers:
             replication.bound(peer, -1)
         return Leadership(
-            node.name,
+            node,
             self.epoch,
-            config=node.config,
-            log=node.log,
-            writes=node.writes,
-            mark=node.mark,
-            membership=node.membership,
-            snapshots=node.snapshots,
             replication=replication,
             rounds=parts.rounds(node.name, peers, config=node.config, now_ns=now_ns),
             reads=parts.reads(first),
             change=parts.change(first, config=node.config),
-            outbox=node.outbox,
         )
 
     # -- inputs ------------------------------------------------------------------------------------
@@ -131,9 +124,9 @@ class ZabEpoch:
         """This node's log is the history, and it adopts it; so shall the followers."""
         node = self._node
         node.clock.adopt(self.epoch)
-        node.writes.hard_state(node.clock.hard_state())
+        node.persist_clock()
         node.outbox.note("synchronising", epoch=self.epoch, index=self.synchronisation.index)
-        self.leadership.send_round(now_ns)
+        self.leadership.rounds.send(now_ns)
         for peer in self._ends:
             self.bring_in_line(now_ns, peer)
         self._establish_if_possible(now_ns)
@@ -143,8 +136,7 @@ class ZabEpoch:
         if isinstance(message, AckNewLeader):
             self._adopts(now_ns, source)
         elif isinstance(message, ReadIndex) and not self.synchronisation.established:
-            node, answer = self._node, ReadIndexReply(self.epoch, message.id, 0)
-            node.outbox.send(source, answer, after=node.writes.after_hard_state)
+            self._node.send_durably(source, ReadIndexReply(self.epoch, message.id, 0))
         else:
             self.leadership.on_message(now_ns, source, message)
             if isinstance(message, _PROGRESS):
@@ -170,7 +162,7 @@ class ZabEpoch:
 
     def _is_heard(self, now_ns: int) -> bool:
         """Whether a quorum was heard lately, this node included."""
-        voters, rounds = self._node.electorate().voters, self.leadership.rounds
+        voters, rounds = self._node.electorate().voters, self.leadership.rounds.heartbeats
         return sum(rounds.is_heard(voter, now_ns) for voter in voters) >= quorum_size(len(voters))
 
     # -- synchronisation ---------------------------------------------------------------------------

@@ -25,11 +25,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from cluster.consensus.damage_repair import DamageRepair
+from cluster.consensus.fast_leader_election import position_of
 from cluster.consensus.interface import SafetyViolation
 from cluster.consensus.leader_and_followers import FROM_LEADERS, Following
+from cluster.consensus.log_node import LogNode
 from cluster.consensus.zab_discovery import Promises
-from cluster.consensus.zab_node import ZabNode
 from cluster.consensus.zab_synchronisation import Adoption
 from cluster.ports import NodeId
 from cluster.wire import (
@@ -64,7 +64,7 @@ class ZabFollowing:
         adoption: how it adopts a history.
     """
 
-    def __init__(self, node: ZabNode, promises: Promises, adoption: Adoption) -> None:
+    def __init__(self, node: LogNode, promises: Promises, adoption: Adoption) -> None:
         #: whom this node follows; "" if nobody
         self.leader: NodeId = ""
         self.phase = IDLE
@@ -73,17 +73,7 @@ class ZabFollowing:
         self._node = node
         self._promises = promises
         self._adoption = adoption
-        self._log = Following(
-            node.name,
-            clock=node.clock,
-            log=node.log,
-            writes=node.writes,
-            mark=node.mark,
-            membership=node.membership,
-            snapshots=node.snapshots,
-            repair=DamageRepair(None),
-            outbox=node.outbox,
-        )
+        self._log = Following(node)
         self._handlers: dict[type, Callable[[Any], None]] = {
             Truncate: self._on_truncate,
             NewLeader: self._on_new_leader,
@@ -117,8 +107,7 @@ class ZabFollowing:
 
     def _ask_to_follow(self) -> None:
         node = self._node
-        question = CEpoch(node.clock.generation)
-        node.outbox.send(self.leader, question, after=node.writes.after_hard_state)
+        node.send_durably(self.leader, CEpoch(node.clock.generation))
 
     # -- what the leader says ----------------------------------------------------------------------
 
@@ -140,7 +129,7 @@ class ZabFollowing:
     def _promise(self) -> None:
         """Tell the leader what is promised, and where the log ends."""
         node = self._node
-        clock, position = node.clock, node.position()
+        clock, position = node.clock, position_of(node)
         promise = AckEpoch(clock.generation, clock.voted_for == self.leader, *position)
         after = self._promises.leaves_after(node.writes)
         node.outbox.send(self.leader, promise, after=after)
@@ -202,7 +191,7 @@ class ZabFollowing:
             return  # it was meant for this node before a restart; what it lacks comes again
         if not self._has_adopted():
             node.clock.adopt(message.generation)
-            node.writes.hard_state(node.clock.hard_state())
+            node.persist_clock()
         self._acknowledge()
 
     def _acknowledge(self) -> None:

@@ -23,11 +23,11 @@ Source: Junqueira, Reed and Serafini, "Zab: High-performance broadcast for prima
 
 from __future__ import annotations
 
-from cluster.consensus.fast_leader_election import FastLeaderElection, Position
+from cluster.consensus.fast_leader_election import FastLeaderElection, Position, position_of
 from cluster.consensus.leader_and_followers import Leadership
+from cluster.consensus.log_node import LogNode
 from cluster.consensus.zab_discovery import Promises
 from cluster.consensus.zab_epoch import LeadingParts, ZabEpoch
-from cluster.consensus.zab_node import ZabNode
 from cluster.ports import NodeId
 from cluster.wire import AckEpoch, CEpoch, Message, NewEpoch
 
@@ -46,7 +46,7 @@ class ZabLeading:
 
     def __init__(
         self,
-        node: ZabNode,
+        node: LogNode,
         promises: Promises,
         election: FastLeaderElection,
         *,
@@ -99,7 +99,7 @@ class ZabLeading:
     def on_message(self, now_ns: int, source: NodeId, message: Message) -> None:
         """A follower's message: of this epoch, or one that wants to follow."""
         if self.led is not None:
-            self.led.leadership.rounds.heard(source, now_ns)
+            self.led.leadership.rounds.heartbeats.heard(source, now_ns)
         if isinstance(message, CEpoch):
             self._on_cepoch(now_ns, source, message)
         elif isinstance(message, AckEpoch):
@@ -150,8 +150,7 @@ class ZabLeading:
         self.persisted(now_ns)
 
     def _ask(self, peer: NodeId) -> None:
-        writes = self._node.writes
-        self._node.outbox.send(peer, NewEpoch(self.epoch), after=writes.after_hard_state)
+        self._node.send_durably(peer, NewEpoch(self.epoch))
 
     def _on_ack_epoch(self, now_ns: int, source: NodeId, message: AckEpoch) -> None:
         if message.generation != self.epoch:
@@ -162,7 +161,7 @@ class ZabLeading:
         elif message.promised:
             theirs = Position(message.current, message.last_generation, message.last_index)
             recency = self._election.recency
-            if self.discovery.gives_up(recency(theirs), recency(self._node.position())):
+            if self.discovery.gives_up(recency(theirs), recency(position_of(self._node))):
                 self._node.outbox.note("follower-ahead", epoch=self.epoch, follower=source)
                 self.over = True
                 return

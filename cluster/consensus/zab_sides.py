@@ -17,7 +17,7 @@ What breaks without it. A node that takes part in two epochs at once breaks what
 
 Source: Junqueira, Reed and Serafini, "Zab: High-performance broadcast for primary-backup systems"
 (2011), section 4; Medeiros, "ZooKeeper's atomic broadcast protocol: theory and practice" (2012).
-Owned by the Zab core.
+The variant that ``zab`` puts together.
 """
 
 from __future__ import annotations
@@ -25,7 +25,11 @@ from __future__ import annotations
 from typing import Final
 
 from cluster.clocks.generation_clock import FUTURE, PAST, PRESENT
-from cluster.consensus.fast_leader_election import FastLeaderElection
+from cluster.consensus.fast_leader_election import (
+    FastLeaderElection,
+    leads_vote,
+    vote_of,
+)
 from cluster.consensus.leader_and_followers import (
     CANDIDATE,
     FOLLOWER,
@@ -34,11 +38,12 @@ from cluster.consensus.leader_and_followers import (
     LEARNER,
     Leadership,
 )
+from cluster.consensus.log_node import LogNode
+from cluster.consensus.membership_change import Change, Refusal
 from cluster.consensus.zab_discovery import Promises
 from cluster.consensus.zab_epoch import LeadingParts
 from cluster.consensus.zab_following import BROADCAST, DISCOVERY, IDLE, ZabFollowing
 from cluster.consensus.zab_leading import ZabLeading
-from cluster.consensus.zab_node import ZabNode
 from cluster.ports import NodeId
 from cluster.wire import (
     CEpoch,
@@ -47,6 +52,7 @@ from cluster.wire import (
     NewEpoch,
     ReadIndex,
     ReadIndexReply,
+    Snapshot,
     TimeoutNow,
     ZabVote,
 )
@@ -68,7 +74,7 @@ class ZabSides:
 
     def __init__(
         self,
-        node: ZabNode,
+        node: LogNode,
         election: FastLeaderElection,
         following: ZabFollowing,
         *,
@@ -79,7 +85,7 @@ class ZabSides:
         self.following = following
         #: the leader's side, from a won election on
         self.leading: ZabLeading | None = None
-        self._node = node
+        self.node = node
         self._promises = promises
         self._leading_parts = leading_parts
 
@@ -87,18 +93,18 @@ class ZabSides:
 
     @property
     def role(self) -> str:
-        """As in :class:`cluster.consensus.interface.Consensus`."""
+        """``leader`` once established; ``candidate`` before, and while looking for a leader."""
         if self.leading is not None:
             return LEADER if self.leading.serving is not None else CANDIDATE
         if self.election.looking:
             return CANDIDATE
-        return FOLLOWER if self._node.votes() else LEARNER
+        return FOLLOWER if self.node.votes() else LEARNER
 
     @property
     def leader(self) -> NodeId:
         """The established leader; "" while none is known."""
         if self.leading is not None:
-            return self._node.name if self.leading.serving is not None else ""
+            return self.node.name if self.leading.serving is not None else ""
         return self.following.leader if self.following.phase == BROADCAST else ""
 
     @property
@@ -115,10 +121,21 @@ class ZabSides:
 
     # -- inputs ------------------------------------------------------------------------------------
 
-    def on_message(self, now_ns: int, source: NodeId, message: Message) -> None:
-        """A member sent something."""
+    def begin(self, now_ns: int) -> None:
+        """The node starts."""
+        clock = self.node.clock
+        assert clock.adopted <= clock.generation, (
+            f"{self.node.name} recovers current epoch {clock.adopted}, above the accepted one, "
+            f"{clock.generation}"
+        )
+        self.election.wait(now_ns)
+
+    def step(self, now_ns: int, source: NodeId, message: Message) -> None:
+        """A peer's message arrived; only members are heard."""
+        if source == self.node.name or source not in self.node.membership.current.nodes:
+            return
         leads = self.leading is not None and self.leading.epoch > 0
-        standing = self._node.clock.standing(message.generation, leads=leads)
+        standing = self.node.clock.standing(message.generation, leads=leads)
         if standing == FUTURE and leads:
             self._look(now_ns)
         leading = self.leading
@@ -142,7 +159,7 @@ class ZabSides:
             self.following.repeat(now_ns)
         if now_ns < election.deadline_ns:
             return
-        if not self._node.votes():
+        if not self.node.votes():
             election.wait(now_ns)
         elif not election.looking:
             self._look(now_ns)
@@ -153,11 +170,19 @@ class ZabSides:
         else:
             self._tell_vote(now_ns)
 
-    def persisted(self, now_ns: int) -> None:
+    def persisted(self, now_ns: int, io_id: int) -> None:
         """Something is durable."""
         if self.leading is not None:
             self.leading.persisted(now_ns)
             self._look_at(now_ns, self.leading)
+
+    def change_members(self, now_ns: int, change: Change) -> Refusal | None:
+        """Refused: the configuration of this variant is the one it was founded with."""
+        return Refusal("fail", "zab has a fixed configuration: members cannot be changed")
+
+    def take_restored(self) -> Snapshot | None:
+        """The snapshot that took the place of the state since the last call, if one did."""
+        return self.following.take_restored()
 
     # -- messages ----------------------------------------------------------------------------------
 
@@ -175,7 +200,7 @@ class ZabSides:
         if kind is Heartbeat and source != following.leader:
             self._on_heartbeat(now_ns, source, standing)
         elif kind is ReadIndexReply and standing == PRESENT:
-            self._node.outbox.reads.append((message.id, message.index))  # type: ignore[union-attr]
+            self.node.outbox.reads.append((message.id, message.index))  # type: ignore[union-attr]
         elif kind is ReadIndex:
             following.refuse(source, message)
         elif source != following.leader:
@@ -184,7 +209,7 @@ class ZabSides:
             if following.on_new_epoch(now_ns, message):
                 self.election.heard_leader(now_ns)
         elif kind is TimeoutNow:
-            if standing == PRESENT and following.phase == BROADCAST and self._node.votes():
+            if standing == PRESENT and following.phase == BROADCAST and self.node.votes():
                 self._look(now_ns, transfer=True)
         elif standing == PRESENT and following.phase != DISCOVERY:
             self.election.heard_leader(now_ns)
@@ -205,7 +230,7 @@ class ZabSides:
     def _on_vote(self, now_ns: int, source: NodeId, message: ZabVote) -> None:
         """A node looks for a leader, or says that it leads."""
         election, leading = self.election, self.leading
-        if not self._node.votes():
+        if not self.node.votes():
             return
         if not message.looking:
             if election.looking:
@@ -217,7 +242,7 @@ class ZabSides:
                 self._look(now_ns, told=message)
                 self._count_vote(now_ns, source, message)
             else:
-                self._say_who_leads(source)
+                self.node.outbox.send(source, leads_vote(self.node, election.round))
         elif not election.protects_leader(now_ns) or self._is_transfer(message):
             in_vain = self.following.waits_for(message.candidate)
             self._look(now_ns, told=None if in_vain else message)
@@ -226,71 +251,57 @@ class ZabSides:
     def _gives_way(self, source: NodeId, message: ZabVote) -> bool:
         """Whether the sender is the node that this leader asked to take over."""
         serving = self.serving
-        transfer = serving.transfer if serving is not None else None
         return (
-            transfer is not None
-            and transfer.asked
-            and transfer.to == source
+            serving is not None
+            and serving.handover.asked
+            and serving.handover.to == source
             and self._is_transfer(message)
         )
 
     def _is_transfer(self, message: ZabVote) -> bool:
-        return message.transfer and message.generation == self._node.clock.generation
+        return message.transfer and message.generation == self.node.clock.generation
 
     # -- looking for a leader ----------------------------------------------------------------------
 
     def _look(self, now_ns: int, *, told: ZabVote | None = None, transfer: bool = False) -> None:
         """Leave the present side, and begin or join a round of the election."""
         if self.leading is not None:
-            self.leading.end(self._node.clock.generation)
+            self.leading.end(self.node.clock.generation)
             self.leading = None
         self.following.leave()
-        self.election.look(now_ns, self._node.vote(), told)
+        self.election.look(now_ns, vote_of(self.node), told)
         self.election.transfer = transfer
-        self._node.outbox.note("looking", round=self.election.round)
+        self.node.outbox.note("looking", round=self.election.round)
         self._tell_vote(now_ns)
         self._conclude(now_ns)
 
     def _count_vote(self, now_ns: int, source: NodeId, message: ZabVote) -> None:
         if not self.election.looking:
             return  # the round ended with this node's own vote
-        if self.election.take(source, message, self._node.vote()):
+        if self.election.take(source, message, vote_of(self.node)):
             self._tell_vote(now_ns)
         elif message.round < self.election.round:
-            self._node.outbox.send(source, self._vote_message())
+            self.node.outbox.send(source, self.election.message(self.node.clock.generation))
         self._conclude(now_ns)
 
     def _conclude(self, now_ns: int) -> None:
-        winner = self.election.winner(self._node.electorate())
-        if winner == self._node.name:
+        winner = self.election.winner(self.node.electorate())
+        if winner == self.node.name:
             self._lead(now_ns)
         elif winner:
             self._follow(now_ns, winner)
 
     def _tell_vote(self, now_ns: int) -> None:
-        message = self._vote_message()
-        for peer in self._node.peers():
-            self._node.outbox.send(peer, message)
+        message = self.election.message(self.node.clock.generation)
+        for peer in self.node.peers():
+            self.node.outbox.send(peer, message)
         self.election.told(now_ns)
-
-    def _vote_message(self) -> ZabVote:
-        election = self.election
-        candidate, position = election.vote
-        return ZabVote(
-            self._node.clock.generation, election.round, candidate, *position,
-            transfer=election.transfer,
-        )  # fmt: skip
-
-    def _say_who_leads(self, to: NodeId) -> None:
-        node, round = self._node, self.election.round
-        message = ZabVote(node.clock.generation, round, node.name, *node.position(), looking=False)
-        node.outbox.send(to, message)
 
     # -- changing sides ----------------------------------------------------------------------------
 
     def _follow(self, now_ns: int, leader: NodeId) -> None:
         if self.leading is not None:
-            self.leading.end(self._node.clock.generation)
+            self.leading.end(self.node.clock.generation)
             self.leading = None
         self.election.end()
         self.election.heard_leader(now_ns)
@@ -299,9 +310,9 @@ class ZabSides:
     def _lead(self, now_ns: int) -> None:
         self.election.end()
         self.following.leave()
-        self._node.outbox.note("election-won", round=self.election.round)
+        self.node.outbox.note("election-won", round=self.election.round)
         self.leading = leading = ZabLeading(
-            self._node, self._promises, self.election, parts=self._leading_parts
+            self.node, self._promises, self.election, parts=self._leading_parts
         )
         leading.begin(now_ns)
         self._look_at(now_ns, leading)

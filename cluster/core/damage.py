@@ -1,7 +1,6 @@
 """What a node with a damaged disk says of itself, to its operator and to clients.
 
-Used by ``replica``. The rules are in :mod:`cluster.consensus.damage_repair`; a consensus variant
-that has them keeps them as ``repair``.
+The rules are in :mod:`cluster.consensus.damage_repair`. Used by ``replica`` and ``client_answers``.
 """
 
 from __future__ import annotations
@@ -11,15 +10,14 @@ from typing import Any
 import msgspec
 
 from cluster.config import ClusterConfig
-from cluster.consensus.damage_repair import DamageRepair
 from cluster.consensus.interface import Consensus
 from cluster.ports import NodeId
 
 
 def recovering(node: NodeId, config: ClusterConfig, consensus: Consensus) -> dict[str, Any] | None:
     """For the status: what the node is still to be repaired from; None if it is sound."""
-    repair: DamageRepair | None = getattr(consensus, "repair", None)
-    if repair is None or repair.damage is None:
+    repair = consensus.repair
+    if repair.damage is None:
         return None
     beyond = repair.beyond_quorum(
         node, consensus.membership.electorate(), 4 * config.election_max_ns

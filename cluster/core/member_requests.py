@@ -22,12 +22,11 @@ Used by ``cluster.core.replica``; the client session knows the names.
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from cluster.channel.request_waiting_list import NEVER_NS, Waiter
 from cluster.consensus.interface import Consensus
+from cluster.consensus.leader_and_followers import LEADER
 from cluster.consensus.membership import Configuration
 from cluster.consensus.membership_change import (
     ADD_LEARNER,
@@ -38,6 +37,9 @@ from cluster.consensus.membership_change import (
     member_problem,
 )
 from cluster.core.answers import Answer, fail, ok
+from cluster.core.client_answers import ClientAnswers
+from cluster.core.pending_requests import PendingRequests
+from cluster.core.replicated_state import ReplicatedState
 from cluster.ports import NodeId
 from cluster.wire import Command
 
@@ -69,17 +71,19 @@ def change_of(command: Command) -> Change:
     return Change(command.op, command.key, str(command.args[0]) if command.args else "")
 
 
-def describe(configuration: Configuration, *, node: str, leader: str) -> dict[str, Any]:
+def describe_members(configuration: Configuration, *, node: str, leader: str) -> Answer:
     """The answer to ``members``, and to a change that is done."""
-    return {
-        "voters": list(configuration.voters),
-        "learners": list(configuration.learners),
-        "outgoing": list(configuration.outgoing),
-        "retired": list(configuration.retired),
-        "addresses": dict(configuration.addresses),
-        "leader": leader,
-        "node": node,
-    }
+    return ok(
+        {
+            "voters": list(configuration.voters),
+            "learners": list(configuration.learners),
+            "outgoing": list(configuration.outgoing),
+            "retired": list(configuration.retired),
+            "addresses": dict(configuration.addresses),
+            "leader": leader,
+            "node": node,
+        }
+    )
 
 
 class PendingChange(msgspec.Struct, frozen=True):
@@ -91,80 +95,103 @@ class PendingChange(msgspec.Struct, frozen=True):
 
 
 class MemberRequests:
-    """Begins changes of members and of leadership, and keeps the clients that wait for them."""
+    """Begins changes of members and of leadership, and keeps the clients that wait for them.
 
-    __slots__ = ("_waiting", "deadline_ns")
+    Args:
+        node: this node.
+        consensus: makes the changes.
+        state: knows the applied index.
+        answers: where answers go.
+        pending: all requests that wait at this node.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_answers", "_consensus", "_node", "_pending", "_state", "_waiting", "deadline_ns")
+
+    def __init__(
+        self,
+        node: NodeId,
+        *,
+        consensus: Consensus,
+        state: ReplicatedState,
+        answers: ClientAnswers,
+        pending: PendingRequests,
+    ) -> None:
+        self._node, self._consensus, self._state = node, consensus, state
+        self._answers, self._pending = answers, pending
         self._waiting: list[PendingChange] = []
         self.deadline_ns = NEVER_NS
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def begin(
-        self, now_ns: int, waiter: Waiter, command: Command, consensus: Consensus
-    ) -> Answer | None:
-        """Begin what a well-formed command asks of a leader.
+    def take(self, now_ns: int, waiter: Waiter, command: Command) -> None:
+        """A well-formed request for a change, or for another leader, arrived."""
+        consensus = self._consensus
+        if command.op == TRANSFER and command.key and command.key == consensus.leader:
+            self._answers.give(waiter, ok(command.key))
+        elif consensus.role != LEADER:
+            self._answers.redirect(waiter)
+        elif self._pending.admit(waiter):
+            refused = self._begin(now_ns, waiter, command)
+            if refused is not None:
+                self._answers.give(waiter, refused)
+            elif consensus.membership.index <= self._state.applied:
+                self.configured(consensus.membership.current)
 
-        Returns:
-            A refusal; None if the waiter is kept, to be answered later.
-        """
+    def _begin(self, now_ns: int, waiter: Waiter, command: Command) -> Answer | None:
+        """Begin what a command asks of a leader; a refusal, or None if the client waits now."""
         if command.op == TRANSFER:
-            return self._begin_transfer(now_ns, waiter, command.key, consensus)
+            return self._begin_transfer(now_ns, waiter, command.key)
         change = change_of(command)
-        refusal = consensus.change_members(now_ns, change)
+        refusal = self._consensus.change_members(now_ns, change)
         if refusal is not None:
             return refusal.status, None, refusal.why
         self._add(PendingChange(waiter, change))
         return None
 
-    def _begin_transfer(
-        self, now_ns: int, waiter: Waiter, to: NodeId, consensus: Consensus
-    ) -> Answer | None:
-        to = to or consensus.best_successor()
-        voters = consensus.membership.current.voters
+    def _begin_transfer(self, now_ns: int, waiter: Waiter, to: NodeId) -> Answer | None:
+        to = to or self._consensus.best_successor()
+        voters = self._consensus.membership.current.voters
         if to not in voters:
-            told = f"{to or 'no node'} is no voter that could lead; the voters are "
-            return fail(told + ", ".join(voters))
-        if not consensus.transfer_leadership(now_ns, to):
+            wrong = f"{to or 'no node'} is no voter that could lead; the voters are "
+            return fail(wrong + ", ".join(voters))
+        if not self._consensus.transfer_leadership(now_ns, to):
             return "retry", None, "leadership is being handed over already"
         self._add(PendingChange(waiter, None, to))
         return None
 
-    def committed(self, configuration: Configuration) -> list[Waiter]:
-        """A configuration is committed: take the waiters whose change is done by it."""
+    def configured(self, configuration: Configuration) -> None:
+        """A configuration is applied: answer the clients whose change is done by it."""
         if configuration.joint:
-            return []
+            return
         done = [p for p in self._waiting if p.change and is_so(configuration, p.change)]
-        return self._take(done)
+        leader = self._consensus.leader
+        for waiter in self._take(done):
+            members = describe_members(configuration, node=self._node, leader=leader)
+            self._answers.give(waiter, members)
 
-    def abandon_changes(self) -> list[Waiter]:
-        """Leadership is lost: take the waiters of changes; the outcome of each is unknown."""
-        return self._take([p for p in self._waiting if p.change])
+    def abandon(self, why: str) -> None:
+        """Leadership is lost: the outcome of every change is unknown."""
+        self._answers.give_all(self._take([p for p in self._waiting if p.change]), "unknown", why)
 
-    def take_transfers(self, leader: NodeId) -> list[tuple[Waiter, Answer]]:
-        """A leader is known, and no transfer is under way: take the waiters of transfers, and what
-        to answer them."""
-        taken = [p for p in self._waiting if p.change is None]
-        self._take(taken)
-        return [
-            (p.waiter, ok(p.to))
-            if p.to == leader
-            else (p.waiter, fail(f"{p.to} did not take over in time; {leader} leads"))
-            for p in taken
-        ]
+    def finish_transfers(self) -> None:
+        """Answer the clients that asked for another leader, once there is one, or it failed."""
+        if not self._waiting:
+            return
+        asked = [p for p in self._waiting if p.change is None]
+        leader = self._consensus.leader
+        if not asked or not leader or self._consensus.handing_over:
+            return
+        self._take(asked)
+        for p in asked:
+            late = f"{p.to} did not take over in time; {leader} leads"
+            self._answers.give(p.waiter, ok(p.to) if p.to == leader else fail(late))
 
-    @property
-    def transfers(self) -> bool:
-        """Whether a client waits for another leader."""
-        return any(p.change is None for p in self._waiting)
-
-    def expire(self, now_ns: int) -> list[Waiter]:
-        """Take the waiters whose time is up; the outcome of each is unknown."""
-        if now_ns < self.deadline_ns:
-            return []
-        return self._take([p for p in self._waiting if p.waiter.deadline_ns <= now_ns])
+    def expire(self, now_ns: int) -> None:
+        """Answer the clients whose time is up; the outcome of each is unknown."""
+        if now_ns >= self.deadline_ns:
+            late = self._take([p for p in self._waiting if p.waiter.deadline_ns <= now_ns])
+            self._answers.give_all(late, "unknown", "the change is not committed yet: timed out")
 
     def disconnect(self, connection: int) -> None:
         """Forget the waiters of a connection that is gone."""

@@ -14,8 +14,8 @@ Solution. One node decides: the one that has the key ``controller`` in the core
 
 It keeps nothing that it could not lose. All that matters is in the map: a controller that takes
 over reads the map and goes on. A node counts as living while its key ``nodes/<id>`` is there. A new
-controller gives all homes of groups a grace period, since at the start of a cluster nodes register
-one after the other.
+controller gives the homes of groups that it has never seen registered a grace period, since at the
+start of a cluster nodes register one after the other.
 
 Invariants. Every write to the map is guarded by the controller's token and by the records it
 replaces. One plan is written at a time, and the next is made from a map that shows it.
@@ -165,7 +165,8 @@ class Controller:
         """The nodes that count as living."""
         living = set(self._placement.nodes)
         if now_ns < self._since_ns + self._grace_ns:
-            living |= {home_node(name) for name in self._placement.groups}
+            homes = {home_node(name) for name in self._placement.groups}
+            living |= homes - self._placement.seen
         return living
 
     def wishes(self) -> list[Wish]:

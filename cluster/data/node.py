@@ -30,7 +30,6 @@ in virtual time. Attributes without underscore may be read for invariants, never
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from cluster.channel.request_waiting_list import NEVER_NS
@@ -39,9 +38,12 @@ from cluster.core.member_requests import MEMBERS
 from cluster.core.parts import ReplicaParts
 from cluster.core.state_watch import WATCH
 from cluster.data.clock_log import CLOCK
+from cluster.data.exchange import Exchange
 from cluster.data.group_client import Ask
-from cluster.data.parts import ClientPart, DataParts, Part, PartSetting
-from cluster.data.replicated_groups import CORE, Answer, founding_groups
+from cluster.data.hosted_parts import HostedParts
+from cluster.data.node_status import DATA, status_of
+from cluster.data.parts import DataParts, Part, PartSetting
+from cluster.data.replicated_groups import CORE, founding_groups
 from cluster.ports import (
     Clock,
     Effect,
@@ -50,11 +52,9 @@ from cluster.ports import (
     Recovered,
     Reply,
     Rng,
-    Send,
     SetTimer,
 )
 from cluster.wire import (
-    Command,
     Grouped,
     GroupRequest,
     GroupResponse,
@@ -63,19 +63,10 @@ from cluster.wire import (
     Response,
 )
 
-#: Status of a node that is not in the core.
-DATA = "data"
 #: The connection of requests that the node's host makes; nobody is answered.
 _HOST = 0
 #: Rounds in which parts and replicas may answer each other within one event.
 _ROUNDS_MAX = 10_000
-
-_NOTHING: dict[str, Any] = {
-    "role": DATA, "leader": "", "generation": 0, "voted_for": "", "high_water_mark": 0,
-    "applied": 0, "first_index": 1, "last_index": 0, "snapshot_index": 0, "members": [],
-    "learners": [], "outgoing": [], "configuration_index": 0, "sessions": 0, "keys": 0,
-    "duplicates": 0, "recovering": None,
-}  # fmt: skip
 
 
 class DataNode:
@@ -142,32 +133,13 @@ class DataNode:
             attempt_ns=self.config.election_max_ns,
         )
         self.front = parts.front()
-        self._durable = self._timer_ns = 0
-        self._held: list[tuple[int, Answer]] = []  # (write, answer that waits for it)
-        self._asked_by: dict[int, str] = {}
+        self._timer_ns = 0
+        self.exchange = Exchange(self.node, self.groups, self.client, self.stamps)
         self._to_open: list[tuple[str, tuple[NodeId, ...]]] = []
-        self._build_parts()
+        self.parts = HostedParts(self.node, parts, self._setting, self.client)
 
-    def _build_parts(self) -> None:
-        """The parts above, each with a way to the groups of its own."""
-        parts = self._parts
-        self.placement: ClientPart | None = (
-            parts.placement(self._setting("placement")) if parts.placement else None
-        )
-        self.controller = (
-            parts.controller(self._setting("controller")) if parts.controller else None
-        )
-        self.coordinator: ClientPart | None = (
-            parts.coordinator(self._setting("coordinator")) if parts.coordinator else None
-        )
-        made: dict[str, Part | None] = {
-            "placement": self.placement,
-            "controller": self.controller,
-            "coordinator": self.coordinator,
-        }
-        self.parts: dict[str, Part] = {name: part for name, part in made.items() if part}
-
-    def _setting(self, part: str) -> PartSetting:
+    def _setting(self, part: str, placement: Part | None) -> PartSetting:
+        """What a part is made with, its own way to the groups among it."""
         return PartSetting(
             node=self.node,
             founders=self.founders,
@@ -176,8 +148,29 @@ class DataNode:
             clock=self._clock,
             stamps=self.stamps,
             services=_NodeServices(self, part),
-            placement=getattr(self, "placement", None) if part != "placement" else None,
+            placement=placement,
         )
+
+    @property
+    def consensus(self) -> Any:
+        """The core's consensus; None on a node that is not in the core."""
+        replica = self.groups.replica(CORE)
+        return replica.consensus if replica is not None else None
+
+    @property
+    def placement(self) -> Any:
+        """The placement part; None if there is none."""
+        return self.parts.placement
+
+    @property
+    def controller(self) -> Any:
+        """The controller part; None if there is none."""
+        return self.parts.controller
+
+    @property
+    def coordinator(self) -> Any:
+        """The coordinator part; None if there is none."""
+        return self.parts.coordinator
 
     # -- what others may look at -------------------------------------------------------------------
 
@@ -188,29 +181,16 @@ class DataNode:
 
     def status(self) -> dict[str, Any]:
         """JSON-ready state: of the core, if this node is in it, and a row for each group."""
-        rows = self.groups.rows()
-        core = next((row for row in rows if row["group"] == CORE), None)
-        base = dict(core) if core is not None else {**_NOTHING, "leader": self._known_core()}
-        base.pop("group", None)
-        damage = [row["recovering"] for row in rows if row["recovering"]]
         return {
-            "node": self.node,
-            "consensus": rows[0]["consensus"] if rows else "",
-            **base,
+            **status_of(self.node, self.groups, core=self.client.target(CORE)),
             "pending": self.pending,
-            "recovering": damage[0] if damage else None,
-            "leads": [row["group"] for row in rows if row["role"] == "leader"],
-            "groups": rows,
-            **{name: part.status() for name, part in self.parts.items()},
+            **self.parts.status(),
         }
 
     def state_hash(self) -> str:
         """Hex digest of the core's applied state; zeros on a node that is not in the core."""
         replica = self.groups.replica(CORE)
         return replica.state_hash() if replica is not None else "0" * 32
-
-    def _known_core(self) -> str:
-        return self.client.target(CORE)
 
     # -- inputs ------------------------------------------------------------------------------------
 
@@ -221,8 +201,7 @@ class DataNode:
         effects: list[Effect] = [*self._clock_log.start()]
         effects += self.groups.start(now_ns, found, self._members)
         self._learn_groups()
-        for part in self.parts.values():
-            effects += part.start(now_ns)
+        effects += self.parts.start(now_ns)
         return self._settle(now_ns, effects)
 
     def _learn_groups(self) -> None:
@@ -245,7 +224,7 @@ class DataNode:
             effects = self.groups.message(now_ns, source, message)  # type: ignore[arg-type]
         elif kind is GroupRequest:
             self.stamps.heard(source, message.stamp)  # type: ignore[union-attr]
-            effects = self._take_request(now_ns, source, message)  # type: ignore[arg-type]
+            effects = self.exchange.take_request(now_ns, source, message)  # type: ignore[arg-type]
         elif kind is GroupResponse:
             self.stamps.heard(source, message.stamp)  # type: ignore[union-attr]
             self.client.on_response(now_ns, source, message)  # type: ignore[arg-type]
@@ -257,21 +236,15 @@ class DataNode:
         self._timer_ns = 0
         effects = self.groups.tick(now_ns)
         self.client.tick(now_ns)
-        for part in self.parts.values():
-            if part.deadline_ns <= now_ns:
-                effects += part.tick(now_ns)
+        effects += self.parts.tick(now_ns)
         return self._settle(now_ns, effects)
 
     def on_persisted(self, now_ns: int, io_id: int) -> list[Effect]:
         """Every write up to and including ``io_id`` is durable."""
         self.groups.touched.clear()
-        self._durable = io_id
         effects = self._clock_persisted(io_id)
         effects += self.groups.persisted(now_ns, io_id)
-        if self._held:
-            held, self._held = self._held, []
-            for after, answer in held:
-                self._deliver(now_ns, answer._replace(after=after), effects)
+        self.exchange.persisted(now_ns, io_id)
         return self._settle(now_ns, effects)
 
     def _clock_persisted(self, io_id: int) -> list[Effect]:
@@ -294,83 +267,35 @@ class DataNode:
         effects: list[Effect] = []
         for_core: list[tuple[int, Request]] = []
         for connection, request in requests:
-            wrong = self.front.problem(request.command)
-            if connection == _HOST:
-                effects += self.groups.hand_over(now_ns)
-            elif wrong:
-                effects.append(Reply(connection, Response(request.id, "fail", error=wrong)))
-            elif self.front.is_for_coordinator(request.command):
-                effects += self._coordinate(now_ns, connection, request)
-            elif self.front.is_for_placement(request.command):
-                effects += self._place(now_ns, connection, request)
-            elif self.groups.hosts(CORE):
+            answer = self._answer_here(now_ns, connection, request)
+            if answer is None:
                 for_core.append((connection, request))
             else:
-                answer = self.front.elsewhere(self.node, request, self._known_core())
-                effects.append(Reply(connection, answer))
+                effects += answer
         if for_core:
             effects += self.groups.clients(now_ns, CORE, for_core)
         return self._settle(now_ns, effects)
+
+    def _answer_here(self, now_ns: int, connection: int, request: Request) -> list[Effect] | None:
+        """What follows from a request that is not for the core's replica here; None for one that
+        is."""
+        if connection == _HOST:
+            return self.groups.hand_over(now_ns)
+        wrong = self.front.problem(request.command)
+        if wrong:
+            return [Reply(connection, Response(request.id, "fail", error=wrong))]
+        effects = self.parts.on_client(now_ns, connection, request)
+        if effects is None and not self.groups.hosts(CORE):
+            answer = self.front.elsewhere(self.node, request, self.client.target(CORE))
+            return [Reply(connection, answer)]
+        return effects
 
     def on_disconnect(self, now_ns: int, connection: int) -> list[Effect]:
         """A client's connection is gone; nothing may be sent to it any more."""
         self.groups.touched.clear()
         effects = self.groups.disconnected(now_ns, connection)
-        for part in (self.coordinator, self.placement):
-            if part is not None:
-                effects += part.on_disconnect(now_ns, connection)
+        effects += self.parts.on_disconnect(now_ns, connection)
         return self._settle(now_ns, effects)
-
-    # -- requests ----------------------------------------------------------------------------------
-
-    def _coordinate(self, now_ns: int, connection: int, request: Request) -> list[Effect]:
-        if self.coordinator is None:
-            return [Reply(connection, self.front.no_coordinator(self.node, request))]
-        return self.coordinator.on_client(now_ns, connection, request)
-
-    def _place(self, now_ns: int, connection: int, request: Request) -> list[Effect]:
-        if self.placement is None:
-            return [Reply(connection, self.front.no_placement(self.node, request))]
-        return self.placement.on_client(now_ns, connection, request)
-
-    def _take_request(self, now_ns: int, source: NodeId, message: GroupRequest) -> list[Effect]:
-        """A node asks a group, through this node: its replica here is asked, or the node is told
-        who is in the group."""
-        group, request = message.group, message.request
-        if self.groups.hosts(group):
-            return self.groups.ask(now_ns, group, request, asker=source, token=message.token)
-        known = self.client.target(group)
-        response = Response(
-            request.id,
-            "redirect" if known not in ("", self.node) else "retry",
-            leader=known,
-            error=f"{self.node} is not in group {group!r}",
-        )
-        return self._respond(now_ns, source, message.token, 0, response, 0)
-
-    def _respond(
-        self,
-        now_ns: int,
-        to: NodeId,
-        token: int,
-        generation: int,
-        response: Response,
-        after: int,
-    ) -> list[Effect]:
-        message = GroupResponse(generation, token, response, self.stamps.stamp())
-        if to != self.node:
-            return [Send(to, message, after)]
-        self.client.on_response(now_ns, self.node, message)
-        return []
-
-    def _deliver(self, now_ns: int, answer: Answer, effects: list[Effect]) -> None:
-        """An answer of a replica goes to the node that asked: this one, once it may."""
-        if answer.to == self.node and answer.after > self._durable:
-            self._held.append((answer.after, answer))
-            return
-        effects += self._respond(
-            now_ns, answer.to, answer.token, answer.generation, answer.response, answer.after
-        )
 
     # -- what follows from an input ----------------------------------------------------------------
 
@@ -392,41 +317,25 @@ class DataNode:
     def _advance(self, now_ns: int, effects: list[Effect]) -> bool:
         """One round: answers to those who asked, questions to those who know. Whether there were
         any."""
-        answers = self.groups.take_answers()
-        for answer in answers:
-            self._deliver(now_ns, answer, effects)
+        exchanged, moved = self.exchange.advance(now_ns)
+        effects += exchanged
         outcomes = self.client.take()
-        for token, status, value, error in outcomes:
-            part = self.parts[self._asked_by.pop(token)]
-            effects += part.on_answer(now_ns, token, status, value, error)
-        requests = self.client.take_requests()
-        for to, message in requests:
-            if to == self.node:
-                effects += self._take_request(now_ns, to, message)
-            else:
-                effects.append(Send(to, message))
+        for outcome in outcomes:
+            effects += self.parts.on_answer(now_ns, outcome)
         to_open, self._to_open = self._to_open, []
         for group, members in to_open:
             effects += self.groups.open(now_ns, group, members)
-        return bool(answers or outcomes or requests or to_open)
+        return bool(moved or outcomes or to_open)
 
     def _next_timer(self, now_ns: int) -> SetTimer | None:
         """A timer, if the one set before is used up or too late."""
-        wanted_ns = min(self.groups.deadline_ns, self.client.deadline_ns)
-        for part in self.parts.values():
-            wanted_ns = min(wanted_ns, part.deadline_ns)
+        wanted_ns = min(self.groups.deadline_ns, self.client.deadline_ns, self.parts.deadline_ns)
         if wanted_ns >= NEVER_NS or now_ns < self._timer_ns <= wanted_ns:
             return None
         self._timer_ns = wanted_ns
         return SetTimer(wanted_ns)
 
     # -- for the parts -----------------------------------------------------------------------------
-
-    def ask_for(self, part: str, now_ns: int, group: str, command: Command, **how: Any) -> int:
-        """Ask a group for a part, which is given the outcome."""
-        token = self.client.ask(now_ns, group, command, **how)
-        self._asked_by[token] = part
-        return token
 
     def open_group(self, group: str, members: Sequence[NodeId]) -> None:
         """There is such a group; see :meth:`cluster.data.parts.Services.open_group`."""
@@ -442,7 +351,9 @@ class _NodeServices:
 
     def __init__(self, node: DataNode, part: str) -> None:
         self._node = node
-        self.ask: Ask = partial(node.ask_for, part)
+        self.ask: Ask = lambda now_ns, group, command, **how: node.parts.ask(
+            part, now_ns, group, command, **how
+        )
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -460,7 +371,7 @@ class _NodeServices:
     def machine(self, group: str) -> Any:
         """The state machine of a group that is here."""
         replica = self._node.groups.replica(group)
-        return replica.machine if replica is not None else None
+        return replica.state.machine if replica is not None else None
 
     def open_group(self, group: str, members: Sequence[NodeId]) -> None:
         """There is such a group."""

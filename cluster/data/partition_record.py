@@ -5,7 +5,7 @@
     partitions/<id>    {"scheme", "low", "high", "group", "epoch", "state", "other", "at",
                        "request", "pinned"}
     groups/<name>      {"members"}: of every data group; they never change
-    nodes/<id>         {"lease"...}: attached to the node's lease, so that it ends with the node
+    nodes/<id>         {"lease"}: attached to the node's lease, so that it ends with the node
     controller         {"node", "lease"}: attached to the same lease; the token is the revision at
                        which it was created
     requests/<id>      {"op", "key", "to", "outcome", "error", "lease"}: what an operator wants;

@@ -104,7 +104,7 @@ class PartSetting(msgspec.Struct, frozen=True, kw_only=True):
         config: timings and limits.
         rng: randomness, of this part alone.
         clock: the node's clocks.
-        stamps: its hybrid clock: ``now()`` issues a timestamp.
+        stamps: its hybrid clock, as :attr:`DataParts.stamps` made it.
         services: the way to the groups.
         placement: the placement part, for the others; None for itself, or if there is none.
     """

@@ -23,7 +23,7 @@ brokers. Used by the coordinator of transactions, by the controller and by ``clu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -106,6 +106,8 @@ class Placement:
         #: group -> its members
         self.groups: dict[str, tuple[str, ...]] = dict(groups)
         self.nodes: dict[str, Claim] = {}
+        #: nodes that were registered at some moment since this node began to know the map
+        self.seen: set[str] = set()
         self.requests: dict[str, Claim] = {}
         self.controller: Claim | None = None
         #: key -> revision of its last change: what a guarded write compares with
@@ -144,13 +146,16 @@ class Placement:
         self._settle(revision)
         return True
 
-    def apply(self, revision: int, events: Iterable[Mapping[str, Any]]) -> None:
+    def apply(self, revision: int, events: Sequence[Mapping[str, Any]]) -> None:
         """Take the changes since the known revision, as a watch answers them.
 
         Raises:
             ValueError: the core holds a record that this code never wrote.
         """
         assert revision >= self.revision, f"the map goes from {self.revision} back to {revision}"
+        if not events:
+            self.revision = revision
+            return
         for event in events:
             at = event["revision"]
             assert self.revision < at <= revision, f"{event['key']} changed at {at}, told late"
@@ -184,6 +189,7 @@ class Placement:
             self.groups[name] = members
         elif key.startswith(NODES):
             self.nodes[key.removeprefix(NODES)] = Claim(value, created, modified)
+            self.seen.add(key.removeprefix(NODES))
         elif key.startswith(REQUESTS):
             self.requests[key.removeprefix(REQUESTS)] = Claim(value, created, modified)
 

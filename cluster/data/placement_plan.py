@@ -117,7 +117,7 @@ def plan(
     able = able_groups(placement, living)
     held: set[str] = set()
     for wish in wishes:
-        change, concerned = _granted(placement, placement.layout, able, wish, held)
+        change, concerned = _granted(placement, placement.layout, living, able, wish, held)
         if change is not None:
             changes.append(change)
         held |= concerned
@@ -181,6 +181,7 @@ def _moving(partition: Partition, to: str, *, request: str = "", pinned: bool = 
 def _granted(
     placement: Placement,
     layout: Layout,
+    living: Collection[str],
     able: Sequence[str],
     wish: Wish,
     held: Collection[str],
@@ -191,7 +192,7 @@ def _granted(
     already is answered so.
     """
     if wish.op == MOVE:
-        return _granted_move(placement, able, wish, held)
+        return _granted_move(placement, living, able, wish, held)
     if layout.scheme != RANGES:
         return _told(wish, "fail", "fixed partitions are neither split nor merged"), set()
     partition = placement.partition_of(wish.key)
@@ -202,13 +203,21 @@ def _granted(
 
 
 def _granted_move(
-    placement: Placement, able: Sequence[str], wish: Wish, held: Collection[str]
+    placement: Placement,
+    living: Collection[str],
+    able: Sequence[str],
+    wish: Wish,
+    held: Collection[str],
 ) -> tuple[MapChange | None, set[str]]:
     partition = placement.partitions.get(wish.key)
     if partition is None:
         return _told(wish, "fail", f"there is no partition {wish.key!r}"), set()
+    if wish.request and partition.request == wish.request:
+        return None, {partition.id}  # it is under way, and will be answered at its end
     if wish.to not in placement.groups:
         return _told(wish, "fail", f"there is no group {wish.to!r}"), set()
+    if home_node(wish.to) not in living:
+        return _told(wish, "fail", f"the home node of {wish.to} does not live"), set()
     concerned = {partition.id}
     if _is_busy(able, partition, held) or wish.to not in able:
         return None, concerned

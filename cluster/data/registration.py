@@ -46,7 +46,6 @@ class Registration:
         life: a text that no earlier life of this node used.
         placement: the map, where the node sees its own key.
         ask: sends a command to a group.
-        about: what others read of this node, JSON-like.
         ttl_ns: the lease's time to live, in nanoseconds.
     """
 
@@ -58,12 +57,10 @@ class Registration:
         ask: Ask,
         *,
         ttl_ns: int,
-        about: dict[str, Any] | None = None,
     ) -> None:
         self._node, self._life = node, life
         self._placement = placement
         self._questions = Questions(ask)
-        self._about = dict(about or {})
         self.ttl_ns = ttl_ns
         self._number = 0
         #: the lease's name; "" for none
@@ -130,7 +127,6 @@ class Registration:
 
     def _register(self, now_ns: int) -> None:
         key, lease = NODES + self._node, self.lease
-        about = {**self._about, "lease": lease}
 
         def registered(later_ns: int, status: str, value: Any, error: str) -> None:
             if status == "ok":
@@ -140,7 +136,7 @@ class Registration:
             else:
                 self._not_done(later_ns, error)
 
-        then = [["put", key, about, lease], ["stat", key]]
+        then = [["put", key, {"lease": lease}, lease], ["stat", key]]
         command = Command("txn", "", ([], then, []))
         self._questions.ask(now_ns, CORE, command, registered, timeout_ns=self.ttl_ns)
 

@@ -245,7 +245,7 @@ class ReplicatedGroups:
             return []
         empty = Replica(self.node, voters, rng=self._rng, config=self.config,
                         parts=self._parts_of(group))  # fmt: skip
-        first = Snapshot(OPENED_AT, 0, voters, empty.encode_state())
+        first = Snapshot(OPENED_AT, 0, voters, empty.state.encode())
         entered = Append(self.next_write(), OPENED_IN, group=group)
         save = SaveSnapshot(self.next_write(), first, OPENED_AT + 1, reset_log=True, group=group)
         note = Note("group-opened", {"group": group, "members": list(voters)})

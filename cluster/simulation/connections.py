@@ -17,11 +17,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+
 from cluster.simulation.names import no_such_node
 from cluster.simulation.network import Network
-from cluster.simulation.node import SimNode, detached_request
+from cluster.simulation.node import SimNode
 from cluster.simulation.trace import Trace
 from cluster.wire import Request, Response
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_request = msgspec.msgpack.Decoder(Request).decode
 
 if TYPE_CHECKING:
     Frame = tuple[int, Any]
@@ -119,7 +124,7 @@ class Connections:
         """Send a client's request; nothing happens if the connection is gone."""
         found = self._open.get(connection)
         if found is not None:
-            self._network.send(found.client, found.node, (connection, detached_request(request)))
+            self._network.send(found.client, found.node, (connection, _detached(request)))
 
     def close(self, connection: int) -> None:
         """Close a connection from the client's end. Harmless if it is gone."""
@@ -176,3 +181,11 @@ class Connections:
         for connection, found in list(self._open.items()):
             if found.node == node:
                 self._network.send(node, found.client, (connection, CLOSED))
+
+
+def _detached(request: Request) -> Request:
+    """The request as the wire would carry it: no argument shared with the client."""
+    for argument in request.command.args:
+        if isinstance(argument, (list, dict, tuple)):
+            return _decode_request(_encode(request))
+    return request

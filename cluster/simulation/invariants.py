@@ -32,6 +32,7 @@ from cluster.consensus.slots import HOLE
 from cluster.ports import Append, Core, Recovered, SaveSnapshot, Send
 from cluster.simulation.trace import TraceEvent, say_entry
 from cluster.simulation.variant_invariants import SLOT_WISE, VARIANTS, Fail
+from cluster.simulation.watched_log import DurableState, WatchedLog
 from cluster.wire import Entry, HardState, VoteReply
 
 #: The state hash is compared at applied indices that another node stopped at, and newly recorded
@@ -95,49 +96,18 @@ def view_of_status(core: Core) -> View:
     )
 
 
-class _Log:
-    """One node's log, as far as its effects tell: entries ``base + 1`` and up."""
-
-    __slots__ = ("base", "base_generation", "entries")
-
-    def __init__(self, base: int = 0, base_generation: int | None = 0) -> None:
-        self.base = base
-        self.base_generation = base_generation
-        self.entries: list[Entry] = []
-
-    @property
-    def last_index(self) -> int:
-        return self.base + len(self.entries)
-
-    def entry_at(self, index: int) -> Entry | None:
-        """The entry there; None if unknown or not there."""
-        if self.base < index <= self.last_index:
-            return self.entries[index - self.base - 1]
-        return None
-
-    def generation_at(self, index: int) -> int | None:
-        """Generation of the entry there; None if unknown or not there."""
-        if index == self.base:
-            return self.base_generation
-        entry = self.entry_at(index)
-        return entry.generation if entry else None
-
-
 class _Watched:
     """What is known of one node."""
 
-    __slots__ = ("durable", "durable_hard", "hard", "log", "pending", "superseded", "view")
+    __slots__ = ("durable", "hard", "log", "superseded", "view")
 
     def __init__(self) -> None:
-        self.log = _Log()
+        self.log = WatchedLog()
         #: up to here a snapshot may have taken the place of what a slot-wise log holds
         self.superseded = 0
         self.view: View | None = None
         self.hard = HardState()
-        #: writes not yet durable: (io_id, hard state or None, last (index, generation), lowest)
-        self.pending: list[tuple[int, HardState | None, tuple[int, int] | None, int]] = []
-        self.durable_hard = HardState()
-        self.durable: tuple[int, int] = (0, 0)
+        self.durable = DurableState()
 
 
 class Invariants:
@@ -186,7 +156,7 @@ class Invariants:
             lowest = min(lowest, effect.entries[0].index)
             self._append(node, watched, effect.entries)
             last = (effect.entries[-1].index, effect.entries[-1].generation)
-        watched.pending.append((effect.io_id, effect.hard_state, last, lowest))
+        watched.durable.asked(effect.io_id, hard=effect.hard_state, last=last, lowest=lowest)
         if self._variant is not None:
             self._variant.appending(node, effect)
 
@@ -195,7 +165,7 @@ class Invariants:
         watched, snapshot = self._of(node), effect.snapshot
         last = None
         if effect.reset_log or snapshot.index > watched.log.last_index:
-            watched.log = _Log(snapshot.index, snapshot.generation)
+            watched.log = WatchedLog(snapshot.index, snapshot.generation)
             last = (snapshot.index, snapshot.generation)
         watched.superseded = snapshot.index if self._slot_wise else 0
         known = self._committed_generation(snapshot.index)
@@ -206,23 +176,11 @@ class Invariants:
                 f"{snapshot.generation}, where generation {known} is committed",
                 (node,),
             )
-        watched.pending.append((effect.io_id, None, last, snapshot.index + 1))
+        watched.durable.asked(effect.io_id, last=last, lowest=snapshot.index + 1)
 
     def persisted(self, node: str, io_id: int) -> None:
         """Storage reported every write up to ``io_id`` durable."""
-        watched = self._of(node)
-        done = 0
-        for pending_id, hard, last, lowest in watched.pending:
-            if pending_id > io_id:
-                break
-            done += 1
-            if hard is not None:
-                watched.durable_hard = hard
-            if last is not None:
-                watched.durable = last
-            elif lowest <= watched.durable[0]:
-                watched.durable = (lowest - 1, 0)
-        del watched.pending[:done]
+        self._of(node).durable.persisted(io_id)
 
     def _check_hard_state(self, node: str, watched: _Watched, hard: HardState) -> None:
         old = watched.hard
@@ -314,60 +272,24 @@ class Invariants:
         snapshot = recovered.snapshot
         first = recovered.entries[0].index if recovered.entries else 0
         if snapshot is not None and (not first or first == snapshot.index + 1):
-            log = _Log(snapshot.index, snapshot.generation)
+            log = WatchedLog(snapshot.index, snapshot.generation)
         elif first > 1:
-            log = _Log(first - 1, None)
+            log = WatchedLog(first - 1, None)
         else:
-            log = _Log()
+            log = WatchedLog()
         log.entries = list(recovered.entries)
         if not excused:
-            self._check_durable(node, watched, log, recovered)
+            watched.durable.check(node, log, recovered, self._fail)
         before = log.base_generation
         for entry in log.entries:
             self._match(node, entry, before)
             before = entry.generation
-        watched.log, watched.view, watched.pending = log, None, []
+        watched.log, watched.view = log, None
         watched.superseded = snapshot.index if snapshot and self._slot_wise else 0
-        watched.hard = watched.durable_hard = recovered.hard_state
-        watched.durable = (log.last_index, log.generation_at(log.last_index) or 0)
+        watched.hard = recovered.hard_state
+        watched.durable.restarted(log, recovered.hard_state)
         if self._variant is not None:
             self._variant.started(node, recovered)
-
-    def _check_durable(self, node: str, watched: _Watched, log: _Log, disk: Recovered) -> None:
-        owed, hard, snapshot = watched.durable_hard, disk.hard_state, disk.snapshot
-        forgot_vote = hard.generation == owed.generation and owed.voted_for not in (
-            "",
-            hard.voted_for,
-        )
-        if hard.generation < owed.generation or forgot_vote:
-            self._fail(
-                "durable-hard-state",
-                f"{node} restarted in generation {hard.generation} with vote "
-                f"{hard.voted_for or 'for nobody'}; durable was generation {owed.generation} with "
-                f"vote {owed.voted_for or 'for nobody'}",
-                (node,),
-            )
-        if disk.damage is not None:
-            return
-        index, generation = watched.durable
-        # A later write, not yet durable, may already have cut the log below.
-        cut = min((pending[3] for pending in watched.pending), default=index + 1) - 1
-        snapshot_index = snapshot.index if snapshot is not None else 0
-        if max(log.last_index, snapshot_index) < min(index, cut):
-            self._fail(
-                "durable-log",
-                f"{node} restarted with a log up to {log.last_index}; up to {min(index, cut)} "
-                "was reported durable",
-                (node,),
-            )
-        found = log.generation_at(index)
-        if cut >= index and generation and found is not None and found != generation:
-            self._fail(
-                "durable-log",
-                f"{node} restarted with generation {found} at index {index}; generation "
-                f"{generation} was reported durable",
-                (node,),
-            )
 
     def after(self, node: str, core: Core) -> None:
         """An event on ``node`` is done: look at it again."""

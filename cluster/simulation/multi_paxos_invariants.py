@@ -119,7 +119,7 @@ class MultiPaxosInvariants:
             acceptor.seen = max(acceptor.seen, consensus.log.base_index)
             self._check_holes(node, acceptor, consensus.high_water_mark)
         if consensus.role == "leader":
-            ballot, durable = consensus.clock.generation, consensus.writes.durable_index
+            ballot, durable = consensus.clock.generation, consensus.node.writes.durable_index
             since = acceptor.durable[1] if acceptor.durable[0] == ballot else 0
             for slot in range(since + 1, durable + 1):
                 if consensus.log.generation_at(slot) == ballot:

@@ -18,6 +18,7 @@ from cluster.core.parts import CONSENSUS, ReplicaParts
 from cluster.core.paxos_register import PaxosParts, PaxosRegisters
 from cluster.core.replica import Replica
 from cluster.data.node import DataNode, DataParts
+from cluster.data.transactional_node import transactional
 from cluster.ports import Clock, Core
 from cluster.simulation.disk import SimDisk
 from cluster.simulation.group_invariants import GroupInvariants, group_view
@@ -89,8 +90,7 @@ def data_parts(consensus: str, ablations: Sequence[str]) -> DataParts:
     Raises:
         ValueError: there is no such consensus, or no such ablation of it.
     """
-    replica = reference_parts(consensus, ())
-    return ablate(DataParts(core=replica, group=replica), ablations)
+    return ablate(transactional(reference_parts(consensus, ())), ablations)
 
 
 def check_parts(role: str, consensus: str, ablations: Sequence[str]) -> None:

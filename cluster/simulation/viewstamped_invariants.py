@@ -112,7 +112,7 @@ class ViewstampedInvariants:
     def after(self, node: str, core: Core) -> None:
         """An event on ``node`` is done."""
         consensus: Any = getattr(core, "consensus")  # noqa: B009 - only our own core has one
-        if not consensus.state.remembers:
+        if not consensus.variant.state.remembers:
             self._recovering.add(node)
             return
         if node in self._recovering:

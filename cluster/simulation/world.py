@@ -27,7 +27,7 @@ from typing import Any
 
 from cluster.config import ClusterConfig
 from cluster.consensus.membership import name_of, next_incarnation
-from cluster.data.replicated_groups import CORE, MEMBERS
+from cluster.data.replicated_groups import MEMBERS
 from cluster.ports import Core, DiskError, Note, Recovered
 from cluster.simulation.clock import NodeClock, SimClock
 from cluster.simulation.connections import Connections
@@ -243,9 +243,9 @@ class World:
     def pause(self, node: str) -> None:
         """SIGSTOP a node. Harmless if it is paused or down."""
         found = self._node(node)
-        if found.up and not found.paused:
+        if found.life is not None and not found.paused:
             self.trace.add(self.now_ns, "pause", node)
-            found.pause()
+            found.life.paused = True
 
     def resume(self, node: str, *, timer_first: bool | None = None) -> None:
         """SIGCONT a node: everything that waited for it happens now.
@@ -256,10 +256,10 @@ class World:
                 let the seed decide.
         """
         found = self._node(node)
-        if found.paused:
+        if found.life is not None and found.paused:
             self.trace.add(self.now_ns, "resume", node)
             first = self._resume_order.random() < 0.5 if timer_first is None else timer_first
-            found.resume(timer_first=first)
+            found.life.resume(timer_first=first)
 
     def set_clock(self, node: str, *, offset_ns: int = 0, rate: float = 1.0) -> int:
         """Make a node's wall clock wrong by ``offset_ns`` and its monotonic clock run at ``rate``.
@@ -287,13 +287,15 @@ class World:
 
     def tick(self, node: str) -> bool:
         """Let a node's timer fire now, due or not; False if the node is down or paused."""
-        return self._node(node).tick_now()
+        life = self._node(node).life
+        return life is not None and life.tick_now()
 
     def let_timers_run(self) -> None:
         """Timers run by themselves again, those that were due meanwhile at once."""
         self.auto_ticks = True
         for node in self._nodes.values():
-            node.rearm()
+            if node.life is not None:
+                node.life.rearm()
 
     def set_disk(self, node: str, faults: Mapping[str, Any]) -> dict[str, Any]:
         """Make a node's disk so; an empty mapping heals. See :meth:`SimDisk.set`.
@@ -314,7 +316,8 @@ class World:
         if counts["flipped"] > before:
             self.atlas.damage(node)
         self.trace.add(self.now_ns, "disk", node, "", {k: str(v) for k, v in wanted.items()})
-        found.disk_changed()
+        if found.life is not None:
+            found.life.disk_changed()
         return {**counts, "skipped": skipped}
 
     def alive(self, node: str) -> bool:
@@ -350,30 +353,14 @@ class World:
             return None
         return found.core.status()["applied"], found.core.state_hash()
 
-    def group_hash(self, node: str, group: str) -> str:
-        """State hash of one group at a node of role ``data``; empty if the node does not answer, or
-        is not in the group."""
-        found: Any = self._node(node)
-        if found.core is None or found.paused:
-            return ""
-        replica = found.core.groups.replica(group)
-        return replica.state_hash() if replica is not None else ""
-
-    def log(self, node: str, group: str = CORE) -> list[Entry] | None:
-        """The log a node holds in memory, from its first index; None if it does not answer, or is
-        not in the group (of role ``data``)."""
+    def log(self, node: str) -> list[Entry] | None:
+        """The log a node holds in memory, from its first index; None if it does not answer."""
         found = self._node(node)
-        if found.core is None or found.paused:
+        consensus = getattr(found.core, "consensus", None)  # only our own core has one
+        if consensus is None or found.paused:
             return None
-        core: Any = found.core  # only our own cores have what follows
-        replica = core.groups.replica(group) if self.role == "data" else core
-        if replica is None:
-            return None
-        consensus = replica.consensus
-        held: list[Entry] = consensus.log.between(
-            consensus.log.first_index, consensus.log.last_index
-        )
-        return held
+        log = consensus.log
+        return list(log.between(log.first_index, log.last_index))
 
     def core(self, node: str) -> Core | None:
         """The node's core, for white-box tests; None if it is down."""

@@ -28,8 +28,6 @@ from checkers.isolation.serializability.snapshot_points import (
     verify_points,
 )
 
-pytest.importorskip("pysat", reason="the sat extra is not installed")
-
 seeds = st.integers(0, 2**32)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from cluster.config import MS, ClusterConfig
-from cluster.consensus.raft import Raft
+from cluster.consensus.interface import Consensus
+from cluster.consensus.raft import RaftParts
 from cluster.ports import Recovered, Send
 from cluster.wire import (
     Entry,
@@ -25,28 +26,28 @@ def raft(
     generation: int = 0,
     voted_for: str = "",
     config: ClusterConfig | None = None,
-) -> Raft:
+) -> Consensus:
     """A Raft node recovered with entries (index, generation) at time 0; its start is taken."""
     members = [f"n{i + 1}" for i in range(count)]
-    core = Raft(node, members, config=config or ClusterConfig(), rng=LowRng())
+    core = RaftParts().build(node, members, config=config or ClusterConfig(), rng=LowRng())
     log = [Entry(index, of, "noop") for index, of in entries]
     core.start(0, Recovered(HardState(generation, voted_for), None, log))
     core.ready()
     return core
 
 
-def sent(core: Raft) -> list[Send]:
+def sent(core: Consensus) -> list[Send]:
     return [e for e in core.ready().effects if isinstance(e, Send)]
 
 
-def make_leader(core: Raft, now: int = 1_000 * MS) -> list[Send]:
+def make_leader(core: Consensus, now: int = 1_000 * MS) -> list[Send]:
     """Through PreVote and votes of n2, all durable; what it sends as a new leader."""
     core.tick(now)
-    core.step(now, "n2", VoteReply(core.generation, core.generation + 1, True, True))
-    core.step(now, "n3", VoteReply(core.generation, core.generation + 1, True, True))
+    core.step(now, "n2", VoteReply(core.clock.generation, core.clock.generation + 1, True, True))
+    core.step(now, "n3", VoteReply(core.clock.generation, core.clock.generation + 1, True, True))
     core.ready()
-    core.persisted(now, core.writes.io_issued)
+    core.persisted(now, core.node.writes.io_issued)
     for voter in ("n2", "n3", "n4", "n5")[: len(core.membership.current.voters) - 1]:
-        core.step(now, voter, VoteReply(core.generation, core.generation, True))
+        core.step(now, voter, VoteReply(core.clock.generation, core.clock.generation, True))
     assert core.role == "leader"
     return sent(core)

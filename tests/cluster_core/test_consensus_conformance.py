@@ -267,7 +267,7 @@ def test_a_follower_that_was_away_catches_up(variant: str) -> None:
         write(pump, f"k{seq}", seq, seq=seq)
     pump.restart(away)
     until(pump, lambda: converged(pump))
-    assert pump.nodes[away].machine.read(get("k40"))[:2] == ("ok", 40)
+    assert pump.nodes[away].state.machine.read(get("k40"))[:2] == ("ok", 40)
 
 
 def test_a_follower_behind_the_low_water_mark_gets_a_snapshot(variant: str) -> None:

@@ -25,7 +25,7 @@ def session(**options: Any) -> ClientSession:
 def connected(**options: Any) -> ClientSession:
     """A session that stands on n1 and knows revision 5."""
     client = session(**options)
-    client.revision = 5
+    client._name.revision = 5
     return client
 
 
@@ -103,7 +103,7 @@ def test_redirects_in_a_circle_are_slowed_down() -> None:
 def test_a_node_that_points_at_a_dead_leader_does_not_keep_the_session() -> None:
     """A removed member names its last leader for ever; the others must be asked nevertheless."""
     client = ClientSession("c", ("n1", "n2", "n3", "n4"), rng=SeededRng("c"))
-    client.revision = 5
+    client._name.revision = 5
     _id, actions = client.submit(0, put("x", 1), timeout_ns=60_000 * MS)
     now, asked = 0, []
     while "n4" not in asked and now < 10_000 * MS:

@@ -12,7 +12,7 @@ from cluster.clocks.generation_clock import GenerationClock
 from cluster.config import MS, ClusterConfig
 from cluster.consensus.ballots import Ballots
 from cluster.consensus.high_water_mark import HighWaterMark
-from cluster.consensus.interface import SafetyViolation
+from cluster.consensus.interface import Consensus, SafetyViolation
 from cluster.consensus.membership import Configuration
 from cluster.consensus.membership_change import Change
 from cluster.consensus.multi_paxos import MultiPaxos, MultiPaxosParts
@@ -53,31 +53,32 @@ def core(
     hard: HardState = HardState(),  # noqa: B008 (frozen)
     snapshot: Snapshot | None = None,
     **settings: Any,
-) -> MultiPaxos:
+) -> Consensus:
     """A node recovered from this at time 0."""
     members = [f"n{i + 1}" for i in range(count)]
-    made = MultiPaxos(node, members, config=ClusterConfig(**settings), rng=LowRng())
+    made = MultiPaxosParts().build(node, members, config=ClusterConfig(**settings), rng=LowRng())
     made.start(0, Recovered(hard, snapshot, list(entries)))
     made.ready()
     return made
 
 
-def sent(node: MultiPaxos) -> list[Send]:
+def sent(node: Consensus) -> list[Send]:
     return [effect for effect in node.ready().effects if isinstance(effect, Send)]
 
 
-def messages(node: MultiPaxos, kind: type) -> list[Any]:
+def messages(node: Consensus, kind: type) -> list[Any]:
     return [send.message for send in sent(node) if type(send.message) is kind]
 
 
-def stand(node: MultiPaxos, now: int = 1_000 * MS) -> int:
+def stand(node: Consensus, now: int = 1_000 * MS) -> int:
     """Through the probe, to a ballot of its own whose promise is durable here; the ballot."""
     node.tick(now)
-    ballot = node.ballots.next_ballot(node.clock.generation)
-    for peer in node.peers[: len(node.membership.current.voters) // 2]:
+    assert isinstance(node.variant, MultiPaxos)
+    ballot = node.variant.ballots.next_ballot(node.clock.generation)
+    for peer in node.node.peers()[: len(node.membership.current.voters) // 2]:
         node.step(now, peer, Promise(node.clock.generation, ballot, True, probe=True))
     node.ready()
-    node.persisted(now, node.writes.io_issued)
+    node.persisted(now, node.node.writes.io_issued)
     assert node.clock.generation == ballot and node.role == "candidate"
     return ballot
 
@@ -399,7 +400,7 @@ def test_reads_wait_for_the_slots_that_phase_1_found_open() -> None:
     node.step(1_003 * MS, "n2", HeartbeatReply(ballot, beat.round))
     assert node.ready().reads == []
     node.step(1_004 * MS, "n2", Accepted(ballot, 2, 2, 2, 2))
-    node.persisted(1_005 * MS, node.writes.io_issued)
+    node.persisted(1_005 * MS, node.node.writes.io_issued)
     beat = messages(node, Heartbeat)[-1]
     node.step(1_006 * MS, "n2", HeartbeatReply(ballot, beat.round))
     assert node.ready().reads == [(7, 2)]
@@ -408,7 +409,7 @@ def test_reads_wait_for_the_slots_that_phase_1_found_open() -> None:
 # Phase 2
 
 
-def leader_of(*, count: int = 3, slots: int = 3) -> MultiPaxos:
+def leader_of(*, count: int = 3, slots: int = 3) -> Consensus:
     """A leader of ballot 1 with slot 1 chosen, and ``slots`` more proposed; nothing durable."""
     node = core(count=count)
     ballot = stand(node)
@@ -416,7 +417,7 @@ def leader_of(*, count: int = 3, slots: int = 3) -> MultiPaxos:
         node.step(1_001 * MS, peer, promise(ballot, 1))
     assert node.role == "leader"
     node.ready()
-    node.persisted(1_002 * MS, node.writes.io_issued)
+    node.persisted(1_002 * MS, node.node.writes.io_issued)
     for peer in [f"n{i + 2}" for i in range(count // 2)]:
         node.step(1_003 * MS, peer, Accepted(ballot, 1, 1, 1, 1))
     assert node.high_water_mark == 1
@@ -427,7 +428,7 @@ def leader_of(*, count: int = 3, slots: int = 3) -> MultiPaxos:
 
 def test_slots_are_counted_one_by_one_and_the_mark_stops_below_a_gap() -> None:
     node = leader_of()
-    node.persisted(1_005 * MS, node.writes.io_issued)
+    node.persisted(1_005 * MS, node.node.writes.io_issued)
     node.step(1_006 * MS, "n2", Accepted(1, 3, 4, 1, 4))
     assert node.high_water_mark == 1, "slot 2 is not chosen"
     node.step(1_007 * MS, "n3", Accepted(1, 2, 2, 2, 2))
@@ -438,13 +439,13 @@ def test_the_proposer_counts_itself_only_for_what_is_durable() -> None:
     node = leader_of()
     node.step(1_006 * MS, "n2", Accepted(1, 2, 4, 4, 4))
     assert node.high_water_mark == 1
-    node.persisted(1_007 * MS, node.writes.io_issued)
+    node.persisted(1_007 * MS, node.node.writes.io_issued)
     assert node.high_water_mark == 4
 
 
 def test_an_acceptor_counts_once_per_slot_and_only_under_this_ballot() -> None:
     node = leader_of(count=5)
-    node.persisted(1_005 * MS, node.writes.io_issued)
+    node.persisted(1_005 * MS, node.node.writes.io_issued)
     for _ in range(3):
         node.step(1_006 * MS, "n2", Accepted(1, 2, 4, 4, 4))
     assert node.high_water_mark == 1
@@ -481,7 +482,7 @@ def test_leftovers_that_a_late_promise_tells_of_are_overwritten() -> None:
 
 def test_an_acceptor_that_forgot_what_was_chosen_is_sent_it_again_and_still_counts() -> None:
     node = leader_of()
-    node.persisted(1_005 * MS, node.writes.io_issued)
+    node.persisted(1_005 * MS, node.node.writes.io_issued)
     node.step(1_006 * MS, "n2", Accepted(1, 2, 4, 4, 4))
     node.ready()
     node.step(1_007 * MS, "n2", CatchUp(1, 0))

@@ -13,11 +13,13 @@ from cluster.clocks.generation_clock import FUTURE, PAST, PRESENT, GenerationClo
 from cluster.config import MS, ClusterConfig
 from cluster.consensus.damage_repair import DamageRepair
 from cluster.consensus.election import Election
+from cluster.consensus.handover import Handover
 from cluster.consensus.heartbeat import HeartbeatRounds
 from cluster.consensus.high_water_mark import HighWaterMark
 from cluster.consensus.install_snapshot import Snapshots, snapshot_of
 from cluster.consensus.interface import SafetyViolation
 from cluster.consensus.leader_and_followers import Following, Leadership
+from cluster.consensus.log_node import LogNode
 from cluster.consensus.membership import Configuration, Membership
 from cluster.consensus.membership_change import (
     ADD_LEARNER,
@@ -46,6 +48,7 @@ from cluster.wire import (
     RequestVote,
     Snapshot,
     SnapshotReply,
+    TimeoutNow,
     VoteReply,
 )
 from cluster.wire import ReadIndex as ReadIndexRequest
@@ -431,27 +434,36 @@ def test_each_step_of_a_change_is_taken_once_it_is_committed() -> None:
 # Leadership: the parts of a leader together
 
 
+def node_of(name: str, log: ReplicatedLog, *, of: int = 0) -> LogNode:
+    """A node of three, in generation ``of``, with this log, all of it durable."""
+    return LogNode(
+        name=name,
+        config=CONFIG,
+        clock=GenerationClock(HardState(of, "")),
+        log=log,
+        writes=WriteOrder(log.last_index),
+        mark=HighWaterMark(),
+        membership=Membership(THREE),
+        snapshots=Snapshots(),
+        outbox=Outbox(),
+        repair=DamageRepair(None),
+    )
+
+
 def leadership(*generations: int) -> tuple[Leadership, Outbox, HighWaterMark, WriteOrder]:
     """Node a leads generation 2, over a log of these generations, and has begun."""
-    log, out, mark = log_of(*generations), Outbox(), HighWaterMark()
-    writes, membership, first = WriteOrder(log.last_index), Membership(THREE), log.last_index + 1
+    log = log_of(*generations)
+    node, first = node_of("a", log, of=2), log.last_index + 1
     leading = Leadership(
-        "a",
+        node,
         2,
-        config=CONFIG,
-        log=log,
-        writes=writes,
-        mark=mark,
-        membership=membership,
-        snapshots=Snapshots(),
         replication=replication_of(log, "b", "c"),
         rounds=rounds_of("b", "c"),
         reads=ReadIndex(first),
         change=MembershipChange(first, config=CONFIG),
-        outbox=out,
     )
     leading.begin(0)
-    return leading, out, mark, writes
+    return leading, node.outbox, node.mark, node.writes
 
 
 def test_a_leader_begins_with_a_round_and_an_entry_of_its_own() -> None:
@@ -470,7 +482,7 @@ def test_a_leader_begins_with_a_round_and_an_entry_of_its_own() -> None:
 
 def test_a_leader_holds_reads_until_its_own_entry_is_committed() -> None:
     leading, out, _mark, _writes = leadership(1)
-    leading.read(1, 7)
+    leading.rounds.read(1, 7)
     leading.on_message(1, "b", HeartbeatReply(2, 1))
     assert out.reads == []
     for peer in ("b", "c"):
@@ -478,7 +490,7 @@ def test_a_leader_holds_reads_until_its_own_entry_is_committed() -> None:
     leading.on_message(3, "b", HeartbeatReply(2, 2))
     assert out.take_reads() == [(7, 2)] and out.take_reads() == []
     leading.on_message(4, "c", ReadIndexRequest(2, 5))
-    leading.read(4, 8)
+    leading.rounds.read(4, 8)
     out.effects.clear()
     leading.end(3)
     assert out.reads == [(8, 0)] and len(out.effects) == 2, "a note, and an answer to c"
@@ -496,6 +508,48 @@ def test_a_leader_that_hears_no_quorum_is_over() -> None:
 def test_a_generation_with_entries_before_its_leader_is_a_broken_invariant() -> None:
     with pytest.raises(AssertionError, match="has entries before its leader a begins"):
         leadership(1, 2)
+
+
+# Handing over: what Leadership and Proposer share
+
+
+def handover() -> tuple[Handover, LogNode, HeartbeatRounds]:
+    """Node a leads generation 2 with two entries, and a quorum has just confirmed a round."""
+    node, rounds = node_of("a", log_of(1, 2), of=2), rounds_of("b", "c")
+    rounds.answered("b", rounds.next_round(0))
+    rounds.confirm(THREE)
+    assert rounds.lease_is_valid(1, THREE)
+    return Handover(node, 2, rounds), node, rounds
+
+
+def test_the_next_leader_is_told_once_and_only_when_it_has_everything() -> None:
+    moving, node, rounds = handover()
+    assert moving.begin(1, "b") and moving.under_way
+    for peer, match in (("b", 1), ("c", 2)):
+        moving.caught_up(peer, match)
+        assert node.outbox.effects == [] and rounds.lease_is_valid(1, THREE)
+    moving.caught_up("b", 2)
+    moving.caught_up("b", 2)
+    assert node.outbox.effects == [Send("b", TimeoutNow(2), 0)]
+    assert not rounds.lease_is_valid(1, THREE)
+
+
+def test_a_leader_hands_over_to_another_voter_and_to_one_at_a_time() -> None:
+    moving, _node, _rounds = handover()
+    assert not moving.begin(1, "a") and not moving.begin(1, "x") and not moving.under_way
+    assert moving.begin(1, "b") and not moving.begin(2, "c")
+
+
+def test_a_leader_carries_on_if_the_next_one_does_not_take_over() -> None:
+    moving, _node, rounds = handover()
+    assert moving.deadline_ns == NEVER_NS
+    moving.begin(1, "b")
+    moving.caught_up("b", 2)
+    moving.tick(moving.deadline_ns - 1)
+    assert moving.under_way
+    moving.tick(moving.deadline_ns)
+    assert not moving.under_way and moving.deadline_ns == NEVER_NS
+    assert not rounds.lease_is_valid(1, THREE), "the other may still win"
 
 
 # Pending reads
@@ -530,20 +584,8 @@ def test_an_answer_to_a_former_life_names_no_read_of_this_one() -> None:
 
 def following(*generations: int) -> tuple[Following, Outbox, HighWaterMark, WriteOrder]:
     """Node b, of generation 2, with a log of these generations, all durable."""
-    log, out, mark = log_of(*generations), Outbox(), HighWaterMark()
-    writes = WriteOrder(log.last_index)
-    side = Following(
-        "b",
-        clock=GenerationClock(HardState(2, "")),
-        log=log,
-        writes=writes,
-        mark=mark,
-        membership=Membership(THREE),
-        snapshots=Snapshots(),
-        repair=DamageRepair(None),
-        outbox=out,
-    )
-    return side, out, mark, writes
+    node = node_of("b", log_of(*generations), of=2)
+    return Following(node), node.outbox, node.mark, node.writes
 
 
 def test_a_follower_acknowledges_entries_once_they_are_durable() -> None:

@@ -69,7 +69,7 @@ def test_a_lone_voter_leads_only_once_its_vote_is_durable() -> None:
     core.tick(700 * MS)
     assert core.role == "candidate"
     core.ready()
-    core.persisted(701 * MS, core.writes.io_issued)
+    core.persisted(701 * MS, core.node.writes.io_issued)
     assert core.role == "leader"
 
 
@@ -90,10 +90,10 @@ def test_prevote_changes_nothing_and_is_refused_while_a_leader_is_heard() -> Non
     core.step(1_100 * MS, "n3", RequestVote(2, "n3", 9, 9, prevote=True))
     core.step(1_100 * MS, "n3", RequestVote(7, "n3", 9, 9))
     replies = [s.message for s in sent(core) if isinstance(s.message, VoteReply)]
-    assert [r.granted for r in replies] == [False] and core.generation == 1
+    assert [r.granted for r in replies] == [False] and core.clock.generation == 1
     core.step(1_400 * MS, "n3", RequestVote(2, "n3", 9, 9, prevote=True))
     assert sent(core)[0].message == VoteReply(1, 2, True, True)
-    assert core.generation == 1 and core.clock.voted_for == ""
+    assert core.clock.generation == 1 and core.clock.voted_for == ""
 
 
 def test_a_node_that_was_cut_off_does_not_raise_generations() -> None:
@@ -127,7 +127,7 @@ def test_a_deposed_leader_arms_its_election_timer() -> None:
     core = raft()
     make_leader(core)
     core.step(5_000 * MS, "n2", HeartbeatReply(9, 1))
-    assert core.role == "follower" and core.generation == 9
+    assert core.role == "follower" and core.clock.generation == 9
     assert 5_000 * MS < core.deadline_ns <= 5_600 * MS
 
 
@@ -187,16 +187,16 @@ def test_a_write_completed_for_entries_since_replaced_makes_nothing_durable() ->
     """etcd's append ABA race: the same index, another entry, and the old completion."""
     core = raft()
     core.step(1, "n2", AppendEntries(1, 0, 0, (Entry(1, 1, "noop"), Entry(2, 1, "noop")), 0))
-    old = core.writes.io_issued
+    old = core.node.writes.io_issued
     core.ready()
     core.step(2, "n3", AppendEntries(2, 0, 0, (Entry(1, 2, "noop"), Entry(2, 2, "noop")), 0))
     core.ready()
     core.persisted(3, old)
-    assert core.writes.durable_index == 0
+    assert core.node.writes.durable_index == 0
     core.step(4, "n3", AppendEntries(2, 2, 2, (), 0))
     assert sent(core)[0].after == old + 1
     core.persisted(5, old + 1)
-    assert core.writes.durable_index == 2
+    assert core.node.writes.durable_index == 2
 
 
 def test_an_old_shorter_append_cuts_nothing() -> None:
@@ -293,12 +293,12 @@ def test_figure_8_an_old_entry_is_not_committed_by_counting() -> None:
     """S1 of generation 4 has its entry of generation 2 on a majority: it is not committed yet."""
     core = raft([(1, 1), (2, 2)], count=5, generation=3)
     make_leader(core)
-    assert core.generation == 4 and core.log.last_index == 3
+    assert core.clock.generation == 4 and core.log.last_index == 3
     for peer in ("n2", "n3"):
         core.step(1_001 * MS, peer, AppendReply(4, True, 2, 1))
     assert core.high_water_mark == 0, "S5 could still win with generation 3 and overwrite it"
     core.ready()
-    core.persisted(1_002 * MS, core.writes.io_issued)
+    core.persisted(1_002 * MS, core.node.writes.io_issued)
     for peer in ("n2", "n3"):
         core.step(1_003 * MS, peer, AppendReply(4, True, 3, 2))
     assert core.high_water_mark == 3, "its own entry commits all below it"
@@ -309,7 +309,7 @@ def test_a_leader_counts_its_own_log_only_where_durable() -> None:
     make_leader(core)
     core.step(1_001 * MS, "n2", AppendReply(1, True, 1, 0))
     assert core.high_water_mark == 0
-    core.persisted(1_002 * MS, core.writes.io_issued)
+    core.persisted(1_002 * MS, core.node.writes.io_issued)
     assert core.high_water_mark == 1
 
 
@@ -439,9 +439,9 @@ def test_oneself_and_answers_of_strangers_are_not_heard() -> None:
     core.step(1, "n1", Heartbeat(8, 1, 0))
     core.step(1, "n9", VoteReply(8, 8, True))
     core.step(1, "n9", HeartbeatReply(8, 1))
-    assert core.generation == 0 and sent(core) == []
+    assert core.clock.generation == 0 and sent(core) == []
     core.step(1, "n9", Heartbeat(8, 1, 0))  # this node's configuration may be an old one
-    assert core.generation == 8 and core.leader == "n9"
+    assert core.clock.generation == 8 and core.leader == "n9"
 
 
 def test_commands_that_gather_while_the_disk_writes_share_a_batch() -> None:

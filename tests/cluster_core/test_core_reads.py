@@ -6,7 +6,6 @@ from core_pump import Pump, get
 from core_single import make_leader, raft, sent
 
 from cluster.config import MS
-from cluster.consensus.raft import Raft
 from cluster.wire import (
     AppendReply,
     Heartbeat,
@@ -17,7 +16,7 @@ from cluster.wire import (
 def test_a_read_needs_a_round_sent_after_it() -> None:
     core = raft()
     make_leader(core)
-    core.persisted(1_000 * MS, core.writes.io_issued)
+    core.persisted(1_000 * MS, core.node.writes.io_issued)
     core.step(1_001 * MS, "n2", AppendReply(1, True, 1, 0))
     core.ready()
     assert core.read(1_002 * MS, 7)
@@ -31,7 +30,7 @@ def test_a_read_needs_a_round_sent_after_it() -> None:
 def test_reads_share_rounds() -> None:
     core = raft()
     make_leader(core)
-    core.persisted(1_000 * MS, core.writes.io_issued)
+    core.persisted(1_000 * MS, core.node.writes.io_issued)
     core.step(1_001 * MS, "n2", AppendReply(1, True, 1, 0))
     core.ready()
     for token in range(50):
@@ -48,7 +47,7 @@ def test_reads_share_rounds() -> None:
 def test_a_new_leader_reads_only_after_its_own_first_entry_is_committed() -> None:
     core = raft([(1, 1)], generation=1)
     make_leader(core)
-    core.persisted(1_000 * MS, core.writes.io_issued)
+    core.persisted(1_000 * MS, core.node.writes.io_issued)
     core.read(1_001 * MS, 7)
     for peer in ("n2", "n3"):
         core.step(1_002 * MS, peer, HeartbeatReply(2, 1))
@@ -95,11 +94,10 @@ def test_a_follower_gets_an_index_from_its_leader() -> None:
     pump.elect("n1")
     pump.run(100 * MS)
     follower, leader = pump.nodes["n2"].consensus, pump.nodes["n1"].consensus
-    assert isinstance(follower, Raft) and isinstance(leader, Raft)
     assert follower.forward_read(pump.now, 5)
     leader.step(pump.now, "n2", sent(follower)[0].message)
     beat = next(s.message for s in sent(leader) if isinstance(s.message, Heartbeat))
-    leader.step(pump.now, "n3", HeartbeatReply(leader.generation, beat.round))
+    leader.step(pump.now, "n3", HeartbeatReply(leader.clock.generation, beat.round))
     follower.step(pump.now, "n1", sent(leader)[0].message)
     assert follower.ready().reads == [(5, leader.high_water_mark)]
 
@@ -122,7 +120,9 @@ def test_a_leader_that_has_told_another_to_campaign_has_no_lease() -> None:
     pump.elect("n1")
     pump.run(500 * MS)
     core = pump.nodes["n1"].consensus
-    assert isinstance(core, Raft) and core.leadership is not None
-    assert core.leadership.rounds.lease_is_valid(pump.now, core.membership.current)
+    serving = core.variant.serving
+    assert serving is not None
+    heartbeats = serving.rounds.heartbeats
+    assert heartbeats.lease_is_valid(pump.now, core.membership.current)
     core.transfer_leadership(pump.now, "n2")
-    assert not core.leadership.rounds.lease_is_valid(pump.now, core.membership.current)
+    assert not heartbeats.lease_is_valid(pump.now, core.membership.current)

@@ -72,7 +72,7 @@ def test_transactions_survive_snapshots_and_restarts(consensus: str) -> None:
     assert group.do("p-resolve", "t10", "commit", 10) == 1
     assert group.alike()
     for name in group.pump.names:
-        assert len(group.pump.nodes[name].machine) == 21
+        assert len(group.pump.nodes[name].state.machine) == 21
 
 
 def test_a_follower_serves_closed_reads_at_once() -> None:

@@ -6,12 +6,13 @@ import pytest
 from core_pump import Pump, SeededRng, Store, get, put
 
 from cluster.config import MS, ClusterConfig
+from cluster.consensus.interface import Consensus
 from cluster.consensus.membership_change import Change
 from cluster.consensus.replica_recovery import Found, ReplicaRecovery
 from cluster.consensus.replicated_log import ReplicatedLog
 from cluster.consensus.state_transfer import StateTransfer
 from cluster.consensus.view_change import ViewChange
-from cluster.consensus.viewstamped import Viewstamped, ViewstampedParts
+from cluster.consensus.viewstamped import ViewstampedParts
 from cluster.core.replica import ReplicaParts
 from cluster.ports import Append, Recovered, Send
 from cluster.wire import (
@@ -190,15 +191,15 @@ def test_an_earlier_answer_does_not_replace_a_later_one() -> None:
 
 def replica(
     *, node: str = "n1", view: int = 0, normal: int = 0, log: tuple[tuple[int, int], ...] = ()
-) -> Viewstamped:
-    core = Viewstamped(node, VOTERS, config=ClusterConfig(), rng=SeededRng(node))
+) -> Consensus:
+    core = ViewstampedParts().build(node, VOTERS, config=ClusterConfig(), rng=SeededRng(node))
     entries = [Entry(index, generation, "noop") for index, generation in log]
     core.start(0, Recovered(HardState(view, "", normal), None, entries))
     core.ready()
     return core
 
 
-def sent(core: Viewstamped) -> list[Send]:
+def sent(core: Consensus) -> list[Send]:
     return [effect for effect in core.ready().effects if isinstance(effect, Send)]
 
 
@@ -262,7 +263,7 @@ def test_a_primary_fetches_the_log_that_was_chosen_and_cuts_its_own() -> None:
     assert [s.message for s in sent(core)] == [GetState(3, 2)]
     core.step(403 * MS, "n2", NewState(3, 2, pieces[1], 1))
     core.ready()
-    core.persisted(404 * MS, core.writes.io_issued)
+    core.persisted(404 * MS, core.node.writes.io_issued)
     assert core.role == "leader"
     assert [core.log.generation_at(i) for i in range(1, 6)] == [1, 1, 2, 3, None]
 
@@ -274,7 +275,7 @@ def test_a_new_primary_with_a_longer_log_of_an_earlier_view_cuts_it_where_its_vi
     core.step(400 * MS, "n3", StartViewChange(3, 3))
     core.step(401 * MS, "n3", DoViewChange(3, 2, 1, 1))
     core.ready()
-    core.persisted(402 * MS, core.writes.io_issued)
+    core.persisted(402 * MS, core.node.writes.io_issued)
     write = next(e for e in core.ready().effects if isinstance(e, Append))
     assert write.entries == (Entry(2, 3, "noop"),)
     assert core.log.last_index == 2
@@ -323,7 +324,7 @@ def test_an_acknowledgement_of_a_view_that_was_left_does_not_leave() -> None:
 
 
 def test_a_replica_without_a_memory_says_nothing_but_its_question() -> None:
-    core = Viewstamped("n1", VOTERS, config=ClusterConfig(), rng=SeededRng("n1"))
+    core = ViewstampedParts().build("n1", VOTERS, config=ClusterConfig(), rng=SeededRng("n1"))
     core.start(0, Recovered(HardState(), None, []))
     asked = sent(core)
     assert {s.to for s in asked} == {"n2", "n3"} and type(asked[0].message) is Recovery
@@ -343,7 +344,7 @@ def test_a_replica_without_a_memory_says_nothing_but_its_question() -> None:
 
 
 def test_an_answer_to_an_earlier_life_does_not_count() -> None:
-    core = Viewstamped("n1", VOTERS, config=ClusterConfig(), rng=SeededRng("n1"))
+    core = ViewstampedParts().build("n1", VOTERS, config=ClusterConfig(), rng=SeededRng("n1"))
     core.start(0, Recovered(HardState(), None, []))
     nonce = sent(core)[0].message.nonce  # type: ignore[union-attr]
     for peer in ("n2", "n3"):
@@ -356,7 +357,7 @@ def test_an_answer_to_an_earlier_life_does_not_count() -> None:
 
 def test_a_founder_that_takes_part_has_a_memory_from_then_on() -> None:
     """Else a restart, and one lost disk elsewhere, would leave no quorum that remembers."""
-    core = Viewstamped("n1", VOTERS, config=ClusterConfig(), rng=SeededRng("n1"))
+    core = ViewstampedParts().build("n1", VOTERS, config=ClusterConfig(), rng=SeededRng("n1"))
     core.start(0, Recovered(HardState(), None, []))
     nonce = sent(core)[0].message.nonce  # type: ignore[union-attr]
     core.step(1, "n2", RecoveryResponse(0, nonce, 0, 0, False, True))
@@ -375,12 +376,12 @@ def test_a_view_may_begin_with_the_empty_log_of_another() -> None:
     core.step(400 * MS, "n2", StartViewChange(3, 3))
     core.step(401 * MS, "n2", DoViewChange(3, 1, 0, 0))
     core.ready()
-    core.persisted(402 * MS, core.writes.io_issued)
+    core.persisted(402 * MS, core.node.writes.io_issued)
     assert core.role == "leader" and core.log.last_index == 1
 
 
 def test_what_a_recovery_has_fetched_is_no_memory_after_a_restart() -> None:
-    core = Viewstamped("n1", VOTERS, config=ClusterConfig(), rng=SeededRng("n1"))
+    core = ViewstampedParts().build("n1", VOTERS, config=ClusterConfig(), rng=SeededRng("n1"))
     core.start(0, Recovered(HardState(), None, [Entry(1, 4, "noop")]))
     assert core.role == "learner"
     core.step(1, "n2", Recovery(0, 5))
@@ -395,7 +396,7 @@ def test_changes_of_members_are_refused_with_a_sentence() -> None:
 
 
 def test_a_node_that_knows_nobody_takes_part_in_nothing() -> None:
-    core = Viewstamped("n9", (), config=ClusterConfig(), rng=SeededRng("n9"))
+    core = ViewstampedParts().build("n9", (), config=ClusterConfig(), rng=SeededRng("n9"))
     core.start(0, Recovered(HardState(), None, []))
     core.step(1, "n1", StartView(1, 0, 0, (Entry(1, 1, "noop"),), 1))
     core.tick(700 * MS)

@@ -11,11 +11,11 @@ from core_single import LowRng
 from cluster.clocks.generation_clock import GenerationClock
 from cluster.config import MS, ClusterConfig
 from cluster.consensus.fast_leader_election import FastLeaderElection, Position, Vote
-from cluster.consensus.interface import SafetyViolation
+from cluster.consensus.interface import Consensus, SafetyViolation
 from cluster.consensus.membership import Configuration
 from cluster.consensus.membership_change import Change
 from cluster.consensus.replicated_log import ReplicatedLog, WriteOrder
-from cluster.consensus.zab import Zab, ZabParts
+from cluster.consensus.zab import ZabParts
 from cluster.consensus.zab_discovery import Discovery, Promises
 from cluster.consensus.zab_synchronisation import DIFF, SNAP, TRUNC, Synchronisation
 from cluster.core.replica import ReplicaParts
@@ -87,19 +87,19 @@ def zab(
     *,
     node: str = "n1",
     hard: HardState = HardState(),  # noqa: B008 (frozen)
-) -> Zab:
+) -> Consensus:
     """One node of three by hand, recovered at time 0."""
-    core = Zab(node, ["n1", "n2", "n3"], config=ClusterConfig(), rng=LowRng())
+    core = ZabParts().build(node, ["n1", "n2", "n3"], config=ClusterConfig(), rng=LowRng())
     core.start(0, Recovered(hard, None, [Entry(i, g, "noop") for i, g in entries]))
     core.ready()
     return core
 
 
-def sent(core: Zab) -> list[Send]:
+def sent(core: Consensus) -> list[Send]:
     return [effect for effect in core.ready().effects if isinstance(effect, Send)]
 
 
-def follow(core: Zab, leader: str = "n2", epoch: int = 1) -> None:
+def follow(core: Consensus, leader: str = "n2", epoch: int = 1) -> None:
     """Make a node follow another one that leads an epoch; what it says is dropped."""
     core.step(400 * MS, leader, Heartbeat(epoch, 1, 0))
     core.step(401 * MS, leader, NewEpoch(epoch))
@@ -190,23 +190,23 @@ def test_a_node_that_never_answered_is_not_waited_for_again() -> None:
     core = zab()
     told = ZabVote(0, 1, "n2", 0, 0, 0)
     core.step(1_000 * MS, "n2", told)
-    assert core.sides.following.leader == "n2" and core.sides.election.round == 1
+    assert core.variant.following.leader == "n2" and core.variant.election.round == 1
     core.ready()
     core.step(1_299 * MS, "n2", told)
-    assert core.sides.following.leader == "n2", "it has a while to answer"
+    assert core.variant.following.leader == "n2", "it has a while to answer"
     core.step(1_301 * MS, "n2", told)
-    assert core.sides.election.looking and core.sides.election.vote.candidate == "n1"
-    assert core.sides.election.round == 2
+    assert core.variant.election.looking and core.variant.election.vote.candidate == "n1"
+    assert core.variant.election.round == 2
 
 
 def test_a_round_that_comes_to_nothing_is_begun_anew() -> None:
     core = zab()
     core.tick(1_000 * MS)
     core.step(1_001 * MS, "n2", ZabVote(0, 1, "n3", 0, 0, 5))
-    assert core.sides.election.vote.candidate == "n3", "which is not there"
+    assert core.variant.election.vote.candidate == "n3", "which is not there"
     for _ in range(8):
         core.tick(core.deadline_ns)
-    assert core.sides.election.round == 2 and core.sides.election.vote.candidate == "n1"
+    assert core.variant.election.round == 2 and core.variant.election.vote.candidate == "n1"
 
 
 def test_a_leader_that_hears_nothing_is_replaced() -> None:
@@ -239,7 +239,7 @@ def test_a_follower_that_hears_its_leader_takes_no_part() -> None:
     core.step(500 * MS, "n3", ZabVote(1, 9, "n3", 9, 9, 9))
     assert sent(core) == [] and core.role == "follower"
     core.step(800 * MS, "n3", ZabVote(1, 9, "n3", 9, 9, 9))
-    assert core.role != "follower" or core.sides.following.leader == "n3"
+    assert core.role != "follower" or core.variant.following.leader == "n3"
 
 
 def test_a_leader_says_so_to_a_node_that_looks() -> None:
@@ -313,7 +313,7 @@ def test_the_new_epoch_is_above_all_that_a_quorum_accepted() -> None:
     assert discovery.done(VOTERS)
 
 
-def won(core: Zab) -> None:
+def won(core: Consensus) -> None:
     """Win an election by the vote of n2, which then wants to follow."""
     core.tick(1_000 * MS)
     vote = next(s.message for s in sent(core))
@@ -348,9 +348,9 @@ def test_a_leader_that_finds_no_followers_gives_up() -> None:
     core.tick(1_000 * MS)
     vote = next(s.message for s in sent(core))
     core.step(1_001 * MS, "n2", vote)
-    assert core.role == "candidate" and not core.sides.election.looking
+    assert core.role == "candidate" and not core.variant.election.looking
     core.tick(core.deadline_ns)
-    assert core.sides.election.looking
+    assert core.variant.election.looking
 
 
 def test_a_leader_steps_down_for_a_later_epoch_it_hears_of() -> None:
@@ -806,9 +806,9 @@ def test_an_old_wish_to_hand_over_draws_nobody_from_a_leader() -> None:
     follow(core, "n2", 3)
     core.ready()
     core.step(410 * MS, "n3", ZabVote(2, 9, "n3", 9, 9, 9, transfer=True))
-    assert core.role == "follower" and core.sides.following.leader == "n2"
+    assert core.role == "follower" and core.variant.following.leader == "n2"
     core.step(410 * MS, "n3", ZabVote(3, 9, "n3", 9, 9, 9, transfer=True))
-    assert core.sides.following.leader == "n3", "this one is of the epoch it follows in"
+    assert core.variant.following.leader == "n3", "this one is of the epoch it follows in"
 
 
 def test_members_cannot_be_changed() -> None:

@@ -109,6 +109,26 @@ def test_a_controller_that_dies_is_followed_by_another() -> None:
     world.check_end()
 
 
+def test_a_new_controller_moves_what_it_saw_die_at_once_and_waits_for_what_it_never_saw() -> None:
+    world = started()
+    first = world.controllers()[0]
+    died_ns = world.now_ns
+    world.crash(first.name)
+    assert world.run(world.now_ns + 20 * S, stop=lambda: f"g-{first.name}" not in world.counts())
+    # its lease and the margin, and a while to elect another and to move
+    assert world.now_ns - died_ns < TTL * 5 // 4 + 500 * MS
+    for node in world.living():
+        world.crash(node.name)
+    world.run(world.now_ns + 5 * S)  # all leases are over
+    world.asked.clear()
+    for node in list(world.nodes.values()):  # one after the other, within the grace period
+        world.restart(node.name)
+        world.run(world.now_ns + 150 * MS)
+    settle(world)
+    assert world.counts() == {f"g-n{n}": 2 for n in range(1, 6)}
+    assert moves(world) == 2  # those of the first controller come back
+
+
 # -- what operators want ---------------------------------------------------------------------------
 
 
@@ -212,6 +232,11 @@ WANTED: dict[str, tuple[Layout, tuple[str, ...]]] = {
 CRASHES = [(kind, *step) for kind, steps in STEPS.items() for step in steps]
 
 
+def elsewhere(controller: Node, wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """A request that moves nothing to the controller's home, which is about to die."""
+    return tuple("g-n3" if word == f"g-{controller.name}" else word for word in wanted)
+
+
 @pytest.mark.parametrize("fate", ["lose-question", "lose-answer"])
 @pytest.mark.parametrize(("kind", "op", "nth"), CRASHES, ids=lambda part: str(part))
 def test_a_controller_that_crashes_at_a_step_leaves_nothing_undone(
@@ -222,6 +247,7 @@ def test_a_controller_that_crashes_at_a_step_leaves_nothing_undone(
     world.load(KEYS, world.now_ns + 6 * S)
     world.run(world.now_ns + S)
     controller = world.controllers()[0]
+    wanted = elsewhere(controller, wanted)
     seen: list[str] = []
     crashed: list[str] = []
 
@@ -246,7 +272,7 @@ def test_a_controller_that_crashes_at_a_step_leaves_nothing_undone(
     assert told == [("ok", "")]
     done = world.partitions()
     if kind == "move":
-        assert done["p00001"]["group"] == "g-n4"
+        assert done["p00001"]["group"] == wanted[2]
     elif kind == "split":
         assert {each["low"] for each in done.values()} == {"", "k10", "k20", "k25", "k30"}
     else:
@@ -292,12 +318,12 @@ def test_a_deposed_controller_that_goes_on_changes_nothing(kind: str, op: str, n
     world.on_ask = deafen
     token = old.controller.token
     others = [node for node in world.living() if node is not old]
-    told = [world.request(others[0].name, *wanted)]
+    told = [world.request(others[0].name, *elsewhere(old, wanted))]
     world.run(world.now_ns + 2 * S)
     assert deaf, f"the controller never came to {op} {nth}: {seen}"
     for more in AFTERWARDS[kind]:
         world.run(world.now_ns + 4 * S)
-        told.append(world.request(others[1].name, *more))
+        told.append(world.request(others[1].name, *elsewhere(old, more)))
     world.run(world.now_ns + 4 * S)
     new = world.controllers()[-1] if world.controllers()[0] is old else world.controllers()[0]
     assert old.controller.token == token < new.controller.token

@@ -287,6 +287,25 @@ def test_what_is_so_already_or_cannot_be_is_answered(wish: Wish, status: str, er
     assert plan(ranges(*FIVE), NODES, [silent]) == []
 
 
+def test_nothing_is_moved_to_a_group_whose_home_is_dead() -> None:
+    wish = Wish(op=MOVE, key="p00001", to="g-n5", request="r")
+    change = plan(ranges(*FIVE), {"n1", "n2", "n3", "n4"}, [wish])[0]
+    assert change.outcome == Outcome("r", "fail", "the home node of g-n5 does not live")
+    begun = carried_out_once(ranges(*FIVE), plan(ranges(*FIVE), NODES, [wish]))
+    assert begun.partitions["p00001"].state == MOVING
+    # what is under way is answered at its end, whoever dies meanwhile
+    assert all(each.outcome is None for each in plan(begun, {"n1", "n2", "n3", "n4"}, [wish]))
+
+
+def carried_out_once(placement: Placement, changes: list[MapChange]) -> Placement:
+    """The map after changes, with what they begin under way."""
+    partitions = dict(placement.partitions)
+    for change in changes:
+        partitions |= {each.id: each for each in change.put}
+    assert placement.layout is not None
+    return placement_of(list(partitions.values()), placement.layout)
+
+
 def test_a_change_is_guarded_by_the_token_and_by_every_record_it_replaces() -> None:
     placement = ranges(*FIVE)
     (change,) = plan(placement, NODES, [Wish(op=SPLIT, key="bb")])

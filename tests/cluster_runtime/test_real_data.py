@@ -18,6 +18,7 @@ from cluster.wire import Command
 from harness.environments.damaged_files import damage_directory
 
 NODES = ("n1", "n2", "n3", "n4", "n5")
+SMALL = ("--role", "data", "--segment-bytes", "65536", "--clock-bound-ms", "50")
 GOOD = ["--id", "n1", "--listen", "127.0.0.1:1", "--peers", "n1=127.0.0.1:1", "--data", "d"]
 
 
@@ -43,12 +44,12 @@ def all_led(cluster: Cluster) -> bool:
 
 @pytest.mark.real
 def test_groups_are_led_the_core_serves_and_all_remember(tmp_path: Path) -> None:
-    with Cluster(tmp_path, "--role", "data", "--segment-bytes", "65536", nodes=NODES) as cluster:
+    with Cluster(tmp_path, *SMALL, nodes=NODES) as cluster:
         eventually("every group is led", lambda: all_led(cluster))
         assert do(cluster, "put", "x", 1, node="n5").status == "ok", "n5 is not in the core"
         assert do(cluster, "cas", "x", 1, 2, node="n2").status == "ok"
-        refused = do(cluster, "txn-begin", "", node="n4")
-        assert refused.status == "fail" and "has no coordinator" in refused.error
+        ran = do(cluster, "txn-run", "", [["append", "l", 1], ["append", "m", 2]], node="n4")
+        assert ran.status == "ok", ran.error
         assert sorted(rows(cluster, "n4")) == ["g-n2", "g-n3", "g-n4"]
         metrics = cluster.get("n4", "/metrics")
         assert 'splitbrain_group_is_leader{group="g-n3"}' in metrics
@@ -66,6 +67,8 @@ def test_groups_are_led_the_core_serves_and_all_remember(tmp_path: Path) -> None
             cluster.start(node)
         eventually("every group is led again", lambda: all_led(cluster))
         assert do(cluster, "get", "x", node="n4").value == 2
+        ran = do(cluster, "txn-run", "", [["r", "l", None], ["r", "m", None]], node="n2")
+        assert ran.value == [["r", "l", [1]], ["r", "m", [2]]], ran.error
         eventually("it is repaired", lambda: not cluster.get("n5", "/status")["recovering"])
         told = [e for e in cluster.events("n5") if e["event"] in ("recovering", "repaired")]
         assert {event["group"] for event in told} == {group}, told

@@ -17,6 +17,7 @@ from cluster.ablations.unscheduled import (
 from cluster.config import MS, ClusterConfig
 from cluster.core.parts import ReplicaParts
 from cluster.data.controller_part import ControllerPart
+from cluster.data.front import Front
 from cluster.data.node import DataNode
 from cluster.data.partition_machine import PartitionParts
 from cluster.data.partition_record import OWNED
@@ -77,7 +78,7 @@ def owners_agree(world: World) -> None:
         for group in core.groups.names if core is not None else ():
             if group == "core":
                 continue
-            held = core.groups.replica(group).machine.store.ownership.held
+            held = core.groups.replica(group).state.machine.store.ownership.held
             mine = {name: each for name, each in names.items() if each.group == group}
             assert {name: each.epoch for name, each in held.items()} == {
                 name: each.epoch for name, each in mine.items()
@@ -122,6 +123,34 @@ def test_an_operator_splits_and_merges_ranges_at_any_node() -> None:
     world.run_for(S)
     owners_agree(world)
     assert world.violations == []
+
+
+@pytest.mark.parametrize(
+    ("command", "key"),
+    [
+        (Command("put", "partitions/p00000", ("mine",)), "partitions/p00000"),
+        (Command("delete", "layout"), "layout"),
+        (Command("txn", "", ([], [["get", "a"]], [["put", "nodes/n1", 1]])), "nodes/n1"),
+        (Command("append", "requests/r", (1,)), "requests/r"),
+        (Command("put", "partition", (1,)), ""),
+        (Command("get", "layout"), ""),
+        (Command("txn", "", ([["controller", "version", "==", 0]], [["get", "layout"]], [])), ""),
+        (Command("txn", "", ([], [7, []], "x")), ""),
+    ],
+)
+def test_no_client_writes_the_map(command: Command, key: str) -> None:
+    said = Front().problem(command)
+    assert (f"the key {key!r} is the cluster's own" in said) if key else said == ""
+
+
+def test_a_node_outlives_a_client_that_writes_the_map() -> None:
+    world = world_of(4)
+    assert world.run_until(lambda: idle(world), 10 * S)
+    call = world.session("c").submit(Command("put", "partitions/p00000", ("mine",)))
+    assert world.run_until(lambda: call.status != "", 10 * S)
+    assert call.status == "fail" and "no client writes it" in call.error
+    world.run_for(S)
+    assert idle(world) and all(world.alive(node) for node in NODES)
 
 
 def test_a_node_that_joins_gets_a_group_of_its_own_and_its_share() -> None:
@@ -170,7 +199,7 @@ def test_after_crashes_and_cuts_the_map_is_what_the_groups_have(seed: int) -> No
     world = world_of(seed, partition_scheme="ranges", partition_splits=("c", "f", "k", "p"))
     assert world.run_until(lambda: idle(world), 10 * S)
     rng = random.Random(seed)
-    for _ in range(6):
+    for _ in range(4):
         world.run_for(rng.randrange(300, 2_000) * MS)
         disturb(world, rng)
     world.network.set_links({})

@@ -24,7 +24,7 @@ class Fake:
             role=view.role,
             high_water_mark=view.high_water_mark,
             clock=SimpleNamespace(generation=view.generation),
-            writes=SimpleNamespace(durable_index=durable),
+            node=SimpleNamespace(writes=SimpleNamespace(durable_index=durable)),
             log=SimpleNamespace(base_index=0, generation_at=(log or {}).get),
         )
 

@@ -78,8 +78,8 @@ def test_a_write_that_finds_no_room_waits_in_its_place(seed: int) -> None:
         leader = world.leader() or leader
     assert all(map(world.alive, NODES))
     assert sum(world._node(node).disk.counts["full"] for node in NODES) > 0
-    threads = [world._node(node)._thread for node in NODES]
-    assert any(thread is not None and thread.waiting for thread in threads)
+    lives = [world._node(node).life for node in NODES]
+    assert any(life is not None and life.waits_for_room for life in lives)
     fill(world, *NODES, full=False)
     assert do(world, "put", "last").status == "ok"
     assert do(world, "get").value == "last"

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import pytest
+
 from cluster.config import ClusterConfig
+from cluster.core.parts import CONSENSUS
 from cluster.simulation.liveness import settle
 from cluster.simulation.world import SECOND, World
 from cluster.wire import Command
 
 
-def test_a_node_that_applies_slowly_serves_no_read_too_early() -> None:
+@pytest.mark.parametrize("consensus", CONSENSUS)
+def test_a_node_that_applies_slowly_serves_no_read_too_early(consensus: str) -> None:
     """What is applied lags behind what is committed: a read waits for its index all the same."""
     config = ClusterConfig(apply_entries_max=1)
-    world = World(seed=3, config=config)
+    world = World(seed=3, config=config, consensus=consensus)
     assert world.run_until(lambda: world.leader() is not None, 5 * SECOND)
     session = world.session("c1", window=8)
     calls = [session.submit(Command("append", "x", (number,))) for number in range(40)]

@@ -51,7 +51,7 @@ def wipes(seed: int, *, duration_ns: int = 6 * SECOND) -> World:
     def forgetful() -> set[str]:
         for node in sorted(lost):
             core = world.core(node)
-            if core is not None and core.consensus.state.remembers:  # type: ignore[attr-defined]
+            if core is not None and core.consensus.variant.state.remembers:  # type: ignore[attr-defined]
                 lost.discard(node)
         return lost
 

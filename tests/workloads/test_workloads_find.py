@@ -14,7 +14,24 @@ import pytest
 
 from checkers.core.verdict import Verdict
 from harness.api import run
-from harness.databases.in_memory import NO_LEASE, Atom, AtomClient, Store
+from harness.databases.in_memory import Atom, AtomClient
+from harness.databases.in_memory_objects import (
+    KINDS,
+    NO_LEASE,
+    Bank,
+    Counter,
+    ElementSet,
+    Identifiers,
+    Kind,
+    Lease,
+    ListTransactions,
+    Lock,
+    Log,
+    Register,
+    RegisterTransactions,
+    Store,
+    Watch,
+)
 from harness.errors import UsageError
 from harness.registry import find
 from workloads import WORKLOADS
@@ -84,126 +101,142 @@ def forgets(name: str) -> type[AtomClient]:
     return Forgets
 
 
-class Stale(AtomClient):
-    """Reads from a copy which is renewed now and then."""
+def having(**kinds: type[Kind]) -> type[AtomClient]:
+    """A client with another kind of objects, by its name with underscores."""
+    named = {name.replace("_", "-"): kind for name, kind in kinds.items()}
+    name = "".join(kind.__name__ for kind in kinds.values())
+    return type(name, (AtomClient,), {"kinds": {**KINDS, **named}})
+
+
+class _Copied:
+    """Reads come from a copy which is renewed now and then."""
 
     now = Every(25)
     old: ClassVar[dict[Store, Any]] = {}
 
-    def _copy(self) -> dict[Any, Any]:
-        if self.now() or self.store not in self.old:
-            self.old[self.store] = copy.deepcopy(self.store.values)
-        return self.old[self.store]
-
-    def register_read(self, op):
-        return op.ok(self._copy().get(op.key))
-
-    def list_read(self, op):
-        return op.ok(list(self._copy().get(op.key, ())))
-
-    set_read = list_read
-
-    def counter_read(self, op):
-        return op.ok(self._copy().get(op.key, 0))
+    def copied(self) -> dict[Any, Any]:
+        store: Store = self.store  # type: ignore[attr-defined]
+        if self.now() or store not in self.old:
+            self.old[store] = copy.deepcopy(store.values)
+        return self.old[store]
 
 
-class SessionStale(AtomClient):
+class StaleRegister(_Copied, Register):
+    def read(self, op):
+        return op.ok(self.copied().get(op.key))
+
+
+class StaleElements(_Copied, ElementSet):
+    def read(self, op):
+        return op.ok(list(self.copied().get(op.key, ())))
+
+
+class StaleCounter(_Copied, Counter):
+    def read(self, op):
+        return op.ok(self.copied().get(op.key, 0))
+
+
+STALE = having(register=StaleRegister, list=StaleElements, set=StaleElements, counter=StaleCounter)
+
+
+class SessionStale(Register):
     """Each client's own reads miss its latest write."""
 
-    def register_write(self, op):
+    def write(self, op):
         self.before = (op.key, self.store.values.get(op.key))
-        return super().register_write(op)
+        return super().write(op)
 
-    def register_read(self, op):
+    def read(self, op):
         key, value = getattr(self, "before", (None, None))
-        return op.ok(value) if key == op.key else super().register_read(op)
+        return op.ok(value) if key == op.key else super().read(op)
 
 
-class SameIds(AtomClient):
+class SameIds(Identifiers):
     now = Every(30)
 
-    def ids_generate(self, op):
+    def generate(self, op):
         if self.now():
             self.store.revision -= 1
-        return super().ids_generate(op)
+        return super().generate(op)
 
 
-class SharedLock(AtomClient):
+class SharedLock(Lock):
     now = Every(3)
 
-    def lock_acquire(self, op):
+    def acquire(self, op):
         if self.now():
             self.store.values.pop(op.key, None)
-        return super().lock_acquire(op)
+        return super().acquire(op)
 
 
 class Unfenced(SharedLock):
-    def lock_write(self, op):
+    def write(self, op):
         return op.ok()
 
 
-class EarlyEnd(AtomClient):
+class EarlyEnd(Lease):
     """Ends leases before their time."""
 
-    def lease_grant(self, op):
+    def grant(self, op):
         _, ends_s, _ = self.store.values.get(op.key, NO_LEASE)
         if ends_s - self.now_s() < 0.2:
             self.store.values.pop(op.key, None)
-        return super().lease_grant(op)
+        return super().grant(op)
 
 
-class Skips(AtomClient):
+class Skips(Watch):
     now = Every(10)
 
-    def watch_watch(self, op):
-        done = super().watch_watch(op)
+    def watch(self, op):
+        done = super().watch(op)
         if len(done.value["events"]) > 1 and self.now():
             del done.value["events"][0]
         return done
 
 
-class SkipsOffsets(AtomClient):
+class SkipsOffsets(Log):
     now = Every(10)
 
-    def log_poll(self, op):
-        done = super().log_poll(op)
+    def poll(self, op):
+        done = super().poll(op)
         if len(done.value) > 1 and self.now():
             del done.value[0]
         return done
 
 
-class LosesItsEnd(AtomClient):
+class LosesItsEnd(Log):
     """A log that is once cut back by what it has just acknowledged."""
 
     sends = 0
 
-    def log_send(self, op):
-        done = super().log_send(op)
+    def send(self, op):
+        done = super().send(op)
         type(self).sends += 1
         if self.sends == 60:
             self.store.values[op.key].pop()
         return done
 
 
-class HalfTransfer(AtomClient):
+class HalfTransfer(Bank):
     now = Every(10)
 
-    def bank_transfer(self, op):
+    def transfer(self, op):
         if self.now():
             self.store.values[op.value["to"]] += 1
-        return super().bank_transfer(op)
+        return super().transfer(op)
 
 
-class OldSnapshot(AtomClient):
+class _Lagging:
     """Transactions read a snapshot that lags behind by one transaction."""
 
     last: ClassVar[dict[Store, Any]] = {}
 
-    def _lagging(self, op, method):
-        before = copy.deepcopy(self.store.values)
-        done = method(op)
-        old = self.last.get(self.store, {})
-        self.last[self.store] = before
+    def txn(self, op):
+        store: Store = self.store  # type: ignore[attr-defined]
+        before = copy.deepcopy(store.values)
+        done = super().txn(op)  # type: ignore[misc]
+        old = self.last.get(store, {})
+        self.last[store] = before
         first = {}
         for f, key, _ in done.value:
             first.setdefault(key, f)
@@ -213,39 +246,44 @@ class OldSnapshot(AtomClient):
                 micro[2] = copy.deepcopy(old.get(micro[1], absent))
         return done
 
-    def txn_list_txn(self, op):
-        return self._lagging(op, super().txn_list_txn)
 
-    def txn_register_txn(self, op):
-        return self._lagging(op, super().txn_register_txn)
+class LaggingLists(_Lagging, ListTransactions):
+    pass
+
+
+class LaggingRegisters(_Lagging, RegisterTransactions):
+    pass
+
+
+OLD_SNAPSHOT = having(txn_list=LaggingLists, txn_register=LaggingRegisters)
 
 
 DEFECTS = [
-    ("register", Stale, {}, "nonlinearizable"),
+    ("register", STALE, {}, "nonlinearizable"),
     ("append", twice("append"), {}, "nonlinearizable"),
-    ("append", Stale, {}, "nonlinearizable"),
+    ("append", STALE, {}, "nonlinearizable"),
     ("set", forgets("add"), {}, "lost"),
     ("set", twice("add"), {}, "duplicate"),
-    ("set", Stale, {}, "stale"),
+    ("set", STALE, {}, "stale"),
     ("counter", twice("add"), {}, "phantom-increment"),
     ("counter", forgets("add"), {}, "lost-increment"),
     ("counter", forgets("add"), {"exact": True}, "nonlinearizable"),
-    ("unique-ids", SameIds, {}, "duplicate-id"),
+    ("unique-ids", having(ids=SameIds), {}, "duplicate-id"),
     ("queue", forgets("enqueue"), {}, "lost"),
     ("queue", twice("enqueue"), {"exactly_once": True}, "duplicate"),
-    ("sessions", SessionStale, {}, None),
+    ("sessions", having(register=SessionStale), {}, None),
     ("log", forgets("send"), {}, None),
-    ("log", SkipsOffsets, {}, "poll-skip"),
+    ("log", having(log=SkipsOffsets), {}, "poll-skip"),
     ("log", twice("send"), {}, "duplicate"),
-    ("log", LosesItsEnd, {}, "inconsistent-offset"),
-    ("lock", SharedLock, {}, "two-holders"),
-    ("lock", Unfenced, {"fencing": True}, "stale-token-accepted"),
-    ("lease", EarlyEnd, {}, None),
-    ("watch", Skips, {}, None),
-    ("bank", HalfTransfer, {}, "wrong-total"),
-    ("list-append", OldSnapshot, {}, None),
-    ("rw-register", OldSnapshot, {}, None),
-    ("write-skew", OldSnapshot, {}, None),
+    ("log", having(log=LosesItsEnd), {}, "inconsistent-offset"),
+    ("lock", having(lock=SharedLock), {}, "two-holders"),
+    ("lock", having(lock=Unfenced), {"fencing": True}, "stale-token-accepted"),
+    ("lease", having(lease=EarlyEnd), {}, None),
+    ("watch", having(watch=Skips), {}, None),
+    ("bank", having(bank=HalfTransfer), {}, "wrong-total"),
+    ("list-append", OLD_SNAPSHOT, {}, None),
+    ("rw-register", OLD_SNAPSHOT, {}, None),
+    ("write-skew", OLD_SNAPSHOT, {}, None),
 ]
 
 
@@ -262,7 +300,7 @@ def test_its_defect_is_found(workload, client, options, kind, tmp_path: Path) ->
 
 
 def test_fencing_saves_a_lock_that_two_hold(tmp_path: Path) -> None:
-    done = outcome(tmp_path, "lock", SharedLock, fencing=True)
+    done = outcome(tmp_path, "lock", having(lock=SharedLock), fencing=True)
     assert done.verdict is Verdict.VALID, done.sentence
 
 

@@ -1,17 +1,19 @@
 """What is known of the order of transactions whose versions have no known order.
 
-Problem. Of two writers of a key one came first, and it is unknown which.
+Problem. Of two writers of a key one came first, and it is unknown which. Where a few transactions
+have no order at all, a reader wants to see why.
 
 Solution. A *polygraph* has edges that hold, and choices. A choice is between two writers of a key:
 one of them, together with every transaction that read from it, comes before the other.
-:class:`Polygraph` starts with sessions and reads-from and adds every edge that either side of a
-choice would force (the pruning of Cobra and PolySI), so that few or no choices are left to search.
+:class:`Polygraph` starts with sessions and reads-from and adds every edge that is forced because
+the other side of a choice would make a cycle (the pruning of Cobra and PolySI). A cycle of such
+edges is the explanation. Whether there is an order is decided elsewhere (:mod:`.saturation`).
 
 Invariants. Every edge holds in every order that explains the reads. For snapshot isolation an edge
 is a dependency or an anti-dependency, and only a cycle without two adjacent anti-dependencies
 refutes.
 
-What breaks without it: the solver would get one boolean for every pair of writers.
+What breaks without it: a refutation would name transactions and no reason.
 
 Source: Papadimitriou, *The Serializability of Concurrent Database Updates*; Tan and others,
 *Cobra*, OSDI 2020; Huang and others, *PolySI*, VLDB 2023.
@@ -69,12 +71,11 @@ class Txn(msgspec.Struct, frozen=True):
 
 
 class Order(msgspec.Struct, frozen=True):
-    """An edge and the choice it depends on: ``var`` is 0 if none, else a signed variable."""
+    """An edge, and why it holds."""
 
     source: int
     target: int
     kind: int
-    var: int
     why: str
 
 
@@ -266,7 +267,7 @@ class Polygraph:
         return list(self._each_order())
 
     def _each_order(self) -> Iterator[Order]:
-        return (Order(a, b, kind, 0, why) for (a, b, kind), why in self.known.items())
+        return (Order(a, b, kind, why) for (a, b, kind), why in self.known.items())
 
     def _reachable(self, meter: Meter) -> dict[int, int]:
         """For each transaction, the bits of those that must come after it.
@@ -335,29 +336,6 @@ class Polygraph:
             new |= self._know(reader, b, ANTI, f"rw {key}")
         return new
 
-    def choices(self, meter: Meter) -> list[tuple[int, int]]:
-        """Pairs of writers of a key whose order is still open, once each."""
-        open_pairs: dict[tuple[int, int], None] = {}
-        for writers in self.writers.values():
-            for count, (a, b) in enumerate(combinations(writers, 2)):
-                if count % METER_INTERVAL == 0 and meter.spent(1):
-                    return []
-                if (a, b, DEP) not in self.known and (b, a, DEP) not in self.known:
-                    open_pairs[(min(a, b), max(a, b))] = None
-        return list(open_pairs)
-
-    def implied(self, a: int, b: int, var: int) -> list[Order]:
-        """Edges that hold if a comes before b."""
-        edges: list[Order] = []
-        for key in sorted(self.txns[a].writes & self.txns[b].writes):
-            edges.append(Order(a, b, DEP, var, f"ww {key}"))
-            edges += [
-                Order(reader, b, ANTI, var, f"rw {key}")
-                for reader in self.readers.get((key, a), ())
-                if reader != b
-            ]
-        return edges
-
 
 def postorder(out: dict[int, set[int]]) -> list[int]:
     """Nodes of an acyclic graph, every one after those it points to."""
@@ -374,7 +352,6 @@ def find_cycle(
     edges: Iterable[Order],
     *,
     snapshot: bool,
-    avoid: frozenset[int] = frozenset(),
     meter: Meter | None = None,
 ) -> list[Order] | None:
     """A cycle among edges: any, or without two adjacent anti-dependencies.
@@ -387,8 +364,6 @@ def find_cycle(
     steps_taken = 0
     out: dict[tuple[int, int], list[tuple[Order, tuple[int, int]]]] = {}
     for edge in edges:
-        if edge.var in avoid and edge.var:
-            continue
         steps_taken += 1
         if steps_taken % EDGES_PER_LOOK == 0 and meter.spent():
             return None

@@ -23,7 +23,11 @@ Invariants. A guess is reversed only where the rest of its conflict says so, and
 keeps those reasons. So the search ends, as it is backjumping over a finite tree, and a refutation
 does not rest on having tried everything. The caller replays every order found.
 
-What breaks without it: histories of more than a few hundred transactions would stay undecided.
+The inner loops are compiled, except for a few hundred transactions: the interpreter is through with
+those before machine code is loaded. Where there is no machine code yet, it also gets a share of the
+budget for a few thousand.
+
+What breaks without it: the order of the writes would have to be known.
 
 Source: Papadimitriou 1979 and Biswas and Enea, OOPSLA 2019, for orders as polygraphs and sessions
 as vectors; Tan and others, *Cobra*, OSDI 2020, and Huang and others, *PolySI*, VLDB 2023, for what
@@ -35,6 +39,7 @@ For :mod:`checkers.isolation.serializability.serial`.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 
 import msgspec
@@ -51,8 +56,20 @@ from checkers.isolation.serializability.saturation_tables import (
 )
 from checkers.isolation.transaction_table import Ints
 
-#: Points times lanes looked at between looks at the budget.
-ENTRIES_PER_LOOK = 500_000
+#: Points times lanes looked at between looks at the budget, compiled and interpreted.
+ENTRIES_PER_LOOK, ENTRIES_PER_LOOK_INTERPRETED = 500_000, 5_000
+#: Transactions up to which loading machine code would not be worth its while.
+INTERPRETED_MAX = 200
+#: Transactions up to which the interpreter is used where there is no machine code yet.
+UNCOMPILED_MAX = 2000
+#: How much of the budget it may spend before the search is compiled after all.
+UNCOMPILED_SHARE = 0.25
+UNCOMPILED_S = 20.0
+
+KERNELS = (
+    "checkers.isolation.serializability.saturation_kernel",
+    "checkers.isolation.serializability.placement_kernel",
+)
 #: Bytes that a point takes for each lane.
 BYTES_PER_ENTRY = 8
 
@@ -102,27 +119,42 @@ def search_order(
     points = len(txns) * (2 if snapshot else 1)
     if 2 * BYTES_PER_ENTRY * points * lanes > meter.remaining_mb() * 1e6:
         return Found(None, reason=f"vectors of {lanes} sessions do not fit in the memory budget")
-    try:
-        jit.ready("saturation")
-    except ImportError as error:
-        return Found(None, reason=f"the search cannot be compiled: {error}")
+    if len(txns) <= INTERPRETED_MAX or not jit.installed():
+        return _interpreted(txns, snapshot, meter, conflicts_max)
+    if len(txns) <= UNCOMPILED_MAX and not jit.at_hand("saturation"):
+        share = meter.left(UNCOMPILED_SHARE)
+        time_s = UNCOMPILED_S if share.time_s is None else min(share.time_s, UNCOMPILED_S)
+        own = Meter(msgspec.structs.replace(share, time_s=time_s))
+        found = _interpreted(txns, snapshot, own, conflicts_max)
+        if found.answer is not None or not own.spent() or meter.spent():
+            return found
+    jit.ready("saturation")
     return OrderSearch(txns, snapshot=snapshot, meter=meter).run(conflicts_max=conflicts_max)
+
+
+def _interpreted(
+    txns: Sequence[Txn], snapshot: bool, meter: Meter, conflicts_max: int | None
+) -> Found:
+    search = OrderSearch(txns, snapshot=snapshot, meter=meter, compiled=False)
+    return search.run(conflicts_max=conflicts_max)
 
 
 class OrderSearch:
     """One search; see :func:`search_order`."""
 
-    def __init__(self, txns: Sequence[Txn], *, snapshot: bool, meter: Meter) -> None:
-        from checkers.isolation.serializability import placement_kernel, saturation_kernel
-
-        self.kernel, self.placing = saturation_kernel, placement_kernel
+    def __init__(
+        self, txns: Sequence[Txn], *, snapshot: bool, meter: Meter, compiled: bool = True
+    ) -> None:
+        load = importlib.import_module if compiled else jit.interpreted
+        self.kernel, self.placing = map(load, KERNELS)
         self.txns, self.meter = txns, meter
         self.step = 2 if snapshot else 1
-        self.tables, keys = make_tables(txns, self.step)
-        self.state = make_state(self.tables, txns)
-        self.scratch = make_scratch(self.tables, keys)
+        self.tables, keys = make_tables(txns, self.step, self.kernel)
+        self.state = make_state(self.tables, txns, self.kernel)
+        self.scratch = make_scratch(self.tables, keys, self.placing)
         self.rank: Ints | None = None
-        self.per_look = max(1, ENTRIES_PER_LOOK // max(1, len(self.tables.first) - 1))
+        entries = ENTRIES_PER_LOOK if compiled else ENTRIES_PER_LOOK_INTERPRETED
+        self.per_look = max(1, entries // max(1, len(self.tables.first) - 1))
         self.levels: list[_Level] = []
         self.learned: list[tuple[set[int], set[int]]] = []
         self.pending: list[Guess] = []

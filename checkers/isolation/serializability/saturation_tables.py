@@ -6,6 +6,7 @@ For :mod:`checkers.isolation.serializability.saturation`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,15 +61,14 @@ def _offsets(codes: Ints, size: int) -> Ints:
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
 
 
-def make_tables(txns: Sequence[Txn], step: int) -> tuple[Tables, int]:
+def make_tables(txns: Sequence[Txn], step: int, kernel: ModuleType) -> tuple[Tables, int]:
     """The tables, and how many keys there are.
 
     Args:
         txns: in order of session and place.
         step: points of a transaction.
+        kernel: the module of kernels that will work on them, compiled or interpreted.
     """
-    from checkers.isolation.serializability.saturation_kernel import Tables
-
     columns, count = _Columns(txns), len(txns)
     session = np.array([txn.session for txn in txns], dtype=np.int64)
     starts = np.flatnonzero(np.append(True, session[1:] != session[:-1]))
@@ -84,7 +84,7 @@ def make_tables(txns: Sequence[Txn], step: int) -> tuple[Tables, int]:
     read = read[np.argsort(columns.r_from[read], kind="stable")]
     reader_at = _offsets(columns.r_from[read], len(columns.w_txn))
     edges = np.bincount(columns.w_key, weights=np.diff(reader_at) + 1, minlength=columns.keys)
-    tables = Tables(
+    tables: Tables = kernel.Tables(
         step=step,
         lane=lane,
         place=np.arange(len(lane), dtype=np.int32) - first[lane],
@@ -138,10 +138,8 @@ def given_edges(tables: Tables, txns: Sequence[Txn]) -> tuple[Ints, Ints]:
     return np.concatenate(sources).astype(np.int32), np.concatenate(targets).astype(np.int32)
 
 
-def make_state(tables: Tables, txns: Sequence[Txn]) -> State:
+def make_state(tables: Tables, txns: Sequence[Txn], kernel: ModuleType) -> State:
     """Nothing known but what is given, and everything to be looked at."""
-    from checkers.isolation.serializability import saturation_kernel
-
     sources, targets = given_edges(tables, txns)
     points, lanes = len(tables.lane), len(tables.first) - 1
     room = 2 * len(sources) + EDGES_MIN
@@ -150,7 +148,7 @@ def make_state(tables: Tables, txns: Sequence[Txn]) -> State:
     heads = np.full((2, points), -1, dtype=np.int32)
     edges = np.zeros((6, room), dtype=np.int32)
     out_next, in_next, source, target, why_from, why_to = (row.copy() for row in edges)
-    state = saturation_kernel.State(
+    state: State = kernel.State(
         clock=clock,
         ruled=np.zeros_like(clock),
         out_head=heads[0].copy(),
@@ -167,9 +165,9 @@ def make_state(tables: Tables, txns: Sequence[Txn]) -> State:
         looked=np.zeros(lanes, dtype=np.int32),
         seen=np.zeros(points, dtype=np.int32),
         came=np.zeros(points, dtype=np.int32),
-        counts=record(saturation_kernel.Counts),
+        counts=record(kernel.Counts),
     )
-    saturation_kernel.give(state, sources, targets)
+    kernel.give(state, sources, targets)
     return state
 
 
@@ -190,16 +188,14 @@ def grown(state: State) -> State:
     )
 
 
-def make_scratch(tables: Tables, keys: int) -> Scratch:
+def make_scratch(tables: Tables, keys: int, placing: ModuleType) -> Scratch:
     """Scratch for placing."""
-    from checkers.isolation.serializability.placement_kernel import Scratch
-
     points, slots = len(tables.lane), len(tables.writer)
 
     def numbers(size: int) -> Ints:
         return np.zeros(size, dtype=np.int32)
 
-    return Scratch(
+    scratch: Scratch = placing.Scratch(
         waiting=numbers(points),
         heap=numbers(points),
         latest=numbers(keys),
@@ -213,3 +209,4 @@ def make_scratch(tables: Tables, keys: int) -> Scratch:
         order=numbers(points),
         guesses=np.zeros((GUESSES_PER_PASS, 2), dtype=np.int32),
     )
+    return scratch

@@ -1,4 +1,4 @@
-"""Serial orders by frontier search, for few sessions, and the replay that checks any serial order.
+"""Serial orders by frontier search, to confirm refutations, and the replay of any serial order.
 
 A set of transactions that is closed under sessions is a *frontier*: one position per session. What
 may come next depends on the frontier alone, since at most one writer of a key inside it can still
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from checkers.core.budget import Meter
 from checkers.isolation.serializability.polygraph import Txn
 
-#: Frontiers tried before a solver should take over.
+#: Frontiers tried before the search gives up.
 FRONTIERS_MAX = 400_000
 
 

@@ -21,29 +21,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from checkers.core.budget import Meter
-from checkers.isolation.serializability.polygraph import DEP, Polygraph, Txn, postorder
+from checkers.isolation.serializability.polygraph import Txn
 
 START, COMMIT = 0, 1
 #: Partial orders looked at before a search gives up.
 STATES_MAX = 50_000
 
 Points = list[tuple[Txn, int]]
-
-
-def points_of(graph: Polygraph) -> Points:
-    """All start and commit points of a graph without forbidden cycles, in an order that holds."""
-    number = {txn: at for at, txn in enumerate(graph.txns)}
-    out: dict[int, set[int]] = {point: set() for point in range(2 * len(number))}
-    for at in number.values():
-        out[2 * at].add(2 * at + COMMIT)
-    for source, target, kind in graph.known:
-        a, b = number[source], number[target]
-        if kind == DEP:
-            out[2 * a + COMMIT].add(2 * b)
-        else:
-            out[2 * a].add(2 * b + COMMIT)
-    txns = list(graph.txns.values())
-    return [(txns[point // 2], point % 2) for point in reversed(postorder(out))]
 
 
 def verify_points(points: Points) -> str:

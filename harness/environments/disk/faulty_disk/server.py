@@ -59,7 +59,8 @@ class FileSystem:
     def __init__(self, root: int, faults: Faults) -> None:
         self.tree = Tree(root)
         self.faults = faults
-        self._listings: dict[int, list[tuple[bytes, int, int]]] = {}
+        self.flips = BitFlips(self.tree, faults)
+        self._directories = Directories(self.tree, faults)
         self._do: dict[int, Callable[[wire.Request], bytes]] = {
             wire.INIT: lambda request: wire.init(request.body),
             wire.LOOKUP: lambda r: self.tree.look_up(r.inode, wire.names(r.body)[0]),
@@ -84,8 +85,8 @@ class FileSystem:
             wire.FLUSH: lambda request: b"",
             wire.FSYNC: self._sync,
             wire.FSYNCDIR: self._sync,
-            wire.OPENDIR: self._open_directory,
-            wire.READDIR: self._read_directory,
+            wire.OPENDIR: self._directories.open,
+            wire.READDIR: self._directories.read,
             wire.FALLOCATE: self._allocate,
             wire.LSEEK: self._seek,
             wire.DESTROY: lambda request: b"",
@@ -268,21 +269,29 @@ class FileSystem:
 
     def _release(self, request: wire.Request) -> bytes:
         (handle,) = wire.HANDLE_IN.unpack_from(request.body)
-        self._listings.pop(handle, None)
+        self._directories.released(handle)
         os.close(handle)
         return b""
 
-    # -- directories ---------------------------------------------------------------------------
 
-    def _open_directory(self, request: wire.Request) -> bytes:
-        self.faults.before(READ)
-        path = self.tree.inode(request.inode).path
+class Directories:
+    """Directories that are open: their names are listed once, when reading begins."""
+
+    def __init__(self, tree: Tree, faults: Faults) -> None:
+        self._tree, self._faults = tree, faults
+        self._listings: dict[int, list[tuple[bytes, int, int]]] = {}
+
+    def open(self, request: wire.Request) -> bytes:
+        """A handle."""
+        self._faults.before(READ)
+        path = self._tree.inode(request.inode).path
         return wire.opened(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
 
-    def _read_directory(self, request: wire.Request) -> bytes:
+    def read(self, request: wire.Request) -> bytes:
+        """The next names, as many as the kernel has room for."""
         handle, offset, size = wire.IO_IN.unpack_from(request.body)[:3]
         if offset == 0 or handle not in self._listings:
-            self._listings[handle] = self.tree.listing(handle)
+            self._listings[handle] = self._tree.listing(handle)
         answer = bytearray()
         for at, (name, inode, mode) in enumerate(self._listings[handle][offset:], start=offset + 1):
             record = wire.directory_entry(inode, at, mode, name)
@@ -291,19 +300,28 @@ class FileSystem:
             answer += record
         return bytes(answer)
 
-    # -- damage --------------------------------------------------------------------------------
+    def released(self, handle: int) -> None:
+        """A handle is closed."""
+        self._listings.pop(handle, None)
+
+
+class BitFlips:
+    """Bits that change at rest, behind the back of all that have the file open."""
+
+    def __init__(self, tree: Tree, faults: Faults) -> None:
+        self._tree, self._faults = tree, faults
 
     def flip(self) -> int | None:
         """Change one bit of one file at rest; the file's number, if the kernel knows it.
 
         Longer files are hit more often, as by chance; room that was only reserved is spared, and
-        so are zeros if anything else is found soon: there a bit would mostly harm nobody.
+        so are zeros if anything else is found soon: there a bit would mostly harm nothing.
         """
         place = self._place()
         if place is None:
             return None
         name, offset = place
-        bit = 1 << self.faults.random.randrange(8)
+        bit = 1 << self._faults.random.randrange(8)
         fd = os.open(self._behind(name), os.O_RDWR | os.O_CLOEXEC)
         try:
             was = os.pread(fd, 1, offset)
@@ -313,21 +331,21 @@ class FileSystem:
             found = os.fstat(fd)
         finally:
             os.close(fd)
-        self.faults.count("flips")
-        self.faults.flipped.append({"file": name, "offset": offset, "bit": bit})
-        return self.tree.number_of((found.st_dev, found.st_ino))
+        self._faults.count("flips")
+        self._faults.flipped.append({"file": name, "offset": offset, "bit": bit})
+        return self._tree.number_of((found.st_dev, found.st_ino))
 
     def _behind(self, name: str) -> str:
-        return os.path.join(self.tree.inode(wire.ROOT).path, name)
+        return os.path.join(self._tree.inode(wire.ROOT).path, name)
 
     def _place(self) -> tuple[str, int] | None:
         """A file and a byte of it, not zero if one of many tries found such a one."""
-        extents = self.tree.extents()
+        extents = self._tree.extents()
         if not extents:
             return None
         sizes = [end - begin for _, begin, end in extents]
-        for name, begin, end in self.faults.random.choices(extents, weights=sizes, k=_FLIP_TRIES):
-            offset = self.faults.random.randrange(begin, end)
+        for name, begin, end in self._faults.random.choices(extents, weights=sizes, k=_FLIP_TRIES):
+            offset = self._faults.random.randrange(begin, end)
             with open(self._behind(name), "rb") as file:
                 file.seek(offset)
                 if file.read(1) not in (b"", b"\0"):
@@ -398,7 +416,7 @@ class Server:
             if wanted is not None:
                 faults.set(wanted)
                 if wanted.get("flip"):
-                    number = self._files.flip()
+                    number = self._files.flips.flip()
                     if number is not None:
                         self._say(wire.forget_pages(number))
         except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:

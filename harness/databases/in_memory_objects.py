@@ -1,0 +1,286 @@
+"""The kinds of objects that the database ``atom`` keeps, each in one step and with no wait in it.
+
+A kind has one method per operation of a workload, which takes the invocation and gives the outcome.
+To plant a defect, inherit a kind and override one of its methods: that is how the tests show that
+each workload finds what it is for.
+
+Used by :mod:`harness.databases.in_memory`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from harness.databases.base import Invocation, Outcome
+from workloads.lock import FencedResource
+
+#: the holder of a lease that no client has, when it ends, and its time to live
+NO_LEASE: tuple[Any, float, float] = (None, 0.0, 0.0)
+
+
+class Store:
+    """What all clients share."""
+
+    def __init__(self) -> None:
+        self.values: dict[Any, Any] = {}
+        self.revision = 0
+        self.events: list[dict[str, Any]] = []
+        self.resource = FencedResource()
+        #: the run's clock, once a client has been opened
+        self.now_ns: Callable[[], int] = lambda: 0
+
+    def next_revision(self) -> int:
+        """A number greater than all before."""
+        self.revision += 1
+        return self.revision
+
+
+class Kind:
+    """Objects of one kind.
+
+    Args:
+        store: what all clients share.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+
+class Register(Kind):
+    """Registers: read, write, compare and set."""
+
+    def read(self, op: Invocation) -> Outcome:
+        """The value, None if it was never written."""
+        return op.ok(self.store.values.get(op.key))
+
+    def write(self, op: Invocation) -> Outcome:
+        """Set the value."""
+        self.store.values[op.key] = op.value
+        return op.ok()
+
+    def cas(self, op: Invocation) -> Outcome:
+        """Set the value if it is the expected one."""
+        old, new = op.value
+        if self.store.values.get(op.key) != old:
+            return op.fail(f"the value is {self.store.values.get(op.key)!r}")
+        self.store.values[op.key] = new
+        return op.ok()
+
+
+class Elements(Kind):
+    """Lists."""
+
+    def read(self, op: Invocation) -> Outcome:
+        """All elements."""
+        return op.ok(list(self.store.values.get(op.key, ())))
+
+    def append(self, op: Invocation) -> Outcome:
+        """One more element."""
+        self.store.values.setdefault(op.key, []).append(op.value)
+        return op.ok()
+
+
+class ElementSet(Elements):
+    """Sets."""
+
+    add = Elements.append
+
+
+class Counter(Kind):
+    """Counters."""
+
+    def read(self, op: Invocation) -> Outcome:
+        """The sum of all additions."""
+        return op.ok(self.store.values.get(op.key, 0))
+
+    def add(self, op: Invocation) -> Outcome:
+        """Add a number."""
+        self.store.values[op.key] = self.store.values.get(op.key, 0) + op.value
+        return op.ok()
+
+
+class Identifiers(Kind):
+    """Identifiers that are given out."""
+
+    def generate(self, op: Invocation) -> Outcome:
+        """A new identifier."""
+        return op.ok(self.store.next_revision())
+
+
+class Queue(Elements):
+    """Queues, the first value first."""
+
+    enqueue = Elements.append
+
+    def dequeue(self, op: Invocation) -> Outcome:
+        """The first value, None if there is none."""
+        items = self.store.values.get(op.key)
+        return op.ok(items.pop(0) if items else None)
+
+    def drain(self, op: Invocation) -> Outcome:
+        """All values."""
+        return op.ok(self.store.values.pop(op.key, []))
+
+
+class Log(Kind):
+    """Logs: offsets, and polls from any of them."""
+
+    def send(self, op: Invocation) -> Outcome:
+        """One more value; its offset."""
+        items = self.store.values.setdefault(op.key, [])
+        items.append(op.value)
+        return op.ok(len(items) - 1)
+
+    def poll(self, op: Invocation) -> Outcome:
+        """What is at an offset and after it."""
+        items = list(enumerate(self.store.values.get(op.key, ())))
+        return op.ok([[offset, value] for offset, value in items[op.value["from"] :]])
+
+    def assign(self, op: Invocation) -> Outcome:
+        """Begin again anywhere."""
+        return op.ok()
+
+
+class Lock(Kind):
+    """Locks with fencing tokens, and the resource that they guard."""
+
+    def acquire(self, op: Invocation) -> Outcome:
+        """The lock with its token, if it is free."""
+        if op.key in self.store.values:
+            return op.fail("the lock is held")
+        token = self.store.values[op.key] = self.store.next_revision()
+        return op.ok({"token": token})
+
+    def release(self, op: Invocation) -> Outcome:
+        """Give the lock back, if this token still holds it."""
+        if self.store.values.get(op.key) != op.value:
+            return op.fail("the lock is another's")
+        del self.store.values[op.key]
+        return op.ok()
+
+    def write(self, op: Invocation) -> Outcome:
+        """Write to the fenced resource."""
+        token, value = op.value["token"], op.value["value"]
+        accepted = self.store.resource.write(op.key, token, value)
+        return op.ok() if accepted else op.fail("the token is stale")
+
+
+class Lease(Kind):
+    """Leases, which end by the run's clock."""
+
+    def now_s(self) -> float:
+        """The time by which leases end."""
+        return self.store.now_ns() / 1e9
+
+    def grant(self, op: Invocation) -> Outcome:
+        """The lease, if no client has it."""
+        _, ends_s, _ = self.store.values.get(op.key, NO_LEASE)
+        if ends_s > self.now_s():
+            return op.fail("the lease is another's")
+        ttl_s = op.value["ttl_s"]
+        self.store.values[op.key] = (op.process, self.now_s() + ttl_s, ttl_s)
+        return op.ok({"ttl_s": ttl_s, "token": self.store.next_revision()})
+
+    def renew(self, op: Invocation) -> Outcome:
+        """The time to live from now on, if it has not ended."""
+        holder, ends_s, ttl_s = self.store.values.get(op.key, NO_LEASE)
+        if holder != op.process or ends_s <= self.now_s():
+            return op.fail("the lease has ended")
+        self.store.values[op.key] = (holder, self.now_s() + ttl_s, ttl_s)
+        return op.ok({"ttl_s": ttl_s})
+
+    def revoke(self, op: Invocation) -> Outcome:
+        """Give it back."""
+        holder, _, _ = self.store.values.get(op.key, NO_LEASE)
+        if holder != op.process:
+            return op.fail("the lease is another's")
+        del self.store.values[op.key]
+        return op.ok()
+
+
+class Watch(Kind):
+    """Values and the events of their changes."""
+
+    def write(self, op: Invocation) -> Outcome:
+        """Set the value; the revision at which it changed."""
+        revision = self.store.next_revision()
+        self.store.values[op.key] = op.value
+        self.store.events.append({"revision": revision, "key": op.key, "value": op.value})
+        return op.ok({"revision": revision})
+
+    def watch(self, op: Invocation) -> Outcome:
+        """All events from a revision on."""
+        start, prefix = op.value["from"], op.value["prefix"]
+        later = [e for e in self.store.events if e["revision"] >= start]
+        events = [event for event in later if event["key"].startswith(prefix)]
+        return op.ok({"events": events, "revision": self.store.revision})
+
+
+class Bank(Kind):
+    """Accounts whose sum stays."""
+
+    def open(self, op: Invocation) -> Outcome:
+        """Give the accounts that are not there their balance."""
+        for account, balance in op.value.items():
+            self.store.values.setdefault(account, balance)
+        return op.ok()
+
+    def read(self, op: Invocation) -> Outcome:
+        """All balances."""
+        return op.ok(dict(self.store.values))
+
+    def transfer(self, op: Invocation) -> Outcome:
+        """Move money that is there."""
+        values, amount = self.store.values, op.value["amount"]
+        if values[op.value["from"]] < amount:
+            return op.fail("the balance is too small")
+        values[op.value["from"]] -= amount
+        values[op.value["to"]] += amount
+        return op.ok()
+
+
+class ListTransactions(Kind):
+    """Transactions of appends to lists and reads of them."""
+
+    def txn(self, op: Invocation) -> Outcome:
+        """Appends and reads of lists, all at once."""
+        done: list[list[Any]] = []
+        for f, key, value in op.value:
+            if f == "append":
+                self.store.values.setdefault(key, []).append(value)
+                done.append([f, key, value])
+            else:
+                done.append([f, key, list(self.store.values.get(key, ()))])
+        return op.ok(done)
+
+
+class RegisterTransactions(Kind):
+    """Transactions of writes to registers and reads of them."""
+
+    def txn(self, op: Invocation) -> Outcome:
+        """Writes and reads of registers, all at once."""
+        done: list[list[Any]] = []
+        for f, key, value in op.value:
+            if f == "w":
+                self.store.values[key] = value
+            done.append([f, key, self.store.values.get(key)])
+        return op.ok(done)
+
+
+#: the kinds by the name that a workload's ``objects`` has
+KINDS: dict[str, type[Kind]] = {
+    "register": Register,
+    "list": Elements,
+    "set": ElementSet,
+    "counter": Counter,
+    "ids": Identifiers,
+    "queue": Queue,
+    "log": Log,
+    "lock": Lock,
+    "lease": Lease,
+    "watch": Watch,
+    "bank": Bank,
+    "txn-list": ListTransactions,
+    "txn-register": RegisterTransactions,
+}
