@@ -161,12 +161,6 @@ class HybridClock:
         self._wanted = max(self._wanted, used + self.reserve_ns)
         return self._wanted
 
-    def restore(self, bound: int) -> None:
-        """The node starts, and this bound was durable in its former life; 0 if there was none."""
-        assert self.durable == 0, f"the bound {bound} comes after {self.durable}"
-        self.durable = self._wanted = bound
-        self.last = max(self.last, bound)
-
     def bound_durable(self, bound: int) -> None:
         """A bound that was wanted is durable: timestamps up to it may be issued."""
         assert bound <= self._wanted, f"the bound {bound} was not asked for ({self._wanted} was)"

@@ -42,6 +42,7 @@ from typing import Any, TypeAlias
 from cluster.clocks.clock_bound_wait import ClockBoundWait
 from cluster.config import MS
 from cluster.data.alarms import Alarms
+from cluster.data.commit_parts import GroupPart, parts_of
 from cluster.data.isolation_levels import AT_SNAPSHOT
 from cluster.data.node_clock import NodeClock
 from cluster.data.orphans import Orphans
@@ -51,14 +52,13 @@ from cluster.data.partition_commands import (
     COMMIT,
     COMMITTED,
     DECIDE,
-    FORGET,
     NO,
     PREPARE,
     PUSH,
-    RESOLVE,
     YES,
 )
 from cluster.data.questions import Questions
+from cluster.data.resolutions import Resolutions
 from cluster.data.transaction import Transaction
 from cluster.data.transaction_reads import Routes
 from cluster.wire import Command
@@ -68,22 +68,9 @@ ROUNDS_MAX = 8
 BLOCKED_PAUSE_NS = 4 * MS
 #: How long a decision is asked for, and how often, when no answer comes.
 DECISION_NS, DECISIONS_MAX = 1_000 * MS, 5
-#: Decisions that may be forgotten are told together, so long after the first of them.
-FORGET_NS = 100 * MS
 
 #: Called with (now_ns, outcome, timestamp, error); the outcome is ok, fail or unknown.
 Ended: TypeAlias = Callable[[int, str, int, str], None]
-
-
-class GroupPart:
-    """What a transaction has read and writes in one group, as a prepare has it."""
-
-    __slots__ = ("ranges", "reads", "writes")
-
-    def __init__(self) -> None:
-        self.reads: list[list[Any]] = []
-        self.ranges: list[list[Any]] = []
-        self.writes: list[list[Any]] = []
 
 
 class Commit:
@@ -146,8 +133,7 @@ class CommitCoordinator:
         self._routes = routes
         self._orphans = orphans
         self._alarms = alarms
-        #: decision group -> transactions whose decision may be forgotten
-        self._forgettable: dict[str, list[str]] = {}
+        self._resolutions = Resolutions(questions, alarms)
 
     # -- decisions ---------------------------------------------------------------------------------
 
@@ -179,7 +165,7 @@ class CommitCoordinator:
             deadline_ns: until when the groups are asked to prepare.
             then: called once, when the outcome is known and may be told.
         """
-        parts, unknown = self._parts_of(txn)
+        parts, unknown = parts_of(txn, self._routes)
         commit = Commit(txn, parts, deadline_ns, then)
         if unknown:
             self._finish(now_ns, commit, "fail", unknown)
@@ -197,33 +183,6 @@ class CommitCoordinator:
             self._settle(now_ns, commit, "unknown", error)
         else:
             self._abort(now_ns, commit, error)
-
-    def _parts_of(self, txn: Transaction) -> tuple[dict[str, GroupPart], str]:
-        """What each group is to prepare, the decision group first; or what is not known."""
-        parts: dict[str, GroupPart] = {}
-        for key, (how, value) in txn.writes.items():
-            place = self._routes.route(key)
-            if place is None:
-                return {}, f"it is not known where {key!r} is"
-            partition, epoch, group = place
-            part = parts.setdefault(group, GroupPart())
-            part.writes.append([partition, epoch, key, how, value])
-        if not txn.closed_only:
-            self._add_reads(txn, parts)
-        return parts, ""
-
-    def _add_reads(self, txn: Transaction, parts: dict[str, GroupPart]) -> None:
-        for key, read in txn.reads.items():
-            if not txn.is_validated(key):
-                continue
-            partition, epoch, group = read.place
-            part = parts.setdefault(group, GroupPart())
-            part.reads.append([partition, epoch, key, read.position])
-        for span, pieces in txn.ranges.items():
-            for piece in pieces if txn.is_validated(span) else []:
-                partition, epoch, group = piece.place
-                part = parts.setdefault(group, GroupPart())
-                part.ranges.append([partition, epoch, piece.low, piece.high, piece.position])
 
     def _prepare(self, now_ns: int, commit: Commit) -> None:
         """A round: choose the timestamp, ask all groups."""
@@ -382,28 +341,8 @@ class CommitCoordinator:
             self._resolve(now_ns, commit, COMMIT)
 
     def _resolve(self, now_ns: int, commit: Commit, outcome: str) -> None:
-        """Tell all groups that may have intents; when all have done it, it may be forgotten."""
-        left = set(commit.writers)
-
-        def resolved(group: str, later_ns: int, status: str, value: Any, error: str) -> None:
-            if status == "ok":
-                left.discard(group)
-                if not left and outcome == COMMIT:
-                    self._may_forget(later_ns, commit)
-
-        command = Command(RESOLVE, commit.txn.id, (outcome, commit.timestamp))
-        for group in commit.writers:
-            self._questions.ask(now_ns, group, command, partial(resolved, group))
-
-    def _may_forget(self, now_ns: int, commit: Commit) -> None:
-        if not self._forgettable:
-            self._alarms.at(now_ns + FORGET_NS, self._forget)
-        self._forgettable.setdefault(commit.writers[0], []).append(commit.txn.id)
-
-    def _forget(self, now_ns: int) -> None:
-        told, self._forgettable = self._forgettable, {}
-        for group, txns in told.items():
-            self._questions.ask(now_ns, group, Command(FORGET, "", (txns,)), _ignored)
+        """Tell all groups that may have intents."""
+        self._resolutions.tell(now_ns, commit.txn.id, commit.writers, outcome, commit.timestamp)
 
     # -- ends --------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from cluster.data.group_client import GroupClient
 from cluster.data.replicated_groups import Answer, ReplicatedGroups
-from cluster.data.stamps import NodeStamps
+from cluster.data.stamps import Stamps
 from cluster.ports import Effect, NodeId, Send
 from cluster.wire import GroupRequest, GroupResponse, Response
 
@@ -32,7 +32,7 @@ class Exchange:
     __slots__ = ("_client", "_durable", "_groups", "_held", "_node", "_stamps")
 
     def __init__(
-        self, node: NodeId, groups: ReplicatedGroups, client: GroupClient, stamps: NodeStamps
+        self, node: NodeId, groups: ReplicatedGroups, client: GroupClient, stamps: Stamps
     ) -> None:
         self._node, self._groups, self._client, self._stamps = node, groups, client, stamps
         self._durable = 0

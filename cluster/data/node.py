@@ -111,7 +111,11 @@ class DataNode:
         parts = self._parts
         self._clock_log = parts.clock_log(clock, lambda: self.groups.next_write())
         self.stamps = parts.stamps(
-            self.config, self._clock, self._clock_log.durable, make=parts.hybrid_clock
+            self.config,
+            self._clock,
+            self._clock_log.durable,
+            make=parts.hybrid_clock,
+            fence=parts.fence,
         )
         self.groups = parts.groups(
             self.node,

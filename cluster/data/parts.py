@@ -20,11 +20,12 @@ import msgspec
 from cluster.clocks.hybrid_clock import HybridClock
 from cluster.config import ClusterConfig
 from cluster.core.parts import ReplicaParts
+from cluster.data.clock_fence import ClockFence
 from cluster.data.clock_log import ClockLog
 from cluster.data.front import Front
 from cluster.data.group_client import Ask, GroupClient
 from cluster.data.replicated_groups import ReplicatedGroups
-from cluster.data.stamps import NodeStamps, Stamps
+from cluster.data.stamps import Stamps
 from cluster.log.group_storage import GroupStorage
 from cluster.ports import Clock, Effect, NodeId, Rng
 from cluster.wire import Request
@@ -113,22 +114,13 @@ class PartSetting(msgspec.Struct, frozen=True, kw_only=True):
     config: ClusterConfig
     rng: Rng
     clock: Clock
-    stamps: NodeStamps
+    stamps: Stamps
     services: Services
     placement: Any = None
 
 
 MakePart: TypeAlias = Callable[[PartSetting], Part]
 MakeClientPart: TypeAlias = Callable[[PartSetting], ClientPart]
-
-
-class MakeStamps(Protocol):
-    """Makes the hybrid clock of one life of a node; :class:`Stamps` does."""
-
-    def __call__(
-        self, config: ClusterConfig, clock: Clock, durable: int, *, make: type[HybridClock]
-    ) -> NodeStamps:
-        """The clock; ``durable`` is the upper bound that earlier lives made durable."""
 
 
 class DataParts(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,7 +130,7 @@ class DataParts(msgspec.Struct, frozen=True, kw_only=True):
         core: of the replica of group ``core``.
         group: of the replicas of the other groups.
         groups, client, front, storage: of the node.
-        hybrid_clock, stamps, clock_log: of its hybrid clock.
+        hybrid_clock, fence, stamps, clock_log: of its hybrid clock.
         placement, controller, coordinator: make the parts above; None for a node without.
     """
 
@@ -149,7 +141,8 @@ class DataParts(msgspec.Struct, frozen=True, kw_only=True):
     front: type[Front] = Front
     storage: type[GroupStorage] = GroupStorage
     hybrid_clock: type[HybridClock] = HybridClock
-    stamps: MakeStamps = Stamps
+    fence: type[ClockFence] = ClockFence
+    stamps: type[Stamps] = Stamps
     clock_log: type[ClockLog] = ClockLog
     placement: MakeClientPart | None = None
     controller: MakePart | None = None

@@ -11,6 +11,9 @@ on clocks is not merged (the hybrid clock's rule), and counted.
 A stamp is nobody's version: it may be above the durable bound, since the clocks that merge it only
 begin above it.
 
+Stamps tell more: how far the clocks of the others are from this node's. What is heard goes to the
+fence (``cluster.data.clock_fence``), which knows when this node's clock cannot be trusted.
+
 Invariants. What a node issues after it heard a stamp that it accepted is above that stamp.
 
 What breaks without it. A46c: an effect with a lower timestamp than its cause.
@@ -21,27 +24,10 @@ Source: Kulkarni et al., "Logical Physical Clocks" (2014); Joshi, "Hybrid Clock"
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from cluster.clocks.hybrid_clock import HybridClock
 from cluster.config import ClusterConfig
+from cluster.data.clock_fence import ClockFence
 from cluster.ports import Clock, NodeId
-
-
-class NodeStamps(Protocol):
-    """What a data node asks of its hybrid clock; :class:`Stamps` is one."""
-
-    def stamp(self) -> int:
-        """The stamp of a message that leaves now."""
-
-    def heard(self, source: NodeId, stamp: int) -> None:
-        """A message with this stamp arrived from a node; 0 for a message without."""
-
-    def bound_wanted(self) -> int:
-        """An upper bound that the node must make durable now; 0 if there is none."""
-
-    def bound_durable(self, bound: int) -> None:
-        """This bound is durable."""
 
 
 class Stamps:
@@ -52,9 +38,10 @@ class Stamps:
         clock: the node's clocks.
         durable: the upper bound that earlier lives made durable; 0 for none.
         make: the class of the hybrid clock.
+        fence: the class of the opinion on the node's own clock.
     """
 
-    __slots__ = ("_clock", "hybrid", "refused")
+    __slots__ = ("_clock", "fence", "hybrid", "refused")
 
     def __init__(
         self,
@@ -63,10 +50,14 @@ class Stamps:
         durable: int,
         *,
         make: type[HybridClock] = HybridClock,
+        fence: type[ClockFence] = ClockFence,
     ) -> None:
         self._clock = clock
+        bound_ns, reserve_ns = config.clock_offset_bound_ns, config.clock_reserve_ns
         #: the clock itself, which issues timestamps
-        self.hybrid = make(max_offset_ns=config.clock_offset_bound_ns, durable_ns=durable)
+        self.hybrid = make(max_offset_ns=bound_ns, durable_ns=durable, reserve_ns=reserve_ns)
+        #: what the other nodes' stamps say of this node's clock
+        self.fence = fence(bound_ns)
         #: stamps that were not merged, by the node they came from
         self.refused: dict[NodeId, int] = {}
 
@@ -84,7 +75,11 @@ class Stamps:
 
     def heard(self, source: NodeId, stamp: int) -> None:
         """A message with this stamp arrived from a node; 0 for a message without."""
-        if stamp and not self.hybrid.observe(self._clock.wall_ns(), stamp):
+        if not stamp:
+            return
+        wall_ns = self._clock.wall_ns()
+        self.fence.heard(self._clock.monotonic_ns(), source, stamp - wall_ns)
+        if not self.hybrid.observe(wall_ns, stamp):
             self.refused[source] = self.refused.get(source, 0) + 1
 
     def bound_wanted(self) -> int:

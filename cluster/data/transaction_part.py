@@ -3,7 +3,8 @@
 A data node hosts it as its coordinator: inputs in, effects (replies) out, sans-IO. It asks groups
 through one callable and hears the outcomes later, in :meth:`TransactionPart.on_answer`.
 
-The classes are chosen in :class:`TransactionParts`; nothing here imports a counter-example.
+The classes are chosen in :class:`TransactionParts`, and :class:`MakeTransactions` is what a node's
+parts are given to make it; nothing here imports a counter-example.
 """
 
 from __future__ import annotations
@@ -14,44 +15,30 @@ from typing import Any
 import msgspec
 
 from cluster.clocks.clock_bound_wait import ClockBoundWait
-from cluster.clocks.hybrid_clock import HybridClock
 from cluster.config import ClusterConfig
 from cluster.data.alarms import Alarms
-from cluster.data.clock_fence import ClockFence
 from cluster.data.commit_coordinator import CommitCoordinator
 from cluster.data.coordinator import Coordinator
 from cluster.data.group_client import Ask
 from cluster.data.group_keeper import GroupKeeper
-from cluster.data.node_clock import BoundKeeper, NodeClock
+from cluster.data.node_clock import NodeClock
 from cluster.data.orphans import Orphans
 from cluster.data.partition_machine import PartitionMachine
+from cluster.data.parts import PartSetting
 from cluster.data.questions import Questions
 from cluster.data.transaction_reads import Routes, TransactionReads
-from cluster.ports import Clock, Effect, NodeId, Rng
+from cluster.ports import Effect, NodeId, Rng
 from cluster.wire import Request
 
 
 class TransactionParts(msgspec.Struct, frozen=True, kw_only=True):
     """The classes it is made of; each may be replaced by a subclass."""
 
-    hybrid: type[HybridClock] = HybridClock
-    fence: type[ClockFence] = ClockFence
     wait: type[ClockBoundWait] = ClockBoundWait
     orphans: type[Orphans] = Orphans
     reads: type[TransactionReads] = TransactionReads
     commits: type[CommitCoordinator] = CommitCoordinator
     keeper: type[GroupKeeper] = GroupKeeper
-
-    def make_clock(self, config: ClusterConfig, clock: Clock) -> NodeClock:
-        """A node's timestamps: what stamps its messages, and what its transactions get theirs from.
-
-        Args:
-            config: the bound that clocks keep.
-            clock: the node's physical clocks.
-        """
-        bound_ns = config.clock_offset_bound_ns
-        hybrid = self.hybrid(max_offset_ns=bound_ns, reserve_ns=config.clock_reserve_ns)
-        return NodeClock(clock, hybrid, self.fence(bound_ns))
 
 
 class TransactionPart:
@@ -61,7 +48,7 @@ class TransactionPart:
         node: this node.
         config: timings and limits.
         rng: randomness, of this part alone.
-        clock: the node's timestamps, as :meth:`TransactionParts.make_clock` made them.
+        clock: the node's timestamps.
         ask: sends a command to a group.
         routes: the map of partitions.
         led: gives the data groups that this node leads, with their state machines.
@@ -99,7 +86,6 @@ class TransactionPart:
             timeout_ns=config.transaction_timeout_ns,
         )
         self._keeper = parts.keeper(led, clock, self._questions, self.orphans, self._alarms, config)
-        self._bounds = BoundKeeper(node, clock, self._questions, self._alarms)
 
     @property
     def deadline_ns(self) -> int:
@@ -108,7 +94,6 @@ class TransactionPart:
 
     def start(self, now_ns: int) -> list[Effect]:
         """The node starts: its groups are there, and may be asked."""
-        self._bounds.start(now_ns)
         self._keeper.start(now_ns)
         return self.coordinator.take_effects()
 
@@ -136,12 +121,44 @@ class TransactionPart:
 
     def status(self) -> dict[str, Any]:
         """JSON-ready facts for the node's status."""
-        wall_ns = self.clock.wall_ns()
         return {
             "transactions": len(self.coordinator),
             "outcomes": dict(self.coordinator.outcomes),
             "recovered": self.orphans.recovered,
             "clock_problem": self.clock.problem(),
-            "clock_ahead_ns": self.clock.hybrid.ahead_ns(wall_ns),
+            "clock_ahead_ns": self.clock.ahead_ns(),
             "clock_skew_ns": self.clock.skew_ns(),
         }
+
+
+class MakeTransactions(msgspec.Struct, frozen=True, kw_only=True):
+    """Makes the transactional part of a node; what :class:`cluster.data.parts.DataParts` is given.
+
+    Args:
+        parts: the classes it is made of; each may be replaced by a subclass.
+    """
+
+    parts: TransactionParts = TransactionParts()
+
+    def __call__(self, setting: PartSetting) -> TransactionPart:
+        """The part of one life of a node."""
+        services = setting.services
+
+        def led() -> list[tuple[str, PartitionMachine]]:
+            machines = ((group, services.machine(group)) for group in services.groups)
+            return [
+                (group, machine)
+                for group, machine in machines
+                if isinstance(machine, PartitionMachine) and services.leads(group)
+            ]
+
+        return TransactionPart(
+            setting.node,
+            config=setting.config,
+            rng=setting.rng,
+            clock=NodeClock(setting.clock, setting.stamps),
+            ask=services.ask,
+            routes=setting.placement,
+            led=led,
+            parts=self.parts,
+        )

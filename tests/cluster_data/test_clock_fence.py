@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from txn_world import Node, World
 
+from cluster.clocks.hybrid_clock import HybridClock
 from cluster.config import MS
 from cluster.data.clock_fence import WINDOW_NS, ClockFence
-from cluster.data.transaction_part import TransactionParts
 
 
 def fence(**ahead_ms: int) -> ClockFence:
@@ -61,12 +61,12 @@ def stamping(world: World) -> World:
         for one in world.nodes.values():
             for other in world.nodes.values():
                 if one is not other:
-                    send(one, other, one.part.clock.stamp())
+                    send(one, other, one.stamps.stamp())
         world.after(10 * MS, beat)
 
     def send(one: Node, other: Node, stamp: int) -> None:
         delay = world.rng.randint(MS // 10, 3 * MS)
-        world.after(delay, lambda: other.part.clock.heard(one.name, stamp))
+        world.after(delay, lambda: other.stamps.heard(one.name, stamp))
 
     beat()
     world.run(100 * MS)
@@ -98,26 +98,21 @@ def test_only_the_node_whose_clock_is_off_refuses(skew_ms: int) -> None:
 def test_a47b_a_clock_that_is_off_and_trusted_misses_what_was_answered() -> None:
     """Without the fence correct code breaks its promise: the declared bound does not hold."""
     trusting = type("Trusting", (ClockFence,), {"is_fenced": lambda self, disagree, heard: False})
-    for parts, expected in (
-        (TransactionParts(), "fail"),
-        (TransactionParts(fence=trusting), [["r", "a", None]]),
-    ):
+    for fence, expected in ((ClockFence, "fail"), (trusting, [["r", "a", None]])):
         skews = (0, 5 * MS, -300 * MS)
-        world = World(1, faults=False, skews_ns=skews, transaction_parts=parts)
+        world = World(1, faults=False, skews_ns=skews, fence=fence)
         world = stamping(world)
         world.run(1_000 * MS)
         world.run_txn("n1", [["w", "a", 1]])
-        hidden = world.nodes["n3"].part.clock.hybrid
+        hidden = world.nodes["n3"].stamps.hybrid
         assert hidden.ahead_ns(world.nodes["n3"].wall.wall_ns()) <= 20 * MS
         found: Any = world.run_txn("n3", [["r", "a", None]])
         assert expected in found
 
 
 def test_a46b_a_clock_that_accepts_anything_follows_the_one_that_is_off() -> None:
-    from cluster.clocks.hybrid_clock import HybridClock
-
     trusting = type("Trusting", (HybridClock,), {"accepts": lambda self, wall, remote: True})
-    world = World(1, faults=False, transaction_parts=TransactionParts(hybrid=trusting))
+    world = World(1, faults=False, hybrid=trusting)
     stamping(world)
     world.nodes["n3"].wall.skew_ns = 3_600_000 * MS
     world.run(200 * MS)

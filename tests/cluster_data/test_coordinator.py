@@ -227,7 +227,7 @@ def test_a_node_that_starts_again_issues_nothing_below_its_former_life() -> None
     ok(made, "txn-write", txn, "a", 1)
     last = ok(made, "txn-commit", txn)["timestamp"]
     node = made.nodes["n1"]
-    bound = node.part.clock.hybrid.durable
+    bound = node.durable
     node.crash()
     node.wall.skew_ns -= 15 * MS
     node.start()

@@ -15,9 +15,12 @@ from typing import Any
 import msgspec
 
 from checkers.history import Event, History
+from cluster.clocks.hybrid_clock import HybridClock
 from cluster.config import MS, ClusterConfig
-from cluster.core.state_machine import StateMachine
+from cluster.data.clock_fence import ClockFence
+from cluster.data.node_clock import NodeClock
 from cluster.data.partition_machine import PartitionMachine, PartitionParts
+from cluster.data.stamps import Stamps
 from cluster.data.transaction_part import TransactionPart, TransactionParts
 from cluster.ports import Reply
 from cluster.wire import Command, Request, Response
@@ -118,6 +121,7 @@ class Node:
         self.wall = NodeWall(world, skew_ns)
         self.life = 0
         self.tokens = 0
+        self.durable = 0
         self.up = False
         self.map = world.map.copy()
         self.ticking = 0
@@ -127,18 +131,37 @@ class Node:
         self.life += 1
         self.up = True
         self.learn()
+        self.stamps = Stamps(
+            world.config, self.wall, self.durable, make=world.hybrid, fence=world.fence
+        )
+        self.keep_bound(self.life)
         parts = world.transaction_parts
         self.part = TransactionPart(
             self.name,
             config=world.config,
             rng=SeededRng(world.rng),
-            clock=parts.make_clock(world.config, self.wall),
+            clock=NodeClock(self.wall, self.stamps),
             ask=self.ask,
             routes=self.map,
             led=self.led,
             parts=parts,
         )
         self.take(self.part.start(world.now))
+
+    def keep_bound(self, life: int) -> None:
+        """The node's own disk: what the clock wants durable is so a little later."""
+        if not self.up or self.life != life:
+            return
+        bound = self.stamps.bound_wanted()
+
+        def synced() -> None:
+            if self.up and self.life == life:
+                self.durable = bound
+                self.stamps.bound_durable(bound)
+
+        if bound:
+            self.world.after(2 * MS, synced)
+        self.world.after(10 * MS, lambda: self.keep_bound(life))
 
     def learn(self) -> None:
         """What a node that starts reads from the core: the map as it is now."""
@@ -209,6 +232,8 @@ class World:
         partitions: int = 4,
         faults: bool = True,
         config: ClusterConfig = CONFIG,
+        hybrid: type[HybridClock] = HybridClock,
+        fence: type[ClockFence] = ClockFence,
         transaction_parts: TransactionParts = TransactionParts(),  # noqa: B008 (frozen)
         partition_parts: PartitionParts = PartitionParts(),  # noqa: B008 (frozen)
     ) -> None:
@@ -216,13 +241,14 @@ class World:
         self.now = 0
         self.config = config
         self.faults = faults
+        self.hybrid, self.fence = hybrid, fence
         self.transaction_parts = transaction_parts
         self._queue: list[tuple[int, int, Callable[[], None]]] = []
         self._number = 0
         names = [f"g{n}" for n in range(groups)]
         self.map = Map(partitions, names)
         self.data = {name: Group(partition_parts.build(config)) for name in names}
-        self.groups: dict[str, Group] = {**self.data, "core": Group(StateMachine(config))}
+        self.groups: dict[str, Group] = self.data
         for partition, epoch, group in self.map.places.values():
             number = int(partition[1:])
             self.must(group, Command("p-own", partition, (epoch, "slots", number, number + 1)))
