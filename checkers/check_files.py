@@ -341,7 +341,7 @@ def _check(task: _Task) -> FileResult:
     except MemoryError:
         found.error = f"{task.path}: the file does not fit into memory"
         found.blame = "machine"
-    except Exception as error:
+    except Exception as error:  # a bug in a checker is said of this file; the others go on
         said = shortened(f"{type(error).__name__}: {error}")
         found.error = f"{task.path}: a bug in the checker: {said}"
         found.blame = "checker"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cluster.core.parts import ReplicaParts
     from cluster.core.paxos_register import PaxosParts
     from cluster.data.parts import DataParts
+    from cluster.gossip.node import GossipParts
     from cluster.runtime.options import NodeOptions
 
 
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
         return 3
 
 
-def _parts(options: NodeOptions) -> ReplicaParts | PaxosParts | DataParts:
+def _parts(options: NodeOptions) -> ReplicaParts | PaxosParts | DataParts | GossipParts:
     """The classes a node of this role is made of, with the ablations in them.
 
     Raises:
@@ -55,7 +56,10 @@ def _parts(options: NodeOptions) -> ReplicaParts | PaxosParts | DataParts:
     from cluster.ablations.registry import ablate
     from cluster.core.parts import CONSENSUS, ReplicaParts
     from cluster.core.paxos_register import PaxosParts
+    from cluster.gossip.node import GossipParts
 
+    if options.role == "gossip":
+        return ablate(GossipParts(), options.ablations)
     if options.role == "paxos":
         return ablate(PaxosParts(), options.ablations)
     replica = ReplicaParts(consensus=CONSENSUS[options.consensus])

@@ -60,6 +60,13 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
             second, is split; 0 keys for no splits and merges but those asked for.
         partition_merge_keys: neighbours with fewer keys together are merged.
         partition_poll_ns: how often the controller asks for the sizes of ranges.
+        gossip_round_ns: a member is pinged in each round.
+        gossip_ack_ns: how long its answer may take before others are asked to ping it.
+        gossip_helpers: how many others are asked.
+        gossip_suspicion: a suspect has this times log2(members) rounds to refute.
+        gossip_retransmit: a rumour is sent this times log2(members) times.
+        gossip_bytes_max: bytes of rumours, or of records, in one message.
+        gossip_exchange_rounds: rounds between two push-pulls with a member at random.
     """
 
     cluster: str = "splitbrain"
@@ -102,3 +109,10 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     partition_split_writes: int = 5_000
     partition_merge_keys: int = 0
     partition_poll_ns: int = 5_000 * MS
+    gossip_round_ns: int = 200 * MS
+    gossip_ack_ns: int = 80 * MS
+    gossip_helpers: int = 3
+    gossip_suspicion: int = 4
+    gossip_retransmit: int = 3
+    gossip_bytes_max: int = 1_024
+    gossip_exchange_rounds: int = 5

@@ -207,12 +207,12 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         26, "Gossip Dissemination", "gossip.gossip_dissemination",
         "News reaches all in O(log n) rounds at bounded cost, and suspicion can be refuted.",
-        "A51a A51b",
+        "A51a A51b A51c A51d",
     ),
     _pattern(
         27, "Emergent Leader", "gossip.emergent_leader",
         "All with one view name one leader, which acts only in a majority of the last view.",
-        "A52",
+        "A52 A52b A52c",
     ),
     _pattern(
         28, "Single-Socket Channel", "channel.single_socket_channel",

@@ -598,6 +598,118 @@ class RegisterRefused(RegisterMessage, frozen=True, array_like=True, tag="r-refu
     promised: Ballot
 
 
+# -- gossip (role ``gossip``) ----------------------------------------------------------------------
+# The next view is agreed on with the Register messages above: its register is ``view/N``.
+
+
+class MemberRecord(msgspec.Struct, frozen=True, array_like=True, order=True):
+    """What is known of a member.
+
+    Args:
+        node: the member.
+        incarnation: the member's own number, which only it raises.
+        state: 0 alive, 1 suspect, 2 dead, 3 left; see :mod:`cluster.gossip.membership_view`.
+    """
+
+    node: str
+    incarnation: int
+    state: int
+
+
+class GossipMessage(msgspec.Struct, frozen=True, array_like=True):
+    """What all of them have: the sender's incarnation, and the last view it knows to be agreed."""
+
+    incarnation: int
+    view: int
+
+    @property
+    def generation(self) -> int:
+        """The sender's incarnation."""
+        return self.incarnation
+
+
+class Ping(GossipMessage, frozen=True, array_like=True, tag="g-ping"):
+    """Are you there? With rumours; ``number`` is the sender's."""
+
+    number: int
+    rumours: tuple[MemberRecord, ...] = ()
+
+
+class PingAck(GossipMessage, frozen=True, array_like=True, tag="g-ack"):
+    """``node`` is there: the sender, or the one it was asked to ping. ``number`` is an echo."""
+
+    number: int
+    node: str
+    rumours: tuple[MemberRecord, ...] = ()
+
+
+class PingRequest(GossipMessage, frozen=True, array_like=True, tag="g-pingreq"):
+    """Ping ``target`` for me, and tell me if it answers."""
+
+    number: int
+    target: str
+    rumours: tuple[MemberRecord, ...] = ()
+
+
+class PushPull(GossipMessage, frozen=True, array_like=True, tag="g-pushpull"):
+    """A step of anti-entropy: 0 asks whether the views are equal, 1 and 2 send what differs.
+
+    Args:
+        step: 0, 1 or 2.
+        digest: of the sender's view.
+        after: the range begins after this name.
+        last: the range ends with this name; "" for the last there is.
+        records: of step 1, all of the range; of step 2, those that the other does not know.
+    """
+
+    step: int
+    digest: int
+    after: str = ""
+    last: str = ""
+    records: tuple[MemberRecord, ...] = ()
+
+
+class StableView(msgspec.Struct, frozen=True, array_like=True, tag="g-view"):
+    """A view that is agreed on: its number, and its members, the oldest first."""
+
+    id: int = 0
+    members: tuple[str, ...] = ()
+
+    @property
+    def generation(self) -> int:
+        """The view's number."""
+        return self.id
+
+
+class Act(msgspec.Struct, frozen=True, array_like=True, tag="g-act"):
+    """The leader of a view writes ``value`` to the fenced register, as its act of this number."""
+
+    view: int
+    number: int
+    value: Any
+
+    @property
+    def generation(self) -> int:
+        """The view's number."""
+        return self.view
+
+
+class ActReply(msgspec.Struct, frozen=True, array_like=True, tag="g-acted"):
+    """The answer; not ``accepted`` if the register has seen a higher token than ``view``."""
+
+    view: int
+    number: int
+    accepted: bool
+
+    @property
+    def generation(self) -> int:
+        """The view's number."""
+        return self.view
+
+
+GroupMessage: TypeAlias = Ping | PingAck | PingRequest | PushPull | StableView | Act | ActReply
+
+
 #: What members of one replicated group, or one core, say to each other.
 ReplicaMessage: TypeAlias = (
     RequestVote
@@ -680,7 +792,7 @@ class GroupResponse(msgspec.Struct, frozen=True, array_like=True, tag="g-respons
     stamp: int = 0
 
 
-Message: TypeAlias = ReplicaMessage | Grouped | GroupRequest | GroupResponse
+Message: TypeAlias = ReplicaMessage | GroupMessage | Grouped | GroupRequest | GroupResponse
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):

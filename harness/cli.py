@@ -208,8 +208,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(
             f"{error.strerror}{where}; nothing is wrong with what was judged", EXIT_INFRASTRUCTURE
         )
-    except Exception as error:
-        # The last line of defence: whatever it is gets a sentence and an exit code.
+    except Exception as error:  # the last line of defence: a sentence and an exit code for it
         # Names of other packages' errors, so that nothing is imported to compare with them.
         if type(error).__name__ in ("HistoryError", "UnknownAblation"):
             return _complain(str(error), EXIT_USAGE)

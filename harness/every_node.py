@@ -81,8 +81,7 @@ class EveryNode:
             except Cancelled:
                 late = SetupError(f"{name} is not ready after {within_s or 0:g} s")
                 errors.append((name, await self._death(name) or late))
-            except BaseException:
-                # An interrupt is for all nodes.
+            except BaseException:  # an interrupt is for all nodes
                 for other in tasks.values():
                     other.cancel()
                 raise

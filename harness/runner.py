@@ -140,8 +140,7 @@ def run(
     run_dir = create_run_dir(spec.store, spec.name, seed)
     try:
         env = resolved.environment(run_dir)
-    except BaseException:
-        # An argument is wrong, or the machine lacks what the environment needs: nothing happened.
+    except BaseException:  # an argument is wrong, or the machine lacks something: nothing happened
         discard(run_dir, made=made)
         raise
     commit = commit_of_harness()
@@ -156,8 +155,7 @@ def run(
         with _logging_to(run_dir / "harness.log"):
             try:
                 return _Run(spec, parts, env, run_dir, facts, say).go()
-            except Exception as error:
-                # Of any kind: its log is in the run's directory, and it is raised on.
+            except Exception as error:  # of any kind: it is logged, and raised on
                 log.exception("the run broke")
                 error.run_dir = run_dir  # type: ignore[attr-defined]
                 raise
@@ -247,8 +245,7 @@ class _Run:
             broken = self.env.drive(
                 lifecycle.run, interrupted=lambda cancel: self._interrupt(lifecycle, cancel)
             )
-        except BaseException:
-            # Whatever ends the run, what was recorded is written before it is raised.
+        except BaseException:  # whatever ends the run, what was recorded is written first
             self.recorder.abandon()
             raise
         self.extra.extend(broken)

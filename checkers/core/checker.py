@@ -124,7 +124,7 @@ class Checker:
         except BudgetSpent as spent:
             reason = f"{spent} before the history was judged"
             return Result(checker=self.name, verdict=Verdict.UNKNOWN, reason=reason)
-        except Exception as error:
+        except Exception as error:  # a checker may be user code: UNKNOWN, and why
             return _crashed(self.name, error, history)
         return _as_result(self.name, said)
 

@@ -94,7 +94,7 @@ class _Reader:
             raise HistoryError(
                 f"the {self._packing} archive ends too early; it may be cut"
             ) from None
-        except Exception as error:
+        except Exception as error:  # unpackers raise errors of many kinds
             if not self._packing or (isinstance(error, OSError) and error.errno):
                 raise
             raise HistoryError(f"the {self._packing} archive is damaged: {error}") from None
@@ -138,7 +138,7 @@ class Opened:
             magic = self._file.read(_MAGIC_BYTES)
             self._file.seek(0)
             return _Reader(self._file, magic)
-        except BaseException:
+        except BaseException:  # of any kind: __exit__ is not called
             self._file.close()
             raise
 

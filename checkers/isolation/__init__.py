@@ -1,4 +1,4 @@
-"""Transactional isolation: Elle's method on columns, and a search for orders where versions are unknown.
+"""Transactional isolation: Elle's method on columns; a search for orders that are unknown.
 
     list_append(consistency_models=...)   traceable appends: linear time, exact
     rw_register(...)                      registers with unique writes: versions from what is given

@@ -20,21 +20,27 @@ from checkers.core.verdict import Because, Finding
 from checkers.history import OK, History
 
 
-def convergence(*, unordered: bool = False, settle_s: float = 0.0) -> Checker:
+def convergence(
+    *, unordered: bool = False, settle_s: float = 0.0, every_node: bool = False
+) -> Checker:
     """The checker ``convergence``.
 
     Args:
         unordered: whether lists are compared as sets.
         settle_s: reads begun sooner than this after the last write and fault are not judged.
+        every_node: whether the value is a list of nodes, and must name all nodes of the history,
+            since all of them run when the last fault is over.
     """
 
     def judge(history: History, meter: Meter) -> Judgement:
-        return _judge(history, meter, unordered, int(settle_s * 1e9))
+        return _judge(history, meter, unordered, int(settle_s * 1e9), every_node)
 
     return make("convergence", judge, vocabulary=())
 
 
-def _judge(history: History, meter: Meter, unordered: bool, settle_ns: int) -> Judgement:
+def _judge(
+    history: History, meter: Meter, unordered: bool, settle_ns: int, every_node: bool
+) -> Judgement:
     quiet = -1
     for row in rows(history, meter):
         if row.f != "read":
@@ -51,6 +57,8 @@ def _judge(history: History, meter: Meter, unordered: bool, settle_ns: int) -> J
         state = _state(history.values[complete], unordered)
         states.setdefault(state, []).append((replica, invoke, complete))
     findings = [_finding(history, list(states.values()))] if len(states) > 1 else []
+    if every_node and not findings:
+        findings = _unnamed(history, last)
     open_fault = next((fault for fault in history.faults if fault.end_ns < 0), None)
     if findings and open_fault is not None:
         doubt = (
@@ -65,6 +73,26 @@ def _judge(history: History, meter: Meter, unordered: bool, settle_ns: int) -> J
         missing="fewer than two replicas were read after the last write and the last fault",
         stats={"replicas": len(last), "states": len(states)},
     )
+
+
+def _unnamed(history: History, last: dict[Hashable, tuple[int, int]]) -> list[Finding]:
+    """The replicas agree; whether on a list of all nodes."""
+    everybody = set(history.nodes)
+    for replica, (invoke, complete) in last.items():
+        value = history.values[complete]
+        named = set(value) if isinstance(value, (list, tuple)) else set()
+        if named != everybody:
+            wrong = ", ".join(sorted(everybody ^ named)) or "nobody"
+            return [
+                Finding(
+                    kind="wrong-members",
+                    title="the members named are not the nodes there are",
+                    sentence=f"At the end {replica} named {len(named)} members of "
+                    f"{len(everybody)} nodes at {at(history, complete)}; wrong about {wrong}.",
+                    ops=(invoke,),
+                )
+            ]
+    return []
 
 
 def _faults_end(history: History) -> int:

@@ -2,8 +2,9 @@
 
 Vocabulary: ``acquire`` (output: the fencing token, a number or ``{"token": n}``; None for a lock
 without tokens), ``release`` (input: the token, or None), ``write`` (input: ``{"token": n, ...}``:
-a write to a resource which must refuse tokens older than the newest it has seen; ok if accepted).
-With keys, every key is a lock of its own.
+a write to a resource which must refuse tokens older than the newest it has seen; ok if accepted),
+``act`` (output: ``{"token": n, ...}``: what the one who may act has done, under a token of its own;
+it has the lock for that moment only). With keys, every key is a lock of its own.
 
 - *mutual exclusion*: a process certainly holds the lock from the completion of its acquire to the
   invocation of its release; no two such intervals may overlap. An acquire of unknown outcome holds
@@ -29,6 +30,7 @@ from checkers.history import FAIL, OK, History
 from checkers.history.columns import short
 
 ACQUIRES = frozenset(("acquire", "lock"))
+ACTS = frozenset(("act",))
 RELEASES = frozenset(("release", "unlock"))
 WRITES = frozenset(("write", "fenced-write"))
 
@@ -71,8 +73,8 @@ def lock(*, exclusive: bool = True) -> Checker:
     return make(
         "lock",
         judge,
-        vocabulary=ACQUIRES | RELEASES | WRITES,
-        trivial=("acquire", "release"),
+        vocabulary=ACQUIRES | ACTS | RELEASES | WRITES,
+        trivial=("acquire", "release", "act"),
     )
 
 
@@ -94,10 +96,13 @@ def _gather(history: History, meter: Meter) -> tuple[list[Hold], list[tuple[Row,
     held: dict[int, Hold] = {}  # process -> what it holds
     writes: list[tuple[Row, int | float]] = []
     for row in rows(history, meter):
-        if row.f in ACQUIRES and row.outcome == OK:
+        if row.f in ACQUIRES | ACTS and row.outcome == OK:
             hold = Hold(row.invoke, row.complete, token_of(history, row.complete, row.output))
             holds.append(hold)
-            held[row.process] = hold
+            if row.f in ACTS:
+                hold.until = row.complete
+            else:
+                held[row.process] = hold
         elif row.f in RELEASES and row.process in held:
             # Even a release that failed was meant: from here on nothing is certain.
             held.pop(row.process).until = row.invoke
@@ -165,10 +170,12 @@ def _tokens(history: History, holds: list[Hold]) -> list[Finding]:
 
 def _token_finding(history: History, one: Hold, other: Hold, kind: str) -> Finding:
     how = "the same token" if kind == "duplicate-token" else f"the smaller token {other.token}"
+    acts = history.functions[int(history.f[one.acquire])] in ACTS
+    did = "acted" if acts else "acquired the lock"
     return Finding(
         kind=kind,
         title="fencing tokens do not grow",
-        sentence=f"{who(history, one.acquire).capitalize()} acquired the lock with token "
+        sentence=f"{who(history, one.acquire).capitalize()} {did} with token "
         f"{one.token} at {at(history, one.acquired)}, and {who(history, other.acquire)} then with "
         f"{how} at {at(history, other.acquired)}.",
         ops=tuple(sorted((one.acquire, other.acquire))),

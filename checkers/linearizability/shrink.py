@@ -161,7 +161,7 @@ class Shrinker:
                     at += piece
                     continue
                 used = sorted({*rest, *may})
-                useful = may if careful else {used[i] for i in found.spent} & {*may}
+                useful = may if careful else {used[i] for i in found.taken} & {*may}
                 keep, weak = rest, sorted(useful)
             if piece == 1:
                 break
@@ -169,7 +169,7 @@ class Shrinker:
         found = self._search(keep, weak, starts)
         if found is not None:
             used = sorted({*keep, *weak})
-            weak = [used[i] for i in found.spent if used[i] in set(weak)]
+            weak = [used[i] for i in found.taken if used[i] in set(weak)]
         return keep, weak
 
     def _readonly(self, index: int) -> bool:

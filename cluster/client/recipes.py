@@ -94,7 +94,7 @@ class Held:
                 await self._client.call(
                     Command("watch", self._key, ({"after": made.revision},)), timeout_s=left_s
                 )
-        except BaseException:
+        except BaseException:  # a cancellation too: the lease must end
             self._stop_renewing()
             raise
 

@@ -45,12 +45,13 @@ from cluster.config import MS
 from cluster.core.member_requests import CHANGES, MEMBER_OPS, TRANSFER
 from cluster.core.state_machine import READS
 from cluster.core.state_watch import WATCH
+from cluster.gossip.requests import UNNUMBERED as GROUP_UNNUMBERED
 from cluster.ports import NodeId, Rng, SetTimer
 from cluster.wire import Command, Request, Response
 
 #: Operations that take no number in the session: reads, and requests about the cluster itself,
 #: which say how things shall be and so may be asked again.
-UNNUMBERED = READS | MEMBER_OPS | {WATCH}
+UNNUMBERED = READS | MEMBER_OPS | {WATCH} | GROUP_UNNUMBERED
 NEVER_NS = 1 << 62
 
 

@@ -19,9 +19,14 @@ for any consensus core with a log.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+from cluster.channel.request_pipeline import RequestPipeline
+from cluster.config import ClusterConfig
 from cluster.consensus.membership import Configuration
-from cluster.ports import NodeId
-from cluster.wire import InstallSnapshot, Snapshot
+from cluster.consensus.replicated_log import ReplicatedLog
+from cluster.ports import NodeId, Send
+from cluster.wire import InstallSnapshot, Snapshot, SnapshotReply
 
 
 class SnapshotTransfer:
@@ -66,6 +71,70 @@ class SnapshotTransfer:
             return False
         self._offset = offset
         return True
+
+
+class SnapshotTransfers:
+    """All transfers of one leadership, by follower.
+
+    Args:
+        node: the leader.
+        generation: the one it leads.
+        log: its log; a snapshot reaches at least its base.
+        pipelines: the followers'; kept by the owner, and touched when a chunk is sent.
+        config: size of a chunk, and how long to wait for an answer to it.
+    """
+
+    __slots__ = ("_config", "_generation", "_log", "_node", "_pipelines", "_transfers")
+
+    def __init__(
+        self,
+        node: NodeId,
+        generation: int,
+        log: ReplicatedLog,
+        pipelines: Mapping[NodeId, RequestPipeline],
+        config: ClusterConfig,
+    ) -> None:
+        self._node, self._generation, self._log = node, generation, log
+        self._pipelines, self._config = pipelines, config
+        self._transfers: dict[NodeId, SnapshotTransfer] = {}
+
+    def __contains__(self, peer: object) -> bool:
+        return peer in self._transfers
+
+    def begin(self, peer: NodeId, snapshot: Snapshot | None, now_ns: int) -> Send:
+        """What a follower misses is gone: its first chunk of the newest snapshot."""
+        assert snapshot is not None and snapshot.index >= self._log.base_index, (
+            f"{self._node}: the log begins at {self._log.first_index} and no snapshot reaches it"
+        )
+        self._transfers[peer] = SnapshotTransfer(snapshot, self._config.snapshot_chunk_bytes)
+        return self._send(peer, now_ns)
+
+    def repeat(self, peer: NodeId, now_ns: int) -> Sequence[Send]:
+        """A follower lives, and may have lost the chunk under way: send it again after a while."""
+        if now_ns - self._pipelines[peer].touched_ns < self._config.election_min_ns:
+            return ()
+        return (self._send(peer, now_ns),)
+
+    def progressed(self, peer: NodeId, message: SnapshotReply, now_ns: int) -> Sequence[Send]:
+        """A follower has part of a snapshot: send the next chunk."""
+        transfer = self._transfers.get(peer)
+        if not transfer or not transfer.progressed(message.index, message.offset):
+            return ()
+        return (self._send(peer, now_ns),)
+
+    def installed(self, peer: NodeId, index: int) -> None:
+        """A follower has everything up to an index: a snapshot up to there is done."""
+        transfer = self._transfers.get(peer)
+        if transfer and index >= transfer.snapshot.index:
+            del self._transfers[peer]
+
+    def give_up(self, peer: NodeId) -> None:
+        """Send a follower no more of a snapshot."""
+        self._transfers.pop(peer, None)
+
+    def _send(self, peer: NodeId, now_ns: int) -> Send:
+        self._pipelines[peer].touched_ns = now_ns
+        return Send(peer, self._transfers[peer].chunk(self._generation))
 
 
 class SnapshotAssembly:

@@ -31,7 +31,7 @@ from collections.abc import Mapping, Sequence
 from cluster.channel.request_batch import batch_entries
 from cluster.channel.request_pipeline import RequestPipeline
 from cluster.config import ClusterConfig
-from cluster.consensus.install_snapshot import SnapshotTransfer
+from cluster.consensus.install_snapshot import SnapshotTransfers
 from cluster.consensus.majority_quorum import quorum_size
 from cluster.consensus.membership import Configuration, agreed_value
 from cluster.consensus.replicated_log import ReplicatedLog
@@ -80,7 +80,7 @@ class PhaseTwo:
         self._beyond: dict[NodeId, set[int]] = {}
         #: the acceptors of which it is known where they are
         self._placed: set[NodeId] = set()
-        self._transfers: dict[NodeId, SnapshotTransfer] = {}
+        self._transfers = SnapshotTransfers(node, ballot, log, self.pipelines, config)
         self._shared: Accept | None = None
         self._shared_key = (0, 0, 0)
         for peer in peers:
@@ -133,7 +133,7 @@ class PhaseTwo:
         while pipeline.next <= last and pipeline.can_send():
             message = self._accept_from(pipeline.next, mark)
             if message is None:
-                sends.append(self._begin_transfer(peer, snapshot, now_ns))
+                sends.append(self._transfers.begin(peer, snapshot, now_ns))
                 break
             sends.append(Send(peer, message))
             pipeline.sent(message.entries[-1].index, now_ns)
@@ -143,12 +143,9 @@ class PhaseTwo:
         self, peer: NodeId, now_ns: int, mark: int, snapshot: Snapshot | None
     ) -> Sequence[Send]:
         """An acceptor lives; if it accepts nothing, find out whether something was lost."""
-        pipeline, transfer = self.pipelines[peer], self._transfers.get(peer)
-        if transfer:
-            if now_ns - pipeline.touched_ns < self._config.election_min_ns:
-                return ()
-            pipeline.touched_ns = now_ns
-            return (Send(peer, transfer.chunk(self._ballot)),)
+        pipeline = self.pipelines[peer]
+        if peer in self._transfers:
+            return self._transfers.repeat(peer, now_ns)
         if peer in self._placed and not pipeline.stalled(now_ns, self._config.heartbeat_ns):
             return self.send(peer, now_ns, mark, snapshot)
         pipeline.touched_ns = now_ns
@@ -170,15 +167,6 @@ class PhaseTwo:
         entries = tuple([under(ballot, entry) for entry in found])
         self._shared_key, self._shared = key, Accept(ballot, slot, entries, mark)
         return self._shared
-
-    def _begin_transfer(self, peer: NodeId, snapshot: Snapshot | None, now_ns: int) -> Send:
-        assert snapshot is not None and snapshot.index >= self._log.base_index, (
-            f"{self._node}: the log begins at {self._log.first_index} and no snapshot reaches it"
-        )
-        transfer = SnapshotTransfer(snapshot, self._config.snapshot_chunk_bytes)
-        self._transfers[peer] = transfer
-        self.pipelines[peer].touched_ns = now_ns
-        return Send(peer, transfer.chunk(self._ballot))
 
     # -- answers -----------------------------------------------------------------------------------
 
@@ -210,9 +198,7 @@ class PhaseTwo:
 
     def installed(self, peer: NodeId, index: int, now_ns: int) -> bool:
         """An acceptor has a snapshot, or needs none; whether what it has is news."""
-        transfer = self._transfers.get(peer)
-        if transfer and index >= transfer.snapshot.index:
-            del self._transfers[peer]
+        self._transfers.installed(peer, index)
         index = min(index, self._log.last_index)
         self._placed.add(peer)
         news = self._count(peer, index + 1, index, index)
@@ -220,11 +206,7 @@ class PhaseTwo:
 
     def progressed(self, peer: NodeId, message: SnapshotReply, now_ns: int) -> Sequence[Send]:
         """An acceptor has part of a snapshot: send the next chunk."""
-        transfer = self._transfers.get(peer)
-        if not transfer or not transfer.progressed(message.index, message.offset):
-            return ()
-        self.pipelines[peer].touched_ns = now_ns
-        return (Send(peer, transfer.chunk(self._ballot)),)
+        return self._transfers.progressed(peer, message, now_ns)
 
     def promised(self, peer: NodeId, mark: int, now_ns: int) -> None:
         """An acceptor's promise came when a majority had promised already: it tells where it is."""

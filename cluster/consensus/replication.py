@@ -29,7 +29,7 @@ from collections.abc import Iterable, Sequence
 from cluster.channel.request_batch import batch_entries
 from cluster.channel.request_pipeline import RequestPipeline
 from cluster.config import ClusterConfig
-from cluster.consensus.install_snapshot import SnapshotTransfer
+from cluster.consensus.install_snapshot import SnapshotTransfers
 from cluster.consensus.membership import Configuration, agreed_value
 from cluster.consensus.replicated_log import ReplicatedLog
 from cluster.ports import NodeId, Send
@@ -78,7 +78,7 @@ class Replication:
         self._config = config
         self.pipelines: dict[NodeId, RequestPipeline] = {}
         self._match: dict[NodeId, int] = {node: 0}
-        self._transfers: dict[NodeId, SnapshotTransfer] = {}
+        self._transfers = SnapshotTransfers(node, generation, log, self.pipelines, config)
         self._repairing: set[NodeId] = set()
         #: the last index that may be sent to a peer, where there is such a bound
         self._bounds: dict[NodeId, int] = {}
@@ -96,7 +96,7 @@ class Replication:
                 self._match[peer] = 0
         for peer in [peer for peer in self.pipelines if peer not in peers]:
             del self.pipelines[peer], self._match[peer]
-            self._transfers.pop(peer, None)
+            self._transfers.give_up(peer)
             self._repairing.discard(peer)
             self._bounds.pop(peer, None)
 
@@ -138,7 +138,7 @@ class Replication:
             now_ns: the time.
         """
         pipeline = self.pipelines[peer]
-        self._transfers.pop(peer, None)
+        self._transfers.give_up(peer)
         if match_index is None:
             pipeline.reset(max(pipeline.match + 1, self._log.base_index))
             return
@@ -169,7 +169,7 @@ class Replication:
             return ()
         last = min(last, self._bounds.get(peer, last))
         if pipeline.next <= self._log.base_index:  # what precedes it is gone
-            return (self._begin_transfer(peer, snapshot, now_ns),) if last >= 0 else ()
+            return (self._transfers.begin(peer, snapshot, now_ns),) if last >= 0 else ()
         sends: list[Send] = []
         while pipeline.next <= last and pipeline.can_send():
             message = self._append_from(pipeline.next, last, mark)
@@ -181,12 +181,9 @@ class Replication:
         self, peer: NodeId, now_ns: int, mark: int, snapshot: Snapshot | None
     ) -> Sequence[Send]:
         """A follower lives; if it acknowledges nothing, find out whether something was lost."""
-        pipeline, transfer = self.pipelines[peer], self._transfers.get(peer)
-        if transfer:
-            if now_ns - pipeline.touched_ns < self._config.election_min_ns:
-                return ()
-            pipeline.touched_ns = now_ns
-            return (Send(peer, transfer.chunk(self._generation)),)
+        pipeline = self.pipelines[peer]
+        if peer in self._transfers:
+            return self._transfers.repeat(peer, now_ns)
         idle = not pipeline.in_flight and pipeline.next > self._log.last_index
         if not pipeline.stalled(now_ns, self._config.heartbeat_ns) and not (
             # One that is being repaired has all: its next answer tells whether it counts again.
@@ -220,15 +217,6 @@ class Replication:
         self._shared_key, self._shared = key, message
         return message
 
-    def _begin_transfer(self, peer: NodeId, snapshot: Snapshot | None, now_ns: int) -> Send:
-        assert snapshot is not None and snapshot.index >= self._log.base_index, (
-            f"{self._node}: the log begins at {self._log.first_index} and no snapshot reaches it"
-        )
-        transfer = SnapshotTransfer(snapshot, self._config.snapshot_chunk_bytes)
-        self._transfers[peer] = transfer
-        self.pipelines[peer].touched_ns = now_ns
-        return Send(peer, transfer.chunk(self._generation))
-
     # -- answers -----------------------------------------------------------------------------------
 
     def acknowledged(self, peer: NodeId, index: int, now_ns: int, recovering: bool = False) -> bool:
@@ -260,7 +248,7 @@ class Replication:
         is_news = peer not in self._repairing or last_index < pipeline.match
         self._counts(peer, recovering=True)
         if is_news:
-            self._transfers.pop(peer, None)
+            self._transfers.give_up(peer)
             self._match[peer] = 0
             pipeline.lost(min(last_index, self._log.last_index) + 1)
 
@@ -276,15 +264,9 @@ class Replication:
 
     def installed(self, peer: NodeId, index: int, now_ns: int, recovering: bool = False) -> bool:
         """A follower has a snapshot, or needs none; whether what it has is news."""
-        transfer = self._transfers.get(peer)
-        if transfer and index >= transfer.snapshot.index:
-            del self._transfers[peer]
+        self._transfers.installed(peer, index)
         return self.acknowledged(peer, index, now_ns, recovering)
 
     def progressed(self, peer: NodeId, message: SnapshotReply, now_ns: int) -> Sequence[Send]:
         """A follower has part of a snapshot: send the next chunk."""
-        transfer = self._transfers.get(peer)
-        if not transfer or not transfer.progressed(message.index, message.offset):
-            return ()
-        self.pipelines[peer].touched_ns = now_ns
-        return (Send(peer, transfer.chunk(self._generation)),)
+        return self._transfers.progressed(peer, message, now_ns)

@@ -29,7 +29,6 @@ spirit (preallocation, chained CRC). Called by ``storage`` and ``recovery``; san
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from collections.abc import Mapping
 
 import msgspec
@@ -263,21 +262,6 @@ class SegmentedLog:
     def remove_below(self, keep_from: int) -> None:
         """Remove whole segments that hold nothing at or above ``keep_from``."""
         self._remove_oldest(segments_below([s.first for s in self.segments], keep_from))
-
-    def locate(self, index: int) -> Segment | None:
-        """The segment that holds the entry at an index, or None if the log no longer has it.
-
-        Later segments void what they overlap: the newest one that begins at or below it has it.
-        """
-        if index > self.last_index:
-            return None
-        live: list[Segment] = []
-        for segment in self.segments:
-            while live and live[-1].first >= segment.first:
-                live.pop()
-            live.append(segment)
-        place = bisect_right([s.first for s in live], index)
-        return live[place - 1] if place else None
 
     def _remove_oldest(self, count: int) -> None:
         """Remove in order, so that a crash leaves no gap in the sequence."""

@@ -157,10 +157,6 @@ class Superblocks:
             self.now = newest
         return newest
 
-    def exist(self) -> bool:
-        """Whether there is any file of them, readable or not."""
-        return any(name in NAMES for name in self._disk.names())
-
     def open(self, block: Superblock) -> None:
         """Write a record to both copies, durably, making those anew that are missing or damaged."""
         self.now = msgspec.structs.replace(block, sequence=self.now.sequence + 1)

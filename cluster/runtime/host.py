@@ -132,7 +132,7 @@ class CoreHost:
         began = time.perf_counter()
         try:
             effects = call(self.clock.monotonic_ns(), *arguments)
-        except Exception as error:
+        except Exception as error:  # whatever a core raises is a bug of it, and stops the node
             self._broken(error)
             return
         self.turn_seconds.observe(time.perf_counter() - began)

@@ -30,6 +30,7 @@ from cluster.config import ClusterConfig
 from cluster.core.paxos_register import PaxosParts, PaxosRegisters
 from cluster.core.replica import Replica, ReplicaParts
 from cluster.data.node import DataNode, DataParts
+from cluster.gossip.node import GossipNode, GossipParts
 from cluster.host.room import Room
 from cluster.log.storage import DurableStorage
 from cluster.ports import Core, Disk, DiskError
@@ -72,7 +73,7 @@ class SystemRng:
         return self._source.randint(low, high)
 
 
-NodeParts: TypeAlias = ReplicaParts | PaxosParts | DataParts
+NodeParts: TypeAlias = ReplicaParts | PaxosParts | DataParts | GossipParts
 
 
 def make_core(
@@ -80,6 +81,8 @@ def make_core(
 ) -> Core:
     """The core of the node's role."""
     rng, config = SystemRng(), options.config
+    if isinstance(parts, GossipParts):
+        return GossipNode(options.id, founders, rng=rng, config=config, parts=parts)
     if isinstance(parts, PaxosParts):
         return PaxosRegisters(options.id, founders, rng=rng, config=config, parts=parts)
     if isinstance(parts, DataParts):

@@ -23,7 +23,7 @@ from cluster.consensus.membership_change import member_problem
 from cluster.runtime.token import BadToken, read_token
 from cluster.spelling import nearest
 
-ROLES = ("core", "paxos", "data")
+ROLES = ("core", "paxos", "data", "gossip")
 CONSENSUS = ("raft", "multi-paxos", "zab", "viewstamped")
 
 
@@ -157,7 +157,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--role",
         default="core",
-        help="what the node is part of: core, paxos (a register per key), or data (many groups)",
+        help="what the node is part of: core, paxos (a register per key), data (many groups), or "
+        "gossip (members)",
     )
     add("--consensus", default="raft", help=f"consensus variant: {', '.join(CONSENSUS)}")
     add("--cluster", default="splitbrain", metavar="NAME", help="others are refused")
@@ -260,20 +261,22 @@ def _choice(option: str, value: str, known: Sequence[str]) -> None:
 
 
 def _check_peer(options: NodeOptions) -> None:
-    """What does not go with role ``paxos``."""
+    """What does not go with a role that has no log."""
     if options.consensus != "raft":
         raise OptionError(
-            f"--consensus {options.consensus!r} is for --role core; --role paxos has no log to "
-            "agree on"
+            f"--consensus {options.consensus!r} is for --role core; --role {options.role} has no "
+            "log to agree on"
         )
     if options.join:
-        raise OptionError("--join is for --role core; members of --role paxos do not change")
+        raise OptionError(
+            f"--join is for --role core; members of --role {options.role} do not change"
+        )
 
 
 def _check(options: NodeOptions, *, allow_remote: bool) -> None:
     _choice("--role", options.role, ROLES)
     _choice("--consensus", options.consensus, CONSENSUS)
-    if options.role == "paxos":
+    if options.role != "core":
         _check_peer(options)
     wrong = member_problem(options.id)
     if wrong:

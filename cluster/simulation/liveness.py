@@ -6,8 +6,9 @@ fault is removed and the system has a bounded time to do what it owes:
 1. converge: every member runs (those whose disks were damaged beyond recovery excepted), one leads,
    no change of members is half done, and all have applied the same index with the same state; of
    role ``paxos``, where nobody leads and nothing is applied: no request waits any more; of role
-   ``data``, all this in each group;
-2. serve: a write by a new client is acknowledged;
+   ``data``, all this in each group; of role ``gossip``: all nodes know the same members, which are
+   all nodes, and the view of them is agreed on and led;
+2. serve: a write by a new client is acknowledged; of role ``gossip``: an act;
 3. remember: every key that clients ever touched is read again, and what was acknowledged is there:
    acknowledged items of append lists exactly once, and a value that somebody wrote.
 
@@ -93,6 +94,9 @@ def settle(world: World, limit_ns: int = 20 * SECOND) -> Settlement:
     if world.run_until_every(lambda: not _unsettled(world), limit_ns, every_ns=10 * MS):
         settlement.converged_ns = world.now_ns - began_ns
         _serve(world, settlement)
+        if world.role == "gossip":  # it has no keys to remember
+            settlement.total_ns = world.now_ns - began_ns
+            return settlement
         _remember(world, calls, settlement)
         if not world.run_until_every(lambda: not _unsettled(world), limit_ns, every_ns=10 * MS):
             settlement.problems.append(f"after serving again: {_unsettled(world)}")
@@ -153,8 +157,32 @@ def _group_hash(world: World, node: str, group: str) -> str:
     return core.groups.replica(group).state_hash()  # type: ignore[no-any-return]
 
 
+def _unsettled_group(world: World) -> str:
+    """The same, of nodes that gossip: all views are equal and name all nodes, and one leads."""
+    views = set()
+    for node in world.nodes:
+        status = world.status(node)
+        if status is None:
+            return f"{node} is down: {world.why_down(node)}"
+        living = status["members"]
+        missed = [other for other in world.nodes if world.member(other) not in living]
+        if missed:
+            return f"{node} does not know that {', '.join(missed)} live"
+        views.add((tuple(living), status["generation"], tuple(sorted(status["view_members"]))))
+        if views == {(tuple(living), status["generation"], ())}:
+            return f"{node} knows no view"
+    if len(views) > 1:
+        return "views differ"
+    living, _, agreed = views.pop()
+    if living != agreed:
+        return "the agreed view has other members than live"
+    return "" if world.leader() is not None else "nobody leads"
+
+
 def _unsettled(world: World) -> str:
     """Why the system has not converged, in a few words; empty if it has."""
+    if world.role == "gossip":
+        return _unsettled_group(world)
     if world.role == "paxos":
         return _unsettled_peers(world)
     if world.role == "data":
@@ -184,7 +212,9 @@ def _unsettled(world: World) -> str:
 
 
 def _serve(world: World, settlement: Settlement) -> None:
-    outcome = _call(world, Command("put", WITNESS_KEY, (world.now_ns,)))
+    acts = world.role == "gossip"
+    command = Command("act" if acts else "put", WITNESS_KEY, (world.now_ns,))
+    outcome = _call(world, command)
     if outcome.status != "ok":
         settlement.problems.append(
             f"a write after healing ended {outcome.status}: {outcome.error or 'no reason given'}"

@@ -19,8 +19,10 @@ from cluster.core.paxos_register import PaxosParts, PaxosRegisters
 from cluster.core.replica import Replica
 from cluster.data.node import DataNode, DataParts
 from cluster.data.transactional_node import transactional
+from cluster.gossip.node import GossipNode, GossipParts
 from cluster.ports import Clock, Core
 from cluster.simulation.disk import SimDisk
+from cluster.simulation.gossip_invariants import GossipInvariants
 from cluster.simulation.group_invariants import GroupInvariants, group_view
 from cluster.simulation.invariants import Invariants, View, view_of_status
 from cluster.simulation.paxos_invariants import PaxosInvariants
@@ -104,6 +106,8 @@ def check_parts(role: str, consensus: str, ablations: Sequence[str]) -> None:
         ablate(PaxosParts(), ablations)
     elif role == "data":
         data_parts(consensus, ablations)
+    elif role == "gossip":
+        ablate(GossipParts(), ablations)
     else:
         reference_parts(consensus, ablations)
 
@@ -212,10 +216,41 @@ def watch_groups(
     return GroupInvariants(fail, reference_view, consensus=consensus)
 
 
+def gossip_core(
+    node: str,
+    nodes: Sequence[str],
+    *,
+    config: ClusterConfig,
+    rng: SeededRng,
+    consensus: str,
+    ablations: Sequence[str],
+    clock: Clock,
+    peers: Sequence[str],
+) -> Core:
+    """The core of role ``gossip``; a node that joins knows no nodes."""
+    parts = ablate(GossipParts(), ablations)
+    return GossipNode(node, tuple(nodes), config=config, rng=rng, parts=parts)
+
+
+def gossip_storage(
+    disk: SimDisk, *, config: ClusterConfig, consensus: str, ablations: Sequence[str]
+) -> StorageLike:
+    """The storage of role ``gossip``."""
+    return ablate(GossipParts(), ablations).storage(disk, config)
+
+
+def watch_group(
+    fail: Fail, view_of: Callable[[Any], View], consensus: str, founders: Sequence[str]
+) -> GossipInvariants:
+    """The invariants of nodes of role ``gossip``."""
+    return GossipInvariants(fail)
+
+
 ROLES = {
     "core": Role(reference_core, reference_storage, reference_view, watch_log, CONSENSUS.get),
     "paxos": Role(paxos_core, paxos_storage, view_of_status, watch_registers, lambda _: None),
     "data": Role(data_core, data_storage, group_view(reference_view), watch_groups, CONSENSUS.get),
+    "gossip": Role(gossip_core, gossip_storage, view_of_status, watch_group, lambda _: None),
 }
 
 

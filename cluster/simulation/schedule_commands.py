@@ -18,6 +18,7 @@ Words in capitals stand for arguments; brackets for what may be left out.
                                       only. A get may end in lease, follower, session or stale. OUT:
                                       ok, fail or unknown, or a value: -> ok 1
     grant | renew | revoke | lock | unlock | fenced | write | watch | txn | snapshot C ...
+    members | act | join | leave C ...
                                       see :mod:`cluster.simulation.schedule_services`
     change C add-learner N            a change of members; also promote N, remove-member N
     start C OP KEY ...                the same, not awaited

@@ -15,6 +15,13 @@
                                 were then
     compact C REVISION          versions that no read at or above it can see are dropped
 
+and of role ``gossip``:
+
+    members C                   whom the node asked knows to live
+    act C VALUE                 the leader of the agreed view writes to the fenced register
+    join C SEED                 the node asked joins the group through this member
+    leave C                     the node asked says good-bye
+
 Each may end in ``@N`` and in ``-> OUT``, and may be started and awaited, as single-key operations
 are (:mod:`cluster.simulation.schedule_commands`). An operation is one event of the history, however
 many commands of the core it takes; its words are those of the checkers ``lease``, ``lock``,
@@ -28,6 +35,7 @@ from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 from cluster.client.session import Complete
+from cluster.gossip.requests import UNNUMBERED as PINNED
 from cluster.simulation.schedule_stage import Memory, Running, Stage, text_of, time_of, value_of
 from cluster.simulation.sessions import Call
 from cluster.wire import Command
@@ -100,7 +108,8 @@ def _go_on(stage: Stage, running: Running, steps: Steps, done: Complete | None) 
         return
     session = world.session(call.session, timeout_ns=stage.timeout_ns)
     again = partial(_go_on, stage, running, steps)
-    session.submit(command, to=call.to or None, recorded=False, done=again)
+    mode = "stale" if call.to and command.op in PINNED else "linearizable"
+    session.submit(command, mode=mode, to=call.to or None, recorded=False, done=again)
 
 
 def _outcome(done: Complete, value: Any = None) -> Outcome:
@@ -326,8 +335,55 @@ def _compact(memory: Memory, arguments: list[str]) -> Operation:
     return Operation("compact", "", None, steps(), _silent)
 
 
+# -- the group
+
+
+def _members(memory: Memory, arguments: list[str]) -> Operation:
+    _words(arguments)
+
+    def steps() -> Steps:
+        done = yield Command("members-view", "")
+        return _outcome(done, done.value)
+
+    return Operation("read", "members", None, steps(), lambda told: " ".join(told))
+
+
+def _act(memory: Memory, arguments: list[str]) -> Operation:
+    (text,) = _words(arguments, "VALUE")
+
+    def steps() -> Steps:
+        done = yield Command("act", "", (value_of(text),))
+        return _outcome(done, done.value)
+
+    return Operation("act", "singleton", value_of(text), steps(), _tell_act)
+
+
+def _tell_act(told: dict[str, Any]) -> str:
+    return f"by {told['leader']} of view {told['view']}"
+
+
+def _join(memory: Memory, arguments: list[str]) -> Operation:
+    (seed,) = _words(arguments, "SEED")
+
+    def steps() -> Steps:
+        done = yield Command("join", seed)
+        return _outcome(done)
+
+    return Operation("join", "members", seed, steps(), _silent)
+
+
+def _leave(memory: Memory, arguments: list[str]) -> Operation:
+    _words(arguments)
+
+    def steps() -> Steps:
+        done = yield Command("leave", "")
+        return _outcome(done)
+
+    return Operation("leave", "members", None, steps(), _silent)
+
+
 SERVICES: dict[str, Callable[[Memory, list[str]], Operation]] = {
     "grant": _grant, "renew": _renew, "revoke": _revoke, "lock": _lock, "unlock": _unlock,
     "fenced": _fenced, "write": _write, "watch": _watch, "txn": _txn, "snapshot": _snapshot,
-    "compact": _compact,
+    "compact": _compact, "members": _members, "act": _act, "join": _join, "leave": _leave,
 }  # fmt: skip

@@ -30,10 +30,23 @@ from cluster.wire import Command, Response
 DIAL_NS = 1_000_000_000
 
 #: operation -> its name in a history
-HISTORY_NAMES = {"get": "read", "put": "write"}
+HISTORY_NAMES = {"get": "read", "put": "write", "members-view": "read"}
 #: operations whose result a history has; of the others it has the argument twice
 RESULTS = frozenset(
-    {"get", "grant", "renew", "revoke", "acquire", "release", "write", "watch", "txn"}
+    {
+        "get",
+        "grant",
+        "renew",
+        "revoke",
+        "acquire",
+        "release",
+        "write",
+        "watch",
+        "txn",
+        "act",
+        "members-view",
+        "read",
+    }
 )
 
 

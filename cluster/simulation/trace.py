@@ -120,9 +120,12 @@ def _concerning(records: Iterable[Record], nodes: tuple[str, ...]) -> Iterator[R
     return (each for each in records if not nodes or each[2] in nodes or each[3] in nodes)
 
 
+_ROUTINE = (wire.Heartbeat, wire.HeartbeatReply, wire.Ping, wire.PingAck)
+
+
 def _is_routine(record: Record) -> bool:
     """Whether it happens all the time, whatever else happens."""
-    return record[1] == "tick" or isinstance(record[4], (wire.Heartbeat, wire.HeartbeatReply))
+    return record[1] == "tick" or isinstance(record[4], _ROUTINE)
 
 
 def tell(record: Record) -> TraceEvent:

@@ -22,29 +22,31 @@ Anyone may use this module: a harness's environment, directed schedules, tests, 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from cluster.config import ClusterConfig
-from cluster.consensus.membership import name_of, next_incarnation
+from cluster.consensus.membership import name_of
 from cluster.data.replicated_groups import MEMBERS
 from cluster.ports import Core, DiskError, Note, Recovered
 from cluster.simulation.clock import NodeClock, SimClock
 from cluster.simulation.connections import Connections
 from cluster.simulation.damage_watch import DamageWatch
 from cluster.simulation.disk import POWER_LOST, DiskProfile, FaultAtlas, SimDisk
-from cluster.simulation.heap import EventHeap, Handle
+from cluster.simulation.heap import EventHeap
 from cluster.simulation.invariants import InvariantViolation, View, view_of_status
 from cluster.simulation.names import check_names, founders_among, no_such_node
 from cluster.simulation.network import Network, NetworkProfile
 from cluster.simulation.node import SimNode
+from cluster.simulation.node_faults import NodeFaults
+from cluster.simulation.node_views import NodeViews
 from cluster.simulation.randomness import SeededRng, derive
 from cluster.simulation.reference import CoreFactory, StorageFactory, role_of
 from cluster.simulation.sessions import Call, SimSession
 from cluster.simulation.storage_thread import StorageLike
 from cluster.simulation.trace import Trace
+from cluster.simulation.virtual_time import VirtualTime
 from cluster.simulation.watch import Watch
-from cluster.wire import Entry
 
 US = 1_000
 MS = 1_000_000
@@ -54,8 +56,19 @@ SECOND = 1_000_000_000
 NOTES_MAX = 10_000
 
 
+class _Nodes(dict[str, SimNode]):
+    """The nodes by name, in order."""
+
+    def __missing__(self, name: str) -> SimNode:
+        raise no_such_node(name, self)
+
+
 class World:
     """Everything of one simulated run.
+
+    Most methods are those of its parts (:meth:`_give_methods`): time passes as in
+    :mod:`~cluster.simulation.virtual_time`, faults are in :mod:`~cluster.simulation.node_faults`,
+    and what can be seen of nodes is in :mod:`~cluster.simulation.node_views`.
 
     Args:
         seed: everything random follows from it.
@@ -63,7 +76,7 @@ class World:
         founders: those of them that the cluster begins with; None for all. The others run, know
             nobody, and wait to be added.
         config: timings and limits of the nodes.
-        role: what the nodes are: ``core``, ``paxos`` or ``data``.
+        role: what the nodes are: ``core``, ``paxos``, ``data`` or ``gossip``.
         consensus: the consensus variant of all nodes of role ``core``, by name.
         ablations: ids of ablations all nodes run with; see :mod:`cluster.ablations.registry`.
         network: what the network is like without faults.
@@ -123,18 +136,44 @@ class World:
         self._storage_factory = storage or made.storage
         self._network_profile = network or NetworkProfile()
         self.network = Network(self.heap, self._network_profile, self.rng("network"), self._deliver)
-        self._nodes: dict[str, SimNode] = {}
+        self._nodes = _Nodes()
         self.connections = Connections(
             self._nodes, self.network, self.trace, lambda: self.heap.now_ns
         )
         self._sessions: dict[str, SimSession] = {}
         #: (time, call, whether it begins) of every call of every session
         self.client_log: list[tuple[int, Call, bool]] = []
-        self._resume_order = self.rng("resume")
+        self._give_methods()
         for name in self.nodes:
             self._nodes[name] = self._make_node(name, disk or DiskProfile())
         for node in self._nodes.values():
             node.start()
+
+    def _give_methods(self) -> None:
+        """A world does what its parts do, under their names: see them for what each means."""
+        time = VirtualTime(self.heap)
+        self.at, self.step, self.run_for = time.at, time.step, time.run_for
+        self.run_until, self.run_until_every = time.run_until, time.run_until_every
+        faults = NodeFaults(
+            self._nodes,
+            heap=self.heap,
+            trace=self.trace,
+            atlas=self.atlas,
+            damage_watch=self.damage_watch,
+            cut_off=self._cut_off,
+            resume_order=self.rng("resume"),
+        )
+        self.crash, self.restart, self.wipe = faults.crash, faults.restart, faults.wipe
+        self.pause, self.resume, self.tick = faults.pause, faults.resume, faults.tick
+        self.set_clock, self.late, self.set_disk = faults.set_clock, faults.late, faults.set_disk
+        views = NodeViews(
+            self._nodes, heap=self.heap, ablations=self.ablations, view_of=self._view_of
+        )
+        self.alive, self.paused, self.why_down = views.alive, views.paused, views.why_down
+        self.clock_offset_ns, self.clock_rate = views.clock_offset_ns, views.clock_rate
+        self.member, self.leader, self.status = views.member, views.leader, views.status
+        self.state_hash, self.log = views.state_hash, views.log
+        self.core, self.disk = views.core, views.disk
 
     def _make_node(self, name: str, profile: DiskProfile) -> SimNode:
         boot_ns = self.rng(name, "boot").randrange(1, 1_000) * SECOND
@@ -149,46 +188,6 @@ class World:
         """Virtual nanoseconds since the world began."""
         return self.heap.now_ns
 
-    def at(self, delay_ns: int, function: Callable[..., Any], *arguments: Any) -> Handle:
-        """Call ``function(*arguments)`` after ``delay_ns``; the handle can cancel it."""
-        handle = Handle(function, arguments)
-        self.heap.push(self.heap.now_ns + delay_ns, handle.fire)
-        return handle
-
-    def step(self) -> bool:
-        """Run the next event; False if there is none."""
-        return self.heap.step()
-
-    def run_for(self, duration_ns: int) -> int:
-        """Let this much time pass; returns the number of events."""
-        return self.heap.run_until(self.heap.now_ns + duration_ns)
-
-    def run_until(self, predicate: Callable[[], bool], limit_ns: int) -> bool:
-        """Run until the predicate holds, looked at after every event, at most ``limit_ns``.
-
-        Returns:
-            Whether it holds. If not, all of ``limit_ns`` has passed.
-        """
-        heap, end_ns = self.heap, self.heap.now_ns + limit_ns
-        while not predicate():
-            next_ns = heap.next_ns()
-            if next_ns is None or next_ns > end_ns:
-                heap.run_until(end_ns)
-                return predicate()
-            heap.step()
-        return True
-
-    def run_until_every(
-        self, predicate: Callable[[], bool], limit_ns: int, *, every_ns: int = 10 * MS
-    ) -> bool:
-        """Like :meth:`run_until`, for predicates too costly to look at after every event."""
-        end_ns = self.heap.now_ns + limit_ns
-        while not predicate():
-            if self.heap.now_ns >= end_ns:
-                return False
-            self.heap.run_until(min(end_ns, self.heap.now_ns + every_ns))
-        return True
-
     def rng(self, *purpose: object) -> random.Random:
         """The seeded stream for a purpose; the same words give a stream from its beginning."""
         return derive(self.seed, *purpose)
@@ -199,97 +198,6 @@ class World:
 
     # -- faults
 
-    def crash(self, node: str, *, lose_unsynced: bool = True, torn: bool = False) -> dict[str, Any]:
-        """Kill a node; its unsynced bytes are lost, or torn. Harmless if it is down.
-
-        Returns:
-            What the disk lost, as evidence.
-        """
-        found = self._node(node)
-        if not found.up:
-            return {"was": found.why_down}
-        found.stop("crashed")
-        lost = found.disk.crash(lose_unsynced=lose_unsynced, torn=torn or found.disk.torn)
-        self._cut_off(node)
-        return dict(lost)
-
-    def restart(self, node: str) -> bool:
-        """Start a node that is down; it recovers from its disk.
-
-        Returns:
-            Whether it runs now; False if it refused to start (see ``why_down``).
-        """
-        found = self._node(node)
-        if not found.up:
-            found.start()
-            if found.corrupt:
-                self.damage_watch.refused(node, found.why_down)
-        return found.up
-
-    def wipe(self, node: str, *, member: str = "") -> str:
-        """Give a node that is down an empty disk and a new id, with which it joins; the id.
-
-        ``member`` is for one under the id it had: A61, unless its consensus recovers from that.
-        """
-        found = self._node(node)
-        self.damage_watch.wiped(node, forgets=member == found.member)
-        found.wipe(member or next_incarnation(found.member))
-        return found.member
-
-    def member(self, node: str) -> str:
-        """Who a node is in the cluster: its name, until its disk is wiped."""
-        return self._node(node).member
-
-    def pause(self, node: str) -> None:
-        """SIGSTOP a node. Harmless if it is paused or down."""
-        found = self._node(node)
-        if found.life is not None and not found.paused:
-            self.trace.add(self.now_ns, "pause", node)
-            found.life.paused = True
-
-    def resume(self, node: str, *, timer_first: bool | None = None) -> None:
-        """SIGCONT a node: everything that waited for it happens now.
-
-        Args:
-            node: which.
-            timer_first: whether a timer that is late runs before the frames that waited; None to
-                let the seed decide.
-        """
-        found = self._node(node)
-        if found.life is not None and found.paused:
-            self.trace.add(self.now_ns, "resume", node)
-            first = self._resume_order.random() < 0.5 if timer_first is None else timer_first
-            found.life.resume(timer_first=first)
-
-    def set_clock(self, node: str, *, offset_ns: int = 0, rate: float = 1.0) -> int:
-        """Make a node's wall clock wrong by ``offset_ns`` and its monotonic clock run at ``rate``.
-
-        Returns:
-            The wall clock's offset, as read back.
-        """
-        found, now_ns = self._node(node), self.now_ns
-        found.change_clock(lambda: found.clock.set(now_ns, offset_ns=offset_ns, rate=rate))
-        self.trace.add(now_ns, "clock", node, "", {"offset_ns": offset_ns, "rate": rate})
-        return self.clock_offset_ns(node)
-
-    def clock_offset_ns(self, node: str) -> int:
-        """How far the node's wall clock is from the right time."""
-        return self._node(node).clock.wall_ns(self.now_ns) - SimClock(0).wall_ns(self.now_ns)
-
-    def clock_rate(self, node: str) -> float:
-        """How fast the node's monotonic clock runs."""
-        return self._node(node).clock.rate
-
-    def late(self, node: str, by_ns: int) -> None:
-        """Let a node find that ``by_ns`` more of its monotonic time has passed than it thought."""
-        found = self._node(node)
-        found.change_clock(lambda: found.clock.advance(self.now_ns, by_ns))
-
-    def tick(self, node: str) -> bool:
-        """Let a node's timer fire now, due or not; False if the node is down or paused."""
-        life = self._node(node).life
-        return life is not None and life.tick_now()
-
     def let_timers_run(self) -> None:
         """Timers run by themselves again, those that were due meanwhile at once."""
         self.auto_ticks = True
@@ -297,89 +205,7 @@ class World:
             if node.life is not None:
                 node.life.rearm()
 
-    def set_disk(self, node: str, faults: Mapping[str, Any]) -> dict[str, Any]:
-        """Make a node's disk so; an empty mapping heals. See :meth:`SimDisk.set`.
-
-        A bit flip that would leave no majority of undamaged disks is skipped.
-
-        Returns:
-            What the disk did so far, and ``skipped`` if the flip was not made.
-        """
-        found, wanted = self._node(node), dict(faults)
-        skipped = False
-        if wanted.get("flip"):
-            skipped = not self.atlas.allows(node)
-            if skipped:
-                del wanted["flip"]
-        before = found.disk.counts["flipped"]
-        counts = found.disk.set(wanted)
-        if counts["flipped"] > before:
-            self.atlas.damage(node)
-        self.trace.add(self.now_ns, "disk", node, "", {k: str(v) for k, v in wanted.items()})
-        if found.life is not None:
-            found.life.disk_changed()
-        return {**counts, "skipped": skipped}
-
-    def alive(self, node: str) -> bool:
-        """Whether the node's process exists (a paused one does)."""
-        return self._node(node).up
-
-    def paused(self, node: str) -> bool:
-        """Whether the node's process is stopped."""
-        return self._node(node).paused
-
-    def why_down(self, node: str) -> str:
-        """Why the node does not run; empty if it does."""
-        return self._node(node).why_down
-
     # -- what is
-
-    def status(self, node: str) -> dict[str, Any] | None:
-        """The node's status with the chaos a real one would show; None if it does not answer."""
-        found = self._node(node)
-        if found.core is None or found.paused:
-            return None
-        return {
-            **found.core.status(),
-            "ablations": list(self.ablations),
-            "chaos": False,
-            "wall_offset_ns": self.clock_offset_ns(node),
-        }
-
-    def state_hash(self, node: str) -> tuple[int, str] | None:
-        """Applied index and state hash of a node; None if it does not answer."""
-        found = self._node(node)
-        if found.core is None or found.paused:
-            return None
-        return found.core.status()["applied"], found.core.state_hash()
-
-    def log(self, node: str) -> list[Entry] | None:
-        """The log a node holds in memory, from its first index; None if it does not answer."""
-        found = self._node(node)
-        consensus = getattr(found.core, "consensus", None)  # only our own core has one
-        if consensus is None or found.paused:
-            return None
-        log = consensus.log
-        return list(log.between(log.first_index, log.last_index))
-
-    def core(self, node: str) -> Core | None:
-        """The node's core, for white-box tests; None if it is down."""
-        return self._node(node).core
-
-    def disk(self, node: str) -> SimDisk:
-        """The node's disk."""
-        return self._node(node).disk
-
-    def leader(self) -> str | None:
-        """The running node that leads the highest generation; None if none leads."""
-        best: tuple[int, str] | None = None
-        for name, node in self._nodes.items():
-            if node.core is None:
-                continue
-            view = self._view_of(node.core)
-            if view.role == "leader" and (best is None or view.generation > best[0]):
-                best = (view.generation, name)
-        return best[1] if best else None
 
     # -- clients
 
@@ -493,10 +319,7 @@ class World:
     # -- inside
 
     def _node(self, name: str) -> SimNode:
-        try:
-            return self._nodes[name]
-        except KeyError:
-            raise no_such_node(name, self.nodes) from None
+        return self._nodes[name]
 
     def _deliver(self, src: str, dst: str, frame: Any) -> None:
         node = self._nodes.get(dst)

@@ -49,8 +49,12 @@ if TYPE_CHECKING:
 WEAK_MODES = ("session", "stale")
 #: Operations that are about no one key.
 OF_SEVERAL_KEYS = ("txn", "watch", "compact")
-#: Options of checkers: the cluster's locks are leases, so one that was lost may not be released.
-OPTIONS: dict[str, dict[str, Any]] = {"lock": {"exclusive": False}}
+#: Options of checkers: the cluster's locks are leases, so one that was lost may not be released;
+#: what a group converges to is its members, and a schedule ends with all of them running.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "lock": {"exclusive": False},
+    "convergence": {"every_node": True},
+}
 
 
 class PatternRow(msgspec.Struct, frozen=True):
@@ -218,7 +222,9 @@ def judge_with(checker: str, events: Sequence[ClientEvent]) -> Result:
     from checkers.checker_choice import factory
 
     made = factory(checker)(**OPTIONS.get(checker, {}))
-    words = made.vocabulary.words if made.vocabulary is not None else frozenset()
+    if made.vocabulary is None:
+        return made(history_of(events))
+    words = made.vocabulary.words
     return made(history_of(event for event in events if event.f in words))
 
 

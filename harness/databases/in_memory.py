@@ -31,6 +31,8 @@ OBJECTS: dict[str, tuple[str, ...]] = {
     "lease": ("grant", "renew", "revoke"),
     "watch": ("write", "watch"),
     "bank": ("open", "read", "transfer"),
+    "members": ("read",),
+    "singleton": ("act",),
     "txn-list": ("txn",),
     "txn-register": ("txn",),
 }
@@ -78,6 +80,7 @@ class AtomClient:
     async def open(self, node: Node) -> None:
         """Nothing to connect to; a clock to read."""
         self.store.now_ns = node.now_ns
+        self.store.nodes = tuple(node.nodes)
 
     async def invoke(self, op: Invocation) -> Outcome:
         """One operation: the method of this name of the kind of objects."""

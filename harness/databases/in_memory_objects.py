@@ -29,6 +29,8 @@ class Store:
         self.resource = FencedResource()
         #: the run's clock, once a client has been opened
         self.now_ns: Callable[[], int] = lambda: 0
+        #: the nodes, once a client has been opened
+        self.nodes: tuple[str, ...] = ()
 
     def next_revision(self) -> int:
         """A number greater than all before."""
@@ -268,6 +270,22 @@ class RegisterTransactions(Kind):
         return op.ok(done)
 
 
+class Members(Kind):
+    """The nodes, of which none can fail here."""
+
+    def read(self, op: Invocation) -> Outcome:
+        """All nodes live."""
+        return op.ok(sorted(self.store.nodes))
+
+
+class Singleton(Kind):
+    """The one that may act: this process."""
+
+    def act(self, op: Invocation) -> Outcome:
+        """Act under a new token."""
+        return op.ok({"token": self.store.next_revision(), "value": op.value})
+
+
 #: the kinds by the name that a workload's ``objects`` has
 KINDS: dict[str, type[Kind]] = {
     "register": Register,
@@ -281,6 +299,8 @@ KINDS: dict[str, type[Kind]] = {
     "lease": Lease,
     "watch": Watch,
     "bank": Bank,
+    "members": Members,
+    "singleton": Singleton,
     "txn-list": ListTransactions,
     "txn-register": RegisterTransactions,
 }

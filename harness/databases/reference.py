@@ -11,8 +11,9 @@ whose first element is taken by compare-and-set of the whole list: sound, since 
 and dear, so queues should stay short.
 
 Options: ``role`` (``core``; ``paxos``: a register per key, no log and no leader; ``data``: many
-replicated groups, of which the keys here are the core's; if it is not given, the one that the
-ablations are for, or ``core``), ``consensus`` (of roles ``core`` and ``data``),
+replicated groups, of which the keys here are the core's; ``gossip``: members found out by gossip,
+and the leader that emerges; if it is not given, the one that the ablations or the workload's
+objects are for, or ``core``), ``consensus`` (of roles ``core`` and ``data``),
 ``ablate`` (ids separated by commas or a list), ``read_mode`` (one of :data:`READ_MODES`),
 ``lease_ttl_s`` (of locks), ``op_timeout_s``, ``peer_port``, ``admin_port``,
 ``args`` (more arguments for every node), ``objects`` (what keys are; given by the workload).
@@ -32,7 +33,7 @@ from typing import Any
 
 from harness.databases.base import Invocation, Outcome, operations_of
 from harness.databases.http_clients import answered
-from harness.databases.reference_clients import CLIENTS, Objects
+from harness.databases.reference_clients import CLIENTS, OF_GOSSIP, Objects
 from harness.databases.reference_members import ATTEMPT_S, REQUEST_S, ReferenceMembers
 from harness.environments.base import Node, SimulatedNode
 from harness.errors import UsageError, nearest
@@ -41,9 +42,11 @@ from workloads.lock import FencedResource
 #: where a node finds its token (see ``cluster.runtime.token``)
 TOKEN_VARIABLE = "SPLITBRAIN_TOKEN"
 READ_MODES = ("linearizable", "lease", "follower", "session", "stale")
-ROLES = ("core", "paxos", "data")
+ROLES = ("core", "paxos", "data", "gossip")
 READY_WITHIN_S = 30.0
 _OWN_NODE_EVERY_S = 0.05
+#: gossip takes seconds to be sure of a death: shorter faults would change no view
+GOSSIP_TIMINGS = {"nemesis_interval_s": 10.0, "fault_duration_s": "4s..8s"}
 #: how long a client waits for one node before it asks another: the patient and the impatient
 _ATTEMPTS_S = (1.0, 0.2)
 
@@ -104,6 +107,8 @@ class Reference(ReferenceMembers):
 
     name = "reference"
     operations = frozenset(COMMANDS)
+    #: how long faults last; None for our own
+    timings: dict[str, Any] | None = None
 
     def __init__(
         self,
@@ -124,18 +129,20 @@ class Reference(ReferenceMembers):
             raise nearest("read_mode", read_mode, READ_MODES)
         named = ablate.split(",") if isinstance(ablate, str) else list(ablate)
         self.ablate = tuple(name.strip() for name in named if name.strip())
-        self.role = role or _role_for(self.ablate)
+        self.role = role or _role_for(self.ablate, objects)
         if self.role not in ROLES:
             raise nearest("role", self.role, ROLES)
-        if self.role == "paxos":
-            _check_peers(consensus=consensus, read_mode=read_mode)
+        if self.role != "core":
+            _check_peers(self.role, consensus=consensus, read_mode=read_mode)
+        if self.role == "gossip":
+            self.timings = GOSSIP_TIMINGS
         self.consensus = consensus
         self.read_mode = read_mode
         self.op_timeout_s = op_timeout_s
         self.peer_port = peer_port
         self.admin_port = admin_port
         self.args = tuple(args.split() if isinstance(args, str) else args)
-        table = {**OBJECTS, **{kind: each.operations for kind, each in CLIENTS.items()}}
+        table = _table(self.role)
         self.operations = operations_of("the reference cluster", table, objects)
         self.lease_ttl_s = lease_ttl_s
         #: what locks guard, outside the cluster
@@ -252,9 +259,16 @@ class Reference(ReferenceMembers):
         return ReferenceClient(self, f"{kind}-{self._clients}", attempt_s=attempt_s)
 
 
-def _role_for(ablations: Sequence[str]) -> str:
+def _table(role: str) -> dict[str, Any]:
+    """The operations of clients of a role, by kind of objects."""
+    kinds = {kind: each.operations for kind, each in CLIENTS.items()}
+    table = {**OBJECTS, **kinds}
+    return {kind: ops for kind, ops in table.items() if (kind in OF_GOSSIP) == (role == "gossip")}
+
+
+def _role_for(ablations: Sequence[str], objects: str) -> str:
     if not ablations:
-        return "core"
+        return "gossip" if objects in OF_GOSSIP else "core"
     from cluster.ablations.registry import UnknownAblation, role_for
 
     try:
@@ -263,15 +277,14 @@ def _role_for(ablations: Sequence[str]) -> str:
         raise UsageError(f"ablate: {error}") from None
 
 
-def _check_peers(*, consensus: str, read_mode: str) -> None:
+def _check_peers(role: str, *, consensus: str, read_mode: str) -> None:
     if consensus != "raft":
         raise UsageError(
-            f"consensus is {consensus!r}, and role paxos has no log to agree on; leave it out"
+            f"consensus is {consensus!r}, and role {role} has no log to agree on; leave it out"
         )
     if read_mode != "linearizable":
         raise UsageError(
-            f"read_mode is {read_mode!r}, and a node of role paxos does not know whether its own "
-            "copy is chosen; leave it out"
+            f"read_mode is {read_mode!r}, and role {role} has no modes to read in; leave it out"
         )
 
 

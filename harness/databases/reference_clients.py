@@ -6,6 +6,7 @@ client session, in simulation and on real nodes alike:
 - lists and registers in transactions: one ``txn`` of the core for each transaction;
 - banks: a transfer reads both balances, and changes them if they are still so;
 - watches: from the revision after the last one told of;
+- members and the singleton, of role ``gossip``: what the node asked knows, and acts of the leader;
 - leases: a key attached to a lease of the core; the client that creates the key has it;
 - locks: the same, waited for with a watch. The fencing token is the revision of the key, and
   fenced writes go to the lock's resource, outside the cluster.
@@ -263,6 +264,28 @@ class LockClient(Leased):
         return fenced_write(self._db.resource, op)
 
 
+class Members(Objects):
+    """Whom a node of role ``gossip`` knows to live, as it sees things itself."""
+
+    operations = frozenset({"read"})
+
+    async def _read(self, op: Invocation) -> Outcome:
+        done = await self._call("members-view", "", mode="stale")
+        return op.ok(done.value) if done.status == "ok" else op.fail(done.error)
+
+
+class Singleton(Objects):
+    """Acts of the leader of the agreed view; its token is the view's number and the act's."""
+
+    operations = frozenset({"act"})
+
+    async def _act(self, op: Invocation) -> Outcome:
+        done = await self._call("act", "", op.value)
+        return op.ok(done.value) if done.status == "ok" else ended(op, done)
+
+
+#: kinds of objects that nodes of role ``gossip`` have, and no others
+OF_GOSSIP = ("members", "singleton")
 #: kind of objects -> its client
 CLIENTS: dict[str, type[Objects]] = {
     "txn-list": Transactions,
@@ -271,4 +294,6 @@ CLIENTS: dict[str, type[Objects]] = {
     "watch": Watches,
     "lease": LeaseClient,
     "lock": LockClient,
+    "members": Members,
+    "singleton": Singleton,
 }

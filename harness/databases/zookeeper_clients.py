@@ -69,7 +69,7 @@ class ZooKeeperClient:
         try:
             await self._threaded(lambda: zk.start(timeout=self._db.op_timeout_s))
             await self._threaded(lambda: zk.ensure_path("/splitbrain"))
-        except BaseException:
+        except BaseException:  # a cancellation too: its threads end before it is raised
             await self._threaded(lambda: _stop(zk))
             raise
         self._zk = zk

@@ -95,7 +95,7 @@ class HttpClient:
             if self._sent:
                 raise
             raise NotSent(f"cannot dial {self._host}:{self._port}: no answer") from error
-        except BaseException:
+        except BaseException:  # a cancellation too: half an answer may be in the connection
             await self.close()
             raise
         if status >= 400:

@@ -108,8 +108,7 @@ class MachineRun:
             self.handles = self._made(machines)
             await parts.network.start(machines)
             await parts.clocks.start(machines)
-        except BaseException:
-            # Whatever it was, an interrupt too: what was made is removed before it is raised.
+        except BaseException:  # an interrupt too: what was made is removed first
             with _left_is_said():
                 await self.teardown()
             raise

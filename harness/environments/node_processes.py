@@ -210,8 +210,3 @@ class NodeProcesses:
                 f"{self.name} did not answer http://{address}:{port}{path} within "
                 f"{within_s:g} s ({why}); its log ends:\n{await self.machine.files.last_words()}"
             )
-
-
-def ends_of(nodes: Mapping[str, NodeProcesses]) -> dict[str, list[str]]:
-    """Per node, how processes of its database ended without being asked to, as far as is known."""
-    return {name: list(each.deaths) for name, each in nodes.items() if each.deaths}

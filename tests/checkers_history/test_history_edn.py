@@ -217,7 +217,8 @@ def test_transactions_are_written_with_keywords(tmp_path: Path) -> None:
 
 
 def test_parquet(tmp_path: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow.parquet", reason="the parquet extra is not installed")
+    import pyarrow.parquet as pyarrow
+
     path = tmp_path / "history.parquet"
     made = [
         Event(0, 1, 0, "invoke", "write", "x", [1, {"a": None}]),

@@ -19,8 +19,6 @@ from hypothesis import strategies as st
 from checkers.history import History, HistoryError, write_edn
 from checkers.history.importers import edn_scan, jepsen_edn
 
-pytest.importorskip("numba", reason="numba is not installed, so nothing is compiled")
-
 SIMPLE = [
     "{:type :invoke, :f :read, :value nil, :process 0, :time 5, :index 0}",
     "{:type :ok, :f :read, :value 3, :process 0, :time 6, :index 1}",

@@ -7,15 +7,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
 from history_strategies import events
 from hypothesis import given, settings
+from pyarrow import parquet
 
 from checkers.history import Event, Fault, History, HistoryError, load, recognise, write_parquet
-
-LACKING = "the parquet extra is not installed"
-pyarrow = pytest.importorskip("pyarrow", reason=LACKING)
-parquet = pytest.importorskip("pyarrow.parquet", reason=LACKING)
 
 
 def same(one: History, other: History) -> None:

@@ -12,9 +12,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("numba", reason="numba is not installed, so nothing is compiled")
-
 import small_kernel
 
 from checkers.core.columns import record

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +20,12 @@ pytestmark = pytest.mark.real
 
 
 def databases() -> list[Any]:
-    has_etcd = bool(ETCD.there())
-    has_pysyncobj = importlib.util.find_spec("pysyncobj") is not None
     return [
         pytest.param(Reference, id="reference"),
-        pytest.param(
-            Etcd, id="etcd", marks=pytest.mark.skipif(not has_etcd, reason="etcd is not installed")
-        ),
+        pytest.param(Etcd, id="etcd"),
         pytest.param(
             lambda **options: PySyncObj(read_mode="replicated", **options),
             id="pysyncobj",
-            marks=pytest.mark.skipif(not has_pysyncobj, reason="pip install pysyncobj"),
         ),
     ]
 
@@ -115,7 +109,6 @@ def test_what_was_acknowledged_survives_a_kill_of_all(make: Any, tmp_path: Path)
 
 
 def test_pysyncobj_reads_stale_data_from_a_cut_off_node(tmp_path: Path) -> None:
-    pytest.importorskip("pysyncobj", reason="pip install pysyncobj")
     db = PySyncObj(op_timeout_s=10.0)
 
     async def body(env: Any) -> None:

@@ -143,7 +143,7 @@ def test_a_schedule_that_is_not_there_is_infrastructure(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize(
     "name, sentence",
-    [("A31x", "did you mean|unknown pattern"), ("gossip_dissemination", "no ablation to run yet")],
+    [("A31x", "did you mean|unknown pattern"), ("segmented_log", "no ablation to run yet")],
 )
 def test_unknown_names_are_refused_with_a_sentence(name: str, sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):

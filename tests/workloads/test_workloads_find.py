@@ -27,8 +27,10 @@ from harness.databases.in_memory_objects import (
     ListTransactions,
     Lock,
     Log,
+    Members,
     Register,
     RegisterTransactions,
+    Singleton,
     Store,
     Watch,
 )
@@ -41,6 +43,7 @@ from workloads import generator as gen
 OPTIONS: dict[str, dict[str, Any]] = {
     "lease": {"ttl_s": 0.3, "keys": 1},
     "lock": {"hold_s": 0.1},
+    "membership-convergence": {"settle_s": 2.0},
     "list-append": {"rate_hz": 300.0},
     "rw-register": {"rate_hz": 300.0},
     "write-skew": {"rate_hz": 300.0},
@@ -258,6 +261,51 @@ class LaggingRegisters(_Lagging, RegisterTransactions):
 OLD_SNAPSHOT = having(txn_list=LaggingLists, txn_register=LaggingRegisters)
 
 
+class Forgetful(Members):
+    """All agree on members of which one is missing."""
+
+    def read(self, op):
+        return op.ok(sorted(self.store.nodes)[1:])
+
+
+class OwnView(Members):
+    """Each client has left out another member."""
+
+    made = 0
+
+    def __init__(self, store):
+        super().__init__(store)
+        OwnView.made += 1
+        self.left_out = OwnView.made
+
+    def read(self, op):
+        nodes = sorted(self.store.nodes)
+        del nodes[self.left_out % len(nodes)]
+        return op.ok(nodes)
+
+
+class TwoLeaders(Singleton):
+    """Now and then another acts under the same token."""
+
+    now = Every(20)
+
+    def act(self, op):
+        self.store.revision -= self.now()
+        return super().act(op)
+
+
+class OldToken(Singleton):
+    """Now and then one acts under a token of long ago."""
+
+    now = Every(20)
+
+    def act(self, op):
+        done = super().act(op)
+        if self.now():
+            done.value["token"] -= 7.5
+        return done
+
+
 DEFECTS = [
     ("register", STALE, {}, "nonlinearizable"),
     ("append", twice("append"), {}, "nonlinearizable"),
@@ -281,6 +329,10 @@ DEFECTS = [
     ("lease", having(lease=EarlyEnd), {}, None),
     ("watch", having(watch=Skips), {}, None),
     ("bank", having(bank=HalfTransfer), {}, "wrong-total"),
+    ("membership-convergence", having(members=Forgetful), {}, "wrong-members"),
+    ("membership-convergence", having(members=OwnView), {}, "diverged"),
+    ("emergent-leader", having(singleton=TwoLeaders), {}, "duplicate-token"),
+    ("emergent-leader", having(singleton=OldToken), {}, "token-backwards"),
     ("list-append", OLD_SNAPSHOT, {}, None),
     ("rw-register", OLD_SNAPSHOT, {}, None),
     ("write-skew", OLD_SNAPSHOT, {}, None),

@@ -1,14 +1,14 @@
 """Which operations of unknown outcome are worth linearising, and which of them to prefer.
 
 Problem. An operation of unknown outcome (an *info* op) is linearised only for the sake of what
-follows; the code calls that *spending* it. A search that tries every subset never ends.
+follows; the code calls that *taking* it. A search that tries every subset never ends.
 
 Solution. Two questions keep the search small.
 
 - Is the state it leads to of any use? It is only if some operation that may come next leads
   somewhere from there that it does not lead to from here, directly or after further info ops.
 - Which one, if several lead there? The one that is less useful later. An unknown write of v does
-  all that an unknown compare-and-set of anything to v does, so the compare-and-set is spent first
+  all that an unknown compare-and-set of anything to v does, so the compare-and-set is taken first
   (:func:`covers`).
 
 Invariants. Both answers are about the states of the model only, as far as those can be enumerated.
@@ -35,7 +35,7 @@ REACH_MAX = 64
 
 
 class Demand:
-    """Which states are worth spending optional operations for.
+    """Which states are worth taking optional operations for.
 
     A state is useful beside another if some operation that may come next leads somewhere from it
     that it does not lead to from the other, or if one optional operation more makes it useful.
@@ -62,7 +62,7 @@ class Demand:
         self._graph_of = [0]
 
     def _better(self) -> list[int]:
-        """For each optional class, a mask of those to spend rather, where both lead on."""
+        """For each optional class, a mask of those to take rather, where both lead on."""
         machine, optional = self.machine, self.classes
         if not 2 <= len(optional) <= COMPARED_MAX:
             return [0] * len(optional)
@@ -81,10 +81,10 @@ class Demand:
         return found
 
     def families(self, masks: list[int]) -> list[tuple[int, int]]:
-        """(bits of a class, bits of the classes to spend rather than it), where there are any.
+        """(bits of a class, bits of the classes to take rather than it), where there are any.
 
         Args:
-            masks: for each optional class, its bits in a word of spent operations.
+            masks: for each optional class, its bits in a word of taken operations.
         """
         found: list[tuple[int, int]] = []
         for place, better in enumerate(self.better):
@@ -99,7 +99,7 @@ class Demand:
         return found
 
     def ranked(self) -> list[int]:
-        """Places of the optional classes, those to spend rather before the others."""
+        """Places of the optional classes, those to take rather before the others."""
         return sorted(range(len(self.better)), key=lambda place: self.better[place].bit_count())
 
     def useful(self, state: int, classes: tuple[int, ...], groups: int) -> int | None:
@@ -252,13 +252,13 @@ def _mask(states: Iterable[int]) -> int:
 
 
 def covers(less: int, more: int, families: list[tuple[int, int]]) -> bool:
-    """Whether having spent ``more`` leaves nothing that having spent ``less`` does not leave too.
+    """Whether having taken ``more`` leaves nothing that having taken ``less`` does not leave too.
 
-    What is left of a class also does for what is left of the classes to be spent rather than it: an
+    What is left of a class also does for what is left of the classes to be taken rather than it: an
     unknown write of v may stand for an unknown swap of anything to v, not the other way round.
 
     Args:
-        less, more: words of spent operations; n spent of a class are its n low bits.
+        less, more: words of taken operations; n taken of a class are its n low bits.
         families: as from :meth:`Demand.families`.
     """
     missing = less & ~more

@@ -4,18 +4,18 @@ Problem. The depth-first engine (:mod:`.wgl`) may try exponentially many orders 
 
 Solution. The history is read once, event by event. The *frontier* holds all configurations that
 explain what was seen so far. A configuration is a state, which of the open operations are
-linearised already, and which operations of unknown outcome were spent. Lowe calls this just-in-time
+linearised already, and which operations of unknown outcome were taken. Lowe calls this just-in-time
 linearization, Knossos calls it linear.
 
 - An operation is linearised only when it, or one that must come after it, completes.
 - A legal read-only operation is linearised at once.
 - Of operations that are equal and open, the one that completes first goes first.
-- Operations of unknown outcome that are equal are counted. One is spent only right before an
+- Operations of unknown outcome that are equal are counted. One is taken only right before an
   operation whose result it changes. A configuration is dropped if another one with the same state
-  and the same open operations spent a subset of what it spent, since every continuation of the one
+  and the same open operations took a subset of what it took, since every continuation of the one
   continues the other.
 
-Invariants. No configuration is explored twice. The frontier holds only *minimal* spendings, and its
+Invariants. No configuration is explored twice. The frontier holds only *minimal* sets, and its
 size is the only memory; where no operation is open it is the set of possible states. An optional
 operation with an end (see :mod:`.problem`) is open like a required one; when it ends,
 configurations without it stay. When the frontier is empty no order explains the event just read:
@@ -37,13 +37,13 @@ from checkers.linearizability.search.wgl import WORK_INTERVAL, Outcome, Path, un
 #: Configurations between two looks at the meter.
 PAUSE_INTERVAL = 64
 
-#: (state, mask of open operations linearised) -> minimal spendings, each with how it came about
+#: (state, mask of open operations linearised) -> minimal sets taken, each with how it came about
 Configurations = dict[tuple[int, int], list[tuple[int, "Path | None"]]]
 
 
 @dataclass
 class _Unknown:
-    """Operations of unknown outcome that are equal; n spent are the n low bits of the mask."""
+    """Operations of unknown outcome that are equal; n taken are the n low bits of the mask."""
 
     op_class: int
     indices: list[int]
@@ -53,7 +53,7 @@ class _Unknown:
 
     @property
     def mask(self) -> int:
-        """The group's bits in the word of spent operations."""
+        """The group's bits in the word of taken operations."""
         return self.ones << self.shift
 
 
@@ -98,7 +98,7 @@ class Frontier:
         self.bit_of: dict[int, int] = {}
         self.index_of: dict[int, int] = {}
         self.free: list[int] = []
-        self.spent = 0
+        self.taken = 0
         every = (machine.initial,) if starts is None else tuple(starts)
         self.frontier: Configurations = {(state, 0): [(0, None)] for state in every}
         self._since_pause = self._work = 0
@@ -158,8 +158,8 @@ class Frontier:
     def _note(self, path: Path | None) -> None:
         self.outcome.path = unwind(path)
         for group in self.unknowns:
-            used = self.spent >> group.shift & group.ones
-            self.outcome.spent.update(group.indices[: used.bit_length()])
+            used = self.taken >> group.shift & group.ones
+            self.outcome.taken.update(group.indices[: used.bit_length()])
 
     def _open(self, index: int) -> None:
         group = self.group_of.get(index)
@@ -199,27 +199,27 @@ class Frontier:
         self.known: Configurations = {}
         self.queue: list[list[tuple[int, int, int, Path | None]]] = [[]]
         for (state, mask), entries in self.frontier.items():
-            for spent, path in entries:
-                self._add(opened, state, mask, spent, path)
+            for taken, path in entries:
+                self._add(opened, state, mask, taken, path)
                 if self._work >= WORK_INTERVAL:
                     self._work = 0
                     yield 1
         level = 0
         while level < len(self.queue):
-            for state, mask, spent, path in self.queue[level]:  # grows while it is walked
-                if not _still(self.known, state, mask, spent):
+            for state, mask, taken, path in self.queue[level]:  # grows while it is walked
+                if not _still(self.known, state, mask, taken):
                     continue
                 self.outcome.configurations += 1
                 self._since_pause += 1
                 if self._since_pause >= PAUSE_INTERVAL:
                     yield self._since_pause
                     self._since_pause = 0
-                yield from self._expand(opened, state, mask, spent, path)
+                yield from self._expand(opened, state, mask, taken, path)
             self.queue[level] = []
             level += 1
         self.frontier = self.done
 
-    def _add(self, opened: _Opened, state: int, mask: int, spent: int, path: Path | None) -> None:
+    def _add(self, opened: _Opened, state: int, mask: int, taken: int, path: Path | None) -> None:
         """Take legal reads, then keep the configuration unless another is as good."""
         legal = self._legal.get(state)
         if legal is None:
@@ -242,38 +242,38 @@ class Frontier:
             self._work += len(entries)
             families = self.families
             for other, _ in entries:
-                if not other & ~spent or (families and covers(other, spent, families)):
+                if not other & ~taken or (families and covers(other, taken, families)):
                     return
             entries[:] = [
                 entry
                 for entry in entries
-                if spent & ~entry[0] and not (families and covers(spent, entry[0], families))
+                if taken & ~entry[0] and not (families and covers(taken, entry[0], families))
             ]
         while fresh:
             low = fresh & -fresh
             path = (path, self.index_of[low], state)
             fresh ^= low
-        entries.append((spent, path))
-        self.spent |= spent
+        entries.append((taken, path))
+        self.taken |= taken
         if into is self.known:
             if not opened.required:
-                self._keep(state, mask, spent, path)
-            level = spent.bit_count()
+                self._keep(state, mask, taken, path)
+            level = taken.bit_count()
             while level >= len(self.queue):
                 self.queue.append([])
-            self.queue[level].append((state, mask, spent, path))
+            self.queue[level].append((state, mask, taken, path))
 
-    def _keep(self, state: int, mask: int, spent: int, path: Path | None) -> None:
+    def _keep(self, state: int, mask: int, taken: int, path: Path | None) -> None:
         """What completes need not have happened: the configuration without it stays."""
         entries = self.done.setdefault((state, mask), [])
-        if all(other & ~spent for other, _ in entries):
-            entries[:] = [entry for entry in entries if spent & ~entry[0]]
-            entries.append((spent, path))
+        if all(other & ~taken for other, _ in entries):
+            entries[:] = [entry for entry in entries if taken & ~entry[0]]
+            entries.append((taken, path))
 
     def _expand(
-        self, opened: _Opened, state: int, mask: int, spent: int, path: Path | None
+        self, opened: _Opened, state: int, mask: int, taken: int, path: Path | None
     ) -> Iterator[int]:
-        """Linearise each open operation next, at once or after spending unknown ones."""
+        """Linearise each open operation next, at once or after taking unknown ones."""
         moves, move = self.machine.moves, self.machine.move
         choices: list[tuple[int, int]] = []
         for op_class, bits in opened.choices:
@@ -282,7 +282,7 @@ class Frontier:
                     choices.append((op_class, bit))
                     break
         classes = tuple(sorted({op_class for op_class, _ in choices}))
-        variants = yield from self._after_unknowns(state, spent, classes)
+        variants = yield from self._after_unknowns(state, taken, classes)
         for now, spent_now, extra in variants:
             if extra is not None:
                 path_now = _joined(path, extra)
@@ -296,7 +296,7 @@ class Frontier:
                     continue  # reached for less
                 for after in found:
                     if not self.problem.required[self.index_of[bit]]:
-                        self.outcome.spent.add(self.index_of[bit])
+                        self.outcome.taken.add(self.index_of[bit])
                     step = (path_now, self.index_of[bit], after)
                     self._add(opened, after, mask | bit, spent_now, step)
                 self._work += 1
@@ -305,18 +305,18 @@ class Frontier:
                     yield 1
 
     def _after_unknowns(
-        self, state: int, spent: int, classes: tuple[int, ...]
+        self, state: int, taken: int, classes: tuple[int, ...]
     ) -> Generator[int, None, list[tuple[int, int, Path | None]]]:
-        """The state, and the states that spending unknown operations leads to, cheaper ones first.
+        """The state, and the states that taking unknown operations leads to, cheaper ones first.
 
         What leads there is a chain of (op index, state), the last first.
         """
-        cached = self._variants.get((state, spent, classes))
+        cached = self._variants.get((state, taken, classes))
         if cached is not None:
             return cached
         better = self.demand.better
-        found: list[tuple[int, int, Path | None]] = [(state, spent, None)]
-        known: dict[int, list[int]] = {state: [spent]}
+        found: list[tuple[int, int, Path | None]] = [(state, taken, None)]
+        known: dict[int, list[int]] = {state: [taken]}
         plan = self._plan(state, classes)
         for now, used, extra in found:  # grows while it is walked
             left = 0
@@ -342,13 +342,13 @@ class Frontier:
                     else:
                         others.append(after_used)
                         found.append((after, after_used, (extra, group.indices[count], after)))
-        self._variants[state, spent, classes] = found
+        self._variants[state, taken, classes] = found
         return found
 
     def _plan(
         self, state: int, classes: tuple[int, ...]
     ) -> dict[int, list[tuple[int, _Unknown, tuple[int, ...]]]]:
-        """For states on the way from this one: the unknown operations worth spending there."""
+        """For states on the way from this one: the unknown operations worth taking there."""
         return self._plans.setdefault((state, classes), {})
 
     def _edges(
@@ -374,9 +374,9 @@ class Frontier:
         return best
 
 
-def _still(known: Configurations, state: int, mask: int, spent: int) -> bool:
+def _still(known: Configurations, state: int, mask: int, taken: int) -> bool:
     """Whether the configuration was not dropped for a better one."""
-    return any(other == spent for other, _ in known[state, mask])
+    return any(other == taken for other, _ in known[state, mask])
 
 
 def _joined(path: Path | None, extra: Path | None) -> Path | None:

@@ -41,7 +41,7 @@ ROWS_MIN, ROWS_MAX = 1 << 14, 1 << 20
 #: Nodes of the trail to begin with, and at most (20 bytes each).
 NODES_MIN, NODES_MAX = 1 << 18, 1 << 23
 
-#: States one configuration may reach by spending.
+#: States one configuration may reach by taking.
 VARIANTS_MAX = 4096
 
 #: Configurations between two looks at the meter.
@@ -185,7 +185,7 @@ class CompiledFrontier:
         return self.kernel.Pool(
             state=np.zeros(rows, dtype=np.int64),
             mask=np.zeros(rows, dtype=np.uint64),
-            spent=np.zeros((rows, self.words), dtype=np.uint64),
+            taken=np.zeros((rows, self.words), dtype=np.uint64),
             following=np.full(rows, -1, dtype=np.int64),
             alive=np.zeros(rows, dtype=np.bool_),
             node=np.zeros(rows, dtype=np.int64),
@@ -207,7 +207,7 @@ class CompiledFrontier:
             chain=np.zeros(rows, dtype=np.int64),
             buckets=np.full(64 * self.words + 1, -1, dtype=np.int64),
             v_state=np.zeros(VARIANTS_MAX, dtype=np.int64),
-            v_spent=np.zeros((VARIANTS_MAX, self.words), dtype=np.uint64),
+            v_taken=np.zeros((VARIANTS_MAX, self.words), dtype=np.uint64),
             v_from=np.zeros(VARIANTS_MAX, dtype=np.int64),
             v_group=np.zeros(VARIANTS_MAX, dtype=np.int64),
             v_node=np.zeros(VARIANTS_MAX, dtype=np.int64),
@@ -250,12 +250,12 @@ class CompiledFrontier:
                 return
 
     def _steps(self) -> list[int]:
-        """What led to the living configuration that spent least: the state it began in, then ops
-        linearised and (as -1 - group) groups spent.
+        """What led to the living configuration that took least: the state it began in, then ops
+        linearised and (as -1 - group) groups taken.
         """
         pool, trail = self.pools[0], self.trail
         rows = np.flatnonzero(pool.alive[: self.counts.rows]).tolist()
-        row = min(rows, key=lambda row: sum(int(word).bit_count() for word in pool.spent[row]))
+        row = min(rows, key=lambda row: sum(int(word).bit_count() for word in pool.taken[row]))
         at, steps = int(pool.node[row]), []
         while at >= 0:
             steps.append(int(trail.what[at]))

@@ -41,9 +41,9 @@ class Tables(NamedTuple):
         leads: (states,): as a mask, the states that one unknown operation leads to.
         g_word, g_low, g_mask: (groups,): per group of unknown operations its word, its lowest bit
             and all its bits.
-        better: (groups, groups): whether the second is to be spent before the first.
+        better: (groups, groups): whether the second is to be taken before the first.
         general, special: (families, words): the bits of the class, and of the operations that are
-            to be spent before it.
+            to be taken before it.
         exchanged: (words,): ``special`` of all families together.
     """
 
@@ -69,7 +69,7 @@ class Pool(NamedTuple):
 
     Args:
         state, mask: (rows,): the state, and which open operations are linearised.
-        spent: (rows, words): which unknown operations were spent.
+        taken: (rows, words): which unknown operations were taken.
         following: (rows,): the next row of the list of the same state and mask, or -1.
         alive: (rows,): whether no better configuration replaced it.
         node: (rows,): where its trail ends.
@@ -78,7 +78,7 @@ class Pool(NamedTuple):
 
     state: Int64s
     mask: Words
-    spent: Words
+    taken: Words
     following: Int64s
     alive: Flags
     node: Int64s
@@ -91,7 +91,7 @@ class Trail(NamedTuple):
 
     Args:
         before: the node before, or -1.
-        what: the operation linearised, or -1 - group if one of that group was spent, or where
+        what: the operation linearised, or -1 - group if one of that group was taken, or where
             ``before`` is -1 the state it all began in.
         moved: scratch for squeezing.
     """
@@ -108,9 +108,9 @@ class Work(NamedTuple):
         invoked: (groups,): the bits of the unknown operations invoked.
         opened: (64,): the open operations, by completion.
         chain: (rows,): the next row of a bucket.
-        buckets: (levels,): the first row of each level, the number of operations spent.
-        v_state, v_spent: (variants,) and (variants, words): state and spent bits of each variant.
-        v_from, v_group: (variants,): the variant it came from, and the group it spent.
+        buckets: (levels,): the first row of each level, the number of operations taken.
+        v_state, v_taken: (variants,) and (variants, words): state and taken bits of each variant.
+        v_from, v_group: (variants,): the variant it came from, and the group it took.
         v_node: (variants,): its node of the trail, or -1 if it has none yet.
         classes, chosen: (64,): classes and numbers of the operations to linearise next.
         reads: (states,): the open reads that are legal in each state, as bits.
@@ -122,7 +122,7 @@ class Work(NamedTuple):
     chain: Int64s
     buckets: Int64s
     v_state: Int64s
-    v_spent: Words
+    v_taken: Words
     v_from: Int64s
     v_group: Int64s
     v_node: Int64s
@@ -268,22 +268,28 @@ def _find(pool: Pool, stamp: Int, state: Int, mask: np.uint64) -> Int:
 
 @inner
 def _replace(
-    pool: Pool, head: Int, spents: Words, at: Int, general: Words, special: Words, exchanged: Words
+    pool: Pool,
+    head: Int,
+    row_taken: Words,
+    at: Int,
+    general: Words,
+    special: Words,
+    exchanged: Words,
 ) -> Int:
     """The last row of a list after dropping what is covered; -1 if something covers the new one.
 
     The head is the first row ever put there; it stays, alive or not, so that it can name the list.
     """
-    alive, following, own = pool.alive, pool.following, pool.spent
+    alive, following, own = pool.alive, pool.following, pool.taken
     row = head
     while row >= 0:
-        if alive[row] and _covers(own, row, spents, at, general, special, exchanged):
+        if alive[row] and _covers(own, row, row_taken, at, general, special, exchanged):
             return -1
         row = following[row]
     last = head
     row = head
     while row >= 0:
-        if alive[row] and _covers(spents, at, own, row, general, special, exchanged):
+        if alive[row] and _covers(row_taken, at, own, row, general, special, exchanged):
             alive[row] = False
         if alive[row] and row != head:
             following[last] = row
@@ -300,7 +306,7 @@ def _put(
     stamp: Int,
     state: Int,
     mask: np.uint64,
-    spents: Words,
+    row_taken: Words,
     at: Int,
     tables: Tables,
 ) -> bool:
@@ -308,7 +314,7 @@ def _put(
     slot = _find(pool, stamp, state, mask)
     if pool.stamps[slot] == stamp:
         head = pool.table[slot]
-        last = _replace(pool, head, spents, at, tables.general, tables.special, tables.exchanged)
+        last = _replace(pool, head, row_taken, at, tables.general, tables.special, tables.exchanged)
         if last < 0:
             return False
         pool.following[last] = count
@@ -317,8 +323,8 @@ def _put(
         pool.table[slot] = count
     pool.state[count] = state
     pool.mask[count] = mask
-    for k in range(spents.shape[1]):
-        pool.spent[count, k] = spents[at, k]
+    for k in range(row_taken.shape[1]):
+        pool.taken[count, k] = row_taken[at, k]
     pool.following[count] = -1
     pool.alive[count] = True
     return True
@@ -337,7 +343,7 @@ def _came(v: Int, op: Int, trail: Trail, work: Work, counts: Counts) -> Int:
 def _add(
     state: Int,
     mask: np.uint64,
-    spents: Words,
+    row_taken: Words,
     at: Int,
     op: Int,
     bit: np.uint64,
@@ -356,16 +362,16 @@ def _add(
     stamp = counts.stamp
     if mask & bit:
         row = counts.done
-        if _put(done, row, stamp, state, mask & ~bit, spents, at, tables):
+        if _put(done, row, stamp, state, mask & ~bit, row_taken, at, tables):
             done.node[row] = _came(at, op, trail, work, counts)
             counts.done += 1
     else:
         row = counts.known
-        if _put(known, row, stamp, state, mask, spents, at, tables):
+        if _put(known, row, stamp, state, mask, row_taken, at, tables):
             known.node[row] = _came(at, op, trail, work, counts)
             level: Int = 0
-            for k in range(spents.shape[1]):
-                level += _ones(spents[at, k])
+            for k in range(row_taken.shape[1]):
+                level += _ones(row_taken[at, k])
             work.chain[row] = work.buckets[level]
             work.buckets[level] = row
             counts.top = max(counts.top, level)
@@ -375,7 +381,7 @@ def _add(
 
 @inner
 def _useful(state: Int, moves: Int64s, classes: Int64s, chosen: Int, leads: Words) -> np.uint64:
-    """The states, as a mask, worth spending unknown operations for; see ``Demand``."""
+    """The states, as a mask, worth taking unknown operations for; see ``Demand``."""
     found = np.uint64(0)
     for other in range(len(moves)):
         for c in range(chosen):
@@ -396,12 +402,12 @@ def _useful(state: Int, moves: Int64s, classes: Int64s, chosen: Int, leads: Word
 
 @inner
 def _variants(state: Int, useful: np.uint64, tables: Tables, work: Work) -> Int:
-    """States that spending unknown operations leads to; variant 0, given, is the state itself.
+    """States that taking unknown operations leads to; variant 0, given, is the state itself.
 
     Returns:
         How many; -1 if they are too many.
     """
-    v_state, v_spent, invoked = work.v_state, work.v_spent, work.invoked
+    v_state, v_taken, invoked = work.v_state, work.v_taken, work.invoked
     edges, edge_count, better, g_word = (
         tables.edges, tables.edge_count, tables.better, tables.g_word,
     )  # fmt: skip
@@ -414,13 +420,13 @@ def _variants(state: Int, useful: np.uint64, tables: Tables, work: Work) -> Int:
         for e in range(edge_count[now]):
             group, after = edges[now, e, 0], edges[now, e, 1]
             word = g_word[group]
-            fresh = invoked[group] & ~v_spent[at, word]
+            fresh = invoked[group] & ~v_taken[at, word]
             if not fresh or not (useful >> np.uint64(after)) & np.uint64(1):
                 continue
             dominated = False
-            for before in range(e):  # is one left that is to be spent rather?
+            for before in range(e):  # is one left that is to be taken rather?
                 other = edges[now, before, 0]
-                if better[group, other] and invoked[other] & ~v_spent[at, g_word[other]]:
+                if better[group, other] and invoked[other] & ~v_taken[at, g_word[other]]:
                     dominated = True
                     break
             if dominated:
@@ -429,12 +435,12 @@ def _variants(state: Int, useful: np.uint64, tables: Tables, work: Work) -> Int:
                 return -1
             v_state[count] = after
             work.v_from[count], work.v_group[count], work.v_node[count] = at, group, -1
-            for k in range(v_spent.shape[1]):
-                v_spent[count, k] = v_spent[at, k]
-            v_spent[count, word] |= fresh & (~fresh + np.uint64(1))
+            for k in range(v_taken.shape[1]):
+                v_taken[count, k] = v_taken[at, k]
+            v_taken[count, word] |= fresh & (~fresh + np.uint64(1))
             for other in range(count):
                 if v_state[other] == after and _covers(
-                    v_spent, other, v_spent, count, general, special, exchanged
+                    v_taken, other, v_taken, count, general, special, exchanged
                 ):
                     dominated = True
                     break
@@ -456,7 +462,7 @@ def _expand(
     counts: Counts,
     open_count: Int,
 ) -> bool | np.bool_:
-    """Linearise each open operation next, at once or after spending; whether there was room."""
+    """Linearise each open operation next, at once or after taking; whether there was room."""
     one = np.uint64(1)
     state, mask = known.state[row], known.mask[row]
     chosen = 0
@@ -467,8 +473,8 @@ def _expand(
             work.chosen[chosen] = op
             chosen += 1
     useful = _useful(state, tables.moves, work.classes, chosen, tables.leads)
-    for k in range(known.spent.shape[1]):
-        work.v_spent[0, k] = known.spent[row, k]
+    for k in range(known.taken.shape[1]):
+        work.v_taken[0, k] = known.taken[row, k]
     work.v_node[0] = known.node[row]
     variants = _variants(state, useful, tables, work)
     for v in range(variants):
@@ -481,7 +487,7 @@ def _expand(
                 continue  # illegal, or reached for less
             op = work.chosen[c]
             now = mask | (one << np.uint64(tables.op_slot[op]))
-            if not _add(after, now, work.v_spent, v, op, bit, done, known, tables, work, trail,
+            if not _add(after, now, work.v_taken, v, op, bit, done, known, tables, work, trail,
                         counts):  # fmt: skip
                 return False
     return variants > 0
@@ -526,7 +532,7 @@ def _complete(
     for row in range(counts.rows):
         work.v_node[0] = frontier.node[row]
         if frontier.alive[row] and not _add(
-            frontier.state[row], frontier.mask[row], frontier.spent, row, -1,
+            frontier.state[row], frontier.mask[row], frontier.taken, row, -1,
             bit, done, known, tables, work, trail, counts,
         ):  # fmt: skip
             return False

@@ -22,7 +22,7 @@ as the history. The search is kept short by these rules:
 Invariants. The search is complete: exhausting it proves that no legal order exists. It is iterative
 and can be stopped at any configuration. The first two rules hold for optional operations with an
 end only where going early passes no such end; ``barrier`` says when. With such an end, the reason
-of a failure is everything that was spent.
+of a failure is everything that was taken.
 
 What breaks without it: histories with several legal orders would need the breadth-first engine,
 whose memory grows with their number.
@@ -64,7 +64,7 @@ class Outcome:
             longest one found.
         traced: whether the path is known.
         certified: all events before this position are certified to be linearizable.
-        spent: op indices of the optional operations that ever mattered.
+        taken: op indices of the optional operations that ever mattered.
         configurations: how many were searched.
         reason: why there is no answer.
     """
@@ -73,22 +73,22 @@ class Outcome:
     path: list[tuple[int, int]] = field(default_factory=list)
     traced: bool = True
     certified: int = 0
-    spent: set[int] = field(default_factory=set)
+    taken: set[int] = field(default_factory=set)
     configurations: int = 0
     reason: str = ""
 
 
 @dataclass(slots=True)
 class _Variant:
-    """A state reachable by spending optional operations only."""
+    """A state reachable by taking optional operations only."""
 
     state: int
-    spent: int
+    taken: int
     latest: int
     path: Path | None
 
 
-#: (first, mask, state, spent, latest, path) of a successor
+#: (first, mask, state, taken, latest, path) of a successor
 _Child = tuple[int, int, int, int, int, "Path | None"]
 
 
@@ -105,22 +105,22 @@ class _Over(Enum):
 class _Frame:
     """A configuration whose successors are being searched.
 
-    ``blame`` is the reason of its failure as far as known: the spendings without which it might
+    ``blame`` is the reason of its failure as far as known: the takings without which it might
     not have failed. Its children are made as they are asked for (mostly the first will do), by
     :meth:`Search._children`.
     """
 
-    __slots__ = ("blame", "key", "spent")
+    __slots__ = ("blame", "key", "taken")
 
-    def __init__(self, key: tuple[int, int, int], spent: int) -> None:
+    def __init__(self, key: tuple[int, int, int], taken: int) -> None:
         self.key = key
-        self.spent = spent
+        self.taken = taken
         self.blame = 0
 
 
 @dataclass(slots=True)
 class _Spending:
-    """How far the optional operations were spent at a configuration: one more at each level.
+    """How far the optional operations were taken at a configuration: one more at each level.
 
     Args:
         until: only optional operations invoked before are available.
@@ -128,7 +128,7 @@ class _Spending:
         useful: the states worth going to, as a mask; None if all are.
         found: the configuration itself as a variant, and the variants; those not yet gone on from
             begin ``at``.
-        known: the words of spent operations found, by the state they led to.
+        known: the words of taken operations found, by the state they led to.
         reached: for each choice, the same after it.
     """
 
@@ -183,14 +183,14 @@ class Search:
             if child is _Over.OVER:
                 pending.pop()
                 frame = frames.pop()
-                blame = failures.remember(frame.key, frame.spent, frame.blame)
+                blame = failures.remember(frame.key, frame.taken, frame.blame)
                 if frames:
-                    frames[-1].blame |= failures.shifted(blame, frames[-1].spent, frame.spent)
+                    frames[-1].blame |= failures.shifted(blame, frames[-1].taken, frame.taken)
                 continue
             if child is None:
                 yield 1
                 continue
-            first, mask, state, spent, latest, path = self._read_eagerly(*child)
+            first, mask, state, taken, latest, path = self._read_eagerly(*child)
             if first >= size:
                 outcome.configurations += count
                 outcome.legal, outcome.path, outcome.certified = True, unwind(path), NEVER
@@ -198,13 +198,13 @@ class Search:
             frame, key = frames[-1], (first, mask, state)
             if key in failed:
                 self._work += len(failed[key])
-                reason = failures.reason(failed[key], spent)
+                reason = failures.reason(failed[key], taken)
                 if reason >= 0:
-                    frame.blame |= failures.shifted(reason, frame.spent, spent)
+                    frame.blame |= failures.shifted(reason, frame.taken, taken)
                     continue
             count += 1
             self._note_progress(first, mask, path)
-            frames.append(_Frame(key, spent))
+            frames.append(_Frame(key, taken))
             pending.append(self._children(frames[-1], latest, path))
             if count >= PAUSE_INTERVAL:
                 outcome.configurations += count
@@ -230,7 +230,7 @@ class Search:
         self._deepest = max(self._deepest, first)
 
     def _read_eagerly(
-        self, first: int, mask: int, state: int, spent: int, latest: int, path: Path | None
+        self, first: int, mask: int, state: int, taken: int, latest: int, path: Path | None
     ) -> _Child:
         """Linearise every legal read-only operation that is available, and advance ``first``."""
         layout, move, moves = self.layout, self.machine.move, self.machine.moves
@@ -253,7 +253,7 @@ class Search:
             ones = (~mask & (mask + 1)).bit_length() - 1
             mask >>= ones
             first += ones
-        return first, mask, state, spent, latest, path
+        return first, mask, state, taken, latest, path
 
     def _children(self, frame: _Frame, latest: int, path: Path | None) -> Iterator[_Child | None]:
         """The configurations one required operation further; those that cost nothing first."""
@@ -275,23 +275,23 @@ class Search:
             for after in reached:
                 step = (path, layout.index[j], after)
                 now = start[j] if start[j] > latest else latest
-                yield first, mask | 1 << (j - first), after, frame.spent, now, step
+                yield first, mask | 1 << (j - first), after, frame.taken, now, step
         if layout.opened(first):
-            base = _Variant(state, frame.spent, latest, path)
+            base = _Variant(state, frame.taken, latest, path)
             yield from self._costlier_children(frame, base, choices)
 
     def _costlier_children(
         self, frame: _Frame, base: _Variant, choices: list[tuple[int, int]]
     ) -> Iterator[_Child | None]:
         """Those that cost one optional operation, those that cost two, and so on."""
-        spending = self._begin_to_spend(frame.key[0], base, choices)
-        found = spending.found
-        while spending.useful != 0 and spending.at < len(found):
+        taking = self._begin_to_spend(frame.key[0], base, choices)
+        found = taking.found
+        while taking.useful != 0 and taking.at < len(found):
             level = len(found)
-            for at in range(spending.at, level):
-                yield from self._spend(frame, spending, found[at])
-            spending.at = level
-            yield from self._after_spending(frame, spending, choices)
+            for at in range(taking.at, level):
+                yield from self._spend(frame, taking, found[at])
+            taking.at = level
+            yield from self._after_spending(frame, taking, choices)
 
     def _begin_to_spend(
         self, first: int, base: _Variant, choices: list[tuple[int, int]]
@@ -304,22 +304,22 @@ class Search:
             useful=self.demand.useful(base.state, classes, opened),
             found=[base],
             at=0,
-            known={base.state: [base.spent]},
-            reached=[{a: [base.spent] for a in move(base.state, c)} for _, c in choices],
+            known={base.state: [base.taken]},
+            reached=[{a: [base.taken] for a in move(base.state, c)} for _, c in choices],
         )
 
-    def _spend(self, frame: _Frame, spending: _Spending, variant: _Variant) -> Iterator[None]:
+    def _spend(self, frame: _Frame, taking: _Spending, variant: _Variant) -> Iterator[None]:
         """Add the variants that one optional operation more leads to, unless dominated.
 
-        If all of a group that was invoked in time is spent, that is to blame for what follows.
+        If all of a group that was invoked in time is taken, that is to blame for what follows.
         """
-        better, useful, left = self.demand.better, spending.useful, 0
+        better, useful, left = self.demand.better, taking.useful, 0
         edges = self._edges.get(variant.state)
         if edges is None:
-            edges = self._edges_from(variant.state, spending.opened)
+            edges = self._edges_from(variant.state, taking.opened)
         self._work += len(edges)
         for place, group, reached, leads in edges:
-            if place >= spending.opened or better[place] & left or variant.latest > group.end:
+            if place >= taking.opened or better[place] & left or variant.latest > group.end:
                 continue
             if useful is not None:
                 if not leads & useful:
@@ -330,21 +330,21 @@ class Search:
             if self._work >= WORK_INTERVAL:
                 self._work = 0
                 yield None
-            count = (variant.spent >> group.shift & group.ones).bit_count()
-            if count >= len(group.starts) or group.starts[count] >= spending.until:
-                frame.blame |= _all_spent(group, spending, variant)
+            count = (variant.taken >> group.shift & group.ones).bit_count()
+            if count >= len(group.starts) or group.starts[count] >= taking.until:
+                frame.blame |= _all_spent(group, taking, variant)
                 continue
             left |= 1 << place
-            spent = variant.spent | 1 << (group.shift + count)
+            taken = variant.taken | 1 << (group.shift + count)
             for after in reached:
-                others = spending.known.setdefault(after, [])
+                others = taking.known.setdefault(after, [])
                 self._work += len(others)
-                if any(other & ~spent == 0 for other in others):
+                if any(other & ~taken == 0 for other in others):
                     continue
-                others.append(spent)
+                others.append(taken)
                 path = (variant.path, group.indices[count], after)
                 latest = max(variant.latest, group.starts[count])
-                spending.found.append(_Variant(after, spent, latest, path))
+                taking.found.append(_Variant(after, taken, latest, path))
 
     def _edges_from(self, state: int, opened: int) -> list[_Edge]:
         """The groups possible in a state; remembered where there are few states.
@@ -367,37 +367,37 @@ class Search:
         return found
 
     def _after_spending(
-        self, frame: _Frame, spending: _Spending, choices: list[tuple[int, int]]
+        self, frame: _Frame, taking: _Spending, choices: list[tuple[int, int]]
     ) -> Iterator[_Child | None]:
         """The children that come from the variants of the last level."""
         layout, move = self.layout, self.machine.move
         first, mask, _ = frame.key
-        for (j, op_class), reached in zip(choices, spending.reached):
-            for variant in spending.found[spending.at :]:
+        for (j, op_class), reached in zip(choices, taking.reached):
+            for variant in taking.found[taking.at :]:
                 for after in move(variant.state, op_class):
                     known = reached.setdefault(after, [])
                     self._work += 1 + len(known)
                     if self._work >= WORK_INTERVAL:
                         self._work = 0
                         yield None
-                    if any(other & ~variant.spent == 0 for other in known):
+                    if any(other & ~variant.taken == 0 for other in known):
                         continue
-                    known.append(variant.spent)
-                    self._note_spent(variant.spent & ~frame.spent)
+                    known.append(variant.taken)
+                    self._note_spent(variant.taken & ~frame.taken)
                     step = (variant.path, layout.index[j], after)
                     now = max(variant.latest, layout.start[j])
                     bit = 1 << (j - first)
-                    yield first, mask | bit, after, variant.spent, now, step
+                    yield first, mask | bit, after, variant.taken, now, step
 
     def _note_spent(self, bits: int) -> None:
         for group, highest, _ in self.failures.groups_in(bits):
-            self.outcome.spent.update(group.indices[:highest])
+            self.outcome.taken.update(group.indices[:highest])
 
 
-def _all_spent(group: Group, spending: _Spending, variant: _Variant) -> int:
-    """What of a group that is used up was spent before this configuration, as bits."""
-    available = bisect_left(group.starts, spending.until)
-    here = variant.spent & ~spending.found[0].spent
+def _all_spent(group: Group, taking: _Spending, variant: _Variant) -> int:
+    """What of a group that is used up was taken before this configuration, as bits."""
+    available = bisect_left(group.starts, taking.until)
+    here = variant.taken & ~taking.found[0].taken
     needed = available - (here >> group.shift & group.ones).bit_count()
     return ((1 << needed) - 1) << group.shift if needed > 0 else 0
 

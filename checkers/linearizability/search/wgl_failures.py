@@ -1,16 +1,16 @@
 """Why configurations failed: what the depth-first engine learns, so that it fails once only.
 
-Problem. Configurations that differ only in which optional operations they spent fail again and
+Problem. Configurations that differ only in which optional operations they took fail again and
 again for the same reason.
 
-Solution. A failure has a reason: the optional operations without whose being spent there would have
-been one more thing to try. A configuration in the same place that spent at least those fails as
-well. This is learning from conflicts, as satisfiability solvers do it. Spent operations are bits of
+Solution. A failure has a reason: the optional operations without whose being taken there would have
+been one more thing to try. A configuration in the same place that took at least those fails as
+well. This is learning from conflicts, as satisfiability solvers do it. Taken operations are bits of
 one integer, grouped by what they do; within a group they are counted, so a reason is moved to the
 lowest bits of the group when it is handed on (:meth:`Failures.shifted`).
 
 Invariants. Of the reasons kept for a configuration none contains another. A reason is always a
-subset of what was spent, in the terms of the configuration that it is told of.
+subset of what was taken, in the terms of the configuration that it is told of.
 
 What breaks without it: nothing becomes wrong, but histories with many unknown operations take
 exponentially longer.
@@ -36,7 +36,7 @@ class Failures:
     Args:
         groups: the groups of optional operations.
         families: which operations stand for which; from ``Demand.families``.
-        ended: whether some optional operation has an end. Then all that was spent is the reason.
+        ended: whether some optional operation has an end. Then all that was taken is the reason.
     """
 
     def __init__(
@@ -48,37 +48,37 @@ class Failures:
         by_shift = sorted(groups, key=lambda group: group.shift)
         self._group_of_bit = [group for group in by_shift for _ in group.indices]
 
-    def remember(self, key: Key, spent: int, blame: int) -> int:
-        """Note that a configuration failed; the reason, as bits of what was spent.
+    def remember(self, key: Key, taken: int, blame: int) -> int:
+        """Note that a configuration failed; the reason, as bits of what was taken.
 
-        It fails as well with anything spent that includes the reason.
+        It fails as well with anything taken that includes the reason.
         """
-        blame = spent if self.ended else blame
+        blame = taken if self.ended else blame
         known = self.known.setdefault(key, [])
         known[:] = [other for other in known if blame & ~other]
         known.append(blame)
         return blame
 
-    def reason(self, known: list[int], spent: int) -> int:
+    def reason(self, known: list[int], taken: int) -> int:
         """Why a configuration must fail, if one of the known reasons says so, else -1."""
         families = self.families
         for blame in known:
-            if not blame & ~spent:
+            if not blame & ~taken:
                 return blame
-            if families and covers(blame, spent, families):
-                return self._own(blame, spent)
+            if families and covers(blame, taken, families):
+                return self._own(blame, taken)
         return -1
 
-    def _own(self, blame: int, spent: int) -> int:
-        """What is to blame, in what was spent here: other spendings stand for what is missing."""
-        missing, own = blame & ~spent, blame & spent
+    def _own(self, blame: int, taken: int) -> int:
+        """What is to blame, in what was taken here: other ops taken stand for what is missing."""
+        missing, own = blame & ~taken, blame & taken
         for general, special in self.families:
             if missing & special:
-                own |= spent & general
+                own |= taken & general
         return own
 
     def shifted(self, blame: int, before: int, after: int) -> int:
-        """What is to blame after some spending, in terms of what was spent before it."""
+        """What is to blame after some taking, in terms of what was taken before it."""
         if before == after or not blame:
             return blame
         for group, _, fresh in self.groups_in(after & ~before):

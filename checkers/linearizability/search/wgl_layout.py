@@ -1,4 +1,4 @@
-"""A problem laid out for the depth-first search: who may come next, and what may be spent.
+"""A problem laid out for the depth-first search: who may come next, and what may be taken.
 
 Required operations are numbered by completion, so that a configuration is the first of them not
 linearised and a small mask of those after it that are. Which may come next, with a given first, is
@@ -85,7 +85,7 @@ class Layout:
 class Group:
     """Optional operations that are interchangeable, in order of invocation.
 
-    ``shift`` places the group in the word of spent operations: n spent are n low ones of ``ones``.
+    ``shift`` places the group in the word of taken operations: n taken are n low ones of ``ones``.
     """
 
     op_class: int

@@ -207,7 +207,7 @@ class Shell:
             try:
                 self._channel.sendall(line.encode())
                 return self._answer(mark.encode())
-            except BaseException:
+            except BaseException:  # an interrupt too: half an answer may be in the channel
                 self._channel.close()
                 self._channel = None
                 raise

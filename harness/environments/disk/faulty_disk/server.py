@@ -230,7 +230,7 @@ class FileSystem:
         handle = os.open(name, keep, stat.S_IMODE(mode), dir_fd=self._fd(request))
         try:
             return self._made(request, name) + wire.opened(handle)
-        except BaseException:
+        except BaseException:  # of any kind: the kernel was given no handle
             os.close(handle)
             raise
 

@@ -1,0 +1,1 @@
+"""Membership by gossip, and the leader that emerges from it: parts that a core owns."""
