@@ -130,7 +130,9 @@ def test_a_lease_survives_a_snapshot_and_the_node_that_is_given_it() -> None:
         ask(world, "put", "b", number)
     world.restart(behind)
     world.run_for(3 * SECOND)
-    assert world.state_hash(behind) == world.state_hash(str(world.leader()))
+    assert world.run_until_every(
+        lambda: world.state_hash(behind) == world.state_hash(str(world.leader())), SECOND
+    )
     for node in world.nodes:
         if node != behind:
             world.crash(node)
