@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cluster.core.parts import ReplicaParts
     from cluster.core.paxos_register import PaxosParts
+    from cluster.data.parts import DataParts
     from cluster.gossip.node import GossipParts
     from cluster.runtime.options import NodeOptions
 
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
         return 3
 
 
-def _parts(options: NodeOptions) -> ReplicaParts | PaxosParts | GossipParts:
+def _parts(options: NodeOptions) -> ReplicaParts | PaxosParts | DataParts | GossipParts:
     """The classes a node of this role is made of, with the ablations in them.
 
     Raises:
@@ -61,7 +62,12 @@ def _parts(options: NodeOptions) -> ReplicaParts | PaxosParts | GossipParts:
         return ablate(GossipParts(), options.ablations)
     if options.role == "paxos":
         return ablate(PaxosParts(), options.ablations)
-    return ablate(ReplicaParts(consensus=CONSENSUS[options.consensus]), options.ablations)
+    replica = ReplicaParts(consensus=CONSENSUS[options.consensus])
+    if options.role == "data":
+        from cluster.data.transactional_node import transactional
+
+        return ablate(transactional(replica), options.ablations)
+    return ablate(replica, options.ablations)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

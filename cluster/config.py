@@ -43,6 +43,23 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
             row.
         ballot_backoff_max_ns: the longest of these waits, unless a single attempt takes longer.
         register_session_max: sessions remembered in one register of role ``paxos``.
+        clock_offset_bound_ns: how far the clocks of two nodes of role ``data`` may be apart.
+        clock_reserve_ns: how far above the present a node's durable bound of timestamps is set.
+        transaction_timeout_ns: a transaction's time to live.
+        orphan_after_ns: how long a coordinator may be silent before others end its transactions.
+        close_interval_ns: how often a data group's closed timestamp goes on.
+        close_lag_ns: how far it stays behind the present.
+        collect_interval_ns: how often versions are collected.
+        retention_ns: how long versions are kept, at least.
+        node_ttl_ns: how long a data node that is silent counts as living.
+        partition_scheme: of a new cluster: ``slots`` for Fixed Partitions, ``ranges`` for Key-Range
+            Partitions.
+        partition_slots: how many fixed partitions there are, for ever.
+        partition_splits: where the key space is cut at first, in order.
+        partition_split_keys, partition_split_writes: a range with more keys, or more writes a
+            second, is split; 0 keys for no splits and merges but those asked for.
+        partition_merge_keys: neighbours with fewer keys together are merged.
+        partition_poll_ns: how often the controller asks for the sizes of ranges.
         gossip_round_ns: a member is pinged in each round.
         gossip_ack_ns: how long its answer may take before others are asked to ping it.
         gossip_helpers: how many others are asked.
@@ -76,6 +93,22 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     ballot_backoff_min_ns: int = 2 * MS
     ballot_backoff_max_ns: int = 2_000 * MS
     register_session_max: int = 64
+    clock_offset_bound_ns: int = 250 * MS
+    clock_reserve_ns: int = 2_000 * MS
+    transaction_timeout_ns: int = 10_000 * MS
+    orphan_after_ns: int = 2_000 * MS
+    close_interval_ns: int = 200 * MS
+    close_lag_ns: int = 1_000 * MS
+    collect_interval_ns: int = 5_000 * MS
+    retention_ns: int = 30_000 * MS
+    node_ttl_ns: int = 3_000 * MS
+    partition_scheme: str = "slots"
+    partition_slots: int = 16
+    partition_splits: tuple[str, ...] = ()
+    partition_split_keys: int = 0
+    partition_split_writes: int = 5_000
+    partition_merge_keys: int = 0
+    partition_poll_ns: int = 5_000 * MS
     gossip_round_ns: int = 200 * MS
     gossip_ack_ns: int = 80 * MS
     gossip_helpers: int = 3

@@ -66,6 +66,7 @@ class Append(msgspec.Struct, frozen=True):
         cut_from: 0, or the first index of what is gone before the entries are added.
         repaired: True if the node has from its peers what its damaged disk had promised
             (``Recovered.damage``): once this is durable the damage is history.
+        group: the group whose log it is, on a node that has many; "" on one that has one log.
     """
 
     io_id: int
@@ -73,6 +74,7 @@ class Append(msgspec.Struct, frozen=True):
     entries: tuple[Entry, ...] = ()
     cut_from: int = 0
     repaired: bool = False
+    group: str = ""
 
 
 class SaveSnapshot(msgspec.Struct, frozen=True):
@@ -84,12 +86,14 @@ class SaveSnapshot(msgspec.Struct, frozen=True):
         keep_from: first log index still wanted by slow followers.
         reset_log: True if the log must be dropped whole: the snapshot came from the leader and the
             log did not contain its last entry.
+        group: the group whose state it is, on a node that has many.
     """
 
     io_id: int
     snapshot: Snapshot
     keep_from: int
     reset_log: bool = False
+    group: str = ""
 
 
 class SetTimer(msgspec.Struct, frozen=True):
@@ -146,12 +150,15 @@ class Recovered(msgspec.Struct):
         damage: None if that is all that was ever promised. Otherwise the node must not vote, stand
             for election or have its acknowledgements counted, until it is repaired from its peers
             and says so (``Append.repaired``); ``hard_state`` is right all the same.
+        groups: on a node with many groups, what was found of each; the other fields are then empty,
+            but for ``damage``, which is that of the first group that has any.
     """
 
     hard_state: HardState
     snapshot: Snapshot | None
     entries: list[Entry]
     damage: Damage | None = None
+    groups: dict[str, Recovered] = msgspec.field(default_factory=dict)
 
 
 class Core(Protocol):

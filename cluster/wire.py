@@ -710,7 +710,8 @@ class ActReply(msgspec.Struct, frozen=True, array_like=True, tag="g-acted"):
 GroupMessage: TypeAlias = Ping | PingAck | PingRequest | PushPull | StableView | Act | ActReply
 
 
-Message: TypeAlias = (
+#: What members of one replicated group, or one core, say to each other.
+ReplicaMessage: TypeAlias = (
     RequestVote
     | VoteReply
     | AppendEntries
@@ -741,8 +742,57 @@ Message: TypeAlias = (
     | RegisterAccept
     | RegisterAccepted
     | RegisterRefused
-    | GroupMessage
 )
+
+
+# -- many groups on one node (role ``data``) -------------------------------------------------------
+
+
+class Grouped(msgspec.Struct, frozen=True, array_like=True, tag="grouped"):
+    """A message between two members of one group.
+
+    Args:
+        generation: of the message.
+        group: whose it is.
+        message: the message.
+        stamp: the sender's hybrid timestamp; 0 if it has none.
+    """
+
+    generation: int
+    group: str
+    message: ReplicaMessage
+    stamp: int = 0
+
+
+class GroupRequest(msgspec.Struct, frozen=True, array_like=True, tag="g-request"):
+    """A node asks a group, as a client of it.
+
+    Args:
+        generation: the highest generation of the group that the sender knows.
+        token: comes back with the answer; another one for each copy of a request.
+        group: who is asked.
+        request: what is asked.
+        stamp: the sender's hybrid timestamp; 0 if it has none.
+    """
+
+    generation: int
+    token: int
+    group: str
+    request: Request
+    stamp: int = 0
+
+
+class GroupResponse(msgspec.Struct, frozen=True, array_like=True, tag="g-response"):
+    """The answer of a node of that group, or of one that knows who is; ``token`` is the
+    question's."""
+
+    generation: int
+    token: int
+    response: Response
+    stamp: int = 0
+
+
+Message: TypeAlias = ReplicaMessage | GroupMessage | Grouped | GroupRequest | GroupResponse
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):

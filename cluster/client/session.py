@@ -16,6 +16,9 @@ Outcomes, and they are meant literally:
     unknown   a write of which some copy may have been taken, and whose answer did not come in time.
               It may have happened, and may yet, until a later write of this session is done
 
+A transaction over data groups (``txn-...``) is sent once: its outcome is unknown when no answer
+comes to the one copy, or when the node says so.
+
 Commands are sent in order of submission, at most ``window`` under way (1: strictly one after the
 other); the cluster keeps the order of a session's writes. A session that the cluster has forgotten
 goes on under a new name; the write that met this ends unknown.
@@ -144,6 +147,11 @@ class _Pending:
         return bool(self.seq) or self.command.op in CHANGES or self.command.op == TRANSFER
 
     @property
+    def once(self) -> bool:
+        """Whether it must not be sent twice: data nodes recognise no copy of a transaction."""
+        return self.command.op.startswith("txn-")
+
+    @property
     def due_ns(self) -> int:
         """When the session must look at it again."""
         return min(self.deadline_ns, self.attempt_until_ns)
@@ -154,6 +162,7 @@ class _Pending:
     ) -> Request:  # fmt: skip
         """A copy that is sent to a node now, which should answer within ``attempt_ns``."""
         self.request_id, self.last_node = request_id, node
+        attempt_ns = max(1, self.deadline_ns - now_ns) if self.once else attempt_ns
         self.attempt_until_ns = now_ns + attempt_ns
         return Request(
             id=request_id,
@@ -424,6 +433,8 @@ class ClientSession:
                 if pending.request_id:
                     why = f"{pending.last_node} did not answer"
                 self._give_up(pending, f"timed out: {why}")
+            elif pending.once and pending.in_doubt:
+                self._give_up(pending, pending.last_error)
             elif pending.attempt_until_ns <= now_ns:
                 silent = True
         if silent:

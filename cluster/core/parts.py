@@ -19,6 +19,7 @@ from cluster.consensus.zab import ZabParts
 from cluster.core.lease import LeaseClock
 from cluster.core.member_requests import MemberRequests
 from cluster.core.pending_reads import PendingReads
+from cluster.core.replicated_machine import MachineMaker
 from cluster.core.state_machine import MachineParts
 from cluster.core.state_watch import StateWatch
 from cluster.data.follower_reads import FollowerReads
@@ -37,7 +38,7 @@ class ReplicaParts(msgspec.Struct, frozen=True, kw_only=True):
     """The classes of a replica, and of the storage its host gives it."""
 
     consensus: ConsensusParts = CONSENSUS["raft"]
-    machine: MachineParts = MachineParts()
+    machine: MachineMaker = MachineParts()
     receiver: type[IdempotentReceiver] = IdempotentReceiver
     waiting: type[RequestWaitingList] = RequestWaitingList
     queue: type[SingularUpdateQueue] = SingularUpdateQueue

@@ -112,7 +112,7 @@ class Reads:
         """A well-formed watch arrived."""
         if self._pending.admit(waiter):
             state = self._state
-            answer = self._watches.take(waiter, command, state.machine.keys.values, state.applied)
+            answer = self._watches.take(waiter, command, state.machine.watched, state.applied)
             if answer is not None:
                 self._answers.give(waiter, answer)
 
@@ -141,7 +141,7 @@ class Reads:
                 self._answers.give(read.waiter, self._answer(read.command))
         if self._watches:
             state = self._state
-            for waiter, answer in self._watches.notice(state.machine.keys.values, state.applied):
+            for waiter, answer in self._watches.notice(state.machine.watched, state.applied):
                 self._answers.give(waiter, answer)
 
     def _answer(self, command: Command) -> Answer:

@@ -43,7 +43,7 @@ from cluster.core.parts import ReplicaParts
 from cluster.core.pending_requests import PendingRequests
 from cluster.core.reads import Reads
 from cluster.core.replicated_state import ReplicatedState
-from cluster.core.state_watch import WATCH, watch_problem
+from cluster.core.state_watch import WATCH
 from cluster.core.writes import Writes
 from cluster.measures import Measures
 from cluster.ports import Effect, NodeId, Recovered, Rng, SetTimer
@@ -238,7 +238,7 @@ class Replica:
         if command.op in MEMBER_OPS:
             return member_request_problem(command)
         machine = self.state.machine
-        return watch_problem(command) if command.op == WATCH else machine.problem(command)
+        return machine.watch_problem(command) if command.op == WATCH else machine.problem(command)
 
     # -- what follows from an input ----------------------------------------------------------------
 

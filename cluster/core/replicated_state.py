@@ -18,7 +18,7 @@ import msgspec
 from cluster.channel.idempotent_receiver import IdempotentReceiver
 from cluster.config import ClusterConfig
 from cluster.core.answers import Answer
-from cluster.core.state_machine import MachineParts
+from cluster.core.replicated_machine import MachineMaker
 from cluster.wire import Entry, LoggedCommand, Snapshot
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -38,7 +38,7 @@ class ReplicatedState:
     __slots__ = ("_config", "_machine_parts", "applied", "machine", "receiver")
 
     def __init__(
-        self, config: ClusterConfig, machine: MachineParts, receiver: type[IdempotentReceiver]
+        self, config: ClusterConfig, machine: MachineMaker, receiver: type[IdempotentReceiver]
     ) -> None:
         self._config, self._machine_parts = config, machine
         self.machine = machine.build(config)

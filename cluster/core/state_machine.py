@@ -26,6 +26,7 @@ from cluster.config import ClusterConfig
 from cluster.core.answers import Answer, Service, fail, short
 from cluster.core.key_value import KeyValue
 from cluster.core.lease import Leases
+from cluster.core.state_watch import watch_problem
 from cluster.core.transactions import Transactions
 from cluster.data.versioned_value import VersionedValues
 from cluster.wire import Command
@@ -79,6 +80,15 @@ class StateMachine:
         if service is None:
             return f"there is no operation {short(op)}; known are {', '.join(sorted(self._by_op))}"
         return service.problem(command)
+
+    def watch_problem(self, command: Command) -> str:
+        """Why a watch can never be served; "" if it may be."""
+        return watch_problem(command)
+
+    @property
+    def watched(self) -> VersionedValues:
+        """The keys and revisions that watches are about."""
+        return self.keys.values
 
     def apply(self, index: int, command: Command) -> Answer:
         """Carry a command out as of a log index."""

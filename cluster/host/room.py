@@ -10,7 +10,10 @@ and for control records, so that elections go on and reads are served.
   a proposer of role ``paxos`` asks of an acceptor. Each node of that role writes for reads too, and
   refuses them with the writes.
 - A leader whose disk is full hands leadership over, once: others may have room. If none has, it
-  ends with the last one that was asked, and reads are served.
+  ends with the last one that was asked, and reads are served. A node of role ``data`` hands over
+  every group that it leads.
+- What another node of role ``data`` asks a group for, and needs room, is dropped like a message
+  that was lost: it asks again, another member of the group.
 
 What is written all the same and finds no room for a file waits in its place in the queue, and is
 tried again every ``TRY_AGAIN_S``; writes before it become durable meanwhile.
@@ -32,6 +35,8 @@ from cluster.wire import (
     Accept,
     AppendEntries,
     Command,
+    Grouped,
+    GroupRequest,
     InstallSnapshot,
     Message,
     NewState,
@@ -125,7 +130,12 @@ class Room:
 
     def drops(self, message: Message) -> bool:
         """Whether a peer's message would need room that is not there."""
+        if type(message) is Grouped:
+            message = message.message
         kind = type(message)
+        if kind is GroupRequest:
+            needs_room = message.request.seq > 0  # type: ignore[union-attr]
+            return needs_room and self._feels()
         if kind in (AppendEntries, Accept, NewState):
             entries = message.entries  # type: ignore[union-attr]
             full = bool(entries) and self.look()
@@ -135,7 +145,7 @@ class Room:
     def hand_over(self) -> Request | None:
         """The request that lets another lead, if it is time for a leader to make it."""
         late = self.look() and self._now_s() - self._full_since_s > HAND_OVER_S
-        if not late or self._handed_over or self._role() != LEADER:
+        if not late or self._handed_over or not self._leads():
             return None
         self._handed_over = True
         return Request(0, "", 0, 0, Command("transfer", ""))
@@ -144,6 +154,10 @@ class Room:
         if self.look():
             self._disk.felt_full()
         return self.full
+
+    def _leads(self) -> bool:
+        """Whether the node leads; of role ``data``, whether it leads any group."""
+        return self._role() == LEADER or bool(self._core.status().get("leads"))
 
     def _role(self) -> str:
         return str(self._core.status().get("role"))

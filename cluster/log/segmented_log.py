@@ -33,6 +33,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from cluster.log.group_files import within_group
 from cluster.log.low_water_mark import segments_below
 from cluster.log.superblock import Superblocks
 from cluster.log.write_ahead_log import (
@@ -101,8 +102,9 @@ def segment_of(name: str) -> Segment | None:
 
 
 def log_syncs(synced: Mapping[str, int]) -> int:
-    """How many of the syncs of files, by name, were of segments."""
-    return sum(count for name, count in synced.items() if segment_of(name) is not None)
+    """How many of the syncs of files, by name, were of segments, whatever their group."""
+    counts = ((segment_of(within_group(name)), count) for name, count in synced.items())
+    return sum(count for segment, count in counts if segment is not None)
 
 
 class LogCounters(msgspec.Struct):
@@ -123,6 +125,7 @@ class SegmentedLog:
         disk: where the segments are.
         superblocks: where what is durable is promised.
         segment_bytes: size at which a segment is full.
+        first_sequence: number of the first segment of a log that has none.
         segments: the existing ones, oldest first; empty for a new log.
         end: bytes of records in the newest one.
         crc: CRC of the last record.
@@ -138,6 +141,7 @@ class SegmentedLog:
         *,
         superblocks: Superblocks,
         segment_bytes: int,
+        first_sequence: int = 1,
         segments: list[Segment] | None = None,
         end: int = 0,
         crc: int = 0,
@@ -154,6 +158,7 @@ class SegmentedLog:
         self._disk = disk
         self._superblocks = superblocks
         self._segment_bytes = segment_bytes
+        self._first_sequence = first_sequence
         self._end = end
         self._begun = 0
         self._durable = 0
@@ -239,7 +244,7 @@ class SegmentedLog:
             room_bytes: payload that it must have room for, if that is more than a segment.
         """
         self.sync()
-        sequence = self.segments[-1].sequence + 1 if self.segments else 1
+        sequence = self.segments[-1].sequence + 1 if self.segments else self._first_sequence
         segment = Segment(sequence, base, base)
         header = SegmentHeader(base, self._end, reset, self.hard_state, promised=True)
         room_bytes += _HEADROOM_BYTES

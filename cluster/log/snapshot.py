@@ -39,10 +39,16 @@ def _name_of(snapshot: Snapshot) -> str:
 
 
 class SnapshotStore:
-    """The snapshot files of one node."""
+    """The snapshot files of one log.
 
-    def __init__(self, disk: Disk) -> None:
+    Args:
+        disk: where they are.
+        salt: of this log; a file with another is not valid.
+    """
+
+    def __init__(self, disk: Disk, salt: int = 0) -> None:
         self._disk = disk
+        self._salt = salt
 
     def newest(self, *, at_least: int = 0) -> Snapshot | None:
         """The newest durable snapshot; leftovers of an interrupted save are removed.
@@ -76,7 +82,7 @@ class SnapshotStore:
             self._disk.remove(_TEMPORARY)
         data = _encode(snapshot)
         self._disk.create(_TEMPORARY, preallocate_bytes=_HEAD.size + len(data))
-        self._disk.append(_TEMPORARY, _HEAD.pack(_MAGIC, crc32(data), len(data)) + data)
+        self._disk.append(_TEMPORARY, _HEAD.pack(_MAGIC, crc32(data, self._salt), len(data)) + data)
         return _HEAD.size + len(data)
 
     def commit(self, snapshot: Snapshot) -> None:
@@ -99,7 +105,7 @@ class SnapshotStore:
             raise CorruptLog(name, len(data), "the snapshot ends within its header")
         magic, crc, length = _HEAD.unpack_from(data)
         body = data[_HEAD.size : _HEAD.size + length]
-        if magic != _MAGIC or len(body) != length or crc32(body) != crc:
+        if magic != _MAGIC or len(body) != length or crc32(body, self._salt) != crc:
             raise CorruptLog(name, 0, "the snapshot does not match its CRC")
         try:
             snapshot = _SNAPSHOT.decode(body)

@@ -37,7 +37,7 @@ Called by ``cluster.runtime`` and ``cluster.simulation``; sans-IO.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 import msgspec
 
@@ -84,19 +84,44 @@ class StorageCounters(msgspec.Struct, frozen=True):
     superblock_syncs: int = 0
 
 
+class DurableStorage(Protocol):
+    """What a host asks of a node's storage; :class:`Storage` is one, of a single log."""
+
+    @property
+    def failure(self) -> DiskError | None:
+        """The disk error that ended it."""
+
+    def recover(self, *, why_not: WhyNot) -> Recovered:
+        """Read what is durable."""
+
+    def write(self, effect: Append | SaveSnapshot) -> None:
+        """Write an effect's bytes."""
+
+    def sync(self) -> None:
+        """Make every write so far durable."""
+
+    def rest(self) -> None:
+        """There is nothing to write now."""
+
+    def counters(self) -> StorageCounters:
+        """What was done so far."""
+
+
 class Storage:
     """One node's durable state.
 
     Args:
         disk: where it lives.
         config: for ``segment_bytes``.
+        salt: another one for each log that shares a disk: no file of one is valid in another.
     """
 
-    def __init__(self, disk: Disk, config: ClusterConfig) -> None:
+    def __init__(self, disk: Disk, config: ClusterConfig, *, salt: int = 0) -> None:
+        self._salt = salt
         self._disk = disk
         self._config = config
-        self._snapshots = SnapshotStore(disk)
-        self._superblocks = Superblocks(disk)
+        self._snapshots = SnapshotStore(disk, salt)
+        self._superblocks = Superblocks(disk, salt)
         self._repaired = False
         self._why_not: WhyNot = lambda snapshot, entries: ""
         self._log: SegmentedLog | None = None
@@ -296,6 +321,7 @@ class Storage:
             self._disk,
             superblocks=self._superblocks,
             segment_bytes=self._config.segment_bytes,
+            first_sequence=self._salt + 1,
             segments=found.segments,
             end=found.end,
             crc=found.crc,

@@ -99,20 +99,20 @@ def newer(one: HardState, other: HardState) -> HardState:
     return max(one, other, key=lambda each: (each.generation, each.voted_for != "", each.adopted))
 
 
-def encode_slot(block: Superblock) -> bytes:
-    """The bytes of a record."""
+def encode_slot(block: Superblock, salt: int = 0) -> bytes:
+    """The bytes of a record; its CRC begins with the salt."""
     body = _encode(block)
     assert _HEAD.size + len(body) <= SLOT_BYTES, f"a superblock of {len(body)} bytes has no room"
-    return _HEAD.pack(_MAGIC, len(body), crc32(body)) + body
+    return _HEAD.pack(_MAGIC, len(body), crc32(body, salt)) + body
 
 
-def decode_slot(data: bytes) -> Superblock | None:
-    """The record in a slot, None if there is no valid one."""
+def decode_slot(data: bytes, salt: int = 0) -> Superblock | None:
+    """The record in a slot, None if there is no valid one of this salt."""
     if len(data) < _HEAD.size:
         return None
     magic, length, crc = _HEAD.unpack_from(data)
     body = data[_HEAD.size : _HEAD.size + length]
-    if magic != _MAGIC or len(body) != length or crc32(body) != crc:
+    if magic != _MAGIC or len(body) != length or crc32(body, salt) != crc:
         return None
     try:
         return _decode(body)
@@ -125,11 +125,13 @@ class Superblocks:
 
     Args:
         disk: where they are.
+        salt: of this log; a copy with another is not valid.
     """
 
-    __slots__ = ("_disk", "_unsynced", "now", "syncs")
+    __slots__ = ("_disk", "_salt", "_unsynced", "now", "syncs")
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: Disk, salt: int = 0) -> None:
+        self._salt = salt
         self.now = Superblock()
         #: times the copies were synced
         self.syncs = 0
@@ -169,7 +171,7 @@ class Superblocks:
         for name in NAMES:
             data = self._disk.read(name) if name in present else b""
             for offset in (0, SLOT_BYTES):
-                block = decode_slot(data[offset : offset + SLOT_BYTES])
+                block = decode_slot(data[offset : offset + SLOT_BYTES], self._salt)
                 if block is not None:
                     yield block
 
@@ -177,7 +179,7 @@ class Superblocks:
         if name in self._disk.names():
             self._disk.remove(name)
         self._disk.create(name, preallocate_bytes=FILE_BYTES)
-        slots = [encode_slot(self.now).ljust(SLOT_BYTES, b"\0"), bytes(SLOT_BYTES)]
+        slots = [encode_slot(self.now, self._salt).ljust(SLOT_BYTES, b"\0"), bytes(SLOT_BYTES)]
         self._disk.append(name, b"".join(slots))
         self._disk.sync(name)
         self._disk.sync_dir()
@@ -245,7 +247,7 @@ class Superblocks:
         self.settle()
 
     def _write(self) -> None:
-        data, offset = encode_slot(self.now), self.now.sequence % 2 * SLOT_BYTES
+        data, offset = encode_slot(self.now, self._salt), self.now.sequence % 2 * SLOT_BYTES
         for name in NAMES:
             self._disk.overwrite(name, offset, data)
         self._unsynced += 1

@@ -17,12 +17,14 @@ from collections.abc import Sequence
 import msgspec
 
 from cluster.consensus.membership import INCARNATION_MARK, name_of
+from cluster.log.group_files import within_group
 from cluster.ports import Disk
 
 FORMAT = 1
 
 _NAME = "identity"
 _TEMPORARY = "identity.tmp"
+_LOGS = ("wal-", "snapshot-")
 
 
 class WrongDirectory(Exception):
@@ -98,7 +100,7 @@ def claim(
             directory=found.directory or directory,
             founders=tuple(founders) if found.founders is None else found.founders,
         )
-    elif any(name.startswith(("wal-", "snapshot-")) for name in disk.names()):
+    elif any(within_group(name).startswith(_LOGS) for name in disk.names()):
         raise WrongDirectory("the data directory has a log but no identity file; was it removed?")
     identity = msgspec.structs.replace(identity, starts=identity.starts + 1)
     _write(disk, identity)

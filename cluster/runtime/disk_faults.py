@@ -25,12 +25,17 @@ from typing import Any
 
 import msgspec
 
+from cluster.log.group_files import within_group
 from cluster.ports import DiskError
 
 SECTOR_BYTES = 512
 LATENCY_NS_MAX = 60_000_000_000
 
 _FLIPPABLE = ("wal-", "snapshot-")
+
+
+def _flippable(name: str) -> bool:
+    return within_group(name).startswith(_FLIPPABLE)
 
 
 class DiskFaultSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -117,7 +122,7 @@ class DiskFaults:
         self, sizes: Mapping[str, int], *, spare_bytes: int
     ) -> tuple[str, int, int] | None:
         """File, byte and mask of a bit to flip, or None if no file is long enough."""
-        names = [n for n, size in sizes.items() if n.startswith(_FLIPPABLE) and size > spare_bytes]
+        names = [n for n, size in sizes.items() if _flippable(n) and size > spare_bytes]
         if not names:
             return None
         self.counts["flipped"] += 1

@@ -23,13 +23,17 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, TypeVar
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
 
+from cluster.config import ClusterConfig
 from cluster.core.paxos_register import PaxosParts, PaxosRegisters
 from cluster.core.replica import Replica, ReplicaParts
+from cluster.data.node import DataNode, DataParts
 from cluster.gossip.node import GossipNode, GossipParts
 from cluster.host.room import Room
-from cluster.ports import Core, DiskError
+from cluster.log.storage import DurableStorage
+from cluster.ports import Core, Disk, DiskError
 from cluster.runtime.acceptor import Acceptor
 from cluster.runtime.admin import Admin, Chaos
 from cluster.runtime.clock import SkewedClock
@@ -69,20 +73,27 @@ class SystemRng:
         return self._source.randint(low, high)
 
 
+NodeParts: TypeAlias = ReplicaParts | PaxosParts | DataParts | GossipParts
+
+
 def make_core(
-    options: NodeOptions, founders: tuple[str, ...], parts: ReplicaParts | PaxosParts | GossipParts
+    options: NodeOptions, founders: tuple[str, ...], parts: NodeParts, clock: SkewedClock
 ) -> Core:
     """The core of the node's role."""
+    rng, config = SystemRng(), options.config
     if isinstance(parts, GossipParts):
-        return GossipNode(options.id, founders, rng=SystemRng(), config=options.config, parts=parts)
+        return GossipNode(options.id, founders, rng=rng, config=config, parts=parts)
     if isinstance(parts, PaxosParts):
-        return PaxosRegisters(
-            options.id, founders, rng=SystemRng(), config=options.config, parts=parts
+        return PaxosRegisters(options.id, founders, rng=rng, config=config, parts=parts)
+    if isinstance(parts, DataParts):
+        peers = tuple(options.peers)
+        return DataNode(
+            options.id, founders, rng=rng, clock=clock, config=config, peers=peers, parts=parts
         )
-    return Replica(options.id, founders, rng=SystemRng(), config=options.config, parts=parts)
+    return Replica(options.id, founders, rng=rng, config=config, parts=parts)
 
 
-async def run_node(options: NodeOptions, *, parts: ReplicaParts | PaxosParts | GossipParts) -> int:
+async def run_node(options: NodeOptions, *, parts: NodeParts) -> int:
     """Start a node, serve until something ends it, and return the exit code.
 
     Args:
@@ -97,10 +108,23 @@ async def run_node(options: NodeOptions, *, parts: ReplicaParts | PaxosParts | G
     if options.admin is not None:
         admin = bound_socket(options.admin, option="--admin")
     server_tls, client_tls = tls_contexts(options)
-    consensus = parts.consensus if isinstance(parts, ReplicaParts) else None
-    opened = open_data(options, storage=parts.storage, consensus=consensus)
-    core = make_core(opened.options, opened.identity.founders or (), parts)
-    return await Node(opened, core, tls=client_tls).run(listener, admin, tls=server_tls)
+    opened = open_data(options, storage=_storage_of(parts), consensus=_consensus_of(parts))
+    clock = SkewedClock()
+    core = make_core(opened.options, opened.identity.founders or (), parts, clock)
+    return await Node(opened, core, clock, tls=client_tls).run(listener, admin, tls=server_tls)
+
+
+def _storage_of(parts: NodeParts) -> Callable[[Disk, ClusterConfig], DurableStorage]:
+    if isinstance(parts, DataParts):
+        return partial(parts.storage, make=parts.group.storage)
+    return parts.storage
+
+
+def _consensus_of(parts: NodeParts) -> object:
+    """The variant whose nodes may be repaired from their peers; None if the role has none."""
+    if isinstance(parts, DataParts):
+        return parts.group.consensus
+    return parts.consensus if isinstance(parts, ReplicaParts) else None
 
 
 class Node:
@@ -109,10 +133,11 @@ class Node:
     Args:
         opened: its data directory.
         core: its core.
+        clock: its clocks.
         tls: context for dialling peers, or None.
     """
 
-    def __init__(self, opened: Opened, core: Core, *, tls: Any) -> None:
+    def __init__(self, opened: Opened, core: Core, clock: SkewedClock, *, tls: Any) -> None:
         options = opened.options
         self._options, self._opened = options, opened
         self._serving = False
@@ -139,7 +164,7 @@ class Node:
             stop=self._stopping.stop,
         )
         self._outlet = outlet
-        self._clock = SkewedClock()
+        self._clock = clock
         self._host = CoreHost(core, clock=self._clock, outside=outlet)
         room = Room(
             opened.disk,
@@ -247,6 +272,7 @@ class Node:
                 "start": self._opened.identity.starts,
                 "entries": len(recovered.entries),
                 "snapshot": recovered.snapshot.index if recovered.snapshot else 0,
+                "groups": sorted(recovered.groups),
                 "torn_bytes": self._opened.storage.counters().torn_bytes,
                 "ablations": list(options.ablations),
                 "chaos": options.chaos,

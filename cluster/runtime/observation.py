@@ -108,7 +108,17 @@ class Observation:
         gauges |= own.gauges
         counters |= own.counters
         histograms |= own.histograms
-        return metrics_text(gauges=gauges, counters=counters, histograms=histograms)
+        rows: list[dict[str, Any]] = status.get("groups", [])
+        groups = {
+            name: {row["group"]: float(row[key]) for row in rows} for name, key in names.items()
+        }
+        groups["is_leader"] = {row["group"]: float(row["role"] == "leader") for row in rows}
+        return metrics_text(
+            gauges=gauges,
+            counters=counters,
+            histograms=histograms,
+            groups=groups if rows else None,
+        )
 
     def _own(self) -> Measures:
         """What the core measures itself; its names are its own."""

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import random
 import socket
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
 
+from cluster.config import ClusterConfig
 from cluster.consensus.damage_repair import why_not_repairable
-from cluster.log.storage import Storage
+from cluster.log.storage import DurableStorage, Storage
 from cluster.log.write_ahead_log import CorruptLog
-from cluster.ports import DiskError, Recovered
+from cluster.ports import Disk, DiskError, Recovered
 from cluster.runtime import data_directory, tls
 from cluster.runtime.data_directory import Identity
 from cluster.runtime.disk import DirectoryInUse, FileDisk
@@ -46,18 +48,21 @@ class Opened(NamedTuple):
     disk: FileDisk
     identity: Identity
     directories: PeerDirectories
-    storage: Storage
+    storage: DurableStorage
     recovered: Recovered
 
 
 def open_data(
-    options: NodeOptions, *, storage: type[Storage] = Storage, consensus: object = None
+    options: NodeOptions,
+    *,
+    storage: Callable[[Disk, ClusterConfig], DurableStorage] = Storage,
+    consensus: object = None,
 ) -> Opened:
     """Claim and read the data directory.
 
     Args:
         options: how the node was started.
-        storage: the class of its storage.
+        storage: makes its storage.
         consensus: the parts of its variant, which may repair damage from peers; None for a role
             that has no variants.
 

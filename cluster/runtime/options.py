@@ -23,7 +23,7 @@ from cluster.consensus.membership_change import member_problem
 from cluster.runtime.token import BadToken, read_token
 from cluster.spelling import nearest
 
-ROLES = ("core", "paxos", "gossip")
+ROLES = ("core", "paxos", "data", "gossip")
 CONSENSUS = ("raft", "multi-paxos", "zab", "viewstamped")
 
 
@@ -157,7 +157,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--role",
         default="core",
-        help="what the node is part of: core, paxos (a register per key), or gossip (members)",
+        help="what the node is part of: core, paxos (a register per key), data (many groups), or "
+        "gossip (members)",
     )
     add("--consensus", default="raft", help=f"consensus variant: {', '.join(CONSENSUS)}")
     add("--cluster", default="splitbrain", metavar="NAME", help="others are refused")
@@ -178,6 +179,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--segment-bytes", type=int, metavar="N", help="size of a log segment; 16777216")
     add("--snapshot-entries", type=int, metavar="N", help="entries between snapshots; 10000")
     add("--snapshot-keep-entries", type=int, metavar="N", help="entries kept below one; 5000")
+    add("--clock-bound-ms", type=float, metavar="N", help="clocks differ by at most this; 250")
     add("--inflight-max", type=int, metavar="N", help="appends under way per follower; 256")
     add("--pending-max", type=int, metavar="N", help="requests waiting; 10000")
     return parser
@@ -196,6 +198,10 @@ def _config(given: argparse.Namespace) -> ClusterConfig:
         if not given.heartbeat_ms > 0:
             raise OptionError(f"--heartbeat-ms {given.heartbeat_ms:g} is not above 0")
         changes["heartbeat_ns"] = int(given.heartbeat_ms * MS)
+    if given.clock_bound_ms is not None:
+        if not given.clock_bound_ms > 0:
+            raise OptionError(f"--clock-bound-ms {given.clock_bound_ms:g} is not above 0")
+        changes["clock_offset_bound_ns"] = int(given.clock_bound_ms * MS)
     if given.election_ms:
         changes["election_min_ns"], changes["election_max_ns"] = _bounds(given.election_ms)
     changes["prevote"] = not given.no_prevote

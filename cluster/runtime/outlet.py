@@ -16,7 +16,7 @@ from cluster.runtime.connections import Connection
 from cluster.runtime.events import EventLog
 from cluster.runtime.links import PeerLink
 from cluster.runtime.stopping import EXIT_BUG
-from cluster.wire import Heartbeat, Message, Response
+from cluster.wire import Grouped, Heartbeat, Message, Response
 
 
 class Outlet:
@@ -57,7 +57,8 @@ class Outlet:
         link = self._link_to(to)
         if link is None:
             return
-        if type(message) is Heartbeat and not link.connected:
+        said = message.message if type(message) is Grouped else message
+        if type(said) is Heartbeat and not link.connected:
             self.heartbeat_send_failures += 1
         link.send(frame)
         self._unflushed[link] = None

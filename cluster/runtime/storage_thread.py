@@ -24,7 +24,7 @@ from typing import Any
 
 from cluster.host.effect_gate import Write
 from cluster.host.room import TRY_AGAIN_S
-from cluster.log.storage import Storage
+from cluster.log.storage import DurableStorage
 from cluster.ports import DiskError, SaveSnapshot
 from cluster.runtime.metrics import Histogram
 
@@ -43,7 +43,7 @@ class StorageThread:
 
     def __init__(
         self,
-        storage: Storage,
+        storage: DurableStorage,
         *,
         persisted: Callable[[int], object],
         failed: Callable[[Exception], object],

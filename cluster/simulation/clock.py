@@ -10,10 +10,34 @@ Used by the simulated nodes; faults change it through ``World.set_clock``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 PPM = 1_000_000
 
 #: Wall time of virtual time zero: an arbitrary fixed date (2026-01-01T00:00:00Z).
 EPOCH_NS = 1_767_225_600 * 1_000_000_000
+
+
+class NodeClock:
+    """The Clock port of a node: its clocks, as they show now.
+
+    Args:
+        clock: the node's.
+        now_ns: gives virtual time.
+    """
+
+    __slots__ = ("_clock", "_now_ns")
+
+    def __init__(self, clock: SimClock, now_ns: Callable[[], int]) -> None:
+        self._clock, self._now_ns = clock, now_ns
+
+    def monotonic_ns(self) -> int:
+        """The monotonic clock."""
+        return self._clock.monotonic_ns(self._now_ns())
+
+    def wall_ns(self) -> int:
+        """The wall clock."""
+        return self._clock.wall_ns(self._now_ns())
 
 
 class SimClock:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping
 
+from cluster.log.group_files import within_group
 from cluster.simulation.file_damage import FileDamage, draw_damage
 from cluster.simulation.world import World
 
@@ -32,7 +33,8 @@ def damage(
         kind: one of :data:`cluster.simulation.file_damage.KINDS`.
         source: chooses file and place.
         older: files as they were before, for ``older-copy``.
-        only: what the names of the files begin with, of which one is damaged; "" for any.
+        only: what the names of the files begin with, of which one is damaged, whatever its group;
+            "" for any.
 
     Returns:
         What was done; None if that is not possible, would leave no majority of sound disks, or the
@@ -46,7 +48,11 @@ def damage(
         found.stop("killed")
         found.disk.crash(lose_unsynced=True, torn=False, power=False)
         world._cut_off(node)
-    files = {name: data for name, data in found.disk.files().items() if name.startswith(only)}
+    files = {
+        name: data
+        for name, data in found.disk.files().items()
+        if within_group(name).startswith(only)
+    }
     done = draw_damage(kind, files, source, older=older)
     if done is not None:
         found.disk.put(done.changed)

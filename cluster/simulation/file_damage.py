@@ -19,6 +19,7 @@ import random
 from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeAlias
 
+from cluster.log.group_files import within_group
 from cluster.log.segmented_log import segment_of
 from cluster.log.superblock import NAMES as SUPERBLOCKS
 from cluster.log.write_ahead_log import SECTOR_BYTES, scan
@@ -44,7 +45,8 @@ class FileDamage(NamedTuple):
 
 def is_data(name: str) -> bool:
     """Whether a file holds what a node promised."""
-    return segment_of(name) is not None or name.startswith("snapshot-") or name in SUPERBLOCKS
+    own = within_group(name)
+    return segment_of(own) is not None or own.startswith("snapshot-") or own in SUPERBLOCKS
 
 
 def draw_damage(
@@ -74,7 +76,7 @@ def _content(data: bytes | bytearray) -> bytes | bytearray:
 
 
 def _segments(files: Files) -> list[str]:
-    return [name for name in files if segment_of(name) is not None]
+    return [name for name in files if segment_of(within_group(name)) is not None]
 
 
 def _any_file(files: Files, source: random.Random) -> str | None:
@@ -108,7 +110,7 @@ def _cut_at_record(files: Files, source: random.Random) -> FileDamage | None:
     """The end of some record, the header's too: what is left is whole."""
     places: list[tuple[str, int]] = []
     for name in _segments(files):
-        segment = segment_of(name)
+        segment = segment_of(within_group(name))
         assert segment is not None
         records = scan(files[name], segment.sequence).records
         places += [(name, record.end) for record in records[:-1]]

@@ -6,8 +6,8 @@ fault is removed and the system has a bounded time to do what it owes:
 1. converge: every member runs (those whose disks were damaged beyond recovery excepted), one leads,
    no change of members is half done, and all have applied the same index with the same state; of
    role ``paxos``, where nobody leads and nothing is applied: no request waits any more; of role
-   ``gossip``: all nodes know the same members, which are all nodes, and the view of them is agreed
-   on and led;
+   ``data``, all this in each group; of role ``gossip``: all nodes know the same members, which are
+   all nodes, and the view of them is agreed on and led;
 2. serve: a write by a new client is acknowledged; of role ``gossip``: an act;
 3. remember: every key that clients ever touched is read again, and what was acknowledged is there:
    acknowledged items of append lists exactly once, and a value that somebody wrote.
@@ -127,6 +127,36 @@ def _unsettled_peers(world: World) -> str:
     return ""
 
 
+def _unsettled_groups(world: World) -> str:
+    """The same, of nodes that host groups: each group by itself."""
+    found: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+    for node in world.nodes:
+        if not world.alive(node):
+            if node in world.atlas.damaged:
+                continue
+            return f"{node} is down: {world.why_down(node)}"
+        for row in (world.status(node) or {}).get("groups", ()):
+            found.setdefault(row["group"], []).append((node, row))
+    for group, rows in found.items():
+        for node, row in rows:
+            if row["applied"] < row["high_water_mark"]:
+                return f"{node} has not applied all that is committed in group {group}"
+            if row["recovering"]:
+                return f"{node} is not repaired from the damage to its disk, in group {group}"
+        if not any(row["role"] == "leader" for _, row in rows):
+            return f"nobody leads group {group}"
+        if len({(row["applied"], row["last_index"]) for _, row in rows}) > 1:
+            return f"applied and last indices of group {group} differ"
+        if len({_group_hash(world, node, group) for node, _ in rows}) > 1:
+            return f"states of group {group} differ at one applied index"
+    return ""
+
+
+def _group_hash(world: World, node: str, group: str) -> str:
+    core: Any = world.core(node)
+    return core.groups.replica(group).state_hash()  # type: ignore[no-any-return]
+
+
 def _unsettled_group(world: World) -> str:
     """The same, of nodes that gossip: all views are equal and name all nodes, and one leads."""
     views = set()
@@ -155,6 +185,8 @@ def _unsettled(world: World) -> str:
         return _unsettled_group(world)
     if world.role == "paxos":
         return _unsettled_peers(world)
+    if world.role == "data":
+        return _unsettled_groups(world)
     applied: dict[str, tuple[int, str]] = {}
     for node in member_nodes(world):
         if not world.alive(node):

@@ -85,9 +85,9 @@ class NodeViews:
     def log(self, node: str) -> list[Entry] | None:
         """The log a node holds in memory, from its first index; None if it does not answer."""
         found = self._nodes[node]
-        if found.core is None or found.paused:
+        consensus = getattr(found.core, "consensus", None)  # only our own core has one
+        if consensus is None or found.paused:
             return None
-        consensus = getattr(found.core, "consensus")  # noqa: B009 - only our own core has one
         held: list[Entry] = consensus.log.between(
             consensus.log.first_index, consensus.log.last_index
         )

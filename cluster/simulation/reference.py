@@ -17,10 +17,13 @@ from cluster.consensus.interface import ConsensusParts
 from cluster.core.parts import CONSENSUS, ReplicaParts
 from cluster.core.paxos_register import PaxosParts, PaxosRegisters
 from cluster.core.replica import Replica
+from cluster.data.node import DataNode, DataParts
+from cluster.data.transactional_node import transactional
 from cluster.gossip.node import GossipNode, GossipParts
-from cluster.ports import Core
+from cluster.ports import Clock, Core
 from cluster.simulation.disk import SimDisk
 from cluster.simulation.gossip_invariants import GossipInvariants
+from cluster.simulation.group_invariants import GroupInvariants, group_view
 from cluster.simulation.invariants import Invariants, View, view_of_status
 from cluster.simulation.paxos_invariants import PaxosInvariants
 from cluster.simulation.randomness import SeededRng
@@ -41,6 +44,8 @@ class CoreFactory(Protocol):
         rng: SeededRng,
         consensus: str,
         ablations: Sequence[str],
+        clock: Clock,
+        peers: Sequence[str],
     ) -> Core: ...
 
 
@@ -81,6 +86,15 @@ def reference_parts(consensus: str, ablations: Sequence[str]) -> ReplicaParts:
     return ablate(ReplicaParts(consensus=CONSENSUS[consensus]), ablations)
 
 
+def data_parts(consensus: str, ablations: Sequence[str]) -> DataParts:
+    """The parts of a node of role ``data`` whose groups have this consensus.
+
+    Raises:
+        ValueError: there is no such consensus, or no such ablation of it.
+    """
+    return ablate(transactional(reference_parts(consensus, ())), ablations)
+
+
 def check_parts(role: str, consensus: str, ablations: Sequence[str]) -> None:
     """Refuse what no node can be made of.
 
@@ -90,6 +104,8 @@ def check_parts(role: str, consensus: str, ablations: Sequence[str]) -> None:
     role_of(role)
     if role == "paxos":
         ablate(PaxosParts(), ablations)
+    elif role == "data":
+        data_parts(consensus, ablations)
     elif role == "gossip":
         ablate(GossipParts(), ablations)
     else:
@@ -104,6 +120,8 @@ def reference_core(
     rng: SeededRng,
     consensus: str,
     ablations: Sequence[str],
+    clock: Clock,
+    peers: Sequence[str],
 ) -> Core:
     """The core of role ``core``: a :class:`cluster.core.replica.Replica`."""
     parts = reference_parts(consensus, ablations)
@@ -145,6 +163,8 @@ def paxos_core(
     rng: SeededRng,
     consensus: str,
     ablations: Sequence[str],
+    clock: Clock,
+    peers: Sequence[str],
 ) -> Core:
     """The core of role ``paxos``, which has no consensus variants."""
     parts = ablate(PaxosParts(), ablations)
@@ -165,6 +185,37 @@ def watch_registers(
     return PaxosInvariants(fail, members=len(founders))
 
 
+def data_core(
+    node: str,
+    nodes: Sequence[str],
+    *,
+    config: ClusterConfig,
+    rng: SeededRng,
+    consensus: str,
+    ablations: Sequence[str],
+    clock: Clock,
+    peers: Sequence[str],
+) -> Core:
+    """The core of role ``data``: a :class:`cluster.data.node.DataNode`."""
+    parts = data_parts(consensus, ablations)
+    return DataNode(node, nodes, config=config, rng=rng, clock=clock, peers=peers, parts=parts)
+
+
+def data_storage(
+    disk: SimDisk, *, config: ClusterConfig, consensus: str, ablations: Sequence[str]
+) -> StorageLike:
+    """The storage of role ``data``."""
+    parts = data_parts(consensus, ablations)
+    return parts.storage(disk, config, make=parts.group.storage)
+
+
+def watch_groups(
+    fail: Fail, view_of: Callable[[Any], View], consensus: str, founders: Sequence[str]
+) -> GroupInvariants:
+    """The invariants of nodes of role ``data``."""
+    return GroupInvariants(fail, reference_view, consensus=consensus)
+
+
 def gossip_core(
     node: str,
     nodes: Sequence[str],
@@ -173,6 +224,8 @@ def gossip_core(
     rng: SeededRng,
     consensus: str,
     ablations: Sequence[str],
+    clock: Clock,
+    peers: Sequence[str],
 ) -> Core:
     """The core of role ``gossip``; a node that joins knows no nodes."""
     parts = ablate(GossipParts(), ablations)
@@ -196,6 +249,7 @@ def watch_group(
 ROLES = {
     "core": Role(reference_core, reference_storage, reference_view, watch_log, CONSENSUS.get),
     "paxos": Role(paxos_core, paxos_storage, view_of_status, watch_registers, lambda _: None),
+    "data": Role(data_core, data_storage, group_view(reference_view), watch_groups, CONSENSUS.get),
     "gossip": Role(gossip_core, gossip_storage, view_of_status, watch_group, lambda _: None),
 }
 

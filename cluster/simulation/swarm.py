@@ -97,16 +97,17 @@ def run_swarm(
     Args:
         seed: everything follows from it.
         role: what the nodes are; "" for the role that the ablations are for, or ``core``.
-        consensus: the variant all nodes of role ``core`` run.
+        consensus: the variant all nodes of role ``core`` run, and all groups of role ``data``.
         ablations: ids of the ablations all nodes run with.
         faults: the kinds of faults there shall be; empty to draw those too.
         workload, profile: by name; "" to draw.
         nodes: how many; 0 to draw.
-        membership: change members too, among the faults.
+        membership: change members too, among the faults; never of role ``data``.
         duration_ns: virtual time under faults, before the liveness phase.
         options: None to draw them from the seed.
         check_invariants: watch the invariants after every event.
     """
+    role = role or role_for(ablations)
     drawn = options or draw(
         seed,
         Wishes(
@@ -119,11 +120,14 @@ def run_swarm(
     )
     if membership and MEMBERSHIP not in drawn.faults:
         drawn = msgspec.structs.replace(drawn, faults=(*drawn.faults, MEMBERSHIP))
+    if role == "data":  # whose groups keep their members
+        kept = tuple(kind for kind in drawn.faults if kind != MEMBERSHIP)
+        drawn = msgspec.structs.replace(drawn, faults=kept)
     world = World(
         seed=seed,
         nodes=tuple(f"n{number + 1}" for number in range(drawn.nodes)),
         config=drawn.config,
-        role=role or role_for(ablations),
+        role=role,
         consensus=consensus,
         ablations=ablations,
         network=drawn.network,

@@ -27,8 +27,9 @@ from typing import Any
 
 from cluster.config import ClusterConfig
 from cluster.consensus.membership import name_of
+from cluster.data.replicated_groups import MEMBERS
 from cluster.ports import Core, DiskError, Note, Recovered
-from cluster.simulation.clock import SimClock
+from cluster.simulation.clock import NodeClock, SimClock
 from cluster.simulation.connections import Connections
 from cluster.simulation.damage_watch import DamageWatch
 from cluster.simulation.disk import POWER_LOST, DiskProfile, FaultAtlas, SimDisk
@@ -75,7 +76,7 @@ class World:
         founders: those of them that the cluster begins with; None for all. The others run, know
             nobody, and wait to be added.
         config: timings and limits of the nodes.
-        role: what the nodes are: ``core``, ``paxos`` or ``gossip``.
+        role: what the nodes are: ``core``, ``paxos``, ``data`` or ``gossip``.
         consensus: the consensus variant of all nodes of role ``core``, by name.
         ablations: ids of ablations all nodes run with; see :mod:`cluster.ablations.registry`.
         network: what the network is like without faults.
@@ -118,7 +119,7 @@ class World:
         self.ablations = tuple(ablations)
         self.heap = EventHeap()
         self.trace = Trace()
-        self.atlas = FaultAtlas(self.nodes)
+        self.atlas = FaultAtlas(self.nodes, copies=MEMBERS if role == "data" else 0)
         self.violations: list[InvariantViolation] = []
         self.damage_watch = DamageWatch(
             self.atlas, self.founders, self.violation, made.variant(consensus), ablations
@@ -256,6 +257,8 @@ class World:
             rng=rng,
             consensus=self.consensus,
             ablations=self.ablations,
+            clock=NodeClock(node.clock, lambda: self.heap.now_ns),
+            peers=self.nodes,
         )
 
     def make_storage(self, node: SimNode) -> StorageLike:

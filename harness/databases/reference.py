@@ -10,9 +10,10 @@ Sets and logs are lists that values are appended to, identifiers a counter, and 
 whose first element is taken by compare-and-set of the whole list: sound, since no list comes twice,
 and dear, so queues should stay short.
 
-Options: ``role`` (``core``; ``paxos``: a register per key, no log and no leader; ``gossip``:
-members found out by gossip, and the leader that emerges; if it is not given, the one that the
-ablations or the workload's objects are for, or ``core``), ``consensus`` (of role ``core``),
+Options: ``role`` (``core``; ``paxos``: a register per key, no log and no leader; ``data``: many
+replicated groups, of which the keys here are the core's; ``gossip``: members found out by gossip,
+and the leader that emerges; if it is not given, the one that the ablations or the workload's
+objects are for, or ``core``), ``consensus`` (of roles ``core`` and ``data``),
 ``ablate`` (ids separated by commas or a list), ``read_mode`` (one of :data:`READ_MODES`),
 ``lease_ttl_s`` (of locks), ``op_timeout_s``, ``peer_port``, ``admin_port``,
 ``args`` (more arguments for every node), ``objects`` (what keys are; given by the workload).
@@ -48,7 +49,7 @@ from workloads.lock import FencedResource
 #: where a node finds its token (see ``cluster.runtime.token``)
 TOKEN_VARIABLE = "SPLITBRAIN_TOKEN"
 READ_MODES = ("linearizable", "lease", "follower", "session", "stale")
-ROLES = ("core", "paxos", "gossip")
+ROLES = ("core", "paxos", "data", "gossip")
 READY_WITHIN_S = 30.0
 _OWN_NODE_EVERY_S = 0.05
 #: gossip takes seconds to be sure of a death: shorter faults would change no view
@@ -227,9 +228,7 @@ class Reference(ReferenceMembers):
             return ""
         if "add_member" in getattr(nemesis, "db_needs", ()):
             return f"the members of role {self.role} do not change"
-        if self.role == "gossip":
-            return ""
-        if getattr(nemesis, "only_primaries", False):
+        if self.role == "paxos" and getattr(nemesis, "only_primaries", False):
             return "nobody leads in role paxos; name nodes, or use one, minority or majority"
         return ""
 

@@ -32,9 +32,10 @@ def fill(world: World, *nodes: str, full: bool = True) -> None:
         world.set_disk(node, {"full": True} if full else {})
 
 
+@pytest.mark.parametrize("role", ["core", "data"])
 @pytest.mark.parametrize("seed", range(3))
-def test_reads_are_served_writes_refused_and_go_on_with_room(seed: int) -> None:
-    world = World(seed=seed)
+def test_reads_are_served_writes_refused_and_go_on_with_room(seed: int, role: str) -> None:
+    world = World(seed=seed, role=role)
     led(world)
     assert do(world, "put", 1).status == "ok"
     fill(world, *NODES)
@@ -48,10 +49,12 @@ def test_reads_are_served_writes_refused_and_go_on_with_room(seed: int) -> None:
     assert do(world, "get").value == 3
 
 
-def test_a_leader_without_room_lets_one_lead_that_has_it() -> None:
-    world = World(seed=1)
+@pytest.mark.parametrize("role", ["core", "data"])
+def test_a_leader_without_room_lets_one_lead_that_has_it(role: str) -> None:
+    world = World(seed=1, role=role)
     leader = led(world)
     fill(world, leader)
+    world.run_for(3 * SECOND)
     assert do(world, "put", 1).status == "ok"
     assert world.alive(leader) and led(world) != leader
     fill(world, leader, full=False)

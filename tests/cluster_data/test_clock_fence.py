@@ -1,0 +1,121 @@
+"""The clock fence. Goal: a node whose clock is off by more than the bound refuses transactions, and
+no other node does. Method: cases by hand for the fence alone, and worlds whose nodes stamp messages
+to each other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from txn_world import Node, World
+
+from cluster.clocks.hybrid_clock import HybridClock
+from cluster.config import MS
+from cluster.data.clock_fence import WINDOW_NS, ClockFence
+
+
+def fence(**ahead_ms: int) -> ClockFence:
+    made = ClockFence(20 * MS)
+    for peer, each in ahead_ms.items():
+        made.heard(0, peer, each * MS)
+    return made
+
+
+def test_a_majority_that_disagrees_fences_the_node() -> None:
+    assert fence().problem(0) == ""
+    assert fence(a=-20, b=20).problem(0) == ""
+    assert fence(a=21, b=0).problem(0) == "", "that is the trouble of a"
+    assert fence(a=21, b=-21).problem(0) == "", "they do not agree with each other"
+    said = fence(a=21, b=30, c=0).problem(0)
+    assert said == (
+        "this node's clock is behind those of 2 of 3 peers by 21000000 ns or more, and at most "
+        "20000000 ns are allowed"
+    )
+    assert "ahead of those of 2 of 2 peers" in fence(a=-40, b=-50).problem(0)
+
+
+def test_slow_messages_do_not_count_while_a_fast_one_is_remembered() -> None:
+    made = fence(a=-1, b=-2)
+    for step in range(1, 4):
+        made.heard(step * MS, "a", -500 * MS)
+        made.heard(step * MS, "b", -500 * MS)
+    assert made.problem(4 * MS) == ""
+    assert made.skew_ns(4 * MS) == {"a": -MS, "b": -2 * MS}
+
+
+def test_the_word_of_a_peer_ends() -> None:
+    made = fence(a=-50, b=-50)
+    assert made.problem(WINDOW_NS)
+    assert made.problem(WINDOW_NS + 1) == "" and made.skew_ns(WINDOW_NS + 1) == {}
+    made.heard(WINDOW_NS + 2, "a", 0)
+    assert made.skew_ns(WINDOW_NS + 2) == {"a": 0}
+    made.heard(2 * WINDOW_NS, "a", -30 * MS)
+    made.heard(3 * WINDOW_NS - 1, "a", -30 * MS)
+    assert made.skew_ns(3 * WINDOW_NS - 1)["a"] == -30 * MS, "the older, better word is forgotten"
+
+
+def stamping(world: World) -> World:
+    """Every node stamps a message to every other one now and then."""
+
+    def beat() -> None:
+        for one in world.nodes.values():
+            for other in world.nodes.values():
+                if one is not other:
+                    send(one, other, one.stamps.stamp())
+        world.after(10 * MS, beat)
+
+    def send(one: Node, other: Node, stamp: int) -> None:
+        delay = world.rng.randint(MS // 10, 3 * MS)
+        world.after(delay, lambda: other.stamps.heard(one.name, stamp))
+
+    beat()
+    world.run(100 * MS)
+    return world
+
+
+def outcomes(world: World) -> list[str]:
+    return [world.run_txn(node, [["w", "a", 1]])[0] for node in ("n1", "n2", "n3")]
+
+
+@pytest.mark.parametrize("skew_ms", [60, -60, 3_600_000])
+def test_only_the_node_whose_clock_is_off_refuses(skew_ms: int) -> None:
+    world = stamping(World(1, faults=False, skews_ns=(0, 5 * MS, -5 * MS)))
+    assert outcomes(world) == ["ok", "ok", "ok"]
+    world.nodes["n3"].wall.skew_ns = skew_ms * MS
+    world.run(4_000 * MS)
+    assert outcomes(world) == ["ok", "ok", "fail"]
+    word = "ahead of" if skew_ms > 0 else "behind"
+    status, _, error = world.run_txn("n3", [["r", "a", None]])
+    assert status == "fail" and f"this node's clock is {word} those of 2 of 2 peers" in error
+    assert word in world.nodes["n3"].part.status()["clock_problem"]
+    for node in ("n1", "n2"):
+        assert world.nodes[node].part.status()["clock_ahead_ns"] <= 20 * MS
+    world.nodes["n3"].wall.skew_ns = 0
+    world.run(4_000 * MS)
+    assert outcomes(world) == ["ok", "ok", "ok"]
+
+
+def test_a47b_a_clock_that_is_off_and_trusted_misses_what_was_answered() -> None:
+    """Without the fence correct code breaks its promise: the declared bound does not hold."""
+    trusting = type("Trusting", (ClockFence,), {"is_fenced": lambda self, disagree, heard: False})
+    for fence, expected in ((ClockFence, "fail"), (trusting, [["r", "a", None]])):
+        skews = (0, 5 * MS, -300 * MS)
+        world = World(1, faults=False, skews_ns=skews, fence=fence)
+        world = stamping(world)
+        world.run(1_000 * MS)
+        world.run_txn("n1", [["w", "a", 1]])
+        hidden = world.nodes["n3"].stamps.hybrid
+        assert hidden.ahead_ns(world.nodes["n3"].wall.wall_ns()) <= 20 * MS
+        found: Any = world.run_txn("n3", [["r", "a", None]])
+        assert expected in found
+
+
+def test_a46b_a_clock_that_accepts_anything_follows_the_one_that_is_off() -> None:
+    trusting = type("Trusting", (HybridClock,), {"accepts": lambda self, wall, remote: True})
+    world = World(1, faults=False, hybrid=trusting)
+    stamping(world)
+    world.nodes["n3"].wall.skew_ns = 3_600_000 * MS
+    world.run(200 * MS)
+    ahead = world.nodes["n1"].part.status()["clock_ahead_ns"]
+    assert ahead > 3_000_000 * MS, "one broken clock drags the others along"
+    assert outcomes(world)[:2] == ["fail", "fail"]
