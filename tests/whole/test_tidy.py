@@ -23,7 +23,7 @@ LARGE_CLASSES = {
 WORLDLY = {"asyncio", "time", "random", "os", "logging", "socket", "threading", "subprocess"}
 SANS_IO = (
     "cluster/consensus", "cluster/core", "cluster/channel", "cluster/clocks", "cluster/host",
-    "cluster/log",
+    "cluster/log", "cluster/data",
     "harness/interpreter/scheduler.py",
 )  # fmt: skip
 
