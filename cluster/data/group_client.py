@@ -25,8 +25,9 @@ once, a few times in a row; a refusal (``retry``) is tried again after a jittere
 member that is silent for ``attempt_ns`` is left for the next one.
 
 Invariants. Each token has exactly one outcome. A number of a session is used for one command. No
-answer to an earlier copy is taken for one to a later copy. A client's life has session names of its
-own, since a number used in an earlier life may have been used for something else.
+answer to an earlier copy is taken for one to a later copy. A client's life has session names and
+tokens of copies of its own: a number used in an earlier life may have been used for something else,
+and an answer to it may still be under way.
 
 What breaks without it. A retried write happens twice (A28a, in the group); a write that was sent
 and not answered is called failed, and happens (A27d).
@@ -137,7 +138,8 @@ class GroupClient:
         self._life = ""
         self._session_count = 0
         self._next_token = 1
-        self._next_copy = 1
+        # An answer to a former life of this node must not be taken for one to this.
+        self._next_copy = rng.between(1, 1 << 40) << 20
         self._groups: dict[str, KnownGroup] = {}
         self._asked: dict[int, _Asked] = {}
         self._copies: dict[int, _Asked] = {}

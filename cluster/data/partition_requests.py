@@ -41,15 +41,15 @@ _ARGUMENTS: dict[str, tuple[str, ...]] = {SPLIT: (), MERGE: (), MOVE: ("group",)
 
 
 class _Waiting:
-    """A client that waits, or waited, for an outcome."""
+    """A request, and the client that waits for its outcome, or waited."""
 
-    __slots__ = ("connection", "deadline_ns", "id", "number", "seen")
+    __slots__ = ("connection", "deadline_ns", "id", "lease", "seen")
 
-    def __init__(self, connection: int, id: int, deadline_ns: int, number: int) -> None:
-        self.connection = connection
+    def __init__(self, connection: int, id: int, deadline_ns: int, lease: str) -> None:
+        self.connection = connection  # -1 if nobody is to be told any more
         self.id = id
         self.deadline_ns = deadline_ns
-        self.number = number
+        self.lease = lease
         self.seen = False  # in the map
 
 
@@ -97,8 +97,8 @@ class PartitionRequests:
         self._number += 1
         name = f"{self._prefix}{self._number}"
         deadline_ns = now_ns + max(0, request.timeout_ns)
-        waiting = self._waiting[name] = _Waiting(connection, request.id, deadline_ns, self._number)
         command, lease = request.command, self._registration.lease
+        waiting = self._waiting[name] = _Waiting(connection, request.id, deadline_ns, lease)
         value = {
             "op": command.op,
             "key": command.key,
@@ -109,7 +109,7 @@ class PartitionRequests:
         }
 
         def submitted(later_ns: int, status: str, answer: Any, error: str) -> None:
-            if status != "ok" and not waiting.seen:
+            if status != "ok" and not waiting.seen and name in self._waiting:
                 self._end(name, (status, None, error))
 
         put = Command("put", REQUESTS + name, (value, lease))
@@ -125,10 +125,12 @@ class PartitionRequests:
                     status, error = claim.value["outcome"], claim.value["error"]
                     self._end(name, (status, status == "ok" or None, error))
                     self._delete(now_ns, name)
-            elif waiting.seen:
+                    continue
+            elif waiting.seen or waiting.lease != self._registration.lease:
                 self._end(name, ("unknown", None, "the node's lease ended before it was done"))
-            if name in self._waiting and waiting.deadline_ns <= now_ns:
-                self._end(name, ("unknown", None, "it is not done yet; the request stands"))
+                continue
+            if waiting.deadline_ns <= now_ns:
+                self._tell(waiting, ("unknown", None, "it is not done yet; the request stands"))
 
     def _delete(self, now_ns: int, name: str) -> None:
         def deleted(later_ns: int, status: str, answer: Any, error: str) -> None:
@@ -137,9 +139,13 @@ class PartitionRequests:
         self._questions.ask(now_ns, CORE, Command("delete", REQUESTS + name), deleted)
 
     def _end(self, name: str, answer: Answer) -> None:
-        waiting = self._waiting.pop(name)
+        self._tell(self._waiting.pop(name), answer)
+
+    def _tell(self, waiting: _Waiting, answer: Answer) -> None:
+        """Answer the client, once; the request may go on."""
         if waiting.connection >= 0:
             self._reply(waiting.connection, waiting.id, answer)
+        waiting.connection, waiting.deadline_ns = -1, NEVER_NS
 
     def on_answer(self, now_ns: int, token: int, status: str, value: Any, error: str) -> bool:
         """Take an answer; whether it was to a question of this part."""
@@ -149,7 +155,7 @@ class PartitionRequests:
         """A client's connection is gone; its requests stand, and nobody is told."""
         for waiting in self._waiting.values():
             if waiting.connection == connection:
-                waiting.connection = -1
+                waiting.connection, waiting.deadline_ns = -1, NEVER_NS
 
     def take(self) -> list[Reply]:
         """Take the answers to clients that there are."""

@@ -66,6 +66,7 @@ class DamageWatch:
             Whether it may have forgotten what was durable.
         """
         damaged = node in self._atlas.damaged
+        self._atlas.read(node)
         if recovered.damage is None:
             if node not in self._wiped:
                 self._atlas.replace(node)  # all of it was read, and is as it was promised
@@ -82,4 +83,4 @@ class DamageWatch:
     def noted(self, node: str, note: Note) -> None:
         """A core had something to tell."""
         if note.event == "repaired" and not note.detail.get("damaged_groups"):
-            self._atlas.replace(node)
+            self._atlas.repaired(node)

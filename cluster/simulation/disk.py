@@ -457,6 +457,8 @@ class FaultAtlas:
     def __init__(self, nodes: Sequence[str], *, copies: int = 0) -> None:
         self._spare = (min(len(nodes), copies or len(nodes)) - 1) // 2
         self.damaged: list[str] = []
+        #: nodes whose disk was damaged since they last read it
+        self._unread: set[str] = set()
 
     def allows(self, node: str) -> bool:
         """Whether damaging this node's disk leaves a majority of good ones."""
@@ -464,10 +466,21 @@ class FaultAtlas:
 
     def replace(self, node: str) -> None:
         """This node has a new disk."""
+        self._unread.discard(node)
         if node in self.damaged:
             self.damaged.remove(node)
 
+    def read(self, node: str) -> None:
+        """The node starts: it has found what there is of damage."""
+        self._unread.discard(node)
+
+    def repaired(self, node: str) -> None:
+        """The node was repaired from the damage that it found when it started."""
+        if node not in self._unread:
+            self.replace(node)
+
     def damage(self, node: str) -> None:
         """This node's disk was damaged."""
+        self._unread.add(node)
         if node not in self.damaged:
             self.damaged.append(node)

@@ -189,6 +189,17 @@ def test_lives_of_a_node_have_sessions_of_their_own() -> None:
     assert len(names) == 2
 
 
+def test_an_answer_to_a_former_life_is_not_taken_for_one_to_this() -> None:
+    """Seed 45 of role ``data``: a watch of a restarted node had the answer of an earlier read."""
+    before, after = make(seed=1), make(seed=2)
+    before.ask(0, "g", append(), timeout_ns=SECOND)
+    late = only(before)
+    after.ask(0, "g", append(), timeout_ns=SECOND)
+    only(after)
+    answer(after, 1, late, "ok", value="of the former life")
+    assert after.take() == [] and after.pending == 1
+
+
 def test_a_pinned_stale_read_goes_to_its_node_and_nowhere_else() -> None:
     client = make()
     client.ask(0, "g", Command("get", "l"), mode="stale", timeout_ns=2 * SECOND, to="n3")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from cluster.channel.request_waiting_list import NEVER_NS
 from cluster.config import MS
 from cluster.core.answers import Answer
 from cluster.data.controller_election import ControllerElection
@@ -18,11 +19,12 @@ from cluster.data.partition_record import (
     decoded,
     encoded,
 )
+from cluster.data.partition_requests import PartitionRequests
 from cluster.data.placement import Placement, Route
 from cluster.data.placement_watch import AGAIN_NS, PlacementWatch
 from cluster.data.registration import Registration
 from cluster.data.replicated_groups import CORE, founding_groups
-from cluster.wire import Command
+from cluster.wire import Command, Request
 
 GROUPS = {g: m for g, m in founding_groups(["n1", "n2", "n3"]).items() if g != CORE}
 
@@ -392,6 +394,88 @@ def test_a_controller_whose_lease_is_over_by_its_own_clock_acts_no_more() -> Non
     assert election.token(TTL_NS) == 0
     placement.replace(9, [{**row, "value": {"node": "n2", "lease": "x"}, "created": 9}])
     assert election.token(40 * MS) == 0
+
+
+# -- requests of operators -------------------------------------------------------------------------
+
+
+class Asked:
+    """A node that was asked to split at "m", by hand; its registration is by hand as well."""
+
+    def __init__(self) -> None:
+        self.core = Core()
+        self.mine = registered(self.core)
+        self.requests = PartitionRequests("n1", "L", self.mine._placement, self.mine, self.core.ask)
+        request = Request(7, "c", 1, 1, Command("partition-split", "m"), timeout_ns=100 * MS)
+        self.requests.on_client(50 * MS, 3, request)
+        self.token, _ = self.core.last("put")
+        self.key = self.core.asked[-1][2].key
+
+    def shown(self, revision: int, outcome: str = "") -> None:
+        """The map shows the request, with an outcome if there is one."""
+        value = {**self.core.asked[self.token - 1][2].args[0], "outcome": outcome}
+        row = {"key": self.key, "value": value, "created": 5, "modified": revision}
+        self.mine._placement.replace(revision, [row])
+
+    def said(self) -> list[tuple[int, str]]:
+        replies = self.requests.take()
+        return [(reply.connection, reply.response.status) for reply in replies]
+
+
+def test_an_outcome_is_told_once_and_the_request_deleted() -> None:
+    at = Asked()
+    at.requests.on_answer(60 * MS, at.token, *ok(1))
+    at.shown(6)
+    at.requests.tick(70 * MS)
+    assert at.said() == []
+    at.shown(7, "ok")
+    at.requests.tick(80 * MS)
+    assert at.said() == [(3, "ok")]
+    assert at.core.asked[-1][2] == Command("delete", at.key)
+    at.requests.tick(90 * MS)
+    assert at.said() == [] and at.requests.deadline_ns == NEVER_NS
+
+
+@pytest.mark.parametrize("status", ["fail", "unknown"])
+def test_a_request_that_is_refused_after_the_client_gave_up_is_told_to_nobody(status: str) -> None:
+    at = Asked()
+    assert at.requests.deadline_ns == 150 * MS
+    at.requests.tick(150 * MS)
+    assert at.said() == [(3, "unknown")] and at.requests.deadline_ns == NEVER_NS
+    at.requests.on_answer(200 * MS, at.token, status, None, "there is no lease 'x'")
+    at.requests.tick(210 * MS)
+    assert at.said() == []
+
+
+def test_a_request_that_is_done_after_the_client_gave_up_is_deleted() -> None:
+    at = Asked()
+    at.requests.on_answer(60 * MS, at.token, *ok(1))
+    at.requests.tick(150 * MS)
+    assert at.said() == [(3, "unknown")]
+    at.shown(9, "fail")
+    at.requests.tick(160 * MS)
+    assert at.said() == [] and at.core.asked[-1][2] == Command("delete", at.key)
+
+
+def test_a_request_ends_with_its_nodes_lease() -> None:
+    at = Asked()
+    at.mine.lease = "node-n1-L-2"
+    at.shown(6)
+    at.requests.tick(60 * MS)
+    assert at.said() == []  # it is still there
+    at.mine._placement.replace(8, [])
+    at.requests.tick(70 * MS)
+    assert at.said() == [(3, "unknown")]
+    at.requests.on_answer(80 * MS, at.token, "fail", None, "there is no lease 'node-n1-L-1'")
+    assert at.said() == []
+
+
+def test_a_connection_that_is_gone_is_told_nothing() -> None:
+    at = Asked()
+    at.requests.on_disconnect(3)
+    at.shown(6, "ok")
+    at.requests.tick(60 * MS)
+    assert at.said() == [] and at.core.asked[-1][2].op == "delete"
 
 
 def test_a_grant_that_is_answered_after_its_time_is_no_lease() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.ports import DiskError
-from cluster.simulation.disk import SECTOR_BYTES, DiskProfile, SimDisk
+from cluster.simulation.disk import SECTOR_BYTES, DiskProfile, FaultAtlas, SimDisk
 from cluster.simulation.randomness import derive
 
 
@@ -168,3 +168,16 @@ def test_a_flip_is_one_bit_and_never_near_the_end() -> None:
         assert bin(flipped[0][1]).count("1") == 1
         assert where == f"a:{flipped[0][0]}"
         assert flipped[0][0] < 10_000 - 4096
+
+
+def test_a_disk_that_is_damaged_again_while_it_is_repaired_is_damaged() -> None:
+    """Seed 33 of role ``data``: the second damage was taken for one that nothing did."""
+    atlas = FaultAtlas(("n1", "n2", "n3"))
+    atlas.damage("n1")
+    atlas.read("n1")
+    atlas.damage("n1")
+    atlas.repaired("n1")
+    assert atlas.damaged == ["n1"]
+    atlas.read("n1")
+    atlas.repaired("n1")
+    assert atlas.damaged == []

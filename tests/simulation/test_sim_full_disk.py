@@ -54,6 +54,7 @@ def test_a_leader_without_room_lets_one_lead_that_has_it(role: str) -> None:
     world = World(seed=1, role=role)
     leader = led(world)
     fill(world, leader)
+    world.run_for(3 * SECOND)
     assert do(world, "put", 1).status == "ok"
     assert world.alive(leader) and led(world) != leader
     fill(world, leader, full=False)
