@@ -12,6 +12,10 @@ more than the bound and in the same direction, it is this node that is off. It f
 begins and commits no transaction until its clock agrees with a majority again. A single peer that
 disagrees is that peer's trouble.
 
+A clock that jumps makes everything void that was heard before. The node sees the jump itself, by
+its monotonic clock, and trusts its clock again only when as many peers have been heard since as
+make a majority of those it knew.
+
 A difference is hidden while the peers merge the timestamps of a fast clock into their own. They do
 that only up to the bound, so what matters is never hidden.
 
@@ -58,11 +62,35 @@ class ClockFence:
         bound_ns: how far the clocks of two nodes may be apart.
     """
 
-    __slots__ = ("_heard", "bound_ns")
+    __slots__ = ("_heard", "_jump_ns", "_needed", "_offset_ns", "bound_ns")
 
     def __init__(self, bound_ns: int) -> None:
         self.bound_ns = bound_ns
         self._heard: dict[str, _Heard] = {}
+        #: the wall clock minus the monotonic one when they were looked at last; None before
+        self._offset_ns: int | None = None
+        #: how far the wall clock jumped last, and how many peers must have been heard since
+        self._jump_ns, self._needed = 0, 0
+
+    def look(self, now_ns: int, wall_ns: int) -> None:
+        """Look at the node's clocks, often: a jump of the wall clock is seen here.
+
+        Args:
+            now_ns: the node's monotonic time.
+            wall_ns: its wall clock.
+        """
+        offset_ns = wall_ns - now_ns
+        jump_ns = 0 if self._offset_ns is None else offset_ns - self._offset_ns
+        self._offset_ns = offset_ns
+        if self.has_jumped(jump_ns):
+            known = max(len(self._heard), 2 * self._needed - 1)
+            self._jump_ns, self._needed = jump_ns, known // 2 + 1 if known > 0 else 0
+            self._heard.clear()
+
+    def has_jumped(self, by_ns: int) -> bool:
+        """Decision: whether the wall clock moved so far against the monotonic one that what was
+        heard before says nothing any more."""
+        return abs(by_ns) > self.bound_ns
 
     def heard(self, now_ns: int, peer: str, ahead_ns: int) -> None:
         """A message arrived.
@@ -106,6 +134,12 @@ class ClockFence:
     def problem(self, now_ns: int) -> str:
         """Why the node's clock cannot be trusted; "" if it can, as far as is known."""
         skew = self.skew_ns(now_ns)
+        if len(skew) < self._needed:
+            return (
+                f"this node's clock has jumped by {self._jump_ns} ns, and {len(skew)} of "
+                f"{self._needed} peers have confirmed it since"
+            )
+        self._needed = 0
         for direction, word in ((1, "behind"), (-1, "ahead of")):
             off = [abs(each) for each in skew.values() if self.is_off(each) == direction]
             if off and self.is_fenced(len(off), len(skew)):

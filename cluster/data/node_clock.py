@@ -44,7 +44,9 @@ class NodeClock:
 
     def fenced(self) -> str:
         """Why the clock cannot be trusted; "" if it can. Other problems end by themselves."""
-        return self._stamps.fence.problem(self._clock.monotonic_ns())
+        now_ns = self._clock.monotonic_ns()
+        self._stamps.fence.look(now_ns, self._clock.wall_ns())
+        return self._stamps.fence.problem(now_ns)
 
     def now(self) -> int:
         """Issue a timestamp.

@@ -77,8 +77,9 @@ class Stamps:
         """A message with this stamp arrived from a node; 0 for a message without."""
         if not stamp:
             return
-        wall_ns = self._clock.wall_ns()
-        self.fence.heard(self._clock.monotonic_ns(), source, stamp - wall_ns)
+        now_ns, wall_ns = self._clock.monotonic_ns(), self._clock.wall_ns()
+        self.fence.look(now_ns, wall_ns)
+        self.fence.heard(now_ns, source, stamp - wall_ns)
         if not self.hybrid.observe(wall_ns, stamp):
             self.refused[source] = self.refused.get(source, 0) + 1
 

@@ -256,17 +256,14 @@ def _encoded(versions: list[Version]) -> list[Any]:
     """Rows of (timestamp, length, installed, data); data of a version that shares its list with the
     one before is None, and the list is written as long as its longest version."""
     rows: list[Any] = []
-    shared_from = 0
-    for place, version in enumerate(versions):
-        timestamp, data, length, installed = version
+    first = 0  # of the versions that share a list
+    for place, (timestamp, data, length, installed) in enumerate(versions):
         shares = place > 0 and length >= 0 and data is versions[place - 1].data
-        if not shares:
-            shared_from = place
-            rows.append([timestamp, length, installed, data])
-        else:
-            rows.append([timestamp, length, installed, None])
-        if length >= 0:
-            rows[shared_from][3] = data[:length]
+        first = first if shares else place
+        rows.append([timestamp, length, installed, None if shares else data])
+        goes_on = place + 1 < len(versions) and versions[place + 1].data is data
+        if length >= 0 and not goes_on:
+            rows[first][3] = data[:length]
     return rows
 
 

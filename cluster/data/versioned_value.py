@@ -322,15 +322,16 @@ def _encoded(versions: list[Version]) -> list[Any]:
 
     ``data`` of a version that shares its list with the one before is None.
     """
-    longest = {id(v.data): v.length for v in versions if v.length >= 0}  # the last one's is longest
     rows: list[Any] = []
-    before: Any = None
-    for version in versions:
+    first = 0  # of the versions that share a list
+    for place, version in enumerate(versions):
         data = version.data
-        if version.length >= 0:
-            data = None if data is before else data[: longest[id(data)]]
-        before = version.data
-        rows.append((*version[:1], *version[2:], data))
+        shares = place > 0 and version.length >= 0 and data is versions[place - 1].data
+        first = first if shares else place
+        rows.append([version.revision, *version[2:], None if shares else data])
+        goes_on = place + 1 < len(versions) and versions[place + 1].data is data
+        if version.length >= 0 and not goes_on:
+            rows[first][-1] = data[: version.length]
     return rows
 
 

@@ -418,3 +418,33 @@ def test_any_sequence_of_events_completes_each_command_once(data: st.DataObject)
             note(client.on_tick(now))
     note(client.on_tick(now + 2_000 * MS))
     assert sorted(completed) == ids
+
+
+# -- transactions over data groups -----------------------------------------------------------------
+
+TRANSACTION = Command("txn-run", "", ([["append", "x", 1]],))
+
+
+def test_a_transaction_is_sent_once_and_its_outcome_is_unknown_when_no_answer_comes() -> None:
+    client = connected(attempt_ns=100)
+    request = begin(client, TRANSACTION)
+    assert request.timeout_ns == 5_000 * MS, "no other node is asked meanwhile"
+    assert sends(client.on_tick(200)) == []
+    actions = client.on_disconnected(300, client.epoch, "reset")
+    assert done(actions) == [(1, "unknown")] and sends(actions) == []
+    client = connected()
+    request = begin(client, TRANSACTION)
+    answer = Response(request.id, "unknown", error="the transaction timed out")
+    (complete,) = [
+        a for a in client.on_response(1, client.epoch, answer) if isinstance(a, Complete)
+    ]
+    assert (complete.status, complete.error) == ("unknown", "the transaction timed out")
+
+
+def test_a_transaction_that_was_refused_for_now_is_sent_again() -> None:
+    client = connected()
+    request = begin(client, TRANSACTION)
+    client.on_response(1, client.epoch, Response(request.id, "retry", error="overload"))
+    client.on_tick(1_000 * MS)
+    again = client.on_connected(1_000 * MS, client.epoch)
+    assert [each.command for each in sends(again)] == [TRANSACTION]

@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from txn_world import Node, World
+from txn_world import EPOCH_NS, Node, World
 
 from cluster.clocks.hybrid_clock import HybridClock
 from cluster.config import MS
@@ -119,3 +119,39 @@ def test_a46b_a_clock_that_accepts_anything_follows_the_one_that_is_off() -> Non
     ahead = world.nodes["n1"].part.status()["clock_ahead_ns"]
     assert ahead > 3_000_000 * MS, "one broken clock drags the others along"
     assert outcomes(world)[:2] == ["fail", "fail"]
+
+
+@pytest.mark.parametrize("node", ["n1", "n3"])
+def test_a_clock_that_jumps_is_not_trusted_for_a_moment(node: str) -> None:
+    """What was heard before the jump says nothing of the clock after it. A node that went on for
+    the time that a word counts would close timestamps an hour ahead, and commit there."""
+    world = stamping(World(1, faults=False))
+    assert outcomes(world) == ["ok", "ok", "ok"]
+    world.nodes[node].wall.skew_ns += 3_600_000 * MS
+    status, _, error = world.run_txn(node, [["w", "a", 1]])
+    assert status == "fail" and ("has jumped" in error or "ahead of those of" in error)
+    world.run(1_000 * MS)
+    for group in world.data.values():
+        assert group.machine.store.closed < EPOCH_NS + world.now + 20 * MS
+    assert sorted(outcomes(world)) == ["fail", "ok", "ok"]
+    world.nodes[node].wall.skew_ns -= 3_600_000 * MS
+    world.run(200 * MS)
+    assert outcomes(world)[:2] == ["ok", "ok"] or node != "n1"
+
+
+def test_a_node_that_hears_nobody_has_nobody_to_confirm_its_clock() -> None:
+    made = ClockFence(20 * MS)
+    made.look(0, 1_000 * MS)
+    made.look(1 * MS, 9_000 * MS)
+    assert made.problem(1 * MS) == ""
+    for peer in ("a", "b", "c"):
+        made.heard(2 * MS, peer, 0)
+    made.look(3 * MS, 9_002 * MS)
+    assert made.problem(3 * MS) == ""
+    made.look(4 * MS, 9_100 * MS)
+    made.heard(5 * MS, "a", 0)
+    assert made.problem(5 * MS) == (
+        "this node's clock has jumped by 97000000 ns, and 1 of 2 peers have confirmed it since"
+    )
+    made.heard(6 * MS, "b", 0)
+    assert made.problem(6 * MS) == ""

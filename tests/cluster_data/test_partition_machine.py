@@ -453,3 +453,12 @@ def test_a_watch_is_refused() -> None:
     machine = PartitionParts().build(ClusterConfig())
     assert "keeps no revisions" in machine.watch_problem(Command("watch", "k"))
     assert machine.problem(Command("watch", "k")).startswith("there is no operation 'watch'")
+
+
+def test_a_long_list_is_written_once_in_a_snapshot() -> None:
+    log = Log("p")
+    for number in range(1, 400):
+        written = [["p", 1, "k", "append", ["x" * 20]]]
+        assert log.prepare("t", number, writes=written, now=True)[0] == "committed"
+    encoded = _pack(log.machine.encode())
+    assert len(encoded) < 400 * 45, "no version repeats what the others have"
