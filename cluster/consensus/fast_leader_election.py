@@ -176,7 +176,7 @@ class FastLeaderElection:
 
         Args:
             source: whose vote.
-            vote: of of this round or another one.
+            vote: that node's vote, of this round or another one.
             own: the vote for this node.
         """
         theirs = vote_in(vote)
@@ -221,6 +221,6 @@ class FastLeaderElection:
 
 
 def vote_in(message: ZabVote) -> Vote:
-    """The vote that a message tells."""
+    """The vote in a message."""
     position = Position(message.current, message.last_generation, message.last_index)
     return Vote(message.candidate, position)

@@ -199,7 +199,7 @@ class Reference(ReferenceMembers):
         if "add_member" in getattr(nemesis, "db_needs", ()):
             return "the members of role paxos do not change"
         if getattr(nemesis, "only_primaries", False):
-            return "nobody leads in role paxos; name nodes, or use one, minority or majority"
+            return "there is no leader in role paxos; name nodes, or use one, minority or majority"
         return ""
 
     async def work_done(self, nodes: Sequence[Node]) -> dict[str, int]:

@@ -152,7 +152,7 @@ class Pause(Planner):
 
 
 async def _fallback(planner: Planner, context: Context, plan: Plan) -> list[str]:
-    """One node, where a cycle of target words asked for primaries and nobody leads."""
+    """One node, where a cycle of target words asked for primaries and there is none."""
     if plan.targets != "primaries" or not planner.cycles_words:
         return []
     return [dice(context, plan).choice(list(context.nodes))]
