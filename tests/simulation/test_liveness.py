@@ -6,7 +6,6 @@ import pytest
 
 from cluster.simulation.liveness import Settlement, _remember, settle
 from cluster.simulation.network import LinkFault
-from cluster.simulation.node_faults import NodeFaults
 from cluster.simulation.world import SECOND, World
 from cluster.wire import Command
 
@@ -61,7 +60,7 @@ def test_what_is_answered_during_the_last_read_may_be_missing_from_it() -> None:
 
 def test_a_cluster_that_cannot_converge_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     world = written()
-    monkeypatch.setattr(NodeFaults, "restart", lambda self, node: False)
+    monkeypatch.setattr(world, "restart", lambda node: False)
     world.crash("n2")
     settlement = settle(world, limit_ns=2 * SECOND)
     assert settlement.problems == ["no convergence in 2 s: n2 is down: crashed"]
