@@ -14,7 +14,7 @@ from cluster.consensus.high_water_mark import HighWaterMark
 class MarkBeyondWhatIsShared(HighWaterMark):
     """A mark that is told whole."""
 
-    def told_to(self, match: int) -> int:
+    def shared_with(self, match: int) -> int:
         """All of it, whatever the follower has."""
         return self.index
 

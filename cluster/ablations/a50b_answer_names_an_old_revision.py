@@ -12,7 +12,7 @@ from cluster.core.state_watch import StateWatch, Watch
 class AnswerNamesAnOldRevision(StateWatch):
     """Watches whose answers do not move their watchers on."""
 
-    def told_up_to(self, watch: Watch, applied: int) -> int:
+    def complete_up_to(self, watch: Watch, applied: int) -> int:
         """What the watcher said it knows."""
         return watch.after
 

@@ -64,7 +64,7 @@ class RequestWaitingList:
         return False
 
     def outcome_when_lost(self) -> str:
-        """Decision: what is said of an entry whose leader is none any more: nobody knows."""
+        """Decision: what is said of an entry whose leader leads no more: it is unknown."""
         return "unknown"
 
     def add(self, index: int, generation: int, waiter: Waiter) -> bool:

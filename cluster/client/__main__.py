@@ -5,7 +5,7 @@
     python -m cluster.client --nodes ... member list
     python -m cluster.client --nodes ... member add n4 127.0.0.1:7004     (then: promote n4)
     python -m cluster.client --nodes ... member remove n2                 (its id never comes back)
-    python -m cluster.client --nodes ... member leave --node n2           (whoever lives there)
+    python -m cluster.client --nodes ... member leave --node n2           (the member there)
     python -m cluster.client --nodes ... transfer [n3]
     python -m cluster.client --nodes ... range config/ --limit 10
     python -m cluster.client --nodes ... txn '{"then": [["put", "x", 1], ["incr", "n", 1]]}'

@@ -121,19 +121,19 @@ class Acceptor:
     def answer_prepare(self, source: NodeId, message: Prepare, *, granted: bool) -> None:
         """Answer; if granted, the ballot is promised by now."""
         first, end = message.first, self._log.last_index
-        told: list[Any] = []
+        part: list[Any] = []
         if granted and not message.probe:
             config = self._node.config
             found = self._slots.reported(first, config.batch_entries_max)
-            told = batch_entries(found, bytes_max=config.batch_bytes_max)
+            part = batch_entries(found, bytes_max=config.batch_bytes_max)
         promise = Promise(
             generation=self._clock.generation,
             asked=message.generation,
             granted=granted,
             probe=message.probe,
             first=first,
-            accepted=tuple([entry for entry in told if entry.kind != HOLE]),
-            told=told[-1].index if told else first - 1,
+            accepted=tuple([entry for entry in part if entry.kind != HOLE]),
+            told=part[-1].index if part else first - 1,
             end=end,
             high_water_mark=self._mark.index,
         )

@@ -3,7 +3,7 @@
 Problem. A node acknowledged entries and gave votes, and then its disk lost some of it: a segment is
 gone, a bit is flipped, the log is cut. If it goes on with what is left, it elects a leader that
 lacks committed entries, or it completes a quorum with entries it no longer has. If it refuses to
-start, one bad sector costs a node until somebody comes.
+start, one bad sector costs a node until an operator comes.
 
 Solution. The storage knows what was promised without the log (``cluster.log.superblock``): the
 generation, the vote, and the last entry. A node that no longer has that entry starts as

@@ -22,7 +22,7 @@ finds a follower ahead of it there gives up.
 
 Invariants. Within a round a node's vote only gets better. A node that heard a leader within the
 shortest election timeout takes no part, unless that leader asked for another one; lease reads rely
-on it. A round changes nothing durable, so a node that is cut off disturbs nobody.
+on it. A round changes nothing durable, so a node that is cut off disturbs no other.
 
 What breaks without it. A67e: the current epoch is ignored, and a node wins that was not there when
 the history was adopted.
@@ -141,50 +141,50 @@ class FastLeaderElection:
         self.deadline_ns = now_ns + self.patience_ns()
 
     def wait(self, now_ns: int) -> None:
-        """Nobody was heard: wait for a random time."""
+        """No leader was heard: wait for a random time."""
         self.deadline_ns = now_ns + self.patience_ns()
 
     # -- a round -----------------------------------------------------------------------------------
 
-    def look(self, now_ns: int, own: Vote, told: ZabVote | None = None) -> None:
-        """Begin a round, or join the one of the vote that this node was told.
+    def look(self, now_ns: int, own: Vote, seen: ZabVote | None = None) -> None:
+        """Begin a round, or join the one of a vote that this node received.
 
         Args:
             now_ns: the time.
             own: the vote for this node.
-            told: what drew this node into the election; None if it was its own timer.
+            seen: the vote that drew this node into the election; None if it was its own timer.
         """
         self.looking, self.leading, self.transfer = True, "", False
-        if told is None:
+        if seen is None:
             self._begin(self.round + 1, own)
         else:
-            self._begin(max(told.round, self.round + 1), self._first_vote(vote_in(told), own))
+            self._begin(max(seen.round, self.round + 1), self._first_vote(vote_in(seen), own))
         self.round_ends_ns = now_ns + self.patience_ns()
-        self.told(now_ns)
+        self.sent(now_ns)
 
     def message(self, generation: int) -> ZabVote:
         """The vote as it is sent by a node of this generation."""
         candidate, position = self.vote
         return ZabVote(generation, self.round, candidate, *position, transfer=self.transfer)
 
-    def told(self, now_ns: int) -> None:
+    def sent(self, now_ns: int) -> None:
         """The own vote was sent: send it again after a while."""
         self.deadline_ns = now_ns + self._config.heartbeat_ns
 
-    def take(self, source: NodeId, told: ZabVote, own: Vote) -> bool:
-        """Another node's vote; whether this node's vote changed, and must be told.
+    def take(self, source: NodeId, vote: ZabVote, own: Vote) -> bool:
+        """Another node's vote; whether this node's vote changed, and must be sent.
 
         Args:
             source: whose vote.
-            told: the vote, of this round or another one.
+            vote: that node's vote, of this round or another one.
             own: the vote for this node.
         """
-        theirs = vote_in(told)
-        if told.round < self.round:
+        theirs = vote_in(vote)
+        if vote.round < self.round:
             return False
         changed = True
-        if told.round > self.round:
-            self._begin(told.round, self._first_vote(theirs, own))
+        if vote.round > self.round:
+            self._begin(vote.round, self._first_vote(theirs, own))
         elif self.beats(theirs, self.vote):
             self.vote = theirs
             self.votes[self._node] = theirs
@@ -220,6 +220,7 @@ class FastLeaderElection:
         return own if ahead else theirs
 
 
-def vote_in(told: ZabVote) -> Vote:
-    """The vote that a message tells."""
-    return Vote(told.candidate, Position(told.current, told.last_generation, told.last_index))
+def vote_in(message: ZabVote) -> Vote:
+    """The vote in a message."""
+    position = Position(message.current, message.last_generation, message.last_index)
+    return Vote(message.candidate, position)

@@ -75,8 +75,8 @@ class HighWaterMark:
         """Decision: how much of the leader's mark a follower takes over."""
         return min(leader_mark, last_shared)
 
-    def told_to(self, match: int) -> int:
-        """Decision: the mark a heartbeat tells a follower, which carries no entries: as far as the
+    def shared_with(self, match: int) -> int:
+        """Decision: the mark in a heartbeat, which carries no entries: as far as the
         follower's log is known to equal the leader's."""
         return min(self.index, match)
 

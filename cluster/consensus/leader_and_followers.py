@@ -9,7 +9,7 @@ commits what a quorum has durable (High-Water Mark), proves with heartbeat round
 leads (HeartBeat, ReadIndex), carries changes of members through (Membership change), and hands over
 on request. :class:`Leadership` is this side of a node, for one generation; it exists only while the
 node leads. :class:`Following` is the other side: it takes over the leader's entries, marks and
-snapshots, and acknowledges what is durable. How a leader is found is told in ``election``.
+snapshots, and acknowledges what is durable. How a leader is found is described in ``election``.
 
 Invariants. At most one leader per generation. A leader has every committed entry when it begins.
 Only the leader creates entries of its generation, and it never overwrites its own log. A follower
@@ -352,9 +352,9 @@ class Following:
     def announce_damage(self) -> None:
         """No leader is heard: others that are recovering and wait too must know of each other."""
         if self._repair.recovering:
-            told = Recovering(self._clock.generation, self._log.last_index)
+            notice = Recovering(self._clock.generation, self._log.last_index)
             for peer in self._node.peers():
-                self._node.send_durably(peer, told)
+                self._node.send_durably(peer, notice)
 
     def continue_repair(self, io_id: int = 0) -> None:
         """Leave recovery, if this node has what it promised: write it down, then take part.

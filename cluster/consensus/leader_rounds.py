@@ -65,10 +65,10 @@ class LeaderRounds:
     def send(self, now_ns: int) -> None:
         """A new round of heartbeats. It waits for no write: a slow disk is not a dead leader."""
         node, heartbeats = self._node, self.heartbeats
-        round, told = heartbeats.next_round(now_ns), node.mark.told_to
+        round, mark_for = heartbeats.next_round(now_ns), node.mark.shared_with
         io = node.writes.io_issued if heartbeats.wait_for_disk() else 0
         for peer, pipeline in self._pipelines.items():
-            heartbeat = Heartbeat(self._generation, round, told(pipeline.match))
+            heartbeat = Heartbeat(self._generation, round, mark_for(pipeline.match))
             node.outbox.send(peer, heartbeat, after=io)
         heartbeats.confirm(node.electorate())  # a lone voter needs no answer
 

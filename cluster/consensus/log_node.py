@@ -2,8 +2,8 @@
 
 They are what the node has durable, what it knows to be committed, who votes, and where its messages
 go. A variant's sides (a leader's, a follower's, a candidate's) work on the same parts, one side at
-a time. Each part is told in the module of its pattern. What concerns several of them is here: they
-are recovered together, a snapshot cuts them together, and what they have to say after an event is
+a time. Each part is described in the module of its pattern. What concerns several of them is here:
+they are recovered together, a snapshot cuts them together, and their effects after an event are
 taken together.
 
 Invariant. A snapshot is taken of a committed index, and is newer than the last.

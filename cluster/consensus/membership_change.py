@@ -136,7 +136,7 @@ def is_so(configuration: Configuration, change: Change) -> bool:
 def objection(configuration: Configuration, change: Change) -> str:
     """Why a change can never be made to this configuration; "" if it can."""
     member = change.member
-    told = ", ".join(configuration.nodes) or "none"
+    members = ", ".join(configuration.nodes) or "none"
     if change.kind == ADD_LEARNER:
         if configuration.is_retired(member):
             return (
@@ -146,7 +146,7 @@ def objection(configuration: Configuration, change: Change) -> str:
         twin = next((n for n in configuration.nodes if name_of(n) == name_of(member)), "")
         return f"{twin} is a member: remove it before {member} can join" if twin else ""
     if member not in configuration.nodes:
-        return f"{member} is no member; the members are {told}"
+        return f"{member} is no member; the members are {members}"
     if change.kind == REMOVE and configuration.voters == (member,):
         return f"{member} is the last voter: without it there is no cluster"
     return ""

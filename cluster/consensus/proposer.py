@@ -11,7 +11,7 @@ read arrived (ReadIndex). A read also waits until the slots that phase 1 found o
 earlier proposer may have answered for them. It hands over on request, to an acceptor that has
 everything.
 
-An acceptor may hold leftovers of an older ballot above the last slot. No promise told of them, so
+An acceptor may hold leftovers of an older ballot above the last slot. No promise named them, so
 they are not chosen and never will be: they are overwritten with no-ops.
 
 Invariants. One value per slot and ballot. Nothing is proposed before phase 1 is done, and a

@@ -2,7 +2,7 @@
 
 This core decides who leads, what the log holds, what of it is committed, and at which index a read
 is linearizable. It knows nothing of clients, sessions or the state machine. It owns these parts,
-each told with its reasons in the module of its pattern, and each usable by other cores:
+each described with its reasons in the module of its pattern, and each usable by other cores:
 
     node         log_node              the parts that outlive a leadership:
         clock        generation_clock      the generation, and the one vote in it

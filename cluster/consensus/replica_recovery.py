@@ -96,7 +96,7 @@ class ReplicaRecovery:
     # -- answers -----------------------------------------------------------------------------------
 
     def add(self, source: NodeId, message: RecoveryResponse) -> None:
-        """Another voter answered. The latest view it told of counts."""
+        """Another voter answered. The latest view it names counts."""
         known = self._answers.get(source)
         if known is None or message.generation >= known.generation:
             self._answers[source] = message

@@ -1,10 +1,10 @@
 """View change: how replicas that miss their primary agree on the next view.
 
-Problem. The primary of a view is given by its number, so nobody is elected; but the next primary
+Problem. The primary of a view is given by its number, so there is no election; but the next primary
 may lack what earlier ones committed, and the last one may still be at work.
 
 Solution. A replica that misses its primary asks the others for the next view (StartViewChange). It
-does nothing else yet, so a replica that merely cannot hear its primary disturbs nobody, and one
+does nothing else yet, so a replica that merely cannot hear its primary disturbs no other, and one
 that hears it does not join in. When a quorum asks for the same view, each of them enters it, which
 is a promise that is durable first: it acknowledges nothing of an earlier view any more. Then it
 reports to the view's primary (DoViewChange) how far its log goes and in which view that log was
@@ -25,7 +25,7 @@ A68f: the end of the chosen log taken for the commit number shows what may yet b
 
 Source: Liskov and Cowling, "Viewstamped Replication Revisited" (2012), 4.2; that asking comes
 before entering is PreVote of Ongaro's thesis, 9.6. Bookkeeping and rules of one replica; what
-follows from them is told in ``views``.
+follows from them is described in ``views``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Views: a replica's way from view to view, whenever it does not lead.
 
-A replica is in one of four situations, told by its hard state and by whether it has a memory:
+A replica is in one of four situations, known by its hard state and by whether it has a memory:
 
     recovering     no memory: it asks the others, and takes part in nothing (``replica_recovery``)
     changing view  its view is later than its last normal view: it has promised to acknowledge
@@ -9,7 +9,7 @@ A replica is in one of four situations, told by its hard state and by whether it
     normal         its view is its last normal view: its log is a prefix of the primary's, and it
                    acknowledges what the primary sends
     leading        the same, as the primary of a view that it has started; what it does then is
-                   told in ``leader_and_followers``
+                   described in ``leader_and_followers``
 
 Durability order. A view is durable before a report in it leaves. A primary has its own last normal
 view durable before it says that the view has started; if it restarts it never starts that view a
@@ -22,7 +22,7 @@ What breaks without it. A68e: a primary that counts acknowledgements of an earli
 A68g: a replica without a memory that takes part at once.
 
 Source: Liskov and Cowling, "Viewstamped Replication Revisited" (2012), 4.2 and 4.3. Rules and
-bookkeeping are in ``view_change`` and ``replica_recovery``, the way into a view is told in
+bookkeeping are in ``view_change`` and ``replica_recovery``, the way into a view is described in
 ``joining_view``. Owned by the Viewstamped Replication core.
 """
 

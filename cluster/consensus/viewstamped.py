@@ -26,7 +26,7 @@ state transfer is for a replica that was not there when the view started.
 With a disk. The paper's replicas keep their state in memory alone and recover from each other. Here
 entries, view and last normal view are durable, so a restarted replica goes on where it was, and
 recovery is for one that has lost its disk. A restarted primary does not lead on: the others may
-have entries of its view that it does not. It waits for the next view like everybody else.
+have entries of its view that it does not. It waits for the next view, as the others do.
 
 Handing over. The primary tells the target to ask for the next view that is the target's, in a
 message that says that the primary wants it; then even replicas that hear the primary join in.

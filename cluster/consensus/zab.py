@@ -2,9 +2,9 @@
 
 Zab and Raft agree on one log from one leader, and differ in what a leader does first. A Raft leader
 is elected by votes that are promises, appends an entry of its own, and brings followers in line as
-it goes. A Zab leader is elected by votes that bind nobody. It then gets a quorum's promise of a new
-epoch (discovery), brings a quorum in line with its history (synchronisation), and only then serves
-(broadcast). The history is committed by being adopted, with no entry of its own.
+it goes. A Zab leader is elected by votes that are no promises. It then gets a quorum's promise of a
+new epoch (discovery), brings a quorum in line with its history (synchronisation), and only then
+serves (broadcast). The history is committed by being adopted, with no entry of its own.
 
     epoch accepted last     the generation, promised to one node     generation_clock
     current epoch           the adopted generation                   generation_clock

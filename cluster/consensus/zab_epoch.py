@@ -77,7 +77,7 @@ class ZabEpoch:
     Args:
         node: the parts of the node.
         epoch: the epoch.
-        ends: where the log of each follower ends, as it told in this epoch: (generation, index);
+        ends: where the log of each follower ends, as reported in this epoch: (generation, index);
             kept by the owner.
         parts: the classes it is made of.
         now_ns: the time.
@@ -99,8 +99,8 @@ class ZabEpoch:
         self._node = node
         self._ends = ends
         self.leadership = self._make_leadership(parts, now_ns)
-        #: the mark that each follower was told with COMMIT
-        self._told: dict[NodeId, int] = {}
+        #: the mark that each follower was sent with COMMIT
+        self._sent_mark: dict[NodeId, int] = {}
 
     def _make_leadership(self, parts: LeadingParts, now_ns: int) -> Leadership:
         node, peers, first = self._node, self._node.peers(), max(1, self.synchronisation.index)
@@ -236,7 +236,7 @@ class ZabEpoch:
 
     def _tell_up_to_date(self, peer: NodeId) -> None:
         mark = min(self._node.mark.index, self.leadership.replication.match(peer))
-        self._told[peer] = mark
+        self._sent_mark[peer] = mark
         self._node.outbox.send(peer, UpToDate(self.epoch, mark))
 
     def _repeat(self, peer: NodeId) -> None:
@@ -251,11 +251,11 @@ class ZabEpoch:
 
     def _look_at_leadership(self) -> None:
         """Tell the followers what is committed now; notice that the leadership ended."""
-        leadership, told = self.leadership, self._told
+        leadership, sent = self.leadership, self._sent_mark
         self.over |= leadership.over
         mark = self._node.mark.index
-        for peer, before in told.items():
+        for peer, before in sent.items():
             known = min(mark, leadership.replication.match(peer))
             if known > before:
-                told[peer] = known
+                sent[peer] = known
                 self._node.outbox.send(peer, ZabCommit(self.epoch, known))

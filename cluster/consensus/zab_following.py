@@ -46,7 +46,7 @@ from cluster.wire import (
     ZabCommit,
 )
 
-#: The phases of a follower. IDLE: it follows nobody.
+#: The phases of a follower. IDLE: it follows no leader.
 IDLE: Final = "idle"
 DISCOVERY: Final = "discovery"
 SYNCHRONISATION: Final = "synchronisation"
@@ -65,7 +65,7 @@ class ZabFollowing:
     """
 
     def __init__(self, node: LogNode, promises: Promises, adoption: Adoption) -> None:
-        #: whom this node follows; "" if nobody
+        #: the leader that this node follows; "" if none
         self.leader: NodeId = ""
         self.phase = IDLE
         #: when to ask or answer again
@@ -94,7 +94,7 @@ class ZabFollowing:
         return self.phase == DISCOVERY and self.leader == node
 
     def leave(self) -> None:
-        """Follow nobody."""
+        """Follow no leader."""
         self.leader, self.phase, self.repeat_ns = "", IDLE, _NEVER_NS
 
     def repeat(self, now_ns: int) -> None:
@@ -168,8 +168,8 @@ class ZabFollowing:
             return
         log = self._node.log
         index, _generation = log.conflict_hint(message.last_index, message.last_generation)
-        told = message.end_generation, message.end_index
-        if told == (log.last_generation, log.last_index) and index < log.last_index:
+        end = message.end_generation, message.end_index
+        if end == (log.last_generation, log.last_index) and index < log.last_index:
             self._cut(index + 1)
         self._promise()
 

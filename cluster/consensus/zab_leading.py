@@ -62,7 +62,7 @@ class ZabLeading:
         self._election = election
         self._parts = parts
         self._gives_up_ns = 0
-        #: where the log of each follower ends, as it told in this epoch: (generation, index)
+        #: where the log of each follower ends, as it reported in this epoch: (generation, index)
         self._ends: dict[NodeId, tuple[int, int]] = {}
 
     # -- what the owner looks at -------------------------------------------------------------------

@@ -9,8 +9,8 @@ epoch later than its own looks for a leader again, since the sender could not fo
 of a leader from the past is answered with the epoch. A heartbeat of a later epoch, whose leader has
 a quorum's promise, makes a node follow that leader at once.
 
-Invariants. A node is on one side at a time. It leads or follows nobody while it looks. A vote draws
-a node away from its leader only if that leader is silent, or asked for it.
+Invariants. A node is on one side at a time. While it looks for a leader it neither leads nor
+follows. A vote draws a node away from its leader only if that leader is silent, or asked for it.
 
 What breaks without it. A node that takes part in two epochs at once breaks what it promised; see
 ``zab_discovery``.
@@ -168,7 +168,7 @@ class ZabSides:
         elif now_ns >= election.round_ends_ns:
             self._look(now_ns)
         else:
-            self._tell_vote(now_ns)
+            self._send_vote(now_ns)
 
     def persisted(self, now_ns: int, io_id: int) -> None:
         """Something is durable."""
@@ -239,13 +239,13 @@ class ZabSides:
             self._count_vote(now_ns, source, message)
         elif leading is not None:
             if self._gives_way(source, message):
-                self._look(now_ns, told=message)
+                self._look(now_ns, seen=message)
                 self._count_vote(now_ns, source, message)
             else:
                 self.node.outbox.send(source, leads_vote(self.node, election.round))
         elif not election.protects_leader(now_ns) or self._is_transfer(message):
             in_vain = self.following.waits_for(message.candidate)
-            self._look(now_ns, told=None if in_vain else message)
+            self._look(now_ns, seen=None if in_vain else message)
             self._count_vote(now_ns, source, message)
 
     def _gives_way(self, source: NodeId, message: ZabVote) -> bool:
@@ -263,23 +263,23 @@ class ZabSides:
 
     # -- looking for a leader ----------------------------------------------------------------------
 
-    def _look(self, now_ns: int, *, told: ZabVote | None = None, transfer: bool = False) -> None:
+    def _look(self, now_ns: int, *, seen: ZabVote | None = None, transfer: bool = False) -> None:
         """Leave the present side, and begin or join a round of the election."""
         if self.leading is not None:
             self.leading.end(self.node.clock.generation)
             self.leading = None
         self.following.leave()
-        self.election.look(now_ns, vote_of(self.node), told)
+        self.election.look(now_ns, vote_of(self.node), seen)
         self.election.transfer = transfer
         self.node.outbox.note("looking", round=self.election.round)
-        self._tell_vote(now_ns)
+        self._send_vote(now_ns)
         self._conclude(now_ns)
 
     def _count_vote(self, now_ns: int, source: NodeId, message: ZabVote) -> None:
         if not self.election.looking:
             return  # the round ended with this node's own vote
         if self.election.take(source, message, vote_of(self.node)):
-            self._tell_vote(now_ns)
+            self._send_vote(now_ns)
         elif message.round < self.election.round:
             self.node.outbox.send(source, self.election.message(self.node.clock.generation))
         self._conclude(now_ns)
@@ -291,11 +291,11 @@ class ZabSides:
         elif winner:
             self._follow(now_ns, winner)
 
-    def _tell_vote(self, now_ns: int) -> None:
+    def _send_vote(self, now_ns: int) -> None:
         message = self.election.message(self.node.clock.generation)
         for peer in self.node.peers():
             self.node.outbox.send(peer, message)
-        self.election.told(now_ns)
+        self.election.sent(now_ns)
 
     # -- changing sides ----------------------------------------------------------------------------
 

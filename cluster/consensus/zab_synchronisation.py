@@ -4,7 +4,7 @@ Problem. Followers stand at different places, and some have entries that the lea
 epoch whose entries are mixed with such leftovers is no longer one order.
 
 Solution. The leader's log at the end of discovery is the epoch's history. Each follower is brought
-in line with it, from where its log (by the last zxid it told) agrees:
+in line with it, from where its log (by the last zxid it reported) agrees:
 
     DIFF  it lacks the end of the history: entries are sent (AppendEntries)
     TRUNC its end is not in the history: it cuts its log there, if it still ends so, and tells again
@@ -88,7 +88,7 @@ class Synchronisation:
     # -- followers ---------------------------------------------------------------------------------
 
     def begins(self, node: NodeId) -> None:
-        """A follower begins anew: where its log ends must be told again."""
+        """A follower begins anew: where its log ends must be reported again."""
         self.truncations.pop(node, None)
         self.announced.discard(node)
 

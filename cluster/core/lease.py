@@ -1,7 +1,7 @@
 """Lease: what a client holds ends by itself, unless the client keeps renewing it.
 
 Problem. A client takes something (a lock, a membership, a partition) and dies. It must not hold it
-for ever, and nobody can tell a dead client from a slow one.
+for ever, and no node can tell a dead client from a slow one.
 
 Solution. The core grants a lease for a time to live. Keys may be attached to it, and when the lease
 ends they are deleted, at one revision. Grants, renewals and ends are commands of the log, so every
@@ -132,7 +132,7 @@ class Leases:
         match command.op:
             case "lease-renew":
                 held.renewed, held.left_ns = index, self.left_after_renewal(held)
-                return self._told(lease, held)
+                return self._granted(lease, held)
             case "lease-revoke":
                 return ok(self._end(index, lease))
             case "lease-expire":
@@ -159,9 +159,9 @@ class Leases:
         if lease in self.table:
             return fail(f"there is a lease {short(lease)} already")
         held = self.table[lease] = Held(self.token_of(index), index, ttl_ns, ttl_ns)
-        return self._told(lease, held)
+        return self._granted(lease, held)
 
-    def _told(self, lease: str, held: Held) -> Answer:
+    def _granted(self, lease: str, held: Held) -> Answer:
         self.fresh[lease] = None
         self._digest.touch(lease)
         return ok({"lease": lease, "token": held.token, "ttl_ns": held.ttl_ns})

@@ -68,7 +68,7 @@ class PendingReads:
         return token
 
     def forwarded(self, token: int, rng: Rng) -> int:
-        """The token as a leader is told it."""
+        """The token as it is sent to a leader."""
         if not self._salt:
             self._salt = rng.between(1, 1 << 40) << 20
         return self._salt + token
@@ -79,7 +79,7 @@ class PendingReads:
         self.deadline_ns = min(self.deadline_ns, waiter.deadline_ns)
 
     def wait_for(self, index: int, waiter: Waiter, command: Command) -> None:
-        """Wait until an index is applied that nobody need be asked for."""
+        """Wait until an index is applied that is known already."""
         token = self.next_token()
         self._reads[token] = PendingRead(waiter, command)
         self._named.append((index, token))

@@ -3,10 +3,10 @@
 Problem. A node works for many clients and registers at the same time, and the same answer of an
 acceptor may belong to the attempt under way, to one that was given up, or to none.
 
-Solution. A register that somebody here asks for has its requests and one proposer; a register that
-nobody asks for has nothing, and what is still heard of it is dropped. Answers are judged by the
-attempt under way. What must be asked of acceptors and what clients are told is gathered, and the
-node takes it after each event.
+Solution. A register that a client asks for here has its requests and one proposer; a register that
+none asks for has nothing, and late answers about it are dropped. Answers are judged by the
+attempt under way. What must be asked of acceptors and the answers to clients are gathered, and the
+node takes them after each event.
 
 Invariants. A register has one attempt of this node at a time. Each request is answered once, or its
 connection is gone. Nothing that is due is later than ``due_ns``.

@@ -110,7 +110,7 @@ class RegisterRequests:
         return taken
 
     def propose(self) -> None:
-        """The proposal leaves: from now on nobody can say that its changes will not happen."""
+        """The proposal leaves: from now on its changes may happen."""
         for asked in self.under_way:
             asked.proposed = asked.proposed or not asked.reads
 
@@ -128,7 +128,7 @@ class RegisterRequests:
         self.waiting, self.under_way = self.under_way + self.waiting, []
 
     def remove(self, gone: Callable[[Asked], bool]) -> list[Asked]:
-        """Take out requests: nobody waits for them any more."""
+        """Take out requests that no client waits for any more."""
         removed = [asked for asked in (*self.under_way, *self.waiting) if gone(asked)]
         if removed:
             self.waiting = [asked for asked in self.waiting if not gone(asked)]

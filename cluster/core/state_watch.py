@@ -1,4 +1,4 @@
-"""State Watch: a client is told of every change to the keys it watches, in order.
+"""State Watch: a client learns of every change to the keys it watches, in order.
 
 Problem. A client that wants to know when a key changes asks again and again, and misses what
 changes twice between two questions.
@@ -25,8 +25,8 @@ watched keys with ``after`` < revision <= the answered revision.
 
 What breaks without it. A50a: a watch that begins at "now" misses what changed meanwhile. A50b: an
 answered revision below the events given repeats them. A50e: an answer that ends in the middle of a
-revision tells of its first half twice. A08c: a watch below the compacted revision has a gap.
-Changes told before they are committed may never have happened.
+revision repeats its first half. A08c: a watch below the compacted revision has a gap.
+Changes reported before they are committed may never have happened.
 
 Source: Joshi, "State Watch"; etcd's watch (revisions, progress, ``compacted``); Consul's blocking
 queries. Used by ``cluster.core.replica``.
@@ -95,7 +95,7 @@ class StateWatch:
 
     def __init__(self) -> None:
         self._watches: list[Watch] = []
-        #: up to this revision, waiting watches were told of all changes
+        #: up to this revision, waiting watches have seen all changes
         self._seen = 0
         self.deadline_ns = NEVER_NS
         #: answers to watches that were behind: more had changed than one answer tells, or than
@@ -157,7 +157,7 @@ class StateWatch:
                 yield watch.waiter, answer
 
     def _answer(self, watch: Watch, values: VersionedValues, applied: int) -> Answer | None:
-        """What a watch is told now; None if there is nothing yet."""
+        """The answer to a watch now; None if there is nothing yet."""
         try:
             events, revision = self.events(watch, values, applied)
         except Compacted as error:
@@ -180,19 +180,19 @@ class StateWatch:
                 return events, version.revision - 1
             if watch.concerns(key):
                 events.append(_event(key, version))
-        return events, self.told_up_to(watch, applied)
+        return events, self.complete_up_to(watch, applied)
 
     def may_stop(self, last: int, version: Version) -> bool:
-        """Decision: whether an answer that is long enough may end before a version, having told of
-        a revision last: not in the middle of a revision."""
+        """Decision: whether an answer that is long enough may end before a version,
+        when its last event is of revision ``last``: not in the middle of a revision."""
         return version.revision > last
 
-    def told_up_to(self, watch: Watch, applied: int) -> int:
-        """Decision: up to which revision an answer that was not cut short tells of all changes."""
+    def complete_up_to(self, watch: Watch, applied: int) -> int:
+        """Decision: up to which revision an answer that was not cut short has all changes."""
         return max(watch.after, applied)
 
     def expire(self, now_ns: int, applied: int) -> list[tuple[Waiter, Answer]]:
-        """Take the watches whose time is up; they are told that nothing happened yet."""
+        """Take the watches whose time is up; the answer has no events."""
         if now_ns < self.deadline_ns:
             return []
         late = [watch for watch in self._watches if watch.waiter.deadline_ns <= now_ns]
@@ -200,7 +200,7 @@ class StateWatch:
         deadlines = (watch.waiter.deadline_ns for watch in self._watches)
         self.deadline_ns = min(deadlines, default=NEVER_NS)
         return [
-            (watch.waiter, ok({"events": [], "revision": self.told_up_to(watch, applied)}))
+            (watch.waiter, ok({"events": [], "revision": self.complete_up_to(watch, applied)}))
             for watch in late
         ]
 

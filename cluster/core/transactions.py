@@ -1,7 +1,7 @@
 """Transactions of the core: several operations at one revision, all or none, under conditions.
 
-Problem. A client that moves a value from one key to another, or takes a lock only if nobody holds
-it, needs several keys to change together, and only if they are as it believes.
+Problem. A client that moves a value from one key to another, or takes a lock only if it is free,
+needs several keys to change together, and only if they are as it believes.
 
 Solution. A transaction is one command of the log: comparisons, the operations to do if all of them
 hold, and those to do otherwise. It is applied at one index like any other command, so nothing comes

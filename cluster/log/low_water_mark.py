@@ -1,4 +1,4 @@
-"""Low-Water Mark: which part of the log nobody can need again.
+"""Low-Water Mark: which part of the log is needed no more.
 
 Problem: a log that only grows fills the disk. Solution: once a snapshot of the state at an index
 is durable, entries up to there may go, except a tail kept for followers that are a little behind:

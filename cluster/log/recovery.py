@@ -3,7 +3,7 @@
 Pure decisions over bytes: the chain must hold within and across segments, every segment but the
 last must end exactly where its successor says, indexes must have no gap, and only a torn tail of
 the last segment may be cut (see ``write_ahead_log`` for what is decidable and why). A last segment
-whose header was never written completely holds nothing anyone was told about. And the log must
+whose header was never written completely holds nothing that was acknowledged. And the log must
 reach what the ``superblock`` promises: that record, at that place.
 
 If anything of it does not hold, the segments before the damage are kept, as far as they are whole.

@@ -7,7 +7,7 @@ and only then let the promise leave. After a crash the log is read from its star
 Invariants:
 
 - Recovery yields the longest valid prefix, and the same one when repeated.
-- Only a tail nobody was ever told about may be cut. Damage below it refuses to start.
+- Only a tail that was never acknowledged may be cut. Damage below it refuses to start.
 - Without the CRC a half-written record is applied as garbage; without the refusal, one flipped bit
   silently drops every acknowledged record after it.
 

@@ -79,7 +79,7 @@ class Acceptor:
             try:
                 sock, address = await loop.sock_accept(self._listener)
             except OSError as error:
-                self._refused("somebody", f"it cannot be accepted: {error.strerror or error}")
+                self._refused("a client", f"it cannot be accepted: {error.strerror or error}")
                 self._give_up_oldest()
                 await asyncio.sleep(EXHAUSTED_S)
                 continue

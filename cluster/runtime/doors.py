@@ -143,7 +143,7 @@ class Doors:
     def greet(self, connection: Connection, hello: Hello) -> str:
         """Somebody says hello: why it is not let in, or "" and it is a client or peer from now."""
         if not hello.sender:
-            return "its hello names nobody"
+            return "its hello has no name"
         if hello.cluster != self._inside.cluster:
             return f"it belongs to cluster {hello.cluster[:80]!r}"
         if self._token and not hmac.compare_digest(hello.token.encode(), self._token):

@@ -5,9 +5,9 @@ fault is removed and the system has a bounded time to do what it owes:
 
 1. converge: every member runs (those whose disks were damaged beyond recovery excepted), one leads,
    no change of members is half done, and all have applied the same index with the same state; of
-   role ``paxos``, where nobody leads and nothing is applied: no request waits any more; of role
-   ``data``, all this in each group; of role ``gossip``: all nodes know the same members, which are
-   all nodes, and the view of them is agreed on and led;
+   role ``paxos``, where there is no leader and nothing is applied: no request waits any more; of
+   role ``data``, all this in each group; of role ``gossip``: all nodes know the same members, which
+   are all nodes, and the view of them is agreed on and led;
 2. serve: a write by a new client is acknowledged; of role ``gossip``: an act;
 3. remember: every key that clients ever touched is read again, and what was acknowledged is there:
    acknowledged items of append lists exactly once, and a value that somebody wrote.
@@ -107,7 +107,7 @@ def settle(world: World, limit_ns: int = 20 * SECOND) -> Settlement:
 
 
 def member_nodes(world: World) -> tuple[str, ...]:
-    """The nodes that take part, as far as the leader's log tells; all, if nobody leads."""
+    """The nodes that take part, as far as the leader's log tells; all, if there is no leader."""
     leader = world.leader()
     status = world.status(leader) if leader is not None else None
     if status is None or "learners" not in status:
@@ -201,7 +201,7 @@ def _unsettled(world: World) -> str:
         applied[node] = (status["applied"], status["last_index"])
     leader = world.leader()
     if leader is None:
-        return "nobody leads"
+        return "there is no leader"
     if (world.status(leader) or {}).get("outgoing"):
         return "a change of members is half done"
     if len(set(applied.values())) > 1:
@@ -250,7 +250,7 @@ def _wrong_value(key: str, made: list[Call], acked: list[Call], value: Any) -> s
         if value is None and any(call.command.op != "get" for call in acked):
             return f"key {key} has no value, and writes of it were acknowledged"
         if value is not None and value not in written:
-            return f"key {key} has {value!r}, which nobody wrote"
+            return f"key {key} has {value!r}, which was never written"
     return ""
 
 

@@ -67,7 +67,7 @@ def _from_nowhere(events: Sequence[ClientEvent], reads: Sequence[ClientEvent]) -
             began_ns = begun.get((read.key, repr(value)))
             if value is None or (began_ns is not None and began_ns <= read.time_ns):
                 continue
-            why = "nobody wrote" if began_ns is None else "was written later"
+            why = "was never written" if began_ns is None else "was written later"
             return _finding(
                 FUTURE,
                 "a stale read of what never was",

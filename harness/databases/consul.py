@@ -104,7 +104,7 @@ class Consul:
         """Wait until the server knows a leader and answers a consistent read."""
         loop = asyncio.get_running_loop()
         until = loop.time() + READY_WITHIN_S
-        why = "nobody answered"
+        why = "no server answered"
         while loop.time() < until:
             client = await node.http(HTTP_PORT, timeout_s=2.0)
             try:

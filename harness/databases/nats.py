@@ -161,7 +161,7 @@ class NatsClient:
             outcome: Outcome = await getattr(self, f"_{op.f}")(op, name)
             return outcome
         except NoRespondersError:
-            return op.fail("nobody leads the stream")
+            return op.fail("the stream has no leader")
         except (APIError, Error, OSError, TimeoutError) as error:
             text = f"{type(error).__name__} {error}".strip()
             return op.fail(text) if op.f in _READS else op.info(text)

@@ -229,7 +229,7 @@ class Reference(ReferenceMembers):
         if "add_member" in getattr(nemesis, "db_needs", ()):
             return f"the members of role {self.role} do not change"
         if self.role == "paxos" and getattr(nemesis, "only_primaries", False):
-            return "nobody leads in role paxos; name nodes, or use one, minority or majority"
+            return "there is no leader in role paxos; name nodes, or use one, minority or majority"
         return ""
 
     async def work_done(self, nodes: Sequence[Node]) -> dict[str, int]:

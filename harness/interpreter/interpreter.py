@@ -276,7 +276,7 @@ class Interpreter:
         self._flush_timer = self.runtime.call_at(self.runtime.now_ns() + FLUSH_NS, self._flush)
 
     def _reap(self) -> None:
-        """End operations that nobody answered."""
+        """End operations that were not answered."""
         now_ns = self.runtime.now_ns()
         limit_ns = self.op_timeout_ns + TIMEOUT_GRACE_NS
         for worker in self.workers:

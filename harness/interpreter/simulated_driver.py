@@ -278,7 +278,7 @@ class SimRuntime:
             self._break(task, error)
             return
         raise HarnessError(
-            "the simulation has nothing left to do, but the run has not ended: somebody waits for "
+            "the simulation has nothing left to do, but the run has not ended: something waits for "
             "an answer that cannot come"
         )
 

@@ -112,7 +112,7 @@ async def _members(context: Context) -> list[str] | None:
     for _ in range(LOOKS):
         if found:
             break
-        await context.env.sleep(LOOK_EVERY_NS)  # nobody leads just now
+        await context.env.sleep(LOOK_EVERY_NS)  # there is no leader just now
         found = list(await db.members(nodes))
     return found
 

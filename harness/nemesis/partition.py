@@ -3,7 +3,7 @@
 ``partition`` cycles through every shape that makes sense for the number of nodes; a shape of
 :mod:`harness.nemesis.shapes` alone is chosen as ``partition-bridge`` or ``partition:bridge``.
 ``partition-primaries`` cuts off whoever leads now, ``partition-one-primary`` one of several; in the
-cycle the first cuts off one node where nobody is known to lead. Evidence: messages dropped, or
+cycle the first cuts off one node where no leader is known. Evidence: messages dropped, or
 streams held, on the links that were cut.
 """
 
@@ -50,7 +50,7 @@ class Partition(Planner):
         kind = self.kind(plan, rng)
         shape = await self._shape(context, plan, kind, rng)
         if shape is None:
-            return no_target(plan) if plan.targets else skipped("nobody is known to lead now")
+            return no_target(plan) if plan.targets else skipped("no leader is known now")
         if not shape.cut:
             return skipped("this leaves no two nodes to cut from each other")
         self._before[plan.id] = await context.env.link_counters()  # type: ignore[attr-defined]

@@ -170,7 +170,7 @@ def _resume_clients(context: Context, nodes: Sequence[str]) -> None:
 
 
 async def _fallback(planner: Planner, context: Context, plan: Plan) -> list[str]:
-    """One node, where a cycle of target words asked for primaries and nobody leads."""
+    """One node, where a cycle of target words asked for primaries and there is none."""
     if plan.targets != "primaries" or not planner.cycles_words:
         return []
     return [dice(context, plan).choice(list(context.nodes))]

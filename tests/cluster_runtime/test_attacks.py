@@ -115,7 +115,7 @@ def test_each_kind_of_stranger_is_told_why_and_so_is_the_log(tmp_path: Path) -> 
         ((HELLO, HELLO), "a client may send requests only"),
         ((HELLO, b"\xff\0\0\0"), "bytes, and the most is 8388608"),
         ((encode_frame(Hello("other", "c", peer=False)),), "belongs to cluster 'other'"),
-        ((encode_frame(Hello("splitbrain", "", peer=False)),), "names nobody"),
+        ((encode_frame(Hello("splitbrain", "", peer=False)),), "has no name"),
         ((b"\0\0",), "it said no hello"),
         ((HELLO, b"\0\0\1\0half"), "it is too slow with a frame"),
     ]

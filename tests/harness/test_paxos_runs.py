@@ -39,8 +39,8 @@ def test_an_ablation_of_the_role_is_caught(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "nemesis, sentence",
     [
-        ("partition-primaries", "nobody leads in role paxos"),
-        ("kill:primaries", "nobody leads in role paxos"),
+        ("partition-primaries", "there is no leader in role paxos"),
+        ("kill:primaries", "there is no leader in role paxos"),
         ("membership", "the members of role paxos do not change"),
     ],
 )

@@ -60,7 +60,7 @@ def test_what_is_answered_during_the_last_read_may_be_missing_from_it() -> None:
 
 def test_a_cluster_that_cannot_converge_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     world = written()
-    monkeypatch.setattr(World, "restart", lambda self, node: False)
+    monkeypatch.setattr(world, "restart", lambda node: False)
     world.crash("n2")
     settlement = settle(world, limit_ns=2 * SECOND)
     assert settlement.problems == ["no convergence in 2 s: n2 is down: crashed"]
