@@ -561,7 +561,7 @@ def _pairs(stage: Stage, arguments: Sequence[str]) -> list[tuple[str, str]]:
 def _link(stage: Stage, arguments: list[str]) -> tuple[tuple[str, str], str | None, int | None]:
     """``A -> B [KIND] [N]``."""
     match = re.fullmatch(
-        r"(\S+)\s*->\s*(\S+)(?:\s+([A-Za-z][\w:-]*))?(?:\s+(\d+))?", " ".join(arguments)
+        r"(\S+)\s*->\s*(\S+)(?:\s+([A-Za-z][\w:,-]*))?(?:\s+(\d+))?", " ".join(arguments)
     )
     if match is None:
         raise stage.fail(f"expected A -> B [kind] [number], not {' '.join(arguments)}")

@@ -21,6 +21,8 @@ Operations of clients; each may end in ``@N`` and in ``-> OUT``, and may be star
 What the world is made to do, and looked at:
 
     placed [TIME]               wait for the first map: every node has it, every group a leader
+    joined N                    wait until N has a group of its own that has partitions, and all is
+                                as after ``placed``
     place KEY [@N]              print where a key is, by the map of a node (n1)
     lead N GROUP                make N the leader of a group that it is a member of
     caught A -> B KIND          wait until a frame of this kind is held
@@ -28,7 +30,7 @@ What the world is made to do, and looked at:
     knows N KEY GROUP           wait until the map of N names this group for the key
     open N GROUP COUNT          wait until that many transactions have intents in the group, by N
     intents GROUP [@N]          print how many transactions have intents in a group
-    commits KEY [TIME] [@N]     a transaction that appends to the key must commit in time (2s)
+    commits KEY [TIME] [@N]     a transaction that writes the key must commit in time (2s)
 
 A transaction is one event of the history, named ``txn``, however many steps it takes; transfers and
 reads of accounts are those of the checker ``bank``. Used by
@@ -41,9 +43,12 @@ from collections.abc import Callable
 from typing import Any
 
 from cluster.client.session import Complete
+from cluster.core.replica import Replica
 from cluster.data.node import DataNode
+from cluster.data.partition_machine import PartitionMachine
 from cluster.data.partition_record import OWNED
 from cluster.data.placement_part import PlacementPart
+from cluster.data.replicated_groups import home_group
 from cluster.simulation.schedule_frames import is_kind
 from cluster.simulation.schedule_services import Operation, Steps, micro_operation, tell_operations
 from cluster.simulation.schedule_stage import (
@@ -103,7 +108,7 @@ def _scan(memory: Memory, arguments: list[str]) -> Operation:
         done = yield Command("txn-run", "", ([["scan", [low, high], None]], {}))
         if done.status != "ok":
             return (done.status, None, done.error)
-        rows = {key: value for key, value in done.value[0][2]}
+        rows = dict(done.value[0][2])
         return ("ok", [["r", key, rows.get(key)] for key in keys], "")
 
     return Operation("txn", "", [["r", key, None] for key in keys], steps(), tell_operations)
@@ -223,9 +228,13 @@ def _begin_transaction(
 
 
 def _go_on(stage: Stage, client: str, word: str, words: str, rest: list[str]) -> None:
-    live = stage.transactions.get(client)
-    if live is None:
+    if client not in stage.transactions:
         raise stage.fail(f"{client} has no transaction; begin one with: txn-begin {client}")
+    live = stage.transactions[client]
+    if live is None:
+        ended = Call(client, Command(word, ""), status="fail", error="its transaction has ended")
+        stage.calls[client] = Running(words, ended, text_of)
+        return
     args = (*rest[:1], *map(value_of, rest[1:]))
     kind = {"txn-read": "r", "txn-write": "w", "txn-append": "append"}.get(word, "")
     if kind:
@@ -244,7 +253,9 @@ def _go_on(stage: Stage, client: str, word: str, words: str, rest: list[str]) ->
 
 
 def _end(stage: Stage, client: str, status: str, error: str) -> None:
-    live = stage.transactions.pop(client)
+    live = stage.transactions[client]
+    assert live is not None, f"the transaction of {client} ends twice"
+    stage.transactions[client] = None
     live.call.status, live.call.value, live.call.error = status, live.done, error
     stage.world.client_log.append((stage.world.now_ns, live.call, False))
 
@@ -285,6 +296,19 @@ def _core(stage: Stage, node: str) -> DataNode:
     return core
 
 
+def _replica(stage: Stage, node: str, group: str) -> Replica:
+    replica = _core(stage, node).groups.replica(group)
+    if replica is None:
+        raise stage.fail(f"{node} is not a member of {group}")
+    return replica
+
+
+def _machine(stage: Stage, node: str, group: str) -> PartitionMachine:
+    machine = _replica(stage, node, group).state.machine
+    assert isinstance(machine, PartitionMachine), f"{group} has no partitions"
+    return machine
+
+
 def _placement(stage: Stage, node: str) -> Any:
     part = _core(stage, node).placement
     assert isinstance(part, PlacementPart), f"{node} has no map"
@@ -313,6 +337,17 @@ def _placed(stage: Stage, arguments: list[str]) -> None:
     _await(stage, "not every node has one map, or a group has no leader", settled, limit_ns)
 
 
+def _joined(stage: Stage, arguments: list[str]) -> None:
+    (node,) = _exactly(stage, "joined", arguments, "a node")
+    place, group = _placement(stage, stage.world.nodes[0]), home_group(node)
+
+    def shares() -> bool:
+        return any(each.group == group for each in place.partitions.values())
+
+    _await(stage, f"{node} has no partitions", shares, 2 * WAIT_NS)
+    _placed(stage, ["20s"])
+
+
 def _led(stage: Stage, node: str) -> list[str]:
     groups = _core(stage, node).groups
     return [name for name in groups.names if groups.leads(name)]
@@ -331,8 +366,7 @@ def _lead(stage: Stage, arguments: list[str]) -> None:
     world = stage.world
     for name in world.nodes:
         if world.alive(name) and name != node and group in _led(stage, name):
-            replica = _core(stage, name).groups.replica(group)
-            replica.consensus.transfer_leadership(world.now_ns, node)
+            _replica(stage, name, group).consensus.transfer_leadership(world.now_ns, node)
             world.tick(name)
     _await(stage, f"{node} does not lead {group}", lambda: group in _led(stage, node))
     world.run_for(SECOND // 10)  # the others hear of it
@@ -352,7 +386,7 @@ def _caught(stage: Stage, arguments: list[str]) -> None:
 def _has(stage: Stage, arguments: list[str]) -> None:
     node, group, key = _exactly(stage, "has", arguments, "a node", "a group", "a key")
     found = _placement(stage, node).partition_of(key)
-    machine = _core(stage, node).groups.replica(group).state.machine
+    machine = _machine(stage, node, group)
     _await(
         stage, f"{group} has not {found.id} by the log at {node}",
         lambda: found.id in machine.store.ownership.held,
@@ -386,27 +420,35 @@ def _open(stage: Stage, arguments: list[str]) -> None:
 
 
 def _prepared(stage: Stage, node: str, group: str) -> dict[str, Any]:
-    prepared: dict[str, Any] = _core(stage, node).groups.replica(group).state.machine.participant.prepared
-    return prepared
+    return _machine(stage, node, group).participant.prepared
 
 
 def _commits(stage: Stage, arguments: list[str]) -> None:
     node = arguments.pop()[1:] if arguments[-1].startswith("@") else None
     key, *rest = arguments
     limit_ns = time_of(rest[0]) if rest else 2 * SECOND
-    world, outcomes = stage.world, list[Any]()
+    world, told = stage.world, list[Complete]()
+    asked = [["w", key, world.now_ns]]
+    whole = Call(JUDGE, Command("txn", "", (asked,)), to=node or "")
+    world.client_log.append((world.now_ns, whole, True))
+
+    def ended(done: Complete) -> None:
+        whole.status, whole.value, whole.error = done.status, done.value, done.error
+        world.client_log.append((world.now_ns, whole, False))
+        told.append(done)
+
     session = world.session(JUDGE, attempt_ns=limit_ns)
-    command = Command("txn-run", "", ([["append", key, world.now_ns]], {}))
-    session.submit(command, to=node, timeout_ns=limit_ns, recorded=False, done=outcomes.append)
-    world.run_until(lambda: bool(outcomes), limit_ns + SECOND)
-    done = bool(outcomes) and outcomes[0].status == "ok"
-    why = outcomes[0].error if outcomes else "no answer"
-    problem = "" if done else f"no transaction on {key} committed in {limit_ns / SECOND:g} s"
-    stage.owes(problem and f"{problem}: {_plain(why)}", f"a transaction on {key} commits")
+    command = Command("txn-run", "", (asked, {}))
+    session.submit(command, to=node, timeout_ns=limit_ns, recorded=False, done=ended)
+    world.run_until(lambda: bool(told), limit_ns + SECOND)
+    done = bool(told) and told[0].status == "ok"
+    why = _plain(told[0].error) if told else "no answer"
+    problem = "" if done else f"no transaction on {key} committed in {limit_ns / SECOND:g} s: {why}"
+    stage.owes(problem, f"a transaction on {key} commits")
 
 
 def _plain(error: str) -> str:
-    """An error without the numbers of transactions, which say nothing to a reader."""
+    """An error without its last part, which has numbers that say nothing to a reader."""
     return error.split(":")[0]
 
 
@@ -417,6 +459,6 @@ def _exactly(stage: Stage, word: str, arguments: list[str], *names: str) -> list
 
 
 DATA_COMMANDS: dict[str, Callable[[Stage, list[str]], None]] = {
-    "placed": _placed, "place": _place, "lead": _lead, "caught": _caught, "has": _has,
-    "knows": _knows, "intents": _intents, "open": _open, "commits": _commits,
+    "placed": _placed, "joined": _joined, "place": _place, "lead": _lead, "caught": _caught,
+    "has": _has, "knows": _knows, "intents": _intents, "open": _open, "commits": _commits,
 }  # fmt: skip

@@ -5,6 +5,7 @@
     g-n2:AppendEntries   a message of that group
     p-prepare            what a node asks a group: the operation of the command
     g-n2:p-prepare       the same, of one group
+    p-decide,p-resolve   either
 
 Used by :mod:`cluster.simulation.schedule_commands` for what it holds, delivers and drops.
 """
@@ -22,6 +23,10 @@ def is_kind(frame: Any, kind: str | None) -> bool:
     if kind is None:
         return True
     message = _message(frame)
+    return any(_is(message, each) for each in kind.split(","))
+
+
+def _is(message: Any, kind: str) -> bool:
     group, colon, name = kind.rpartition(":")
     if not colon:
         return kind in (_group(message), _name(message), type(message).__name__)

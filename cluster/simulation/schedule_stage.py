@@ -85,8 +85,8 @@ class Stage:
         self.kept: dict[tuple[str, str], list[Any]] = {}
         #: client -> its latest operation
         self.calls: dict[str, Running] = {}
-        #: client -> its transaction over data groups that is under way
-        self.transactions: dict[str, Interactive] = {}
+        #: client -> its transaction over data groups; None once that has ended
+        self.transactions: dict[str, Interactive | None] = {}
         self._memory: dict[str, Memory] = {}
 
     @property

@@ -47,8 +47,10 @@ if TYPE_CHECKING:
 
 #: Modes of reads that are not linearizable, and promise less.
 WEAK_MODES = ("session", "stale")
+#: What a transaction is called in a history.
+TRANSACTION = "txn"
 #: Operations that are about no one key.
-OF_SEVERAL_KEYS = ("txn", "watch", "compact")
+OF_SEVERAL_KEYS = (TRANSACTION, "watch", "compact")
 #: Options of checkers: the cluster's locks are leases, so one that was lost may not be released;
 #: what a group converges to is its members, and a schedule ends with all of them running.
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -234,13 +236,16 @@ def judge_schedule(run: ScheduleRun, checker: str = BY_HISTORY) -> Result:
 
     Args:
         run: the run.
-        checker: the ablation's; for one that shows otherwise than in a history, linearizability.
+        checker: the ablation's; for one that shows otherwise than in a history, linearizability,
+            and strict serializability if there are transactions.
     """
     if run.violation is not None:
         return _broken(BY_INVARIANTS, run.violation.name, run.violation.sentence)
     if run.problems:
         return _broken(BY_LIVENESS, BY_LIVENESS, "; ".join(run.problems))
     if checker in (BY_HISTORY, BY_INVARIANTS, BY_LIVENESS):
+        if any(event.f == TRANSACTION for event in run.events):
+            return judge_with("rw-register", run.events)
         return judge([event for event in run.events if event.mode not in WEAK_MODES])
     return judge_with(checker, run.events)
 
