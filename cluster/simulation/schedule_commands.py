@@ -418,13 +418,15 @@ def _resume(stage: Stage, arguments: list[str]) -> None:
 def _clock(stage: Stage, arguments: list[str]) -> None:
     node, *rest = arguments or [""]
     options = dict(_pairs(stage, rest))
-    stage.world.set_clock(
-        node,
-        offset_ns=time_of(options.pop("offset", "0ms")),
-        rate=float(options.pop("rate", "1")),
-    )
+    value: dict[str, Any] = {
+        "offset_ns": time_of(options.pop("offset", "0ms")),
+        "rate": float(options.pop("rate", "1")),
+    }
     if options:
         raise stage.fail(f"clock takes offset and rate, not {', '.join(options)}")
+    stage.world.set_clock(node, **value)
+    began = {"id": len(stage.clocks), "begin_ns": stage.world.now_ns, "outcome": "ok"}
+    stage.clocks.append({**began, "value": value})
 
 
 def _disk(stage: Stage, arguments: list[str]) -> None:

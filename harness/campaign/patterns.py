@@ -29,6 +29,8 @@ from cluster.ablations.registry import (
     find,
 )
 from cluster.patterns import PATTERNS, Pattern, find_pattern
+from harness.assumptions import exceeded, label
+from harness.databases.base import Assumptions
 from harness.errors import (
     EXIT_INFRASTRUCTURE,
     EXIT_INVALID,
@@ -87,6 +89,7 @@ class PatternRun(msgspec.Struct):
         intact, ablated: the checker's results.
         violation: the invariant the intact system broke; empty if none.
         error: why the schedule could not be run as written; empty if it could.
+        assumption: the assumption about clocks that the schedule violates; empty if none.
         elapsed_s: both runs and their judgement.
     """
 
@@ -95,6 +98,7 @@ class PatternRun(msgspec.Struct):
     ablated: Result | None = None
     violation: str = ""
     error: str = ""
+    assumption: str = ""
     elapsed_s: float = 0.0
 
     @property
@@ -269,11 +273,19 @@ def run_pattern(ablation: Ablation) -> PatternRun:
     except (OSError, ScheduleError) as error:
         run.error = f"schedule {ablation.schedule}: {error}"
     else:
+        run.assumption = assumption_violated(ablated)
         run.violation = str(intact.violation) if intact.violation is not None else ""
         checker = ablation.checker
         run.intact, run.ablated = judge_schedule(intact, checker), judge_schedule(ablated, checker)
     run.elapsed_s = time.perf_counter() - began_s
     return run
+
+
+def assumption_violated(run: ScheduleRun) -> str:
+    """The label of what goes wrong in a run whose clocks are further off than is assumed; "" if
+    they are not."""
+    bound_s = run.clock_bound_ns / 1e9
+    return label(exceeded(Assumptions(clock_offset_s=bound_s or None), run.clocks))
 
 
 def run_patterns(names: Sequence[str] = (), *, console: Any) -> int:
@@ -343,6 +355,8 @@ def _details(run: PatternRun) -> list[str]:
     if run.ablated is not None and run.ablated.findings:
         lines.append(f"{run.ablation.id} {run.ablation.removes}")
         lines.append(f"     without that: {run.ablated.findings[0].sentence}")
+        if run.assumption:
+            lines.append(f"     {run.assumption}")
     for what, result in (("intact", run.intact), ("ablated", run.ablated)):
         if result is not None and result.verdict is Verdict.UNKNOWN:
             lines.append(f"{run.ablation.id} {what}: undecided: {result.reason}")
