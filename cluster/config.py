@@ -12,6 +12,10 @@ import msgspec
 
 MS = 1_000_000
 
+#: How role ``leaderless`` orders versions: by dotted version vectors, or the last writer wins by the
+#: stamps of a hybrid clock, a Lamport clock or the wall clock.
+VERSIONS = ("dotted", "lww-hybrid", "lww-lamport", "lww-wall")
+
 
 class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of a node.
@@ -43,6 +47,17 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
             row.
         ballot_backoff_max_ns: the longest of these waits, unless a single attempt takes longer.
         register_session_max: sessions remembered in one register of role ``paxos``.
+        versions: how role ``leaderless`` orders the versions of a key: one of :data:`VERSIONS`.
+        replicas, read_quorum, write_quorum: of role ``leaderless``: how many nodes hold a key, and
+            how many of them a quorum read and a quorum write wait for.
+        request_retry_ns: how long a coordinator waits for a silent replica before it asks again.
+        suspect_ns: how long a member may be silent before it is taken to be away.
+        anti_entropy_ns: time between two comparisons with a peer.
+        tombstone_grace_ns: how old a tombstone is at least when it is forgotten; longer than a
+            message may be under way.
+        hints_max: states that a node keeps for members that are away; more are left to
+            anti-entropy.
+        clock_offset_max_ns: how far two wall clocks may be apart, for hybrid clocks.
     """
 
     cluster: str = "splitbrain"
@@ -69,3 +84,13 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     ballot_backoff_min_ns: int = 2 * MS
     ballot_backoff_max_ns: int = 2_000 * MS
     register_session_max: int = 64
+    versions: str = "dotted"
+    replicas: int = 3
+    read_quorum: int = 2
+    write_quorum: int = 2
+    request_retry_ns: int = 300 * MS
+    suspect_ns: int = 500 * MS
+    anti_entropy_ns: int = 500 * MS
+    tombstone_grace_ns: int = 10_000 * MS
+    hints_max: int = 10_000
+    clock_offset_max_ns: int = 500 * MS

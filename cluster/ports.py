@@ -16,7 +16,8 @@ Nothing in this module does anything. It imports nothing but types.
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Callable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
@@ -184,6 +185,14 @@ class Core(Protocol):
 
     def state_hash(self) -> str:
         """Hex digest of the applied state: equal on all nodes at an equal applied index above 0."""
+
+
+@runtime_checkable
+class ReadsWallClock(Protocol):
+    """A core that needs the node's wall clock; its host gives it one before the start."""
+
+    def use_wall_clock(self, wall_ns: Callable[[], int]) -> None:
+        """Nanoseconds since the epoch; they may jump either way."""
 
 
 class Rng(Protocol):

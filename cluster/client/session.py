@@ -41,6 +41,7 @@ from cluster.consensus.membership import name_of
 from cluster.core.member_requests import CHANGES, MEMBER_OPS, TRANSFER
 from cluster.core.state_machine import READS
 from cluster.core.state_watch import WATCH
+from cluster.leaderless.operations import READS as LEADERLESS_READS
 from cluster.ports import NodeId, Rng, SetTimer
 from cluster.wire import Command, Request, Response
 
@@ -48,7 +49,7 @@ from cluster.wire import Command, Request, Response
 REDIRECTS_MAX = 3
 #: Operations that take no number in the session: reads, and requests about the cluster itself,
 #: which say how things shall be and so may be asked again.
-UNNUMBERED = READS | MEMBER_OPS | {WATCH}
+UNNUMBERED = READS | LEADERLESS_READS | MEMBER_OPS | {WATCH}
 NEVER_NS = 1 << 62
 
 

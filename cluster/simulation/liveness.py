@@ -5,7 +5,8 @@ fault is removed and the system has a bounded time to do what it owes:
 
 1. converge: every member runs (those whose disks were damaged beyond recovery excepted), one leads,
    no change of members is half done, and all have applied the same index with the same state; of
-   role ``paxos``, where nobody leads and nothing is applied: no request waits any more;
+   role ``paxos``, where nobody leads and nothing is applied: no request waits any more; of role
+   ``leaderless`` besides: replicas of a key hold the same state;
 2. serve: a write by a new client is acknowledged;
 3. remember: every key that clients ever touched is read again, and what was acknowledged is there:
    acknowledged items of append lists exactly once, and a value that somebody wrote.
@@ -122,10 +123,20 @@ def _unsettled_peers(world: World) -> str:
     return ""
 
 
+def _unequal_replicas(world: World) -> str:
+    """Which two replicas of role ``leaderless`` hold different states; empty for other roles."""
+    trees = {node: (world.status(node) or {}).get("trees", {}) for node in world.nodes}
+    for node, own in trees.items():
+        for peer, root in own.items():
+            if trees.get(peer, {}).get(node, root) != root:
+                return f"{node} and {peer} hold different states"
+    return ""
+
+
 def _unsettled(world: World) -> str:
     """Why the system has not converged, in a few words; empty if it has."""
-    if world.role == "paxos":
-        return _unsettled_peers(world)
+    if world.role in ("paxos", "leaderless"):
+        return _unsettled_peers(world) or _unequal_replicas(world)
     applied: dict[str, tuple[int, str]] = {}
     for node in member_nodes(world):
         if not world.alive(node):

@@ -17,9 +17,11 @@ from cluster.consensus.interface import ConsensusParts
 from cluster.core.parts import CONSENSUS, ReplicaParts
 from cluster.core.paxos_register import PaxosParts, PaxosRegisters
 from cluster.core.replica import Replica
+from cluster.leaderless.node import LeaderlessNode, LeaderlessParts
 from cluster.ports import Core
 from cluster.simulation.disk import SimDisk
 from cluster.simulation.invariants import Invariants, View, view_of_status
+from cluster.simulation.leaderless_invariants import LeaderlessInvariants
 from cluster.simulation.paxos_invariants import PaxosInvariants
 from cluster.simulation.randomness import SeededRng
 from cluster.simulation.storage_thread import StorageLike
@@ -88,6 +90,8 @@ def check_parts(role: str, consensus: str, ablations: Sequence[str]) -> None:
     role_of(role)
     if role == "paxos":
         ablate(PaxosParts(), ablations)
+    elif role == "leaderless":
+        ablate(LeaderlessParts(), ablations)
     else:
         reference_parts(consensus, ablations)
 
@@ -161,9 +165,44 @@ def watch_registers(
     return PaxosInvariants(fail, members=len(founders))
 
 
+def leaderless_core(
+    node: str,
+    nodes: Sequence[str],
+    *,
+    config: ClusterConfig,
+    rng: SeededRng,
+    consensus: str,
+    ablations: Sequence[str],
+) -> Core:
+    """The core of role ``leaderless``, which has no consensus."""
+    parts = ablate(LeaderlessParts(), ablations)
+    return LeaderlessNode(node, tuple(nodes), config=config, rng=rng, parts=parts)
+
+
+def leaderless_storage(
+    disk: SimDisk, *, config: ClusterConfig, consensus: str, ablations: Sequence[str]
+) -> StorageLike:
+    """The storage of role ``leaderless``."""
+    return ablate(LeaderlessParts(), ablations).storage(disk, config)
+
+
+def watch_states(
+    fail: Fail, view_of: Callable[[Any], View], consensus: str, founders: Sequence[str]
+) -> LeaderlessInvariants:
+    """The invariants of nodes of role ``leaderless``."""
+    return LeaderlessInvariants(fail)
+
+
+def _no_variant(name: str) -> None:
+    """A role without consensus variants."""
+
+
 ROLES = {
     "core": Role(reference_core, reference_storage, reference_view, watch_log, CONSENSUS.get),
-    "paxos": Role(paxos_core, paxos_storage, view_of_status, watch_registers, lambda _: None),
+    "paxos": Role(paxos_core, paxos_storage, view_of_status, watch_registers, _no_variant),
+    "leaderless": Role(
+        leaderless_core, leaderless_storage, view_of_status, watch_states, _no_variant
+    ),
 }
 
 

@@ -27,7 +27,7 @@ from typing import Any
 
 from cluster.config import ClusterConfig
 from cluster.consensus.membership import name_of, next_incarnation
-from cluster.ports import Core, DiskError, Note, Recovered
+from cluster.ports import Core, DiskError, Note, ReadsWallClock, Recovered
 from cluster.simulation.clock import SimClock
 from cluster.simulation.connections import Connections
 from cluster.simulation.damage_watch import DamageWatch
@@ -62,7 +62,7 @@ class World:
         founders: those of them that the cluster begins with; None for all. The others run, know
             nobody, and wait to be added.
         config: timings and limits of the nodes.
-        role: what the nodes are: ``core`` or ``paxos``.
+        role: what the nodes are: ``core``, ``paxos`` or ``leaderless``.
         consensus: the consensus variant of all nodes of role ``core``, by name.
         ablations: ids of ablations all nodes run with; see :mod:`cluster.ablations.registry`.
         network: what the network is like without faults.
@@ -422,7 +422,7 @@ class World:
         """A fresh core for a node that starts."""
         rng = SeededRng(self.rng(node.name, "core", node.incarnation))
         founders = () if node.joins else self.founders
-        return self._core_factory(
+        core = self._core_factory(
             node.member,
             founders,
             config=self.config,
@@ -430,6 +430,9 @@ class World:
             consensus=self.consensus,
             ablations=self.ablations,
         )
+        if isinstance(core, ReadsWallClock):
+            core.use_wall_clock(lambda: node.clock.wall_ns(self.now_ns))
+        return core
 
     def make_storage(self, node: SimNode) -> StorageLike:
         """A fresh storage over the node's disk."""
