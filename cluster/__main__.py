@@ -13,8 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cluster.core.parts import ReplicaParts
-    from cluster.core.paxos_register import PaxosParts
+    from cluster.runtime.node import RoleParts
     from cluster.runtime.options import NodeOptions
 
 
@@ -45,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
         return 3
 
 
-def _parts(options: NodeOptions) -> ReplicaParts | PaxosParts:
+def _parts(options: NodeOptions) -> RoleParts:
     """The classes a node of this role is made of, with the ablations in them.
 
     Raises:
@@ -54,7 +53,10 @@ def _parts(options: NodeOptions) -> ReplicaParts | PaxosParts:
     from cluster.ablations.registry import ablate
     from cluster.core.parts import CONSENSUS, ReplicaParts
     from cluster.core.paxos_register import PaxosParts
+    from cluster.leaderless.node import LeaderlessParts
 
+    if options.role == "leaderless":
+        return ablate(LeaderlessParts(), options.ablations)
     if options.role == "paxos":
         return ablate(PaxosParts(), options.ablations)
     return ablate(ReplicaParts(consensus=CONSENSUS[options.consensus]), options.ablations)

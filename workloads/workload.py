@@ -25,7 +25,7 @@ class Workload(msgspec.Struct, kw_only=True):
             before the run begins.
         objects: what its keys are, which says what ``read`` and ``add`` mean: ``register``,
             ``list``, ``set``, ``counter``, ``ids``, ``queue``, ``log``, ``lock``, ``lease``,
-            ``watch``, ``bank``, ``txn-list`` or ``txn-register``. A database that takes an option
+            ``siblings``, ``watch``, ``bank``, ``txn-list`` or ``txn-register``. A database that takes an option
             ``objects`` is given it.
         nemeses: nemeses that the generator's nemesis thread asks for, where they cannot be seen in
             it because a function makes them; nothing is planned for these beside the generator.

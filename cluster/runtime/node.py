@@ -23,12 +23,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from cluster.core.paxos_register import PaxosParts, PaxosRegisters
 from cluster.core.replica import Replica, ReplicaParts
+from cluster.leaderless.node import LeaderlessNode, LeaderlessParts
 from cluster.host.room import Room
-from cluster.ports import Core, DiskError
+from cluster.ports import Core, DiskError, ReadsWallClock
 from cluster.runtime.acceptor import Acceptor
 from cluster.runtime.admin import Admin, Chaos
 from cluster.runtime.clock import SkewedClock
@@ -49,6 +50,8 @@ from cluster.runtime.stopping import EXIT_DISK_FAILED, EXIT_STOPPED, Stopping
 from cluster.runtime.storage_thread import StorageThread
 
 T = TypeVar("T")
+#: The classes of a node, by its role.
+RoleParts: TypeAlias = ReplicaParts | PaxosParts | LeaderlessParts
 
 #: How long a clean stop waits for the disk.
 STOP_TIMEOUT_S = 5.0
@@ -68,10 +71,12 @@ class SystemRng:
         return self._source.randint(low, high)
 
 
-def make_core(
-    options: NodeOptions, founders: tuple[str, ...], parts: ReplicaParts | PaxosParts
-) -> Core:
+def make_core(options: NodeOptions, founders: tuple[str, ...], parts: RoleParts) -> Core:
     """The core of the node's role."""
+    if isinstance(parts, LeaderlessParts):
+        return LeaderlessNode(
+            options.id, founders, rng=SystemRng(), config=options.config, parts=parts
+        )
     if isinstance(parts, PaxosParts):
         return PaxosRegisters(
             options.id, founders, rng=SystemRng(), config=options.config, parts=parts
@@ -79,7 +84,7 @@ def make_core(
     return Replica(options.id, founders, rng=SystemRng(), config=options.config, parts=parts)
 
 
-async def run_node(options: NodeOptions, *, parts: ReplicaParts | PaxosParts) -> int:
+async def run_node(options: NodeOptions, *, parts: RoleParts) -> int:
     """Start a node, serve until something ends it, and return the exit code.
 
     Args:
@@ -137,6 +142,8 @@ class Node:
         )
         self._outlet = outlet
         self._clock = SkewedClock()
+        if isinstance(core, ReadsWallClock):
+            core.use_wall_clock(self._clock.wall_ns)
         self._host = CoreHost(core, clock=self._clock, outside=outlet)
         room = Room(
             opened.disk,

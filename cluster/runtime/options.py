@@ -17,13 +17,13 @@ from typing import NoReturn
 import msgspec
 
 from cluster.ablations.registry import UnknownAblation, find
-from cluster.config import MS, ClusterConfig
+from cluster.config import MS, VERSIONS, ClusterConfig
 from cluster.consensus.membership import name_of
 from cluster.consensus.membership_change import member_problem
 from cluster.runtime.token import BadToken, read_token
 from cluster.spelling import nearest
 
-ROLES = ("core", "paxos")
+ROLES = ("core", "paxos", "leaderless")
 CONSENSUS = ("raft", "multi-paxos", "zab", "viewstamped")
 
 
@@ -157,7 +157,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--role",
         default="core",
-        help="what the node is part of: core, or paxos (a register per key)",
+        help="what the node is part of: core, paxos (a register per key), or leaderless (any node "
+        "takes writes)",
     )
     add("--consensus", default="raft", help=f"consensus variant: {', '.join(CONSENSUS)}")
     add("--cluster", default="splitbrain", metavar="NAME", help="others are refused")
@@ -180,13 +181,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--snapshot-keep-entries", type=int, metavar="N", help="entries kept below one; 5000")
     add("--inflight-max", type=int, metavar="N", help="appends under way per follower; 256")
     add("--pending-max", type=int, metavar="N", help="requests waiting; 10000")
+    add("--versions", metavar="NAME", help=f"of role leaderless: {', '.join(VERSIONS)}")
+    add("--replicas", type=int, metavar="N", help="of role leaderless: nodes that hold a key; 3")
+    add("--read-quorum", type=int, metavar="N", help="replicas that a read waits for; 2")
+    add("--write-quorum", type=int, metavar="N", help="replicas that a write waits for; 2")
     return parser
 
 
 def _config(given: argparse.Namespace) -> ClusterConfig:
     changes: dict[str, object] = {"cluster": given.cluster}
     names = ("segment_bytes", "snapshot_entries", "snapshot_keep_entries")
-    for name in (*names, "inflight_max", "pending_max"):
+    quorums = ("replicas", "read_quorum", "write_quorum")
+    for name in (*names, "inflight_max", "pending_max", *quorums):
         value = getattr(given, name)
         if value is not None:
             if value < (0 if name == "snapshot_keep_entries" else 1):
@@ -198,6 +204,9 @@ def _config(given: argparse.Namespace) -> ClusterConfig:
         changes["heartbeat_ns"] = int(given.heartbeat_ms * MS)
     if given.election_ms:
         changes["election_min_ns"], changes["election_max_ns"] = _bounds(given.election_ms)
+    if given.versions is not None:
+        _choice("--versions", given.versions, VERSIONS)
+        changes["versions"] = given.versions
     changes["prevote"] = not given.no_prevote
     changes["check_quorum"] = not given.no_check_quorum
     if not given.cluster:
@@ -255,21 +264,40 @@ def _choice(option: str, value: str, known: Sequence[str]) -> None:
 
 
 def _check_peer(options: NodeOptions) -> None:
-    """What does not go with role ``paxos``."""
+    """What does not go with the roles ``paxos`` and ``leaderless``."""
     if options.consensus != "raft":
         raise OptionError(
-            f"--consensus {options.consensus!r} is for --role core; --role paxos has no log to "
-            "agree on"
+            f"--consensus {options.consensus!r} is for --role core; --role {options.role} has no "
+            "log to agree on"
         )
     if options.join:
-        raise OptionError("--join is for --role core; members of --role paxos do not change")
+        raise OptionError(
+            f"--join is for --role core; members of --role {options.role} do not change"
+        )
+
+
+def _check_quorums(options: NodeOptions) -> None:
+    """Quorums that no replicas can form, or that need not meet."""
+    config = options.config
+    reads, writes, replicas = config.read_quorum, config.write_quorum, config.replicas
+    if replicas > len(options.peers):
+        raise OptionError(f"--replicas {replicas} is more than the {len(options.peers)} peers")
+    if max(reads, writes) > replicas:
+        raise OptionError(f"--read-quorum and --write-quorum are of the {replicas} --replicas")
+    if reads + writes <= replicas:
+        raise OptionError(
+            f"--read-quorum {reads} and --write-quorum {writes} of {replicas} replicas need not "
+            "meet; their sum must be above --replicas"
+        )
 
 
 def _check(options: NodeOptions, *, allow_remote: bool) -> None:
     _choice("--role", options.role, ROLES)
     _choice("--consensus", options.consensus, CONSENSUS)
-    if options.role == "paxos":
+    if options.role != "core":
         _check_peer(options)
+    if options.role == "leaderless":
+        _check_quorums(options)
     wrong = member_problem(options.id)
     if wrong:
         raise OptionError(f"--id: {wrong}")

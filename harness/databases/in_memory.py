@@ -24,6 +24,7 @@ OBJECTS: dict[str, tuple[str, ...]] = {
     "list": ("read", "append"),
     "set": ("read", "add"),
     "counter": ("read", "add"),
+    "siblings": ("read", "store"),
     "ids": ("generate",),
     "queue": ("enqueue", "dequeue", "drain"),
     "log": ("send", "poll", "assign"),
@@ -136,6 +137,14 @@ class AtomClient:
 
     set_read = list_read
     set_add = list_append
+
+    siblings_read = list_read
+
+    def siblings_store(self, op: Invocation) -> Outcome:
+        """An element over those that are there."""
+        over = self.store.values.get(op.key, [])
+        self.store.values[op.key] = [op.value]
+        return op.ok({"value": op.value, "over": over})
 
     def counter_read(self, op: Invocation) -> Outcome:
         """The sum of all additions."""

@@ -10,8 +10,10 @@ Sets and logs are lists that values are appended to, identifiers a counter, and 
 whose first element is taken by compare-and-set of the whole list: sound, since no list comes twice,
 and dear, so queues should stay short.
 
-Options: ``role`` (``core``, or ``paxos``: a register per key, no log and no leader; if it is not
-given, the one that the ablations are for, or ``core``), ``consensus`` (of role ``core``),
+Options: ``role`` (``core``; ``paxos``: a register per key, no log and no leader; ``leaderless``: any
+node takes writes; if it is not given, the one that the ablations are for, or ``core``),
+``consensus`` (of role ``core``), ``versions`` and ``consistency`` (of role ``leaderless``: how it
+orders versions, and ``quorum`` or ``one``),
 ``ablate`` (ids separated by commas or a list), ``read_mode`` (one of :data:`READ_MODES`),
 ``lease_ttl_s`` (of locks), ``op_timeout_s``, ``peer_port``, ``admin_port``,
 ``args`` (more arguments for every node), ``objects`` (what keys are; given by the workload).
@@ -32,6 +34,7 @@ from typing import Any
 from harness.databases.base import Invocation, Outcome, operations_of
 from harness.databases.http_clients import answered
 from harness.databases.reference_clients import CLIENTS, Objects
+from harness.databases.reference_leaderless import check_options, clients_of
 from harness.databases.reference_members import ATTEMPT_S, REQUEST_S, ReferenceMembers
 from harness.environments.base import Node, SimulatedNode
 from harness.errors import UsageError, nearest
@@ -40,7 +43,7 @@ from workloads.lock import FencedResource
 #: where a node finds its token (see ``cluster.runtime.token``)
 TOKEN_VARIABLE = "SPLITBRAIN_TOKEN"
 READ_MODES = ("linearizable", "lease", "follower", "session", "stale")
-ROLES = ("core", "paxos")
+ROLES = ("core", "paxos", "leaderless")
 READY_WITHIN_S = 30.0
 _OWN_NODE_EVERY_S = 0.05
 #: how long a client waits for one node before it asks another: the patient and the impatient
@@ -111,6 +114,8 @@ class Reference(ReferenceMembers):
         consensus: str = "raft",
         ablate: str | Sequence[str] = (),
         read_mode: str = "linearizable",
+        versions: str = "dotted",
+        consistency: str = "quorum",
         op_timeout_s: float = 5.0,
         peer_port: int = 7001,
         admin_port: int = 8001,
@@ -128,13 +133,25 @@ class Reference(ReferenceMembers):
             raise nearest("role", self.role, ROLES)
         if self.role == "paxos":
             _check_peers(consensus=consensus, read_mode=read_mode)
+        if self.role == "leaderless":
+            check_options(
+                versions=versions,
+                consistency=consistency,
+                consensus=consensus,
+                read_mode=read_mode,
+            )
+            read_mode = consistency
         self.consensus = consensus
+        self.versions = versions
         self.read_mode = read_mode
         self.op_timeout_s = op_timeout_s
         self.peer_port = peer_port
         self.admin_port = admin_port
         self.args = tuple(args.split() if isinstance(args, str) else args)
-        table = {**OBJECTS, **{kind: each.operations for kind, each in CLIENTS.items()}}
+        #: kind of objects -> its client, where it has one of its own
+        self.clients = clients_of(versions) if self.role == "leaderless" else CLIENTS
+        plain = {} if self.role == "leaderless" else OBJECTS
+        table = {**plain, **{kind: each.operations for kind, each in self.clients.items()}}
         self.operations = operations_of("the reference cluster", table, objects)
         self.lease_ttl_s = lease_ttl_s
         #: what locks guard, outside the cluster
@@ -165,6 +182,8 @@ class Reference(ReferenceMembers):
         argv += ["--listen", f"{node.address}:{self.peer_port}", "--peers", ",".join(peers)]
         argv += ["--data", "/data", "--admin", f"{node.address}:{self.admin_port}"]
         argv += ["--role", self.role, "--consensus", self.consensus, "--enable-chaos", *self.args]
+        if self.role == "leaderless":
+            argv += ["--versions", self.versions]
         if not node.address.startswith("127."):
             # A network made for this run, or hosts whose firewall is their owner's business.
             argv.append("--allow-remote")
@@ -197,9 +216,9 @@ class Reference(ReferenceMembers):
         if self.role == "core":
             return ""
         if "add_member" in getattr(nemesis, "db_needs", ()):
-            return "the members of role paxos do not change"
+            return f"the members of role {self.role} do not change"
         if getattr(nemesis, "only_primaries", False):
-            return "nobody leads in role paxos; name nodes, or use one, minority or majority"
+            return f"nobody leads in role {self.role}; name nodes, or use one, minority or majority"
         return ""
 
     async def work_done(self, nodes: Sequence[Node]) -> dict[str, int]:
@@ -303,7 +322,7 @@ class ReferenceClient:
             self._session = session
         else:
             self._session = SocketSession(node, name, self._db, attempt_s=self._attempt_s)
-        kind = CLIENTS.get(self._db.objects)
+        kind = self._db.clients.get(self._db.objects)
         self._objects = None if kind is None else kind(self._db, self._session)
 
     async def invoke(self, op: Invocation) -> Outcome:
