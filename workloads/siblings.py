@@ -35,9 +35,7 @@ def siblings(
         ValueError: a share that leaves nothing to check.
     """
     check_share("read", read)
-    operations = gen.mix(
-        gen.reads(keys), gen.writes(keys, f="store"), weights=[read, 1 - read]
-    )
+    operations = gen.mix(gen.reads(keys), gen.writes(keys, f="store"), weights=[read, 1 - read])
     return Workload(
         name="siblings",
         objects="siblings",

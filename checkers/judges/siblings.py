@@ -29,7 +29,18 @@ from typing import Any
 
 from checkers.core.budget import Meter
 from checkers.core.checker import Checker
-from checkers.core.findings import Judgement, Row, Spent, as_list, at, make, refuse, rows, token, who
+from checkers.core.findings import (
+    Judgement,
+    Row,
+    Spent,
+    as_list,
+    at,
+    make,
+    refuse,
+    rows,
+    token,
+    who,
+)
 from checkers.core.verdict import Because, Finding
 from checkers.history import FAIL, OK, History
 
@@ -277,21 +288,28 @@ def _instead(found: Gathered, element: Element, read: Read) -> list[Element]:
     return others
 
 
-def _gone(
-    history: History, found: Gathered, element: Element, read: Read, kind: str
-) -> Finding:
+def _gone(history: History, found: Gathered, element: Element, read: Read, kind: str) -> Finding:
     life, where = _life(history, element), _where(history, read)
     verb = "is lost" if kind == "lost" else "was missing for a while"
     others = _instead(found, element, read)
     told = "; ".join(_told(history, other, element) for other in others[:NAMED_MAX])
-    tell = f"Element {element.value!r} {verb} ({where} lacks it): {life}; no write that had read it"
-    tell += f" replaced it. The read has {told}." if told else ". The read has nothing instead."
-    ops = [write.invoke for write in (element.store, *(o.store for o in others[:NAMED_MAX])) if write]
+    tell = (
+        f"Element {element.value!r} {verb} ({where} lacks it): {life}; no write that had read it "
+        f"replaced it. The read has {told or 'nothing instead'}."
+    )
+    ops = [
+        write.invoke for write in (element.store, *(o.store for o in others[:NAMED_MAX])) if write
+    ]
     seen = [] if element.store and element.store.acknowledged else [element.known]
     proof = {*ops, read.invoke, *(int(history.pair[event]) for event in seen)}
     because = [Because("read", source=read.invoke, value=element.value, text=f"{where} lacks it")]
     because += [
-        Because("store", source=other.store.invoke, value=other.value, text=_told(history, other, element))
+        Because(
+            "store",
+            source=other.store.invoke,
+            value=other.value,
+            text=_told(history, other, element),
+        )
         for other in others[:NAMED_MAX]
         if other.store is not None
     ]

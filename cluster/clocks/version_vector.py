@@ -263,9 +263,7 @@ def _survivors(mine: KeyState, other: KeyState) -> list[Sibling]:
     ]
 
 
-def _state(
-    context: VersionVector, siblings: list[Sibling], seen: tuple[Seen, ...]
-) -> KeyState:
+def _state(context: VersionVector, siblings: list[Sibling], seen: tuple[Seen, ...]) -> KeyState:
     assert all(context.covers(each.dot) for each in siblings), (
         f"the context {context!r} does not cover its siblings"
     )

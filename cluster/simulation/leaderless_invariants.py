@@ -10,8 +10,8 @@ from its internals:
 - ``acknowledged-durable``: a quorum write or read that is answered ``ok`` is contained in what a
   write quorum of replicas has durably;
 - ``durable-replica``: a restarted node has everything that was reported durable;
-- ``stamp-bound``: a hybrid clock is at most the allowed offset ahead of the furthest wall clock that
-  it may have heard of honestly, which is its own.
+- ``stamp-bound``: a hybrid clock is at most the allowed offset, and what it has reserved, ahead of
+  the furthest that the node's own wall clock has ever shown.
 
 "Contained" means that merging changes nothing. Used by the world for nodes of this role.
 """
@@ -60,6 +60,8 @@ class LeaderlessInvariants:
     def __init__(self, fail: Fail) -> None:
         self._fail = fail
         self._watched: dict[str, _Watched] = {}
+        #: the furthest that each node's wall clock has shown
+        self._furthest: dict[str, int] = {}
         #: (key, dot) -> what it names, encoded, and who had it first
         self._writes: dict[tuple[str, Dot], tuple[bytes, str]] = {}
 
@@ -167,13 +169,20 @@ class LeaderlessInvariants:
             self._check_acknowledged(node, core, done)
         stamps = core.stamps
         if isinstance(stamps, HybridStamps):
-            ahead_ns = stamps.ahead_ns()
-            if ahead_ns > stamps.clock.max_offset_ns + stamps.clock.reserve_ns:
-                self._fail(
-                    "stamp-bound",
-                    f"the clock of {node} is {ahead_ns / 1e9:g} s ahead of its wall clock",
-                    (node,),
-                )
+            self._check_clock(node, stamps)
+
+    def _check_clock(self, node: str, stamps: HybridStamps) -> None:
+        last = stamps.clock.last
+        shown = last - stamps.ahead_ns()  # by the wall clock, as far as it is not ahead itself
+        furthest = self._furthest[node] = max(shown, self._furthest.get(node, 0))
+        ahead_ns = last - furthest
+        if ahead_ns > stamps.clock.max_offset_ns + stamps.clock.reserve_ns:
+            self._fail(
+                "stamp-bound",
+                f"the clock of {node} is {ahead_ns / 1e9:g} s ahead of all that its wall clock "
+                "has shown",
+                (node,),
+            )
 
     def _check_acknowledged(self, node: str, core: LeaderlessNode, done: Acknowledged) -> None:
         replicas = core.states.replicas(done.key)

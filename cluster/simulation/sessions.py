@@ -33,7 +33,20 @@ DIAL_NS = 1_000_000_000
 HISTORY_NAMES = {"get": "read", "put": "write"}
 #: operations whose result a history has; of the others it has the argument twice
 RESULTS = frozenset(
-    {"get", "grant", "renew", "revoke", "acquire", "release", "write", "watch", "txn"}
+    {
+        "get",
+        "grant",
+        "renew",
+        "revoke",
+        "acquire",
+        "release",
+        "write",
+        "watch",
+        "txn",
+        "read",
+        "store",
+        "erase",
+    }
 )
 
 
@@ -319,6 +332,8 @@ def _event(time_ns: int, process: str, type_: str, call: Call) -> ClientEvent:
     value = None if not args else args[0] if len(args) == 1 else list(args)
     if type_ == "ok" and command.op in RESULTS:
         value = call.value
+    if type_ == "info" and call.value is not None:
+        value = call.value  # what is known of it all the same
     return ClientEvent(
         time_ns=time_ns,
         process=process,
