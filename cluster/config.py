@@ -12,8 +12,8 @@ import msgspec
 
 MS = 1_000_000
 
-#: How role ``leaderless`` orders versions: by dotted version vectors, or the last writer wins by the
-#: stamps of a hybrid clock, a Lamport clock or the wall clock.
+#: How role ``leaderless`` orders versions: by dotted version vectors, or by the stamps of a hybrid
+#: clock, a Lamport clock or the wall clock, of which the highest wins.
 VERSIONS = ("dotted", "lww-hybrid", "lww-lamport", "lww-wall")
 
 

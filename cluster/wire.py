@@ -602,7 +602,7 @@ class RegisterRefused(RegisterMessage, frozen=True, array_like=True, tag="r-refu
 
 
 class LeaderlessMessage(msgspec.Struct, frozen=True, array_like=True):
-    """What all of them have: the highest stamp that the sender knows; 0 in a store without stamps."""
+    """What all of them have: the highest stamp that the sender knows; 0 where there are none."""
 
     stamp: int
 

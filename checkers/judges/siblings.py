@@ -1,21 +1,22 @@
-"""Siblings: concurrent writes of a key are all kept, until a write that had read them replaces them.
+"""Siblings: concurrent writes of a key are kept, until a write that had read them replaces them.
 
-Vocabulary: ``store`` (input: the element, unique among a key's; output: ``{"value": element, "over":
-[...]}``, the elements that the writer had read and so replaces), ``erase`` (output: ``{"over":
-[...]}``), ``read`` (output: the list of the elements there are). A store of unknown outcome may say
-what it was over, too; one that does not say may have replaced anything.
+Vocabulary: ``store`` (input: the element, unique among a key's; output: ``{"value": element,
+"over": [...]}``, the elements that the writer had read and so replaces), ``erase`` (output:
+``{"over": [...]}``), ``read`` (output: the list of the elements there are). A store of unknown
+outcome may say what it was over, too; one that does not say may have replaced anything.
 
-An element is *known* once its store was acknowledged, or a read returned it. From then on every read
-must have it, or somebody may have replaced it: a store or erasure over it that did not fail and began
-before the read was over. So:
+An element is *known* once its store was acknowledged, or a read returned it. From then on every
+read must have it, or somebody may have replaced it: a store or erasure over it that did not fail
+and began before the read was over. So:
 
-- *lost*: a known element is missing from a read, no write that had read it may have replaced it, and
-  no later read has it. The finding names the elements which the read has in its place and whose
+- *lost*: a known element is missing from a read, no write that had read it may have replaced it,
+  and no later read has it. The finding names the elements which the read has in its place and whose
   writers had not read it: they overwrote what was concurrent with them;
 - *stale*: the same, but a later read has it; a violation only under ``linearizable=True``;
 - *resurrected*: an element is read after it was replaced by an acknowledged write that began when
   its own store was over; under ``linearizable=False`` only if the last read begun still has it;
-- *duplicate*, *unexpected*: more than once in one read; never stored, or only by stores that failed.
+- *duplicate*, *unexpected*: more than once in one read; never stored, or only by stores that
+  failed.
 
 Source: the siblings of Dynamo and Riak, and the ``set-full`` checker of Jepsen.
 """

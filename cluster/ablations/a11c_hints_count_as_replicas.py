@@ -1,7 +1,7 @@
 """A11c: a hint counts towards the quorum of a write.
 
-A node that keeps a hint is no replica: no read asks it. A quorum with hints in it is sloppy, and the
-next read quorum may be made of the very replicas that the write never reached.
+A node that keeps a hint is no replica: no read asks it. A quorum with hints in it is sloppy, and
+the next read quorum may be made of the very replicas that the write never reached.
 """
 
 from __future__ import annotations

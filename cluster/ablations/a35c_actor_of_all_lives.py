@@ -7,7 +7,7 @@ ago, and take its new writes for old ones that were replaced.
 from __future__ import annotations
 
 from cluster.ablations.registry import Ablation
-from cluster.leaderless.node import ActorIds
+from cluster.leaderless.parts import ActorIds
 
 
 class NodeNames(ActorIds):

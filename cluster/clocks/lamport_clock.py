@@ -15,8 +15,8 @@ a time, and after a restart the node begins above the last durable bound.
 Invariants. A number issued is above every number issued and observed before on this node, restarts
 included. No number above the durable bound is issued.
 
-What breaks without it. A45a: what a node hears does not raise its number, and a later write loses to
-its own cause. A45b: a node begins at 0 again, and its new writes lose to its old ones.
+What breaks without it. A45a: what a node hears does not raise its number, and a later write loses
+to its own cause. A45b: a node begins at 0 again, and its new writes lose to its old ones.
 
 Source: Lamport, "Time, Clocks, and the Ordering of Events in a Distributed System" (1978); Joshi,
 "Lamport Clock". Pure; used by ``cluster.leaderless``.

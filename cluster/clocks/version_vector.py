@@ -12,12 +12,12 @@ write comes with the context of the read it follows from; it replaces the siblin
 context covers, and stays beside all others. Two replicas merge: a sibling that one has and the
 other lacks stays if the other's context does not cover it, and else was overwritten there.
 
-Dots, and not the vectors alone, tell two writes of one coordinator apart that came with the same old
-context. An actor is a node in one life: a node that lost its memory would begin to count anew, and
-its new writes would be taken for old ones.
+Dots, and not the vectors alone, tell two writes of one coordinator apart that came with the same
+old context. An actor is a node in one life: a node that lost its memory would begin to count anew,
+and its new writes would be taken for old ones.
 
-A client that repeats a write may reach two coordinators, and each makes a dot. Both are names of one
-event, which is the client's request, so a sibling carries its session and number, and the state
+A client that repeats a write may reach two coordinators, and each makes a dot. Both are names of
+one event, which is the client's request, so a sibling carries its session and number, and the state
 remembers the requests it has seen, beside the context. A sibling is known to a state if its dot or
 its request is. The memory is bounded (:data:`SEQS_MAX`, :data:`SESSIONS_MAX`): a copy that comes
 after its request was forgotten is a write of its own.

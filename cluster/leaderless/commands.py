@@ -12,7 +12,8 @@ last writer wins there are values only, and no contexts.
 Two sets of rules carry commands out on the state of a key, and neither knows of nodes or quorums. A
 request that a state has seen changes it no more.
 
-Source: Dynamo's get and put with contexts (2007). Pure; used by ``cluster.leaderless.quorum_store``.
+Source: Dynamo's get and put with contexts (2007). Pure; used by
+``cluster.leaderless.quorum_store``.
 """
 
 from __future__ import annotations

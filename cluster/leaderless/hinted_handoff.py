@@ -5,16 +5,16 @@ comparison of trees find them one by one, it is behind.
 
 Solution. A coordinator that finds a replica away gives the state to the next member of the key's
 preference list, as a hint: keep this for that node. If no member is left, the coordinator keeps the
-hint itself. A hint is durable. When its node is heard again the hint is sent there, and dropped once
-it was merged durably. Hints are bounded in number; what is not kept is left to anti-entropy.
+hint itself. A hint is durable. When its node is heard again the hint is sent there, and dropped
+once it was merged durably. Hints are bounded in number; what is not kept is left to anti-entropy.
 
 A hint does not count towards a write quorum. It is with a node that no read asks, so a quorum with
 hints in it (a *sloppy* one) need not meet any read quorum.
 
 Invariants. A hint is dropped only when its node has the state. A quorum is made of replicas.
 
-What breaks without it. A11c: hints are counted as if they were replicas, and a write is acknowledged
-that the replicas' side of a partition never heard of.
+What breaks without it. A11c: hints are counted as if they were replicas, and a write is
+acknowledged that the replicas' side of a partition never heard of.
 
 Source: DeCandia et al., "Dynamo" (2007), sections 4.5 and 4.6. Used by
 ``cluster.leaderless.quorum_store`` and ``cluster.leaderless.node``.

@@ -3,11 +3,11 @@
 Problem. Two replicas hold a million keys and differ in three. To find the three by sending all keys
 costs more than the repair.
 
-Solution. Keys fall into ranges by a hash of their name. A leaf of the tree is the digest of a range,
-each inner node that of its children. Equal roots say that all is equal; where they differ, the
-children are compared, and only the ranges that differ are listed. The tree is incremental: a leaf is
-the exclusive or of its keys' digests, so a changed key changes its leaf at once, and inner nodes are
-computed when they are asked for.
+Solution. Keys fall into ranges by a hash of their name. A leaf of the tree is the digest of a
+range, each inner node that of its children. Equal roots say that all is equal; where they differ,
+the children are compared, and only the ranges that differ are listed. The tree is incremental: a
+leaf is the exclusive or of its keys' digests, so a changed key changes its leaf at once, and inner
+nodes are computed when they are asked for.
 
 Invariants. The root follows from the (key, digest) pairs alone, whatever the order in which they
 came. Two trees differ in a leaf if and only if some key of that range differs.

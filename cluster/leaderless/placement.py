@@ -1,7 +1,7 @@
 """Placement: which members hold a key, by rendezvous hashing.
 
-Problem. Every node must name the same replicas of a key, without asking anybody, and a change of the
-members should move few keys.
+Problem. Every node must name the same replicas of a key, without asking anybody, and a change of
+the members should move few keys.
 
 Solution. Each (key, member) has a stable hash, and a key's members in order of it are its
 preference list: the first are its replicas, those after them stand in for replicas that are away.

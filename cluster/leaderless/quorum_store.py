@@ -16,8 +16,8 @@ A request with mode ``one`` is answered by the coordinator's own copy, when that
 go to all replicas all the same.
 
 A client that asks twice may be served by two coordinators at once. Each carries the request out
-once, in one dot: a copy that the state has seen changes nothing, and is answered when the state that
-has it is on a quorum. What two coordinators made of it is one event to the versions
+once, in one dot: a copy that the state has seen changes nothing, and is answered when the state
+that has it is on a quorum. What two coordinators made of it is one event to the versions
 (``cluster.clocks.version_vector``).
 
 Invariants. Each request is answered once, or its connection is gone. ``ok`` is said of a quorum
@@ -26,8 +26,8 @@ anywhere: its outcome is ``unknown``.
 
 What breaks without it. A11c: hints in the quorum. A11d: reads without write-back.
 
-Source: DeCandia et al., "Dynamo" (2007); Attiya, Bar-Noy and Dolev (1995); Joshi, "Majority Quorum".
-Used by ``cluster.leaderless.node``.
+Source: DeCandia et al., "Dynamo" (2007); Attiya, Bar-Noy and Dolev (1995); Joshi, "Majority
+Quorum". Used by ``cluster.leaderless.node``.
 """
 
 from __future__ import annotations

@@ -3,16 +3,16 @@
 Problem. A write that reached its quorum, or only a part of it, is missing on other replicas. A read
 that meets it once and misses it the next time goes back in time, although each read asked a quorum.
 
-Solution. A read merges what a quorum holds. Before its answer leaves, the merged state is durable on
-a write quorum: where the replicas asked did not all have it, it is written back first (Attiya,
-Bar-Noy and Dolev's second phase). Any later quorum read meets it. Replicas that answer too late to be
-waited for are compared too, and are sent what they lack without anybody waiting for that.
+Solution. A read merges what a quorum holds. Before its answer leaves, the merged state is durable
+on a write quorum: where the replicas asked did not all have it, it is written back first (Attiya,
+Bar-Noy and Dolev's second phase). Any later quorum read meets it. Replicas that answer too late to
+be waited for are compared too, and are sent what they lack without anybody waiting for that.
 
 Invariants. A quorum read's answer is contained in that of every quorum read which begins after it
 was given. A repair is a merge, so a late one does no harm.
 
-What breaks without it. A11d: a read answers before it writes back, and the next one, which asks other
-replicas, misses what the first one told.
+What breaks without it. A11d: a read answers before it writes back, and the next one, which asks
+other replicas, misses what the first one told.
 
 Source: Attiya, Bar-Noy and Dolev, "Sharing Memory Robustly in Message-Passing Systems" (1995);
 Dynamo (2007). Pure bookkeeping, used by ``cluster.leaderless.quorum_store``.
@@ -28,7 +28,7 @@ LATE_MAX = 256
 
 
 class ReadRepair:
-    """Decides about write-back, and remembers reads whose late answers may show a replica behind."""
+    """Decides about write-back, and remembers reads whose late answers may show who is behind."""
 
     __slots__ = ("_late", "repaired")
 

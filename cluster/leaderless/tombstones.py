@@ -4,20 +4,20 @@ Problem. A deleted key cannot simply be dropped: a replica that missed the delet
 value, and in the next comparison it would seem to be the one that knows more. Remembered for ever,
 deletions fill the disk.
 
-Solution. A tombstone is a state without a value. It is forgotten when it is older than a grace period
-and every member has said that it holds this very state durably, that it has no request for the key
-under way, and that it keeps no hint of it for anybody. Then nothing that is older than the deletion
-is left: not on a replica, not with a node that stands in for one, not at a coordinator. What is on
-the network is younger than the grace period. A member that is away says nothing, so tombstones wait
-for it, however long that takes.
+Solution. A tombstone is a state without a value. It is forgotten when it is older than a grace
+period and every member has said that it holds this very state durably, that it has no request for
+the key under way, and that it keeps no hint of it for anybody. Then nothing that is older than the
+deletion is left: not on a replica, not with a node that stands in for one, not at a coordinator.
+What is on the network is younger than the grace period. A member that is away says nothing, so
+tombstones wait for it, however long that takes.
 
 A node whose own dots are in a tombstone that it forgets never uses their numbers again.
 
 Invariants. A tombstone is forgotten only while it is still the state that all were asked about. A
 replica that comes back after any time meets the tombstone, or nothing older is anywhere.
 
-What breaks without it. A35d: tombstones are forgotten after the grace period alone, and a replica that
-was away for longer brings the deleted value back.
+What breaks without it. A35d: tombstones are forgotten after the grace period alone, and a replica
+that was away for longer brings the deleted value back.
 
 Source: Cassandra's ``gc_grace_seconds`` and its repairs; Joshi, "Version Vector". Used by
 ``cluster.leaderless.node``.

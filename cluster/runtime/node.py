@@ -27,8 +27,8 @@ from typing import Any, TypeAlias, TypeVar
 
 from cluster.core.paxos_register import PaxosParts, PaxosRegisters
 from cluster.core.replica import Replica, ReplicaParts
-from cluster.leaderless.node import LeaderlessNode, LeaderlessParts
 from cluster.host.room import Room
+from cluster.leaderless.node import LeaderlessNode, LeaderlessParts
 from cluster.ports import Core, DiskError, ReadsWallClock
 from cluster.runtime.acceptor import Acceptor
 from cluster.runtime.admin import Admin, Chaos

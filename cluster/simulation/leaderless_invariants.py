@@ -1,7 +1,7 @@
 """White-box invariants of role ``leaderless``, checked after every event on the node it touched.
 
-There is no log and no leader to watch. What a node has durably is followed from its records, and not
-from its internals:
+There is no log and no leader to watch. What a node has durably is followed from its records, and
+not from its internals:
 
 - ``context-grows``: what a node holds of a key never goes back, restarts included, until it is a
   tombstone that is forgotten;

@@ -10,13 +10,13 @@ Sets and logs are lists that values are appended to, identifiers a counter, and 
 whose first element is taken by compare-and-set of the whole list: sound, since no list comes twice,
 and dear, so queues should stay short.
 
-Options: ``role`` (``core``; ``paxos``: a register per key, no log and no leader; ``leaderless``: any
-node takes writes; if it is not given, the one that the ablations are for, or ``core``),
+Options: ``role`` (``core``; ``paxos``: a register per key, no log and no leader; ``leaderless``:
+any node takes writes; if it is not given, the one that the ablations are for, or ``core``),
 ``consensus`` (of role ``core``), ``versions`` and ``consistency`` (of role ``leaderless``: how it
-orders versions, and ``quorum`` or ``one``),
-``ablate`` (ids separated by commas or a list), ``read_mode`` (one of :data:`READ_MODES`),
-``lease_ttl_s`` (of locks), ``op_timeout_s``, ``peer_port``, ``admin_port``,
-``args`` (more arguments for every node), ``objects`` (what keys are; given by the workload).
+orders versions, and ``quorum`` or ``one``), ``ablate`` (ids separated by commas or a list),
+``read_mode`` (one of :data:`READ_MODES`), ``lease_ttl_s`` (of locks), ``op_timeout_s``,
+``peer_port``, ``admin_port``, ``args`` (more arguments for every node), ``objects`` (what keys are;
+given by the workload).
 
 Each run has a token of its own, so that no other user of the machine writes to the cluster, removes
 its members or breaks its disks. Nodes are given it in their environment; no file of the run has it.
