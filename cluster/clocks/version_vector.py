@@ -19,7 +19,8 @@ and its new writes would be taken for old ones.
 A client that repeats a write may reach two coordinators, and each makes a dot. Both are names of
 one event, which is the client's request, so a sibling carries its session and number, and the state
 remembers the requests it has seen, beside the context. A sibling is known to a state if its dot or
-its request is. The memory is bounded (:data:`SEQS_MAX`, :data:`SESSIONS_MAX`): a copy that comes
+its request is, and replaced under one dot it is replaced under all, as soon as states that know
+both meet. The memory is bounded (:data:`SEQS_MAX`, :data:`SESSIONS_MAX`): a copy that comes
 after its request was forgotten is a write of its own.
 
 Invariants. Merging is a join: idempotent, commutative, associative. A state's context covers the
@@ -242,10 +243,23 @@ class DottedVersions:
         """What both know: the join of two states."""
         if one == other:
             return one
-        siblings = {each.dot: each for each in _survivors(one, other)}
-        siblings |= {each.dot: each for each in _survivors(other, one)}
+        gone = _replaced(one, other) | _replaced(other, one)
+        survivors = [*_survivors(one, other), *_survivors(other, one)]
+        siblings = {each.dot: each for each in survivors if each.request not in gone}
         context = one.vector.join(other.vector)
         return _state(context, self.kept(list(siblings.values())), _joined(one.seen, other.seen))
+
+
+def _replaced(mine: KeyState, other: KeyState) -> set[RequestId]:
+    """The requests that the other state replaced under a dot which I still have.
+
+    The other state may have them alive under a dot that another coordinator gave them.
+    """
+    context, dots = other.vector, {each.dot for each in other.siblings}
+    gone = {
+        each.request for each in mine.siblings if each.dot not in dots and context.covers(each.dot)
+    }
+    return gone - {NO_REQUEST}
 
 
 def _survivors(mine: KeyState, other: KeyState) -> list[Sibling]:

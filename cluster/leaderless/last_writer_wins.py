@@ -10,6 +10,8 @@ clock a write never loses to what its client had read before; with wall clocks i
 A key's state is that of the dotted versions, with one sibling and no context; the dot's number is
 the stamp. A deletion is a write of None.
 
+Where stamps and nodes are equal, as wall clocks may make them, the requests and values decide.
+
 Invariants. Merging is a join. A node's state never goes back to a lower stamp.
 
 What breaks without it. A46a and A45a take the order away from the stamps.
@@ -22,6 +24,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from cluster.clocks.version_vector import (
     NO_REQUEST,
     Dot,
@@ -33,12 +37,23 @@ from cluster.clocks.version_vector import (
 )
 
 
+_canonical = msgspec.msgpack.Encoder(order="deterministic").encode
+
+
 def stamp_of(state: KeyState) -> tuple[int, str]:
     """(stamp, node) of the value that a state keeps; the lowest of all if it has none."""
     if not state.siblings:
         return (0, "")
     dot = state.siblings[0].dot
     return (dot.counter, dot.actor)
+
+
+def _order(state: KeyState) -> tuple[tuple[int, str], RequestId, bytes]:
+    """A total order: a wall clock may give two writes of one node the same stamp."""
+    if not state.siblings:
+        return (stamp_of(state), NO_REQUEST, b"")
+    kept = state.siblings[0]
+    return (stamp_of(state), kept.request, _canonical(kept.value))
 
 
 class LastWriterWins:
@@ -64,7 +79,7 @@ class LastWriterWins:
         """The later of two states, with what both remember of requests."""
         if one == other:
             return one
-        later = max(one, other, key=stamp_of)
+        later = max(one, other, key=_order)
         # the memory of requests is joined as dotted versions join it: without siblings
         seen = _MEMORY.merge(KeyState((), (), one.seen), KeyState((), (), other.seen)).seen
         return KeyState(later.context, later.siblings, seen)
