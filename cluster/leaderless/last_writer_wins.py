@@ -36,7 +36,6 @@ from cluster.clocks.version_vector import (
     with_request,
 )
 
-
 _canonical = msgspec.msgpack.Encoder(order="deterministic").encode
 
 

@@ -1,7 +1,8 @@
 """The classes of a node of role ``leaderless``, and what is made of them at each start.
 
-Entry points, the simulation and tests choose other classes here, with one decision removed. An actor,
-the name under which a node's writes are counted, belongs to one life of the node (A35c without).
+Entry points, the simulation and tests choose other classes here, with one decision removed. An
+actor, the name under which a node's writes are counted, belongs to one life of the node: without
+that (A35c), a node that lost its memory uses the names of its old writes again.
 
 Used by ``cluster.leaderless.node`` and by its hosts.
 """

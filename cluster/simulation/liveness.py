@@ -170,6 +170,8 @@ def _serve(world: World, settlement: Settlement) -> None:
 
 
 def _remember(world: World, calls: list[Call], settlement: Settlement) -> None:
+    if world.role == "leaderless":
+        return  # what is remembered of siblings, only a checker of histories can tell
     by_key: dict[str, list[Call]] = {}
     for call in calls:
         by_key.setdefault(call.command.key, []).append(call)

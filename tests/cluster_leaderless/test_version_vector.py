@@ -371,4 +371,4 @@ def test_the_last_writer_wins_as_a_join(groups: list[list[tuple[int, str, int]]]
 
 def test_a_vector_is_no_key_of_a_dictionary() -> None:
     with pytest.raises(TypeError, match="compared by content"):
-        {VersionVector(): 1}  # noqa: B018
+        {VersionVector(): 1}
