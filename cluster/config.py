@@ -49,7 +49,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
         register_session_max: sessions remembered in one register of role ``paxos``.
         versions: how role ``leaderless`` orders the versions of a key: one of :data:`VERSIONS`.
         replicas, read_quorum, write_quorum: of role ``leaderless``: how many nodes hold a key, and
-            how many of them a quorum read and a quorum write wait for.
+            how many of them a quorum read and a quorum write wait for; in a smaller cluster, all.
         request_retry_ns: how long a coordinator waits for a silent replica before it asks again.
         suspect_ns: how long a member may be silent before it is taken to be away.
         anti_entropy_ns: time between two comparisons with a peer.

@@ -201,7 +201,7 @@ class QuorumStore:
     # -- reading -----------------------------------------------------------------------------------
 
     def _read(self, now_ns: int, operation: Operation) -> None:
-        operation.needed = self._config.read_quorum if operation.quorum else 1
+        operation.needed = self._quorum(operation, self._config.read_quorum)
         self._ask(now_ns, operation)
 
     def held(self, now_ns: int, source: NodeId, id: int, state: KeyState) -> None:
@@ -224,7 +224,7 @@ class QuorumStore:
 
     def _found(self, now_ns: int, operation: Operation) -> None:
         """A read is merged: write it back, if a write quorum does not have it yet."""
-        have, quorum = len(operation.have), self._config.write_quorum
+        have, quorum = len(operation.have), self._quorum(operation, self._config.write_quorum)
         if operation.quorum and self._repair.must_write_back(have=have, quorum=quorum):
             self._write(now_ns, operation, operation.state)
             return
@@ -260,7 +260,7 @@ class QuorumStore:
 
     def _write(self, now_ns: int, operation: Operation, state: KeyState) -> None:
         operation.phase, operation.state = WRITING, state
-        operation.needed = self._config.write_quorum if operation.quorum else 1
+        operation.needed = self._quorum(operation, self._config.write_quorum)
         merged = self._rules.merge(self._states.state(operation.key), state)
         self._states.put(operation.key, merged)
         self._ask(now_ns, operation)
@@ -297,6 +297,10 @@ class QuorumStore:
             if writing and not own and not self._alive(node):
                 self._hint(operation, node)
 
+    def _quorum(self, operation: Operation, wanted: int) -> int:
+        """How many replicas are waited for; all, if there are no more."""
+        return min(wanted, len(operation.replicas)) if operation.quorum else 1
+
     def _hint(self, operation: Operation, target: NodeId) -> None:
         if target not in operation.hinted:
             preference = self._states.preference(operation.key)
@@ -308,7 +312,7 @@ class QuorumStore:
         value: Any = None
         if operation.reads:
             value = self._rules.answer(operation.state, command)
-        wanted = self._config.write_quorum if operation.quorum else 1
+        wanted = self._quorum(operation, self._config.write_quorum)
         self.acknowledged.append(
             Acknowledged(operation.key, operation.state, wanted, operation.reads)
         )

@@ -280,8 +280,6 @@ def _check_quorums(options: NodeOptions) -> None:
     """Quorums that no replicas can form, or that need not meet."""
     config = options.config
     reads, writes, replicas = config.read_quorum, config.write_quorum, config.replicas
-    if replicas > len(options.peers):
-        raise OptionError(f"--replicas {replicas} is more than the {len(options.peers)} peers")
     if max(reads, writes) > replicas:
         raise OptionError(f"--read-quorum and --write-quorum are of the {replicas} --replicas")
     if reads + writes <= replicas:

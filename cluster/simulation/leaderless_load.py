@@ -12,9 +12,10 @@ from functools import partial
 from typing import Any
 
 from cluster.client.session import Complete
+from cluster.leaderless.placement import preference_list
 from cluster.simulation.profiles import SwarmOptions
 from cluster.simulation.sessions import Call
-from cluster.simulation.world import SECOND, World
+from cluster.simulation.world import MS, SECOND, World
 from cluster.wire import Command
 
 #: what a key may be -> the checker of its operations
@@ -22,6 +23,9 @@ KINDS = {"siblings": "siblings", "set": "set-full", "counter": "counter"}
 _READS = {"siblings": "get", "set": "set-read", "counter": "counter-read"}
 #: The session that reads at the end, and how long each of its reads may take.
 LAST_READER, LAST_READ_NS = "settle-reads", 20 * SECOND
+#: Clients do not hurry more than this: sets and counters grow with each operation, and whole states
+#: travel.
+THINK_MIN_NS = 20 * MS
 
 
 class LeaderlessLoad:
@@ -51,7 +55,8 @@ class LeaderlessLoad:
             world.at(self._pause_ns(), self._next)
 
     def _pause_ns(self) -> int:
-        return int(self._random.expovariate(1 / self._options.think_ns))
+        think_ns = max(self._options.think_ns, THINK_MIN_NS)
+        return int(self._random.expovariate(1 / think_ns))
 
     def _next(self) -> None:
         if self._world.now_ns >= self._end_ns:
@@ -111,6 +116,8 @@ def read_all(world: World, keys: int) -> list[str]:
     for kind in KINDS:
         for number in range(keys):
             key = f"{kind}/k{number}"
+            if not _has_quorum(world, Command(_READS[kind], key)):
+                continue  # disks were damaged for good
             call = Call(LAST_READER, Command("read", key))
             world.client_log.append((world.now_ns, call, True))
             outcomes: list[Complete] = []
@@ -124,6 +131,14 @@ def read_all(world: World, keys: int) -> list[str]:
                 problems.append(f"key {key} cannot be read after healing: {call.error}")
             world.client_log.append((world.now_ns, call, False))
     return problems
+
+
+def _has_quorum(world: World, command: Command) -> bool:
+    """Whether enough replicas of a key run."""
+    members = world.founders
+    count = min(world.config.replicas, len(members))
+    replicas = preference_list(command.key, members)[:count]
+    return sum(map(world.alive, replicas)) >= min(world.config.read_quorum, count)
 
 
 def _there(outcomes: list[Complete]) -> Callable[[], bool]:
