@@ -26,4 +26,6 @@ ABLATION = Ablation(
     removes="A number that comes with a message or a client does not raise a node's own.",
     breaks="A write loses to the value that its client had read and meant to replace.",
     nemesis="partition",
+    random=False,
+    real=False,
 )

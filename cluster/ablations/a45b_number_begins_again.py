@@ -27,4 +27,5 @@ ABLATION = Ablation(
     breaks="A write that a restarted node acknowledged loses to older ones.",
     nemesis="kill",
     random=False,
+    real=False,
 )

@@ -26,4 +26,6 @@ ABLATION = Ablation(
     removes="A timestamp is what the wall clock shows, whatever timestamps the node knows.",
     breaks="An acknowledged write of a node whose clock is slow is never read.",
     nemesis="clock",
+    random=False,
+    real=False,
 )

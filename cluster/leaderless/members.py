@@ -47,9 +47,14 @@ class StaticMembers:
         self._node = node
         self._suspect_ns = suspect_ns
         self._now_ns = 0
-        #: when each was last heard of; nobody is suspected before the first timeout
+        #: when each was last heard of
         self._heard_ns: dict[NodeId, int] = {}
         self.members = tuple(sorted(members))
+
+    def start(self, now_ns: int) -> None:
+        """From now on members are listened for; none is suspected before the first timeout."""
+        self._now_ns = now_ns
+        self._heard_ns = dict.fromkeys(self.members, now_ns)
 
     def at(self, now_ns: int) -> None:
         """The time has come to this."""
@@ -64,5 +69,4 @@ class StaticMembers:
         """Whether a member seems to be there."""
         if node == self._node:
             return True
-        since_ns = self._heard_ns.setdefault(node, self._now_ns)
-        return self._now_ns - since_ns <= self._suspect_ns
+        return self._now_ns - self._heard_ns.get(node, 0) <= self._suspect_ns

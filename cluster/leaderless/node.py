@@ -194,7 +194,7 @@ class LeaderlessNode:
         """Begin, or begin again after a crash, from what is durable."""
         self._now_ns = now_ns
         self._reset(recovered)
-        self.seen.at(now_ns)
+        self.seen.start(now_ns)
         self.anti_entropy.due_ns = now_ns + self.config.anti_entropy_ns
         return self._settle(now_ns)
 

@@ -126,7 +126,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @given(STEPS)
 def test_siblings_are_those_of_whole_histories(steps: list[tuple[Any, ...]]) -> None:
     run = Replicas()
