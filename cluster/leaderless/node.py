@@ -139,7 +139,8 @@ class LeaderlessNode:
             is_busy=self.store.is_busy,
             actor=self.actor,
         )
-        self._last_id = 0
+        #: what is asked is numbered anew in each life: late answers to an earlier one are nobody's
+        self._last_id = self._rng.between(1, LIVES)
         self._bounds: list[tuple[int, int]] = []
         self._beat_ns = self._timer_ns = 0
 

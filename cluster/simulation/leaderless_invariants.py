@@ -35,7 +35,7 @@ from cluster.leaderless.replica_states import (
 from cluster.leaderless.stamps import HybridStamps
 from cluster.ports import Append, Core, Recovered, SaveSnapshot, Send
 from cluster.simulation.variant_invariants import Fail
-from cluster.wire import VersionsHeld, VersionsWritten
+from cluster.wire import VersionsHeld, VersionsWrite, VersionsWritten
 
 
 class _Watched:
@@ -62,6 +62,8 @@ class LeaderlessInvariants:
         self._watched: dict[str, _Watched] = {}
         #: the furthest that each node's wall clock has shown
         self._furthest: dict[str, int] = {}
+        #: (who, whom, id) -> the state that was to be merged
+        self._asked: dict[tuple[str, str, int], bytes] = {}
         #: (key, dot) -> what it names, encoded, and who had it first
         self._writes: dict[tuple[str, Dot], tuple[bytes, str]] = {}
 
@@ -126,9 +128,12 @@ class LeaderlessInvariants:
         message = effect.message
         if isinstance(message, VersionsHeld):
             self._check_durable(node, message.key, decode_state(message.state))
+        elif isinstance(message, VersionsWrite) and message.id and not message.hint_for:
+            self._asked[node, effect.to, message.id] = message.state
         elif isinstance(message, VersionsWritten) and not message.hint_for:
-            watched = self._of(node)
-            self._check_durable(node, message.key, watched.durable.get(message.key, NOTHING))
+            asked = self._asked.get((effect.to, node, message.id))
+            if asked is not None:
+                self._check_durable(node, message.key, decode_state(asked))
 
     def _check_durable(self, node: str, key: str, said: KeyState) -> None:
         durable = self._of(node).durable.get(key, NOTHING)

@@ -338,6 +338,21 @@ def test_each_life_is_an_actor_of_its_own() -> None:
     assert sorted(ok(pump.call("n2", "get", "x"))["values"]) == [1, 2]
 
 
+def test_an_answer_to_an_earlier_life_counts_for_nothing() -> None:
+    """Else the first write of a new life would be acknowledged by what was asked in the last."""
+    pump = LeaderlessPump(auto_sync=False)
+    pump.ask("n1", Command("put", "x", (1,)), seq=1)
+    (_, _, first), *_ = kinds(pump, VersionsWrite)
+    pump.wire.clear()
+    pump.crash("n1")
+    pump.restart("n1")
+    id = pump.ask("n1", Command("put", "x", (2,)), seq=1, session="t")
+    pump.sync("n1")
+    pump.wire = [("n2", "n1", VersionsWritten(0, first.id, "v:x"))]
+    pump.deliver()
+    assert pump.answer(id) is None
+
+
 # -- stamps
 
 
