@@ -303,6 +303,7 @@ def _gone(history: History, found: Gathered, element: Element, read: Read, kind:
     ]
     seen = [] if element.store and element.store.acknowledged else [element.known]
     proof = {*ops, read.invoke, *(int(history.pair[event]) for event in seen)}
+    proof |= {element.present} if kind == "stale" else set()
     because = [Because("read", source=read.invoke, value=element.value, text=f"{where} lacks it")]
     because += [
         Because(
