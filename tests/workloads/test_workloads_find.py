@@ -84,6 +84,32 @@ def forgets(name: str) -> type[AtomClient]:
     return Forgets
 
 
+class LastWriterWins(AtomClient):
+    """What a store replaces is what there is, whatever its writer has read."""
+
+    now = Every(10)
+
+    def siblings_store(self, op):
+        done = super().siblings_store(op)
+        if self.now():
+            done.value["over"] = []
+        return done
+
+
+def forgets_siblings() -> type[AtomClient]:
+    """A client which acknowledges a store now and then and does not do it."""
+
+    class Forgets(AtomClient):
+        now = Every(15)
+
+        def siblings_store(self, op):
+            if self.now():
+                return op.ok({"value": op.value, "over": []})
+            return super().siblings_store(op)
+
+    return Forgets
+
+
 class Stale(AtomClient):
     """Reads from a copy which is renewed now and then."""
 
@@ -227,6 +253,8 @@ DEFECTS = [
     ("set", forgets("add"), {}, "lost"),
     ("set", twice("add"), {}, "duplicate"),
     ("set", Stale, {}, "stale"),
+    ("siblings", LastWriterWins, {}, "lost"),
+    ("siblings", forgets_siblings(), {}, "lost"),
     ("counter", twice("add"), {}, "phantom-increment"),
     ("counter", forgets("add"), {}, "lost-increment"),
     ("counter", forgets("add"), {"exact": True}, "nonlinearizable"),
@@ -277,7 +305,7 @@ def test_each_defect_has_been_looked_for_in_each_workload() -> None:
         ("counter", {"amount_max": -1}), ("queue", {"enqueue": 1}), ("lock", {"hold_s": 0}),
         ("lease", {"ttl_s": -1}), ("bank", {"keys": 1}), ("bank", {"balance": 0}),
         ("list-append", {"consistency_models": "serialisable"}), ("write-skew", {"keys": 0}),
-        ("sessions", {"guarantees": "read-my-writes"}),
+        ("sessions", {"guarantees": "read-my-writes"}), ("siblings", {"read": 1}),
     ],
 )  # fmt: skip
 def test_options_that_check_nothing_are_refused(workload: str, options: Any) -> None:
