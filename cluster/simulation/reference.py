@@ -18,7 +18,7 @@ from cluster.core.parts import CONSENSUS, ReplicaParts
 from cluster.core.paxos_register import PaxosParts, PaxosRegisters
 from cluster.core.replica import Replica
 from cluster.leaderless.node import LeaderlessNode, LeaderlessParts
-from cluster.ports import Core
+from cluster.ports import Core, ReadsWallClock
 from cluster.simulation.disk import SimDisk
 from cluster.simulation.invariants import Invariants, View, view_of_status
 from cluster.simulation.leaderless_invariants import LeaderlessInvariants
@@ -204,6 +204,13 @@ ROLES = {
         leaderless_core, leaderless_storage, view_of_status, watch_states, _no_variant
     ),
 }
+
+
+def with_wall_clock(core: Core, wall_ns: Callable[[], int]) -> Core:
+    """The core, which is given the node's wall clock if it reads one."""
+    if isinstance(core, ReadsWallClock):
+        core.use_wall_clock(wall_ns)
+    return core
 
 
 def role_of(name: str) -> Role:

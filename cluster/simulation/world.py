@@ -27,7 +27,7 @@ from typing import Any
 
 from cluster.config import ClusterConfig
 from cluster.consensus.membership import name_of, next_incarnation
-from cluster.ports import Core, DiskError, Note, ReadsWallClock, Recovered
+from cluster.ports import Core, DiskError, Note, Recovered
 from cluster.simulation.clock import SimClock
 from cluster.simulation.connections import Connections
 from cluster.simulation.damage_watch import DamageWatch
@@ -38,7 +38,12 @@ from cluster.simulation.names import check_names, founders_among, no_such_node
 from cluster.simulation.network import Network, NetworkProfile
 from cluster.simulation.node import SimNode
 from cluster.simulation.randomness import SeededRng, derive
-from cluster.simulation.reference import CoreFactory, StorageFactory, role_of
+from cluster.simulation.reference import (
+    CoreFactory,
+    StorageFactory,
+    role_of,
+    with_wall_clock,
+)
 from cluster.simulation.sessions import Call, SimSession
 from cluster.simulation.storage_thread import StorageLike
 from cluster.simulation.trace import Trace
@@ -421,18 +426,15 @@ class World:
     def make_core(self, node: SimNode) -> Core:
         """A fresh core for a node that starts."""
         rng = SeededRng(self.rng(node.name, "core", node.incarnation))
-        founders = () if node.joins else self.founders
         core = self._core_factory(
             node.member,
-            founders,
+            () if node.joins else self.founders,
             config=self.config,
             rng=rng,
             consensus=self.consensus,
             ablations=self.ablations,
         )
-        if isinstance(core, ReadsWallClock):
-            core.use_wall_clock(lambda: node.clock.wall_ns(self.now_ns))
-        return core
+        return with_wall_clock(core, lambda: node.clock.wall_ns(self.now_ns))
 
     def make_storage(self, node: SimNode) -> StorageLike:
         """A fresh storage over the node's disk."""

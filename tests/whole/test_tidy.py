@@ -31,7 +31,7 @@ LARGE_CLASSES = {
 WORLDLY = {"asyncio", "time", "random", "os", "logging", "socket", "threading", "subprocess"}
 SANS_IO = (
     "cluster/consensus", "cluster/core", "cluster/channel", "cluster/clocks", "cluster/host",
-    "cluster/log",
+    "cluster/log", "cluster/leaderless",
     "cluster/client/session.py", "cluster/ports.py", "cluster/wire.py",
     "harness/interpreter/scheduler.py",
 )  # fmt: skip
