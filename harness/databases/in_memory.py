@@ -83,6 +83,13 @@ class Atom:
         return AtomClient(self)
 
 
+def _store_sibling(client: AtomClient, op: Invocation) -> Outcome:
+    """An element over those that are there."""
+    over = client.store.values.get(op.key, [])
+    client.store.values[op.key] = [op.value]
+    return op.ok({"value": op.value, "over": over})
+
+
 class AtomClient:
     """Does each operation in one step, with no wait in it: nothing can come between."""
 
@@ -135,16 +142,8 @@ class AtomClient:
         self.store.values.setdefault(op.key, []).append(op.value)
         return op.ok()
 
-    set_read = list_read
-    set_add = list_append
-
-    siblings_read = list_read
-
-    def siblings_store(self, op: Invocation) -> Outcome:
-        """An element over those that are there."""
-        over = self.store.values.get(op.key, [])
-        self.store.values[op.key] = [op.value]
-        return op.ok({"value": op.value, "over": over})
+    set_read, set_add = list_read, list_append
+    siblings_read, siblings_store = list_read, _store_sibling
 
     def counter_read(self, op: Invocation) -> Outcome:
         """The sum of all additions."""
