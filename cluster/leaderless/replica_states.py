@@ -38,6 +38,9 @@ from cluster.wire import Entry, HardState, Snapshot
 STATE, HINT, HINT_DONE, REAPED = "state", "hint", "hint-done", "reaped"
 KINDS = (STATE, HINT, HINT_DONE, REAPED)
 
+#: Records are whole states: after so many bytes of them a snapshot is due, however few they are.
+SNAPSHOT_BYTES = 4 * 1024 * 1024
+
 _encode = msgspec.msgpack.Encoder().encode
 _canonical = msgspec.msgpack.Encoder(order="deterministic").encode
 _decode_state = msgspec.msgpack.Decoder(KeyState).decode
@@ -145,8 +148,9 @@ class ReplicaStates:
     """
 
     __slots__ = (
-        "_digests", "_held", "_members", "_places", "_replicas", "_snapshot_records", "changed",
-        "last_index", "last_write", "node", "snapshot_index", "trees", "writes", "written",
+        "_bytes", "_digests", "_held", "_members", "_places", "_replicas", "_snapshot_records",
+        "changed", "last_index", "last_write", "node", "snapshot_index", "trees", "writes",
+        "written",
     )  # fmt: skip
 
     def __init__(
@@ -162,6 +166,8 @@ class ReplicaStates:
         self._members = tuple(members)
         self._replicas = replicas
         self._snapshot_records = snapshot_records
+        #: of the records since the last snapshot, in this life
+        self._bytes = 0
         self._held = replay(recovered)
         self._digests: dict[str, bytes] = {}
         self._places: dict[str, tuple[NodeId, ...]] = {}
@@ -253,7 +259,8 @@ class ReplicaStates:
 
     def take_writes(self) -> list[Append | SaveSnapshot]:
         """The writes since the last call, in order; a snapshot among them when one is due."""
-        if self.last_index - self.snapshot_index >= self._snapshot_records:
+        records = self.last_index - self.snapshot_index
+        if records >= self._snapshot_records or self._bytes >= SNAPSHOT_BYTES:
             self._save()
         writes, self.writes = self.writes, []
         return writes
@@ -269,10 +276,12 @@ class ReplicaStates:
         self.last_index += 1
         self.last_write += 1
         entry = Entry(self.last_index, 0, kind, _encode(row))
+        self._bytes += len(entry.data)
         self.writes.append(Append(self.last_write, None, (entry,)))
 
     def _save(self) -> None:
         self.last_write += 1
+        self._bytes = 0
         self.snapshot_index = index = self.last_index
         snapshot = Snapshot(index, 0, self._members, _encode(self.rows()))
         self.writes.append(SaveSnapshot(self.last_write, snapshot, index + 1))

@@ -63,14 +63,15 @@ class LeaderlessLoad:
             return
         kind = self._random.choice(tuple(KINDS))
         key = f"{kind}/k{self._random.randrange(self._options.keys)}"
-        if self._random.random() < self._read_share:
+        blind = kind == "siblings" and key not in self._contexts
+        if blind or self._random.random() < self._read_share:
             self._begin("read", key, None, Command(_READS[kind], key))
             return
         self._count += 1
         value = int(self._name[1:]) * 1_000_000 + self._count
         if kind == "siblings":
-            over, context = self._contexts.pop(key, ([], None))
-            args = (value,) if context is None else (value, context)
+            over, context = self._contexts.pop(key)
+            args = (value, context)
             told = {"value": value, "over": over}
             self._begin("store", key, value, Command("put", key, args), told)
         elif kind == "set":

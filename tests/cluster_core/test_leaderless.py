@@ -323,6 +323,17 @@ def test_everything_durable_is_there_after_a_restart() -> None:
     assert ok(pump.call("n3", "counter-read", "c")) == sum(range(23))
 
 
+def test_few_large_records_are_compacted_too() -> None:
+    pump = LeaderlessPump()
+    for number in range(60):
+        ok(pump.call("n1", "put", f"k{number}", "x" * 100_000))
+    assert pump.stores["n1"].snapshot is not None and len(pump.stores["n1"].entries) < 60
+    hashed = pump.nodes["n1"].state_hash()
+    pump.crash("n1")
+    pump.restart("n1")
+    assert pump.nodes["n1"].state_hash() == hashed
+
+
 def test_each_life_is_an_actor_of_its_own() -> None:
     pump = LeaderlessPump(auto_sync=False)
     first = pump.nodes["n1"].actor

@@ -21,7 +21,7 @@ from cluster.wire import Command, Entry, HardState, VersionsHeld, VersionsWrite,
 from harness.campaign.explore import conclude
 
 #: each has other faults: partitions, crashes with loss, pauses, bad packets, clocks, disks
-SEEDS = (0, 1, 2, 7, 8, 28)
+SEEDS = (0, 1, 2, 4, 7, 28)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
