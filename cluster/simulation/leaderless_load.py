@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 from cluster.client.session import Complete
-from cluster.leaderless.placement import preference_list
+from cluster.simulation.liveness import key_has_quorum
 from cluster.simulation.profiles import SwarmOptions
 from cluster.simulation.sessions import Call
 from cluster.simulation.world import MS, SECOND, World
@@ -117,7 +117,7 @@ def read_all(world: World, keys: int) -> list[str]:
     for kind in KINDS:
         for number in range(keys):
             key = f"{kind}/k{number}"
-            if not _has_quorum(world, Command(_READS[kind], key)):
+            if not key_has_quorum(world, key):
                 continue  # disks were damaged for good
             call = Call(LAST_READER, Command("read", key))
             world.client_log.append((world.now_ns, call, True))
@@ -132,14 +132,6 @@ def read_all(world: World, keys: int) -> list[str]:
                 problems.append(f"key {key} cannot be read after healing: {call.error}")
             world.client_log.append((world.now_ns, call, False))
     return problems
-
-
-def _has_quorum(world: World, command: Command) -> bool:
-    """Whether enough replicas of a key run."""
-    members = world.founders
-    count = min(world.config.replicas, len(members))
-    replicas = preference_list(command.key, members)[:count]
-    return sum(map(world.alive, replicas)) >= min(world.config.read_quorum, count)
 
 
 def _there(outcomes: list[Complete]) -> Callable[[], bool]:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cluster.core.member_requests import MEMBER_OPS
+from cluster.leaderless.placement import preference_list
 from cluster.simulation.world import MS, SECOND, World
 from cluster.wire import Command
 
@@ -161,7 +162,17 @@ def _unsettled(world: World) -> str:
     return "" if len(hashes) == 1 else "states differ at one applied index"
 
 
+def key_has_quorum(world: World, key: str) -> bool:
+    """Whether enough replicas of a key of role ``leaderless`` run; a damaged disk stops a node."""
+    members = world.founders
+    count = min(world.config.replicas, len(members))
+    replicas = preference_list(key, members)[:count]
+    return sum(map(world.alive, replicas)) >= min(world.config.write_quorum, count)
+
+
 def _serve(world: World, settlement: Settlement) -> None:
+    if world.role == "leaderless" and not key_has_quorum(world, WITNESS_KEY):
+        return
     outcome = _call(world, Command("put", WITNESS_KEY, (world.now_ns,)))
     if outcome.status != "ok":
         settlement.problems.append(

@@ -233,7 +233,8 @@ def judge_kinds(events: Sequence[ClientEvent]) -> list[Result]:
     for kind, checker in KINDS.items():
         made = factory(checker)(**options.get(kind, {}))
         seen = [event for event in events if event.key.startswith(f"{kind}/")]
-        if any(event.type == "ok" and event.f == "read" for event in seen):
+        done = {event.f for event in seen if event.type == "ok"}
+        if "read" in done and len(done) > 1:  # else there is nothing to judge
             results.append(made(history_of(seen)))
     return results
 
