@@ -28,4 +28,5 @@ ABLATION = Ablation(
     workload="siblings",
     checker="siblings",
     anomaly="stale",
+    real=False,
 )
