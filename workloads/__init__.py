@@ -29,6 +29,7 @@ WORKLOADS: dict[str, str] = {
     "rw-register": "workloads.rw_register:rw_register",
     "sessions": "workloads.sessions:sessions",
     "set": "workloads.set:set_workload",
+    "siblings": "workloads.siblings:siblings",
     "unique-ids": "workloads.unique_ids:unique_ids",
     "watch": "workloads.watch:watch",
     "write-skew": "workloads.write_skew:write_skew",

@@ -17,13 +17,13 @@ from typing import NoReturn
 import msgspec
 
 from cluster.ablations.registry import UnknownAblation, find
-from cluster.config import MS, ClusterConfig
+from cluster.config import MS, VERSIONS, ClusterConfig
 from cluster.consensus.membership import name_of
 from cluster.consensus.membership_change import member_problem
 from cluster.runtime.token import BadToken, read_token
 from cluster.spelling import nearest
 
-ROLES = ("core", "paxos", "data", "gossip")
+ROLES = ("core", "paxos", "data", "gossip", "leaderless")
 CONSENSUS = ("raft", "multi-paxos", "zab", "viewstamped")
 
 
@@ -157,8 +157,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--role",
         default="core",
-        help="what the node is part of: core, paxos (a register per key), data (many groups), or "
-        "gossip (members)",
+        help="what the node is part of: core, paxos (a register per key), data (many groups), "
+        "gossip (members), or leaderless (any node takes writes)",
     )
     add("--consensus", default="raft", help=f"consensus variant: {', '.join(CONSENSUS)}")
     add("--cluster", default="splitbrain", metavar="NAME", help="others are refused")
@@ -182,13 +182,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--clock-bound-ms", type=float, metavar="N", help="clocks differ by at most this; 250")
     add("--inflight-max", type=int, metavar="N", help="appends under way per follower; 256")
     add("--pending-max", type=int, metavar="N", help="requests waiting; 10000")
+    add("--versions", metavar="NAME", help=f"of role leaderless: {', '.join(VERSIONS)}")
+    add("--replicas", type=int, metavar="N", help="of role leaderless: nodes that hold a key; 3")
+    add("--read-quorum", type=int, metavar="N", help="replicas that a read waits for; 2")
+    add("--write-quorum", type=int, metavar="N", help="replicas that a write waits for; 2")
     return parser
 
 
 def _config(given: argparse.Namespace) -> ClusterConfig:
     changes: dict[str, object] = {"cluster": given.cluster}
     names = ("segment_bytes", "snapshot_entries", "snapshot_keep_entries")
-    for name in (*names, "inflight_max", "pending_max"):
+    quorums = ("replicas", "read_quorum", "write_quorum")
+    for name in (*names, "inflight_max", "pending_max", *quorums):
         value = getattr(given, name)
         if value is not None:
             if value < (0 if name == "snapshot_keep_entries" else 1):
@@ -204,6 +209,9 @@ def _config(given: argparse.Namespace) -> ClusterConfig:
         changes["clock_offset_bound_ns"] = int(given.clock_bound_ms * MS)
     if given.election_ms:
         changes["election_min_ns"], changes["election_max_ns"] = _bounds(given.election_ms)
+    if given.versions is not None:
+        _choice("--versions", given.versions, VERSIONS)
+        changes["versions"] = given.versions
     changes["prevote"] = not given.no_prevote
     changes["check_quorum"] = not given.no_check_quorum
     if not given.cluster:
@@ -273,11 +281,26 @@ def _check_peer(options: NodeOptions) -> None:
         )
 
 
+def _check_quorums(options: NodeOptions) -> None:
+    """Quorums that no replicas can form, or that need not meet."""
+    config = options.config
+    reads, writes, replicas = config.read_quorum, config.write_quorum, config.replicas
+    if max(reads, writes) > replicas:
+        raise OptionError(f"--read-quorum and --write-quorum are of the {replicas} --replicas")
+    if reads + writes <= replicas:
+        raise OptionError(
+            f"--read-quorum {reads} and --write-quorum {writes} of {replicas} replicas need not "
+            "meet; their sum must be above --replicas"
+        )
+
+
 def _check(options: NodeOptions, *, allow_remote: bool) -> None:
     _choice("--role", options.role, ROLES)
     _choice("--consensus", options.consensus, CONSENSUS)
     if options.role != "core":
         _check_peer(options)
+    if options.role == "leaderless":
+        _check_quorums(options)
     wrong = member_problem(options.id)
     if wrong:
         raise OptionError(f"--id: {wrong}")

@@ -7,7 +7,8 @@ fault is removed and the system has a bounded time to do what it owes:
    no change of members is half done, and all have applied the same index with the same state; of
    role ``paxos``, where there is no leader and nothing is applied: no request waits any more; of
    role ``data``, all this in each group; of role ``gossip``: all nodes know the same members, which
-   are all nodes, and the view of them is agreed on and led;
+   are all nodes, and the view of them is agreed on and led; of role ``leaderless``: as of role
+   ``paxos``, and replicas of a key hold the same state;
 2. serve: a write by a new client is acknowledged; of role ``gossip``: an act;
 3. remember: every key that clients ever touched is read again, and what was acknowledged is there:
    acknowledged items of append lists exactly once, and a value that somebody wrote.
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cluster.core.member_requests import MEMBER_OPS
+from cluster.leaderless.placement import preference_list
 from cluster.simulation.world import MS, SECOND, World
 from cluster.wire import Command
 
@@ -179,12 +181,22 @@ def _unsettled_group(world: World) -> str:
     return "" if world.leader() is not None else "nobody leads"
 
 
+def _unequal_replicas(world: World) -> str:
+    """Which two replicas of role ``leaderless`` hold different states; empty for other roles."""
+    trees = {node: (world.status(node) or {}).get("trees", {}) for node in world.nodes}
+    for node, own in trees.items():
+        for peer, root in own.items():
+            if trees.get(peer, {}).get(node, root) != root:
+                return f"{node} and {peer} hold different states"
+    return ""
+
+
 def _unsettled(world: World) -> str:
     """Why the system has not converged, in a few words; empty if it has."""
     if world.role == "gossip":
         return _unsettled_group(world)
-    if world.role == "paxos":
-        return _unsettled_peers(world)
+    if world.role in ("paxos", "leaderless"):
+        return _unsettled_peers(world) or _unequal_replicas(world)
     if world.role == "data":
         return _unsettled_groups(world)
     applied: dict[str, tuple[int, str]] = {}
@@ -211,7 +223,17 @@ def _unsettled(world: World) -> str:
     return "" if len(hashes) == 1 else "states differ at one applied index"
 
 
+def key_has_quorum(world: World, key: str) -> bool:
+    """Whether enough replicas of a key of role ``leaderless`` run; a damaged disk stops a node."""
+    members = world.founders
+    count = min(world.config.replicas, len(members))
+    replicas = preference_list(key, members)[:count]
+    return sum(map(world.alive, replicas)) >= min(world.config.write_quorum, count)
+
+
 def _serve(world: World, settlement: Settlement) -> None:
+    if world.role == "leaderless" and not key_has_quorum(world, WITNESS_KEY):
+        return
     acts = world.role == "gossip"
     command = Command("act" if acts else "put", WITNESS_KEY, (world.now_ns,))
     outcome = _call(world, command)
@@ -222,6 +244,8 @@ def _serve(world: World, settlement: Settlement) -> None:
 
 
 def _remember(world: World, calls: list[Call], settlement: Settlement) -> None:
+    if world.role == "leaderless":
+        return  # what is remembered of siblings, only a checker of histories can tell
     by_key: dict[str, list[Call]] = {}
     for call in calls:
         by_key.setdefault(call.command.key, []).append(call)

@@ -48,6 +48,8 @@ Words in capitals stand for arguments; brackets for what may be left out.
     trial NAME                        a trial of availability, such as lost-leader
     leader | status N | log N         print
     register N KEY                    print what N's acceptor of the key holds (role paxos)
+    holds N KEY                       print what N holds of the key (role leaderless)
+    siblings | store | erase C ...    see :mod:`cluster.simulation.schedule_leaderless`
 
 Times are ``5ms``, ``2s``, ``100us``. Used by :mod:`cluster.simulation.schedule` only.
 """
@@ -69,7 +71,9 @@ from cluster.simulation.damaging import damage
 from cluster.simulation.disk import DiskProfile
 from cluster.simulation.liveness import settle
 from cluster.simulation.network import LinkFault, NetworkProfile
-from cluster.simulation.schedule_services import SERVICES, begin_service
+from cluster.simulation.schedule_leaderless import erase, holds, siblings, store
+from cluster.simulation.schedule_services import SERVICES as CORE_SERVICES
+from cluster.simulation.schedule_services import begin_service
 from cluster.simulation.schedule_stage import (
     Running,
     Stage,
@@ -93,6 +97,9 @@ WAIT_NS = 5 * SECOND
 
 #: operation -> how many arguments it has after the key
 OPERATIONS = {"get": 0, "put": 1, "cas": 2, "append": 1, "incr": 1, "delete": 0}
+
+#: operations of several commands, of every role
+SERVICES = {**CORE_SERVICES, "siblings": siblings, "store": store, "erase": erase}
 
 #: kinds of reads, of which ``linearizable`` is the one that is not named
 MODES = ("lease", "follower", "session", "stale")
@@ -161,7 +168,7 @@ def _await(stage: Stage, arguments: list[str], wanted: str) -> None:
 
 def _begin(stage: Stage, op: str, arguments: list[str]) -> str:
     if op in SERVICES:
-        return begin_service(stage, op, arguments)
+        return begin_service(stage, op, arguments, SERVICES)
     node = None
     if arguments and arguments[-1].startswith("@"):
         node = arguments.pop()[1:]
@@ -569,6 +576,6 @@ COMMANDS: dict[str, Callable[[Stage, list[str]], None]] = {
     "restart": _restart, "pause": _pause, "resume": _resume, "clock": _clock, "disk": _disk,
     "damage": _damage,
     "timeout": _timeout, "wait": _wait, "expect": _expect, "leader": _leader,
-    "status": _status, "log": _log, "register": _register, "postpone": _postpone,
+    "status": _status, "log": _log, "register": _register, "holds": holds, "postpone": _postpone,
     "serve": _serve, "settle": _settle, "trial": _trial,
 }  # fmt: skip

@@ -30,7 +30,7 @@ many commands of the core it takes; its words are those of the checkers ``lease`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -64,13 +64,19 @@ class Operation(NamedTuple):
     tell: Callable[[Any], str]
 
 
-def begin_service(stage: Stage, word: str, arguments: list[str]) -> str:
+def begin_service(
+    stage: Stage,
+    word: str,
+    arguments: list[str],
+    services: Mapping[str, Callable[[Memory, list[str]], Operation]],
+) -> str:
     """Begin an operation on a service.
 
     Args:
         stage: where.
         word: the command.
         arguments: its words, the client first.
+        services: what makes the operation of each command.
 
     Returns:
         The client.
@@ -83,7 +89,7 @@ def begin_service(stage: Stage, word: str, arguments: list[str]) -> str:
     node = rest.pop()[1:] if rest and rest[-1].startswith("@") else None
     stage.free(client, node)
     try:
-        operation = SERVICES[word](stage.memory(client), rest)
+        operation = services[word](stage.memory(client), rest)
     except ValueError as error:
         raise stage.fail(f"{word}: {error}") from error
     args = () if operation.value is None else (operation.value,)
@@ -116,7 +122,12 @@ def _outcome(done: Complete, value: Any = None) -> Outcome:
     return (done.status, value if done.status == "ok" else None, done.error)
 
 
-def _words(arguments: list[str], *names: str) -> list[str]:
+def words_of(arguments: list[str], *names: str) -> list[str]:
+    """The words after the client, as many as there are names for.
+
+    Raises:
+        ValueError: there are more or fewer.
+    """
     if len(arguments) != len(names):
         raise ValueError(f"expected a client, {', '.join(names)}, not {' '.join(arguments)!r}")
     return arguments
@@ -134,7 +145,7 @@ def _tell_token(value: Any) -> str:
 
 
 def _grant(memory: Memory, arguments: list[str]) -> Operation:
-    lease, ttl = _words(arguments, "LEASE", "TTL")
+    lease, ttl = words_of(arguments, "LEASE", "TTL")
     ttl_ns = time_of(ttl)
 
     def steps() -> Steps:
@@ -145,7 +156,7 @@ def _grant(memory: Memory, arguments: list[str]) -> Operation:
 
 
 def _renew(memory: Memory, arguments: list[str]) -> Operation:
-    (lease,) = _words(arguments, "LEASE")
+    (lease,) = words_of(arguments, "LEASE")
 
     def steps() -> Steps:
         done = yield Command("lease-renew", lease)
@@ -159,7 +170,7 @@ def _without_name(done: Complete) -> Any:
 
 
 def _revoke(memory: Memory, arguments: list[str]) -> Operation:
-    (lease,) = _words(arguments, "LEASE")
+    (lease,) = words_of(arguments, "LEASE")
 
     def steps() -> Steps:
         done = yield Command("lease-revoke", lease)
@@ -169,7 +180,7 @@ def _revoke(memory: Memory, arguments: list[str]) -> Operation:
 
 
 def _lock(memory: Memory, arguments: list[str]) -> Operation:
-    name, ttl = _words(arguments, "NAME", "TTL")
+    name, ttl = words_of(arguments, "NAME", "TTL")
     ttl_ns = time_of(ttl)
 
     def steps() -> Steps:
@@ -197,7 +208,7 @@ def _lease_of(memory: Memory, name: str) -> tuple[str, int]:
 
 
 def _unlock(memory: Memory, arguments: list[str]) -> Operation:
-    (name,) = _words(arguments, "NAME")
+    (name,) = words_of(arguments, "NAME")
     lease, _ = _lease_of(memory, name)
 
     def steps() -> Steps:
@@ -208,7 +219,7 @@ def _unlock(memory: Memory, arguments: list[str]) -> Operation:
 
 
 def _fenced(memory: Memory, arguments: list[str]) -> Operation:
-    name, text = _words(arguments, "NAME", "VALUE")
+    name, text = words_of(arguments, "NAME", "VALUE")
     lease, token = _lease_of(memory, name)
     told = {"token": token, "value": value_of(text)}
 
@@ -223,7 +234,7 @@ def _fenced(memory: Memory, arguments: list[str]) -> Operation:
 
 
 def _write(memory: Memory, arguments: list[str]) -> Operation:
-    key, text = _words(arguments, "KEY", "VALUE")
+    key, text = words_of(arguments, "KEY", "VALUE")
 
     def steps() -> Steps:
         done = yield Command("put", key, (value_of(text),))
@@ -234,7 +245,7 @@ def _write(memory: Memory, arguments: list[str]) -> Operation:
 
 def _watch(memory: Memory, arguments: list[str]) -> Operation:
     limit = {"limit": int(arguments[2])} if len(arguments) == 3 else {}
-    prefix, text = _words(arguments[:2] if limit else arguments, "PREFIX", "AFTER")
+    prefix, text = words_of(arguments[:2] if limit else arguments, "PREFIX", "AFTER")
     if text == "on" and prefix not in memory.known:
         raise ValueError(f"this client has not watched {prefix!r} yet; give a revision")
     after = memory.known[prefix] if text == "on" else int(text)
@@ -325,7 +336,7 @@ def _snapshot(memory: Memory, arguments: list[str]) -> Operation:
 
 
 def _compact(memory: Memory, arguments: list[str]) -> Operation:
-    (text,) = _words(arguments, "REVISION")
+    (text,) = words_of(arguments, "REVISION")
     revision = int(text)
 
     def steps() -> Steps:
@@ -339,7 +350,7 @@ def _compact(memory: Memory, arguments: list[str]) -> Operation:
 
 
 def _members(memory: Memory, arguments: list[str]) -> Operation:
-    _words(arguments)
+    words_of(arguments)
 
     def steps() -> Steps:
         done = yield Command("members-view", "")
@@ -349,7 +360,7 @@ def _members(memory: Memory, arguments: list[str]) -> Operation:
 
 
 def _act(memory: Memory, arguments: list[str]) -> Operation:
-    (text,) = _words(arguments, "VALUE")
+    (text,) = words_of(arguments, "VALUE")
 
     def steps() -> Steps:
         done = yield Command("act", "", (value_of(text),))
@@ -363,7 +374,7 @@ def _tell_act(told: dict[str, Any]) -> str:
 
 
 def _join(memory: Memory, arguments: list[str]) -> Operation:
-    (seed,) = _words(arguments, "SEED")
+    (seed,) = words_of(arguments, "SEED")
 
     def steps() -> Steps:
         done = yield Command("join", seed)
@@ -373,7 +384,7 @@ def _join(memory: Memory, arguments: list[str]) -> Operation:
 
 
 def _leave(memory: Memory, arguments: list[str]) -> Operation:
-    _words(arguments)
+    words_of(arguments)
 
     def steps() -> Steps:
         done = yield Command("leave", "")

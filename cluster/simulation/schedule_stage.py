@@ -41,10 +41,12 @@ class Memory(msgspec.Struct):
     Args:
         held: lock -> the lease and the token it has, or had.
         known: watched prefix -> the revision up to which it was told of all changes.
+        contexts: key -> the siblings read last, and their context (role ``leaderless``).
     """
 
     held: dict[str, tuple[str, int]]
     known: dict[str, int]
+    contexts: dict[str, tuple[list[Any], str]] = msgspec.field(default_factory=dict)
 
 
 class Stage:

@@ -46,6 +46,8 @@ RESULTS = frozenset(
         "act",
         "members-view",
         "read",
+        "store",
+        "erase",
     }
 )
 
@@ -332,6 +334,8 @@ def _event(time_ns: int, process: str, type_: str, call: Call) -> ClientEvent:
     value = None if not args else args[0] if len(args) == 1 else list(args)
     if type_ == "ok" and command.op in RESULTS:
         value = call.value
+    if type_ == "info" and call.value is not None:
+        value = call.value  # what is known of it all the same
     return ClientEvent(
         time_ns=time_ns,
         process=process,

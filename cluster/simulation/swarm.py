@@ -22,6 +22,7 @@ from cluster.simulation.availability import hold_trial, trials_for
 from cluster.simulation.faults.disks import MEMBERSHIP
 from cluster.simulation.faults.gremlin import Gremlin, SwarmFault
 from cluster.simulation.invariants import InvariantViolation
+from cluster.simulation.leaderless_load import LeaderlessLoad, read_all
 from cluster.simulation.liveness import Settlement, settle
 from cluster.simulation.load import Load
 from cluster.simulation.profiles import SwarmOptions, Wishes, draw
@@ -48,6 +49,7 @@ class SwarmRun(msgspec.Struct):
         trace_hash: digest of every event.
         world_events: events of the world, for speed measurements.
         virtual_ns: virtual time.
+        role: what the nodes were.
     """
 
     seed: int
@@ -65,6 +67,7 @@ class SwarmRun(msgspec.Struct):
     trace_hash: str
     world_events: int
     virtual_ns: int
+    role: str = "core"
 
 
 class _Outcome(msgspec.Struct):
@@ -135,18 +138,21 @@ def run_swarm(
         check_invariants=check_invariants,
     )
     gremlin = Gremlin(world, drawn, end_ns=duration_ns)
+    load = LeaderlessLoad if world.role == "leaderless" else Load
     for number in range(drawn.clients):
-        Load(world, drawn, f"c{number + 1}", end_ns=duration_ns)
-    return _conclude(world, drawn, gremlin, _run(world, gremlin, duration_ns))
+        load(world, drawn, f"c{number + 1}", end_ns=duration_ns)
+    return _conclude(world, drawn, gremlin, _run(world, gremlin, duration_ns, drawn.keys))
 
 
-def _run(world: World, gremlin: Gremlin, duration_ns: int) -> _Outcome:
+def _run(world: World, gremlin: Gremlin, duration_ns: int, keys: int) -> _Outcome:
     """The phases, as far as no invariant breaks."""
     outcome = _Outcome()
     try:
         outcome.steps = world.run_for(duration_ns)
         gremlin.stop()
         outcome.settlement = settle(world)
+        if world.role == "leaderless" and outcome.settlement.ok:
+            outcome.settlement.problems += read_all(world, keys)
         trials = trials_for(world) if outcome.settlement.ok else ()
         if trials:
             outcome.trial = world.rng("swarm", "trial").choice(trials)
@@ -174,4 +180,5 @@ def _conclude(world: World, drawn: SwarmOptions, gremlin: Gremlin, outcome: _Out
         trace_hash=world.trace_hash(),
         world_events=max(outcome.steps, world.trace.events),
         virtual_ns=world.now_ns,
+        role=world.role,
     )

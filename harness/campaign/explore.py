@@ -301,9 +301,11 @@ def conclude(run: SwarmRun) -> tuple[SeedOutcome, list[Result]]:
 
 def _judged(run: SwarmRun) -> list[Result]:
     """What the judges of histories say."""
-    from harness.campaign.patterns import judge
+    from harness.campaign.patterns import judge, judge_kinds
     from harness.campaign.stale_reads import judge_stale
 
+    if run.role == "leaderless":
+        return judge_kinds(run.events)
     results = [judge(run.events)]
     if run.stale:
         results.append(judge_stale(run.events, run.stale))

@@ -228,6 +228,23 @@ def judge_with(checker: str, events: Sequence[ClientEvent]) -> Result:
     return made(history_of(event for event in events if event.f in words))
 
 
+def judge_kinds(events: Sequence[ClientEvent]) -> list[Result]:
+    """What the checkers of siblings, sets and counters say of clients of role ``leaderless``, whose
+    keys are named after what they are."""
+    from checkers.checker_choice import factory
+    from cluster.simulation.leaderless_load import KINDS
+
+    options: dict[str, dict[str, Any]] = {"set": {"linearizable": True}}
+    results = []
+    for kind, checker in KINDS.items():
+        made = factory(checker)(**options.get(kind, {}))
+        seen = [event for event in events if event.key.startswith(f"{kind}/")]
+        done = {event.f for event in seen if event.type == "ok"}
+        if "read" in done and len(done) > 1:  # else there is nothing to judge
+            results.append(made(history_of(seen)))
+    return results
+
+
 def judge_schedule(run: ScheduleRun, checker: str = BY_HISTORY) -> Result:
     """What a run of a schedule came to: the invariant that broke, else what the system owed and did
     not do, else what the checker says of what clients saw.

@@ -24,6 +24,7 @@ OBJECTS: dict[str, tuple[str, ...]] = {
     "list": ("read", "append"),
     "set": ("read", "add"),
     "counter": ("read", "add"),
+    "siblings": ("read", "store"),
     "ids": ("generate",),
     "queue": ("enqueue", "dequeue", "drain"),
     "log": ("send", "poll", "assign"),

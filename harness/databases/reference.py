@@ -12,10 +12,11 @@ and dear, so queues should stay short.
 
 Options: ``role`` (``core``; ``paxos``: a register per key, no log and no leader; ``data``: many
 replicated groups, of which the keys here are the core's; ``gossip``: members found out by gossip,
-and the leader that emerges; if it is not given, the one that the ablations or the workload's
-objects are for, or ``core``), ``consensus`` (of roles ``core`` and ``data``),
-``ablate`` (ids separated by commas or a list), ``read_mode`` (one of :data:`READ_MODES`),
-``lease_ttl_s`` (of locks), ``op_timeout_s``, ``peer_port``, ``admin_port``,
+and the leader that emerges; ``leaderless``: any node takes writes; if it is not given, the one that
+the ablations or the workload's objects are for, or ``core``), ``consensus`` (of roles ``core`` and
+``data``), ``versions`` and ``consistency`` (of role ``leaderless``: how it orders versions, and
+``quorum`` or ``one``), ``ablate`` (ids separated by commas or a list), ``read_mode`` (one of
+:data:`READ_MODES`), ``lease_ttl_s`` (of locks), ``op_timeout_s``, ``peer_port``, ``admin_port``,
 ``args`` (more arguments for every node), ``objects`` (what keys are; given by the workload).
 
 Each run has a token of its own, so that no other user of the machine writes to the cluster, removes
@@ -28,7 +29,7 @@ import asyncio
 import secrets
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from harness.costs import STARTS
@@ -41,6 +42,7 @@ from harness.databases.reference_holders import (
     ClientLife,
     StandingStill,
 )
+from harness.databases.reference_leaderless import OF_LEADERLESS, check_options, clients_of
 from harness.databases.reference_members import ATTEMPT_S, REQUEST_S, ReferenceMembers
 from harness.environments.base import Node, SimulatedNode
 from harness.errors import UsageError, nearest
@@ -49,9 +51,11 @@ from workloads.lock import FencedResource
 #: where a node finds its token (see ``cluster.runtime.token``)
 TOKEN_VARIABLE = "SPLITBRAIN_TOKEN"
 READ_MODES = ("linearizable", "lease", "follower", "session", "stale")
-ROLES = ("core", "paxos", "data", "gossip")
+ROLES = ("core", "paxos", "data", "gossip", "leaderless")
 READY_WITHIN_S = 30.0
 _OWN_NODE_EVERY_S = 0.05
+#: kind of objects -> the only role whose nodes have it
+_OF_ROLE = {**dict.fromkeys(OF_GOSSIP, "gossip"), **dict.fromkeys(OF_LEADERLESS, "leaderless")}
 #: gossip takes seconds to be sure of a death: shorter faults would change no view
 GOSSIP_TIMINGS = {"nemesis_interval_s": 10.0, "fault_duration_s": "4s..8s"}
 #: how long a client waits for one node before it asks another: the patient and the impatient
@@ -124,6 +128,8 @@ class Reference(ReferenceMembers):
         consensus: str = "raft",
         ablate: str | Sequence[str] = (),
         read_mode: str = "linearizable",
+        versions: str = "dotted",
+        consistency: str = "quorum",
         op_timeout_s: float = 5.0,
         peer_port: int = 7001,
         admin_port: int = 8001,
@@ -139,17 +145,28 @@ class Reference(ReferenceMembers):
         self.role = role or _role_for(self.ablate, objects)
         if self.role not in ROLES:
             raise nearest("role", self.role, ROLES)
-        if self.role != "core":
+        if self.role == "leaderless":
+            check_options(
+                versions=versions,
+                consistency=consistency,
+                consensus=consensus,
+                read_mode=read_mode,
+            )
+            read_mode = consistency
+        elif self.role != "core":
             _check_peers(self.role, consensus=consensus, read_mode=read_mode)
         if self.role == "gossip":
             self.timings = GOSSIP_TIMINGS
         self.consensus = consensus
+        self.versions = versions
         self.read_mode = read_mode
         self.op_timeout_s = op_timeout_s
         self.peer_port = peer_port
         self.admin_port = admin_port
         self.args = tuple(args.split() if isinstance(args, str) else args)
-        table = _table(self.role)
+        #: kind of objects -> its client, where it has one of its own
+        self.clients = clients_of(versions) if self.role == "leaderless" else CLIENTS
+        table = _table(self.role, self.clients)
         self.operations = operations_of("the reference cluster", table, objects)
         self.lease_ttl_s = lease_ttl_s
         #: what locks guard and leaders act on, outside the cluster
@@ -182,6 +199,8 @@ class Reference(ReferenceMembers):
         argv += ["--listen", f"{node.address}:{self.peer_port}", "--peers", ",".join(peers)]
         argv += ["--data", "/data", "--admin", f"{node.address}:{self.admin_port}"]
         argv += ["--role", self.role, "--consensus", self.consensus, "--enable-chaos", *self.args]
+        if self.role == "leaderless":
+            argv += ["--versions", self.versions]
         if not node.address.startswith("127."):
             # A network made for this run, or hosts whose firewall is their owner's business.
             argv.append("--allow-remote")
@@ -228,8 +247,12 @@ class Reference(ReferenceMembers):
             return ""
         if "add_member" in getattr(nemesis, "db_needs", ()):
             return f"the members of role {self.role} do not change"
-        if self.role == "paxos" and getattr(nemesis, "only_primaries", False):
-            return "there is no leader in role paxos; name nodes, or use one, minority or majority"
+        leads = self.role in ("data", "gossip")
+        if getattr(nemesis, "only_primaries", False) and not leads:
+            return (
+                f"there is no leader in role {self.role}; name nodes, or use one, minority or "
+                "majority"
+            )
         return ""
 
     async def work_done(self, nodes: Sequence[Node]) -> dict[str, int]:
@@ -296,16 +319,18 @@ class Reference(ReferenceMembers):
         return ReferenceClient(self, f"{kind}-{self._clients}", attempt_s=attempt_s)
 
 
-def _table(role: str) -> dict[str, Any]:
+def _table(role: str, clients: Mapping[str, type[Objects]]) -> dict[str, Any]:
     """The operations of clients of a role, by kind of objects."""
-    kinds = {kind: each.operations for kind, each in CLIENTS.items()}
+    kinds = {kind: each.operations for kind, each in clients.items()}
+    if role == "leaderless":
+        return kinds
     table = {**OBJECTS, **kinds, **HOLDER_OPERATIONS}
     return {kind: ops for kind, ops in table.items() if (kind in OF_GOSSIP) == (role == "gossip")}
 
 
 def _role_for(ablations: Sequence[str], objects: str) -> str:
     if not ablations:
-        return "gossip" if objects in OF_GOSSIP else "core"
+        return _OF_ROLE.get(objects, "core")
     from cluster.ablations.registry import UnknownAblation, role_for
 
     try:
@@ -361,7 +386,7 @@ class ReferenceClient:
 
     def _made(self, node: Node) -> Objects | None:
         """What speaks of the kind of objects; None for single keys."""
-        holder, kind = HOLDERS.get(self._db.objects), CLIENTS.get(self._db.objects)
+        holder, kind = HOLDERS.get(self._db.objects), self._db.clients.get(self._db.objects)
         if holder is not None:
             return holder(self._db, self._session, ClientLife(node, self._db.still))
         return None if kind is None else kind(self._db, self._session)

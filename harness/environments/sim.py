@@ -10,7 +10,7 @@ contract), and may wait on nothing but that and the environment's ``sleep``.
 
 Options: ``ablate`` (ids of ablations all nodes run with), ``check_invariants`` (default on),
 ``consensus`` (the variant all nodes run, raft unless said), ``role`` (of the reference cluster's
-nodes; the database says).
+nodes) and ``versions`` (how role ``leaderless`` orders them); the database says both.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from checkers.core.verdict import Finding, Result, Verdict
+from cluster.config import ClusterConfig
 from cluster.core.parts import CONSENSUS
 from cluster.log.segmented_log import log_syncs
 from cluster.simulation.invariants import InvariantViolation
@@ -32,7 +33,7 @@ from harness.errors import SetupError, nearest
 from harness.interpreter.runtime import Runtime
 from harness.interpreter.simulated_driver import SimFuture, SimRuntime
 
-OPTIONS = ("ablate", "check_invariants", "consensus", "role")
+OPTIONS = ("ablate", "check_invariants", "consensus", "role", "versions")
 
 #: How often a client asks its own node first, as clients of real nodes do.
 OWN_NODE_EVERY_NS = 50_000_000
@@ -56,6 +57,7 @@ def sim(
         seed=seed,
         nodes=tuple(nodes),
         consensus=consensus,
+        config=ClusterConfig(versions=given.get("versions", "dotted")),
         role=given.get("role", "core"),
         ablations=tuple(given.get("ablate", ())),
         check_invariants=bool(given.get("check_invariants", True)),
