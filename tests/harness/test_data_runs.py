@@ -1,0 +1,93 @@
+"""Database ``reference`` with ``role=data``: whole runs in simulation, and what is refused.
+
+Goal: each workload is carried out as transactions over partitions and judged; the levels promise
+what they say, and no more; partitions move, split and merge while clients work.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from checkers.core.verdict import Verdict
+from harness.databases.reference import Reference
+from harness.databases.reference_data import cut_points, element_key
+from harness.errors import UsageError
+from harness.runner import RunOutcome, run
+from harness.spec import TestSpec
+
+NODES = ("n1", "n2", "n3", "n4", "n5")
+
+
+def spec(tmp_path: Path, workload: str, **fields: Any) -> TestSpec:
+    options = {"role": "data", "clock_bound_ms": 10.0, **fields.pop("db_options", {})}
+    given = {"time_limit_s": 3.0, "seed": 4, "rate_hz": 60.0, **fields}
+    return TestSpec(
+        env="sim", db="reference", workload=workload, nodes=NODES, store=str(tmp_path),
+        quiet=True, no_report=True, db_options=options, **given,
+    )  # fmt: skip
+
+
+def ran(tmp_path: Path, workload: str, **fields: Any) -> RunOutcome:
+    return run(spec(tmp_path, workload, **fields), say=lambda line: None)
+
+
+@pytest.mark.parametrize(
+    "workload", ["bank", "counter", "list-append", "log", "queue", "register", "set"]
+)
+def test_a_workload_is_carried_out_as_transactions(workload: str, tmp_path: Path) -> None:
+    outcome = ran(tmp_path, workload)
+    assert outcome.verdict is Verdict.VALID, outcome.sentence
+
+
+@pytest.mark.parametrize("scheme", ["fixed", "range"])
+def test_lists_are_strict_serializable_while_a_node_is_killed(scheme, tmp_path: Path) -> None:
+    options = {"scheme": scheme, "partitions": 6}
+    outcome = ran(tmp_path, "list-append", db_options=options, nemesis=("kill",), time_limit_s=6.0)
+    assert outcome.verdict is Verdict.VALID, outcome.sentence
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"isolation": "chaos"}, "isolation"),
+        ({"isolation": "snapshot"}, "snapshot-isolation"),
+        ({"scheme": "ranges"}, "did you mean 'range'"),
+        ({"partitions": 65}, "partitions is 65; from 1 to 64"),
+        ({"clock_bound_ms": -1.0}, "clock_bound_ms is -1"),
+        ({"role": "core", "scheme": "range"}, "scheme is 'range', and only role data has it"),
+        ({"role": "paxos", "partitions": 4}, "partitions is 4, and only role data has it"),
+    ],
+)
+def test_what_cannot_be_had_is_said(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        Reference(**{"role": "data", **options})
+
+
+def test_nodes_are_told_how_to_divide_keys_and_how_long_to_wait() -> None:
+    fixed = Reference(role="data", partitions=4, clock_bound_ms=20.0)
+    assert fixed.dividing.arguments == ["--partitions", "4", "--clock-bound-ms", "20"]
+    assert fixed.node_settings == {"partition_slots": 4, "clock_offset_bound_ns": 20_000_000}
+    ranges = Reference(role="data", scheme="range", partitions=3).dividing
+    assert ranges.arguments[:2] == ["--partition-splits", ",".join(cut_points(3))]
+    assert Reference().node_settings == {} and Reference().dividing.arguments == []
+    assert fixed.assumptions.clock_offset_s == 0.02
+    assert Reference(role="data", objects="watch").assumptions.clock_offset_s is None
+
+
+@pytest.mark.parametrize("partitions", [1, 2, 8, 64])
+def test_ranges_are_cut_in_order(partitions: int) -> None:
+    points = cut_points(partitions)
+    assert len(points) == partitions - 1
+    assert list(points) == sorted(set(points))
+
+
+def test_elements_added_one_after_the_other_are_far_apart() -> None:
+    assert [element_key(n) for n in (9, 10, 11)] == ["e9", "e01", "e11"]
+
+
+def test_consensus_of_the_groups_can_be_chosen(tmp_path: Path) -> None:
+    outcome = ran(tmp_path, "list-append", consensus="multi-paxos")
+    assert outcome.verdict is Verdict.VALID, outcome.sentence
