@@ -135,14 +135,14 @@ class ReferencePartitions:
                 await asyncio.sleep(LOOK_EVERY_S)
 
     async def partitions(self, nodes: Sequence[Node]) -> list[dict[str, Any]]:
-        """The newest map that a node knows: each partition with ``id``, ``low``, ``high``,
+        """The map of the first node that answers: each partition with ``id``, ``low``, ``high``,
         ``group``, ``epoch`` and ``state``; empty if none can say."""
-        newest: tuple[int, list[dict[str, Any]]] = (-1, [])
         for node in nodes:
             done = await self._asked(node, "partitions", "")
-            if done.status == "ok" and done.value["revision"] > newest[0]:
-                newest = (done.value["revision"], done.value["partitions"])
-        return newest[1]
+            if done.status == "ok" and done.value["partitions"]:
+                rows: list[dict[str, Any]] = done.value["partitions"]
+                return rows
+        return []
 
     async def change_partition(self, node: Node, op: str, key: str, *to: str) -> str:
         """Ask a node for a change.

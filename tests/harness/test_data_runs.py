@@ -6,6 +6,7 @@ what they say, and no more; partitions move, split and merge while clients work.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from checkers.core.verdict import Verdict
 from harness.databases.reference import Reference
 from harness.databases.reference_data import cut_points, element_key
 from harness.errors import UsageError
+from harness.nemesis.placement import is_so
 from harness.runner import RunOutcome, run
 from harness.spec import TestSpec
 
@@ -91,3 +93,39 @@ def test_elements_added_one_after_the_other_are_far_apart() -> None:
 def test_consensus_of_the_groups_can_be_chosen(tmp_path: Path) -> None:
     outcome = ran(tmp_path, "list-append", consensus="multi-paxos")
     assert outcome.verdict is Verdict.VALID, outcome.sentence
+
+
+# -- partitions that change ------------------------------------------------------------------------
+
+
+CHANGES = ("partition-move", "partition-split", "partition-merge")
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_ranges_move_split_and_merge_while_transactions_run(seed: int, tmp_path: Path) -> None:
+    outcome = ran(
+        tmp_path, "list-append", db_options={"scheme": "range"}, nemesis=CHANGES, seed=seed,
+        time_limit_s=6.0, nemesis_interval_s=2.0,
+    )  # fmt: skip
+    assert outcome.verdict is Verdict.VALID, outcome.sentence
+    faults = json.loads((outcome.run_dir / "results.json").read_bytes())["faults"]
+    assert {each["f"] for each in faults if each["outcome"] == "installed"} == {*CHANGES}
+
+
+def test_fixed_partitions_move_and_are_neither_split_nor_merged(tmp_path: Path) -> None:
+    outcome = ran(tmp_path, "bank", nemesis=("partition-move", "kill"), time_limit_s=6.0)
+    assert outcome.verdict is Verdict.VALID, outcome.sentence
+    with pytest.raises(UsageError, match="fixed partitions are neither split nor merged"):
+        ran(tmp_path, "bank", nemesis=("partition-split",))
+    with pytest.raises(UsageError, match="role core has no partitions"):
+        run(spec(tmp_path, "bank", db_options={"role": "core", "clock_bound_ms": 0.0},
+                 nemesis=("partition-move",)), say=lambda line: None)  # fmt: skip
+
+
+def test_a_change_is_read_back_from_the_map() -> None:
+    rows = [{"id": "p0", "low": "", "group": "g-n1"}, {"id": "p1", "low": "m", "group": "g-n2"}]
+    assert is_so("partition-move", ("p0", "g-n1"), rows)
+    assert not is_so("partition-move", ("p0", "g-n2"), rows)
+    assert is_so("partition-split", ("m",), rows) and not is_so("partition-split", ("x",), rows)
+    assert is_so("partition-merge", ("x",), rows) and not is_so("partition-merge", ("m",), rows)
+    assert not is_so("partition-merge", ("x",), [])
