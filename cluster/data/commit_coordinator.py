@@ -336,7 +336,7 @@ class CommitCoordinator:
         if status == "ok" and value[0] == COMMIT:
             assert value[1] == commit.timestamp, f"{commit.txn.id} is decided at {value[1]}"
             self._committed(now_ns, commit)
-        elif status == "ok":
+        elif status == "ok" and value[0] == ABORT:
             self._abort(now_ns, commit, "it was taken for an orphan and aborted")
         elif commit.decisions < DECISIONS_MAX:
             self._decide(now_ns, commit, ABORT)
