@@ -23,7 +23,9 @@ OBJECTS: dict[str, tuple[str, ...]] = {
     "register": ("read", "write", "cas"),
     "list": ("read", "append"),
     "set": ("read", "add"),
+    "scanned-set": ("read", "add"),
     "counter": ("read", "add"),
+    "monotonic": ("read", "inc"),
     "ids": ("generate",),
     "queue": ("enqueue", "dequeue", "drain"),
     "log": ("send", "poll", "assign"),
@@ -36,6 +38,7 @@ OBJECTS: dict[str, tuple[str, ...]] = {
     "singleton": ("act",),
     "txn-list": ("txn",),
     "txn-register": ("txn",),
+    "txn-predicates": ("txn",),
 }
 
 

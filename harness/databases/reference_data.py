@@ -343,16 +343,24 @@ class DataTransactions(DataObjects):
 
         def told(done: Any) -> Any:
             return [
-                [f, key, value if f in ("append", "w") else found]
-                for (f, key, value), (_, _, found) in zip(op.value, done, strict=True)
+                [f, key, _found(f, key, value, answer[2])]
+                for (f, key, value), answer in zip(op.value, done, strict=True)
             ]
 
         return await self.done(op, asked, told)
 
 
-def _bounds(predicate: Any) -> list[Any]:
-    """The range of keys that a predicate is about."""
-    return [predicate["low"], predicate["high"]]
+def _bounds(predicate: dict[str, Any]) -> list[str]:
+    """The range of keys that has those of a predicate, whose upper end is one of them."""
+    low, high = predicate["keys"]
+    return [low, f"{high}~"]
+
+
+def _found(f: str, key: Any, value: Any, answer: Any) -> Any:
+    """What a micro-operation of a history says: what was written, or what was found."""
+    if f == "rp":
+        return [row for row in answer if row[0] <= key["keys"][1]]
+    return answer if f == "r" else value
 
 
 class ScannedSet(DataObjects):
@@ -424,5 +432,6 @@ DATA_CLIENTS: dict[str, type[DataObjects]] = {
     "queue": DataQueues,
     "txn-list": DataTransactions,
     "txn-register": DataTransactions,
+    "txn-predicates": DataTransactions,
     "bank": DataBank,
 }

@@ -26,6 +26,8 @@ from harness.nemesis.common import Planner, dice, skipped
 MOVE, SPLIT, MERGE = "partition-move", "partition-split", "partition-merge"
 #: A split prefers the keys used lately: so many of them.
 KEYS_LATELY = 20
+#: Changes that are tried: a group may be without its home node, a key's range on its way.
+TRIES = 3
 
 #: Rows of a map, as the database gives them.
 Rows = Sequence[Mapping[str, Any]]
@@ -37,6 +39,8 @@ class PartitionChange(Planner):
     needs: frozenset[str] = frozenset()
     #: methods the database must have
     db_needs = ("partitions", "change_partition")
+    #: the core must agree, and the groups concerned
+    needs_calm = True
 
     def __init__(self, name: str) -> None:
         super().__init__(name, variants=(name.removeprefix("partition-"),))
@@ -51,13 +55,16 @@ class PartitionChange(Planner):
         rows = await _map(context)
         if not rows:
             return skipped("no node knows the partitions now")
-        change = _CHANGES[self.name](rows, rng, context)
-        if change is None:
-            return skipped("there is no such change to make in the map as it is")
-        node = rng.choice(list(context.nodes))
-        refused = await context.db.change_partition(context.env.node(node), self.name, *change)
-        if refused:
-            return skipped(f"the database refused: {refused}")
+        for left in range(TRIES - 1, -1, -1):
+            change = _CHANGES[self.name](rows, rng, context)
+            if change is None:
+                return skipped("there is no such change to make in the map as it is")
+            node = rng.choice(list(context.nodes))
+            refused = await context.db.change_partition(context.env.node(node), self.name, *change)
+            if not refused:
+                break
+            if not left:
+                return skipped(f"the database refused: {refused}")
         value = {"op": self.name, "key": change[0], "to": change[1] if len(change) > 1 else ""}
         proof = {"done": True, "bit": is_so(self.name, change, await _map(context))}
         return Injection(value, [], evidence=proof)

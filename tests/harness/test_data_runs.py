@@ -37,8 +37,12 @@ def ran(tmp_path: Path, workload: str, **fields: Any) -> RunOutcome:
 
 
 @pytest.mark.parametrize(
-    "workload", ["bank", "counter", "list-append", "log", "queue", "register", "set"]
-)
+    "workload",
+    [
+        "bank", "causal", "causal-reverse", "counter", "list-append", "log", "long-fork",
+        "monotonic", "queue", "register", "rw-register", "set",
+    ],
+)  # fmt: skip
 def test_a_workload_is_carried_out_as_transactions(workload: str, tmp_path: Path) -> None:
     outcome = ran(tmp_path, workload)
     assert outcome.verdict is Verdict.VALID, outcome.sentence
@@ -95,6 +99,38 @@ def test_consensus_of_the_groups_can_be_chosen(tmp_path: Path) -> None:
     assert outcome.verdict is Verdict.VALID, outcome.sentence
 
 
+# -- isolation -------------------------------------------------------------------------------------
+
+
+def test_predicate_reads_are_scans(tmp_path: Path) -> None:
+    skew = {"predicates": True}
+    outcome = ran(tmp_path, "write-skew", workload_options=skew, db_options={"scheme": "range"})
+    assert outcome.verdict is Verdict.VALID, outcome.sentence
+    with pytest.raises(UsageError, match="objects of the kind 'txn-predicates'"):
+        Reference(objects="txn-predicates")
+
+
+@pytest.mark.parametrize(
+    ("isolation", "claimed", "anomaly"),
+    [
+        ("snapshot-isolation", "snapshot-isolation", ""),
+        ("snapshot-isolation", "serializable", "G2-item"),
+        ("read-committed", "read-committed", ""),
+        ("read-committed", "snapshot-isolation", "lost-update"),
+    ],
+)
+def test_a_level_keeps_its_promise_and_not_the_next_one(
+    isolation: str, claimed: str, anomaly: str, tmp_path: Path
+) -> None:
+    outcome = ran(
+        tmp_path, "write-skew", db_options={"isolation": isolation}, rate_hz=150.0,
+        workload_options={"consistency_models": claimed},
+    )  # fmt: skip
+    assert (outcome.verdict is Verdict.INVALID) == bool(anomaly), outcome.sentence
+    if anomaly:
+        assert anomaly in {finding.kind for finding in outcome.findings()}
+
+
 # -- partitions that change ------------------------------------------------------------------------
 
 
@@ -110,6 +146,14 @@ def test_ranges_move_split_and_merge_while_transactions_run(seed: int, tmp_path:
     assert outcome.verdict is Verdict.VALID, outcome.sentence
     faults = json.loads((outcome.run_dir / "results.json").read_bytes())["faults"]
     assert {each["f"] for each in faults if each["outcome"] == "installed"} == {*CHANGES}
+
+
+def test_a_scan_sees_every_key_once_while_ranges_change(tmp_path: Path) -> None:
+    outcome = ran(
+        tmp_path, "scans", db_options={"scheme": "range"}, nemesis=CHANGES, time_limit_s=5.0,
+        nemesis_interval_s=2.0,
+    )  # fmt: skip
+    assert outcome.verdict is Verdict.VALID, outcome.sentence
 
 
 def test_fixed_partitions_move_and_are_neither_split_nor_merged(tmp_path: Path) -> None:
