@@ -69,6 +69,10 @@ class Stamps:
         """
         return self.hybrid.now(self._clock.wall_ns())
 
+    def wall_ns(self) -> int:
+        """The node's physical time."""
+        return self._clock.wall_ns()
+
     def stamp(self) -> int:
         """The stamp of a message that leaves now."""
         return max(self.hybrid.last, self._clock.wall_ns())

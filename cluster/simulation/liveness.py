@@ -6,9 +6,10 @@ fault is removed and the system has a bounded time to do what it owes:
 1. converge: every member runs (those whose disks were damaged beyond recovery excepted), one leads,
    no change of members is half done, and all have applied the same index with the same state; of
    role ``paxos``, where there is no leader and nothing is applied: no request waits any more; of
-   role ``data``, all this in each group; of role ``gossip``: all nodes know the same members, which
-   are all nodes, and the view of them is agreed on and led; of role ``leaderless``: as of role
-   ``paxos``, and replicas of a key hold the same state;
+   role ``data``, all this in each group, and nothing is left over of transactions, moves and
+   former lives (:mod:`cluster.simulation.data_leftovers`); of role ``gossip``: all nodes know the
+   same members, which are all nodes, and the view of them is agreed on and led; of role
+   ``leaderless``: as of role ``paxos``, and replicas of a key hold the same state;
 2. serve: a write by a new client is acknowledged; of role ``gossip``: an act;
 3. remember: every key that clients ever touched is read again, and what was acknowledged is there:
    acknowledged items of append lists exactly once, and a value that somebody wrote.
@@ -25,6 +26,7 @@ import msgspec
 
 from cluster.core.member_requests import MEMBER_OPS
 from cluster.leaderless.placement import preference_list
+from cluster.simulation.data_leftovers import left_over
 from cluster.simulation.world import MS, SECOND, World
 from cluster.wire import Command
 
@@ -151,7 +153,7 @@ def _unsettled_groups(world: World) -> str:
             return f"applied and last indices of group {group} differ"
         if len({_group_hash(world, node, group) for node, _ in rows}) > 1:
             return f"states of group {group} differ at one applied index"
-    return ""
+    return left_over(world)
 
 
 def _group_hash(world: World, node: str, group: str) -> str:
