@@ -30,7 +30,7 @@ many commands of the core it takes; its words are those of the checkers ``lease`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
@@ -65,10 +65,7 @@ class Operation(NamedTuple):
 
 
 def begin_service(
-    stage: Stage,
-    word: str,
-    arguments: list[str],
-    services: Mapping[str, Callable[[Memory, list[str]], Operation]],
+    stage: Stage, word: str, arguments: list[str], make: Callable[[Memory, list[str]], Operation]
 ) -> str:
     """Begin an operation on a service.
 
@@ -76,7 +73,7 @@ def begin_service(
         stage: where.
         word: the command.
         arguments: its words, the client first.
-        services: what makes the operation of each command.
+        make: makes the operation of what the client remembers and the words after it.
 
     Returns:
         The client.
@@ -89,7 +86,7 @@ def begin_service(
     node = rest.pop()[1:] if rest and rest[-1].startswith("@") else None
     stage.free(client, node)
     try:
-        operation = services[word](stage.memory(client), rest)
+        operation = make(stage.memory(client), rest)
     except ValueError as error:
         raise stage.fail(f"{word}: {error}") from error
     args = () if operation.value is None else (operation.value,)
@@ -284,8 +281,8 @@ def _txn(memory: Memory, arguments: list[str]) -> Operation:
     text = " ".join(arguments)
     if text.startswith("if "):
         condition, _, text = text.removeprefix("if ").partition(" then ")
-        wanted = [_part(["r", *part.split()], 3) for part in condition.split(",")]
-    asked = [_part(part.split()) for part in text.split(",")]
+        wanted = [micro_operation(["r", *part.split()], 3) for part in condition.split(",")]
+    asked = [micro_operation(part.split()) for part in text.split(",")]
     compares = [[key, "value", "==", value] for _, key, value in wanted]
     found = [["r", key, None] for _, key, _ in wanted]
     names = {"r": "get", "w": "put", "append": "append"}
@@ -301,10 +298,10 @@ def _txn(memory: Memory, arguments: list[str]) -> Operation:
         told = [[f, key, result if f == "r" else value] for (f, key, value), result in results]
         return ("ok", wanted + told, "")
 
-    return Operation("txn", "", found + asked, steps(), _tell_parts)
+    return Operation("txn", "", found + asked, steps(), tell_operations)
 
 
-def _part(words: list[str], count: int = 0) -> list[Any]:
+def micro_operation(words: list[str], count: int = 0) -> list[Any]:
     """``r KEY``, ``w KEY VALUE`` or ``append KEY VALUE`` as a history has it."""
     if len(words) != (count or {"r": 2, "w": 3, "append": 3}.get(words[0] if words else "", 0)):
         said = " ".join(words)
@@ -312,7 +309,8 @@ def _part(words: list[str], count: int = 0) -> list[Any]:
     return [words[0], words[1], value_of(words[2]) if len(words) == 3 else None]
 
 
-def _tell_parts(parts: list[list[Any]]) -> str:
+def tell_operations(parts: list[list[Any]]) -> str:
+    """What a transaction did, in words."""
     return ", ".join(f"{f} {key} {text_of(value)}" for f, key, value in parts)
 
 
@@ -332,7 +330,7 @@ def _snapshot(memory: Memory, arguments: list[str]) -> Operation:
             found.append(["r", key, done.value])
         return ("ok", found, "") if done.status == "ok" else ("fail", None, done.error)
 
-    return Operation("txn", "", [["r", key, None] for key in arguments], steps(), _tell_parts)
+    return Operation("txn", "", [["r", key, None] for key in arguments], steps(), tell_operations)
 
 
 def _compact(memory: Memory, arguments: list[str]) -> Operation:
