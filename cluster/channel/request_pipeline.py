@@ -13,8 +13,10 @@ Invariants. Never more than ``window`` unanswered. What a follower has acknowled
 never goes down in one leadership, and the next request begins above it. An old refusal changes
 nothing.
 
-What breaks without it. A retry without a check of the order lets one client's requests
-overtake each other. Without the window, a paused follower costs the leader its memory.
+What breaks without it. A55: where the receiver does not check the order, a request that was lost
+and is sent again comes after its successors. A55b: a sender that does not go back after a refusal
+never brings the receiver in line. Without the window, a paused follower costs the leader its
+memory.
 
 Source: Joshi, "Request Pipeline"; the replication progress of etcd's raft (probe and replicate).
 Pure bookkeeping of one receiver, used by consensus leaders.
@@ -101,8 +103,17 @@ class RequestPipeline:
             return False
         if not self.probing:
             self._limit = max(1, self._limit // 2)
-        self.reset(max(self.match + 1, min(next_index, prev_index)))
+        self.reset(self.resumes_at(prev_index, next_index))
         return True
+
+    def resumes_at(self, prev_index: int, next_index: int) -> int:
+        """Decision: which entry is tried after a refusal: one that the follower can take.
+
+        Args:
+            prev_index: what the refused request should have followed.
+            next_index: where the follower says that the logs may agree.
+        """
+        return max(self.match + 1, min(next_index, prev_index))
 
     def reset(self, next_index: int) -> None:
         """Empty the pipeline and ask again from an index, one request at a time."""
