@@ -14,7 +14,7 @@ never goes down in one leadership, and the next request begins above it. An old 
 nothing.
 
 What breaks without it. A55: where the receiver does not check the order, a request that was lost
-and is sent again comes after its successors. A55b: a sender that does not go back after a refusal
+and is sent again comes after its successors. A55b: a sender whose window is not reset by a refusal
 never brings the receiver in line. Without the window, a paused follower costs the leader its
 memory.
 
@@ -94,26 +94,19 @@ class RequestPipeline:
         self._limit = min(self.window, self._limit + 1)
         return True
 
-    def refused(self, prev_index: int, next_index: int) -> bool:
-        """The follower refused what should follow ``prev_index``; whether to try ``next_index``.
+    def is_old(self, prev_index: int) -> bool:
+        """Decision: whether a refusal of what should follow ``prev_index`` is old: it is at or
+        below what is acknowledged, or of anything but the probe under way."""
+        return prev_index <= self.match or (self.probing and prev_index != self.next - 1)
 
-        A refusal at or below what is acknowledged, or of anything but the probe under way, is old.
-        """
-        if prev_index <= self.match or (self.probing and prev_index != self.next - 1):
+    def refused(self, prev_index: int, next_index: int) -> bool:
+        """The follower refused what should follow ``prev_index``; whether to try ``next_index``."""
+        if self.is_old(prev_index):
             return False
         if not self.probing:
             self._limit = max(1, self._limit // 2)
-        self.reset(self.resumes_at(prev_index, next_index))
+        self.reset(max(self.match + 1, min(next_index, prev_index)))
         return True
-
-    def resumes_at(self, prev_index: int, next_index: int) -> int:
-        """Decision: which entry is tried after a refusal: one that the follower can take.
-
-        Args:
-            prev_index: what the refused request should have followed.
-            next_index: where the follower says that the logs may agree.
-        """
-        return max(self.match + 1, min(next_index, prev_index))
 
     def reset(self, next_index: int) -> None:
         """Empty the pipeline and ask again from an index, one request at a time."""
