@@ -218,18 +218,18 @@ PATTERNS: tuple[Pattern, ...] = (
         28, "Single-Socket Channel", "channel.single_socket_channel",
         "Messages between two nodes arrive in order; a new connection is a new epoch, and frames "
         "of the old one are dropped.",
-        "A53",
+        "A53 A53b",
     ),
     _pattern(
         29, "Request Batch", "channel.request_batch",
         "A batch is atomic in the log or acknowledged item by item, and never applied in part "
         "twice.",
-        "A54",
+        "A54 A54b",
     ),
     _pattern(
         30, "Request Pipeline", "channel.request_pipeline",
         "Several requests in flight, in order, within a window that resets on a refusal.",
-        "A55",
+        "A55 A55b",
     ),
 )  # fmt: skip
 

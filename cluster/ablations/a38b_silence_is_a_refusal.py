@@ -1,7 +1,7 @@
 """A38b: a group that has not answered in time counts as having refused.
 
-It has carried the command out, and only its answer was lost. A transaction of one group is committed
-by its vote: its client is told that it failed, and others see what it wrote.
+It has carried the command out, and only its answer was lost. A transaction of one group is
+committed by its vote: its client is told that it failed, and others see what it wrote.
 """
 
 from __future__ import annotations
