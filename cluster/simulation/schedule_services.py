@@ -395,7 +395,7 @@ def _tell_sent(told: list[Any]) -> str:
 
 
 def _poll(memory: Memory, arguments: list[str]) -> Operation:
-    (log,) = _words(arguments, "LOG")
+    (log,) = words_of(arguments, "LOG")
 
     def steps() -> Steps:
         done = yield Command("watch", log, ({"after": 0},))

@@ -117,7 +117,7 @@ class Monotonic(Counter):
 
     def inc(self, op: Invocation) -> Outcome:
         """One more; the sum."""
-        made = self.store.values[op.key] = self.store.values.get(op.key, 0) + 1
+        made = self.shared.values[op.key] = self.shared.values.get(op.key, 0) + 1
         return op.ok(made)
 
 
@@ -318,12 +318,12 @@ class PredicateTransactions(Kind):
         for f, key, value in op.value:
             if f == "rp":
                 low, high = key["keys"]
-                found = [[k, v] for k, v in sorted(self.store.values.items()) if low <= k <= high]
+                found = [[k, v] for k, v in sorted(self.shared.values.items()) if low <= k <= high]
                 done.append([f, key, found])
                 continue
             if f == "w":
-                self.store.values[key] = value
-            done.append([f, key, self.store.values.get(key)])
+                self.shared.values[key] = value
+            done.append([f, key, self.shared.values.get(key)])
         return op.ok(done)
 
 

@@ -55,6 +55,7 @@ class PartitionChange(Planner):
         rows = await _map(context)
         if not rows:
             return skipped("no node knows the partitions now")
+        change: tuple[str, ...] | None = None
         for left in range(TRIES - 1, -1, -1):
             change = _CHANGES[self.name](rows, rng, context)
             if change is None:
@@ -65,6 +66,7 @@ class PartitionChange(Planner):
                 break
             if not left:
                 return skipped(f"the database refused: {refused}")
+        assert change is not None, "a change was made"
         value = {"op": self.name, "key": change[0], "to": change[1] if len(change) > 1 else ""}
         proof = {"done": True, "bit": is_so(self.name, change, await _map(context))}
         return Injection(value, [], evidence=proof)
