@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cluster.core.member_requests import MEMBER_OPS
+from cluster.data.transaction_commands import RUN
 from cluster.leaderless.placement import preference_list
 from cluster.simulation.data_leftovers import left_over
 from cluster.simulation.world import MS, SECOND, World
@@ -38,6 +39,9 @@ WITNESS = "settle"
 
 #: Key that the liveness phase writes to; no workload uses it.
 WITNESS_KEY = "settle/served"
+
+#: How often it is looked whether the system has converged.
+LOOK = 10 * MS
 
 #: Times the witness tries a call again before it is a problem.
 CALL_TRIES = 5
@@ -92,22 +96,51 @@ def settle(world: World, limit_ns: int = 20 * SECOND) -> Settlement:
     """
     began_ns = world.now_ns
     made = [call for session in world.sessions().values() for call in session.calls]
-    calls = [call for call in made if call.command.op not in MEMBER_OPS]
+    calls = [call for call in made if is_of_a_key(call.command.op)]
+    lists = dict.fromkeys(key for call in made for key in lists_of(call.command))
     heal(world)
     settlement = Settlement([], -1, 0, [])
-    if world.run_until_every(lambda: not _unsettled(world), limit_ns, every_ns=10 * MS):
+    targets: dict[str, int] = {}
+    if world.run_until_every(lambda: not _unsettled(world, targets), limit_ns, every_ns=LOOK):
         settlement.converged_ns = world.now_ns - began_ns
         _serve(world, settlement)
         if world.role == "gossip":  # it has no keys to remember
             settlement.total_ns = world.now_ns - began_ns
             return settlement
         _remember(world, calls, settlement)
-        if not world.run_until_every(lambda: not _unsettled(world), limit_ns, every_ns=10 * MS):
-            settlement.problems.append(f"after serving again: {_unsettled(world)}")
+        if lists:
+            _read_lists(world, list(lists), settlement)
+        again: dict[str, int] = {}
+        if not world.run_until_every(lambda: not _unsettled(world, again), limit_ns, every_ns=LOOK):
+            settlement.problems.append(f"after serving again: {_unsettled(world, again)}")
     else:
-        settlement.problems.append(f"no convergence in {limit_ns / 1e9:g} s: {_unsettled(world)}")
+        settlement.problems.append(
+            f"no convergence in {limit_ns / 1e9:g} s: {_unsettled(world, targets)}"
+        )
     settlement.total_ns = world.now_ns - began_ns
     return settlement
+
+
+def is_of_a_key(op: str) -> bool:
+    """Whether a command is about one key of the core."""
+    return op not in MEMBER_OPS and not op.startswith(("txn-", "partition"))
+
+
+def lists_of(command: Command) -> list[str]:
+    """The keys of a whole transaction's operations; none of another command."""
+    return [key for _, key, _ in command.args[0]] if command.op == RUN else []
+
+
+def _read_lists(world: World, keys: list[str], settlement: Settlement) -> None:
+    """Write and read every list that transactions touched; the history has it."""
+    for key in [*keys, WITNESS_KEY]:
+        operations = [["append", key, -1 - world.now_ns], ["r", key, None]]
+        outcome = _call(world, Command(RUN, "", (operations,)))
+        if outcome.status != "ok":
+            problem = f"a transaction of {key} after healing ended {outcome.status}"
+            settlement.problems.append(f"{problem}: {outcome.error or 'no reason given'}")
+        else:
+            settlement.final_reads.append((key, outcome.value[1][2]))
 
 
 def member_nodes(world: World) -> tuple[str, ...]:
@@ -131,7 +164,7 @@ def _unsettled_peers(world: World) -> str:
     return ""
 
 
-def _unsettled_groups(world: World) -> str:
+def _unsettled_groups(world: World, targets: dict[str, int]) -> str:
     """The same, of nodes that host groups: each group by itself."""
     found: dict[str, list[tuple[str, dict[str, Any]]]] = {}
     for node in world.nodes:
@@ -149,11 +182,25 @@ def _unsettled_groups(world: World) -> str:
                 return f"{node} is not repaired from the damage to its disk, in group {group}"
         if not any(row["role"] == "leader" for _, row in rows):
             return f"nobody leads group {group}"
-        if len({(row["applied"], row["last_index"]) for _, row in rows}) > 1:
-            return f"applied and last indices of group {group} differ"
-        if len({_group_hash(world, node, group) for node, _ in rows}) > 1:
-            return f"states of group {group} differ at one applied index"
+        said = _behind(world, group, rows, targets)
+        if said:
+            return said
     return left_over(world)
+
+
+def _behind(
+    world: World, group: str, rows: list[tuple[str, dict[str, Any]]], targets: dict[str, int]
+) -> str:
+    """Whether replicas of a group differ. Its leader goes on closing timestamps, so that its log
+    never rests: it is enough that all have applied what was in a log when first looked at."""
+    target = targets.setdefault(group, max(row["last_index"] for _, row in rows))
+    applied = {row["applied"] for _, row in rows}
+    if min(applied) < target and len(applied | {row["last_index"] for _, row in rows}) > 1:
+        return f"applied and last indices of group {group} differ"
+    hashes = {(row["applied"], _group_hash(world, node, group)) for node, row in rows}
+    if len(hashes) > len(applied):
+        return f"states of group {group} differ at one applied index"
+    return ""
 
 
 def _group_hash(world: World, node: str, group: str) -> str:
@@ -193,14 +240,19 @@ def _unequal_replicas(world: World) -> str:
     return ""
 
 
-def _unsettled(world: World) -> str:
-    """Why the system has not converged, in a few words; empty if it has."""
+def _unsettled(world: World, targets: dict[str, int]) -> str:
+    """Why the system has not converged, in a few words; empty if it has.
+
+    Args:
+        world: which.
+        targets: group -> the index that its replicas are waited for to apply; filled in here.
+    """
     if world.role == "gossip":
         return _unsettled_group(world)
     if world.role in ("paxos", "leaderless"):
         return _unsettled_peers(world) or _unequal_replicas(world)
     if world.role == "data":
-        return _unsettled_groups(world)
+        return _unsettled_groups(world, targets)
     applied: dict[str, tuple[int, str]] = {}
     for node in member_nodes(world):
         if not world.alive(node):

@@ -208,6 +208,8 @@ def history_of(
 def model_of(events: Iterable[ClientEvent]) -> str:
     """The model that knows all operations of simulated clients, as ``harness check`` names it."""
     functions = {event.f for event in events}
+    if functions == {"txn"}:
+        return "list-append"
     return "cas-register" if functions <= {"read", "write", "cas"} else "key-value"
 
 
@@ -216,6 +218,13 @@ def judge(events: Sequence[ClientEvent], *, budget: Budget | None = None) -> Res
     from checkers import linearizable, models
 
     return linearizable(models.NAMES[model_of(events)]())(history_of(events), budget=budget)
+
+
+def judge_transactions(events: Sequence[ClientEvent]) -> Result:
+    """Whether what clients of transactions over lists saw is strict serializable."""
+    from checkers.isolation import list_append
+
+    return list_append()(history_of(event for event in events if event.f == "txn"))
 
 
 def judge_with(checker: str, events: Sequence[ClientEvent]) -> Result:
