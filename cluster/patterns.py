@@ -97,7 +97,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         6, "Majority Quorum", "consensus.majority_quorum",
         "Any two quorums share a node.",
-        "A11 A58 A60 A67i A68b A68c A68g A68j",
+        "A11 A11c A11d A58 A60 A67i A68b A68c A68g A68j",
     ),
     _pattern(
         7, "Generation Clock", "clocks.generation_clock",
@@ -218,18 +218,18 @@ PATTERNS: tuple[Pattern, ...] = (
         28, "Single-Socket Channel", "channel.single_socket_channel",
         "Messages between two nodes arrive in order; a new connection is a new epoch, and frames "
         "of the old one are dropped.",
-        "A53",
+        "A53 A53b",
     ),
     _pattern(
         29, "Request Batch", "channel.request_batch",
         "A batch is atomic in the log or acknowledged item by item, and never applied in part "
         "twice.",
-        "A54",
+        "A54 A54b",
     ),
     _pattern(
         30, "Request Pipeline", "channel.request_pipeline",
         "Several requests in flight, in order, within a window that resets on a refusal.",
-        "A55",
+        "A55 A55b",
     ),
 )  # fmt: skip
 

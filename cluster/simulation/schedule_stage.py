@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from cluster.simulation.network import LinkFault
+from cluster.simulation.network import HeldFrame, LinkFault
 from cluster.simulation.schedule_text import ScheduleError
-from cluster.simulation.sessions import Call
+from cluster.simulation.sessions import Call, SimSession
 from cluster.simulation.world import MS, SECOND, US, World
 
 
@@ -57,10 +57,12 @@ class Memory(msgspec.Struct):
     Args:
         held: lock -> the lease and the token it has, or had.
         known: watched prefix -> the revision up to which it was told of all changes.
+        contexts: key -> the siblings read last, and their context (role ``leaderless``).
     """
 
     held: dict[str, tuple[str, int]]
     known: dict[str, int]
+    contexts: dict[str, tuple[list[Any], str]] = msgspec.field(default_factory=dict)
 
 
 class Stage:
@@ -78,13 +80,15 @@ class Stage:
         self.founders: list[str] | None = None
         self.settings: dict[str, Any] = {}
         self.timeout_ns = 2 * SECOND
+        #: operations that a client of a later line may have under way at once
+        self.window = 1
         self.line = 0
         self._world: World | None = None
         self.cuts: dict[tuple[str, str], LinkFault] = {}
         #: what was done to clocks, in order, as the faults of a run are told
         self.clocks: list[dict[str, Any]] = []
         #: frames kept to be repeated, by link
-        self.kept: dict[tuple[str, str], list[Any]] = {}
+        self.kept: dict[tuple[str, str], list[HeldFrame]] = {}
         #: client -> its latest operation
         self.calls: dict[str, Running] = {}
         #: client -> its transaction over data groups; None once that has ended
@@ -118,6 +122,10 @@ class Stage:
             raise self.fail(f"{client} still waits for {running.words}; await it first")
         if node is not None and node not in self.world.nodes:
             raise self.fail(f"there is no node {node!r} to ask")
+
+    def session(self, client: str) -> SimSession:
+        """A client's session, begun when first asked for."""
+        return self.world.session(client, timeout_ns=self.timeout_ns, window=self.window)
 
     def say(self, line: str) -> None:
         """Print."""

@@ -208,6 +208,8 @@ def history_of(
 def model_of(events: Iterable[ClientEvent]) -> str:
     """The model that knows all operations of simulated clients, as ``harness check`` names it."""
     functions = {event.f for event in events}
+    if functions == {"txn"}:
+        return "list-append"
     return "cas-register" if functions <= {"read", "write", "cas"} else "key-value"
 
 
@@ -216,6 +218,13 @@ def judge(events: Sequence[ClientEvent], *, budget: Budget | None = None) -> Res
     from checkers import linearizable, models
 
     return linearizable(models.NAMES[model_of(events)]())(history_of(events), budget=budget)
+
+
+def judge_transactions(events: Sequence[ClientEvent]) -> Result:
+    """Whether what clients of transactions over lists saw is strict serializable."""
+    from checkers.isolation import list_append
+
+    return list_append()(history_of(event for event in events if event.f == "txn"))
 
 
 def judge_with(checker: str, events: Sequence[ClientEvent]) -> Result:
@@ -232,6 +241,23 @@ def judge_with(checker: str, events: Sequence[ClientEvent]) -> Result:
         return made(history_of(events))
     words = made.vocabulary.words
     return made(history_of(event for event in events if event.f in words))
+
+
+def judge_kinds(events: Sequence[ClientEvent]) -> list[Result]:
+    """What the checkers of siblings, sets and counters say of clients of role ``leaderless``, whose
+    keys are named after what they are."""
+    from checkers.checker_choice import factory
+    from cluster.simulation.leaderless_load import KINDS
+
+    options: dict[str, dict[str, Any]] = {"set": {"linearizable": True}}
+    results = []
+    for kind, checker in KINDS.items():
+        made = factory(checker)(**options.get(kind, {}))
+        seen = [event for event in events if event.key.startswith(f"{kind}/")]
+        done = {event.f for event in seen if event.type == "ok"}
+        if "read" in done and len(done) > 1:  # else there is nothing to judge
+            results.append(made(history_of(seen)))
+    return results
 
 
 def judge_schedule(run: ScheduleRun, checker: str = BY_HISTORY) -> Result:
