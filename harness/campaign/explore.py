@@ -226,7 +226,7 @@ def job_of(
     try:
         wanted = role
         role = role or role_for(ids)
-        if wanted == "data" and not workload:
+        if role == "data" and not workload:
             workload = TRANSACTIONS
         wishes = Wishes(
             consensus=consensus, faults=faults, workload=workload, nodes=nodes, profile=profile
