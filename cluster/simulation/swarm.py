@@ -124,13 +124,7 @@ def run_swarm(
             nodes=nodes,
         ),
     )
-    if membership and MEMBERSHIP not in drawn.faults:
-        drawn = msgspec.structs.replace(drawn, faults=(*drawn.faults, MEMBERSHIP))
-    if role == "data":  # whose groups keep their members
-        kept = tuple(kind for kind in drawn.faults if kind != MEMBERSHIP)
-        drawn = msgspec.structs.replace(drawn, faults=kept)
-    if drawn.workload == TRANSACTIONS and role != "data":
-        raise ValueError(f"workload {TRANSACTIONS} is for nodes of role data, not {role}")
+    drawn = _for_role(drawn, role, membership)
     world = World(
         seed=seed,
         nodes=tuple(f"n{number + 1}" for number in range(drawn.nodes)),
@@ -143,14 +137,29 @@ def run_swarm(
         check_invariants=check_invariants,
     )
     gremlin = Gremlin(world, drawn, end_ns=duration_ns)
-    make: Callable[..., object] = Load
-    if world.role == "leaderless":
-        make = LeaderlessLoad
-    elif drawn.workload == TRANSACTIONS:
-        make = TransactionLoad
+    load = _load_of(role, drawn)
     for number in range(drawn.clients):
-        make(world, drawn, f"c{number + 1}", end_ns=duration_ns)
+        load(world, drawn, f"c{number + 1}", end_ns=duration_ns)
     return _conclude(world, drawn, gremlin, _run(world, gremlin, duration_ns, drawn.keys))
+
+
+def _for_role(drawn: SwarmOptions, role: str, membership: bool) -> SwarmOptions:
+    """The options with the faults that nodes of a role can have."""
+    faults = drawn.faults
+    if membership and MEMBERSHIP not in faults:
+        faults = (*faults, MEMBERSHIP)
+    if role == "data":  # whose groups keep their members
+        faults = tuple(kind for kind in faults if kind != MEMBERSHIP)
+    elif drawn.workload == TRANSACTIONS:
+        raise ValueError(f"workload {TRANSACTIONS} is for nodes of role data, not {role}")
+    return msgspec.structs.replace(drawn, faults=faults)
+
+
+def _load_of(role: str, drawn: SwarmOptions) -> Callable[..., object]:
+    """What makes a client."""
+    if role == "leaderless":
+        return LeaderlessLoad
+    return TransactionLoad if drawn.workload == TRANSACTIONS else Load
 
 
 def _run(world: World, gremlin: Gremlin, duration_ns: int, keys: int) -> _Outcome:
