@@ -108,7 +108,7 @@ class Meter:
         self.budget = budget or Budget()
         self.steps = 0
         self.reason = ""
-        #: how far reading a file has come, to be told if the budget is spent meanwhile
+        #: how far reading a file has come; reported if the budget runs out meanwhile
         self.read_share = self.read_of_mb = 0.0
         #: of how many memory budgets room is: a history may take two, and its check one more
         self.memory_budgets = 1.0

@@ -10,7 +10,7 @@ exception's type and message as the reason and the traceback in ``stats["traceba
 bug in one checker neither hides another's violation nor passes for approval.
 
 A checker with a vocabulary refuses a history that has other operations
-(:mod:`checkers.core.vocabulary`), unless it is told to ignore them. The refusal is UNKNOWN, with
+(:mod:`checkers.core.vocabulary`), unless ``ignore`` names them. The refusal is UNKNOWN, with
 the operations and their counts in ``stats["refused"]``.
 
 Anyone may use this module; it imports nothing heavy.

@@ -9,7 +9,7 @@ variable ``NUMBA_CACHE_DIR`` names another place.
 
 Before a kernel is used :func:`ready` is called. What is kept is loaded. What is not is compiled by
 another process, so that the compiler's memory is not ours, while the clock of every budget stands
-still and :data:`progress` is told; of several processes that need it one compiles and the others
+still and :data:`progress` is called; of several processes that need it one compiles and the others
 wait. ``harness doctor --compile`` and ``python -m checkers.core.jit`` do it ahead of use.
 
 Importing numba takes a third of a second: modules of kernels are imported inside the functions that
@@ -43,7 +43,7 @@ KERNELS = {
     "edn": "checkers.history.importers.edn_scan:warm",
 }
 
-#: Told how many seconds compiling has taken so far, and -1 when it is done.
+#: Called with how many seconds compiling has taken so far, and -1 when it is done.
 progress: Callable[[float], None] | None = None
 
 _ready: set[str] = set()
@@ -186,7 +186,7 @@ def ready(kernel: str) -> None:
     with _lock:
         if at_hand(kernel):
             return
-        with not_counted(), _told():
+        with not_counted(), _reporting_progress():
             if not _nowhere:
                 _elsewhere(kernel)
             if _nowhere or not at_hand(kernel):  # or no process can be started
@@ -233,8 +233,8 @@ def _elsewhere(kernel: str) -> None:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Tell of the progress every second, from a thread of its own."""
+def _reporting_progress() -> Iterator[None]:
+    """Report the progress every second, from a thread of its own."""
     if progress is None:
         yield
         return
@@ -255,17 +255,17 @@ def _told() -> Iterator[None]:
         tell(-1.0)
 
 
-def compile_all(told: Callable[[str, float], None] | None = None) -> None:
+def compile_all(report: Callable[[str, float], None] | None = None) -> None:
     """Have every kernel compiled and kept.
 
     Args:
-        told: called after each with its name and the seconds it took.
+        report: called after each kernel with its name and the seconds it took.
     """
     for kernel in KERNELS:
         began_s = time.monotonic()
         ready(kernel)
-        if told is not None:
-            told(kernel, time.monotonic() - began_s)
+        if report is not None:
+            report(kernel, time.monotonic() - began_s)
 
 
 if __name__ == "__main__":

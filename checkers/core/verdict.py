@@ -72,7 +72,7 @@ class Because(msgspec.Struct, frozen=True, omit_defaults=True):
     proof: tuple[Because, ...] = ()
 
     def moved(self, origin: Sequence[int]) -> Because:
-        """The step about a sub-history, told of the whole: each index replaced by its original."""
+        """The step with the indices of the whole history in place of those of a sub-history."""
         return msgspec.structs.replace(
             self,
             source=origin[self.source] if self.source >= 0 else -1,
@@ -105,7 +105,7 @@ class Finding(msgspec.Struct, omit_defaults=True):
     detail: dict[str, Any] = {}
 
     def moved(self, origin: Sequence[int]) -> Finding:
-        """The finding about a sub-history, told of the whole; see :meth:`Because.moved`."""
+        """The finding with the indices of the whole history; see :meth:`Because.moved`."""
         return msgspec.structs.replace(
             self,
             ops=tuple(origin[index] for index in self.ops),
@@ -145,7 +145,7 @@ class Result(msgspec.Struct, omit_defaults=True):
         return self.verdict is Verdict.VALID
 
     def moved(self, origin: Sequence[int]) -> Result:
-        """The result about a sub-history, told of the whole; see :meth:`Because.moved`."""
+        """The result with the indices of the whole history; see :meth:`Because.moved`."""
         return msgspec.structs.replace(
             self,
             findings=[finding.moved(origin) for finding in self.findings],
@@ -167,6 +167,8 @@ def _moved_detail(detail: dict[str, Any], origin: Sequence[int]) -> dict[str, An
         if name in detail:
             changed[name] = [origin[event] for event in detail[name]]
     if "transactions" in detail:
-        told = detail["transactions"]
-        changed["transactions"] = [{**each, "invoke": origin[each["invoke"]]} for each in told]
+        transactions = detail["transactions"]
+        changed["transactions"] = [
+            {**each, "invoke": origin[each["invoke"]]} for each in transactions
+        ]
     return changed
