@@ -195,8 +195,8 @@ class _Walk:
         could = any(self.leads_to[j] & self.fitting[index] for j in begun)
         return LEFT_OUT if could else NEVER_THERE
 
-    def _worth(self, told: Account) -> tuple[int, int, bool, int, int]:
-        blamed = told.stuck[0][0]
-        ordered = sum(self.witness.required[index] for index, _ in told.path)
+    def _worth(self, shown: Account) -> tuple[int, int, bool, int, int]:
+        blamed = shown.stuck[0][0]
+        ordered = sum(self.witness.required[index] for index, _ in shown.path)
         start = self.witness.start[blamed]
-        return told.convincing, ordered, self.readonly[blamed], start, -len(told.path)
+        return shown.convincing, ordered, self.readonly[blamed], start, -len(shown.path)

@@ -168,12 +168,15 @@ class _Check:
         """Judge what the zones can; the groups they cannot judge."""
         if self.model.engine != "register" or not groups:
             return groups
-        told = self.model.parameters
+        parameters = self.model.parameters
         if self.history.op_count <= SMALL and all(map(self._written_twice, groups)):
             self.stats["zones"] = {"keys": 0, "ops": 0}
             return groups
         answer = check_zones(
-            self.history, init=told["init"], failed_cas=told["failed_cas"], meter=self.meter
+            self.history,
+            init=parameters["init"],
+            failed_cas=parameters["failed_cas"],
+            meter=self.meter,
         )
         doubtful = {token(answer.columns.key_values[code]) for code in answer.ambiguous_keys}
         self.stats["zones"] = {

@@ -182,20 +182,20 @@ class Shrinker:
         swap may need an origin itself; where that leads nowhere, nothing is added.
         """
         found = self._as_recorded(core)
-        told = None if found is None else account(self.problem.subset(core), self.machine, found)
-        if told is None or (told.convincing == WAS_THERE and not told.anywhere):
+        shown = None if found is None else account(self.problem.subset(core), self.machine, found)
+        if shown is None or (shown.convincing == WAS_THERE and not shown.anywhere):
             return core
         bigger = core
         for _ in range(ORIGINS_MAX):
-            origin = self._origin(bigger[told.stuck[0][0]])
+            origin = self._origin(bigger[shown.stuck[0][0]])
             if origin is None or origin in bigger:
                 break
             bigger = sorted([*bigger, origin])
             found = self._as_recorded(bigger)
             if found is None:
                 break
-            told = account(self.problem.subset(bigger), self.machine, found)
-            if told.convincing == WAS_THERE and not told.anywhere:
+            shown = account(self.problem.subset(bigger), self.machine, found)
+            if shown.convincing == WAS_THERE and not shown.anywhere:
                 return bigger
         return core
 

@@ -153,9 +153,9 @@ class Forest:
             if node is None:
                 if twin not in stories:
                     stories[twin] = self._stories(twin)
-                told = stories[twin]
-                node = self._node_of(told, index)
-                if len(told) < 2:
+                possible = stories[twin]
+                node = self._node_of(possible, index)
+                if len(possible) < 2:
                     sure[twin] = node
             (self.nowhere if node == NOTHING else self.seen[node]).append(index)
 

@@ -10,7 +10,7 @@ one integer, grouped by what they do; within a group they are counted, so a reas
 lowest bits of the group when it is handed on (:meth:`Failures.shifted`).
 
 Invariants. Of the reasons kept for a configuration none contains another. A reason is always a
-subset of what was taken, in the terms of the configuration that it is told of.
+subset of what was taken, in the terms of the configuration that it belongs to.
 
 What breaks without it: nothing becomes wrong, but histories with many unknown operations take
 exponentially longer.
