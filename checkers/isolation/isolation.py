@@ -3,7 +3,7 @@
 Both list-append and rw-register end here. What they infer (anomalies without cycles, and edges) is
 judged against the consistency models asked for: INVALID if an anomaly found is forbidden by one of
 them, and its witness holds on a second look (:mod:`checkers.isolation.recheck`); anomalies that
-only stronger models forbid are told in ``stats`` and do not count.
+only stronger models forbid are reported in ``stats`` and do not count.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Inference(Protocol):
     anomalies: list[Anomaly]
     #: sentences on what could not be inferred and may hide anomalies
     unclear: list[str]
-    #: sentences on what was assumed, told with the result
+    #: sentences on what was assumed, reported with the result
     notes: list[str]
 
     def check_values(self) -> None:
@@ -92,7 +92,7 @@ def judge(
     judgement = _Judgement(inference, models, meter)
     try:
         judgement.run()
-    except BudgetSpent as spent:  # what was found before is told
+    except BudgetSpent as spent:  # the findings so far are reported
         judgement.open.append(f"{spent}")
     result = Result(
         checker=checker,

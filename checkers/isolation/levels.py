@@ -134,10 +134,10 @@ class Levels:
         del self.findings[found:]  # what refutes a stronger level does not refute this one
         if True in answers.values():
             return True
-        told = ", ".join(above) or "no level"
+        tried = ", ".join(above) or "no level"
         return (
             f"nothing that {model} forbids was found, but it is decided here only by a level that "
-            f"implies it, and {told} could not be shown to hold"
+            f"implies it, and {tried} could not be shown to hold"
         )
 
     # -- by a search for an order ---------------------------------------------------------------

@@ -113,14 +113,14 @@ class Txns:
         """
         txn = int(self.mop_txn[mop])
         event = int(self.complete[txn] if self.type[txn] == OK else self.invoke[txn])
-        told = self.describe(txn)
+        described = self.describe(txn)
         key, value = self.keys[self.mop_key[mop]], self.mop_value[mop]
         number = next(
-            (n for n, (_, k, v) in enumerate(told) if k == key and v is value),
+            (n for n, (_, k, v) in enumerate(described) if k == key and v is value),
             mop - self.mops_of(txn).start,
         )
         name = ("r", "w")[int(self.mop_kind[mop])]
-        shown = told[number] if number < len(told) else [name, key, value]
+        shown = described[number] if number < len(described) else [name, key, value]
         refuse(event, number, shown, why)
 
     def describe(self, txn: int) -> list[list[object]]:
@@ -164,16 +164,16 @@ def _columns(history: History, writes: Sequence[str], model: str) -> Txns:
     invoke = history.invocations
     complete = history.pair[invoke]
     kind = history.outcomes()
-    told = np.where(kind == OK, complete, invoke)
+    events = np.where(kind == OK, complete, invoke)
     single = len(invoke) > 0 and not _transactional(history)
-    flat, silent = _flattened(history, told, Flat(writes, model, keyless=single), single=single)
+    flat, silent = _flattened(history, events, Flat(writes, model, keyless=single), single=single)
     sizes = np.concatenate([np.empty(0, dtype=np.int64), *flat.sizes])
     mop_kind = np.concatenate([np.empty(0, dtype=np.int8), *flat.kinds])
     mop_txn = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes)
     mop_key, table = intern(flat.keys.column())
     for code, key in enumerate(table):
         if (key is None and not single) or key != key:
-            event = int(told[mop_txn[int(np.argmax(mop_key == code))]])
+            event = int(events[mop_txn[int(np.argmax(mop_key == code))]])
             raise HistoryError(
                 f"a micro-operation's key is {key!r}, which names nothing", place=f"event {event}"
             )
@@ -199,14 +199,16 @@ def _columns(history: History, writes: Sequence[str], model: str) -> Txns:
     )
 
 
-def _flattened(history: History, told: Ints, flat: Flat, *, single: bool) -> tuple[Flat, list[int]]:
+def _flattened(
+    history: History, events_of: Ints, flat: Flat, *, single: bool
+) -> tuple[Flat, list[int]]:
     """All micro-operations, and the transactions that completed without saying what they read."""
     values = history.values
     silent: list[int] = []
     invoke = history.invocations
-    for low in range(0, len(told), CHUNK):
+    for low in range(0, len(events_of), CHUNK):
         look()
-        events = told[low : low + CHUNK].tolist()
+        events = events_of[low : low + CHUNK].tolist()
         begun = invoke[low : low + CHUNK].tolist()
         lists = list(map(values.__getitem__, events))
         asked = list(map(values.__getitem__, begun))
@@ -265,12 +267,12 @@ def are_micro_ops(value: object) -> bool:
 
 
 def _single(
-    history: History, invoke: list[int], told: list[object], asked: list[object]
+    history: History, invoke: list[int], outputs: list[object], asked: list[object]
 ) -> tuple[list[object], list[object]]:
     """Single operations on keys as transactions of one micro-operation."""
     lists: list[object] = []
     begun: list[object] = []
-    for index, value, argument in zip(invoke, told, asked):
+    for index, value, argument in zip(invoke, outputs, asked):
         f = history.functions[history.f[index]]
         if f not in MICRO_OPS or MICRO_OPS[f] not in (READ, WRITE):
             raise HistoryError(

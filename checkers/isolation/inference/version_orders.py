@@ -15,7 +15,7 @@ import numpy as np
 
 from checkers.isolation.transaction_table import Bools, Ints, Txns
 
-#: Cases of one non-cyclic anomaly that are told in full.
+#: Cases of one non-cyclic anomaly that are reported in full.
 CASES_MAX = 8
 
 T = TypeVar("T")

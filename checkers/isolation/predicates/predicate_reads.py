@@ -141,7 +141,7 @@ def _note(
     *,
     own_write: bool = True,
 ) -> None:
-    """Note an anomaly; one with its own read alone, and no write of its own, is told apart."""
+    """Note an anomaly; one with its own read alone, and no write of its own, is marked."""
     if sum(a.name == name for a in noted if a.facts["own_write"] is own_write) < CASES_MAX:
         noted.append(
             Anomaly(name, (read.txn,), key, text, predicate=read.predicate, own_write=own_write)
