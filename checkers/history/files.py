@@ -246,7 +246,7 @@ def lines(path: str, line_bytes_max: int, end: End | None = None) -> Iterator[tu
     Args:
         path: the file.
         line_bytes_max: the longest line there may be.
-        end: told how the file ends, before its last line is given.
+        end: called with how the file ends, before its last line is given.
 
     Raises:
         HistoryError: a line longer than ``line_bytes_max``.

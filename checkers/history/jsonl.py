@@ -210,10 +210,10 @@ class _Reader:
             self._mixed(chunk)
 
     def _refuse_doubled(self) -> None:
-        """Refuse a record that has a field twice: which of the two is meant cannot be told.
+        """Refuse a record that has a field twice: the one that is meant is unknown.
 
         Asked only of a file without a footer, whose digest shows who wrote it. Counting the names
-        of fields tells in passing that there is none, but where values hold such names too.
+        of fields rules it out in passing, unless values hold such names too.
         """
         events = self.columns.count
         valued = sum(value is not None for value in self.columns.values)

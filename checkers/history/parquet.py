@@ -153,14 +153,14 @@ def _read(file: Any) -> History:
             f"the table has no column {', '.join(missing)}; a history has type, process, f and "
             "value, and perhaps time_ns, key, node and error"
         )
-    told = (schema.metadata or {}).get(_METADATA)
-    beside = _Beside({}, [], []) if told is None else _beside(told)
+    metadata = (schema.metadata or {}).get(_METADATA)
+    beside = _Beside({}, [], []) if metadata is None else _beside(metadata)
     names = [*NEEDED, *(name for name in OPTIONAL if name in schema.names)]
     columns = Columns(_row)
     for batch in file.iter_batches(columns=names):
         cells = {name: batch.column(batch.schema.get_field_index(name)).to_pylist()
                  for name in names}  # fmt: skip
-        if told is not None:
+        if metadata is not None:
             for name in _TEXT & cells.keys():
                 cells[name] = _values(cells[name], columns.count)
         count = batch.num_rows
@@ -188,9 +188,9 @@ def _row(event: int) -> str:
     return f"row {event + 1}"
 
 
-def _beside(told: bytes) -> _Beside:
+def _beside(metadata: bytes) -> _Beside:
     try:
-        return msgspec.json.decode(told, type=_Beside)
+        return msgspec.json.decode(metadata, type=_Beside)
     except msgspec.DecodeError as error:
         raise HistoryError(f"the metadata of the Parquet file is damaged: {error}") from None
 
