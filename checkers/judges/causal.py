@@ -151,7 +151,7 @@ def _reverse(history: History, meter: Meter) -> Judgement:
     _refuse_others(history, reads, written)
     acknowledged.sort(key=lambda write: write[0])
     findings: list[Finding] = []
-    told: set[Hashable] = set()
+    reported: set[Hashable] = set()
     compared = 0
     for read, found in reads:
         if meter.spent(len(found)):
@@ -163,8 +163,8 @@ def _reverse(history: History, meter: Meter) -> Judgement:
             if complete >= limit or len(findings) >= FINDINGS_MAX:
                 break
             compared += 1
-            if name not in seen and (name, last) not in told:
-                told.add((name, last))
+            if name not in seen and (name, last) not in reported:
+                reported.add((name, last))
                 findings.append(_reversed(history, read, value, invoke, limit))
     return Judgement(
         findings=findings,

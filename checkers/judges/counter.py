@@ -224,11 +224,14 @@ def _because(
     read: Read, sure: dict[int, Number], open_ones: dict[int, Number], shown: set[int]
 ) -> tuple[Because, ...]:
     """The additions of the proof, then the read."""
-    told = [
+    additions_shown = [
         Because("add", source=op, target=read.invoke, value=amount, text=f"{word} {amount}")
         for additions, word in ((sure, "certainly added"), (open_ones, "may have added"))
         for op, amount in additions.items()
         if op in shown
     ]
     text = f"returned {read.value}, out of bounds from {read.least} to {read.most}"
-    return (*told[:20], Because("bounds", source=read.invoke, value=read.value, text=text))
+    return (
+        *additions_shown[:20],
+        Because("bounds", source=read.invoke, value=read.value, text=text),
+    )

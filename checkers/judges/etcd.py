@@ -133,43 +133,43 @@ def _partition(history: History) -> list[list[int]]:
 
 
 def _step(store: Store, op: Op) -> tuple[bool, Store]:
-    asked, told = op.input, op.output if op.type == "ok" else {}
+    asked, output = op.input, op.output if op.type == "ok" else {}
     if op.f in _IDLE or op.f == "watch" or (op.f == "range" and "revision" in asked):
         return True, store
     if op.f == "range":
-        return _answers(store, asked, told), store
+        return _answers(store, asked, output), store
     if op.f in ("lease-grant", "lease-revoke"):
         after = _lease(store, op.f, asked["lease"])
-        return _at(told, after.revision), after
+        return _at(output, after.revision), after
     request = asked if op.f == "txn" else {"if": [], "then": [{"f": op.f, **asked}], "else": []}
-    if op.f == "delete" and "deleted" in told:
-        told = {**told, "results": [{"deleted": told["deleted"]}]}
-    legal, after = _txn(store, request, told)
+    if op.f == "delete" and "deleted" in output:
+        output = {**output, "results": [{"deleted": output["deleted"]}]}
+    legal, after = _txn(store, request, output)
     return legal and asked.get("at", after.revision) == after.revision, after
 
 
-def _at(told: dict[str, object], revision: int) -> bool:
+def _at(output: dict[str, object], revision: int) -> bool:
     """Whether an answer was given at this revision, as far as it tells."""
-    return bool(told.get("revision", revision) == revision)
+    return bool(output.get("revision", revision) == revision)
 
 
-def _answers(store: Store, asked: dict[str, Any], told: dict[str, Any]) -> bool:
+def _answers(store: Store, asked: dict[str, Any], output: dict[str, Any]) -> bool:
     """Whether a range that was answered so saw this store."""
-    if not _at(told, store.revision) or "kvs" not in told:
-        return "kvs" not in told and _at(told, store.revision)
+    if not _at(output, store.revision) or "kvs" not in output:
+        return "kvs" not in output and _at(output, store.revision)
     found = _found(store, asked)
     limit = asked.get("limit", 0)
-    if "end" in asked and told.get("count", 0) not in (0, len(found)):
+    if "end" in asked and output.get("count", 0) not in (0, len(found)):
         return False
     found = found[:limit] if limit else found
-    if len(found) != len(told["kvs"]):
+    if len(found) != len(output["kvs"]):
         return False
     return all(
         key == name
         and (asked.get("keys-only", False) or kept.value == token(value))
         and revision in (0, kept.revision)
         and version in (0, kept.version)
-        for (name, kept), (key, value, revision, version) in zip(found, told["kvs"])
+        for (name, kept), (key, value, revision, version) in zip(found, output["kvs"])
     )
 
 
@@ -187,13 +187,13 @@ def _lease(store: Store, f: str, lease: int) -> Store:
     return Store(revision, keys, store.leases - {lease})
 
 
-def _txn(store: Store, asked: dict[str, Any], told: dict[str, Any]) -> tuple[bool, Store]:
+def _txn(store: Store, asked: dict[str, Any], output: dict[str, Any]) -> tuple[bool, Store]:
     """A transaction: whether it may be answered so, and the store after it."""
     keys = dict(store.keys)
     failed = not all(_holds_of(keys.get(key), what, wanted) for key, what, wanted in asked["if"])
-    if told.get("failed", failed) != failed:
+    if output.get("failed", failed) != failed:
         return False, store
-    results = told.get("results", [])
+    results = output.get("results", [])
     changed = False
     for number, step in enumerate(asked["else"] if failed else asked["then"]):
         said = results[number] if number < len(results) else {}
@@ -213,7 +213,7 @@ def _txn(store: Store, asked: dict[str, Any], told: dict[str, Any]) -> tuple[boo
             keys[step["key"]] = Kept(value, store.revision + 1, version, lease)
             changed = True
     after = Store(store.revision + changed, tuple(sorted(keys.items())), store.leases)
-    return _at(told, after.revision), after
+    return _at(output, after.revision), after
 
 
 def _holds_of(kept: Kept | None, what: str, wanted: int) -> bool:
@@ -247,22 +247,22 @@ def _asked(f: str, asked: dict[str, Any]) -> str:
     return " ".join([f, *(str(item) for item in asked.values())])
 
 
-def _told(told: dict[str, Any]) -> str:
+def _answer_words(output: dict[str, Any]) -> str:
     """An answer in words."""
     words = []
-    if told.get("failed"):
+    if output.get("failed"):
         words.append("else")
-    for result in [told, *told.get("results", [])]:
+    for result in [output, *output.get("results", [])]:
         if "kvs" in result:
             kvs = ", ".join(f"{key}={_value(value)}" for key, value, *_ in result["kvs"])
             words.append(kvs or "nothing")
-    if "revision" in told:
-        words.append(f"at revision {told['revision']}")
+    if "revision" in output:
+        words.append(f"at revision {output['revision']}")
     return " ".join(words) or "ok"
 
 
 def _words(op: Op) -> str:
-    said = _told(op.output) if op.type == "ok" else "unknown"
+    said = _answer_words(op.output) if op.type == "ok" else "unknown"
     return f"{_asked(op.f, op.input)} ({said})"
 
 
@@ -272,11 +272,12 @@ def _holds(store: Store) -> str:
 
 
 def _failure(store: Store, op: Op) -> str:
-    told = op.output if op.type == "ok" else {}
-    stale = "a stale read: " if op.f == "range" and told.get("revision", 0) < store.revision else ""
-    return f"{stale}{_asked(op.f, op.input)} was answered {_told(told)}, but the store is at " + (
-        _holds(store)
+    output = op.output if op.type == "ok" else {}
+    stale = (
+        "a stale read: " if op.f == "range" and output.get("revision", 0) < store.revision else ""
     )
+    answered = f"{stale}{_asked(op.f, op.input)} was answered {_answer_words(output)}"
+    return f"{answered}, but the store is at {_holds(store)}"
 
 
 def _left(budget: Budget | None, parts: list[Result]) -> Budget | None:
@@ -339,7 +340,7 @@ def _past_finding(op: Op, state: Store) -> Finding:
         kind="wrong-past",
         title="a range of a past revision differs from what the store held then",
         sentence=f"Process {op.process}: {_asked('range', op.input)} was answered "
-        f"{_told({**op.output, 'revision': op.input['revision']})}, but the store was at "
+        f"{_answer_words({**op.output, 'revision': op.input['revision']})}, but the store was at "
         f"{_holds(state)}.",
         ops=(op.invoke,),
         because=(Because("state", source=op.invoke, state=_holds(state)),),
@@ -391,7 +392,7 @@ def _plain_writes(history: History) -> tuple[History, list[int]]:
         revoked = leased.get(op.input["lease"], ()) if op.f == "lease-revoke" else ()
         steps = _write_steps(op) + [{"f": "delete", "key": key} for key in revoked]
         for number, step in enumerate(steps):
-            value = step.get("value") if event.type != "ok" else _write_told(op, step)
+            value = step.get("value") if event.type != "ok" else _write_output(op, step)
             process = f"{op.process} ({begun}.{number})"
             known = "info" if revoked and event.type == "ok" else event.type
             events.append(
@@ -427,7 +428,9 @@ def _write_steps(op: Op) -> list[dict[str, Any]]:
     return [step for step in steps if step["f"] != "range"]
 
 
-def _write_told(op: Op, step: dict[str, object]) -> dict[str, object]:
-    told: dict[str, object] = {"revision": op.output["revision"]} if "revision" in op.output else {}
+def _write_output(op: Op, step: dict[str, object]) -> dict[str, object]:
+    output: dict[str, object] = (
+        {"revision": op.output["revision"]} if "revision" in op.output else {}
+    )
     gone = op.output.get("deleted", step.get("deleted", 0))
-    return told | ({"deleted": gone} if step["f"] == "delete" else {})
+    return output | ({"deleted": gone} if step["f"] == "delete" else {})

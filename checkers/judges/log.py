@@ -278,16 +278,16 @@ def _step(
     inside: str,
 ) -> list[Finding]:
     """Judge the step from one polled offset to the next."""
-    told = f"{who(history, after[1])} polled offset {after[0]} after offset {before[0]}"
+    sentence = f"{who(history, after[1])} polled offset {after[0]} after offset {before[0]}"
     ops = [before[1], after[1]]
     if after[0] <= before[0]:
-        return [_finding(history, inside + "nonmonotonic-poll", log, told, ops)]
+        return [_finding(history, inside + "nonmonotonic-poll", log, sentence, ops)]
     first = bisect.bisect_right(known, before[0])
     skipped = known[first : bisect.bisect_left(known, after[0])]
     if not skipped:
         return []
     proof = next(iter(log.at_offset[skipped[0]].values()))
-    why = f"{told}, and skipped offset {skipped[0]}, which holds a value"
+    why = f"{sentence}, and skipped offset {skipped[0]}, which holds a value"
     return [_finding(history, inside + "poll-skip", log, why, [*ops, proof])]
 
 

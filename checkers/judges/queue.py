@@ -5,7 +5,7 @@ empty), ``drain`` (output: the list of all values that were left). Order is not 
 linearizability models ``fifo-queue`` and ``unordered-queue`` do that.
 
 `queue` asks that every dequeued value was enqueued and comes out at most as often as it went in.
-`total_queue` asks besides that every acknowledged value came out, which can be told only once the
+`total_queue` asks besides that every acknowledged value came out, which is known only once the
 queue was seen empty after the last enqueue: by a completed drain, or by a dequeue that found
 nothing. A dequeue of unknown outcome may have taken one value, and an unknown drain any number.
 
@@ -192,7 +192,7 @@ def _judgement(traffic: Traffic, findings: list[Finding]) -> Judgement:
 
 
 def _judge_losses(history: History, traffic: Traffic, said: Judgement) -> None:
-    """Add the acknowledged values that never came out, if that can be told."""
+    """Add the acknowledged values that never came out, if that is known."""
     left = {
         name: count - len(traffic.taken.get(name, []))
         for name, count in traffic.acknowledged.items()

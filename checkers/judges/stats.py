@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 OUTCOMES = ("ok", "fail", "info")
 
-#: An error is told apart from others by so much of its text.
+#: Errors that agree in so much of their text count as one.
 ERROR_CHARS_MAX = 300
 
 #: So many texts of one error are counted apart, to show the commonest.
