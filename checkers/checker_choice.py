@@ -515,8 +515,8 @@ def _carries_transactions(history: History) -> bool:
     """
     from checkers.isolation.transaction_table import are_micro_ops
 
-    told = [value for value in history.values if value is not None and value != []]
-    if not told or not all(map(are_micro_ops, told)):
+    found_values = [value for value in history.values if value is not None and value != []]
+    if not found_values or not all(map(are_micro_ops, found_values)):
         return False
     if not set(history.functions) <= {"read", "write"}:
         return True
@@ -556,7 +556,7 @@ def _transactions(history: History) -> list[str]:
 
 
 def _plain_write(micro: list[object]) -> object:
-    """Key and value of a write, told apart by type; text where they are not two numbers."""
+    """Key and value of a write, with their types; text where they are not two numbers."""
     if len(micro) == 3 and type(micro[1]) is int and type(micro[2]) is int:
         return micro[1], micro[2]
     return repr(micro[1:])

@@ -40,11 +40,11 @@ def refusal(history: History, model: str, options: Mapping[str, object]) -> str:
     realtime, sessions = (history.header.get(order, True) for order in ("realtime", "sessions"))
     if not realtime and model in models.NAMES:
         return f"model {model!r} is about real time, and the file does not tell any"
-    for option, told, what in (
+    for option, known_order, what in (
         ("linearizable_keys", realtime, "real time"),
         ("sequential_keys", sessions, "the order within sessions"),
     ):
-        if options.get(option) and not told:
+        if options.get(option) and not known_order:
             return f"option {option!r} needs {what}, which the file does not tell"
     return ""
 
