@@ -216,10 +216,10 @@ class WatchClient(EtcdClient):
         return op.ok({"events": events})
 
 
-def _event(told: dict[str, Any]) -> dict[str, Any]:
-    kv = told["kv"]
+def _event(reported: dict[str, Any]) -> dict[str, Any]:
+    kv = reported["kv"]
     event = {"revision": int(kv["mod_revision"]), "key": decode_key(kv["key"])}
-    if told.get("type") == "DELETE":
+    if reported.get("type") == "DELETE":
         return {**event, "type": "delete"}
     return {**event, "value": decode(kv["value"])}
 

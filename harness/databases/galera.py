@@ -1,7 +1,7 @@
 """MariaDB with Galera: every server takes writes, which are certified against each other.
 
 A transaction runs on one server alone; at its commit its rows are sent to all, in one total order,
-and the first of two that wrote the same row wins: the other is told of a deadlock. So a commit is a
+and the first of two that wrote the same row wins: the other gets a deadlock error. So a commit is a
 matter of the whole cluster, and a read is not: a server applies what others committed when it comes
 to it, and reads are stale unless ``sync_wait`` makes them wait. What is claimed is snapshot
 isolation at most, whatever a session's isolation is called.

@@ -225,8 +225,10 @@ class RedisClient:
         assert node is not None, "open() comes before invoke()"
         timeout_s = self._db.op_timeout_s
         async with connected(node.address, SENTINEL_PORT, timeout_s=timeout_s) as sentinel:
-            told = await sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", PRIMARY)
-        announced = ":".join(map(str, told))
+            announcement = await sentinel.execute_command(
+                "SENTINEL", "GET-MASTER-ADDR-BY-NAME", PRIMARY
+            )
+        announced = ":".join(map(str, announcement))
         if announced == self._primary:
             return
         named = {node.announced_by(name, PORT): name for name in node.nodes}

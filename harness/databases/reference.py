@@ -245,11 +245,11 @@ class Reference(ReferenceMembers):
             done["syncs"] = sum([await node.cluster_syncs() for node in simulated])
             done["bytes"] = sum([await node.cluster_sent_bytes() for node in simulated])
             return done
-        told = [s for s in statuses if s is not None and "storage" in s and "links" in s]
-        if len(told) == len(nodes):
-            done["syncs"] = sum(int(s["storage"]["syncs"]) for s in told)
-            done["bytes"] = sum(int(k["sent_bytes"]) for s in told for k in s["links"].values())
-            done[STARTS] = sum(int(s["start"]) for s in told)
+        reported = [s for s in statuses if s is not None and "storage" in s and "links" in s]
+        if len(reported) == len(nodes):
+            done["syncs"] = sum(int(s["storage"]["syncs"]) for s in reported)
+            done["bytes"] = sum(int(k["sent_bytes"]) for s in reported for k in s["links"].values())
+            done[STARTS] = sum(int(s["start"]) for s in reported)
         return done
 
     async def primaries(self, nodes: Sequence[Node]) -> list[str]:

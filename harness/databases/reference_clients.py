@@ -5,7 +5,7 @@ client session, in simulation and on real nodes alike:
 
 - lists and registers in transactions: one ``txn`` of the core for each transaction;
 - banks: a transfer reads both balances, and changes them if they are still so;
-- watches: from the revision after the last one told of;
+- watches: from the revision after the last one received;
 - members and the singleton, of role ``gossip``: what the node asked knows, and acts of the leader;
 - leases: a key attached to a lease of the core; the client that creates the key has it.
 
@@ -101,11 +101,11 @@ class Transactions(Objects):
         done = await self._txn([], parts)
         if done.status != "ok":
             return ended(op, done)
-        told = done.value["results"]
+        results = done.value["results"]
         return op.ok(
             [
                 [f, key, found if f == "r" else value]
-                for (f, key, value), found in zip(op.value, told, strict=True)
+                for (f, key, value), found in zip(op.value, results, strict=True)
             ]
         )
 
@@ -168,11 +168,11 @@ class Watches(Objects):
         return op.ok({"events": events, "revision": done.value["revision"]})
 
 
-def _event(told: dict[str, Any]) -> dict[str, Any]:
-    event = {"revision": told["revision"], "key": told["key"]}
-    if told["type"] == "delete":
+def _event(change: dict[str, Any]) -> dict[str, Any]:
+    event = {"revision": change["revision"], "key": change["key"]}
+    if change["type"] == "delete":
         return {**event, "type": "delete"}
-    return {**event, "value": told["value"]}
+    return {**event, "value": change["value"]}
 
 
 class Leased(Objects):
