@@ -288,7 +288,7 @@ class Prepared(Protocol):
     """An environment that wants to know what it will be asked for."""
 
     def prepare(self, needs: Collection[str]) -> None:
-        """Be told, before setup, which abilities a run needs; UsageError if one is missing."""
+        """Prepare, before setup, the abilities a run needs; UsageError if one is missing."""
         ...
 
 

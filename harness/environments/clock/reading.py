@@ -1,4 +1,4 @@
-"""How far another clock is ahead of ours, told from answers that took their time.
+"""The offset of another clock, estimated from answers with a round-trip time.
 
 Whoever asks for the time learns what a clock showed at some moment between the question and the
 answer, and on a busy machine that is long. So it is asked again until an answer came quickly, and

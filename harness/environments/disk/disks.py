@@ -78,7 +78,7 @@ def self_test() -> str:
 
 
 def server_words(journal: Journal, node: str, *, seed: int) -> dict[str, Any]:
-    """What a :class:`LocalDisk` of a run is told beside its directory."""
+    """The settings of a :class:`LocalDisk` of a run beside its directory."""
     return {
         "name": f"{journal.run_id}/{node}",
         "log": journal.run_dir / "nodes" / node / "disk.log",

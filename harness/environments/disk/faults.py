@@ -106,7 +106,7 @@ class DiskFaults:
         return self._faulty[name][1] if name in self._faulty else {}
 
     def _forget_healthy(self, node: NodeProcesses) -> None:
-        """Drop what is healthy, unless a stopped process must still be told so."""
+        """Drop what is healthy, unless a stopped process must still be healed."""
         if node.name in self._deferred and node.alive:
             return
         if not self._now(node.name):

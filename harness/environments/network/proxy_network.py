@@ -1,7 +1,7 @@
 """Links through the proxy process, which listens wherever one node dials another.
 
 A node is given an address of the proxy for each peer, so the address tells which directed link a
-connection is. The proxy is told to listen there before the next command of a node is run.
+connection is. The proxy listens there before the next command of a node is run.
 
 For the environment `local`; the proxy itself is :mod:`harness.environments.network.proxy`.
 """

@@ -1,4 +1,4 @@
-"""A file system in user space which passes everything on to a directory, except when told not to.
+"""A file system in user space that passes requests on to a directory and injects disk faults.
 
 A database that is not ours has no door to its disk. Put between the two, this file system can be
 slow, fail, be full, tear a write in two, or damage what it keeps, and counts each time it did. It

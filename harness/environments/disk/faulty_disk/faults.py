@@ -4,7 +4,7 @@
     error        EIO (or another name of an error): reads, writes, syncs and changes fail with it
     full         what needs room fails with ENOSPC, and there is none
     torn         a write of more than a sector stores whole sectors from its beginning, then fails
-    flip         an event and no state: one bit of one file at rest is changed, which nobody is told
+    flip         an event and no state: one bit of one file at rest is changed, without an error
 
 Counts only grow. The evidence that a fault bit is that its count did: what a disk would have done
 to a database which never used it proves nothing.

@@ -405,11 +405,11 @@ class Server:
                     if control.trusted(connection):
                         with connection.makefile("rb") as lines:
                             line = lines.readline()
-                        connection.sendall(json.dumps(self._told(line)).encode() + b"\n")
+                        connection.sendall(json.dumps(self._handled(line)).encode() + b"\n")
 
         threading.Thread(target=loop, daemon=True).start()
 
-    def _told(self, line: bytes) -> dict[str, Any]:
+    def _handled(self, line: bytes) -> dict[str, Any]:
         faults = self._files.faults
         try:
             wanted = json.loads(line)["faults"]

@@ -47,7 +47,7 @@ class Tree:
         self._next = wire.ROOT + 1
 
     def inode(self, number: int) -> Inode:
-        """The inode of a number; KeyError if the kernel was never told it."""
+        """The inode of a number; KeyError if the kernel never got it."""
         return self._inodes[number]
 
     def number_of(self, key: tuple[int, int]) -> int | None:
