@@ -25,7 +25,7 @@ from harness.nemesis.base import NeedsCalm, Nemesis, Plan
 #: the choice made every other time where there is one
 OFTEN = "primaries"
 
-#: a fault shorter than this cannot be told from a hiccup
+#: a fault shorter than this cannot be distinguished from a hiccup
 SHORTEST_NS = 100_000_000
 
 #: how long the others keep calm before and after the beginning of a fault that needs it

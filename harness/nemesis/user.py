@@ -61,8 +61,10 @@ class UserFault(Planner):
                 del running[name]
                 raise UserCodeError(f"the fault {self.name!r} ended without a yield") from None
         bit = any(_vouched(proof) for proof in proofs.values())
-        told = {name: proof for name, proof in proofs.items() if isinstance(proof, Mapping)}
-        return Injection(hit, hit, evidence={"bit": bit, **({"told": told} if told else {})})
+        reported = {name: proof for name, proof in proofs.items() if isinstance(proof, Mapping)}
+        return Injection(
+            hit, hit, evidence={"bit": bit, **({"told": reported} if reported else {})}
+        )
 
     async def heal(self, context: Context, plan: Plan, injection: Injection) -> dict[str, Any]:
         """Run the function on, to its end, on every target.
