@@ -133,15 +133,17 @@ class FaultRunner:
 
     def _record_begin(self, plan: Plan, injection: Injection) -> None:
         now_ns = self.now_ns()
-        told: dict[str, Any] = {"value": injection.value, "nodes": injection.nodes}
+        target: dict[str, Any] = {"value": injection.value, "nodes": injection.nodes}
         proof: dict[str, Any] = {"outcome": injection.outcome, "evidence": injection.evidence}
         self.records[plan.id] = FaultRecord(
             plan.id, plan.nemesis, now_ns, value=injection.value, nodes=injection.nodes, **proof
         )
-        self.recorder.journal("begin", now_ns, plan, **told, **proof)
+        self.recorder.journal("begin", now_ns, plan, **target, **proof)
         if injection.outcome != "skipped":
             proof = {}
-        self.recorder.history.fault_begin(plan.nemesis, time_ns=now_ns, id=plan.id, **told, **proof)
+        self.recorder.history.fault_begin(
+            plan.nemesis, time_ns=now_ns, id=plan.id, **target, **proof
+        )
         self.recorder.flush()
         log.info("fault %d %s begins: %s", plan.id, plan.nemesis, _short(injection.value))
 

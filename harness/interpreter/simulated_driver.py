@@ -6,7 +6,7 @@ the world does its next event, and time jumps to it. There is no thread, no sock
 equal seeds give equal runs to the byte.
 
 A client, database or nemesis that waits on anything else (asyncio's sleep, a socket) cannot run
-here, and is told so in a sentence.
+here, and the error says so in a sentence.
 """
 
 from __future__ import annotations
