@@ -1,7 +1,7 @@
 """Which ablations random seeds find: a table, one row for each, measured and not claimed.
 
 Every ablation is explored until a seed fails that the intact system passes, or the budget is spent.
-Seeds draw everything; nothing is told about the ablation.
+Seeds draw everything; no schedule is fitted to the ablation.
 
 ``python bench/ablations.py`` prints the table; docs/ablations.md keeps the latest.
 """

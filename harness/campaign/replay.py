@@ -121,9 +121,9 @@ def faults_of_run(run_dir: Path) -> list[Plan] | None:
             intents[entry.id] = entry
         elif entry.phase == "begin" and entry.outcome != "skipped":
             hit[entry.id] = entry.nodes or []
-    told = (entry for _, entry in sorted(intents.items()))
+    in_order = (entry for _, entry in sorted(intents.items()))
     # What a generator drove it drives again.
-    entries = [entry for entry in told if entry.plan is None or not entry.plan.driven]
+    entries = [entry for entry in in_order if entry.plan is None or not entry.plan.driven]
     plans = [_plan(entry, hit.get(entry.id, [])) for entry in entries]
     return None if None in plans else [plan for plan in plans if plan is not None]
 
