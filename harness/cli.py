@@ -243,9 +243,9 @@ def _dispatch(words: list[str]) -> int:
     if words[0] == "check":
         from harness.commands import checking
 
-        told = checking.plain(words[1:])
-        if told is not None:
-            return checking.run(**told)
+        options = checking.plain(words[1:])
+        if options is not None:
+            return checking.run(**options)
     import cyclopts
 
     try:
@@ -271,8 +271,8 @@ def _complain(sentence: str, code: int, *, log: Path | None = None) -> int:
         half = SENTENCE_CHARS_MAX // 2
         sentence = f"{sentence[:half]} ... {sentence[-half:]}"
     # A sentence may quote what a stranger's file says, and a terminal obeys control characters.
-    told = (c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in sentence)
-    print(f"harness: {''.join(told)}", file=sys.stderr)
+    printable = (c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in sentence)
+    print(f"harness: {''.join(printable)}", file=sys.stderr)
     if log is not None:
         print(f"log: {log}", file=sys.stderr)
     return code

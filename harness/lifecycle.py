@@ -344,7 +344,7 @@ class Lifecycle:
 
     @property
     def leader_changes(self) -> int | None:
-        """How often a leader was elected after the first, as far as seen; None if not told."""
+        """How often a leader was elected after the first, as far as seen; None if unknown."""
         return self._leaders.changes
 
     @property

@@ -310,8 +310,8 @@ class _Run:
         from reports.wording import one_line
 
         if self.spec.quiet:
-            told = one_line(outcome.sentence, limit=SENTENCE_CHARS_MAX)
-            self.say(f"{outcome.verdict.name} seed {self.seed}: {told}")
+            sentence = one_line(outcome.sentence, limit=SENTENCE_CHARS_MAX)
+            self.say(f"{outcome.verdict.name} seed {self.seed}: {sentence}")
             return
         from reports.terminal import terminal_summary
 

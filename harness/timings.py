@@ -34,7 +34,7 @@ FINAL_TIMEOUTS = 6
 #: No amount, of seconds or of operations per second, is larger: three years in seconds.
 AMOUNT_MAX = 1e8
 
-#: A fault shorter than this cannot be told from a hiccup.
+#: A fault shorter than this cannot be distinguished from a hiccup.
 FAULT_SHORTEST_S = 0.1
 
 

@@ -249,8 +249,8 @@ def _failures(history: Any) -> list[dict[str, Any]]:
     found = [msgspec.to_builtins(failure) for failure in failures(history)]
     rest = sum(each["count"] for each in found[FAILURES_MAX:])
     if rest:
-        told = f"{len(found) - FAILURES_MAX} other kinds of failure"
-        found[FAILURES_MAX:] = [{"f": "", "outcome": "", "error": told, "count": rest}]
+        rest_words = f"{len(found) - FAILURES_MAX} other kinds of failure"
+        found[FAILURES_MAX:] = [{"f": "", "outcome": "", "error": rest_words, "count": rest}]
     return found
 
 
@@ -368,9 +368,9 @@ def _missing(
 
 def _why_idle(name: str, faults: Sequence[Mapping[str, Any]]) -> str:
     """The commonest reason why a nemesis's faults did nothing, in brackets; or nothing."""
-    told = [fault["evidence"].get("why") or fault["evidence"].get("error") for fault in faults
+    whys = [fault["evidence"].get("why") or fault["evidence"].get("error") for fault in faults
             if fault["f"] == name]  # fmt: skip
-    reasons = [str(reason) for reason in told if reason]
+    reasons = [str(reason) for reason in whys if reason]
     return f" ({max(reasons, key=reasons.count)})" if reasons else ""
 
 
@@ -405,12 +405,12 @@ def _sentence(judgement: Judgement, ops: int) -> str:
         return finding.sentence or finding.title
     telling = [r for r in judgement.results if r.verdict is judgement.verdict and r.reason]
     if judgement.verdict is Verdict.VALID:
-        told = judgement.evidence
-        bit, injected = told["faults_bit"], told["faults_injected"]
+        evidence = judgement.evidence
+        bit, injected = evidence["faults_bit"], evidence["faults_injected"]
         faults = f"{bit} fault{'s' if bit != 1 else ''} that took effect"
         if injected > bit:
             faults = f"{bit} of {injected} faults took effect"
-        first = told["weak"][0].partition(";")[0] if told["weak"] else ""
+        first = evidence["weak"][0].partition(";")[0] if evidence["weak"] else ""
         weak = f"; weakly exercised: {first}" if first else ""
         return f"{ops} operations, {faults}, and nothing wrong with them{weak}."
     reasons = [f"{r.checker}: {r.reason}" if r.checker != "evidence" else r.reason for r in telling]
@@ -428,9 +428,9 @@ def _labelled(judgement: Judgement, history: Any, sentence: str) -> str:
     if not findings:
         judgement.evidence["notes"].append(label(found))
         return sentence
-    told = label(excused(found, _ended_ns(history, findings[0])))
-    judgement.evidence["assumption"] = told
-    return f"{told}. {sentence}" if told else sentence
+    assumption = label(excused(found, _ended_ns(history, findings[0])))
+    judgement.evidence["assumption"] = assumption
+    return f"{assumption}. {sentence}" if assumption else sentence
 
 
 def _ended_ns(history: Any, finding: Finding) -> int:

@@ -87,7 +87,7 @@ def plain(words: Sequence[str]) -> dict[str, Any] | None:
 
     None for whatever else: help, mistakes and abbreviations are for the parser of all commands.
     """
-    told: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     files: list[str] = []
     waiting = iter(words)
     for word in waiting:
@@ -102,16 +102,16 @@ def plain(words: Sequence[str]) -> dict[str, Any] | None:
         if flag.switch:
             if equals:
                 return None
-            told[parameter] = True
+            options[parameter] = True
             continue
         value = value if equals else next(waiting, "")
-        if not value or value.startswith("-") or (parameter in told and not flag.repeated):
+        if not value or value.startswith("-") or (parameter in options and not flag.repeated):
             return None
-        told[parameter] = [*told.get(parameter, ()), value] if flag.repeated else value
-    jobs = told.get("jobs", "1")
+        options[parameter] = [*options.get(parameter, ()), value] if flag.repeated else value
+    jobs = options.get("jobs", "1")
     if not (jobs.isascii() and jobs.isdecimal()) or not all(files):
         return None
-    return {**told, "files": tuple(files), **({"jobs": int(jobs)} if "jobs" in told else {})}
+    return {**options, "files": tuple(files), **({"jobs": int(jobs)} if "jobs" in options else {})}
 
 
 def run(

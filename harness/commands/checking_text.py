@@ -163,16 +163,17 @@ def described(results: Sequence[FileResult]) -> Iterator[str]:
         return
     names = _names(results)
     yield _table(results, names)
-    told = [
+    failed = [
         (result, name)
         for result, name in zip(results, names)
         if result.verdict is not None and result.verdict.value != "valid"
     ]
-    told.sort(key=lambda pair: pair[0].verdict is not None and pair[0].verdict.value != "invalid")
-    for result, name in told[:FILES_SHOWN_MAX]:
+    failed.sort(key=lambda pair: pair[0].verdict is not None and pair[0].verdict.value != "invalid")
+    for result, name in failed[:FILES_SHOWN_MAX]:
         yield "\n" + _file(result, name)
-    if len(told) > FILES_SHOWN_MAX:
-        yield f"\nand {len(told) - FILES_SHOWN_MAX} more files; check one by itself, or use --json"
+    if len(failed) > FILES_SHOWN_MAX:
+        more = len(failed) - FILES_SHOWN_MAX
+        yield f"\nand {more} more files; check one by itself, or use --json"
     yield "\n" + _total(results)
 
 
@@ -278,8 +279,8 @@ def _took(result: FileResult) -> str:
     parts_s["the rest"] = result.spent_s - sum(parts_s.values())
     took = f"{result.spent_s:.2f} s"
     if result.spent_s >= PARTS_TOLD_S:
-        told = ", ".join(f"{what} {part_s:.2f}" for what, part_s in parts_s.items())
-        took += f" ({told})"
+        parts = ", ".join(f"{what} {part_s:.2f}" for what, part_s in parts_s.items())
+        took += f" ({parts})"
     return took
 
 

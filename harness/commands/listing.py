@@ -262,8 +262,8 @@ def _lines(entry: Entry) -> list[str]:
     if list(entry.options) == ["kinds"]:
         lines.append(f"kinds: {entry.options['kinds']}")
     elif entry.options:
-        told = [f"{name}={_shown(value)}".rstrip("=") for name, value in entry.options.items()]
-        lines.append(f"options: {', '.join(told)}")
+        options = [f"{name}={_shown(value)}".rstrip("=") for name, value in entry.options.items()]
+        lines.append(f"options: {', '.join(options)}")
     return lines
 
 

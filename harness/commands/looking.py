@@ -34,11 +34,11 @@ def doctor(
 def _compile() -> None:
     from checkers.core.jit import compile_all
 
-    def told(kernel: str, spent_s: float) -> None:
+    def on_compiled(kernel: str, spent_s: float) -> None:
         print(f"compiled {kernel}: {spent_s:.1f} s", flush=True)
 
     try:
-        compile_all(told)
+        compile_all(on_compiled)
     except ImportError as error:
         raise SetupError(f"nothing can be compiled: {error}") from error
 
