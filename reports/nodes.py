@@ -138,8 +138,8 @@ def leads(read: Sequence[Node]) -> list[Lead]:
 
 
 def _generation(event: dict[str, Any]) -> str:
-    told = re.search(r"\bgeneration (\w+)", event["text"])
-    return told[1] if told else ""
+    generation = re.search(r"\bgeneration (\w+)", event["text"])
+    return generation[1] if generation else ""
 
 
 def epoch_ns(moment: Any) -> int | None:

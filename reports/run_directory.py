@@ -122,19 +122,19 @@ def sentence_of(results: list[Result]) -> str:
         for finding in result.all_findings():
             return finding.sentence or finding.title
     merged = Verdict.merge_all(result.verdict for result in results)
-    told: list[str] = []
+    reasons: list[str] = []
     for result in results:
-        _add_reasons(told, result, merged)
-    return "; ".join(told[:3]) + ("." if told else "")
+        _add_reasons(reasons, result, merged)
+    return "; ".join(reasons[:3]) + ("." if reasons else "")
 
 
-def _add_reasons(told: list[str], result: Result, verdict: Verdict) -> None:
+def _add_reasons(reasons: list[str], result: Result, verdict: Verdict) -> None:
     """Reasons of the checkers that judged by themselves and said this verdict."""
     if result.parts:
         for part in result.parts:
-            _add_reasons(told, part, verdict)
+            _add_reasons(reasons, part, verdict)
     elif result.verdict is verdict and result.reason:
-        told.append(f"{result.checker}: {result.reason.rstrip('.')}")
+        reasons.append(f"{result.checker}: {result.reason.rstrip('.')}")
 
 
 def _object(path: Path, missing: list[str]) -> dict[str, Any] | None:

@@ -85,9 +85,9 @@ class Story:
 
 def story_of(detail: Mapping[str, Any]) -> list[StoryEvent]:
     """The events that a finding's detail tells; what is no event is left out."""
-    told = detail.get("story")
+    entries = detail.get("story")
     events = []
-    for entry in told if isinstance(told, (list, tuple)) else []:
+    for entry in entries if isinstance(entries, (list, tuple)) else []:
         if isinstance(entry, dict) and isinstance(entry.get("time_ns"), int):
             names = (one_line(entry.get(name) or "", limit=30) for name in ("source", "target"))
             source, target = names
