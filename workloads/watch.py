@@ -27,11 +27,11 @@ FINAL_WATCHES = 3
 
 
 class Watcher(Generator, frozen=True):
-    """One worker's routine: watch from where it was told everything, again and again.
+    """One worker's routine: watch from the revision after the last one received.
 
     Args:
         name: distinguishes the main phase from the final one, where streams begin anew.
-        start: the first revision it has not been told of.
+        start: the first revision it has not received.
     """
 
     name: str
@@ -49,18 +49,18 @@ class Watcher(Generator, frozen=True):
     def update(self, test: Any, context: Context, event: Op) -> Any:
         if event.type != "ok" or event.f != "watch":
             return self
-        return Watcher(self.name, max(self.start, _told(event.value) + 1))
+        return Watcher(self.name, max(self.start, _received_to(event.value) + 1))
 
 
-def _told(output: Any) -> int:
+def _received_to(output: Any) -> int:
     """The revision up to which an answer tells everything; 0 if it tells nothing."""
-    told = 0
+    revision = 0
     if isinstance(output, dict):
-        told = output.get("revision") or 0
+        revision = output.get("revision") or 0
         output = output.get("events") or []
     for event in output:
-        told = max(told, event["revision"] if isinstance(event, dict) else event[0])
-    return told
+        revision = max(revision, event["revision"] if isinstance(event, dict) else event[0])
+    return revision
 
 
 def watch(*, keys: int = 5, rate_hz: float = 60.0) -> Workload:

@@ -42,7 +42,7 @@ class GeneratorError(ValueError):
 
 
 class Op(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An operation as a generator emits it, and an event as a generator is told of it.
+    """An operation as a generator emits it, and an event as a generator receives it.
 
     Args:
         f: the operation's name; on the nemesis thread the name of a nemesis, or ``heal``.

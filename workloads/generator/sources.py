@@ -373,7 +373,7 @@ def _counted(what: str, count: int) -> int:
 
 
 def wants_updates(generator: Any) -> bool:
-    """Whether a generator must be told of events; a user's own is, unless it says otherwise."""
+    """Whether a generator takes updates; a user's own does, unless it says otherwise."""
     return generator is not None and bool(getattr(generator, "wants_updates", True))
 
 
