@@ -1,9 +1,10 @@
 """A node's options: the command line, checked before anything is touched.
 
 Everything wrong is an :class:`OptionError` whose message is one sentence that names the option and
-shows the value. A node that anybody on the network may reach must have certificates, or be told
-``--allow-remote``; an ablation needs ``--unsafe-ablation``. A token (see ``token``) is optional:
-without one, and without certificates, every user of this machine is a client and an operator.
+shows the value. A node that can be reached over the network must have certificates, or the
+option ``--allow-remote``; an ablation needs ``--unsafe-ablation``. A token (see ``token``) is
+optional: without one, and without certificates, every user of this machine is a client and an
+operator.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ class Peers:
         self._refused = refused
         #: kept when a member leaves: it may come back, and epochs never go down
         self._channels: dict[str, OutgoingChannel] = {}
-        self._told: dict[str, Address] = {}
+        self._from_hellos: dict[str, Address] = {}
         self._closing: dict[str, asyncio.Task[None]] = {}
 
     def follow(self) -> None:
@@ -110,7 +110,7 @@ class Peers:
         found = self._configuration()
         if address is None and found is not None and found.address_of(member):
             address = parse_address(found.address_of(member), option=member)
-        return address or self._told.get(member)
+        return address or self._from_hellos.get(member)
 
     def refusal(self, hello: Hello) -> str:
         """Why a peer that says hello is not let in; "" if it is."""
@@ -122,7 +122,7 @@ class Peers:
             return f"{hello.sender!r} is no peer of this node"
         if hello.address:
             try:
-                self._told[hello.sender] = parse_address(hello.address, option=hello.sender)
+                self._from_hellos[hello.sender] = parse_address(hello.address, option=hello.sender)
             except OptionError:
                 return f"{hello.sender!r} says that it listens at {hello.address!r}"
         return self._directories.problem(hello.sender, hello.directory)

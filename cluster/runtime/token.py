@@ -2,7 +2,7 @@
 
 Arguments of processes are everybody's to read (``ps``); a file of mode 0600 and a process's
 environment are their user's alone. Clients and peers carry it in their hello, and requests to the
-admin endpoint as ``Authorization: Bearer TOKEN``. What it is worth is told in ``doors``.
+admin endpoint as ``Authorization: Bearer TOKEN``. ``doors`` says how much it protects.
 
 Used by the node and the client.
 """
