@@ -66,7 +66,7 @@ class Connections:
     Args:
         nodes: the world's nodes by name.
         network: carries the frames.
-        trace: is told of answers that arrive.
+        trace: records the answers that arrive.
         now_ns: virtual time.
     """
 

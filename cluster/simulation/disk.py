@@ -32,8 +32,8 @@ from cluster.ports import DiskError
 US = 1_000
 SECTOR_BYTES = 512
 
-#: Bytes at the end of a file a bit flip spares. A flipped bit in the last record of a log cannot be
-#: told from a torn write, so no storage can refuse it: it is amnesia, which is another fault.
+#: Bytes at the end of a file a bit flip spares. A flipped bit in the last record of a log looks
+#: like a torn write, so no storage can refuse it: it is amnesia, which is another fault.
 FLIP_SPARES_BYTES = 4096
 
 _KNOWN_FAULTS = {"latency_ns", "jitter_ns", "error", "full", "torn", "flip", "power", "after"}

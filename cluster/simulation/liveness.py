@@ -205,8 +205,8 @@ def _unsettled(world: World) -> str:
     if (world.status(leader) or {}).get("outgoing"):
         return "a change of members is half done"
     if len(set(applied.values())) > 1:
-        told = ", ".join(f"{node} {found[0]}/{found[1]}" for node, found in applied.items())
-        return f"applied and last indices differ: {told}"
+        positions = ", ".join(f"{node} {found[0]}/{found[1]}" for node, found in applied.items())
+        return f"applied and last indices differ: {positions}"
     hashes = {world.state_hash(node) for node in applied}
     return "" if len(hashes) == 1 else "states differ at one applied index"
 

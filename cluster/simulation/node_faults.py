@@ -23,7 +23,7 @@ class NodeFaults:
     Args:
         nodes: by name; an unknown name raises.
         heap: virtual time.
-        trace: is told.
+        trace: records each fault.
         atlas: keeps a majority of disks sound.
         damage_watch: judges what a node says of its disk.
         cut_off: the kernel of a node's machine ends its connections.

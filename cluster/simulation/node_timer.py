@@ -48,7 +48,7 @@ class NodeTimer:
             self._heap.push(due, self._event, due)
 
     def taken(self) -> None:
-        """The core was told of the time: nothing is asked for until it asks again."""
+        """The core has handled the time: no wake-up is due until it asks for the next."""
         self.at_ns = -1
 
     @property

@@ -88,7 +88,7 @@ from cluster.wire import Command as Operation
 NETWORK = NetworkProfile(delay_min_ns=1 * MS, delay_max_ns=1 * MS)
 DISK = DiskProfile(sync_min_ns=1 * MS, sync_max_ns=1 * MS)
 
-#: How long ``elect`` and ``wait`` wait, unless told otherwise.
+#: How long ``elect`` and ``wait`` wait, unless a time is given.
 WAIT_NS = 5 * SECOND
 
 #: operation -> how many arguments it has after the key
@@ -515,8 +515,8 @@ def _register(stage: Stage, arguments: list[str]) -> None:
         raise stage.fail(f"{node} is down, or has no registers: begin with: role paxos")
     held = core.acceptors.find(key)
     value = text_of(register_value(key, held.value))
-    told = f"promised {say_ballot(held.promised)}, accepted {say_ballot(held.accepted)}"
-    stage.say(f"{node} {key}: {told}, value {value}")
+    words = f"promised {say_ballot(held.promised)}, accepted {say_ballot(held.accepted)}"
+    stage.say(f"{node} {key}: {words}, value {value}")
 
 
 # -- words

@@ -6,7 +6,7 @@
     unlock C NAME               end that lease
     fenced C NAME VALUE         a write to the lock's resource, which is a key attached to the lease
                                 that C got the lock with: the resource refuses it when that is over
-    write C KEY VALUE           a put that is told its revision
+    write C KEY VALUE           a put that returns its revision
     watch C PREFIX AFTER [N]    every change after this revision; ``on`` goes on from the last one.
                                 An answer ends after N changes, at the next revision
     txn C [if KEY VALUE, ... then] r KEY, w KEY VALUE, append KEY VALUE, ...
@@ -210,13 +210,13 @@ def _unlock(memory: Memory, arguments: list[str]) -> Operation:
 def _fenced(memory: Memory, arguments: list[str]) -> Operation:
     name, text = _words(arguments, "NAME", "VALUE")
     lease, token = _lease_of(memory, name)
-    told = {"token": token, "value": value_of(text)}
+    output = {"token": token, "value": value_of(text)}
 
     def steps() -> Steps:
-        done = yield Command("put", f"resource/{name}", (told["value"], lease))
-        return _outcome(done, told)
+        done = yield Command("put", f"resource/{name}", (output["value"], lease))
+        return _outcome(done, output)
 
-    return Operation("write", name, told, steps(), _silent)
+    return Operation("write", name, output, steps(), _silent)
 
 
 # -- watches
@@ -229,7 +229,9 @@ def _write(memory: Memory, arguments: list[str]) -> Operation:
         done = yield Command("put", key, (value_of(text),))
         return _outcome(done, {"revision": done.revision})
 
-    return Operation("write", key, value_of(text), steps(), lambda told: f"at {told['revision']}")
+    return Operation(
+        "write", key, value_of(text), steps(), lambda output: f"at {output['revision']}"
+    )
 
 
 def _watch(memory: Memory, arguments: list[str]) -> Operation:
@@ -257,12 +259,12 @@ def _change(event: dict[str, Any]) -> dict[str, Any]:
     return {**change, "type": "delete"} if gone else {**change, "value": event["value"]}
 
 
-def _tell_events(told: dict[str, Any]) -> str:
+def _tell_events(output: dict[str, Any]) -> str:
     changes = [
         f"{each['revision']} {each['key']} {text_of(each['value']) if 'value' in each else 'gone'}"
-        for each in told["events"]
+        for each in output["events"]
     ]
-    return f"{', '.join(changes) or 'nothing'}; all up to {told['revision']}"
+    return f"{', '.join(changes) or 'nothing'}; all up to {output['revision']}"
 
 
 # -- transactions
@@ -287,8 +289,8 @@ def _txn(memory: Memory, arguments: list[str]) -> Operation:
         if not done.value["succeeded"]:
             return ("fail", None, "a key has another value")
         results = zip(asked, done.value["results"], strict=True)
-        told = [[f, key, result if f == "r" else value] for (f, key, value), result in results]
-        return ("ok", wanted + told, "")
+        output = [[f, key, result if f == "r" else value] for (f, key, value), result in results]
+        return ("ok", wanted + output, "")
 
     return Operation("txn", "", found + asked, steps(), _tell_parts)
 
@@ -345,7 +347,7 @@ def _members(memory: Memory, arguments: list[str]) -> Operation:
         done = yield Command("members-view", "")
         return _outcome(done, done.value)
 
-    return Operation("read", "members", None, steps(), lambda told: " ".join(told))
+    return Operation("read", "members", None, steps(), lambda output: " ".join(output))
 
 
 def _act(memory: Memory, arguments: list[str]) -> Operation:
@@ -358,8 +360,8 @@ def _act(memory: Memory, arguments: list[str]) -> Operation:
     return Operation("act", "singleton", value_of(text), steps(), _tell_act)
 
 
-def _tell_act(told: dict[str, Any]) -> str:
-    return f"by {told['leader']} of view {told['view']}"
+def _tell_act(output: dict[str, Any]) -> str:
+    return f"by {output['leader']} of view {output['view']}"
 
 
 def _join(memory: Memory, arguments: list[str]) -> Operation:

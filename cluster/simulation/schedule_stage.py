@@ -40,7 +40,7 @@ class Memory(msgspec.Struct):
 
     Args:
         held: lock -> the lease and the token it has, or had.
-        known: watched prefix -> the revision up to which it was told of all changes.
+        known: watched prefix -> the revision up to which all changes were received.
     """
 
     held: dict[str, tuple[str, int]]
@@ -130,8 +130,8 @@ def finish(stage: Stage, client: str, wanted: str) -> None:
             resume()
     if not call.status:
         raise stage.fail(f"{words} did not end in a minute of virtual time")
-    told = running.tell(call.value) if call.status == "ok" else ""
-    said = f"{call.status} {told}" if told else call.status
+    shown = running.tell(call.value) if call.status == "ok" else ""
+    said = f"{call.status} {shown}" if shown else call.status
     stage.say(f"{words} -> {said}")
     if wanted and wanted not in (said, call.status):
         why = f" ({call.error})" if call.error else ""

@@ -14,7 +14,7 @@ from cluster.simulation.multi_paxos_invariants import MultiPaxosInvariants
 from cluster.simulation.viewstamped_invariants import ViewstampedInvariants
 from cluster.simulation.zab_invariants import ZabInvariants
 
-#: Told (invariant, sentence, nodes) when a rule is broken; raises or records.
+#: Called with (invariant, sentence, nodes) when a rule is broken; raises or records.
 Fail: TypeAlias = Callable[[str, str, tuple[str, ...]], None]
 
 

@@ -34,7 +34,7 @@ class ViewstampedInvariants:
     """The watch over all replicas of a world.
 
     Args:
-        fail: told (invariant, sentence, nodes) when a rule is broken; raises or records.
+        fail: called with (invariant, sentence, nodes) when a rule is broken; raises or records.
     """
 
     def __init__(self, fail: Callable[[str, str, tuple[str, ...]], None]) -> None:

@@ -12,7 +12,7 @@ from cluster.ports import Append, Core, Recovered, SaveSnapshot, Send
 
 
 class Watch(Protocol):
-    """The invariants of a role, told of what happens on each node."""
+    """The invariants of a role, called for every event of a node."""
 
     def started(self, node: str, recovered: Recovered, *, excused: bool) -> None:
         """``node`` starts from what its storage found; ``excused`` if its disk was damaged."""
