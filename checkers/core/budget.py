@@ -1,4 +1,4 @@
-"""Budgets: how much a checker may spend, and the promise that it is kept.
+"""Budgets: limits of time, memory and steps for a checker, and the meter that enforces them.
 
 A search for a linearisation or a serial order is exponential in the worst case. Every checker
 takes a :class:`Budget` of steps, wall-clock time and memory, and asks its :class:`Meter` at a
@@ -65,7 +65,7 @@ def not_counted() -> Iterator[None]:
 
 
 class Budget(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one check may spend; None means no limit of that kind.
+    """The limits of one check; None means no limit of that kind.
 
     Args:
         time_s: wall-clock seconds.
@@ -169,7 +169,7 @@ _current: ContextVar[Meter | None] = ContextVar("meter", default=None)
 
 @contextmanager
 def within(meter: Meter) -> Iterator[Meter]:
-    """Whatever asks with :func:`look` meanwhile is held to this meter's budget."""
+    """Every caller of :func:`look` meanwhile is held to this meter's budget."""
     token = _current.set(meter)
     try:
         yield meter
@@ -212,7 +212,7 @@ def alarm(meter: Meter) -> Iterator[None]:
     Works in the main thread of a process that does nothing else, such as a command's.
 
     Raises:
-        BudgetSpent: in whatever runs then.
+        BudgetSpent: in the code that runs then.
     """
     limit_s = meter.budget.time_s
     if limit_s is None or threading.current_thread() is not threading.main_thread():

@@ -13,7 +13,7 @@ A checker with a vocabulary refuses a history that has other operations
 (:mod:`checkers.core.vocabulary`), unless ``ignore`` names them. The refusal is UNKNOWN, with
 the operations and their counts in ``stats["refused"]``.
 
-Anyone may use this module; it imports nothing heavy.
+For every module; it imports nothing heavy.
 """
 
 from __future__ import annotations

@@ -207,7 +207,7 @@ def rows(history: History, meter: Meter | None = None) -> Iterator[Row]:
 
 
 def token(value: object) -> Hashable:
-    """A hashable stand-in for a value, which tells 1 from True and 1.0."""
+    """A hashable stand-in for a value, which distinguishes 1, True and 1.0."""
     if type(value) in _PLAIN:
         return value
     return (type(value).__name__, freeze(value))

@@ -124,7 +124,7 @@ def _forgiving(cache: Any) -> Any:
         found = None
         try:
             found = load(sig, target_context)
-        except Exception:  # whatever reading a torn file comes to
+        except Exception:  # a torn file may raise anything
             with contextlib.suppress(OSError):
                 cache.flush()
         if found is None and _kept_only:

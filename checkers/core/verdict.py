@@ -1,4 +1,4 @@
-"""Verdicts and results: what a checker says, and how several sayings become one.
+"""Verdicts and results: the outcome of a check, and how several outcomes merge into one.
 
 A verdict has three values. VALID needs evidence, INVALID needs a witness, and UNKNOWN says why
 nothing firmer could be said. Verdicts merge by a lattice in which a violation outranks doubt and
@@ -9,7 +9,7 @@ A :class:`Result` is the verdict of one checker with everything a reader needs t
 explanation is data first (:class:`Because`), a sentence second, a picture third; the data is what
 is stored in ``results.json`` and what a report draws.
 
-Anyone may use this module; it imports nothing of ours.
+For every module; it imports nothing of ours.
 """
 
 from __future__ import annotations
