@@ -2,7 +2,7 @@
 
 Problem. No order of the witness is legal, so every attempt gets stuck somewhere, and the reader is
 shown where. Most attempts explain nothing: an operation that needs a value is stuck at once if
-nothing has written the value yet, whatever is really wrong.
+nothing has written the value yet, and says nothing of the real defect.
 
 Solution. An attempt convinces if it goes as far as possible and ends at an operation whose value
 had been there and was replaced. All legal prefixes of the witness are walked through and compared:

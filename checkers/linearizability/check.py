@@ -161,7 +161,7 @@ class _Check:
         return None if code < 0 else self.history.keys[code]
 
     def _name(self, group: Sequence[int]) -> Hashable:
-        """The key as something hashable that tells 1 from True."""
+        """The key as something hashable that distinguishes 1 and True."""
         return token(self._key(group))
 
     def _by_zones(self, groups: list[list[int]]) -> list[list[int]]:
@@ -197,7 +197,7 @@ class _Check:
         return [group for group in groups if self._name(group) in doubtful]
 
     def _written_twice(self, group: list[int]) -> bool:
-        """Whether a value was certainly written twice, so that the zones cannot judge the group."""
+        """Whether a value was definitely written twice, so that the zones do not apply."""
         history = self.history
         names = [history.functions[code] for code in history.f[group].tolist()]
         done = history.pair[group]
