@@ -41,7 +41,7 @@ READS = ("r", "read")
 
 
 class Witness:
-    """One transaction of a finding, as the history tells it."""
+    """One transaction of a finding, as the history has it."""
 
     def __init__(self, history: History, invoke: int) -> None:
         op = history.op(invoke)

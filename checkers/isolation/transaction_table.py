@@ -7,7 +7,7 @@ value]``: ``["append", k, v]`` and ``["r", k, [v1, v2, ...]]`` for list-append, 
 what version) is array arithmetic over the columns made here, in a handful of passes that run at the
 speed of C: a million transactions take about a second.
 
-An ``ok`` transaction is taken as its completion tells it. Of an ``info`` or ``fail`` transaction
+An ``ok`` transaction is taken as its completion has it. Of an ``info`` or ``fail`` transaction
 only the writes are kept, from its invocation: what it read is unknown.
 
 Histories of single operations are taken too: ``append``, ``write``/``w`` and ``read``/``r`` on a
@@ -124,7 +124,7 @@ class Txns:
         refuse(event, number, shown, why)
 
     def describe(self, txn: int) -> list[list[object]]:
-        """The transaction's micro-operations as the history tells them."""
+        """The transaction's micro-operations as the history has them."""
         names = {READ: "r", WRITE: "w"}
         done = int(self.complete[txn])
         source = self.history.values[done if done >= 0 else int(self.invoke[txn])]

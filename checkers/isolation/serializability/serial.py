@@ -134,7 +134,7 @@ def check_serial(
         history: transactions of reads and writes, values unique per key; sessions are processes.
         level: ``serializable`` or ``snapshot-isolation``.
         init: the value of keys before any write; or a dict of keys to theirs.
-        budget: wall clock and memory; a search that spends it is UNKNOWN.
+        budget: wall clock and memory; a search that exhausts it is UNKNOWN.
     """
     meter = Meter(budget)
     txns = columns(history, writes=REGISTER_WRITES, model=level)
