@@ -12,7 +12,7 @@ Tags and discards are left in the collection as markers and applied, right to le
 Positions are not tracked; when something is wrong the number of tokens consumed is known, and the
 text is scanned once more to find the line.
 
-Source: the edn-format specification. For the importers; ``loads`` is for anybody.
+Source: the edn-format specification. For the importers; ``loads`` is public.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ The format is recognised from the first bytes of the file (and its name where tw
 alike), never by trying to parse all of it, so a gigabyte of something else is refused at once. A
 file compressed with gzip is read as what it holds.
 
-For everybody: ``checkers.history.load(path)``.
+Public entry: ``checkers.history.load(path)``.
 """
 
 from __future__ import annotations

@@ -275,7 +275,7 @@ def _of_pairs(place: Place) -> Place:
 
 
 def _asked(f: str, value: object) -> object:
-    """What an operation was invoked with, as far as its completion tells."""
+    """The input of an operation, as far as its completion shows it."""
     if f == "txn" and isinstance(value, list) and all(_is_micro(micro) for micro in value):
         return [[*micro[:-1], None] if micro[0] in _READS else micro for micro in value]
     return None if f in _READS else value
