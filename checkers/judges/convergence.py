@@ -1,7 +1,7 @@
 """Convergence: once writing and faults are over, all replicas agree.
 
 Vocabulary: ``read`` (output: the value), with keys; anything else that is acknowledged counts as
-writing. The reads judged are those begun after the last write, of whatever outcome, was over and
+writing. The reads checked are those begun after the last write, of any outcome, was over and
 after the last fault had ended. Of each replica (the event's node; else the process) the last such
 read counts, since a replica may need a few to settle. All must be equal, key by key.
 
@@ -82,7 +82,7 @@ def _unnamed(history: History, last: dict[Hashable, tuple[int, int]]) -> list[Fi
         value = history.values[complete]
         named = set(value) if isinstance(value, (list, tuple)) else set()
         if named != everybody:
-            wrong = ", ".join(sorted(everybody ^ named)) or "nobody"
+            wrong = ", ".join(sorted(everybody ^ named)) or "no node"
             return [
                 Finding(
                     kind="wrong-members",

@@ -1,4 +1,4 @@
-"""Counters: every read lies between what was certain and what was possible.
+"""Counters: every read lies between the sum of the definite and that of the possible additions.
 
 Vocabulary: ``add`` (input: a number, negative ones allowed), ``increment`` and ``decrement``
 (input: a number, or None for 1), ``read`` (output: the number). The counter starts at ``initial``.
@@ -226,7 +226,7 @@ def _because(
     """The additions of the proof, then the read."""
     additions_shown = [
         Because("add", source=op, target=read.invoke, value=amount, text=f"{word} {amount}")
-        for additions, word in ((sure, "certainly added"), (open_ones, "may have added"))
+        for additions, word in ((sure, "definitely added"), (open_ones, "may have added"))
         for op, amount in additions.items()
         if op in shown
     ]

@@ -66,7 +66,7 @@ def election(*, exclusive: bool = False) -> Checker:
             checked=max(0, len(terms) - 1) + max(0, len(acts) - 1),
             evidence=f"{len(terms)} leaders one after the other, and {len(acts)} acts in the order "
             "of their terms",
-            missing="nobody was elected twice, so no two leaders could be compared",
+            missing="fewer than two terms were observed, so no two leaders could be compared",
             stats={"elected": len(terms), "acts": len(acts)},
         )
 

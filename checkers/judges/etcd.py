@@ -12,8 +12,8 @@ Vocabulary, inputs and outputs being maps:
   :mod:`checkers.judges.watch` has it.
 
 The store begins empty, at revision 1; a request that changes anything makes the next revision. A
-``range`` of a past revision is held to what the store held then, if the order found makes that
-certain. Watches are judged by :mod:`checkers.judges.watch`, with the writes as witnesses.
+``range`` of a past revision is compared with what the store held then, if the order found
+determines it. Watches are judged by :mod:`checkers.judges.watch`, with the writes as witnesses.
 
 Source: the model and the validation of etcd's robustness tests.
 """
@@ -149,7 +149,7 @@ def _step(store: Store, op: Op) -> tuple[bool, Store]:
 
 
 def _at(output: dict[str, object], revision: int) -> bool:
-    """Whether an answer was given at this revision, as far as it tells."""
+    """Whether an answer was given at this revision, if it names one."""
     return bool(output.get("revision", revision) == revision)
 
 
@@ -301,7 +301,7 @@ def _requests(history: History, budget: Budget | None) -> Result:
 
 
 def _past(history: History, orders: Iterable[tuple[object, list[int]]], said: Result) -> None:
-    """Hold ranges of past revisions to the states that the order found makes certain."""
+    """Compare ranges of past revisions with the states that the order found determines."""
     ranges = [op for op in history.ops() if op.f == "range" and "revision" in op.input]
     if not any(op.type == "ok" for op in ranges):
         return

@@ -77,7 +77,7 @@ def _judge(history: History, meter: Meter, scope: str) -> Judgement:
         findings=findings,
         checked=compared,
         evidence=f"{compared} values are no smaller than what was seen before "
-        f"({'by the same process' if scope == 'process' else 'by anybody'})",
+        f"({'by the same process' if scope == 'process' else 'by any process'})",
         missing="no value was seen after another",
         stats={"compared": compared},
     )

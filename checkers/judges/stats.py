@@ -51,7 +51,7 @@ def counts(history: History) -> dict[str, dict[str, int]]:
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """One way in which operations did not come to ok.
+    """One way in which operations failed or stayed unknown.
 
     Args:
         f: the operation's name.
