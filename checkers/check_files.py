@@ -49,7 +49,7 @@ class FileResult(msgspec.Struct, omit_defaults=True):
             because it is in a folder and is no history.
         model: the checker that was chosen or inferred.
         format: the file's format.
-        result: what the checker said, if it came to that.
+        result: what the checker said, if it ran.
         error: why the file could not be checked, one sentence with the place.
         blame: whose the error is: the ``file``'s, the user's choice of model or options
             (``usage``), the ``machine``'s, or a ``checker``'s; empty without an error.

@@ -39,18 +39,18 @@ def refusal(history: History, model: str, options: Mapping[str, object]) -> str:
 
     realtime, sessions = (history.header.get(order, True) for order in ("realtime", "sessions"))
     if not realtime and model in models.NAMES:
-        return f"model {model!r} is about real time, and the file does not tell any"
+        return f"model {model!r} is about real time, and the file has none"
     for option, known_order, what in (
         ("linearizable_keys", realtime, "real time"),
         ("sequential_keys", sessions, "the order within sessions"),
     ):
         if options.get(option) and not known_order:
-            return f"option {option!r} needs {what}, which the file does not tell"
+            return f"option {option!r} needs {what}, which the file does not have"
     return ""
 
 
 def known(history: History, levels: tuple[str, ...]) -> tuple[str, ...]:
-    """Levels of isolation, each as far as a history tells the order that it promises."""
+    """Levels of isolation, each weakened to the orders that the history records."""
     found = []
     for level in levels:
         if not history.header.get("realtime", True):
