@@ -13,7 +13,7 @@ What keys are differs between workloads: registers, lists, sets, locks. A DB who
 takes the option ``objects`` (see :class:`workloads.Workload`); :func:`operations_of` turns it into
 the operations its client has, or a sentence.
 
-A client error nobody handled is ``fail`` for an op the workload declares read-only, and ``info``
+An unhandled client error is ``fail`` for an op the workload declares read-only, and ``info``
 for anything else: the safe default. A client says what it knows with ``op.ok(value)``,
 ``op.fail(error)`` and ``op.info(error)``.
 """
@@ -61,7 +61,7 @@ class Invocation(msgspec.Struct, frozen=True):
         return Outcome("fail", self.value, error)
 
     def info(self, error: Any = None) -> Outcome:
-        """Nobody knows whether it happened, or whether it may yet."""
+        """The outcome is unknown: it may have happened, or may yet."""
         return Outcome("info", self.value, error)
 
 
@@ -133,7 +133,7 @@ class Generations(Protocol):
 
 @runtime_checkable
 class Costs(Protocol):
-    """Knows what its nodes spend, so that variants of it can be compared."""
+    """Knows the costs of its nodes, so that variants of it can be compared."""
 
     async def work_done(self, nodes: Sequence[Node]) -> dict[str, int]:
         """What all nodes did so far: ``commits``, and what was spent on them, such as ``syncs``.

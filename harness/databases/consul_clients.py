@@ -103,7 +103,7 @@ def _path(key: str, *flags: str) -> str:
 
 
 def decode(entry: dict[str, Any]) -> Any:
-    """The value of a key as the interface tells it."""
+    """The value of a key as the interface returns it."""
     raw = entry["Value"]
     return None if raw is None else msgspec.json.decode(base64.b64decode(raw))
 

@@ -129,7 +129,7 @@ async def leaders(
     Args:
         nodes: whom to ask, one after the other.
         port: where they listen.
-        question: one request; whoever does not answer it in time does not lead.
+        question: one request; a node that does not answer it in time does not lead.
         leads: whether this node's answer says that it leads. An answer of a shape it does not
             know (a KeyError, TypeError or AttributeError) says nothing of the kind.
     """

@@ -4,7 +4,7 @@ Nodes run with the chaos endpoint, so that clocks and disks can be made faulty f
 run ablated (``ablate="A30"``): the same system with one decision removed, which the harness must
 catch. Clients use the cluster's own session: retries, redirects, deduplication, deadlines; its
 ``unknown`` is our ``info``. Each client prefers its own node and follows redirects from there, so
-that a deposed leader is asked by somebody.
+that some client asks a deposed leader.
 
 Sets and logs are lists that values are appended to, identifiers a counter, and a queue is a list
 whose first element is taken by compare-and-set of the whole list: sound, since no list comes twice,
@@ -215,7 +215,7 @@ class Reference(ReferenceMembers):
         from cluster.core.lease import MARGIN
 
         if self.objects in ("lease", *HOLDERS):
-            # A granter that is slow keeps a lease for longer, which harms nobody.
+            # A granter that is slow keeps a lease for longer, which does no harm.
             return Assumptions(clock_rate_max=1 + MARGIN)
         if self.read_mode == "lease":
             # A leader trusts its lease for half of the time that others wait at least.
@@ -432,10 +432,10 @@ class ReferenceClient:
 class SocketSession:
     """The cluster's client over sockets, which goes back to its own node now and then.
 
-    A session stays with the leader it was sent to. If all did, nobody would ask a new leader while
-    the old one still answers; so each asks its own node first, twenty times a second. Half of the
-    clients are impatient: while the patient wait for a leader that was cut off, they find the new
-    one, and come back to their own node in time to see whether it still answers.
+    A session stays with the leader it was sent to. If all did, no client would ask a new leader
+    while the old one still answers; so each asks its own node first, twenty times a second. Half of
+    the clients are impatient: while the patient wait for a leader that was cut off, they find the
+    new one, and come back to their own node in time to see whether it still answers.
 
     Args:
         node: the client's own node.

@@ -11,8 +11,8 @@ client session, in simulation and on real nodes alike:
 
 Locks and elections are in :mod:`harness.databases.reference_holders`.
 
-An unknown outcome of a step is made certain where that is possible: a lease that was revoked holds
-no key, whatever became of the transaction that was to attach one.
+An unknown outcome of a step is made definite where that is possible: a lease that was revoked holds
+no key, even if the transaction that was to attach one happened.
 
 Made by :class:`harness.databases.reference.Reference`.
 """
@@ -203,7 +203,7 @@ class Leased(Objects):
         return await self._call("lease-revoke", lease)
 
     async def _given_up(self, op: Invocation, why: str) -> Outcome:
-        """It was not got, or nobody knows: without the lease, it surely is not held."""
+        """It was not got, or the outcome is unknown: without the lease, it is not held."""
         done = await self._revoked()
         return op.fail(why) if done.status in ("ok", "fail") else op.info(done.error)
 

@@ -276,7 +276,7 @@ class QueueClient(ZooKeeperClient):
                 try:
                     taken = self._take(f"/splitbrain/{op.key}/{name}")
                 except (KazooException, KazooTimeoutError, Unsent) as error:
-                    # Some values may have been taken, and nobody will learn which.
+                    # Some values may have been taken, and which is unknown.
                     return op.info(f"while draining: {error}")
                 if taken is not None:
                     drained.append(taken)
