@@ -2,13 +2,13 @@
 
 An environment turns names (n1, n2, ...) into places where a database runs: cores in one process
 (`sim`), processes on loopback addresses (`local`), namespaces, containers, hosts. Everything is a
-Protocol; nobody inherits anything.
+Protocol; there is no base class.
 
 What an environment can do to its nodes is a set of *abilities*, each a small protocol below. A
 nemesis asks for the abilities it needs by name; where one is missing, the error names the
 environments that have it. Abilities are state-setting and idempotent: ``set_links`` says what the
 network is to be like now, so healing is setting nothing, and ``heal_all`` may be called any number
-of times by anyone.
+of times.
 
 Every coroutine here also runs in simulation, where it must finish without suspending on anything
 but the environment's own ``sleep``.
@@ -99,7 +99,7 @@ class Node(Protocol):
         ...
 
     def announced_address(self, port: int) -> str:
-        """``host:port`` this node tells everybody, for systems where all peers dial one address.
+        """``host:port`` this node announces, for systems where all peers dial one address.
 
         The environment works out which node dials, so that directed faults bite there too. Clients
         of the harness use ``address``, which no fault of links touches.
@@ -272,7 +272,7 @@ class Environment(Protocol):
         ...
 
     async def heal_all(self) -> None:
-        """Remove every fault, whoever injected it. Idempotent; never raises for what is gone."""
+        """Remove every fault. Idempotent; never raises for what is gone."""
         ...
 
     async def prove_clean(self) -> list[str]:

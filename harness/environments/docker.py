@@ -210,7 +210,7 @@ class DockerSite:
         return disks.ContainerDisk("/data", pid_of=pid_of, **words)
 
     def _make_network(self) -> str:
-        """A network whose addresses nobody else has; the first three bytes of them."""
+        """A network of unused addresses; the first three bytes of them."""
         import docker.types
 
         trouble = ""
@@ -293,7 +293,7 @@ class DockerSite:
 
 
 def heal(found: Record, run_dir: Path, consent: Consent) -> Healed:
-    """Bring the logs of a run's containers home and remove them; the label tells whose they are."""
+    """Bring the logs of a run's containers home and remove them; the label says whose they are."""
     daemon = Daemon()
     refused = []
     try:

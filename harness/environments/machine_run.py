@@ -1,4 +1,4 @@
-"""One run of machines: made, used, healed and removed, whatever happens in between.
+"""One run of machines: made, used, healed, and always removed.
 
 Everything is written down before it is made, by the journal. Teardown does each step however far
 setup came, looks again at the end, and names what is still there.
@@ -136,7 +136,7 @@ class MachineRun:
             raise EnvironmentLeft(f"after the run there is still: {'; '.join(left)}")
 
     async def _end(self) -> list[str]:
-        """End and remove everything; each step is tried, whatever became of those before it."""
+        """End and remove everything; each step is tried, even if one before it failed."""
         parts = self.parts
         steps = (
             parts.site.end(),

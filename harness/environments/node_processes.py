@@ -1,6 +1,6 @@
 """The processes of one node's database: started, watched, killed and started again.
 
-A machine tells what runs now; this object remembers what should run. So a process that ended by
+A machine knows what runs now; this object remembers what should run. So a process that ended by
 itself is noticed, and a node that was killed starts with the arguments it had. What is known about
 a node is as old as the last :meth:`NodeProcesses.refresh`: a container or a host has to be asked.
 

@@ -209,7 +209,7 @@ class SimEnvironment:
         return {"offset_ns": read_ns, "rate": self.world.clock_rate(node)}
 
     async def set_disk(self, node: str, faults: Mapping[str, Any]) -> dict[str, Any]:
-        """Make a node's disk so; ``flipped_now`` tells whether a bit was flipped by this."""
+        """Set the faults of a node's disk; ``flipped_now``: whether this flipped a bit."""
         if not faults.get("flip"):
             return self.world.set_disk(node, faults)
         before = self.world.set_disk(node, {})
@@ -352,7 +352,7 @@ class SimClusterSession:
     """A client session core in virtual time, with ``call`` to await.
 
     Like the client over sockets it goes back to its own node now and then, or all clients would
-    follow the leader and nobody would ask a deposed one.
+    follow the leader and no client would ask a deposed one.
     """
 
     def __init__(

@@ -150,7 +150,7 @@ class SshSite:
         """Look whether the hosts have netem, if the run needs it.
 
         Raises:
-            SetupError: nobody can log in to a host.
+            SetupError: the login to a host failed.
         """
         if "packets" not in needs:
             return ""

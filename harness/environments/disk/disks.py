@@ -238,7 +238,7 @@ class ContainerDisk(LocalDisk):
     """A disk mounted in the mounts of a container of this machine; it goes with them.
 
     Args:
-        pid_of: tells the container's first process as this machine sees it, 0 if it does not run.
+        pid_of: the container's first process as this machine sees it, 0 if it does not run.
         words: as for :class:`LocalDisk`.
     """
 

@@ -6,8 +6,8 @@ with ENOSPC, for real, and goes on when the space is given back. Slow, failing a
 made by a file system in user space instead: :mod:`harness.environments.disk.disks`.
 
 The data directory is below the mounted root, so that what a file system keeps there (``lost+found``
-and our ballast) is not in it. A mount is written down before it is made, so that whoever cleans up
-after a dead harness knows of it.
+and our ballast) is not in it. A mount is written down before it is made, so that a healer finds it
+after the harness died.
 
 For :mod:`harness.environments.local`.
 """

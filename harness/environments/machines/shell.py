@@ -87,7 +87,7 @@ async def last_words(machine: Shell, log: str) -> str:
 
 
 async def terminate(machine: Shell, run_id: str) -> None:
-    """SIGTERM to whatever carries the run's and the node's mark."""
+    """SIGTERM to every process that carries the run's and the node's mark."""
     run = f"{processes.RUN_VARIABLE}={run_id}"
     node = f"{processes.NODE_VARIABLE}={machine.name}"
     await run_script(machine, _TERMINATE, "sh", run, node)

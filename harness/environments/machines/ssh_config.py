@@ -1,10 +1,10 @@
 """Where a host's name leads, as ``ssh NAME`` would go: ``~/.ssh/config`` read by ssh itself.
 
 People name hosts by aliases; the address, port, user, keys and jump hosts behind an alias are in
-their configuration. ``ssh -G`` says what all of it comes to (Include, Match and wildcards too), and
-connects to nobody. Where there is no ``ssh``, paramiko reads the file, without Include.
+their configuration. ``ssh -G`` prints the resulting settings (Include, Match and wildcards too),
+and makes no connection. Where there is no ``ssh``, paramiko reads the file, without Include.
 
-Host keys are verified whatever the configuration says: ``StrictHostKeyChecking no`` is not obeyed.
+Host keys are verified in any case: ``StrictHostKeyChecking no`` is not obeyed.
 The answer is never stored with a run; a run's files hold the alias, and healing asks again.
 """
 

@@ -29,7 +29,7 @@ _SCRIPT_S = 20.0
 
 
 class Host(msgspec.Struct, frozen=True):
-    """A host as its user names it; where that leads is asked when somebody logs in.
+    """A host as its user names it; its address is resolved at each login.
 
     Args:
         user, name, port: as in ``user@name:port``; "" and 0 are what ssh's configuration says.
@@ -316,7 +316,7 @@ def _carrier(host: Host, route: Route) -> Any:
 
 
 def _refused(host: Host, route: Route, error: Exception) -> str:
-    """Why nobody could log in, with what to do about it."""
+    """Why the login failed, with what to do about it."""
     import paramiko
 
     file = host.known_hosts or "~/.ssh/known_hosts"
@@ -325,7 +325,7 @@ def _refused(host: Host, route: Route, error: Exception) -> str:
         name = route.key_name or f"[{route.hostname}]:{route.port}"
         return (
             f"the host key of {shown} is not the one in {file}: either the host was made anew "
-            f"(remove the old key: `ssh-keygen -R '{name}' -f {file}`) or somebody stands between"
+            f"(remove the old key: `ssh-keygen -R '{name}' -f {file}`) or another host answers"
         )
     if isinstance(error, paramiko.AuthenticationException):
         return (

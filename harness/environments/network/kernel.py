@@ -1,4 +1,4 @@
-"""Makes links faulty by the kernels of the nodes, through whatever runs a script on a node as root.
+"""Link faults by the kernels of the nodes, through any way to run a script on a node as root.
 
 The environments `netns`, `docker` and `ssh` differ only in that function. This object keeps what is
 in force, changes only the nodes concerned (side by side), and adds up counters: rules and queues
@@ -162,7 +162,7 @@ class KernelLinks:
         return netem.read(await self._run(node, script), peers)
 
     async def heal(self) -> None:
-        """Make every link healthy, whatever is believed to be so."""
+        """Make every link healthy, regardless of the state on record."""
         async with self._lock:
             await _all(self._apply(node, Wanted()) for node in self._peers if node in self._tools)
 

@@ -11,7 +11,7 @@ are never touched.
 
 Ours alone. Packets are dropped in a table ``inet splitbrain`` (nftables) or a chain ``SPLITBRAIN``
 (iptables) of our own, queues hang under a root qdisc with the handle ``5b1:``. Healing removes
-these and nothing else; a root qdisc which somebody else put there is not replaced but refused.
+these and nothing else; a root qdisc of another origin is not replaced but refused.
 
 Fall-back order for cuts: nftables, else iptables, else (no packet filter at all) netem with a loss
 of 100 % at the sender. Delay, jitter, loss, duplication, reordering, corruption and rate need
@@ -41,7 +41,7 @@ TABLE = "splitbrain"
 CHAIN = "SPLITBRAIN"
 #: major number of our root qdisc, in hexadecimal
 ROOT = "5b1"
-#: before connection tracking and before anybody else's filter
+#: before connection tracking and before any other filter
 PRIORITY = -310
 #: a prio qdisc has 16 bands at most; 3 of them carry everything that is not faulty
 BANDS_PLAIN = 3
@@ -297,7 +297,7 @@ def apply_script(tools: Tools, peers: Sequence[Peer], want: Wanted) -> str:
 
 
 def remove_script(devices: Sequence[str]) -> str:
-    """A script that removes whatever is ours, with whichever tools there are. Idempotent."""
+    """A script that removes all that is ours, with the tools there are. Idempotent."""
     lines = [f"nft delete table inet {TABLE} 2>/dev/null || :"]
     for tool in _ALL_IPTABLES:
         lines += [

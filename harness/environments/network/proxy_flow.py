@@ -278,7 +278,7 @@ class Flow:
 
     @property
     def _blocked_by_cut(self) -> bool:
-        # Messages already on the wire arrive; a stream's bytes wait, since nobody acknowledges.
+        # Messages already on the wire arrive; a stream's bytes wait, since no side acknowledges.
         return self._link.cut and not self._frames
 
     def _timer_fired(self) -> None:
@@ -305,7 +305,7 @@ class Flow:
                 try:
                     self._sink.write_eof()
                 except OSError:
-                    # The other side reset it while nobody looked: its loop has not noticed yet.
+                    # The other side reset it meanwhile: its loop has not noticed yet.
                     self._sink.abort()
         self._on_end()
 

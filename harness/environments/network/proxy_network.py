@@ -85,7 +85,7 @@ class ProxyNetwork:
         return [link_address(block, machine.index, i) for i in others if i != machine.index]
 
     def announced_address(self, machine: Machine, port: int) -> str:
-        """The proxy's address for everybody; the proxy finds out who dials."""
+        """The proxy's address for all peers; the proxy finds out who dials."""
         at = announced_address(_block(machine), machine.index)
         self._want("", machine.name, (at, port), (machine.address, port), False)
         return f"{at}:{port}"

@@ -94,5 +94,5 @@ class Faults:
         return self.random.randrange((size - 1) // SECTOR_BYTES + 1) * SECTOR_BYTES
 
     def report(self) -> dict[str, Any]:
-        """What is so, for whoever set it."""
+        """The faults now set, as the answer to a request."""
         return {"faults": self.now, "counts": self.counts(), "flipped": list(self.flipped)}

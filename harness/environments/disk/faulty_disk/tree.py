@@ -27,7 +27,7 @@ class Inode:
 
     @property
     def path(self) -> str:
-        """Where it can be opened, whatever its name is now."""
+        """Where it can be opened, also after it was renamed."""
         return f"/proc/self/fd/{self.fd}"
 
 
