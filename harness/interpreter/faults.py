@@ -77,7 +77,7 @@ class FaultRunner:
         self.active: dict[int, tuple[Plan, Injection]] = {}
 
     async def inject(self, plan: Plan) -> None:
-        """Inject one fault; whatever the nemesis raises becomes an indeterminate fault.
+        """Inject one fault; an exception of the nemesis becomes an indeterminate fault.
 
         Raises:
             UserCodeError: no nemesis of the run has the plan's name.
@@ -117,7 +117,7 @@ class FaultRunner:
         self._record_end(phase, plan, record, evidence)
 
     async def heal_rest(self) -> None:
-        """Heal whatever is still active, latest first: the end of a run that broke."""
+        """Heal every fault that is still active, latest first: the end of a run that broke."""
         for id in sorted(self.active, reverse=True):
             await self.heal(self.active[id][0])
 

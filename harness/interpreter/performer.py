@@ -138,7 +138,7 @@ class Performer:
         return outcome
 
     def _safe(self, op: Op, error: str, sent: bool) -> Outcome:
-        """The outcome of an operation that ended in an error nobody handled."""
+        """The outcome of an operation that ended in an unhandled error."""
         harmless = op.f in self._reads or not sent
         return Outcome("fail" if harmless else "info", op.value, error)
 

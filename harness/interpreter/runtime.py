@@ -18,7 +18,7 @@ class Future(Awaitable[Any], Protocol):
         """Whether it is resolved."""
 
     def set_result(self, value: Any) -> None:
-        """Resolve it; whoever waits goes on soon."""
+        """Resolve it; the waiting task goes on soon."""
 
 
 class Task(Protocol):
