@@ -101,7 +101,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What one run came to.
+    """The outcome of one run.
 
     Args:
         variant, workload, nemesis, seed: which run.

@@ -54,7 +54,7 @@ class SeedOutcome(msgspec.Struct):
         seed: which.
         verdict: INVALID if anything failed, UNKNOWN if the checker could not decide.
         found_by: who failed it: ``invariant``, ``checker``, ``stale-reads``, ``liveness``,
-            ``availability`` or ``crash`` (a bug of the simulation itself); empty if nobody.
+            ``availability`` or ``crash`` (a bug of the simulation itself); empty if none did.
         sentence: what was found, in one sentence.
         trace: the latest events of the nodes concerned, where an invariant broke.
         ops, ops_ok: operations of clients, and those that ended ok.
@@ -261,7 +261,7 @@ def run_seed(seed: int, job: Job | None = None) -> SeedOutcome:
 
 
 def conclude(run: SwarmRun) -> tuple[SeedOutcome, list[Result]]:
-    """What a run of a seed came to: in short, and as results for a report.
+    """The outcome of the run of a seed: in short, and as results for a report.
 
     Args:
         run: the run.

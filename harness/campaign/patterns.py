@@ -229,7 +229,7 @@ def judge_with(checker: str, events: Sequence[ClientEvent]) -> Result:
 
 
 def judge_schedule(run: ScheduleRun, checker: str = BY_HISTORY) -> Result:
-    """What a run of a schedule came to: the invariant that broke, else what the system owed and did
+    """The outcome of a schedule: the invariant that broke, else what the system owed and did
     not do, else what the checker says of what clients saw.
 
     Args:

@@ -234,7 +234,7 @@ def shrink(run_dir: Path, *, limit_s: float, trust: Trust = OURS_ALONE) -> int:
 
     Args:
         run_dir: the run.
-        limit_s: wall-clock seconds to spend.
+        limit_s: wall-clock seconds at most.
         trust: what the command line allows beyond our own code.
 
     Returns:
