@@ -5,8 +5,8 @@ This module parses, and turns whatever goes wrong into one sentence and the righ
 
     0 valid   1 violation found   2 unknown   3 infrastructure failed   254 usage   255 a bug
 
-A traceback is never shown; it is in a log whose path is. Output that nobody takes changes no code
-(:mod:`harness.streams`).
+A traceback is never shown; it is in a log whose path is. Output that cannot be written changes no
+code (:mod:`harness.streams`).
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from harness.environments.base import Environment, Links
 STARTS = "starts"
 #: Bytes as the links count them; better known than the nodes' own ``bytes``.
 LINK_BYTES = "link_bytes"
-#: Counted by the harness, whatever becomes of nodes.
+#: Counted by the harness, even when nodes restart.
 OURS = ("messages", LINK_BYTES)
 
 

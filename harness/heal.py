@@ -217,7 +217,8 @@ def _processes(found: record.Record, run_dir: Path) -> tuple[list[ProcessId], li
         if runs and process not in ours and not marks.logs_into(process.pid, run_dir):
             others.append(process)
             continue
-        # A session whose leader has ended may be named by anybody: its members show their own mark.
+        # A session whose leader has ended may be named by any file: its members show their own
+        # mark.
         ours += [
             member
             for member in processes.of_session(process.pid)

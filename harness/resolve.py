@@ -111,7 +111,7 @@ def resolve(
 
 
 def draw_seed() -> int:
-    """A seed nobody chose."""
+    """A random seed."""
     return random.SystemRandom().randrange(2**31)
 
 

@@ -64,7 +64,7 @@ SENTENCE_CHARS_MAX = 2000
 
 
 class RunOutcome(msgspec.Struct):
-    """What a run came to.
+    """The outcome of a run.
 
     Args:
         verdict: valid, invalid or unknown.
@@ -164,7 +164,7 @@ def run(
 
 @contextlib.contextmanager
 def _store_troubles(spec: TestSpec) -> Iterator[None]:
-    """Turn a store that cannot be written to into a sentence: it is no bug of anybody's.
+    """Turn a store that cannot be written to into a sentence: it is no bug.
 
     Raises:
         SetupError: the store's file system is full, read-only or broken.
@@ -246,7 +246,7 @@ class _Run:
             broken = self.env.drive(
                 lifecycle.run, interrupted=lambda cancel: self._interrupt(lifecycle, cancel)
             )
-        except BaseException:  # whatever ends the run, what was recorded is written first
+        except BaseException:  # whatever ends the run, the recorded events are written first
             self.recorder.abandon()
             raise
         self.extra.extend(broken)
@@ -428,13 +428,13 @@ def _logging_to(path: Path) -> Iterator[None]:
     """
     handler = _QuietFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    ours, everybody = logging.getLogger("harness"), logging.getLogger()
+    ours, root = logging.getLogger("harness"), logging.getLogger()
     before = ours.level, ours.propagate
-    alone = not everybody.handlers
+    alone = not root.handlers
     ours.addHandler(handler)
     ours.setLevel(logging.INFO)
     ours.propagate = False
-    everybody.addHandler(handler)
+    root.addHandler(handler)
     if alone:
         logging.captureWarnings(True)
     try:
@@ -442,7 +442,7 @@ def _logging_to(path: Path) -> Iterator[None]:
     finally:
         if alone:
             logging.captureWarnings(False)
-        everybody.removeHandler(handler)
+        root.removeHandler(handler)
         ours.removeHandler(handler)
         ours.setLevel(before[0])
         ours.propagate = before[1]

@@ -116,7 +116,7 @@ def checked(what: str, name: str, value: Any) -> Any:
 
 
 def require_amount(what: str, value: float, of: str) -> None:
-    """Refuse an amount that nobody means.
+    """Refuse an amount that is surely a mistake.
 
     Raises:
         UsageError: it is larger than :data:`AMOUNT_MAX`.

@@ -346,7 +346,7 @@ def _missing(
     faults: Sequence[Mapping[str, Any]],
     nemeses: Sequence[str],
 ) -> list[str]:
-    """Why nothing firm can be said, whatever the checkers say; empty if something can."""
+    """Why the verdict is UNKNOWN in spite of the checkers; empty if it is not."""
     done = completed(history)
     if not history.op_count:
         return ["nothing was done: the history has no operation"]
@@ -418,7 +418,7 @@ def _sentence(judgement: Judgement, ops: int) -> str:
 
 
 def _labelled(judgement: Judgement, history: Any, sentence: str) -> str:
-    """The sentence, with the assumption that did not hold before the violation it tells of.
+    """The sentence, with the assumption that did not hold before the violation.
 
     An assumption that did not hold while nothing went wrong is a note.
     """

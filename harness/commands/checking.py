@@ -1,4 +1,4 @@
-"""``harness check``: judge history files, ours or anybody's.
+"""``harness check``: check history files, ours and those of other tools.
 
 Files are checked by :mod:`checkers.check_files`; here a plain command line is read (any other by
 :mod:`harness.commands.check`, which takes longer to import than to judge a file), progress is shown
@@ -235,7 +235,7 @@ def _never_began(history: Path) -> bool:
     except FileNotFoundError:
         return True
     except OSError:
-        return False  # whoever reads it says why it cannot be
+        return False  # the loader says why it cannot be read
 
 
 def _not_begun(path: str) -> FileResult:

@@ -74,7 +74,7 @@ def heal(
         ),
     ] = False,
 ) -> int:
-    """Remove whatever runs left behind: processes, proxies, faults. Safe to repeat at any time.
+    """Remove everything that runs left behind: processes, proxies, faults. Safe to repeat.
 
     Only what carries the run's own mark is touched. What its files name beyond that is refused, in
     one line each, and the exit code is 3.

@@ -99,7 +99,7 @@ SENTENCE_CHARS_MAX = 60
 
 
 def summary(outcomes: list[Any]) -> str:
-    """A table with a line per run, and how many runs came to each verdict."""
+    """A table with a line per run, and the number of runs per verdict."""
     rows = [("verdict", "seed", "faults that bit", "why")]
     for outcome in outcomes:
         why = outcome.sentence
