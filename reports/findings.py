@@ -70,7 +70,7 @@ class Card:
         shape: ``window``, ``cycle``, ``life`` or ``story``: what the picture is.
         picture: SVG, or empty if there is no history to draw from.
         begin_ns, end_ns: the stretch of time of the witness, -1 if unknown.
-        at_ns: when it became certain: the last ``ok`` of the witness.
+        at_ns: when it became definite: the last ``ok`` of the witness.
         ops: invocation indices of everything drawn.
         more: facts of ``Finding.detail`` as (name, text) pairs.
     """

@@ -220,7 +220,7 @@ FAILURES_MAX = 12
 
 
 def failure_rows(run: Run, limit: int = FAILURES_MAX) -> list[tuple[str, str, str, str]]:
-    """Why operations did not come to ok: how many, which, how they ended, and the error met."""
+    """Operations that failed or stayed unknown: how many, which, the outcome and the error."""
     if run.history is None:
         return []
     found = failures(run.history)

@@ -1,4 +1,4 @@
-"""Reading a run directory, whatever is left of it.
+"""Reading a run directory, complete or not.
 
 A report is most needed when a run went wrong, and then files are missing, torn or half written.
 So nothing here raises for what a file contains: each file is read for what it holds, and what is
@@ -117,7 +117,7 @@ def of_history(history: History, results: list[Result], *, name: str, replay: st
 
 
 def sentence_of(results: list[Result]) -> str:
-    """The sentence that tells a verdict: of the first finding, else of the most telling result."""
+    """The sentence of a verdict: of the first finding, else the reasons for the verdict."""
     for result in results:
         for finding in result.all_findings():
             return finding.sentence or finding.title

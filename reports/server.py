@@ -37,8 +37,9 @@ RUNS_MAX = 2000
 _MARKS = ("results.json", "history.jsonl", "spec.json")
 _TEXT = frozenset({".jsonl", ".json", ".md", ".log", ".txt", ".xml", ".edn", ""})
 _CLOSED = "default-src 'none'; sandbox; frame-ancestors 'none'"
-#: For reports, on top of the policy inside them: whatever is in the file, it reaches no network,
-#: and its origin is its own, so that no script of a stranger's report.html reads our other pages.
+#: For reports, on top of the policy inside them: for any content of the file, it reaches no
+#: network, and its origin is its own, so that no script of a stranger's report.html reads our other
+#: pages.
 _REPORT = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; sandbox allow-scripts"
@@ -95,7 +96,7 @@ def serve(
 
     Args:
         store_dir: the folder of runs.
-        host: the address to listen on; anyone who reaches it can read the store.
+        host: the address to listen on; every user who reaches it can read the store.
         port: the port; 0 for any free one.
         announce: called with the address once it listens.
         stop: ends the serving when set; None to serve until KeyboardInterrupt.

@@ -16,7 +16,7 @@ from reports.wording import READS, clip, micro_op_label, micro_ops, one_line, op
 
 #: Columns wider than this are cut, so that a table of four processes fits an issue.
 CELL_CHARS_MAX = 34
-#: More operations than this make no table anyone reads.
+#: More operations than this make no readable table.
 OPS_MAX = 60
 
 

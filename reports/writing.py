@@ -3,7 +3,7 @@
 Each file is written beside its place and moved there, so that a reader never meets half a report
 and a second rendering never spoils a first one by failing midway.
 
-For the harness (``harness test``, ``report``, ``check --report``) and anyone with a run directory.
+For the harness (``harness test``, ``report``, ``check --report``), and public.
 """
 
 from __future__ import annotations

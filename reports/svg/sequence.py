@@ -84,7 +84,7 @@ class Story:
 
 
 def story_of(detail: Mapping[str, Any]) -> list[StoryEvent]:
-    """The events that a finding's detail tells; what is no event is left out."""
+    """The events in a finding's detail; entries that are no events are left out."""
     entries = detail.get("story")
     events = []
     for entry in entries if isinstance(entries, (list, tuple)) else []:
