@@ -1,6 +1,6 @@
 """The workload ``list-append``: transactions that append to lists and read whole lists.
 
-A list tells the order of its versions, so every dependency between transactions is known, and a
+A list shows the order of its versions, so every dependency between transactions is known, and a
 cycle among them is a proof of what isolation was broken. ``consistency_models`` is what the
 database claims at the level it runs at; the answer also names the strongest that was not refuted.
 

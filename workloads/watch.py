@@ -3,7 +3,7 @@
 Odd workers watch all keys from the first revision on, a stretch at a time, each going on with the
 next revision after the last event it received. Even ones write unique values. A
 watcher must get every committed change once, in order, without gaps, and nothing that was never
-committed, across reconnections and whatever happened to the node it asks.
+committed, across reconnections and crashes of the node it asks.
 
 After healing every watcher goes on for a few stretches more, to hear the rest.
 """
@@ -53,7 +53,7 @@ class Watcher(Generator, frozen=True):
 
 
 def _received_to(output: Any) -> int:
-    """The revision up to which an answer tells everything; 0 if it tells nothing."""
+    """The revision up to which an answer has every change; 0 if it has none."""
     revision = 0
     if isinstance(output, dict):
         revision = output.get("revision") or 0

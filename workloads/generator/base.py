@@ -105,10 +105,12 @@ class Context(msgspec.Struct, frozen=True, gc=False):
 
     @classmethod
     def start(cls, concurrency: int, *, seed: int = 0, time_ns: int = 0) -> Context:
-        """The context at the beginning of a run with everybody free."""
-        everybody = (1 << (concurrency + 1)) - 1
+        """The context at the beginning of a run, with every worker free."""
+        every_worker = (1 << (concurrency + 1)) - 1
         processes: list[int | str] = [*range(concurrency), "nemesis"]
-        return cls(time_ns, everybody, everybody, processes, concurrency, Random(seed), count(1))
+        return cls(
+            time_ns, every_worker, every_worker, processes, concurrency, Random(seed), count(1)
+        )
 
     @property
     def clients(self) -> int:

@@ -69,7 +69,7 @@ def op(f: str, *, key: Any = None, value: Any = None, process: int | None = None
         f: the operation's name.
         key: the object it is on.
         value: its argument.
-        process: who must do it; anyone free when None.
+        process: the process that must do it; any free one when None.
     """
     return Emit(_checked(Op(f, key, value, process)))
 

@@ -296,7 +296,7 @@ class Synchronize(Wrapper, frozen=True):
 
 
 def synchronize(generator: Any) -> Generator:
-    """A generator that begins when every thread is free: whatever ran before has ended."""
+    """A generator that begins when every thread is free: all earlier operations have ended."""
     return Synchronize(lift(generator))
 
 
