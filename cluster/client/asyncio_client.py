@@ -10,7 +10,7 @@ timer, and a future for each command.
 
 A node that refuses the client says why before it hangs up, and the outcome's error says it.
 
-Raises nothing for what the cluster does: an outcome says it. Anyone may use it.
+Raises nothing for what the cluster does: an outcome says it. Public.
 """
 
 from __future__ import annotations

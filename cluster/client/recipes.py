@@ -14,8 +14,8 @@ believes that it holds the lock until it looks at :attr:`Held.valid`; that is wh
 (a fencing token: see ``cluster.core.lease``).
 
 Source: Joshi, "Lease" and "State Watch"; etcd's concurrency recipes. For programs that use
-:class:`cluster.client.asyncio_client.AsyncioClient`. Where time is another (a simulation), whoever
-uses a recipe gives its :class:`Surroundings`.
+:class:`cluster.client.asyncio_client.AsyncioClient`. Where time is another (a simulation), the
+caller gives a recipe its :class:`Surroundings`.
 """
 
 from __future__ import annotations
