@@ -56,7 +56,7 @@ TRY_AGAIN_S = 0.1
 WATCH_S = 0.25
 #: How long a leader's disk is full before it hands over.
 HAND_OVER_S = 1.0
-#: The connection of requests that the node itself makes: nobody is answered.
+#: The connection of requests that the node itself makes: there is no client to answer.
 NOBODY = 0
 
 _NEEDS_ROOM = frozenset({InstallSnapshot, RegisterPrepare, RegisterAccept})
