@@ -3,7 +3,7 @@
 A file of a group is called ``<group>@<name>``, where the name is what the group's own storage calls
 it. Files of the node itself, such as its identity, have no group.
 
-Used by ``group_storage``, and by whatever looks at a node's files.
+Used by ``group_storage``, and by every module that looks at a node's files.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Storage: everything a node must not forget, as one FIFO of writes over the Disk port.
 
 ``write`` puts an effect's bytes into the files' unsynced buffers; ``sync`` makes every write so
-far durable, in the order written. A host does many writes and one sync (group commit), then tells
-the core ``on_persisted``. The real runtime does both in its storage thread; the simulator writes
+far durable, in the order written. A host does many writes and one sync (group commit), then calls
+the core's ``on_persisted``. The real runtime does both in its storage thread; the simulator writes
 when an effect is issued and syncs when the simulated latency has passed.
 
 Durability order. A snapshot becomes durable after every write before it and before every write

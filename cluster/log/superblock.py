@@ -1,8 +1,8 @@
 """Superblock: what a node has promised, known independently of the log that holds it.
 
-Problem. A log tells its own end. If the end is lost (the last segment deleted or emptied, the file
-cut at a record, an older copy restored), what is left is a perfectly valid shorter log, and the
-node forgets acknowledged entries and its vote without a word. Torn by a crash, lost and corrupt
+Problem. A log determines its own end. If the end is lost (the last segment deleted or emptied, the
+file cut at a record, an older copy restored), what is left is a perfectly valid shorter log, and
+the node forgets acknowledged entries and its vote without a word. Torn by a crash, lost and corrupt
 look alike.
 
 Solution. A small record in a file of its own says how far the log was durable: the segments there
@@ -20,7 +20,7 @@ state, segment and snapshot, and after ``SYNC_EVERY`` commits. The order matters
 written only when what it states is durable, so a crash alone never looks like damage.
 
 What is decidable. Everything, if the machine kept its power between the last commit and the
-damage, whatever became of the process. If it lost power, and the end of the log is damaged as well,
+damage, even if the process died. If it lost power, and the end of the log is damaged as well,
 the record may be older by the commits since it was last synced: less than ``SYNC_EVERY``, and none
 if the node was idle for one sync. For those commits the rules of ``write_ahead_log`` alone decide.
 A vote is never among them.
@@ -254,6 +254,6 @@ class Superblocks:
 
 
 def damage_of(error: CorruptLog, *, index: int, generation: int) -> Damage:
-    """The damage that an error tells of, with the last entry that may have been acknowledged."""
+    """The damage that an error names, with the last entry that may have been acknowledged."""
     reason = error.reason[:REASON_CHARS_MAX]
     return Damage(error.segment, error.offset, reason, index, generation)

@@ -34,8 +34,8 @@ What is decidable. Say the first bad record of the last segment is at offset p.
 3. Otherwise it is a torn tail, written after the last sync that any surviving record knows of, and
    is cut. Not decidable from the log alone: a sector of the very last synced batch that turns to
    zeros, or any damage to records that end in the last 512 bytes of the log, looks just like a
-   batch that was never synced. And a log that ends early at a record looks whole. The second mark
-   that tells is the ``superblock``.
+   batch that was never synced. And a log that ends early at a record looks whole. The second
+   record of the end is the ``superblock``.
 
 A bad record in a segment that is not the last is always damage: a segment is synced whole before
 the next one is created, whose header states where it ended and its last CRC.
