@@ -22,7 +22,7 @@ from cluster.wire import HELLO_BYTES_MAX, Frame, Hello, Message, Request, Respon
 HELLO_TIMEOUT_S = 5.0
 #: Answers a client has not read beyond which it is not read from.
 CLIENT_BYTES_MAX = 1024 * 1024
-#: How long the last words to somebody refused may take.
+#: How long the last frame to a refused connection may take.
 LAST_WORDS_S = 1.0
 
 
@@ -30,10 +30,10 @@ class Host(Protocol):
     """What a connection needs of the doors it came through."""
 
     def accepted(self, connection: Connection) -> None:
-        """Somebody dialled."""
+        """A connection was accepted."""
 
     def greet(self, connection: Connection, hello: Hello) -> str:
-        """Somebody says hello: why it is not let in, or "" and it is."""
+        """A hello arrived: why it is refused, or "" if it is let in."""
 
     def holds(self, connection: Connection, *, fresh: bool) -> None:
         """A half frame began (``fresh``), grew or ended."""
@@ -79,7 +79,7 @@ class Connection(asyncio.Protocol):
         return self._decoder.held_bytes
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Accepted; nobody is known yet."""
+        """Accepted; the sender is not known yet."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=CLIENT_BYTES_MAX)
         self.address = str(transport.get_extra_info("peername"))
