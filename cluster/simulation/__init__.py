@@ -15,5 +15,5 @@
     profiles faults load                   what it draws, what it injects, what clients do
     availability  trials of a healed system
 
-Anyone may use it; it uses nothing but the cluster.
+Public; it uses nothing but the cluster.
 """

@@ -3,7 +3,7 @@
 A client dials, and learns that the connection stands, or that it does not, or nothing if the
 network loses it. A connection is to one life of a node: when the process dies the kernel resets it,
 and what is sent to a later life on it is answered with a reset. A paused process is dialled all the
-same, for its kernel answers; and an answer to a client that has hung up is nobody's.
+same, for its kernel answers; and an answer to a client that has hung up is dropped.
 
 Frames on a client's link are (connection, content), where the content is a request, a response, the
 handshake, a reset, or from a client that hangs up the life of the node it spoke to.

@@ -194,7 +194,7 @@ class Invariants:
             self._fail(
                 "one-vote-per-generation",
                 f"{node} changed its vote in generation {hard.generation} from "
-                f"{old.voted_for} to {hard.voted_for or 'nobody'}",
+                f"{old.voted_for} to {hard.voted_for or 'no node'}",
                 (node,),
             )
         watched.hard = hard

@@ -10,7 +10,7 @@ fault is removed and the system has a bounded time to do what it owes:
    are all nodes, and the view of them is agreed on and led;
 2. serve: a write by a new client is acknowledged; of role ``gossip``: an act;
 3. remember: every key that clients ever touched is read again, and what was acknowledged is there:
-   acknowledged items of append lists exactly once, and a value that somebody wrote.
+   acknowledged items of append lists exactly once, and a value that some client wrote.
 
 The history of clients, with these last reads in it, still goes to a checker: this phase asks only
 what needs no search. Used by campaigns and tests, after ``World.run_for``.
@@ -107,7 +107,7 @@ def settle(world: World, limit_ns: int = 20 * SECOND) -> Settlement:
 
 
 def member_nodes(world: World) -> tuple[str, ...]:
-    """The nodes that take part, as far as the leader's log tells; all, if there is no leader."""
+    """The nodes that take part, as the leader's log says; all, if there is no leader."""
     leader = world.leader()
     status = world.status(leader) if leader is not None else None
     if status is None or "learners" not in status:
@@ -144,7 +144,7 @@ def _unsettled_groups(world: World) -> str:
             if row["recovering"]:
                 return f"{node} is not repaired from the damage to its disk, in group {group}"
         if not any(row["role"] == "leader" for _, row in rows):
-            return f"nobody leads group {group}"
+            return f"no node leads group {group}"
         if len({(row["applied"], row["last_index"]) for _, row in rows}) > 1:
             return f"applied and last indices of group {group} differ"
         if len({_group_hash(world, node, group) for node, _ in rows}) > 1:
@@ -176,7 +176,7 @@ def _unsettled_group(world: World) -> str:
     living, _, agreed = views.pop()
     if living != agreed:
         return "the agreed view has other members than live"
-    return "" if world.leader() is not None else "nobody leads"
+    return "" if world.leader() is not None else "no node leads"
 
 
 def _unsettled(world: World) -> str:

@@ -5,7 +5,7 @@ other faults: ask the leader to remove a member; let the removed node run on for
 not know yet; wipe it; start it under its next id; ask for it as a learner; promote it once it has
 caught up. Every step is a client's request like any other, through partitions and crashes: it may
 be refused, and its outcome may be unknown. Then the cluster is asked who its members are, and only
-a node that certainly is none is wiped.
+a node that is definitely none is wiped.
 
 Used by :mod:`cluster.simulation.swarm`.
 """

@@ -74,7 +74,7 @@ class SimNode:
         self.name = name
         #: who this node is in the cluster: another one with each disk
         self.member = name
-        #: whether it starts knowing nobody, as a node does that joins a cluster
+        #: whether it starts without peers, as a node does that joins a cluster
         self.joins = joins
         self.disk = disk
         self.clock = clock

@@ -277,7 +277,7 @@ class NodeLife:
         world, machine = self._world, self._machine
         try:
             effects = call(machine.clock.monotonic_ns(world.now_ns), *arguments)
-        except Exception as error:  # whatever a core raises is a bug of it, and ends the process
+        except Exception as error:  # any exception of a core is a bug of it, and ends the process
             self._raised(error)
             return
         if effects:

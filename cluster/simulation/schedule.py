@@ -6,7 +6,7 @@ one a line, run in a world of fixed seed, so it always goes the same way; it is 
 as an explanation. What it prints is kept in the file and compared (``pytest --rewrite`` accepts
 what changed)::
 
-    # A value is written, and everybody has it.
+    # A value is written, and every node has it.
     nodes n1 n2 n3
     elect n1
     put c1 x 1 -> ok
@@ -21,9 +21,8 @@ reach the situation it was written for (``ScheduleError``). The text is read and
 :mod:`cluster.simulation.schedule_text`; the commands are listed in
 :data:`cluster.simulation.schedule_commands.COMMANDS`, each with its words.
 
-What clients did is recorded as events (``invoke``, and ``ok``, ``fail`` or ``info``), for a checker
-to judge; this package knows no checkers. Used by ``harness patterns``, by tests, and by anyone with
-a hunch.
+What clients did is recorded as events (``invoke``, and ``ok``, ``fail`` or ``info``), for a
+checker; this package knows no checkers. Used by ``harness patterns`` and by tests, and public.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ Words in capitals stand for arguments; brackets for what may be left out.
     nodes N1 N2 ...                   start a world of these nodes
     no-timeouts | timeouts            timers run only by command | by themselves again
     elect N                           N's timer comes first: it becomes leader, all hear of it
-    campaign N                        N's timer fires, and nobody else's; what follows, follows
+    campaign N                        N's timer fires, and no other; its effects follow
     tick N                            N's timer fires now
     late N TIME                       N finds that more of its own time has passed than it thought
     run TIME                          let time pass
@@ -257,7 +257,7 @@ def _campaign(stage: Stage, arguments: list[str]) -> None:
 
 
 def _fire_alone(stage: Stage, node: str) -> None:
-    """Everybody's clock passes the election timeout; only ``node`` comes to look at it."""
+    """Every clock passes the election timeout; only ``node`` gets its tick."""
     world, automatic = stage.world, stage.world.auto_ticks
     world.auto_ticks = False
     for other in world.nodes:
@@ -481,7 +481,7 @@ def _trial(stage: Stage, arguments: list[str]) -> None:
 
 
 def _leader(stage: Stage, arguments: list[str]) -> None:
-    stage.say(f"leader {stage.world.leader() or 'nobody'}")
+    stage.say(f"leader {stage.world.leader() or 'none'}")
 
 
 def _status(stage: Stage, arguments: list[str]) -> None:

@@ -2,7 +2,7 @@
 
     grant C LEASE TTL           a lease of this name, that one client has at a time
     renew C LEASE | revoke C LEASE
-    lock C NAME TTL             a key attached to a lease of its own, if nobody has the lock yet
+    lock C NAME TTL             a key attached to a lease of its own, if the lock is free
     unlock C NAME               end that lease
     fenced C NAME VALUE         a write to the lock's resource, which is a key attached to the lease
                                 that C got the lock with: the resource refuses it when that is over

@@ -255,7 +255,7 @@ class SimSession:
                 self._dial(action.node, action.epoch)  # type: ignore[union-attr]
             else:
                 finished.append(action)  # type: ignore[arg-type]
-        for outcome in finished:  # last, for whoever waits may submit again
+        for outcome in finished:  # last, for a waiting client may submit again
             self._complete(outcome)
 
     def _complete(self, outcome: Complete) -> None:

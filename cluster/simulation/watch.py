@@ -1,4 +1,4 @@
-"""What a world tells those who watch its nodes: the shape of a role's invariants.
+"""The interface by which a world reports to a role's invariants.
 
 Each role of the reference cluster has invariants of its own, made by
 :func:`cluster.simulation.reference.role_of`. Used by the world and its nodes.

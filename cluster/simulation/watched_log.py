@@ -104,8 +104,8 @@ class DurableState:
             fail(
                 "durable-hard-state",
                 f"{node} restarted in generation {hard.generation} with vote "
-                f"{hard.voted_for or 'for nobody'}; durable was generation {owed.generation} with "
-                f"vote {owed.voted_for or 'for nobody'}",
+                f"{hard.voted_for or 'for no node'}; durable was generation {owed.generation} with "
+                f"vote {owed.voted_for or 'for no node'}",
                 (node,),
             )
         if disk.damage is not None:

@@ -16,7 +16,7 @@ Invariants are checked after every event; :class:`InvariantViolation` is raised 
 broke one, out of ``run_for``. After the faults :func:`cluster.simulation.liveness.settle` heals and
 asks whether the system lives.
 
-Anyone may use this module: a harness's environment, directed schedules, tests, a notebook.
+Public: for a harness's environment, directed schedules, tests, a notebook.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ US = 1_000
 MS = 1_000_000
 SECOND = 1_000_000_000
 
-#: Notes kept for whoever asks what happened.
+#: Notes kept for questions about what happened.
 NOTES_MAX = 10_000
 
 
@@ -74,7 +74,7 @@ class World:
         seed: everything random follows from it.
         nodes: names of the nodes.
         founders: those of them that the cluster begins with; None for all. The others run, know
-            nobody, and wait to be added.
+            no peers, and wait to be added.
         config: timings and limits of the nodes.
         role: what the nodes are: ``core``, ``paxos``, ``data`` or ``gossip``.
         consensus: the consensus variant of all nodes of role ``core``, by name.

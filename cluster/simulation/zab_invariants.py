@@ -100,7 +100,7 @@ class ZabInvariants:
         elif isinstance(message, AckNewLeader):
             self._adopters.setdefault(message.generation, set()).add(node)
         elif isinstance(message, UpToDate):
-            self._check_quorum(node, message.generation, f"tells {effect.to} to serve")
+            self._check_quorum(node, message.generation, f"orders {effect.to} to serve")
         elif isinstance(message, AppendEntries):
             self._check_proposal(node, effect.to, message)
 
