@@ -2,12 +2,12 @@
 
 A search for a linearisation or a serial order is exponential in the worst case. Every checker
 takes a :class:`Budget` of steps, wall-clock time and memory, and asks its :class:`Meter` at a
-bounded interval of work; when the meter says the budget is spent the checker stops and answers
-UNKNOWN with how far it got. A step budget makes a verdict the same on every machine; time and
+bounded interval of work. When the budget is exhausted the checker stops and answers UNKNOWN, with
+its progress so far. A step budget makes a verdict the same on every machine; time and
 memory are the safety net.
 
-What a budget limits is time spent on a history. Compiling machine code, once on a machine, is not:
-it is done under :func:`not_counted`, and the clock of every budget stands still.
+A budget limits the work on a history. Compiling machine code happens once on a machine and does not
+count: it runs under :func:`not_counted`, while the clock of every budget stands still.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""What a checker is: a named function of a history, composable, that never crashes a run.
+"""The checker: a named function of a history, composable, that never crashes a run.
 
 A checker is called with a history and a budget and returns a
 :class:`~checkers.core.verdict.Result`. Nothing is to be inherited: :func:`checker` makes one of any
 plain function, and ``a & b`` is the checker that runs both and merges their verdicts by the lattice
 (a violation outranks doubt).
 
-A checker that raises has not found the history valid, nor invalid. Its result is UNKNOWN, with the
-exception's type and message as the reason and the traceback in ``stats["traceback"]``, so that a
-bug in one checker neither hides another's violation nor passes for approval.
+The result of a checker that raises is UNKNOWN, with the exception's type and message as the reason
+and the traceback in ``stats["traceback"]``. So a bug in one checker neither hides a violation found
+by another nor counts as VALID.
 
 A checker with a vocabulary refuses a history that has other operations
 (:mod:`checkers.core.vocabulary`), unless ``ignore`` names them. The refusal is UNKNOWN, with
@@ -34,7 +34,7 @@ from checkers.core.wording import shortened
 if TYPE_CHECKING:
     from checkers.history import History
 
-#: What a user may write: ``(history) -> Verdict | Result``, optionally with ``budget``.
+#: The form of a user's checker: ``(history) -> Verdict | Result``, optionally with ``budget``.
 CheckFunction = Callable[..., object]
 
 
@@ -295,7 +295,7 @@ def _readable(result: Result) -> Result:
 
 
 def _as_result(name: str, said: object) -> Result:
-    """What a user's function returned, as a result; a mistake becomes a sentence."""
+    """The value returned by a user's function, as a result; a mistake becomes a sentence."""
     if isinstance(said, Result):
         return said
     if isinstance(said, Verdict):

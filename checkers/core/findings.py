@@ -1,14 +1,17 @@
-"""What the checkers of particular workloads share: rows of operations, life lines, results.
+"""Shared parts of the checkers of particular workloads: rows of operations, life lines, results.
 
-A checker of this kind is one pass over the operations which gathers evidence and violations. Two
-rules hold for all of them. *Evidence*: a VALID says what was checked that could have failed. Where
-there was nothing of the kind, a history recorded by the harness (its header names a workload, which
-should have exercised it) is UNKNOWN, with the reason; so is any history in which nothing completed.
-A foreign one whose completed operations the checker's definition makes legal by themselves, such as
-additions that no read could show, is VALID, and the reason says plainly how little was seen.
-*Soundness*: order is the order of events in the history, never wall-clock time (but for leases,
-which are about time), and an operation whose outcome is unknown may have happened or not, whichever
-excuses the system.
+A checker of this kind is one pass over the operations that gathers evidence and violations. Two
+rules hold for all of them.
+
+*Evidence*: a VALID names the checks that could have failed. A history of the harness without any
+such check is UNKNOWN, with the reason, since its workload (named in the header) should have made
+them. A history in which nothing completed is UNKNOWN too. A foreign history whose completed
+operations are legal by definition, such as additions without a read, is VALID, and the reason says
+how little was observed.
+
+*Soundness*: order is the order of events in the history, never wall-clock time (except for leases,
+which are about time). An operation of unknown outcome counts as happened or not, whichever excuses
+the system.
 
 For the checkers beside this module.
 """
@@ -53,7 +56,7 @@ class Row(NamedTuple):
 
 @dataclass
 class Judgement:
-    """What a check found.
+    """The outcome of a check.
 
     Args:
         findings: the violations, most telling first.
@@ -220,7 +223,7 @@ def at(history: History, index: int) -> str:
 
 
 def who(history: History, index: int) -> str:
-    """Who did it: ``process 3``."""
+    """The process of an operation: ``process 3``."""
     return f"process {history.processes[history.process[index]]}"
 
 

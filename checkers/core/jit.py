@@ -2,15 +2,16 @@
 
 Inner loops over millions of rows ("kernels") are written in the small part of Python that numba
 compiles. That takes many seconds, so the machine code is kept on disk, next to the module or in the
-user's cache directory, and found there by the next process. A file that is torn or not readable
-there is made anew. Where there is no place to keep it (an installation that is read-only,
-and no home directory) every process compiles for itself, which is slow and right; the environment
+user's cache directory, and found there by the next process. A torn or unreadable file is
+made anew. Without a place to keep it (a read-only installation and no home directory) every process
+compiles for itself, which is slow and right; the environment
 variable ``NUMBA_CACHE_DIR`` names another place.
 
-Before a kernel is used :func:`ready` is called. What is kept is loaded. What is not is compiled by
-another process, so that the compiler's memory is not ours, while the clock of every budget stands
-still and :data:`progress` is called; of several processes that need it one compiles and the others
-wait. ``harness doctor --compile`` and ``python -m checkers.core.jit`` do it ahead of use.
+Before a kernel is used :func:`ready` is called. It loads machine code that is kept. A kernel
+without it is compiled by another process, so that the compiler's memory is not ours. Meanwhile the
+clock of every budget stands still and :data:`progress` is called. If several processes need one
+kernel, one compiles and the others wait. ``harness doctor --compile`` and ``python -m
+checkers.core.jit`` do it ahead of use.
 
 Importing numba takes a third of a second: modules of kernels are imported inside the functions that
 have decided that the work is large enough to pay for that, never by ``import checkers``, and this

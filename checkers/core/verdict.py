@@ -22,7 +22,7 @@ import msgspec
 
 
 class Verdict(enum.Enum):
-    """What a checker concluded about a history."""
+    """The conclusion of a checker about a history."""
 
     VALID = "valid"
     UNKNOWN = "unknown"
@@ -115,7 +115,7 @@ class Finding(msgspec.Struct, omit_defaults=True):
 
 
 class Result(msgspec.Struct, omit_defaults=True):
-    """What one checker says of one history.
+    """The result of one checker for one history.
 
     Args:
         checker: the checker's name, as on the command line.

@@ -1,10 +1,10 @@
-"""Which operations a checker judges, and the refusal of a history that has others.
+"""The operations that a checker supports, and the refusal of a history that has others.
 
-A checker that passed over what it does not know would say VALID of what it never looked at, and
-INVALID of reads whose writes it did not see. So each declares its vocabulary as data, and
-:class:`~checkers.core.checker.Checker` asks here before it judges: a history with any other
-operation is refused, with the operation's name, where it stands, how often it occurs, and who would
-take the history. What shall be left out is said with ``ignore`` (:func:`without`).
+A checker that skipped unknown operations could say VALID of a history it did not check, and INVALID
+of reads whose writes it skipped. So each checker declares its vocabulary as data, and
+:class:`~checkers.core.checker.Checker` compares it with the history first. A history with any other
+operation is refused, with the operation's name, its place, its number of occurrences, and the
+checkers that support it. ``ignore`` names operations to leave out (:func:`without`).
 
 For :mod:`checkers.core.checker`, :mod:`checkers.checker_choice` and the models of linearizability.
 """
@@ -125,7 +125,7 @@ def _unlike_registers(
 
 
 def _values(history: History, *, reading: bool) -> Iterator[tuple[int, object]]:
-    """What acknowledged reads gave, or what other operations were to write; with the event."""
+    """The values that acknowledged reads returned or other operations wrote, with the event."""
     reads = {code for code, name in enumerate(history.functions) if name in _READS}
     swaps = {code for code, name in enumerate(history.functions) if name == "cas"}
     wanted = OK if reading else INVOKE
