@@ -286,7 +286,7 @@ class _Check:
         return outcome
 
     def _monitored(self, problem: Problem) -> MonitorAnswer | None:
-        """What the model's monitor says; None if there is none that applies."""
+        """The answer of the model's monitor; None if none applies."""
         model, meter = self.model, self.meter
         if model.engine == "key-value":
             judged = judge(problem, model, meter)

@@ -12,8 +12,8 @@ The finding of a linearizability violation (kind ``nonlinearizable``):
 - ``detail``: ``window`` (positions of the first and last event of the witness), ``start_state``
   (where that order begins), ``any_start`` (whether it does not begin with the initial state, as
   the witness is illegal whatever the state was before it), ``linearized`` (events before this
-  position are linearizable as a whole, or None), ``key_ops`` (operations judged on this key),
-  ``rechecked`` (True if the slow judge confirmed it, None if the witness is too large for it).
+  position are linearizable as a whole, or None), ``key_ops`` (operations checked on this key),
+  ``rechecked`` (True if the brute-force search confirmed it, None if the witness is too large).
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def _sentence(history: History, witness: Problem, machine: Machine, shown: Accou
 
 
 def _from_nowhere(history: History, bad: Op, model: Model, why_not: str) -> str:
-    """What to say of an operation that is impossible by itself, whatever the others did."""
+    """The words for an operation that is impossible by itself, in any order of the others."""
     unchanged = f": {why_not}, and no operation can have changed that"
     said = unchanged if why_not else ", which no operation can have left there"
     named = would_have(history, bad, model)
@@ -166,7 +166,7 @@ def _from_nowhere(history: History, bad: Op, model: Model, why_not: str) -> str:
 
 
 def _context(witness: Problem, machine: Machine, shown: Account, start: int) -> str:
-    """What the reader must know first: the last change that came before in every order."""
+    """The context for the reader: the last change that came before in every order."""
     for index, _ in reversed(shown.path):
         op = witness.ops[index]
         if machine.class_readonly[machine.class_number(op)]:

@@ -1,4 +1,4 @@
-"""What a model is: the sequential object that a concurrent history is judged against.
+"""The model: the sequential object that a concurrent history is checked against.
 
 A history is linearizable if every operation can be thought to happen at one instant between its
 invocation and its completion, such that the order of instants is a legal run of the sequential
@@ -148,5 +148,5 @@ def as_model(candidate: Any) -> Model:
 
 
 def whole(history: History) -> list[list[int]]:
-    """The partition that judges all operations together, whatever their keys."""
+    """The partition that keeps all operations together, for any keys."""
     return [history.invocations.tolist()]

@@ -18,7 +18,7 @@ FailedCas = Literal["absent", "observed"]
 #: No number of a counter is larger, so that sums are finite whatever their type.
 NUMBER_LIMIT = 10**300
 
-#: What a step function answers for an illegal operation.
+#: The answer of a step function for an illegal operation.
 ILLEGAL = (False, None)
 
 

@@ -47,7 +47,7 @@ LOOSE = -1
 
 @dataclass
 class Judgement:
-    """What was found out about one key.
+    """The chains and links found for one key.
 
     Args:
         legal: whether there is a legal order.

@@ -34,7 +34,7 @@ STORIES_MAX = 8
 #: Gets that are placed between two looks at the meter.
 PLACED_AT_ONCE = 256
 
-#: What can be cut into pieces: strings or tuples.
+#: Values that can be cut into pieces: strings or tuples.
 Text: TypeAlias = str | tuple[Hashable, ...]
 
 #: The node of the initial value; no node, no operation.
@@ -121,7 +121,7 @@ class Forest:
         return piece
 
     def _text(self, twin: object) -> Text:
-        """What can be cut into pieces, of the token of a value."""
+        """The part of a value's token that can be cut into pieces."""
         if self.kind is str:
             if twin is None:
                 return ""

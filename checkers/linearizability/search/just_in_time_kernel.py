@@ -23,12 +23,12 @@ import numpy as np
 from checkers.core.columns import Flags, Int, Int32s, Int64s, Words
 from checkers.core.jit import compiled, inner
 
-#: What a call of :func:`advance` came back with.
+#: The return values of :func:`advance`.
 LEGAL, ILLEGAL, PAUSED, FULL, OVER = 1, 0, 2, 3, 4
 
 
 class Tables(NamedTuple):
-    """What does not change while searching.
+    """The constant tables of a search.
 
     Args:
         moves: (states, classes): the state after, or -1.

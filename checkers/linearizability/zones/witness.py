@@ -62,7 +62,7 @@ def fewest(problem: Problem, rows: Sequence[int], model: Model, meter: Meter) ->
 def _with_writers(
     problem: Problem, kept: Sequence[int], aside: Sequence[int], model: Model
 ) -> list[int]:
-    """What is kept and, of the writes that stand aside, those that need nothing which is not shown.
+    """The operations kept, and the optional writes that need nothing that is not shown.
 
     A compare-and-set shown as recorded without the write of what it swapped out would be illegal
     by itself, which proves nothing.

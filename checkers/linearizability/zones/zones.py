@@ -60,7 +60,7 @@ _Place = tuple[int, int]
 
 @dataclass
 class ZonesAnswer:
-    """What the zones say.
+    """The answer of the zones.
 
     Args:
         columns: the operations judged, as columns.
