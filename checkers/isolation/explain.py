@@ -53,7 +53,7 @@ SUFFIX = {
 
 
 class Evidence(Protocol):
-    """What an inference can say of its own edges."""
+    """The explanations that an inference has for its edges."""
 
     txns: Txns
 

@@ -1,6 +1,6 @@
 """The verdict over a transactional history: inference, cycles, lattice, findings.
 
-Both list-append and rw-register end here. What they infer (anomalies without cycles, and edges) is
+Both list-append and rw-register end here. Their inference (anomalies without cycles, and edges) is
 judged against the consistency models asked for: INVALID if an anomaly found is forbidden by one of
 them, and its witness holds on a second look (:mod:`checkers.isolation.recheck`); anomalies that
 only stronger models forbid are reported in ``stats`` and do not count.
@@ -41,7 +41,7 @@ from checkers.isolation.transaction_table import Bools, Txns
 
 
 class Inference(Protocol):
-    """What a workload's inference offers; see ListAppend and RwRegister."""
+    """The interface of a workload's inference; see ListAppend and RwRegister."""
 
     txns: Txns
     members: Bools
@@ -115,7 +115,7 @@ def _decidable(model: str) -> str:
 
 
 class _Judgement:
-    """What is found, and what is still open, as the stages go."""
+    """The findings so far, and the questions still open, as the stages go."""
 
     def __init__(self, inference: Inference, models: list[str], meter: Meter) -> None:
         self.inference, self.models, self.meter = inference, models, meter
@@ -199,7 +199,7 @@ class _Judgement:
         return [cycle_finding(cycle, inference) for cycle in cycles]
 
     def _decide(self, levels: Levels) -> None:
-        """What the cycles leave open."""
+        """The questions that the cycles leave open."""
         for model in self.models:
             answer = levels.holds(model)
             if isinstance(answer, str):

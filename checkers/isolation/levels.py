@@ -233,7 +233,7 @@ class Levels:
 
 
 def initial_state(inference: ListAppend | RwRegister) -> object:
-    """What every key held before any write, or a dict of keys to that."""
+    """The initial value of every key, or a dict of keys to initial values."""
     if isinstance(inference, ListAppend):
         return inference.init
     return inference.order.rules.initial

@@ -65,17 +65,17 @@ class Witness:
                 self.mops += [("r", item, said) for item, said in found]
 
     def wrote(self, key: object) -> list[Any]:
-        """What it wrote to a key, in order."""
+        """The values it wrote to a key, in order."""
         return [v for f, k, v in self.mops if f in WRITES and same(k, key)]
 
     def read(self, key: object) -> list[Any]:
-        """What it read of a key, in order; nothing if its outcome is not ok."""
+        """The values it read of a key, in order; none if its outcome is not ok."""
         if self.type != "ok":
             return []
         return [v for f, k, v in self.mops if f in READS and same(k, key)]
 
     def first_read(self, key: object) -> tuple[Any] | None:
-        """What it read of a key before writing it, if it did."""
+        """The values it read of a key before writing it, if any."""
         mine = [(f, v) for f, k, v in self.mops if same(k, key)]
         return (mine[0][1],) if self.type == "ok" and mine and mine[0][0] in READS else None
 

@@ -110,7 +110,7 @@ def _unseen(step: Because, past: Past, level: str, init: object) -> bool:
 
 
 def _list_read(reader: Witness, key: object) -> tuple[object] | None:
-    """What it read of a list that others appended, if it read one."""
+    """The elements by others in a list that it read, if it read one."""
     own = reader.wrote(key)
     for value in reader.read(key):
         if isinstance(value, (list, tuple)):
@@ -131,7 +131,7 @@ def _read_from(reader: Witness, writer: Witness, key: object) -> bool:
 
 
 def _values(reads: list[object]) -> list[object]:
-    """What was read, elements of lists one by one."""
+    """The values read, elements of lists one by one."""
     flat: list[object] = []
     for value in reads:
         flat += value if isinstance(value, (list, tuple)) else [value] * (value is not None)
@@ -163,7 +163,7 @@ def _seen_before(writer: Witness, reader: Witness, key: object) -> bool:
 
 
 class Past:
-    """What happens before what in a history, by sessions and reads; walked when first asked."""
+    """Happens-before of a history, by sessions and reads; computed when first asked."""
 
     def __init__(self, history: History, *, sessions: bool = True) -> None:
         self.history = history

@@ -236,7 +236,7 @@ def _transactional(history: History) -> bool:
 
 
 def starting_value(init: object, key: object) -> Any:
-    """What a key held before any write; ``init`` is that, or a dict of keys (or their text)."""
+    """The initial value of a key; ``init`` is that value, or a dict of keys (or their text)."""
     if not isinstance(init, dict):
         return init
     named = {(type(name), freeze(name)): value for name, value in init.items()}
@@ -354,7 +354,7 @@ def number(items: Sequence[object] | Ints) -> tuple[Ints, int]:
 def match_writes(
     *, keys: tuple[Ints, Ints], values: tuple[Ints, Ints], key_count: int, value_count: int
 ) -> tuple[Ints, Ints]:
-    """Who wrote what: by look-up where codes are dense or values unique, else by sorting.
+    """The writer of each value: by look-up where codes are dense or values unique, else by sorting.
 
     Args:
         keys: key codes of the writes, and of what is asked for.

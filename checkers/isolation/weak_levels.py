@@ -22,7 +22,7 @@ predicate read that missed a key all versions of which match read the initial ve
 (:mod:`checkers.isolation.predicates.replay`); above read committed it counts as a read like any
 other.
 
-What breaks without it: databases that promise no more than these levels could not be judged.
+What breaks without it: databases that promise no more than these levels could not be checked.
 
 Source: Biswas and Enea, *On the Complexity of Checking Transactional Consistency*, OOPSLA 2019, for
 the axioms; Moldrup and others, *AWDIT*, PLDI 2025, for the bounds.

@@ -126,7 +126,7 @@ class PredicateEdges:
 
 
 def _of_values(predicate: Predicate) -> Any:
-    """What a predicate says of values, without what it says of keys."""
+    """The part of a predicate that is about values, without the part about keys."""
     return {f: v for f, v in (predicate or {}).items() if f not in ("keys", "in")} or None
 
 
@@ -135,7 +135,7 @@ def _code(key: int, values: object) -> tuple[int, str]:
 
 
 def _rank(key: object) -> tuple[int, object]:
-    """Numbers in order, then strings in order, then whatever no range has."""
+    """Numbers in order, then strings in order, then values that no range has."""
     if isinstance(key, (int, float)) and not isinstance(key, bool):
         return 0, key
     return (1, key) if isinstance(key, str) else (2, 0)

@@ -60,7 +60,7 @@ PAIRS_MAX = 100_000
 
 
 class Values(Protocol):
-    """What an inference says of its versions."""
+    """The versions that an inference has found."""
 
     def written_as(self, mark: int) -> str:
         """A version in words: "write of 9" or "append of 9"."""

@@ -26,7 +26,7 @@ Changer = tuple[int, int]
 
 
 class Versions(Protocol):
-    """What an inference says of a key's versions."""
+    """The versions of a key, as an inference has them."""
 
     def changers(self, key: int, predicate: Predicate) -> Sequence[Changer]:
         """The writers before which a read came that found no match at this key."""

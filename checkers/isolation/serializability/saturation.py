@@ -97,7 +97,7 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class _Level(msgspec.Struct, frozen=True):
-    """What was known before some guesses, which were made together."""
+    """The state before some guesses, which were made together."""
 
     edges: int
     trail: int
@@ -320,7 +320,7 @@ class OrderSearch:
 
 
 class _Proof:
-    """What a contradiction rests on, traced from edge to edge."""
+    """The guesses that a contradiction rests on, traced from edge to edge."""
 
     def __init__(self, search: OrderSearch) -> None:
         self.search = search
