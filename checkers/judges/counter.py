@@ -52,7 +52,7 @@ class Read(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """What is wrong with it; empty if nothing is."""
+        """The error of the read; empty if there is none."""
         if self.value < self.least:
             return "lost-increment"
         return "phantom-increment" if self.value > self.most else ""
@@ -95,7 +95,7 @@ def _amount(history: History, event: int, f: str, value: object) -> Number:
 
 def _bounds(history: History, meter: Meter, initial: Number) -> tuple[list[Read], int]:
     """All completed reads, and how many additions may have happened."""
-    # What all additions and subtractions begun, and those acknowledged, make so far.
+    # The sums so far: of all additions and subtractions begun, and of those acknowledged.
     added = taken = sure_added = sure_taken = 0 * initial
     begun: dict[int, tuple[Number, Number]] = {}  # read -> what was sure when it began
     reads: list[Read] = []
@@ -206,7 +206,7 @@ def _before(history: History, read: Read) -> tuple[dict[int, Number], dict[int, 
 def _proof(
     read: Read, sure: dict[int, Number], open_ones: dict[int, Number], initial: Number
 ) -> tuple[list[int], list[int]]:
-    """What may have moved the counter towards a read's value, and the fewest that keep it away."""
+    """Additions that may have led towards a read's value, and the fewest that exclude it."""
     sign = 1 if read.kind == "lost-increment" else -1
     every = {**sure, **open_ones}
     towards = [op for op, amount in every.items() if sign * amount < 0][:WITNESS_MAX]

@@ -46,7 +46,7 @@ FINDINGS_MAX = 8
 
 
 class Kept(NamedTuple):
-    """What the store keeps of a key."""
+    """The stored state of a key."""
 
     value: object  # a token
     revision: int  # of its last change
@@ -101,7 +101,7 @@ def model() -> Model:
     )
 
 
-#: What the input of a request must hold.
+#: The required fields of a request's input.
 _NEEDED = {
     "range": ("start",),
     "put": ("key", "value"),
@@ -113,7 +113,7 @@ _NEEDED = {
 
 
 def _malformed(op: Op) -> str:
-    """What is wrong with a request's values, as the end of a sentence; "" if nothing is."""
+    """The error of a request's values, as the end of a sentence; "" if there is none."""
     if op.f == "watch":
         return ""
     if not isinstance(op.input, dict):
@@ -281,7 +281,7 @@ def _failure(store: Store, op: Op) -> str:
 
 
 def _left(budget: Budget | None, parts: list[Result]) -> Budget | None:
-    """What of a budget is left after some parts."""
+    """The rest of a budget after some parts."""
     if budget is None or budget.time_s is None:
         return budget
     spent_s = sum(part.elapsed_s for part in parts)

@@ -146,7 +146,7 @@ def token_of(history: History, event: int, value: object) -> int | float | None:
 
 
 def gathered(history: History, meter: Meter, words: Words) -> tuple[list[Hold], list[Act]]:
-    """What was held, and the acts that were accepted under a token.
+    """The holds, and the acts that were accepted under a token.
 
     Raises:
         HistoryError: an act has no dict, or a token is no number.

@@ -37,7 +37,7 @@ from checkers.core.verdict import Because, Finding
 from checkers.history import FAIL, OK, History
 from checkers.history.columns import short
 
-#: What makes a consumer begin anew, so that where it was says nothing.
+#: Operations after which a consumer begins anew, so that its last position does not count.
 RESTARTS = frozenset(("assign", "subscribe", "crash"))
 VOCABULARY = RESTARTS | {"send", "poll", "txn"}
 

@@ -32,7 +32,7 @@ VOCABULARY = frozenset(("enqueue", "dequeue", "drain"))
 
 @dataclass
 class Traffic:
-    """What went in and came out, by token of the value."""
+    """The values enqueued and dequeued, by token of the value."""
 
     attempted: dict[Hashable, list[int]] = field(default_factory=dict)  # invocations that may have
     failed: dict[Hashable, int] = field(default_factory=dict)  # an invocation that failed

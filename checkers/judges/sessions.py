@@ -105,7 +105,7 @@ class Observed(NamedTuple):
 
 
 def _numbers(made: Causality, writes: Writes) -> Numbers | None:
-    """What writes wrote, where all are numbers which an array holds exactly; else None."""
+    """The values written, where all are numbers which an array holds exactly; else None."""
     values = [_plain(made.accesses[number].value) for number in writes.numbers.tolist()]
     kinds = set(map(type, values))
     limit = 2**63 if kinds == {int} else 2**53

@@ -30,7 +30,7 @@ from checkers.core.findings import Judgement, Row, Spent, as_list, at, make, row
 from checkers.core.verdict import Because, Finding
 from checkers.history import FAIL, OK, History
 
-#: What adds an element; Maelstrom's workload broadcast calls it so.
+#: Operations that add an element; Maelstrom's workload broadcast calls it so.
 ADDS = frozenset(("add", "insert", "broadcast"))
 VOCABULARY = ADDS | {"read"}
 
@@ -185,7 +185,7 @@ def _follow(elements: dict[Hashable, Element], reads: list[Read], meter: Meter) 
 
 
 def _fate(element: Element) -> str:
-    """What became of an element; empty if it was never known."""
+    """The fate of an element; empty if it was never known."""
     if element.known < 0:
         return ""
     if element.present >= 0 and element.present > element.absent:

@@ -1,4 +1,4 @@
-"""What happened, in numbers; and whether it was enough to judge anything.
+"""Statistics of a history, and whether it has enough operations for a verdict.
 
 A test in which no read ever completed says nothing about reads, however green. The ``stats``
 checker counts operations by ``f`` and outcome, and answers UNKNOWN, never VALID, when a kind of

@@ -82,7 +82,7 @@ class Answer(NamedTuple):
 
 @dataclass
 class Stream:
-    """What one watcher received, over all operations that go on from each other."""
+    """The changes that one watcher received, over operations that continue each other."""
 
     watcher: object
     filter: tuple[Literal["prefix"], str] | tuple[Literal["key"], Hashable]
@@ -505,7 +505,7 @@ def _shown(change: Change | Write) -> str:
 
 
 def _name(value: object) -> object:
-    """What a token stands for, as text shows it."""
+    """The text of a token's value."""
     return value[1] if isinstance(value, tuple) and len(value) == 2 else value
 
 
