@@ -184,5 +184,5 @@ class MachineEnvironment:
         await self.run.heal_all()
 
     async def prove_clean(self) -> list[str]:
-        """What is still faulty; after :meth:`teardown`, what is still there."""
+        """The faults still active; after :meth:`teardown`, the leftovers."""
         return await self.run.prove_clean()

@@ -149,7 +149,7 @@ class DockerSite:
             raise SetupError(f"Docker has no image {image!r}: {how}") from None
 
     def _probe(self) -> netem.Tools:
-        """What the daemon's kernel can do to links, in a container that goes away."""
+        """The link faults of the daemon's kernel, tried in a temporary container."""
         script = netem.probe_script(own_namespace=False)
         with said_by_docker("probing for netem"):
             api = self.daemon.api
@@ -309,7 +309,7 @@ def heal(found: Record, run_dir: Path, consent: Consent) -> Healed:
                 refused.append(marks.refusal(f"container {container!r}"))
         removed = daemon.remove_all(found.run_id)
         if removed:
-            # What the harness asked for just before it died may be made only now.
+            # A request of the harness just before its death may be carried out only now.
             time.sleep(_LATE_S)
             removed += daemon.remove_all(found.run_id)
         return Healed(removed, daemon.left(found.run_id), refused)

@@ -27,7 +27,7 @@ from harness.errors import EnvironmentLeft, HarnessError, nearest
 
 
 class Parts(msgspec.Struct):
-    """What an environment is composed of; see the module's text.
+    """The parts of an environment; see the module's text.
 
     Args:
         journal, site, network, clocks, disks, pressure: the parts.
@@ -50,7 +50,7 @@ class Parts(msgspec.Struct):
 
 
 class Launcher:
-    """What has to be so around the start of a process; see the parts for each."""
+    """The preparations around the start of a process; see the parts for each."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -206,7 +206,7 @@ class MachineRun:
         await parts.pressure.heal_all()
 
     async def prove_clean(self) -> list[str]:
-        """What is still faulty; after :meth:`teardown`, what is still there."""
+        """The faults still active; after :meth:`teardown`, the leftovers."""
         parts, up = self.parts, self.parts.network.up
         left = []
         for node in self.handles.values():

@@ -5,7 +5,7 @@ input is a file of unknown origin. The solution: the file is data, not proof. A 
 draws a token when it begins, and everything it makes carries the token where no file can put it
 afterwards: in a process's environment variables, in the names of namespaces, interfaces, control
 groups and containers' labels, in the name of a directory on a host. The file says where to look;
-the mark decides. What does not carry it is refused by name.
+the mark decides. A thing without the mark is refused by name.
 
 A mark holds for one directory: it has a digest of the directory's path, so that a copied or forged
 record elsewhere has no power over a run that is still going on.

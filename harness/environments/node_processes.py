@@ -24,7 +24,7 @@ TOKEN = "SPLITBRAIN_TOKEN"
 
 
 class Launches(Protocol):
-    """What has to be so around the start of a process."""
+    """The preparations around the start of a process."""
 
     async def before(self, node: NodeProcesses, command: Command) -> Mapping[str, str]:
         """Prepare links, disk and clock; further environment variables for the process."""
@@ -69,7 +69,7 @@ class NodeProcesses:
 
     @property
     def chaos_token(self) -> str:
-        """What that endpoint wants to be shown; "" if nothing."""
+        """The token of that endpoint; "" if it has none."""
         variables = (c.variables for c in self._commands if c.chaos_port is not None)
         return next((v[TOKEN] for v in variables if TOKEN in v), "")
 

@@ -70,7 +70,7 @@ class Record(msgspec.Struct):
 
 
 class Consent(msgspec.Struct, frozen=True):
-    """What the user allows a heal to do beyond this machine and this boot.
+    """The user's consent to healing beyond this machine and this boot.
 
     Args:
         trust_hosts: log in wherever the record says.
@@ -88,7 +88,7 @@ class Consent(msgspec.Struct, frozen=True):
 
 
 class Healed(msgspec.Struct):
-    """What a healer did, a phrase each: removed, could not remove, and would not touch."""
+    """The outcome of healing, a phrase each: removed, not removed, and refused."""
 
     removed: list[str] = []
     left: list[str] = []

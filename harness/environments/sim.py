@@ -144,7 +144,7 @@ class SimEnvironment:
                 self.world.restart(name)
 
     async def prove_clean(self) -> list[str]:
-        """What is still there and should not be."""
+        """The leftovers."""
         world = self.world
         left = [f"link {src}>{dst} is faulty" for src, dst in world.network.faults()]
         for name in self.nodes:
@@ -163,7 +163,7 @@ class SimEnvironment:
         self.world.network.set_links(faults)
 
     async def link_counters(self) -> dict[tuple[str, str], dict[str, int]]:
-        """What each link between nodes did to frames."""
+        """The frame counters of each link between nodes."""
         names = set(self.nodes)
         return {
             link: counts

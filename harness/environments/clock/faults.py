@@ -1,4 +1,4 @@
-"""Wrong clocks: what each node's clock should show, and how it is set.
+"""Wrong clocks: the wanted state of each node's clock, and how it is set.
 
 A node with our chaos endpoint is asked to change its own clock, and answers with what is now so.
 Any other process runs under libfaketime: see :mod:`harness.environments.clock.fake`.
@@ -42,7 +42,7 @@ class FakeClocks(Protocol):
         ...
 
     def variables(self, machine: Machine, command: Command) -> Mapping[str, str]:
-        """What a program is started with; empty without the library.
+        """The environment variables of a program; empty without the library.
 
         Raises:
             SetupError: the program's clock could not be moved.

@@ -37,7 +37,7 @@ _WITHIN_S = 15.0
 
 
 def missing() -> str:
-    """What this machine lacks for such file systems; empty if nothing."""
+    """The missing parts of this machine for such file systems; empty if none."""
     if not sys.platform.startswith("linux"):
         return "file systems in user space need Linux"
     try:

@@ -1,4 +1,4 @@
-"""What a command in a container wrote and how it ended, none of it lost to a busy machine.
+"""Output and exit code of a command in a container, complete also on a busy machine.
 
 Docker answers the start of a command with a header, and then with what the command writes, in
 frames on the same connection. The package's ``exec_start`` reads the header through a buffer and

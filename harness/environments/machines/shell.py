@@ -1,4 +1,4 @@
-"""What is done by a shell on machines that are not this one: scripts, and how to read them.
+"""Shell scripts for other machines, and parsers of their output.
 
 A container and a host differ in how a command reaches them; what the command is, is the same. The
 scripts need POSIX tools only, since hosts have no more. A machine that runs them has ``execute``.
@@ -58,7 +58,7 @@ def variables(
 
 
 def checked(done: Completed, machine: Shell) -> Completed:
-    """What a command did.
+    """The outcome of a command.
 
     Raises:
         SetupError: its program could not be run.

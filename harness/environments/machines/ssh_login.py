@@ -271,7 +271,7 @@ def _connect(host: Host, route: Route) -> Any:
     try:
         carrier = _carrier(host, route)
         client.connect(
-            # What the host's key is looked up by; a carrier is connected already.
+            # The name of the host's key; a carrier is connected already.
             route.key_name or route.hostname,
             port=22 if route.key_name else route.port,
             username=route.user,
@@ -294,7 +294,7 @@ def _dialled(route: Route) -> socket.socket:
 
 
 def _carrier(host: Host, route: Route) -> Any:
-    """What carries the connection if it is not dialled from here: a command, or a jump host."""
+    """The carrier of a connection that is not dialled from here: a command, or a jump host."""
     import paramiko
 
     if route.command:

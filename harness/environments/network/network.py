@@ -1,4 +1,4 @@
-"""What makes a run's links faulty: a Protocol with two kinds.
+"""The network of a run, which makes its links faulty: a Protocol with two implementations.
 
 :class:`harness.environments.network.proxy_network.ProxyNetwork` puts a process of ours in the path
 of each directed link and needs no root.

@@ -175,7 +175,7 @@ class Proxy:
         return self._marked_holder(inode)
 
     def _marked_holder(self, inode: int) -> str:
-        """Who holds a socket by the mark it carries: a node may dial before we know of it.
+        """The node of a socket, by its mark: a node may dial before we know of it.
 
         Without this its first connections would pass for a client's, and through every cut.
         """

@@ -4,7 +4,7 @@ A proxied connection has two flows. The one from dialler to target belongs to th
 (dialler, target), the other to (target, dialler), so one-way faults hit exactly what a network
 would lose in that direction.
 
-What a cut means, by kind of traffic:
+The effect of a cut, by kind of traffic:
 
 - ``frames``: whole messages are lost while the link is cut; connections survive, and what is sent
   after healing arrives. The first frame of a connection (who speaks) is held, never lost, so that a

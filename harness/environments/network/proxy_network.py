@@ -136,7 +136,7 @@ class ProxyNetwork:
             await self._proxy.set_links(faults)
 
     async def counters(self) -> dict[tuple[str, str], dict[str, int]]:
-        """What the proxy counted."""
+        """The counters of the proxy."""
         return {} if self._proxy is None else await self._proxy.counters()
 
     async def heal(self) -> None:

@@ -1,4 +1,4 @@
-"""What goes wrong with a disk, and how often it did.
+"""The faults of a disk, and their counters.
 
     latency_ns   every sync takes so much longer, and every read that reaches the disk
     error        EIO (or another name of an error): reads, writes, syncs and changes fail with it
@@ -67,7 +67,7 @@ class Faults:
             self._counts[what] += 1
 
     def counts(self) -> dict[str, int]:
-        """What happened so far."""
+        """The counters so far."""
         with self._lock:
             return dict(self._counts)
 
