@@ -1,8 +1,8 @@
-"""What the built-in nemeses share: planning with variants and target words, and a seed per fault.
+"""Shared parts of the built-in nemeses: planning with variants and target words, a seed per fault.
 
 A plan carries a seed of its own (``params["seed"]``), from which all its choices at injection are
-drawn: the same plan makes the same fault in any history, so that a shrinker can leave
-others out, and a replay on real processes cuts the same links.
+drawn: the same plan makes the same fault in any history, so that a shrinker can leave others out,
+and a replay on real processes cuts the same links.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ CLOCK_TOLERANCE_NS = 50_000_000
 def link_changes(
     before: Counters, after: Counters, links: Iterable[tuple[str, str]]
 ) -> dict[str, dict[str, int]]:
-    """What the counters of these links gained, as ``{"n1>n2": {"dropped": 3}}``, zeros left out."""
+    """The increase of these links' counters, as ``{"n1>n2": {"dropped": 3}}``, without zeros."""
     changes = {}
     for source, target in sorted(links):
         old = before.get((source, target), {})

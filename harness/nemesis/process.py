@@ -6,9 +6,9 @@ connections open and everything sent to it meanwhile waiting in its sockets. Evi
 was running and is not, and afterwards another one is; the state read back is ``T``.
 
 Pauses are long and short. After a long one its victim often looks at a timer before it looks at its
-messages, and steps down before it reads them. After a *hiccup*, about as long as
-an election takes, others have a new leader and the victim's own timers have not fired: only
-messages from others can stop it. So hiccups fill the quiet time between long pauses.
+messages, and steps down before it reads them. After a *hiccup*, about as long as an election takes,
+others have a new leader and the victim's own timers have not fired: only messages from others can
+stop it. So hiccups fill the quiet time between long pauses.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which nodes a fault hits, from a word.
+"""Target words: the nodes that a fault hits.
 
     one          one node
     minority     the largest group that is less than half: what a quorum system must survive
