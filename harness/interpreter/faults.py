@@ -1,10 +1,10 @@
-"""Carries out fault actions: journals, injects, records, heals, and keeps what was proved.
+"""Carries out fault actions: journals, injects, records, heals, and keeps the evidence.
 
-Order is everything here. The intent is journalled before the injection, so that nothing can be
-injected that a crash would leave unknown. The history's begin record comes after the injection, its
-end record after the healing, with the evidence. A nemesis that raises leaves the fault
-*indeterminate*: perhaps injected; it is healed like any other. A fault counts as ``installed``
-only if its evidence says that it bit.
+The order matters. The intent is journalled before the injection, so that a fault is known even
+after a crash. The history's begin record comes after the injection, its end record after the
+healing, with the evidence. A nemesis that raises leaves the fault *indeterminate*: perhaps
+injected; it is healed like any other. A fault counts as ``installed`` only if its evidence says
+that it bit.
 
 For the interpreter; every coroutine runs in real and in virtual time alike.
 """

@@ -1,7 +1,7 @@
 """The scheduler: which worker does what, and when. Pure: events in, effects out.
 
-The problem: a generator says what comes next given who is free and what time it is; workers,
-timers and faults happen concurrently. Mixing the two makes a scheduler that cannot be tested or
+The problem: a generator gives the next operation for a time and a set of free workers; workers,
+timers and faults are concurrent. Mixing the two makes a scheduler that cannot be tested or
 simulated. The solution: a synchronous core that handles events (a wake-up, an operation's
 completion, a fault injected or healed) and answers with effects for a driver to carry out. It has
 no clock, no event loop and no randomness of its own: time and the seeded context are arguments.

@@ -40,7 +40,7 @@ class Cancellable(Protocol):
 
 
 class VirtualTime(Protocol):
-    """What the trampoline needs of a world."""
+    """The interface of a world to the trampoline."""
 
     @property
     def now_ns(self) -> int:
