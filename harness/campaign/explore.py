@@ -1,15 +1,16 @@
-"""Many seeds of the random profile in simulation, on every core, each judged.
+"""Many seeds of the random profile in simulation, on every core, each checked.
 
 A seed is a whole run: nodes, faults, clients, a safety phase with invariants, then healing and the
 liveness phase and a trial of availability (:mod:`cluster.simulation.swarm`), and at last the
-linearizability checker on what clients saw; stale reads, which promise less, have a judge of their
-own (:mod:`harness.campaign.stale_reads`). Seeds are independent, so they are spread over processes;
-the outcome of a seed does not depend on which process ran it, or on how many there are.
+linearizability checker on the client history; stale reads, which promise less, have a checker of
+their own (:mod:`harness.campaign.stale_reads`). Seeds are independent, so they are spread over
+processes; the outcome of a seed does not depend on which process ran it, or on how many there are.
 
-A seed fails when an invariant broke, a judge of what clients saw found an anomaly, the healed
-system did not live, or a fault stopped it that it promises to stand. A seed in which almost nothing
-completed proves nothing: unless it failed it does not count, and the summary says how many did not.
-With ablations it is *meant* to fail, and the campaign says how many seeds that took.
+A seed fails when an invariant broke, a checker of the client history found an anomaly, the healed
+system made no progress, or a fault stopped the system that it promises to tolerate. A seed in which
+almost nothing completed proves nothing: unless it failed it does not count, and the summary has the
+number of such seeds. With ablations a seed is *meant* to fail, and the campaign reports the number
+of seeds until the first failure.
 
 ``harness explore`` calls :func:`explore`; so do ``bench/simulation.py`` and the tests. Any
 ``concurrent.futures`` executor can be given, a Dask client's ``get_executor()`` among them.
@@ -48,7 +49,7 @@ OK_SHARE_MIN, OK_MIN = 0.05, 20
 
 
 class SeedOutcome(msgspec.Struct):
-    """What one seed showed.
+    """The outcome of one seed.
 
     Args:
         seed: which.
@@ -96,7 +97,7 @@ class SeedOutcome(msgspec.Struct):
 
 
 class Exploration(msgspec.Struct):
-    """What a campaign showed.
+    """The outcome of a campaign.
 
     Args:
         outcomes: one per seed that was run, in order of seed.
@@ -199,7 +200,7 @@ def job_of(
     nodes: int = 0,
     profile: str = "",
 ) -> Job:
-    """What the seeds of a campaign have in common, with names resolved.
+    """The settings shared by the seeds of a campaign, with names resolved.
 
     Args:
         ablations: ids of the ablations all nodes run with.
@@ -300,7 +301,7 @@ def conclude(run: SwarmRun) -> tuple[SeedOutcome, list[Result]]:
 
 
 def _judged(run: SwarmRun) -> list[Result]:
-    """What the judges of histories say."""
+    """The results of the history checkers."""
     from harness.campaign.patterns import judge
     from harness.campaign.stale_reads import judge_stale
 
@@ -311,7 +312,7 @@ def _judged(run: SwarmRun) -> list[Result]:
 
 
 def _owed(run: SwarmRun) -> list[Result]:
-    """What the system owed after the faults and did not do, as results."""
+    """Broken promises of liveness after the faults, as results."""
     results = []
     if run.settlement is not None and run.settlement.problems:
         results.append(_result(LIVENESS, "; ".join(run.settlement.problems)))
@@ -341,7 +342,7 @@ def _fail(outcome: SeedOutcome, found_by: str, sentence: str) -> None:
 
 
 class Job(msgspec.Struct, frozen=True):
-    """What every seed of a campaign has in common.
+    """The settings shared by every seed of a campaign.
 
     Args:
         ablations: ids of the ablations all nodes run with.

@@ -1,13 +1,13 @@
-"""The ablation matrix: every counter-example run with and without its pattern, and judged.
+"""The ablation matrix: every counter-example run with and without its pattern, and checked.
 
 A harness that has never failed anything proves nothing. Each ablation of :mod:`cluster.ablations`
 comes with a directed schedule; here it is run twice in simulation, once by the intact system, with
 invariants watched after every event, and once with the one decision removed, as a client's history
 only. The intact run must be VALID and the ablated one INVALID with the anomaly that was declared:
-in what clients saw, or, where a declaration says so, by an invariant or by what the system owes.
+in the client history or, where a declaration says so, by an invariant or by missing liveness.
 
 ``harness patterns --run`` is :func:`run_patterns`; the catalogue without running anything is
-:func:`pattern_rows`. Heavy imports (the checkers need numpy) are made when something is judged.
+:func:`pattern_rows`. Heavy imports (the checkers need numpy) are made when a history is checked.
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ def judge(events: Sequence[ClientEvent], *, budget: Budget | None = None) -> Res
 
 
 def judge_with(checker: str, events: Sequence[ClientEvent]) -> Result:
-    """What a checker says of what clients saw, as far as it is about that.
+    """The result of a checker for the client history, if the declaration is about that.
 
     Args:
         checker: its name, such as ``lease``.
@@ -330,7 +330,7 @@ def _verdict(result: Result | None) -> str:
 
 
 def _details(run: PatternRun) -> list[str]:
-    """What a reader wants to know beside the table."""
+    """The notes for a reader beside the table."""
     lines: list[str] = []
     for what, text in (("error", run.error), ("intact system", run.violation)):
         if text:

@@ -37,7 +37,7 @@ SPEC_BYTES_MAX = 16 << 20
 
 
 class SeedSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What runs a seed again; ``spec.json`` of a kept one.
+    """The settings that run a seed again; ``spec.json`` of a kept one.
 
     Args:
         campaign: CAMPAIGN.
@@ -227,7 +227,7 @@ def _results(
     replay: str,
     notes: list[str],
 ) -> dict[str, Any]:
-    """What results.json holds; see docs/architecture.md."""
+    """The contents of results.json; see docs/architecture.md."""
     return {
         "format": "results/1",
         "verdict": outcome.verdict.value,
