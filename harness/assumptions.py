@@ -1,4 +1,4 @@
-"""What a database assumes of the world, and which faults of a run went beyond it.
+"""The assumptions of a database about clocks, and the faults of a run that went beyond them.
 
 Some promises are conditional. A lease excludes others while clocks run at about the same rate; a
 timestamp orders transactions while clocks are not far apart. Beyond the bound a sound system breaks
@@ -51,7 +51,7 @@ class Exceeded(msgspec.Struct, frozen=True):
 
 
 def assumptions_of(db: object) -> Assumptions:
-    """What a database assumes; nothing if it does not say."""
+    """The assumptions of a database; none if it does not declare any."""
     return db.assumptions if isinstance(db, Assumes) else Assumptions()
 
 
@@ -75,7 +75,7 @@ def exceeded(assumed: Assumptions, faults: Sequence[Mapping[str, Any]]) -> list[
 
 
 def _reported(fault: Mapping[str, Any], name: str, of_a_node: str) -> list[float]:
-    """What a fault did to clocks by its value, and what a node had with all faults together."""
+    """The clock faults by the fault's value, and as measured per node with all faults together."""
     value, clocks = fault.get("value"), fault.get("evidence", {}).get("clocks")
     values = [value.get(name)] if isinstance(value, Mapping) else []
     if isinstance(clocks, Mapping):

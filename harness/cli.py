@@ -139,9 +139,9 @@ SENTENCE_CHARS_MAX = 4000
 _COMMANDS = {
     "test": ("harness.commands.test:test", "Run a test: workload, faults, verdict, report."),
     "check": ("harness.commands.check:check", "Judge history files of any known format."),
-    "report": ("harness.commands.judging:report", "Write the report of a run again."),
-    "replay": ("harness.commands.judging:replay", "Run a recorded run again."),
-    "shrink": ("harness.commands.judging:shrink", "Find the smallest test that still fails."),
+    "report": ("harness.commands.recorded:report", "Write the report of a run again."),
+    "replay": ("harness.commands.recorded:replay", "Run a recorded run again."),
+    "shrink": ("harness.commands.recorded:shrink", "Find the smallest test that still fails."),
     "explore": ("harness.commands.explore:explore", "Run many seeds in simulation."),
     "compare": ("harness.commands.compare:compare", "Variants side by side, with statistics."),
     "cluster": ("harness.commands.cluster:cluster", "Start a cluster to play with; stop it."),

@@ -1,4 +1,4 @@
-"""The life of one run: set up, disturb, heal, wait, look once more, tear down.
+"""The lifecycle of one run: setup, main, heal, quiesce, final, teardown.
 
     setup       environment, then every node's database: setup, start; once for all of them
                 setup_cluster, where the database has it; ready
@@ -6,8 +6,8 @@
     heal        every fault is undone by its nemesis; then everything, by the environment; then the
                 environment is asked to prove that it is clean
     quiesce     nodes serve again, and some time passes
-    final       the workload's final generator, over a healthy system, so that what was acknowledged
-                must be there
+    final       the workload's final generator, over a healthy system: acknowledged writes must be
+                there
     teardown    logs are collected, processes end; always, also after an error
 
 One coroutine, the same in real and in virtual time. An interruption ends the main phase early and

@@ -35,7 +35,7 @@ def table(kind: str) -> dict[str, str]:
 
 
 def find(kind: str, name: str) -> Any:
-    """What a name or ``module:attribute`` stands for.
+    """The object that a name or ``module:attribute`` stands for.
 
     Raises:
         UsageError: the name is unknown, or the module or attribute is not there.

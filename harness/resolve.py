@@ -1,4 +1,4 @@
-"""What a spec stands for: names and objects become a database, clients, a workload and nemeses.
+"""Resolving a spec: names and objects become a database, clients, a workload and nemeses.
 
 Everything is found, built and looked at here before a run has left any trace: a name that is
 unknown, an option that is not taken, a thing that lacks a method or does not fit the environment
@@ -36,7 +36,7 @@ _DB_SHAPE = "a database has setup, start, ready and teardown, each of one node"
 
 
 class Parts(msgspec.Struct):
-    """What a spec stands for, resolved.
+    """The resolved parts of a spec.
 
     Args:
         db: the database.

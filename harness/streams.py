@@ -24,7 +24,7 @@ import select
 import sys
 from typing import Any, TextIO
 
-#: What stands for a character where only ASCII can be shown; anything else becomes "?".
+#: ASCII replacements of characters; any other character becomes "?".
 _ASCII = {
     "✓": "+", "✗": "x", "…": "...", "–": "-", "—": "-", "→": "->", "←": "<-", "×": "x", "·": "-",
     "≤": "<=", "≥": ">=", "≠": "!=", "│": "|", "─": "-", "▸": ">", "•": "*", "µ": "u", "’": "'",

@@ -8,7 +8,7 @@ Of a run's times some depend on the database: one that needs 40 s to start canno
 
     timings = {"nemesis_interval_s": "2m", "fault_duration_s": "20s..40s", "recovery_s": 90}
 
-What the user gives on the command line outranks that, and :class:`Timings` has the rest. The names
+Values from the command line outrank that, and :class:`Timings` has the rest. The names
 are those of the fields of :class:`harness.spec.TestSpec`.
 """
 

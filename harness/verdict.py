@@ -62,7 +62,7 @@ WITNESSES_MAX = 20
 
 
 class Judgement(msgspec.Struct):
-    """What was concluded of a run.
+    """The verdict of a run with its reasons.
 
     Args:
         verdict: all of it, merged.
@@ -199,7 +199,7 @@ def weigh(
     refusals: tuple[str, ...] = (),
     rate: tuple[float, float] | None = None,
 ) -> dict[str, Any]:
-    """What the run exercised, and why a VALID of it would be weak; see docs/architecture.md."""
+    """Coverage of a run, and the weaknesses of a VALID of it; see docs/architecture.md."""
     installed = [fault for fault in faults if fault["outcome"] == "installed"]
     bit = [fault for fault in faults if _bit(fault)]
     inside = _ops_inside(history, bit)
@@ -255,7 +255,7 @@ def _failures(history: Any) -> list[dict[str, Any]]:
 
 
 def _notes(evidence: Mapping[str, Any]) -> list[str]:
-    """What is worth saying and weakens nothing."""
+    """Notes that weaken no verdict."""
     rate = evidence.get("rate")
     if not rate or rate["reached"] >= RATE_SHARE_REACHED * rate["asked"]:
         return []

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 #: No header of a history is longer.
 HEADER_BYTES_MAX = 1 << 20
 
-#: What a shell says of a command ended by an interrupt.
+#: The exit code of a command ended by an interrupt, as shells have it.
 EXIT_INTERRUPTED = 130
 
-#: What one file may cost where nothing is said.
+#: The default budget of one file.
 BUDGET = "60s,4GB"
 
 
@@ -239,7 +239,7 @@ def _never_began(history: Path) -> bool:
 
 
 def _not_begun(path: str) -> FileResult:
-    """What there is to say of such a run."""
+    """The notes on such a run."""
     from checkers.check_files import FileResult
     from checkers.core.verdict import Result, Verdict
 

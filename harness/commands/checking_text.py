@@ -265,7 +265,7 @@ def _file(result: FileResult, name: str) -> str:
 
 
 def _notes(result: Result) -> list[str]:
-    """What limits a verdict, of all parts of a result."""
+    """The limits of a verdict, of all parts of a result."""
     own = [str(note) for note in result.stats.get("notes", ())]
     return [*own, *(note for part in result.parts for note in _notes(part))]
 
@@ -291,7 +291,7 @@ def _count(count: int, what: str) -> str:
 def _finding(finding: Finding, number: int, witnesses: Sequence[list[Op]]) -> list[str]:
     title = f"{finding.kind}: " if finding.kind else ""
     lines = ["", _wrapped(f"{title}{finding.sentence or finding.title}", "  ", "    ")]
-    # What the sentence says already is not said again step by step.
+    # Steps that the sentence has already are not repeated.
     steps = [step.text for step in finding.because if step.text]
     if all(text.rstrip(".") in finding.sentence for text in steps):
         steps = []

@@ -25,7 +25,7 @@ from harness.campaign.comparison_tables import (
 )
 from harness.campaign.trust import Trust
 from harness.campaign.variants import parse_variants
-from harness.commands.judging import TrustFlag, TrustModuleFlag
+from harness.commands.recorded import TrustFlag, TrustModuleFlag
 from harness.commands.test import spec_of
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_INVALID, UsageError
 from harness.spec import parse_list, validated

@@ -144,7 +144,7 @@ def _checkers() -> list[Entry]:
 
 
 def _about_checker(name: str, factory: Callable[..., Any]) -> str:
-    """What a checker decides: of a judge its own words, of a family the family's."""
+    """The description of a checker: its own, or that of its family."""
     own = _after_name(_first_paragraph(factory.__doc__))
     if own:
         return own

@@ -15,7 +15,7 @@ from harness.text_columns import aligned
 
 
 def _annotation(field: msgspec.structs.FieldInfo, names: tuple[str, ...], text: str) -> Any:
-    """What cyclopts needs to know of a flag."""
+    """The description of a flag for cyclopts."""
     kind = typing.get_args(field.type)[0] if hasattr(field.type, "__metadata__") else field.type
     if field.name in ("nodes", "concurrency") or field.name.endswith("_s"):
         kind = str
