@@ -185,7 +185,7 @@ def _ops_words(ops: Any) -> str:
 
 
 def exercised(run: Run, ops: Operations | None) -> list[tuple[str, str, str]]:
-    """What the run put the system through, as (name, figure, what more there is to say)."""
+    """The load and faults of the run, as (name, figure, remark)."""
     evidence = run.evidence
     pairs: list[tuple[str, str, str]] = []
     injected = [fault for fault in run.faults if fault.outcome != "skipped"]

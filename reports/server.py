@@ -6,7 +6,7 @@ into a run, and it starts no work that outlives the request.
 
 Every client that reaches the address can read the store, so the default is loopback. A path is
 served only if it lies within the store; no symbolic link is followed but those named ``latest``,
-and names that begin with a dot are never served. What a run's files hold is data from a system
+and names that begin with a dot are never served. The files of a run hold data from a system
 under test: everything but our own pages goes out as plain text or a download, with a policy that
 forbids scripts. A report.html may come from elsewhere: its scripts run in an origin of their own.
 

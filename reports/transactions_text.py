@@ -48,7 +48,7 @@ def names_of(finding: Finding) -> dict[int, str]:
 
 
 def proofs(finding: Finding) -> list[str]:
-    """What fixed the order of versions, one sentence each, with the event that shows it."""
+    """The proofs of the order of versions, one sentence each, with the event of the proof."""
     found: dict[str, None] = {}
     for step in finding.because:
         for proof in step.proof:

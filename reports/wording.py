@@ -191,7 +191,7 @@ def listing(words: Sequence[Any], *, limit: int = 6) -> str:
 
 
 def fault_value(value: Any) -> str:
-    """What a fault did: groups of a partition as ``{n1} | {n2, n3}``, else the value."""
+    """The effect of a fault: groups of a partition as ``{n1} | {n2, n3}``, else the value."""
     groups = isinstance(value, (list, tuple)) and value
     if groups and all(isinstance(group, (list, tuple)) for group in value):
         named = [f"{{{', '.join(one_line(n, limit=24) for n in group)}}}" for group in value]

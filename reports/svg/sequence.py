@@ -1,5 +1,4 @@
-"""What led to a broken invariant: messages and events of the nodes, one row each, downwards in
-time.
+"""The events that led to a broken invariant: the nodes' messages and events, in rows down the page.
 
 A column per node and one for all clients. An arrow is a message at the moment it arrived, a mark on
 one column an event of that node alone: a crash, a start, a pause, a new role. Rows are in
@@ -68,7 +67,7 @@ class StoryEvent:
 
 @dataclass
 class Story:
-    """What is drawn.
+    """The picture of a sequence.
 
     Args:
         events: oldest first.

@@ -54,7 +54,7 @@ class Lead:
 
 @dataclass
 class Window:
-    """What is drawn.
+    """The picture of a window.
 
     Args:
         ops: the operations, in order of invocation.
