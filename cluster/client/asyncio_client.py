@@ -34,7 +34,7 @@ from cluster.runtime.options import parse_address
 from cluster.runtime.tls import HUNG_UP, why_failed
 from cluster.wire import REQUEST_BYTES_MAX, Command, Hello
 
-#: What became of a command: ``status``, ``value``, ``revision``, ``error``, ``node``.
+#: The outcome of a command: ``status``, ``value``, ``revision``, ``error``, ``node``.
 Outcome: TypeAlias = Complete
 
 CONNECT_TIMEOUT_S = 2.0
