@@ -63,7 +63,7 @@ _NEEDS_ROOM = frozenset({InstallSnapshot, RegisterPrepare, RegisterAccept})
 
 
 class RoomyDisk(Protocol):
-    """What is asked of the disk."""
+    """The interface of a disk."""
 
     def has_room(self, size_bytes: int) -> bool:
         """Whether a file of this size could be created now."""
