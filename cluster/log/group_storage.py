@@ -124,7 +124,7 @@ class GroupStorage:
         self._guarded(self._rest)
 
     def counters(self) -> StorageCounters:
-        """What was done so far, in all groups."""
+        """The counters so far, over all groups."""
         counted = [msgspec.structs.astuple(each.counters()) for each in self._groups.values()]
         return (
             StorageCounters(*(sum(column) for column in zip(*counted, strict=True)))

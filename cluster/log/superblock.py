@@ -1,4 +1,4 @@
-"""Superblock: what a node has promised, known independently of the log that holds it.
+"""Superblock: the durable promises of a node, kept apart from the log that holds the data.
 
 Problem. A log determines its own end. If the end is lost (the last segment deleted or emptied, the
 file cut at a record, an older copy restored), what is left is a perfectly valid shorter log, and
@@ -19,7 +19,7 @@ it is *synced* where it is free or rare: when the storage has nothing to do, wit
 state, segment and snapshot, and after ``SYNC_EVERY`` commits. The order matters: a record is
 written only when what it states is durable, so a crash alone never looks like damage.
 
-What is decidable. Everything, if the machine kept its power between the last commit and the
+Decidability. All damage is found if the machine kept its power between the last commit and the
 damage, even if the process died. If it lost power, and the end of the log is damaged as well,
 the record may be older by the commits since it was last synced: less than ``SYNC_EVERY``, and none
 if the node was idle for one sync. For those commits the rules of ``write_ahead_log`` alone decide.
@@ -66,7 +66,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class Superblock(msgspec.Struct, frozen=True, array_like=True):
-    """What was promised.
+    """The promises of a node.
 
     Args:
         sequence: number of this record; the highest one counts.

@@ -23,7 +23,7 @@ The header CRC is seeded with the record's place, so bytes of a record inside a 
 record in the wrong place, are not taken for one. The end mark is never zero, so a complete record
 cannot look like one whose end was not written.
 
-What is decidable. Say the first bad record of the last segment is at offset p.
+Decidability. Say the first bad record of the last segment is at offset p.
 
 1. A later record, with a valid header, says ``durable > p``: p had been synced, so this is damage:
    :class:`CorruptLog`.
@@ -106,7 +106,7 @@ class Record(msgspec.Struct, frozen=True):
 
 
 class Scan(msgspec.Struct, frozen=True):
-    """What a pass over one segment found.
+    """The outcome of a pass over one segment.
 
     Args:
         records: the valid prefix.
