@@ -2,8 +2,8 @@
 
 The first frame must be a Hello, small, and within ``HELLO_TIMEOUT_S``; ``doors`` decides who comes
 in. Every frame of one read is decoded at once; answers of one turn of the core leave in one write.
-A client that does not read its answers is not read from. Who is refused is told why, in one last
-frame: a :class:`cluster.wire.Response` of status ``refused``.
+A client that does not read its answers is not read from. A refused connection gets the reason, in
+one last frame: a :class:`cluster.wire.Response` of status ``refused``.
 
 Used by ``doors``; runs in the event loop.
 """
@@ -27,7 +27,7 @@ LAST_WORDS_S = 1.0
 
 
 class Host(Protocol):
-    """What a connection needs of the doors it came through."""
+    """The interface of the doors to a connection."""
 
     def accepted(self, connection: Connection) -> None:
         """A connection was accepted."""
@@ -167,7 +167,7 @@ class Connection(asyncio.Protocol):
             self._transport = None
 
     def _greeted(self, data: bytes) -> list[Frame]:
-        """What follows the hello, once that has let it in."""
+        """The frames after a hello that was let in."""
         first = self._decoder.feed(data, messages_max=1)
         if not first:
             return []

@@ -39,7 +39,7 @@ def _flippable(name: str) -> bool:
 
 
 class DiskFaultSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is injected now; see the module for each field."""
+    """The faults injected now; see the module for each field."""
 
     latency_ns: int = 0
     jitter_ns: int = 0

@@ -17,10 +17,9 @@ Solution: everything that waits has a number and a time.
   connection that holds most of it is closed. A frame that is half there for ``HALF_FRAME_GRACE_S``
   must go on at ``HALF_FRAME_BYTES_PER_S``, or its connection is closed as well.
 
-What the token protects: it keeps out other users of the machine, and what listens or dials by
-mistake. It is a shared secret that travels in the clear: an attacker who reads the network,
-or runs as the same user and may read this process's memory, has it. Certificates protect against
-both.
+The token keeps out other users of the machine, and connections made by mistake. It is a shared
+secret that travels in the clear: an attacker who reads the network, or runs as the same user and
+may read this process's memory, has it. Certificates protect against both.
 
 Used by ``node``; runs in the event loop.
 """
@@ -53,7 +52,7 @@ SWEEP_EVERY_S = 1.0
 
 
 class Inside(Protocol):
-    """What the doors open to."""
+    """The interface of the node behind the doors."""
 
     @property
     def cluster(self) -> str:

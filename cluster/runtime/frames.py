@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class BadFrame(Exception):
-    """What arrived is no frame of ours."""
+    """The bytes received are no frame of this protocol."""
 
 
 def encode_frame(message: Frame) -> bytes:

@@ -61,7 +61,7 @@ class HttpResponse(msgspec.Struct, frozen=True):
 
 
 class BadRequest(Exception):
-    """What arrived is no request this server accepts; ``status`` says which way."""
+    """The request is not accepted by this server; ``status`` says why."""
 
     def __init__(self, status: int, reason: str) -> None:
         self.status = status

@@ -60,7 +60,7 @@ class TlsFiles(msgspec.Struct, frozen=True):
 
 
 class NodeOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What a node is started with; see ``python -m cluster --help``."""
+    """The options of a node; see ``python -m cluster --help``."""
 
     id: str
     listen: Address
@@ -262,7 +262,7 @@ def _choice(option: str, value: str, known: Sequence[str]) -> None:
 
 
 def _check_peer(options: NodeOptions) -> None:
-    """What does not go with a role that has no log."""
+    """Refuse options that need a log for a role without one."""
     if options.consensus != "raft":
         raise OptionError(
             f"--consensus {options.consensus!r} is for --role core; --role {options.role} has no "

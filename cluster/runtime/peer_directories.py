@@ -37,7 +37,7 @@ RECOVERING = frozenset({"viewstamped"})
 
 
 class PeerDirectories:
-    """What one node remembers of its peers' directories.
+    """One node's memory of its peers' directories.
 
     Args:
         root: this node's data directory.

@@ -1,4 +1,4 @@
-"""A node's peers: who may speak to it, and where it dials whom.
+"""A node's peers: which of them are let in, and the address of each.
 
 Members join and leave while a node runs. So a link is made when the configuration names a member,
 or when there is something to send to it. It is closed some time after the member left, because the

@@ -2,7 +2,7 @@
 
 Problem: one client may be refused ten thousand times a second, and a line for each fills a disk and
 costs the event loop more than the refusal. Solution: a bucket of lines that fills slowly.
-What does not fit is counted, and the count is written with the next line that does.
+Lines that do not fit are counted, and the count is written with the next line that does.
 
 Used by ``node`` and what it is made of; runs in the event loop.
 """
