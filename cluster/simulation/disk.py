@@ -43,7 +43,7 @@ POWER_LOST = "POWER"
 
 
 class DiskProfile(msgspec.Struct, frozen=True, kw_only=True):
-    """What a disk is like when no fault is injected.
+    """The behaviour of a disk without injected faults.
 
     Args:
         sync_min_ns, sync_max_ns: bounds of the uniform latency of a sync.

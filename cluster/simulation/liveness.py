@@ -241,7 +241,7 @@ def _remember(world: World, calls: list[Call], settlement: Settlement) -> None:
 
 
 def _wrong_value(key: str, made: list[Call], acked: list[Call], value: Any) -> str:
-    """What of the acknowledged is missing from a key's last value; empty if nothing is."""
+    """The acknowledged items missing from a key's last value; empty if there are none."""
     ops = {call.command.op for call in made} - {"get"}
     if ops == {"append"}:
         return _wrong_list(key, made, acked, value)

@@ -1,11 +1,11 @@
 """Changes of members as a fault: a node is removed under load, and comes back with an empty disk.
 
-What an operator does with a machine that must be replaced, done at random and in the middle of
-other faults: ask the leader to remove a member; let the removed node run on for a while, for it may
-not know yet; wipe it; start it under its next id; ask for it as a learner; promote it once it has
-caught up. Every step is a client's request like any other, through partitions and crashes: it may
-be refused, and its outcome may be unknown. Then the cluster is asked who its members are, and only
-a node that is definitely none is wiped.
+An operator's replacement of a machine, at random moments and in the middle of other faults: ask the
+leader to remove a member; let the removed node run on for a while, for it may not know yet; wipe
+it; start it under its next id; ask for it as a learner; promote it once it has caught up. Every
+step is a client's request like any other, through partitions and crashes: it may be refused, and
+its outcome may be unknown. Then the cluster is asked who its members are, and only a node that is
+definitely none is wiped.
 
 Used by :mod:`cluster.simulation.swarm`.
 """

@@ -1,4 +1,4 @@
-"""What can be done to the nodes of a world: death, pauses, wrong clocks, bad disks.
+"""Faults of the nodes of a world: death, pauses, wrong clocks, bad disks.
 
 Used by :class:`cluster.simulation.world.World`, whose methods these are.
 """

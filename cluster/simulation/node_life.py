@@ -8,7 +8,7 @@ A paused process is a SIGSTOPped one: frames wait in its socket buffers in order
 under way still completes in the kernel, timers run late. When it resumes it sees all of it at once,
 frames first or the timer first, as the event loop of the day happens to look.
 
-What a life needs of its world is :class:`LifeWorld`. Used by :mod:`cluster.simulation.node`.
+The interface of the world to a life is :class:`LifeWorld`. Used by :mod:`cluster.simulation.node`.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Machine(Protocol):
 
 
 class LifeWorld(Protocol):
-    """What a life needs of the world it is lived in."""
+    """The interface of a world to a node's life."""
 
     @property
     def now_ns(self) -> int: ...

@@ -33,7 +33,8 @@ from cluster.simulation.randomness import derive
 US = 1_000
 MS = 1_000_000
 
-#: What clients do: ``register`` (get, put, cas), ``append`` (get, append), ``mixed`` (both).
+#: The operations of clients: ``register`` (get, put, cas), ``append`` (get, append), ``mixed``
+#: (both).
 WORKLOADS = ("register", "append", "mixed")
 #: Fewest and most nodes a profile may be asked for.
 NODES_MIN, NODES_MAX = 1, 9
@@ -45,7 +46,7 @@ LEASE_RATES = (0.8, 0.9, 0.99, 1.01, 1.1, 1.2)
 
 
 class SwarmOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What a seed drew; everything a reader needs to understand the run.
+    """The draws of a seed; everything a reader needs to understand the run.
 
     Args:
         profile: ``calm`` or ``harsh``.
@@ -86,7 +87,7 @@ class SwarmOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):
-    """What a campaign asks for; everything else is drawn.
+    """The settings of a campaign; everything else is drawn.
 
     Args:
         consensus: the variant all nodes run.

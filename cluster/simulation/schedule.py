@@ -3,7 +3,7 @@
 Some violations need five events in one order: Raft's figure 8 was not found in hundreds of random
 seeds, and a directed schedule shows it at once. A schedule is a text file of prose and commands,
 one a line, run in a world of fixed seed, so it always goes the same way; it is a test, and it reads
-as an explanation. What it prints is kept in the file and compared (``pytest --rewrite`` accepts
+as an explanation. Its output is kept in the file and compared (``pytest --rewrite`` accepts
 what changed)::
 
     # A value is written, and every node has it.
@@ -21,8 +21,8 @@ reach the situation it was written for (``ScheduleError``). The text is read and
 :mod:`cluster.simulation.schedule_text`; the commands are listed in
 :data:`cluster.simulation.schedule_commands.COMMANDS`, each with its words.
 
-What clients did is recorded as events (``invoke``, and ``ok``, ``fail`` or ``info``), for a
-checker; this package knows no checkers. Used by ``harness patterns`` and by tests, and public.
+The operations of clients are recorded as events (``invoke``, and ``ok``, ``fail`` or ``info``), for
+a checker; this package knows no checkers. Used by ``harness patterns`` and by tests, and public.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from cluster.simulation.world import World
 
 
 class ScheduleRun(msgspec.Struct):
-    """What a run of a schedule did.
+    """The outcome of a schedule.
 
     Args:
         events: what clients saw, in order.

@@ -1,4 +1,4 @@
-"""What the commands of directed schedules act on: the world, its clients, and what is printed.
+"""The stage of a directed schedule: the world, its clients, and the output.
 
 Also the words that several commands share: times, values, and the end of a client's operation.
 Used by :mod:`cluster.simulation.schedule_commands` and :mod:`cluster.simulation.schedule_services`.
@@ -36,7 +36,7 @@ class Running(msgspec.Struct):
 
 
 class Memory(msgspec.Struct):
-    """What a client remembers between its operations on services.
+    """The memory of a client between its operations on services.
 
     Args:
         held: lock -> the lease and the token it has, or had.
@@ -48,7 +48,7 @@ class Memory(msgspec.Struct):
 
 
 class Stage:
-    """What commands act on: the world, its clients, what they saw and what is printed."""
+    """The state that commands act on: the world, its clients, their history, the output."""
 
     def __init__(self, *, ablations: tuple[str, ...], check_invariants: bool) -> None:
         self.ablations = ablations
@@ -88,7 +88,7 @@ class Stage:
         self._world = world
 
     def memory(self, client: str) -> Memory:
-        """What a client remembers."""
+        """The memory of a client."""
         return self._memory.setdefault(client, Memory({}, {}))
 
     def free(self, client: str, node: str | None) -> None:

@@ -106,7 +106,7 @@ class ClientEvent(msgspec.Struct, frozen=True):
 
 
 class SessionWorld(Protocol):
-    """What a session needs of the world it lives in."""
+    """The interface of a world to its sessions."""
 
     @property
     def now_ns(self) -> int: ...
@@ -294,7 +294,7 @@ class SimSession:
 
 
 def client_events(world: SessionWorld) -> list[ClientEvent]:
-    """What all clients of a world saw, in order, for a checker.
+    """The history of all clients of a world, in order, for a checker.
 
     A process does one operation at a time. A session that pipelines calls, or whose call has an
     unknown outcome, therefore has several processes.

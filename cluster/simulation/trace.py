@@ -1,4 +1,4 @@
-"""What happened: a digest of every event, and a ring of the latest ones for a reader.
+"""The trace of a run: a digest of every event, and a ring of the latest ones for a reader.
 
 The digest is how two runs are compared: same seed, same commit, same digest, whatever process,
 machine or hash seed. Every delivered message enters it whole, so that a difference in any byte of
@@ -124,7 +124,7 @@ _ROUTINE = (wire.Heartbeat, wire.HeartbeatReply, wire.Ping, wire.PingAck)
 
 
 def _is_routine(record: Record) -> bool:
-    """Whether it happens all the time, whatever else happens."""
+    """Whether it happens all the time, in every run."""
     return record[1] == "tick" or isinstance(record[4], _ROUTINE)
 
 
@@ -211,7 +211,7 @@ def span(entries: tuple[wire.Entry, ...]) -> str:
 
 
 def say_entry(entry: wire.Entry) -> str:
-    """What an entry of the log holds: ``put x 1``, ``noop``."""
+    """The content of a log entry: ``put x 1``, ``noop``."""
     if entry.kind != "command":
         return entry.kind
     try:

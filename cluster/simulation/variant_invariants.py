@@ -1,7 +1,7 @@
 """The safety rules of one consensus variant, watched beside those that every variant keeps.
 
-:mod:`cluster.simulation.invariants` has the rules of any replicated log. What a variant promises
-beyond them stands in a module of its own, and is listed here by the variant's name.
+:mod:`cluster.simulation.invariants` has the rules of any replicated log. The further promises of a
+variant stand in a module of its own, listed here by the variant's name.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from cluster.wire import (
     StartViewChange,
 )
 
-#: What a replica without a memory must not say.
+#: Messages that a replica without a memory must not send.
 _TAKING_PART = frozenset({StartViewChange, DoViewChange, StartView, AppendReply, HeartbeatReply})
 
 

@@ -3,8 +3,8 @@
 The problem: faults that break a protocol are rare, and a run with real processes happens once. The
 solution: a seeded heap of events in integer nanoseconds hosts the very cores, storage and client
 sessions that run on sockets and disks elsewhere, so that any run can be had again from its seed,
-thousands of times faster than the clock on the wall. What is simulated is only what lies below the
-ports: frames, bytes on a disk, clocks, death. (FoundationDB's simulation, and TigerBeetle's.)
+thousands of times faster than the clock on the wall. Only the layers below the ports are simulated:
+frames, bytes on a disk, clocks, death. (FoundationDB's simulation, and TigerBeetle's.)
 
     world = World(seed=7)
     alice = world.session("alice")

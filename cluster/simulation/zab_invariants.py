@@ -33,7 +33,7 @@ from cluster.wire import (
     ZabCommit,
 )
 
-#: What only the leader of an epoch sends, once a quorum has promised.
+#: Messages that only the leader of an epoch sends, once a quorum has promised.
 _FROM_LEADER = frozenset(
     {AppendEntries, Heartbeat, InstallSnapshot, NewLeader, Truncate, UpToDate, ZabCommit}
 )
