@@ -45,10 +45,10 @@ class Checker:
         function: called with the history, and with ``budget=`` if it has that parameter.
         name: the checker's name, as on the command line and in results.
         parts: the checkers this one is composed of, if it is a composition.
-        ignored: names of operations that are left out before it judges.
+        ignored: names of operations that are left out before the check.
 
     Attributes:
-        vocabulary: the operations it judges, from the function's attribute of that name; None for
+        vocabulary: the operations it supports, from the function's attribute of that name; None for
             any.
     """
 
@@ -72,21 +72,21 @@ class Checker:
         return f"<checker {self.name}>"
 
     def __call__(self, history: History, *, budget: Budget | None = None) -> Result:
-        """Judge a history; never raises for what the checker does wrong.
+        """Check a history; never raises for what the checker does wrong.
 
         Args:
-            history: what to judge.
+            history: what to check.
             budget: what may be spent; None for the default budget.
         """
         budget = budget or Budget()
         started_s = clock_s()
-        judged, left_out = without(history, self.ignored)
+        kept, left_out = without(history, self.ignored)
         if self.parts:
-            result = self._check_parts(judged, budget)
+            result = self._check_parts(kept, budget)
         else:
-            result = self._check_self(judged, budget)
+            result = self._check_self(kept, budget)
         if left_out:
-            result = _of_the_rest(result, judged.header["origin"], left_out)
+            result = _of_the_rest(result, kept.header["origin"], left_out)
         changes: dict[str, object] = {"checker": self.name}
         if not result.elapsed_s:
             changes["elapsed_s"] = clock_s() - started_s
@@ -102,7 +102,7 @@ class Checker:
         return as_checker(other) & self
 
     def ignoring(self, *names: str) -> Checker:
-        """The same checker, which leaves operations of these names out before it judges."""
+        """The same checker, which leaves operations of these names out before it checks."""
         ignored = (*self.ignored, *names_of(names))
         return Checker(self.function, name=self.name, parts=self.parts, ignored=ignored)
 
@@ -122,7 +122,7 @@ class Checker:
                 else:
                     said = self.function(history)
         except BudgetSpent as spent:
-            reason = f"{spent} before the history was judged"
+            reason = f"{spent} before the history was checked"
             return Result(checker=self.name, verdict=Verdict.UNKNOWN, reason=reason)
         except Exception as error:  # a checker may be user code: UNKNOWN, and why
             return _crashed(self.name, error, history)

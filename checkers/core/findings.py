@@ -33,7 +33,7 @@ from checkers.history.columns import short
 #: More findings of one check than this are counted but not kept.
 FINDINGS_MAX = 50
 
-#: How many rows are judged between two looks at the budget.
+#: How many rows are checked between two looks at the budget.
 METER_INTERVAL = 4096
 
 #: No number is larger: sums and differences of such are still finite as floats.
@@ -70,7 +70,7 @@ class Judgement:
     findings: list[Finding] = field(default_factory=list)
     checked: int = 0
     evidence: str = ""
-    missing: str = "nothing that this checker judges was completed"
+    missing: str = "no operation that this checker supports was completed"
     doubt: str = ""
     stats: dict[str, Any] = field(default_factory=dict)
 
@@ -90,13 +90,13 @@ def make(
     keyed: bool = True,
     trivial: Collection[str] = (),
 ) -> Checker:
-    """A checker of a judging function.
+    """A checker made of a function of a history and a meter.
 
     Args:
         name: the checker's name, as on the command line.
-        judge: judges one history, or the part of it with one key.
-        vocabulary: the operations it judges, or their names; empty for any.
-        keyed: judge every key alone.
+        judge: the function that checks one history, or the part of it with one key.
+        vocabulary: the operations it checks, or their names; empty for any.
+        keyed: check every key alone.
         trivial: names of operations which are legal when nothing else is there to contradict them.
     """
 
@@ -111,7 +111,7 @@ def make(
             stats = {"malformed": True}
             return _answer(name, Judgement(checked=1, doubt=f"{error}", stats=stats), meter)
         except Spent:
-            said = f"{meter.reason} before every operation was judged"
+            said = f"{meter.reason} before every operation was checked"
             return _answer(name, Judgement(checked=1, doubt=said), meter)
         if not judgement.checked and not judgement.findings and not judgement.doubt:
             return _unchallenged(name, history, judgement, meter, trivial)
