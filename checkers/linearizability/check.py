@@ -1,7 +1,7 @@
-"""Linearizability of a history: choose the engine, judge every key, explain what is wrong.
+"""Linearizability of a history: choose the engine, check every key, explain what is wrong.
 
-Locality (Herlihy and Wing): a history is linearizable iff each object's part is, so keys are judged
-one by one. The engine is chosen by what the history allows and is named in the result:
+Locality (Herlihy and Wing): a history is linearizable iff each object's part is, so keys are
+checked one by one. The engine is chosen by what the history allows and is named in the result:
 
 - ``zones``: registers whose values are unambiguous, all keys at once (:mod:`.zones`);
 - ``monitor``: queues, stacks and append-only lists whose values are unique (:mod:`.monitors`),
@@ -56,7 +56,7 @@ ROUND_GROWTH = 10
 #: Findings explained in full; the number of violating keys found is always in the stats.
 FINDINGS_MAX = 8
 
-#: Histories of at most so many operations are not made into columns if the zones cannot judge them.
+#: Histories of at most so many operations are not made into columns if the zones cannot check them.
 SMALL = 1000
 
 #: Operations read between two looks at the meter.
@@ -71,7 +71,7 @@ def check(
     explain: bool = True,
     linearization: bool = False,
 ) -> Result:
-    """Judge whether a history is linearizable.
+    """Check whether a history is linearizable.
 
     Args:
         history: the history.
@@ -98,7 +98,7 @@ def check(
 
 
 def linearizable(model: object, *, name: str = "linearizable") -> Checker:
-    """A checker that judges linearizability against a model.
+    """A checker that checks linearizability against a model.
 
     Args:
         model: a :class:`Model`, or any object with ``init`` and ``step``.
@@ -143,7 +143,7 @@ class _Check:
         self.stats: dict[str, Any] = {"model": model.name}
 
     def run(self) -> Result:
-        """Judge all keys and say so."""
+        """Check all keys and say so."""
         groups = groups_of(self.history, self.model)
         self.stats["keys"] = len(np.unique(self.history.key))
         self.stats["ops"] = self.history.op_count
@@ -165,7 +165,7 @@ class _Check:
         return token(self._key(group))
 
     def _by_zones(self, groups: list[list[int]]) -> list[list[int]]:
-        """Judge what the zones can; the groups they cannot judge."""
+        """Check what the zones can; the groups they cannot check."""
         if self.model.engine != "register" or not groups:
             return groups
         parameters = self.model.parameters
@@ -229,7 +229,7 @@ class _Check:
             self.evidence.take(self._key(group), problem, [place[invoke] for invoke in order])
 
     def _by_search(self, groups: list[list[int]]) -> None:
-        """Judge each group by the model's monitor if that applies, else by searching.
+        """Check each group by the model's monitor if that applies, else by searching.
 
         Round by round, ever longer, the small groups first from the second round on. What remains
         open when a violation is known is left open; that is after the first round, or at once where
@@ -256,7 +256,7 @@ class _Check:
             self.stats["search"] = numbers
 
     def _leave_open(self, groups: list[list[int]]) -> None:
-        """No time is left to judge these, or to judge them again."""
+        """No time is left to check these, or to check them again."""
         undecided = Outcome(None, certified=NEVER)
         for group in groups:
             self.open.setdefault(group[0], undecided)
@@ -289,11 +289,11 @@ class _Check:
         """The answer of the model's monitor; None if none applies."""
         model, meter = self.model, self.meter
         if model.engine == "key-value":
-            judged = judge(problem, model, meter)
-            if judged is None:
+            said = judge(problem, model, meter)
+            if said is None:
                 return None
             return MonitorAnswer(
-                judged.legal, lambda: judged.order, lambda: witness_of(judged, model, meter)
+                said.legal, lambda: said.order, lambda: witness_of(said, model, meter)
             )
         monitor = MONITORS.get(model.engine)
         proof = None if monitor is None else monitor(problem, model, meter)
@@ -356,7 +356,7 @@ class _Check:
         history = self.history
         ops, ours = history.op_count, "format" in history.header
         if "workload" in history.header or not (ops or (history.faults and not ours)):
-            return Verdict.UNKNOWN, "no operation completed, so there is nothing to judge"
+            return Verdict.UNKNOWN, "no operation completed, so there is nothing to check"
         self.stats["unchallenged"] = True
         what = f"none of {ops} operations completed" if ops else "the history has faults only"
         return Verdict.VALID, f"weakly exercised: {what}, so nothing could contradict the model"

@@ -29,7 +29,7 @@ from checkers.linearizability.unexplained_values import would_have
 from checkers.linearizability.values import show
 from checkers.linearizability.verify import brute_force
 
-#: Witnesses up to this size are judged once more from the bare definition.
+#: Witnesses up to this size are checked once more from the bare definition.
 BRUTE_OPS_MAX = 14
 
 #: Steps that judgement may take.
@@ -53,7 +53,7 @@ def finding_of(
         machine: the model.
         outcome: of searching the witness from the initial state.
         certified: events before this position are linearizable, if known.
-        key_ops: number of operations judged on this key.
+        key_ops: number of operations checked on this key.
     """
     shown = account(witness, machine, outcome)
     ops = tuple(sorted(op.invoke for op, s in zip(witness.ops, witness.start) if s == op.invoke))

@@ -59,7 +59,7 @@ class Explainer:
     """Makes the findings of one check.
 
     Args:
-        history: the history that is judged.
+        history: the history that is checked.
         model: the sequential model.
         meter: the check's budget.
     """

@@ -51,13 +51,13 @@ class Model:
             (empty if illegal) for an object that may do one of several things. The given state
             must not be changed in place.
         equal: whether two states are the same; None to compare by value, which is faster.
-        partition: ``(history) -> groups of invocation indices`` that may be judged separately;
+        partition: ``(history) -> groups of invocation indices`` that may be checked separately;
             None for one group per key (locality).
         describe_operation: an op in words.
         describe_state: a state in words.
         describe_failure: ``(state, op) ->`` why the op cannot happen in this state, in words.
         malformed: ``(op) ->`` what is wrong with its values, as the end of a sentence; empty if
-            nothing is. The checker asks it of every operation before it judges.
+            nothing is. The checker asks it of every operation before it checks.
         readonly: whether an op never changes the state whenever it is legal; such ops are tried
             first, which makes searches much shorter. Must be right for every state.
         observes_failure: whether a failed op is an answer of the object rather than a non-event.

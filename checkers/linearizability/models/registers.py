@@ -260,7 +260,7 @@ def _joined(state: object, item: object) -> tuple[bool, object]:
 
 
 def key_value(*, init: object = None, failed_cas: FailedCas = "absent") -> Model:
-    """A key-value store; every key is judged alone. ``get`` or ``read`` (output: the value, or
+    """A key-value store; every key is checked alone. ``get`` or ``read`` (output: the value, or
     ``init`` if absent), ``put`` or ``write`` (input: the value), ``append`` (input: a string or
     an element), ``delete``, ``cas`` (input: ``[expected, new]``).
 

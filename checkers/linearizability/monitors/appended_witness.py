@@ -40,7 +40,7 @@ SHOWN_MAX = 16
 
 
 def witness_of(said: Judgement, model: Model, meter: Meter) -> Problem:
-    """The smallest witness found of a key that was judged illegal.
+    """The smallest witness found of an illegal key.
 
     Args:
         said: the judgement.
