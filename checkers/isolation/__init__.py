@@ -131,7 +131,7 @@ def rw_register(
 def _judged(
     infer: Callable[[], Inference], name: str, models: tuple[str, ...], budget: Budget | None
 ) -> Result:
-    """Infer and judge, within one budget and with the garbage collector paused."""
+    """Infer and check, within one budget and with the garbage collector paused."""
     from checkers.isolation.isolation import judge
 
     meter = Meter(budget)

@@ -1,7 +1,7 @@
 """The verdict over a transactional history: inference, cycles, lattice, findings.
 
 Both list-append and rw-register end here. Their inference (anomalies without cycles, and edges) is
-judged against the consistency models asked for: INVALID if an anomaly found is forbidden by one of
+checked against the consistency models asked for: INVALID if an anomaly found is forbidden by one of
 them, and its witness holds on a second look (:mod:`checkers.isolation.recheck`); anomalies that
 only stronger models forbid are reported in ``stats`` and do not count.
 """
@@ -75,7 +75,7 @@ def judge(
     consistency_models: Sequence[str] = ("strict-serializable",),
     budget: Budget | None = None,
 ) -> Result:
-    """Judge an inferred history against consistency models.
+    """Check an inferred history against consistency models.
 
     Args:
         inference: of the history's transactions.
@@ -110,7 +110,7 @@ def judge(
 
 
 def _decidable(model: str) -> str:
-    """The model to judge by: for transactions, causal is what is called so of transactions."""
+    """The model to check by: for transactions, causal is what is called so of transactions."""
     return "transactional-causal" if model == "causal" else model
 
 

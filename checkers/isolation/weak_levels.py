@@ -341,7 +341,7 @@ def _column(rows: Sequence[tuple[int, ...]], part: int) -> Ints:
 def check_weak(
     history: History, level: str, *, init: object = None, budget: Budget | None = None
 ) -> Result:
-    """Judge a read-write history against one weak level.
+    """Check a read-write history against one weak level.
 
     Args:
         history: transactions of reads and writes with unique values per key.

@@ -1,6 +1,6 @@
 """Predicate anti-dependencies: what a predicate read comes before, by the keys it did not return.
 
-The keys a predicate read returned are reads of those keys, and judged as such. The keys it did not
+The keys a predicate read returned are reads of those keys, and checked as such. The keys it did not
 return are evidence too. Such a key had a version that did not match, or none (it was unborn). If
 every version from some x on matches, the one read came before x: the reader depends *against* the
 writer of x, since x, or a version before it, changed the matches. Adya: T1 predicate-anti-depends

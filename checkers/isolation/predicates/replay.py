@@ -79,7 +79,7 @@ def why_unmatched(
 
 
 def _unmatched(register: RwRegister, number: int, state: dict[int, object], meter: Meter) -> str:
-    """A key that one predicate read should have returned; its items are reads, judged as such."""
+    """A key that one predicate read should have returned; its items are reads, checked as such."""
     txns, predicates = register.txns, register.predicates.table
     read, found = predicates.reads[number], predicates.found(number)
     begin = predicates.starts[number]

@@ -128,7 +128,7 @@ def _serial_points(order: list[Txn], snapshot: bool) -> Points:
 def check_serial(
     history: History, level: str, *, init: object = None, budget: Budget | None = None
 ) -> Result:
-    """Judge a read-write history whose version order is unknown.
+    """Check a read-write history whose version order is unknown.
 
     Args:
         history: transactions of reads and writes, values unique per key; sessions are processes.
