@@ -229,7 +229,7 @@ def cut_note(place: str) -> str:
     """The note of a file which ends within its last operation."""
     return (
         f"The file is cut in its last operation ({place}), which is left out: the history is "
-        "judged as far as it goes."
+        "checked as far as it goes."
     )
 
 

@@ -43,7 +43,7 @@ Row = dict[str, object]
 
 COMPLETIONS_ONLY = (
     "The file has completions only: when operations were invoked is not known, so nothing is "
-    "judged by real time."
+    "checked by real time."
 )
 
 
