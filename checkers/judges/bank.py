@@ -33,7 +33,7 @@ def bank(
 
     Args:
         total: the sum of all balances; None to take it from the header or the first read.
-        accounts: the accounts a read must have; None not to judge that.
+        accounts: the accounts a read must have; None not to check that.
         negative_balances: whether a balance may be below zero.
     """
 

@@ -1,13 +1,13 @@
 """Causal consistency, and the reversal of causally or really ordered writes.
 
-`causal` judges reads and writes of single objects by the bad patterns of causal consistency, in
+`causal` checks reads and writes of single objects by the bad patterns of causal consistency, in
 operations times sessions. Vocabulary: ``write`` (input: the value, unique per key), ``read``
 (output: the value, None if nothing was written), with keys. A history whose values are unique is
 causally consistent iff it has none of: a cycle of happens-before; a value out of thin air; a read
 of the initial value of a key that was written in the read's past; a read of a write that another
 write of the key separates from it in happens-before.
 
-`causal_reverse` judges a growing set. Vocabulary: ``write`` or ``add`` (input: the element),
+`causal_reverse` checks a growing set. Vocabulary: ``write`` or ``add`` (input: the element),
 ``read`` (output: the list of elements). If a write was acknowledged before another was begun, no
 read may have the second without the first: strict serializability forbids it, serializability does
 not.

@@ -27,7 +27,7 @@ def convergence(
 
     Args:
         unordered: whether lists are compared as sets.
-        settle_s: reads begun sooner than this after the last write and fault are not judged.
+        settle_s: reads begun sooner than this after the last write and fault are not checked.
         every_node: whether the value is a list of nodes, and must name all nodes of the history,
             since all of them run when the last fault is over.
     """

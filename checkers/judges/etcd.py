@@ -13,7 +13,7 @@ Vocabulary, inputs and outputs being maps:
 
 The store begins empty, at revision 1; a request that changes anything makes the next revision. A
 ``range`` of a past revision is compared with what the store held then, if the order found
-determines it. Watches are judged by :mod:`checkers.judges.watch`, with the writes as witnesses.
+determines it. Watches are checked by :mod:`checkers.judges.watch`, with the writes as witnesses.
 
 Source: the model and the validation of etcd's robustness tests.
 """
@@ -66,7 +66,7 @@ def etcd() -> Checker:
     """The checker ``etcd``."""
 
     def judge(history: History, *, budget: Budget | None = None) -> Result:
-        """Requests by their revisions, and watches, which are soon judged and come first."""
+        """Requests by their revisions, and watches, which are soon checked and come first."""
         refuse_malformed(history, model())
         parts = []
         if "watch" in history.functions:
@@ -319,7 +319,7 @@ def _past(history: History, orders: Iterable[tuple[object, list[int]]], said: Re
     if said.findings:
         said.verdict, said.reason = Verdict.INVALID, said.findings[0].sentence
     elif open_:
-        said.reason += f"; {open_} ranges of past revisions were not judged"
+        said.reason += f"; {open_} ranges of past revisions were not checked"
 
 
 def _states(history: History, order: list[int]) -> dict[int, Store]:

@@ -14,11 +14,11 @@ it has the lock for that moment only). With keys, every key is a lock of its own
 - *fencing*: a write accepted with a token must not follow one accepted with a larger token that was
   over before it began.
 
-With ``exclusive=False`` only tokens and fencing are judged, which is what saves a lock whose
+With ``exclusive=False`` only tokens and fencing are checked, which is what saves a lock whose
 holders may be paused past its expiry: see Kleppmann, How to do distributed locking, 2016. With
 ``expires=True`` a finding of two holders says so.
 
-Elections are judged by the same rules in other words: :mod:`checkers.judges.election`.
+Elections are checked by the same rules in other words: :mod:`checkers.judges.election`.
 """
 
 from __future__ import annotations

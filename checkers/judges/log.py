@@ -6,7 +6,7 @@ one operation, ``send``, ``poll`` or ``txn`` whose value is a list of ``["send",
 (output: ``["send", log, [offset, value]]``) and ``["poll", {log: [[offset, value], ...]}]``. Values
 are unique per log. ``assign`` and ``subscribe`` let a process start again from anywhere.
 
-Judged, per log:
+Checked, per log:
 
 - *inconsistent-offset*: one offset held two values;
 - *duplicate*: one value at two offsets;
@@ -18,7 +18,7 @@ Judged, per log:
 - *nonmonotonic-send*: a send by the same process, or begun after the other was acknowledged, got a
   smaller offset.
 
-Values sent, acknowledged and beyond everything that was polled are *unseen*: counted, not judged.
+Values sent, acknowledged and beyond everything that was polled are *unseen*: counted, not checked.
 Source: the Kafka (Redpanda) workload of Jepsen.
 """
 
@@ -198,7 +198,8 @@ def _poll(history: History, log: Log, row: Row, output: object, epoch: int) -> N
     log.polls.append((row.invoke, row.process, epoch, pairs))
 
 
-# Judging ------------------------------------------------------------------------------------------
+# Checking
+# ------------------------------------------------------------------------------------------
 
 
 def _offsets(history: History, log: Log) -> list[Finding]:
@@ -277,7 +278,7 @@ def _step(
     after: tuple[int, int],
     inside: str,
 ) -> list[Finding]:
-    """Judge the step from one polled offset to the next."""
+    """Check the step from one polled offset to the next."""
     sentence = f"{who(history, after[1])} polled offset {after[0]} after offset {before[0]}"
     ops = [before[1], after[1]]
     if after[0] <= before[0]:

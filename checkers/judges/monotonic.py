@@ -1,7 +1,7 @@
 """Monotonic values: what only grows is never seen to shrink.
 
 Vocabulary: ``inc`` or ``write`` (output: the value it made; a ``write`` without one made its
-input), ``read`` (output: the value); values are numbers. With keys, every key is judged alone.
+input), ``read`` (output: the value); values are numbers. With keys, every key is checked alone.
 
 With ``scope="process"`` a process must never see a smaller value than it saw before. With
 ``scope="realtime"`` the same must hold across processes, of any two operations of which one was

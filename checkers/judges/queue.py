@@ -1,7 +1,7 @@
 """Queues: what comes out went in, once, and in the end everything comes out.
 
 Vocabulary: ``enqueue`` (input: the value), ``dequeue`` (output: the value, None if the queue was
-empty), ``drain`` (output: the list of all values that were left). Order is not judged here; the
+empty), ``drain`` (output: the list of all values that were left). Order is not checked here; the
 linearizability models ``fifo-queue`` and ``unordered-queue`` do that.
 
 `queue` asks that every dequeued value was enqueued and comes out at most as often as it went in.

@@ -70,7 +70,7 @@ def session_guarantees(
     """The checker ``session-guarantees``.
 
     Args:
-        guarantees: which of :data:`GUARANTEES` to judge.
+        guarantees: which of :data:`GUARANTEES` to check.
         versions: where the order of versions is from.
         initial: what a read returns before anything was written.
 

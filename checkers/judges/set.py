@@ -3,7 +3,7 @@
 Vocabulary: ``add`` (input: the element), ``read`` (output: the list of all elements). Elements are
 added once each; with keys, every key is a set of its own.
 
-`final_set` judges the last read alone. `set_full` follows every element through all reads:
+`final_set` checks the last read alone. `set_full` follows every element through all reads:
 
 - *lost*: known to be in the set (its add was acknowledged, or a read returned it), and absent from
   a read that began afterwards and after every read that had it was over;

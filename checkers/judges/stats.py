@@ -131,7 +131,7 @@ def _judge(
     ops: int, totals: dict[str, int], idle: list[str], by_f: dict[str, dict[str, int]]
 ) -> tuple[Verdict, str]:
     if ops == 0:
-        return Verdict.UNKNOWN, "the history has no operations, so there is nothing to judge"
+        return Verdict.UNKNOWN, "the history has no operations, so there is nothing to check"
     if idle:
         f = idle[0]
         tried = sum(by_f.get(f, {}).values())

@@ -12,7 +12,7 @@ key. A delete whose output says ``"deleted": 1`` made an event, with 0 it made n
 have found nothing. Nothing else deletes: a history of keys that expire is not for this checker.
 
 Watchers that receive over several operations go on with ``from`` one after what they received:
-such operations are one stream, and what one of them promised binds the next. Judged are:
+such operations are one stream, and what one of them promised binds the next. Checked are:
 
 - *ordered*: within a stream revisions do not decrease (one transaction may change several keys at
   one revision);
@@ -280,7 +280,8 @@ def _change(history: History, index: int, event: object) -> Change:
     return Change(revision, token(key), GONE if gone else token(value))
 
 
-# Judging one stream -------------------------------------------------------------------------------
+# Checking one stream
+# -------------------------------------------------------------------------------
 
 
 def _order(history: History, stream: Stream) -> Iterator[Finding]:
