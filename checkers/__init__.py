@@ -1,4 +1,4 @@
-"""Checkers: judge a history, with no harness present.
+"""Checkers: check a history, with no harness present.
 
 What a user needs to write and run checkers is importable from here, and importing this package is
 cheap: a module that needs numpy is imported when it is first asked for.

@@ -326,7 +326,7 @@ def _check(task: _Task) -> FileResult:
     began_s, uncounted_before_s = time.monotonic(), uncounted_s()
     found = FileResult(task.path, Verdict.UNKNOWN)
     try:
-        with collector_paused():  # also between loading and judging, and while freeing
+        with collector_paused():  # also between loading and checking, and while freeing
             _judge(task, found)
     except HistoryError as error:
         found.error, found.blame = str(error), "file"
@@ -351,7 +351,7 @@ def _check(task: _Task) -> FileResult:
 
 
 def _judge(task: _Task, found: FileResult) -> None:
-    """Load and judge a file, filling in what is found."""
+    """Load and check a file, filling in what is found."""
     from checkers.checker_choice import choose
     from checkers.history import load, recognise
 
@@ -375,7 +375,7 @@ def _judge(task: _Task, found: FileResult) -> None:
         read = bool(found.load_s)
         found.load_s = found.load_s or meter.elapsed_s
         far = f"{meter.read_share:.0%} of its {meter.read_of_mb:.1f} MB were"
-        where = "before the history was judged" if read else f"while the file was read: {far}"
+        where = "before the history was checked" if read else f"while the file was read: {far}"
         found.result = Result(checker=name, verdict=Verdict.UNKNOWN, reason=f"{spent} {where}")
         return
     found.notes = [shortened(note) for note in history.notes]

@@ -180,7 +180,7 @@ def choose(
     """The checker for a history.
 
     Args:
-        history: what is to be judged.
+        history: what is to be checked.
         model: the name of a model or checker, or ``module:attribute`` of one's own; None to infer
             it.
         consistency_model: the isolation level a transactional history should have; several with
@@ -196,11 +196,11 @@ def choose(
         ignored = names_of(options.pop("ignore", ()))
     except ValueError as error:
         raise ChoiceError(f"{error}") from None
-    judged, left_out = without(history, ignored)
+    kept, left_out = without(history, ignored)
     if left_out:
         listed = ", ".join(f"{count} {name}" for name, count in left_out.items())
         history.notes.append(f"Left out, as asked: {listed}.")
-    return _choose(judged, model, consistency_model, options).ignoring(*ignored)
+    return _choose(kept, model, consistency_model, options).ignoring(*ignored)
 
 
 def _choose(
@@ -607,7 +607,7 @@ def _additions(history: History) -> list[str]:
 
 
 def _counters(history: History) -> list[str]:
-    """Of a counter whose replicas need time, as Maelstrom's, the final reads alone are judged.
+    """Of a counter whose replicas need time, as Maelstrom's, the final reads alone are checked.
 
     Such a file says which those are; negative additions are a hint of one, but no more.
     """
