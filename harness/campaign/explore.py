@@ -240,7 +240,7 @@ def job_of(
 
 
 def run_seed(seed: int, job: Job | None = None) -> SeedOutcome:
-    """Run one seed here and judge it. Never raises for what the system or the simulation does.
+    """Run one seed here and check it. Never raises for what the system or the simulation does.
 
     Args:
         seed: which.
@@ -268,7 +268,7 @@ def conclude(run: SwarmRun) -> tuple[SeedOutcome, list[Result]]:
         run: the run.
 
     Returns:
-        its outcome, and a result for each who judged it.
+        its outcome, and a result of each checker.
     """
     seen = [event.type for event in (*run.events, *run.stale)]
     ops, ops_ok = seen.count("invoke"), seen.count("ok")
@@ -330,10 +330,10 @@ _TITLES = {
 }
 
 
-def _result(judge: str, sentence: str, **detail: Any) -> Result:
+def _result(checker: str, sentence: str, **detail: Any) -> Result:
     """A violation that no checker of histories found, as a result."""
-    finding = Finding(kind=judge, title=_TITLES[judge], sentence=sentence, detail=detail)
-    return Result(checker=judge, verdict=Verdict.INVALID, reason=sentence, findings=[finding])
+    finding = Finding(kind=checker, title=_TITLES[checker], sentence=sentence, detail=detail)
+    return Result(checker=checker, verdict=Verdict.INVALID, reason=sentence, findings=[finding])
 
 
 def _fail(outcome: SeedOutcome, found_by: str, sentence: str) -> None:

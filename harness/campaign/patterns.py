@@ -245,13 +245,13 @@ def judge_schedule(run: ScheduleRun, checker: str = BY_HISTORY) -> Result:
     return judge_with(checker, run.events)
 
 
-def _broken(judge: str, kind: str, sentence: str) -> Result:
+def _broken(checker: str, kind: str, sentence: str) -> Result:
     finding = Finding(kind=kind, title=kind.replace("-", " "), sentence=sentence)
-    return Result(checker=judge, verdict=Verdict.INVALID, reason=sentence, findings=[finding])
+    return Result(checker=checker, verdict=Verdict.INVALID, reason=sentence, findings=[finding])
 
 
 def run_pattern(ablation: Ablation) -> PatternRun:
-    """Run one ablation's directed schedule, intact and ablated, and judge both."""
+    """Run one ablation's directed schedule, intact and ablated, and check both."""
     from cluster.simulation.schedule import run_schedule, schedule_path
     from cluster.simulation.schedule_text import ScheduleError
 
