@@ -1,4 +1,4 @@
-"""Harness: runs workloads against databases under faults, and judges what happened.
+"""Harness: runs workloads against databases under faults, and checks their histories.
 
 The names that a user's test file needs are importable from here; nothing is imported before it is
 used.

@@ -138,7 +138,7 @@ SENTENCE_CHARS_MAX = 4000
 #: command -> (where it is, what it does)
 _COMMANDS = {
     "test": ("harness.commands.test:test", "Run a test: workload, faults, verdict, report."),
-    "check": ("harness.commands.check:check", "Judge history files of any known format."),
+    "check": ("harness.commands.check:check", "Check history files of any known format."),
     "report": ("harness.commands.recorded:report", "Write the report of a run again."),
     "replay": ("harness.commands.recorded:replay", "Run a recorded run again."),
     "shrink": ("harness.commands.recorded:shrink", "Find the smallest test that still fails."),
@@ -206,7 +206,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _bug(error)
         where = f" at {error.filename}" if error.filename else ""
         return _complain(
-            f"{error.strerror}{where}; nothing is wrong with what was judged", EXIT_INFRASTRUCTURE
+            f"{error.strerror}{where}; nothing is wrong with what was checked", EXIT_INFRASTRUCTURE
         )
     except Exception as error:  # the last line of defence: a sentence and an exit code for it
         # Names of other packages' errors, so that nothing is imported to compare with them.

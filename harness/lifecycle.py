@@ -119,7 +119,7 @@ class Lifecycle:
     # From outside ---------------------------------------------------------------------------------
 
     def interrupt(self) -> None:
-        """End the main phase now; what was recorded is still judged."""
+        """End the main phase now; what was recorded is still checked."""
         if not self.interrupted:
             after_s = (self.now_ns - self.main_start_ns) / 1e9
             limit = f"{self.spec.time_limit_s:g} s"

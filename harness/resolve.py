@@ -41,7 +41,7 @@ class Parts(msgspec.Struct):
     Args:
         db: the database.
         make_client: makes its clients.
-        workload: what to do and how to judge it.
+        workload: what to do and how to check it.
         nemeses: the faults' kinds for which faults are planned from the seed.
         driven: those that the workload's own generator asks for, by the name it uses.
         timings: how long things take.

@@ -5,7 +5,7 @@
 
 First everything is resolved, so that a mistake is a sentence and leaves nothing behind. Then seed,
 commit and the resolved command are printed, before anything happens. Then the run is conducted, the
-history judged, the report written. Nothing is retried: a run has one verdict, and of several runs
+history checked, the report written. Nothing is retried: a run has one verdict, and of several runs
 the worst counts (a violation outranks doubt).
 
 A run that breaks (a node does not start, user code raises) raises a HarnessError whose ``run_dir``
@@ -221,7 +221,7 @@ class _Run:
         self._interrupts = 0
 
     def go(self) -> RunOutcome:
-        """Conduct, judge, report."""
+        """Conduct, check, report."""
         spec = self.spec
         with Progress(limit_s=spec.time_limit_s, quiet=spec.quiet) as progress:
             lifecycle = Lifecycle(
@@ -253,7 +253,7 @@ class _Run:
         self.recorder.close()
 
     def _interrupt(self, lifecycle: Lifecycle, cancel: Callable[[], Any]) -> None:
-        """First time: end early, heal, judge. Second time: leave at once; the watchdog heals."""
+        """First time: end early, heal, check. Second time: leave at once; the watchdog heals."""
         self._interrupts += 1
         if self._interrupts > 1:
             with contextlib.suppress(Exception):
@@ -261,7 +261,7 @@ class _Run:
             sys.stderr.write(f"\nleft at once; `harness heal {self.run_dir}` cleans up\n")
             sys.stderr.flush()
             os._exit(EXIT_INFRASTRUCTURE)
-        print("\ninterrupted: healing, then judging; again to leave at once", file=sys.stderr)
+        print("\ninterrupted: healing, then checking; again to leave at once", file=sys.stderr)
         lifecycle.interrupt()
         if lifecycle.phase in ("setup", "start"):
             cancel()

@@ -1,4 +1,4 @@
-"""Judges a run: checks the history, weighs the evidence, writes what was found.
+"""Checks a run: checks the history, weighs the evidence, writes what was found.
 
 A verdict of VALID is a claim, and needs evidence that there was something to find. So after the
 checkers have spoken the run itself is looked at:
@@ -180,7 +180,7 @@ def check_safely(checker: Any, history: Any, budget: Budget) -> Result:
 
 
 def _recovery(history: Any) -> Result:
-    """How long the system took to answer again after each fault: measured, not judged."""
+    """How long the system took to answer again after each fault: measured, not checked."""
     from checkers.judges.availability import recovery
 
     measured = check_safely(recovery(), history, Budget())

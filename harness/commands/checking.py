@@ -1,13 +1,13 @@
 """``harness check``: check history files, ours and those of other tools.
 
 Files are checked by :mod:`checkers.check_files`; here a plain command line is read (any other by
-:mod:`harness.commands.check`, which takes longer to import than to judge a file), progress is shown
+:mod:`harness.commands.check`, which takes longer to import than to check a file), progress is shown
 and what was found is said: as text (:mod:`harness.commands.checking_text`), as JSON or as pages
 (:mod:`harness.commands.checking_pages`).
 
-The exit code is the worst verdict's: 0 valid, 1 invalid, 2 unknown. When no file could be judged at
-all it says whose fault that is: 254 the files' or the command line's, 3 the machine's. An interrupt
-ends the processes that check and says so in a line, with 130 as a shell has it.
+The exit code is the worst verdict's: 0 valid, 1 invalid, 2 unknown. When no file could be checked
+at all it says whose fault that is: 254 the files' or the command line's, 3 the machine's. An
+interrupt ends the processes that check and says so in a line, with 130 as a shell has it.
 """
 
 from __future__ import annotations
@@ -126,11 +126,11 @@ def run(
     json: bool = False,
     report: str | None = None,
 ) -> int:
-    """Judge history files; the arguments are those of the command line. Returns the exit code."""
+    """Check history files; the arguments are those of the command line. Returns the exit code."""
     try:
         return _check(files, model, consistency_model, format, option, budget, jobs, json, report)
     except KeyboardInterrupt:
-        print("harness: interrupted; nothing was judged", file=sys.stderr)
+        print("harness: interrupted; nothing was checked", file=sys.stderr)
         return EXIT_INTERRUPTED
 
 
@@ -216,7 +216,7 @@ def _pages(report: str | None, paths: Sequence[str]) -> Pages | None:
 
 
 def _exit_code(results: Sequence[FileResult]) -> int:
-    """The merged verdict; where nothing could be judged, whose fault that is."""
+    """The merged verdict; where nothing could be checked, whose fault that is."""
     from checkers.check_files import merged
 
     if any(result.result is not None or result.blame == "checker" for result in results):
@@ -243,7 +243,7 @@ def _not_begun(path: str) -> FileResult:
     from checkers.check_files import FileResult
     from checkers.core.verdict import Result, Verdict
 
-    reason = "the run ended before its first operation was recorded; there is nothing to judge"
+    reason = "the run ended before its first operation was recorded; there is nothing to check"
     unknown = Result(checker="history", verdict=Verdict.UNKNOWN, reason=reason)
     return FileResult(path, Verdict.UNKNOWN, result=unknown)
 

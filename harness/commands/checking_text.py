@@ -273,7 +273,7 @@ def _notes(result: Result) -> list[str]:
 def _took(result: FileResult) -> str:
     """How long a file took; for what, if that was long."""
     judged_s = result.result.elapsed_s if result.result else 0.0
-    parts_s = {"reading": result.load_s, "judging": judged_s}
+    parts_s = {"reading": result.load_s, "checking": judged_s}
     if result.compile_s:
         parts_s["compiling"] = result.compile_s
     parts_s["the rest"] = result.spent_s - sum(parts_s.values())

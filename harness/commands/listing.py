@@ -31,7 +31,7 @@ class Entry(msgspec.Struct, frozen=True):
         name: the name other commands take.
         about: what it is, in a sentence or two.
         options: its options with their defaults, as a person writes them.
-        operations: what its clients do, or what it judges; empty where that is no question.
+        operations: what its clients do, or what it checks; empty where that is no question.
     """
 
     name: str

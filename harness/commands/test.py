@@ -77,7 +77,7 @@ def spec_of(given: dict[str, Any]) -> TestSpec:
 
 
 def _test(**given: Any) -> int:
-    """Run a test: a workload against a database, under faults, judged and reported.
+    """Run a test: a workload against a database, under faults, checked and reported.
 
     Prints seed, commit and the resolved command first, then shows progress; writes a run directory
     with history, verdict and report under the store. Exit code: 0 valid, 1 violation found,
