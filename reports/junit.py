@@ -54,7 +54,7 @@ def junit_xml(run: Run) -> str:
 
 
 def _leaves(result: Result, prefix: str) -> list[tuple[str, Result]]:
-    """The checkers that judged by themselves, with their path in the composition."""
+    """The checkers that checked by themselves, with their path in the composition."""
     name = f"{prefix}{one_line(result.checker)}"
     if result.parts and not result.findings:
         return [leaf for part in result.parts for leaf in _leaves(part, f"{name}/")]

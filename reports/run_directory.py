@@ -4,7 +4,7 @@ A report is most needed when a run went wrong, and then files are missing, torn 
 So nothing here raises for what a file contains: each file is read for what it holds, and what is
 missing or damaged becomes one sentence in :attr:`Run.missing`, which every form of the report
 shows. A file that is a symbolic link, a FIFO or a device counts as damaged and is not read: a link
-may lead to a file that must not be shown. A run without ``results.json`` is *not judged*: it has
+may lead to a file that must not be shown. A run without ``results.json`` is *not checked*: it has
 no verdict, and the report says that rather than UNKNOWN or VALID.
 
 For :mod:`reports` (writing, server).
@@ -38,7 +38,7 @@ class Run:
     Args:
         name: the run's name: the last two parts of its path, or the history file's name.
         path: the run directory, or None.
-        verdict: None if the run was not judged.
+        verdict: None if the run was not checked.
         sentence: the verdict's sentence.
         results: the checkers' results.
         facts: ``run`` of results.json, completed from the spec and the history's header.
@@ -90,7 +90,7 @@ def read_run(run_dir: str | os.PathLike[str]) -> Run:
     results = _object(path / "results.json", run.missing)
     run.history = _history(path / "history.jsonl", run.missing)
     if results is None:
-        run.missing.append("The run was not judged: it may still be going on, or was cut short.")
+        run.missing.append("The run was not checked: it may still be going on, or was cut short.")
     else:
         _take_results(run, results)
     if not run.faults:
@@ -129,7 +129,7 @@ def sentence_of(results: list[Result]) -> str:
 
 
 def _add_reasons(reasons: list[str], result: Result, verdict: Verdict) -> None:
-    """Reasons of the checkers that judged by themselves and said this verdict."""
+    """Reasons of the checkers that checked by themselves and said this verdict."""
     if result.parts:
         for part in result.parts:
             _add_reasons(reasons, part, verdict)

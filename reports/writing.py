@@ -54,11 +54,11 @@ def render_history(
     """Write the page for a history that has no run directory.
 
     Args:
-        history: the history that was judged.
+        history: the history that was checked.
         results: what the checkers said of it.
         out_path: the page to write.
         name: what to call it; the page's file name if empty.
-        replay: the command that judges it again, if there is one.
+        replay: the command that checks it again, if there is one.
         ops_max: most operations the page carries one by one.
 
     Returns:
