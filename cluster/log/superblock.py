@@ -9,9 +9,10 @@ Solution. A small record in a file of its own says how far the log was durable: 
 are, the last synced position with the CRC of the record that ends there, the last entry's index and
 generation, the newest snapshot, and the hard state. It is kept in two files, each of which has two
 slots used in turn, so one damaged file or one torn sector costs nothing. After a crash the log must
-reach that position, with that CRC. If it does, what follows is judged as ever (``write_ahead_log``)
-and a torn tail is cut. If it does not, the node is damaged: it keeps the segments below the damage,
-and it starts as *recovering* until its peers have given it back what it promised.
+reach that position, with that CRC. If it does, what follows is checked as ever
+(``write_ahead_log``) and a torn tail is cut. If it does not, the node is damaged: it keeps the
+segments below the damage, and it starts as *recovering* until its peers have given it back what it
+promised.
 
 The price. A second sync for each commit would double its time. So the record is *written* after
 each sync and before anything is acknowledged, which costs two small writes to the page cache, and
