@@ -25,7 +25,7 @@ class NodeFaults:
         heap: virtual time.
         trace: records each fault.
         atlas: keeps a majority of disks sound.
-        damage_watch: judges what a node says of its disk.
+        damage_watch: checks what a node says of its disk.
         cut_off: the kernel of a node's machine ends its connections.
         resume_order: decides whether a late timer runs before the frames that waited.
     """

@@ -3,7 +3,7 @@
 The session core (:mod:`cluster.client.session`) decides when to connect, send, retry and give up;
 this module carries its actions out over the world's network, as the asyncio client does over
 sockets, and keeps a ledger of every call: when it was made, how and when it ended. From all ledgers
-of a world :func:`client_events` makes the history a checker judges.
+of a world :func:`client_events` makes the history for a checker.
 
     alice = world.session("alice")
     alice.submit(Command("put", "x", (1,)), done=print)
