@@ -160,7 +160,7 @@ class Forest:
             (self.nowhere if node == NOTHING else self.seen[node]).append(index)
 
     def _node_of(self, stories: list[Story], index: int) -> int:
-        """The node of what a get observed; NOTHING if it has no story, or none that is possible."""
+        """The node of the value that a get observed; NOTHING if nothing can have led to it."""
         if not stories:
             return NOTHING
         if len(stories) > 1:
@@ -226,7 +226,7 @@ class Forest:
         return found
 
     def _cuts(self, text: Text) -> Iterator[list[int]]:
-        """Where to cut a text: the end of what it starts with, then of each piece."""
+        """Where to cut a text: the end of its first piece, then of each further one."""
         ways = self._ways(text)
         pending: list[Any] = [(len(text), None)] if len(text) in ways else []
         while pending:

@@ -332,7 +332,7 @@ def _put(
 
 @inner
 def _came(v: Int, op: Int, trail: Trail, work: Work, counts: Counts) -> Int:
-    """The node of what comes from a variant by linearising ``op``, or (-1) of what it is."""
+    """The node of the variant after linearising ``op``, or (-1) of the variant itself."""
     if op < 0:
         start: Int = work.v_node[0]
         return start
