@@ -1,4 +1,4 @@
-"""From cycles to words: each edge as data, as a sentence, and with the proof of what was inferred.
+"""From cycles to words: each edge as data, as a sentence, and with the proof of its inference.
 
 A cycle is explained as in Elle. The transactions are named T1, T2, ... in the order of the cycle.
 Each edge gets one sentence, "T1 < T2, because T2 observed T1's append of 3 to key 'x'"; the last

@@ -143,7 +143,7 @@ class Levels:
     # -- by a search for an order ---------------------------------------------------------------
 
     def have_order(self, models: Sequence[str]) -> bool:
-        """Whether levels have an order that half of what is left of the budget finds.
+        """Whether levels have an order that half of the remaining budget finds.
 
         For then nothing else is to be done, and there is no better proof of a violation to look
         for. The other half is for that.

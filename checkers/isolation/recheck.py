@@ -267,7 +267,7 @@ def _missed(
 
 
 def _no_way(step: Because, history: History) -> str:
-    """Why the steps named do not lead from the writer of what matched to the reader, or ""."""
+    """Why the steps named do not lead from the writer of the match to the reader, or ""."""
     if not step.proof or step.proof[0].kind != "preceded" or not step.proof[0].proof:
         return f"not confirmed: {step.text}"
     preceded = step.proof[0]

@@ -400,7 +400,7 @@ def _list_effect(
 def _effect(
     txn: Witness, written: set[Hashable], init: object
 ) -> tuple[dict[Hashable, object], dict[Hashable, object]]:
-    """External reads and last writes, as tokens; reads of what none of these wrote are left out."""
+    """External reads and last writes, as tokens; reads of values of other writers are left out."""
     reads: dict[Hashable, object] = {}
     writes: dict[Hashable, object] = {}
     for f, key, value in txn.mops:
