@@ -76,13 +76,13 @@ _SYMBOLIC = {"##Inf": float("inf"), "##-Inf": float("-inf")}
 _CONSTANTS: dict[str, object] = {"nil": None, "true": True, "false": False}
 _OPENS = {"[": "]", "(": ")", "{": "}", "#{": "}"}
 _CLOSES = frozenset("])}")
-#: What drops the form behind it: a discard, and a metadata mark.
+#: Marks that drop the form behind them: a discard, and a metadata mark.
 _DROP = frozenset(("#_", "^", "#^"))
 _MISSING = object()
 
 
 class _Bad(Exception):
-    """What is wrong with the token just consumed."""
+    """The error of the token just consumed."""
 
 
 class _NoEnd(_Bad):
@@ -329,7 +329,7 @@ def _apply(items: list[object]) -> list[object]:
 
 
 def _atom(token: str) -> object:
-    """What a token that is no bracket stands for."""
+    """The value of a token that is no bracket."""
     first = token[0]
     if first == ":":
         if len(token) == 1 or token[1] == ":":

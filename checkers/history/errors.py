@@ -1,4 +1,4 @@
-"""What can be wrong with a history file or its contents, as one sentence with the place."""
+"""Errors of a history file or its contents, each one sentence with the place."""
 
 from __future__ import annotations
 

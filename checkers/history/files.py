@@ -2,7 +2,7 @@
 
 A file that begins with the magic bytes of gzip, bzip2, xz or (where Python has a module for it)
 Zstandard is decompressed as it is read, whatever its name; a UTF-8 byte order mark is passed over.
-What goes wrong in the middle (a truncated or damaged archive) is a :class:`HistoryError` like any
+An error in the middle (a truncated or damaged archive) is a :class:`HistoryError` like any
 other defect of a history. Every reader here is bounded: a file that is no history costs neither its
 size in memory nor more than a look at its beginning.
 

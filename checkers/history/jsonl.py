@@ -397,7 +397,7 @@ def _ends(chunk: bytes) -> Iterator[bytes]:
 
 
 def _what(text: bytes, error: Exception) -> str:
-    """What is wrong with a line, with its beginning."""
+    """The error of a line, with its beginning."""
     start = text[:60].decode("utf-8", "replace").rstrip()
     more = "..." if len(text) > 61 else ""
     return f"no record of a history: {str(error).split(' (byte')[0]}, in {start!r}{more}"

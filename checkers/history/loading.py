@@ -19,7 +19,7 @@ from checkers.history import files
 from checkers.history.errors import HistoryError
 from checkers.history.history import History
 
-#: What a format is recognised by.
+#: The marks by which a format is recognised.
 HEAD_BYTES = 1 << 16
 
 #: name -> module with ``recognise(head, path) -> bool`` and ``load(path, **options) -> History``,

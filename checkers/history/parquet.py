@@ -42,7 +42,7 @@ _METADATA = b"history"
 
 
 class _Beside(msgspec.Struct):
-    """What a file holds beside its rows."""
+    """The metadata of a file, beside its rows."""
 
     header: dict[str, object]
     faults: list[Fault]
@@ -196,7 +196,7 @@ def _beside(metadata: bytes) -> _Beside:
 
 
 def _values(texts: list[str | None], first: int) -> list[object]:
-    """What texts of a column mean; all at once where they are JSON."""
+    """The values of a column's texts; all at once where they are JSON."""
     try:
         whole = "[" + ",".join(["null" if text is None else text for text in texts]) + "]"
         found: list[object] = msgspec.json.decode(whole)

@@ -34,7 +34,7 @@ _MARKS = (b'"Input"', b'"Responses"', b'"WithPrefix"')
 #: etcd's tests keep the hash of a value that is at least this long.
 HASHED_BYTES_MIN = 20
 
-#: What orders events of the same time: an invocation comes before a completion.
+#: The order of events of the same time: an invocation comes before a completion.
 _BEGIN, _END = 0, 1
 
 
@@ -252,7 +252,7 @@ class _Report:
         return found
 
     def history(self) -> History:
-        """The history of what was read.
+        """The history of the operations read.
 
         Raises:
             HistoryError: a client's operations overlap, or there are none.
