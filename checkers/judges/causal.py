@@ -82,7 +82,7 @@ def causal(*, initial: object = None) -> Checker:
 
 
 def _overwritten(history: History, made: Causality, meter: Meter) -> list[Finding]:
-    """Reads of what another write in their past had replaced."""
+    """Reads of values that another write in their past had replaced."""
     return [
         _stale(history, made, read, int(between[0])) for read, between in overwritten(made, meter)
     ]

@@ -77,18 +77,18 @@ def _judge(
 
 def _unnamed(history: History, last: dict[Hashable, tuple[int, int]]) -> list[Finding]:
     """The replicas agree; whether on a list of all nodes."""
-    everybody = set(history.nodes)
+    nodes = set(history.nodes)
     for replica, (invoke, complete) in last.items():
         value = history.values[complete]
         named = set(value) if isinstance(value, (list, tuple)) else set()
-        if named != everybody:
-            wrong = ", ".join(sorted(everybody ^ named)) or "no node"
+        if named != nodes:
+            wrong = ", ".join(sorted(nodes ^ named)) or "no node"
             return [
                 Finding(
                     kind="wrong-members",
                     title="the members named are not the nodes there are",
                     sentence=f"At the end {replica} named {len(named)} members of "
-                    f"{len(everybody)} nodes at {at(history, complete)}; wrong about {wrong}.",
+                    f"{len(nodes)} nodes at {at(history, complete)}; wrong about {wrong}.",
                     ops=(invoke,),
                 )
             ]

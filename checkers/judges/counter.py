@@ -43,7 +43,7 @@ Number = int | float
 
 
 class Read(NamedTuple):
-    """A read with the bounds of what it may return."""
+    """A read with its bounds."""
 
     invoke: int
     value: Number

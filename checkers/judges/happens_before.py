@@ -76,7 +76,7 @@ class Causality:
 
     def chain(self, earlier: int, later: int) -> list[int]:
         """Why one access happens before another: accesses from it to the other, each either later
-        in the session of the one before, or a read of what that wrote."""
+        in the session of the one before, or a read of its write."""
         start, chain = self.accesses[earlier], [later]
         while chain[-1] != earlier:
             access = self.accesses[chain[-1]]
