@@ -1,6 +1,6 @@
 """Checkers: check a history, with no harness present.
 
-What a user needs to write and run checkers is importable from here, and importing this package is
+The names needed to write and run checkers are importable from here, and importing this package is
 cheap: a module that needs numpy is imported when it is first asked for.
 
     from checkers import History, Verdict, Result, checker, linearizable, models

@@ -41,7 +41,7 @@ Progress = Callable[[int, int, "FileResult"], None]
 
 
 class FileResult(msgspec.Struct, omit_defaults=True):
-    """What became of one file.
+    """The outcome of one file.
 
     Args:
         path: the file.

@@ -103,7 +103,7 @@ def checkers_by_name() -> dict[str, Factory]:
 
 
 def factory(name: str) -> Factory:
-    """What makes the checker of a name, with its own docstring where it has one."""
+    """The factory of a named checker, with its own docstring where it has one."""
     return _found(_HOMES[name]) if name in _HOMES else checkers_by_name()[name]
 
 
