@@ -1,7 +1,7 @@
-"""What a database and its client are, as the harness sees them: Protocols, nothing to inherit.
+"""The database and its client, as the harness sees them: Protocols, nothing to inherit.
 
 A *DB* knows how to run one node of a system; a *Client* how to speak to it. Both are plain classes
-a user writes in a test file. What a DB can do beyond that is an *ability*: one of the Protocols
+a user writes in a test file. Each further capability of a DB is an *ability*: one of the Protocols
 below, each with one method or attribute, asked with ``isinstance``. So a DB has an ability if it
 has the method: :class:`Logs`, :class:`Primaries`, :class:`Generations`, :class:`Assumes`,
 :class:`PausesClients`,
@@ -9,9 +9,9 @@ has the method: :class:`Logs`, :class:`Primaries`, :class:`Generations`, :class:
 for what it runs with, :class:`BringsClient`, :class:`Operations`, :class:`RunsIn`,
 :class:`NeedsImage`, :class:`Refuses`.
 
-What keys are differs between workloads: registers, lists, sets, locks. A DB whose client must know
-takes the option ``objects`` (see :class:`workloads.Workload`); :func:`operations_of` turns it into
-the operations its client has, or a sentence.
+The meaning of keys differs between workloads: registers, lists, sets, locks. A DB whose client must
+know takes the option ``objects`` (see :class:`workloads.Workload`); :func:`operations_of` turns it
+into the operations its client has, or a sentence.
 
 An unhandled client error is ``fail`` for an op the workload declares read-only, and ``info``
 for anything else: the safe default. A client says what it knows with ``op.ok(value)``,
@@ -136,7 +136,7 @@ class Costs(Protocol):
     """Knows the costs of its nodes, so that variants of it can be compared."""
 
     async def work_done(self, nodes: Sequence[Node]) -> dict[str, int]:
-        """What all nodes did so far: ``commits``, and what was spent on them, such as ``syncs``.
+        """The counters of all nodes so far: ``commits``, and their costs, such as ``syncs``.
 
         What is not known is left out, ``commits`` too.
         """

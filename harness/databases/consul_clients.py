@@ -39,7 +39,7 @@ _REFUSED = ("No cluster leader", "rate limit", "Permission denied")
 
 
 class Settings(Protocol):
-    """What the clients must know of their database."""
+    """The interface of the database to its clients."""
 
     op_timeout_s: float
     read_mode: str
@@ -54,7 +54,7 @@ class ConsulClient(HttpDatabaseClient[Settings]):
     operations = frozenset({"read", "write", "cas"})
 
     async def _get(self, key: str, *, recurse: bool = False) -> list[dict[str, Any]]:
-        """What is under a key, or under a prefix."""
+        """The entries under a key, or under a prefix."""
         flags = [] if self._db.read_mode == "default" else [self._db.read_mode]
         flags += ["recurse"] if recurse else []
         try:

@@ -68,7 +68,7 @@ def decode_key(text: str) -> str:
 
 
 class Settings(Protocol):
-    """What the clients must know of their database."""
+    """The interface of the database to its clients."""
 
     op_timeout_s: float
     read_mode: str

@@ -58,7 +58,7 @@ def connect(address: str, *, timeout_s: float, database: str = DATABASE) -> Any:
 
 
 class Settings(Protocol):
-    """What the clients must know of their database."""
+    """The interface of the database to its clients."""
 
     threads: ThreadPoolExecutor
     op_timeout_s: float

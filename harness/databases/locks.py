@@ -1,4 +1,4 @@
-"""What clients of locks have in common: a session kept alive, and writes under a token.
+"""Shared parts of lock clients: a session kept alive, and writes under a token.
 
 A lock that outlives its holder's death must expire, so its holder has a session that is renewed.
 :class:`KeepAlive` does that in the background, as the recipes of etcd and Consul do, over a

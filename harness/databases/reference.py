@@ -211,7 +211,7 @@ class Reference(ReferenceMembers):
 
     @property
     def assumptions(self) -> Assumptions:
-        """What its leases need of clocks, if leases are asked for; its log needs nothing."""
+        """The assumptions of its leases about clocks, if it has leases; its log has none."""
         from cluster.core.lease import MARGIN
 
         if self.objects in ("lease", *HOLDERS):
@@ -360,7 +360,7 @@ class ReferenceClient:
         self._objects = self._made(node)
 
     def _made(self, node: Node) -> Objects | None:
-        """What speaks of the kind of objects; None for single keys."""
+        """The client class of the kind of objects; None for single keys."""
         holder, kind = HOLDERS.get(self._db.objects), CLIENTS.get(self._db.objects)
         if holder is not None:
             return holder(self._db, self._session, ClientLife(node, self._db.still))

@@ -42,7 +42,7 @@ class Session(Protocol):
 
 
 class Settings(Protocol):
-    """What the clients must know of their database."""
+    """The interface of the database to its clients."""
 
     read_mode: str
     lease_ttl_s: float

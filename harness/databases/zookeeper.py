@@ -1,7 +1,7 @@
 """ZooKeeper: an ensemble of Java servers, spoken to through kazoo.
 
 Writes go through the leader; a read is answered by whichever server the client is connected to,
-from its own copy, and may be old. What comes before a read on the same session is ``read_mode``:
+from its own copy, and may be old. ``read_mode`` is the request before a read on the same session:
 
 - ``local``: nothing. Stale reads, as documented;
 - ``sync``, the default: ``sync`` makes that server catch up with the leader. But the leader answers
@@ -178,7 +178,7 @@ class ZooKeeper:
 
 
 async def asked(host: str, word: str, *, timeout_s: float = 0.5) -> str:
-    """What a server answers to a four-letter word; "" if it does not."""
+    """The answer of a server to a four-letter word; "" if it does not answer."""
     try:
         async with asyncio.timeout(timeout_s):
             reader, writer = await asyncio.open_connection(host, CLIENT_PORT)
