@@ -1,4 +1,4 @@
-"""An environment whose nodes are machines: one object, composed of what was chosen for it.
+"""An environment whose nodes are machines: one object, composed of the chosen parts.
 
     site        makes the machines and removes them   processes, namespaces, containers, hosts
     network     cuts and slows links                  a proxy in the path, or the nodes' kernels

@@ -249,7 +249,7 @@ class HostFiles:
 
 
 def bring_home(login: Login, pattern: str, into: Path) -> list[str]:
-    """Copy what matches on a host into a directory here; names of what came."""
+    """Copy matching files of a host into a directory here; returns their names."""
     quoted = re.sub(r"[^\w/.*?\[\]-]", lambda found: "\\" + found[0], pattern)
     script = (
         f'for f in {quoted}; do [ -e "$f" ] || continue; '
