@@ -85,7 +85,7 @@ class Layers:
     async def set_disk(
         self, env: Any, fault_id: int, node: str, faults: Mapping[str, Any] | None
     ) -> dict[str, Any]:
-        """Set (or remove) this fault's part of what a node's disk does; the evidence.
+        """Set (or remove) this fault's layer of a node's disk; returns the evidence.
 
         A flipped bit is an event and no state: it is asked for once.
         """
