@@ -179,7 +179,7 @@ def history_of(
     faults: Sequence[Fault] = (),
     header: dict[str, Any] | None = None,
 ) -> History:
-    """A checker's history of what simulated clients saw, with the run's faults and header."""
+    """The history of simulated clients, with the run's faults and header."""
     from checkers.history import Event, History
 
     rows = [
@@ -230,7 +230,7 @@ def judge_with(checker: str, events: Sequence[ClientEvent]) -> Result:
 
 def judge_schedule(run: ScheduleRun, checker: str = BY_HISTORY) -> Result:
     """The outcome of a schedule: the invariant that broke, else what the system owed and did
-    not do, else what the checker says of what clients saw.
+    not do, else the result of the checker for the client history.
 
     Args:
         run: the run.
