@@ -54,7 +54,7 @@ def explore(
 ) -> int:
     """Run many seeds in simulation, each with a random profile of faults, on all cores.
 
-    A seed is checked by invariants after every event, by the checker of what clients saw, by
+    A seed is checked by invariants after every event, by the checker of the client history, by
     whether the healed system lives, and by a trial of availability. One in which almost nothing
     completed does not count, and the last line says how many did not. Invariants stay on with
     `--ablate`.
