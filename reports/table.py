@@ -33,7 +33,7 @@ def op_table(
         ops: the operations; at most :data:`OPS_MAX` are shown, and how many were not is said.
         marked: invocation indices of the operations to mark with ``<<``.
         positions: the history has no times; show positions in it.
-        names: short names of operations by invocation index, shown in place of what they did.
+        names: short names of operations by invocation index, shown in place of their contents.
 
     Returns:
         lines of at most 12 + 37 per process characters, ending without a newline.

@@ -56,7 +56,7 @@ def clip(text: str, limit: int) -> str:
 
 
 def as_json(value: Any) -> str:
-    """Compact JSON of any value; ``repr`` of what is not JSON."""
+    """Compact JSON of any value; ``repr`` where it is not JSON."""
     try:
         return _encoder.encode(value).decode("utf-8")
     except (TypeError, ValueError, OverflowError, RecursionError, UnicodeError):

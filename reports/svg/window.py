@@ -171,7 +171,7 @@ def _parts_of_nodes(
 
 
 def _spans_of(node: str, window: Window) -> list[tuple[int, int, str, str]]:
-    """Begin, end, words and class of what befell a node."""
+    """Begin, end, words and class of the leaderships and faults of a node."""
     far = 1 << 62
     spans = [
         (
