@@ -35,7 +35,7 @@ REFUSALS = (
 
 
 class Words(NamedTuple):
-    """What the operations of a holder are called."""
+    """The names of a holder's operations."""
 
     take: str
     act: str

@@ -20,7 +20,7 @@ from workloads.common import readers_beside
 from workloads.generator.base import Context, Generator, Op, Step
 from workloads.workload import Workload
 
-#: What all keys of the workload begin with.
+#: The prefix of all keys of the workload.
 PREFIX = "k"
 #: Stretches each watcher watches after healing.
 FINAL_WATCHES = 3

@@ -1,4 +1,4 @@
-"""What a generator is: an immutable value that says which operation comes next.
+"""The generator: an immutable value that gives the next operation.
 
 A generator has two functions and no side effects:
 
@@ -83,7 +83,7 @@ Step: TypeAlias = "tuple[Op | Pending, Any] | None"
 
 
 class Context(msgspec.Struct, frozen=True, gc=False):
-    """What a generator may know when it is asked.
+    """The context of a generator when it is asked.
 
     Args:
         time_ns: now.
@@ -172,7 +172,7 @@ def bits(mask: int) -> Iterator[int]:
 
 
 class GeneratorLike(Protocol):
-    """What the algebra needs of a generator; :class:`Generator` adds the fluent forms."""
+    """The interface of a generator to the algebra; :class:`Generator` adds the fluent forms."""
 
     def op(self, test: Any, context: Context) -> Step:
         """The next operation: see the module's text."""
