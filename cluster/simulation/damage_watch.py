@@ -76,7 +76,7 @@ class DamageWatch:
         return node in self._wiped or (damaged and self._ablated)
 
     def refused(self, node: str, why: str) -> None:
-        """A node does not start because of what its disk holds."""
+        """A node does not start because its disk is damaged."""
         if node not in self._atlas.damaged:
             self._fail("sound-log", f"{node} {why}", (node,))
 

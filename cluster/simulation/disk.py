@@ -354,7 +354,7 @@ class SimDisk:
 
         Args:
             lose_unsynced: False keeps everything: what a plain ``kill -9`` does.
-            torn: keep some of what was unsynced, cut at sectors.
+            torn: keep some of the unsynced bytes, cut at sectors.
             power: False if the process alone died: what it appended and did not sync is lost all
                 the same, since the runtime keeps it in the process; what it overwrote is not.
 
