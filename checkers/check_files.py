@@ -327,7 +327,7 @@ def _check(task: _Task) -> FileResult:
     found = FileResult(task.path, Verdict.UNKNOWN)
     try:
         with collector_paused():  # also between loading and checking, and while freeing
-            _judge(task, found)
+            _load_and_check(task, found)
     except HistoryError as error:
         found.error, found.blame = str(error), "file"
     except ChoiceError as error:
@@ -350,7 +350,7 @@ def _check(task: _Task) -> FileResult:
     return found
 
 
-def _judge(task: _Task, found: FileResult) -> None:
+def _load_and_check(task: _Task, found: FileResult) -> None:
     """Load and check a file, filling in what is found."""
     from checkers.checker_choice import choose
     from checkers.history import load, recognise

@@ -54,7 +54,7 @@ from harness.store import (
     utc_now,
     write_json,
 )
-from harness.verdict import Judgement, judge, write_results
+from harness.verdict import Judgement, check_run, write_results
 
 log = logging.getLogger(__name__)
 
@@ -270,7 +270,7 @@ class _Run:
 
     def _conclude(self, lifecycle: Lifecycle) -> RunOutcome:
         faults = [msgspec.to_builtins(f, enc_hook=repr) for f in lifecycle.faults.records.values()]
-        judgement = judge(
+        judgement = check_run(
             self.run_dir,
             self.parts.workload,
             faults=faults,

@@ -85,7 +85,7 @@ class Judgement(msgspec.Struct):
         return [finding for result in self.results for finding in result.all_findings()]
 
 
-def judge(
+def check_run(
     run_dir: Path,
     workload: Workload,
     *,

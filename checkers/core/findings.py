@@ -75,7 +75,7 @@ class Judgement:
     stats: dict[str, Any] = field(default_factory=dict)
 
 
-Judge = Callable[[History, Meter], Judgement]
+HistoryCheck = Callable[[History, Meter], Judgement]
 
 
 class Spent(Exception):
@@ -84,7 +84,7 @@ class Spent(Exception):
 
 def make(
     name: str,
-    judge: Judge,
+    check_history: HistoryCheck,
     *,
     vocabulary: Vocabulary | Collection[str],
     keyed: bool = True,
@@ -94,7 +94,7 @@ def make(
 
     Args:
         name: the checker's name, as on the command line.
-        judge: the function that checks one history, or the part of it with one key.
+        check_history: checks one history, or the part of it with one key.
         vocabulary: the operations it checks, or their names; empty for any.
         keyed: check every key alone.
         trivial: names of operations which are legal when nothing else is there to contradict them.
@@ -104,9 +104,9 @@ def make(
         meter = Meter(budget)
         try:
             if keyed and history.keys:
-                judgement = _each_key(history, judge, meter)
+                judgement = _each_key(history, check_history, meter)
             else:
-                judgement = judge(history, meter)
+                judgement = check_history(history, meter)
         except HistoryError as error:
             stats = {"malformed": True}
             return _answer(name, Judgement(checked=1, doubt=f"{error}", stats=stats), meter)
@@ -117,18 +117,18 @@ def make(
             return _unchallenged(name, history, judgement, meter, trivial)
         return _answer(name, judgement, meter)
 
-    check.__doc__ = judge.__doc__
+    check.__doc__ = check_history.__doc__
     if not isinstance(vocabulary, Vocabulary):
         vocabulary = Vocabulary(frozenset(vocabulary))
     check.vocabulary = vocabulary if vocabulary.words else None  # type: ignore[attr-defined]
     return named(name, check)
 
 
-def _each_key(history: History, judge: Judge, meter: Meter) -> Judgement:
+def _each_key(history: History, check_history: HistoryCheck, meter: Meter) -> Judgement:
     whole = Judgement()
     missing = ""
     for key, part in history.by_key().items():
-        said = judge(part, meter)
+        said = check_history(part, meter)
         origin = part.header["origin"]
         for finding in said.findings:
             found = finding.moved(origin)

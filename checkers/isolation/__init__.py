@@ -132,11 +132,11 @@ def _judged(
     infer: Callable[[], Inference], name: str, models: tuple[str, ...], budget: Budget | None
 ) -> Result:
     """Infer and check, within one budget and with the garbage collector paused."""
-    from checkers.isolation.isolation import judge
+    from checkers.isolation.isolation import check_levels
 
     meter = Meter(budget)
     with collector_paused():
-        result = judge(infer(), checker=name, consistency_models=models, budget=meter.left())
+        result = check_levels(infer(), checker=name, consistency_models=models, budget=meter.left())
     result.elapsed_s = round(meter.elapsed_s, 6)
     return result
 

@@ -68,7 +68,7 @@ class Inference(Protocol):
         ...
 
 
-def judge(
+def check_levels(
     inference: Inference,
     *,
     checker: str,

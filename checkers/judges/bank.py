@@ -37,10 +37,10 @@ def bank(
         negative_balances: whether a balance may be below zero.
     """
 
-    def judge(history: History, meter: Meter) -> Judgement:
+    def check_history(history: History, meter: Meter) -> Judgement:
         return _judge(history, meter, total, accounts, negative_balances)
 
-    return make("bank", judge, vocabulary=VOCABULARY, keyed=False, trivial=("transfer",))
+    return make("bank", check_history, vocabulary=VOCABULARY, keyed=False, trivial=("transfer",))
 
 
 def _judge(

@@ -60,7 +60,7 @@ def causal(*, initial: object = None) -> Checker:
         initial: what a read returns before anything was written.
     """
 
-    def judge(history: History, meter: Meter) -> Judgement:
+    def check_history(history: History, meter: Meter) -> Judgement:
         made = causality(history, meter, initial=initial)
         findings = thin_air_findings(history, made)
         if made.cycle:
@@ -78,7 +78,7 @@ def causal(*, initial: object = None) -> Checker:
             stats={"reads": reads, "writes": writes, "sessions": len(made.sessions)},
         )
 
-    return make("causal", judge, vocabulary=ACCESSES, keyed=False, trivial=ACCESSES.words)
+    return make("causal", check_history, vocabulary=ACCESSES, keyed=False, trivial=ACCESSES.words)
 
 
 def _overwritten(history: History, made: Causality, meter: Meter) -> list[Finding]:

@@ -32,10 +32,10 @@ def convergence(
             since all of them run when the last fault is over.
     """
 
-    def judge(history: History, meter: Meter) -> Judgement:
+    def check_history(history: History, meter: Meter) -> Judgement:
         return _judge(history, meter, unordered, int(settle_s * 1e9), every_node)
 
-    return make("convergence", judge, vocabulary=())
+    return make("convergence", check_history, vocabulary=())
 
 
 def _judge(

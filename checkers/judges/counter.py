@@ -65,11 +65,11 @@ def counter(*, initial: Number = 0) -> Checker:
         initial: the value before any addition.
     """
 
-    def judge(history: History, meter: Meter) -> Judgement:
+    def check_history(history: History, meter: Meter) -> Judgement:
         reads, adds = _bounds(history, meter, initial)
         return _judgement(history, reads, adds, initial, "reads")
 
-    return make("counter", judge, vocabulary=VOCABULARY, trivial=_SIGNS)
+    return make("counter", check_history, vocabulary=VOCABULARY, trivial=_SIGNS)
 
 
 def pn_counter(*, initial: Number = 0) -> Checker:
@@ -79,12 +79,12 @@ def pn_counter(*, initial: Number = 0) -> Checker:
         initial: the value before any addition.
     """
 
-    def judge(history: History, meter: Meter) -> Judgement:
+    def check_history(history: History, meter: Meter) -> Judgement:
         reads, adds = _bounds(history, meter, initial)
         chosen = _final(history, reads, meter)
         return _judgement(history, chosen, adds, initial, "final reads")
 
-    return make("pn-counter", judge, vocabulary=VOCABULARY, trivial=_SIGNS)
+    return make("pn-counter", check_history, vocabulary=VOCABULARY, trivial=_SIGNS)
 
 
 def _amount(history: History, event: int, f: str, value: object) -> Number:

@@ -54,7 +54,7 @@ def election(*, exclusive: bool = False) -> Checker:
         exclusive: whether two processes must never lead at once; else only terms and acts count.
     """
 
-    def judge(history: History, meter: Meter) -> Judgement:
+    def check_history(history: History, meter: Meter) -> Judgement:
         terms, acts = gathered(history, meter, ELECTION)
         numbered = [term for term in terms if term.token is not None]
         findings = overlaps(history, terms, ELECTION, EXPIRES) if exclusive else []
@@ -72,7 +72,7 @@ def election(*, exclusive: bool = False) -> Checker:
 
     return make(
         "election",
-        judge,
+        check_history,
         vocabulary=ELECTION.takes | ELECTION.leaves | ELECTION.acts,
         trivial=("campaign", "resign"),
     )

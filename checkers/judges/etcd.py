@@ -65,7 +65,7 @@ class Store(NamedTuple):
 def etcd() -> Checker:
     """The checker ``etcd``."""
 
-    def judge(history: History, *, budget: Budget | None = None) -> Result:
+    def check_history(history: History, *, budget: Budget | None = None) -> Result:
         """Requests by their revisions, and watches, which are soon checked and come first."""
         refuse_malformed(history, model())
         parts = []
@@ -77,8 +77,8 @@ def etcd() -> Checker:
         reason = "; ".join(part.reason for part in parts if part.verdict is verdict)
         return Result(checker="etcd", verdict=verdict, reason=reason, parts=parts)
 
-    judge.vocabulary = Vocabulary(_VOCABULARY)  # type: ignore[attr-defined]
-    return named("etcd", judge)
+    check_history.vocabulary = Vocabulary(_VOCABULARY)  # type: ignore[attr-defined]
+    return named("etcd", check_history)
 
 
 # The model ----------------------------------------------------------------------------------------

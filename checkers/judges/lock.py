@@ -106,7 +106,7 @@ def lock(*, exclusive: bool = True, expires: bool = False) -> Checker:
         expires: whether the lock is known to end by itself: a finding of two holders explains.
     """
 
-    def judge(history: History, meter: Meter) -> Judgement:
+    def check_history(history: History, meter: Meter) -> Judgement:
         holds, writes = gathered(history, meter, LOCK)
         tokens = [hold for hold in holds if hold.token is not None]
         findings = overlaps(history, holds, LOCK, EXPIRES if expires else "") if exclusive else []
@@ -126,7 +126,7 @@ def lock(*, exclusive: bool = True, expires: bool = False) -> Checker:
 
     return make(
         "lock",
-        judge,
+        check_history,
         vocabulary=LOCK.takes | LOCK.leaves | LOCK.acts | LOCK.instants,
         trivial=("acquire", "release", "act"),
     )

@@ -56,12 +56,12 @@ def log_pattern(
         raise ValueError(f"pattern {pattern!r} is no regular expression: {error}") from None
     given = None if files is None else [os.fspath(name) for name in files]
 
-    def judge(history: History, meter: Meter) -> Judgement:
+    def check_history(history: History, meter: Meter) -> Judgement:
         where = directory if directory is not None else history.header.get("directory")
         names = given if given is not None else sorted(_logs(where))
         return _judge(names, regex, expect == "present", meter)
 
-    return make("log-pattern", judge, vocabulary=(), keyed=False)
+    return make("log-pattern", check_history, vocabulary=(), keyed=False)
 
 
 def _logs(directory: str | os.PathLike[str] | None) -> Iterator[str]:

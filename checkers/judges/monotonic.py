@@ -36,10 +36,10 @@ def monotonic(*, scope: Literal["process", "realtime"] = "process") -> Checker:
     if scope not in ("process", "realtime"):
         raise ValueError(f"scope {scope!r} is neither 'process' nor 'realtime'")
 
-    def judge(history: History, meter: Meter) -> Judgement:
+    def check_history(history: History, meter: Meter) -> Judgement:
         return _judge(history, meter, scope)
 
-    return make("monotonic", judge, vocabulary=_SEEN, trivial=("read", "inc"))
+    return make("monotonic", check_history, vocabulary=_SEEN, trivial=("read", "inc"))
 
 
 def _judge(history: History, meter: Meter, scope: str) -> Judgement:

@@ -48,11 +48,11 @@ class Traffic:
 def queue() -> Checker:
     """The checker ``queue``: every value dequeued was enqueued, and no oftener."""
 
-    def judge(history: History, meter: Meter) -> Judgement:
+    def check_history(history: History, meter: Meter) -> Judgement:
         traffic = _gather(history, meter)
         return _judgement(traffic, _out_of_nowhere(history, traffic, duplicates=True))
 
-    return make("queue", judge, vocabulary=VOCABULARY, trivial=("enqueue",))
+    return make("queue", check_history, vocabulary=VOCABULARY, trivial=("enqueue",))
 
 
 def total_queue(*, exactly_once: bool = False) -> Checker:
@@ -62,13 +62,13 @@ def total_queue(*, exactly_once: bool = False) -> Checker:
         exactly_once: whether a value that comes out twice is a violation.
     """
 
-    def judge(history: History, meter: Meter) -> Judgement:
+    def check_history(history: History, meter: Meter) -> Judgement:
         traffic = _gather(history, meter)
         said = _judgement(traffic, _out_of_nowhere(history, traffic, duplicates=exactly_once))
         _judge_losses(history, traffic, said)
         return said
 
-    return make("total-queue", judge, vocabulary=VOCABULARY)
+    return make("total-queue", check_history, vocabulary=VOCABULARY)
 
 
 def _gather(history: History, meter: Meter) -> Traffic:

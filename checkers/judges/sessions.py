@@ -83,16 +83,22 @@ def session_guarantees(
     if versions not in ("happens-before", "values"):
         raise ValueError(f"versions={versions!r} is neither 'happens-before' nor 'values'")
 
-    def judge(history: History, meter: Meter) -> Judgement:
+    def check_history(history: History, meter: Meter) -> Judgement:
         made = causality(history, meter, initial=initial)
         findings = thin_air_findings(history, made)
         if made.cycle:
             findings.append(cycle_finding(history, made))
             return Judgement(findings=findings, checked=len(made.accesses))
-        return _Judge(history, made, versions == "values").judge(meter, guarantees, findings)
+        return _Guarantees(history, made, versions == "values").check_history(
+            meter, guarantees, findings
+        )
 
     return make(
-        "session-guarantees", judge, vocabulary=ACCESSES, keyed=False, trivial=ACCESSES.words
+        "session-guarantees",
+        check_history,
+        vocabulary=ACCESSES,
+        keyed=False,
+        trivial=ACCESSES.words,
     )
 
 
@@ -143,7 +149,7 @@ def _with_larger_past(made: Causality, meter: Meter) -> Iterator[int]:
             yield number
 
 
-class _Judge:
+class _Guarantees:
     """Goes through every session once, keeping what it has written, read and seen of others."""
 
     def __init__(self, history: History, made: Causality, by_value: bool) -> None:
@@ -189,7 +195,7 @@ class _Judge:
     def _covers(self, version: int, older: int) -> bool:
         return version == older or self._older(older, version)
 
-    def judge(
+    def check_history(
         self, meter: Meter, guarantees: tuple[str, ...], findings: list[Finding]
     ) -> Judgement:
         if self.by_value:

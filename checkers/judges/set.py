@@ -71,10 +71,10 @@ def set_full(*, linearizable: bool = False) -> Checker:
         linearizable: whether a read must have every element acknowledged before it began.
     """
 
-    def judge(history: History, meter: Meter) -> Judgement:
+    def check_history(history: History, meter: Meter) -> Judgement:
         return _full(history, meter, linearizable)
 
-    return make("set-full", judge, vocabulary=VOCABULARY, trivial=ADDS)
+    return make("set-full", check_history, vocabulary=VOCABULARY, trivial=ADDS)
 
 
 def _gather(history: History, meter: Meter) -> tuple[dict[Hashable, Element], list[Read]]:

@@ -28,7 +28,7 @@ from checkers.linearizability.explain import at_time
 from checkers.linearizability.findings import Explainer, MonitorAnswer
 from checkers.linearizability.linearize import Evidence
 from checkers.linearizability.model import Model, as_model
-from checkers.linearizability.monitors.appended import judge
+from checkers.linearizability.monitors.appended import check_key
 from checkers.linearizability.monitors.appended_witness import witness_of
 from checkers.linearizability.monitors.collections import MONITORS
 from checkers.linearizability.monitors.orders import ORDERS
@@ -109,13 +109,13 @@ def linearizable(model: object, *, name: str = "linearizable") -> Checker:
     """
     made = as_model(model)
 
-    def judge(history: History, *, budget: Budget | None = None) -> Result:
+    def check_history(history: History, *, budget: Budget | None = None) -> Result:
         refuse_malformed(history, made)
         return check(history, made, budget=budget)
 
-    judge.__doc__ = f"Linearizability against the model {made.name}."
-    judge.vocabulary = vocabulary_of(made)  # type: ignore[attr-defined]
-    return named(name, judge)
+    check_history.__doc__ = f"Linearizability against the model {made.name}."
+    check_history.vocabulary = vocabulary_of(made)  # type: ignore[attr-defined]
+    return named(name, check_history)
 
 
 class _Check:
@@ -242,7 +242,7 @@ class _Check:
                 if self.meter.spent():
                     self._leave_open(groups[number:])
                     break
-                outcome = self._judge(group, limit if len(groups) > 1 else None)
+                outcome = self._check_group(group, limit if len(groups) > 1 else None)
                 configurations += outcome.configurations
                 if outcome.legal is None:
                     later.append(group)
@@ -261,7 +261,7 @@ class _Check:
         for group in groups:
             self.open.setdefault(group[0], undecided)
 
-    def _judge(self, group: list[int], limit: int | None) -> Outcome:
+    def _check_group(self, group: list[int], limit: int | None) -> Outcome:
         machine = Machine(self.model)
         problem = self._problem(group)
         if problem is None:
@@ -289,7 +289,7 @@ class _Check:
         """The answer of the model's monitor; None if none applies."""
         model, meter = self.model, self.meter
         if model.engine == "key-value":
-            said = judge(problem, model, meter)
+            said = check_key(problem, model, meter)
             if said is None:
                 return None
             return MonitorAnswer(

@@ -302,10 +302,10 @@ def conclude(run: SwarmRun) -> tuple[SeedOutcome, list[Result]]:
 
 def _judged(run: SwarmRun) -> list[Result]:
     """The results of the history checkers."""
-    from harness.campaign.patterns import judge
+    from harness.campaign.patterns import check_client_history
     from harness.campaign.stale_reads import judge_stale
 
-    results = [judge(run.events)]
+    results = [check_client_history(run.events)]
     if run.stale:
         results.append(judge_stale(run.events, run.stale))
     return results

@@ -205,7 +205,7 @@ def model_of(events: Iterable[ClientEvent]) -> str:
     return "cas-register" if functions <= {"read", "write", "cas"} else "key-value"
 
 
-def judge(events: Sequence[ClientEvent], *, budget: Budget | None = None) -> Result:
+def check_client_history(events: Sequence[ClientEvent], *, budget: Budget | None = None) -> Result:
     """Whether what clients saw is linearizable, each key being an object of its own."""
     from checkers import linearizable, models
 
@@ -241,7 +241,7 @@ def judge_schedule(run: ScheduleRun, checker: str = BY_HISTORY) -> Result:
     if run.problems:
         return _broken(BY_LIVENESS, BY_LIVENESS, "; ".join(run.problems))
     if checker in (BY_HISTORY, BY_INVARIANTS, BY_LIVENESS):
-        return judge([event for event in run.events if event.mode not in WEAK_MODES])
+        return check_client_history([event for event in run.events if event.mode not in WEAK_MODES])
     return judge_with(checker, run.events)
 
 

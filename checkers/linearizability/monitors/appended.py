@@ -133,7 +133,7 @@ class _Choice:
             ops.append(self.maker[node])
 
 
-def judge(problem: Problem, model: Model, meter: Meter) -> Judgement | None:
+def check_key(problem: Problem, model: Model, meter: Meter) -> Judgement | None:
     """Check one key of a key-value store; None if its values do not tell enough.
 
     Args:
