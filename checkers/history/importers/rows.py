@@ -211,8 +211,8 @@ class Rows:
                 if self._next_process and self._next_process - 1 in self._open:
                     raise self._refuse(
                         number,
-                        "operations have no process and overlap, so completions cannot be matched "
-                        "apart; add :process",
+                        "operations have no process and overlap, so completions cannot be matched; "
+                        "add :process",
                     )
                 self._next_process += 1
             return max(self._next_process - 1, 0)
