@@ -113,7 +113,7 @@ class Counter(Kind):
 
 
 class Monotonic(Counter):
-    """Counters whose increments are told what they made."""
+    """Counters whose increments return the new value."""
 
     def inc(self, op: Invocation) -> Outcome:
         """One more; the sum."""
