@@ -53,7 +53,7 @@ class ScheduleRun(msgspec.Struct):
         problems: what the system owed (``serve``, ``settle``, ``trial``) and did not do.
         trace_hash: digest of every event of the world.
         duration_ns: virtual time.
-        clocks: what was done to clocks, as faults of a run are told: ``id``, ``begin_ns``,
+        clocks: the clock faults, in the form of a run's faults: ``id``, ``begin_ns``,
             ``outcome`` and ``value`` with ``offset_ns`` and ``rate``.
         clock_bound_ns: how far clocks may be off without that the nodes promise less; 0 if their
             promises do not rest on clocks.

@@ -392,8 +392,8 @@ def _send(memory: Memory, arguments: list[str]) -> Operation:
     return Operation("txn", "", asked, steps(), _tell_sent)
 
 
-def _tell_sent(told: list[Any]) -> str:
-    return ", ".join(f"{text_of(value)} at {offset}" for _, _, (offset, value) in told)
+def _tell_sent(output: list[Any]) -> str:
+    return ", ".join(f"{text_of(value)} at {offset}" for _, _, (offset, value) in output)
 
 
 def _poll(memory: Memory, arguments: list[str]) -> Operation:
@@ -409,8 +409,8 @@ def _poll(memory: Memory, arguments: list[str]) -> Operation:
     return Operation("txn", "", [["poll"]], steps(), _tell_polled)
 
 
-def _tell_polled(told: list[Any]) -> str:
-    ((_, logs),) = told
+def _tell_polled(output: list[Any]) -> str:
+    ((_, logs),) = output
     return " ".join(text_of(value) for pairs in logs.values() for _offset, value in pairs)
 
 

@@ -85,7 +85,7 @@ class Stage:
         self.line = 0
         self._world: World | None = None
         self.cuts: dict[tuple[str, str], LinkFault] = {}
-        #: what was done to clocks, in order, as the faults of a run are told
+        #: the clock faults, in order, in the form of a run's faults
         self.clocks: list[dict[str, Any]] = []
         #: frames kept to be repeated, by link
         self.kept: dict[tuple[str, str], list[HeldFrame]] = {}
