@@ -210,7 +210,7 @@ def _signal(pids: list[int], number: int) -> None:
 
 
 def statuses(where: Path) -> dict[str, dict[str, Any] | None]:
-    """What each node says of itself; None where it does not answer.
+    """The status of each node; None where it does not answer.
 
     Raises:
         UsageError: there is no cluster in the directory.
@@ -249,7 +249,7 @@ def _wait(what: str, probe: Callable[[], bool], last_words: Callable[[], str]) -
 
 
 def _last_words(where: Path, found: Playground) -> str:
-    """What the logs of nodes that do not run end with."""
+    """The last log lines of nodes that do not run."""
     said = []
     for node in found.nodes:
         if not _pids(where, node):

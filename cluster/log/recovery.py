@@ -199,7 +199,7 @@ def _decoded(segment: Segment, record: Record, decoder: msgspec.msgpack.Decoder[
 
 
 class Found(msgspec.Struct):
-    """What the segments hold.
+    """The contents of the segments.
 
     Args:
         entries: consecutive.
@@ -293,7 +293,7 @@ def _read_all(disk: Disk, segments: list[Segment], reader: _Reader) -> tuple[int
 def _salvage(
     disk: Disk, segments: list[Segment], promised: Superblock, damage: CorruptLog
 ) -> Found:
-    """What can be kept beside damage: the whole segments before it."""
+    """The part of a damaged log that can be kept: the whole segments before the damage."""
     kept = _before(segments, damage.segment)
     while True:
         reader = _Reader(None)

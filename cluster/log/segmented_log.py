@@ -8,7 +8,7 @@ Invariants:
 - Segments are numbered without gaps. Each begins with a record that states its base index (the
   next index at that time), where the segment before it ended and its last CRC, and the hard state
   of the moment: so the oldest segments can go and nothing is lost with them.
-- What is durable is promised in the superblock before it is acknowledged, and a segment leaves its
+- A durable write is promised in the superblock before it is acknowledged, and a segment leaves its
   list before it is removed.
 - A segment is synced whole before the next is created, and the next one's name is durable before
   anything in it is acknowledged. Without the directory sync, a power cut after a roll loses the
@@ -108,7 +108,7 @@ def log_syncs(synced: Mapping[str, int]) -> int:
 
 
 class LogCounters(msgspec.Struct):
-    """What was done since the start: syncs of a segment, bytes and records appended, and so on."""
+    """Counters since the start: syncs of a segment, bytes and records appended, and so on."""
 
     syncs: int = 0
     bytes: int = 0

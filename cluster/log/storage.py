@@ -1,8 +1,8 @@
 """Storage: everything a node must not forget, as one FIFO of writes over the Disk port.
 
 ``write`` puts an effect's bytes into the files' unsynced buffers; ``sync`` makes every write so
-far durable, in the order written. A host does many writes and one sync (group commit), then tells
-the core ``on_persisted``. The real runtime does both in its storage thread; the simulator writes
+far durable, in the order written. A host does many writes and one sync (group commit), then calls
+the core's ``on_persisted``. The real runtime does both in its storage thread; the simulator writes
 when an effect is issued and syncs when the simulated latency has passed.
 
 Durability order. A snapshot becomes durable after every write before it and before every write
@@ -13,11 +13,11 @@ A snapshot from the leader replaces the log (``reset_log``): the snapshot is dur
 log is reset. A crash between the two leaves a snapshot which the log does not contain; recovery
 sees that and completes the reset.
 
-What was promised is known without the log (``superblock``). If the log or the snapshot does not
-have it any more, what cannot be used is put aside under a name that begins with ``damaged-``, and
-recovery says so (``Recovered.damage``). The damage is written down first, so a crash at any moment
-finds it again. Once the node has what it promised from its peers (``Append.repaired``), the damage
-is forgotten and what was put aside is removed.
+The promises of a node are known without the log (``superblock``). If the log or the snapshot does
+not have it any more, what cannot be used is put aside under a name that begins with ``damaged-``,
+and recovery says so (``Recovered.damage``). The damage is written down first, so a crash at any
+moment finds it again. Once the node has what it promised from its peers (``Append.repaired``), the
+damage is forgotten and what was put aside is removed.
 
 A disk error is final. After a failed sync the kernel may drop the dirty pages and report the next
 sync as good (the "fsyncgate" of 2018), so nothing is retried: the storage is dead, every later call
@@ -58,7 +58,7 @@ WhyNot: TypeAlias = Callable[[Snapshot | None, Sequence[Entry]], str]
 
 
 class StorageCounters(msgspec.Struct, frozen=True):
-    """What storage did since it was opened.
+    """The counters of a storage since it was opened.
 
     Args:
         syncs: syncs of a log segment.
@@ -85,7 +85,7 @@ class StorageCounters(msgspec.Struct, frozen=True):
 
 
 class DurableStorage(Protocol):
-    """What a host asks of a node's storage; :class:`Storage` is one, of a single log."""
+    """The interface of a node's storage to its host; :class:`Storage` is one, of a single log."""
 
     @property
     def failure(self) -> DiskError | None:

@@ -4,8 +4,8 @@ Problem: a majority is a promise about disks. A node whose directory was emptied
 started again under its old id, has forgotten what it voted for and acknowledged, and a cluster that
 takes it for the old one may lose committed entries or elect twice (A61).
 
-Solution: every data directory has a random name, made when it is claimed for the first time. A
-peer says it in its hello, and the first one said under a member id is remembered, durably; whoever
+Solution: every data directory has a random name, made when it is claimed for the first time. A peer
+says it in its hello, and the first one said under a member id is remembered, durably; a node that
 comes later under the same id with another directory is refused, for ever. The way back is to remove
 the member and to add the node under its next id (``python -m cluster format``).
 
@@ -37,7 +37,7 @@ RECOVERING = frozenset({"viewstamped"})
 
 
 class PeerDirectories:
-    """What one node remembers of its peers' directories.
+    """One node's memory of its peers' directories.
 
     Args:
         root: this node's data directory.

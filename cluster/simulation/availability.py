@@ -9,7 +9,7 @@ consequences are known:
     slow-disk     the leader's disk takes very long: its heartbeats do not, and it leads on
     rejoin        a follower returns from a long cut: the leader it finds leads on (PreVote)
 
-What a configuration does not promise is not asked of it: a deaf leader needs ``check_quorum``, and
+Only promises of the configuration are checked: a deaf leader needs ``check_quorum``, and
 ``prevote`` too, since a deaf node that campaigns without asking deposes its successors; a rejoin
 needs ``prevote``. A trial that fails is made once more, for a lossy network may elect by itself; it
 counts if it fails twice.

@@ -1,4 +1,4 @@
-"""What nodes find on their disks when they start, held against what was done to those disks.
+"""Damage found by nodes at their start, compared with the damage done to their disks.
 
 A node whose disk nothing damaged must find what it had promised. One with a damaged disk must find
 all of it too, or say that it is damaged, or refuse to start with file and offset. Which disks are
@@ -46,7 +46,7 @@ class DamageWatch:
         self._wiped: set[str] = set()
 
     def why_not(self, member: str, *, joins: bool) -> WhyNot:
-        """What the storage of a member asks: why peers cannot repair its damaged disk.
+        """The answer to a member's storage: why peers cannot repair its damaged disk.
 
         Args:
             member: whose.
@@ -76,7 +76,7 @@ class DamageWatch:
         return node in self._wiped or (damaged and self._ablated)
 
     def refused(self, node: str, why: str) -> None:
-        """A node does not start because of what its disk holds."""
+        """A node does not start because its disk is damaged."""
         if node not in self._atlas.damaged:
             self._fail("sound-log", f"{node} {why}", (node,))
 

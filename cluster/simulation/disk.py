@@ -32,8 +32,8 @@ from cluster.ports import DiskError
 US = 1_000
 SECTOR_BYTES = 512
 
-#: Bytes at the end of a file a bit flip spares. A flipped bit in the last record of a log cannot be
-#: told from a torn write, so no storage can refuse it: it is amnesia, which is another fault.
+#: Bytes at the end of a file a bit flip spares. A flipped bit in the last record of a log looks
+#: like a torn write, so no storage can refuse it: it is amnesia, which is another fault.
 FLIP_SPARES_BYTES = 4096
 
 _KNOWN_FAULTS = {"latency_ns", "jitter_ns", "error", "full", "torn", "flip", "power", "after"}
@@ -43,7 +43,7 @@ POWER_LOST = "POWER"
 
 
 class DiskProfile(msgspec.Struct, frozen=True, kw_only=True):
-    """What a disk is like when no fault is injected.
+    """The behaviour of a disk without injected faults.
 
     Args:
         sync_min_ns, sync_max_ns: bounds of the uniform latency of a sync.
@@ -354,7 +354,7 @@ class SimDisk:
 
         Args:
             lose_unsynced: False keeps everything: what a plain ``kill -9`` does.
-            torn: keep some of what was unsynced, cut at sectors.
+            torn: keep some of the unsynced bytes, cut at sectors.
             power: False if the process alone died: what it appended and did not sync is lost all
                 the same, since the runtime keeps it in the process; what it overwrote is not.
 

@@ -30,7 +30,7 @@ from cluster.wire import Act, Ballot, GossipMessage, HardState
 
 
 def _rank(memory: LeaderMemory) -> tuple[int, Ballot, Ballot, int]:
-    """What of a node's memory only grows."""
+    """The parts of a node's memory that only grow."""
     return (memory.view.id, memory.promised, memory.accepted, memory.fence)
 
 
@@ -40,7 +40,7 @@ def _words(memory: LeaderMemory) -> str:
 
 
 class _Watched:
-    """What is known of one node."""
+    """The checker's record of one node."""
 
     __slots__ = (
         "durable", "floor", "memories", "memory", "pending", "said", "settled", "view",

@@ -1,4 +1,4 @@
-"""What makes a node's core and storage at each start: the shape, and the reference cluster's own.
+"""Factories of a node's core and storage at each start: the interface, and the reference cluster's.
 
 Each role of the reference cluster has its core, storage and invariants; see :func:`role_of`.
 
@@ -62,7 +62,7 @@ class StorageFactory(Protocol):
 
 
 class Role(NamedTuple):
-    """What the nodes of a role are made with.
+    """The parts of the nodes of a role.
 
     Args:
         core: makes a core.
@@ -142,7 +142,7 @@ def reference_core(
 
 
 def reference_view(core: Replica) -> View:
-    """What the invariants look at, without building a status for every event."""
+    """The values for the invariants, without building a status for every event."""
     consensus = core.consensus
     return View(
         consensus.role,
@@ -305,7 +305,7 @@ ROLES = {
 
 
 def role_of(name: str) -> Role:
-    """What nodes of this role are made with.
+    """The parts of the nodes of this role.
 
     Raises:
         ValueError: there is no such role.

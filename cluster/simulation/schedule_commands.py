@@ -9,7 +9,7 @@ Words in capitals stand for arguments; brackets for what may be left out.
     nodes N1 N2 ...                   start a world of these nodes
     no-timeouts | timeouts            timers run only by command | by themselves again
     elect N                           N's timer comes first: it becomes leader, all hear of it
-    campaign N                        N's timer fires, and nobody else's; what follows, follows
+    campaign N                        N's timer fires, and no other; its effects follow
     tick N                            N's timer fires now
     late N TIME                       N finds that more of its own time has passed than it thought
     run TIME                          let time pass
@@ -104,7 +104,7 @@ from cluster.wire import Command as Operation
 NETWORK = NetworkProfile(delay_min_ns=1 * MS, delay_max_ns=1 * MS)
 DISK = DiskProfile(sync_min_ns=1 * MS, sync_max_ns=1 * MS)
 
-#: How long ``elect`` and ``wait`` wait, unless told otherwise.
+#: How long ``elect`` and ``wait`` wait, unless a time is given.
 WAIT_NS = 5 * SECOND
 
 #: operation -> how many arguments it has after the key
@@ -287,7 +287,7 @@ def _campaign(stage: Stage, arguments: list[str]) -> None:
 
 
 def _fire_alone(stage: Stage, node: str) -> None:
-    """Everybody's clock passes the election timeout; only ``node`` comes to look at it."""
+    """Every clock passes the election timeout; only ``node`` gets its tick."""
     world, automatic = stage.world, stage.world.auto_ticks
     world.auto_ticks = False
     for other in world.nodes:
@@ -529,7 +529,7 @@ def _trial(stage: Stage, arguments: list[str]) -> None:
 
 
 def _leader(stage: Stage, arguments: list[str]) -> None:
-    stage.say(f"leader {stage.world.leader() or 'nobody'}")
+    stage.say(f"leader {stage.world.leader() or 'none'}")
 
 
 def _status(stage: Stage, arguments: list[str]) -> None:
@@ -563,8 +563,8 @@ def _register(stage: Stage, arguments: list[str]) -> None:
         raise stage.fail(f"{node} is down, or has no registers: begin with: role paxos")
     held = core.acceptors.find(key)
     value = text_of(register_value(key, held.value))
-    told = f"promised {say_ballot(held.promised)}, accepted {say_ballot(held.accepted)}"
-    stage.say(f"{node} {key}: {told}, value {value}")
+    words = f"promised {say_ballot(held.promised)}, accepted {say_ballot(held.accepted)}"
+    stage.say(f"{node} {key}: {words}, value {value}")
 
 
 # -- words

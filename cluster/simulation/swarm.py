@@ -1,10 +1,10 @@
 """A run of a random profile: load and faults, then healing, and at last a trial of availability.
 
-What a seed is about is drawn whole (:mod:`~cluster.simulation.profiles`): faults
+The profile of a seed is drawn first (:mod:`~cluster.simulation.profiles`): faults
 (:mod:`~cluster.simulation.faults`), clients (:mod:`~cluster.simulation.load`), network, disks and
 settings. A run has a safety phase under faults, with invariants checked after every event, and then
 the liveness phase of :mod:`~cluster.simulation.liveness` and a trial of
-:mod:`~cluster.simulation.availability`. What clients saw is returned as events for a checker.
+:mod:`~cluster.simulation.availability`. The client history is returned as events for a checker.
 Everything follows from the seed: ``run_swarm(7)`` is always the same run.
 
 Used by campaigns (``harness explore``), benchmarks and tests.
@@ -31,7 +31,7 @@ from cluster.simulation.world import SECOND, World
 
 
 class SwarmRun(msgspec.Struct):
-    """What a run did.
+    """The outcome of a run.
 
     Args:
         seed: its seed.

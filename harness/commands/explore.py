@@ -66,9 +66,10 @@ def explore(
 ) -> int:
     """Run many seeds in simulation, each with a random profile of faults, on all cores.
 
-    A seed is judged by invariants after every event, by the checker of what clients saw, by whether
-    the healed system lives, and by a trial of availability. One in which almost nothing completed
-    does not count, and the last line says how many did not. Invariants stay on with `--ablate`.
+    A seed is checked by invariants after every event, by the checker of the client history, by
+    whether the healed system lives, and by a trial of availability. One in which almost nothing
+    completed does not count, and the last line says how many did not. Invariants stay on with
+    `--ablate`.
 
     Each seed that is not valid is printed with what was found, its report, and the command that
     runs it again. Exit codes are those of `harness test`.
