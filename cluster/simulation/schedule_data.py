@@ -379,7 +379,9 @@ def _caught(stage: Stage, arguments: list[str]) -> None:
         raise stage.fail("caught takes a link and a kind: caught n1 -> n2 g-n2:p-prepare")
     held = stage.world.network.link(src, dst).held
     _await(
-        stage, f"no {kind} from {src} to {dst} is held", lambda: any(is_kind(f, kind) for f in held)
+        stage,
+        f"no {kind} from {src} to {dst} is held",
+        lambda: any(is_kind(each.frame, kind) for each in held),
     )
 
 
