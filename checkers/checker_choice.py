@@ -79,6 +79,7 @@ _HOMES = {
     "watch": "checkers.judges.watch:watch",
     "log": "checkers.judges.log:kafka_log",
     "convergence": "checkers.judges.convergence:convergence",
+    "siblings": "checkers.judges.siblings:siblings",
     "log-pattern": "checkers.judges.log_pattern:log_pattern",
     "etcd": "checkers.judges.etcd:etcd",
 }
@@ -492,6 +493,8 @@ def _fitting(history: History) -> list[str]:
         return _registers(history)
     if have <= {"read", "add"}:
         return _additions(history)
+    if "store" in have and have <= {"store", "erase", "read"}:
+        return ["siblings"]
     if have <= {"read", "broadcast"}:
         return ["set-full"]
     return []

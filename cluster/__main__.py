@@ -13,10 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from cluster.core.parts import ReplicaParts
-    from cluster.core.paxos_register import PaxosParts
-    from cluster.data.parts import DataParts
-    from cluster.gossip.node import GossipParts
+    from cluster.runtime.node import NodeParts
     from cluster.runtime.options import NodeOptions
 
 
@@ -47,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
         return 3
 
 
-def _parts(options: NodeOptions) -> ReplicaParts | PaxosParts | DataParts | GossipParts:
+def _parts(options: NodeOptions) -> NodeParts:
     """The classes a node of this role is made of, with the ablations in them.
 
     Raises:
@@ -57,9 +54,12 @@ def _parts(options: NodeOptions) -> ReplicaParts | PaxosParts | DataParts | Goss
     from cluster.core.parts import CONSENSUS, ReplicaParts
     from cluster.core.paxos_register import PaxosParts
     from cluster.gossip.node import GossipParts
+    from cluster.leaderless.parts import LeaderlessParts
 
     if options.role == "gossip":
         return ablate(GossipParts(), options.ablations)
+    if options.role == "leaderless":
+        return ablate(LeaderlessParts(), options.ablations)
     if options.role == "paxos":
         return ablate(PaxosParts(), options.ablations)
     replica = ReplicaParts(consensus=CONSENSUS[options.consensus])

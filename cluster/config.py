@@ -12,6 +12,10 @@ import msgspec
 
 MS = 1_000_000
 
+#: How role ``leaderless`` orders versions: by dotted version vectors, or by the stamps of a hybrid
+#: clock, a Lamport clock or the wall clock, of which the highest wins.
+VERSIONS = ("dotted", "lww-hybrid", "lww-lamport", "lww-wall")
+
 
 class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of a node.
@@ -43,7 +47,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
             row.
         ballot_backoff_max_ns: the longest of these waits, unless a single attempt takes longer.
         register_session_max: sessions remembered in one register of role ``paxos``.
-        clock_offset_bound_ns: how far the clocks of two nodes of role ``data`` may be apart.
+        clock_offset_bound_ns: how far the wall clocks of two nodes may be apart, for the hybrid
+            clocks of roles ``data`` and ``leaderless``.
         clock_reserve_ns: how far above the present a node's durable bound of timestamps is set.
         transaction_timeout_ns: a transaction's time to live.
         orphan_after_ns: how long a coordinator may be silent before others end its transactions.
@@ -67,6 +72,16 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
         gossip_retransmit: a rumour is sent this times log2(members) times.
         gossip_bytes_max: bytes of rumours, or of records, in one message.
         gossip_exchange_rounds: rounds between two push-pulls with a member at random.
+        versions: how role ``leaderless`` orders the versions of a key: one of :data:`VERSIONS`.
+        replicas, read_quorum, write_quorum: of role ``leaderless``: how many nodes hold a key, and
+            how many of them a quorum read and a quorum write wait for; in a smaller cluster, all.
+        request_retry_ns: how long a coordinator waits for a silent replica before it asks again.
+        suspect_ns: how long a member may be silent before it is taken to be away.
+        anti_entropy_ns: time between two comparisons with a peer.
+        tombstone_grace_ns: how old a tombstone is at least when it is forgotten; longer than a
+            message may be under way.
+        hints_max: states that a node keeps for members that are away; more are left to
+            anti-entropy.
     """
 
     cluster: str = "splitbrain"
@@ -116,3 +131,12 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     gossip_retransmit: int = 3
     gossip_bytes_max: int = 1_024
     gossip_exchange_rounds: int = 5
+    versions: str = "dotted"
+    replicas: int = 3
+    read_quorum: int = 2
+    write_quorum: int = 2
+    request_retry_ns: int = 300 * MS
+    suspect_ns: int = 500 * MS
+    anti_entropy_ns: int = 500 * MS
+    tombstone_grace_ns: int = 10_000 * MS
+    hints_max: int = 10_000

@@ -97,7 +97,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         6, "Majority Quorum", "consensus.majority_quorum",
         "Any two quorums share a node.",
-        "A11 A58 A60 A67i A68b A68c A68g A68j",
+        "A11 A11c A11d A58 A60 A67i A68b A68c A68g A68j",
     ),
     _pattern(
         7, "Generation Clock", "clocks.generation_clock",
@@ -148,7 +148,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         15, "Versioned Value", "data.versioned_value",
         "A snapshot read at a version sees exactly what was committed up to it.",
-        "A34a A34b A08c",
+        "A34a A34b A34c A34d A08c",
     ),
     _pattern(
         16, "Version Vector", "clocks.version_vector",
@@ -163,13 +163,13 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         18, "Key-Range Partitions", "data.key_range_partitions",
         "Ranges tile the key space exactly; a split or merge is atomic and raises the epoch.",
-        "A37",
+        "A37 A37b",
     ),
     _pattern(
         19, "Two-Phase Commit", "data.two_phase_commit",
         "All or none, for durability and for visibility; votes and decisions are durable before "
         "anyone is told.",
-        "A38 A39 A40 A41 A42 A43 A44",
+        "A38 A39 A40 A41 A42 A43 A44 A44b",
     ),
     _pattern(
         20, "Lamport Clock", "clocks.lamport_clock",
@@ -179,18 +179,18 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         21, "Hybrid Clock", "clocks.hybrid_clock",
         "Timestamps grow with causality and stay within the bound of physical time.",
-        "A46a A46b A46c",
+        "A46a A46b A46c A46d A46e",
     ),
     _pattern(
         22, "Clock-Bound Wait", "clocks.clock_bound_wait",
         "A commit becomes visible only when its timestamp is past on every clock.",
-        "A47a A47b",
+        "A47a A47b A47c",
     ),
     _pattern(
         23, "Consistent Core", "core.replica",
         "A small consistent cluster decides placement, membership and leases; data nodes never do "
         "by themselves.",
-        "A48",
+        "A48 A48b",
     ),
     _pattern(
         24, "Lease", "core.lease",

@@ -707,6 +707,108 @@ class ActReply(msgspec.Struct, frozen=True, array_like=True, tag="g-acted"):
         return self.view
 
 
+# -- Leaderless (role ``leaderless``): a key's state is an encoded KeyState ------------------------
+
+
+class LeaderlessMessage(msgspec.Struct, frozen=True, array_like=True):
+    """What all of them have: the highest stamp that the sender knows; 0 where there are none."""
+
+    stamp: int
+
+    @property
+    def generation(self) -> int:
+        """The stamp."""
+        return self.stamp
+
+
+class VersionsRead(LeaderlessMessage, frozen=True, array_like=True, tag="v-read"):
+    """What do you hold of this key? ``id`` is the coordinator's."""
+
+    id: int
+    key: str
+
+
+class VersionsHeld(LeaderlessMessage, frozen=True, array_like=True, tag="v-held"):
+    """The answer; what it says is durable."""
+
+    id: int
+    key: str
+    state: bytes
+
+
+class VersionsWrite(LeaderlessMessage, frozen=True, array_like=True, tag="v-write"):
+    """Merge this state into yours; ``id`` 0 if no answer is needed.
+
+    With ``hint_for`` the receiver is no replica of the key: it keeps the state for that node.
+    """
+
+    id: int
+    key: str
+    state: bytes
+    hint_for: str = ""
+
+
+class VersionsWritten(LeaderlessMessage, frozen=True, array_like=True, tag="v-written"):
+    """The answer: it is merged, or kept for another, and durable."""
+
+    id: int
+    key: str
+    hint_for: str = ""
+
+
+class RangeDigests(LeaderlessMessage, frozen=True, array_like=True, tag="v-digests"):
+    """Digests of the children of one node of the sender's Merkle tree."""
+
+    path: tuple[int, ...]
+    digests: tuple[bytes, ...]
+
+
+class RangeKeys(LeaderlessMessage, frozen=True, array_like=True, tag="v-keys"):
+    """(key, digest of its state) of a range in which two trees differ."""
+
+    path: tuple[int, ...]
+    rows: tuple[tuple[str, bytes], ...]
+
+
+class KeysWanted(LeaderlessMessage, frozen=True, array_like=True, tag="v-wanted"):
+    """Send me what you hold of these keys."""
+
+    keys: tuple[str, ...]
+
+
+class ReapAsk(LeaderlessMessage, frozen=True, array_like=True, tag="v-reap-ask"):
+    """Do you hold this tombstone, and nothing else of the key? ``digest`` is that of its state."""
+
+    key: str
+    digest: bytes
+
+
+class ReapYes(LeaderlessMessage, frozen=True, array_like=True, tag="v-reap-yes"):
+    """Yes, durably; or the key is not mine, and I keep no hint of it."""
+
+    key: str
+    digest: bytes
+
+
+class Reap(LeaderlessMessage, frozen=True, array_like=True, tag="v-reap"):
+    """Every member said yes: forget the tombstone, if it is still this one."""
+
+    key: str
+    digest: bytes
+
+
+StateMessage: TypeAlias = (
+    VersionsRead
+    | VersionsHeld
+    | VersionsWrite
+    | VersionsWritten
+    | RangeDigests
+    | RangeKeys
+    | KeysWanted
+    | ReapAsk
+    | ReapYes
+    | Reap
+)
 GroupMessage: TypeAlias = Ping | PingAck | PingRequest | PushPull | StableView | Act | ActReply
 
 
@@ -792,7 +894,9 @@ class GroupResponse(msgspec.Struct, frozen=True, array_like=True, tag="g-respons
     stamp: int = 0
 
 
-Message: TypeAlias = ReplicaMessage | GroupMessage | Grouped | GroupRequest | GroupResponse
+Message: TypeAlias = (
+    ReplicaMessage | GroupMessage | StateMessage | Grouped | GroupRequest | GroupResponse
+)
 
 
 class Hello(msgspec.Struct, frozen=True, array_like=True, tag="hello"):

@@ -7,8 +7,8 @@ and for control records, so that elections go on and reads are served.
 
 - A client's write is refused with ``retry`` before it reaches the core: it did not happen.
 - A leader's commands are dropped like messages that were lost, and it sends them again; so is what
-  a proposer of role ``paxos`` asks of an acceptor. Each node of that role writes for reads too, and
-  refuses them with the writes.
+  a proposer of role ``paxos`` asks of an acceptor, and a state for a replica of role
+  ``leaderless``. Each node of these roles writes for reads too, and refuses them with the writes.
 - A leader whose disk is full hands leadership over, once: others may have room. If none has, it
   ends with the last one that was asked, and reads are served. A node of role ``data`` hands over
   every group that it leads.
@@ -44,6 +44,7 @@ from cluster.wire import (
     RegisterPrepare,
     Request,
     Response,
+    VersionsWrite,
 )
 
 #: How long an answer of the file system is believed.
@@ -59,7 +60,7 @@ HAND_OVER_S = 1.0
 #: The connection of requests that the node itself makes: nobody is answered.
 NOBODY = 0
 
-_NEEDS_ROOM = frozenset({InstallSnapshot, RegisterPrepare, RegisterAccept})
+_NEEDS_ROOM = frozenset({InstallSnapshot, RegisterPrepare, RegisterAccept, VersionsWrite})
 
 
 class RoomyDisk(Protocol):

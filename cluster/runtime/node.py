@@ -33,6 +33,8 @@ from cluster.core.replica import Replica, ReplicaParts
 from cluster.data.node import DataNode, DataParts
 from cluster.gossip.node import GossipNode, GossipParts
 from cluster.host.room import Room
+from cluster.leaderless.node import LeaderlessNode
+from cluster.leaderless.parts import LeaderlessParts
 from cluster.log.storage import DurableStorage
 from cluster.ports import Core, Disk, DiskError
 from cluster.runtime.acceptor import Acceptor
@@ -74,16 +76,19 @@ class SystemRng:
         return self._source.randint(low, high)
 
 
-NodeParts: TypeAlias = ReplicaParts | PaxosParts | DataParts | GossipParts
+#: The classes of a node, by its role.
+NodeParts: TypeAlias = ReplicaParts | PaxosParts | DataParts | GossipParts | LeaderlessParts
 
 
 def make_core(
     options: NodeOptions, founders: tuple[str, ...], parts: NodeParts, clock: SkewedClock
 ) -> Core:
     """The core of the node's role."""
-    rng, config = SystemRng(), options.config
+    rng, config, node = SystemRng(), options.config, options.id
     if isinstance(parts, GossipParts):
-        return GossipNode(options.id, founders, rng=rng, config=config, parts=parts)
+        return GossipNode(node, founders, rng=rng, config=config, parts=parts)
+    if isinstance(parts, LeaderlessParts):
+        return LeaderlessNode(node, founders, rng=rng, clock=clock, config=config, parts=parts)
     if isinstance(parts, PaxosParts):
         return PaxosRegisters(options.id, founders, rng=rng, config=config, parts=parts)
     if isinstance(parts, DataParts):

@@ -93,6 +93,10 @@ class Observation:
             "last_index": "last_index",
             "proposals_pending": "pending",
             "sessions": "sessions",
+            "keys": "keys",
+            "hints": "hints",
+            "tombstones": "tombstones",
+            "read_repairs": "repaired",
         }
         gauges: dict[str, float] = {name: status.get(key, 0) for name, key in names.items()}
         gauges["is_leader"] = status.get("role") == "leader"

@@ -17,14 +17,17 @@ from typing import NoReturn
 import msgspec
 
 from cluster.ablations.registry import UnknownAblation, find
-from cluster.config import MS, ClusterConfig
+from cluster.config import MS, VERSIONS, ClusterConfig
 from cluster.consensus.membership import name_of
 from cluster.consensus.membership_change import member_problem
 from cluster.runtime.token import BadToken, read_token
 from cluster.spelling import nearest
 
-ROLES = ("core", "paxos", "data", "gossip")
+ROLES = ("core", "paxos", "data", "gossip", "leaderless")
 CONSENSUS = ("raft", "multi-paxos", "zab", "viewstamped")
+
+#: Most fixed partitions that a cluster may be founded with.
+PARTITIONS_MAX = 1_024
 
 
 class OptionError(Exception):
@@ -157,8 +160,8 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--role",
         default="core",
-        help="what the node is part of: core, paxos (a register per key), data (many groups), or "
-        "gossip (members)",
+        help="what the node is part of: core, paxos (a register per key), data (many groups), "
+        "gossip (members), or leaderless (any node takes writes)",
     )
     add("--consensus", default="raft", help=f"consensus variant: {', '.join(CONSENSUS)}")
     add("--cluster", default="splitbrain", metavar="NAME", help="others are refused")
@@ -180,15 +183,22 @@ def _parser() -> argparse.ArgumentParser:
     add("--snapshot-entries", type=int, metavar="N", help="entries between snapshots; 10000")
     add("--snapshot-keep-entries", type=int, metavar="N", help="entries kept below one; 5000")
     add("--clock-bound-ms", type=float, metavar="N", help="clocks differ by at most this; 250")
+    add("--partitions", type=int, metavar="N", help="fixed partitions of a new data cluster; 16")
+    add("--partition-splits", metavar="KEY,...", help="ranges instead, cut at these keys at first")
     add("--inflight-max", type=int, metavar="N", help="appends under way per follower; 256")
     add("--pending-max", type=int, metavar="N", help="requests waiting; 10000")
+    add("--versions", metavar="NAME", help=f"of role leaderless: {', '.join(VERSIONS)}")
+    add("--replicas", type=int, metavar="N", help="of role leaderless: nodes that hold a key; 3")
+    add("--read-quorum", type=int, metavar="N", help="replicas that a read waits for; 2")
+    add("--write-quorum", type=int, metavar="N", help="replicas that a write waits for; 2")
     return parser
 
 
 def _config(given: argparse.Namespace) -> ClusterConfig:
     changes: dict[str, object] = {"cluster": given.cluster}
     names = ("segment_bytes", "snapshot_entries", "snapshot_keep_entries")
-    for name in (*names, "inflight_max", "pending_max"):
+    quorums = ("replicas", "read_quorum", "write_quorum")
+    for name in (*names, "inflight_max", "pending_max", *quorums):
         value = getattr(given, name)
         if value is not None:
             if value < (0 if name == "snapshot_keep_entries" else 1):
@@ -204,6 +214,10 @@ def _config(given: argparse.Namespace) -> ClusterConfig:
         changes["clock_offset_bound_ns"] = int(given.clock_bound_ms * MS)
     if given.election_ms:
         changes["election_min_ns"], changes["election_max_ns"] = _bounds(given.election_ms)
+    if given.versions is not None:
+        _choice("--versions", given.versions, VERSIONS)
+        changes["versions"] = given.versions
+    changes |= _partitions(given)
     changes["prevote"] = not given.no_prevote
     changes["check_quorum"] = not given.no_check_quorum
     if not given.cluster:
@@ -215,6 +229,22 @@ def _config(given: argparse.Namespace) -> ClusterConfig:
             f"{config.election_min_ns / MS:g} ms; --heartbeat-ms must be below --election-ms"
         )
     return config
+
+
+def _partitions(given: argparse.Namespace) -> dict[str, object]:
+    """How a new cluster of role data divides its keys."""
+    if given.partition_splits is not None:
+        if given.partitions is not None:
+            raise OptionError("--partitions is for fixed partitions; --partition-splits has ranges")
+        splits = tuple(filter(None, given.partition_splits.split(",")))
+        if list(splits) != sorted(set(splits)):
+            raise OptionError(f"--partition-splits {given.partition_splits!r} is not in order")
+        return {"partition_scheme": "ranges", "partition_splits": splits}
+    if given.partitions is None:
+        return {}
+    if not 1 <= given.partitions <= PARTITIONS_MAX:
+        raise OptionError(f"--partitions {given.partitions} is not from 1 to {PARTITIONS_MAX}")
+    return {"partition_slots": given.partitions}
 
 
 def _bounds(text: str) -> tuple[int, int]:
@@ -261,15 +291,28 @@ def _choice(option: str, value: str, known: Sequence[str]) -> None:
 
 
 def _check_peer(options: NodeOptions) -> None:
-    """What does not go with a role that has no log."""
-    if options.consensus != "raft":
+    """What does not go with a role of which no member is added, or which has no log."""
+    if options.consensus != "raft" and options.role != "data":
         raise OptionError(
-            f"--consensus {options.consensus!r} is for --role core; --role {options.role} has no "
-            "log to agree on"
+            f"--consensus {options.consensus!r} is for --role core and data; --role {options.role} "
+            "has no log to agree on"
         )
     if options.join:
         raise OptionError(
             f"--join is for --role core; members of --role {options.role} do not change"
+        )
+
+
+def _check_quorums(options: NodeOptions) -> None:
+    """Quorums that no replicas can form, or that need not meet."""
+    config = options.config
+    reads, writes, replicas = config.read_quorum, config.write_quorum, config.replicas
+    if max(reads, writes) > replicas:
+        raise OptionError(f"--read-quorum and --write-quorum are of the {replicas} --replicas")
+    if reads + writes <= replicas:
+        raise OptionError(
+            f"--read-quorum {reads} and --write-quorum {writes} of {replicas} replicas need not "
+            "meet; their sum must be above --replicas"
         )
 
 
@@ -278,6 +321,8 @@ def _check(options: NodeOptions, *, allow_remote: bool) -> None:
     _choice("--consensus", options.consensus, CONSENSUS)
     if options.role != "core":
         _check_peer(options)
+    if options.role == "leaderless":
+        _check_quorums(options)
     wrong = member_problem(options.id)
     if wrong:
         raise OptionError(f"--id: {wrong}")

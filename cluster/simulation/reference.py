@@ -21,11 +21,14 @@ from cluster.core.replica import Replica
 from cluster.data.node import DataNode, DataParts
 from cluster.data.transactional_node import transactional
 from cluster.gossip.node import GossipNode, GossipParts
+from cluster.leaderless.node import LeaderlessNode
+from cluster.leaderless.parts import LeaderlessParts
 from cluster.ports import Clock, Core
 from cluster.simulation.disk import SimDisk
 from cluster.simulation.gossip_invariants import GossipInvariants
 from cluster.simulation.group_invariants import GroupInvariants, group_view
 from cluster.simulation.invariants import Invariants, View, view_of_status
+from cluster.simulation.leaderless_invariants import LeaderlessInvariants
 from cluster.simulation.paxos_invariants import PaxosInvariants
 from cluster.simulation.randomness import SeededRng
 from cluster.simulation.storage_thread import StorageLike
@@ -116,6 +119,8 @@ def check_parts(role: str, consensus: str, ablations: Sequence[str]) -> None:
         data_parts(consensus, ablations)
     elif role == "gossip":
         ablate(GossipParts(), ablations)
+    elif role == "leaderless":
+        ablate(LeaderlessParts(), ablations)
     else:
         reference_parts(consensus, ablations)
 
@@ -254,11 +259,48 @@ def watch_group(
     return GossipInvariants(fail)
 
 
+def leaderless_core(
+    node: str,
+    nodes: Sequence[str],
+    *,
+    config: ClusterConfig,
+    rng: SeededRng,
+    consensus: str,
+    ablations: Sequence[str],
+    clock: Clock,
+    peers: Sequence[str],
+) -> Core:
+    """The core of role ``leaderless``, which has no consensus."""
+    parts = ablate(LeaderlessParts(), ablations)
+    return LeaderlessNode(node, tuple(nodes), config=config, rng=rng, clock=clock, parts=parts)
+
+
+def leaderless_storage(
+    disk: SimDisk, *, config: ClusterConfig, consensus: str, ablations: Sequence[str]
+) -> StorageLike:
+    """The storage of role ``leaderless``."""
+    return ablate(LeaderlessParts(), ablations).storage(disk, config)
+
+
+def watch_states(
+    fail: Fail, view_of: Callable[[Any], View], consensus: str, founders: Sequence[str]
+) -> LeaderlessInvariants:
+    """The invariants of nodes of role ``leaderless``."""
+    return LeaderlessInvariants(fail)
+
+
+def _no_variant(name: str) -> None:
+    """A role without consensus variants."""
+
+
 ROLES = {
     "core": Role(reference_core, reference_storage, reference_view, watch_log, CONSENSUS.get),
-    "paxos": Role(paxos_core, paxos_storage, view_of_status, watch_registers, lambda _: None),
+    "paxos": Role(paxos_core, paxos_storage, view_of_status, watch_registers, _no_variant),
     "data": Role(data_core, data_storage, group_view(reference_view), watch_groups, CONSENSUS.get),
-    "gossip": Role(gossip_core, gossip_storage, view_of_status, watch_group, lambda _: None),
+    "gossip": Role(gossip_core, gossip_storage, view_of_status, watch_group, _no_variant),
+    "leaderless": Role(
+        leaderless_core, leaderless_storage, view_of_status, watch_states, _no_variant
+    ),
 }
 
 

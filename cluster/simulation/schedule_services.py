@@ -70,13 +70,16 @@ class Operation(NamedTuple):
     tell: Callable[[Any], str]
 
 
-def begin_service(stage: Stage, word: str, arguments: list[str]) -> str:
+def begin_service(
+    stage: Stage, word: str, arguments: list[str], make: Callable[[Memory, list[str]], Operation]
+) -> str:
     """Begin an operation on a service.
 
     Args:
         stage: where.
         word: the command.
         arguments: its words, the client first.
+        make: makes the operation of what the client remembers and the words after it.
 
     Returns:
         The client.
@@ -89,7 +92,7 @@ def begin_service(stage: Stage, word: str, arguments: list[str]) -> str:
     node = rest.pop()[1:] if rest and rest[-1].startswith("@") else None
     stage.free(client, node)
     try:
-        operation = SERVICES[word](stage.memory(client), rest)
+        operation = make(stage.memory(client), rest)
     except ValueError as error:
         raise stage.fail(f"{word}: {error}") from error
     args = () if operation.value is None else (operation.value,)
@@ -143,7 +146,12 @@ def _outcome(done: Complete, value: Any = None) -> Outcome:
     return (done.status, value if done.status == "ok" else None, done.error)
 
 
-def _words(arguments: list[str], *names: str) -> list[str]:
+def words_of(arguments: list[str], *names: str) -> list[str]:
+    """The words after the client, as many as there are names for.
+
+    Raises:
+        ValueError: there are more or fewer.
+    """
     if len(arguments) != len(names):
         raise ValueError(f"expected a client, {', '.join(names)}, not {' '.join(arguments)!r}")
     return arguments
@@ -161,7 +169,7 @@ def _tell_token(value: Any) -> str:
 
 
 def _grant(memory: Memory, arguments: list[str]) -> Operation:
-    lease, ttl = _words(arguments, "LEASE", "TTL")
+    lease, ttl = words_of(arguments, "LEASE", "TTL")
     ttl_ns = time_of(ttl)
 
     def steps() -> Steps:
@@ -172,7 +180,7 @@ def _grant(memory: Memory, arguments: list[str]) -> Operation:
 
 
 def _renew(memory: Memory, arguments: list[str]) -> Operation:
-    (lease,) = _words(arguments, "LEASE")
+    (lease,) = words_of(arguments, "LEASE")
 
     def steps() -> Steps:
         done = yield Command("lease-renew", lease)
@@ -186,7 +194,7 @@ def _without_name(done: Complete) -> Any:
 
 
 def _revoke(memory: Memory, arguments: list[str]) -> Operation:
-    (lease,) = _words(arguments, "LEASE")
+    (lease,) = words_of(arguments, "LEASE")
 
     def steps() -> Steps:
         done = yield Command("lease-revoke", lease)
@@ -196,7 +204,7 @@ def _revoke(memory: Memory, arguments: list[str]) -> Operation:
 
 
 def _lock(memory: Memory, arguments: list[str]) -> Operation:
-    name, ttl = _words(arguments, "NAME", "TTL")
+    name, ttl = words_of(arguments, "NAME", "TTL")
     ttl_ns = time_of(ttl)
 
     def steps() -> Steps:
@@ -227,7 +235,7 @@ def _lease_of(memory: Memory, name: str) -> tuple[str, int]:
 
 
 def _unlock(memory: Memory, arguments: list[str]) -> Operation:
-    (name,) = _words(arguments, "NAME")
+    (name,) = words_of(arguments, "NAME")
     lease, _ = _lease_of(memory, name)
 
     def steps() -> Steps:
@@ -238,7 +246,7 @@ def _unlock(memory: Memory, arguments: list[str]) -> Operation:
 
 
 def _fenced(memory: Memory, arguments: list[str]) -> Operation:
-    name, text = _words(arguments, "NAME", "VALUE")
+    name, text = words_of(arguments, "NAME", "VALUE")
     lease, token = _lease_of(memory, name)
     told = {"token": token, "value": value_of(text)}
 
@@ -250,7 +258,7 @@ def _fenced(memory: Memory, arguments: list[str]) -> Operation:
 
 
 def _trusting(memory: Memory, arguments: list[str]) -> Operation:
-    name, text = _words(arguments, "NAME", "VALUE")
+    name, text = words_of(arguments, "NAME", "VALUE")
     _, token = _lease_of(memory, name)
     told = {"token": token, "value": value_of(text)}
 
@@ -267,7 +275,7 @@ def _trusting(memory: Memory, arguments: list[str]) -> Operation:
 
 
 def _write(memory: Memory, arguments: list[str]) -> Operation:
-    key, text = _words(arguments, "KEY", "VALUE")
+    key, text = words_of(arguments, "KEY", "VALUE")
 
     def steps() -> Steps:
         done = yield Command("put", key, (value_of(text),))
@@ -278,7 +286,7 @@ def _write(memory: Memory, arguments: list[str]) -> Operation:
 
 def _watch(memory: Memory, arguments: list[str]) -> Operation:
     limit = {"limit": int(arguments[2])} if len(arguments) == 3 else {}
-    prefix, text = _words(arguments[:2] if limit else arguments, "PREFIX", "AFTER")
+    prefix, text = words_of(arguments[:2] if limit else arguments, "PREFIX", "AFTER")
     if text == "on" and prefix not in memory.known:
         raise ValueError(f"this client has not watched {prefix!r} yet; give a revision")
     after = memory.known[prefix] if text == "on" else int(text)
@@ -317,8 +325,8 @@ def _txn(memory: Memory, arguments: list[str]) -> Operation:
     text = " ".join(arguments)
     if text.startswith("if "):
         condition, _, text = text.removeprefix("if ").partition(" then ")
-        wanted = [_part(["r", *part.split()], 3) for part in condition.split(",")]
-    asked = [_part(part.split()) for part in text.split(",")]
+        wanted = [micro_operation(["r", *part.split()], 3) for part in condition.split(",")]
+    asked = [micro_operation(part.split()) for part in text.split(",")]
     compares = [[key, "value", "==", value] for _, key, value in wanted]
     found = [["r", key, None] for _, key, _ in wanted]
     names = {"r": "get", "w": "put", "append": "append"}
@@ -334,10 +342,10 @@ def _txn(memory: Memory, arguments: list[str]) -> Operation:
         told = [[f, key, result if f == "r" else value] for (f, key, value), result in results]
         return ("ok", wanted + told, "")
 
-    return Operation("txn", "", found + asked, steps(), _tell_parts)
+    return Operation("txn", "", found + asked, steps(), tell_operations)
 
 
-def _part(words: list[str], count: int = 0) -> list[Any]:
+def micro_operation(words: list[str], count: int = 0) -> list[Any]:
     """``r KEY``, ``w KEY VALUE`` or ``append KEY VALUE`` as a history has it."""
     if len(words) != (count or {"r": 2, "w": 3, "append": 3}.get(words[0] if words else "", 0)):
         said = " ".join(words)
@@ -345,7 +353,8 @@ def _part(words: list[str], count: int = 0) -> list[Any]:
     return [words[0], words[1], value_of(words[2]) if len(words) == 3 else None]
 
 
-def _tell_parts(parts: list[list[Any]]) -> str:
+def tell_operations(parts: list[list[Any]]) -> str:
+    """What a transaction did, in words."""
     return ", ".join(f"{f} {key} {text_of(value)}" for f, key, value in parts)
 
 
@@ -365,11 +374,11 @@ def _snapshot(memory: Memory, arguments: list[str]) -> Operation:
             found.append(["r", key, done.value])
         return ("ok", found, "") if done.status == "ok" else ("fail", None, done.error)
 
-    return Operation("txn", "", [["r", key, None] for key in arguments], steps(), _tell_parts)
+    return Operation("txn", "", [["r", key, None] for key in arguments], steps(), tell_operations)
 
 
 def _compact(memory: Memory, arguments: list[str]) -> Operation:
-    (text,) = _words(arguments, "REVISION")
+    (text,) = words_of(arguments, "REVISION")
     revision = int(text)
 
     def steps() -> Steps:
@@ -405,7 +414,7 @@ def _tell_sent(told: list[Any]) -> str:
 
 
 def _poll(memory: Memory, arguments: list[str]) -> Operation:
-    (log,) = _words(arguments, "LOG")
+    (log,) = words_of(arguments, "LOG")
 
     def steps() -> Steps:
         done = yield Command("watch", log, ({"after": 0},))
@@ -426,7 +435,7 @@ def _tell_polled(told: list[Any]) -> str:
 
 
 def _members(memory: Memory, arguments: list[str]) -> Operation:
-    _words(arguments)
+    words_of(arguments)
 
     def steps() -> Steps:
         done = yield Command("members-view", "")
@@ -436,7 +445,7 @@ def _members(memory: Memory, arguments: list[str]) -> Operation:
 
 
 def _act(memory: Memory, arguments: list[str]) -> Operation:
-    (text,) = _words(arguments, "VALUE")
+    (text,) = words_of(arguments, "VALUE")
 
     def steps() -> Steps:
         done = yield Command("act", "", (value_of(text),))
@@ -450,7 +459,7 @@ def _tell_act(told: dict[str, Any]) -> str:
 
 
 def _join(memory: Memory, arguments: list[str]) -> Operation:
-    (seed,) = _words(arguments, "SEED")
+    (seed,) = words_of(arguments, "SEED")
 
     def steps() -> Steps:
         done = yield Command("join", seed)
@@ -460,7 +469,7 @@ def _join(memory: Memory, arguments: list[str]) -> Operation:
 
 
 def _leave(memory: Memory, arguments: list[str]) -> Operation:
-    _words(arguments)
+    words_of(arguments)
 
     def steps() -> Steps:
         done = yield Command("leave", "")

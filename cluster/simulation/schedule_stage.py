@@ -37,6 +37,22 @@ class Running(msgspec.Struct):
     resume: Callable[[], None] | None = None
 
 
+class Interactive(msgspec.Struct):
+    """A client's transaction over data groups that is sent step by step.
+
+    Args:
+        call: the whole in the ledger of clients.
+        asked: its steps as they were asked for.
+        done: those that were carried out, with what they gave.
+        txn: its id; "" until the node has told.
+    """
+
+    call: Call
+    asked: list[Any]
+    done: list[Any] = []
+    txn: str = ""
+
+
 class Memory(msgspec.Struct):
     """What a client remembers between its operations on services.
 
@@ -46,6 +62,7 @@ class Memory(msgspec.Struct):
         views: lock -> its view of the lease.
         now_ns: its clock.
         view: makes a view.
+        contexts: key -> the siblings read last, and their context (role ``leaderless``).
     """
 
     held: dict[str, tuple[str, int]]
@@ -53,6 +70,7 @@ class Memory(msgspec.Struct):
     views: dict[str, LeaseHolder]
     now_ns: Callable[[], int]
     view: type[LeaseHolder]
+    contexts: dict[str, tuple[list[Any], str]] = msgspec.field(default_factory=dict)
 
 
 class Stage:
@@ -75,10 +93,14 @@ class Stage:
         self.line = 0
         self._world: World | None = None
         self.cuts: dict[tuple[str, str], LinkFault] = {}
+        #: what was done to clocks, in order, as the faults of a run are told
+        self.clocks: list[dict[str, Any]] = []
         #: frames kept to be repeated, by link
         self.kept: dict[tuple[str, str], list[HeldFrame]] = {}
         #: client -> its latest operation
         self.calls: dict[str, Running] = {}
+        #: client -> its transaction over data groups; None once that has ended
+        self.transactions: dict[str, Interactive | None] = {}
         self._memory: dict[str, Memory] = {}
 
     @property

@@ -12,7 +12,7 @@ Used by campaigns (``harness explore``), benchmarks and tests.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -22,9 +22,10 @@ from cluster.simulation.availability import hold_trial, trials_for
 from cluster.simulation.faults.disks import MEMBERSHIP
 from cluster.simulation.faults.gremlin import Gremlin, SwarmFault
 from cluster.simulation.invariants import InvariantViolation
+from cluster.simulation.leaderless_load import LeaderlessLoad, read_all
 from cluster.simulation.liveness import Settlement, settle
-from cluster.simulation.load import Load
-from cluster.simulation.profiles import SwarmOptions, Wishes, draw
+from cluster.simulation.load import Load, TransactionLoad
+from cluster.simulation.profiles import TRANSACTIONS, SwarmOptions, Wishes, draw
 from cluster.simulation.sessions import ClientEvent, client_events
 from cluster.simulation.world import SECOND, World
 
@@ -48,6 +49,7 @@ class SwarmRun(msgspec.Struct):
         trace_hash: digest of every event.
         world_events: events of the world, for speed measurements.
         virtual_ns: virtual time.
+        role: what the nodes were.
     """
 
     seed: int
@@ -65,6 +67,7 @@ class SwarmRun(msgspec.Struct):
     trace_hash: str
     world_events: int
     virtual_ns: int
+    role: str = "core"
 
 
 class _Outcome(msgspec.Struct):
@@ -106,6 +109,9 @@ def run_swarm(
         duration_ns: virtual time under faults, before the liveness phase.
         options: None to draw them from the seed.
         check_invariants: watch the invariants after every event.
+
+    Raises:
+        ValueError: there are no transactions on nodes of this role.
     """
     role = role or role_for(ablations)
     drawn = options or draw(
@@ -123,6 +129,8 @@ def run_swarm(
     if role == "data":  # whose groups keep their members
         kept = tuple(kind for kind in drawn.faults if kind != MEMBERSHIP)
         drawn = msgspec.structs.replace(drawn, faults=kept)
+    if drawn.workload == TRANSACTIONS and role != "data":
+        raise ValueError(f"workload {TRANSACTIONS} is for nodes of role data, not {role}")
     world = World(
         seed=seed,
         nodes=tuple(f"n{number + 1}" for number in range(drawn.nodes)),
@@ -135,18 +143,25 @@ def run_swarm(
         check_invariants=check_invariants,
     )
     gremlin = Gremlin(world, drawn, end_ns=duration_ns)
+    make: Callable[..., object] = Load
+    if world.role == "leaderless":
+        make = LeaderlessLoad
+    elif drawn.workload == TRANSACTIONS:
+        make = TransactionLoad
     for number in range(drawn.clients):
-        Load(world, drawn, f"c{number + 1}", end_ns=duration_ns)
-    return _conclude(world, drawn, gremlin, _run(world, gremlin, duration_ns))
+        make(world, drawn, f"c{number + 1}", end_ns=duration_ns)
+    return _conclude(world, drawn, gremlin, _run(world, gremlin, duration_ns, drawn.keys))
 
 
-def _run(world: World, gremlin: Gremlin, duration_ns: int) -> _Outcome:
+def _run(world: World, gremlin: Gremlin, duration_ns: int, keys: int) -> _Outcome:
     """The phases, as far as no invariant breaks."""
     outcome = _Outcome()
     try:
         outcome.steps = world.run_for(duration_ns)
         gremlin.stop()
         outcome.settlement = settle(world)
+        if world.role == "leaderless" and outcome.settlement.ok:
+            outcome.settlement.problems += read_all(world, keys)
         trials = trials_for(world) if outcome.settlement.ok else ()
         if trials:
             outcome.trial = world.rng("swarm", "trial").choice(trials)
@@ -174,4 +189,5 @@ def _conclude(world: World, drawn: SwarmOptions, gremlin: Gremlin, outcome: _Out
         trace_hash=world.trace_hash(),
         world_events=max(outcome.steps, world.trace.events),
         virtual_ns=world.now_ns,
+        role=world.role,
     )

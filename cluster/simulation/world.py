@@ -77,7 +77,7 @@ class World:
         founders: those of them that the cluster begins with; None for all. The others run, know
             nobody, and wait to be added.
         config: timings and limits of the nodes.
-        role: what the nodes are: ``core``, ``paxos``, ``data`` or ``gossip``.
+        role: what the nodes are: ``core``, ``paxos``, ``data``, ``gossip`` or ``leaderless``.
         consensus: the consensus variant of all nodes of role ``core``, by name.
         ablations: ids of ablations all nodes run with; see :mod:`cluster.ablations.registry`.
         network: what the network is like without faults.

@@ -46,7 +46,7 @@ class Kind:
     """
 
     def __init__(self, store: Store) -> None:
-        self.store = store
+        self.shared = store
 
 
 class Register(Kind):
@@ -54,19 +54,19 @@ class Register(Kind):
 
     def read(self, op: Invocation) -> Outcome:
         """The value, None if it was never written."""
-        return op.ok(self.store.values.get(op.key))
+        return op.ok(self.shared.values.get(op.key))
 
     def write(self, op: Invocation) -> Outcome:
         """Set the value."""
-        self.store.values[op.key] = op.value
+        self.shared.values[op.key] = op.value
         return op.ok()
 
     def cas(self, op: Invocation) -> Outcome:
         """Set the value if it is the expected one."""
         old, new = op.value
-        if self.store.values.get(op.key) != old:
-            return op.fail(f"the value is {self.store.values.get(op.key)!r}")
-        self.store.values[op.key] = new
+        if self.shared.values.get(op.key) != old:
+            return op.fail(f"the value is {self.shared.values.get(op.key)!r}")
+        self.shared.values[op.key] = new
         return op.ok()
 
 
@@ -75,11 +75,11 @@ class Elements(Kind):
 
     def read(self, op: Invocation) -> Outcome:
         """All elements."""
-        return op.ok(list(self.store.values.get(op.key, ())))
+        return op.ok(list(self.shared.values.get(op.key, ())))
 
     def append(self, op: Invocation) -> Outcome:
         """One more element."""
-        self.store.values.setdefault(op.key, []).append(op.value)
+        self.shared.values.setdefault(op.key, []).append(op.value)
         return op.ok()
 
 
@@ -89,17 +89,36 @@ class ElementSet(Elements):
     add = Elements.append
 
 
+class Siblings(Elements):
+    """Elements stored over those that are there."""
+
+    def store(self, op: Invocation) -> Outcome:
+        """One element instead of all; which these were."""
+        over = self.shared.values.get(op.key, [])
+        self.shared.values[op.key] = [op.value]
+        return op.ok({"value": op.value, "over": over})
+
+
 class Counter(Kind):
     """Counters."""
 
     def read(self, op: Invocation) -> Outcome:
         """The sum of all additions."""
-        return op.ok(self.store.values.get(op.key, 0))
+        return op.ok(self.shared.values.get(op.key, 0))
 
     def add(self, op: Invocation) -> Outcome:
         """Add a number."""
-        self.store.values[op.key] = self.store.values.get(op.key, 0) + op.value
+        self.shared.values[op.key] = self.shared.values.get(op.key, 0) + op.value
         return op.ok()
+
+
+class Monotonic(Counter):
+    """Counters whose increments are told what they made."""
+
+    def inc(self, op: Invocation) -> Outcome:
+        """One more; the sum."""
+        made = self.shared.values[op.key] = self.shared.values.get(op.key, 0) + 1
+        return op.ok(made)
 
 
 class Identifiers(Kind):
@@ -107,7 +126,7 @@ class Identifiers(Kind):
 
     def generate(self, op: Invocation) -> Outcome:
         """A new identifier."""
-        return op.ok(self.store.next_revision())
+        return op.ok(self.shared.next_revision())
 
 
 class Queue(Elements):
@@ -117,12 +136,12 @@ class Queue(Elements):
 
     def dequeue(self, op: Invocation) -> Outcome:
         """The first value, None if there is none."""
-        items = self.store.values.get(op.key)
+        items = self.shared.values.get(op.key)
         return op.ok(items.pop(0) if items else None)
 
     def drain(self, op: Invocation) -> Outcome:
         """All values."""
-        return op.ok(self.store.values.pop(op.key, []))
+        return op.ok(self.shared.values.pop(op.key, []))
 
 
 class Log(Kind):
@@ -130,13 +149,13 @@ class Log(Kind):
 
     def send(self, op: Invocation) -> Outcome:
         """One more value; its offset."""
-        items = self.store.values.setdefault(op.key, [])
+        items = self.shared.values.setdefault(op.key, [])
         items.append(op.value)
         return op.ok(len(items) - 1)
 
     def poll(self, op: Invocation) -> Outcome:
         """What is at an offset and after it."""
-        items = list(enumerate(self.store.values.get(op.key, ())))
+        items = list(enumerate(self.shared.values.get(op.key, ())))
         return op.ok([[offset, value] for offset, value in items[op.value["from"] :]])
 
     def assign(self, op: Invocation) -> Outcome:
@@ -149,22 +168,22 @@ class Lock(Kind):
 
     def acquire(self, op: Invocation) -> Outcome:
         """The lock with its token, if it is free."""
-        if op.key in self.store.values:
+        if op.key in self.shared.values:
             return op.fail("the lock is held")
-        token = self.store.values[op.key] = self.store.next_revision()
+        token = self.shared.values[op.key] = self.shared.next_revision()
         return op.ok({"token": token})
 
     def release(self, op: Invocation) -> Outcome:
         """Give the lock back, if this token still holds it."""
-        if self.store.values.get(op.key) != op.value:
+        if self.shared.values.get(op.key) != op.value:
             return op.fail("the lock is another's")
-        del self.store.values[op.key]
+        del self.shared.values[op.key]
         return op.ok()
 
     def write(self, op: Invocation) -> Outcome:
         """Write to the resource, which is fenced if there is a token."""
         token, value = op.value.get("token"), op.value["value"]
-        accepted = self.store.resource.write(op.key, token, value)
+        accepted = self.shared.resource.write(op.key, token, value)
         return op.ok() if accepted else op.fail("the token is stale")
 
 
@@ -193,31 +212,31 @@ class Lease(Kind):
 
     def now_s(self) -> float:
         """The time by which leases end."""
-        return self.store.now_ns() / 1e9
+        return self.shared.now_ns() / 1e9
 
     def grant(self, op: Invocation) -> Outcome:
         """The lease, if no client has it."""
-        _, ends_s, _ = self.store.values.get(op.key, NO_LEASE)
+        _, ends_s, _ = self.shared.values.get(op.key, NO_LEASE)
         if ends_s > self.now_s():
             return op.fail("the lease is another's")
         ttl_s = op.value["ttl_s"]
-        self.store.values[op.key] = (op.process, self.now_s() + ttl_s, ttl_s)
-        return op.ok({"ttl_s": ttl_s, "token": self.store.next_revision()})
+        self.shared.values[op.key] = (op.process, self.now_s() + ttl_s, ttl_s)
+        return op.ok({"ttl_s": ttl_s, "token": self.shared.next_revision()})
 
     def renew(self, op: Invocation) -> Outcome:
         """The time to live from now on, if it has not ended."""
-        holder, ends_s, ttl_s = self.store.values.get(op.key, NO_LEASE)
+        holder, ends_s, ttl_s = self.shared.values.get(op.key, NO_LEASE)
         if holder != op.process or ends_s <= self.now_s():
             return op.fail("the lease has ended")
-        self.store.values[op.key] = (holder, self.now_s() + ttl_s, ttl_s)
+        self.shared.values[op.key] = (holder, self.now_s() + ttl_s, ttl_s)
         return op.ok({"ttl_s": ttl_s})
 
     def revoke(self, op: Invocation) -> Outcome:
         """Give it back."""
-        holder, _, _ = self.store.values.get(op.key, NO_LEASE)
+        holder, _, _ = self.shared.values.get(op.key, NO_LEASE)
         if holder != op.process:
             return op.fail("the lease is another's")
-        del self.store.values[op.key]
+        del self.shared.values[op.key]
         return op.ok()
 
 
@@ -226,17 +245,17 @@ class Watch(Kind):
 
     def write(self, op: Invocation) -> Outcome:
         """Set the value; the revision at which it changed."""
-        revision = self.store.next_revision()
-        self.store.values[op.key] = op.value
-        self.store.events.append({"revision": revision, "key": op.key, "value": op.value})
+        revision = self.shared.next_revision()
+        self.shared.values[op.key] = op.value
+        self.shared.events.append({"revision": revision, "key": op.key, "value": op.value})
         return op.ok({"revision": revision})
 
     def watch(self, op: Invocation) -> Outcome:
         """All events from a revision on."""
         start, prefix = op.value["from"], op.value["prefix"]
-        later = [e for e in self.store.events if e["revision"] >= start]
+        later = [e for e in self.shared.events if e["revision"] >= start]
         events = [event for event in later if event["key"].startswith(prefix)]
-        return op.ok({"events": events, "revision": self.store.revision})
+        return op.ok({"events": events, "revision": self.shared.revision})
 
 
 class Bank(Kind):
@@ -245,16 +264,16 @@ class Bank(Kind):
     def open(self, op: Invocation) -> Outcome:
         """Give the accounts that are not there their balance."""
         for account, balance in op.value.items():
-            self.store.values.setdefault(account, balance)
+            self.shared.values.setdefault(account, balance)
         return op.ok()
 
     def read(self, op: Invocation) -> Outcome:
         """All balances."""
-        return op.ok(dict(self.store.values))
+        return op.ok(dict(self.shared.values))
 
     def transfer(self, op: Invocation) -> Outcome:
         """Move money that is there."""
-        values, amount = self.store.values, op.value["amount"]
+        values, amount = self.shared.values, op.value["amount"]
         if values[op.value["from"]] < amount:
             return op.fail("the balance is too small")
         values[op.value["from"]] -= amount
@@ -270,10 +289,10 @@ class ListTransactions(Kind):
         done: list[list[Any]] = []
         for f, key, value in op.value:
             if f == "append":
-                self.store.values.setdefault(key, []).append(value)
+                self.shared.values.setdefault(key, []).append(value)
                 done.append([f, key, value])
             else:
-                done.append([f, key, list(self.store.values.get(key, ()))])
+                done.append([f, key, list(self.shared.values.get(key, ()))])
         return op.ok(done)
 
 
@@ -285,8 +304,26 @@ class RegisterTransactions(Kind):
         done: list[list[Any]] = []
         for f, key, value in op.value:
             if f == "w":
-                self.store.values[key] = value
-            done.append([f, key, self.store.values.get(key)])
+                self.shared.values[key] = value
+            done.append([f, key, self.shared.values.get(key)])
+        return op.ok(done)
+
+
+class PredicateTransactions(Kind):
+    """Transactions of writes to registers and reads of ranges of them."""
+
+    def txn(self, op: Invocation) -> Outcome:
+        """Writes and reads of registers and ranges, all at once."""
+        done: list[list[Any]] = []
+        for f, key, value in op.value:
+            if f == "rp":
+                low, high = key["keys"]
+                found = [[k, v] for k, v in sorted(self.shared.values.items()) if low <= k <= high]
+                done.append([f, key, found])
+                continue
+            if f == "w":
+                self.shared.values[key] = value
+            done.append([f, key, self.shared.values.get(key)])
         return op.ok(done)
 
 
@@ -295,7 +332,7 @@ class Members(Kind):
 
     def read(self, op: Invocation) -> Outcome:
         """All nodes live."""
-        return op.ok(sorted(self.store.nodes))
+        return op.ok(sorted(self.shared.nodes))
 
 
 class Singleton(Kind):
@@ -303,7 +340,7 @@ class Singleton(Kind):
 
     def act(self, op: Invocation) -> Outcome:
         """Act under a new token."""
-        return op.ok({"token": self.store.next_revision(), "value": op.value})
+        return op.ok({"token": self.shared.next_revision(), "value": op.value})
 
 
 #: the kinds by the name that a workload's ``objects`` has
@@ -311,7 +348,10 @@ KINDS: dict[str, type[Kind]] = {
     "register": Register,
     "list": Elements,
     "set": ElementSet,
+    "siblings": Siblings,
+    "scanned-set": ElementSet,
     "counter": Counter,
+    "monotonic": Monotonic,
     "ids": Identifiers,
     "queue": Queue,
     "log": Log,
@@ -324,4 +364,5 @@ KINDS: dict[str, type[Kind]] = {
     "singleton": Singleton,
     "txn-list": ListTransactions,
     "txn-register": RegisterTransactions,
+    "txn-predicates": PredicateTransactions,
 }

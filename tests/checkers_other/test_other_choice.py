@@ -41,6 +41,7 @@ VOCABULARIES = {
     "stack": ["op 0 push 1", "op 0 pop -> 1"],
     "priority-queue": ["op 0 insert 1", "op 0 extract -> 1"],
     "total-queue": ["op 0 enqueue 1", "op 0 drain -> [1]"],
+    "siblings": ["op 0 store 1 -> {'value': 1, 'over': []}", "op 0 read -> [1]"],
     "unique-ids": ["op 0 generate -> 1"],
     "long-fork": ["op 0 read -> [['r', 0, 1], ['r', 1, None]]"],
     "causal-reverse": ["op 0 write 1", "op 0 read -> [1]"],

@@ -99,6 +99,12 @@ KINDS: dict[str, tuple[list[str], set[str]]] = {
         ["op 0 increment", "op 1 read -> 1", "op 0 decrement", "op 1 read -> 0"],
         COUNTERS,
     ),
+    "siblings": (
+        ["op 0 store 1 -> {'value': 1, 'over': []}", "op 1 read -> [1]",
+         "op 1 store 2 -> {'value': 2, 'over': [1]}", "op 0 read -> [2]",
+         "op 0 erase -> {'over': [2]}", "op 1 read -> []"],
+        {"siblings"},
+    ),
     "set with contains": (
         ["op 0 add 1", "op 1 contains 1 -> True", "op 0 remove 1", "op 1 contains 1 -> False"],
         {"linearizable-set"},

@@ -19,7 +19,7 @@ CLASS_LINES_MAX, METHODS_MAX = 300, 25
 WORLDLY = {"asyncio", "time", "random", "os", "logging", "socket", "threading", "subprocess"}
 SANS_IO = (
     "cluster/consensus", "cluster/core", "cluster/channel", "cluster/clocks", "cluster/host",
-    "cluster/log", "cluster/gossip", "cluster/data",
+    "cluster/log", "cluster/gossip", "cluster/data", "cluster/leaderless",
     "cluster/client/session.py", "cluster/client/routing.py", "cluster/client/session_name.py",
     "cluster/ports.py", "cluster/wire.py",
     "harness/interpreter/scheduler.py",

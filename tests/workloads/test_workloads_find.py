@@ -29,8 +29,11 @@ from harness.databases.in_memory_objects import (
     Lock,
     Log,
     Members,
+    Monotonic,
+    PredicateTransactions,
     Register,
     RegisterTransactions,
+    Siblings,
     Singleton,
     Store,
     Watch,
@@ -106,6 +109,29 @@ def forgets(name: str) -> type[AtomClient]:
     return Forgets
 
 
+class LastWriterWins(Siblings):
+    """What a store replaces is what there is, whatever its writer has read."""
+
+    now = Every(10)
+
+    def store(self, op):
+        done = super().store(op)
+        if self.now():
+            done.value["over"] = []
+        return done
+
+
+class ForgetsSiblings(Siblings):
+    """A store is acknowledged now and then and not done."""
+
+    now = Every(15)
+
+    def store(self, op):
+        if self.now():
+            return op.ok({"value": op.value, "over": []})
+        return super().store(op)
+
+
 def having(**kinds: type[Kind]) -> type[AtomClient]:
     """A client with another kind of objects, by its name with underscores."""
     named = {name.replace("_", "-"): kind for name, kind in kinds.items()}
@@ -120,7 +146,7 @@ class _Copied:
     old: ClassVar[dict[Store, Any]] = {}
 
     def copied(self) -> dict[Any, Any]:
-        store: Store = self.store  # type: ignore[attr-defined]
+        store: Store = self.shared  # type: ignore[attr-defined]
         if self.now() or store not in self.old:
             self.old[store] = copy.deepcopy(store.values)
         return self.old[store]
@@ -148,7 +174,7 @@ class SessionStale(Register):
     """Each client's own reads miss its latest write."""
 
     def write(self, op):
-        self.before = (op.key, self.store.values.get(op.key))
+        self.before = (op.key, self.shared.values.get(op.key))
         return super().write(op)
 
     def read(self, op):
@@ -161,7 +187,7 @@ class SameIds(Identifiers):
 
     def generate(self, op):
         if self.now():
-            self.store.revision -= 1
+            self.shared.revision -= 1
         return super().generate(op)
 
 
@@ -170,7 +196,7 @@ class SharedLock(Lock):
 
     def acquire(self, op):
         if self.now():
-            self.store.values.pop(op.key, None)
+            self.shared.values.pop(op.key, None)
         return super().acquire(op)
 
 
@@ -186,8 +212,8 @@ class SameTerm(Election):
 
     def campaign(self, op):
         if self.now():
-            self.store.values.pop(op.key, None)
-            self.store.revision -= 1
+            self.shared.values.pop(op.key, None)
+            self.shared.revision -= 1
         return super().campaign(op)
 
 
@@ -198,7 +224,7 @@ class UnfencedLeaders(Election):
 
     def campaign(self, op):
         if self.now():
-            self.store.values.pop(op.key, None)
+            self.shared.values.pop(op.key, None)
         return super().campaign(op)
 
     def act(self, op):
@@ -209,9 +235,9 @@ class EarlyEnd(Lease):
     """Ends leases before their time."""
 
     def grant(self, op):
-        _, ends_s, _ = self.store.values.get(op.key, NO_LEASE)
+        _, ends_s, _ = self.shared.values.get(op.key, NO_LEASE)
         if ends_s - self.now_s() < 0.2:
-            self.store.values.pop(op.key, None)
+            self.shared.values.pop(op.key, None)
         return super().grant(op)
 
 
@@ -244,7 +270,7 @@ class LosesItsEnd(Log):
         done = super().send(op)
         type(self).sends += 1
         if self.sends == 60:
-            self.store.values[op.key].pop()
+            self.shared.values[op.key].pop()
         return done
 
 
@@ -253,7 +279,7 @@ class HalfTransfer(Bank):
 
     def transfer(self, op):
         if self.now():
-            self.store.values[op.value["to"]] += 1
+            self.shared.values[op.value["to"]] += 1
         return super().transfer(op)
 
 
@@ -263,7 +289,7 @@ class _Lagging:
     last: ClassVar[dict[Store, Any]] = {}
 
     def txn(self, op):
-        store: Store = self.store  # type: ignore[attr-defined]
+        store: Store = self.shared  # type: ignore[attr-defined]
         before = copy.deepcopy(store.values)
         done = super().txn(op)  # type: ignore[misc]
         old = self.last.get(store, {})
@@ -289,11 +315,59 @@ class LaggingRegisters(_Lagging, RegisterTransactions):
 OLD_SNAPSHOT = having(txn_list=LaggingLists, txn_register=LaggingRegisters)
 
 
+class Forked(RegisterTransactions):
+    """Odd and even processes see each other's writes late, and their own at once."""
+
+    late = 10
+    made: ClassVar[dict[Store, list[tuple[str, int]]]] = {}
+
+    def txn(self, op):
+        log = self.made.setdefault(self.store, [])
+        log += [(key, op.process % 2) for f, key, _ in op.value if f == "w"]
+        hidden = {key for key, side in log[-self.late :] if side != op.process % 2}
+        done = super().txn(op)
+        for micro in done.value:
+            if micro[0] == "r" and micro[1] in hidden:
+                micro[2] = None
+        return done
+
+
+class WithoutCause(ElementSet):
+    """Now and then a read lacks an element that was there long before the last one."""
+
+    now = Every(10)
+
+    def read(self, op):
+        items = super().read(op).value
+        return op.ok([*items[:-6], *items[-5:]] if self.now() and len(items) > 6 else items)
+
+
+class StaleMonotonic(_Copied, Monotonic):
+    def read(self, op):
+        return op.ok(self.copied().get(op.key, 0))
+
+
+class LaggingPredicates(PredicateTransactions):
+    """Ranges are read as they were one transaction ago."""
+
+    last: ClassVar[dict[Store, Any]] = {}
+
+    def txn(self, op):
+        before, old = dict(self.store.values), self.last.get(self.store, {})
+        self.last[self.store] = before
+        done = super().txn(op)
+        for micro in done.value:
+            if micro[0] == "rp":
+                low, high = micro[1]["keys"]
+                micro[2] = [[k, v] for k, v in sorted(old.items()) if low <= k <= high]
+        return done
+
+
 class Forgetful(Members):
     """All agree on members of which one is missing."""
 
     def read(self, op):
-        return op.ok(sorted(self.store.nodes)[1:])
+        return op.ok(sorted(self.shared.nodes)[1:])
 
 
 class OwnView(Members):
@@ -307,7 +381,7 @@ class OwnView(Members):
         self.left_out = OwnView.made
 
     def read(self, op):
-        nodes = sorted(self.store.nodes)
+        nodes = sorted(self.shared.nodes)
         del nodes[self.left_out % len(nodes)]
         return op.ok(nodes)
 
@@ -318,7 +392,7 @@ class TwoLeaders(Singleton):
     now = Every(20)
 
     def act(self, op):
-        self.store.revision -= self.now()
+        self.shared.revision -= self.now()
         return super().act(op)
 
 
@@ -341,6 +415,8 @@ DEFECTS = [
     ("set", forgets("add"), {}, "lost"),
     ("set", twice("add"), {}, "duplicate"),
     ("set", STALE, {}, "stale"),
+    ("siblings", having(siblings=LastWriterWins), {}, "lost"),
+    ("siblings", having(siblings=ForgetsSiblings), {}, "lost"),
     ("counter", twice("add"), {}, "phantom-increment"),
     ("counter", forgets("add"), {}, "lost-increment"),
     ("counter", forgets("add"), {"exact": True}, "nonlinearizable"),
@@ -367,6 +443,14 @@ DEFECTS = [
     ("list-append", OLD_SNAPSHOT, {}, None),
     ("rw-register", OLD_SNAPSHOT, {}, None),
     ("write-skew", OLD_SNAPSHOT, {}, None),
+    ("write-skew", having(txn_predicates=LaggingPredicates), {"predicates": True}, None),
+    ("long-fork", having(txn_register=Forked), {}, "long-fork"),
+    ("causal", having(register=SessionStale), {}, None),
+    ("causal-reverse", having(scanned_set=WithoutCause), {}, "causal-reverse"),
+    ("monotonic", having(monotonic=StaleMonotonic), {}, "nonmonotonic"),
+    ("scans", having(scanned_set=StaleElements), {}, "stale"),
+    ("scans", twice("add"), {}, "duplicate"),
+    ("scans", forgets("add"), {}, "lost"),
 ]
 
 
@@ -399,7 +483,7 @@ def test_each_defect_has_been_looked_for_in_each_workload() -> None:
         ("election", {"lead_s": 0}),
         ("lease", {"ttl_s": -1}), ("bank", {"keys": 1}), ("bank", {"balance": 0}),
         ("list-append", {"consistency_models": "serialisable"}), ("write-skew", {"keys": 0}),
-        ("sessions", {"guarantees": "read-my-writes"}),
+        ("sessions", {"guarantees": "read-my-writes"}), ("siblings", {"read": 1}),
     ],
 )  # fmt: skip
 def test_options_that_check_nothing_are_refused(workload: str, options: Any) -> None:

@@ -1,0 +1,350 @@
+"""A node of role ``leaderless``: keys on N nodes, any of which takes reads and writes.
+
+It implements :class:`cluster.ports.Core`. Nobody leads and there is no log: what a node holds of a
+key is a state that can be merged with any other, and all that nodes send each other is states to be
+merged, and questions about them.
+
+    client --> quorum store ==read, write==> replica sides of the key's replicas, this node's too
+                   |                              |
+              hints for those              states by key --> records --> storage
+              who are away                        |
+                                   anti-entropy, tombstones
+
+How versions are ordered is ``ClusterConfig.versions``: dotted version vectors, which keep what is
+concurrent, or stamps, of which the highest wins. Requests are those of
+``cluster.leaderless.commands``; ``Request.mode`` is ``quorum`` (or ``linearizable``, the clients'
+default) or ``one``. Members are those of the founding, watched by their messages.
+
+Invariants. What this node says of a state is durable first, to itself too. An actor, which names
+the node's writes, is of one life of the node. A message whose stamp the clock does not accept is
+dropped.
+
+Source: DeCandia et al., "Dynamo" (2007); Joshi, "Version Vector". Attributes without underscore may
+be read for invariants, never written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+from cluster.channel.request_waiting_list import Waiter
+from cluster.clocks.version_vector import Dot, KeyState
+from cluster.config import ClusterConfig
+from cluster.core.answers import Answer, fail
+from cluster.leaderless.commands import store_key
+from cluster.leaderless.last_writer_wins import stamp_of
+from cluster.leaderless.members import StaticMembers
+from cluster.leaderless.operations import MODES, READS
+from cluster.leaderless.outgoing import Outgoing
+from cluster.leaderless.parts import LeaderlessParts, make_rules, make_stamps
+from cluster.leaderless.quorum_store import Ask, QuorumStore
+from cluster.leaderless.replica_side import ReplicaSide
+from cluster.leaderless.replica_states import ReplicaStates, decode_state, encode_state
+from cluster.ports import Clock, Effect, NodeId, Recovered, Reply, Rng, SetTimer
+from cluster.wire import (
+    HardState,
+    Heartbeat,
+    KeysWanted,
+    LeaderlessMessage,
+    Message,
+    RangeDigests,
+    RangeKeys,
+    Reap,
+    ReapAsk,
+    ReapYes,
+    Request,
+    Response,
+    VersionsHeld,
+    VersionsRead,
+    VersionsWrite,
+    VersionsWritten,
+)
+
+#: What such a node is, in its status.
+PEER = "peer"
+#: Lives are drawn from as many numbers.
+LIVES = 1 << 48
+
+
+class LeaderlessNode:
+    """A node of role ``leaderless``.
+
+    Args:
+        node_id: this node.
+        members: the nodes the cluster was founded with.
+        rng: randomness, for the name of each life.
+        clock: the node's clocks, of which the wall clock is for stamps.
+        config: timings, quorums and limits.
+        parts: the classes it is made of.
+    """
+
+    def __init__(
+        self,
+        node_id: NodeId,
+        members: Sequence[NodeId],
+        *,
+        rng: Rng,
+        clock: Clock,
+        config: ClusterConfig | None = None,
+        parts: LeaderlessParts = LeaderlessParts(),  # noqa: B008 (frozen)
+    ) -> None:
+        self.node = node_id
+        self.members = tuple(sorted(members))
+        self.config = config if config is not None else ClusterConfig()
+        self._parts, self._rng, self._clock = parts, rng, clock
+        self._now_ns = 0
+        self._reset(Recovered(HardState(), None, []))
+
+    def _reset(self, recovered: Recovered) -> None:
+        config, parts = self.config, self._parts
+        self.actor = parts.actors().actor(self.node, self._rng.between(1, LIVES))
+        self.states = ReplicaStates(
+            recovered,
+            self.node,
+            self.members,
+            replicas=min(config.replicas, len(self.members)),
+            snapshot_records=config.snapshot_entries,
+        )
+        bound = recovered.hard_state.generation
+        self.stamps = make_stamps(parts, config, bound, self._clock.wall_ns)
+        self.seen = StaticMembers(self.node, self.members, suspect_ns=config.suspect_ns)
+        self.rules = make_rules(parts, self.node, self.stamps, self._next_dot)
+        self.repair = parts.repair()
+        self.handoff = parts.handoff(self.node, hints_max=config.hints_max)
+        self.tombstones = parts.tombstones(self.members, grace_ns=config.tombstone_grace_ns)
+        peers = [member for member in self.members if member != self.node]
+        self.anti_entropy = parts.anti_entropy(peers, every_ns=config.anti_entropy_ns)
+        self.outgoing = Outgoing(self.states)
+        self.store = QuorumStore(
+            self.states,
+            self.rules,
+            config=config,
+            repair=self.repair,
+            handoff=self.handoff,
+            alive=self.seen.alive,
+            next_id=self._next_id,
+        )
+        self.side = ReplicaSide(
+            self.states,
+            rules=self.rules,
+            stamps=self.stamps,
+            members=self.seen,
+            outgoing=self.outgoing,
+            next_id=self._next_id,
+            is_busy=self.store.is_busy,
+            actor=self.actor,
+        )
+        #: what is asked is numbered anew in each life: late answers to an earlier one are nobody's
+        self._last_id = self._rng.between(1, LIVES)
+        self._bounds: list[tuple[int, int]] = []
+        self._beat_ns = self._timer_ns = 0
+
+    def _next_dot(self, state: KeyState) -> Dot:
+        return Dot(self.actor, max(state.vector[self.actor], self.side.forgotten) + 1)
+
+    def _next_id(self) -> int:
+        self._last_id += 1
+        return self._last_id
+
+    # -- what others may look at -------------------------------------------------------------------
+
+    def status(self) -> dict[str, Any]:
+        """JSON-ready state; there is no leader, and no index is applied or committed."""
+        states = self.states
+        return {
+            "node": self.node,
+            "role": PEER,
+            "leader": "",
+            "generation": self.stamps.reading,
+            "high_water_mark": 0,
+            "applied": 0,
+            "first_index": states.snapshot_index + 1,
+            "last_index": states.last_index,
+            "snapshot_index": states.snapshot_index,
+            "members": list(self.members),
+            "learners": [],
+            "outgoing": [],
+            "configuration_index": 0,
+            "consensus": "",
+            "versions": self.config.versions,
+            "actor": self.actor,
+            "pending": len(self.store.operations),
+            "keys": len(states),
+            "tombstones": len(self.tombstones),
+            "reaped": self.tombstones.reaped,
+            "hints": len(states.hints),
+            "repaired": self.repair.repaired,
+            "dropped_messages": self.side.dropped,
+            "alive": [member for member in self.members if self.seen.alive(member)],
+            "trees": {peer: tree.root().hex() for peer, tree in sorted(states.trees.items())},
+        }
+
+    def state_hash(self) -> str:
+        """Hex digest of what this node holds; nodes of one key set are equal once they agree."""
+        rows = b"".join(key.encode() + self.states.digest(key) for key in self.states.keys)
+        return hashlib.blake2b(rows, digest_size=16).hexdigest()
+
+    # -- inputs ------------------------------------------------------------------------------------
+
+    def start(self, now_ns: int, recovered: Recovered) -> list[Effect]:
+        """Begin, or begin again after a crash, from what is durable."""
+        self._now_ns = now_ns
+        self._reset(recovered)
+        self.seen.start(now_ns)
+        self.anti_entropy.due_ns = now_ns + self.config.anti_entropy_ns
+        return self._settle(now_ns)
+
+    def on_message(self, now_ns: int, source: NodeId, message: Message) -> list[Effect]:
+        """A peer's message arrived."""
+        self._begin(now_ns)
+        if source in self.members and isinstance(message, LeaderlessMessage | Heartbeat):
+            if self.stamps.observe(message.generation):
+                self.seen.heard(now_ns, source)
+                self.outgoing.inbox.append((source, message))
+            else:
+                self.side.dropped += 1
+        return self._settle(now_ns)
+
+    def on_tick(self, now_ns: int) -> list[Effect]:
+        """The time asked for by the last SetTimer has come."""
+        self._begin(now_ns)
+        self.store.tick(now_ns)
+        self.side.ask_about(now_ns, self.tombstones)
+        if now_ns >= self._beat_ns:
+            self._beat_ns = now_ns + self.config.heartbeat_ns
+            for member in self.members:
+                if member != self.node:
+                    self.outgoing.send(member, Heartbeat(self.stamps.reading, 0, 0))
+            self.side.hand_over(self.handoff)
+        self.side.compare(now_ns, self.anti_entropy, self.handoff)
+        return self._settle(now_ns)
+
+    def on_persisted(self, now_ns: int, io_id: int) -> list[Effect]:
+        """Every write up to and including ``io_id`` is durable."""
+        self._begin(now_ns)
+        while self._bounds and self._bounds[0][0] <= io_id:
+            self.stamps.bound_durable(self._bounds.pop(0)[1])
+        self.outgoing.persisted(io_id)
+        return self._settle(now_ns)
+
+    def on_client(self, now_ns: int, connection: int, request: Request) -> list[Effect]:
+        """A client's request arrived on a connection."""
+        self._begin(now_ns)
+        waiter = Waiter(connection, request.id, now_ns + max(0, request.timeout_ns))
+        refused = self._refusal(request)
+        if refused is not None:
+            self._answer(waiter, refused)
+            return self._settle(now_ns)
+        key = store_key(request.command)
+        replicas = self.states.replicas(key)
+        if self.node in replicas:
+            self.store.take(now_ns, waiter, request, key)
+        else:
+            there = next((node for node in replicas if self.seen.alive(node)), replicas[0])
+            said = f"{self.node} holds no key {request.command.key!r}"
+            self._answer(waiter, ("redirect", None, said), leader=there)
+        return self._settle(now_ns)
+
+    def on_disconnect(self, now_ns: int, connection: int) -> list[Effect]:
+        """A client's connection is gone; nothing may be sent to it any more."""
+        self._begin(now_ns)
+        self.store.disconnect(connection)
+        return self._settle(now_ns)
+
+    def _begin(self, now_ns: int) -> None:
+        self._now_ns = now_ns
+        self.seen.at(now_ns)
+        self.store.acknowledged.clear()
+
+    # -- requests and messages ---------------------------------------------------------------------
+
+    def _refusal(self, request: Request) -> Answer | None:
+        """Why a request is not taken; None if it is."""
+        command = request.command
+        wrong = self.rules.problem(command)
+        if wrong:
+            return fail(wrong)
+        if request.mode not in MODES:
+            return fail(f"role leaderless has no mode {request.mode!r}: {', '.join(MODES)}")
+        if not self.stamps.observe_read(request.min_revision):
+            return ("retry", None, f"the stamp {request.min_revision} is too far ahead")
+        if command.op not in READS:
+            if request.seq < 1 or not request.session:
+                return fail("a command that writes needs a session and a seq >= 1")
+            problem = self.stamps.problem()
+            if problem:
+                return ("retry", None, problem)
+        pending = len(self.store.operations)
+        if pending >= self.config.pending_max:
+            return ("retry", None, f"{pending} requests are waiting already")
+        return None
+
+    def _step(self, now_ns: int, source: NodeId, message: Message) -> None:
+        """One message, of a peer or of this node."""
+        match message:
+            case VersionsRead():
+                self.side.tell(source, message)
+            case VersionsHeld():
+                state = decode_state(message.state)
+                self.stamps.observe_read(stamp_of(state)[0])
+                self.store.held(now_ns, source, message.id, state)
+            case VersionsWrite():
+                self.side.merge(source, message, self.handoff)
+            case VersionsWritten():
+                if not self.side.handed_over(message.id, self.handoff):
+                    self.store.written(now_ns, source, message.id, message.hint_for)
+            case RangeDigests() | RangeKeys() | KeysWanted():
+                self.side.compared(source, message, self.anti_entropy)
+            case ReapAsk() | ReapYes() | Reap():
+                self.side.about_tombstone(source, message, self.tombstones)
+
+    # -- what follows from an input ----------------------------------------------------------------
+
+    def _put_question(self, ask: Ask) -> None:
+        reading = self.stamps.reading
+        message: Message = VersionsRead(reading, ask.id, ask.key)
+        if ask.state is not None:
+            state = encode_state(ask.state)
+            message = VersionsWrite(reading, ask.id, ask.key, state, ask.hint_for)
+        self.outgoing.send(ask.to, message)
+
+    def _answer(self, waiter: Waiter, answer: Answer, leader: NodeId = "") -> None:
+        status, value, error = answer
+        reading = self.stamps.reading
+        response = Response(waiter.request, status, value, reading, leader, error)
+        self.outgoing.reply(Reply(waiter.connection, response))
+
+    def _settle(self, now_ns: int) -> list[Effect]:
+        """Take what this node said to itself; all effects, and a timer."""
+        self._ask_all()
+        while self.outgoing.inbox:
+            self._step(now_ns, *self.outgoing.inbox.popleft())
+            self._ask_all()
+        answers, self.store.answers = self.store.answers, []
+        for waiter, answer in answers:
+            self._answer(waiter, answer)
+        bound = self.stamps.bound_wanted()
+        if bound:
+            self._bounds.append((self.states.reserve(bound), bound))
+        due_ns = min(
+            self.store.due_ns, self.tombstones.due_ns, self.anti_entropy.due_ns, self._beat_ns
+        )
+        if not now_ns < self._timer_ns <= due_ns:
+            self._timer_ns = max(due_ns, now_ns)
+            self.outgoing.add(SetTimer(self._timer_ns))
+        return self.outgoing.take()
+
+    def _ask_all(self) -> None:
+        """Send what the store asks; follow what was written."""
+        asks, self.store.asks = self.store.asks, []
+        for ask in asks:
+            self._put_question(ask)
+        changed, self.states.changed = self.states.changed, []
+        for key in changed:
+            state = self.states.state(key)
+            self.tombstones.changed(self._now_ns, key, is_tombstone=state.is_tombstone)
+
+
+__all__ = ["LeaderlessNode", "LeaderlessParts"]

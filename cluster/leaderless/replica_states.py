@@ -1,0 +1,298 @@
+"""What a node of role ``leaderless`` holds: states by key, hints for others, and their records.
+
+Problem. A replica that says it has a write must have it after a crash, and there is no log of
+operations to be replayed: a key's state is whatever was merged into it.
+
+Solution. The storage of the logs serves here too. Each changed state is a record of its own in the
+write-ahead log, whole, and the last record of a key counts. So it is with hints, which are states
+kept for other nodes, and with keys that were forgotten. After a number of records all is saved as a
+snapshot. The bound of the node's clock is the hard state's generation, which only grows.
+
+A Merkle tree for each peer follows the keys that both hold.
+
+Invariants. Records are numbered without a gap, and so are writes. Replaying the records gives the
+states of the moment of the last one. What is said of a state names a write that is not before its
+record.
+
+What breaks without it. A01, in the storage: a write that is called durable while it is in memory.
+
+Source: Joshi, "Write-Ahead Log". Used by ``cluster.leaderless.node``; the simulation's invariants
+read its records.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from cluster.clocks.version_vector import NOTHING, KeyState
+from cluster.leaderless.merkle_tree import MerkleTree
+from cluster.leaderless.placement import preference_list
+from cluster.ports import Append, NodeId, Recovered, SaveSnapshot
+from cluster.wire import Entry, HardState, Snapshot
+
+#: Kinds of records.
+STATE, HINT, HINT_DONE, REAPED = "state", "hint", "hint-done", "reaped"
+KINDS = (STATE, HINT, HINT_DONE, REAPED)
+
+#: Records are whole states: after so many bytes of them a snapshot is due, however few they are.
+SNAPSHOT_BYTES = 4 * 1024 * 1024
+
+_encode = msgspec.msgpack.Encoder().encode
+_canonical = msgspec.msgpack.Encoder(order="deterministic").encode
+_decode_state = msgspec.msgpack.Decoder(KeyState).decode
+
+
+class Row(msgspec.Struct, frozen=True, array_like=True):
+    """A record, or a row of a snapshot.
+
+    Args:
+        key: which.
+        state: what is held; nothing in a record that forgets.
+        target: the node that a hint is for; "" for none.
+    """
+
+    key: str
+    state: KeyState = NOTHING
+    target: str = ""
+
+
+class Held(NamedTuple):
+    """What a node holds.
+
+    Args:
+        states: by key.
+        hints: by (node it is for, key).
+    """
+
+    states: dict[str, KeyState]
+    hints: dict[tuple[NodeId, str], KeyState]
+
+
+_decode_row = msgspec.msgpack.Decoder(Row).decode
+_decode_rows = msgspec.msgpack.Decoder(list[Row]).decode
+
+
+def encode_state(state: KeyState) -> bytes:
+    """A state as messages carry it."""
+    return _encode(state)
+
+
+def decode_state(data: bytes) -> KeyState:
+    """What :func:`encode_state` gave.
+
+    Raises:
+        msgspec.MsgspecError: it is something else.
+    """
+    return _decode_state(data)
+
+
+def digest_of(state: KeyState) -> bytes:
+    """A hash of a state, without what it remembers of requests."""
+    return hashlib.blake2b(_canonical((state.context, state.siblings)), digest_size=16).digest()
+
+
+def plain_key(key: str) -> str:
+    """The client's key, of one with the kind of its values in front."""
+    return key.partition(":")[2]
+
+
+def record_of(entry: Entry) -> Row:
+    """What an entry of the write-ahead log says."""
+    assert entry.kind in KINDS, f"entry {entry.index} is of kind {entry.kind!r}"
+    return _decode_row(entry.data)
+
+
+def replay(recovered: Recovered) -> Held:
+    """What is durable.
+
+    Args:
+        recovered: what storage found.
+    """
+    held = Held({}, {})
+    begin = 0
+    if recovered.snapshot is not None:
+        begin = recovered.snapshot.index
+        for row in _decode_rows(recovered.snapshot.data):
+            apply_record(held, HINT if row.target else STATE, row)
+    for entry in recovered.entries:
+        if entry.index > begin:
+            apply_record(held, entry.kind, record_of(entry))
+    return held
+
+
+def apply_record(held: Held, kind: str, row: Row) -> None:
+    """Change what is held as a record says."""
+    if kind == STATE:
+        held.states[row.key] = row.state
+    elif kind == REAPED:
+        held.states.pop(row.key, None)
+    elif kind == HINT:
+        held.hints[row.target, row.key] = row.state
+    else:
+        held.hints.pop((row.target, row.key), None)
+
+
+class ReplicaStates:
+    """What a node holds, and the writes that make it durable.
+
+    Args:
+        recovered: what storage found.
+        node: this node.
+        members: all members.
+        replicas: how many nodes hold a key.
+        snapshot_records: records between two snapshots.
+    """
+
+    __slots__ = (
+        "_bytes", "_digests", "_held", "_members", "_places", "_replicas", "_snapshot_records",
+        "changed", "last_index", "last_write", "node", "snapshot_index", "trees", "writes",
+        "written",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        recovered: Recovered,
+        node: NodeId,
+        members: Sequence[NodeId],
+        *,
+        replicas: int,
+        snapshot_records: int,
+    ) -> None:
+        self.node = node
+        self._members = tuple(members)
+        self._replicas = replicas
+        self._snapshot_records = snapshot_records
+        #: of the records since the last snapshot, in this life
+        self._bytes = 0
+        self._held = replay(recovered)
+        self._digests: dict[str, bytes] = {}
+        self._places: dict[str, tuple[NodeId, ...]] = {}
+        #: peer -> the tree of the keys that both hold
+        self.trees = {peer: MerkleTree() for peer in self._members if peer != node}
+        snapshot, entries = recovered.snapshot, recovered.entries
+        self.snapshot_index = snapshot.index if snapshot is not None else 0
+        self.last_index = max(self.snapshot_index, entries[-1].index if entries else 0)
+        #: id of the last write, and of the last write of each key; 0 for none in this life
+        self.last_write = 0
+        self.written: dict[str, int] = {}
+        #: keys whose state is another one, since the node last looked
+        self.changed: list[str] = []
+        #: writes to be handed to the host
+        self.writes: list[Append | SaveSnapshot] = []
+        for key, state in self._held.states.items():
+            self._follow(key, state)
+
+    def __len__(self) -> int:
+        return len(self._held.states)
+
+    # -- what is held ------------------------------------------------------------------------------
+
+    @property
+    def keys(self) -> list[str]:
+        """All keys, in order."""
+        return sorted(self._held.states)
+
+    @property
+    def hints(self) -> dict[tuple[NodeId, str], KeyState]:
+        """(node it is for, key) -> what is kept for it."""
+        return self._held.hints
+
+    def state(self, key: str) -> KeyState:
+        """What is held of a key; the state of a key never written if there is nothing."""
+        return self._held.states.get(key, NOTHING)
+
+    def digest(self, key: str) -> bytes:
+        """The hash of a key's state; ``b""`` if there is nothing."""
+        return self._digests.get(key, b"")
+
+    def durable_after(self, key: str) -> int:
+        """The write that what is held of a key waits for."""
+        return self.written.get(key, 0)
+
+    def preference(self, key: str) -> tuple[NodeId, ...]:
+        """The members in the order in which they hold a key."""
+        place = self._places.get(key)
+        if place is None:
+            place = self._places[key] = preference_list(plain_key(key), self._members)
+        return place
+
+    def replicas(self, key: str) -> tuple[NodeId, ...]:
+        """The nodes that hold a key."""
+        return self.preference(key)[: self._replicas]
+
+    # -- changes -----------------------------------------------------------------------------------
+
+    def put(self, key: str, state: KeyState) -> int:
+        """A key's state is this now; the write that makes it durable."""
+        assert self.node in self.replicas(key), f"{self.node} is no replica of {key!r}"
+        if state != self.state(key):
+            self._record(STATE, Row(key, state))
+            self.written[key] = self.last_write
+            self._follow(key, state)
+        return self.durable_after(key)
+
+    def reap(self, key: str) -> None:
+        """Forget a key."""
+        self._record(REAPED, Row(key))
+        self.written[key] = self.last_write
+        self._follow(key, None)
+
+    def keep_hint(self, target: NodeId, key: str, state: KeyState) -> int:
+        """Keep a state for a node; the write that makes that durable."""
+        self._record(HINT, Row(key, state, target))
+        return self.last_write
+
+    def drop_hint(self, target: NodeId, key: str) -> None:
+        """What was kept for a node has arrived there."""
+        if (target, key) in self._held.hints:
+            self._record(HINT_DONE, Row(key, NOTHING, target))
+
+    def reserve(self, bound: int) -> int:
+        """The node's clock will issue stamps up to a bound; the write that makes that durable."""
+        self.last_write += 1
+        self.writes.append(Append(self.last_write, HardState(bound)))
+        return self.last_write
+
+    def take_writes(self) -> list[Append | SaveSnapshot]:
+        """The writes since the last call, in order; a snapshot among them when one is due."""
+        records = self.last_index - self.snapshot_index
+        if records >= self._snapshot_records or self._bytes >= SNAPSHOT_BYTES:
+            self._save()
+        writes, self.writes = self.writes, []
+        return writes
+
+    def rows(self) -> list[Row]:
+        """Everything held, in order of key."""
+        states = [Row(key, state) for key, state in sorted(self._held.states.items())]
+        hints = sorted(self._held.hints.items())
+        return states + [Row(key, state, target) for (target, key), state in hints]
+
+    def _record(self, kind: str, row: Row) -> None:
+        apply_record(self._held, kind, row)
+        self.last_index += 1
+        self.last_write += 1
+        entry = Entry(self.last_index, 0, kind, _encode(row))
+        self._bytes += len(entry.data)
+        self.writes.append(Append(self.last_write, None, (entry,)))
+
+    def _save(self) -> None:
+        self.last_write += 1
+        self._bytes = 0
+        self.snapshot_index = index = self.last_index
+        snapshot = Snapshot(index, 0, self._members, _encode(self.rows()))
+        self.writes.append(SaveSnapshot(self.last_write, snapshot, index + 1))
+
+    def _follow(self, key: str, state: KeyState | None) -> None:
+        digest = None if state is None else digest_of(state)
+        self.changed.append(key)
+        if digest is None:
+            self._digests.pop(key, None)
+        else:
+            self._digests[key] = digest
+        for peer in self.replicas(key):
+            if peer != self.node:
+                self.trees[peer].set(key, digest)

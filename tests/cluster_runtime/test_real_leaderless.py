@@ -1,0 +1,75 @@
+"""Role ``leaderless`` in processes of its own: started, asked, killed and started again."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes import WITHIN_S, Cluster, eventually
+
+from cluster.client.asyncio_client import AsyncioClient, Outcome
+from cluster.runtime.options import OptionError, parse_options
+from cluster.wire import Command
+
+GOOD = ["--id", "n1", "--listen", "127.0.0.1:1", "--peers", "n1=127.0.0.1:1", "--data", "d"]
+
+
+def do(cluster: Cluster, op: str, key: str, *args: Any, node: str = "") -> Outcome:
+    async def run() -> Outcome:
+        async with AsyncioClient(cluster.addresses, timeout_s=WITHIN_S) as client:
+            return await client.call(Command(op, key, args), node=node)
+
+    return asyncio.run(run())
+
+
+@pytest.mark.real
+def test_any_node_takes_writes_and_all_remember_after_a_kill(tmp_path: Path) -> None:
+    with Cluster(tmp_path, "--role", "leaderless") as cluster:
+        assert do(cluster, "put", "x", 1, node="n1").status == "ok"
+        assert do(cluster, "put", "x", 2, node="n2").status == "ok"
+        found = do(cluster, "get", "x", node="n3").value
+        assert sorted(found["values"]) == [1, 2]
+        assert do(cluster, "put", "x", 3, found["context"], node="n3").status == "ok"
+        assert do(cluster, "get", "x", node="n1").value["values"] == [3]
+        cluster.kill("n3")
+        for number in range(3):
+            assert do(cluster, "set-add", "s", number, node="n1").status == "ok"
+            assert do(cluster, "counter-incr", "c", 2, node="n2").status == "ok"
+        for node in ("n1", "n2"):
+            cluster.kill(node)
+        for node in cluster.nodes:
+            cluster.start(node)
+        assert do(cluster, "set-read", "s", node="n3").value == [0, 1, 2]
+        assert do(cluster, "counter-read", "c", node="n3").value == 6
+
+        def all_equal() -> bool:
+            return len({cluster.get(node, "/status")["trees"]["n2"] for node in ("n1", "n3")}) == 1
+
+        eventually("replicas hold the same", all_equal)
+        status = cluster.get("n2", "/status")
+        assert (status["role"], status["versions"], status["keys"]) == ("peer", "dotted", 3)
+        refused = do(cluster, "cas", "x", 1, 2)
+        assert refused.status == "fail" and "there is no operation 'cas'" in refused.error
+        cluster.kill("n1")
+        said = cluster.refusal("n1", "--role", "core")
+        assert "is of a node of role 'leaderless', not 'core'" in said
+
+
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        (["--role", "leaderles"], "did you mean 'leaderless'"),
+        (["--role", "leaderless", "--join"], "--join is for --role core"),
+        (["--role", "leaderless", "--versions", "lww"], "--versions 'lww' is not known"),
+        (["--role", "leaderless", "--read-quorum", "1"], "need not meet"),
+        (["--role", "leaderless", "--write-quorum", "4"], "are of the 3 --replicas"),
+        (["--role", "leaderless", "--consensus", "zab"], "has no log to agree on"),
+    ],
+)
+def test_what_does_not_go_with_the_role_is_refused(more: list[str], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        parse_options([*GOOD, *more])
+    options = parse_options([*GOOD, "--role", "leaderless", "--versions", "lww-hybrid"])
+    assert (options.role, options.config.versions) == ("leaderless", "lww-hybrid")

@@ -1,0 +1,91 @@
+"""Database ``reference`` with ``role=leaderless``: runs in simulation, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UsageError
+from harness.runner import RunOutcome, run
+from harness.spec import TestSpec
+
+
+def outcome(tmp_path: Path, workload: str, *nemesis: str, **fields: object) -> RunOutcome:
+    options = {"role": "leaderless", **fields.pop("db_options", {})}  # type: ignore[dict-item]
+    return run(
+        TestSpec(
+            db="reference",
+            workload=workload,
+            env="sim",
+            nemesis=nemesis,
+            db_options=options,
+            time_limit_s=6.0,
+            seed=2,
+            store=str(tmp_path),
+            no_report=True,
+            quiet=True,
+            **fields,  # type: ignore[arg-type]
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    "workload, nemesis",
+    [
+        ("siblings", ("partition", "kill")),
+        ("siblings", ("packets", "pause")),
+        ("set", ("partition", "clock")),
+        ("counter", ("kill", "pause")),
+    ],
+)
+def test_quorums_keep_what_they_acknowledge(
+    tmp_path: Path, workload: str, nemesis: tuple[str, ...]
+) -> None:
+    done = outcome(tmp_path, workload, *nemesis)
+    assert done.verdict.name == "VALID", done.sentence
+
+
+def test_asking_one_node_is_stale_and_loses_nothing_in_the_end(tmp_path: Path) -> None:
+    one = {"consistency": "one"}
+    done = outcome(tmp_path / "a", "set", "partition", db_options=one)
+    assert done.verdict.name == "INVALID" and {f.kind for f in done.findings()} == {"stale"}
+    late = {"linearizable": False}
+    done = outcome(tmp_path / "b", "set", "partition", db_options=one, workload_options=late)
+    assert done.verdict.name == "VALID", done.sentence
+
+
+def test_an_ablation_loses_siblings_and_the_report_says_to_whom(tmp_path: Path) -> None:
+    quiet = {"check_invariants": False}  # they would stop the run first
+    done = outcome(tmp_path, "siblings", "partition", ablate=("A35a",), env_options=quiet)
+    assert done.verdict.name == "INVALID"
+    assert "without having read" in done.sentence and "is lost" in done.sentence
+
+
+def test_where_the_last_writer_wins_writes_are_lost(tmp_path: Path) -> None:
+    wall, no_cas = {"versions": "lww-wall"}, {"cas": 0}
+    done = outcome(tmp_path, "register", "clock", db_options=wall, workload_options=no_cas)
+    assert done.verdict.name == "INVALID"
+    assert "nonlinearizable" in {finding.kind for finding in done.findings()}
+    assert "during clock of" in done.sentence, "and it says why"
+
+
+@pytest.mark.parametrize(
+    "workload, options, nemesis, sentence",
+    [
+        ("register", {}, (), "'register', which the reference cluster does not offer here"),
+        ("siblings", {"versions": "lww-wall"}, (), "'siblings', which the reference cluster does"),
+        ("set", {"versions": "dottet"}, (), "did you mean 'dotted'"),
+        ("set", {"consistency": "all"}, (), "consistency"),
+        ("set", {"read_mode": "stale"}, (), "has the option consistency instead"),
+        ("set", {"consensus": "zab"}, (), "no log to agree on"),
+        ("set", {}, ("kill:primaries",), "there is no leader in role leaderless"),
+        ("set", {}, ("membership",), "members of role leaderless do not change"),
+        ("register", {"versions": "lww-wall"}, (), "needs the operation 'cas'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    tmp_path: Path, workload: str, options: dict[str, str], nemesis: tuple[str, ...], sentence: str
+) -> None:
+    with pytest.raises(UsageError, match=sentence):
+        outcome(tmp_path, workload, *nemesis, db_options=options)

@@ -1,0 +1,262 @@
+"""Role ``leaderless`` in the simulated world: random profiles, invariants, liveness, schedules."""
+
+from __future__ import annotations
+
+import pytest
+
+from cluster.ablations.registry import UnknownAblation, all_ablations
+from cluster.clocks.version_vector import Dot, DottedVersions, KeyState, VersionVector
+from cluster.config import ClusterConfig
+from cluster.leaderless.last_writer_wins import LastWriterWins
+from cluster.leaderless.replica_states import HINT, REAPED, STATE, Row, encode_state
+from cluster.ports import Append, Recovered, Send
+from cluster.simulation.invariants import InvariantViolation
+from cluster.simulation.leaderless_invariants import LeaderlessInvariants, contains
+from cluster.simulation.liveness import settle
+from cluster.simulation.schedule import run_schedule, schedule_path
+from cluster.simulation.schedule_text import ScheduleError
+from cluster.simulation.swarm import run_swarm
+from cluster.simulation.world import MS, SECOND, World
+from cluster.wire import Command, Entry, HardState, VersionsHeld, VersionsWrite, VersionsWritten
+from harness.campaign.explore import conclude
+
+#: each has other faults: partitions, crashes with loss, pauses, bad packets, clocks, disks
+SEEDS = (0, 1, 2, 4, 7, 28)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_random_profiles_find_nothing(seed: int) -> None:
+    outcome, _ = conclude(run_swarm(seed, role="leaderless"))
+    assert outcome.verdict.exit_code == 0, outcome.line
+    assert outcome.ops_ok > 20
+
+
+@pytest.mark.slow
+def test_many_random_profiles_find_nothing() -> None:
+    for seed in range(1_000):
+        outcome, _ = conclude(run_swarm(seed, role="leaderless"))
+        assert outcome.verdict.exit_code == 0, outcome.line
+
+
+def test_a_seed_is_the_same_run_again() -> None:
+    assert run_swarm(2, role="leaderless").trace_hash == run_swarm(2, role="leaderless").trace_hash
+
+
+def test_coarse_ablations_are_found_by_random_profiles() -> None:
+    for name, seed in (("A35a", 1), ("A35b", 0), ("A11c", 0), ("A11d", 0)):
+        outcome, _ = conclude(run_swarm(seed, ablations=[name]))
+        assert outcome.found_by in ("checker", "invariant"), name
+
+
+# -- liveness
+
+
+def test_replicas_hold_the_same_after_healing() -> None:
+    world = World(seed=5, role="leaderless", nodes=("n1", "n2", "n3", "n4", "n5"))
+    for number in range(5):
+        client = world.session(f"c{number}", timeout_ns=2 * SECOND, window=8)
+        for key in range(8):
+            client.submit(Command("set-add", f"k{key}", (number,)))
+    world.run_for(20 * MS)
+    for node in ("n2", "n4"):
+        world.crash(node)
+    world.run_for(4 * SECOND)
+    settlement = settle(world)
+    assert settlement.ok, settlement.problems
+    for node in world.nodes:
+        for peer, root in (world.status(node) or {})["trees"].items():
+            assert (world.status(peer) or {})["trees"][node] == root
+
+
+def test_replicas_that_differ_are_not_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(seed=5, role="leaderless", config=ClusterConfig(anti_entropy_ns=900 * SECOND))
+    world.session("c").submit(Command("put", "x", (1,)), to="n1")
+    world.run_for(SECOND)
+    state = KeyState((("n9.1", 1),), ())
+    core = world.core("n2")
+    core.states.put("v:y", state)  # type: ignore[union-attr]
+    core.states.writes.clear()  # type: ignore[union-attr]
+    settlement = settle(world, limit_ns=SECOND)
+    assert "hold different states" in settlement.problems[0]
+
+
+def test_the_status_says_what_there_is() -> None:
+    world = World(seed=1, role="leaderless")
+    world.session("c").submit(Command("put", "x", (1,)))
+    world.run_for(SECOND)
+    status = world.status("n2")
+    assert status is not None and world.leader() is None
+    assert (status["role"], status["leader"], status["versions"]) == ("peer", "", "dotted")
+    assert (status["keys"], status["pending"], status["hints"]) == (1, 0, 0)
+    assert status["alive"] == ["n1", "n2", "n3"] and status["actor"].startswith("n2.")
+
+
+def test_a_full_disk_refuses_requests_and_merges_nothing() -> None:
+    world = World(seed=2, role="leaderless")
+    client = world.session("c", prefer="n1", timeout_ns=20 * SECOND)
+    world.set_disk("n1", {"full": True})
+    done: list[object] = []
+    client.submit(Command("counter-incr", "c", (1,)), to="n1", done=done.append)
+    world.run_for(5 * SECOND)
+    assert [(each.status, each.node != "n1") for each in done] == [("ok", True)]  # type: ignore[attr-defined]
+    assert (world.status("n1") or {})["keys"] == 0
+    world.set_disk("n1", {})
+    world.run_for(5 * SECOND)
+    assert (world.status("n1") or {})["keys"] == 1
+
+
+def test_ablations_of_other_roles_are_refused() -> None:
+    with pytest.raises(UnknownAblation, match=r"A30.* no part of this node"):
+        World(seed=1, role="leaderless", ablations=["A30"])
+    with pytest.raises(UnknownAblation, match=r"A35a.* no part of this node.* role leaderless"):
+        World(seed=1, ablations=["A35a"])
+
+
+# -- schedules
+
+
+def test_siblings_are_printed_and_remembered() -> None:
+    text = (
+        "role leaderless\nnodes n1 n2 n3\nstore c1 x 1\nstore c2 x 2\nsiblings c1 x\n"
+        "store c1 x 3\nstore c1 x 4\nsiblings c2 x\nerase c2 x\nrun 50ms\nholds n1 x\nholds n2 y"
+    )
+    assert run_schedule(text).outputs == [
+        [
+            "c1 store x 1 -> ok over nothing",
+            "c2 store x 2 -> ok over nothing",
+            "c1 siblings x -> ok 1, 2",
+            "c1 store x 3 -> ok over 1, 2",
+            "c1 store x 4 -> ok over nothing",
+            "c2 siblings x -> ok 3, 4",
+            "c2 erase x -> ok over 3, 4",
+            "n1 holds a tombstone of x",
+            "n2 holds nothing of y",
+        ]
+    ]
+
+
+@pytest.mark.parametrize(
+    "line, sentence",
+    [
+        ("erase c1 x", "has not read 'x': begin with siblings"),
+        ("store c1 x", "expected a client, KEY, VALUE"),
+        ("holds n1", "holds takes a node and a key"),
+    ],
+)
+def test_words_that_are_wrong_are_refused(line: str, sentence: str) -> None:
+    with pytest.raises(ScheduleError, match=sentence):
+        run_schedule(f"role leaderless\nnodes n1 n2 n3\n{line}")
+    with pytest.raises(ScheduleError, match="is not of role leaderless"):
+        run_schedule("nodes n1 n2 n3\nholds n1 x")
+
+
+# -- invariants
+
+WATCHED = {
+    "A11c": "acknowledged-durable",
+    "A11d": "acknowledged-durable",
+    "A35a": "",  # nor what should have stayed
+    "A35b": "",  # what a client had read, the invariants do not know
+    "A35c": "dot-unique",
+    "A35d": "",
+    "A45a": "",
+    "A45b": "",
+    "A46a": "",
+    "A46b": "stamp-bound",
+    "A46c": "",
+}
+
+
+def test_every_ablation_of_this_role_is_among_these() -> None:
+    assert {each.id for each in all_ablations() if each.role == "leaderless"} == set(WATCHED)
+
+
+@pytest.mark.parametrize("name", WATCHED)
+def test_the_invariants_see_it_at_once(name: str) -> None:
+    text = schedule_path(f"{name}.txt").read_text()
+    run = run_schedule(text, ablations=[name], check_invariants=True)
+    assert (run.violation.name if run.violation is not None else "") == WATCHED[name]
+
+
+class Watch:
+    """Invariants told of made-up events."""
+
+    def __init__(self) -> None:
+        self.io = 0
+        self.watch = LeaderlessInvariants(self.fail)
+        for node in ("n1", "n2", "n3"):
+            self.watch.started(node, Recovered(HardState(), None, []), excused=False)
+
+    @staticmethod
+    def fail(name: str, sentence: str, nodes: tuple[str, ...]) -> None:
+        raise InvariantViolation(name, sentence, nodes=nodes)
+
+    def write(self, node: str, state: KeyState, kind: str = STATE) -> int:
+        import msgspec
+
+        self.io += 1
+        row = Row("v:x", state, "n9" if kind == HINT else "")
+        entry = Entry(self.io, 0, kind, msgspec.msgpack.encode(row))
+        self.watch.appending(node, Append(self.io, None, (entry,)))
+        return self.io
+
+
+def state(actor: str = "a", number: int = 1, value: int = 1) -> KeyState:
+    rules, none = DottedVersions(), VersionVector()
+    dot = Dot(actor, number)
+    return rules.write(KeyState(), none, dot=dot, value=value)
+
+
+def test_a_state_that_goes_back_is_seen() -> None:
+    watch = Watch()
+    watch.write("n1", state("a", 2))
+    watch.write("n2", state("a", 1))
+    with pytest.raises(InvariantViolation, match=r"n1 replaces \{a:2\} of x by \{a:1\}"):
+        watch.write("n1", state("a", 1))
+    watch = Watch()
+    watch.write("n1", state("a", 2))
+    watch.write("n1", state(), kind=REAPED)
+    watch.write("n1", state("a", 1), kind=HINT)
+    watch.write("n1", state("a", 1))
+
+
+def test_two_writes_of_one_dot_are_seen() -> None:
+    watch = Watch()
+    watch.write("n1", state(value=1))
+    with pytest.raises(InvariantViolation, match="n2 has another write of x under dot a:1"):
+        watch.write("n2", state(value=2))
+
+
+def test_what_is_said_before_it_is_durable_is_seen() -> None:
+    watch = Watch()
+    io = watch.write("n1", state())
+    held = Send("n2", VersionsHeld(0, 1, "v:x", encode_state(state())))
+    with pytest.raises(InvariantViolation, match="n1 says that it holds"):
+        watch.watch.sending("n1", held)
+    watch.watch.persisted("n1", io)
+    watch.watch.sending("n1", held)
+    both = DottedVersions().merge(state(), state("b"))
+    watch.watch.sending("n2", Send("n1", VersionsWrite(0, 2, "v:x", encode_state(both))))
+    io = watch.write("n1", both)
+    merged = Send("n2", VersionsWritten(0, 2, "v:x"))
+    with pytest.raises(InvariantViolation, match="n1 says that it holds"):
+        watch.watch.sending("n1", merged)
+    watch.watch.persisted("n1", io)
+    watch.watch.sending("n1", merged)
+
+
+def test_a_forgotten_state_is_seen_unless_its_disk_was_wiped() -> None:
+    watch = Watch()
+    watch.watch.persisted("n1", watch.write("n1", state()))
+    watch.watch.started("n1", Recovered(HardState(), None, []), excused=True)
+    watch.watch.persisted("n1", watch.write("n1", state()))
+    with pytest.raises(InvariantViolation, match=r"n1 restarted without \{a:1\} of x"):
+        watch.watch.started("n1", Recovered(HardState(), None, []), excused=False)
+
+
+def test_containing_is_what_merging_says() -> None:
+    both = DottedVersions().merge(state("a"), state("b"))
+    assert contains(both, state("a")) and not contains(state("a"), both)
+    last = LastWriterWins()
+    old, new = (last.write(KeyState(), Dot("n1", stamp), stamp) for stamp in (1, 2))
+    assert contains(new, old) and not contains(old, new)
