@@ -381,7 +381,7 @@ def _caught(stage: Stage, arguments: list[str]) -> None:
     _await(
         stage,
         f"no {kind} from {src} to {dst} is held",
-        lambda: any(is_kind(f.frame, kind) for f in held),
+        lambda: any(is_kind(each.frame, kind) for each in held),
     )
 
 
