@@ -26,6 +26,7 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Protocol
 
 from cluster.client.session import Complete
+from cluster.core.lease import LeaseHolder
 from cluster.wire import Command
 
 LOCKS, ELECTIONS = "lock/", "election/"
@@ -106,7 +107,7 @@ class Held:
         self._ttl_s = ttl_s
         self._around: Surroundings = around if around is not None else AsyncioSurroundings()
         self._lease = ""
-        self._valid_until_s = 0.0
+        self._view = LeaseHolder()
         self._renewing: Background | None = None
         #: the revision at which it was taken: larger than that of every earlier holder; 0 before
         self.token = 0
@@ -114,7 +115,7 @@ class Held:
     @property
     def valid(self) -> bool:
         """Whether this holder may still count on it, by its own clock."""
-        return bool(self.token) and self._around.now_s() < self._valid_until_s
+        return bool(self.token) and self._view.may_act(self._now_ns())
 
     async def take(self, *, timeout_s: float | None = None) -> bool:
         """Wait until it is free, and take it.
@@ -171,25 +172,28 @@ class Held:
             raise RecipeError(f"whether {self._key} was given up is unknown: {done.error}")
         return done.status == "ok"
 
+    def _now_ns(self) -> int:
+        return int(self._around.now_s() * 1e9)
+
     async def _grant(self) -> None:
-        sent_s = self._around.now_s()
-        done = await self._done("lease-grant", "", int(self._ttl_s * 1e9))
+        asked_ns, ttl_ns = self._now_ns(), int(self._ttl_s * 1e9)
+        done = await self._done("lease-grant", "", ttl_ns)
         self._lease = done.value["lease"]
-        self._valid_until_s = sent_s + self._ttl_s
+        self._view.granted(asked_ns, self._now_ns(), ttl_ns)
         self._renewing = self._around.spawn(self._renew())
 
     async def _renew(self) -> None:
         """Renew the lease three times in its life, until it is refused."""
         while True:
             await self._around.sleep(self._ttl_s / 3)
-            sent_s = self._around.now_s()
+            asked_ns = self._now_ns()
             done = await self._client.call(
                 Command("lease-renew", self._lease), timeout_s=self._ttl_s
             )
             if done.status == "fail":
                 return
             if done.status == "ok":
-                self._valid_until_s = sent_s + self._ttl_s
+                self._view.granted(asked_ns, self._now_ns(), int(self._ttl_s * 1e9))
 
     def stop(self) -> None:
         """Renew it no more: unless it is given up, it ends by itself."""

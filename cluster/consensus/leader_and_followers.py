@@ -15,8 +15,9 @@ Invariants. At most one leader per generation. A leader has every committed entr
 Only the leader creates entries of its generation, and it never overwrites its own log. A follower
 never cuts a committed entry, and acknowledges nothing before it is durable.
 
-What breaks without it. A09: indexes assigned by several nodes fork the log at once. A64: leadership
-handed to a node that misses entries loses acknowledged ones.
+What breaks without it. A64: leadership handed to a node that misses entries loses acknowledged
+ones. A67a: a leader serves before the others have its log. A09 (not built): indexes assigned by
+several nodes fork the log at once; here only a :class:`Leadership` can assign one.
 
 Source: Joshi, "Leader and Followers"; Raft paper 5.3, 6; Raft thesis 3.10 (transfer), 4.2, 6.2.
 Composed of parts, each tested alone; owned by the Raft core, and by that of Zab, which adds what

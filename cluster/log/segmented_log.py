@@ -1,9 +1,11 @@
 """Segmented Log: the write-ahead log as a row of files of bounded size.
 
-Problem: one file that only grows can neither be trimmed from its front nor preallocated. Solution:
-write to the newest of many segments, begin another one when it is full, and remove old ones whole.
+Problem. One file that only grows can neither be trimmed from its front nor preallocated.
 
-Invariants:
+Solution. Write to the newest of many segments, begin another one when it is full, and remove old
+ones whole.
+
+Invariants.
 
 - Segments are numbered without gaps. Each begins with a record that states its base index (the
   next index at that time), where the segment before it ended and its last CRC, and the hard state
@@ -11,14 +13,17 @@ Invariants:
 - A durable write is promised in the superblock before it is acknowledged, and a segment leaves its
   list before it is removed.
 - A segment is synced whole before the next is created, and the next one's name is durable before
-  anything in it is acknowledged. Without the directory sync, a power cut after a roll loses the
-  whole new segment.
+  anything in it is acknowledged.
 - Everything a segment will hold has its room before the segment is begun, so a full disk is met
   there and nowhere else, and nothing was written then: the same append may be tried again.
 - The log is cut by writing: entries at or below an index already there replace it and all above;
   where nothing takes their place, a record says where the log was cut. The last write for an index
   counts, so a crash leaves either the old suffix or the new one. A cut below the base of the newest
   segment begins another one, so that bases still locate entries.
+
+What breaks without it. Without the sync of the directory, a power cut after a roll loses the whole
+new segment, and every entry acknowledged in it. Without whole segments in order, a hole in the
+sequence looks like damage, and the node does not start.
 
 Names are ``wal-<sequence>-<base index>.log``, both in 16 hexadecimal digits.
 

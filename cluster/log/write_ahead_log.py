@@ -1,15 +1,20 @@
 """Write-Ahead Log: the record, and how to tell a torn tail from a corrupt log.
 
-Problem: a node that promised something (a vote, an acknowledged entry) must still keep the promise
-after losing power at any instant. Solution: append what is promised to a file, make it durable,
-and only then let the promise leave. After a crash the log is read from its start.
+Problem. A node that promised something (a vote, an acknowledged entry) must still keep the promise
+after losing power at any instant.
 
-Invariants:
+Solution. Append what is promised to a file, make it durable, and only then let the promise leave.
+After a crash the log is read from its start.
+
+Invariants.
 
 - Recovery yields the longest valid prefix, and the same one when repeated.
 - Only a tail that was never acknowledged may be cut. Damage below it refuses to start.
-- Without the CRC a half-written record is applied as garbage; without the refusal, one flipped bit
-  silently drops every acknowledged record after it.
+
+What breaks without it. A01: an entry acknowledged before its sync is lost in a power cut. A04: a
+vote that is not written is given twice. A06: a promise leaves before its generation is durable.
+A03b: damage cut off like a torn tail silently drops every acknowledged record after one flipped
+bit. A03c: a node that has lost records takes part as if it had them.
 
 A record, little endian:
 

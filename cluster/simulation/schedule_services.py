@@ -6,6 +6,8 @@
     unlock C NAME               end that lease
     fenced C NAME VALUE         a write to the lock's resource, which is a key attached to the lease
                                 that C got the lock with: the resource refuses it when that is over
+    trusting C NAME VALUE       a write to a resource that refuses nothing; C sends it only if it
+                                holds the lock's lease by its own clock
     write C KEY VALUE           a put that returns its revision
     watch C PREFIX AFTER [N]    every change after this revision; ``on`` goes on from the last one.
                                 An answer ends after N changes, at the next revision
@@ -206,10 +208,13 @@ def _lock(memory: Memory, arguments: list[str]) -> Operation:
     ttl_ns = time_of(ttl)
 
     def steps() -> Steps:
+        asked_ns = memory.now_ns()
         granted = yield Command("lease-grant", "", (ttl_ns,))
         if granted.status != "ok":
             return ("fail", None, f"no lease was got: {granted.error}")
         lease = granted.value["lease"]
+        memory.views[name] = view = memory.view()
+        view.granted(asked_ns, memory.now_ns(), ttl_ns)
         absent, attach = [name, "version", "==", 0], ["put", name, True, lease]
         made = yield Command("txn", "", ([absent], [attach], []))
         if made.status == "ok" and made.value["succeeded"]:
@@ -250,6 +255,20 @@ def _fenced(memory: Memory, arguments: list[str]) -> Operation:
         return _outcome(done, output)
 
     return Operation("write", name, output, steps(), _silent)
+
+
+def _trusting(memory: Memory, arguments: list[str]) -> Operation:
+    name, text = words_of(arguments, "NAME", "VALUE")
+    _, token = _lease_of(memory, name)
+    told = {"token": token, "value": value_of(text)}
+
+    def steps() -> Steps:
+        if not memory.views[name].may_act(memory.now_ns()):
+            return ("fail", None, "by its own clock the lease is over")
+        done = yield Command("put", f"resource/{name}", (told["value"],))
+        return _outcome(done, told)
+
+    return Operation("write", name, told, steps(), _silent)
 
 
 # -- watches
@@ -463,7 +482,8 @@ def _leave(memory: Memory, arguments: list[str]) -> Operation:
 
 SERVICES: dict[str, Callable[[Memory, list[str]], Operation]] = {
     "grant": _grant, "renew": _renew, "revoke": _revoke, "lock": _lock, "unlock": _unlock,
-    "fenced": _fenced, "write": _write, "watch": _watch, "txn": _txn, "snapshot": _snapshot,
+    "fenced": _fenced, "trusting": _trusting, "write": _write, "watch": _watch,
+    "txn": _txn, "snapshot": _snapshot,
     "compact": _compact, "send": _send, "poll": _poll, "members": _members, "act": _act,
     "join": _join, "leave": _leave,
 }  # fmt: skip

@@ -13,7 +13,9 @@ from typing import Any
 
 import msgspec
 
+from cluster.core.lease import LeaseHolder
 from cluster.simulation.network import HeldFrame, LinkFault
+from cluster.simulation.reference import reference_parts
 from cluster.simulation.schedule_text import ScheduleError
 from cluster.simulation.sessions import Call, SimSession
 from cluster.simulation.world import MS, SECOND, US, World
@@ -57,11 +59,17 @@ class Memory(msgspec.Struct):
     Args:
         held: lock -> the lease and the token it has, or had.
         known: watched prefix -> the revision up to which all changes were received.
+        views: lock -> its view of the lease.
+        now_ns: its clock.
+        view: makes a view.
         contexts: key -> the siblings read last, and their context (role ``leaderless``).
     """
 
     held: dict[str, tuple[str, int]]
     known: dict[str, int]
+    views: dict[str, LeaseHolder]
+    now_ns: Callable[[], int]
+    view: type[LeaseHolder]
     contexts: dict[str, tuple[list[Any], str]] = msgspec.field(default_factory=dict)
 
 
@@ -113,7 +121,12 @@ class Stage:
 
     def memory(self, client: str) -> Memory:
         """The memory of a client."""
-        return self._memory.setdefault(client, Memory({}, {}))
+        if client not in self._memory:
+            view = LeaseHolder
+            if self.role == "core":
+                view = reference_parts(self.consensus, self.ablations).lease_holder
+            self._memory[client] = Memory({}, {}, {}, lambda: self.world.now_ns, view)
+        return self._memory[client]
 
     def free(self, client: str, node: str | None) -> None:
         """Make sure that a client waits for nothing, and that the node it shall ask exists."""

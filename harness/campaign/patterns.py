@@ -335,10 +335,15 @@ def run_patterns(names: Sequence[str] = (), *, console: Any) -> int:
 
     runs = [run_pattern(ablation) for ablation in select(names)]
     table = Table(
-        title="Directed schedules, with and without one decision", box=box.SIMPLE, pad_edge=False
+        title="Directed schedules, with and without one decision",
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
-    for column in ("", "pattern", "intact", "ablated", "anomaly", "ms", ""):
-        table.add_column(column, no_wrap=True)
+    columns = {"id": 4, "pattern": 18, "intact": 7, "ablated": 7, "anomaly": 21, "ms": 4, "": 6}
+    for column, width in columns.items():  # in 80 columns a pattern's name may be cut, no other
+        most = width if column == "pattern" else None
+        table.add_column(column, no_wrap=True, min_width=width, max_width=most)
     for run in runs:
         table.add_row(*_cells(run))
     console.print(table)

@@ -104,17 +104,20 @@ def _print_pattern(console: Terminal, pattern: Pattern, ablations: Sequence[Abla
         say(Markdown(_ablation(ablation)))
         say("")
     if planned:
-        say(f"Ablations of it that are not built yet: {', '.join(planned)}", markup=False)
+        say(f"Not built, for the reasons in docs/ablations.md: {', '.join(planned)}", markup=False)
         say("")
 
 
 def _ablation(ablation: Ablation) -> str:
     """An ablation and how to see it, as Markdown."""
-    see = [
-        f"    harness patterns --run {ablation.id}",
-        f"    harness test --env sim --ablate {ablation.id} --workload {ablation.workload} "
-        f"--nemesis {ablation.nemesis}",
-    ]
+    see = [f"    harness patterns --run {ablation.id}"]
+    if ablation.random:
+        see += [
+            f"    harness test --env sim --ablate {ablation.id} \\",
+            f"        --workload {ablation.workload} --nemesis {ablation.nemesis}",
+        ]
+    else:
+        see += ["", "Faults at random are not expected to show it: the order of events is special."]
     return "\n".join(
         [
             f"**{ablation.id}** {ablation.slug.replace('-', ' ')}",
@@ -124,7 +127,7 @@ def _ablation(ablation: Ablation) -> str:
             f"- found as: {ablation.anomaly}, by the checker {ablation.checker}",
             f"- the decision: `{ablation.target}.{ablation.decision}`",
             "",
-            "To see it:",
+            f"To see it (the story is in `cluster/ablations/schedules/{ablation.schedule}`):",
             "",
             *see,
         ]
