@@ -24,6 +24,8 @@ from cluster.runtime.token import BadToken, read_token
 from cluster.spelling import nearest
 
 ROLES = ("core", "paxos", "data", "gossip", "leaderless")
+#: roles whose nodes have replicated logs
+VARIANT_ROLES = ("core", "data")
 CONSENSUS = ("raft", "multi-paxos", "zab", "viewstamped")
 
 
@@ -269,11 +271,11 @@ def _choice(option: str, value: str, known: Sequence[str]) -> None:
 
 
 def _check_peer(options: NodeOptions) -> None:
-    """What does not go with a role that has no log."""
-    if options.consensus != "raft":
+    """What goes with role ``core`` alone, or with roles that have a log."""
+    if options.consensus != "raft" and options.role not in VARIANT_ROLES:
         raise OptionError(
-            f"--consensus {options.consensus!r} is for --role core; --role {options.role} has no "
-            "log to agree on"
+            f"--consensus {options.consensus!r} is for --role {' or '.join(VARIANT_ROLES)}; --role "
+            f"{options.role} has no log to agree on"
         )
     if options.join:
         raise OptionError(

@@ -340,7 +340,7 @@ def _role_for(ablations: Sequence[str], objects: str) -> str:
 
 
 def _check_peers(role: str, *, consensus: str, read_mode: str) -> None:
-    if consensus != "raft":
+    if consensus != "raft" and role != "data":
         raise UsageError(
             f"consensus is {consensus!r}, and role {role} has no log to agree on; leave it out"
         )
