@@ -148,7 +148,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         15, "Versioned Value", "data.versioned_value",
         "A snapshot read at a version sees exactly what was committed up to it.",
-        "A34a A34b A08c",
+        "A34a A34b A34c A34d A08c",
     ),
     _pattern(
         16, "Version Vector", "clocks.version_vector",
@@ -163,13 +163,13 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         18, "Key-Range Partitions", "data.key_range_partitions",
         "Ranges tile the key space exactly; a split or merge is atomic and raises the epoch.",
-        "A37",
+        "A37 A37b",
     ),
     _pattern(
         19, "Two-Phase Commit", "data.two_phase_commit",
         "All or none, for durability and for visibility; votes and decisions are durable before "
         "anyone is told.",
-        "A38 A39 A40 A41 A42 A43 A44",
+        "A38 A39 A40 A41 A42 A43 A44 A44b",
     ),
     _pattern(
         20, "Lamport Clock", "clocks.lamport_clock",
@@ -179,18 +179,18 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         21, "Hybrid Clock", "clocks.hybrid_clock",
         "Timestamps grow with causality and stay within the bound of physical time.",
-        "A46a A46b A46c",
+        "A46a A46b A46c A46d A46e",
     ),
     _pattern(
         22, "Clock-Bound Wait", "clocks.clock_bound_wait",
         "A commit becomes visible only when its timestamp is past on every clock.",
-        "A47a A47b",
+        "A47a A47b A47c",
     ),
     _pattern(
         23, "Consistent Core", "core.replica",
         "A small consistent cluster decides placement, membership and leases; data nodes never do "
         "by themselves.",
-        "A48",
+        "A48 A48b",
     ),
     _pattern(
         24, "Lease", "core.lease",
@@ -218,18 +218,18 @@ PATTERNS: tuple[Pattern, ...] = (
         28, "Single-Socket Channel", "channel.single_socket_channel",
         "Messages between two nodes arrive in order; a new connection is a new epoch, and frames "
         "of the old one are dropped.",
-        "A53",
+        "A53 A53b",
     ),
     _pattern(
         29, "Request Batch", "channel.request_batch",
         "A batch is atomic in the log or acknowledged item by item, and never applied in part "
         "twice.",
-        "A54",
+        "A54 A54b",
     ),
     _pattern(
         30, "Request Pipeline", "channel.request_pipeline",
         "Several requests in flight, in order, within a window that resets on a refusal.",
-        "A55",
+        "A55 A55b",
     ),
 )  # fmt: skip
 

@@ -277,7 +277,7 @@ def _environment(spec: TestSpec, seed: int, run_dir: Path, parts: Parts) -> Envi
     if spec.env == "sim":
         options |= {"ablate": spec.ablate, "consensus": spec.consensus}
         options["role"] = getattr(parts.db, "role", "core")
-        options["versions"] = getattr(parts.db, "versions", "dotted")
+        options["config"] = getattr(parts.db, "node_settings", {})
     factory = registry.find("environment", spec.env)
     env: Environment = factory(nodes=list(spec.nodes), run_dir=run_dir, seed=seed, options=options)
     needs = require(list(parts.by_name.values()), env, parts.db)

@@ -25,8 +25,9 @@ class Workload(msgspec.Struct, kw_only=True):
             before the run begins.
         objects: what its keys are, which says what ``read`` and ``add`` mean: ``register``,
             ``list``, ``set``, ``counter``, ``siblings``, ``ids``, ``queue``, ``log``, ``lock``,
-            ``election``, ``lease``, ``watch``, ``bank``, ``txn-list`` or ``txn-register``. A
-            database that takes an option ``objects`` is given it.
+            ``election``, ``lease``, ``watch``, ``bank``, ``scanned-set``, ``monotonic``,
+            ``txn-list``, ``txn-register`` or ``txn-predicates``. A database that takes an option
+            ``objects`` is given it.
         nemeses: nemeses that the generator's nemesis thread asks for, where they cannot be seen in
             it because a function makes them; nothing is planned for these beside the generator.
         keys_description: one phrase on what keys and values are, for reports.

@@ -3,7 +3,8 @@
 Two doctors are on call; each sees that the other one is, and goes home. Neither overwrote what the
 other wrote, so no check of write conflicts notices. Here every transaction reads both registers of
 a pair and writes one of them: two that ran side by side, read the same and wrote different ones
-have each missed the other's write, a cycle of two anti-dependencies (G2-item).
+have each missed the other's write, a cycle of two anti-dependencies (G2-item). With ``predicates``
+the pair is read as a range of keys, and what is missed may be a key that was not there (G2).
 
 Source: Berenson and others, A critique of ANSI SQL isolation levels, 1995.
 """
@@ -22,9 +23,15 @@ from workloads.workload import Workload
 
 
 class Pairs(Generator, frozen=True):
-    """Reads both registers of a pair in use and writes one of them, for ever."""
+    """Reads both registers of a pair in use and writes one of them, for ever.
+
+    Args:
+        window: the pairs.
+        predicates: whether they are read as a range.
+    """
 
     window: Window
+    predicates: bool = False
 
     def op(self, test: Any, context: Context) -> Step:
         if context.free_thread() < 0:
@@ -33,7 +40,10 @@ class Pairs(Generator, frozen=True):
         pair = self.window.pick(context, drawn)
         both = [f"{pair}x", f"{pair}y"]
         written = both[int(context.rng.random() * 2)]
-        micro = [["r", key, None] for key in both] + [["w", written, drawn]]
+        reads: list[list[Any]] = [["r", key, None] for key in both]
+        if self.predicates:
+            reads = [["rp", {"keys": both}, None]]
+        micro = [*reads, ["w", written, drawn]]
         return context.fill("txn", None, micro), self
 
 
@@ -55,6 +65,7 @@ def write_skew(
     keys: int = 2,
     rate_hz: float = 100.0,
     ops_per_key: int = 30,
+    predicates: bool = False,
     consistency_models: str | Sequence[str] = "serializable",
 ) -> Workload:
     """Pairs of registers which transactions read whole and write by half.
@@ -63,6 +74,7 @@ def write_skew(
         keys: pairs in use at a time; few, so that transactions meet.
         rate_hz: transactions per second over all workers.
         ops_per_key: transactions after which a pair is retired.
+        predicates: whether a pair is read as a range of keys, absent ones included.
         consistency_models: what is claimed, as ``serializable`` or several with commas.
 
     Raises:
@@ -74,8 +86,8 @@ def write_skew(
     check = rw_register(consistency_models=claimed, wfr_keys=True)
     return transactional(
         name="write-skew",
-        objects="txn-register",
-        generator=Pairs(window).rate(rate_hz),
+        objects="txn-predicates" if predicates else "txn-register",
+        generator=Pairs(window, predicates).rate(rate_hz),
         final=FinalPairs(window),
         checker=named("rw-register", check),
         model="rw-register",

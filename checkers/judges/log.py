@@ -16,7 +16,7 @@ Judged, per log:
 - *nonmonotonic-poll*, *poll-skip*: consecutive polls of a process went backwards, or passed over an
   offset that is known to hold a value; the same within one poll is an *int-* anomaly;
 - *nonmonotonic-send*: a send by the same process, or begun after the other was acknowledged, got a
-  smaller offset.
+  smaller offset; *int-nonmonotonic-send*: so did a later one of the sends of one operation.
 
 Values sent, acknowledged and beyond everything that was polled are *unseen*: counted, not judged.
 Source: the Kafka (Redpanda) workload of Jepsen.
@@ -27,6 +27,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from types import NoneType
 from typing import Any
 
@@ -298,6 +299,14 @@ def _sends(history: History, log: Log) -> list[Finding]:
     findings = []
     highest: Sent | None = None
     done = 0
+    for before, send in pairwise(sends):
+        if before.invoke == send.invoke and send.offset < before.offset:
+            why = (
+                f"{who(history, send.invoke)} sent {before.value!r} and then {send.value!r} at "
+                f"{at(history, send.invoke)}, and got the offsets {before.offset} and {send.offset}"
+            )
+            kind = "int-nonmonotonic-send"
+            findings.append(_finding(history, kind, log, why, [send.invoke]))
     for send in sends:  # in order of invocation; those of one operation are in its own order
         while done < len(finished) and finished[done].complete < send.invoke:
             if highest is None or finished[done].offset > highest.offset:
@@ -324,6 +333,7 @@ _TITLES = {
     "poll-skip": "a consumer skipped a value",
     "int-poll-skip": "one poll skips a value",
     "nonmonotonic-send": "a later send got a smaller offset",
+    "int-nonmonotonic-send": "one operation's sends got offsets in another order",
 }
 
 

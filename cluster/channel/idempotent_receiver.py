@@ -14,9 +14,10 @@ is sent back (``retry``), and a number the client has given up never happens lat
 Invariants. (session, number) is applied at most once. The answer to a copy is the answer to the
 original. All of it depends on the log alone.
 
-What breaks without it. A28a: a retried append is there twice. With memory in the leader
-only, the retry lands on the next one. Numbers overtake each other where the order is not checked.
-A08d: memory that is not in snapshots is lost with the log below them. Expiry: see sessions.
+What breaks without it. A28a: a retried append is there twice. A28b: with memory in the leader
+only, the retry lands on the next one. A28c: where a node forgets sessions by what it saw itself,
+nodes forget different ones. A55: numbers overtake each other where the order is not checked. A08d:
+memory that is not in snapshots is lost with the log below them.
 
 Source: Joshi, "Idempotent Receiver"; Raft thesis 6.3; Kafka's idempotent producer for the order
 check. Used by ``cluster.core.replica`` while applying.
@@ -56,12 +57,17 @@ class IdempotentReceiver:
         return self.is_duplicate(session, seq)
 
     def follows(self, session: Session, seq: int) -> bool:
-        """Whether nothing the client still waits for is missing before this number."""
+        """Decision: whether nothing the client still waits for is missing before this number."""
         return seq <= max(session.first_unanswered, session.highest + 1)
+
+    def asked_for(self, name: str) -> Session | None:
+        """Decision: the session that a copy at this node's door belongs to. It is looked at and not
+        used: its age follows from the log, which is the same on every node."""
+        return self.sessions.find(name)
 
     def remembered(self, name: str, seq: int) -> tuple[Answer, int] | None:
         """The answer given to (session, number), and at which index; None if there is none."""
-        session = self.sessions.find(name)
+        session = self.asked_for(name)
         if session is None or not self.is_duplicate(session, seq):
             return None
         return session.answers.get(seq)

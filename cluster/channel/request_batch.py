@@ -9,10 +9,11 @@ of a batch keeps its own index, its own waiter and its own answer.
 Invariants. Order is kept. A batch has at least one element, however large. Nothing is answered
 because its batch was accepted: only because its own entry is committed.
 
-What breaks without it. A batch acknowledged when enqueued is lost with the node; a batch
-retried whole, after a part was applied, applies that part twice.
+What breaks without it. A54: a client that is answered when its update joins a batch loses it with
+the node. A54b: a batch that is sent again, longer than before, is taken for the copy of one that is
+there; its new entries are acknowledged and never written.
 
-Source: Joshi, "Request Batch". Pure functions.
+Source: Joshi, "Request Batch". Pure functions, and the rule for answers.
 """
 
 from __future__ import annotations
@@ -23,6 +24,15 @@ from cluster.wire import Entry
 
 #: What an entry costs on the wire besides its data.
 ENTRY_OVERHEAD_BYTES = 24
+
+
+class RequestBatch:
+    """What is promised to the clients of a batch."""
+
+    def answers_when_gathered(self) -> bool:
+        """Decision: whether a client is answered when its update joins the next batch. It is not:
+        the batch is in no log yet."""
+        return False
 
 
 def batch_length(sizes: Sequence[int], *, entries_max: int, bytes_max: int) -> int:

@@ -13,8 +13,10 @@ Invariants. Never more than ``window`` unanswered. What a follower has acknowled
 never goes down in one leadership, and the next request begins above it. An old refusal changes
 nothing.
 
-What breaks without it. A retry without a check of the order lets one client's requests
-overtake each other. Without the window, a paused follower costs the leader its memory.
+What breaks without it. A55: where the receiver does not check the order, a request that was lost
+and is sent again comes after its successors. A55b: a sender whose window is not reset by a refusal
+never brings the receiver in line. Without the window, a paused follower costs the leader its
+memory.
 
 Source: Joshi, "Request Pipeline"; the replication progress of etcd's raft (probe and replicate).
 Pure bookkeeping of one receiver, used by consensus leaders.
@@ -92,12 +94,14 @@ class RequestPipeline:
         self._limit = min(self.window, self._limit + 1)
         return True
 
-    def refused(self, prev_index: int, next_index: int) -> bool:
-        """The follower refused what should follow ``prev_index``; whether to try ``next_index``.
+    def is_old(self, prev_index: int) -> bool:
+        """Decision: whether a refusal of what should follow ``prev_index`` is old: it is at or
+        below what is acknowledged, or of anything but the probe under way."""
+        return prev_index <= self.match or (self.probing and prev_index != self.next - 1)
 
-        A refusal at or below what is acknowledged, or of anything but the probe under way, is old.
-        """
-        if prev_index <= self.match or (self.probing and prev_index != self.next - 1):
+    def refused(self, prev_index: int, next_index: int) -> bool:
+        """The follower refused what should follow ``prev_index``; whether to try ``next_index``."""
+        if self.is_old(prev_index):
             return False
         if not self.probing:
             self._limit = max(1, self._limit // 2)

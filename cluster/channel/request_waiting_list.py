@@ -14,7 +14,8 @@ Invariants. Each waiter is answered exactly once, unless its connection is gone.
 the waiter's own entry, after it was applied. At most one waiter per index.
 
 What breaks without it. A27a: an answer at append. A27b: a list keyed by index alone says ok for
-another client's command. A27c: no end of waiting. A27d: a deposed leader that says ``fail``.
+another client's command. A27c: a client that is never answered, and a list that grows. A27d: a
+deposed leader that says ``fail``.
 
 Source: Joshi, "Request Waiting List". Pure bookkeeping, used by ``cluster.core.replica``.
 """
@@ -67,6 +68,10 @@ class RequestWaitingList:
         """Decision: what is said of an entry whose leader leads no more: it is unknown."""
         return "unknown"
 
+    def waits_until_ns(self, waiter: Waiter) -> int:
+        """Decision: how long a client waits for its entry: until the deadline it gave."""
+        return waiter.deadline_ns
+
     def add(self, index: int, generation: int, waiter: Waiter) -> bool:
         """Wait for the entry (index, generation), an index once at a time; False if the client is
         to be answered now."""
@@ -74,7 +79,7 @@ class RequestWaitingList:
             return False
         assert index not in self._waiting, f"two requests wait for the entry at {index}"
         self._waiting[index] = (generation, waiter)
-        self.deadline_ns = min(self.deadline_ns, waiter.deadline_ns)
+        self.deadline_ns = min(self.deadline_ns, self.waits_until_ns(waiter))
         return True
 
     def applied(self, index: int, generation: int) -> tuple[Waiter, bool] | None:
@@ -88,8 +93,8 @@ class RequestWaitingList:
         """Take the waiters whose time is up; they must be answered unknown."""
         if now_ns < self.deadline_ns:
             return []
-        gone = self._take(lambda waiter: waiter.deadline_ns <= now_ns)
-        deadlines = (waiter.deadline_ns for _generation, waiter in self._waiting.values())
+        gone = self._take(lambda waiter: self.waits_until_ns(waiter) <= now_ns)
+        deadlines = (self.waits_until_ns(waiter) for _generation, waiter in self._waiting.values())
         self.deadline_ns = min(deadlines, default=NEVER_NS)
         return gone
 

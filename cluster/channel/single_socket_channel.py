@@ -12,14 +12,19 @@ The epoch never goes down at either end, also while no connection stands: the la
 connection may wait in a proxy until after the new one has ended too. So a node's first epoch of a
 start lies above all of its earlier starts.
 
-What breaks without it. Reordered appends are refused in storms. They lose data where a follower
-cuts its log after every append, or a retry does not check the order.
+What breaks without it. A53: a receiver that takes any epoch takes an old connection's frame after
+a newer one. A53b: a sender that does not raise the epoch leaves the receiver no way to tell. Raft
+refuses such a frame or ignores it, so one alone loses no data. With A18 it does: the follower cuts
+its log at the old frame.
 
 Source: Joshi, "Single-Socket Channel"; ZooKeeper's leader-learner connection. Pure: the runtime,
-the simulated network and the client session keep the connections.
+the simulated network and the client session keep the connections. The invariant ``channel-order``
+of the simulation counts connections by itself and watches the order.
 """
 
 from __future__ import annotations
+
+import msgspec
 
 
 class OutgoingChannel:
@@ -35,9 +40,13 @@ class OutgoingChannel:
         self.epoch = epoch
         self.connected = False
 
+    def next_epoch(self) -> int:
+        """Decision: the epoch of the next connection: above every one before."""
+        return self.epoch + 1
+
     def open(self) -> int:
         """A new connection is about to be dialled: its epoch."""
-        self.epoch += 1
+        self.epoch = self.next_epoch()
         self.connected = False
         return self.epoch
 
@@ -70,9 +79,20 @@ class IncomingChannel:
         #: the highest epoch taken
         self.epoch = 0
 
+    def is_old(self, epoch: int) -> bool:
+        """Decision: whether a newer connection than the one of this epoch was taken before."""
+        return epoch < self.epoch
+
     def takes(self, epoch: int) -> bool:
         """Whether a Hello or a frame of this epoch is taken; later none of a lower one is."""
-        if epoch < self.epoch:
+        if self.is_old(epoch):
             return False
         self.epoch = epoch
         return True
+
+
+class ChannelParts(msgspec.Struct, frozen=True, kw_only=True):
+    """The classes of both ends of the channels between nodes, for the host that keeps them."""
+
+    outgoing: type[OutgoingChannel] = OutgoingChannel
+    incoming: type[IncomingChannel] = IncomingChannel

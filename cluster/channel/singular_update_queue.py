@@ -10,7 +10,9 @@ once with ``retry``, which promises that it did not happen.
 Invariants. Arrival order is log order. What was refused, or left the queue unserved, never reached
 the log. Nothing runs between the read and the write of one command.
 
-What breaks without it. Two increments both read the old value.
+What breaks without it. A26: a command that reads before its turn writes what it read then; two
+appends both read the old list, and one is lost. A26b: conditions of a transaction that nobody
+looks at. A26c: a transaction that stops halfway and leaves its first half.
 
 Source: Joshi, "Singular Update Queue". Pure; used by ``cluster.core.replica``. The cores are
 synchronous, so the single thread of execution is given; order and bound are this module's.
@@ -21,9 +23,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from itertools import islice
+from typing import Any
 
 from cluster.channel.request_batch import batch_length
 from cluster.channel.request_waiting_list import NEVER_NS, Waiter
+from cluster.wire import Command
 
 
 class SingularUpdateQueue:
@@ -41,6 +45,16 @@ class SingularUpdateQueue:
     def has_room(self, pending: int, pending_max: int) -> bool:
         """Whether one more request may wait, given how many do anywhere in the node."""
         return pending < pending_max
+
+    def as_logged(self, command: Command, read: Callable[[Command], Any]) -> Command:
+        """Decision: what the log is given of a command: the command itself, whose read and write
+        both happen when its turn comes.
+
+        Args:
+            command: as the client sent it.
+            read: answers a read from the state as it is now, before the command's turn.
+        """
+        return command
 
     def put(self, waiter: Waiter, data: bytes) -> None:
         """Add an update at the end."""

@@ -27,7 +27,9 @@ the maximum offset ahead of physical time.
 
 What breaks without it. A46a: with the physical clock alone, the write of a node whose clock is slow
 loses to an older one. A46b: a clock that accepts any remote timestamp follows the one broken clock.
-A46c: a clock that is not merged on reads puts an effect before its cause.
+A46c: a clock that is not merged on reads puts an effect before its cause. In a
+data group, A46d: a node that merges nothing is refused by those that are ahead; A46e: one that
+merges everything stops with the broken clock.
 
 Source: Kulkarni et al., "Logical Physical Clocks" (2014); Joshi, "Hybrid Clock"; CockroachDB's
 maximum offset and persisted upper bound. Used by the transactions' coordinator, by leaderless

@@ -41,6 +41,7 @@ from typing import ClassVar
 
 import msgspec
 
+from cluster.channel.request_pipeline import RequestPipeline
 from cluster.clocks.generation_clock import FUTURE, PAST, GenerationClock
 from cluster.config import ClusterConfig
 from cluster.consensus.damage_repair import DamageRepair
@@ -99,6 +100,7 @@ class RaftParts(msgspec.Struct, frozen=True, kw_only=True):
     snapshots: type[Snapshots] = Snapshots
     repair: type[DamageRepair] = DamageRepair
     replication: type[Replication] = Replication
+    pipeline: type[RequestPipeline] = RequestPipeline
     rounds: type[HeartbeatRounds] = HeartbeatRounds
     reads: type[ReadIndex] = ReadIndex
     change: type[MembershipChange] = MembershipChange
@@ -134,7 +136,13 @@ class RaftParts(msgspec.Struct, frozen=True, kw_only=True):
             node,
             generation,
             replication=self.replication(
-                node.name, generation, node.log, peers, config=config, now_ns=now_ns
+                node.name,
+                generation,
+                node.log,
+                peers,
+                config=config,
+                now_ns=now_ns,
+                pipeline=self.pipeline,
             ),
             rounds=self.rounds(node.name, peers, config=config, now_ns=now_ns),
             reads=self.reads(first_index),

@@ -110,7 +110,8 @@ class ReplicatedLog:
 
     def missing(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Decision: the part of a leader's entries which is not in this log: from the first that
-        differs. Where none does nothing is cut, however short the message."""
+        differs. Where none does nothing is cut, however short the message. Each entry is looked at,
+        since a batch that is sent again may be longer than it was."""
         for position, entry in enumerate(entries):
             if entry.index <= self.base_index:
                 continue

@@ -15,8 +15,9 @@ Invariants. What a follower has acknowledged (its match) never goes down in one 
 its disk lost it, and is never beyond the leader's log. Followers at the same place are sent the
 same message object, which a host encodes once.
 
-What breaks without it. A55: a retry without a check of the order. A08b: a follower that was away
-too long never returns. A19: an acknowledgement of another leadership counts.
+What breaks without it. A55b: a follower that refused an entry never gets it. A19: an
+acknowledgement of another leadership counts. A08b (not built): a follower that was away too long
+never returns.
 
 Source: Joshi, "Replicated Log", "Request Pipeline"; Raft paper 5.3, 7; Raft thesis 10.2. One
 leadership's sending side, for a consensus core that replicates one log from one leader.
@@ -46,6 +47,7 @@ class Replication:
         peers: to whom the log is sent.
         config: window, batch and chunk sizes, and when to suspect a loss.
         now_ns: when the leadership begins.
+        pipeline: the class of the followers' pipelines.
     """
 
     __slots__ = (
@@ -55,6 +57,7 @@ class Replication:
         "_log",
         "_match",
         "_node",
+        "_pipeline",
         "_repairing",
         "_shared",
         "_shared_key",
@@ -71,8 +74,10 @@ class Replication:
         *,
         config: ClusterConfig,
         now_ns: int,
+        pipeline: type[RequestPipeline] = RequestPipeline,
     ) -> None:
         self._node = node
+        self._pipeline = pipeline
         self._generation = generation
         self._log = log
         self._config = config
@@ -90,7 +95,7 @@ class Replication:
         """Send the log to these peers, and to no others, from now on."""
         for peer in peers:
             if peer not in self.pipelines:
-                self.pipelines[peer] = RequestPipeline(
+                self.pipelines[peer] = self._pipeline(
                     self._log.last_index + 1, window=self._config.inflight_max, now_ns=now_ns
                 )
                 self._match[peer] = 0

@@ -1,5 +1,7 @@
 """What a node of role ``core`` is made of: the classes, by the part each plays.
 
+Two of the fields are the host's: the storage, and the channels between nodes.
+
 A core imports no counter-example. Entry points, the simulation and tests choose the classes: a
 consensus variant by name, or a part whose subclass overrides one decision (``cluster.ablations``).
 """
@@ -9,7 +11,9 @@ from __future__ import annotations
 import msgspec
 
 from cluster.channel.idempotent_receiver import IdempotentReceiver
+from cluster.channel.request_batch import RequestBatch
 from cluster.channel.request_waiting_list import RequestWaitingList
+from cluster.channel.single_socket_channel import ChannelParts
 from cluster.channel.singular_update_queue import SingularUpdateQueue
 from cluster.consensus.interface import ConsensusParts
 from cluster.consensus.multi_paxos import MultiPaxosParts
@@ -35,16 +39,18 @@ CONSENSUS: dict[str, ConsensusParts] = {
 
 
 class ReplicaParts(msgspec.Struct, frozen=True, kw_only=True):
-    """The classes of a replica, and of the storage its host gives it."""
+    """The classes of a replica, and of the storage and channels its host gives it."""
 
     consensus: ConsensusParts = CONSENSUS["raft"]
     machine: MachineMaker = MachineParts()
     receiver: type[IdempotentReceiver] = IdempotentReceiver
     waiting: type[RequestWaitingList] = RequestWaitingList
     queue: type[SingularUpdateQueue] = SingularUpdateQueue
+    batch: type[RequestBatch] = RequestBatch
     reads: type[PendingReads] = PendingReads
     follower_reads: type[FollowerReads] = FollowerReads
     watch: type[StateWatch] = StateWatch
     lease_clock: type[LeaseClock] = LeaseClock
     member_requests: type[MemberRequests] = MemberRequests
     storage: type[Storage] = Storage
+    channels: ChannelParts = ChannelParts()

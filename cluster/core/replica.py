@@ -93,6 +93,7 @@ class Replica:
         self._writes = Writes(
             queue,
             parts.waiting(),
+            parts.batch(),
             config=config,
             consensus=consensus,
             state=state,

@@ -18,8 +18,8 @@ any other may be a forgotten one, and is refused as expired.
 Invariants. Equal tables at equal indexes. An answer is forgotten only if the client has seen it, or
 the whole session is forgotten. No session begins twice.
 
-What breaks without it. A08d: a table left out of snapshots. One that expired by a local clock would
-differ from node to node.
+What breaks without it. A08d: a table left out of snapshots. A28c: sessions forgotten by what one
+node saw, which differ from node to node.
 
 Source: Raft thesis 6.3; Joshi, "Idempotent Receiver". Used by the idempotent receiver only.
 """

@@ -12,7 +12,8 @@ Invariants. A request is in one of the two places at a time. What leaves the que
 answered ``retry`` or redirected; what leaves the list unapplied is answered ``unknown``.
 
 What breaks without it. A27a, A27d: an answer at append, a definite answer of a deposed leader.
-A28b: copies looked for only here, at the door.
+A54: an answer before there is an entry. A26: a command read before its turn. A28b: copies looked
+for only here, at the door.
 
 Source: Joshi, "Singular Update Queue", "Request Waiting List". Used by ``cluster.core.replica``.
 """
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import msgspec
 
+from cluster.channel.request_batch import RequestBatch
 from cluster.channel.request_waiting_list import RequestWaitingList, Waiter
 from cluster.channel.singular_update_queue import SingularUpdateQueue
 from cluster.config import ClusterConfig
@@ -41,6 +43,7 @@ class Writes:
     Args:
         queue: those that are not in the log yet.
         waiting: those that wait for their entry.
+        batch: what is promised while a batch gathers.
         config: limits of a batch.
         consensus: the log.
         state: the receiver remembers the answers to copies.
@@ -48,12 +51,22 @@ class Writes:
         pending: all requests that wait at this node.
     """
 
-    __slots__ = ("_answers", "_config", "_consensus", "_pending", "_queue", "_state", "_waiting")
+    __slots__ = (
+        "_answers",
+        "_batch",
+        "_config",
+        "_consensus",
+        "_pending",
+        "_queue",
+        "_state",
+        "_waiting",
+    )
 
     def __init__(
         self,
         queue: SingularUpdateQueue,
         waiting: RequestWaitingList,
+        batch: RequestBatch,
         *,
         config: ClusterConfig,
         consensus: Consensus,
@@ -61,7 +74,7 @@ class Writes:
         answers: ClientAnswers,
         pending: PendingRequests,
     ) -> None:
-        self._queue, self._waiting = queue, waiting
+        self._queue, self._waiting, self._batch = queue, waiting, batch
         self._config, self._consensus, self._state = config, consensus, state
         self._answers, self._pending = answers, pending
 
@@ -91,11 +104,13 @@ class Writes:
             logged = LoggedCommand(
                 request.session,
                 request.seq,
-                request.command,
+                self._queue.as_logged(request.command, self._state.machine.read),
                 request.first_unanswered,
                 request.opened_after,
             )
             self._queue.put(waiter, _encode(logged))
+            if self._batch.answers_when_gathered():
+                self._answers.give(waiter, ok(None))
 
     def propose(self, now_ns: int) -> None:
         """Give the log what has gathered, unless an earlier write of entries is under way."""

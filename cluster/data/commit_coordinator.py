@@ -46,6 +46,7 @@ from cluster.data.commit_parts import GroupPart, parts_of
 from cluster.data.isolation_levels import AT_SNAPSHOT
 from cluster.data.node_clock import NodeClock
 from cluster.data.orphans import Orphans
+from cluster.data.ownership import STALE_EPOCH
 from cluster.data.partition_commands import (
     ABORT,
     BLOCKED,
@@ -57,7 +58,7 @@ from cluster.data.partition_commands import (
     PUSH,
     YES,
 )
-from cluster.data.questions import Questions
+from cluster.data.questions import Questions, has_reason
 from cluster.data.resolutions import Resolutions
 from cluster.data.transaction import Transaction
 from cluster.data.transaction_reads import Routes
@@ -66,6 +67,8 @@ from cluster.wire import Command
 #: How often a transaction prepares before it gives up, and the pause when another is in its way.
 ROUNDS_MAX = 8
 BLOCKED_PAUSE_NS = 4 * MS
+#: The pause before the map is looked at again, while it does not say where a key is.
+UNKNOWN_PAUSE_NS = 10 * MS
 #: How long a decision is asked for, and how often, when no answer comes.
 DECISION_NS, DECISIONS_MAX = 1_000 * MS, 5
 
@@ -165,15 +168,24 @@ class CommitCoordinator:
             deadline_ns: until when the groups are asked to prepare.
             then: called once, when the outcome is known and may be told.
         """
-        parts, unknown = parts_of(txn, self._routes)
-        commit = Commit(txn, parts, deadline_ns, then)
-        if unknown:
+        commit = Commit(txn, {}, deadline_ns, then)
+        self._place(now_ns, commit)
+        return commit
+
+    def _place(self, now_ns: int, commit: Commit) -> None:
+        """Find the groups; a map that does not say where a key is, is waited for."""
+        if commit.ended:
+            return
+        commit.parts, unknown = parts_of(commit.txn, self._routes)
+        if unknown and now_ns < commit.deadline_ns:
+            again_ns = min(now_ns + UNKNOWN_PAUSE_NS, commit.deadline_ns)
+            self._alarms.at(again_ns, lambda later_ns: self._place(later_ns, commit))
+        elif unknown:
             self._finish(now_ns, commit, "fail", unknown)
-        elif not parts:
-            self._answer_when_past(now_ns, commit, txn.seen)
+        elif not commit.parts:
+            self._answer_when_past(now_ns, commit, commit.txn.seen)
         else:
             self._prepare(now_ns, commit)
-        return commit
 
     def give_up(self, now_ns: int, commit: Commit, error: str) -> None:
         """The client's time is up; its answer is fail, or unknown if it may be committed."""
@@ -251,6 +263,8 @@ class CommitCoordinator:
 
     def _count(self, now_ns: int, commit: Commit, group: str, vote: list[Any]) -> None:
         if vote[0] == NO:
+            if has_reason(vote[1], STALE_EPOCH):
+                self._refuse_route(commit.parts[group], vote[1])
             self._abort(now_ns, commit, vote[1])
             return
         commit.votes[group] = vote
@@ -260,6 +274,12 @@ class CommitCoordinator:
             self._all_yes(now_ns, commit)
         else:
             self._again(now_ns, commit)
+
+    def _refuse_route(self, part: GroupPart, error: str) -> None:
+        """A group has refused a partition's epoch, which it names: the map is old."""
+        for partition, epoch in {(each[0], each[1]): None for each in (*part.reads, *part.writes)}:
+            if error.startswith(f"{STALE_EPOCH}: {partition} "):
+                self._routes.refuse(partition, epoch)
 
     def _again(self, now_ns: int, commit: Commit) -> None:
         """No group has refused, and not all have agreed: once more, perhaps later."""
@@ -316,7 +336,7 @@ class CommitCoordinator:
         if status == "ok" and value[0] == COMMIT:
             assert value[1] == commit.timestamp, f"{commit.txn.id} is decided at {value[1]}"
             self._committed(now_ns, commit)
-        elif status == "ok":
+        elif status == "ok" and value[0] == ABORT:
             self._abort(now_ns, commit, "it was taken for an orphan and aborted")
         elif commit.decisions < DECISIONS_MAX:
             self._decide(now_ns, commit, ABORT)

@@ -13,12 +13,16 @@ that is a decision like any other, a coordinator that was merely slow is told so
 
 A transaction without a record is decided as aborted by the first who asks, and the record of that
 (a tombstone) refuses the prepare that comes too late. A record of a commit is kept until every
-participant has resolved its intents; one of an abort until no transaction that old may prepare any
-more (the horizon), since a missing record means abort.
+participant has resolved its intents *and* its coordinator knows: it may have lost the answer to its
+decision, and asks again, with an abort. Others who finish the transaction only note that it is
+finished. That, and the record of an abort, is kept until no transaction that old may prepare any
+more (the horizon). Since a missing record means abort above the horizon, and nothing below it, who
+asks for an abort there is told that it is not known.
 
 Invariants. A decision never changes. No transaction commits here without a pending record, and so
-without this group's yes-vote. A commit is never forgotten while an intent of it is open. A
-transaction that started before the horizon prepares nothing any more.
+without this group's yes-vote. A commit is never forgotten while an intent of it is open, nor while
+its coordinator may be told otherwise. A transaction that started before the horizon prepares
+nothing any more.
 
 What breaks without it. A39: participants that are told before the record is written: after a crash
 of the coordinator some have committed and the others abort.
@@ -45,7 +49,7 @@ class Record(msgspec.Struct):
         timestamp: what it commits at; 0 unless committed.
         stamp: hybrid time at which its coordinator was last heard of.
         started: the transaction's read timestamp.
-        participants: the groups that have intents of it.
+        participants: the groups that may have intents of it; none once it is finished.
     """
 
     state: str
@@ -88,6 +92,11 @@ class DecisionRecords:
         """Decision: whether a pending transaction's coordinator was silent for too long."""
         return now - heard > patience_ns
 
+    def outlives_its_intents(self, coordinator_knows: bool) -> bool:
+        """Decision: whether a commit that is resolved everywhere is kept: its coordinator may still
+        ask how it ended."""
+        return not coordinator_knows
+
     # -- commands ----------------------------------------------------------------------------------
 
     def begin(self, txn: str, stamp: int, started: int, participants: tuple[str, ...]) -> None:
@@ -100,8 +109,13 @@ class DecisionRecords:
         self._digest.touch(txn)
 
     def decide(self, txn: str, outcome: str, timestamp: int, started: int) -> tuple[str, int]:
-        """Decide a transaction, unless it is decided; how it ends, and its commit timestamp."""
+        """Decide a transaction, unless it is decided; how it ends, and its commit timestamp.
+
+        The end is PENDING if it was decided long ago, and how is forgotten.
+        """
         record = self.table.get(txn)
+        if record is None and started < self.horizon:
+            return PENDING, 0
         if record is not None and self.first_decision_stands(record):
             return record.state, record.timestamp
         if record is None:
@@ -130,20 +144,30 @@ class DecisionRecords:
         heard = stamp if record is None else max(stamp, record.stamp)
         if not self.is_orphan(now, heard, patience_ns):
             return PENDING, 0
+        if record is None and started < self.horizon:
+            return ABORT, 0  # or it is finished, and has no intent that this could harm
         return self.decide(txn, ABORT, 0, started)
 
-    def forget(self, txns: list[str]) -> int:
-        """Every participant has resolved these: drop the commits among them; how many."""
-        gone = [txn for txn in txns if self._is(txn, COMMIT)]
-        for txn in gone:
-            del self.table[txn]
+    def forget(self, txns: list[str], coordinator_knows: bool) -> int:
+        """Every participant has resolved these; how many commits are among them.
+
+        Args:
+            txns: the transactions.
+            coordinator_knows: whether their coordinator says so, and will not ask any more.
+        """
+        found = [txn for txn in txns if self._is(txn, COMMIT)]
+        for txn in found:
             self._digest.touch(txn)
-        return len(gone)
+            if self.outlives_its_intents(coordinator_knows):
+                self.table[txn].participants = ()
+            else:
+                del self.table[txn]
+        return len(found)
 
     def collect(self, below: int) -> None:
-        """What started before a timestamp prepares nothing any more; forget aborts that old."""
+        """What started before a timestamp prepares nothing any more; forget what ended of it."""
         self.horizon = max(self.horizon, below)
-        for txn in [txn for txn, each in self.table.items() if self._is_old_abort(each)]:
+        for txn in [txn for txn, each in self.table.items() if self._is_over(each)]:
             del self.table[txn]
             self._digest.touch(txn)
 
@@ -156,8 +180,10 @@ class DecisionRecords:
         record = self.table.get(txn)
         return record is not None and record.state == state
 
-    def _is_old_abort(self, record: Record) -> bool:
-        return record.state == ABORT and record.started < self.horizon
+    def _is_over(self, record: Record) -> bool:
+        """Whether a record is old, and no intent waits for it."""
+        ended = record.state == ABORT or (record.state == COMMIT and not record.participants)
+        return ended and record.started < self.horizon
 
     # -- snapshots ---------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ group's log like anybody else:
                no reader that is alive asks for what is dropped, and one that is older is refused
     orphans    intents that are old: their transactions are ended (``cluster.data.orphans``)
     records    commits whose coordinator did not say that all have resolved: tell every
-               participant, then forget
+               participant, then note that it is finished; the coordinator may still ask
 
 Each may be done by two nodes that both believe to lead: nothing depends on it.
 
@@ -136,7 +136,10 @@ class GroupKeeper:
         old = [
             (txn, record.timestamp, record.participants)
             for txn, record in records
-            if record.state == COMMIT and record.stamp < before and txn not in self._finishing
+            if record.state == COMMIT
+            and record.participants
+            and record.stamp < before
+            and txn not in self._finishing
         ]
         for txn, timestamp, participants in old[:SWEEP_MAX]:
             self._finish(now_ns, group, txn, timestamp, participants)
@@ -155,7 +158,7 @@ class GroupKeeper:
             if not left:
                 self._finishing.discard(txn)
                 if not failed:
-                    self._tell(later_ns, group, Command(FORGET, "", ([txn],)))
+                    self._tell(later_ns, group, Command(FORGET, "", ([txn], False)))
 
         command = Command(RESOLVE, txn, (COMMIT, timestamp))
         for each in participants:

@@ -61,11 +61,11 @@ class NodeClock:
 
     def observe(self, timestamp: int) -> bool:
         """Merge a timestamp that a group has named; whether it was accepted."""
-        return self._stamps.hybrid.observe(self._clock.wall_ns(), timestamp)
+        return self._stamps.observe(timestamp)
 
     def observe_read(self, timestamp: int) -> bool:
         """Merge the timestamp of a version that was read; whether it was accepted."""
-        return self._stamps.hybrid.observe_read(self._clock.wall_ns(), timestamp)
+        return self._stamps.observe_read(timestamp)
 
     def ahead_ns(self) -> int:
         """How far the highest timestamp known is ahead of the physical time."""

@@ -94,6 +94,10 @@ class Ownership:
         """Decision: whether the group acts for a partition it has: not once it is frozen."""
         return not held.frozen
 
+    def is_over(self, epoch: int, given_up: int) -> bool:
+        """Decision: whether a partition that is offered at an epoch was given up since."""
+        return epoch <= given_up
+
     def outside(self, partition: str, key: str) -> str:
         """Why a key is not of a partition that the group has; "" if it is, or if slots say so."""
         held = self.held[partition]
@@ -106,7 +110,8 @@ class Ownership:
     def take(self, partition: str, epoch: int, scheme: str, low: Any, high: Any) -> bool:
         """Take a partition; whether it is new: its data is to be put in place of what was there."""
         held = self.held.get(partition)
-        if epoch <= self.given_up.get(partition, 0) or (held is not None and held.epoch >= epoch):
+        over = self.is_over(epoch, self.given_up.get(partition, 0))
+        if over or (held is not None and held.epoch >= epoch):
             return False
         self.held[partition] = Held(epoch, scheme, low, high)
         return True

@@ -26,7 +26,7 @@ A timestamp is a hybrid one, a single integer. ``txn`` is a transaction's id, th
     p-decide txn outcome timestamp started         [outcome, timestamp] as decided first
     p-resolve txn outcome timestamp                how many intents were there
     p-recover txn now stamp started patience_ns    ["pending"|"commit"|"abort", timestamp]
-    p-forget "" [txn...]                           how many decisions were forgotten
+    p-forget "" [txn...] coordinator_knows         how many commits are resolved everywhere
     p-close "" timestamp                           the closed timestamp
     p-collect "" below                             how many versions were dropped
 
@@ -235,7 +235,7 @@ _CHECKS: dict[str, Check] = {
         ("now", _timestamp), ("stamp", _timestamp), ("started", _timestamp),
         ("patience_ns", _timestamp),
     ),
-    FORGET: _arguments(("txns", _words)),
+    FORGET: _arguments(("txns", _words), ("coordinator_knows", _flag)),
     CLOSE: _arguments(("timestamp", _timestamp)),
     COLLECT: _arguments(("below", _timestamp)),
     OWN: _placed(_arguments(*_PLACE)),

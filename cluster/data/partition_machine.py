@@ -119,7 +119,7 @@ class PartitionMachine:
             case "p-recover":
                 return ok(list(self.records.recover(txn, *args)))
             case "p-forget":
-                return ok(self.records.forget(args[0]))
+                return ok(self.records.forget(*args))
             case "p-close":
                 return ok(self.store.close(*args))
             case _:

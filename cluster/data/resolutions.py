@@ -75,7 +75,7 @@ class Resolutions:
     def _forget(self, now_ns: int) -> None:
         told, self._forgettable = self._forgettable, {}
         for group, txns in told.items():
-            self._questions.ask(now_ns, group, Command(FORGET, "", (txns,)), _ignored)
+            self._questions.ask(now_ns, group, Command(FORGET, "", (txns, True)), _ignored)
 
 
 def _ignored(now_ns: int, status: str, value: Any, error: str) -> None:

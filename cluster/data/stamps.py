@@ -9,7 +9,9 @@ merged and of its physical time: a send is an event. A stamp that is further ahe
 on clocks is not merged (the hybrid clock's rule), and counted.
 
 A stamp is nobody's version: it may be above the durable bound, since the clocks that merge it only
-begin above it.
+begin above it. After a restart the hybrid clock begins at the bound that its former life made
+durable, which is far ahead of every clock. That is no timestamp that anybody was told, so it is not
+stamped on messages: the others would take it for a clock that is off, and fence themselves.
 
 Stamps tell more: how far the clocks of the others are from this node's. What is heard goes to the
 fence (``cluster.data.clock_fence``), which knows when this node's clock cannot be trusted.
@@ -41,7 +43,7 @@ class Stamps:
         fence: the class of the opinion on the node's own clock.
     """
 
-    __slots__ = ("_clock", "fence", "hybrid", "refused")
+    __slots__ = ("_began", "_clock", "_met", "fence", "hybrid", "refused")
 
     def __init__(
         self,
@@ -56,6 +58,8 @@ class Stamps:
         bound_ns, reserve_ns = config.clock_offset_bound_ns, config.clock_reserve_ns
         #: the clock itself, which issues timestamps
         self.hybrid = make(max_offset_ns=bound_ns, durable_ns=durable, reserve_ns=reserve_ns)
+        #: where the hybrid clock began, and the highest timestamp merged in this life
+        self._began, self._met = self.hybrid.last, 0
         #: what the other nodes' stamps say of this node's clock
         self.fence = fence(bound_ns)
         #: stamps that were not merged, by the node they came from
@@ -69,9 +73,27 @@ class Stamps:
         """
         return self.hybrid.now(self._clock.wall_ns())
 
+    def wall_ns(self) -> int:
+        """The node's physical time."""
+        return self._clock.wall_ns()
+
     def stamp(self) -> int:
         """The stamp of a message that leaves now."""
-        return max(self.hybrid.last, self._clock.wall_ns())
+        last = self.hybrid.last
+        return max(last if last > self._began else self._met, self._clock.wall_ns())
+
+    def observe(self, timestamp: int) -> bool:
+        """Merge a timestamp that a group has named; whether it was accepted."""
+        return self._note(timestamp, self.hybrid.observe(self._clock.wall_ns(), timestamp))
+
+    def observe_read(self, timestamp: int) -> bool:
+        """Merge the timestamp of a version that was read; whether it was accepted."""
+        return self._note(timestamp, self.hybrid.observe_read(self._clock.wall_ns(), timestamp))
+
+    def _note(self, timestamp: int, accepted: bool) -> bool:
+        if accepted:
+            self._met = max(self._met, timestamp)
+        return accepted
 
     def heard(self, source: NodeId, stamp: int) -> None:
         """A message with this stamp arrived from a node; 0 for a message without."""
@@ -80,7 +102,7 @@ class Stamps:
         now_ns, wall_ns = self._clock.monotonic_ns(), self._clock.wall_ns()
         self.fence.look(now_ns, wall_ns)
         self.fence.heard(now_ns, source, stamp - wall_ns)
-        if not self.hybrid.observe(wall_ns, stamp):
+        if not self.observe(stamp):
             self.refused[source] = self.refused.get(source, 0) + 1
 
     def bound_wanted(self) -> int:

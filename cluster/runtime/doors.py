@@ -97,11 +97,20 @@ class Doors:
         inside: the node.
         token: what hellos must carry; "" if nothing.
         refusals: where refusals are written.
+        channel: the class of the receiving ends of channels.
     """
 
-    def __init__(self, inside: Inside, *, token: str, refusals: Refusals) -> None:
+    def __init__(
+        self,
+        inside: Inside,
+        *,
+        token: str,
+        refusals: Refusals,
+        channel: type[IncomingChannel] = IncomingChannel,
+    ) -> None:
         self.peers: dict[str, Connection] = {}
         self.clients: dict[int, Connection] = {}
+        self._channel = channel
         self._channels: dict[str, IncomingChannel] = {}
         self._strangers: dict[Connection, None] = {}
         self._halves: dict[Connection, _Half] = {}
@@ -215,7 +224,7 @@ class Doors:
             return reason
         # Epochs grow with the starts of a directory, and begin anew with another one.
         origin = f"{hello.sender} {hello.directory}"
-        channel = self._channels.pop(origin, None) or IncomingChannel()
+        channel = self._channels.pop(origin, None) or self._channel()
         self._channels[origin] = channel
         if len(self._channels) > CHANNELS_MAX:
             del self._channels[next(iter(self._channels))]

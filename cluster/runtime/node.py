@@ -26,6 +26,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
+from cluster.channel.single_socket_channel import ChannelParts
 from cluster.config import ClusterConfig
 from cluster.core.paxos_register import PaxosParts, PaxosRegisters
 from cluster.core.replica import Replica, ReplicaParts
@@ -116,7 +117,9 @@ async def run_node(options: NodeOptions, *, parts: NodeParts) -> int:
     opened = open_data(options, storage=_storage_of(parts), consensus=_consensus_of(parts))
     clock = SkewedClock()
     core = make_core(opened.options, opened.identity.founders or (), parts, clock)
-    return await Node(opened, core, clock, tls=client_tls).run(listener, admin, tls=server_tls)
+    channels = parts.channels if isinstance(parts, ReplicaParts) else ChannelParts()
+    node = Node(opened, core, clock, tls=client_tls, channels=channels)
+    return await node.run(listener, admin, tls=server_tls)
 
 
 def _storage_of(parts: NodeParts) -> Callable[[Disk, ClusterConfig], DurableStorage]:
@@ -140,9 +143,12 @@ class Node:
         core: its core.
         clock: its clocks.
         tls: context for dialling peers, or None.
+        channels: the classes of the ends of the channels to peers.
     """
 
-    def __init__(self, opened: Opened, core: Core, clock: SkewedClock, *, tls: Any) -> None:
+    def __init__(
+        self, opened: Opened, core: Core, clock: SkewedClock, *, tls: Any, channels: ChannelParts
+    ) -> None:
         options = opened.options
         self._options, self._opened = options, opened
         self._serving = False
@@ -159,6 +165,7 @@ class Node:
             tls=tls,
             changed=self._link_changed,
             refused=self._link_refused,
+            channel=channels.outgoing,
         )
         outlet = Outlet(
             self._log,
@@ -182,7 +189,9 @@ class Node:
         self._inlet = Inlet(
             options.config.cluster, host=self._host, peers=self._peers, room=room, outlet=outlet
         )
-        self._doors = Doors(self._inlet, token=options.token, refusals=self._refusals)
+        self._doors = Doors(
+            self._inlet, token=options.token, refusals=self._refusals, channel=channels.incoming
+        )
         self._observation = Observation(
             Parts(
                 opened, self._host, self._thread, room, self._peers, outlet, self._inlet,

@@ -28,6 +28,9 @@ ROLES = ("core", "paxos", "data", "gossip", "leaderless")
 VARIANT_ROLES = ("core", "data")
 CONSENSUS = ("raft", "multi-paxos", "zab", "viewstamped")
 
+#: Most fixed partitions that a cluster may be founded with.
+PARTITIONS_MAX = 1_024
+
 
 class OptionError(Exception):
     """An option is wrong; the message is one sentence for the user."""
@@ -182,6 +185,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--snapshot-entries", type=int, metavar="N", help="entries between snapshots; 10000")
     add("--snapshot-keep-entries", type=int, metavar="N", help="entries kept below one; 5000")
     add("--clock-bound-ms", type=float, metavar="N", help="clocks differ by at most this; 250")
+    add("--partitions", type=int, metavar="N", help="fixed partitions of a new data cluster; 16")
+    add("--partition-splits", metavar="KEY,...", help="ranges instead, cut at these keys at first")
     add("--inflight-max", type=int, metavar="N", help="appends under way per follower; 256")
     add("--pending-max", type=int, metavar="N", help="requests waiting; 10000")
     add("--versions", metavar="NAME", help=f"of role leaderless: {', '.join(VERSIONS)}")
@@ -214,6 +219,7 @@ def _config(given: argparse.Namespace) -> ClusterConfig:
     if given.versions is not None:
         _choice("--versions", given.versions, VERSIONS)
         changes["versions"] = given.versions
+    changes |= _partitions(given)
     changes["prevote"] = not given.no_prevote
     changes["check_quorum"] = not given.no_check_quorum
     if not given.cluster:
@@ -225,6 +231,22 @@ def _config(given: argparse.Namespace) -> ClusterConfig:
             f"{config.election_min_ns / MS:g} ms; --heartbeat-ms must be below --election-ms"
         )
     return config
+
+
+def _partitions(given: argparse.Namespace) -> dict[str, object]:
+    """How a new cluster of role data divides its keys."""
+    if given.partition_splits is not None:
+        if given.partitions is not None:
+            raise OptionError("--partitions is for fixed partitions; --partition-splits has ranges")
+        splits = tuple(filter(None, given.partition_splits.split(",")))
+        if list(splits) != sorted(set(splits)):
+            raise OptionError(f"--partition-splits {given.partition_splits!r} is not in order")
+        return {"partition_scheme": "ranges", "partition_splits": splits}
+    if given.partitions is None:
+        return {}
+    if not 1 <= given.partitions <= PARTITIONS_MAX:
+        raise OptionError(f"--partitions {given.partitions} is not from 1 to {PARTITIONS_MAX}")
+    return {"partition_slots": given.partitions}
 
 
 def _bounds(text: str) -> tuple[int, int]:
@@ -271,7 +293,7 @@ def _choice(option: str, value: str, known: Sequence[str]) -> None:
 
 
 def _check_peer(options: NodeOptions) -> None:
-    """What goes with role ``core`` alone, or with roles that have a log."""
+    """What does not go with a role of which no member is added, or which has no log."""
     if options.consensus != "raft" and options.role not in VARIANT_ROLES:
         raise OptionError(
             f"--consensus {options.consensus!r} is for --role {' or '.join(VARIANT_ROLES)}; --role "

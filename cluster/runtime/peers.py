@@ -47,6 +47,7 @@ class Peers:
         tls: context for dialling, or None.
         changed: called with (peer, True) when connected and (peer, False) when lost.
         refused: called with a peer and why it does not take this node.
+        channel: the class of the sending ends of channels.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Peers:
         tls: Any,
         changed: Callable[[str, bool], None],
         refused: Callable[[str, str], None],
+        channel: type[OutgoingChannel] = OutgoingChannel,
     ) -> None:
         self.links: dict[str, PeerLink] = {}
         self._options = options
@@ -68,6 +70,7 @@ class Peers:
         self._tls = tls
         self._changed = changed
         self._refused = refused
+        self._channel = channel
         #: kept when a member leaves: it may come back, and epochs never go down
         self._channels: dict[str, OutgoingChannel] = {}
         self._told: dict[str, Address] = {}
@@ -146,7 +149,7 @@ class Peers:
 
     def _hello_to(self, member: str) -> Callable[[], Hello]:
         before = self._identity.starts * EPOCHS_PER_START
-        channel = self._channels.setdefault(member, OutgoingChannel(before))
+        channel = self._channels.setdefault(member, self._channel(before))
         options = self._options
 
         def hello() -> Hello:

@@ -9,6 +9,8 @@ A group whose files are gone altogether is one that a node starts without; what 
 is missed all the same. The log of the hybrid clock's upper bound is watched as a group: the bound
 never goes back, in no restart.
 
+What holds between groups is in :mod:`cluster.simulation.data_invariants`.
+
 Used by the world for role ``data``.
 """
 
@@ -20,6 +22,7 @@ from typing import Any, cast
 from cluster.data.node import CLOCK, CORE, DATA, DataNode
 from cluster.data.replicated_groups import OPENED_AT
 from cluster.ports import Append, Core, Recovered, SaveSnapshot, Send
+from cluster.simulation.data_invariants import DataInvariants
 from cluster.simulation.invariants import Invariants, View
 from cluster.simulation.variant_invariants import Fail
 from cluster.wire import Entry, Grouped, HardState
@@ -51,6 +54,8 @@ class GroupInvariants:
         self.groups: dict[str, Invariants] = {}
         #: the groups that each node has, or once had
         self._at: dict[str, dict[str, None]] = {}
+        #: what holds between groups, and of their data
+        self.data = DataInvariants(fail)
 
     def of(self, group: str) -> Invariants:
         """The watch over one group."""
@@ -108,8 +113,11 @@ class GroupInvariants:
 
     def after(self, node: str, core: Core) -> None:
         """An event on ``node`` is done."""
-        groups = cast(DataNode, core).groups
+        data_node = cast(DataNode, core)
+        groups = data_node.groups
         for group in groups.touched:
             replica = groups.replica(group)
             if replica is not None:
                 self._own(node, group).after(node, replica)
+                self.data.after(node, group, replica.state.machine)
+        self.data.clock(node, data_node.stamps.hybrid, data_node.stamps.wall_ns())

@@ -6,9 +6,11 @@ fault is removed and the system has a bounded time to do what it owes:
 1. converge: every member runs (those whose disks were damaged beyond recovery excepted), one leads,
    no change of members is half done, and all have applied the same index with the same state; of
    role ``paxos``, where there is no leader and nothing is applied: no request waits any more; of
-   role ``data``, all this in each group; of role ``gossip``: all nodes know the same members, which
-   are all nodes, and the view of them is agreed on and led; of role ``leaderless``: as of role
-   ``paxos``, no node takes another for absent, and replicas of a key hold the same state;
+   role ``data``, all this in each group, and nothing is left over of transactions, moves and
+   former lives (:mod:`cluster.simulation.data_leftovers`); of role ``gossip``: all nodes know the
+   same members, which are all nodes, and the view of them is agreed on and led; of role
+   ``leaderless``: as of role ``paxos``, no node takes another for absent, and replicas of a key
+   hold the same state;
 2. serve: a write by a new client is acknowledged; of role ``gossip``: an act;
 3. remember: every key that clients ever touched is read again, and what was acknowledged is there:
    acknowledged items of append lists exactly once, and a value that somebody wrote.
@@ -24,7 +26,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cluster.core.member_requests import MEMBER_OPS
+from cluster.data.transaction_commands import RUN
 from cluster.leaderless.placement import preference_list
+from cluster.simulation.data_leftovers import left_over
 from cluster.simulation.world import MS, SECOND, World
 from cluster.wire import Command
 
@@ -36,6 +40,9 @@ WITNESS = "settle"
 
 #: Key that the liveness phase writes to; no workload uses it.
 WITNESS_KEY = "settle/served"
+
+#: How often it is looked whether the system has converged.
+LOOK = 10 * MS
 
 #: Times the witness tries a call again before it is a problem.
 CALL_TRIES = 5
@@ -90,22 +97,51 @@ def settle(world: World, limit_ns: int = 20 * SECOND) -> Settlement:
     """
     began_ns = world.now_ns
     made = [call for session in world.sessions().values() for call in session.calls]
-    calls = [call for call in made if call.command.op not in MEMBER_OPS]
+    calls = [call for call in made if is_of_a_key(call.command.op)]
+    lists = dict.fromkeys(key for call in made for key in lists_of(call.command))
     heal(world)
     settlement = Settlement([], -1, 0, [])
-    if world.run_until_every(lambda: not _unsettled(world), limit_ns, every_ns=10 * MS):
+    targets: dict[str, int] = {}
+    if world.run_until_every(lambda: not _unsettled(world, targets), limit_ns, every_ns=LOOK):
         settlement.converged_ns = world.now_ns - began_ns
         _serve(world, settlement)
         if world.role == "gossip":  # it has no keys to remember
             settlement.total_ns = world.now_ns - began_ns
             return settlement
         _remember(world, calls, settlement)
-        if not world.run_until_every(lambda: not _unsettled(world), limit_ns, every_ns=10 * MS):
-            settlement.problems.append(f"after serving again: {_unsettled(world)}")
+        if lists:
+            _read_lists(world, list(lists), settlement)
+        again: dict[str, int] = {}
+        if not world.run_until_every(lambda: not _unsettled(world, again), limit_ns, every_ns=LOOK):
+            settlement.problems.append(f"after serving again: {_unsettled(world, again)}")
     else:
-        settlement.problems.append(f"no convergence in {limit_ns / 1e9:g} s: {_unsettled(world)}")
+        settlement.problems.append(
+            f"no convergence in {limit_ns / 1e9:g} s: {_unsettled(world, targets)}"
+        )
     settlement.total_ns = world.now_ns - began_ns
     return settlement
+
+
+def is_of_a_key(op: str) -> bool:
+    """Whether a command is about one key of the core."""
+    return op not in MEMBER_OPS and not op.startswith(("txn-", "partition"))
+
+
+def lists_of(command: Command) -> list[str]:
+    """The keys of a whole transaction's operations; none of another command."""
+    return [key for _, key, _ in command.args[0]] if command.op == RUN else []
+
+
+def _read_lists(world: World, keys: list[str], settlement: Settlement) -> None:
+    """Write and read every list that transactions touched; the history has it."""
+    for key in [*keys, WITNESS_KEY]:
+        operations = [["append", key, -1 - world.now_ns], ["r", key, None]]
+        outcome = _call(world, Command(RUN, "", (operations,)))
+        if outcome.status != "ok":
+            problem = f"a transaction of {key} after healing ended {outcome.status}"
+            settlement.problems.append(f"{problem}: {outcome.error or 'no reason given'}")
+        else:
+            settlement.final_reads.append((key, outcome.value[1][2]))
 
 
 def member_nodes(world: World) -> tuple[str, ...]:
@@ -129,7 +165,7 @@ def _unsettled_peers(world: World) -> str:
     return ""
 
 
-def _unsettled_groups(world: World) -> str:
+def _unsettled_groups(world: World, targets: dict[str, int]) -> str:
     """The same, of nodes that host groups: each group by itself."""
     found: dict[str, list[tuple[str, dict[str, Any]]]] = {}
     for node in world.nodes:
@@ -147,10 +183,24 @@ def _unsettled_groups(world: World) -> str:
                 return f"{node} is not repaired from the damage to its disk, in group {group}"
         if not any(row["role"] == "leader" for _, row in rows):
             return f"nobody leads group {group}"
-        if len({(row["applied"], row["last_index"]) for _, row in rows}) > 1:
-            return f"applied and last indices of group {group} differ"
-        if len({_group_hash(world, node, group) for node, _ in rows}) > 1:
-            return f"states of group {group} differ at one applied index"
+        said = _behind(world, group, rows, targets)
+        if said:
+            return said
+    return left_over(world)
+
+
+def _behind(
+    world: World, group: str, rows: list[tuple[str, dict[str, Any]]], targets: dict[str, int]
+) -> str:
+    """Whether replicas of a group differ. Its leader goes on closing timestamps, so that its log
+    never rests: it is enough that all have applied what was in a log when first looked at."""
+    target = targets.setdefault(group, max(row["last_index"] for _, row in rows))
+    applied = {row["applied"] for _, row in rows}
+    if min(applied) < target and len(applied | {row["last_index"] for _, row in rows}) > 1:
+        return f"applied and last indices of group {group} differ"
+    hashes = {(row["applied"], _group_hash(world, node, group)) for node, row in rows}
+    if len(hashes) > len(applied):
+        return f"states of group {group} differ at one applied index"
     return ""
 
 
@@ -202,14 +252,19 @@ def _unequal_replicas(world: World) -> str:
     return ""
 
 
-def _unsettled(world: World) -> str:
-    """Why the system has not converged, in a few words; empty if it has."""
+def _unsettled(world: World, targets: dict[str, int]) -> str:
+    """Why the system has not converged, in a few words; empty if it has.
+
+    Args:
+        world: which.
+        targets: group -> the index that its replicas are waited for to apply; filled in here.
+    """
     if world.role == "gossip":
         return _unsettled_group(world)
     if world.role in ("paxos", "leaderless"):
         return _unsettled_peers(world) or _untrusted(world) or _unequal_replicas(world)
     if world.role == "data":
-        return _unsettled_groups(world)
+        return _unsettled_groups(world, targets)
     applied: dict[str, tuple[int, str]] = {}
     for node in member_nodes(world):
         if not world.alive(node):

@@ -7,12 +7,59 @@ from __future__ import annotations
 
 from typing import Any
 
+from cluster.data.transaction_commands import RUN
 from cluster.simulation.profiles import SwarmOptions
 from cluster.simulation.world import World
 from cluster.wire import Command
 
 #: Reads that are of use only where another node than the leader is asked.
 ELSEWHERE = ("follower", "stale")
+
+
+class TransactionLoad:
+    """One client of transactions over lists.
+
+    Args:
+        world: where; its nodes are of role ``data``.
+        options: what it does, and how fast.
+        name: of its session, a letter and a number.
+        end_ns: it begins nothing after this.
+    """
+
+    def __init__(self, world: World, options: SwarmOptions, name: str, *, end_ns: int) -> None:
+        self._world, self._options, self._end_ns = world, options, end_ns
+        self._random = world.rng("swarm", name)
+        self._session = world.session(
+            name, timeout_ns=options.timeout_ns, window=options.window, prefer=self._node()
+        )
+        self._value = int(name[1:]) * 1_000_000
+        self._read_share = self._random.choice((0.2, 0.5, 0.5, 0.8))
+        self._roaming = self._random.choice((0.0, 0.3, 1.0))
+        for _ in range(options.window):
+            world.at(self._pause_ns(), self._next)
+
+    def _node(self) -> str:
+        return self._random.choice(self._world.nodes)
+
+    def _pause_ns(self) -> int:
+        return int(self._random.expovariate(1 / self._options.think_ns))
+
+    def _next(self) -> None:
+        if self._world.now_ns >= self._end_ns:
+            return
+        operations = [self._operation() for _ in range(self._random.randint(1, 4))]
+        to = self._node() if self._random.random() < self._roaming else None
+        self._session.submit(Command(RUN, "", (operations,)), to=to, done=self._done)
+
+    def _done(self, outcome: Any) -> None:
+        self._world.at(self._pause_ns(), self._next)
+
+    def _operation(self) -> list[Any]:
+        key = f"k{self._random.randrange(self._options.keys)}"
+        if self._random.random() < self._read_share:
+            return ["r", key, None]
+        self._value += 1
+        return ["append", key, self._value]
 
 
 class Load:

@@ -9,6 +9,8 @@ which TCP forbids and a second connection per peer would bring back (Single-Sock
 Connections have epochs, as everywhere (:mod:`cluster.channel.single_socket_channel`). When an
 endpoint dies, frames on their way *to* it are lost with its kernel's buffers; frames it had sent
 may still arrive, until the first frame of its next connection does.
+The network itself counts the connections of a link. A frame that is taken after one of a later
+connection is reported (``disordered``), whatever the epochs say.
 
 Every link counts what it did. A fault which no frame met was no fault, and the counters show it.
 
@@ -20,11 +22,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from cluster.channel.single_socket_channel import IncomingChannel, OutgoingChannel
+from cluster.channel.single_socket_channel import ChannelParts
 from cluster.simulation.heap import EventHeap
 
 US = 1_000
@@ -98,8 +100,32 @@ class NetworkProfile(msgspec.Struct, frozen=True, kw_only=True):
     duplicate: float = 0.0
 
 
+class Socket(NamedTuple):
+    """One connection of a link.
+
+    Args:
+        number: how many connections the link had, this one included.
+        epoch: what the sender's end of the channel says.
+    """
+
+    number: int
+    epoch: int
+
+
+class HeldFrame(NamedTuple):
+    """A frame kept back, and the connection it was sent on."""
+
+    frame: Any
+    socket: Socket
+
+
 class Link:
-    """One direction between two endpoints."""
+    """One direction between two endpoints.
+
+    Args:
+        src, dst: the endpoints.
+        channels: the classes of the two ends.
+    """
 
     __slots__ = (
         "bytes",
@@ -111,18 +137,22 @@ class Link:
         "hold",
         "incoming",
         "last_at_ns",
+        "newest",
         "outgoing",
+        "socket",
         "src",
         "stream",
     )
 
-    def __init__(self, src: str, dst: str) -> None:
+    def __init__(self, src: str, dst: str, channels: ChannelParts) -> None:
         self.src = src
         self.dst = dst
         self.fault: FaultLike | None = None
-        self.outgoing = OutgoingChannel()
-        self.incoming = IncomingChannel()
-        self.outgoing.open()
+        self.outgoing = channels.outgoing()
+        self.incoming = channels.incoming()
+        self.socket = Socket(1, self.outgoing.open())
+        #: number of the latest connection of which a frame was taken
+        self.newest = 0
         self.last_at_ns = 0
         self.free_at_ns = 0
         self.counts = [0] * len(COUNTERS)
@@ -132,12 +162,18 @@ class Link:
         self.stream = False
         #: frames kept back by a directed schedule, and the rule that says which
         self.hold: Callable[[Any], bool] | None = None
-        self.held: list[Any] = []
+        self.held: list[HeldFrame] = []
+
+    def reconnect(self) -> None:
+        """The sender connects anew; what it sent before may still be under way."""
+        self.socket = Socket(self.socket.number + 1, self.outgoing.open())
 
     def reset(self) -> None:
         """The connection ends at both ends: frames under way are lost."""
-        taken = self.incoming.takes(self.outgoing.open())
+        self.reconnect()
+        taken = self.incoming.takes(self.socket.epoch)
         assert taken, "the newest connection of a sender is the newest its receiver can have seen"
+        self.newest = self.socket.number
 
 
 PASSED, DROPPED, DELAYED, DUPLICATED, REORDERED, CORRUPTED = range(len(COUNTERS))
@@ -151,6 +187,9 @@ class Network:
         profile: what the network is like without faults.
         source: randomness of delays and faults.
         deliver: called with (src, dst, frame) when a frame arrives.
+        channels: the classes of the ends of links.
+        disordered: called with (src, dst) when a frame of an old connection is taken after one of a
+            newer connection.
     """
 
     def __init__(
@@ -159,6 +198,9 @@ class Network:
         profile: NetworkProfile,
         source: random.Random,
         deliver: Callable[[str, str, Any], None],
+        *,
+        channels: ChannelParts = ChannelParts(),  # noqa: B008 (frozen)
+        disordered: Callable[[str, str], None] = lambda src, dst: None,
     ) -> None:
         if not 0 <= profile.delay_min_ns <= profile.delay_max_ns:
             raise ValueError(
@@ -171,6 +213,7 @@ class Network:
         self._heap = heap
         self._random = source.random
         self._deliver = deliver
+        self._channels, self._disordered = channels, disordered
         self._links: dict[tuple[str, str], Link] = {}
         self._faulty: list[Link] = []
         self._delay_span_ns = profile.delay_max_ns - profile.delay_min_ns + 1
@@ -180,7 +223,7 @@ class Network:
         """The link from ``src`` to ``dst``, made when first asked for."""
         link = self._links.get((src, dst))
         if link is None:
-            link = self._links[src, dst] = Link(src, dst)
+            link = self._links[src, dst] = Link(src, dst, self._channels)
         return link
 
     # -- faults and evidence
@@ -217,12 +260,18 @@ class Network:
         """Put a frame on its way. It arrives, or it does not."""
         link = self._links.get((src, dst)) or self.link(src, dst)
         if link.hold is not None and link.hold(frame):
-            link.held.append(frame)
+            link.held.append(HeldFrame(frame, link.socket))
             return
-        self.transmit(link, frame)
+        self.transmit(link, frame, link.socket)
 
-    def transmit(self, link: Link, frame: Any) -> None:
-        """Send past any hold: what a directed schedule does to a frame it lets go."""
+    def transmit(self, link: Link, frame: Any, socket: Socket) -> None:
+        """Send past any hold: what a directed schedule does to a frame it lets go.
+
+        Args:
+            link: on which link.
+            frame: what.
+            socket: the connection it was sent on.
+        """
         profile = self.profile
         delay_ns = profile.delay_min_ns + int(self._random() * self._delay_span_ns)
         if self._plain and link.fault is None:
@@ -231,11 +280,11 @@ class Network:
                 if at_ns < link.last_at_ns:
                     at_ns = link.last_at_ns
                 link.last_at_ns = at_ns
-            self._heap.push(at_ns, self._arrive, link, link.outgoing.epoch, frame)
+            self._heap.push(at_ns, self._arrive, link, socket, frame)
             return
-        self._transmit_badly(link, frame, delay_ns)
+        self._transmit_badly(link, frame, socket, delay_ns)
 
-    def _transmit_badly(self, link: Link, frame: Any, delay_ns: int) -> None:
+    def _transmit_badly(self, link: Link, frame: Any, socket: Socket, delay_ns: int) -> None:
         profile, chance, counts = self.profile, self._random, link.counts
         fault: FaultLike = link.fault if link.fault is not None else _HEALTHY
         if fault.cut or chance() < fault.loss or chance() < profile.loss:
@@ -260,11 +309,11 @@ class Network:
             at_ns += int(chance() * 10 * profile.delay_max_ns)
         elif profile.ordered:
             at_ns = link.last_at_ns = max(at_ns, link.last_at_ns)
-        self._heap.push(at_ns, self._arrive, link, link.outgoing.epoch, frame)
+        self._heap.push(at_ns, self._arrive, link, socket, frame)
         if (chance() < fault.duplicate or chance() < profile.duplicate) and not link.stream:
             counts[DUPLICATED] += 1
             again_ns = at_ns + int(chance() * 4 * profile.delay_max_ns)
-            self._heap.push(again_ns, self._arrive, link, link.outgoing.epoch, frame)
+            self._heap.push(again_ns, self._arrive, link, socket, frame)
 
     def _through_bottleneck(self, link: Link, frame: Any, rate: int, delay_ns: int) -> int:
         size = frame_bytes(frame)
@@ -272,11 +321,14 @@ class Network:
         link.free_at_ns = start_ns + size * 1_000_000_000 // rate
         return link.free_at_ns + delay_ns
 
-    def _arrive(self, link: Link, epoch: int, frame: Any) -> None:
+    def _arrive(self, link: Link, socket: Socket, frame: Any) -> None:
         fault = link.fault
-        if (fault is not None and fault.cut) or not link.incoming.takes(epoch):
+        if (fault is not None and fault.cut) or not link.incoming.takes(socket.epoch):
             link.counts[DROPPED] += 1
             return
+        if socket.number < link.newest:
+            self._disordered(link.src, link.dst)
+        link.newest = socket.number
         link.counts[PASSED] += 1
         if self.weighs:
             link.bytes += frame_bytes(frame)
@@ -287,8 +339,8 @@ class Network:
         for link in self._links.values():
             link.hold = None
             held, link.held[:] = link.held[:], []
-            for frame in held:
-                self.transmit(link, frame)
+            for frame, socket in held:
+                self.transmit(link, frame, socket)
 
     # -- connections
 
@@ -299,7 +351,7 @@ class Network:
                 link.reset()
                 link.held.clear()
             elif link.src == name:
-                link.outgoing.open()
+                link.reconnect()
 
 
 _HEALTHY = LinkFault()

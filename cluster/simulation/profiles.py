@@ -25,6 +25,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from cluster.config import ClusterConfig
+from cluster.simulation import data_profiles
 from cluster.simulation.disk import DiskProfile
 from cluster.simulation.faults.table import CALM_KINDS, kinds_for
 from cluster.simulation.network import NetworkProfile
@@ -33,8 +34,13 @@ from cluster.simulation.randomness import derive
 US = 1_000
 MS = 1_000_000
 
-#: What clients do: ``register`` (get, put, cas), ``append`` (get, append), ``mixed`` (both).
-WORKLOADS = ("register", "append", "mixed")
+#: Transactions over lists, on nodes of role ``data`` only.
+TRANSACTIONS = "transactions"
+#: What clients do: ``register`` (get, put, cas), ``append`` (get, append), ``mixed`` (both), or
+#: transactions.
+WORKLOADS = ("register", "append", "mixed", TRANSACTIONS)
+#: What is drawn where no workload is asked for.
+KEY_WORKLOADS = WORKLOADS[:3]
 #: Fewest and most nodes a profile may be asked for.
 NODES_MIN, NODES_MAX = 1, 9
 
@@ -138,7 +144,27 @@ def draw(seed: int, wishes: Wishes = Wishes()) -> SwarmOptions:  # noqa: B008 (f
         changes["workload"] = _one_of(seed, "workload", wishes.workload)
     if wishes.nodes:
         changes["nodes"] = wishes.nodes
-    return msgspec.structs.replace(options, **changes) if changes else options
+    drawn_options = msgspec.structs.replace(options, **changes) if changes else options
+    if drawn_options.workload == TRANSACTIONS:
+        return _of_transactions(derive(seed, "swarm", "data"), drawn_options, wishes)
+    return drawn_options
+
+
+def _of_transactions(source: random.Random, options: SwarmOptions, wishes: Wishes) -> SwarmOptions:
+    """The same seed, with what transactions need."""
+    config = msgspec.structs.replace(options.config, **data_profiles.settings(source))
+    ranges = config.partition_scheme == "ranges"
+    own = data_profiles.faults(source, options.faults, ranges=ranges)
+    return msgspec.structs.replace(
+        options,
+        config=config,
+        nodes=wishes.nodes or source.choice((3, 5, 5)),
+        keys=source.choice((2, 4, 8)),
+        think_ns=max(options.think_ns, 5 * MS),
+        timeout_ns=max(options.timeout_ns, 500 * MS),
+        read_modes=("linearizable",),
+        faults=options.faults if wishes.faults else own,
+    )
 
 
 def _one_of(seed: int, what: str, names: str) -> str:
@@ -220,7 +246,7 @@ def _harsh(source: random.Random, kinds: Sequence[str]) -> SwarmOptions:
         nodes=source.choice((3, 3, 4, 5)),
         clients=source.randint(2, 6),
         keys=source.choice((1, 1, 2, 3)),
-        workload=source.choice(WORKLOADS),
+        workload=source.choice(KEY_WORKLOADS),
         read_modes=modes,
         window=source.choice((1, 1, 1, 2, 4)),
         think_ns=source.choice((20, 40, 100)) * MS,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from cluster.ablations.registry import ablate
+from cluster.channel.single_socket_channel import ChannelParts
 from cluster.config import ClusterConfig
 from cluster.consensus.interface import ConsensusParts
 from cluster.core.parts import CONSENSUS, ReplicaParts
@@ -87,6 +88,13 @@ def reference_parts(consensus: str, ablations: Sequence[str]) -> ReplicaParts:
     if consensus not in CONSENSUS:
         raise ValueError(f"there is no consensus {consensus!r}: {', '.join(CONSENSUS)}")
     return ablate(ReplicaParts(consensus=CONSENSUS[consensus]), ablations)
+
+
+def channel_parts(role: str, consensus: str, ablations: Sequence[str]) -> ChannelParts:
+    """The channels between nodes of a role; only those of role ``core`` can be ablated."""
+    if role != "core":
+        return ChannelParts()
+    return reference_parts(consensus, ablations).channels
 
 
 def data_parts(consensus: str, ablations: Sequence[str]) -> DataParts:

@@ -30,11 +30,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from cluster.ablations.registry import BY_INVARIANTS, find
-from cluster.core.member_requests import MEMBER_OPS
+from cluster.core.member_requests import CHANGES, MEMBERS
 from cluster.simulation.invariants import InvariantViolation
 from cluster.simulation.schedule_commands import execute
 from cluster.simulation.schedule_stage import Stage
@@ -53,6 +54,10 @@ class ScheduleRun(msgspec.Struct):
         problems: what the system owed (``serve``, ``settle``, ``trial``) and did not do.
         trace_hash: digest of every event of the world.
         duration_ns: virtual time.
+        clocks: what was done to clocks, as faults of a run are told: ``id``, ``begin_ns``,
+            ``outcome`` and ``value`` with ``offset_ns`` and ``rate``.
+        clock_bound_ns: how far clocks may be off without that the nodes promise less; 0 if their
+            promises do not rest on clocks.
     """
 
     events: list[ClientEvent]
@@ -61,6 +66,8 @@ class ScheduleRun(msgspec.Struct):
     problems: list[str]
     trace_hash: str
     duration_ns: int
+    clocks: list[dict[str, Any]] = []
+    clock_bound_ns: int = 0
 
 
 def run_schedule(
@@ -100,11 +107,20 @@ def run_schedule(
         problems=stage.problems,
         trace_hash=stage.world.trace_hash() if stage.started else "",
         duration_ns=stage.world.now_ns if stage.started else 0,
+        clocks=stage.clocks,
+        clock_bound_ns=_clock_bound_ns(stage),
     )
 
 
+def _clock_bound_ns(stage: Stage) -> int:
+    """Only transactions over data groups are ordered by clocks."""
+    on_clocks = stage.started and stage.role == "data"
+    return stage.world.config.clock_offset_bound_ns if on_clocks else 0
+
+
 def _seen(world: World) -> list[ClientEvent]:
-    return [event for event in client_events(world) if event.f not in MEMBER_OPS]
+    """Changes of members are no operations on data; a transfer is one of a bank here."""
+    return [event for event in client_events(world) if event.f not in (*CHANGES, MEMBERS)]
 
 
 def schedule_path(name: str) -> Path:

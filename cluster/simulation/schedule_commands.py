@@ -20,19 +20,24 @@ Words in capitals stand for arguments; brackets for what may be left out.
     grant | renew | revoke | lock | unlock | fenced | write | watch | txn | snapshot C ...
     members | act | join | leave C ...
                                       see :mod:`cluster.simulation.schedule_services`
+    placed | txn-run | transfer | partition-move ...
+                                      of role data: see :mod:`cluster.simulation.schedule_data`
     change C add-learner N            a change of members; also promote N, remove-member N
     start C OP KEY ...                the same, not awaited
     await C [-> OUT]                  wait for it
     timeout TIME                      deadline of operations of clients that come later
+    window N                          commands under way at once of clients that come later
     cut A B | C D                     nothing passes between the two groups (clients are names too)
     cut A -> B                        nothing passes one way
     heal                              every link is healthy again
-    hold A -> B [KIND]                keep back frames (of this kind, such as AppendEntries)
+    hold A -> B [KIND]                keep back frames (of this kind, such as AppendEntries; see
+                                      :mod:`cluster.simulation.schedule_frames`)
     deliver A -> B [KIND] [N]         let the first N (or all) held frames go
     drop A -> B [KIND] [N]            lose them instead
     keep A -> B [KIND] [N]            lose them, but keep copies for a network that repeats frames
     repeat A -> B                     let the copies kept arrive
     release A -> B                    hold nothing back any more, and let what is held go
+    reconnect A -> B                  A connects to B anew; what is held was sent on the old one
     crash N [keep|torn]               kill; unsynced bytes are lost (kept, torn)
     wipe N                            empty the disk of a node that is down; its id stays
     restart N | pause N
@@ -44,6 +49,7 @@ Words in capitals stand for arguments; brackets for what may be left out.
     expect N FIELD=VALUE ...          the node's status must say so
     postpone A -> B [KIND]            the first held frame comes after all others that are held
     serve [TIME]                      a write must be acknowledged within this time (2s)
+    idle N                            no client may wait for N any more
     settle                            heal everything: it must converge, serve and remember
     trial NAME                        a trial of availability, such as lost-leader
     leader | status N | log N         print
@@ -70,10 +76,16 @@ from cluster.simulation.availability import WITNESS, WITNESS_KEY, hold_trial, tr
 from cluster.simulation.damaging import damage
 from cluster.simulation.disk import DiskProfile
 from cluster.simulation.liveness import settle
-from cluster.simulation.network import LinkFault, NetworkProfile
+from cluster.simulation.network import HeldFrame, LinkFault, NetworkProfile
+from cluster.simulation.schedule_data import (
+    DATA_COMMANDS,
+    DATA_SERVICES,
+    DATA_STEPS,
+    begin_step,
+)
+from cluster.simulation.schedule_frames import is_kind, kinds
 from cluster.simulation.schedule_leaderless import erase, holds, siblings, store
-from cluster.simulation.schedule_services import SERVICES as CORE_SERVICES
-from cluster.simulation.schedule_services import begin_service
+from cluster.simulation.schedule_services import SERVICES, begin_service
 from cluster.simulation.schedule_stage import (
     Running,
     Stage,
@@ -98,8 +110,12 @@ WAIT_NS = 5 * SECOND
 #: operation -> how many arguments it has after the key
 OPERATIONS = {"get": 0, "put": 1, "cas": 2, "append": 1, "incr": 1, "delete": 0}
 
-#: operations of several commands, of every role
-SERVICES = {**CORE_SERVICES, "siblings": siblings, "store": store, "erase": erase}
+#: operations on services, by the word a line begins with
+OF_SERVICES = {
+    **SERVICES, **DATA_SERVICES, "siblings": siblings, "store": store, "erase": erase
+}  # fmt: skip
+#: every word that a client's operation may begin with
+OF_CLIENTS = (*OPERATIONS, *OF_SERVICES, *sorted(DATA_STEPS))
 
 #: kinds of reads, of which ``linearizable`` is the one that is not named
 MODES = ("lease", "follower", "session", "stale")
@@ -116,7 +132,7 @@ def execute(stage: Stage, command: Command) -> None:
         command.text, "", "",
     )  # fmt: skip
     word, *arguments = text.split()
-    if word in OPERATIONS or word in SERVICES:
+    if word in OF_CLIENTS:
         _operate(stage, word, arguments, wanted.strip())
     elif word == "await":
         _await(stage, arguments, wanted.strip())
@@ -126,13 +142,13 @@ def execute(stage: Stage, command: Command) -> None:
         except ValueError as error:
             raise stage.fail(str(error)) from error
     else:
-        near = nearest(word, [*COMMANDS, *OPERATIONS, *SERVICES, "await"])
+        near = nearest(word, [*COMMANDS, *OF_CLIENTS, "await"])
         guess = f"; did you mean {near}?" if near else ""
         raise stage.fail(f"there is no command {word!r}{guess}")
 
 
 def _is_operation(text: str) -> bool:
-    return text.split()[0] in (*OPERATIONS, *SERVICES, "await")
+    return text.split()[0] in (*OF_CLIENTS, "await")
 
 
 # -- clients
@@ -147,14 +163,13 @@ def _change(stage: Stage, arguments: list[str]) -> None:
     if len(arguments) != 3 or arguments[1] not in CHANGES:
         raise stage.fail(f"change takes a client, a change and a member, not {arguments}")
     client, op, member = arguments
-    session = stage.world.session(client, timeout_ns=stage.timeout_ns)
-    call = session.submit(Operation(op, member))
+    call = stage.session(client).submit(Operation(op, member))
     stage.calls[client] = Running(f"{client} {op} {member}", call, lambda value: "")
     finish(stage, client, "ok")
 
 
 def _start(stage: Stage, arguments: list[str]) -> None:
-    if len(arguments) < 3 or arguments[1] not in (*OPERATIONS, *SERVICES):
+    if len(arguments) < 2 or arguments[1] not in OF_CLIENTS:
         raise stage.fail("start needs a client and an operation: start c2 get x")
     client, op, *rest = arguments
     _begin(stage, op, [client, *rest])
@@ -167,8 +182,10 @@ def _await(stage: Stage, arguments: list[str], wanted: str) -> None:
 
 
 def _begin(stage: Stage, op: str, arguments: list[str]) -> str:
-    if op in SERVICES:
-        return begin_service(stage, op, arguments, SERVICES)
+    if op in OF_SERVICES:
+        return begin_service(stage, op, arguments, OF_SERVICES[op])
+    if op in DATA_STEPS:
+        return begin_step(stage, op, arguments)
     node = None
     if arguments and arguments[-1].startswith("@"):
         node = arguments.pop()[1:]
@@ -180,9 +197,8 @@ def _begin(stage: Stage, op: str, arguments: list[str]) -> str:
     stage.free(client, node)
     words = " ".join([client, op, key, *texts, *filter(None, [mode])])
     words += f" @{node}" if node else ""
-    session = stage.world.session(client, timeout_ns=stage.timeout_ns)
     operation = Operation(op, key, tuple(map(value_of, texts)))
-    call = session.submit(operation, mode=mode or "linearizable", to=node)
+    call = stage.session(client).submit(operation, mode=mode or "linearizable", to=node)
     stage.calls[client] = Running(words, call, text_of if op == "get" else lambda value: "")
     return client
 
@@ -207,7 +223,10 @@ def _config(stage: Stage, arguments: list[str]) -> None:
     for name, text in _pairs(stage, arguments):
         if name not in fields:
             raise stage.fail(f"ClusterConfig has no {name!r}; it has {', '.join(sorted(fields))}")
-        stage.settings[name] = time_of(text) if name.endswith("_ns") else value_of(text)
+        if type(getattr(ClusterConfig(), name)) is tuple:
+            stage.settings[name] = tuple(text.split(","))
+        else:
+            stage.settings[name] = time_of(text) if name.endswith("_ns") else value_of(text)
 
 
 def _founders(stage: Stage, arguments: list[str]) -> None:
@@ -241,6 +260,10 @@ def _timeouts(stage: Stage, arguments: list[str]) -> None:
 
 def _timeout(stage: Stage, arguments: list[str]) -> None:
     stage.timeout_ns = time_of(_only(stage, "timeout", arguments))
+
+
+def _window(stage: Stage, arguments: list[str]) -> None:
+    stage.window = int(_only(stage, "window", arguments))
 
 
 def _run(stage: Stage, arguments: list[str]) -> None:
@@ -314,33 +337,34 @@ def _heal(stage: Stage, arguments: list[str]) -> None:
 
 def _hold(stage: Stage, arguments: list[str]) -> None:
     (src, dst), kind, _ = _link(stage, arguments)
-    stage.world.network.link(src, dst).hold = lambda frame: _is_kind(frame, kind)
+    stage.world.network.link(src, dst).hold = lambda frame: is_kind(frame, kind)
 
 
 def _deliver(stage: Stage, arguments: list[str]) -> None:
     pair, frames = _take_held(stage, arguments)
     network = stage.world.network
-    for frame in frames:
-        network.transmit(network.link(*pair), frame)
-    stage.say(f"delivered {_kinds(frames)}")
+    for frame, socket in frames:
+        network.transmit(network.link(*pair), frame, socket)
+    stage.say(f"delivered {kinds([each.frame for each in frames])}")
 
 
 def _drop(stage: Stage, arguments: list[str]) -> None:
-    stage.say(f"dropped {_kinds(_take_held(stage, arguments)[1])}")
+    stage.say(f"dropped {kinds([each.frame for each in _take_held(stage, arguments)[1]])}")
 
 
 def _keep(stage: Stage, arguments: list[str]) -> None:
     pair, frames = _take_held(stage, arguments)
     stage.kept.setdefault(pair, []).extend(frames)
-    stage.say(f"kept {_kinds(frames)}")
+    stage.say(f"kept {kinds([each.frame for each in frames])}")
 
 
 def _repeat(stage: Stage, arguments: list[str]) -> None:
     pair, _, _ = _link(stage, arguments)
     frames = stage.kept.pop(pair, [])
-    for frame in frames:
-        stage.world.network.transmit(stage.world.network.link(*pair), frame)
-    stage.say(f"repeated {_kinds(frames)}")
+    link = stage.world.network.link(*pair)
+    for frame, _socket in frames:  # a network that repeats frames does so on any connection
+        stage.world.network.transmit(link, frame, link.socket)
+    stage.say(f"repeated {kinds([each.frame for each in frames])}")
 
 
 def _release(stage: Stage, arguments: list[str]) -> None:
@@ -350,23 +374,28 @@ def _release(stage: Stage, arguments: list[str]) -> None:
         _deliver(stage, [src, "->", dst])
 
 
+def _reconnect(stage: Stage, arguments: list[str]) -> None:
+    (src, dst), _, _ = _link(stage, arguments)
+    stage.world.network.link(src, dst).reconnect()
+
+
 def _postpone(stage: Stage, arguments: list[str]) -> None:
     (src, dst), kind, _ = _link(stage, arguments)
     held = stage.world.network.link(src, dst).held
-    first = next((frame for frame in held if _is_kind(frame, kind)), None)
+    first = next((i for i, each in enumerate(held) if is_kind(each.frame, kind)), None)
     if first is None:
         raise stage.fail(f"nothing of that kind is held from {src} to {dst}")
-    held.append(held.pop(next(i for i, frame in enumerate(held) if frame is first)))
+    held.append(held.pop(first))
 
 
-def _take_held(stage: Stage, arguments: list[str]) -> tuple[tuple[str, str], list[Any]]:
+def _take_held(stage: Stage, arguments: list[str]) -> tuple[tuple[str, str], list[HeldFrame]]:
     (src, dst), kind, count = _link(stage, arguments)
     link = stage.world.network.link(src, dst)
-    taken: list[Any] = []
-    left: list[Any] = []
-    for frame in link.held:
-        wanted = _is_kind(frame, kind) and (count is None or len(taken) < count)
-        (taken if wanted else left).append(frame)
+    taken: list[HeldFrame] = []
+    left: list[HeldFrame] = []
+    for each in link.held:
+        wanted = is_kind(each.frame, kind) and (count is None or len(taken) < count)
+        (taken if wanted else left).append(each)
     if not taken:
         raise stage.fail(f"nothing of that kind is held from {src} to {dst}")
     link.held[:] = left
@@ -405,13 +434,15 @@ def _resume(stage: Stage, arguments: list[str]) -> None:
 def _clock(stage: Stage, arguments: list[str]) -> None:
     node, *rest = arguments or [""]
     options = dict(_pairs(stage, rest))
-    stage.world.set_clock(
-        node,
-        offset_ns=time_of(options.pop("offset", "0ms")),
-        rate=float(options.pop("rate", "1")),
-    )
+    value: dict[str, Any] = {
+        "offset_ns": time_of(options.pop("offset", "0ms")),
+        "rate": float(options.pop("rate", "1")),
+    }
     if options:
         raise stage.fail(f"clock takes offset and rate, not {', '.join(options)}")
+    stage.world.set_clock(node, **value)
+    began = {"id": len(stage.clocks), "begin_ns": stage.world.now_ns, "outcome": "ok"}
+    stage.clocks.append({**began, "value": value})
 
 
 def _disk(stage: Stage, arguments: list[str]) -> None:
@@ -474,6 +505,16 @@ def _serve(stage: Stage, arguments: list[str]) -> None:
     served = bool(outcomes) and outcomes[0].status == "ok"
     problem = "" if served else f"no write was acknowledged within {limit_ns / SECOND:g} s"
     stage.owes(problem, "a write is served")
+
+
+def _idle(stage: Stage, arguments: list[str]) -> None:
+    node = _only(stage, "idle", arguments)
+    status = stage.world.status(node)
+    if status is None:
+        raise stage.fail(f"{node} does not answer")
+    waiting = status["pending"]
+    problem = f"{waiting} requests still wait at {node} for an answer" if waiting else ""
+    stage.owes(problem, f"no request waits at {node}")
 
 
 def _settle(stage: Stage, arguments: list[str]) -> None:
@@ -548,22 +589,12 @@ def _pairs(stage: Stage, arguments: Sequence[str]) -> list[tuple[str, str]]:
 def _link(stage: Stage, arguments: list[str]) -> tuple[tuple[str, str], str | None, int | None]:
     """``A -> B [KIND] [N]``."""
     match = re.fullmatch(
-        r"(\S+)\s*->\s*(\S+)(?:\s+([A-Za-z]\w*))?(?:\s+(\d+))?", " ".join(arguments)
+        r"(\S+)\s*->\s*(\S+)(?:\s+([A-Za-z][\w:,-]*))?(?:\s+(\d+))?", " ".join(arguments)
     )
     if match is None:
         raise stage.fail(f"expected A -> B [kind] [number], not {' '.join(arguments)}")
     src, dst, kind, count = match.groups()
     return (src, dst), kind, int(count) if count else None
-
-
-def _is_kind(frame: Any, kind: str | None) -> bool:
-    inner = frame[1] if isinstance(frame, tuple) else frame
-    return kind is None or type(inner).__name__ == kind
-
-
-def _kinds(frames: Sequence[Any]) -> str:
-    names = [type(f[1] if isinstance(f, tuple) else f).__name__ for f in frames]
-    return ", ".join(names)
 
 
 COMMANDS: dict[str, Callable[[Stage, list[str]], None]] = {
@@ -572,10 +603,12 @@ COMMANDS: dict[str, Callable[[Stage, list[str]], None]] = {
     "timeouts": _timeouts, "run": _run, "late": _late, "tick": _tick, "campaign": _campaign,
     "elect": _elect, "start": _start, "cut": _cut, "heal": _heal, "hold": _hold,
     "deliver": _deliver, "drop": _drop, "keep": _keep, "repeat": _repeat, "release": _release,
+    "reconnect": _reconnect,
     "crash": _crash, "wipe": _wipe,
     "restart": _restart, "pause": _pause, "resume": _resume, "clock": _clock, "disk": _disk,
     "damage": _damage,
-    "timeout": _timeout, "wait": _wait, "expect": _expect, "leader": _leader,
+    "timeout": _timeout, "window": _window, "idle": _idle,
+    "wait": _wait, "expect": _expect, "leader": _leader,
     "status": _status, "log": _log, "register": _register, "holds": holds, "postpone": _postpone,
-    "serve": _serve, "settle": _settle, "trial": _trial,
+    "serve": _serve, "settle": _settle, "trial": _trial, **DATA_COMMANDS,
 }  # fmt: skip

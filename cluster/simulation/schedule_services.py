@@ -13,6 +13,9 @@
                                 a transaction; it fails if a key has not the value given
     snapshot C KEY KEY ...      reads the first key now, and with ``await C`` the others as they
                                 were then
+    send C LOG VALUE VALUE ...  values appended to a log one by one, as many under way at once as
+                                the client's window allows; a value's offset is its revision
+    poll C LOG                  the values of a log
     compact C REVISION          versions that no read at or above it can see are dropped
 
 and of role ``gossip``:
@@ -30,20 +33,21 @@ many commands of the core it takes; its words are those of the checkers ``lease`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any, NamedTuple, TypeAlias
 
 from cluster.client.session import Complete
 from cluster.gossip.requests import UNNUMBERED as PINNED
 from cluster.simulation.schedule_stage import Memory, Running, Stage, text_of, time_of, value_of
-from cluster.simulation.sessions import Call
+from cluster.simulation.sessions import Call, SimSession
 from cluster.wire import Command
 
 #: (status, value, error) of an operation
 Outcome: TypeAlias = tuple[str, Any, str]
 #: Yields the commands of the core one by one, or None to wait for the schedule; is sent outcomes.
-Steps: TypeAlias = Generator[Command | None, Complete, Outcome]
+#: Of a list of commands, which begin at once, it is sent the list of the outcomes.
+Steps: TypeAlias = Generator[Command | list[Command] | None, Any, Outcome]
 
 
 class Operation(NamedTuple):
@@ -65,10 +69,7 @@ class Operation(NamedTuple):
 
 
 def begin_service(
-    stage: Stage,
-    word: str,
-    arguments: list[str],
-    services: Mapping[str, Callable[[Memory, list[str]], Operation]],
+    stage: Stage, word: str, arguments: list[str], make: Callable[[Memory, list[str]], Operation]
 ) -> str:
     """Begin an operation on a service.
 
@@ -76,7 +77,7 @@ def begin_service(
         stage: where.
         word: the command.
         arguments: its words, the client first.
-        services: what makes the operation of each command.
+        make: makes the operation of what the client remembers and the words after it.
 
     Returns:
         The client.
@@ -89,7 +90,7 @@ def begin_service(
     node = rest.pop()[1:] if rest and rest[-1].startswith("@") else None
     stage.free(client, node)
     try:
-        operation = services[word](stage.memory(client), rest)
+        operation = make(stage.memory(client), rest)
     except ValueError as error:
         raise stage.fail(f"{word}: {error}") from error
     args = () if operation.value is None else (operation.value,)
@@ -100,7 +101,7 @@ def begin_service(
     return client
 
 
-def _go_on(stage: Stage, running: Running, steps: Steps, done: Complete | None) -> None:
+def _go_on(stage: Stage, running: Running, steps: Steps, done: Any) -> None:
     """Take the next step of an operation, now that the last one is done."""
     call, world = running.call, stage.world
     try:
@@ -112,10 +113,31 @@ def _go_on(stage: Stage, running: Running, steps: Steps, done: Complete | None) 
     if command is None:
         running.resume = partial(_go_on, stage, running, steps, None)
         return
-    session = world.session(call.session, timeout_ns=stage.timeout_ns)
+    session = stage.session(call.session)
     again = partial(_go_on, stage, running, steps)
+    if isinstance(command, list):
+        _submit_all(session, command, call.to or None, again)
+        return
     mode = "stale" if call.to and command.op in PINNED else "linearizable"
     session.submit(command, mode=mode, to=call.to or None, recorded=False, done=again)
+
+
+def _submit_all(
+    session: SimSession,
+    commands: list[Command],
+    to: str | None,
+    done: Callable[[list[Complete]], None],
+) -> None:
+    """Begin several commands at once; ``done`` is given all outcomes, in the commands' order."""
+    outcomes: dict[int, Complete] = {}
+
+    def ended(position: int, outcome: Complete) -> None:
+        outcomes[position] = outcome
+        if len(outcomes) == len(commands):
+            done([outcomes[position] for position in range(len(commands))])
+
+    for position, command in enumerate(commands):
+        session.submit(command, to=to, recorded=False, done=partial(ended, position))
 
 
 def _outcome(done: Complete, value: Any = None) -> Outcome:
@@ -284,8 +306,8 @@ def _txn(memory: Memory, arguments: list[str]) -> Operation:
     text = " ".join(arguments)
     if text.startswith("if "):
         condition, _, text = text.removeprefix("if ").partition(" then ")
-        wanted = [_part(["r", *part.split()], 3) for part in condition.split(",")]
-    asked = [_part(part.split()) for part in text.split(",")]
+        wanted = [micro_operation(["r", *part.split()], 3) for part in condition.split(",")]
+    asked = [micro_operation(part.split()) for part in text.split(",")]
     compares = [[key, "value", "==", value] for _, key, value in wanted]
     found = [["r", key, None] for _, key, _ in wanted]
     names = {"r": "get", "w": "put", "append": "append"}
@@ -301,10 +323,10 @@ def _txn(memory: Memory, arguments: list[str]) -> Operation:
         told = [[f, key, result if f == "r" else value] for (f, key, value), result in results]
         return ("ok", wanted + told, "")
 
-    return Operation("txn", "", found + asked, steps(), _tell_parts)
+    return Operation("txn", "", found + asked, steps(), tell_operations)
 
 
-def _part(words: list[str], count: int = 0) -> list[Any]:
+def micro_operation(words: list[str], count: int = 0) -> list[Any]:
     """``r KEY``, ``w KEY VALUE`` or ``append KEY VALUE`` as a history has it."""
     if len(words) != (count or {"r": 2, "w": 3, "append": 3}.get(words[0] if words else "", 0)):
         said = " ".join(words)
@@ -312,7 +334,8 @@ def _part(words: list[str], count: int = 0) -> list[Any]:
     return [words[0], words[1], value_of(words[2]) if len(words) == 3 else None]
 
 
-def _tell_parts(parts: list[list[Any]]) -> str:
+def tell_operations(parts: list[list[Any]]) -> str:
+    """What a transaction did, in words."""
     return ", ".join(f"{f} {key} {text_of(value)}" for f, key, value in parts)
 
 
@@ -332,7 +355,7 @@ def _snapshot(memory: Memory, arguments: list[str]) -> Operation:
             found.append(["r", key, done.value])
         return ("ok", found, "") if done.status == "ok" else ("fail", None, done.error)
 
-    return Operation("txn", "", [["r", key, None] for key in arguments], steps(), _tell_parts)
+    return Operation("txn", "", [["r", key, None] for key in arguments], steps(), tell_operations)
 
 
 def _compact(memory: Memory, arguments: list[str]) -> Operation:
@@ -344,6 +367,49 @@ def _compact(memory: Memory, arguments: list[str]) -> Operation:
         return _outcome(done)
 
     return Operation("compact", "", None, steps(), _silent)
+
+
+# -- logs
+
+
+def _send(memory: Memory, arguments: list[str]) -> Operation:
+    if len(arguments) < 2:
+        raise ValueError("expected a client, a log and a value or more")
+    log, *texts = arguments
+    values = [value_of(text) for text in texts]
+
+    def steps() -> Steps:
+        sent = yield [Command("append", log, (value,)) for value in values]
+        for each in sent:
+            if each.status != "ok":
+                return ("unknown", None, each.error)
+        offsets = [each.revision for each in sent]
+        return ("ok", [["send", log, [*pair]] for pair in zip(offsets, values, strict=True)], "")
+
+    asked = [["send", log, value] for value in values]
+    return Operation("txn", "", asked, steps(), _tell_sent)
+
+
+def _tell_sent(told: list[Any]) -> str:
+    return ", ".join(f"{text_of(value)} at {offset}" for _, _, (offset, value) in told)
+
+
+def _poll(memory: Memory, arguments: list[str]) -> Operation:
+    (log,) = words_of(arguments, "LOG")
+
+    def steps() -> Steps:
+        done = yield Command("watch", log, ({"after": 0},))
+        if done.status != "ok":
+            return _outcome(done)
+        changes = [event for event in done.value["events"] if event["key"] == log]
+        return ("ok", [["poll", {log: [[e["revision"], e["value"][-1]] for e in changes]}]], "")
+
+    return Operation("txn", "", [["poll"]], steps(), _tell_polled)
+
+
+def _tell_polled(told: list[Any]) -> str:
+    ((_, logs),) = told
+    return " ".join(text_of(value) for pairs in logs.values() for _offset, value in pairs)
 
 
 # -- the group
@@ -396,5 +462,6 @@ def _leave(memory: Memory, arguments: list[str]) -> Operation:
 SERVICES: dict[str, Callable[[Memory, list[str]], Operation]] = {
     "grant": _grant, "renew": _renew, "revoke": _revoke, "lock": _lock, "unlock": _unlock,
     "fenced": _fenced, "write": _write, "watch": _watch, "txn": _txn, "snapshot": _snapshot,
-    "compact": _compact, "members": _members, "act": _act, "join": _join, "leave": _leave,
+    "compact": _compact, "send": _send, "poll": _poll, "members": _members, "act": _act,
+    "join": _join, "leave": _leave,
 }  # fmt: skip

@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from cluster.simulation.network import LinkFault
+from cluster.simulation.network import HeldFrame, LinkFault
 from cluster.simulation.schedule_text import ScheduleError
-from cluster.simulation.sessions import Call
+from cluster.simulation.sessions import Call, SimSession
 from cluster.simulation.world import MS, SECOND, US, World
 
 
@@ -33,6 +33,22 @@ class Running(msgspec.Struct):
     call: Call
     tell: Callable[[Any], str]
     resume: Callable[[], None] | None = None
+
+
+class Interactive(msgspec.Struct):
+    """A client's transaction over data groups that is sent step by step.
+
+    Args:
+        call: the whole in the ledger of clients.
+        asked: its steps as they were asked for.
+        done: those that were carried out, with what they gave.
+        txn: its id; "" until the node has told.
+    """
+
+    call: Call
+    asked: list[Any]
+    done: list[Any] = []
+    txn: str = ""
 
 
 class Memory(msgspec.Struct):
@@ -64,13 +80,19 @@ class Stage:
         self.founders: list[str] | None = None
         self.settings: dict[str, Any] = {}
         self.timeout_ns = 2 * SECOND
+        #: operations that a client of a later line may have under way at once
+        self.window = 1
         self.line = 0
         self._world: World | None = None
         self.cuts: dict[tuple[str, str], LinkFault] = {}
+        #: what was done to clocks, in order, as the faults of a run are told
+        self.clocks: list[dict[str, Any]] = []
         #: frames kept to be repeated, by link
-        self.kept: dict[tuple[str, str], list[Any]] = {}
+        self.kept: dict[tuple[str, str], list[HeldFrame]] = {}
         #: client -> its latest operation
         self.calls: dict[str, Running] = {}
+        #: client -> its transaction over data groups; None once that has ended
+        self.transactions: dict[str, Interactive | None] = {}
         self._memory: dict[str, Memory] = {}
 
     @property
@@ -100,6 +122,10 @@ class Stage:
             raise self.fail(f"{client} still waits for {running.words}; await it first")
         if node is not None and node not in self.world.nodes:
             raise self.fail(f"there is no node {node!r} to ask")
+
+    def session(self, client: str) -> SimSession:
+        """A client's session, begun when first asked for."""
+        return self.world.session(client, timeout_ns=self.timeout_ns, window=self.window)
 
     def say(self, line: str) -> None:
         """Print."""

@@ -30,7 +30,7 @@ from cluster.wire import Command, Response
 DIAL_NS = 1_000_000_000
 
 #: operation -> its name in a history
-HISTORY_NAMES = {"get": "read", "put": "write", "members-view": "read"}
+HISTORY_NAMES = {"get": "read", "put": "write", "members-view": "read", "txn-run": "txn"}
 #: operations whose result a history has; of the others it has the argument twice
 RESULTS = frozenset(
     {
@@ -43,6 +43,7 @@ RESULTS = frozenset(
         "write",
         "watch",
         "txn",
+        "txn-run",
         "act",
         "members-view",
         "read",
@@ -332,6 +333,8 @@ def _event(time_ns: int, process: str, type_: str, call: Call) -> ClientEvent:
     command = call.command
     args = command.args
     value = None if not args else args[0] if len(args) == 1 else list(args)
+    if command.op == "txn-run":
+        value = args[0]
     if type_ == "ok" and command.op in RESULTS:
         value = call.value
     if type_ == "info" and call.value is not None:

@@ -12,7 +12,7 @@ Used by campaigns (``harness explore``), benchmarks and tests.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -24,8 +24,8 @@ from cluster.simulation.faults.gremlin import Gremlin, SwarmFault
 from cluster.simulation.invariants import InvariantViolation
 from cluster.simulation.leaderless_load import LeaderlessLoad, read_all
 from cluster.simulation.liveness import Settlement, settle
-from cluster.simulation.load import Load
-from cluster.simulation.profiles import SwarmOptions, Wishes, draw
+from cluster.simulation.load import Load, TransactionLoad
+from cluster.simulation.profiles import TRANSACTIONS, SwarmOptions, Wishes, draw
 from cluster.simulation.sessions import ClientEvent, client_events
 from cluster.simulation.world import SECOND, World
 
@@ -109,6 +109,9 @@ def run_swarm(
         duration_ns: virtual time under faults, before the liveness phase.
         options: None to draw them from the seed.
         check_invariants: watch the invariants after every event.
+
+    Raises:
+        ValueError: there are no transactions on nodes of this role.
     """
     role = role or role_for(ablations)
     drawn = options or draw(
@@ -126,6 +129,8 @@ def run_swarm(
     if role == "data":  # whose groups keep their members
         kept = tuple(kind for kind in drawn.faults if kind != MEMBERSHIP)
         drawn = msgspec.structs.replace(drawn, faults=kept)
+    if drawn.workload == TRANSACTIONS and role != "data":
+        raise ValueError(f"workload {TRANSACTIONS} is for nodes of role data, not {role}")
     world = World(
         seed=seed,
         nodes=tuple(f"n{number + 1}" for number in range(drawn.nodes)),
@@ -138,9 +143,13 @@ def run_swarm(
         check_invariants=check_invariants,
     )
     gremlin = Gremlin(world, drawn, end_ns=duration_ns)
-    load = LeaderlessLoad if world.role == "leaderless" else Load
+    make: Callable[..., object] = Load
+    if world.role == "leaderless":
+        make = LeaderlessLoad
+    elif drawn.workload == TRANSACTIONS:
+        make = TransactionLoad
     for number in range(drawn.clients):
-        load(world, drawn, f"c{number + 1}", end_ns=duration_ns)
+        make(world, drawn, f"c{number + 1}", end_ns=duration_ns)
     return _conclude(world, drawn, gremlin, _run(world, gremlin, duration_ns, drawn.keys))
 
 

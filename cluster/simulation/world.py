@@ -25,6 +25,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from cluster.channel.single_socket_channel import ChannelParts
 from cluster.config import ClusterConfig
 from cluster.consensus.membership import name_of
 from cluster.data.replicated_groups import MEMBERS
@@ -41,7 +42,7 @@ from cluster.simulation.node import SimNode
 from cluster.simulation.node_faults import NodeFaults
 from cluster.simulation.node_views import NodeViews
 from cluster.simulation.randomness import SeededRng, derive
-from cluster.simulation.reference import CoreFactory, StorageFactory, role_of
+from cluster.simulation.reference import CoreFactory, StorageFactory, channel_parts, role_of
 from cluster.simulation.sessions import Call, SimSession
 from cluster.simulation.storage_thread import StorageLike
 from cluster.simulation.trace import Trace
@@ -135,7 +136,15 @@ class World:
         self._core_factory = core or made.core
         self._storage_factory = storage or made.storage
         self._network_profile = network or NetworkProfile()
-        self.network = Network(self.heap, self._network_profile, self.rng("network"), self._deliver)
+        own = core is None
+        self.network = Network(
+            self.heap,
+            self._network_profile,
+            self.rng("network"),
+            self._deliver,
+            channels=channel_parts(role, consensus, ablations) if own else ChannelParts(),
+            disordered=self._disordered,
+        )
         self._nodes = _Nodes()
         self.connections = Connections(
             self._nodes, self.network, self.trace, lambda: self.heap.now_ns
@@ -330,6 +339,14 @@ class World:
                 node.receive(src, frame)
         else:
             self.connections.deliver_to_node(src, node, frame)
+
+    def _disordered(self, src: str, dst: str) -> None:
+        if self.invariants is not None:
+            self.violation(
+                "channel-order",
+                f"{dst} took a frame of an old connection of {src} after one of a newer connection",
+                (src, dst),
+            )
 
     def _cut_off(self, node: str) -> None:
         self.network.disconnect(node)

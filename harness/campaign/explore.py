@@ -198,6 +198,7 @@ def job_of(
     workload: str = "",
     nodes: int = 0,
     profile: str = "",
+    role: str = "",
 ) -> Job:
     """What the seeds of a campaign have in common, with names resolved.
 
@@ -208,24 +209,31 @@ def job_of(
         consensus: the variant all nodes run.
         workload, profile: by name, several with commas; empty to let each seed draw its own.
         nodes: how many; 0 to let each seed draw its own.
+        role: what the nodes are; "" for the role that the ablations are for, or ``core``. Nodes of
+            role ``data`` are given transactions if no workload is named.
 
     Raises:
-        UsageError: a fault, consensus, workload, profile or number of nodes that there is not, or
-            no time of a run.
+        UsageError: a role, fault, consensus, workload, profile or number of nodes that there is
+            not, or no time of a run.
         UnknownAblation: an ablation that there is not, or that the consensus has not.
     """
     from cluster.ablations.registry import role_for
-    from cluster.simulation.profiles import Wishes, check_wishes
+    from cluster.simulation.profiles import TRANSACTIONS, Wishes, check_wishes
     from cluster.simulation.reference import check_parts
 
     duration_s = checked("duration_s", "duration_s", duration_s)
     faults, ids = _faults(nemesis), _ids(ablations)
-    wishes = Wishes(
-        consensus=consensus, faults=faults, workload=workload, nodes=nodes, profile=profile
-    )
     try:
+        wanted = role
+        role = role or role_for(ids)
+        if wanted == "data" and not workload:
+            workload = TRANSACTIONS
+        wishes = Wishes(
+            consensus=consensus, faults=faults, workload=workload, nodes=nodes, profile=profile
+        )
         check_wishes(wishes)
-        role = role_for(ids)
+        if workload and TRANSACTIONS in workload.split(",") and role != "data":
+            raise ValueError(f"workload {TRANSACTIONS} is for nodes of role data; give --role data")
         check_parts(role, consensus, ids)
         if role == "gossip":
             raise ValueError(
@@ -235,7 +243,7 @@ def job_of(
             )
     except ValueError as error:
         raise UsageError(str(error)) from None
-    return Job(ids, wishes, int(duration_s * 1e9))
+    return Job(ids, wishes, int(duration_s * 1e9), wanted)
 
 
 def run_seed(seed: int, job: Job | None = None) -> SeedOutcome:
@@ -301,12 +309,14 @@ def conclude(run: SwarmRun) -> tuple[SeedOutcome, list[Result]]:
 
 def _judged(run: SwarmRun) -> list[Result]:
     """What the judges of histories say."""
-    from harness.campaign.patterns import judge, judge_kinds
+    from cluster.simulation.profiles import TRANSACTIONS
+    from harness.campaign.patterns import judge, judge_kinds, judge_transactions
     from harness.campaign.stale_reads import judge_stale
 
     if run.role == "leaderless":
         return judge_kinds(run.events)
-    results = [judge(run.events)]
+    transactions = run.options.workload == TRANSACTIONS
+    results = [judge_transactions(run.events) if transactions else judge(run.events)]
     if run.stale:
         results.append(judge_stale(run.events, run.stale))
     return results
@@ -349,11 +359,13 @@ class Job(msgspec.Struct, frozen=True):
         ablations: ids of the ablations all nodes run with.
         wishes: what seeds do not draw.
         duration_ns: virtual time under faults.
+        role: as asked for.
     """
 
     ablations: tuple[str, ...]
     wishes: Wishes
     duration_ns: int
+    role: str = ""
 
     def run(self, seed: int) -> SwarmRun:
         """Run a seed."""
@@ -362,6 +374,7 @@ class Job(msgspec.Struct, frozen=True):
         wishes = self.wishes
         return run_swarm(
             seed,
+            role=self.role,
             consensus=wishes.consensus,
             ablations=self.ablations,
             faults=wishes.faults,

@@ -29,6 +29,8 @@ from cluster.ablations.registry import (
     find,
 )
 from cluster.patterns import PATTERNS, Pattern, find_pattern
+from harness.assumptions import exceeded, label
+from harness.databases.base import Assumptions
 from harness.errors import (
     EXIT_INFRASTRUCTURE,
     EXIT_INVALID,
@@ -47,8 +49,10 @@ if TYPE_CHECKING:
 
 #: Modes of reads that are not linearizable, and promise less.
 WEAK_MODES = ("session", "stale")
+#: What a transaction is called in a history.
+TRANSACTION = "txn"
 #: Operations that are about no one key.
-OF_SEVERAL_KEYS = ("txn", "watch", "compact")
+OF_SEVERAL_KEYS = (TRANSACTION, "watch", "compact")
 #: Options of checkers: the cluster's locks are leases, so one that was lost may not be released;
 #: what a group converges to is its members, and a schedule ends with all of them running.
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -85,6 +89,7 @@ class PatternRun(msgspec.Struct):
         intact, ablated: the checker's results.
         violation: the invariant the intact system broke; empty if none.
         error: why the schedule could not be run as written; empty if it could.
+        assumption: the assumption about clocks that the schedule violates; empty if none.
         elapsed_s: both runs and their judgement.
     """
 
@@ -93,6 +98,7 @@ class PatternRun(msgspec.Struct):
     ablated: Result | None = None
     violation: str = ""
     error: str = ""
+    assumption: str = ""
     elapsed_s: float = 0.0
 
     @property
@@ -202,6 +208,8 @@ def history_of(
 def model_of(events: Iterable[ClientEvent]) -> str:
     """The model that knows all operations of simulated clients, as ``harness check`` names it."""
     functions = {event.f for event in events}
+    if functions == {"txn"}:
+        return "list-append"
     return "cas-register" if functions <= {"read", "write", "cas"} else "key-value"
 
 
@@ -210,6 +218,13 @@ def judge(events: Sequence[ClientEvent], *, budget: Budget | None = None) -> Res
     from checkers import linearizable, models
 
     return linearizable(models.NAMES[model_of(events)]())(history_of(events), budget=budget)
+
+
+def judge_transactions(events: Sequence[ClientEvent]) -> Result:
+    """Whether what clients of transactions over lists saw is strict serializable."""
+    from checkers.isolation import list_append
+
+    return list_append()(history_of(event for event in events if event.f == "txn"))
 
 
 def judge_with(checker: str, events: Sequence[ClientEvent]) -> Result:
@@ -251,13 +266,16 @@ def judge_schedule(run: ScheduleRun, checker: str = BY_HISTORY) -> Result:
 
     Args:
         run: the run.
-        checker: the ablation's; for one that shows otherwise than in a history, linearizability.
+        checker: the ablation's; for one that shows otherwise than in a history, linearizability,
+            and strict serializability if there are transactions.
     """
     if run.violation is not None:
         return _broken(BY_INVARIANTS, run.violation.name, run.violation.sentence)
     if run.problems:
         return _broken(BY_LIVENESS, BY_LIVENESS, "; ".join(run.problems))
     if checker in (BY_HISTORY, BY_INVARIANTS, BY_LIVENESS):
+        if any(event.f == TRANSACTION for event in run.events):
+            return judge_with("rw-register", run.events)
         return judge([event for event in run.events if event.mode not in WEAK_MODES])
     return judge_with(checker, run.events)
 
@@ -281,11 +299,19 @@ def run_pattern(ablation: Ablation) -> PatternRun:
     except (OSError, ScheduleError) as error:
         run.error = f"schedule {ablation.schedule}: {error}"
     else:
+        run.assumption = assumption_violated(ablated)
         run.violation = str(intact.violation) if intact.violation is not None else ""
         checker = ablation.checker
         run.intact, run.ablated = judge_schedule(intact, checker), judge_schedule(ablated, checker)
     run.elapsed_s = time.perf_counter() - began_s
     return run
+
+
+def assumption_violated(run: ScheduleRun) -> str:
+    """The label of what goes wrong in a run whose clocks are further off than is assumed; "" if
+    they are not."""
+    bound_s = run.clock_bound_ns / 1e9
+    return label(exceeded(Assumptions(clock_offset_s=bound_s or None), run.clocks))
 
 
 def run_patterns(names: Sequence[str] = (), *, console: Any) -> int:
@@ -355,6 +381,8 @@ def _details(run: PatternRun) -> list[str]:
     if run.ablated is not None and run.ablated.findings:
         lines.append(f"{run.ablation.id} {run.ablation.removes}")
         lines.append(f"     without that: {run.ablated.findings[0].sentence}")
+        if run.assumption:
+            lines.append(f"     {run.assumption}")
     for what, result in (("intact", run.intact), ("ablated", run.ablated)):
         if result is not None and result.verdict is Verdict.UNKNOWN:
             lines.append(f"{run.ablation.id} {what}: undecided: {result.reason}")

@@ -46,6 +46,7 @@ class SeedSpec(msgspec.Struct, frozen=True, kw_only=True):
         faults: the kinds of faults asked for; empty if the seed drew its own.
         consensus: the variant.
         asked_workload, profile, asked_nodes: as asked for; empty or 0 if the seed drew its own.
+        role: as asked for.
         duration_ns: virtual time under faults.
     """
 
@@ -57,6 +58,7 @@ class SeedSpec(msgspec.Struct, frozen=True, kw_only=True):
     asked_workload: str = ""
     profile: str = ""
     asked_nodes: int = 0
+    role: str = ""
     duration_ns: int = 6_000_000_000
 
     @classmethod
@@ -71,6 +73,7 @@ class SeedSpec(msgspec.Struct, frozen=True, kw_only=True):
             asked_workload=job.wishes.workload,
             profile=job.wishes.profile,
             asked_nodes=job.wishes.nodes,
+            role=job.role,
             duration_ns=job.duration_ns,
         )
 
@@ -90,6 +93,7 @@ class SeedSpec(msgspec.Struct, frozen=True, kw_only=True):
             workload=self.asked_workload,
             nodes=self.asked_nodes,
             profile=self.profile,
+            role=self.role,
         )
 
     @property
@@ -106,6 +110,8 @@ class SeedSpec(msgspec.Struct, frozen=True, kw_only=True):
             words.append(f"--workload {self.asked_workload}")
         if self.asked_nodes:
             words.append(f"--nodes {self.asked_nodes}")
+        if self.role:
+            words.append(f"--role {self.role}")
         if self.profile:
             words.append(f"--profile {self.profile}")
         if self.duration_ns != 6_000_000_000:

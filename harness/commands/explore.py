@@ -25,7 +25,14 @@ def explore(
         Parameter(name="--nemesis", help="Kinds of faults; each seed draws its own if not given."),
     ] = "",
     workload: Annotated[
-        str, Parameter(name="--workload", help="Some of register,append,mixed; all if not given.")
+        str,
+        Parameter(
+            name="--workload",
+            help="Some of register,append,mixed; all if not given. Role data: transactions.",
+        ),
+    ] = "",
+    role: Annotated[
+        str, Parameter(name="--role", help="What the nodes are: core, paxos or data.")
     ] = "",
     nodes: Annotated[
         int, Parameter(name="--nodes", help="How many nodes; drawn (3 to 5) if not given.")
@@ -72,6 +79,7 @@ def explore(
         workload=workload,
         nodes=nodes,
         profile=profile,
+        role=role,
     )
     found = campaign(
         seeds=range(first_seed, first_seed + seeds),

@@ -4,10 +4,9 @@ A *DB* knows how to run one node of a system; a *Client* how to speak to it. Bot
 a user writes in a test file. What a DB can do beyond that is an *ability*: one of the Protocols
 below, each with one method or attribute, asked with ``isinstance``. So a DB has an ability if it
 has the method: :class:`Logs`, :class:`Primaries`, :class:`Generations`, :class:`Assumes`,
-:class:`PausesClients`,
-:class:`Membership`, :class:`Members`, :class:`ClusterSetup`, :class:`Timed`, :class:`Stops` and,
-for what it runs with, :class:`BringsClient`, :class:`Operations`, :class:`RunsIn`,
-:class:`NeedsImage`, :class:`Refuses`.
+:class:`PausesClients`, :class:`Membership`, :class:`Members`, :class:`Partitions`,
+:class:`ClusterSetup`, :class:`Timed`, :class:`Stops` and, for what it runs with,
+:class:`BringsClient`, :class:`Operations`, :class:`RunsIn`, :class:`NeedsImage`, :class:`Refuses`.
 
 What keys are differs between workloads: registers, lists, sets, locks. A DB whose client must know
 takes the option ``objects`` (see :class:`workloads.Workload`); :func:`operations_of` turns it into
@@ -215,6 +214,22 @@ class Members(Protocol):
 
     async def members(self, nodes: Sequence[Node]) -> Collection[str]:
         """Names of the members; empty if no node can say."""
+        ...
+
+
+@runtime_checkable
+class Partitions(Protocol):
+    """Knows partitions of its keys, and can change them; the nemeses ``partition-move``,
+    ``partition-split`` and ``partition-merge`` need it."""
+
+    async def partitions(self, nodes: Sequence[Node]) -> Sequence[Mapping[str, Any]]:
+        """The partitions, each with ``id``, ``low``, ``high``, ``group`` and ``state``; empty if no
+        node can say."""
+        ...
+
+    async def change_partition(self, node: Node, op: str, key: str, *to: str) -> str:
+        """Ask a node for a change; "" once it is done, else why it was refused. SetupError if
+        neither is known."""
         ...
 
 

@@ -23,8 +23,10 @@ OBJECTS: dict[str, tuple[str, ...]] = {
     "register": ("read", "write", "cas"),
     "list": ("read", "append"),
     "set": ("read", "add"),
+    "scanned-set": ("read", "add"),
     "counter": ("read", "add"),
     "siblings": ("read", "store"),
+    "monotonic": ("read", "inc"),
     "ids": ("generate",),
     "queue": ("enqueue", "dequeue", "drain"),
     "log": ("send", "poll", "assign"),
@@ -37,6 +39,7 @@ OBJECTS: dict[str, tuple[str, ...]] = {
     "singleton": ("act",),
     "txn-list": ("txn",),
     "txn-register": ("txn",),
+    "txn-predicates": ("txn",),
 }
 
 

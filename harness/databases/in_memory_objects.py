@@ -112,6 +112,15 @@ class Counter(Kind):
         return op.ok()
 
 
+class Monotonic(Counter):
+    """Counters whose increments are told what they made."""
+
+    def inc(self, op: Invocation) -> Outcome:
+        """One more; the sum."""
+        made = self.shared.values[op.key] = self.shared.values.get(op.key, 0) + 1
+        return op.ok(made)
+
+
 class Identifiers(Kind):
     """Identifiers that are given out."""
 
@@ -300,6 +309,24 @@ class RegisterTransactions(Kind):
         return op.ok(done)
 
 
+class PredicateTransactions(Kind):
+    """Transactions of writes to registers and reads of ranges of them."""
+
+    def txn(self, op: Invocation) -> Outcome:
+        """Writes and reads of registers and ranges, all at once."""
+        done: list[list[Any]] = []
+        for f, key, value in op.value:
+            if f == "rp":
+                low, high = key["keys"]
+                found = [[k, v] for k, v in sorted(self.shared.values.items()) if low <= k <= high]
+                done.append([f, key, found])
+                continue
+            if f == "w":
+                self.shared.values[key] = value
+            done.append([f, key, self.shared.values.get(key)])
+        return op.ok(done)
+
+
 class Members(Kind):
     """The nodes, of which none can fail here."""
 
@@ -322,7 +349,9 @@ KINDS: dict[str, type[Kind]] = {
     "list": Elements,
     "set": ElementSet,
     "siblings": Siblings,
+    "scanned-set": ElementSet,
     "counter": Counter,
+    "monotonic": Monotonic,
     "ids": Identifiers,
     "queue": Queue,
     "log": Log,
@@ -335,4 +364,5 @@ KINDS: dict[str, type[Kind]] = {
     "singleton": Singleton,
     "txn-list": ListTransactions,
     "txn-register": RegisterTransactions,
+    "txn-predicates": PredicateTransactions,
 }

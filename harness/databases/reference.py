@@ -11,12 +11,15 @@ whose first element is taken by compare-and-set of the whole list: sound, since 
 and dear, so queues should stay short.
 
 Options: ``role`` (``core``; ``paxos``: a register per key, no log and no leader; ``data``: many
-replicated groups, of which the keys here are the core's; ``gossip``: members found out by gossip,
-and the leader that emerges; ``leaderless``: any node takes writes; if it is not given, the one that
-the ablations or the workload's objects are for, or ``core``), ``consensus`` (of roles ``core`` and
-``data``), ``versions`` and ``consistency`` (of role ``leaderless``: how it orders versions, and
-``quorum`` or ``one``), ``ablate`` (ids separated by commas or a list), ``read_mode`` (one of
-:data:`READ_MODES`), ``lease_ttl_s`` (of locks), ``op_timeout_s``, ``peer_port``, ``admin_port``,
+replicated groups, each operation a transaction over their partitions, but for watches, leases,
+locks and elections, which are the core's; ``gossip``: members found out by gossip, and the leader
+that emerges; ``leaderless``: any node takes writes; if it is not given, the one that the ablations
+or the workload's objects are for, or ``core``), ``consensus`` (of roles ``core`` and ``data``); of
+role ``data`` ``isolation``, ``scheme`` (``fixed`` or ``range``), ``partitions`` (how many at first)
+and ``clock_bound_ms`` (by how much clocks may differ, and what a commit waits); of role
+``leaderless`` ``versions`` and ``consistency`` (how it orders versions, and ``quorum`` or ``one``);
+``ablate`` (ids separated by commas or a list), ``read_mode`` (one of :data:`READ_MODES`),
+``lease_ttl_s`` (of locks), ``op_timeout_s``, ``peer_port``, ``admin_port``,
 ``args`` (more arguments for every node), ``objects`` (what keys are; given by the workload).
 
 Each run has a token of its own, so that no other user of the machine writes to the cluster, removes
@@ -36,6 +39,7 @@ from harness.costs import STARTS
 from harness.databases.base import Assumptions, Invocation, Outcome, operations_of
 from harness.databases.http_clients import answered
 from harness.databases.reference_clients import CLIENTS, OF_GOSSIP, Objects
+from harness.databases.reference_data import DATA_CLIENTS
 from harness.databases.reference_holders import (
     HOLDER_OPERATIONS,
     HOLDERS,
@@ -44,6 +48,7 @@ from harness.databases.reference_holders import (
 )
 from harness.databases.reference_leaderless import OF_LEADERLESS, check_options, clients_of
 from harness.databases.reference_members import ATTEMPT_S, REQUEST_S, ReferenceMembers
+from harness.databases.reference_partitions import Dividing, ReferencePartitions
 from harness.environments.base import Node, SimulatedNode
 from harness.errors import UsageError, nearest
 from workloads.lock import FencedResource
@@ -113,7 +118,7 @@ _ABSENT: dict[str, Any] = {"list": [], "set": [], "counter": 0}
 _TAKES_MAX = 20
 
 
-class Reference(ReferenceMembers):
+class Reference(ReferenceMembers, ReferencePartitions):
     """The reference cluster."""
 
     name = "reference"
@@ -136,6 +141,10 @@ class Reference(ReferenceMembers):
         args: str | Sequence[str] = (),
         objects: str = "register",
         lease_ttl_s: float = 2.0,
+        isolation: str = "",
+        scheme: str = "",
+        partitions: int = 0,
+        clock_bound_ms: float = 0.0,
     ) -> None:
         super().__init__()
         if read_mode not in READ_MODES:
@@ -155,6 +164,12 @@ class Reference(ReferenceMembers):
             read_mode = consistency
         elif self.role != "core":
             _check_peers(self.role, consensus=consensus, read_mode=read_mode)
+        #: how role data divides keys, and what its transactions promise
+        self.dividing = Dividing.checked(
+            self.role, isolation, scheme, partitions=partitions, clock_bound_ms=clock_bound_ms
+        )
+        self.isolation = self.dividing.isolation
+        self.keys_seen: dict[str, None] = {}
         if self.role == "gossip":
             self.timings = GOSSIP_TIMINGS
         self.consensus = consensus
@@ -198,9 +213,10 @@ class Reference(ReferenceMembers):
         argv = [sys.executable, "-m", "cluster", "--id", node.name]
         argv += ["--listen", f"{node.address}:{self.peer_port}", "--peers", ",".join(peers)]
         argv += ["--data", "/data", "--admin", f"{node.address}:{self.admin_port}"]
-        argv += ["--role", self.role, "--consensus", self.consensus, "--enable-chaos", *self.args]
+        argv += ["--role", self.role, "--consensus", self.consensus, "--enable-chaos"]
         if self.role == "leaderless":
             argv += ["--versions", self.versions]
+        argv += [*self.dividing.arguments, *self.args]
         if not node.address.startswith("127."):
             # A network made for this run, or hosts whose firewall is their owner's business.
             argv.append("--allow-remote")
@@ -212,6 +228,8 @@ class Reference(ReferenceMembers):
         """Wait until the node serves, and is a member again if it was removed."""
         await node.http_ok(self.admin_port, "/health", within_s=READY_WITHIN_S)
         await self.bring_back(node)
+        if self.role == "data":
+            await self.map_known(node, within_s=READY_WITHIN_S)
 
     async def teardown(self, node: Node) -> None:
         """Nothing: the environment removes the node's data."""
@@ -229,9 +247,25 @@ class Reference(ReferenceMembers):
         return answer if isinstance(answer, dict) else None
 
     @property
+    def data_objects(self) -> frozenset[str]:
+        """The kinds of objects that are transactions over partitions."""
+        return frozenset(DATA_CLIENTS) if self.role == "data" else frozenset()
+
+    @property
+    def node_settings(self) -> dict[str, Any]:
+        """What the simulation's nodes are configured with, by the names of ``ClusterConfig``."""
+        if self.role == "leaderless":
+            return {"versions": self.versions}
+        return self.dividing.settings
+
+    @property
     def assumptions(self) -> Assumptions:
-        """What its leases need of clocks, if leases are asked for; its log needs nothing."""
+        """What its leases need of clocks, if leases are asked for, and its transactions; its log
+        needs nothing."""
         from cluster.core.lease import MARGIN
+
+        if self.objects in self.data_objects:
+            return Assumptions(clock_offset_s=self.dividing.clock_bound_ms / 1e3)
 
         if self.objects in ("lease", *HOLDERS):
             # A granter that is slow keeps a lease for longer, which harms nobody.
@@ -243,9 +277,12 @@ class Reference(ReferenceMembers):
 
     def cannot(self, nemesis: Any) -> str:
         """Why a nemesis makes no sense with nodes of this role; "" if it does."""
+        asked = getattr(nemesis, "db_needs", ())
+        if "change_partition" in asked:
+            return self.dividing.cannot(self.role, nemesis.name)
         if self.role == "core":
             return ""
-        if "add_member" in getattr(nemesis, "db_needs", ()):
+        if "add_member" in asked:
             return f"the members of role {self.role} do not change"
         leads = self.role in ("data", "gossip")
         if getattr(nemesis, "only_primaries", False) and not leads:
@@ -325,6 +362,8 @@ def _table(role: str, clients: Mapping[str, type[Objects]]) -> dict[str, Any]:
     if role == "leaderless":
         return kinds
     table = {**OBJECTS, **kinds, **HOLDER_OPERATIONS}
+    if role == "data":
+        table |= {kind: each.operations for kind, each in DATA_CLIENTS.items()}
     return {kind: ops for kind, ops in table.items() if (kind in OF_GOSSIP) == (role == "gossip")}
 
 
@@ -387,6 +426,8 @@ class ReferenceClient:
     def _made(self, node: Node) -> Objects | None:
         """What speaks of the kind of objects; None for single keys."""
         holder, kind = HOLDERS.get(self._db.objects), self._db.clients.get(self._db.objects)
+        if self._db.objects in self._db.data_objects:
+            return DATA_CLIENTS[self._db.objects](self._db, self._session)
         if holder is not None:
             return holder(self._db, self._session, ClientLife(node, self._db.still))
         return None if kind is None else kind(self._db, self._session)
@@ -486,13 +527,15 @@ class SocketSession:
             addresses, name=name, timeout_s=limit_s, attempt_s=attempt_s, token=db.token
         )
 
-    async def call(self, command: Any, *, mode: str, timeout_s: float | None = None) -> Any:
-        """Do one command; the outcome has ``status``, ``value`` and ``error``."""
+    async def call(
+        self, command: Any, *, mode: str, timeout_s: float | None = None, node: str = ""
+    ) -> Any:
+        """Do one command; the outcome has ``status``, ``value``, ``error`` and ``node``."""
         now = time.monotonic()
         own = mode == "stale" or now - self._asked_own > _OWN_NODE_EVERY_S
         if own:
             self._asked_own = now
-        node = self._node if own else ""
+        node = node or (self._node if own else "")
         return await self._client.call(command, mode=mode, node=node, timeout_s=timeout_s)
 
     async def close(self) -> None:

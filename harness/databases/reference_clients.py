@@ -36,9 +36,14 @@ class Session(Protocol):
     """A client session of the cluster, simulated or over sockets."""
 
     async def call(
-        self, command: Any, *, mode: str = "linearizable", timeout_s: float | None = None
+        self,
+        command: Any,
+        *,
+        mode: str = "linearizable",
+        timeout_s: float | None = None,
+        node: str = "",
     ) -> Complete:
-        """Do one command; a deadline of None is the session's own."""
+        """Do one command; a deadline of None is the session's own, a node that which to ask."""
 
 
 class Settings(Protocol):
@@ -47,6 +52,9 @@ class Settings(Protocol):
     read_mode: str
     lease_ttl_s: float
     resource: FencedResource
+    isolation: str
+    #: the keys that clients used lately, the newest last
+    keys_seen: dict[str, None]
 
 
 class Objects:

@@ -120,11 +120,16 @@ class StoppableSession:
         self._life = life
 
     async def call(
-        self, command: Any, *, mode: str = "linearizable", timeout_s: float | None = None
+        self,
+        command: Any,
+        *,
+        mode: str = "linearizable",
+        timeout_s: float | None = None,
+        node: str = "",
     ) -> Complete:
         """Do one command, when the client runs; its answer is noticed when the client runs."""
         await self._life.running()
-        done = await self._session.call(command, mode=mode, timeout_s=timeout_s)
+        done = await self._session.call(command, mode=mode, timeout_s=timeout_s, node=node)
         await self._life.running()
         return done
 

@@ -9,8 +9,8 @@ Clients speak through ``node.cluster_session`` (see :class:`SimulatedNode` in th
 contract), and may wait on nothing but that and the environment's ``sleep``.
 
 Options: ``ablate`` (ids of ablations all nodes run with), ``check_invariants`` (default on),
-``consensus`` (the variant all nodes run, raft unless said), ``role`` (of the reference cluster's
-nodes) and ``versions`` (how role ``leaderless`` orders them); the database says both.
+``consensus`` (the variant all nodes run, raft unless said), ``role`` and ``config`` (of the
+reference cluster's nodes; the database says).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from harness.errors import SetupError, nearest
 from harness.interpreter.runtime import Runtime
 from harness.interpreter.simulated_driver import SimFuture, SimRuntime
 
-OPTIONS = ("ablate", "check_invariants", "consensus", "role", "versions")
+OPTIONS = ("ablate", "check_invariants", "config", "consensus", "role")
 
 #: How often a client asks its own node first, as clients of real nodes do.
 OWN_NODE_EVERY_NS = 50_000_000
@@ -57,8 +57,8 @@ def sim(
         seed=seed,
         nodes=tuple(nodes),
         consensus=consensus,
-        config=ClusterConfig(versions=given.get("versions", "dotted")),
         role=given.get("role", "core"),
+        config=msgspec.structs.replace(ClusterConfig(), **given.get("config", {})),
         ablations=tuple(given.get("ablate", ())),
         check_invariants=bool(given.get("check_invariants", True)),
     )
@@ -368,15 +368,20 @@ class SimClusterSession:
         self._asked_own_ns = -OWN_NODE_EVERY_NS
 
     async def call(
-        self, command: Any, *, mode: str = "linearizable", timeout_s: float | None = None
+        self,
+        command: Any,
+        *,
+        mode: str = "linearizable",
+        timeout_s: float | None = None,
+        node: str = "",
     ) -> Any:
-        """Do one command; the outcome has ``status``, ``value`` and ``error``."""
+        """Do one command; the outcome has ``status``, ``value``, ``error`` and ``node``."""
         future = SimFuture()
         now_ns = self._env.now_ns()
         own = mode == "stale" or now_ns - self._asked_own_ns > OWN_NODE_EVERY_NS
         if own:
             self._asked_own_ns = now_ns
-        to = self._node if own else None
+        to = node or (self._node if own else None)
         limit_ns = None if timeout_s is None else round(timeout_s * 1e9)
         self._session.submit(command, mode=mode, to=to, timeout_ns=limit_ns, done=future.set_result)
         return await future

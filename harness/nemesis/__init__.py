@@ -28,6 +28,9 @@ NEMESES: dict[str, str] = {
     "disk": "harness.nemesis.disk:disk",
     "pressure": "harness.nemesis.pressure:pressure",
     "membership": "harness.nemesis.membership:membership",
+    "partition-move": "harness.nemesis.placement:move",
+    "partition-split": "harness.nemesis.placement:split",
+    "partition-merge": "harness.nemesis.placement:merge",
 }
 
 _SHAPES = ("one", "halves", "random", "majority", "minority-third", "majorities-ring", "bridge")
@@ -41,6 +44,9 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "disk": ("slow", "eio", "full", "torn", "flip", "lost-tail"),
     "pressure": ("cpu", "memory"),
     "membership": (),
+    "partition-move": (),
+    "partition-split": (),
+    "partition-merge": (),
 }
 
 __all__ = ["NEMESES", "VARIANTS", "compose", "is_built_in", "names", "plan_all", "require"]

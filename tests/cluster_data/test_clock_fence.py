@@ -10,8 +10,9 @@ import pytest
 from txn_world import EPOCH_NS, Node, World
 
 from cluster.clocks.hybrid_clock import HybridClock
-from cluster.config import MS
+from cluster.config import MS, ClusterConfig
 from cluster.data.clock_fence import WINDOW_NS, ClockFence
+from cluster.data.stamps import Stamps
 
 
 def fence(**ahead_ms: int) -> ClockFence:
@@ -155,3 +156,22 @@ def test_a_node_that_hears_nobody_has_nobody_to_confirm_its_clock() -> None:
     )
     made.heard(6 * MS, "b", 0)
     assert made.problem(6 * MS) == ""
+
+
+def test_a_restarted_node_does_not_stamp_the_bound_of_its_former_life() -> None:
+    """Found in simulation: most nodes crashed and came back, and the one that had not fenced itself
+    for as long as their durable bounds lay ahead."""
+
+    class Still:
+        def monotonic_ns(self) -> int:
+            return 5_000
+
+        wall_ns = monotonic_ns
+
+    stamps = Stamps(ClusterConfig(clock_offset_bound_ns=100), Still(), durable=9_000)
+    assert stamps.stamp() == 5_000
+    stamps.heard("n2", 5_060)
+    assert stamps.stamp() == 5_060, "what follows from a message is later"
+    assert stamps.observe(5_080) and stamps.stamp() == 5_080
+    assert not stamps.observe(5_200) and stamps.stamp() == 5_080
+    assert stamps.hybrid.last == 9_000, "and what it issues is above its former life"

@@ -54,6 +54,29 @@ def test_a_transaction_step_by_step_sees_its_own_writes_and_nobody_else_does() -
     assert made.do("n1", "txn-read", txn, ("a",))[2] == f"there is no transaction {txn!r} here"
 
 
+def test_a_write_waits_for_a_map_that_does_not_say_where_its_key_is() -> None:
+    """Found by runs with moves: every write of such a key failed at once, and no read did."""
+    made = world()
+    routes = made.nodes["n1"].map
+    route, made_known = routes.route, made.now + 100 * MS
+    routes.route = lambda key: route(key) if made.now >= made_known else None  # type: ignore[method-assign]
+    assert made.run_txn("n1", [["w", "a", 1]])[0] == "ok"
+    assert made.now >= made_known
+    routes.route = lambda key: None  # type: ignore[method-assign]
+    assert made.run_txn("n1", [["w", "a", 2]])[0] == "fail"
+
+
+def test_a_refused_commit_says_which_route_is_old() -> None:
+    made = world()
+    routes, refused = made.nodes["n1"].map, []
+    routes.refuse = lambda partition, epoch: refused.append((partition, epoch))  # type: ignore[method-assign]
+    name = routes.partition("a")
+    _, epoch, group = routes.places[name]
+    routes.places[name] = (name, epoch + 1, group)
+    assert made.run_txn("n1", [["w", "a", 1]])[0] == "fail"
+    assert refused == [(name, epoch + 1)]
+
+
 def test_operations_at_once_see_each_other_in_order() -> None:
     made = world()
     operations = [

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.ablations.unscheduled.a36a_hash_divided_by_the_groups import HashDividedByTheGroups
-from cluster.ablations.unscheduled.a36b_hash_salted_per_process import HashSaltedPerProcess
+from cluster.ablations.a36a_hash_divided_by_the_groups import HashDividedByTheGroups
+from cluster.ablations.a36b_hash_salted_per_process import HashSaltedPerProcess
 from cluster.data.fixed_partitions import FixedPartitions, shares
 
 #: as ``b2sum -l 64`` of the coreutils gives it, as a number

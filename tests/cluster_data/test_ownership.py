@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.ablations.unscheduled.a37_stale_epoch_accepted import StaleEpochAccepted
-from cluster.ablations.unscheduled.a48_cached_map_is_believed import CachedMapIsBelieved
+from cluster.ablations.a37_stale_epoch_accepted import StaleEpochAccepted
+from cluster.ablations.a48_cached_map_is_believed import CachedMapIsBelieved
 from cluster.data.ownership import Ownership
 
 

@@ -95,7 +95,7 @@ GOOD = st.one_of(
     st.tuples(st.just("p-resolve"), TXNS, st.sampled_from(["commit", "abort"]), TIMES),
     st.tuples(st.just("p-decide"), TXNS, st.sampled_from(["commit", "abort"]), TIMES, TIMES),
     st.tuples(st.just("p-recover"), TXNS, TIMES, TIMES, TIMES, TIMES),
-    st.tuples(st.just("p-forget"), st.just(""), st.lists(TXNS, max_size=2)),
+    st.tuples(st.just("p-forget"), st.just(""), st.lists(TXNS, max_size=2), st.booleans()),
     st.tuples(st.just("p-close"), st.just(""), TIMES),
     st.tuples(st.just("p-collect"), st.just(""), TIMES),
     st.tuples(st.just("p-own"), PARTS, EPOCHS, st.just("ranges"), st.just(""), st.none()),
@@ -309,7 +309,7 @@ def test_a_transaction_prepares_again_at_a_later_timestamp_and_a_late_copy_chang
     assert log.ok("p-decide", "t", "commit", 40, 0) == ["commit", 40]
     assert log.ok("p-resolve", "t", "commit", 40) == 1
     assert log.prepare("t", 40, writes=written)[0] == "no"
-    log.ok("p-forget", "", ["t"])
+    log.ok("p-forget", "", ["t"], True)
     assert log.prepare("t", 40, writes=written) == ["push", 41], "and leaves no intent"
     assert not log.machine.participant.prepared
 

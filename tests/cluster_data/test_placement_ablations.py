@@ -8,10 +8,10 @@ from __future__ import annotations
 import pytest
 from placement_world import Node, World
 
-from cluster.ablations.unscheduled.a36a_hash_divided_by_the_groups import HashDividedByTheGroups
-from cluster.ablations.unscheduled.a36b_hash_salted_per_process import HashSaltedPerProcess
-from cluster.ablations.unscheduled.a37_stale_epoch_accepted import StaleEpochAccepted
-from cluster.ablations.unscheduled.a48_cached_map_is_believed import CachedMapIsBelieved
+from cluster.ablations.a36a_hash_divided_by_the_groups import HashDividedByTheGroups
+from cluster.ablations.a36b_hash_salted_per_process import HashSaltedPerProcess
+from cluster.ablations.a37_stale_epoch_accepted import StaleEpochAccepted
+from cluster.ablations.a48_cached_map_is_believed import CachedMapIsBelieved
 from cluster.config import MS
 from cluster.core.answers import Answer
 from cluster.data.fixed_partitions import FixedPartitions

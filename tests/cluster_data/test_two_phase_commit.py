@@ -168,6 +168,43 @@ def test_a_slow_coordinator_is_told_that_others_have_ended_its_transaction() -> 
     nothing_left(made)
 
 
+def finished_by_others(made: World) -> Any:
+    """A commit whose coordinator does not hear of its decision until others have finished it."""
+
+    def meddle(node: Node, to: str, command: Command) -> str:
+        deaf = node.name == "n1" and command.op == "p-decide" and command.args[0] == "commit"
+        return "lose-answer" if deaf else ""
+
+    made.meddle = meddle
+    done: list[Any] = []
+    made.ask("n1", "txn-run", "", (TRANSFER, {}), then=done.append, timeout_ns=5_000 * MS)
+    made.run(3_000 * MS)
+    assert both(made) == (1, 9)
+    return done[0].status
+
+
+def test_a_coordinator_learns_of_a_commit_that_others_have_finished() -> None:
+    """Found in simulation: the record was forgotten when all had resolved, and the coordinator that
+    asked again, for an abort, was told so and answered `fail`."""
+    made = world()
+    assert finished_by_others(made) == "ok"
+    made.run(3_000 * MS)
+    assert all(not group.machine.records.table for group in made.data.values()), "kept for ever"
+
+
+def test_a_commit_that_is_forgotten_too_early_is_told_as_failed() -> None:
+    forgets = part(DecisionRecords, "outlives_its_intents", lambda self, knows: False)
+    assert finished_by_others(world(partition_parts=PartitionParts(records=forgets))) == "fail"
+
+
+def test_what_was_decided_long_ago_is_not_told_as_aborted() -> None:
+    records = DecisionRecords()
+    records.collect(100)
+    assert records.decide("t", "abort", 0, 99) == ("pending", 0)
+    assert records.decide("t", "abort", 0, 100) == ("abort", 0)
+    assert records.recover("u", 1_000, 10, 99, 5) == ("abort", 0)
+
+
 def test_two_that_are_in_each_others_way_do_not_both_give_up() -> None:
     for seed in range(8):
         made = World(seed, faults=False)

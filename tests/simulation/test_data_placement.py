@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from cluster.ablations.registry import Ablation
-from cluster.ablations.unscheduled import (
+from cluster.ablations import (
     a36a_hash_divided_by_the_groups,
     a36b_hash_salted_per_process,
     a37_stale_epoch_accepted,
     a48_cached_map_is_believed,
 )
+from cluster.ablations.registry import Ablation
 from cluster.config import MS, ClusterConfig
 from cluster.core.parts import ReplicaParts
 from cluster.data.controller_part import ControllerPart

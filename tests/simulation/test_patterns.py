@@ -54,16 +54,15 @@ PROSE_LEFT = (
 
 
 def test_prose_names_built_ablations_only() -> None:
-    """Those that are planned are left to the table of patterns."""
+    """Those that are planned are left to the table of patterns, or said to be not built."""
     root = Path(cluster.__file__).parents[1]
-    unscheduled = (root / "cluster/ablations/unscheduled").glob("a[0-9]*_*.py")
     built = {ablation.id for ablation in all_ablations()}
-    built |= {"A" + path.stem.partition("_")[0][1:] for path in unscheduled}
     for path in sorted((root / "cluster").rglob("*.py")):
         name = path.relative_to(root).as_posix()
         if name == "cluster/patterns.py" or name.startswith(PROSE_LEFT):
             continue
-        named = set(re.findall(r"\bA\d\d[a-z]?\b", path.read_text(encoding="utf-8")))
+        text = re.sub(r"\bA\d\d[a-z]? \(not built\)", "", path.read_text(encoding="utf-8"))
+        named = set(re.findall(r"\bA\d\d[a-z]?\b", text))
         assert named <= built, f"{name} names {sorted(named - built)}"
 
 
@@ -100,7 +99,9 @@ def test_each_ablation_alone(ablation: Ablation) -> None:
 
 
 def test_a_pattern_stands_for_its_ablations() -> None:
-    assert [ablation.id for ablation in select(["idempotent_receiver"])] == ["A08d", "A28a", "A28b"]
+    assert [ablation.id for ablation in select(["idempotent_receiver"])] == [
+        "A08d", "A28a", "A28b", "A28c",
+    ]  # fmt: skip
 
 
 def test_a_read_of_a_session_need_not_be_linearizable() -> None:

@@ -29,6 +29,8 @@ from harness.databases.in_memory_objects import (
     Lock,
     Log,
     Members,
+    Monotonic,
+    PredicateTransactions,
     Register,
     RegisterTransactions,
     Siblings,
@@ -313,6 +315,54 @@ class LaggingRegisters(_Lagging, RegisterTransactions):
 OLD_SNAPSHOT = having(txn_list=LaggingLists, txn_register=LaggingRegisters)
 
 
+class Forked(RegisterTransactions):
+    """Odd and even processes see each other's writes late, and their own at once."""
+
+    late = 10
+    made: ClassVar[dict[Store, list[tuple[str, int]]]] = {}
+
+    def txn(self, op):
+        log = self.made.setdefault(self.store, [])
+        log += [(key, op.process % 2) for f, key, _ in op.value if f == "w"]
+        hidden = {key for key, side in log[-self.late :] if side != op.process % 2}
+        done = super().txn(op)
+        for micro in done.value:
+            if micro[0] == "r" and micro[1] in hidden:
+                micro[2] = None
+        return done
+
+
+class WithoutCause(ElementSet):
+    """Now and then a read lacks an element that was there long before the last one."""
+
+    now = Every(10)
+
+    def read(self, op):
+        items = super().read(op).value
+        return op.ok([*items[:-6], *items[-5:]] if self.now() and len(items) > 6 else items)
+
+
+class StaleMonotonic(_Copied, Monotonic):
+    def read(self, op):
+        return op.ok(self.copied().get(op.key, 0))
+
+
+class LaggingPredicates(PredicateTransactions):
+    """Ranges are read as they were one transaction ago."""
+
+    last: ClassVar[dict[Store, Any]] = {}
+
+    def txn(self, op):
+        before, old = dict(self.store.values), self.last.get(self.store, {})
+        self.last[self.store] = before
+        done = super().txn(op)
+        for micro in done.value:
+            if micro[0] == "rp":
+                low, high = micro[1]["keys"]
+                micro[2] = [[k, v] for k, v in sorted(old.items()) if low <= k <= high]
+        return done
+
+
 class Forgetful(Members):
     """All agree on members of which one is missing."""
 
@@ -393,6 +443,14 @@ DEFECTS = [
     ("list-append", OLD_SNAPSHOT, {}, None),
     ("rw-register", OLD_SNAPSHOT, {}, None),
     ("write-skew", OLD_SNAPSHOT, {}, None),
+    ("write-skew", having(txn_predicates=LaggingPredicates), {"predicates": True}, None),
+    ("long-fork", having(txn_register=Forked), {}, "long-fork"),
+    ("causal", having(register=SessionStale), {}, None),
+    ("causal-reverse", having(scanned_set=WithoutCause), {}, "causal-reverse"),
+    ("monotonic", having(monotonic=StaleMonotonic), {}, "nonmonotonic"),
+    ("scans", having(scanned_set=StaleElements), {}, "stale"),
+    ("scans", twice("add"), {}, "duplicate"),
+    ("scans", forgets("add"), {}, "lost"),
 ]
 
 

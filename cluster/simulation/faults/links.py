@@ -73,8 +73,8 @@ def held_frame(at: FaultContext) -> Injected:
         if link.hold is takes:
             link.hold = None
         held, link.held[:] = link.held[:], []
-        for frame in held:
-            network.transmit(link, frame)
+        for frame, socket in held:
+            network.transmit(link, frame, socket)
 
     link.hold = takes
     heal = lambda: world.at(extra_ns, deliver)  # noqa: E731

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from cluster.core.parts import CONSENSUS
 from cluster.simulation import file_damage
-from cluster.simulation.faults import clocks, disks, leadership, links, processes
+from cluster.simulation.faults import clocks, disks, leadership, links, partitions, processes
 from cluster.simulation.faults.context import FaultContext, Injected
 from cluster.simulation.faults.disks import MEMBERSHIP
 
@@ -26,9 +26,15 @@ KINDS: dict[str, Callable[[FaultContext], Injected]] = {
     "disk-damage": disks.damage_at_rest(file_damage.KINDS),
     "transfer": leadership.transfer,
     MEMBERSHIP: leadership.membership,
+    "clock-bounded": clocks.clock_within_bound,
+    "partition-move": partitions.move,
+    "partition-split": partitions.split,
+    "partition-merge": partitions.merge,
 }
+#: Faults of role data alone; transactions draw them (:mod:`cluster.simulation.data_profiles`).
+OF_DATA = frozenset({"clock-bounded", "partition-move", "partition-split", "partition-merge"})
 #: Never drawn: they happen where they are asked for.
-ASKED_FOR = frozenset({"disk-lost-tail", "disk-flip", "disk-damage"})
+ASKED_FOR = frozenset({"disk-lost-tail", "disk-flip", "disk-damage"}) | OF_DATA
 #: What the calm profile draws from.
 CALM_KINDS = ("partition", "packets", "crash", "crash-many", "pause", "clock", "disk")
 #: A kind -> the attribute of a variant's parts that says whether the variant can do it.

@@ -23,8 +23,10 @@ ABLATION = Ablation(
     removes="The number of slots is chosen once, whatever the number of groups.",
     breaks="After a node joined, keys written before are not found.",
     nemesis="membership",
-    workload="set",
-    checker="set",
-    anomaly="lost",
+    workload="list-append",
+    checker="list-append",
+    anomaly="G-single-item-realtime",
+    random=False,
+    real=False,
     role="data",
 )

@@ -26,6 +26,10 @@ ABLATION = Ablation(
     removes="The hash of a key is the same in every process.",
     breaks="What was written through one node is not found through another.",
     nemesis="none",
-    workload="register",
+    workload="list-append",
+    checker="list-append",
+    anomaly="G-single-item-realtime",
+    random=False,
+    real=False,
     role="data",
 )

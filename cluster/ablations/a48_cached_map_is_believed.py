@@ -23,9 +23,11 @@ ABLATION = Ablation(
     removes="A group acts for a partition only until its own log says that it moves away.",
     breaks="Writes through a node with an old map are lost when the partition has moved.",
     nemesis="partition",
-    workload="register",
+    pattern="fixed_partitions",
+    workload="list-append",
+    checker="list-append",
+    anomaly="G-single-item-realtime",
     random=False,
     real=False,
-    pattern="fixed_partitions",
     role="data",
 )
