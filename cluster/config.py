@@ -76,7 +76,6 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
         replicas, read_quorum, write_quorum: of role ``leaderless``: how many nodes hold a key, and
             how many of them a quorum read and a quorum write wait for; in a smaller cluster, all.
         request_retry_ns: how long a coordinator waits for a silent replica before it asks again.
-        suspect_ns: how long a member may be silent before it is taken to be away.
         anti_entropy_ns: time between two comparisons with a peer.
         tombstone_grace_ns: how old a tombstone is at least when it is forgotten; longer than a
             message may be under way.
@@ -136,7 +135,6 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     read_quorum: int = 2
     write_quorum: int = 2
     request_retry_ns: int = 300 * MS
-    suspect_ns: int = 500 * MS
     anti_entropy_ns: int = 500 * MS
     tombstone_grace_ns: int = 10_000 * MS
     hints_max: int = 10_000

@@ -109,6 +109,7 @@ Examples:
 Examples:
   harness cluster up                                three nodes on loopback, in ./playground
   harness cluster up --nodes 5 --dir five --port 7201
+  harness cluster up --role leaderless --nodes 5    any node takes writes; also data, paxos, gossip
   harness cluster status
   harness cluster down
   harness cluster certs --dir certs --nodes n1,n2,n3   a test authority, for mutual TLS""",

@@ -25,6 +25,8 @@ from cluster.runtime.token import BadToken, read_token
 from cluster.spelling import nearest
 
 ROLES = ("core", "paxos", "data", "gossip", "leaderless")
+#: roles whose nodes have replicated logs
+VARIANT_ROLES = ("core", "data")
 CONSENSUS = ("raft", "multi-paxos", "zab", "viewstamped")
 
 #: Most fixed partitions that a cluster may be founded with.
@@ -293,10 +295,10 @@ def _choice(option: str, value: str, known: Sequence[str]) -> None:
 
 def _check_peer(options: NodeOptions) -> None:
     """Refuse options that do not fit a role without new members, or without a log."""
-    if options.consensus != "raft" and options.role != "data":
+    if options.consensus != "raft" and options.role not in VARIANT_ROLES:
         raise OptionError(
-            f"--consensus {options.consensus!r} is for --role core and data; --role {options.role} "
-            "has no log to agree on"
+            f"--consensus {options.consensus!r} is for --role {' or '.join(VARIANT_ROLES)}; --role "
+            f"{options.role} has no log to agree on"
         )
     if options.join:
         raise OptionError(

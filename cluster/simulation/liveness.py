@@ -9,7 +9,8 @@ fault is removed and the system has a bounded time to do what it owes:
    role ``data``, all this in each group, and nothing is left over of transactions, moves and
    former lives (:mod:`cluster.simulation.data_leftovers`); of role ``gossip``: all nodes know the
    same members, which are all nodes, and the view of them is agreed on and led; of role
-   ``leaderless``: as of role ``paxos``, and replicas of a key hold the same state;
+   ``leaderless``: as of role ``paxos``, no node takes another for absent, and replicas of a key
+   hold the same state;
 2. serve: a write by a new client is acknowledged; of role ``gossip``: an act;
 3. remember: every key that clients ever touched is read again, and what was acknowledged is there:
    acknowledged items of append lists exactly once, and a value that some client wrote.
@@ -230,6 +231,17 @@ def _unsettled_group(world: World) -> str:
     return "" if world.leader() is not None else "no node leads"
 
 
+def _untrusted(world: World) -> str:
+    """Which node of role ``leaderless`` takes one that runs to be away; empty for other roles."""
+    running = [world.member(node) for node in world.nodes if world.alive(node)]
+    for node in world.nodes:
+        trusted = (world.status(node) or {}).get("alive", running)
+        missed = [other for other in running if other not in trusted]
+        if missed:
+            return f"{node} takes {', '.join(missed)} to be away"
+    return ""
+
+
 def _unequal_replicas(world: World) -> str:
     """Which two replicas of role ``leaderless`` hold different states; empty for other roles."""
     trees = {node: (world.status(node) or {}).get("trees", {}) for node in world.nodes}
@@ -250,7 +262,7 @@ def _unsettled(world: World, targets: dict[str, int]) -> str:
     if world.role == "gossip":
         return _unsettled_group(world)
     if world.role in ("paxos", "leaderless"):
-        return _unsettled_peers(world) or _unequal_replicas(world)
+        return _unsettled_peers(world) or _untrusted(world) or _unequal_replicas(world)
     if world.role == "data":
         return _unsettled_groups(world, targets)
     applied: dict[str, tuple[int, str]] = {}
