@@ -231,11 +231,11 @@ class Joining:
             return
         entries, previous = message.entries, message.prev_index
         self._following.bring_in_line(previous, entries, message.high_water_mark)
-        transfer.took(previous + len(entries))
+        further = transfer.took(previous + len(entries))
         self._change.arm(state.now_ns)
         if 0 < self._until <= transfer.at:
             self.is_complete = True
-        elif entries and (self._until or not self._try_to_join(source)):
+        elif further and (self._until or not self._try_to_join(source)):
             self.fetch()
 
     def on_snapshot(self, source: NodeId, message: InstallSnapshot) -> None:
