@@ -12,6 +12,10 @@ The promise is the node's generation (Generation Clock); what is accepted is kep
 are durable before an answer leaves. Multi-Paxos has one promise for all slots: a proposer prepares
 once, for every slot from the first one on that it does not know to be chosen.
 
+An acceptor with a damaged disk knows what it promised, and no longer all that it accepted. It goes
+on accepting, and promises nothing, until it has accepted again in every slot concerned
+(``damage_repair``).
+
 An acceptor that has dropped slots behind a snapshot cannot tell what it accepted there. It promises
 nothing to a proposer that asks for them: that one is behind, and needs the snapshot, from a leader.
 
@@ -28,12 +32,13 @@ and the answer to every Prepare; used by the Multi-Paxos core.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from cluster.channel.request_batch import batch_entries
 from cluster.clocks.generation_clock import GenerationClock
 from cluster.config import ClusterConfig
+from cluster.consensus.damage_repair import DamageRepair
 from cluster.consensus.high_water_mark import HighWaterMark
 from cluster.consensus.install_snapshot import Snapshots, snapshot_of
 from cluster.consensus.membership import Configuration
@@ -53,6 +58,7 @@ from cluster.wire import (
     Promise,
     ReadIndex,
     ReadIndexReply,
+    Recovering,
     Snapshot,
     SnapshotReply,
 )
@@ -72,6 +78,7 @@ class Acceptor:
         mark: what is known to be chosen.
         slots: what is accepted.
         snapshots: the newest one, and one that arrives.
+        repair: whether something that was accepted is lost; nothing is promised then.
         outbox: where answers go.
     """
 
@@ -85,8 +92,10 @@ class Acceptor:
         mark: HighWaterMark,
         slots: Slots,
         snapshots: Snapshots,
+        repair: DamageRepair,
         outbox: Outbox,
     ) -> None:
+        self._repair = repair
         self._config = config
         self._clock = clock
         self._log = log
@@ -172,6 +181,7 @@ class Acceptor:
     def on_message(self, source: NodeId, message: Message) -> None:
         """The proposer of the promised ballot sent one of ``FROM_LEADERS``."""
         self._handlers[type(message)](source, message)
+        self._continue_repair(message.generation)
 
     def take_restored(self) -> Snapshot | None:
         """The snapshot that took the place of the state since the last call, if one did."""
@@ -208,15 +218,41 @@ class Acceptor:
             last = entries[-1].index
         agreed = slots.agreed(ballot)
         self._mark.follow(message.high_water_mark, agreed, self._log)
-        reply = Accepted(ballot, message.first, last, agreed, self._log.last_index)
+        reply = Accepted(ballot, message.first, last, agreed, self._end)
         self._out.send(source, reply, after=self.after_accepting(max(last, agreed)))
 
     def _on_heartbeat(self, source: NodeId, message: Heartbeat) -> None:
         agreed = self._slots.agreed(message.generation)
         self._mark.follow(message.high_water_mark, agreed, self._log)
         self._answer(source, HeartbeatReply(self._clock.generation, message.round))
-        if message.high_water_mark > agreed:
+        lacks = self._repair.recovering and agreed < self._end
+        if message.high_water_mark > agreed or lacks:
             self._answer(source, CatchUp(self._clock.generation, agreed))
+        if lacks:  # and nothing may be under way that fills the slots up to the last that was lost
+            told = Accepted(self._clock.generation, agreed + 1, agreed, agreed, self._end)
+            self._answer(source, told, after=self.after_accepting(agreed))
+
+    # -- damage ------------------------------------------------------------------------------------
+
+    @property
+    def _end(self) -> int:
+        """The last slot in which something is, or may have been, accepted."""
+        damage = self._repair.damage
+        return self._log.last_index if damage is None else max(self._log.last_index, damage.slot)
+
+    def announce_damage(self, peers: Sequence[NodeId]) -> None:
+        """No leader is heard: others that are recovering and wait too must know of each other."""
+        if self._repair.recovering:
+            for peer in peers:
+                self._answer(peer, Recovering(self._clock.generation, self._log.last_index))
+
+    def _continue_repair(self, ballot: int) -> None:
+        """Write down that the damage is repaired, if all that was lost is accepted again."""
+        repair = self._repair
+        if repair.damage is None or repair.ending:
+            return
+        if repair.is_overwritten(self._slots.agreed(ballot)):
+            repair.end_with(self._writes.repaired())
 
     # -- snapshots ---------------------------------------------------------------------------------
 

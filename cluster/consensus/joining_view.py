@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cluster.clocks.generation_clock import GenerationClock
+from cluster.consensus.damage_repair import DamageRepair
 from cluster.consensus.high_water_mark import HighWaterMark
 from cluster.consensus.install_snapshot import Snapshots
 from cluster.consensus.leader_and_followers import Following
@@ -51,7 +52,7 @@ class ReplicaState:
 
     __slots__ = (
         "clock", "is_voter", "leader", "leads", "log", "mark", "node", "now_ns", "out", "peers",
-        "remembers", "snapshots", "writes",
+        "remembers", "repair", "snapshots", "writes",
     )  # fmt: skip
 
     def __init__(
@@ -64,8 +65,10 @@ class ReplicaState:
         writes: WriteOrder,
         mark: HighWaterMark,
         snapshots: Snapshots,
+        repair: DamageRepair,
         outbox: Outbox,
     ) -> None:
+        self.repair = repair
         self.node = node
         self.is_voter = node in voters
         self.peers = tuple(voter for voter in voters if voter != node)
@@ -97,10 +100,14 @@ class ReplicaState:
 
     def memory(self, nonce: int) -> RecoveryResponse:
         """What this replica can tell one that has no memory. The view that one without a memory
-        itself fetches is none that it has entered."""
-        asking = not self.remembers
-        view, normal = (0, 0) if asking else (self.clock.generation, self.clock.adopted)
-        return RecoveryResponse(view, nonce, normal, self.log.last_index, self.leads, asking)
+        itself fetches is none that it has entered; one with a damaged log knows how far it went."""
+        damage = self.repair.damage
+        last = self.log.last_index if damage is None else max(self.log.last_index, damage.index)
+        asking = not (self.remembers and self.repair.takes_part())
+        view, normal = self.clock.generation, self.clock.adopted
+        if not self.remembers:
+            view = normal = 0
+        return RecoveryResponse(view, nonce, normal, last, self.leads, asking)
 
     def adopt(self) -> None:
         """This log is that of the view: its name follows it to the disk."""

@@ -13,6 +13,7 @@ of clients, sessions or the state machine. It owns these parts:
     membership   membership          who votes: the founders, for ever
     election     election            the randomised timer, and whose promises are whole
     snapshots    install_snapshot    the newest snapshot, and one that arrives
+    repair       damage_repair       whether the disk lost something that was accepted
     acceptor     acceptor            promises and acceptances
     candidacy    candidacy           while this node stands: what it asks, and hears in phase_one
     leadership   proposer            while this node leads; composed of phase_two, heartbeat and
@@ -38,6 +39,7 @@ Live" (2007). Hosted by ``cluster.core.replica``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import msgspec
 
@@ -46,6 +48,7 @@ from cluster.config import ClusterConfig
 from cluster.consensus.acceptor import FROM_LEADERS, Acceptor
 from cluster.consensus.ballots import Ballots
 from cluster.consensus.candidacy import Candidacy
+from cluster.consensus.damage_repair import DamageRepair
 from cluster.consensus.election import Election
 from cluster.consensus.heartbeat import HeartbeatRounds
 from cluster.consensus.high_water_mark import HighWaterMark
@@ -62,12 +65,15 @@ from cluster.consensus.read_index import ReadIndex
 from cluster.consensus.replicated_log import ReplicatedLog, WriteOrder
 from cluster.consensus.slots import Slots
 from cluster.ports import NodeId, Recovered, Rng
-from cluster.wire import Message, Prepare, Promise, ReadIndexReply, TimeoutNow
+from cluster.wire import Message, Prepare, Promise, ReadIndexReply, Recovering, TimeoutNow
 from cluster.wire import ReadIndex as ReadIndexRequest
 
 
 class MultiPaxosParts(msgspec.Struct, frozen=True, kw_only=True):
     """The classes a Multi-Paxos node is made of; each may be replaced by a subclass."""
+
+    #: whether a node with a damaged disk is repaired from its peers
+    repairs_damage: ClassVar[bool] = True
 
     clock: type[GenerationClock] = GenerationClock
     ballots: type[Ballots] = Ballots
@@ -78,6 +84,7 @@ class MultiPaxosParts(msgspec.Struct, frozen=True, kw_only=True):
     membership: type[Membership] = Membership
     election: type[Election] = Election
     snapshots: type[Snapshots] = Snapshots
+    repair: type[DamageRepair] = DamageRepair
     acceptor: type[Acceptor] = Acceptor
     phase_one: type[PhaseOne] = PhaseOne
     phase_two: type[PhaseTwo] = PhaseTwo
@@ -89,6 +96,22 @@ class MultiPaxosParts(msgspec.Struct, frozen=True, kw_only=True):
     ) -> MultiPaxos:
         """A Multi-Paxos node of these classes; arguments as for :class:`MultiPaxos`."""
         return MultiPaxos(node, members, config=config, rng=rng, parts=self)
+
+    def candidacy(self, core: MultiPaxos) -> Candidacy:
+        """How a node stands, once its other parts are there."""
+        return Candidacy(
+            core.node,
+            core.peers,
+            config=core.config,
+            ballots=core.ballots,
+            election=core.election,
+            acceptor=core.acceptor,
+            log=core.log,
+            writes=core.writes,
+            mark=core.mark,
+            outbox=core.outbox,
+            phase_one=self.phase_one,
+        )
 
     def leadership(
         self, core: MultiPaxos, peers: Sequence[NodeId], marks: Mapping[NodeId, int]
@@ -167,7 +190,10 @@ class MultiPaxos:
         self.log.compact(index)
         self.writes = parts.writes(self.log.last_index)
         self.mark = parts.mark(index)
-        chosen = min(recovered.hard_state.chosen, self.log.last_index)
+        self.repair = parts.repair(recovered.damage)
+        # What is left of a damaged log may be older than what was known to be chosen.
+        known = 0 if self.repair.recovering else recovered.hard_state.chosen
+        chosen = min(known, self.log.last_index)
         self.mark.follow(chosen, chosen, self.log)
         self.membership = parts.membership(self._founders, index=index)
         self.snapshots = parts.snapshots(snapshot)
@@ -189,21 +215,11 @@ class MultiPaxos:
             mark=self.mark,
             slots=self.slots,
             snapshots=self.snapshots,
+            repair=self.repair,
             outbox=self.outbox,
         )
-        self.candidacy = Candidacy(
-            self.node,
-            self.peers,
-            config=self.config,
-            ballots=self.ballots,
-            election=self.election,
-            acceptor=self.acceptor,
-            log=self.log,
-            writes=self.writes,
-            mark=self.mark,
-            outbox=self.outbox,
-            phase_one=parts.phase_one,
-        )
+        self.repair.note(self.outbox)
+        self.candidacy = parts.candidacy(self)
         self.role: str = self._passive_role
 
     # -- what others may look at -------------------------------------------------------------------
@@ -247,8 +263,11 @@ class MultiPaxos:
         if source not in self.peers:
             return
         if kind is Prepare:
-            self._on_prepare(source, message)  # type: ignore[arg-type]
+            if self.repair.takes_part():
+                self._on_prepare(source, message)  # type: ignore[arg-type]
             return
+        if kind is Recovering:
+            self.repair.heard(source, now_ns)
         standing = self.clock.standing(message.generation, leads=leads)
         if standing == FUTURE:
             self._become_follower(message.generation)
@@ -270,8 +289,9 @@ class MultiPaxos:
             if self.leadership.over:
                 self._become_follower(self.clock.generation)
         elif now_ns >= self.election.deadline_ns:
-            if self.role == LEARNER:
+            if self.role == LEARNER or not self.repair.takes_part():
                 self.election.arm(now_ns)
+                self.acceptor.announce_damage(self.peers)
             else:
                 self._stand(probe=self.config.prevote)
         else:
@@ -285,6 +305,10 @@ class MultiPaxos:
             self.leadership.advance(now_ns)
         elif self.role == CANDIDATE and self.candidacy.own_promise_is_durable(io_id):
             self._conclude()
+        if self.repair.ended(io_id):
+            self.outbox.note(
+                "repaired", index=self.log.last_index, generation=self.clock.generation
+            )
 
     def propose(self, now_ns: int, data: Sequence[bytes]) -> tuple[int, int] | None:
         """Propose commands in order, as one batch; (first slot, ballot), or None if refused."""
@@ -368,7 +392,7 @@ class MultiPaxos:
             self.candidacy.hear(self.now_ns, source, message, promised)  # type: ignore[arg-type]
             self._conclude()
         elif kind is TimeoutNow:
-            if self.role == FOLLOWER and source == self.leader:
+            if self.role == FOLLOWER and source == self.leader and self.repair.takes_part():
                 self._stand(transfer=True)
         elif kind is ReadIndexRequest:
             self.acceptor.refuse(source, message)

@@ -30,6 +30,11 @@ have entries of its view that it does not. It waits for the next view like every
 Handing over. The primary tells the target to ask for the next view that is the target's, in a
 message that says that the primary wants it; then even replicas that hear the primary join in.
 
+A replica that has lost a part of its log still knows its view, so nobody needs to be asked which
+one that is. It asks for no view and reports to none. It takes part in a view that has started, as
+one that was away does, and its acknowledgements count again once it is repaired
+(``damage_repair``).
+
 What is not here: changes of members. A node that is none of the founders takes part in nothing.
 
 Source: Liskov and Cowling, "Viewstamped Replication Revisited" (2012); Oki and Liskov (1988).
@@ -39,6 +44,7 @@ Hosted by ``cluster.core.replica``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import msgspec
 
@@ -72,12 +78,16 @@ _NONCES = 1 << 62
 class ViewstampedParts(msgspec.Struct, frozen=True, kw_only=True):
     """The classes a replica is made of; each may be replaced by a subclass."""
 
+    #: whether a node with a damaged disk is repaired from its peers
+    repairs_damage: ClassVar[bool] = True
+
     clock: type[GenerationClock] = GenerationClock
     log: type[ReplicatedLog] = ReplicatedLog
     writes: type[WriteOrder] = WriteOrder
     mark: type[HighWaterMark] = HighWaterMark
     membership: type[Membership] = Membership
     snapshots: type[Snapshots] = Snapshots
+    repair: type[DamageRepair] = DamageRepair
     replication: type[Replication] = Replication
     rounds: type[HeartbeatRounds] = HeartbeatRounds
     reads: type[ReadIndex] = ReadIndex
@@ -132,6 +142,7 @@ class Viewstamped:
         self.membership = parts.membership(Configuration(voters), index=index)
         self.snapshots = parts.snapshots(snapshot)
         self.leadership: Leadership | None = None
+        self.repair = parts.repair(recovered.damage)
         self._out = Outbox()
         self._following = Following(
             self.node,
@@ -141,7 +152,7 @@ class Viewstamped:
             mark=self.mark,
             membership=self.membership,
             snapshots=self.snapshots,
-            repair=DamageRepair(None),
+            repair=self.repair,
             outbox=self._out,
         )
         self.state = ReplicaState(
@@ -152,6 +163,7 @@ class Viewstamped:
             writes=self.writes,
             mark=self.mark,
             snapshots=self.snapshots,
+            repair=self.repair,
             outbox=self._out,
         )
         self._change = parts.change(
@@ -254,6 +266,8 @@ class Viewstamped:
             self.leadership.advance(now_ns)
         else:
             self.views.persisted(io_id)
+            if self.state.is_normal:
+                self._following.continue_repair(io_id)
         self._settle(now_ns)
 
     def propose(self, now_ns: int, data: Sequence[bytes]) -> tuple[int, int] | None:

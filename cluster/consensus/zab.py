@@ -28,6 +28,10 @@ Reads. A quorum of answers to a heartbeat round sent after the read arrived show
 promised a later epoch before. A follower asks its leader for the index, as with ZooKeeper's
 ``sync``, and serves the read itself.
 
+A node with a damaged disk drops what is left of its log above the snapshot. It neither looks for a
+leader nor counts for a promise; it follows a leader that a quorum of the others has made, is
+synchronised by it, and votes again once it has adopted that history (``damage_repair``).
+
 Handing over is an election in which the chosen node looks although its leader lives: the leader and
 the followers take part because the leader asked for it.
 
@@ -39,11 +43,13 @@ Source: Junqueira, Reed and Serafini, "Zab: High-performance broadcast for prima
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import msgspec
 
 from cluster.clocks.generation_clock import GenerationClock
 from cluster.config import ClusterConfig
+from cluster.consensus.damage_repair import DamageRepair
 from cluster.consensus.fast_leader_election import FastLeaderElection
 from cluster.consensus.high_water_mark import HighWaterMark
 from cluster.consensus.install_snapshot import Snapshots, snapshot_of
@@ -67,12 +73,16 @@ from cluster.wire import ReadIndex as ReadIndexRequest
 class ZabParts(msgspec.Struct, frozen=True, kw_only=True):
     """The classes a Zab node is made of; each may be replaced by a subclass."""
 
+    #: whether a node with a damaged disk is repaired from its peers
+    repairs_damage: ClassVar[bool] = True
+
     clock: type[GenerationClock] = GenerationClock
     log: type[ReplicatedLog] = ReplicatedLog
     writes: type[WriteOrder] = WriteOrder
     mark: type[HighWaterMark] = HighWaterMark
     membership: type[Membership] = Membership
     snapshots: type[Snapshots] = Snapshots
+    repair: type[DamageRepair] = DamageRepair
     election: type[FastLeaderElection] = FastLeaderElection
     promises: type[Promises] = Promises
     adoption: type[Adoption] = Adoption
@@ -133,8 +143,12 @@ class Zab:
             mark=parts.mark(index),
             membership=self.membership,
             snapshots=parts.snapshots(snapshot),
+            repair=parts.repair(recovered.damage),
             outbox=Outbox(),
         )
+        self.repair = node.repair
+        if self.repair.recovering:
+            self._drop_what_is_left()
         promises, has_past = parts.promises(), self.clock.generation > 0
         self.sides = ZabSides(
             node,
@@ -144,6 +158,15 @@ class Zab:
             leading_parts=parts.leading,
         )
         self._now_ns = now_ns
+
+    def _drop_what_is_left(self) -> None:
+        """A damaged log may be one from before a truncation, and a leader that remembers more of
+        this node would take it for its own. Only the snapshot is known to be history."""
+        node, first = self.node, max(self.node.snapshots.index, self.log.base_index) + 1
+        node.repair.note(node.outbox)
+        if self.log.last_index >= first:
+            self.log.truncate_from(first)
+            node.writes.truncate(first)
 
     # -- what others may look at -------------------------------------------------------------------
 
@@ -215,6 +238,9 @@ class Zab:
         self._now_ns = now_ns
         self.node.writes.persisted(io_id)
         self.sides.persisted(now_ns)
+        if self.repair.ended(io_id):
+            index, epoch = self.log.last_index, self.clock.generation
+            self.node.outbox.note("repaired", index=index, generation=epoch)
 
     def propose(self, now_ns: int, data: Sequence[bytes]) -> tuple[int, int] | None:
         """Append commands in order, as one batch; (first index, epoch), or None if refused."""

@@ -40,6 +40,7 @@ from cluster.wire import (
     Message,
     NewEpoch,
     NewLeader,
+    Recovering,
     Snapshot,
     Truncate,
     UpToDate,
@@ -73,6 +74,8 @@ class ZabFollowing:
         self._node = node
         self._promises = promises
         self._adoption = adoption
+        #: the epoch whose history this log was found to have, in this life
+        self._in_line = 0
         self._log = Following(
             node.name,
             clock=node.clock,
@@ -81,7 +84,7 @@ class ZabFollowing:
             mark=node.mark,
             membership=node.membership,
             snapshots=node.snapshots,
-            repair=DamageRepair(None),
+            repair=DamageRepair(None),  # what it has is the leader's, so all it says is true
             outbox=node.outbox,
         )
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -141,7 +144,9 @@ class ZabFollowing:
         """Tell the leader what is promised, and where the log ends."""
         node = self._node
         clock, position = node.clock, node.position()
-        promise = AckEpoch(clock.generation, clock.voted_for == self.leader, *position)
+        recovering = not node.repair.takes_part()
+        counts = clock.voted_for == self.leader and not recovering
+        promise = AckEpoch(clock.generation, counts, *position, recovering)
         after = self._promises.leaves_after(node.writes)
         node.outbox.send(self.leader, promise, after=after)
 
@@ -154,11 +159,22 @@ class ZabFollowing:
             if kind is not Heartbeat:
                 self.repeat_ns = _NEVER_NS
             self._log.on_message(source, message)
+            self._continue_repair()
             if kind is Heartbeat and self.phase == SYNCHRONISATION and self._has_adopted():
                 self._acknowledge()
         elif kind in self._handlers:
             self.repeat_ns = _NEVER_NS
             self._handlers[kind](message)
+
+    def announce_damage(self) -> None:
+        """No leader is heard. A damaged node looks for none; it follows the next that it hears of,
+        and others that wait too must know of it."""
+        node = self._node
+        if node.repair.recovering:
+            self.leave()
+            told = Recovering(node.clock.generation, node.log.last_index)
+            for peer in node.peers():
+                node.outbox.send(peer, told, after=node.writes.after_hard_state)
 
     def refuse(self, source: NodeId, message: Message) -> None:
         """Answer what is out of date, or meant for a leader, with this node's epoch."""
@@ -203,7 +219,19 @@ class ZabFollowing:
         if not self._has_adopted():
             node.clock.adopt(message.generation)
             node.writes.hard_state(node.clock.hard_state())
+        self._in_line = message.generation
+        self._continue_repair()
         self._acknowledge()
+
+    def _continue_repair(self) -> None:
+        """Write down that the damage is repaired, if this log is the epoch's history again, with
+        all that this node may have acknowledged in the epoch."""
+        node, epoch = self._node, self._node.clock.generation
+        repair = node.repair
+        if repair.damage is None or repair.ending or self._in_line != epoch:
+            return
+        if repair.is_restored(epoch, node.log.last_index):
+            repair.end_with(node.writes.repaired())
 
     def _acknowledge(self) -> None:
         node = self._node

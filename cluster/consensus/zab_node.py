@@ -10,6 +10,7 @@ import msgspec
 
 from cluster.clocks.generation_clock import GenerationClock
 from cluster.config import ClusterConfig
+from cluster.consensus.damage_repair import DamageRepair
 from cluster.consensus.fast_leader_election import Position, Vote
 from cluster.consensus.high_water_mark import HighWaterMark
 from cluster.consensus.install_snapshot import Snapshots
@@ -32,6 +33,7 @@ class ZabNode(msgspec.Struct, frozen=True, kw_only=True):
         mark: what is committed.
         membership: who votes.
         snapshots: the newest one, and one that arrives.
+        repair: whether the disk lost something that was promised.
         outbox: where messages go.
     """
 
@@ -43,6 +45,7 @@ class ZabNode(msgspec.Struct, frozen=True, kw_only=True):
     mark: HighWaterMark
     membership: Membership
     snapshots: Snapshots
+    repair: DamageRepair
     outbox: Outbox
 
     def electorate(self) -> Configuration:
@@ -53,9 +56,13 @@ class ZabNode(msgspec.Struct, frozen=True, kw_only=True):
         """The other members."""
         return self.membership.peers(self.name, self.mark.index)
 
-    def votes(self) -> bool:
+    def is_voter(self) -> bool:
         """Whether this node is a voter."""
         return self.membership.may_vote(self.name, self.mark.index)
+
+    def votes(self) -> bool:
+        """Whether this node votes: a voter whose log is all that it promised."""
+        return self.is_voter() and self.repair.takes_part()
 
     def position(self) -> Position:
         """How recent this node's history is."""

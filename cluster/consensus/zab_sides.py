@@ -47,6 +47,7 @@ from cluster.wire import (
     NewEpoch,
     ReadIndex,
     ReadIndexReply,
+    Recovering,
     TimeoutNow,
     ZabVote,
 )
@@ -92,7 +93,7 @@ class ZabSides:
             return LEADER if self.leading.serving is not None else CANDIDATE
         if self.election.looking:
             return CANDIDATE
-        return FOLLOWER if self._node.votes() else LEARNER
+        return FOLLOWER if self._node.is_voter() else LEARNER
 
     @property
     def leader(self) -> NodeId:
@@ -117,6 +118,9 @@ class ZabSides:
 
     def on_message(self, now_ns: int, source: NodeId, message: Message) -> None:
         """A member sent something."""
+        if type(message) is Recovering:
+            self._node.repair.heard(source, now_ns)
+            return
         leads = self.leading is not None and self.leading.epoch > 0
         standing = self._node.clock.standing(message.generation, leads=leads)
         if standing == FUTURE and leads:
@@ -144,6 +148,7 @@ class ZabSides:
             return
         if not self._node.votes():
             election.wait(now_ns)
+            self.following.announce_damage()
         elif not election.looking:
             self._look(now_ns)
         elif election.leading:

@@ -267,9 +267,11 @@ class Storage:
     ) -> Found:
         """Write down that there is damage, then put aside what cannot be used."""
         owed = max(found.seen, (promised.generation, promised.index))
+        slot = max(found.seen_slot, promised.index)
         if promised.damage is not None:
             owed = max(owed, (promised.damage.generation, promised.damage.index))
-        damage = damage_of(error, index=owed[1], generation=owed[0])
+            slot = max(slot, promised.damage.slot)
+        damage = damage_of(error, index=owed[1], generation=owed[0], slot=max(slot, owed[1]))
         kept = found.segments
         self._superblocks.open(
             Superblock(

@@ -44,6 +44,8 @@ class DamageWatch:
         self._atlas, self._founders, self._fail = atlas, founders, fail
         self._consensus, self._ablated = consensus, bool(ablations)
         self._wiped: set[str] = set()
+        #: whether a founder with an empty disk takes part only after a recovery
+        self._recovers = hasattr(consensus, "recovery")
 
     def why_not(self, member: str, *, joins: bool) -> WhyNot:
         """What the storage of a member asks: why peers cannot repair its damaged disk.
@@ -66,6 +68,8 @@ class DamageWatch:
             Whether it may have forgotten what was durable.
         """
         damaged = node in self._atlas.damaged
+        if self._recovers and recovered.hard_state.generation == 0:
+            self._atlas.blank.add(node)
         if recovered.damage is None:
             if node not in self._wiped:
                 self._atlas.replace(node)  # all of it was read, and is as it was promised
@@ -83,3 +87,5 @@ class DamageWatch:
         """A core had something to tell."""
         if note.event == "repaired":
             self._atlas.replace(node)
+        elif note.event in ("founded", "view-entered"):
+            self._atlas.blank.discard(node)

@@ -171,6 +171,8 @@ class SimDisk:
         self._files: dict[str, _File] = {}
         self._durable_names: dict[str, _File] = {}
         #: changes of names since the last sync of the directory: (old or "", new or "", file)
+        #: whether the last crash took back what was written over something older
+        self.undone = False
         self._name_changes: list[tuple[str, str, _File]] = []
         self._operations_left = 0
         self._used_bytes = 0
@@ -364,6 +366,7 @@ class SimDisk:
         if not lose_unsynced:
             return {"bytes_lost": 0, "names_lost": 0}
         names_lost = self._lose_names(torn)
+        self.undone = power and any(file.replaced for file in self._files.values())
         bytes_lost = 0
         for _, file in sorted(self._files.items()):
             if file.replaced and power:
@@ -456,10 +459,12 @@ class FaultAtlas:
     def __init__(self, nodes: Sequence[str]) -> None:
         self._spare = (len(nodes) - 1) // 2
         self.damaged: list[str] = []
+        #: nodes that never took part, in a variant that needs a majority of those that did
+        self.blank: set[str] = set()
 
     def allows(self, node: str) -> bool:
         """Whether damaging this node's disk leaves a majority of good ones."""
-        return node in self.damaged or len(self.damaged) < self._spare
+        return node in self.damaged or len({*self.damaged, *self.blank} - {node}) < self._spare
 
     def replace(self, node: str) -> None:
         """This node has a new disk."""
