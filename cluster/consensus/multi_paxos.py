@@ -193,8 +193,7 @@ class MultiPaxos:
         self.repair = parts.repair(recovered.damage)
         # What is left of a damaged log may be older than what was known to be chosen.
         known = 0 if self.repair.recovering else recovered.hard_state.chosen
-        chosen = min(known, self.log.last_index)
-        self.mark.follow(chosen, chosen, self.log)
+        self.mark.follow(known, self.log.last_index, self.log)
         self.membership = parts.membership(self._founders, index=index)
         self.snapshots = parts.snapshots(snapshot)
         self.slots = parts.slots(
