@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cluster.consensus.damage_repair import why_not_repairable
-from cluster.log.storage import WhyNot
+from cluster.log.setting_aside import WhyNot
 from cluster.ports import Note, Recovered
 from cluster.simulation.disk import FaultAtlas
 from cluster.simulation.variant_invariants import Fail

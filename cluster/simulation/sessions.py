@@ -123,7 +123,6 @@ class SimSession:
         prefer: the node it asks first; None for one that follows from the name.
         window: calls under way at once.
         attempt_ns: how long one node may stay silent before another is asked.
-        dial_ns: how long a connection may take to be made.
     """
 
     def __init__(
@@ -135,11 +134,11 @@ class SimSession:
         prefer: str | None = None,
         window: int = 1,
         attempt_ns: int = 1_000_000_000,
-        dial_ns: int = DIAL_NS,
     ) -> None:
         self.name = name
-        self._dial_ns = dial_ns
         self.timeout_ns = timeout_ns
+        #: how long a connection may take to be made
+        self.dial_ns = DIAL_NS
         self.calls: list[Call] = []
         self._world = world
         self._running: dict[int, tuple[Call, Callable[[Complete], Any] | None]] = {}
@@ -260,7 +259,7 @@ class SimSession:
         self._hang_up()
         self._connection = connection = self._world.connections.connect(self.name, node)
         self._epoch = epoch
-        at_ns = self._world.now_ns + self._dial_ns
+        at_ns = self._world.now_ns + self.dial_ns
         self._world.heap.push(at_ns, self._give_up_dialling, connection)
 
     def _give_up_dialling(self, connection: int) -> None:

@@ -389,7 +389,6 @@ class World:
         prefer: str | None = None,
         window: int = 1,
         attempt_ns: int = SECOND,
-        dial_ns: int = SECOND,
     ) -> SimSession:
         """The client session of this name, made when first asked for.
 
@@ -399,7 +398,6 @@ class World:
             prefer: the node it asks first; None to spread sessions over the nodes.
             window: calls under way at once.
             attempt_ns: how long one node may stay silent before another is asked.
-            dial_ns: how long a connection may take to be made.
         """
         found = self._sessions.get(name)
         if found is None:
@@ -410,7 +408,6 @@ class World:
                 prefer=prefer,
                 window=window,
                 attempt_ns=attempt_ns,
-                dial_ns=dial_ns,
             )
             found = self._sessions[name] = made
         return found

@@ -12,7 +12,8 @@ from crash_disk import CrashDisk
 
 from cluster.config import ClusterConfig
 from cluster.log.segmented_log import SegmentHeader, segment_of
-from cluster.log.storage import ASIDE, Storage
+from cluster.log.setting_aside import ASIDE
+from cluster.log.storage import Storage
 from cluster.log.superblock import (
     FILE_BYTES,
     NAMES,
