@@ -100,6 +100,10 @@ class RaftParts(msgspec.Struct, frozen=True, kw_only=True):
     reads: type[ReadIndex] = ReadIndex
     change: type[MembershipChange] = MembershipChange
 
+    def members_of(self, found: Configuration, index: int, config: ClusterConfig) -> Membership:
+        """Who takes part from an index on, and how that may change."""
+        return self.membership(found, index=index, by_one=not config.joint_changes)
+
     def build(
         self, node: NodeId, members: Sequence[NodeId], *, config: ClusterConfig, rng: Rng
     ) -> Raft:
@@ -149,7 +153,7 @@ class Raft:
         self.log = parts.log.recover(recovered)
         self.writes = parts.writes(self.log.last_index)
         self.mark = parts.mark(index)
-        self.membership = parts.membership(found, index=index)
+        self.membership = parts.members_of(found, index, self.config)
         self.snapshots = parts.snapshots(snapshot)
         self.repair = parts.repair(recovered.damage)
         self.election = parts.election(
