@@ -56,6 +56,7 @@ from cluster.consensus.leader_and_followers import (
     Following,
     Leadership,
 )
+from cluster.consensus.member_directories import MemberDirectories
 from cluster.consensus.membership import Configuration, Membership
 from cluster.consensus.membership_change import Change, MembershipChange, Refusal
 from cluster.consensus.outbox import Outbox
@@ -99,6 +100,7 @@ class RaftParts(msgspec.Struct, frozen=True, kw_only=True):
     rounds: type[HeartbeatRounds] = HeartbeatRounds
     reads: type[ReadIndex] = ReadIndex
     change: type[MembershipChange] = MembershipChange
+    directories: type[MemberDirectories] = MemberDirectories
 
     def members_of(self, found: Configuration, index: int, config: ClusterConfig) -> Membership:
         """Who takes part from an index on, and how that may change."""

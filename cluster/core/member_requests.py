@@ -63,7 +63,7 @@ def member_request_problem(command: Command) -> str:
             return ""
         return f"the address {args[0]!r} is not HOST:PORT"
     if op == PROMOTE and len(args) == 1:
-        return member_problem(args[0])
+        return member_problem(args[0]) if args[0] else ""
     return f"{op} takes a member{' and an address' * (op == ADD_LEARNER)}" if args else ""
 
 

@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cluster.consensus.damage_repair import why_not_repairable
+from cluster.consensus.member_directories import MemberDirectories
+from cluster.consensus.membership import name_of
 from cluster.log.setting_aside import WhyNot
 from cluster.ports import Note, Recovered
 from cluster.simulation.disk import FaultAtlas
@@ -46,6 +48,10 @@ class DamageWatch:
         self._wiped: set[str] = set()
         #: whether a founder with an empty disk takes part only after a recovery
         self._recovers = hasattr(consensus, "recovery")
+        #: with which directory each member comes, and with which each has met another before
+        self._rule = getattr(consensus, "directories", MemberDirectories)(recovers=self._recovers)
+        self._directories: dict[str, str] = {}
+        self._met: dict[tuple[str, str], tuple[str, ...]] = {}
 
     def why_not(self, member: str, *, joins: bool) -> WhyNot:
         """What the storage of a member asks: why peers cannot repair its damaged disk.
@@ -60,6 +66,20 @@ class DamageWatch:
         """A node has an empty disk; it forgets what it promised if its id is the same."""
         (self._atlas.damage if forgets else self._atlas.replace)(node)
         (self._wiped.add if forgets else self._wiped.discard)(node)
+        self._directories[node] = f"{self._directories.get(node, '')}+"
+        self._met = {pair: met for pair, met in self._met.items() if name_of(pair[0]) != node}
+
+    def lets_in(self, member: str, source: str) -> bool:
+        """Whether a member hears another, by the directory that each was met with; remembered. The
+        members of a founding have met then, as they do in the runtime."""
+        directory, pair = self._directories.get(name_of(source), ""), (member, source)
+        founding = source in self._founders and not self._directories.get(name_of(member))
+        known = self._met.get(pair, ("",) if founding else ())
+        if known[:1] != (directory,):
+            if self._consensus is not None and not self._rule.takes(known, directory):
+                return False
+            self._met[pair] = (directory, *known)
+        return True
 
     def started(self, node: str, recovered: Recovered) -> bool:
         """A node starts from what its storage found.

@@ -58,14 +58,14 @@ class Role(NamedTuple):
         storage: makes a storage.
         view_of: looks into a core.
         watch: makes the invariants, of (fail, view_of, consensus, founders).
-        variant: the parts of a consensus variant by name; None if the role has none.
+        variant: the parts of a consensus variant, of (name, ablations); None if the role has none.
     """
 
     core: CoreFactory
     storage: StorageFactory
     view_of: Callable[[Any], View]
     watch: Callable[[Fail, Callable[[Any], View], str, Sequence[str]], Watch]
-    variant: Callable[[str], ConsensusParts | None]
+    variant: Callable[[str, Sequence[str]], ConsensusParts | None]
 
 
 def reference_parts(consensus: str, ablations: Sequence[str]) -> ReplicaParts:
@@ -77,6 +77,11 @@ def reference_parts(consensus: str, ablations: Sequence[str]) -> ReplicaParts:
     if consensus not in CONSENSUS:
         raise ValueError(f"there is no consensus {consensus!r}: {', '.join(CONSENSUS)}")
     return ablate(ReplicaParts(consensus=CONSENSUS[consensus]), ablations)
+
+
+def reference_consensus(consensus: str, ablations: Sequence[str]) -> ConsensusParts:
+    """Those of them that are the consensus variant's; arguments and errors are the same."""
+    return reference_parts(consensus, ablations).consensus
 
 
 def check_parts(role: str, consensus: str, ablations: Sequence[str]) -> None:
@@ -162,8 +167,8 @@ def watch_registers(
 
 
 ROLES = {
-    "core": Role(reference_core, reference_storage, reference_view, watch_log, CONSENSUS.get),
-    "paxos": Role(paxos_core, paxos_storage, view_of_status, watch_registers, lambda _: None),
+    "core": Role(reference_core, reference_storage, reference_view, watch_log, reference_consensus),
+    "paxos": Role(paxos_core, paxos_storage, view_of_status, watch_registers, lambda *_: None),
 }
 
 
