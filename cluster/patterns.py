@@ -70,7 +70,7 @@ PATTERNS: tuple[Pattern, ...] = (
         1, "Write-Ahead Log", "log.write_ahead_log",
         "Nothing is acknowledged before it is durable; recovery yields the longest valid prefix; "
         "only a tail nobody was told of may be cut; a failed sync stops the node.",
-        "A01 A02 A03a A03b A03c A04 A05 A06",
+        "A01 A02 A03a A03b A03c A04 A05 A06 A20e A67j A68k",
     ),
     _pattern(
         2, "Segmented Log", "log.segmented_log",
@@ -97,7 +97,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         6, "Majority Quorum", "consensus.majority_quorum",
         "Any two quorums share a node.",
-        "A11 A11c A11d A58 A60 A67i A68b A68c A68g A68j",
+        "A11 A11c A11d A56 A58 A60 A61 A67i A68b A68c A68g A68j",
     ),
     _pattern(
         7, "Generation Clock", "clocks.generation_clock",
@@ -143,7 +143,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         14, "Follower Reads", "data.follower_reads",
         "Each read has a declared mode and keeps it; a session never goes back in time.",
-        "A29 A29b A30 A31 A32 A33 A33b A68i",
+        "A29 A29b A30 A31 A32 A33 A33b A43b A43c A68i",
     ),
     _pattern(
         15, "Versioned Value", "data.versioned_value",
@@ -169,7 +169,7 @@ PATTERNS: tuple[Pattern, ...] = (
         19, "Two-Phase Commit", "data.two_phase_commit",
         "All or none, for durability and for visibility; votes and decisions are durable before "
         "anyone is told.",
-        "A38 A39 A40 A41 A42 A43 A44 A44b",
+        "A38 A38b A39 A39b A40 A41 A42 A43 A44 A44b A44c A44d A44e",
     ),
     _pattern(
         20, "Lamport Clock", "clocks.lamport_clock",
@@ -190,7 +190,7 @@ PATTERNS: tuple[Pattern, ...] = (
         23, "Consistent Core", "core.replica",
         "A small consistent cluster decides placement, membership and leases; data nodes never do "
         "by themselves.",
-        "A48 A48b",
+        "A48 A48b A48c",
     ),
     _pattern(
         24, "Lease", "core.lease",

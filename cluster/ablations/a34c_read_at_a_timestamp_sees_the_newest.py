@@ -26,7 +26,7 @@ ABLATION = Ablation(
     workload="list-append",
     checker="list-append",
     anomaly="G-single-item",
-    random=False,
+    random=True,
     real=False,
     pattern="versioned_value",
 )

@@ -1,7 +1,7 @@
 """A43c: a transaction commits at a timestamp that was closed.
 
-Reads below the closed timestamp are served anywhere and validated nowhere, since nothing can
-come in any more. Here something does.
+Reads below the closed timestamp are served anywhere and validated nowhere, since nothing can come
+in any more. Here something does.
 """
 
 from __future__ import annotations

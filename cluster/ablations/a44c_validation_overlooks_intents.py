@@ -26,7 +26,7 @@ ABLATION = Ablation(
     workload="list-append",
     checker="list-append",
     anomaly="G2-item",
-    random=False,
+    random=True,
     real=False,
     pattern="two_phase_commit",
 )

@@ -28,7 +28,7 @@ ABLATION = Ablation(
     workload="list-append",
     checker="list-append",
     anomaly="G-single-item",
-    random=False,
+    random=True,
     real=False,
     pattern="two_phase_commit",
 )

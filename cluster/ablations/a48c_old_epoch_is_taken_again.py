@@ -1,7 +1,7 @@
 """A48c: a group takes a partition at an epoch at which it has given it up.
 
-The order is that of a controller that died, and comes late. Its data is of the time before the next
-controller moved the partition to this group, and on to another one.
+The order is that of a controller that was deposed, and comes late. Its data is of the time before
+the next controller moved the partition to this group, and on to another one.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ABLATION = Ablation(
     OldEpochIsTakenAgain,
     role="data",
     removes="A partition that was given up at an epoch is never taken again at that epoch.",
-    breaks="A late order of a dead controller makes a second owner, for nodes with an old map.",
+    breaks="A late order of a deposed controller makes a second owner, for nodes with an old map.",
     nemesis="partition",
     workload="list-append",
     checker="list-append",

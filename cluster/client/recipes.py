@@ -14,8 +14,8 @@ believes that it holds the lock until it looks at :attr:`Held.valid`; that is wh
 (a fencing token: see ``cluster.core.lease``).
 
 Source: Joshi, "Lease" and "State Watch"; etcd's concurrency recipes. For programs that use
-:class:`cluster.client.asyncio_client.AsyncioClient`. Where time is another (a simulation), whoever
-uses a recipe gives its :class:`Surroundings`.
+:class:`cluster.client.asyncio_client.AsyncioClient`. Where time is another (a simulation), the
+caller gives a recipe its :class:`Surroundings`.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class RecipeError(Exception):
 
 
 class Client(Protocol):
-    """What a recipe needs of a client."""
+    """The interface of a client to recipes."""
 
     async def call(self, command: Command, *, timeout_s: float | None = None) -> Complete:
         """Do one command."""
@@ -269,7 +269,7 @@ class Election(Held):
         await self.give_up()
 
     async def leader(self) -> str | None:
-        """Who leads; None if none does."""
+        """The leader; None if there is none."""
         done = await self._done("get", self._key)
         return None if done.value is None else str(done.value)
 

@@ -27,7 +27,7 @@ answer that was replicated. The client is told ``ok`` only after the decision is
 
 What breaks without it. A38: a vote that was not replicated counts. A39: the groups are told before
 the decision is logged. A44b: reads of a serializable transaction validated as a snapshot only.
-A47a: no wait.
+A47a: no wait. A38b, in ``cluster.data.group_client``: an answer that was lost taken for a refusal.
 
 Source: Gray (1978); Rosenkrantz, Stearns and Lewis, "System Level Concurrency Control" (1978), for
 wait-die; Spanner for the commit wait. Used by ``cluster.data.coordinator``. Sans-IO.

@@ -25,7 +25,8 @@ its coordinator may be told otherwise. A transaction that started before the hor
 nothing any more.
 
 What breaks without it. A39: participants that are told before the record is written: after a crash
-of the coordinator some have committed and the others abort.
+of the coordinator some have committed and the others abort. A39b: a record that takes a second
+decision: an abort that was carried out becomes a commit of nothing.
 
 Source: Spanner's and CockroachDB's transaction records; Percolator's primary lock. Part of the
 replicated state of a data group; pure and deterministic.

@@ -18,7 +18,8 @@ node's state has every intent and every version that there will ever be.
 Invariants. Two reads at one timestamp that were served and validated see one state. A closed read
 needs no validation.
 
-What breaks without it. A43: intents ignored. A34b: a read below what was collected.
+What breaks without it. A43: intents ignored. A43b: a closed read above what is closed here. A34d: a
+read below what was collected.
 
 Source: Joshi, "Versioned Value", "Follower Reads"; CockroachDB's closed timestamps. Part of the
 state machine of a data group; pure.

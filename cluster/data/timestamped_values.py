@@ -16,8 +16,8 @@ read before that index cannot be validated any more, since a change that it must
 Invariants. The timestamps of a key only grow, in the order of installation. A version never
 changes. What is visible at a timestamp at or above the floor stays visible until a collection.
 
-What breaks without it. A34a: with one value per key, a read of several keys sees half of a
-transaction. A34b: a read below the floor misses what was collected.
+What breaks without it. A34c: with one value per key, a read of several keys sees half of a
+transaction. A34d: a read below the floor misses what was collected.
 
 Source: Joshi, "Versioned Value"; CockroachDB's and TiKV's multi-version stores.
 Part of the replicated state of a data group; pure and deterministic.

@@ -46,7 +46,9 @@ group commits, the other has nothing to commit. A39: told before decided. A40: a
 aborts by itself. A41: without intents in the way, two writers lose one of their updates. A42:
 without recovery the intents of a dead coordinator block for ever. A43: a reader that ignores
 intents sees half of a transaction. A44: without the timestamp cache a write comes in below a read.
-A44b: snapshot isolation where serializability was asked for: write skew.
+A44b: snapshot isolation where serializability was asked for: write skew. A44c: a validation that
+overlooks intents, and A44d, one that overlooks versions: the same. A44e: under snapshot isolation,
+two writers of one key. A43c: a commit below a closed timestamp, where readers have been already.
 
 Source: Gray, "Notes on Data Base Operating Systems" (1978); Joshi, "Two-Phase Commit"; Spanner,
 CockroachDB and Percolator for intents, records and timestamps. This module is the participant's

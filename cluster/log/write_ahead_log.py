@@ -28,7 +28,7 @@ The header CRC is seeded with the record's place, so bytes of a record inside a 
 record in the wrong place, are not taken for one. The end mark is never zero, so a complete record
 cannot look like one whose end was not written.
 
-What is decidable. Say the first bad record of the last segment is at offset p.
+Decidability. Say the first bad record of the last segment is at offset p.
 
 1. A later record, with a valid header, says ``durable > p``: p had been synced, so this is damage:
    :class:`CorruptLog`.
@@ -39,8 +39,8 @@ What is decidable. Say the first bad record of the last segment is at offset p.
 3. Otherwise it is a torn tail, written after the last sync that any surviving record knows of, and
    is cut. Not decidable from the log alone: a sector of the very last synced batch that turns to
    zeros, or any damage to records that end in the last 512 bytes of the log, looks just like a
-   batch that was never synced. And a log that ends early at a record looks whole. The second mark
-   that tells is the ``superblock``.
+   batch that was never synced. And a log that ends early at a record looks whole. The second
+   record of the end is the ``superblock``.
 
 A bad record in a segment that is not the last is always damage: a segment is synced whole before
 the next one is created, whose header states where it ended and its last CRC.
@@ -111,7 +111,7 @@ class Record(msgspec.Struct, frozen=True):
 
 
 class Scan(msgspec.Struct, frozen=True):
-    """What a pass over one segment found.
+    """The outcome of a pass over one segment.
 
     Args:
         records: the valid prefix.

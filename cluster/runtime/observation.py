@@ -1,4 +1,4 @@
-"""What the admin endpoint shows of a node: its status, the hash of its state, and its metrics.
+"""The admin endpoint's view of a node: its status, the hash of its state, and its metrics.
 
 Used by ``node``.
 """
@@ -125,7 +125,7 @@ class Observation:
         )
 
     def _own(self) -> Measures:
-        """What the core measures itself; its names are its own."""
+        """The core's own measurements, under its own names."""
         core = self._parts.host.core
         return core.measures() if isinstance(core, Measured) else Measures()
 

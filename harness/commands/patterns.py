@@ -86,7 +86,7 @@ def _explained(names: Sequence[str]) -> Iterator[tuple[Pattern, list[Ablation]]]
 
 
 def _print_pattern(console: Terminal, pattern: Pattern, ablations: Sequence[Ablation]) -> None:
-    """What a pattern is for, where it is, and what breaks without it."""
+    """The purpose of a pattern, its module, and its ablations."""
     from rich.markdown import Markdown
 
     from cluster.ablations.registry import all_ablations

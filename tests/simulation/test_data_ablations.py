@@ -7,6 +7,7 @@ import io
 
 import pytest
 from rich.console import Console
+from transaction_trial import random_transactions
 
 from checkers.core.verdict import Result, Verdict
 from checkers.isolation import list_append
@@ -94,3 +95,15 @@ def test_the_patterns_of_the_data_role_have_two_counter_examples_each() -> None:
 def test_an_ablation_of_the_data_role_says_so() -> None:
     assert role_for(["A38"]) == "data"
     assert find("votes-before-they-are-durable").id == "A38"
+
+
+@pytest.mark.parametrize("id", ["A36b", "A41", "A44c"])
+def test_random_transactions_find_it_at_once(id: str) -> None:
+    assert random_transactions(0, id)[0].verdict is INVALID
+
+
+@pytest.mark.parametrize("seed", [0])
+def test_random_transactions_find_nothing_in_the_intact_system(seed: int) -> None:
+    result, done = random_transactions(seed)
+    assert result.verdict is VALID, result.reason
+    assert done > 100
