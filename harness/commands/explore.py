@@ -12,6 +12,15 @@ from harness.errors import UsageError
 from harness.spec import parse_list
 from harness.timings import checked
 
+_Workload = Annotated[
+    str,
+    Parameter(
+        name="--workload",
+        help="Some of register,append,mixed; all if not given. Role data: transactions.",
+    ),
+]
+_Role = Annotated[str, Parameter(name="--role", help="What the nodes are: core, paxos or data.")]
+
 
 def explore(
     *,
@@ -24,16 +33,8 @@ def explore(
         str,
         Parameter(name="--nemesis", help="Kinds of faults; each seed draws its own if not given."),
     ] = "",
-    workload: Annotated[
-        str,
-        Parameter(
-            name="--workload",
-            help="Some of register,append,mixed; all if not given. Role data: transactions.",
-        ),
-    ] = "",
-    role: Annotated[
-        str, Parameter(name="--role", help="What the nodes are: core, paxos or data.")
-    ] = "",
+    workload: _Workload = "",
+    role: _Role = "",
     nodes: Annotated[
         int, Parameter(name="--nodes", help="How many nodes; drawn (3 to 5) if not given.")
     ] = 0,
