@@ -39,6 +39,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
         lease_read_margin: fraction of the minimum election timeout a lease read may trust.
         apply_entries_max: committed entries applied in one event, the rest in the next ones; 0 for
             all at once.
+        joint_changes: voters change through a joint configuration; False for one voter at a time,
+            in one step.
         promote_lag_entries: a learner that misses more entries than this is not promoted.
         ballot_timeout_ns: how long a proposer of role ``paxos`` waits for acceptors before it asks
             the silent ones again.
@@ -102,6 +104,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     history_revisions: int = 10_000
     lease_read_margin: float = 0.5
     apply_entries_max: int = 0
+    joint_changes: bool = True
     promote_lag_entries: int = 512
     ballot_timeout_ns: int = 300 * MS
     ballot_backoff_min_ns: int = 2 * MS

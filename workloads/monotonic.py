@@ -2,8 +2,8 @@
 
 Counters are incremented and read; an increment returns the new value. An operation that begins
 after another completed must not observe less, and no two increments may return the same value.
-Besides lost updates this finds timestamps that run backwards: a commit at a slow node below one that was
-answered before.
+Besides lost updates this finds timestamps that run backwards: a commit at a slow node below one
+that was answered before.
 
 Source: the ``monotonic`` tests of Jepsen (CockroachDB, TiDB).
 """

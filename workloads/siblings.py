@@ -3,8 +3,8 @@
 Keys hold siblings: elements that were stored without knowing of each other. Each worker stores
 unique elements over those that it read last. An element that was acknowledged and not read by the
 client that replaced it must still be there; a store that orders all writes by a clock keeps one of
-them and loses the others. The report says which elements were lost, and what was written in their place by somebody
-who had not read them.
+them and loses the others. The report says which elements were lost, and what was written in their
+place by a client that had not read them.
 
 After healing every worker reads every key.
 """

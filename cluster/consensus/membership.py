@@ -159,11 +159,15 @@ class Membership:
     Args:
         configuration: the one in force at ``index``.
         index: of the entry or snapshot it comes from; 0 for the one a node is started with.
+        by_one: whether a single voter may come or go without a joint configuration.
     """
 
-    __slots__ = ("_history", "current", "index")
+    __slots__ = ("_by_one", "_history", "current", "index")
 
-    def __init__(self, configuration: Configuration, *, index: int = 0) -> None:
+    def __init__(
+        self, configuration: Configuration, *, index: int = 0, by_one: bool = False
+    ) -> None:
+        self._by_one = by_one
         self.reset(configuration, index)
 
     def reset(self, configuration: Configuration, index: int) -> None:
@@ -180,12 +184,14 @@ class Membership:
 
     def follows(self, configuration: Configuration) -> bool:
         """Whether a configuration may come next: voters change into and out of a joint one only,
-        and one change at a time. A node that joins knows no voters before its first."""
+        unless they may by one, and one change at a time. A node that joins knows no voters before
+        its first."""
         before = self.current
         if configuration.joint:
             entered = configuration.outgoing == before.voters and not before.joint
         else:
-            entered = configuration.voters == before.voters
+            moved = {*configuration.voters} ^ {*before.voters}
+            entered = len(moved) <= (self._by_one and not before.joint)
         return entered or not before.voters
 
     def at(self, index: int) -> Configuration:

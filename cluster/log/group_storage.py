@@ -39,7 +39,8 @@ import msgspec
 
 from cluster.config import ClusterConfig
 from cluster.log.group_files import GROUP_MARK, GroupDisk, group_of, salt_of
-from cluster.log.storage import Storage, StorageCounters, WhyNot
+from cluster.log.setting_aside import WhyNot
+from cluster.log.storage import Storage, StorageCounters
 from cluster.log.write_ahead_log import CorruptLog
 from cluster.ports import Append, Disk, DiskError, Recovered, SaveSnapshot
 from cluster.wire import Entry, HardState, Snapshot

@@ -10,6 +10,9 @@ Invariants. No entry at or above the mark is ever removed, and nothing is remove
 snapshot that replaces it is durable under its final name. Without the second, a crash between the
 two leaves neither.
 
+What breaks without it. A07: the segment of the first entry still wanted is removed. A08a: the log
+is removed before the snapshot is there.
+
 Source: Joshi, *Patterns of Distributed Systems*, "Low-Water Mark". Called by ``storage``.
 """
 

@@ -39,7 +39,6 @@ from collections.abc import Mapping
 import msgspec
 
 from cluster.log.group_files import within_group
-from cluster.log.low_water_mark import segments_below
 from cluster.log.superblock import Superblocks
 from cluster.log.write_ahead_log import (
     CUT,
@@ -131,6 +130,7 @@ class SegmentedLog:
         superblocks: where what is durable is promised.
         segment_bytes: size at which a segment is full.
         first_sequence: number of the first segment of a log that has none.
+        sync_names: whether a new segment's name is durable before it is counted on.
         segments: the existing ones, oldest first; empty for a new log.
         end: bytes of records in the newest one.
         crc: CRC of the last record.
@@ -147,6 +147,7 @@ class SegmentedLog:
         superblocks: Superblocks,
         segment_bytes: int,
         first_sequence: int = 1,
+        sync_names: bool = True,
         segments: list[Segment] | None = None,
         end: int = 0,
         crc: int = 0,
@@ -164,6 +165,7 @@ class SegmentedLog:
         self._superblocks = superblocks
         self._segment_bytes = segment_bytes
         self._first_sequence = first_sequence
+        self._sync_names = sync_names
         self._end = end
         self._begun = 0
         self._durable = 0
@@ -181,7 +183,7 @@ class SegmentedLog:
             self._disk.sync_dir()
             self._promise()
             self._superblocks.settle()
-            self._remove_oldest(self._void)
+            self.remove_oldest(self._void)
         else:
             self.roll(base=self.last_index + 1)
 
@@ -238,7 +240,7 @@ class SegmentedLog:
         self.roll(base=last_index + 1, reset=True)
         self.last_index, self.last_generation = last_index, last_generation
         self._promise()
-        self._remove_oldest(len(self.segments) - 1)
+        self.remove_oldest(len(self.segments) - 1)
 
     def roll(self, *, base: int, reset: bool = False, room_bytes: int = 0) -> None:
         """Sync the newest segment and begin another, durably, name and header.
@@ -259,17 +261,14 @@ class SegmentedLog:
         self._write_here(SEGMENT, base, _encode(header))
         self._begun = self._end
         self._sync()
-        self._disk.sync_dir()
+        if self._sync_names:
+            self._disk.sync_dir()
         self._promise()
         self._superblocks.settle()
         self.counters.segments_created += 1
 
-    def remove_below(self, keep_from: int) -> None:
-        """Remove whole segments that hold nothing at or above ``keep_from``."""
-        self._remove_oldest(segments_below([s.first for s in self.segments], keep_from))
-
-    def _remove_oldest(self, count: int) -> None:
-        """Remove in order, so that a crash leaves no gap in the sequence."""
+    def remove_oldest(self, count: int) -> None:
+        """Remove so many of the oldest segments, in order, so that a crash leaves no gap."""
         if count:
             self._promise(first=count)
             self._superblocks.settle()

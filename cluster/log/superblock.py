@@ -254,7 +254,7 @@ class Superblocks:
         self._unsynced += 1
 
 
-def damage_of(error: CorruptLog, *, index: int, generation: int) -> Damage:
+def damage_of(error: CorruptLog, *, index: int, generation: int, slot: int) -> Damage:
     """The damage that an error names, with the last entry that may have been acknowledged."""
     reason = error.reason[:REASON_CHARS_MAX]
-    return Damage(error.segment, error.offset, reason, index, generation)
+    return Damage(error.segment, error.offset, reason, index, generation, slot)

@@ -22,8 +22,8 @@ Words in capitals stand for arguments; brackets for what may be left out.
                                       see :mod:`cluster.simulation.schedule_services`
     placed | txn-run | transfer | partition-move ...
                                       of role data: see :mod:`cluster.simulation.schedule_data`
-    change C add-learner N            a change of members; also promote N, remove-member N
-    start C OP KEY ...                the same, not awaited
+    change C add-learner N            a change of members; also promote N [OLD], remove-member N
+    start C OP KEY ...                any of these, not awaited
     await C [-> OUT]                  wait for it
     timeout TIME                      deadline of operations of clients that come later
     window N                          commands under way at once of clients that come later
@@ -160,19 +160,27 @@ def _operate(stage: Stage, op: str, arguments: list[str], wanted: str) -> None:
 
 
 def _change(stage: Stage, arguments: list[str]) -> None:
-    if len(arguments) != 3 or arguments[1] not in CHANGES:
+    finish(stage, _begin_change(stage, arguments), "ok")
+
+
+def _begin_change(stage: Stage, arguments: list[str]) -> str:
+    node = arguments.pop()[1:] if arguments[-1:] and arguments[-1].startswith("@") else None
+    if len(arguments) not in (3, 4) or arguments[1] not in CHANGES:
         raise stage.fail(f"change takes a client, a change and a member, not {arguments}")
-    client, op, member = arguments
-    call = stage.session(client).submit(Operation(op, member))
-    stage.calls[client] = Running(f"{client} {op} {member}", call, lambda value: "")
-    finish(stage, client, "ok")
+    client, op, member, *rest = arguments
+    call = stage.session(client).submit(Operation(op, member, tuple(rest)), to=node)
+    stage.calls[client] = Running(" ".join(arguments), call, lambda value: "")
+    return client
 
 
 def _start(stage: Stage, arguments: list[str]) -> None:
-    if len(arguments) < 2 or arguments[1] not in OF_CLIENTS:
+    if len(arguments) < 2 or arguments[1] not in (*OF_CLIENTS, *CHANGES):
         raise stage.fail("start needs a client and an operation: start c2 get x")
     client, op, *rest = arguments
-    _begin(stage, op, [client, *rest])
+    if op in CHANGES:
+        _begin_change(stage, arguments)
+    else:
+        _begin(stage, op, [client, *rest])
 
 
 def _await(stage: Stage, arguments: list[str], wanted: str) -> None:

@@ -153,6 +153,8 @@ class SimSession:
     ) -> None:
         self.name = name
         self.timeout_ns = timeout_ns
+        #: how long a connection may take to be made
+        self.dial_ns = DIAL_NS
         self.calls: list[Call] = []
         self._world = world
         self._running: dict[int, tuple[Call, Callable[[Complete], Any] | None]] = {}
@@ -273,7 +275,7 @@ class SimSession:
         self._hang_up()
         self._connection = connection = self._world.connections.connect(self.name, node)
         self._epoch = epoch
-        at_ns = self._world.now_ns + DIAL_NS
+        at_ns = self._world.now_ns + self.dial_ns
         self._world.heap.push(at_ns, self._give_up_dialling, connection)
 
     def _give_up_dialling(self, connection: int) -> None:

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from cluster.host.effect_gate import Write
 from cluster.host.room import TRY_AGAIN_S
-from cluster.log.storage import WhyNot
+from cluster.log.setting_aside import WhyNot
 from cluster.ports import DiskError, Recovered
 from cluster.simulation.disk import SimDisk
 from cluster.simulation.heap import EventHeap

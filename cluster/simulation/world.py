@@ -123,7 +123,7 @@ class World:
         self.atlas = FaultAtlas(self.nodes, copies=MEMBERS if role == "data" else 0)
         self.violations: list[InvariantViolation] = []
         self.damage_watch = DamageWatch(
-            self.atlas, self.founders, self.violation, made.variant(consensus), ablations
+            self.atlas, self.founders, self.violation, made.variant(consensus, ablations), ablations
         )
         #: (time, node, note) of the latest notes of cores
         self.notes: list[tuple[int, str, Note]] = []
@@ -335,7 +335,7 @@ class World:
         if node is None:
             self.connections.deliver_to_client(src, dst, frame)
         elif src in self._nodes:
-            if node.up:
+            if node.up and self.damage_watch.lets_in(node.member, self._nodes[src].member):
                 node.receive(src, frame)
         else:
             self.connections.deliver_to_node(src, node, frame)
