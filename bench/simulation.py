@@ -21,7 +21,7 @@ from cluster.ablations.registry import all_ablations
 from cluster.simulation.world import MS, SECOND, World
 from cluster.wire import Command
 from harness.campaign.explore import SeedOutcome, explore, job_of
-from harness.campaign.patterns import judge
+from harness.campaign.patterns import check_client_history
 
 
 def speed(virtual_s: int = 30, clients: int = 10, think_ns: int = 20 * MS) -> None:
@@ -41,9 +41,9 @@ def speed(virtual_s: int = 30, clients: int = 10, think_ns: int = 20 * MS) -> No
     from cluster.simulation.sessions import client_events
 
     history = client_events(world)
-    judge(history[:4])  # imports
+    check_client_history(history[:4])  # imports
     began_s = time.process_time()
-    result = judge(history)
+    result = check_client_history(history)
     print(f"checker: {result.verdict.name} in {time.process_time() - began_s:.2f} s")
 
 

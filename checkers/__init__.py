@@ -1,7 +1,7 @@
-"""Checkers: judge a history, with no harness present.
+"""Checkers: check a history, with no harness present.
 
-What a user needs to write and run checkers is importable from here, and importing this package is
-cheap: whatever needs numpy is imported when it is first asked for.
+The names needed to write and run checkers are importable from here, and importing this package is
+cheap: a module that needs numpy is imported when it is first asked for.
 
     from checkers import History, Verdict, Result, checker, linearizable, models
 """

@@ -41,7 +41,7 @@ Progress = Callable[[int, int, "FileResult"], None]
 
 
 class FileResult(msgspec.Struct, omit_defaults=True):
-    """What became of one file.
+    """The outcome of one file.
 
     Args:
         path: the file.
@@ -49,7 +49,7 @@ class FileResult(msgspec.Struct, omit_defaults=True):
             because it is in a folder and is no history.
         model: the checker that was chosen or inferred.
         format: the file's format.
-        result: what the checker said, if it came to that.
+        result: what the checker said, if it ran.
         error: why the file could not be checked, one sentence with the place.
         blame: whose the error is: the ``file``'s, the user's choice of model or options
             (``usage``), the ``machine``'s, or a ``checker``'s; empty without an error.
@@ -326,8 +326,8 @@ def _check(task: _Task) -> FileResult:
     began_s, uncounted_before_s = time.monotonic(), uncounted_s()
     found = FileResult(task.path, Verdict.UNKNOWN)
     try:
-        with collector_paused():  # also between loading and judging, and while freeing
-            _judge(task, found)
+        with collector_paused():  # also between loading and checking, and while freeing
+            _load_and_check(task, found)
     except HistoryError as error:
         found.error, found.blame = str(error), "file"
     except ChoiceError as error:
@@ -350,8 +350,8 @@ def _check(task: _Task) -> FileResult:
     return found
 
 
-def _judge(task: _Task, found: FileResult) -> None:
-    """Load and judge a file, filling in what is found."""
+def _load_and_check(task: _Task, found: FileResult) -> None:
+    """Load and check a file, filling in what is found."""
     from checkers.checker_choice import choose
     from checkers.history import load, recognise
 
@@ -375,7 +375,7 @@ def _judge(task: _Task, found: FileResult) -> None:
         read = bool(found.load_s)
         found.load_s = found.load_s or meter.elapsed_s
         far = f"{meter.read_share:.0%} of its {meter.read_of_mb:.1f} MB were"
-        where = "before the history was judged" if read else f"while the file was read: {far}"
+        where = "before the history was checked" if read else f"while the file was read: {far}"
         found.result = Result(checker=name, verdict=Verdict.UNKNOWN, reason=f"{spent} {where}")
         return
     found.notes = [shortened(note) for note in history.notes]

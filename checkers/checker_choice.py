@@ -104,7 +104,7 @@ def checkers_by_name() -> dict[str, Factory]:
 
 
 def factory(name: str) -> Factory:
-    """What makes the checker of a name, with its own docstring where it has one."""
+    """The factory of a named checker, with its own docstring where it has one."""
     return _found(_HOMES[name]) if name in _HOMES else checkers_by_name()[name]
 
 
@@ -181,7 +181,7 @@ def choose(
     """The checker for a history.
 
     Args:
-        history: what is to be judged.
+        history: what is to be checked.
         model: the name of a model or checker, or ``module:attribute`` of one's own; None to infer
             it.
         consistency_model: the isolation level a transactional history should have; several with
@@ -197,11 +197,11 @@ def choose(
         ignored = names_of(options.pop("ignore", ()))
     except ValueError as error:
         raise ChoiceError(f"{error}") from None
-    judged, left_out = without(history, ignored)
+    kept, left_out = without(history, ignored)
     if left_out:
         listed = ", ".join(f"{count} {name}" for name, count in left_out.items())
         history.notes.append(f"Left out, as asked: {listed}.")
-    return _choose(judged, model, consistency_model, options).ignoring(*ignored)
+    return _choose(kept, model, consistency_model, options).ignoring(*ignored)
 
 
 def _choose(
@@ -518,8 +518,8 @@ def _carries_transactions(history: History) -> bool:
     """
     from checkers.isolation.transaction_table import are_micro_ops
 
-    told = [value for value in history.values if value is not None and value != []]
-    if not told or not all(map(are_micro_ops, told)):
+    found_values = [value for value in history.values if value is not None and value != []]
+    if not found_values or not all(map(are_micro_ops, found_values)):
         return False
     if not set(history.functions) <= {"read", "write"}:
         return True
@@ -559,7 +559,7 @@ def _transactions(history: History) -> list[str]:
 
 
 def _plain_write(micro: list[object]) -> object:
-    """Key and value of a write, told apart by type; text where they are not two numbers."""
+    """Key and value of a write, with their types; text where they are not two numbers."""
     if len(micro) == 3 and type(micro[1]) is int and type(micro[2]) is int:
         return micro[1], micro[2]
     return repr(micro[1:])
@@ -610,7 +610,7 @@ def _additions(history: History) -> list[str]:
 
 
 def _counters(history: History) -> list[str]:
-    """Of a counter whose replicas need time, as Maelstrom's, the final reads alone are judged.
+    """Of a counter whose replicas need time, as Maelstrom's, the final reads alone are checked.
 
     Such a file says which those are; negative additions are a hint of one, but no more.
     """

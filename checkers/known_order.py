@@ -1,8 +1,8 @@
-"""What can be judged of a history that does not tell the order of its transactions.
+"""Checks that remain for a history without the order of its transactions.
 
 A file of completions only has no real time; one without processes has no order within sessions.
 Their headers say ``"realtime": False`` and ``"sessions": False``, and the order of their events
-means nothing. A level that needs such an order is judged as the strongest one below that does not:
+means nothing. A level that needs such an order is checked as the strongest one below that does not:
 a violation of that refutes both, and where there is none the answer is UNKNOWN.
 
 For :mod:`checkers.checker_choice` and :mod:`checkers.isolation`.
@@ -31,26 +31,26 @@ def refusal(history: History, model: str, options: Mapping[str, object]) -> str:
     """Why a model or an option has no meaning for a history; empty if it has.
 
     Args:
-        history: what is to be judged.
-        model: the name of the model of linearizability, if it is to be judged against one.
+        history: what is to be checked.
+        model: the name of the model of linearizability, if it is to be checked against one.
         options: the checker's options.
     """
     from checkers.linearizability import models
 
     realtime, sessions = (history.header.get(order, True) for order in ("realtime", "sessions"))
     if not realtime and model in models.NAMES:
-        return f"model {model!r} is about real time, and the file does not tell any"
-    for option, told, what in (
+        return f"model {model!r} is about real time, and the file has none"
+    for option, known_order, what in (
         ("linearizable_keys", realtime, "real time"),
         ("sequential_keys", sessions, "the order within sessions"),
     ):
-        if options.get(option) and not told:
-            return f"option {option!r} needs {what}, which the file does not tell"
+        if options.get(option) and not known_order:
+            return f"option {option!r} needs {what}, which the file does not have"
     return ""
 
 
 def known(history: History, levels: tuple[str, ...]) -> tuple[str, ...]:
-    """Levels of isolation, each as far as a history tells the order that it promises."""
+    """Levels of isolation, each weakened to the orders that the history records."""
     found = []
     for level in levels:
         if not history.header.get("realtime", True):
@@ -66,7 +66,7 @@ def doubted(result: Result, asked: tuple[str, ...], levels: tuple[str, ...]) -> 
 
     Args:
         result: about ``levels``.
-        asked: what was to be judged.
+        asked: what was to be checked.
         levels: what :func:`known` made of it.
     """
     if result.verdict is not Verdict.VALID:

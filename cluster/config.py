@@ -39,6 +39,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
         lease_read_margin: fraction of the minimum election timeout a lease read may trust.
         apply_entries_max: committed entries applied in one event, the rest in the next ones; 0 for
             all at once.
+        joint_changes: voters change through a joint configuration; False for one voter at a time,
+            in one step.
         promote_lag_entries: a learner that misses more entries than this is not promoted.
         ballot_timeout_ns: how long a proposer of role ``paxos`` waits for acceptors before it asks
             the silent ones again.
@@ -76,7 +78,6 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
         replicas, read_quorum, write_quorum: of role ``leaderless``: how many nodes hold a key, and
             how many of them a quorum read and a quorum write wait for; in a smaller cluster, all.
         request_retry_ns: how long a coordinator waits for a silent replica before it asks again.
-        suspect_ns: how long a member may be silent before it is taken to be away.
         anti_entropy_ns: time between two comparisons with a peer.
         tombstone_grace_ns: how old a tombstone is at least when it is forgotten; longer than a
             message may be under way.
@@ -103,6 +104,7 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     history_revisions: int = 10_000
     lease_read_margin: float = 0.5
     apply_entries_max: int = 0
+    joint_changes: bool = True
     promote_lag_entries: int = 512
     ballot_timeout_ns: int = 300 * MS
     ballot_backoff_min_ns: int = 2 * MS
@@ -136,7 +138,6 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
     read_quorum: int = 2
     write_quorum: int = 2
     request_retry_ns: int = 300 * MS
-    suspect_ns: int = 500 * MS
     anti_entropy_ns: int = 500 * MS
     tombstone_grace_ns: int = 10_000 * MS
     hints_max: int = 10_000

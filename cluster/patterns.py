@@ -70,7 +70,7 @@ PATTERNS: tuple[Pattern, ...] = (
         1, "Write-Ahead Log", "log.write_ahead_log",
         "Nothing is acknowledged before it is durable; recovery yields the longest valid prefix; "
         "only a tail nobody was told of may be cut; a failed sync stops the node.",
-        "A01 A02 A03a A03b A03c A04 A05 A06",
+        "A01 A02 A03a A03b A03c A04 A05 A06 A20e A67j A68k",
     ),
     _pattern(
         2, "Segmented Log", "log.segmented_log",
@@ -97,7 +97,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         6, "Majority Quorum", "consensus.majority_quorum",
         "Any two quorums share a node.",
-        "A11 A11c A11d A58 A60 A67i A68b A68c A68g A68j",
+        "A11 A11c A11d A56 A58 A60 A61 A67i A68b A68c A68g A68j",
     ),
     _pattern(
         7, "Generation Clock", "clocks.generation_clock",

@@ -128,6 +128,7 @@ class Damage(msgspec.Struct, frozen=True):
         offset: byte in it.
         reason: what is wrong there, in words.
         index, generation: of the last entry that this node may have acknowledged.
+        slot: the highest index at which it may have acknowledged an entry, of any generation.
     """
 
     file: str
@@ -135,6 +136,7 @@ class Damage(msgspec.Struct, frozen=True):
     reason: str
     index: int
     generation: int
+    slot: int = 0
 
     def __str__(self) -> str:
         return f"{self.file} at byte {self.offset}: {self.reason}"

@@ -400,9 +400,10 @@ class AckEpoch(msgspec.Struct, frozen=True, array_like=True, tag="zackepoch"):
 
     Args:
         generation: the epoch.
-        promised: False if the sender had promised this epoch to another node.
+        promised: False if the sender had promised this epoch to another node, or must not count.
         current: the sender's current epoch.
         last_generation, last_index: the zxid of its last entry.
+        recovering: whether its disk is damaged: it no longer has all that it acknowledged.
     """
 
     generation: int
@@ -410,6 +411,7 @@ class AckEpoch(msgspec.Struct, frozen=True, array_like=True, tag="zackepoch"):
     current: int
     last_generation: int
     last_index: int
+    recovering: bool = False
 
 
 class Truncate(msgspec.Struct, frozen=True, array_like=True, tag="ztrunc"):

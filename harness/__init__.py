@@ -1,6 +1,7 @@
-"""Harness: runs workloads against databases under faults, and judges what happened.
+"""Harness: runs workloads against databases under faults, and checks their histories.
 
-What a user's test file needs is importable from here; nothing is imported before it is used.
+The names that a user's test file needs are importable from here; nothing is imported before it is
+used.
 
     from harness import fault, run, TestSpec
 """

@@ -1,4 +1,4 @@
-"""What a database assumes of the world, and which faults of a run went beyond it.
+"""The assumptions of a database about clocks, and the faults of a run that went beyond them.
 
 Some promises are conditional. A lease excludes others while clocks run at about the same rate; a
 timestamp orders transactions while clocks are not far apart. Beyond the bound a sound system breaks
@@ -51,7 +51,7 @@ class Exceeded(msgspec.Struct, frozen=True):
 
 
 def assumptions_of(db: object) -> Assumptions:
-    """What a database assumes; nothing if it does not say."""
+    """The assumptions of a database; none if it does not declare any."""
     return db.assumptions if isinstance(db, Assumes) else Assumptions()
 
 
@@ -66,21 +66,21 @@ def exceeded(assumed: Assumptions, faults: Sequence[Mapping[str, Any]]) -> list[
     for fault in sorted(faults, key=lambda fault: (fault["begin_ns"], fault["id"])):
         if fault["outcome"] == "skipped":
             continue
-        rate = max(_told(fault, "rate", "rate"), key=lambda rate: abs(rate - 1), default=1.0)
+        rate = max(_reported(fault, "rate", "rate"), key=lambda rate: abs(rate - 1), default=1.0)
         found += _beyond(fault, "clock rate", rate, assumed.rate_beyond(rate), "")
-        offset_ns = max(_told(fault, "offset_ns", "wanted_offset_ns"), key=abs, default=0)
+        offset_ns = max(_reported(fault, "offset_ns", "wanted_offset_ns"), key=abs, default=0)
         offset_s = offset_ns / 1e9
         found += _beyond(fault, "clock offset", offset_s, assumed.offset_beyond(offset_s), " s")
     return found
 
 
-def _told(fault: Mapping[str, Any], name: str, of_a_node: str) -> list[float]:
-    """What a fault did to clocks by its value, and what a node had with all faults together."""
+def _reported(fault: Mapping[str, Any], name: str, of_a_node: str) -> list[float]:
+    """The clock faults by the fault's value, and as measured per node with all faults together."""
     value, clocks = fault.get("value"), fault.get("evidence", {}).get("clocks")
-    told = [value.get(name)] if isinstance(value, Mapping) else []
+    values = [value.get(name)] if isinstance(value, Mapping) else []
     if isinstance(clocks, Mapping):
-        told += [proof.get(of_a_node) for proof in clocks.values() if isinstance(proof, Mapping)]
-    return [each for each in told if isinstance(each, (int, float))]
+        values += [proof.get(of_a_node) for proof in clocks.values() if isinstance(proof, Mapping)]
+    return [each for each in values if isinstance(each, (int, float))]
 
 
 def _beyond(
@@ -99,8 +99,8 @@ def label(found: Sequence[Exceeded]) -> str:
         known = worst.setdefault(each.what, each)
         if abs(each.value - each.bound) > abs(known.value - known.bound):
             worst[each.what] = each
-    told = "; ".join(each.sentence for each in worst.values())
-    return f"{LABEL}: {told}" if told else ""
+    beyond = "; ".join(each.sentence for each in worst.values())
+    return f"{LABEL}: {beyond}" if beyond else ""
 
 
 def excused(found: Sequence[Exceeded], ended_ns: int) -> list[Exceeded]:

@@ -5,8 +5,8 @@ This module parses, and turns whatever goes wrong into one sentence and the righ
 
     0 valid   1 violation found   2 unknown   3 infrastructure failed   254 usage   255 a bug
 
-A traceback is never shown; it is in a log whose path is. Output that nobody takes changes no code
-(:mod:`harness.streams`).
+A traceback is never shown; it is in a log whose path is. Output that cannot be written changes no
+code (:mod:`harness.streams`).
 """
 
 from __future__ import annotations
@@ -109,6 +109,7 @@ Examples:
 Examples:
   harness cluster up                                three nodes on loopback, in ./playground
   harness cluster up --nodes 5 --dir five --port 7201
+  harness cluster up --role leaderless --nodes 5    any node takes writes; also data, paxos, gossip
   harness cluster status
   harness cluster down
   harness cluster certs --dir certs --nodes n1,n2,n3   a test authority, for mutual TLS""",
@@ -138,10 +139,10 @@ SENTENCE_CHARS_MAX = 4000
 #: command -> (where it is, what it does)
 _COMMANDS = {
     "test": ("harness.commands.test:test", "Run a test: workload, faults, verdict, report."),
-    "check": ("harness.commands.check:check", "Judge history files of any known format."),
-    "report": ("harness.commands.judging:report", "Write the report of a run again."),
-    "replay": ("harness.commands.judging:replay", "Run a recorded run again."),
-    "shrink": ("harness.commands.judging:shrink", "Find the smallest test that still fails."),
+    "check": ("harness.commands.check:check", "Check history files of any known format."),
+    "report": ("harness.commands.recorded:report", "Write the report of a run again."),
+    "replay": ("harness.commands.recorded:replay", "Run a recorded run again."),
+    "shrink": ("harness.commands.recorded:shrink", "Find the smallest test that still fails."),
     "explore": ("harness.commands.explore:explore", "Run many seeds in simulation."),
     "compare": ("harness.commands.compare:compare", "Variants side by side, with statistics."),
     "cluster": ("harness.commands.cluster:cluster", "Start a cluster to play with; stop it."),
@@ -206,7 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _bug(error)
         where = f" at {error.filename}" if error.filename else ""
         return _complain(
-            f"{error.strerror}{where}; nothing is wrong with what was judged", EXIT_INFRASTRUCTURE
+            f"{error.strerror}{where}; nothing is wrong with what was checked", EXIT_INFRASTRUCTURE
         )
     except Exception as error:  # the last line of defence: a sentence and an exit code for it
         # Names of other packages' errors, so that nothing is imported to compare with them.
@@ -243,9 +244,9 @@ def _dispatch(words: list[str]) -> int:
     if words[0] == "check":
         from harness.commands import checking
 
-        told = checking.plain(words[1:])
-        if told is not None:
-            return checking.run(**told)
+        options = checking.plain(words[1:])
+        if options is not None:
+            return checking.run(**options)
     import cyclopts
 
     try:
@@ -271,8 +272,8 @@ def _complain(sentence: str, code: int, *, log: Path | None = None) -> int:
         half = SENTENCE_CHARS_MAX // 2
         sentence = f"{sentence[:half]} ... {sentence[-half:]}"
     # A sentence may quote what a stranger's file says, and a terminal obeys control characters.
-    told = (c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in sentence)
-    print(f"harness: {''.join(told)}", file=sys.stderr)
+    printable = (c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in sentence)
+    print(f"harness: {''.join(printable)}", file=sys.stderr)
     if log is not None:
         print(f"log: {log}", file=sys.stderr)
     return code

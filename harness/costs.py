@@ -1,4 +1,4 @@
-"""What a commit costs: work done at two moments of a run, and the difference per commit.
+"""The costs of a commit: counters at two moments of a run, and their difference per commit.
 
 A database that has the ability :class:`harness.databases.base.Costs` says what its nodes committed
 and spent; messages between nodes are counted by the environment's links. For
@@ -16,12 +16,12 @@ from harness.environments.base import Environment, Links
 STARTS = "starts"
 #: Bytes as the links count them; better known than the nodes' own ``bytes``.
 LINK_BYTES = "link_bytes"
-#: Counted by the harness, whatever becomes of nodes.
+#: Counted by the harness, even when nodes restart.
 OURS = ("messages", LINK_BYTES)
 
 
 async def work_done(db: DB, env: Environment) -> dict[str, int]:
-    """What the nodes have done and spent so far, by name; nothing where they do not say."""
+    """The nodes' counters so far, by name; empty where they have none."""
     if not isinstance(db, Costs):
         return {}
     done = await db.work_done([env.node(name) for name in env.nodes])
@@ -39,7 +39,7 @@ async def work_done(db: DB, env: Environment) -> dict[str, int]:
 
 
 def costs_per_commit(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, float]:
-    """What a commit cost between two moments, by name.
+    """The costs of a commit between two moments, by name.
 
     Args:
         before, after: as :func:`work_done` says.

@@ -1,4 +1,4 @@
-"""What this machine can do, and how to get the rest.
+"""The abilities of this machine, and how to get the missing ones.
 
 Every probe asks the machine and not a table of versions: netem is there if ``tc`` can add it,
 Docker if its daemon answers. A probe never changes anything and never takes long.
@@ -155,7 +155,7 @@ def _netem() -> Finding:
 
 
 def _kernel_faults() -> Finding:
-    """What cuts and slows links here, really tried in a namespace that goes away."""
+    """The tools that cut and slow links here, tried in a temporary namespace."""
     from harness.environments import netns
     from harness.environments.network import netem
 

@@ -1,8 +1,8 @@
 """The database's methods, called for every node side by side, and what went wrong in a sentence.
 
-A node's ``ready`` may wait for a process that has ended meanwhile. So while it waits the node is
-looked at, and one whose process has ended fails at once, with how it ended and the last lines of
-its log, whatever the user's ``ready`` was waiting for.
+A node's ``ready`` may wait for a process that has ended meanwhile. So the processes are watched
+while it waits. A node whose process has ended fails at once; the error has its exit code and the
+last lines of its log.
 
 For :mod:`harness.lifecycle`.
 """
@@ -154,7 +154,7 @@ async def settled(task: Any) -> None:
     """Wait for a task.
 
     Raises:
-        Cancelled: somebody cancelled the task, and not the one that waits.
+        Cancelled: the task was cancelled, and not the one that waits.
     """
     from asyncio import CancelledError
 

@@ -6,7 +6,7 @@ undone), ends every process that is the run's, resumed or not, and removes its f
 safe to run anywhere and at any time: a run whose harness still lives is left alone; what is clean
 stays untouched.
 
-What the files say is data, and they may be a stranger's. So only what carries the run's mark is
+The files are untrusted data. So only what carries the run's mark is
 touched (:mod:`harness.environments.marks`), and only in the boot the run began in; files and mounts
 lie in the run's own directory, behind no link; hosts are logged in to when the user said so. What a
 file names beyond that is refused by name, and the heal has failed.
@@ -54,7 +54,7 @@ JOURNAL_BYTES_MAX = 256 << 20
 
 
 class Healing(msgspec.Struct, frozen=True):
-    """What healing one run did.
+    """The outcome of healing one run.
 
     Args:
         run_dir: the run's directory.
@@ -81,7 +81,7 @@ class Healing(msgspec.Struct, frozen=True):
 
     @property
     def sentence(self) -> str:
-        """What happened, for people."""
+        """The outcome in words."""
         return one_line(f"{self.run_dir}: {self._what()}", limit=4000)
 
     def _what(self) -> str:
@@ -99,7 +99,7 @@ class Healing(msgspec.Struct, frozen=True):
 
     @property
     def sentences(self) -> list[str]:
-        """What happened, and each refusal, for people: one line each."""
+        """The outcome and each refusal in words: one line each."""
         refused = [one_line(said, limit=600) for said in self.refused]
         return [self.sentence, *(f"  refused: {said}" for said in refused)]
 
@@ -124,7 +124,7 @@ def heal_run(run_dir: Path, *, by: str = "harness heal", consent: Consent = NONE
 
 
 def _reason(error: OSError | ValueError) -> str:
-    """What was wrong with a file, without its name."""
+    """The error of a file, without its name."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
@@ -217,7 +217,8 @@ def _processes(found: record.Record, run_dir: Path) -> tuple[list[ProcessId], li
         if runs and process not in ours and not marks.logs_into(process.pid, run_dir):
             others.append(process)
             continue
-        # A session whose leader has ended may be named by anybody: its members show their own mark.
+        # A session whose leader has ended may be named by any file: its members show their own
+        # mark.
         ours += [
             member
             for member in processes.of_session(process.pid)
@@ -229,7 +230,7 @@ def _processes(found: record.Record, run_dir: Path) -> tuple[list[ProcessId], li
 
 
 def _named(found: record.Record) -> list[str]:
-    """What a record names, as far as it is there, for a refusal."""
+    """The existing things that a record names, for a refusal."""
     listed = [each.process for each in found.processes]
     names = [processes.describe(each.pid) for each in listed if processes.running(each)]
     names += [f"file {path!r}" for path in found.files if _is_there(path)]
@@ -248,7 +249,7 @@ def _is_there(path: str) -> bool:
 
 
 def _healer(found: record.Record) -> Healer | None:
-    """What removes the rest: namespaces, containers, processes on other hosts."""
+    """The removers of the rest: namespaces, containers, processes on other hosts."""
     where = HEALERS.get(found.environment)
     if where is None:
         return None

@@ -1,4 +1,4 @@
-"""Who led while a run went on, as far as a database can say: evidence of what the faults did.
+"""The leaders during a run, as the database reports them: evidence of the faults' effects.
 
 A leader deposed and elected again between two looks shows in the generation only, so that is asked
 for too where the database knows it.

@@ -1,4 +1,4 @@
-"""The life of one run: set up, disturb, heal, wait, look once more, tear down.
+"""The lifecycle of one run: setup, main, heal, quiesce, final, teardown.
 
     setup       environment, then every node's database: setup, start; once for all of them
                 setup_cluster, where the database has it; ready
@@ -6,9 +6,9 @@
     heal        every fault is undone by its nemesis; then everything, by the environment; then the
                 environment is asked to prove that it is clean
     quiesce     nodes serve again, and some time passes
-    final       the workload's final generator, over a healthy system, so that what was acknowledged
-                must be there
-    teardown    logs come home, processes end: whatever happened before
+    final       the workload's final generator, over a healthy system: acknowledged writes must be
+                there
+    teardown    logs are collected, processes end; always, also after an error
 
 One coroutine, the same in real and in virtual time. An interruption ends the main phase early and
 skips to healing; a failure tears down before it is raised.
@@ -119,7 +119,7 @@ class Lifecycle:
     # From outside ---------------------------------------------------------------------------------
 
     def interrupt(self) -> None:
-        """End the main phase now; what was recorded is still judged."""
+        """End the main phase now; what was recorded is still checked."""
         if not self.interrupted:
             after_s = (self.now_ns - self.main_start_ns) / 1e9
             limit = f"{self.spec.time_limit_s:g} s"
@@ -162,7 +162,7 @@ class Lifecycle:
             if self._interpreter is not None:
                 await self._interpreter.close()
         except HarnessError as error:
-            # Whatever it was, a full store is looked at first: after the teardown it may have room.
+            # A full store is checked first, for any error: after the teardown it may have room.
             cannot = cannot_write(self.recorder.run_dir)
             if cannot is None:
                 raise
@@ -233,7 +233,7 @@ class Lifecycle:
         return isinstance(self.env, Killable) and await self.env.alive(name)
 
     def _deaths(self) -> list[str]:
-        """Databases that ended though nobody killed them, and no fault explains it."""
+        """Databases that ended without a kill or another fault that explains it."""
         if not isinstance(self.env, Mortal):
             return []
         starved = {
@@ -261,7 +261,7 @@ class Lifecycle:
             assert isinstance(self.env, Killable)
             try:
                 await self.env.start(name)
-            except Exception as error:  # whatever it was, the node is down, which is what is said
+            except Exception as error:  # any error: the node is down, and that is reported
                 if name not in damaged(self.env):
                     troubles.append(f"{name} does not start again: {_first_line(error)}")
         return troubles
@@ -288,13 +288,13 @@ class Lifecycle:
         await self._interpreter.phase(gen.time_limit(limit_s, final))
 
     async def _tear_down(self) -> None:
-        """End everything, whatever state it is in; the first trouble is logged, not raised."""
+        """End everything, in any state; the first error is logged, not raised."""
         try:
             if self._interpreter is not None:
                 await self._interpreter.close()
             if self.faults.active:
                 await self.faults.heal_rest()
-        except Exception:  # nodes are ended below, whatever a nemesis of the user's raises
+        except Exception:  # nodes are ended below, even if a user's nemesis raises
             log.exception("healing at the end failed")
         try:
             self.recorder.flush()
@@ -311,7 +311,7 @@ class Lifecycle:
         for name, step in steps:
             try:
                 await step()
-            except Exception as error:  # the environment is taken down, whatever user code raises
+            except Exception as error:  # the environment is taken down, even if user code raises
                 log.warning("the database's %s failed: %s", name, error)
         await self.env.teardown()
 
@@ -344,7 +344,7 @@ class Lifecycle:
 
     @property
     def leader_changes(self) -> int | None:
-        """How often a leader was elected after the first, as far as seen; None if not told."""
+        """How often a leader was elected after the first, as far as seen; None if unknown."""
         return self._leaders.changes
 
     @property

@@ -62,6 +62,7 @@ class Playground(msgspec.Struct, frozen=True):
 
     consensus: str
     nodes: tuple[NodePlace, ...]
+    role: str = "core"
 
     @property
     def addresses(self) -> str:
@@ -69,12 +70,21 @@ class Playground(msgspec.Struct, frozen=True):
         return ",".join(f"{node.name}=127.0.0.1:{node.port}" for node in self.nodes)
 
 
-def up(where: Path, *, nodes: int, consensus: str, port: int, arguments: list[str]) -> Playground:
-    """Start a cluster, or what of it does not run, and wait until it has a leader.
+def up(
+    where: Path,
+    *,
+    nodes: int,
+    role: str = "core",
+    consensus: str = "raft",
+    port: int,
+    arguments: list[str],
+) -> Playground:
+    """Start a cluster, or what of it does not run, and wait until it serves.
 
     Args:
         where: its directory; made if it is not there.
         nodes: how many, for a new one.
+        role: what its nodes are, for a new one; see ``python -m cluster --help``.
         consensus: the variant, for a new one.
         port: the first of its ports, for a new one.
         arguments: more arguments for every node.
@@ -84,21 +94,35 @@ def up(where: Path, *, nodes: int, consensus: str, port: int, arguments: list[st
         SetupError: a node does not start, or no leader is found in time.
     """
     made = (where / STATE).exists()
-    found = load(where) if made else _new(where, nodes, consensus, port)
+    found = load(where) if made else _new(where, nodes, _kind(role, consensus), port)
     for node in found.nodes:
         if not _pids(where, node):
             _start(where, found, node, arguments)
     _wait("every node serves", lambda: all(_get(where, n, "/health") for n in found.nodes),
           lambda: _last_words(where, found))  # fmt: skip
-    _wait("the cluster has a leader", lambda: _led(where, found), lambda: _last_words(where, found))
+    _wait(
+        "a node leads, or need not", lambda: _led(where, found), lambda: _last_words(where, found)
+    )
     return found
 
 
-def _new(where: Path, nodes: int, consensus: str, port: int) -> Playground:
+def _kind(role: str, consensus: str) -> tuple[str, str]:
+    """Role and consensus of a new cluster, if there are such and they go together."""
     from cluster.core.parts import CONSENSUS
+    from cluster.runtime.options import ROLES, VARIANT_ROLES
 
+    if role not in ROLES:
+        raise nearest("--role", role, ROLES)
     if consensus not in CONSENSUS:
         raise nearest("--consensus", consensus, CONSENSUS)
+    if consensus != "raft" and role not in VARIANT_ROLES:
+        raise UsageError(
+            f"--consensus is {consensus!r}, and role {role} has no log to agree on; leave it out"
+        )
+    return role, consensus
+
+
+def _new(where: Path, nodes: int, kind: tuple[str, str], port: int) -> Playground:
     if not 1 <= nodes <= 9:
         raise UsageError(f"--nodes is {nodes}; it should be 1 to 9")
     if not 1024 <= port <= 65_535 - 2 * nodes:
@@ -112,7 +136,8 @@ def _new(where: Path, nodes: int, consensus: str, port: int) -> Playground:
     handle = os.open(where / TOKEN, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(handle, "w") as file:
         file.write(secrets.token_hex(16) + "\n")
-    found = Playground(consensus, places)
+    role, consensus = kind
+    found = Playground(consensus, places, role)
     (where / STATE).write_bytes(msgspec.json.format(msgspec.json.encode(found)))
     return found
 
@@ -147,7 +172,8 @@ def _start(where: Path, found: Playground, node: NodePlace, arguments: list[str]
     argv = [sys.executable, "-m", "cluster", "--id", node.name]
     argv += ["--listen", f"127.0.0.1:{node.port}", "--peers", found.addresses]
     argv += ["--data", str(_data(where, node)), "--admin", f"127.0.0.1:{node.admin}"]
-    argv += ["--consensus", found.consensus, "--token-file", str(where.resolve() / TOKEN)]
+    argv += ["--role", found.role, "--consensus", found.consensus]
+    argv += ["--token-file", str(where.resolve() / TOKEN)]
     with (where / f"{node.name}.log").open("ab") as log:
         subprocess.Popen(
             [*argv, *arguments],
@@ -210,7 +236,7 @@ def _signal(pids: list[int], number: int) -> None:
 
 
 def statuses(where: Path) -> dict[str, dict[str, Any] | None]:
-    """What each node says of itself; None where it does not answer.
+    """The status of each node; None where it does not answer.
 
     Raises:
         UsageError: there is no cluster in the directory.
@@ -249,7 +275,7 @@ def _wait(what: str, probe: Callable[[], bool], last_words: Callable[[], str]) -
 
 
 def _last_words(where: Path, found: Playground) -> str:
-    """What the logs of nodes that do not run end with."""
+    """The last log lines of nodes that do not run."""
     said = []
     for node in found.nodes:
         if not _pids(where, node):

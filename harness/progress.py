@@ -1,4 +1,4 @@
-"""What is happening, while it happens.
+"""Progress of a run, shown while it runs.
 
 On a terminal one live line: phase, elapsed time, operations by outcome, rate, faults in force. Not
 on a terminal (a CI log) a plain line every few seconds. Quiet: nothing. Purely for looking at: it
@@ -22,7 +22,7 @@ LIVE_S = 0.2
 
 
 class Watched(Protocol):
-    """What progress is shown of: a :class:`harness.lifecycle.Lifecycle`."""
+    """The source of progress: a :class:`harness.lifecycle.Lifecycle`."""
 
     phase: str
     recorder: Any

@@ -2,9 +2,9 @@
 
 The history is what every verdict rests on, so it must survive the harness: events go to a buffer
 and from there to the kernel every few milliseconds (:data:`FLUSH_NS`), after which SIGKILL of the
-harness cannot lose them. What is lost at most are completions of the last few milliseconds, and a
+harness cannot lose them. At most, completions of the last few milliseconds are lost, and a
 missing completion is an unknown outcome, never a wrong one. The journal of faults is stricter: a
-fault's intent is in the kernel *before* the fault is injected, since whoever heals after a crash
+fault's intent is in the kernel *before* the fault is injected, since healing after a crash
 (`harness heal`, the watchdog) has only this file to go by.
 
 For the interpreter and :mod:`harness.runner`.

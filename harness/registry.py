@@ -1,7 +1,7 @@
 """Names to things: databases, workloads, environments, and users' own by module:attribute.
 
 Tables of names are plain dicts in the packages that own the things, and hold ``"module:attribute"``
-strings, so that listing imports nothing. Whatever a user names is found here or refused in a
+strings, so that listing imports nothing. Every name that a user gives is found here or refused in a
 sentence: the module is not there, has no such attribute, or what is there is not the kind of thing
 it should be. (Nemeses have a grammar of their own: :func:`harness.nemesis.compose`.)
 """
@@ -35,7 +35,7 @@ def table(kind: str) -> dict[str, str]:
 
 
 def find(kind: str, name: str) -> Any:
-    """What a name or ``module:attribute`` stands for.
+    """The object that a name or ``module:attribute`` stands for.
 
     Raises:
         UsageError: the name is unknown, or the module or attribute is not there.

@@ -1,4 +1,4 @@
-"""What a spec stands for: names and objects become a database, clients, a workload and nemeses.
+"""Resolving a spec: names and objects become a database, clients, a workload and nemeses.
 
 Everything is found, built and looked at here before a run has left any trace: a name that is
 unknown, an option that is not taken, a thing that lacks a method or does not fit the environment
@@ -36,12 +36,12 @@ _DB_SHAPE = "a database has setup, start, ready and teardown, each of one node"
 
 
 class Parts(msgspec.Struct):
-    """What a spec stands for, resolved.
+    """The resolved parts of a spec.
 
     Args:
         db: the database.
         make_client: makes its clients.
-        workload: what to do and how to judge it.
+        workload: what to do and how to check it.
         nemeses: the faults' kinds for which faults are planned from the seed.
         driven: those that the workload's own generator asks for, by the name it uses.
         timings: how long things take.
@@ -111,7 +111,7 @@ def resolve(
 
 
 def draw_seed() -> int:
-    """A seed nobody chose."""
+    """A random seed."""
     return random.SystemRandom().randrange(2**31)
 
 

@@ -5,7 +5,7 @@
 
 First everything is resolved, so that a mistake is a sentence and leaves nothing behind. Then seed,
 commit and the resolved command are printed, before anything happens. Then the run is conducted, the
-history judged, the report written. Nothing is retried: a run has one verdict, and of several runs
+history checked, the report written. Nothing is retried: a run has one verdict, and of several runs
 the worst counts (a violation outranks doubt).
 
 A run that breaks (a node does not start, user code raises) raises a HarnessError whose ``run_dir``
@@ -54,7 +54,7 @@ from harness.store import (
     utc_now,
     write_json,
 )
-from harness.verdict import Judgement, judge, write_results
+from harness.verdict import Judgement, check_run, write_results
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ SENTENCE_CHARS_MAX = 2000
 
 
 class RunOutcome(msgspec.Struct):
-    """What a run came to.
+    """The outcome of a run.
 
     Args:
         verdict: valid, invalid or unknown.
@@ -164,7 +164,7 @@ def run(
 
 @contextlib.contextmanager
 def _store_troubles(spec: TestSpec) -> Iterator[None]:
-    """Turn a store that cannot be written to into a sentence: it is no bug of anybody's.
+    """Turn a store that cannot be written to into a sentence: it is no bug.
 
     Raises:
         SetupError: the store's file system is full, read-only or broken.
@@ -221,7 +221,7 @@ class _Run:
         self._interrupts = 0
 
     def go(self) -> RunOutcome:
-        """Conduct, judge, report."""
+        """Conduct, check, report."""
         spec = self.spec
         with Progress(limit_s=spec.time_limit_s, quiet=spec.quiet) as progress:
             lifecycle = Lifecycle(
@@ -246,14 +246,14 @@ class _Run:
             broken = self.env.drive(
                 lifecycle.run, interrupted=lambda cancel: self._interrupt(lifecycle, cancel)
             )
-        except BaseException:  # whatever ends the run, what was recorded is written first
+        except BaseException:  # whatever ends the run, the recorded events are written first
             self.recorder.abandon()
             raise
         self.extra.extend(broken)
         self.recorder.close()
 
     def _interrupt(self, lifecycle: Lifecycle, cancel: Callable[[], Any]) -> None:
-        """First time: end early, heal, judge. Second time: leave at once; the watchdog heals."""
+        """First time: end early, heal, check. Second time: leave at once; the watchdog heals."""
         self._interrupts += 1
         if self._interrupts > 1:
             with contextlib.suppress(Exception):
@@ -261,7 +261,7 @@ class _Run:
             sys.stderr.write(f"\nleft at once; `harness heal {self.run_dir}` cleans up\n")
             sys.stderr.flush()
             os._exit(EXIT_INFRASTRUCTURE)
-        print("\ninterrupted: healing, then judging; again to leave at once", file=sys.stderr)
+        print("\ninterrupted: healing, then checking; again to leave at once", file=sys.stderr)
         lifecycle.interrupt()
         if lifecycle.phase in ("setup", "start"):
             cancel()
@@ -270,7 +270,7 @@ class _Run:
 
     def _conclude(self, lifecycle: Lifecycle) -> RunOutcome:
         faults = [msgspec.to_builtins(f, enc_hook=repr) for f in lifecycle.faults.records.values()]
-        judgement = judge(
+        judgement = check_run(
             self.run_dir,
             self.parts.workload,
             faults=faults,
@@ -310,8 +310,8 @@ class _Run:
         from reports.wording import one_line
 
         if self.spec.quiet:
-            told = one_line(outcome.sentence, limit=SENTENCE_CHARS_MAX)
-            self.say(f"{outcome.verdict.name} seed {self.seed}: {told}")
+            sentence = one_line(outcome.sentence, limit=SENTENCE_CHARS_MAX)
+            self.say(f"{outcome.verdict.name} seed {self.seed}: {sentence}")
             return
         from reports.terminal import terminal_summary
 
@@ -428,13 +428,13 @@ def _logging_to(path: Path) -> Iterator[None]:
     """
     handler = _QuietFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    ours, everybody = logging.getLogger("harness"), logging.getLogger()
+    ours, root = logging.getLogger("harness"), logging.getLogger()
     before = ours.level, ours.propagate
-    alone = not everybody.handlers
+    alone = not root.handlers
     ours.addHandler(handler)
     ours.setLevel(logging.INFO)
     ours.propagate = False
-    everybody.addHandler(handler)
+    root.addHandler(handler)
     if alone:
         logging.captureWarnings(True)
     try:
@@ -442,7 +442,7 @@ def _logging_to(path: Path) -> Iterator[None]:
     finally:
         if alone:
             logging.captureWarnings(False)
-        everybody.removeHandler(handler)
+        root.removeHandler(handler)
         ours.removeHandler(handler)
         ours.setLevel(before[0])
         ours.propagate = before[1]

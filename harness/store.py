@@ -4,8 +4,8 @@
     store/<test>/latest -> <utc>-<seed>
     store/latest        -> <test>/<utc>-<seed>
 
-A test's name may come from anybody, so it is made path-safe: whatever is not a letter, digit, dot,
-dash or underscore becomes a dash, and no name begins with a dot.
+A test's name is untrusted, so it is made path-safe: every character but letters, digits, dots,
+dashes and underscores becomes a dash, and no name begins with a dot.
 """
 
 from __future__ import annotations

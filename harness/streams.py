@@ -2,7 +2,7 @@
 
 A reader may leave (``| head -1``), a disk may be full, a stream may be closed from the start, and a
 terminal may know ASCII only. None of that is a finding about the system under test. So a command
-runs to its end and answers with its verdict, whatever became of its words:
+runs to its end and its exit code is its verdict, even if its output was lost:
 
 - what a stream does not take is dropped; of standard output that is said once, on standard error,
   but for a reader that left;
@@ -24,7 +24,7 @@ import select
 import sys
 from typing import Any, TextIO
 
-#: What stands for a character where only ASCII can be shown; anything else becomes "?".
+#: ASCII replacements of characters; any other character becomes "?".
 _ASCII = {
     "✓": "+", "✗": "x", "…": "...", "–": "-", "—": "-", "→": "->", "←": "<-", "×": "x", "·": "-",
     "≤": "<=", "≥": ">=", "≠": "!=", "│": "|", "─": "-", "▸": ">", "•": "*", "µ": "u", "’": "'",

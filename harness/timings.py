@@ -8,7 +8,7 @@ Of a run's times some depend on the database: one that needs 40 s to start canno
 
     timings = {"nemesis_interval_s": "2m", "fault_duration_s": "20s..40s", "recovery_s": 90}
 
-What the user gives on the command line outranks that, and :class:`Timings` has the rest. The names
+Values from the command line outrank that, and :class:`Timings` has the rest. The names
 are those of the fields of :class:`harness.spec.TestSpec`.
 """
 
@@ -34,7 +34,7 @@ FINAL_TIMEOUTS = 6
 #: No amount, of seconds or of operations per second, is larger: three years in seconds.
 AMOUNT_MAX = 1e8
 
-#: A fault shorter than this cannot be told from a hiccup.
+#: A fault shorter than this cannot be distinguished from a hiccup.
 FAULT_SHORTEST_S = 0.1
 
 
@@ -116,7 +116,7 @@ def checked(what: str, name: str, value: Any) -> Any:
 
 
 def require_amount(what: str, value: float, of: str) -> None:
-    """Refuse an amount that nobody means.
+    """Refuse an amount that is surely a mistake.
 
     Raises:
         UsageError: it is larger than :data:`AMOUNT_MAX`.

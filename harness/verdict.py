@@ -1,4 +1,4 @@
-"""Judges a run: checks the history, weighs the evidence, writes what was found.
+"""Checks a run: checks the history, weighs the evidence, writes what was found.
 
 A verdict of VALID is a claim, and needs evidence that there was something to find. So after the
 checkers have spoken the run itself is looked at:
@@ -62,7 +62,7 @@ WITNESSES_MAX = 20
 
 
 class Judgement(msgspec.Struct):
-    """What was concluded of a run.
+    """The verdict of a run with its reasons.
 
     Args:
         verdict: all of it, merged.
@@ -85,7 +85,7 @@ class Judgement(msgspec.Struct):
         return [finding for result in self.results for finding in result.all_findings()]
 
 
-def judge(
+def check_run(
     run_dir: Path,
     workload: Workload,
     *,
@@ -180,7 +180,7 @@ def check_safely(checker: Any, history: Any, budget: Budget) -> Result:
 
 
 def _recovery(history: Any) -> Result:
-    """How long the system took to answer again after each fault: measured, not judged."""
+    """How long the system took to answer again after each fault: measured, not checked."""
     from checkers.judges.availability import recovery
 
     measured = check_safely(recovery(), history, Budget())
@@ -199,7 +199,7 @@ def weigh(
     refusals: tuple[str, ...] = (),
     rate: tuple[float, float] | None = None,
 ) -> dict[str, Any]:
-    """What the run exercised, and why a VALID of it would be weak; see docs/architecture.md."""
+    """Coverage of a run, and the weaknesses of a VALID of it; see docs/architecture.md."""
     installed = [fault for fault in faults if fault["outcome"] == "installed"]
     bit = [fault for fault in faults if _bit(fault)]
     inside = _ops_inside(history, bit)
@@ -249,13 +249,13 @@ def _failures(history: Any) -> list[dict[str, Any]]:
     found = [msgspec.to_builtins(failure) for failure in failures(history)]
     rest = sum(each["count"] for each in found[FAILURES_MAX:])
     if rest:
-        told = f"{len(found) - FAILURES_MAX} other kinds of failure"
-        found[FAILURES_MAX:] = [{"f": "", "outcome": "", "error": told, "count": rest}]
+        rest_words = f"{len(found) - FAILURES_MAX} other kinds of failure"
+        found[FAILURES_MAX:] = [{"f": "", "outcome": "", "error": rest_words, "count": rest}]
     return found
 
 
 def _notes(evidence: Mapping[str, Any]) -> list[str]:
-    """What is worth saying and weakens nothing."""
+    """Notes that weaken no verdict."""
     rate = evidence.get("rate")
     if not rate or rate["reached"] >= RATE_SHARE_REACHED * rate["asked"]:
         return []
@@ -346,7 +346,7 @@ def _missing(
     faults: Sequence[Mapping[str, Any]],
     nemeses: Sequence[str],
 ) -> list[str]:
-    """Why nothing firm can be said, whatever the checkers say; empty if something can."""
+    """Why the verdict is UNKNOWN in spite of the checkers; empty if it is not."""
     done = completed(history)
     if not history.op_count:
         return ["nothing was done: the history has no operation"]
@@ -368,9 +368,9 @@ def _missing(
 
 def _why_idle(name: str, faults: Sequence[Mapping[str, Any]]) -> str:
     """The commonest reason why a nemesis's faults did nothing, in brackets; or nothing."""
-    told = [fault["evidence"].get("why") or fault["evidence"].get("error") for fault in faults
+    whys = [fault["evidence"].get("why") or fault["evidence"].get("error") for fault in faults
             if fault["f"] == name]  # fmt: skip
-    reasons = [str(reason) for reason in told if reason]
+    reasons = [str(reason) for reason in whys if reason]
     return f" ({max(reasons, key=reasons.count)})" if reasons else ""
 
 
@@ -405,12 +405,12 @@ def _sentence(judgement: Judgement, ops: int) -> str:
         return finding.sentence or finding.title
     telling = [r for r in judgement.results if r.verdict is judgement.verdict and r.reason]
     if judgement.verdict is Verdict.VALID:
-        told = judgement.evidence
-        bit, injected = told["faults_bit"], told["faults_injected"]
+        evidence = judgement.evidence
+        bit, injected = evidence["faults_bit"], evidence["faults_injected"]
         faults = f"{bit} fault{'s' if bit != 1 else ''} that took effect"
         if injected > bit:
             faults = f"{bit} of {injected} faults took effect"
-        first = told["weak"][0].partition(";")[0] if told["weak"] else ""
+        first = evidence["weak"][0].partition(";")[0] if evidence["weak"] else ""
         weak = f"; weakly exercised: {first}" if first else ""
         return f"{ops} operations, {faults}, and nothing wrong with them{weak}."
     reasons = [f"{r.checker}: {r.reason}" if r.checker != "evidence" else r.reason for r in telling]
@@ -418,7 +418,7 @@ def _sentence(judgement: Judgement, ops: int) -> str:
 
 
 def _labelled(judgement: Judgement, history: Any, sentence: str) -> str:
-    """The sentence, with the assumption that did not hold before the violation it tells of.
+    """The sentence, with the assumption that did not hold before the violation.
 
     An assumption that did not hold while nothing went wrong is a note.
     """
@@ -428,9 +428,9 @@ def _labelled(judgement: Judgement, history: Any, sentence: str) -> str:
     if not findings:
         judgement.evidence["notes"].append(label(found))
         return sentence
-    told = label(excused(found, _ended_ns(history, findings[0])))
-    judgement.evidence["assumption"] = told
-    return f"{told}. {sentence}" if told else sentence
+    assumption = label(excused(found, _ended_ns(history, findings[0])))
+    judgement.evidence["assumption"] = assumption
+    return f"{assumption}. {sentence}" if assumption else sentence
 
 
 def _ended_ns(history: Any, finding: Finding) -> int:

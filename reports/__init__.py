@@ -6,8 +6,8 @@
     reports.terminal_summary(run_dir)               # text for a terminal
     reports.serve(store_dir)                        # a local web page over all runs
 
-A report needs ``spec.json``, ``results.json``, ``history.jsonl`` and ``nodes/*/``; whatever of them
-is missing or torn is named in the report, and the rest is shown. Nothing here judges a history:
+A report needs ``spec.json``, ``results.json``, ``history.jsonl`` and ``nodes/*/``; any of them
+is missing or torn is named in the report, and the rest is shown. Nothing here checks a history:
 verdicts, findings and explanations are the checkers'. The package imports :mod:`checkers` only, so
 that a report can be made again on another machine, years later, with no harness present.
 

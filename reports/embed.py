@@ -48,7 +48,7 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass
 class Embedded:
-    """What goes into the page: JSON-ready, and how many operations are in it."""
+    """The data of the page, JSON-ready, and the number of operations in it."""
 
     data: dict[str, Any]
     shown: int

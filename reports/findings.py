@@ -70,7 +70,7 @@ class Card:
         shape: ``window``, ``cycle``, ``life`` or ``story``: what the picture is.
         picture: SVG, or empty if there is no history to draw from.
         begin_ns, end_ns: the stretch of time of the witness, -1 if unknown.
-        at_ns: when it became certain: the last ``ok`` of the witness.
+        at_ns: when it became definite: the last ``ok`` of the witness.
         ops: invocation indices of everything drawn.
         more: facts of ``Finding.detail`` as (name, text) pairs.
     """
@@ -162,8 +162,8 @@ def _names(ops: Sequence[Op], finding: Finding) -> dict[int, str]:
 
     Those that only proofs name come last.
     """
-    told = finding.detail.get("transactions")
-    entries = [entry for entry in told if isinstance(entry, dict)] if told else []
+    transactions = finding.detail.get("transactions")
+    entries = [entry for entry in transactions if isinstance(entry, dict)] if transactions else []
     names = {e["invoke"]: one_line(e["name"]) for e in entries if "invoke" in e and "name" in e}
     order = [step.source for step in finding.because] + list(finding.ops)
     order += [op.invoke for op in ops]
@@ -249,8 +249,8 @@ def _picture(
     if shape == "story":
         named = finding.detail.get("nodes")
         nodes = [one_line(node, limit=30) for node in named] if isinstance(named, list) else []
-        told = sequence.story_of(finding.detail)
-        return sequence.draw(sequence.Story(told, nodes, one_line(finding.title), title))
+        events = sequence.story_of(finding.detail)
+        return sequence.draw(sequence.Story(events, nodes, one_line(finding.title), title))
     if run.history is None or (not ops and shape != "life"):
         return Markup("")
     if shape == "life":

@@ -54,7 +54,7 @@ def junit_xml(run: Run) -> str:
 
 
 def _leaves(result: Result, prefix: str) -> list[tuple[str, Result]]:
-    """The checkers that judged by themselves, with their path in the composition."""
+    """The checkers that checked by themselves, with their path in the composition."""
     name = f"{prefix}{one_line(result.checker)}"
     if result.parts and not result.findings:
         return [leaf for part in result.parts for leaf in _leaves(part, f"{name}/")]
@@ -71,9 +71,9 @@ def _case(run: Run, name: str, result: Result) -> str:
         parts = [one_line(message, limit=SENTENCE_CHARS_MAX)]
         for finding in findings[:3]:
             ops = witness_ops(run.history, finding)
-            told = op_table(ops, positions=run.positions) if ops else finding.sentence
+            text = op_table(ops, positions=run.positions) if ops else finding.sentence
             title = one_line(finding.title, limit=SENTENCE_CHARS_MAX)
-            parts.append(f"{title}\n{clip(told, TEXT_CHARS_MAX)}")
+            parts.append(f"{title}\n{clip(text, TEXT_CHARS_MAX)}")
         parts.append(f"Run it again: {run.replay}" if run.replay else "")
         text = "\n\n".join(part for part in parts if part)
         body = _outcome("failure", kind, message, text)

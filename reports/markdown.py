@@ -18,7 +18,7 @@ from reports.run_directory import Run
 from reports.table import op_table
 from reports.wording import count, one_line
 
-#: Findings told in the summary; a step summary is read on one screen.
+#: Findings shown in the summary; a step summary is read on one screen.
 FINDINGS_MAX = 3
 
 _SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+!|~$@])")
@@ -80,8 +80,8 @@ def summary(run: Run) -> str:
         lines += [f"| {' | '.join(escaped(cell) for cell in row)} |" for row in why]
         parts.append("\n".join(lines))
     if run.missing:
-        told = "\n".join(f"- {escaped(one_line(text, limit=500))}" for text in run.missing)
-        parts.append(f"Not everything is here:\n\n{told}")
+        items = "\n".join(f"- {escaped(one_line(text, limit=500))}" for text in run.missing)
+        parts.append(f"Not everything is here:\n\n{items}")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

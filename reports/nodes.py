@@ -1,4 +1,4 @@
-"""What the nodes said: log tails, lines around findings, panics, and events such as elections.
+"""The nodes' logs: tails, lines around findings, panics, and events such as elections.
 
 Logs are large and a report is one file, so a report carries the lines around each finding (two
 seconds either side), lines that look like a crash, and the last lines of each log; the rest stays
@@ -138,8 +138,8 @@ def leads(read: Sequence[Node]) -> list[Lead]:
 
 
 def _generation(event: dict[str, Any]) -> str:
-    told = re.search(r"\bgeneration (\w+)", event["text"])
-    return told[1] if told else ""
+    generation = re.search(r"\bgeneration (\w+)", event["text"])
+    return generation[1] if generation else ""
 
 
 def epoch_ns(moment: Any) -> int | None:

@@ -77,12 +77,12 @@ def _worker(process: object, workers: int) -> object:
 
 
 def _workers(history: History) -> int:
-    """How many workers the processes are of; 0 if that cannot be told."""
-    told = history.header.get("concurrency")
+    """How many workers the processes are of; 0 if that is unknown."""
+    declared = history.header.get("concurrency")
     numbers = sorted(p for p in history.processes if isinstance(p, int) and p >= 0)
     if not numbers:
         return 0
-    likely = [told] if isinstance(told, int) and told > 0 else []
+    likely = [declared] if isinstance(declared, int) and declared > 0 else []
     first, last = _reach(history)
     begun = [p for p in numbers if first[p] <= min(last.values())]
     likely.append(max(begun, default=-1) + 1)

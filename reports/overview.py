@@ -156,14 +156,14 @@ def facts(run: Run) -> list[tuple[str, str]]:
     return [(name, _fact(value)) for name, value in pairs if value not in (None, "", [], {})]
 
 
-def _interrupted_words(told: Any) -> Any:
-    return "by the user" if told is True else f"by the user, {told}" if told else None
+def _interrupted_words(by: Any) -> Any:
+    return "by the user" if by is True else f"by the user, {by}" if by else None
 
 
 def _rate_words(asked: Any, evidence: Any) -> Any:
     """The rate asked for, and what came of it where that is known."""
-    told = evidence if isinstance(evidence, dict) else {}
-    asked, reached = told.get("asked", asked), told.get("reached")
+    measured = evidence if isinstance(evidence, dict) else {}
+    asked, reached = measured.get("asked", asked), measured.get("reached")
     if not isinstance(reached, (int, float)) or not isinstance(asked, (int, float)):
         return asked
     return f"asked {asked:,g}/s, got {reached:,.0f}/s"
@@ -185,7 +185,7 @@ def _ops_words(ops: Any) -> str:
 
 
 def exercised(run: Run, ops: Operations | None) -> list[tuple[str, str, str]]:
-    """What the run put the system through, as (name, figure, what more there is to say)."""
+    """The load and faults of the run, as (name, figure, remark)."""
     evidence = run.evidence
     pairs: list[tuple[str, str, str]] = []
     injected = [fault for fault in run.faults if fault.outcome != "skipped"]
@@ -215,12 +215,12 @@ def exercised(run: Run, ops: Operations | None) -> list[tuple[str, str, str]]:
     return pairs
 
 
-#: Kinds of failure told of a run; the rest is counted.
+#: Kinds of failure shown of a run; the rest is counted.
 FAILURES_MAX = 12
 
 
 def failure_rows(run: Run, limit: int = FAILURES_MAX) -> list[tuple[str, str, str, str]]:
-    """Why operations did not come to ok: how many, which, how they ended, and the error met."""
+    """Operations that failed or stayed unknown: how many, which, the outcome and the error."""
     if run.history is None:
         return []
     found = failures(run.history)

@@ -32,7 +32,7 @@ from reports.wording import count, duration, fault_value, one_line, plain, secon
 
 HERE = Path(__file__).parent
 SCRIPTS = ("core.js", "chrome.js", "plot.js", "timeline.js", "charts.js", "table.js", "main.js")
-#: No report file is larger, whatever the run.
+#: No report file is larger.
 PAGE_BYTES_MAX = 8 << 20
 #: Operations embedded are halved until the page fits, but not below this.
 OPS_MIN = 1000

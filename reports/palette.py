@@ -1,4 +1,4 @@
-"""Colour, hatch and mark of everything that is told apart, so that no meaning rests on colour.
+"""Colour, hatch and mark of every kind of thing drawn, so that no meaning rests on colour alone.
 
 The colours are names of CSS variables whose values, for the light and the dark theme, are derived
 from Okabe and Ito's palette in ``assets/report.css``; a figure names the variable and never a

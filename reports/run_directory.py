@@ -1,10 +1,10 @@
-"""Reading a run directory, whatever is left of it.
+"""Reading a run directory, complete or not.
 
 A report is most needed when a run went wrong, and then files are missing, torn or half written.
 So nothing here raises for what a file contains: each file is read for what it holds, and what is
 missing or damaged becomes one sentence in :attr:`Run.missing`, which every form of the report
 shows. A file that is a symbolic link, a FIFO or a device counts as damaged and is not read: a link
-may lead to a file that must not be shown. A run without ``results.json`` is *not judged*: it has
+may lead to a file that must not be shown. A run without ``results.json`` is *not checked*: it has
 no verdict, and the report says that rather than UNKNOWN or VALID.
 
 For :mod:`reports` (writing, server).
@@ -38,7 +38,7 @@ class Run:
     Args:
         name: the run's name: the last two parts of its path, or the history file's name.
         path: the run directory, or None.
-        verdict: None if the run was not judged.
+        verdict: None if the run was not checked.
         sentence: the verdict's sentence.
         results: the checkers' results.
         facts: ``run`` of results.json, completed from the spec and the history's header.
@@ -90,7 +90,7 @@ def read_run(run_dir: str | os.PathLike[str]) -> Run:
     results = _object(path / "results.json", run.missing)
     run.history = _history(path / "history.jsonl", run.missing)
     if results is None:
-        run.missing.append("The run was not judged: it may still be going on, or was cut short.")
+        run.missing.append("The run was not checked: it may still be going on, or was cut short.")
     else:
         _take_results(run, results)
     if not run.faults:
@@ -117,24 +117,24 @@ def of_history(history: History, results: list[Result], *, name: str, replay: st
 
 
 def sentence_of(results: list[Result]) -> str:
-    """The sentence that tells a verdict: of the first finding, else of the most telling result."""
+    """The sentence of a verdict: of the first finding, else the reasons for the verdict."""
     for result in results:
         for finding in result.all_findings():
             return finding.sentence or finding.title
     merged = Verdict.merge_all(result.verdict for result in results)
-    told: list[str] = []
+    reasons: list[str] = []
     for result in results:
-        _add_reasons(told, result, merged)
-    return "; ".join(told[:3]) + ("." if told else "")
+        _add_reasons(reasons, result, merged)
+    return "; ".join(reasons[:3]) + ("." if reasons else "")
 
 
-def _add_reasons(told: list[str], result: Result, verdict: Verdict) -> None:
-    """Reasons of the checkers that judged by themselves and said this verdict."""
+def _add_reasons(reasons: list[str], result: Result, verdict: Verdict) -> None:
+    """Reasons of the checkers that checked by themselves and said this verdict."""
     if result.parts:
         for part in result.parts:
-            _add_reasons(told, part, verdict)
+            _add_reasons(reasons, part, verdict)
     elif result.verdict is verdict and result.reason:
-        told.append(f"{result.checker}: {result.reason.rstrip('.')}")
+        reasons.append(f"{result.checker}: {result.reason.rstrip('.')}")
 
 
 def _object(path: Path, missing: list[str]) -> dict[str, Any] | None:

@@ -6,7 +6,7 @@ into a run, and it starts no work that outlives the request.
 
 Every client that reaches the address can read the store, so the default is loopback. A path is
 served only if it lies within the store; no symbolic link is followed but those named ``latest``,
-and names that begin with a dot are never served. What a run's files hold is data from a system
+and names that begin with a dot are never served. The files of a run hold data from a system
 under test: everything but our own pages goes out as plain text or a download, with a policy that
 forbids scripts. A report.html may come from elsewhere: its scripts run in an origin of their own.
 
@@ -37,8 +37,9 @@ RUNS_MAX = 2000
 _MARKS = ("results.json", "history.jsonl", "spec.json")
 _TEXT = frozenset({".jsonl", ".json", ".md", ".log", ".txt", ".xml", ".edn", ""})
 _CLOSED = "default-src 'none'; sandbox; frame-ancestors 'none'"
-#: For reports, on top of the policy inside them: whatever is in the file, it reaches no network,
-#: and its origin is its own, so that no script of a stranger's report.html reads our other pages.
+#: For reports, on top of the policy inside them: for any content of the file, it reaches no
+#: network, and its origin is its own, so that no script of a stranger's report.html reads our other
+#: pages.
 _REPORT = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'; sandbox allow-scripts"
@@ -95,7 +96,7 @@ def serve(
 
     Args:
         store_dir: the folder of runs.
-        host: the address to listen on; anyone who reaches it can read the store.
+        host: the address to listen on; every user who reaches it can read the store.
         port: the port; 0 for any free one.
         announce: called with the address once it listens.
         stop: ends the serving when set; None to serve until KeyboardInterrupt.

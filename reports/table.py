@@ -16,7 +16,7 @@ from reports.wording import READS, clip, micro_op_label, micro_ops, one_line, op
 
 #: Columns wider than this are cut, so that a table of four processes fits an issue.
 CELL_CHARS_MAX = 34
-#: More operations than this make no table anyone reads.
+#: More operations than this make no readable table.
 OPS_MAX = 60
 
 
@@ -33,7 +33,7 @@ def op_table(
         ops: the operations; at most :data:`OPS_MAX` are shown, and how many were not is said.
         marked: invocation indices of the operations to mark with ``<<``.
         positions: the history has no times; show positions in it.
-        names: short names of operations by invocation index, shown in place of what they did.
+        names: short names of operations by invocation index, shown in place of their contents.
 
     Returns:
         lines of at most 12 + 37 per process characters, ending without a newline.

@@ -24,7 +24,7 @@ _COLOURS = {"valid": "32", "invalid": "31", "unknown": "35", "weak": "33", "unju
 WIDTH, WIDTH_MAX = 80, 120
 #: Findings with a table on the terminal; the rest are counted.
 FINDINGS_MAX = 1
-#: Kinds of failure told; the report has more.
+#: Kinds of failure shown; the report has more.
 FAILURES_MAX = 5
 
 
@@ -52,7 +52,7 @@ def terminal_summary(
     for _, _, finding in found[:FINDINGS_MAX]:
         ops = witness_ops(shown.history, finding)
         named = named_transactions(finding, ops)
-        lines += ["", *(line for told in named for line in _wrap(told, width))] if named else []
+        lines += ["", *(line for words in named for line in _wrap(words, width))] if named else []
         if ops:
             stuck = [s.target if s.target >= 0 else s.source for s in finding.because
                      if s.kind == "stuck"]  # fmt: skip
@@ -68,10 +68,10 @@ def terminal_summary(
     lines.append("")
     for row in overview.checker_rows(shown):
         mark = _paint(row.glyph, _COLOURS[row.css], color)
-        told = f": {row.reason}" if row.reason and row.css != "invalid" else ""
+        reason = f": {row.reason}" if row.reason and row.css != "invalid" else ""
         took = f" ({row.took})" if row.took else ""
         indent = "  " * row.depth
-        words = _wrap(f"{row.name}{took}{told}", width - len(indent) - 2)
+        words = _wrap(f"{row.name}{took}{reason}", width - len(indent) - 2)
         lines.append(f"{indent}{mark} {words[0]}")
         lines += [f"{indent}  {rest}" for rest in words[1:]]
     lines += _failures(shown, width)
@@ -100,8 +100,10 @@ def _wrap(text: str, width: int) -> list[str]:
 
 def _wrap_missing(run: Run, width: int) -> list[str]:
     notes = run.evidence.get("notes")
-    told = [*(notes if isinstance(notes, list) else []), *run.missing]
-    return [line for said in told for line in _wrap(f"note: {one_line(said, limit=500)}", width)]
+    notes_shown = [*(notes if isinstance(notes, list) else []), *run.missing]
+    return [
+        line for said in notes_shown for line in _wrap(f"note: {one_line(said, limit=500)}", width)
+    ]
 
 
 def _paint(text: str, colour: str, color: bool, *, bold: bool = False) -> str:

@@ -27,26 +27,28 @@ def named_transactions(finding: Finding, ops: Sequence[Op]) -> list[str]:
         finding: of a transactional checker: its ``detail`` names the transactions.
         ops: the operations of its witness.
     """
-    told = finding.detail.get("transactions")
-    if not isinstance(told, (list, tuple)):
+    transactions = finding.detail.get("transactions")
+    if not isinstance(transactions, (list, tuple)):
         return []
     processes = {op.invoke: op.process for op in ops}
     facts = list(_facts(finding.because))
     return [
-        line for each in told if isinstance(each, dict) and (line := _line(each, processes, facts))
+        line
+        for each in transactions
+        if isinstance(each, dict) and (line := _line(each, processes, facts))
     ]
 
 
 def names_of(finding: Finding) -> dict[int, str]:
     """Names of a finding's transactions by the index of their invocation."""
-    told = finding.detail.get("transactions")
-    listed = told if isinstance(told, (list, tuple)) else ()
+    transactions = finding.detail.get("transactions")
+    listed = transactions if isinstance(transactions, (list, tuple)) else ()
     pairs = [(each.get("invoke"), each.get("name")) for each in listed if isinstance(each, dict)]
     return {at: name for at, name in pairs if isinstance(at, int) and isinstance(name, str)}
 
 
 def proofs(finding: Finding) -> list[str]:
-    """What fixed the order of versions, one sentence each, with the event that shows it."""
+    """The proofs of the order of versions, one sentence each, with the event of the proof."""
     found: dict[str, None] = {}
     for step in finding.because:
         for proof in step.proof:
@@ -62,8 +64,8 @@ def _facts(steps: Sequence[Because]) -> Iterator[Because]:
         yield from _facts(step.proof)
 
 
-def _line(told: dict[str, Any], processes: dict[int, Any], facts: Sequence[Because]) -> str:
-    micros = told.get("ops")
+def _line(transaction: dict[str, Any], processes: dict[int, Any], facts: Sequence[Because]) -> str:
+    micros = transaction.get("ops")
     if not isinstance(micros, (list, tuple)):
         return ""
     parts = [part for part in micros if isinstance(part, (list, tuple)) and len(part) == 3]
@@ -72,9 +74,9 @@ def _line(told: dict[str, Any], processes: dict[int, Any], facts: Sequence[Becau
     words = ", ".join(_micro(part, facts) for part in telling)
     left = len(parts) - len(telling)
     rest = f" (and {left} more)" if left else ""
-    process = processes.get(told.get("invoke", -1))
+    process = processes.get(transaction.get("invoke", -1))
     who = "" if process is None else f"process {one_line(process, limit=20)}: "
-    return f"{one_line(told.get('name', '?'), limit=8)} = {who}{words}{rest}"
+    return f"{one_line(transaction.get('name', '?'), limit=8)} = {who}{words}{rest}"
 
 
 def _micro(part: Sequence[Any], facts: Sequence[Because]) -> str:

@@ -56,7 +56,7 @@ def clip(text: str, limit: int) -> str:
 
 
 def as_json(value: Any) -> str:
-    """Compact JSON of any value; ``repr`` of what is not JSON."""
+    """Compact JSON of any value; ``repr`` where it is not JSON."""
     try:
         return _encoder.encode(value).decode("utf-8")
     except (TypeError, ValueError, OverflowError, RecursionError, UnicodeError):
@@ -191,7 +191,7 @@ def listing(words: Sequence[Any], *, limit: int = 6) -> str:
 
 
 def fault_value(value: Any) -> str:
-    """What a fault did: groups of a partition as ``{n1} | {n2, n3}``, else the value."""
+    """The effect of a fault: groups of a partition as ``{n1} | {n2, n3}``, else the value."""
     groups = isinstance(value, (list, tuple)) and value
     if groups and all(isinstance(group, (list, tuple)) for group in value):
         named = [f"{{{', '.join(one_line(n, limit=24) for n in group)}}}" for group in value]

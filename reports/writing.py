@@ -3,7 +3,7 @@
 Each file is written beside its place and moved there, so that a reader never meets half a report
 and a second rendering never spoils a first one by failing midway.
 
-For the harness (``harness test``, ``report``, ``check --report``) and anyone with a run directory.
+For the harness (``harness test``, ``report``, ``check --report``), and public.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ def render_history(
     """Write the page for a history that has no run directory.
 
     Args:
-        history: the history that was judged.
+        history: the history that was checked.
         results: what the checkers said of it.
         out_path: the page to write.
         name: what to call it; the page's file name if empty.
-        replay: the command that judges it again, if there is one.
+        replay: the command that checks it again, if there is one.
         ops_max: most operations the page carries one by one.
 
     Returns:

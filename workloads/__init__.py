@@ -1,4 +1,4 @@
-"""Workloads: what to do and how to judge it, and the generator algebra they are written in.
+"""Workloads: operations to run and their checker, and the generator algebra they are written in.
 
     from workloads import Workload, generator as gen
 

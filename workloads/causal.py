@@ -1,7 +1,7 @@
 """The workloads ``causal`` and ``causal-reverse``: effects that are seen without their causes.
 
 ``causal``: single registers are read and written with unique values. What a process has seen comes
-before what it does next, and nobody may see the second without the first.
+before its next one, and no process may see the second without the first.
 
 ``causal-reverse``: elements are added to a set one after the other, and the whole set is read. A
 write that was acknowledged before another began must be in every read that has the other: strict

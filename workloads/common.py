@@ -1,4 +1,4 @@
-"""What several workloads share: who reads, keys that come and go, and transactions over them.
+"""Shared parts of workloads: shares of readers, keys in rotation, and transactions over them.
 
 **Readers.** A worker whose write hangs on a node that is cut off does nothing else until it gives
 up, and soon all workers of that node hang. So odd workers only read, and what a cut-off node still

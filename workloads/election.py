@@ -3,11 +3,11 @@
 A candidate campaigns until it leads, acts a few times on a resource outside the system, under the
 token of its leadership (its term), and resigns. A leader that was stopped goes on acting and does
 not know that another leads by now; a resource that refuses tokens older than the newest it has seen
-keeps it out. Judged is what the others rely on: terms grow from one leader to the next, each
+keeps it out. The checks are on terms and acts: terms grow from one leader to the next, each
 belongs to one candidate, each act is in the name of a leadership that its candidate won, and no act
 of an earlier term was accepted after one of a later term.
 
-Without ``fencing`` acts carry no token, and what is judged is that one candidate leads at a time.
+Without ``fencing`` acts carry no token, and what is checked is that one candidate leads at a time.
 No election on leases can promise that when leaders are paused: see the workload ``lock``.
 
 Source: the Lease pattern; Kleppmann, How to do distributed locking, 2016; etcd's election recipe.
@@ -37,7 +37,7 @@ def election(
         keys: how many elections, each with a resource of its own.
         rate_hz: operations per second over all workers, at most.
         lead_s: how long a leader rests at most before it acts; an act takes half as long at most.
-        fencing: whether leaders act under their tokens, and only that is judged.
+        fencing: whether leaders act under their tokens, and only that is checked.
 
     Raises:
         ValueError: a duration that is none.

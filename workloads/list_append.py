@@ -1,7 +1,7 @@
 """The workload ``list-append``: transactions that append to lists and read whole lists.
 
-A list tells the order of its versions, so every dependency between transactions is known, and a
-cycle among them is a proof of what isolation was broken. ``consistency_models`` is what the
+A list shows the order of its versions, so every dependency between transactions is known, and a
+cycle among them proves which isolation level was broken. ``consistency_models`` is what the
 database claims at the level it runs at; the answer also names the strongest that was not refuted.
 
 Source: Kingsbury and Alvaro, Elle, VLDB 2020.

@@ -4,13 +4,13 @@ The holder writes to a resource that the lock guards, which stands outside the l
 does in life (:class:`FencedResource`; a database's client of locks asks it, and shares one among
 all its clients). Before it writes it works for a moment, and may be stopped there.
 
-Without ``fencing`` mutual exclusion itself is judged: no worker may hold a lock between another's
+Without ``fencing`` mutual exclusion itself is checked: no worker may hold a lock between another's
 acquisition and release. No lock that expires can promise that, for its holder may be stopped, or
 cut off from the lock's server, longer than the lock lives; a pause shows it.
 
 With ``fencing`` the holder writes under the token that came with the lock, and the resource refuses
 a token older than the newest it has seen. Now two may believe that they hold the lock, and no harm
-is done: what is judged is that tokens grow and that no stale write was accepted.
+is done: what is checked is that tokens grow and that no stale write was accepted.
 
 Source: Kleppmann, How to do distributed locking, 2016; the Lease pattern.
 """
@@ -35,7 +35,7 @@ REFUSALS = (
 
 
 class Words(NamedTuple):
-    """What the operations of a holder are called."""
+    """The names of a holder's operations."""
 
     take: str
     act: str
@@ -144,7 +144,7 @@ def lock(
         rate_hz: operations per second over all workers, at most.
         hold_s: how long a lock is held at most before the write, which takes half as long again at
             most; longer than the lock lives to provoke trouble without a pause.
-        fencing: whether holders write under their tokens, and only that is judged.
+        fencing: whether holders write under their tokens, and only that is checked.
 
     Raises:
         ValueError: a duration that is none.

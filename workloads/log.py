@@ -1,7 +1,7 @@
 """The workload ``log``: producers append to logs, consumers read them by offset, as in Kafka.
 
-Even workers send unique values and are told the offset each was given. Odd ones poll: each asks a
-log for what follows the last offset it was told, log by log. A log must keep every acknowledged
+Even workers send unique values and get the offset of each. Odd ones poll: each asks a
+log for what follows the last offset it received, log by log. A log must keep every acknowledged
 value at its offset for ever, and no consumer may see two values at one offset, go backwards, or be
 led past an offset that holds a value.
 
@@ -29,7 +29,7 @@ FINAL_POLLS_MAX = 20
 
 
 class Consumer(Generator, frozen=True):
-    """One worker's routine: poll the logs in turn, each from where it was told everything.
+    """One worker's routine: poll the logs in turn, each from the first offset not received yet.
 
     Args:
         keys: the logs.
@@ -91,8 +91,10 @@ class ReadThrough(Generator, frozen=True):
 def _next(pairs: Any, before: int) -> int:
     """The offset that follows everything polled; unchanged by an answer that is no list of pairs,
     which the checker refuses."""
-    told = [pair[0] for pair in pairs if isinstance(pair, list)] if isinstance(pairs, list) else []
-    return max([before, *(offset + 1 for offset in told if isinstance(offset, int))])
+    polled = (
+        [pair[0] for pair in pairs if isinstance(pair, list)] if isinstance(pairs, list) else []
+    )
+    return max([before, *(offset + 1 for offset in polled if isinstance(offset, int))])
 
 
 def log(*, keys: int = 3, rate_hz: float = 80.0) -> Workload:

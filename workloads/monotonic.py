@@ -1,9 +1,9 @@
 """The workload ``monotonic``: what only grows is never seen to shrink.
 
-Counters are incremented, each increment told what it made of the counter, and read. Whoever begins
-after another was answered must not see less; and no two increments may make the same value. Besides
-lost updates this finds timestamps that run backwards: a commit at a slow node below one that was
-answered before.
+Counters are incremented and read; an increment returns the new value. An operation that begins
+after another completed must not observe less, and no two increments may return the same value.
+Besides lost updates this finds timestamps that run backwards: a commit at a slow node below one
+that was answered before.
 
 Source: the ``monotonic`` tests of Jepsen (CockroachDB, TiDB).
 """

@@ -5,7 +5,7 @@ acknowledged before a scan began must be in it, once: a scan that is addressed b
 two maps, misses half of a range that was split, or has a key twice that was moved. Run it with
 ``--nemesis partition-move,partition-split,partition-merge``.
 
-Source: the scans over splits of range stores' own test suites; judged as Jepsen's ``set-full``.
+Source: the scans over splits of range stores' own test suites; checked as Jepsen's ``set-full``.
 """
 
 from __future__ import annotations

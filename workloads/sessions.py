@@ -31,7 +31,7 @@ def sessions(
         keys: how many registers.
         rate_hz: operations per second over all workers.
         read: share of reads among the operations of the workers that also write.
-        guarantees: which are judged, with commas.
+        guarantees: which are checked, with commas.
 
     Raises:
         ValueError: an unknown guarantee, or a share that leaves nothing to check.

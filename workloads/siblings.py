@@ -1,10 +1,10 @@
 """The workload ``siblings``: every write replaces what its writer had read, and nothing else.
 
 Keys hold siblings: elements that were stored without knowing of each other. Each worker stores
-unique elements over those that it read last. What was acknowledged and not read by whoever replaced
-it must still be there; a store that orders all writes by a clock keeps one of them and loses the
-others. The report says which elements were lost, and what was written in their place by somebody
-who had not read them.
+unique elements over those that it read last. An element that was acknowledged and not read by the
+client that replaced it must still be there; a store that orders all writes by a clock keeps one of
+them and loses the others. The report says which elements were lost, and what was written in their
+place by a client that had not read them.
 
 After healing every worker reads every key.
 """

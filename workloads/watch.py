@@ -3,7 +3,7 @@
 Odd workers watch all keys from the first revision on, a stretch at a time, each going on with the
 next revision after the last event it received. Even ones write unique values. A
 watcher must get every committed change once, in order, without gaps, and nothing that was never
-committed, across reconnections and whatever happened to the node it asks.
+committed, across reconnections and crashes of the node it asks.
 
 After healing every watcher goes on for a few stretches more, to hear the rest.
 """
@@ -20,18 +20,18 @@ from workloads.common import readers_beside
 from workloads.generator.base import Context, Generator, Op, Step
 from workloads.workload import Workload
 
-#: What all keys of the workload begin with.
+#: The prefix of all keys of the workload.
 PREFIX = "k"
 #: Stretches each watcher watches after healing.
 FINAL_WATCHES = 3
 
 
 class Watcher(Generator, frozen=True):
-    """One worker's routine: watch from where it was told everything, again and again.
+    """One worker's routine: watch from the revision after the last one received.
 
     Args:
         name: distinguishes the main phase from the final one, where streams begin anew.
-        start: the first revision it has not been told of.
+        start: the first revision it has not received.
     """
 
     name: str
@@ -49,18 +49,18 @@ class Watcher(Generator, frozen=True):
     def update(self, test: Any, context: Context, event: Op) -> Any:
         if event.type != "ok" or event.f != "watch":
             return self
-        return Watcher(self.name, max(self.start, _told(event.value) + 1))
+        return Watcher(self.name, max(self.start, _received_to(event.value) + 1))
 
 
-def _told(output: Any) -> int:
-    """The revision up to which an answer tells everything; 0 if it tells nothing."""
-    told = 0
+def _received_to(output: Any) -> int:
+    """The revision up to which an answer has every change; 0 if it has none."""
+    revision = 0
     if isinstance(output, dict):
-        told = output.get("revision") or 0
+        revision = output.get("revision") or 0
         output = output.get("events") or []
     for event in output:
-        told = max(told, event["revision"] if isinstance(event, dict) else event[0])
-    return told
+        revision = max(revision, event["revision"] if isinstance(event, dict) else event[0])
+    return revision
 
 
 def watch(*, keys: int = 5, rate_hz: float = 60.0) -> Workload:

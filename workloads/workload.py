@@ -1,4 +1,4 @@
-"""What a workload is: what to do, how to end, and how to judge what happened."""
+"""The workload: a generator, a final phase, and a checker of the history."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Workload(msgspec.Struct, kw_only=True):
 
     Args:
         generator: generator of the main phase (see :mod:`workloads.generator`).
-        checker: judges the history: a callable ``(History, *, budget=None) -> Result``.
+        checker: checks the history: a callable ``(History, *, budget=None) -> Result``.
         final: generator of the phase after healing and quiescence, or None.
         name: its name, as on the command line; filled in from the function's if empty.
         model: name of the checker's model for ``harness check``, written to the header.

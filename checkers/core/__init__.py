@@ -1,1 +1,1 @@
-"""What every checker is made of: verdict, budget, vocabulary, findings and witnesses."""
+"""The parts of every checker: verdict, budget, vocabulary, findings and witnesses."""

@@ -1,13 +1,13 @@
-"""Budgets: how much a checker may spend, and the promise that it is kept.
+"""Budgets: limits of time, memory and steps for a checker, and the meter that enforces them.
 
 A search for a linearisation or a serial order is exponential in the worst case. Every checker
 takes a :class:`Budget` of steps, wall-clock time and memory, and asks its :class:`Meter` at a
-bounded interval of work; when the meter says the budget is spent the checker stops and answers
-UNKNOWN with how far it got. A step budget makes a verdict the same on every machine; time and
+bounded interval of work. When the budget is exhausted the checker stops and answers UNKNOWN, with
+its progress so far. A step budget makes a verdict the same on every machine; time and
 memory are the safety net.
 
-What a budget limits is time spent on a history. Compiling machine code, once on a machine, is not:
-it is done under :func:`not_counted`, and the clock of every budget stands still.
+A budget limits the work on a history. Compiling machine code happens once on a machine and does not
+count: it runs under :func:`not_counted`, while the clock of every budget stands still.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def not_counted() -> Iterator[None]:
 
 
 class Budget(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one check may spend; None means no limit of that kind.
+    """The limits of one check; None means no limit of that kind.
 
     Args:
         time_s: wall-clock seconds.
@@ -108,7 +108,7 @@ class Meter:
         self.budget = budget or Budget()
         self.steps = 0
         self.reason = ""
-        #: how far reading a file has come, to be told if the budget is spent meanwhile
+        #: how far reading a file has come; reported if the budget runs out meanwhile
         self.read_share = self.read_of_mb = 0.0
         #: of how many memory budgets room is: a history may take two, and its check one more
         self.memory_budgets = 1.0
@@ -169,7 +169,7 @@ _current: ContextVar[Meter | None] = ContextVar("meter", default=None)
 
 @contextmanager
 def within(meter: Meter) -> Iterator[Meter]:
-    """Whatever asks with :func:`look` meanwhile is held to this meter's budget."""
+    """Every caller of :func:`look` meanwhile is held to this meter's budget."""
     token = _current.set(meter)
     try:
         yield meter
@@ -212,7 +212,7 @@ def alarm(meter: Meter) -> Iterator[None]:
     Works in the main thread of a process that does nothing else, such as a command's.
 
     Raises:
-        BudgetSpent: in whatever runs then.
+        BudgetSpent: in the code that runs then.
     """
     limit_s = meter.budget.time_s
     if limit_s is None or threading.current_thread() is not threading.main_thread():

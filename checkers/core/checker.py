@@ -1,19 +1,19 @@
-"""What a checker is: a named function of a history, composable, that never crashes a run.
+"""The checker: a named function of a history, composable, that never crashes a run.
 
 A checker is called with a history and a budget and returns a
 :class:`~checkers.core.verdict.Result`. Nothing is to be inherited: :func:`checker` makes one of any
 plain function, and ``a & b`` is the checker that runs both and merges their verdicts by the lattice
 (a violation outranks doubt).
 
-A checker that raises has not found the history valid, nor invalid. Its result is UNKNOWN, with the
-exception's type and message as the reason and the traceback in ``stats["traceback"]``, so that a
-bug in one checker neither hides another's violation nor passes for approval.
+The result of a checker that raises is UNKNOWN, with the exception's type and message as the reason
+and the traceback in ``stats["traceback"]``. So a bug in one checker neither hides a violation found
+by another nor counts as VALID.
 
 A checker with a vocabulary refuses a history that has other operations
-(:mod:`checkers.core.vocabulary`), unless it is told to ignore them. The refusal is UNKNOWN, with
+(:mod:`checkers.core.vocabulary`), unless ``ignore`` names them. The refusal is UNKNOWN, with
 the operations and their counts in ``stats["refused"]``.
 
-Anyone may use this module; it imports nothing heavy.
+For every module; it imports nothing heavy.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from checkers.core.wording import shortened
 if TYPE_CHECKING:
     from checkers.history import History
 
-#: What a user may write: ``(history) -> Verdict | Result``, optionally with ``budget``.
+#: The form of a user's checker: ``(history) -> Verdict | Result``, optionally with ``budget``.
 CheckFunction = Callable[..., object]
 
 
@@ -45,10 +45,10 @@ class Checker:
         function: called with the history, and with ``budget=`` if it has that parameter.
         name: the checker's name, as on the command line and in results.
         parts: the checkers this one is composed of, if it is a composition.
-        ignored: names of operations that are left out before it judges.
+        ignored: names of operations that are left out before the check.
 
     Attributes:
-        vocabulary: the operations it judges, from the function's attribute of that name; None for
+        vocabulary: the operations it supports, from the function's attribute of that name; None for
             any.
     """
 
@@ -72,21 +72,21 @@ class Checker:
         return f"<checker {self.name}>"
 
     def __call__(self, history: History, *, budget: Budget | None = None) -> Result:
-        """Judge a history; never raises for what the checker does wrong.
+        """Check a history; never raises for what the checker does wrong.
 
         Args:
-            history: what to judge.
+            history: what to check.
             budget: what may be spent; None for the default budget.
         """
         budget = budget or Budget()
         started_s = clock_s()
-        judged, left_out = without(history, self.ignored)
+        kept, left_out = without(history, self.ignored)
         if self.parts:
-            result = self._check_parts(judged, budget)
+            result = self._check_parts(kept, budget)
         else:
-            result = self._check_self(judged, budget)
+            result = self._check_self(kept, budget)
         if left_out:
-            result = _of_the_rest(result, judged.header["origin"], left_out)
+            result = _of_the_rest(result, kept.header["origin"], left_out)
         changes: dict[str, object] = {"checker": self.name}
         if not result.elapsed_s:
             changes["elapsed_s"] = clock_s() - started_s
@@ -102,7 +102,7 @@ class Checker:
         return as_checker(other) & self
 
     def ignoring(self, *names: str) -> Checker:
-        """The same checker, which leaves operations of these names out before it judges."""
+        """The same checker, which leaves operations of these names out before it checks."""
         ignored = (*self.ignored, *names_of(names))
         return Checker(self.function, name=self.name, parts=self.parts, ignored=ignored)
 
@@ -122,7 +122,7 @@ class Checker:
                 else:
                     said = self.function(history)
         except BudgetSpent as spent:
-            reason = f"{spent} before the history was judged"
+            reason = f"{spent} before the history was checked"
             return Result(checker=self.name, verdict=Verdict.UNKNOWN, reason=reason)
         except Exception as error:  # a checker may be user code: UNKNOWN, and why
             return _crashed(self.name, error, history)
@@ -295,7 +295,7 @@ def _readable(result: Result) -> Result:
 
 
 def _as_result(name: str, said: object) -> Result:
-    """What a user's function returned, as a result; a mistake becomes a sentence."""
+    """The value returned by a user's function, as a result; a mistake becomes a sentence."""
     if isinstance(said, Result):
         return said
     if isinstance(said, Verdict):

@@ -1,6 +1,6 @@
-"""Types of the columns that kernels work on, and of what is taken out of them; their counters.
+"""Types of the columns that kernels work on, of their slices, and of the kernels' counters.
 
-Shapes are said where a column is declared.
+Shapes are documented at each column.
 """
 
 from __future__ import annotations

@@ -1,14 +1,17 @@
-"""What the checkers of particular workloads share: rows of operations, life lines, results.
+"""Shared parts of the checkers of particular workloads: rows of operations, life lines, results.
 
-A checker of this kind is one pass over the operations which gathers evidence and violations. Two
-rules hold for all of them. *Evidence*: a VALID says what was checked that could have failed. Where
-there was nothing of the kind, a history recorded by the harness (its header names a workload, which
-should have exercised it) is UNKNOWN, with the reason; so is any history in which nothing completed.
-A foreign one whose completed operations the checker's definition makes legal by themselves, such as
-additions that no read could show, is VALID, and the reason says plainly how little was seen.
-*Soundness*: order is the order of events in the history, never wall-clock time (but for leases,
-which are about time), and an operation whose outcome is unknown may have happened or not, whichever
-excuses the system.
+A checker of this kind is one pass over the operations that gathers evidence and violations. Two
+rules hold for all of them.
+
+*Evidence*: a VALID names the checks that could have failed. A history of the harness without any
+such check is UNKNOWN, with the reason, since its workload (named in the header) should have made
+them. A history in which nothing completed is UNKNOWN too. A foreign history whose completed
+operations are legal by definition, such as additions without a read, is VALID, and the reason says
+how little was observed.
+
+*Soundness*: order is the order of events in the history, never wall-clock time (except for leases,
+which are about time). An operation of unknown outcome counts as happened or not, whichever excuses
+the system.
 
 For the checkers beside this module.
 """
@@ -30,7 +33,7 @@ from checkers.history.columns import short
 #: More findings of one check than this are counted but not kept.
 FINDINGS_MAX = 50
 
-#: How many rows are judged between two looks at the budget.
+#: How many rows are checked between two looks at the budget.
 METER_INTERVAL = 4096
 
 #: No number is larger: sums and differences of such are still finite as floats.
@@ -53,7 +56,7 @@ class Row(NamedTuple):
 
 @dataclass
 class Judgement:
-    """What a check found.
+    """The outcome of a check.
 
     Args:
         findings: the violations, most telling first.
@@ -67,12 +70,12 @@ class Judgement:
     findings: list[Finding] = field(default_factory=list)
     checked: int = 0
     evidence: str = ""
-    missing: str = "nothing that this checker judges was completed"
+    missing: str = "no operation that this checker supports was completed"
     doubt: str = ""
     stats: dict[str, Any] = field(default_factory=dict)
 
 
-Judge = Callable[[History, Meter], Judgement]
+HistoryCheck = Callable[[History, Meter], Judgement]
 
 
 class Spent(Exception):
@@ -81,19 +84,19 @@ class Spent(Exception):
 
 def make(
     name: str,
-    judge: Judge,
+    check_history: HistoryCheck,
     *,
     vocabulary: Vocabulary | Collection[str],
     keyed: bool = True,
     trivial: Collection[str] = (),
 ) -> Checker:
-    """A checker of a judging function.
+    """A checker made of a function of a history and a meter.
 
     Args:
         name: the checker's name, as on the command line.
-        judge: judges one history, or the part of it with one key.
-        vocabulary: the operations it judges, or their names; empty for any.
-        keyed: judge every key alone.
+        check_history: checks one history, or the part of it with one key.
+        vocabulary: the operations it checks, or their names; empty for any.
+        keyed: check every key alone.
         trivial: names of operations which are legal when nothing else is there to contradict them.
     """
 
@@ -101,31 +104,31 @@ def make(
         meter = Meter(budget)
         try:
             if keyed and history.keys:
-                judgement = _each_key(history, judge, meter)
+                judgement = _each_key(history, check_history, meter)
             else:
-                judgement = judge(history, meter)
+                judgement = check_history(history, meter)
         except HistoryError as error:
             stats = {"malformed": True}
             return _answer(name, Judgement(checked=1, doubt=f"{error}", stats=stats), meter)
         except Spent:
-            said = f"{meter.reason} before every operation was judged"
+            said = f"{meter.reason} before every operation was checked"
             return _answer(name, Judgement(checked=1, doubt=said), meter)
         if not judgement.checked and not judgement.findings and not judgement.doubt:
             return _unchallenged(name, history, judgement, meter, trivial)
         return _answer(name, judgement, meter)
 
-    check.__doc__ = judge.__doc__
+    check.__doc__ = check_history.__doc__
     if not isinstance(vocabulary, Vocabulary):
         vocabulary = Vocabulary(frozenset(vocabulary))
     check.vocabulary = vocabulary if vocabulary.words else None  # type: ignore[attr-defined]
     return named(name, check)
 
 
-def _each_key(history: History, judge: Judge, meter: Meter) -> Judgement:
+def _each_key(history: History, check_history: HistoryCheck, meter: Meter) -> Judgement:
     whole = Judgement()
     missing = ""
     for key, part in history.by_key().items():
-        said = judge(part, meter)
+        said = check_history(part, meter)
         origin = part.header["origin"]
         for finding in said.findings:
             found = finding.moved(origin)
@@ -207,7 +210,7 @@ def rows(history: History, meter: Meter | None = None) -> Iterator[Row]:
 
 
 def token(value: object) -> Hashable:
-    """A hashable stand-in for a value, which tells 1 from True and 1.0."""
+    """A hashable stand-in for a value, which distinguishes 1, True and 1.0."""
     if type(value) in _PLAIN:
         return value
     return (type(value).__name__, freeze(value))
@@ -220,7 +223,7 @@ def at(history: History, index: int) -> str:
 
 
 def who(history: History, index: int) -> str:
-    """Who did it: ``process 3``."""
+    """The process of an operation: ``process 3``."""
     return f"process {history.processes[history.process[index]]}"
 
 

@@ -1,8 +1,8 @@
 """Python's cyclic garbage collector, held back where it can only lose time.
 
-Reading or judging a large history makes millions of small objects, none of them in a cycle; the
+Reading or checking a large history makes millions of small objects, none of them in a cycle; the
 collector walks all that live each time their number has grown by a quarter, and finds nothing. For
-whatever makes many at once.
+code that makes many at once.
 """
 
 from __future__ import annotations

@@ -2,15 +2,16 @@
 
 Inner loops over millions of rows ("kernels") are written in the small part of Python that numba
 compiles. That takes many seconds, so the machine code is kept on disk, next to the module or in the
-user's cache directory, and found there by the next process. A file that is torn or not readable
-there is made anew. Where there is no place to keep it (an installation that is read-only,
-and no home directory) every process compiles for itself, which is slow and right; the environment
+user's cache directory, and found there by the next process. A torn or unreadable file is
+made anew. Without a place to keep it (a read-only installation and no home directory) every process
+compiles for itself, which is slow and right; the environment
 variable ``NUMBA_CACHE_DIR`` names another place.
 
-Before a kernel is used :func:`ready` is called. What is kept is loaded. What is not is compiled by
-another process, so that the compiler's memory is not ours, while the clock of every budget stands
-still and :data:`progress` is told; of several processes that need it one compiles and the others
-wait. ``harness doctor --compile`` and ``python -m checkers.core.jit`` do it ahead of use.
+Before a kernel is used :func:`ready` is called. It loads machine code that is kept. A kernel
+without it is compiled by another process, so that the compiler's memory is not ours. Meanwhile the
+clock of every budget stands still and :data:`progress` is called. If several processes need one
+kernel, one compiles and the others wait. ``harness doctor --compile`` and ``python -m
+checkers.core.jit`` do it ahead of use.
 
 Importing numba takes a third of a second: modules of kernels are imported inside the functions that
 have decided that the work is large enough to pay for that, never by ``import checkers``, and this
@@ -43,7 +44,7 @@ KERNELS = {
     "edn": "checkers.history.importers.edn_scan:warm",
 }
 
-#: Told how many seconds compiling has taken so far, and -1 when it is done.
+#: Called with how many seconds compiling has taken so far, and -1 when it is done.
 progress: Callable[[float], None] | None = None
 
 _ready: set[str] = set()
@@ -124,7 +125,7 @@ def _forgiving(cache: Any) -> Any:
         found = None
         try:
             found = load(sig, target_context)
-        except Exception:  # whatever reading a torn file comes to
+        except Exception:  # a torn file may raise anything
             with contextlib.suppress(OSError):
                 cache.flush()
         if found is None and _kept_only:
@@ -186,7 +187,7 @@ def ready(kernel: str) -> None:
     with _lock:
         if at_hand(kernel):
             return
-        with not_counted(), _told():
+        with not_counted(), _reporting_progress():
             if not _nowhere:
                 _elsewhere(kernel)
             if _nowhere or not at_hand(kernel):  # or no process can be started
@@ -233,8 +234,8 @@ def _elsewhere(kernel: str) -> None:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Tell of the progress every second, from a thread of its own."""
+def _reporting_progress() -> Iterator[None]:
+    """Report the progress every second, from a thread of its own."""
     if progress is None:
         yield
         return
@@ -255,17 +256,17 @@ def _told() -> Iterator[None]:
         tell(-1.0)
 
 
-def compile_all(told: Callable[[str, float], None] | None = None) -> None:
+def compile_all(report: Callable[[str, float], None] | None = None) -> None:
     """Have every kernel compiled and kept.
 
     Args:
-        told: called after each with its name and the seconds it took.
+        report: called after each kernel with its name and the seconds it took.
     """
     for kernel in KERNELS:
         began_s = time.monotonic()
         ready(kernel)
-        if told is not None:
-            told(kernel, time.monotonic() - began_s)
+        if report is not None:
+            report(kernel, time.monotonic() - began_s)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Messages between processes of ours over pipes: a length and MessagePack, never code.
 
-What MessagePack cannot say (an integer beyond 64 bits, a foreign object) arrives as its text; such
-values are only shown, never judged, on the other side.
+A value that MessagePack cannot represent (an integer beyond 64 bits, a foreign object) arrives as
+its text. Such values are only shown, never checked, on the other side.
 """
 
 from __future__ import annotations

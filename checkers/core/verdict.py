@@ -1,4 +1,4 @@
-"""Verdicts and results: what a checker says, and how several sayings become one.
+"""Verdicts and results: the outcome of a check, and how several outcomes merge into one.
 
 A verdict has three values. VALID needs evidence, INVALID needs a witness, and UNKNOWN says why
 nothing firmer could be said. Verdicts merge by a lattice in which a violation outranks doubt and
@@ -9,7 +9,7 @@ A :class:`Result` is the verdict of one checker with everything a reader needs t
 explanation is data first (:class:`Because`), a sentence second, a picture third; the data is what
 is stored in ``results.json`` and what a report draws.
 
-Anyone may use this module; it imports nothing of ours.
+For every module; it imports nothing of ours.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import msgspec
 
 
 class Verdict(enum.Enum):
-    """What a checker concluded about a history."""
+    """The conclusion of a checker about a history."""
 
     VALID = "valid"
     UNKNOWN = "unknown"
@@ -72,7 +72,7 @@ class Because(msgspec.Struct, frozen=True, omit_defaults=True):
     proof: tuple[Because, ...] = ()
 
     def moved(self, origin: Sequence[int]) -> Because:
-        """The step about a sub-history, told of the whole: each index replaced by its original."""
+        """The step with the indices of the whole history in place of those of a sub-history."""
         return msgspec.structs.replace(
             self,
             source=origin[self.source] if self.source >= 0 else -1,
@@ -105,7 +105,7 @@ class Finding(msgspec.Struct, omit_defaults=True):
     detail: dict[str, Any] = {}
 
     def moved(self, origin: Sequence[int]) -> Finding:
-        """The finding about a sub-history, told of the whole; see :meth:`Because.moved`."""
+        """The finding with the indices of the whole history; see :meth:`Because.moved`."""
         return msgspec.structs.replace(
             self,
             ops=tuple(origin[index] for index in self.ops),
@@ -115,7 +115,7 @@ class Finding(msgspec.Struct, omit_defaults=True):
 
 
 class Result(msgspec.Struct, omit_defaults=True):
-    """What one checker says of one history.
+    """The result of one checker for one history.
 
     Args:
         checker: the checker's name, as on the command line.
@@ -145,7 +145,7 @@ class Result(msgspec.Struct, omit_defaults=True):
         return self.verdict is Verdict.VALID
 
     def moved(self, origin: Sequence[int]) -> Result:
-        """The result about a sub-history, told of the whole; see :meth:`Because.moved`."""
+        """The result with the indices of the whole history; see :meth:`Because.moved`."""
         return msgspec.structs.replace(
             self,
             findings=[finding.moved(origin) for finding in self.findings],
@@ -167,6 +167,8 @@ def _moved_detail(detail: dict[str, Any], origin: Sequence[int]) -> dict[str, An
         if name in detail:
             changed[name] = [origin[event] for event in detail[name]]
     if "transactions" in detail:
-        told = detail["transactions"]
-        changed["transactions"] = [{**each, "invoke": origin[each["invoke"]]} for each in told]
+        transactions = detail["transactions"]
+        changed["transactions"] = [
+            {**each, "invoke": origin[each["invoke"]]} for each in transactions
+        ]
     return changed

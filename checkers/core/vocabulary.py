@@ -1,10 +1,10 @@
-"""Which operations a checker judges, and the refusal of a history that has others.
+"""The operations that a checker supports, and the refusal of a history that has others.
 
-A checker that passed over what it does not know would say VALID of what it never looked at, and
-INVALID of reads whose writes it did not see. So each declares its vocabulary as data, and
-:class:`~checkers.core.checker.Checker` asks here before it judges: a history with any other
-operation is refused, with the operation's name, where it stands, how often it occurs, and who would
-take the history. What shall be left out is said with ``ignore`` (:func:`without`).
+A checker that skipped unknown operations could say VALID of a history it did not check, and INVALID
+of reads whose writes it skipped. So each checker declares its vocabulary as data, and
+:class:`~checkers.core.checker.Checker` compares it with the history first. A history with any other
+operation is refused, with the operation's name, its place, its number of occurrences, and the
+checkers that support it. ``ignore`` names operations to leave out (:func:`without`).
 
 For :mod:`checkers.core.checker`, :mod:`checkers.checker_choice` and the models of linearizability.
 """
@@ -27,11 +27,11 @@ TAKERS_MAX = 8
 
 
 class Vocabulary(NamedTuple):
-    """The operations a checker judges.
+    """The operations a checker supports.
 
     Args:
-        words: their names.
-        micro_operations: whether an operation whose values are lists of micro-operations is judged,
+        words: their names. micro_operations: whether an operation whose values are lists of
+        micro-operations is checked,
             whatever its name.
         registers: whether reads give what writes wrote. The words ``read`` and ``write`` are those
             of sets and transactions, too, which the shapes of the values tell apart.
@@ -71,7 +71,7 @@ def _is_transaction(value: Any) -> bool:
 
 
 def refusal(history: History, vocabulary: Vocabulary, name: str) -> tuple[str, dict[str, int]]:
-    """Why a history is not judged, as one sentence, and how many of each foreign operation it has.
+    """Why a history is not checked, as one sentence, and how many of each foreign operation it has.
 
     Args:
         history: the history.
@@ -92,7 +92,7 @@ def refusal(history: History, vocabulary: Vocabulary, name: str) -> tuple[str, d
     sentence = (
         f"{history.place(invoke)}: the history has operation {short(first)}, which "
         f"{vocabulary.owner or f'checker {name!r}'} does not know (it knows "
-        f"{', '.join(sorted(vocabulary.words))}); of {history.op_count} operations it cannot judge "
+        f"{', '.join(sorted(vocabulary.words))}); of {history.op_count} operations it cannot check "
         f"{listed}. {_advice(history)}; or leave these out with the option ignore={','.join(found)}"
     )
     return sentence, counts
@@ -119,13 +119,13 @@ def _unlike_registers(
     sentence = (
         f"{history.place(reads[0])}: every read gives a list or a map "
         f"{'of micro-operations' if micro else 'and nothing wrote one'}, so this is a history of "
-        f"transactions or of sets, and not of the registers that {vocabulary.owner or name} judges"
+        f"transactions or of sets, and not of the registers that {vocabulary.owner or name} checks"
     )
     return sentence, {"read": len(reads)}
 
 
 def _values(history: History, *, reading: bool) -> Iterator[tuple[int, object]]:
-    """What acknowledged reads gave, or what other operations were to write; with the event."""
+    """The values that acknowledged reads returned or other operations wrote, with the event."""
     reads = {code for code, name in enumerate(history.functions) if name in _READS}
     swaps = {code for code, name in enumerate(history.functions) if name == "cas"}
     wanted = OK if reading else INVOKE

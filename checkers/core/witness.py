@@ -1,7 +1,7 @@
 """Witnesses: the few operations of a finding, as a history of their own and as text.
 
 A finding names its operations by invocation index. :func:`sub_history` cuts them out, so that any
-checker can judge them again or a file can hold them; :func:`table` prints them as a table with a
+checker can check them again or a file can hold them; :func:`table` prints them as a table with a
 column per process that can be pasted into an issue.
 """
 

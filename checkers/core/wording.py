@@ -7,7 +7,7 @@ Every sentence that leaves a checker or a loader goes through :func:`shortened`,
 for what is wrong with a file, :mod:`checkers.check_files` for notes and the rest. Data, such as the
 key of a finding, stays whole.
 
-Anyone may use this module; it imports nothing of ours.
+For every module; it imports nothing of ours.
 """
 
 from __future__ import annotations

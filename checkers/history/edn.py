@@ -12,7 +12,7 @@ Tags and discards are left in the collection as markers and applied, right to le
 Positions are not tracked; when something is wrong the number of tokens consumed is known, and the
 text is scanned once more to find the line.
 
-Source: the edn-format specification. For the importers; ``loads`` is for anybody.
+Source: the edn-format specification. For the importers; ``loads`` is public.
 """
 
 from __future__ import annotations
@@ -76,13 +76,13 @@ _SYMBOLIC = {"##Inf": float("inf"), "##-Inf": float("-inf")}
 _CONSTANTS: dict[str, object] = {"nil": None, "true": True, "false": False}
 _OPENS = {"[": "]", "(": ")", "{": "}", "#{": "}"}
 _CLOSES = frozenset("])}")
-#: What drops the form behind it: a discard, and a metadata mark.
+#: Marks that drop the form behind them: a discard, and a metadata mark.
 _DROP = frozenset(("#_", "^", "#^"))
 _MISSING = object()
 
 
 class _Bad(Exception):
-    """What is wrong with the token just consumed."""
+    """The error of the token just consumed."""
 
 
 class _NoEnd(_Bad):
@@ -329,7 +329,7 @@ def _apply(items: list[object]) -> list[object]:
 
 
 def _atom(token: str) -> object:
-    """What a token that is no bracket stands for."""
+    """The value of a token that is no bracket."""
     first = token[0]
     if first == ":":
         if len(token) == 1 or token[1] == ":":

@@ -1,4 +1,4 @@
-"""What can be wrong with a history file or its contents, as one sentence with the place."""
+"""Errors of a history file or its contents, each one sentence with the place."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from checkers.core.wording import shortened
 
 
 class HistoryError(ValueError):
-    """A history that cannot be judged: malformed, torn beyond repair, or no history at all.
+    """A history that cannot be checked: malformed, torn beyond repair, or no history at all.
 
     Args:
         message: one sentence: what is wrong, the value, and a guess at the mistake.

@@ -1,4 +1,4 @@
-"""What can be made of a history's columns: a part of them, and a table for pandas.
+"""Views of a history's columns: a part of them, and a table for pandas.
 
 Problem. A sub-history must number its events, processes, functions, keys and nodes anew, and every
 pair must still point to the other half of its operation.

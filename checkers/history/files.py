@@ -2,7 +2,7 @@
 
 A file that begins with the magic bytes of gzip, bzip2, xz or (where Python has a module for it)
 Zstandard is decompressed as it is read, whatever its name; a UTF-8 byte order mark is passed over.
-What goes wrong in the middle (a truncated or damaged archive) is a :class:`HistoryError` like any
+An error in the middle (a truncated or damaged archive) is a :class:`HistoryError` like any
 other defect of a history. Every reader here is bounded: a file that is no history costs neither its
 size in memory nor more than a look at its beginning.
 
@@ -229,7 +229,7 @@ def cut_note(place: str) -> str:
     """The note of a file which ends within its last operation."""
     return (
         f"The file is cut in its last operation ({place}), which is left out: the history is "
-        "judged as far as it goes."
+        "checked as far as it goes."
     )
 
 
@@ -246,7 +246,7 @@ def lines(path: str, line_bytes_max: int, end: End | None = None) -> Iterator[tu
     Args:
         path: the file.
         line_bytes_max: the longest line there may be.
-        end: told how the file ends, before its last line is given.
+        end: called with how the file ends, before its last line is given.
 
     Raises:
         HistoryError: a line longer than ``line_bytes_max``.

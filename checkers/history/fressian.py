@@ -45,7 +45,7 @@ _STRUCT_TYPE, _STRUCT, _INT, _FLOAT, _DOUBLE = 0xEF, 0xF0, 0xF8, 0xF9, 0xFA
 
 Buffer = bytes | bytearray | memoryview
 
-#: What stands in the cache for a value that is being read.
+#: The placeholder in the cache for a value that is being read.
 _UNREAD = object()
 
 

@@ -288,7 +288,7 @@ class History:
         )
 
     def by_key(self) -> dict[Hashable, History]:
-        """One sub-history per key (locality: each may be judged alone), in order of appearance."""
+        """One sub-history per key (locality: each may be checked alone), in order of appearance."""
         invokes = self.invocations
         codes = self.key[invokes]
         order = np.argsort(codes, kind="stable")

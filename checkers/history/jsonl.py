@@ -210,10 +210,10 @@ class _Reader:
             self._mixed(chunk)
 
     def _refuse_doubled(self) -> None:
-        """Refuse a record that has a field twice: which of the two is meant cannot be told.
+        """Refuse a record that has a field twice: the one that is meant is unknown.
 
         Asked only of a file without a footer, whose digest shows who wrote it. Counting the names
-        of fields tells in passing that there is none, but where values hold such names too.
+        of fields rules it out in passing, unless values hold such names too.
         """
         events = self.columns.count
         valued = sum(value is not None for value in self.columns.values)
@@ -397,7 +397,7 @@ def _ends(chunk: bytes) -> Iterator[bytes]:
 
 
 def _what(text: bytes, error: Exception) -> str:
-    """What is wrong with a line, with its beginning."""
+    """The error of a line, with its beginning."""
     start = text[:60].decode("utf-8", "replace").rstrip()
     more = "..." if len(text) > 61 else ""
     return f"no record of a history: {str(error).split(' (byte')[0]}, in {start!r}{more}"

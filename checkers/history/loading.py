@@ -4,7 +4,7 @@ The format is recognised from the first bytes of the file (and its name where tw
 alike), never by trying to parse all of it, so a gigabyte of something else is refused at once. A
 file compressed with gzip is read as what it holds.
 
-For everybody: ``checkers.history.load(path)``.
+Public entry: ``checkers.history.load(path)``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from checkers.history import files
 from checkers.history.errors import HistoryError
 from checkers.history.history import History
 
-#: What a format is recognised by.
+#: The marks by which a format is recognised.
 HEAD_BYTES = 1 << 16
 
 #: name -> module with ``recognise(head, path) -> bool`` and ``load(path, **options) -> History``,

@@ -1,4 +1,4 @@
-"""Events and operations: the two views of what happened.
+"""Events and operations: the two views of a history.
 
 A history is a sequence of *events*: an operation is invoked, and later completes ``ok`` (it
 happened), ``fail`` (it did not happen) or ``info`` (unknown). These are Jepsen's meanings and
@@ -78,7 +78,7 @@ class Op(msgspec.Struct, omit_defaults=True):
 
     @property
     def value(self) -> Any:
-        """What a reader calls the op's value: the result if it is known, else the argument."""
+        """The op's value for a reader: the result if it is known, else the argument."""
         return self.output if self.type == "ok" else self.input
 
 

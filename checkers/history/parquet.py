@@ -42,7 +42,7 @@ _METADATA = b"history"
 
 
 class _Beside(msgspec.Struct):
-    """What a file holds beside its rows."""
+    """The metadata of a file, beside its rows."""
 
     header: dict[str, object]
     faults: list[Fault]
@@ -153,14 +153,14 @@ def _read(file: Any) -> History:
             f"the table has no column {', '.join(missing)}; a history has type, process, f and "
             "value, and perhaps time_ns, key, node and error"
         )
-    told = (schema.metadata or {}).get(_METADATA)
-    beside = _Beside({}, [], []) if told is None else _beside(told)
+    metadata = (schema.metadata or {}).get(_METADATA)
+    beside = _Beside({}, [], []) if metadata is None else _beside(metadata)
     names = [*NEEDED, *(name for name in OPTIONAL if name in schema.names)]
     columns = Columns(_row)
     for batch in file.iter_batches(columns=names):
         cells = {name: batch.column(batch.schema.get_field_index(name)).to_pylist()
                  for name in names}  # fmt: skip
-        if told is not None:
+        if metadata is not None:
             for name in _TEXT & cells.keys():
                 cells[name] = _values(cells[name], columns.count)
         count = batch.num_rows
@@ -188,15 +188,15 @@ def _row(event: int) -> str:
     return f"row {event + 1}"
 
 
-def _beside(told: bytes) -> _Beside:
+def _beside(metadata: bytes) -> _Beside:
     try:
-        return msgspec.json.decode(told, type=_Beside)
+        return msgspec.json.decode(metadata, type=_Beside)
     except msgspec.DecodeError as error:
         raise HistoryError(f"the metadata of the Parquet file is damaged: {error}") from None
 
 
 def _values(texts: list[str | None], first: int) -> list[object]:
-    """What texts of a column mean; all at once where they are JSON."""
+    """The values of a column's texts; all at once where they are JSON."""
     try:
         whole = "[" + ",".join(["null" if text is None else text for text in texts]) + "]"
         found: list[object] = msgspec.json.decode(whole)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 SERIAL_LEVELS = ("serializable", "snapshot-isolation")
 WEAK_LEVELS = ("read-committed", "read-atomic", "causal")
 
-#: What is judged: transactions, whatever they are called, and single operations.
+#: The vocabulary: transactions, of any operation name, and single operations.
 APPENDS = Vocabulary(frozenset(("txn", "append", "r", "read")), micro_operations=True)
 REGISTERS = Vocabulary(
     frozenset(("txn", *REGISTER_WRITES, "r", "read")), micro_operations=True, registers=True
@@ -131,12 +131,12 @@ def rw_register(
 def _judged(
     infer: Callable[[], Inference], name: str, models: tuple[str, ...], budget: Budget | None
 ) -> Result:
-    """Infer and judge, within one budget and with the garbage collector paused."""
-    from checkers.isolation.isolation import judge
+    """Infer and check, within one budget and with the garbage collector paused."""
+    from checkers.isolation.isolation import check_levels
 
     meter = Meter(budget)
     with collector_paused():
-        result = judge(infer(), checker=name, consistency_models=models, budget=meter.left())
+        result = check_levels(infer(), checker=name, consistency_models=models, budget=meter.left())
     result.elapsed_s = round(meter.elapsed_s, 6)
     return result
 
@@ -151,7 +151,7 @@ def _declared(
 
 
 def _starting(history: History, init: object) -> object:
-    """What keys held before any write, as the history gives it: some importers make it nil."""
+    """The initial values of the keys, as the history gives them: some importers make it nil."""
     return None if init == history.header.get("nil") else init
 
 

@@ -1,8 +1,8 @@
-"""From cycles to words: each edge as data, as a sentence, and with the proof of what was inferred.
+"""From cycles to words: each edge as data, as a sentence, and with the proof of its inference.
 
-A cycle is told as Elle tells it: name the transactions T1, T2, ... in the order of the cycle,
-then one sentence an edge, "T1 < T2, because T2 observed T1's append of 3 to key 'x'", until the
-last one leads back to T1. A ww or rw edge is inferred, so it carries its proof: the read that fixed
+A cycle is explained as in Elle. The transactions are named T1, T2, ... in the order of the cycle.
+Each edge gets one sentence, "T1 < T2, because T2 observed T1's append of 3 to key 'x'"; the last
+one leads back to T1. A ww or rw edge is inferred, so it carries its proof: the read that fixed
 the order of the versions.
 """
 
@@ -43,7 +43,7 @@ MEANING = {
     "cyclic-versions": "versions of a key that each come before the next, in a circle",
     "garbage-read": "a read of a value that no transaction wrote",
 }
-#: Steps of a cycle whose sentences are told; all of them are in its data.
+#: Steps of a cycle whose sentences are printed; all of them are in its data.
 TEXTS_MAX = 24
 
 SUFFIX = {
@@ -53,7 +53,7 @@ SUFFIX = {
 
 
 class Evidence(Protocol):
-    """What an inference can say of its own edges."""
+    """The explanations that an inference has for its edges."""
 
     txns: Txns
 
@@ -93,7 +93,7 @@ def cycle_finding(cycle: Cycle, evidence: Evidence) -> Finding:
     names = {txn: f"T{place + 1}" for place, txn in enumerate(order)}
     steps = tuple(_step(edge, names, evidence) for edge in cycle.edges)
     first = names[order[0]]
-    sentence = _told([step.text for step in steps]) + (
+    sentence = _joined([step.text for step in steps]) + (
         f" So {first} would have to come before itself: a contradiction."
     )
     return Finding(
@@ -114,7 +114,7 @@ def cycle_finding(cycle: Cycle, evidence: Evidence) -> Finding:
     )
 
 
-def _told(texts: list[str]) -> str:
+def _joined(texts: list[str]) -> str:
     """The steps one after another; of very many, the first and the last."""
     left = len(texts) - TEXTS_MAX
     if left <= 0:
@@ -196,7 +196,7 @@ class Anomaly:
 def anomaly_finding(anomaly: Anomaly, txns: Txns) -> Finding:
     """A non-cyclic anomaly as a finding."""
     names = [f"T{place + 1}" for place in range(len(anomaly.txns))]
-    told = [
+    transactions = [
         {"name": name, "invoke": int(txns.invoke[txn]), "ops": txns.describe(txn)}
         for name, txn in zip(names, anomaly.txns)
     ]
@@ -221,7 +221,7 @@ def anomaly_finding(anomaly: Anomaly, txns: Txns) -> Finding:
             ),
         ),
         breaks=_breaks(anomaly.name),
-        detail={"transactions": told, **anomaly.facts},
+        detail={"transactions": transactions, **anomaly.facts},
     )
 
 

@@ -1,4 +1,4 @@
-"""What happens before what, by sessions and reads alone: the order that causal consistency extends.
+"""Happens-before by sessions and reads alone: the order that causal consistency extends.
 
 Problem. Causal consistency asks, for every read, which writers of the key happen before the reader.
 

@@ -1,9 +1,9 @@
 """The verdict over a transactional history: inference, cycles, lattice, findings.
 
-Both list-append and rw-register end here. What they infer (anomalies without cycles, and edges) is
-judged against the consistency models asked for: INVALID if an anomaly found is forbidden by one of
+Both list-append and rw-register end here. Their inference (anomalies without cycles, and edges) is
+checked against the consistency models asked for: INVALID if an anomaly found is forbidden by one of
 them, and its witness holds on a second look (:mod:`checkers.isolation.recheck`); anomalies that
-only stronger models forbid are told in ``stats`` and do not count.
+only stronger models forbid are reported in ``stats`` and do not count.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ from checkers.isolation.transaction_table import Bools, Txns
 
 
 class Inference(Protocol):
-    """What a workload's inference offers; see ListAppend and RwRegister."""
+    """The interface of a workload's inference; see ListAppend and RwRegister."""
 
     txns: Txns
     members: Bools
     anomalies: list[Anomaly]
     #: sentences on what could not be inferred and may hide anomalies
     unclear: list[str]
-    #: sentences on what was assumed, told with the result
+    #: sentences on what was assumed, reported with the result
     notes: list[str]
 
     def check_values(self) -> None:
@@ -68,14 +68,14 @@ class Inference(Protocol):
         ...
 
 
-def judge(
+def check_levels(
     inference: Inference,
     *,
     checker: str,
     consistency_models: Sequence[str] = ("strict-serializable",),
     budget: Budget | None = None,
 ) -> Result:
-    """Judge an inferred history against consistency models.
+    """Check an inferred history against consistency models.
 
     Args:
         inference: of the history's transactions.
@@ -92,7 +92,7 @@ def judge(
     judgement = _Judgement(inference, models, meter)
     try:
         judgement.run()
-    except BudgetSpent as spent:  # what was found before is told
+    except BudgetSpent as spent:  # the findings so far are reported
         judgement.open.append(f"{spent}")
     result = Result(
         checker=checker,
@@ -110,12 +110,12 @@ def judge(
 
 
 def _decidable(model: str) -> str:
-    """The model to judge by: for transactions, causal is what is called so of transactions."""
+    """The model to check by: for transactions, causal is what is called so of transactions."""
     return "transactional-causal" if model == "causal" else model
 
 
 class _Judgement:
-    """What is found, and what is still open, as the stages go."""
+    """The findings so far, and the questions still open, as the stages go."""
 
     def __init__(self, inference: Inference, models: list[str], meter: Meter) -> None:
         self.inference, self.models, self.meter = inference, models, meter
@@ -199,7 +199,7 @@ class _Judgement:
         return [cycle_finding(cycle, inference) for cycle in cycles]
 
     def _decide(self, levels: Levels) -> None:
-        """What the cycles leave open."""
+        """The questions that the cycles leave open."""
         for model in self.models:
             answer = levels.holds(model)
             if isinstance(answer, str):

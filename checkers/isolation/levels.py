@@ -134,16 +134,16 @@ class Levels:
         del self.findings[found:]  # what refutes a stronger level does not refute this one
         if True in answers.values():
             return True
-        told = ", ".join(above) or "no level"
+        tried = ", ".join(above) or "no level"
         return (
             f"nothing that {model} forbids was found, but it is decided here only by a level that "
-            f"implies it, and {told} could not be shown to hold"
+            f"implies it, and {tried} could not be shown to hold"
         )
 
     # -- by a search for an order ---------------------------------------------------------------
 
     def have_order(self, models: Sequence[str]) -> bool:
-        """Whether levels have an order that half of what is left of the budget finds.
+        """Whether levels have an order that half of the remaining budget finds.
 
         For then nothing else is to be done, and there is no better proof of a violation to look
         for. The other half is for that.
@@ -233,7 +233,7 @@ class Levels:
 
 
 def initial_state(inference: ListAppend | RwRegister) -> object:
-    """What every key held before any write, or a dict of keys to that."""
+    """The initial value of every key, or a dict of keys to initial values."""
     if isinstance(inference, ListAppend):
         return inference.init
     return inference.order.rules.initial

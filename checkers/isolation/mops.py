@@ -125,27 +125,31 @@ class Flat:
         self.count = 0
 
     def extend(
-        self, told: list[object], asked: list[object], events: Sequence[int], begun: Sequence[int]
+        self,
+        outputs: list[object],
+        asked: list[object],
+        events: Sequence[int],
+        begun: Sequence[int],
     ) -> None:
         """Take a chunk of transactions.
 
         Args:
-            told: what each did.
-            asked: what its invocation said; the same object where there is nothing to compare.
-            events: the event that told of each.
-            begun: its invocation.
+            outputs: the micro-operations of each, as its completion has them.
+            asked: the micro-operations invoked; the same object where nothing is to be compared.
+            events: the event that each output comes from.
+            begun: the invocation of each.
 
         Raises:
             HistoryError: a value that is no list of micro-operations, or not what was invoked.
         """
-        sizes = _sizes(told)
-        parts = None if sizes is None else _parts(told)
+        sizes = _sizes(outputs)
+        parts = None if sizes is None else _parts(outputs)
         if sizes is None or parts is None:
-            self._one_by_one(told, asked, events, begun)
+            self._one_by_one(outputs, asked, events, begun)
             return
         kinds = self._kinds(parts[0])
-        if kinds is None or not (told is asked or _alike(parts, kinds, sizes, asked)):
-            self._one_by_one(told, asked, events, begun)
+        if kinds is None or not (outputs is asked or _alike(parts, kinds, sizes, asked)):
+            self._one_by_one(outputs, asked, events, begun)
             return
         self.sizes.append(np.array(sizes, dtype=np.int64))
         self.kinds.append(np.frombuffer(kinds, dtype=np.int8))
@@ -161,13 +165,13 @@ class Flat:
             return None
 
     def _one_by_one(
-        self, told: list[Any], asked: list[Any], events: Sequence[int], begun: Sequence[int]
+        self, outputs: list[Any], asked: list[Any], events: Sequence[int], begun: Sequence[int]
     ) -> None:
         """The same for transactions that are not all plain, with a place for what is wrong."""
         sizes: list[int] = []
         kinds: list[int] = []
         keys: list[object] = []
-        for value, invoked, event, first in zip(told, asked, events, begun):
+        for value, invoked, event, first in zip(outputs, asked, events, begun):
             self._require_list(value, event)
             if invoked is not value:
                 self._compare(value, invoked, event)
@@ -241,7 +245,7 @@ class Flat:
             )  # fmt: skip
         return found
 
-    def _compare(self, told: Any, asked: Any, event: int) -> None:
+    def _compare(self, outputs: Any, asked: Any, event: int) -> None:
         """Refuse a completion that is not of its invocation."""
         if not isinstance(asked, (list, tuple)):
             raise HistoryError(
@@ -249,13 +253,13 @@ class Flat:
                 "micro-operations",
                 place=f"event {event}",
             )
-        if len(told) != len(asked):
+        if len(outputs) != len(asked):
             raise HistoryError(
-                f"the completion has {len(told)} micro-operations ({short(told)}), but "
+                f"the completion has {len(outputs)} micro-operations ({short(outputs)}), but "
                 f"{len(asked)} were invoked ({short(asked)})",
                 place=f"event {event}",
             )
-        for number, (mop, begun) in enumerate(zip(told, asked)):
+        for number, (mop, begun) in enumerate(zip(outputs, asked)):
             f, key, value = self._require(mop, event, number, done=True)
             was, asked_key, asked_value = self._require(begun, event, number, done=False)
             same = self.codes[f] == self.codes[was] and key == asked_key

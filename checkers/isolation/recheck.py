@@ -41,7 +41,7 @@ READS = ("r", "read")
 
 
 class Witness:
-    """One transaction of a finding, as the history tells it."""
+    """One transaction of a finding, as the history has it."""
 
     def __init__(self, history: History, invoke: int) -> None:
         op = history.op(invoke)
@@ -49,12 +49,12 @@ class Witness:
         self.type = op.type
         #: predicate reads: how many micro-operations precede it, the predicate, what it returned
         self.asked: list[tuple[int, Any, list[tuple[Any, Any]]]] = []
-        told = op.output if op.type == "ok" and op.output is not None else op.input
-        if (op.f in WRITES or op.f in READS) and not are_micro_ops(op.input, told):
-            self.mops = [(op.f, op.key, told)]
+        recorded = op.output if op.type == "ok" and op.output is not None else op.input
+        if (op.f in WRITES or op.f in READS) and not are_micro_ops(op.input, recorded):
+            self.mops = [(op.f, op.key, recorded)]
         else:
             self.mops = []
-            for f, key, value in told or ():
+            for f, key, value in recorded or ():
                 if f != "rp":
                     self.mops.append((str(f), key, value))
                     continue
@@ -65,17 +65,17 @@ class Witness:
                 self.mops += [("r", item, said) for item, said in found]
 
     def wrote(self, key: object) -> list[Any]:
-        """What it wrote to a key, in order."""
+        """The values it wrote to a key, in order."""
         return [v for f, k, v in self.mops if f in WRITES and same(k, key)]
 
     def read(self, key: object) -> list[Any]:
-        """What it read of a key, in order; nothing if its outcome is not ok."""
+        """The values it read of a key, in order; none if its outcome is not ok."""
         if self.type != "ok":
             return []
         return [v for f, k, v in self.mops if f in READS and same(k, key)]
 
     def first_read(self, key: object) -> tuple[Any] | None:
-        """What it read of a key before writing it, if it did."""
+        """The values it read of a key before writing it, if any."""
         mine = [(f, v) for f, k, v in self.mops if same(k, key)]
         return (mine[0][1],) if self.type == "ok" and mine and mine[0][0] in READS else None
 
@@ -119,13 +119,17 @@ def confirm(finding: Finding, history: History) -> str:
     Returns:
         "" if every step holds, else the first that does not.
     """
-    told = [Witness(history, t["invoke"]) for t in finding.detail["transactions"]]
+    transactions = [Witness(history, t["invoke"]) for t in finding.detail["transactions"]]
     if "cycle" in finding.detail:
         return _cycle(finding, history)
     check = LOCAL.get(finding.kind)
     if check is None:
         return f"nothing here confirms {finding.kind}"
-    return "" if check(finding, told, history) else f"the operations named show no {finding.kind}"
+    return (
+        ""
+        if check(finding, transactions, history)
+        else f"the operations named show no {finding.kind}"
+    )
 
 
 # Cycles -------------------------------------------------------------------------------------------
@@ -263,7 +267,7 @@ def _missed(
 
 
 def _no_way(step: Because, history: History) -> str:
-    """Why the steps named do not lead from the writer of what matched to the reader, or ""."""
+    """Why the steps named do not lead from the writer of the match to the reader, or ""."""
     if not step.proof or step.proof[0].kind != "preceded" or not step.proof[0].proof:
         return f"not confirmed: {step.text}"
     preceded = step.proof[0]
@@ -392,8 +396,8 @@ def version_before(proof: Because, key: object, history: History) -> bool:
 # Without cycles -----------------------------------------------------------------------------------
 
 
-def _aborted(finding: Finding, told: list[Witness], history: History) -> bool:
-    reader, writer = told
+def _aborted(finding: Finding, transactions: list[Witness], history: History) -> bool:
+    reader, writer = transactions
     value = finding.detail.get("element", finding.detail.get("value"))
     wrote = writer.type == "fail" and place(value, writer.wrote(finding.key)) >= 0
     return wrote and any(_shows(value, read) for read in reader.read(finding.key))
@@ -403,8 +407,8 @@ def _shows(value: object, read: object) -> bool:
     return place(value, read) >= 0 if isinstance(read, (list, tuple)) else same(value, read)
 
 
-def _intermediate(finding: Finding, told: list[Witness], history: History) -> bool:
-    reader, writer = told
+def _intermediate(finding: Finding, transactions: list[Witness], history: History) -> bool:
+    reader, writer = transactions
     value = finding.detail.get("element", finding.detail.get("value"))
     at = place(value, writer.wrote(finding.key))
     last = [r[-1] if isinstance(r, (list, tuple)) and r else r for r in reader.read(finding.key)]
@@ -412,8 +416,8 @@ def _intermediate(finding: Finding, told: list[Witness], history: History) -> bo
     return reader.invoke != writer.invoke and overwritten and place(value, last) >= 0
 
 
-def _dirty(finding: Finding, told: list[Witness], history: History) -> bool:
-    later, failed, reader = told
+def _dirty(finding: Finding, transactions: list[Witness], history: History) -> bool:
+    later, failed, reader = transactions
     element = finding.detail["element"]
     if later.type != "ok" or failed.type != "fail" or place(element, failed.wrote(finding.key)) < 0:
         return False
@@ -424,11 +428,11 @@ def _dirty(finding: Finding, told: list[Witness], history: History) -> bool:
     return False
 
 
-def _mismatch(finding: Finding, told: list[Witness], history: History) -> bool:
+def _mismatch(finding: Finding, transactions: list[Witness], history: History) -> bool:
     """A predicate read returned the key with a value that does not match."""
     return any(
         same(key, finding.key) and not matches(predicate, key, value)
-        for _, predicate, found in told[0].asked
+        for _, predicate, found in transactions[0].asked
         for key, value in found
     )
 
@@ -453,11 +457,11 @@ def _hidden_from_itself(txn: Witness, key: object) -> bool:
     return False
 
 
-def _internal(finding: Finding, told: list[Witness], history: History) -> bool:
+def _internal(finding: Finding, transactions: list[Witness], history: History) -> bool:
     """Replay the transaction's own operations on the key: some read is not what they call for."""
     if "predicate" in finding.detail:
-        return _hidden_from_itself(told[0], finding.key)
-    mine = [(f, v) for f, k, v in told[0].mops if same(k, finding.key)]
+        return _hidden_from_itself(transactions[0], finding.key)
+    mine = [(f, v) for f, k, v in transactions[0].mops if same(k, finding.key)]
     lists = any(isinstance(v, (list, tuple)) or f == "append" for f, v in mine)
     known: Any = ...
     appended: list[object] = []
@@ -478,31 +482,31 @@ def _internal(finding: Finding, told: list[Witness], history: History) -> bool:
     return False
 
 
-def _future(finding: Finding, told: list[Witness], history: History) -> bool:
-    mine = [(f, v) for f, k, v in told[0].mops if same(k, finding.key)]
+def _future(finding: Finding, transactions: list[Witness], history: History) -> bool:
+    mine = [(f, v) for f, k, v in transactions[0].mops if same(k, finding.key)]
     return any(
         f in READS and any(_shows(v, value) for g, v in mine[at + 1 :] if g in WRITES)
         for at, (f, value) in enumerate(mine)
     )
 
 
-def _duplicate(finding: Finding, told: list[Witness], history: History) -> bool:
+def _duplicate(finding: Finding, transactions: list[Witness], history: History) -> bool:
     element = finding.detail["element"]
-    reads = told[0].read(finding.key)
+    reads = transactions[0].read(finding.key)
     return any(sum(same(element, other) for other in read or ()) > 1 for read in reads)
 
 
-def _incompatible(finding: Finding, told: list[Witness], history: History) -> bool:
-    for one in told[0].read(finding.key):
-        for two in told[-1].read(finding.key):
+def _incompatible(finding: Finding, transactions: list[Witness], history: History) -> bool:
+    for one in transactions[0].read(finding.key):
+        for two in transactions[-1].read(finding.key):
             length = min(len(one or ()), len(two or ()))
             if length and not same(list(one[:length]), list(two[:length])):
                 return True
     return False
 
 
-def _lost(finding: Finding, told: list[Witness], history: History) -> bool:
-    one, two = told
+def _lost(finding: Finding, transactions: list[Witness], history: History) -> bool:
+    one, two = transactions
     reads = one.first_read(finding.key), two.first_read(finding.key)
     if one.invoke == two.invoke or None in reads:
         return False
@@ -512,9 +516,9 @@ def _lost(finding: Finding, told: list[Witness], history: History) -> bool:
     return both and same(*seen)
 
 
-def _garbage(finding: Finding, told: list[Witness], history: History) -> bool:
+def _garbage(finding: Finding, transactions: list[Witness], history: History) -> bool:
     value = finding.detail.get("element", finding.detail.get("value"))
-    if not any(_shows(value, read) for read in told[0].read(finding.key)):
+    if not any(_shows(value, read) for read in transactions[0].read(finding.key)):
         return False
     for index, said in enumerate(history.values):
         nested = isinstance(said, (list, tuple)) and said and isinstance(said[0], (list, tuple))
@@ -525,14 +529,14 @@ def _garbage(finding: Finding, told: list[Witness], history: History) -> bool:
     return True
 
 
-def _versions(finding: Finding, told: list[Witness], history: History) -> bool:
+def _versions(finding: Finding, transactions: list[Witness], history: History) -> bool:
     """Versions in a circle, each before the next by its own proof; or a list's, out of order."""
     if finding.because[0].kind == finding.kind:
-        wrote = told[0].wrote(finding.key)
+        wrote = transactions[0].wrote(finding.key)
         first, second = finding.detail["values"]
         return 0 <= place(first, wrote) < place(second, wrote) and any(
             place(second, read) >= 0 and not 0 <= place(first, read) < place(second, read)
-            for read in told[-1].read(finding.key)
+            for read in transactions[-1].read(finding.key)
         )
     steps = finding.because
     values = [step.value for step in steps]

@@ -110,7 +110,7 @@ def _unseen(step: Because, past: Past, level: str, init: object) -> bool:
 
 
 def _list_read(reader: Witness, key: object) -> tuple[object] | None:
-    """What it read of a list that others appended, if it read one."""
+    """The elements by others in a list that it read, if it read one."""
     own = reader.wrote(key)
     for value in reader.read(key):
         if isinstance(value, (list, tuple)):
@@ -131,7 +131,7 @@ def _read_from(reader: Witness, writer: Witness, key: object) -> bool:
 
 
 def _values(reads: list[object]) -> list[object]:
-    """What was read, elements of lists one by one."""
+    """The values read, elements of lists one by one."""
     flat: list[object] = []
     for value in reads:
         flat += value if isinstance(value, (list, tuple)) else [value] * (value is not None)
@@ -163,7 +163,7 @@ def _seen_before(writer: Witness, reader: Witness, key: object) -> bool:
 
 
 class Past:
-    """What happens before what in a history, by sessions and reads; walked when first asked."""
+    """Happens-before of a history, by sessions and reads; computed when first asked."""
 
     def __init__(self, history: History, *, sessions: bool = True) -> None:
         self.history = history
@@ -235,17 +235,17 @@ def confirm_no_order(
     """
     if finding.kind != f"not-{level}":
         return confirm(finding, history)
-    told = [Witness(history, t["invoke"]) for t in finding.detail["transactions"]]
-    if any(txn.type == "fail" for txn in told):
+    transactions = [Witness(history, t["invoke"]) for t in finding.detail["transactions"]]
+    if any(txn.type == "fail" for txn in transactions):
         return "it names a transaction that failed"
-    missed = _missed(told, history) if any(txn.asked for txn in told) else {}
-    search = _Orders(told, missed, snapshot="snapshot" in level, promise=promise, init=init)
+    missed = _missed(transactions, history) if any(txn.asked for txn in transactions) else {}
+    search = _Orders(transactions, missed, snapshot="snapshot" in level, promise=promise, init=init)
     if search.exists() and search.left > 0:
         return "the transactions it names have an order"
     return ""
 
 
-def _missed(told: list[Witness], history: History) -> dict[int, list[object]]:
+def _missed(transactions: list[Witness], history: History) -> dict[int, list[object]]:
     """Per transaction the keys that a predicate read did not return although all versions match.
 
     So it read them as they were at first. Versions are the last writes of all transactions but
@@ -258,7 +258,7 @@ def _missed(told: list[Witness], history: History) -> dict[int, list[object]]:
         for name, (key, value) in last.items() if txn.type != "fail" else ():
             versions.setdefault(name, (key, []))[1].append(value)
     missed: dict[int, list[object]] = {}
-    for txn in told:
+    for txn in transactions:
         for before, predicate, found in txn.asked if txn.type == "ok" else ():
             settled = [k for f, k, _ in txn.mops[:before] if f in WRITES]
             settled += [k for k, _ in found]
@@ -279,7 +279,7 @@ class _Orders:
 
     def __init__(
         self,
-        told: list[Witness],
+        transactions: list[Witness],
         missed: dict[int, list[object]],
         *,
         snapshot: bool,
@@ -288,12 +288,14 @@ class _Orders:
     ) -> None:
         self.snapshot = snapshot
         self.realtime = promise == "realtime"
-        self.lists = any(f == "append" for txn in told for f, _, _ in txn.mops)
+        self.lists = any(f == "append" for txn in transactions for f, _, _ in txn.mops)
         self.left = STATES_MAX
         self.dead: set[Hashable] = set()
-        written = {_token(key, value) for txn in told for f, key, value in txn.mops if f in WRITES}
+        written = {
+            _token(key, value) for txn in transactions for f, key, value in txn.mops if f in WRITES
+        }
         lanes: dict[Hashable, list[Witness]] = {}
-        for txn in sorted(told, key=lambda txn: txn.invoke):
+        for txn in sorted(transactions, key=lambda txn: txn.invoke):
             lane = lanes.setdefault(txn.process if promise else txn.invoke, [])
             if lane and lane[-1].type != "ok":  # it may take effect at any later time
                 lane = lanes.setdefault((txn.process, txn.invoke), [])
@@ -398,7 +400,7 @@ def _list_effect(
 def _effect(
     txn: Witness, written: set[Hashable], init: object
 ) -> tuple[dict[Hashable, object], dict[Hashable, object]]:
-    """External reads and last writes, as tokens; reads of what none of these wrote are left out."""
+    """External reads and last writes, as tokens; reads of values of other writers are left out."""
     reads: dict[Hashable, object] = {}
     writes: dict[Hashable, object] = {}
     for f, key, value in txn.mops:

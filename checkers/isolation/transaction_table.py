@@ -7,7 +7,7 @@ value]``: ``["append", k, v]`` and ``["r", k, [v1, v2, ...]]`` for list-append, 
 what version) is array arithmetic over the columns made here, in a handful of passes that run at the
 speed of C: a million transactions take about a second.
 
-An ``ok`` transaction is taken as its completion tells it. Of an ``info`` or ``fail`` transaction
+An ``ok`` transaction is taken as its completion has it. Of an ``info`` or ``fail`` transaction
 only the writes are kept, from its invocation: what it read is unknown.
 
 Histories of single operations are taken too: ``append``, ``write``/``w`` and ``read``/``r`` on a
@@ -113,18 +113,18 @@ class Txns:
         """
         txn = int(self.mop_txn[mop])
         event = int(self.complete[txn] if self.type[txn] == OK else self.invoke[txn])
-        told = self.describe(txn)
+        described = self.describe(txn)
         key, value = self.keys[self.mop_key[mop]], self.mop_value[mop]
         number = next(
-            (n for n, (_, k, v) in enumerate(told) if k == key and v is value),
+            (n for n, (_, k, v) in enumerate(described) if k == key and v is value),
             mop - self.mops_of(txn).start,
         )
         name = ("r", "w")[int(self.mop_kind[mop])]
-        shown = told[number] if number < len(told) else [name, key, value]
+        shown = described[number] if number < len(described) else [name, key, value]
         refuse(event, number, shown, why)
 
     def describe(self, txn: int) -> list[list[object]]:
-        """The transaction's micro-operations as the history tells them."""
+        """The transaction's micro-operations as the history has them."""
         names = {READ: "r", WRITE: "w"}
         done = int(self.complete[txn])
         source = self.history.values[done if done >= 0 else int(self.invoke[txn])]
@@ -164,16 +164,16 @@ def _columns(history: History, writes: Sequence[str], model: str) -> Txns:
     invoke = history.invocations
     complete = history.pair[invoke]
     kind = history.outcomes()
-    told = np.where(kind == OK, complete, invoke)
+    events = np.where(kind == OK, complete, invoke)
     single = len(invoke) > 0 and not _transactional(history)
-    flat, silent = _flattened(history, told, Flat(writes, model, keyless=single), single=single)
+    flat, silent = _flattened(history, events, Flat(writes, model, keyless=single), single=single)
     sizes = np.concatenate([np.empty(0, dtype=np.int64), *flat.sizes])
     mop_kind = np.concatenate([np.empty(0, dtype=np.int8), *flat.kinds])
     mop_txn = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes)
     mop_key, table = intern(flat.keys.column())
     for code, key in enumerate(table):
         if (key is None and not single) or key != key:
-            event = int(told[mop_txn[int(np.argmax(mop_key == code))]])
+            event = int(events[mop_txn[int(np.argmax(mop_key == code))]])
             raise HistoryError(
                 f"a micro-operation's key is {key!r}, which names nothing", place=f"event {event}"
             )
@@ -199,14 +199,16 @@ def _columns(history: History, writes: Sequence[str], model: str) -> Txns:
     )
 
 
-def _flattened(history: History, told: Ints, flat: Flat, *, single: bool) -> tuple[Flat, list[int]]:
+def _flattened(
+    history: History, events_of: Ints, flat: Flat, *, single: bool
+) -> tuple[Flat, list[int]]:
     """All micro-operations, and the transactions that completed without saying what they read."""
     values = history.values
     silent: list[int] = []
     invoke = history.invocations
-    for low in range(0, len(told), CHUNK):
+    for low in range(0, len(events_of), CHUNK):
         look()
-        events = told[low : low + CHUNK].tolist()
+        events = events_of[low : low + CHUNK].tolist()
         begun = invoke[low : low + CHUNK].tolist()
         lists = list(map(values.__getitem__, events))
         asked = list(map(values.__getitem__, begun))
@@ -234,7 +236,7 @@ def _transactional(history: History) -> bool:
 
 
 def starting_value(init: object, key: object) -> Any:
-    """What a key held before any write; ``init`` is that, or a dict of keys (or their text)."""
+    """The initial value of a key; ``init`` is that value, or a dict of keys (or their text)."""
     if not isinstance(init, dict):
         return init
     named = {(type(name), freeze(name)): value for name, value in init.items()}
@@ -265,12 +267,12 @@ def are_micro_ops(value: object) -> bool:
 
 
 def _single(
-    history: History, invoke: list[int], told: list[object], asked: list[object]
+    history: History, invoke: list[int], outputs: list[object], asked: list[object]
 ) -> tuple[list[object], list[object]]:
     """Single operations on keys as transactions of one micro-operation."""
     lists: list[object] = []
     begun: list[object] = []
-    for index, value, argument in zip(invoke, told, asked):
+    for index, value, argument in zip(invoke, outputs, asked):
         f = history.functions[history.f[index]]
         if f not in MICRO_OPS or MICRO_OPS[f] not in (READ, WRITE):
             raise HistoryError(
@@ -352,7 +354,7 @@ def number(items: Sequence[object] | Ints) -> tuple[Ints, int]:
 def match_writes(
     *, keys: tuple[Ints, Ints], values: tuple[Ints, Ints], key_count: int, value_count: int
 ) -> tuple[Ints, Ints]:
-    """Who wrote what: by look-up where codes are dense or values unique, else by sorting.
+    """The writer of each value: by look-up where codes are dense or values unique, else by sorting.
 
     Args:
         keys: key codes of the writes, and of what is asked for.

@@ -22,7 +22,7 @@ predicate read that missed a key all versions of which match read the initial ve
 (:mod:`checkers.isolation.predicates.replay`); above read committed it counts as a read like any
 other.
 
-What breaks without it: databases that promise no more than these levels could not be judged.
+What breaks without it: databases that promise no more than these levels could not be checked.
 
 Source: Biswas and Enea, *On the Complexity of Checking Transactional Consistency*, OOPSLA 2019, for
 the axioms; Moldrup and others, *AWDIT*, PLDI 2025, for the bounds.
@@ -341,7 +341,7 @@ def _column(rows: Sequence[tuple[int, ...]], part: int) -> Ints:
 def check_weak(
     history: History, level: str, *, init: object = None, budget: Budget | None = None
 ) -> Result:
-    """Judge a read-write history against one weak level.
+    """Check a read-write history against one weak level.
 
     Args:
         history: transactions of reads and writes with unique values per key.

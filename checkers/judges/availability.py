@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 QUIET_NS = 1_000_000_000
 QUIET_INTERVALS = 10
 
-#: A curve of more points than this tells a reader nothing more.
+#: More points than this make no curve easier to read.
 BUCKETS_MAX = 200
 
 

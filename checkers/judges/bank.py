@@ -33,14 +33,14 @@ def bank(
 
     Args:
         total: the sum of all balances; None to take it from the header or the first read.
-        accounts: the accounts a read must have; None not to judge that.
+        accounts: the accounts a read must have; None not to check that.
         negative_balances: whether a balance may be below zero.
     """
 
-    def judge(history: History, meter: Meter) -> Judgement:
+    def check_history(history: History, meter: Meter) -> Judgement:
         return _judge(history, meter, total, accounts, negative_balances)
 
-    return make("bank", judge, vocabulary=VOCABULARY, keyed=False, trivial=("transfer",))
+    return make("bank", check_history, vocabulary=VOCABULARY, keyed=False, trivial=("transfer",))
 
 
 def _judge(
@@ -155,25 +155,28 @@ def _wrong_accounts(
     extra, missing = sorted(found - set(names)), sorted(set(names) - found)
     parts = [f"unknown accounts {', '.join(extra)}"] if extra else []
     parts += [f"no account {', '.join(missing)}"] if missing else []
-    title, told = "accounts appeared or vanished", f"has {' and '.join(parts)}"
+    title, predicate = "accounts appeared or vanished", f"has {' and '.join(parts)}"
     detail: dict[str, object] = {"unexpected": extra, "missing": missing}
-    return _of_read(history, row, "wrong-accounts", title, told, detail)
+    return _of_read(history, row, "wrong-accounts", title, predicate, detail)
 
 
 def _no_balance(history: History, row: Row, missing: list[object]) -> Finding:
     accounts = [str(account) for account in missing]
-    title, told = "account without a balance", f"has no balance for account {', '.join(accounts)}"
-    return _of_read(history, row, "no-balance", title, told, {"accounts": accounts})
+    title, predicate = (
+        "account without a balance",
+        f"has no balance for account {', '.join(accounts)}",
+    )
+    return _of_read(history, row, "no-balance", title, predicate, {"accounts": accounts})
 
 
 def _of_read(
-    history: History, row: Row, kind: str, title: str, told: str, detail: dict[str, object]
+    history: History, row: Row, kind: str, title: str, predicate: str, detail: dict[str, object]
 ) -> Finding:
     """A finding that one read shows by itself."""
     return Finding(
         kind=kind,
         title=title,
-        sentence=f"{_tell(history, row)} {told}.",
+        sentence=f"{_tell(history, row)} {predicate}.",
         ops=(row.invoke,),
         because=(Because("read", source=row.invoke, value=row.output),),
         detail=detail,

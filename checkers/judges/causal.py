@@ -1,13 +1,13 @@
 """Causal consistency, and the reversal of causally or really ordered writes.
 
-`causal` judges reads and writes of single objects by the bad patterns of causal consistency, in
+`causal` checks reads and writes of single objects by the bad patterns of causal consistency, in
 operations times sessions. Vocabulary: ``write`` (input: the value, unique per key), ``read``
 (output: the value, None if nothing was written), with keys. A history whose values are unique is
 causally consistent iff it has none of: a cycle of happens-before; a value out of thin air; a read
 of the initial value of a key that was written in the read's past; a read of a write that another
 write of the key separates from it in happens-before.
 
-`causal_reverse` judges a growing set. Vocabulary: ``write`` or ``add`` (input: the element),
+`causal_reverse` checks a growing set. Vocabulary: ``write`` or ``add`` (input: the element),
 ``read`` (output: the list of elements). If a write was acknowledged before another was begun, no
 read may have the second without the first: strict serializability forbids it, serializability does
 not.
@@ -60,7 +60,7 @@ def causal(*, initial: object = None) -> Checker:
         initial: what a read returns before anything was written.
     """
 
-    def judge(history: History, meter: Meter) -> Judgement:
+    def check_history(history: History, meter: Meter) -> Judgement:
         made = causality(history, meter, initial=initial)
         findings = thin_air_findings(history, made)
         if made.cycle:
@@ -78,11 +78,11 @@ def causal(*, initial: object = None) -> Checker:
             stats={"reads": reads, "writes": writes, "sessions": len(made.sessions)},
         )
 
-    return make("causal", judge, vocabulary=ACCESSES, keyed=False, trivial=ACCESSES.words)
+    return make("causal", check_history, vocabulary=ACCESSES, keyed=False, trivial=ACCESSES.words)
 
 
 def _overwritten(history: History, made: Causality, meter: Meter) -> list[Finding]:
-    """Reads of what another write in their past had replaced."""
+    """Reads of values that another write in their past had replaced."""
     return [
         _stale(history, made, read, int(between[0])) for read, between in overwritten(made, meter)
     ]
@@ -151,7 +151,7 @@ def _reverse(history: History, meter: Meter) -> Judgement:
     _refuse_others(history, reads, written)
     acknowledged.sort(key=lambda write: write[0])
     findings: list[Finding] = []
-    told: set[Hashable] = set()
+    reported: set[Hashable] = set()
     compared = 0
     for read, found in reads:
         if meter.spent(len(found)):
@@ -163,8 +163,8 @@ def _reverse(history: History, meter: Meter) -> Judgement:
             if complete >= limit or len(findings) >= FINDINGS_MAX:
                 break
             compared += 1
-            if name not in seen and (name, last) not in told:
-                told.add((name, last))
+            if name not in seen and (name, last) not in reported:
+                reported.add((name, last))
                 findings.append(_reversed(history, read, value, invoke, limit))
     return Judgement(
         findings=findings,

@@ -1,7 +1,7 @@
 """Convergence: once writing and faults are over, all replicas agree.
 
 Vocabulary: ``read`` (output: the value), with keys; anything else that is acknowledged counts as
-writing. The reads judged are those begun after the last write, of whatever outcome, was over and
+writing. The reads checked are those begun after the last write, of any outcome, was over and
 after the last fault had ended. Of each replica (the event's node; else the process) the last such
 read counts, since a replica may need a few to settle. All must be equal, key by key.
 
@@ -27,15 +27,15 @@ def convergence(
 
     Args:
         unordered: whether lists are compared as sets.
-        settle_s: reads begun sooner than this after the last write and fault are not judged.
+        settle_s: reads begun sooner than this after the last write and fault are not checked.
         every_node: whether the value is a list of nodes, and must name all nodes of the history,
             since all of them run when the last fault is over.
     """
 
-    def judge(history: History, meter: Meter) -> Judgement:
+    def check_history(history: History, meter: Meter) -> Judgement:
         return _judge(history, meter, unordered, int(settle_s * 1e9), every_node)
 
-    return make("convergence", judge, vocabulary=())
+    return make("convergence", check_history, vocabulary=())
 
 
 def _judge(
@@ -77,18 +77,18 @@ def _judge(
 
 def _unnamed(history: History, last: dict[Hashable, tuple[int, int]]) -> list[Finding]:
     """The replicas agree; whether on a list of all nodes."""
-    everybody = set(history.nodes)
+    nodes = set(history.nodes)
     for replica, (invoke, complete) in last.items():
         value = history.values[complete]
         named = set(value) if isinstance(value, (list, tuple)) else set()
-        if named != everybody:
-            wrong = ", ".join(sorted(everybody ^ named)) or "nobody"
+        if named != nodes:
+            wrong = ", ".join(sorted(nodes ^ named)) or "no node"
             return [
                 Finding(
                     kind="wrong-members",
                     title="the members named are not the nodes there are",
                     sentence=f"At the end {replica} named {len(named)} members of "
-                    f"{len(everybody)} nodes at {at(history, complete)}; wrong about {wrong}.",
+                    f"{len(nodes)} nodes at {at(history, complete)}; wrong about {wrong}.",
                     ops=(invoke,),
                 )
             ]

@@ -1,4 +1,4 @@
-"""Counters: every read lies between what was certain and what was possible.
+"""Counters: every read lies between the sum of the definite and that of the possible additions.
 
 Vocabulary: ``add`` (input: a number, negative ones allowed), ``increment`` and ``decrement``
 (input: a number, or None for 1), ``read`` (output: the number). The counter starts at ``initial``.
@@ -43,7 +43,7 @@ Number = int | float
 
 
 class Read(NamedTuple):
-    """A read with the bounds of what it may return."""
+    """A read with its bounds."""
 
     invoke: int
     value: Number
@@ -52,7 +52,7 @@ class Read(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """What is wrong with it; empty if nothing is."""
+        """The error of the read; empty if there is none."""
         if self.value < self.least:
             return "lost-increment"
         return "phantom-increment" if self.value > self.most else ""
@@ -65,11 +65,11 @@ def counter(*, initial: Number = 0) -> Checker:
         initial: the value before any addition.
     """
 
-    def judge(history: History, meter: Meter) -> Judgement:
+    def check_history(history: History, meter: Meter) -> Judgement:
         reads, adds = _bounds(history, meter, initial)
         return _judgement(history, reads, adds, initial, "reads")
 
-    return make("counter", judge, vocabulary=VOCABULARY, trivial=_SIGNS)
+    return make("counter", check_history, vocabulary=VOCABULARY, trivial=_SIGNS)
 
 
 def pn_counter(*, initial: Number = 0) -> Checker:
@@ -79,12 +79,12 @@ def pn_counter(*, initial: Number = 0) -> Checker:
         initial: the value before any addition.
     """
 
-    def judge(history: History, meter: Meter) -> Judgement:
+    def check_history(history: History, meter: Meter) -> Judgement:
         reads, adds = _bounds(history, meter, initial)
         chosen = _final(history, reads, meter)
         return _judgement(history, chosen, adds, initial, "final reads")
 
-    return make("pn-counter", judge, vocabulary=VOCABULARY, trivial=_SIGNS)
+    return make("pn-counter", check_history, vocabulary=VOCABULARY, trivial=_SIGNS)
 
 
 def _amount(history: History, event: int, f: str, value: object) -> Number:
@@ -95,7 +95,7 @@ def _amount(history: History, event: int, f: str, value: object) -> Number:
 
 def _bounds(history: History, meter: Meter, initial: Number) -> tuple[list[Read], int]:
     """All completed reads, and how many additions may have happened."""
-    # What all additions and subtractions begun, and those acknowledged, make so far.
+    # The sums so far: of all additions and subtractions begun, and of those acknowledged.
     added = taken = sure_added = sure_taken = 0 * initial
     begun: dict[int, tuple[Number, Number]] = {}  # read -> what was sure when it began
     reads: list[Read] = []
@@ -206,7 +206,7 @@ def _before(history: History, read: Read) -> tuple[dict[int, Number], dict[int, 
 def _proof(
     read: Read, sure: dict[int, Number], open_ones: dict[int, Number], initial: Number
 ) -> tuple[list[int], list[int]]:
-    """What may have moved the counter towards a read's value, and the fewest that keep it away."""
+    """Additions that may have led towards a read's value, and the fewest that exclude it."""
     sign = 1 if read.kind == "lost-increment" else -1
     every = {**sure, **open_ones}
     towards = [op for op, amount in every.items() if sign * amount < 0][:WITNESS_MAX]
@@ -224,11 +224,14 @@ def _because(
     read: Read, sure: dict[int, Number], open_ones: dict[int, Number], shown: set[int]
 ) -> tuple[Because, ...]:
     """The additions of the proof, then the read."""
-    told = [
+    additions_shown = [
         Because("add", source=op, target=read.invoke, value=amount, text=f"{word} {amount}")
-        for additions, word in ((sure, "certainly added"), (open_ones, "may have added"))
+        for additions, word in ((sure, "definitely added"), (open_ones, "may have added"))
         for op, amount in additions.items()
         if op in shown
     ]
     text = f"returned {read.value}, out of bounds from {read.least} to {read.most}"
-    return (*told[:20], Because("bounds", source=read.invoke, value=read.value, text=text))
+    return (
+        *additions_shown[:20],
+        Because("bounds", source=read.invoke, value=read.value, text=text),
+    )

@@ -54,7 +54,7 @@ def election(*, exclusive: bool = False) -> Checker:
         exclusive: whether two processes must never lead at once; else only terms and acts count.
     """
 
-    def judge(history: History, meter: Meter) -> Judgement:
+    def check_history(history: History, meter: Meter) -> Judgement:
         terms, acts = gathered(history, meter, ELECTION)
         numbered = [term for term in terms if term.token is not None]
         findings = overlaps(history, terms, ELECTION, EXPIRES) if exclusive else []
@@ -66,13 +66,13 @@ def election(*, exclusive: bool = False) -> Checker:
             checked=max(0, len(terms) - 1) + max(0, len(acts) - 1),
             evidence=f"{len(terms)} leaders one after the other, and {len(acts)} acts in the order "
             "of their terms",
-            missing="nobody was elected twice, so no two leaders could be compared",
+            missing="fewer than two terms were observed, so no two leaders could be compared",
             stats={"elected": len(terms), "acts": len(acts)},
         )
 
     return make(
         "election",
-        judge,
+        check_history,
         vocabulary=ELECTION.takes | ELECTION.leaves | ELECTION.acts,
         trivial=("campaign", "resign"),
     )

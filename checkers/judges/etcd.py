@@ -12,8 +12,8 @@ Vocabulary, inputs and outputs being maps:
   :mod:`checkers.judges.watch` has it.
 
 The store begins empty, at revision 1; a request that changes anything makes the next revision. A
-``range`` of a past revision is held to what the store held then, if the order found makes that
-certain. Watches are judged by :mod:`checkers.judges.watch`, with the writes as witnesses.
+``range`` of a past revision is compared with what the store held then, if the order found
+determines it. Watches are checked by :mod:`checkers.judges.watch`, with the writes as witnesses.
 
 Source: the model and the validation of etcd's robustness tests.
 """
@@ -46,7 +46,7 @@ FINDINGS_MAX = 8
 
 
 class Kept(NamedTuple):
-    """What the store keeps of a key."""
+    """The stored state of a key."""
 
     value: object  # a token
     revision: int  # of its last change
@@ -65,8 +65,8 @@ class Store(NamedTuple):
 def etcd() -> Checker:
     """The checker ``etcd``."""
 
-    def judge(history: History, *, budget: Budget | None = None) -> Result:
-        """Requests by their revisions, and watches, which are soon judged and come first."""
+    def check_history(history: History, *, budget: Budget | None = None) -> Result:
+        """Requests by their revisions, and watches, which are soon checked and come first."""
         refuse_malformed(history, model())
         parts = []
         if "watch" in history.functions:
@@ -77,8 +77,8 @@ def etcd() -> Checker:
         reason = "; ".join(part.reason for part in parts if part.verdict is verdict)
         return Result(checker="etcd", verdict=verdict, reason=reason, parts=parts)
 
-    judge.vocabulary = Vocabulary(_VOCABULARY)  # type: ignore[attr-defined]
-    return named("etcd", judge)
+    check_history.vocabulary = Vocabulary(_VOCABULARY)  # type: ignore[attr-defined]
+    return named("etcd", check_history)
 
 
 # The model ----------------------------------------------------------------------------------------
@@ -101,7 +101,7 @@ def model() -> Model:
     )
 
 
-#: What the input of a request must hold.
+#: The required fields of a request's input.
 _NEEDED = {
     "range": ("start",),
     "put": ("key", "value"),
@@ -113,7 +113,7 @@ _NEEDED = {
 
 
 def _malformed(op: Op) -> str:
-    """What is wrong with a request's values, as the end of a sentence; "" if nothing is."""
+    """The error of a request's values, as the end of a sentence; "" if there is none."""
     if op.f == "watch":
         return ""
     if not isinstance(op.input, dict):
@@ -133,43 +133,43 @@ def _partition(history: History) -> list[list[int]]:
 
 
 def _step(store: Store, op: Op) -> tuple[bool, Store]:
-    asked, told = op.input, op.output if op.type == "ok" else {}
+    asked, output = op.input, op.output if op.type == "ok" else {}
     if op.f in _IDLE or op.f == "watch" or (op.f == "range" and "revision" in asked):
         return True, store
     if op.f == "range":
-        return _answers(store, asked, told), store
+        return _answers(store, asked, output), store
     if op.f in ("lease-grant", "lease-revoke"):
         after = _lease(store, op.f, asked["lease"])
-        return _at(told, after.revision), after
+        return _at(output, after.revision), after
     request = asked if op.f == "txn" else {"if": [], "then": [{"f": op.f, **asked}], "else": []}
-    if op.f == "delete" and "deleted" in told:
-        told = {**told, "results": [{"deleted": told["deleted"]}]}
-    legal, after = _txn(store, request, told)
+    if op.f == "delete" and "deleted" in output:
+        output = {**output, "results": [{"deleted": output["deleted"]}]}
+    legal, after = _txn(store, request, output)
     return legal and asked.get("at", after.revision) == after.revision, after
 
 
-def _at(told: dict[str, object], revision: int) -> bool:
-    """Whether an answer was given at this revision, as far as it tells."""
-    return bool(told.get("revision", revision) == revision)
+def _at(output: dict[str, object], revision: int) -> bool:
+    """Whether an answer was given at this revision, if it names one."""
+    return bool(output.get("revision", revision) == revision)
 
 
-def _answers(store: Store, asked: dict[str, Any], told: dict[str, Any]) -> bool:
+def _answers(store: Store, asked: dict[str, Any], output: dict[str, Any]) -> bool:
     """Whether a range that was answered so saw this store."""
-    if not _at(told, store.revision) or "kvs" not in told:
-        return "kvs" not in told and _at(told, store.revision)
+    if not _at(output, store.revision) or "kvs" not in output:
+        return "kvs" not in output and _at(output, store.revision)
     found = _found(store, asked)
     limit = asked.get("limit", 0)
-    if "end" in asked and told.get("count", 0) not in (0, len(found)):
+    if "end" in asked and output.get("count", 0) not in (0, len(found)):
         return False
     found = found[:limit] if limit else found
-    if len(found) != len(told["kvs"]):
+    if len(found) != len(output["kvs"]):
         return False
     return all(
         key == name
         and (asked.get("keys-only", False) or kept.value == token(value))
         and revision in (0, kept.revision)
         and version in (0, kept.version)
-        for (name, kept), (key, value, revision, version) in zip(found, told["kvs"])
+        for (name, kept), (key, value, revision, version) in zip(found, output["kvs"])
     )
 
 
@@ -187,13 +187,13 @@ def _lease(store: Store, f: str, lease: int) -> Store:
     return Store(revision, keys, store.leases - {lease})
 
 
-def _txn(store: Store, asked: dict[str, Any], told: dict[str, Any]) -> tuple[bool, Store]:
+def _txn(store: Store, asked: dict[str, Any], output: dict[str, Any]) -> tuple[bool, Store]:
     """A transaction: whether it may be answered so, and the store after it."""
     keys = dict(store.keys)
     failed = not all(_holds_of(keys.get(key), what, wanted) for key, what, wanted in asked["if"])
-    if told.get("failed", failed) != failed:
+    if output.get("failed", failed) != failed:
         return False, store
-    results = told.get("results", [])
+    results = output.get("results", [])
     changed = False
     for number, step in enumerate(asked["else"] if failed else asked["then"]):
         said = results[number] if number < len(results) else {}
@@ -213,7 +213,7 @@ def _txn(store: Store, asked: dict[str, Any], told: dict[str, Any]) -> tuple[boo
             keys[step["key"]] = Kept(value, store.revision + 1, version, lease)
             changed = True
     after = Store(store.revision + changed, tuple(sorted(keys.items())), store.leases)
-    return _at(told, after.revision), after
+    return _at(output, after.revision), after
 
 
 def _holds_of(kept: Kept | None, what: str, wanted: int) -> bool:
@@ -247,22 +247,22 @@ def _asked(f: str, asked: dict[str, Any]) -> str:
     return " ".join([f, *(str(item) for item in asked.values())])
 
 
-def _told(told: dict[str, Any]) -> str:
+def _answer_words(output: dict[str, Any]) -> str:
     """An answer in words."""
     words = []
-    if told.get("failed"):
+    if output.get("failed"):
         words.append("else")
-    for result in [told, *told.get("results", [])]:
+    for result in [output, *output.get("results", [])]:
         if "kvs" in result:
             kvs = ", ".join(f"{key}={_value(value)}" for key, value, *_ in result["kvs"])
             words.append(kvs or "nothing")
-    if "revision" in told:
-        words.append(f"at revision {told['revision']}")
+    if "revision" in output:
+        words.append(f"at revision {output['revision']}")
     return " ".join(words) or "ok"
 
 
 def _words(op: Op) -> str:
-    said = _told(op.output) if op.type == "ok" else "unknown"
+    said = _answer_words(op.output) if op.type == "ok" else "unknown"
     return f"{_asked(op.f, op.input)} ({said})"
 
 
@@ -272,15 +272,16 @@ def _holds(store: Store) -> str:
 
 
 def _failure(store: Store, op: Op) -> str:
-    told = op.output if op.type == "ok" else {}
-    stale = "a stale read: " if op.f == "range" and told.get("revision", 0) < store.revision else ""
-    return f"{stale}{_asked(op.f, op.input)} was answered {_told(told)}, but the store is at " + (
-        _holds(store)
+    output = op.output if op.type == "ok" else {}
+    stale = (
+        "a stale read: " if op.f == "range" and output.get("revision", 0) < store.revision else ""
     )
+    answered = f"{stale}{_asked(op.f, op.input)} was answered {_answer_words(output)}"
+    return f"{answered}, but the store is at {_holds(store)}"
 
 
 def _left(budget: Budget | None, parts: list[Result]) -> Budget | None:
-    """What of a budget is left after some parts."""
+    """The rest of a budget after some parts."""
     if budget is None or budget.time_s is None:
         return budget
     spent_s = sum(part.elapsed_s for part in parts)
@@ -300,7 +301,7 @@ def _requests(history: History, budget: Budget | None) -> Result:
 
 
 def _past(history: History, orders: Iterable[tuple[object, list[int]]], said: Result) -> None:
-    """Hold ranges of past revisions to the states that the order found makes certain."""
+    """Compare ranges of past revisions with the states that the order found determines."""
     ranges = [op for op in history.ops() if op.f == "range" and "revision" in op.input]
     if not any(op.type == "ok" for op in ranges):
         return
@@ -318,7 +319,7 @@ def _past(history: History, orders: Iterable[tuple[object, list[int]]], said: Re
     if said.findings:
         said.verdict, said.reason = Verdict.INVALID, said.findings[0].sentence
     elif open_:
-        said.reason += f"; {open_} ranges of past revisions were not judged"
+        said.reason += f"; {open_} ranges of past revisions were not checked"
 
 
 def _states(history: History, order: list[int]) -> dict[int, Store]:
@@ -339,7 +340,7 @@ def _past_finding(op: Op, state: Store) -> Finding:
         kind="wrong-past",
         title="a range of a past revision differs from what the store held then",
         sentence=f"Process {op.process}: {_asked('range', op.input)} was answered "
-        f"{_told({**op.output, 'revision': op.input['revision']})}, but the store was at "
+        f"{_answer_words({**op.output, 'revision': op.input['revision']})}, but the store was at "
         f"{_holds(state)}.",
         ops=(op.invoke,),
         because=(Because("state", source=op.invoke, state=_holds(state)),),
@@ -391,7 +392,7 @@ def _plain_writes(history: History) -> tuple[History, list[int]]:
         revoked = leased.get(op.input["lease"], ()) if op.f == "lease-revoke" else ()
         steps = _write_steps(op) + [{"f": "delete", "key": key} for key in revoked]
         for number, step in enumerate(steps):
-            value = step.get("value") if event.type != "ok" else _write_told(op, step)
+            value = step.get("value") if event.type != "ok" else _write_output(op, step)
             process = f"{op.process} ({begun}.{number})"
             known = "info" if revoked and event.type == "ok" else event.type
             events.append(
@@ -427,7 +428,9 @@ def _write_steps(op: Op) -> list[dict[str, Any]]:
     return [step for step in steps if step["f"] != "range"]
 
 
-def _write_told(op: Op, step: dict[str, object]) -> dict[str, object]:
-    told: dict[str, object] = {"revision": op.output["revision"]} if "revision" in op.output else {}
+def _write_output(op: Op, step: dict[str, object]) -> dict[str, object]:
+    output: dict[str, object] = (
+        {"revision": op.output["revision"]} if "revision" in op.output else {}
+    )
     gone = op.output.get("deleted", step.get("deleted", 0))
-    return told | ({"deleted": gone} if step["f"] == "delete" else {})
+    return output | ({"deleted": gone} if step["f"] == "delete" else {})

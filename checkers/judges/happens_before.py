@@ -76,7 +76,7 @@ class Causality:
 
     def chain(self, earlier: int, later: int) -> list[int]:
         """Why one access happens before another: accesses from it to the other, each either later
-        in the session of the one before, or a read of what that wrote."""
+        in the session of the one before, or a read of its write."""
         start, chain = self.accesses[earlier], [later]
         while chain[-1] != earlier:
             access = self.accesses[chain[-1]]
@@ -344,11 +344,11 @@ def cycle_finding(history: History, made: Causality) -> Finding:
     for one, other in zip(chain, chain[1:] + chain[:1]):
         kind = "process" if one.session == other.session else "wr"
         steps.append(Because(kind, source=one.invoke, target=other.invoke))
-    told = ", then ".join(say(history, access) for access in chain[:6])
+    order = ", then ".join(say(history, access) for access in chain[:6])
     return Finding(
         kind="cyclic-happens-before",
         title="happens-before has a cycle",
-        sentence=f"Each of these happens before the next, and the last before the first: {told}.",
+        sentence=f"Each of these happens before the next, and the last before the first: {order}.",
         ops=tuple(sorted(access.invoke for access in chain)),
         because=tuple(steps),
         breaks="causal",

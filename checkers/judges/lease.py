@@ -101,7 +101,7 @@ def lease(*, ttl_s: float | None = None, slack_s: float = 0.0) -> Checker:
         if value is not None and value < 0:
             raise ValueError(f"{name}={value!r} is negative; give seconds")
 
-    def judge(history: History, meter: Meter) -> Judgement:
+    def check_history(history: History, meter: Meter) -> Judgement:
         spans = _spans(history, meter, ttl_s)
         findings = _overlaps(history, spans, int(slack_s * 1e9))
         findings += _tokens(history, spans)
@@ -115,7 +115,7 @@ def lease(*, ttl_s: float | None = None, slack_s: float = 0.0) -> Checker:
 
     return make(
         "lease",
-        judge,
+        check_history,
         vocabulary=GRANTS | RENEWALS | RELEASES,
         trivial=("acquire", "grant", "release"),
     )

@@ -6,19 +6,19 @@ a write to a resource which must refuse tokens older than the newest it has seen
 ``act`` (output: ``{"token": n, ...}``: what the one who may act has done, under a token of its own;
 it has the lock for that moment only). With keys, every key is a lock of its own.
 
-- *mutual exclusion*: a process certainly holds the lock from the completion of its acquire to the
-  invocation of its release; no two such intervals may overlap. An acquire of unknown outcome holds
-  nothing for certain. A lock that expires by itself is a lease: see `lease`;
+- *mutual exclusion*: a process definitely holds the lock from the completion of its acquire to the
+  invocation of its release; no two such intervals may overlap. An acquire of unknown outcome is no
+  definite hold. A lock that expires by itself is a lease: see `lease`;
 - *tokens grow*: of two acquires, one over before the other began, the later has the larger token,
   and no two have the same;
 - *fencing*: a write accepted with a token must not follow one accepted with a larger token that was
   over before it began.
 
-With ``exclusive=False`` only tokens and fencing are judged, which is what saves a lock whose
+With ``exclusive=False`` only tokens and fencing are checked, which is what saves a lock whose
 holders may be paused past its expiry: see Kleppmann, How to do distributed locking, 2016. With
 ``expires=True`` a finding of two holders says so.
 
-Elections are judged by the same rules in other words: :mod:`checkers.judges.election`.
+Elections are checked by the same rules in other words: :mod:`checkers.judges.election`.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def lock(*, exclusive: bool = True, expires: bool = False) -> Checker:
         expires: whether the lock is known to end by itself: a finding of two holders explains.
     """
 
-    def judge(history: History, meter: Meter) -> Judgement:
+    def check_history(history: History, meter: Meter) -> Judgement:
         holds, writes = gathered(history, meter, LOCK)
         tokens = [hold for hold in holds if hold.token is not None]
         findings = overlaps(history, holds, LOCK, EXPIRES if expires else "") if exclusive else []
@@ -126,7 +126,7 @@ def lock(*, exclusive: bool = True, expires: bool = False) -> Checker:
 
     return make(
         "lock",
-        judge,
+        check_history,
         vocabulary=LOCK.takes | LOCK.leaves | LOCK.acts | LOCK.instants,
         trivial=("acquire", "release", "act"),
     )
@@ -146,7 +146,7 @@ def token_of(history: History, event: int, value: object) -> int | float | None:
 
 
 def gathered(history: History, meter: Meter, words: Words) -> tuple[list[Hold], list[Act]]:
-    """What was held, and the acts that were accepted under a token.
+    """The holds, and the acts that were accepted under a token.
 
     Raises:
         HistoryError: an act has no dict, or a token is no number.
@@ -164,14 +164,14 @@ def gathered(history: History, meter: Meter, words: Words) -> tuple[list[Hold], 
             else:
                 held[row.process] = hold
         elif row.f in words.leaves and row.process in held:
-            # Even a release that failed was meant: from here on nothing is certain.
+            # Even a release that failed was meant: from here on it is no definite hold.
             held.pop(row.process).until = row.invoke
         elif row.f in words.acts and row.outcome != FAIL:
             act = _act(history, row, words)
             if act is not None and row.outcome == OK:
                 acts.append(act)
             elif row.outcome == INFO and row.process in held:
-                # Its client gave up; from here on nothing is certain.
+                # Its client gave up; from here on it is no definite hold.
                 held.pop(row.process).until = row.invoke
     return holds, acts
 
@@ -217,8 +217,8 @@ def _both(history: History, one: Hold, other: Hold, words: Words, why: str) -> F
         f"{words.took_it} at {at(history, other.acquired)}.",
         ops=tuple(sorted(ops)),
         because=(
-            Because("holds", source=one.acquire, text="certainly holds it"),
-            Because("holds", source=other.acquire, text="certainly holds it too"),
+            Because("holds", source=one.acquire, text="definitely holds it"),
+            Because("holds", source=other.acquire, text="definitely holds it too"),
             *explained,
         ),
         detail={"tokens": [one.token, other.token]},

@@ -6,7 +6,7 @@ one operation, ``send``, ``poll`` or ``txn`` whose value is a list of ``["send",
 (output: ``["send", log, [offset, value]]``) and ``["poll", {log: [[offset, value], ...]}]``. Values
 are unique per log. ``assign`` and ``subscribe`` let a process start again from anywhere.
 
-Judged, per log:
+Checked, per log:
 
 - *inconsistent-offset*: one offset held two values;
 - *duplicate*: one value at two offsets;
@@ -18,7 +18,7 @@ Judged, per log:
 - *nonmonotonic-send*: a send by the same process, or begun after the other was acknowledged, got a
   smaller offset; *int-nonmonotonic-send*: so did a later one of the sends of one operation.
 
-Values sent, acknowledged and beyond everything that was polled are *unseen*: counted, not judged.
+Values sent, acknowledged and beyond everything that was polled are *unseen*: counted, not checked.
 Source: the Kafka (Redpanda) workload of Jepsen.
 """
 
@@ -38,7 +38,7 @@ from checkers.core.verdict import Because, Finding
 from checkers.history import FAIL, OK, History
 from checkers.history.columns import short
 
-#: What makes a consumer begin anew, so that where it was says nothing.
+#: Operations after which a consumer begins anew, so that its last position does not count.
 RESTARTS = frozenset(("assign", "subscribe", "crash"))
 VOCABULARY = RESTARTS | {"send", "poll", "txn"}
 
@@ -199,7 +199,8 @@ def _poll(history: History, log: Log, row: Row, output: object, epoch: int) -> N
     log.polls.append((row.invoke, row.process, epoch, pairs))
 
 
-# Judging ------------------------------------------------------------------------------------------
+# Checking
+# ------------------------------------------------------------------------------------------
 
 
 def _offsets(history: History, log: Log) -> list[Finding]:
@@ -278,17 +279,17 @@ def _step(
     after: tuple[int, int],
     inside: str,
 ) -> list[Finding]:
-    """Judge the step from one polled offset to the next."""
-    told = f"{who(history, after[1])} polled offset {after[0]} after offset {before[0]}"
+    """Check the step from one polled offset to the next."""
+    sentence = f"{who(history, after[1])} polled offset {after[0]} after offset {before[0]}"
     ops = [before[1], after[1]]
     if after[0] <= before[0]:
-        return [_finding(history, inside + "nonmonotonic-poll", log, told, ops)]
+        return [_finding(history, inside + "nonmonotonic-poll", log, sentence, ops)]
     first = bisect.bisect_right(known, before[0])
     skipped = known[first : bisect.bisect_left(known, after[0])]
     if not skipped:
         return []
     proof = next(iter(log.at_offset[skipped[0]].values()))
-    why = f"{told}, and skipped offset {skipped[0]}, which holds a value"
+    why = f"{sentence}, and skipped offset {skipped[0]}, which holds a value"
     return [_finding(history, inside + "poll-skip", log, why, [*ops, proof])]
 
 

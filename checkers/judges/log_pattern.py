@@ -1,6 +1,6 @@
 """Log patterns: words in the nodes' logs which must not, or must, occur.
 
-A panic, an assertion, "data loss" in a log is a violation whatever the history says. The logs are
+A panic, an assertion, "data loss" in a log is a violation for any history. The logs are
 the files below ``nodes/<node>/`` of a run directory, the directory being given, or the one in the
 history header's ``directory``. No log at all is no evidence, so UNKNOWN.
 
@@ -23,10 +23,10 @@ from checkers.core.findings import FINDINGS_MAX, Judgement, Spent, make
 from checkers.core.verdict import Finding
 from checkers.history import History
 
-#: Of a longer line only this much is looked at.
+#: A longer line is cut to this length before matching.
 LINE_BYTES_MAX = 64 << 10
 
-#: What a node writes when it has given up. Words of protocol logs such as "error" are too common.
+#: Lines of a node that has given up. Words of protocol logs such as "error" are too common.
 PANICS = r"panic:|fatal error:|Traceback \(most recent call last\)|AssertionError|SIGSEGV|data loss"
 
 
@@ -56,12 +56,12 @@ def log_pattern(
         raise ValueError(f"pattern {pattern!r} is no regular expression: {error}") from None
     given = None if files is None else [os.fspath(name) for name in files]
 
-    def judge(history: History, meter: Meter) -> Judgement:
+    def check_history(history: History, meter: Meter) -> Judgement:
         where = directory if directory is not None else history.header.get("directory")
         names = given if given is not None else sorted(_logs(where))
         return _judge(names, regex, expect == "present", meter)
 
-    return make("log-pattern", judge, vocabulary=(), keyed=False)
+    return make("log-pattern", check_history, vocabulary=(), keyed=False)
 
 
 def _logs(directory: str | os.PathLike[str] | None) -> Iterator[str]:

@@ -37,10 +37,12 @@ def long_fork(*, group_size: int | None = None) -> Checker:
         group_size: how many keys every read must have; None to compare reads of the same keys.
     """
 
-    def judge(history: History, meter: Meter) -> Judgement:
+    def check_history(history: History, meter: Meter) -> Judgement:
         return _judge(history, meter, group_size)
 
-    return make("long-fork", judge, vocabulary=VOCABULARY, keyed=False, trivial=("read", "write"))
+    return make(
+        "long-fork", check_history, vocabulary=VOCABULARY, keyed=False, trivial=("read", "write")
+    )
 
 
 def _judge(history: History, meter: Meter, group_size: int | None) -> Judgement:

@@ -1,7 +1,7 @@
 """Monotonic values: what only grows is never seen to shrink.
 
 Vocabulary: ``inc`` or ``write`` (output: the value it made; a ``write`` without one made its
-input), ``read`` (output: the value); values are numbers. With keys, every key is judged alone.
+input), ``read`` (output: the value); values are numbers. With keys, every key is checked alone.
 
 With ``scope="process"`` a process must never see a smaller value than it saw before. With
 ``scope="realtime"`` the same must hold across processes, of any two operations of which one was
@@ -36,10 +36,10 @@ def monotonic(*, scope: Literal["process", "realtime"] = "process") -> Checker:
     if scope not in ("process", "realtime"):
         raise ValueError(f"scope {scope!r} is neither 'process' nor 'realtime'")
 
-    def judge(history: History, meter: Meter) -> Judgement:
+    def check_history(history: History, meter: Meter) -> Judgement:
         return _judge(history, meter, scope)
 
-    return make("monotonic", judge, vocabulary=_SEEN, trivial=("read", "inc"))
+    return make("monotonic", check_history, vocabulary=_SEEN, trivial=("read", "inc"))
 
 
 def _judge(history: History, meter: Meter, scope: str) -> Judgement:
@@ -77,7 +77,7 @@ def _judge(history: History, meter: Meter, scope: str) -> Judgement:
         findings=findings,
         checked=compared,
         evidence=f"{compared} values are no smaller than what was seen before "
-        f"({'by the same process' if scope == 'process' else 'by anybody'})",
+        f"({'by the same process' if scope == 'process' else 'by any process'})",
         missing="no value was seen after another",
         stats={"compared": compared},
     )

@@ -1,11 +1,11 @@
 """Queues: what comes out went in, once, and in the end everything comes out.
 
 Vocabulary: ``enqueue`` (input: the value), ``dequeue`` (output: the value, None if the queue was
-empty), ``drain`` (output: the list of all values that were left). Order is not judged here; the
+empty), ``drain`` (output: the list of all values that were left). Order is not checked here; the
 linearizability models ``fifo-queue`` and ``unordered-queue`` do that.
 
 `queue` asks that every dequeued value was enqueued and comes out at most as often as it went in.
-`total_queue` asks besides that every acknowledged value came out, which can be told only once the
+`total_queue` asks besides that every acknowledged value came out, which is known only once the
 queue was seen empty after the last enqueue: by a completed drain, or by a dequeue that found
 nothing. A dequeue of unknown outcome may have taken one value, and an unknown drain any number.
 
@@ -32,7 +32,7 @@ VOCABULARY = frozenset(("enqueue", "dequeue", "drain"))
 
 @dataclass
 class Traffic:
-    """What went in and came out, by token of the value."""
+    """The values enqueued and dequeued, by token of the value."""
 
     attempted: dict[Hashable, list[int]] = field(default_factory=dict)  # invocations that may have
     failed: dict[Hashable, int] = field(default_factory=dict)  # an invocation that failed
@@ -48,11 +48,11 @@ class Traffic:
 def queue() -> Checker:
     """The checker ``queue``: every value dequeued was enqueued, and no oftener."""
 
-    def judge(history: History, meter: Meter) -> Judgement:
+    def check_history(history: History, meter: Meter) -> Judgement:
         traffic = _gather(history, meter)
         return _judgement(traffic, _out_of_nowhere(history, traffic, duplicates=True))
 
-    return make("queue", judge, vocabulary=VOCABULARY, trivial=("enqueue",))
+    return make("queue", check_history, vocabulary=VOCABULARY, trivial=("enqueue",))
 
 
 def total_queue(*, exactly_once: bool = False) -> Checker:
@@ -62,13 +62,13 @@ def total_queue(*, exactly_once: bool = False) -> Checker:
         exactly_once: whether a value that comes out twice is a violation.
     """
 
-    def judge(history: History, meter: Meter) -> Judgement:
+    def check_history(history: History, meter: Meter) -> Judgement:
         traffic = _gather(history, meter)
         said = _judgement(traffic, _out_of_nowhere(history, traffic, duplicates=exactly_once))
         _judge_losses(history, traffic, said)
         return said
 
-    return make("total-queue", judge, vocabulary=VOCABULARY)
+    return make("total-queue", check_history, vocabulary=VOCABULARY)
 
 
 def _gather(history: History, meter: Meter) -> Traffic:
@@ -192,7 +192,7 @@ def _judgement(traffic: Traffic, findings: list[Finding]) -> Judgement:
 
 
 def _judge_losses(history: History, traffic: Traffic, said: Judgement) -> None:
-    """Add the acknowledged values that never came out, if that can be told."""
+    """Add the acknowledged values that never came out, if that is known."""
     left = {
         name: count - len(traffic.taken.get(name, []))
         for name, count in traffic.acknowledged.items()

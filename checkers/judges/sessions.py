@@ -70,7 +70,7 @@ def session_guarantees(
     """The checker ``session-guarantees``.
 
     Args:
-        guarantees: which of :data:`GUARANTEES` to judge.
+        guarantees: which of :data:`GUARANTEES` to check.
         versions: where the order of versions is from.
         initial: what a read returns before anything was written.
 
@@ -83,21 +83,27 @@ def session_guarantees(
     if versions not in ("happens-before", "values"):
         raise ValueError(f"versions={versions!r} is neither 'happens-before' nor 'values'")
 
-    def judge(history: History, meter: Meter) -> Judgement:
+    def check_history(history: History, meter: Meter) -> Judgement:
         made = causality(history, meter, initial=initial)
         findings = thin_air_findings(history, made)
         if made.cycle:
             findings.append(cycle_finding(history, made))
             return Judgement(findings=findings, checked=len(made.accesses))
-        return _Judge(history, made, versions == "values").judge(meter, guarantees, findings)
+        return _Guarantees(history, made, versions == "values").check_history(
+            meter, guarantees, findings
+        )
 
     return make(
-        "session-guarantees", judge, vocabulary=ACCESSES, keyed=False, trivial=ACCESSES.words
+        "session-guarantees",
+        check_history,
+        vocabulary=ACCESSES,
+        keyed=False,
+        trivial=ACCESSES.words,
     )
 
 
-class Told(NamedTuple):
-    """The last write of another session that a session read: its place, and who told of it."""
+class Observed(NamedTuple):
+    """The last write of another session that a session read: its place, and the read."""
 
     place: int
     write: int
@@ -105,7 +111,7 @@ class Told(NamedTuple):
 
 
 def _numbers(made: Causality, writes: Writes) -> Numbers | None:
-    """What writes wrote, where all are numbers which an array holds exactly; else None."""
+    """The values written, where all are numbers which an array holds exactly; else None."""
     values = [_plain(made.accesses[number].value) for number in writes.numbers.tolist()]
     kinds = set(map(type, values))
     limit = 2**63 if kinds == {int} else 2**53
@@ -143,7 +149,7 @@ def _with_larger_past(made: Causality, meter: Meter) -> Iterator[int]:
             yield number
 
 
-class _Judge:
+class _Guarantees:
     """Goes through every session once, keeping what it has written, read and seen of others."""
 
     def __init__(self, history: History, made: Causality, by_value: bool) -> None:
@@ -189,7 +195,7 @@ class _Judge:
     def _covers(self, version: int, older: int) -> bool:
         return version == older or self._older(older, version)
 
-    def judge(
+    def check_history(
         self, meter: Meter, guarantees: tuple[str, ...], findings: list[Finding]
     ) -> Judgement:
         if self.by_value:
@@ -198,7 +204,7 @@ class _Judge:
             suspects = {number for number, _ in overwritten(self.made, meter)}
         compared = 0
         for session in self.made.sessions:
-            seen: dict[int, Told] = {}  # other session -> its last write seen
+            seen: dict[int, Observed] = {}  # other session -> its last write seen
             known: set[tuple[int, str]] = set()  # what a read of a key can break from now on
             for number in session:
                 access = self.made.accesses[number]
@@ -222,7 +228,7 @@ class _Judge:
         )
 
     def _breakable(
-        self, read: Access, seen: dict[int, Told], guarantees: tuple[str, ...],
+        self, read: Access, seen: dict[int, Observed], guarantees: tuple[str, ...],
         known: set[tuple[int, str]],
     ) -> int:  # fmt: skip
         """How many of the guarantees a read could break, given what came before it."""
@@ -243,17 +249,17 @@ class _Judge:
             count += 1
         return count
 
-    def _see(self, access: Access, seen: dict[int, Told]) -> None:
+    def _see(self, access: Access, seen: dict[int, Observed]) -> None:
         if access.source < 0:
             return
         source = self.made.accesses[access.source]
         before = seen.get(source.session)
         if source.session != access.session and (before is None or before.place < source.place):
             reader = self.made.sessions[access.session][access.place]
-            seen[source.session] = Told(source.place, access.source, reader)
+            seen[source.session] = Observed(source.place, access.source, reader)
 
     def _read(
-        self, read: Access, seen: dict[int, Told], guarantees: tuple[str, ...]
+        self, read: Access, seen: dict[int, Observed], guarantees: tuple[str, ...]
     ) -> list[Finding]:
         """The guarantees that one read breaks; at most one finding of each kind."""
         findings = []
@@ -262,12 +268,12 @@ class _Judge:
             if name in guarantees:
                 write = name in OF_WRITES
                 findings += self._against(name, read, *own, write, read.place, None)
-        for session, told in seen.items():
+        for session, observed in seen.items():
             for name in OF_OTHERS:
                 if name in guarantees:
                     write = name in OF_WRITES
                     findings += self._against(
-                        name, read, session, read.key, write, told.place, told
+                        name, read, session, read.key, write, observed.place, observed
                     )
         kinds: dict[str, Finding] = {}
         for finding in findings:
@@ -276,7 +282,7 @@ class _Judge:
 
     def _against(
         self, name: str, read: Access, session: int, key: int, write: bool, until: int,
-        told: Told | None,
+        observed: Observed | None,
     ) -> list[Finding]:  # fmt: skip
         """Compare a read with the last access of this kind before place ``until``."""
         places, _ = self.index.get((session, key, write), ([], []))
@@ -285,7 +291,7 @@ class _Judge:
             return []
         for number in self.newest((session, key, write))[last]:
             if self._older(read.source, self._version(number)):
-                return [self._finding(name, read, self.made.accesses[number], told)]
+                return [self._finding(name, read, self.made.accesses[number], observed)]
         return []
 
     def _older(self, one: int, other: int) -> bool:
@@ -309,16 +315,18 @@ class _Judge:
             )
         return value
 
-    def _finding(self, name: str, read: Access, access: Access, told: Told | None) -> Finding:
+    def _finding(
+        self, name: str, read: Access, access: Access, observed: Observed | None
+    ) -> Finding:
         history, accesses = self.history, self.made.accesses
         tell = f"{say(history, read)}, which is older: before that, {say(history, access)}"
-        if told is not None:
+        if observed is not None:
             tell = (
                 f"{say(history, read)}, although it had seen a write before which that session "
                 f"{'wrote' if access.write else 'read'} something newer: {say(history, access)}, "
-                f"then {say(history, accesses[told.write])}"
+                f"then {say(history, accesses[observed.write])}"
             )
-        because = self._proof(read, access, told)
+        because = self._proof(read, access, observed)
         key = history.keys[read.key] if read.key >= 0 else None
         return Finding(
             kind=name,
@@ -330,7 +338,9 @@ class _Judge:
             breaks=name,
         )
 
-    def _proof(self, read: Access, access: Access, told: Told | None) -> tuple[Because, ...]:
+    def _proof(
+        self, read: Access, access: Access, observed: Observed | None
+    ) -> tuple[Because, ...]:
         """From the version read over the newer one to the read, step by step."""
         accesses = self.made.accesses
         version = access if access.write else accesses[access.source]
@@ -342,8 +352,8 @@ class _Judge:
         elif read.source >= 0:
             number = self.made.sessions[version.session][version.place]
             chain = [accesses[n] for n in self.made.chain(read.source, number)] + [access]
-        if told is not None:
-            chain += [accesses[told.write], accesses[told.reader]]
+        if observed is not None:
+            chain += [accesses[observed.write], accesses[observed.reader]]
         for one, other in itertools.pairwise([*chain, read]):
             if one is not other:
                 kind = "process" if one.session == other.session else "wr"

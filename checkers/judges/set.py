@@ -3,7 +3,7 @@
 Vocabulary: ``add`` (input: the element), ``read`` (output: the list of all elements). Elements are
 added once each; with keys, every key is a set of its own.
 
-`final_set` judges the last read alone. `set_full` follows every element through all reads:
+`final_set` checks the last read alone. `set_full` follows every element through all reads:
 
 - *lost*: known to be in the set (its add was acknowledged, or a read returned it), and absent from
   a read that began afterwards and after every read that had it was over;
@@ -30,7 +30,7 @@ from checkers.core.findings import Judgement, Row, Spent, as_list, at, make, row
 from checkers.core.verdict import Because, Finding
 from checkers.history import FAIL, OK, History
 
-#: What adds an element; Maelstrom's workload broadcast calls it so.
+#: Operations that add an element; Maelstrom's workload broadcast calls it so.
 ADDS = frozenset(("add", "insert", "broadcast"))
 VOCABULARY = ADDS | {"read"}
 
@@ -71,10 +71,10 @@ def set_full(*, linearizable: bool = False) -> Checker:
         linearizable: whether a read must have every element acknowledged before it began.
     """
 
-    def judge(history: History, meter: Meter) -> Judgement:
+    def check_history(history: History, meter: Meter) -> Judgement:
         return _full(history, meter, linearizable)
 
-    return make("set-full", judge, vocabulary=VOCABULARY, trivial=ADDS)
+    return make("set-full", check_history, vocabulary=VOCABULARY, trivial=ADDS)
 
 
 def _gather(history: History, meter: Meter) -> tuple[dict[Hashable, Element], list[Read]]:
@@ -185,7 +185,7 @@ def _follow(elements: dict[Hashable, Element], reads: list[Read], meter: Meter) 
 
 
 def _fate(element: Element) -> str:
-    """What became of an element; empty if it was never known."""
+    """The fate of an element; empty if it was never known."""
     if element.known < 0:
         return ""
     if element.present >= 0 and element.present > element.absent:

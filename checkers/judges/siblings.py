@@ -6,8 +6,8 @@ Vocabulary: ``store`` (input: the element, unique among a key's; output: ``{"val
 outcome may say what it was over, too; one that does not say may have replaced anything.
 
 An element is *known* once its store was acknowledged, or a read returned it. From then on every
-read must have it, or somebody may have replaced it: a store or erasure over it that did not fail
-and began before the read was over. So:
+read must have it, or another write may have replaced it: a store or erasure over it that did not
+fail and began before the read was over. So:
 
 - *lost*: a known element is missing from a read, no write that had read it may have replaced it,
   and no later read has it. The finding names the elements which the read has in its place and whose
@@ -138,16 +138,16 @@ def _read(history: History, row: Row, elements: dict[Hashable, Element]) -> Read
 
 
 def _over(history: History, row: Row) -> frozenset[Hashable] | None:
-    """What a write replaced; None if nobody knows."""
-    told = history.values[row.complete] if row.complete >= 0 else None
+    """The values that a write replaced; None if unknown."""
+    output = history.values[row.complete] if row.complete >= 0 else None
     if row.outcome == FAIL:
         return frozenset()
-    if not isinstance(told, dict) or "over" not in told:
+    if not isinstance(output, dict) or "over" not in output:
         if row.outcome == OK:
             what = 'the result of a write must be {"over": [...]}'
             raise refuse(history, row.complete, what)
         return None
-    return frozenset(map(token, as_list(history, row.complete, told["over"], "over")))
+    return frozenset(map(token, as_list(history, row.complete, output["over"], "over")))
 
 
 def _judge(history: History, meter: Meter, linearizable: bool) -> Judgement:
@@ -155,14 +155,14 @@ def _judge(history: History, meter: Meter, linearizable: bool) -> Judgement:
     if not found.reads:
         return Judgement(missing="no read was completed, so no element was looked for")
     _follow(found)
-    anybody = [write for write in found.writes if write.over is None]
+    unknown_writes = [write for write in found.writes if write.over is None]
     findings: list[Finding] = []
     counts = dict.fromkeys(("checked", "lost", "stale", "resurrected"), 0)
     for element in found.elements.values():
         if meter.spent(len(found.reads)):
             raise Spent
         findings += _impossible(history, element, found.reads)
-        missing = _missing(element, found.reads, anybody)
+        missing = _missing(element, found.reads, unknown_writes)
         counts["checked"] += element.known >= 0
         if missing is not None:
             kind = "stale" if element.present > missing.invoke else "lost"
@@ -205,11 +205,11 @@ def _follow(found: Gathered) -> None:
                 found.elements[name].replaced_by.append(write)
 
 
-def _missing(element: Element, reads: list[Read], anybody: list[Write]) -> Read | None:
+def _missing(element: Element, reads: list[Read], unknown_writes: list[Write]) -> Read | None:
     """The last-invoked read that should have an element and has it not."""
     if element.known < 0:
         return None
-    replacers = element.replaced_by + anybody
+    replacers = element.replaced_by + unknown_writes
     first = min((write.invoke for write in replacers), default=None)
     wrong = [
         read
@@ -260,7 +260,7 @@ def _impossible(history: History, element: Element, reads: list[Read]) -> list[F
 
 
 _TITLES = {
-    "lost": "lost sibling: acknowledged, never read by whoever replaced it, and gone",
+    "lost": "lost sibling: acknowledged, never read by a client that replaced it, and gone",
     "stale": "stale read: a sibling was missing for a while",
     "resurrected": "resurrected sibling: replaced, and back",
     "duplicate": "duplicate sibling: more than once in one read",
@@ -293,10 +293,10 @@ def _gone(history: History, found: Gathered, element: Element, read: Read, kind:
     life, where = _life(history, element), _where(history, read)
     verb = "is lost" if kind == "lost" else "was missing for a while"
     others = _instead(found, element, read)
-    told = "; ".join(_told(history, other, element) for other in others[:NAMED_MAX])
+    others_words = "; ".join(_words(history, other, element) for other in others[:NAMED_MAX])
     tell = (
         f"Element {element.value!r} {verb} ({where} lacks it): {life}; no write that had read it "
-        f"replaced it. The read has {told or 'nothing instead'}."
+        f"replaced it. The read has {others_words or 'nothing instead'}."
     )
     ops = [
         write.invoke for write in (element.store, *(o.store for o in others[:NAMED_MAX])) if write
@@ -310,7 +310,7 @@ def _gone(history: History, found: Gathered, element: Element, read: Read, kind:
             "store",
             source=other.store.invoke,
             value=other.value,
-            text=_told(history, other, element),
+            text=_words(history, other, element),
         )
         for other in others[:NAMED_MAX]
         if other.store is not None
@@ -318,7 +318,7 @@ def _gone(history: History, found: Gathered, element: Element, read: Read, kind:
     return _finding(element, kind, tell, proof, because)
 
 
-def _told(history: History, other: Element, element: Element) -> str:
+def _words(history: History, other: Element, element: Element) -> str:
     store = other.store
     assert store is not None
     return (

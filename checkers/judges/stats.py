@@ -1,4 +1,4 @@
-"""What happened, in numbers; and whether it was enough to judge anything.
+"""Statistics of a history, and whether it has enough operations for a verdict.
 
 A test in which no read ever completed says nothing about reads, however green. The ``stats``
 checker counts operations by ``f`` and outcome, and answers UNKNOWN, never VALID, when a kind of
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 OUTCOMES = ("ok", "fail", "info")
 
-#: An error is told apart from others by so much of its text.
+#: Errors that agree in so much of their text count as one.
 ERROR_CHARS_MAX = 300
 
 #: So many texts of one error are counted apart, to show the commonest.
@@ -51,7 +51,7 @@ def counts(history: History) -> dict[str, dict[str, int]]:
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """One way in which operations did not come to ok.
+    """One way in which operations failed or stayed unknown.
 
     Args:
         f: the operation's name.
@@ -131,7 +131,7 @@ def _judge(
     ops: int, totals: dict[str, int], idle: list[str], by_f: dict[str, dict[str, int]]
 ) -> tuple[Verdict, str]:
     if ops == 0:
-        return Verdict.UNKNOWN, "the history has no operations, so there is nothing to judge"
+        return Verdict.UNKNOWN, "the history has no operations, so there is nothing to check"
     if idle:
         f = idle[0]
         tried = sum(by_f.get(f, {}).values())

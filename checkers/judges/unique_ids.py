@@ -24,7 +24,7 @@ def unique_ids(*, f: str = "generate") -> Checker:
         f: the operation that makes an identifier.
     """
 
-    def judge(history: History, meter: Meter) -> Judgement:
+    def check_history(history: History, meter: Meter) -> Judgement:
         given: dict[Hashable, list[int]] = {}
         values: dict[Hashable, object] = {}
         total = 0
@@ -47,7 +47,7 @@ def unique_ids(*, f: str = "generate") -> Checker:
             stats={"acknowledged": total, "duplicated": len(twice)},
         )
 
-    return make("unique-ids", judge, vocabulary=(f,), keyed=False)
+    return make("unique-ids", check_history, vocabulary=(f,), keyed=False)
 
 
 def _finding(history: History, value: object, ops: list[int]) -> Finding:

@@ -3,7 +3,7 @@
 Vocabulary: ``watch`` (input: ``{"from": r}``, the first revision wanted, perhaps with ``"key"`` or
 ``"prefix"`` of what is watched and the ``"watcher"``'s name, else the process is the watcher;
 output: the list of events received, or ``{"events": [...], "revision": r, "compacted": c}``: r is a
-revision up to which the watcher was told everything, a bookmark; c is there if the watch ended
+revision up to which the watcher has received everything, a bookmark; c is there if the watch ended
 because what it wanted was compacted, c being the first revision that is left). An event is
 ``{"revision": r, "key": k, "value": v}``, with ``"type": "delete"`` for a deletion, or a list ``[r,
 k, v]``. Writes are ``put write set create update delete cas append increment txn`` (input: the
@@ -11,14 +11,14 @@ value; output: ``{"revision": r}``, or r if it is not just the input again); the
 key. A delete whose output says ``"deleted": 1`` made an event, with 0 it made none; any other may
 have found nothing. Nothing else deletes: a history of keys that expire is not for this checker.
 
-Watchers that receive over several operations go on with ``from`` one after what they were told:
-such operations are one stream, and what one of them promised binds the next. Judged are:
+Watchers that receive over several operations go on with ``from`` one after what they received:
+such operations are one stream, and what one of them promised binds the next. Checked are:
 
 - *ordered*: within a stream revisions do not decrease (one transaction may change several keys at
   one revision);
 - *unique*: no key's change at one revision comes twice in a stream, a resumed one included; one
   write makes one event;
-- *gap-free*: between the first revision asked for and the last one told of, every change is there
+- *gap-free*: between the first revision asked for and the last one received, every change is there
   that an acknowledged write or any other watcher of the key proves;
 - *atomic*: the changes of one revision come in one operation;
 - *bookmarks keep*: with ``revision`` r, everything up to r is there, and nothing up to r comes
@@ -26,7 +26,7 @@ such operations are one stream, and what one of them promised binds the next. Ju
 - *resumable*: no event lies before the operation's own ``from``;
 - *filtered*: no event is of a key that is not watched;
 - *committed only*: watchers agree on what a revision did, and acknowledged writes with them; no
-  event tells of a value that no write may have written (one of unknown outcome may), or at another
+  event has a value that no write may have written (one of unknown outcome may), or at another
   revision than the write was acknowledged with;
 - *not from the future*: no event comes before the write that made it was invoked;
 - *compaction*: a watch is refused as compacted only if it wanted a revision below the first one
@@ -62,7 +62,7 @@ Place = tuple[int, object]  # revision, key
 
 
 class Change(NamedTuple):
-    """One change as an event tells it."""
+    """One change, as its event has it."""
 
     revision: int
     key: object  # token
@@ -70,19 +70,19 @@ class Change(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What one operation told its watcher."""
+    """The output of one watch operation."""
 
     op: int
     wanted: int | None  # its own ``from``
     changes: list[Change]
-    told: int  # everything up to here has been told when it was over
+    received_to: int  # every change up to this revision was received by its end
     bookmark: int  # -1 if there was none
     compacted: int  # -1 if it was not
 
 
 @dataclass
 class Stream:
-    """What one watcher received, over all operations that go on from each other."""
+    """The changes that one watcher received, over operations that continue each other."""
 
     watcher: object
     filter: tuple[Literal["prefix"], str] | tuple[Literal["key"], Hashable]
@@ -90,17 +90,19 @@ class Stream:
     answers: list[Answer] = field(default_factory=list)
 
     @property
-    def told(self) -> int:
-        """Up to which revision it was told everything."""
-        return self.answers[-1].told if self.answers else self.start - 1
+    def received_to(self) -> int:
+        """The revision up to which every change was received."""
+        return self.answers[-1].received_to if self.answers else self.start - 1
 
     def changes(self) -> Iterator[tuple[Change, int]]:
-        """What it was told, with the operation."""
+        """The changes received, each with its operation."""
         return ((change, answer.op) for answer in self.answers for change in answer.changes)
 
     def passing(self, revision: int) -> list[int]:
         """The operations which alone show that it went beyond a revision."""
-        return self.proof(bisect.bisect_left([answer.told for answer in self.answers], revision))
+        return self.proof(
+            bisect.bisect_left([answer.received_to for answer in self.answers], revision)
+        )
 
     def proof(self, number: int) -> list[int]:
         """The operations which alone show what one of its answers should have been."""
@@ -192,17 +194,19 @@ def _write(history: History, row: Row) -> Write:
     if gone:
         deleted = row.output.get("deleted") if isinstance(row.output, dict) else None
         changed = None if deleted is None else bool(deleted)
-    told = row.output
-    if type(told) is int and told == row.input and type(row.input) is int:
-        told = None  # the input again, as many clients answer
-    revision = _revision(history, row.complete, told)
+    output = row.output
+    if type(output) is int and output == row.input and type(row.input) is int:
+        output = None  # the input again, as many clients answer
+    revision = _revision(history, row.complete, output)
     plain = gone or row.f in PLAIN_WRITES
     return Write(row.invoke, key, value, row.outcome, plain, changed, revision)
 
 
-def _revision(history: History, index: int, told: object, name: str = "revision") -> int:
-    """A revision that is told, alone or in a dict; -1 if none is."""
-    found = told.get(name) if isinstance(told, dict) else told if type(told) is int else None
+def _revision(history: History, index: int, output: object, name: str = "revision") -> int:
+    """The revision of an output, alone or in a dict; -1 if it has none."""
+    found = (
+        output.get(name) if isinstance(output, dict) else output if type(output) is int else None
+    )
     if found is None:
         return -1
     if type(found) is not int:
@@ -230,16 +234,16 @@ def _watch(
         stream = Stream(watcher, filter, first if wanted is None else wanted)
         streams.append(stream)
         current[watcher, filter] = stream
-    told = max([stream.told, bookmark, *(change.revision for change in changes)])
-    stream.answers.append(Answer(row.invoke, wanted, changes, told, bookmark, compacted))
+    received_to = max([stream.received_to, bookmark, *(change.revision for change in changes)])
+    stream.answers.append(Answer(row.invoke, wanted, changes, received_to, bookmark, compacted))
     if compacted >= 0:  # what lies between is excused
         del current[watcher, filter]
 
 
 def _goes_on(history: History, stream: Stream, row: Row, wanted: int | None) -> bool:
-    """Whether an operation goes on where the last one of a stream was told everything."""
+    """Whether an operation goes on at the revision where the last one of a stream ended."""
     over = int(history.pair[stream.answers[-1].op]) < row.invoke
-    return over and wanted in (None, stream.told + 1)
+    return over and wanted in (None, stream.received_to + 1)
 
 
 def _filter(
@@ -276,13 +280,14 @@ def _change(history: History, index: int, event: object) -> Change:
     return Change(revision, token(key), GONE if gone else token(value))
 
 
-# Judging one stream -------------------------------------------------------------------------------
+# Checking one stream
+# -------------------------------------------------------------------------------
 
 
 def _order(history: History, stream: Stream) -> Iterator[Finding]:
     """Events of one stream that should not be there, or not yet, or not any more."""
     seen: dict[Place, int] = {}
-    highest, last = -1, -1  # the highest revision so far, and the operation that told of it
+    highest, last = -1, -1  # the highest revision so far, and the operation that returned it
     before: Answer | None = None
     promised: Answer | None = None  # the furthest bookmark of an earlier operation
     for answer in stream.answers:
@@ -297,8 +302,8 @@ def _order(history: History, stream: Stream) -> Iterator[Finding]:
             elif promised is not None and change.revision <= promised.bookmark:
                 kind, others = "behind-bookmark", [promised.op]
                 why = (
-                    f"came after the watch at {at(history, promised.op)} had told of everything up "
-                    f"to revision {promised.bookmark}"
+                    f"came after the watch at {at(history, promised.op)} had returned everything "
+                    f"up to revision {promised.bookmark}"
                 )
             elif change.revision < highest:
                 kind, others = "out-of-order", [last]
@@ -307,7 +312,7 @@ def _order(history: History, stream: Stream) -> Iterator[Finding]:
                 kind = "before-start"
                 first = stream.start if answer.wanted is None else answer.wanted
                 why = f"came although the watch was from revision {first}"
-            elif before is not None and change.revision <= before.told:
+            elif before is not None and change.revision <= before.received_to:
                 kind, others = "torn-revision", [before.op]
                 why = "came in another watch than the other changes of that revision"
             if kind:
@@ -328,13 +333,13 @@ def _watched(stream: Stream) -> str:
 def _compactions(history: History, stream: Stream) -> Iterator[Finding]:
     """Refusals of a revision as compacted that is not below the first one left."""
     for number, answer in enumerate(stream.answers):
-        next_one = answer.told + 1
-        if 0 <= answer.compacted <= next_one and answer.told >= 0:
+        next_one = answer.received_to + 1
+        if 0 <= answer.compacted <= next_one and answer.received_to >= 0:
             yield Finding(
                 kind="needless-compaction",
                 title="a watch refused as compacted that should go on",
                 sentence=f"Watcher {_name(stream.watcher)}: the watch at "
-                f"{at(history, answer.op)} wanted revision {next_one} and was told that it is "
+                f"{at(history, answer.op)} wanted revision {next_one} and was answered that it is "
                 f"compacted, although everything from revision {answer.compacted} on is left.",
                 ops=tuple(sorted(set(stream.proof(number)))),
                 because=(Because("compacted", source=answer.op, value=answer.compacted),),
@@ -348,14 +353,14 @@ Agreed = dict[Place, tuple[Change, int]]
 
 
 def _agree(history: History, streams: list[Stream]) -> tuple[Agreed, list[Finding]]:
-    """What each (revision, key) was as it was first told, and who was told otherwise."""
+    """The first change received per (revision, key), and the watchers that received another."""
     agreed: Agreed = {}
     findings = []
-    told = [(change, op, stream) for stream in streams for change, op in stream.changes()]
-    for change, op, stream in sorted(told, key=lambda each: int(history.pair[each[1]])):
+    reported = [(change, op, stream) for stream in streams for change, op in stream.changes()]
+    for change, op, stream in sorted(reported, key=lambda each: int(history.pair[each[1]])):
         first, other = agreed.setdefault((change.revision, change.key), (change, op))
         if first != change:
-            why = f"told of {_shown(change)}, another watcher of {_shown(first)}"
+            why = f"was sent {_shown(change)}, another watcher {_shown(first)}"
             findings.append(_finding(history, "disagreement", stream, change, why, [other, op]))
     return agreed, findings
 
@@ -400,7 +405,7 @@ class _Origins:
             return self._unwritten(change)
         written = self.at.get((change.revision, change.key))
         if written is not None and written.plain and written.value != change.value:
-            why = f"tells of {_shown(change)}, but {_shown(written)} is acknowledged there"
+            why = f"has {_shown(change)}, but {_shown(written)} is acknowledged there"
             return "wrong-value", why, [written.invoke]
         if written is not None:
             candidates = [written]
@@ -423,11 +428,11 @@ class _Origins:
     def _unwritten(self, change: Change) -> tuple[str, str, list[int]]:
         failed = self.failed.get((change.key, change.value))
         if failed is not None:
-            why = "tells of a write that failed, and no other may have written that"
+            why = "has the value of a write that failed, and no other may have written it"
             return "uncommitted-event", why, [failed.invoke]
         # One write shows that writes are on record at all.
         of_key = [write for write in self.writes if write.key == change.key] or self.writes
-        why = f"tells of {_shown(change)}, which no write may have written"
+        why = f"has {_shown(change)}, which no write may have written"
         return "uncommitted-event", why, [of_key[0].invoke]
 
     def repeated(self, agreed: Agreed, untrue: dict[Place, Finding]) -> Iterator[Finding]:
@@ -472,7 +477,7 @@ def _gaps(
     findings = []
     for stream in streams:
         low = bisect.bisect_left(revisions, stream.start)
-        high = bisect.bisect_right(revisions, stream.told)
+        high = bisect.bisect_right(revisions, stream.received_to)
         if meter.spent(max(1, high - low)):
             raise Spent
         has = {(change.revision, change.key) for change, _ in stream.changes()}
@@ -489,7 +494,7 @@ def _gaps(
 def _gap(history: History, stream: Stream, missing: list[tuple[Place, int]]) -> Finding:
     (revision, key), proof = missing[0]
     more = f", as are {len(missing) - 1} after it" if len(missing) > 1 else ""
-    why = f"is missing{more}, although the stream goes on to revision {stream.told}"
+    why = f"is missing{more}, although the stream goes on to revision {stream.received_to}"
     ops = [proof, *stream.passing(revision)]
     found = _finding(history, "gap", stream, Change(revision, key, None), why, ops)
     found.detail["missing"] = len(missing)
@@ -501,7 +506,7 @@ def _shown(change: Change | Write) -> str:
 
 
 def _name(value: object) -> object:
-    """What a token stands for, as text shows it."""
+    """The text of a token's value."""
     return value[1] if isinstance(value, tuple) and len(value) == 2 else value
 
 

@@ -2,7 +2,7 @@
 
 Problem. No order of the witness is legal, so every attempt gets stuck somewhere, and the reader is
 shown where. Most attempts explain nothing: an operation that needs a value is stuck at once if
-nothing has written the value yet, whatever is really wrong.
+nothing has written the value yet, and says nothing of the real defect.
 
 Solution. An attempt convinces if it goes as far as possible and ends at an operation whose value
 had been there and was replaced. All legal prefixes of the witness are walked through and compared:
@@ -195,8 +195,8 @@ class _Walk:
         could = any(self.leads_to[j] & self.fitting[index] for j in begun)
         return LEFT_OUT if could else NEVER_THERE
 
-    def _worth(self, told: Account) -> tuple[int, int, bool, int, int]:
-        blamed = told.stuck[0][0]
-        ordered = sum(self.witness.required[index] for index, _ in told.path)
+    def _worth(self, shown: Account) -> tuple[int, int, bool, int, int]:
+        blamed = shown.stuck[0][0]
+        ordered = sum(self.witness.required[index] for index, _ in shown.path)
         start = self.witness.start[blamed]
-        return told.convincing, ordered, self.readonly[blamed], start, -len(told.path)
+        return shown.convincing, ordered, self.readonly[blamed], start, -len(shown.path)

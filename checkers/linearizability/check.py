@@ -1,7 +1,7 @@
-"""Linearizability of a history: choose the engine, judge every key, explain what is wrong.
+"""Linearizability of a history: choose the engine, check every key, explain what is wrong.
 
-Locality (Herlihy and Wing): a history is linearizable iff each object's part is, so keys are judged
-one by one. The engine is chosen by what the history allows and is named in the result:
+Locality (Herlihy and Wing): a history is linearizable iff each object's part is, so keys are
+checked one by one. The engine is chosen by what the history allows and is named in the result:
 
 - ``zones``: registers whose values are unambiguous, all keys at once (:mod:`.zones`);
 - ``monitor``: queues, stacks and append-only lists whose values are unique (:mod:`.monitors`),
@@ -28,7 +28,7 @@ from checkers.linearizability.explain import at_time
 from checkers.linearizability.findings import Explainer, MonitorAnswer
 from checkers.linearizability.linearize import Evidence
 from checkers.linearizability.model import Model, as_model
-from checkers.linearizability.monitors.appended import judge
+from checkers.linearizability.monitors.appended import check_key
 from checkers.linearizability.monitors.appended_witness import witness_of
 from checkers.linearizability.monitors.collections import MONITORS
 from checkers.linearizability.monitors.orders import ORDERS
@@ -56,7 +56,7 @@ ROUND_GROWTH = 10
 #: Findings explained in full; the number of violating keys found is always in the stats.
 FINDINGS_MAX = 8
 
-#: Histories of at most so many operations are not made into columns if the zones cannot judge them.
+#: Histories of at most so many operations are not made into columns if the zones cannot check them.
 SMALL = 1000
 
 #: Operations read between two looks at the meter.
@@ -71,7 +71,7 @@ def check(
     explain: bool = True,
     linearization: bool = False,
 ) -> Result:
-    """Judge whether a history is linearizable.
+    """Check whether a history is linearizable.
 
     Args:
         history: the history.
@@ -98,7 +98,7 @@ def check(
 
 
 def linearizable(model: object, *, name: str = "linearizable") -> Checker:
-    """A checker that judges linearizability against a model.
+    """A checker that checks linearizability against a model.
 
     Args:
         model: a :class:`Model`, or any object with ``init`` and ``step``.
@@ -109,13 +109,13 @@ def linearizable(model: object, *, name: str = "linearizable") -> Checker:
     """
     made = as_model(model)
 
-    def judge(history: History, *, budget: Budget | None = None) -> Result:
+    def check_history(history: History, *, budget: Budget | None = None) -> Result:
         refuse_malformed(history, made)
         return check(history, made, budget=budget)
 
-    judge.__doc__ = f"Linearizability against the model {made.name}."
-    judge.vocabulary = vocabulary_of(made)  # type: ignore[attr-defined]
-    return named(name, judge)
+    check_history.__doc__ = f"Linearizability against the model {made.name}."
+    check_history.vocabulary = vocabulary_of(made)  # type: ignore[attr-defined]
+    return named(name, check_history)
 
 
 class _Check:
@@ -143,7 +143,7 @@ class _Check:
         self.stats: dict[str, Any] = {"model": model.name}
 
     def run(self) -> Result:
-        """Judge all keys and say so."""
+        """Check all keys and say so."""
         groups = groups_of(self.history, self.model)
         self.stats["keys"] = len(np.unique(self.history.key))
         self.stats["ops"] = self.history.op_count
@@ -161,19 +161,22 @@ class _Check:
         return None if code < 0 else self.history.keys[code]
 
     def _name(self, group: Sequence[int]) -> Hashable:
-        """The key as something hashable that tells 1 from True."""
+        """The key as something hashable that distinguishes 1 and True."""
         return token(self._key(group))
 
     def _by_zones(self, groups: list[list[int]]) -> list[list[int]]:
-        """Judge what the zones can; the groups they cannot judge."""
+        """Check what the zones can; the groups they cannot check."""
         if self.model.engine != "register" or not groups:
             return groups
-        told = self.model.parameters
+        parameters = self.model.parameters
         if self.history.op_count <= SMALL and all(map(self._written_twice, groups)):
             self.stats["zones"] = {"keys": 0, "ops": 0}
             return groups
         answer = check_zones(
-            self.history, init=told["init"], failed_cas=told["failed_cas"], meter=self.meter
+            self.history,
+            init=parameters["init"],
+            failed_cas=parameters["failed_cas"],
+            meter=self.meter,
         )
         doubtful = {token(answer.columns.key_values[code]) for code in answer.ambiguous_keys}
         self.stats["zones"] = {
@@ -194,7 +197,7 @@ class _Check:
         return [group for group in groups if self._name(group) in doubtful]
 
     def _written_twice(self, group: list[int]) -> bool:
-        """Whether a value was certainly written twice, so that the zones cannot judge the group."""
+        """Whether a value was definitely written twice, so that the zones do not apply."""
         history = self.history
         names = [history.functions[code] for code in history.f[group].tolist()]
         done = history.pair[group]
@@ -226,7 +229,7 @@ class _Check:
             self.evidence.take(self._key(group), problem, [place[invoke] for invoke in order])
 
     def _by_search(self, groups: list[list[int]]) -> None:
-        """Judge each group by the model's monitor if that applies, else by searching.
+        """Check each group by the model's monitor if that applies, else by searching.
 
         Round by round, ever longer, the small groups first from the second round on. What remains
         open when a violation is known is left open; that is after the first round, or at once where
@@ -239,7 +242,7 @@ class _Check:
                 if self.meter.spent():
                     self._leave_open(groups[number:])
                     break
-                outcome = self._judge(group, limit if len(groups) > 1 else None)
+                outcome = self._check_group(group, limit if len(groups) > 1 else None)
                 configurations += outcome.configurations
                 if outcome.legal is None:
                     later.append(group)
@@ -253,12 +256,12 @@ class _Check:
             self.stats["search"] = numbers
 
     def _leave_open(self, groups: list[list[int]]) -> None:
-        """No time is left to judge these, or to judge them again."""
+        """No time is left to check these, or to check them again."""
         undecided = Outcome(None, certified=NEVER)
         for group in groups:
             self.open.setdefault(group[0], undecided)
 
-    def _judge(self, group: list[int], limit: int | None) -> Outcome:
+    def _check_group(self, group: list[int], limit: int | None) -> Outcome:
         machine = Machine(self.model)
         problem = self._problem(group)
         if problem is None:
@@ -283,14 +286,14 @@ class _Check:
         return outcome
 
     def _monitored(self, problem: Problem) -> MonitorAnswer | None:
-        """What the model's monitor says; None if there is none that applies."""
+        """The answer of the model's monitor; None if none applies."""
         model, meter = self.model, self.meter
         if model.engine == "key-value":
-            judged = judge(problem, model, meter)
-            if judged is None:
+            said = check_key(problem, model, meter)
+            if said is None:
                 return None
             return MonitorAnswer(
-                judged.legal, lambda: judged.order, lambda: witness_of(judged, model, meter)
+                said.legal, lambda: said.order, lambda: witness_of(said, model, meter)
             )
         monitor = MONITORS.get(model.engine)
         proof = None if monitor is None else monitor(problem, model, meter)
@@ -353,7 +356,7 @@ class _Check:
         history = self.history
         ops, ours = history.op_count, "format" in history.header
         if "workload" in history.header or not (ops or (history.faults and not ours)):
-            return Verdict.UNKNOWN, "no operation completed, so there is nothing to judge"
+            return Verdict.UNKNOWN, "no operation completed, so there is nothing to check"
         self.stats["unchallenged"] = True
         what = f"none of {ops} operations completed" if ops else "the history has faults only"
         return Verdict.VALID, f"weakly exercised: {what}, so nothing could contradict the model"

@@ -12,8 +12,8 @@ The finding of a linearizability violation (kind ``nonlinearizable``):
 - ``detail``: ``window`` (positions of the first and last event of the witness), ``start_state``
   (where that order begins), ``any_start`` (whether it does not begin with the initial state, as
   the witness is illegal whatever the state was before it), ``linearized`` (events before this
-  position are linearizable as a whole, or None), ``key_ops`` (operations judged on this key),
-  ``rechecked`` (True if the slow judge confirmed it, None if the witness is too large for it).
+  position are linearizable as a whole, or None), ``key_ops`` (operations checked on this key),
+  ``rechecked`` (True if the brute-force search confirmed it, None if the witness is too large).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from checkers.linearizability.unexplained_values import would_have
 from checkers.linearizability.values import show
 from checkers.linearizability.verify import brute_force
 
-#: Witnesses up to this size are judged once more from the bare definition.
+#: Witnesses up to this size are checked once more from the bare definition.
 BRUTE_OPS_MAX = 14
 
 #: Steps that judgement may take.
@@ -53,9 +53,9 @@ def finding_of(
         machine: the model.
         outcome: of searching the witness from the initial state.
         certified: events before this position are linearizable, if known.
-        key_ops: number of operations judged on this key.
+        key_ops: number of operations checked on this key.
     """
-    told = account(witness, machine, outcome)
+    shown = account(witness, machine, outcome)
     ops = tuple(sorted(op.invoke for op, s in zip(witness.ops, witness.start) if s == op.invoke))
     last = max((*ops, *(end for end in witness.end if end != NEVER)), default=0)
     rechecked = None
@@ -66,15 +66,15 @@ def finding_of(
     return Finding(
         kind="nonlinearizable",
         title="not linearizable: no order of these operations is legal",
-        sentence=_sentence(history, witness, machine, told),
+        sentence=_sentence(history, witness, machine, shown),
         key=key,
         ops=ops,
-        because=(*_steps(history, witness, machine, told), *_stuck(witness, machine, told)),
+        because=(*_steps(history, witness, machine, shown), *_stuck(witness, machine, shown)),
         breaks="linearizable",
         detail={
             "window": [min(ops, default=0), last],
-            "start_state": machine.model.describe_state(machine.states[told.start]),
-            "any_start": told.anywhere,
+            "start_state": machine.model.describe_state(machine.states[shown.start]),
+            "any_start": shown.anywhere,
             "linearized": certified,
             "key_ops": key_ops,
             "rechecked": rechecked,
@@ -83,12 +83,12 @@ def finding_of(
 
 
 def _steps(
-    history: History, witness: Problem, machine: Machine, told: Account
+    history: History, witness: Problem, machine: Machine, shown: Account
 ) -> tuple[Because, ...]:
     model = machine.model
     made: list[Because] = []
     before = -1
-    for index, state in told.path:
+    for index, state in shown.path:
         op = witness.ops[index]
         after = model.describe_state(machine.states[state])
         when = ""
@@ -112,7 +112,7 @@ def _steps(
     return tuple(made)
 
 
-def _stuck(witness: Problem, machine: Machine, told: Account) -> tuple[Because, ...]:
+def _stuck(witness: Problem, machine: Machine, shown: Account) -> tuple[Because, ...]:
     model = machine.model
     return tuple(
         Because(
@@ -123,7 +123,7 @@ def _stuck(witness: Problem, machine: Machine, told: Account) -> tuple[Because, 
             state=model.describe_state(machine.states[state]),
             text=model.why_not(machine.states[state], witness.ops[index]),
         )
-        for index, state in told.stuck
+        for index, state in shown.stuck
     )
 
 
@@ -132,16 +132,16 @@ def at_time(event: int, time_ns: int) -> str:
     return f"event {event}" if time_ns < 0 else f"t={time_ns / 1e9:.3f} s"
 
 
-def _sentence(history: History, witness: Problem, machine: Machine, told: Account) -> str:
+def _sentence(history: History, witness: Problem, machine: Machine, shown: Account) -> str:
     """``Key x: after process 3's write of 2 completed (...), process 7 read 1 (...).``"""
     model = machine.model
-    if not told.stuck:
+    if not shown.stuck:
         return "No order of the operations is legal."
-    index, state = told.stuck[0]
+    index, state = shown.stuck[0]
     bad = witness.ops[index]
     start = witness.start[index]
     about = "" if bad.key is None else f"Key {bad.key}: "
-    context = _context(witness, machine, told, start)
+    context = _context(witness, machine, shown, start)
     doing = f"read {show(bad.output)}" if bad.f in ("read", "get") and bad.type == "ok" else ""
     who = f"process {bad.process}"
     act = f"{who} {doing}" if doing else f"{who} completed {model.describe_operation(bad)}"
@@ -158,16 +158,16 @@ def _sentence(history: History, witness: Problem, machine: Machine, told: Accoun
 
 
 def _from_nowhere(history: History, bad: Op, model: Model, why_not: str) -> str:
-    """What to say of an operation that is impossible by itself, whatever the others did."""
+    """The words for an operation that is impossible by itself, in any order of the others."""
     unchanged = f": {why_not}, and no operation can have changed that"
     said = unchanged if why_not else ", which no operation can have left there"
     named = would_have(history, bad, model)
     return f"{said}; {named}" if named else said
 
 
-def _context(witness: Problem, machine: Machine, told: Account, start: int) -> str:
-    """What the reader must know first: the last change that came before in every order."""
-    for index, _ in reversed(told.path):
+def _context(witness: Problem, machine: Machine, shown: Account, start: int) -> str:
+    """The context for the reader: the last change that came before in every order."""
+    for index, _ in reversed(shown.path):
         op = witness.ops[index]
         if machine.class_readonly[machine.class_number(op)]:
             continue
@@ -175,8 +175,8 @@ def _context(witness: Problem, machine: Machine, told: Account, start: int) -> s
         if witness.end[index] < start:
             return f"after {what} completed ({at_time(op.complete, op.complete_ns)}), "
         return f"with {what} in effect ({at_time(op.invoke, op.invoke_ns)}), "
-    if told.anywhere and told.path:
-        op = witness.ops[told.path[-1][0]]
+    if shown.anywhere and shown.path:
+        op = witness.ops[shown.path[-1][0]]
         what = f"process {op.process}'s {machine.model.describe_operation(op)}"
         return f"beside {what} ({at_time(op.complete, op.complete_ns)}), "
     return ""

@@ -4,8 +4,9 @@ Problem. The engines prove that a key is illegal in different ways: the zones na
 a monitor names a part of the problem, a search names nothing at all. A reader wants a few
 operations that cannot be ordered, the longest legal order of them, and where it is stuck.
 
-Solution. What an engine names is reduced: by stand-ins for writes (zones), not at all (monitors),
-or by removing operations one by one (search). The witness is then searched once more for its steps.
+Solution. The operations that an engine names are reduced: by stand-ins for writes (zones), not at
+all (monitors), or by removing operations one by one (search). The witness is then searched once
+more for its steps.
 
 Invariants. A witness is illegal by itself: the search says so before it is shown.
 
@@ -41,7 +42,7 @@ FALLBACK_LIMIT = 20_000
 
 
 class MonitorAnswer(NamedTuple):
-    """What a monitor answers for one group.
+    """The answer of a monitor for one group.
 
     Args:
         legal: the verdict.
@@ -58,7 +59,7 @@ class Explainer:
     """Makes the findings of one check.
 
     Args:
-        history: the history that is judged.
+        history: the history that is checked.
         model: the sequential model.
         meter: the check's budget.
     """

@@ -79,7 +79,7 @@ class Evidence:
         self.orders.append([key, [problem.ops[index].invoke for index in indices]])
 
     def stats(self) -> dict[str, object]:
-        """What goes into the result's stats."""
+        """The entries of the result's stats."""
         found: dict[str, object] = {"verified_ops": self.verified}
         if self.asked:
             found["linearization"] = self.orders

@@ -1,4 +1,4 @@
-"""What a model is: the sequential object that a concurrent history is judged against.
+"""The model: the sequential object that a concurrent history is checked against.
 
 A history is linearizable if every operation can be thought to happen at one instant between its
 invocation and its completion, such that the order of instants is a legal run of the sequential
@@ -51,13 +51,13 @@ class Model:
             (empty if illegal) for an object that may do one of several things. The given state
             must not be changed in place.
         equal: whether two states are the same; None to compare by value, which is faster.
-        partition: ``(history) -> groups of invocation indices`` that may be judged separately;
+        partition: ``(history) -> groups of invocation indices`` that may be checked separately;
             None for one group per key (locality).
         describe_operation: an op in words.
         describe_state: a state in words.
         describe_failure: ``(state, op) ->`` why the op cannot happen in this state, in words.
         malformed: ``(op) ->`` what is wrong with its values, as the end of a sentence; empty if
-            nothing is. The checker asks it of every operation before it judges.
+            nothing is. The checker asks it of every operation before it checks.
         readonly: whether an op never changes the state whenever it is legal; such ops are tried
             first, which makes searches much shorter. Must be right for every state.
         observes_failure: whether a failed op is an answer of the object rather than a non-event.
@@ -148,5 +148,5 @@ def as_model(candidate: Any) -> Model:
 
 
 def whole(history: History) -> list[list[int]]:
-    """The partition that judges all operations together, whatever their keys."""
+    """The partition that keeps all operations together, for any keys."""
     return [history.invocations.tolist()]

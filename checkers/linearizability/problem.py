@@ -86,7 +86,7 @@ def _matters(op: Op, model: Model) -> bool:
 
 
 def groups_of(history: History, model: Model) -> list[list[int]]:
-    """Invocation indices of the groups of operations that may be judged alone."""
+    """Invocation indices of the groups of operations that may be checked alone."""
     if model.partition is not None:
         return [sorted(map(int, group)) for group in model.partition(history)]
     invokes = history.invocations

@@ -6,7 +6,7 @@ every read is illegal.
 Solution. Every reduction keeps the implication "if the whole history were legal, this would be". So
 the illegality of what remains proves the illegality of the whole. The reductions are:
 
-- cut at the point where the search got stuck: what was invoked later does not matter;
+- cut at the point where the search got stuck: later invocations do not matter;
 - an operation that no order of the others makes possible, however often they happen, stands alone;
 - leave out a read-only operation;
 - *weaken* an operation to "may have happened in its interval, or not at all";
@@ -14,8 +14,8 @@ the illegality of what remains proves the illegality of the whole. The reduction
 
 A weakened operation that a complete search never used is then left out, which changes nothing.
 
-Invariants. The operations that remain are illegal as they were recorded. The search judges them at
-the end, and so does the slow judge of :mod:`checkers.linearizability.verify`.
+Invariants. The operations that remain are illegal as they were recorded. The search confirms that
+at the end, and so does the brute-force search of :mod:`checkers.linearizability.verify`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PROBE_LIMIT = 4_000
 #: Configurations all attempts together may search; keeps explaining cheap beside checking.
 SHRINK_LIMIT = 60_000
 
-#: With more states than this, "whatever the state was" is not tried.
+#: With more states than this, an arbitrary start state is not tried.
 STATES_MAX = 256
 
 #: With more classes of operations than this, an operation is not asked to be impossible by itself.
@@ -83,7 +83,7 @@ class Shrinker:
         return core if self._illegal_as_recorded(core) else sorted({*keep, *weak})
 
     def _from_nowhere(self, last: int, inside: list[int]) -> bool:
-        """Whether an operation is impossible whatever the others did, as often as they like."""
+        """Whether an operation is impossible for any order and number of the others."""
         machine = self.machine
         classes = sorted({machine.class_number(self.problem.ops[i]) for i in inside if i != last})
         wanted = machine.class_number(self.problem.ops[last])
@@ -113,7 +113,7 @@ class Shrinker:
     def _window(
         self, keep: list[int], weak: list[int]
     ) -> tuple[list[int], list[int], tuple[int, ...] | None]:
-        """The shortest tail that is illegal whatever the state was before it."""
+        """The shortest tail that is illegal from every state before it."""
         if self.anywhere is not None:
             length = 2
             while length < len(keep):
@@ -182,20 +182,20 @@ class Shrinker:
         swap may need an origin itself; where that leads nowhere, nothing is added.
         """
         found = self._as_recorded(core)
-        told = None if found is None else account(self.problem.subset(core), self.machine, found)
-        if told is None or (told.convincing == WAS_THERE and not told.anywhere):
+        shown = None if found is None else account(self.problem.subset(core), self.machine, found)
+        if shown is None or (shown.convincing == WAS_THERE and not shown.anywhere):
             return core
         bigger = core
         for _ in range(ORIGINS_MAX):
-            origin = self._origin(bigger[told.stuck[0][0]])
+            origin = self._origin(bigger[shown.stuck[0][0]])
             if origin is None or origin in bigger:
                 break
             bigger = sorted([*bigger, origin])
             found = self._as_recorded(bigger)
             if found is None:
                 break
-            told = account(self.problem.subset(bigger), self.machine, found)
-            if told.convincing == WAS_THERE and not told.anywhere:
+            shown = account(self.problem.subset(bigger), self.machine, found)
+            if shown.convincing == WAS_THERE and not shown.anywhere:
                 return bigger
         return core
 

@@ -36,12 +36,12 @@ OPS_MAX, CLASSES_MAX, STATES_MAX = 20_000, 1_000, 64
 #: Operations that are named one by one.
 NAMED_MAX = 3
 
-#: What became of an operation that would have made another one possible.
+#: The fate of an operation that would have made another one possible.
 FAILED, LATER, MAYBE = "failed", "began only later", "may have happened"
 
 
 def would_have(history: History, bad: Op, model: Model) -> str:
-    """What would have made an operation possible that nothing made possible, in words.
+    """The operations that would have made an impossible operation possible, in words.
 
     Args:
         history: where it was found.
@@ -88,7 +88,7 @@ def _started_with(others: list[Op], bad: Op, model: Model) -> str:
 
 
 def _named(found: list[Op], bad: Op, model: Model) -> str:
-    """What became of the operations that would have made it possible, in words."""
+    """The fate of the operations that would have made it possible, in words."""
     if not found:
         return ""
     fates = [_fate(op, bad) for op in found]

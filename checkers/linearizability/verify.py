@@ -1,4 +1,4 @@
-"""The independent judges: a verifier of claimed orders, and the slow obvious search.
+"""Independent checks: a verifier of claimed orders, and a brute-force search.
 
 Nothing here shares code with the engines beyond the model itself. :func:`order_error` checks a
 claimed linearisation against the definition. :func:`brute_force` decides a small problem straight

@@ -13,9 +13,9 @@ entry may yet be committed by the next leader.
 Invariants. Each waiter is answered exactly once, unless its connection is gone. ok is said only for
 the waiter's own entry, after it was applied. At most one waiter per index.
 
-What breaks without it. A27a: an answer at append. A27b: a list keyed by index alone says ok for
-another client's command. A27c: a client that is never answered, and a list that grows. A27d: a
-deposed leader that says ``fail``.
+What breaks without it. A27a: an answer at append. A27c: a client that is never answered, and a list
+that grows. A27d: a deposed leader that says ``fail``. A27b (not built): a list keyed by index alone
+would say ok for another client's command, if waiters were not abandoned before.
 
 Source: Joshi, "Request Waiting List". Pure bookkeeping, used by ``cluster.core.replica``.
 """

@@ -127,6 +127,11 @@ def _member_parsers(ops: Any) -> None:
         parser.set_defaults(mode="linearizable", node="", key="")
         if word in ("add", "promote", "remove"):
             parser.add_argument("key", metavar="MEMBER")
+        if word == "promote":
+            parser.add_argument(
+                "instead_of", nargs="?", default="", metavar="VOTER", help="leaves in the same step"
+            )
+            parser.set_defaults(values=("instead_of",))
         if word == "add":
             parser.add_argument("address", nargs="?", default="", metavar="HOST:PORT")
             parser.set_defaults(values=("address",))

@@ -10,7 +10,7 @@ timer, and a future for each command.
 
 A node that refuses the client says why before it hangs up, and the outcome's error says it.
 
-Raises nothing for what the cluster does: an outcome says it. Anyone may use it.
+Raises nothing for what the cluster does: an outcome says it. Public.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from cluster.runtime.options import parse_address
 from cluster.runtime.tls import HUNG_UP, why_failed
 from cluster.wire import REQUEST_BYTES_MAX, Command, Hello
 
-#: What became of a command: ``status``, ``value``, ``revision``, ``error``, ``node``.
+#: The outcome of a command: ``status``, ``value``, ``revision``, ``error``, ``node``.
 Outcome: TypeAlias = Complete
 
 CONNECT_TIMEOUT_S = 2.0

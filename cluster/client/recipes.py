@@ -14,8 +14,8 @@ believes that it holds the lock until it looks at :attr:`Held.valid`; that is wh
 (a fencing token: see ``cluster.core.lease``).
 
 Source: Joshi, "Lease" and "State Watch"; etcd's concurrency recipes. For programs that use
-:class:`cluster.client.asyncio_client.AsyncioClient`. Where time is another (a simulation), whoever
-uses a recipe gives its :class:`Surroundings`.
+:class:`cluster.client.asyncio_client.AsyncioClient`. Where time is another (a simulation), the
+caller gives a recipe its :class:`Surroundings`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Protocol
 
 from cluster.client.session import Complete
+from cluster.core.lease import LeaseHolder
 from cluster.wire import Command
 
 LOCKS, ELECTIONS = "lock/", "election/"
@@ -38,7 +39,7 @@ class RecipeError(Exception):
 
 
 class Client(Protocol):
-    """What a recipe needs of a client."""
+    """The interface of a client to recipes."""
 
     async def call(self, command: Command, *, timeout_s: float | None = None) -> Complete:
         """Do one command."""
@@ -106,7 +107,7 @@ class Held:
         self._ttl_s = ttl_s
         self._around: Surroundings = around if around is not None else AsyncioSurroundings()
         self._lease = ""
-        self._valid_until_s = 0.0
+        self._view = LeaseHolder()
         self._renewing: Background | None = None
         #: the revision at which it was taken: larger than that of every earlier holder; 0 before
         self.token = 0
@@ -114,7 +115,7 @@ class Held:
     @property
     def valid(self) -> bool:
         """Whether this holder may still count on it, by its own clock."""
-        return bool(self.token) and self._around.now_s() < self._valid_until_s
+        return bool(self.token) and self._view.may_act(self._now_ns())
 
     async def take(self, *, timeout_s: float | None = None) -> bool:
         """Wait until it is free, and take it.
@@ -171,25 +172,28 @@ class Held:
             raise RecipeError(f"whether {self._key} was given up is unknown: {done.error}")
         return done.status == "ok"
 
+    def _now_ns(self) -> int:
+        return int(self._around.now_s() * 1e9)
+
     async def _grant(self) -> None:
-        sent_s = self._around.now_s()
-        done = await self._done("lease-grant", "", int(self._ttl_s * 1e9))
+        asked_ns, ttl_ns = self._now_ns(), int(self._ttl_s * 1e9)
+        done = await self._done("lease-grant", "", ttl_ns)
         self._lease = done.value["lease"]
-        self._valid_until_s = sent_s + self._ttl_s
+        self._view.granted(asked_ns, self._now_ns(), ttl_ns)
         self._renewing = self._around.spawn(self._renew())
 
     async def _renew(self) -> None:
         """Renew the lease three times in its life, until it is refused."""
         while True:
             await self._around.sleep(self._ttl_s / 3)
-            sent_s = self._around.now_s()
+            asked_ns = self._now_ns()
             done = await self._client.call(
                 Command("lease-renew", self._lease), timeout_s=self._ttl_s
             )
             if done.status == "fail":
                 return
             if done.status == "ok":
-                self._valid_until_s = sent_s + self._ttl_s
+                self._view.granted(asked_ns, self._now_ns(), int(self._ttl_s * 1e9))
 
     def stop(self) -> None:
         """Renew it no more: unless it is given up, it ends by itself."""
@@ -265,7 +269,7 @@ class Election(Held):
         await self.give_up()
 
     async def leader(self) -> str | None:
-        """Who leads; None if none does."""
+        """The leader; None if there is none."""
         done = await self._done("get", self._key)
         return None if done.value is None else str(done.value)
 

@@ -12,12 +12,12 @@ Outcomes, and they are meant literally:
 
     ok        it happened, once; ``value`` and ``revision`` are the cluster's answer
     fail      it did not happen and never will: refused by the state machine, a read that found no
-              answer in time, or a write of which every copy sent was certainly refused
+              answer in time, or a write of which every copy sent was refused
     unknown   a write of which some copy may have been taken, and whose answer did not come in time.
               It may have happened, and may yet, until a later write of this session is done
 
-A transaction over data groups (``txn-...``) is sent once: its outcome is unknown when no answer
-comes to the one copy, or when the node says so.
+A transaction over data groups (``txn-...``) is sent once: its outcome is unknown when the one
+copy gets no answer, or when the node says so.
 
 Commands are sent in order of submission, at most ``window`` under way (1: strictly one after the
 other); the cluster keeps the order of a session's writes. A session that the cluster has forgotten
@@ -408,7 +408,7 @@ class ClientSession:
         self._lose_copies(f"left {self.node} for {node}")
         self._routing.node = node
         self._dialling = False
-        self._channel.open()  # whatever is still heard of the old connection is out of date
+        self._channel.open()  # frames of the old connection are out of date from now on
 
     def _try_another(self) -> None:
         self._leave_for(self._routing.next_in_turn())

@@ -12,6 +12,10 @@ The promise is the node's generation (Generation Clock); what is accepted is kep
 are durable before an answer leaves. Multi-Paxos has one promise for all slots: a proposer prepares
 once, for every slot from the first one on that it does not know to be chosen.
 
+An acceptor with a damaged disk knows what it promised, and no longer all that it accepted. It goes
+on accepting, and promises nothing, until it has accepted again in every slot concerned
+(``damage_repair``).
+
 An acceptor that has dropped slots behind a snapshot cannot tell what it accepted there. It promises
 nothing to a proposer that asks for them: that one is behind, and needs the snapshot, from a leader.
 
@@ -59,12 +63,12 @@ class Acceptor:
     """One node's acceptor.
 
     Args:
-        node: the parts of the node.
+        node: the parts of the node. While it is damaged, its owner promises nothing.
         slots: what is accepted.
     """
 
     def __init__(self, node: LogNode, slots: Slots) -> None:
-        self._node, self._slots = node, slots
+        self._node, self._slots, self._repair = node, slots, node.repair
         self._clock, self._log, self._writes = node.clock, node.log, node.writes
         self._mark, self._snapshots, self._out = node.mark, node.snapshots, node.outbox
         self._restored: Snapshot | None = None
@@ -144,6 +148,7 @@ class Acceptor:
     def on_message(self, source: NodeId, message: Message) -> None:
         """The proposer of the promised ballot sent one of ``FROM_LEADERS``."""
         self._handlers[type(message)](source, message)
+        self._continue_repair(message.generation)
 
     def take_restored(self) -> Snapshot | None:
         """The snapshot that took the place of the state since the last call, if one did."""
@@ -176,15 +181,35 @@ class Acceptor:
             last = entries[-1].index
         agreed = slots.agreed(ballot)
         self._mark.follow(message.high_water_mark, agreed, self._log)
-        reply = Accepted(ballot, message.first, last, agreed, self._log.last_index)
+        reply = Accepted(ballot, message.first, last, agreed, self._end)
         self._out.send(source, reply, after=self.after_accepting(max(last, agreed)))
 
     def _on_heartbeat(self, source: NodeId, message: Heartbeat) -> None:
         agreed = self._slots.agreed(message.generation)
         self._mark.follow(message.high_water_mark, agreed, self._log)
         self._node.send_durably(source, HeartbeatReply(self._clock.generation, message.round))
-        if message.high_water_mark > agreed:
+        lacks = self._repair.recovering and agreed < self._end
+        if message.high_water_mark > agreed or lacks:
             self._node.send_durably(source, CatchUp(self._clock.generation, agreed))
+        if lacks:  # and nothing may be under way that fills the slots up to the last that was lost
+            told = Accepted(self._clock.generation, agreed + 1, agreed, agreed, self._end)
+            self._node.send_durably(source, told, after=self.after_accepting(agreed))
+
+    # -- damage ------------------------------------------------------------------------------------
+
+    @property
+    def _end(self) -> int:
+        """The last slot in which something is, or may have been, accepted."""
+        damage = self._repair.damage
+        return self._log.last_index if damage is None else max(self._log.last_index, damage.slot)
+
+    def _continue_repair(self, ballot: int) -> None:
+        """Write down that the damage is repaired, if all that was lost is accepted again."""
+        repair = self._repair
+        if repair.damage is None or repair.ending:
+            return
+        if repair.is_overwritten(self._slots.agreed(ballot)):
+            repair.end_with(self._writes.repaired())
 
     # -- snapshots ---------------------------------------------------------------------------------
 

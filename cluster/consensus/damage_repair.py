@@ -25,6 +25,13 @@ because this very node acknowledged it before the damage: rule 1 asks for it. Th
 generation are those of the superblock, so a leader of a generation that this node has left is
 refused as ever, and no second vote is given.
 
+Where no history is compared. In Multi-Paxos each slot stands by itself, and accepting under a
+higher ballot takes the place of whatever was accepted before, known or not. So a damaged acceptor
+accepts, and that counts; it promises nothing until every slot in which it may have accepted
+something is accepted again. In Zab and Viewstamped Replication a follower's log is replaced by its
+leader's anyway. A damaged follower is one that has been away: it is brought in line, and counts
+from then on, if it has everything that it may have acknowledged in that very epoch or view.
+
 Liveness. The others must be able to elect a leader without the damaged node. If they cannot, since
 too many are damaged or away, the cluster waits: it is unavailable, and never wrong. Recovering
 nodes tell each other. One that knows of so many that the sound ones form no quorum says so, and
@@ -33,12 +40,14 @@ names the file and the offset of its own damage.
 Invariants. A recovering node sends no vote, and its acknowledgements are marked. What it takes as
 committed it was shown in this life, by entries that match. It leaves recovery at most once.
 
-What breaks without it. A03c: a recovering node votes, and an acknowledged write is lost.
+What breaks without it. A03c: a recovering node votes, and an acknowledged write is lost. So it is
+where it promises (A20e), where it is counted for an epoch (A67j), and where it reports to a view
+(A68k).
 
 Source: Alagappan and others, "Protocol-Aware Recovery for Consensus-Based Storage" (FAST 2018);
-Ongaro's Raft thesis, 11.7.2 (a server that lost its disk must not vote). One part for any consensus
-core with a leader and a log; used by Raft. A variant that has no such part says so by leaving
-``repairs_damage`` of its parts out, and its nodes refuse to start from a damaged disk.
+Ongaro's Raft thesis, 11.7.2 (a server that lost its disk must not vote). One part of each consensus
+core. A variant that has no such part says so by leaving ``repairs_damage`` of its parts out, and
+its nodes refuse to start from a damaged disk.
 """
 
 from __future__ import annotations
@@ -93,6 +102,29 @@ class DamageRepair:
         if damage is None or mark_generation is None:
             return False
         return durable >= (damage.generation, damage.index) and mark <= durable[1]
+
+    def is_restored(self, generation: int, last_index: int) -> bool:
+        """Decision: whether a log that is the leader's, up to an index, has again what was
+        promised. What an earlier generation left is not asked for: the leader's log is in its
+        place, as on a node whose disk is sound.
+
+        Args:
+            generation: the leader's, in which this node has its whole history.
+            last_index: where the log ends.
+        """
+        damage = self.damage
+        if damage is None:
+            return False
+        return damage.generation < generation or damage.index <= last_index
+
+    def is_overwritten(self, agreed: int) -> bool:
+        """Decision: whether each slot in which something may have been accepted has a value of the
+        promised ballot again, or one that is known to be chosen.
+
+        Args:
+            agreed: the slot up to which that is so.
+        """
+        return self.damage is not None and self.damage.slot <= agreed
 
     # -- while recovering --------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ Invariants. The mark never goes back. It is never beyond the log. Entries at or 
 change. Each committed entry is delivered once, in order. A leader never commits an entry of an
 earlier generation by counting its copies (figure 8 of the Raft paper).
 
-What breaks without it. A14: entries served on append are dirty reads. A16: counting copies of an
+What breaks without it. A14a: entries served on append are dirty reads. A16: counting copies of an
 old entry commits what a later leader may still overwrite. A17: a follower that takes over the
 leader's mark beyond the entries it was sent applies its own divergent tail.
 

@@ -10,8 +10,9 @@ keeps its log if the log agrees at the snapshot's index, and drops it whole othe
 Invariants. A snapshot never moves a node backwards. Its state and its index are made durable as
 one. Nothing is acknowledged before that.
 
-What breaks without it. A08b: a node that was away too long never returns. A62: an old snapshot
-rewinds a node. A63: state and index apart apply a command twice.
+What breaks without it. A62: an old snapshot rewinds a node. A08d: a snapshot without the sessions
+applies a retried command twice. A08b (not built): a node that was away too long never returns. A63
+(not built): state and index apart apply a command twice.
 
 Source: Raft paper 7; Joshi, "Low-Water Mark". Bookkeeping for both ends, and the newest snapshot;
 for any consensus core with a log.

@@ -47,7 +47,7 @@ class ReplicaState:
 
     __slots__ = (
         "clock", "is_voter", "leader", "leads", "log", "mark", "node", "now_ns", "out", "peers",
-        "remembers", "snapshots", "writes",
+        "remembers", "repair", "snapshots", "writes",
     )  # fmt: skip
 
     def __init__(self, node: LogNode, voters: Sequence[NodeId]) -> None:
@@ -56,6 +56,7 @@ class ReplicaState:
         self.peers = tuple(voter for voter in voters if voter != node.name)
         self.clock, self.log, self.writes = node.clock, node.log, node.writes
         self.mark, self.snapshots, self.out = node.mark, node.snapshots, node.outbox
+        self.repair = node.repair
         self.now_ns = 0
         #: who leads, as far as this replica knows
         self.leader: NodeId = ""
@@ -78,10 +79,14 @@ class ReplicaState:
 
     def memory(self, nonce: int) -> RecoveryResponse:
         """What this replica can tell one that has no memory. The view that one without a memory
-        itself fetches is none that it has entered."""
-        asking = not self.remembers
-        view, normal = (0, 0) if asking else (self.clock.generation, self.clock.adopted)
-        return RecoveryResponse(view, nonce, normal, self.log.last_index, self.leads, asking)
+        itself fetches is none that it has entered; one with a damaged log knows how far it went."""
+        damage = self.repair.damage
+        last = self.log.last_index if damage is None else max(self.log.last_index, damage.index)
+        asking = not (self.remembers and self.repair.takes_part())
+        view, normal = self.clock.generation, self.clock.adopted
+        if not self.remembers:
+            view = normal = 0
+        return RecoveryResponse(view, nonce, normal, last, self.leads, asking)
 
     def adopt(self) -> None:
         """This log is that of the view: its name follows it to the disk."""
@@ -208,11 +213,11 @@ class Joining:
             return
         entries, previous = message.entries, message.prev_index
         self._following.bring_in_line(previous, entries, message.high_water_mark)
-        transfer.took(previous + len(entries))
+        further = transfer.took(previous + len(entries))
         self._change.arm(state.now_ns)
         if 0 < self._until <= transfer.at:
             self.is_complete = True
-        elif entries and (self._until or not self._try_to_join(source)):
+        elif further and (self._until or not self._try_to_join(source)):
             self.fetch()
 
     def on_snapshot(self, source: NodeId, message: InstallSnapshot) -> None:

@@ -15,8 +15,9 @@ Invariants. At most one leader per generation. A leader has every committed entr
 Only the leader creates entries of its generation, and it never overwrites its own log. A follower
 never cuts a committed entry, and acknowledges nothing before it is durable.
 
-What breaks without it. A09: indexes assigned by several nodes fork the log at once. A64: leadership
-handed to a node that misses entries loses acknowledged ones.
+What breaks without it. A64: leadership handed to a node that misses entries loses acknowledged
+ones. A67a: a leader serves before the others have its log. A09 (not built): indexes assigned by
+several nodes fork the log at once; here only a :class:`Leadership` can assign one.
 
 Source: Joshi, "Leader and Followers"; Raft paper 5.3, 6; Raft thesis 3.10 (transfer), 4.2, 6.2.
 Composed of parts, each tested alone; owned by the Raft core, and by that of Zab, which adds what
@@ -349,13 +350,6 @@ class Following:
 
     # -- damage ------------------------------------------------------------------------------------
 
-    def announce_damage(self) -> None:
-        """No leader is heard: others that are recovering and wait too must know of each other."""
-        if self._repair.recovering:
-            notice = Recovering(self._clock.generation, self._log.last_index)
-            for peer in self._node.peers():
-                self._node.send_durably(peer, notice)
-
     def continue_repair(self, io_id: int = 0) -> None:
         """Leave recovery, if this node has what it promised: write it down, then take part.
 
@@ -367,11 +361,9 @@ class Following:
             self._writes.durable_index,
             self._clock.generation,
         )
-        if repair.damage is None:
+        if repair.damage is None or self._node.end_repair(io_id):
             return
-        if repair.ended(io_id):
-            self._out.note("repaired", index=durable, generation=generation)
-        elif not repair.ending:
+        if not repair.ending:
             mark, of = self._mark.index, self._log.generation_at(self._mark.index)
             end = self._log.generation_at(durable) or 0, durable
             if repair.is_repaired(end, mark, of if of == generation else None):

@@ -26,7 +26,7 @@ from cluster.consensus.membership import Configuration, Membership
 from cluster.consensus.outbox import Outbox
 from cluster.consensus.replicated_log import ReplicatedLog, WriteOrder
 from cluster.ports import Effect, NodeId, Recovered
-from cluster.wire import Entry, Message
+from cluster.wire import Entry, Message, Recovering
 
 
 class LogParts(Protocol):
@@ -44,6 +44,8 @@ class LogParts(Protocol):
     def membership(self) -> type[Membership]: ...
     @property
     def snapshots(self) -> type[Snapshots]: ...
+    @property
+    def repair(self) -> type[DamageRepair]: ...
 
 
 class LogNode(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +84,6 @@ class LogNode(msgspec.Struct, frozen=True, kw_only=True):
         *,
         config: ClusterConfig,
         parts: LogParts,
-        repair: DamageRepair | None = None,
     ) -> LogNode:
         """Every part anew, from what is durable.
 
@@ -92,7 +93,6 @@ class LogNode(msgspec.Struct, frozen=True, kw_only=True):
             recovered: what is durable.
             config: timings and limits.
             parts: the classes.
-            repair: what the disk lost; None for a variant that does not repair.
         """
         snapshot = recovered.snapshot
         index, found = 0, founders
@@ -100,7 +100,7 @@ class LogNode(msgspec.Struct, frozen=True, kw_only=True):
             index = snapshot.index
             found = Configuration.of_snapshot(snapshot.members, snapshot.configuration)
         log = parts.log.recover(recovered)
-        membership = parts.membership(found, index=index)
+        membership = parts.membership(found, index=index, by_one=not config.joint_changes)
         for entry in log.between(index + 1, log.last_index):
             if entry.kind == "config":
                 membership.append(entry.index, Configuration.decode(entry.data))
@@ -114,7 +114,7 @@ class LogNode(msgspec.Struct, frozen=True, kw_only=True):
             membership=membership,
             snapshots=parts.snapshots(snapshot),
             outbox=Outbox(),
-            repair=repair or DamageRepair(None),
+            repair=parts.repair(recovered.damage),
         )
 
     def electorate(self) -> Configuration:
@@ -125,9 +125,13 @@ class LogNode(msgspec.Struct, frozen=True, kw_only=True):
         """The other members."""
         return self.membership.peers(self.name, self.mark.index)
 
-    def votes(self) -> bool:
+    def is_voter(self) -> bool:
         """Whether this node is a voter."""
         return self.membership.may_vote(self.name, self.mark.index)
+
+    def votes(self) -> bool:
+        """Whether this node votes: a voter that still has all that it promised."""
+        return self.is_voter() and self.repair.takes_part()
 
     def is_durable(self) -> bool:
         """Whether the hard state and the whole log are durable."""
@@ -141,6 +145,21 @@ class LogNode(msgspec.Struct, frozen=True, kw_only=True):
     def send_durably(self, to: NodeId, message: Message, *, after: int = 0) -> None:
         """Send once the hard state, or the later write ``after``, is durable."""
         self.outbox.send(to, message, after=after or self.writes.after_hard_state)
+
+    def announce_damage(self) -> None:
+        """No leader is heard: others that are recovering and wait too must know of each other."""
+        if self.repair.recovering:
+            notice = Recovering(self.clock.generation, self.log.last_index)
+            for peer in self.peers():
+                self.send_durably(peer, notice)
+
+    def end_repair(self, io_id: int) -> bool:
+        """Whether the end of the repair is durable by now, every write up to ``io_id`` being so."""
+        ended = self.repair.ended(io_id)
+        if ended:
+            index, generation = self.writes.durable_index, self.clock.generation
+            self.outbox.note("repaired", index=index, generation=generation)
+        return ended
 
     def compact(self, index: int, data: bytes) -> None:
         """The state at an applied index: make it durable and let the log below the tail go."""

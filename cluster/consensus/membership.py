@@ -18,9 +18,10 @@ Invariants. Configurations come into force in log order. Any two quorums in forc
 indexes intersect. Compaction never forgets a configuration: a snapshot carries the one in force at
 its index. A removed id does not come back.
 
-What breaks without it. A56: a change before the leader's first own entry is committed. A57: nodes
-that switch at different points. A58: a joint change that asks one majority only. A60: a learner
-that counts. A61: a wiped node under its old id has forgotten its votes and its acknowledgements.
+What breaks without it. A56: a change before the leader's first own entry is committed. A58: a joint
+change that asks one majority only. A60: a learner that counts. A61: a wiped node under its old id
+has forgotten its votes and its acknowledgements. A57 (not built): nodes that switch at different
+points.
 
 Source: Raft paper 6; Raft thesis 4; for ids that name a directory, Kafka's KIP-853. Configurations,
 their history in one log, and how votes and copies are counted; for any consensus core with a log.
@@ -159,11 +160,15 @@ class Membership:
     Args:
         configuration: the one in force at ``index``.
         index: of the entry or snapshot it comes from; 0 for the one a node is started with.
+        by_one: whether a single voter may come or go without a joint configuration.
     """
 
-    __slots__ = ("_history", "current", "index")
+    __slots__ = ("_by_one", "_history", "current", "index")
 
-    def __init__(self, configuration: Configuration, *, index: int = 0) -> None:
+    def __init__(
+        self, configuration: Configuration, *, index: int = 0, by_one: bool = False
+    ) -> None:
+        self._by_one = by_one
         self.reset(configuration, index)
 
     def reset(self, configuration: Configuration, index: int) -> None:
@@ -180,12 +185,14 @@ class Membership:
 
     def follows(self, configuration: Configuration) -> bool:
         """Whether a configuration may come next: voters change into and out of a joint one only,
-        and one change at a time. A node that joins knows no voters before its first."""
+        unless they may by one, and one change at a time. A node that joins knows no voters before
+        its first."""
         before = self.current
         if configuration.joint:
             entered = configuration.outgoing == before.voters and not before.joint
         else:
-            entered = configuration.voters == before.voters
+            moved = {*configuration.voters} ^ {*before.voters}
+            entered = len(moved) <= (self._by_one and not before.joint)
         return entered or not before.voters
 
     def at(self, index: int) -> Configuration:

@@ -9,13 +9,17 @@ Solution. One design for every change of voters, joint consensus:
 
 1. A new node is added as a *learner*: an entry with the same voters, so no majority moves. The
    learner is sent a snapshot and the log.
-2. A learner that has caught up is *promoted*; a voter is *removed*. The leader appends C(old,new),
-   in force on each node from the moment it is in the log: every decision now needs a majority of
-   both. When that entry is committed, the leader appends C(new). When that is committed, the change
-   is done and the request is answered. A leader that is not in C(new) leads until then without
-   counting itself, tells the best follower to take over, and steps down.
+2. A learner that has caught up is *promoted*; a voter is *removed*; or both at once, the one in
+   place of the other, and then old and new majorities need not share a node. The leader appends
+   C(old,new), in force on each node from the moment it is in the log: every decision now needs a
+   majority of both. When that entry is committed, the leader appends C(new). When that is
+   committed, the change is done and the request is answered. A leader that is not in C(new) leads
+   until then without counting itself, tells the best follower to take over, and steps down.
 3. A leader that finds a joint configuration in its log finishes it. A crash in the middle needs no
    repair by hand.
+
+With ``joint_changes`` off a change of one voter is a single step: the majorities before and after
+it share a node (Raft thesis 4.1). A replacement is joint all the same.
 
 One change at a time, and none before an entry of the leader's own generation is committed: only
 then does the leader know which configuration is. With single-server changes that rule separates a
@@ -30,9 +34,9 @@ another data directory.
 Invariants. At most one change is in flight. Voters change only into and out of a joint
 configuration. A change that was begun is finished or cut, never half kept.
 
-What breaks without it. A56, A57, A58, A60, A61: see ``membership``. A59: a removed node that runs
-on without knowing it campaigns for ever; PreVote, and followers that stand by a leader they hear,
-make that harmless (``election``).
+What breaks without it. A56, A58, A60, A61: see ``membership``. A59 (not built): a removed node that
+runs on without knowing it campaigns for ever; PreVote, and followers that stand by a leader they
+hear, make that harmless (``election``), as A65 shows.
 
 Source: Raft paper 6; Raft thesis 4.1 to 4.3; D. Ongaro, "bug in single-server membership changes",
 raft-dev, 2015. Functions of configurations, and one leadership's bookkeeping; for any consensus
@@ -72,11 +76,13 @@ class Change(msgspec.Struct, frozen=True):
         kind: ``add-learner``, ``promote`` or ``remove-member``.
         member: the id that joins, counts or leaves.
         address: ``host:port`` of a learner; "" if the others were started with it.
+        instead_of: the voter that leaves when the learner counts; "" for none.
     """
 
     kind: str
     member: str
     address: str = ""
+    instead_of: str = ""
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -129,7 +135,9 @@ def is_so(configuration: Configuration, change: Change) -> bool:
     if change.kind == ADD_LEARNER:
         return change.member in configuration.nodes
     if change.kind == PROMOTE:
-        return change.member in configuration.voters
+        gone = change.instead_of
+        left = not gone or is_so(configuration, Change(REMOVE, gone))
+        return change.member in configuration.voters and left
     return change.member not in configuration.nodes and configuration.is_retired(change.member)
 
 
@@ -147,6 +155,10 @@ def objection(configuration: Configuration, change: Change) -> str:
         return f"{twin} is a member: remove it before {member} can join" if twin else ""
     if member not in configuration.nodes:
         return f"{member} is no member; the members are {members}"
+    if change.instead_of and change.instead_of not in configuration.voters:
+        return f"{change.instead_of} is no voter, so {member} cannot take its place"
+    if change.instead_of and member in configuration.voters:
+        return f"{member} is a voter already: remove {change.instead_of} alone"
     if change.kind == REMOVE and configuration.voters == (member,):
         return f"{member} is the last voter: without it there is no cluster"
     return ""
@@ -173,7 +185,7 @@ def next_configuration(configuration: Configuration, change: Change) -> Configur
         return Configuration(voters, learners, (), addresses, retired)
     remaining = tuple(node for node in learners if node != member)
     if change.kind == PROMOTE:
-        promoted = tuple(sorted([*voters, member]))
+        promoted = tuple(sorted({*voters, member} - {change.instead_of}))
         return Configuration(promoted, remaining, voters, addresses, retired)
     if member in learners:
         addresses = tuple(pair for pair in addresses if pair[0] != member)
@@ -209,7 +221,8 @@ class MembershipChange:
 
     def changed_configuration(self, current: Configuration, change: Change) -> Configuration:
         """Decision: what a change begins with: a joint configuration if voters change."""
-        return next_configuration(current, change)
+        found = next_configuration(current, change)
+        return found if self._config.joint_changes or change.instead_of else settled(found)
 
     def unwise(
         self, current: Configuration, change: Change, *, heard: Collection[str], behind: int
@@ -231,12 +244,15 @@ class MembershipChange:
                     f"{member} is {behind} entries behind: let it come within "
                     f"{self._config.promote_lag_entries} before it counts"
                 )
-        if change.kind == REMOVE and member in current.voters:
-            left = [node for node in current.voters if node != member]
+        leaving = member if change.kind == REMOVE else change.instead_of
+        if leaving in current.voters:
+            left = [node for node in current.voters if node != leaving]
+            if change.kind == PROMOTE:
+                left.append(member)
             answering = [node for node in left if node in heard]
             if len(answering) * 2 <= len(left):
                 return (
-                    f"without {member} the voters are {', '.join(left)}, of which only "
+                    f"without {leaving} the voters are {', '.join(left)}, of which only "
                     f"{', '.join(answering) or 'none'} is heard: no majority"
                 )
         return ""

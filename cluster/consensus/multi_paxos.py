@@ -11,6 +11,7 @@ of clients, sessions or the state machine. It owns these parts:
         mark         high_water_mark     up to which slot all is known to be chosen, so executed
         membership   membership          who votes: the founders, for ever
         snapshots    install_snapshot    the newest snapshot, and one that arrives
+        repair       damage_repair       whether the disk lost something that was accepted
     ballots      ballots             the numbers that are this node's alone
     slots        slots               accepting in any slot, each change one write
     election     election            the randomised timer, and whose promises are whole
@@ -39,6 +40,7 @@ Live" (2007). Behind ``interface.Consensus``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import msgspec
 
@@ -47,6 +49,7 @@ from cluster.config import ClusterConfig
 from cluster.consensus.acceptor import FROM_LEADERS, Acceptor
 from cluster.consensus.ballots import Ballots
 from cluster.consensus.candidacy import Candidacy
+from cluster.consensus.damage_repair import DamageRepair
 from cluster.consensus.election import Election
 from cluster.consensus.heartbeat import HeartbeatRounds
 from cluster.consensus.high_water_mark import HighWaterMark
@@ -63,12 +66,23 @@ from cluster.consensus.read_index import ReadIndex
 from cluster.consensus.replicated_log import ReplicatedLog, WriteOrder
 from cluster.consensus.slots import Slots
 from cluster.ports import NodeId, Recovered, Rng
-from cluster.wire import Message, Prepare, Promise, ReadIndexReply, Snapshot, TimeoutNow
+from cluster.wire import (
+    Message,
+    Prepare,
+    Promise,
+    ReadIndexReply,
+    Recovering,
+    Snapshot,
+    TimeoutNow,
+)
 from cluster.wire import ReadIndex as ReadIndexRequest
 
 
 class MultiPaxosParts(msgspec.Struct, frozen=True, kw_only=True):
     """The classes a Multi-Paxos node is made of; each may be replaced by a subclass."""
+
+    #: whether a node with a damaged disk is repaired from its peers
+    repairs_damage: ClassVar[bool] = True
 
     clock: type[GenerationClock] = GenerationClock
     ballots: type[Ballots] = Ballots
@@ -79,6 +93,7 @@ class MultiPaxosParts(msgspec.Struct, frozen=True, kw_only=True):
     membership: type[Membership] = Membership
     election: type[Election] = Election
     snapshots: type[Snapshots] = Snapshots
+    repair: type[DamageRepair] = DamageRepair
     acceptor: type[Acceptor] = Acceptor
     phase_one: type[PhaseOne] = PhaseOne
     phase_two: type[PhaseTwo] = PhaseTwo
@@ -149,8 +164,10 @@ class MultiPaxos:
         clock, log = node.clock, node.log
         # Below a snapshot that a leader sent may be values that were not chosen.
         log.compact(node.snapshots.index)
-        chosen = min(chosen, log.last_index)
-        node.mark.follow(chosen, chosen, log)
+        # What is left of a damaged log may be older than what was known to be chosen.
+        known = 0 if node.repair.recovering else min(chosen, log.last_index)
+        node.mark.follow(known, known, log)
+        node.repair.note(node.outbox)
         self.ballots = parts.ballots(node.name, node.membership.current.voters)
         self.slots = parts.slots(
             node.name, clock=clock, log=log, writes=node.writes, mark=node.mark
@@ -170,7 +187,7 @@ class MultiPaxos:
             acceptor=self.acceptor,
             phase_one=parts.phase_one,
         )
-        self._passive_role = FOLLOWER if node.votes() else LEARNER
+        self._passive_role = FOLLOWER if node.is_voter() else LEARNER
         self.role: str = self._passive_role
 
     @property
@@ -195,8 +212,11 @@ class MultiPaxos:
         if source not in self.node.peers():
             return
         if kind is Prepare:
-            self._on_prepare(source, message)  # type: ignore[arg-type]
+            if self.node.repair.takes_part():
+                self._on_prepare(source, message)  # type: ignore[arg-type]
             return
+        if kind is Recovering:
+            self.node.repair.heard(source, now_ns)
         standing = self.node.clock.standing(message.generation, leads=leads)
         if standing == FUTURE:
             self._become_follower(message.generation)
@@ -218,8 +238,9 @@ class MultiPaxos:
             if self.serving.over:
                 self._become_follower(self.node.clock.generation)
         elif now_ns >= self.election.deadline_ns:
-            if self.role == LEARNER:
+            if self.role == LEARNER or not self.node.repair.takes_part():
                 self.election.arm(now_ns)
+                self.node.announce_damage()
             else:
                 self._stand(probe=self.node.config.prevote)
         else:
@@ -232,6 +253,7 @@ class MultiPaxos:
             self.serving.advance(now_ns)
         elif self.role == CANDIDATE and self.candidacy.own_promise_is_durable(io_id):
             self._conclude()
+        self.node.end_repair(io_id)
 
     def change_members(self, now_ns: int, change: Change) -> Refusal | None:
         """Refused: ballots are numbered by the members the cluster was founded with."""
@@ -273,7 +295,7 @@ class MultiPaxos:
             self.candidacy.hear(self._now_ns, source, message, promised)  # type: ignore[arg-type]
             self._conclude()
         elif kind is TimeoutNow:
-            if self.role == FOLLOWER and source == self.leader:
+            if self.role == FOLLOWER and source == self.leader and self.node.repair.takes_part():
                 self._stand(transfer=True)
         elif kind is ReadIndexRequest:
             self.acceptor.refuse(source, message)

@@ -215,7 +215,9 @@ class PhaseTwo:
 
     def forgot(self, peer: NodeId, agreed: int, now_ns: int) -> None:
         """An acceptor knows what was chosen up to ``agreed`` only: send it again from there."""
-        if peer not in self._transfers and agreed < self.pipelines[peer].match:
+        pipeline = self.pipelines[peer]
+        skips = not pipeline.in_flight and agreed + 1 < pipeline.next
+        if peer not in self._transfers and (agreed < pipeline.match or skips):
             self.pipelines[peer] = self._pipeline(agreed + 1, now_ns)
             self.pipelines[peer].acknowledged(agreed, now_ns)
 

@@ -60,6 +60,7 @@ from cluster.consensus.leader_and_followers import (
     Leadership,
 )
 from cluster.consensus.log_node import LogNode
+from cluster.consensus.member_directories import MemberDirectories
 from cluster.consensus.membership import Configuration, Membership
 from cluster.consensus.membership_change import Change, MembershipChange, Refusal
 from cluster.consensus.read_index import ReadIndex
@@ -104,6 +105,7 @@ class RaftParts(msgspec.Struct, frozen=True, kw_only=True):
     rounds: type[HeartbeatRounds] = HeartbeatRounds
     reads: type[ReadIndex] = ReadIndex
     change: type[MembershipChange] = MembershipChange
+    directories: type[MemberDirectories] = MemberDirectories
 
     def build(
         self, node: NodeId, members: Sequence[NodeId], *, config: ClusterConfig, rng: Rng
@@ -120,10 +122,7 @@ class RaftParts(msgspec.Struct, frozen=True, kw_only=True):
         founders = Configuration(tuple(sorted(members)))
 
         def recover(now_ns: int, recovered: Recovered) -> Raft:
-            repair = self.repair(recovered.damage)
-            parts = LogNode.recover(
-                node, founders, recovered, config=config, parts=self, repair=repair
-            )
+            parts = LogNode.recover(node, founders, recovered, config=config, parts=self)
             return Raft(parts, rng=rng, parts=self, now_ns=now_ns)
 
         return Consensus("raft", recover)
@@ -231,7 +230,7 @@ class Raft:
             sits_out = not self.node.repair.takes_part() or self.role == LEARNER
             if sits_out or not self.election.suspects_leader(now_ns):
                 self.election.arm(now_ns)
-                self.following.announce_damage()
+                self.node.announce_damage()
             elif self.election.asks_before_campaigning():
                 self._ask_prevotes()
             else:
@@ -262,7 +261,7 @@ class Raft:
     # -- roles and elections -----------------------------------------------------------------------
 
     def _passive_role(self) -> str:
-        return FOLLOWER if self.node.votes() else LEARNER
+        return FOLLOWER if self.node.is_voter() else LEARNER
 
     def _is_peer(self, source: NodeId) -> bool:
         leadership = self.serving

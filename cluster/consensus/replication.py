@@ -197,7 +197,7 @@ class Replication:
             return self.send(peer, now_ns, mark, snapshot)
         pipeline.touched_ns = now_ns
         previous = self._log.generation_at(pipeline.next - 1)
-        if pipeline.probing or previous is None:
+        if previous is None or (pipeline.probing and pipeline.next <= self._log.last_index):
             pipeline.reset(pipeline.next)
             return self.send(peer, now_ns, mark, snapshot)
         probe = AppendEntries(self._generation, pipeline.next - 1, previous, (), mark)

@@ -14,8 +14,8 @@ Any replica of the view answers: the primary of a view that has started, and, to
 view that is about to, the one whose log was chosen.
 
 Invariants. What is asked for begins at or below the commit number, where all logs agree. A piece is
-taken only where the ones before it were. A replica acknowledges nothing in a view before its log is
-a prefix of the view's.
+taken only where the ones before it were. A piece that brings nothing new leads to no question. A
+replica acknowledges nothing in a view before its log is a prefix of the view's.
 
 What breaks without it. A68h: a replica that asks for what follows the end of its log, rather than
 its commit number, keeps entries that a later view has replaced.
@@ -84,9 +84,15 @@ class StateTransfer:
         """Whether a piece follows what is here; one that came before or too early does not."""
         return source == self.source and message.prev_index <= self.at
 
-    def took(self, index: int) -> None:
-        """This log is the source's up to an index."""
+    def took(self, index: int) -> bool:
+        """This log is the source's up to an index; whether that is further than before.
+
+        Only then is the next piece asked for. If a repeated answer led to a question, and that to
+        an answer, each frame that the network repeats would be one more such chain, for good.
+        """
+        further = index > self.at
         self.at = max(self.at, index)
+        return further
 
     def end(self) -> None:
         """Nothing is lacking any more, or another view was entered."""

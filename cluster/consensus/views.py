@@ -54,6 +54,7 @@ from cluster.wire import (
     Message,
     NewState,
     ReadIndexReply,
+    Recovering,
     Recovery,
     RecoveryResponse,
     SnapshotReply,
@@ -65,6 +66,10 @@ from cluster.wire import ReadIndex as ReadIndexRequest
 
 #: What only the primary of a view that has started sends.
 _FROM_PRIMARIES: Final = FROM_LEADERS | {StartView}
+#: What a replica with a damaged log does not take: it promises nothing, and serves no part of it.
+_NOT_WHILE_DAMAGED: Final = frozenset(
+    {StartViewChange, DoViewChange, TimeoutNow, GetState, SnapshotReply}
+)
 #: What a replica without a memory takes besides answers to its questions.
 _FOR_RECOVERY: Final = frozenset({NewState, InstallSnapshot})
 
@@ -143,7 +148,9 @@ class Views:
     @property
     def _must_repeat(self) -> bool:
         """Whether something was said that is said again until it is heard."""
-        return self._change.wanted > 0 or self.state.changes_view
+        return self.state.repair.takes_part() and (
+            self._change.wanted > 0 or self.state.changes_view
+        )
 
     # -- inputs ------------------------------------------------------------------------------------
 
@@ -160,6 +167,8 @@ class Views:
         elif not state.remembers:
             if kind in _FOR_RECOVERY and message.generation == state.clock.generation:
                 self._handlers[kind](source, message)
+        elif kind in _NOT_WHILE_DAMAGED and not state.repair.takes_part():
+            return False
         elif kind is StartViewChange:
             self._on_asked(source, message)  # type: ignore[arg-type]
         else:
@@ -168,6 +177,8 @@ class Views:
 
     def _step_in_view(self, source: NodeId, message: Message) -> bool:
         state, kind = self.state, type(message)
+        if kind is Recovering:
+            state.repair.heard(source, state.now_ns)
         standing = state.clock.standing(message.generation, leads=state.leads)
         if standing == FUTURE and not self._follows(source, message):
             return False
@@ -197,6 +208,10 @@ class Views:
             if now_ns >= self._recovery.deadline_ns:
                 self._recovery.deadline_ns = now_ns + self._config.heartbeat_ns
                 state.send_all(Recovery(0, self._recovery.nonce))
+        elif not state.repair.takes_part():
+            if now_ns >= change.deadline_ns:
+                change.arm(now_ns)
+                state.node.announce_damage()
         elif now_ns >= change.deadline_ns:
             self._want(max(change.wanted, state.clock.generation + 1))
         elif self._must_repeat and now_ns >= change.repeat_ns:
@@ -275,6 +290,8 @@ class Views:
                 return False
             self._advance(view)
             return True
+        if not self.state.repair.takes_part():
+            return False
         if not self.state.leads and self._change.protects_primary(self.state.now_ns):
             return False
         self._enter(view)

@@ -31,6 +31,11 @@ have entries of its view that it does not. It waits for the next view, as the ot
 Handing over. The primary tells the target to ask for the next view that is the target's, in a
 message that says that the primary wants it; then even replicas that hear the primary join in.
 
+A replica that has lost a part of its log still knows its view, and need not ask which one that is.
+It asks for no view and reports to none. It takes part in a view that has started, as
+one that was away does, and its acknowledgements count again once it is repaired
+(``damage_repair``).
+
 What is not here: changes of members. A node that is none of the founders takes part in nothing.
 
 Source: Liskov and Cowling, "Viewstamped Replication Revisited" (2012); Oki and Liskov (1988).
@@ -40,11 +45,13 @@ Behind ``interface.Consensus``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import msgspec
 
 from cluster.clocks.generation_clock import GenerationClock
 from cluster.config import ClusterConfig
+from cluster.consensus.damage_repair import DamageRepair
 from cluster.consensus.heartbeat import HeartbeatRounds
 from cluster.consensus.high_water_mark import HighWaterMark
 from cluster.consensus.install_snapshot import Snapshots
@@ -71,12 +78,16 @@ _NONCES = 1 << 62
 class ViewstampedParts(msgspec.Struct, frozen=True, kw_only=True):
     """The classes a replica is made of; each may be replaced by a subclass."""
 
+    #: whether a node with a damaged disk is repaired from its peers
+    repairs_damage: ClassVar[bool] = True
+
     clock: type[GenerationClock] = GenerationClock
     log: type[ReplicatedLog] = ReplicatedLog
     writes: type[WriteOrder] = WriteOrder
     mark: type[HighWaterMark] = HighWaterMark
     membership: type[Membership] = Membership
     snapshots: type[Snapshots] = Snapshots
+    repair: type[DamageRepair] = DamageRepair
     replication: type[Replication] = Replication
     rounds: type[HeartbeatRounds] = HeartbeatRounds
     reads: type[ReadIndex] = ReadIndex
@@ -225,6 +236,8 @@ class Viewstamped:
             self.serving.advance(now_ns)
         else:
             self.views.persisted(io_id)
+            if self.state.is_normal:
+                self._following.continue_repair(io_id)
         self._settle(now_ns)
 
     def change_members(self, now_ns: int, change: Change) -> Refusal | None:

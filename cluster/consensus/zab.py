@@ -28,6 +28,10 @@ Reads. A quorum of answers to a heartbeat round sent after the read arrived show
 promised a later epoch before. A follower asks its leader for the index, as with ZooKeeper's
 ``sync``, and serves the read itself.
 
+A node with a damaged disk drops what is left of its log above the snapshot. It neither looks for a
+leader nor counts for a promise; it follows a leader that a quorum of the others has made, is
+synchronised by it, and votes again once it has adopted that history (``damage_repair``).
+
 Handing over is an election in which the chosen node looks although its leader lives: the leader and
 the followers take part because the leader asked for it.
 
@@ -39,11 +43,13 @@ Source: Junqueira, Reed and Serafini, "Zab: High-performance broadcast for prima
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import msgspec
 
 from cluster.clocks.generation_clock import GenerationClock
 from cluster.config import ClusterConfig
+from cluster.consensus.damage_repair import DamageRepair
 from cluster.consensus.fast_leader_election import FastLeaderElection
 from cluster.consensus.high_water_mark import HighWaterMark
 from cluster.consensus.install_snapshot import Snapshots
@@ -62,12 +68,16 @@ from cluster.ports import NodeId, Recovered, Rng
 class ZabParts(msgspec.Struct, frozen=True, kw_only=True):
     """The classes a Zab node is made of; each may be replaced by a subclass."""
 
+    #: whether a node with a damaged disk is repaired from its peers
+    repairs_damage: ClassVar[bool] = True
+
     clock: type[GenerationClock] = GenerationClock
     log: type[ReplicatedLog] = ReplicatedLog
     writes: type[WriteOrder] = WriteOrder
     mark: type[HighWaterMark] = HighWaterMark
     membership: type[Membership] = Membership
     snapshots: type[Snapshots] = Snapshots
+    repair: type[DamageRepair] = DamageRepair
     election: type[FastLeaderElection] = FastLeaderElection
     promises: type[Promises] = Promises
     adoption: type[Adoption] = Adoption
@@ -89,6 +99,8 @@ class ZabParts(msgspec.Struct, frozen=True, kw_only=True):
 
         def recover(now_ns: int, recovered: Recovered) -> ZabSides:
             parts = LogNode.recover(node, founders, recovered, config=config, parts=self)
+            if parts.repair.recovering:
+                _drop_what_is_left(parts)
             promises, has_past = self.promises(), parts.clock.generation > 0
             return ZabSides(
                 parts,
@@ -99,3 +111,13 @@ class ZabParts(msgspec.Struct, frozen=True, kw_only=True):
             )
 
         return Consensus("zab", recover)
+
+
+def _drop_what_is_left(node: LogNode) -> None:
+    """A damaged log may be one from before a truncation, and a leader that remembers more of this
+    node would take it for its own. Only the snapshot is known to be history."""
+    first = max(node.snapshots.index, node.log.base_index) + 1
+    node.repair.note(node.outbox)
+    if node.log.last_index >= first:
+        node.log.truncate_from(first)
+        node.writes.truncate(first)

@@ -25,6 +25,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+import msgspec
+
+from cluster.consensus.damage_repair import DamageRepair
 from cluster.consensus.fast_leader_election import position_of
 from cluster.consensus.interface import SafetyViolation
 from cluster.consensus.leader_and_followers import FROM_LEADERS, Following
@@ -73,7 +76,10 @@ class ZabFollowing:
         self._node = node
         self._promises = promises
         self._adoption = adoption
-        self._log = Following(node)
+        #: the epoch whose history this log was found to have, in this life
+        self._in_line = 0
+        # What this node has is the leader's, so all that it says of it is true.
+        self._log = Following(msgspec.structs.replace(node, repair=DamageRepair(None)))
         self._handlers: dict[type, Callable[[Any], None]] = {
             Truncate: self._on_truncate,
             NewLeader: self._on_new_leader,
@@ -130,7 +136,9 @@ class ZabFollowing:
         """Tell the leader what is promised, and where the log ends."""
         node = self._node
         clock, position = node.clock, position_of(node)
-        promise = AckEpoch(clock.generation, clock.voted_for == self.leader, *position)
+        recovering = not node.repair.takes_part()
+        counts = clock.voted_for == self.leader and not recovering
+        promise = AckEpoch(clock.generation, counts, *position, recovering)
         after = self._promises.leaves_after(node.writes)
         node.outbox.send(self.leader, promise, after=after)
 
@@ -143,11 +151,20 @@ class ZabFollowing:
             if kind is not Heartbeat:
                 self.repeat_ns = _NEVER_NS
             self._log.on_message(source, message)
+            self._continue_repair()
             if kind is Heartbeat and self.phase == SYNCHRONISATION and self._has_adopted():
                 self._acknowledge()
         elif kind in self._handlers:
             self.repeat_ns = _NEVER_NS
             self._handlers[kind](message)
+
+    def announce_damage(self) -> None:
+        """No leader is heard. A damaged node looks for none; it follows the next that it hears of,
+        and others that wait too must know of it."""
+        node = self._node
+        if node.repair.recovering:
+            self.leave()
+            node.announce_damage()
 
     def refuse(self, source: NodeId, message: Message) -> None:
         """Answer what is out of date, or meant for a leader, with this node's epoch."""
@@ -192,7 +209,19 @@ class ZabFollowing:
         if not self._has_adopted():
             node.clock.adopt(message.generation)
             node.persist_clock()
+        self._in_line = message.generation
+        self._continue_repair()
         self._acknowledge()
+
+    def _continue_repair(self) -> None:
+        """Write down that the damage is repaired, if this log is the epoch's history again, with
+        all that this node may have acknowledged in the epoch."""
+        node, epoch = self._node, self._node.clock.generation
+        repair = node.repair
+        if repair.damage is None or repair.ending or self._in_line != epoch:
+            return
+        if repair.is_restored(epoch, node.log.last_index):
+            repair.end_with(node.writes.repaired())
 
     def _acknowledge(self) -> None:
         node = self._node

@@ -52,6 +52,7 @@ from cluster.wire import (
     NewEpoch,
     ReadIndex,
     ReadIndexReply,
+    Recovering,
     Snapshot,
     TimeoutNow,
     ZabVote,
@@ -98,7 +99,7 @@ class ZabSides:
             return LEADER if self.leading.serving is not None else CANDIDATE
         if self.election.looking:
             return CANDIDATE
-        return FOLLOWER if self.node.votes() else LEARNER
+        return FOLLOWER if self.node.is_voter() else LEARNER
 
     @property
     def leader(self) -> NodeId:
@@ -134,6 +135,9 @@ class ZabSides:
         """A peer's message arrived; only members are heard."""
         if source == self.node.name or source not in self.node.membership.current.nodes:
             return
+        if type(message) is Recovering:
+            self.node.repair.heard(source, now_ns)
+            return
         leads = self.leading is not None and self.leading.epoch > 0
         standing = self.node.clock.standing(message.generation, leads=leads)
         if standing == FUTURE and leads:
@@ -161,6 +165,7 @@ class ZabSides:
             return
         if not self.node.votes():
             election.wait(now_ns)
+            self.following.announce_damage()
         elif not election.looking:
             self._look(now_ns)
         elif election.leading:
@@ -175,6 +180,7 @@ class ZabSides:
         if self.leading is not None:
             self.leading.persisted(now_ns)
             self._look_at(now_ns, self.leading)
+        self.node.end_repair(io_id)
 
     def change_members(self, now_ns: int, change: Change) -> Refusal | None:
         """Refused: the configuration of this variant is the one it was founded with."""

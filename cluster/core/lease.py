@@ -33,11 +33,12 @@ What breaks without it. A49e: without the margin, a granter whose clock is fast 
 its holder counts on. A49f: an end that does not name the renewal ends a lease that was just
 renewed. A49c: a checkpoint that outlives a renewal ends the lease early. A49g: tokens that are used
 again tell no resource which holder is the later one. A13: a resource that takes writes of leases
-that are over takes those of a paused holder. A holder that counted from the answer would overlap
-with the next one, and a granter that read the wall clock would end leases early when it jumps.
+that are over takes those of a paused holder. A49a: a holder that counts from the answer acts after
+the next one was granted the lease. A49b (not built): a granter that reads the wall clock ends
+leases early when it jumps; the core is given none.
 
 Source: Gray and Cheriton, "Leases" (1989); Joshi, "Lease"; etcd's leases and lease checkpoints.
-Used by ``cluster.core.state_machine`` and ``cluster.core.replica``.
+Used by ``cluster.core.state_machine`` and ``cluster.core.replica``; by clients, for their view.
 """
 
 from __future__ import annotations
@@ -218,6 +219,34 @@ def _ttl_problem(args: tuple[Any, ...]) -> str:
             f"{TTL_MAX_NS / 1e9:g} s"
         )
     return ""
+
+
+class LeaseHolder:
+    """A holder's own view of its lease: until when it may count on it, by its own clock."""
+
+    __slots__ = ("until_ns",)
+
+    def __init__(self) -> None:
+        self.until_ns = 0
+
+    def counts_from_ns(self, asked_ns: int, told_ns: int) -> int:
+        """Decision: when the time to live begins: when it was asked for. The granter's begins later
+        in any case, and may begin long before its answer comes.
+
+        Args:
+            asked_ns: when the grant or renewal was sent.
+            told_ns: when its answer came.
+        """
+        return asked_ns
+
+    def granted(self, asked_ns: int, told_ns: int, ttl_ns: int) -> None:
+        """The lease was granted or renewed."""
+        assert asked_ns <= told_ns, f"the answer came at {told_ns}, before {asked_ns}"
+        self.until_ns = self.counts_from_ns(asked_ns, told_ns) + ttl_ns
+
+    def may_act(self, now_ns: int) -> bool:
+        """Whether the holder may still count on it."""
+        return now_ns < self.until_ns
 
 
 class LeaseClock:

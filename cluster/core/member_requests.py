@@ -2,7 +2,8 @@
 
     members                      who votes, who learns, who is leaving
     add-learner MEMBER [ADDRESS] a new node receives the log; it does not count
-    promote MEMBER               a learner that has caught up counts from now on
+    promote MEMBER [VOTER]       a learner that has caught up counts from now on; in place of a
+                                 voter, which leaves in the same step
     remove-member MEMBER         a voter or learner leaves; its id never comes back
     transfer [MEMBER]            another voter leads; the best one if none is named
 
@@ -63,12 +64,17 @@ def member_request_problem(command: Command) -> str:
         if not args[0] or (host and colon and port.isdecimal() and int(port) <= 65535):
             return ""
         return f"the address {args[0]!r} is not HOST:PORT"
+    if op == PROMOTE and len(args) == 1:
+        return member_problem(args[0]) if args[0] else ""
     return f"{op} takes a member{' and an address' * (op == ADD_LEARNER)}" if args else ""
 
 
 def change_of(command: Command) -> Change:
     """The change a command asks for."""
-    return Change(command.op, command.key, str(command.args[0]) if command.args else "")
+    said = str(command.args[0]) if command.args else ""
+    if command.op == PROMOTE:
+        return Change(command.op, command.key, instead_of=said)
+    return Change(command.op, command.key, said)
 
 
 def describe_members(configuration: Configuration, *, node: str, leader: str) -> Answer:

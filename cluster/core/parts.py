@@ -1,6 +1,7 @@
 """What a node of role ``core`` is made of: the classes, by the part each plays.
 
-Two of the fields are the host's: the storage, and the channels between nodes.
+Three of the fields are not the replica's: storage and channels between nodes are its host's, and
+the holder's view of a lease is a client's.
 
 A core imports no counter-example. Entry points, the simulation and tests choose the classes: a
 consensus variant by name, or a part whose subclass overrides one decision (``cluster.ablations``).
@@ -20,7 +21,7 @@ from cluster.consensus.multi_paxos import MultiPaxosParts
 from cluster.consensus.raft import RaftParts
 from cluster.consensus.viewstamped import ViewstampedParts
 from cluster.consensus.zab import ZabParts
-from cluster.core.lease import LeaseClock
+from cluster.core.lease import LeaseClock, LeaseHolder
 from cluster.core.member_requests import MemberRequests
 from cluster.core.pending_reads import PendingReads
 from cluster.core.replicated_machine import MachineMaker
@@ -54,3 +55,4 @@ class ReplicaParts(msgspec.Struct, frozen=True, kw_only=True):
     member_requests: type[MemberRequests] = MemberRequests
     storage: type[Storage] = Storage
     channels: ChannelParts = ChannelParts()
+    lease_holder: type[LeaseHolder] = LeaseHolder

@@ -1,7 +1,11 @@
 """Replica: a node of the Consistent Core, whole. It implements :class:`cluster.ports.Core`.
 
-It is composed of a consensus (which log), the replicated state (what the log means), and the parts
-that serve clients, each with the requests that wait there:
+Problem. Who is a member, who holds a lease, and which node has which partition must have one answer
+for all nodes of a large system. Nodes that each decide it for themselves come to different answers.
+
+Solution. Three or five nodes keep these facts in one replicated state, and all others ask them. A
+node of this core is composed of a consensus (which log), the replicated state (what the log means),
+and the parts that serve clients, each with the requests that wait there:
 
     client --> writes --> consensus --> committed entries, in order --> replicated state
     client <-- writes <---------------------------------------------------- |
@@ -19,7 +23,11 @@ Invariants. Entries are applied in order, each once, and none above the high-wat
 request is answered once, or its connection is gone. What was admitted and not answered when
 leadership is lost has an unknown outcome, and is answered so.
 
-Sources: Joshi, "Consistent Core", "Replicated Log"; etcd's server loop for the division of labour.
+What breaks without it. A48: a data node that believes its cached map serves a partition which the
+core has given to another. What breaks inside the core is told by the part: A11 to A33 by those of
+the consensus, A26 and A27a by those that serve clients, A13 and A49e by the leases.
+
+Source: Joshi, "Consistent Core", "Replicated Log"; etcd's server loop for the division of labour.
 Any host may run it: ``cluster.runtime`` with sockets and fsync, ``cluster.simulation`` in virtual
 time. Attributes without underscore may be read for invariants, never written.
 """

@@ -228,6 +228,8 @@ class ReplicatedGroups:
             if found is not None and not founding and found.snapshot is not None:
                 founding = found.snapshot.members
             if found is not None and self.node in founding:
+                if found.hard_state.generation == 0:
+                    effects.append(Note("group-founded", {"group": group}))
                 effects += self._begin(now_ns, group, founding, found)
         return effects
 

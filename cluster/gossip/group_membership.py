@@ -27,7 +27,7 @@ member a few requests; each has at most ``gossip_bytes_max`` of rumours.
 How a core owns it: ``start`` it with the durable incarnation plus one; hand it messages with
 ``receive`` and the time with ``tick``; then send what ``take_messages`` gives, after the write of
 ``incarnation`` if that changed; and ask for a timer at ``due_ns``. Who is there, it asks with
-``members``, ``alive`` and ``living``. The agreed view (:mod:`cluster.gossip.emergent_leader`) is a
+``members``, ``trusts`` and ``living``. The agreed view (:mod:`cluster.gossip.emergent_leader`) is a
 part beside this one; a core without a singleton leaves it out.
 
 Invariants. The incarnation never goes down. The node's own record is alive in its own view, until
@@ -35,12 +35,14 @@ it leaves. A member whose suspicion is running is suspect in the view.
 
 What breaks without it. A51c: a suspicion cannot be refuted.
 
-Source: Das, Gupta and Motivala, "SWIM" (2002). Owned by :mod:`cluster.gossip.node`.
+Source: Das, Gupta and Motivala, "SWIM" (2002). Owned by :mod:`cluster.gossip.node`
+and :mod:`cluster.leaderless.node`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -180,9 +182,10 @@ class GroupMembership:
         """All members that have not said good-bye, the dead too, by name."""
         return self.view.present
 
-    def alive(self, node: NodeId) -> bool:
-        """Whether a member is not known to be dead or to have left."""
-        return node in self.view.living
+    def trusts(self, node: NodeId) -> bool:
+        """Whether a member seems to be there: it is not suspected, dead or gone."""
+        record = self.view.get(node)
+        return record is not None and record.state == ALIVE
 
     def take_messages(self) -> list[tuple[NodeId, Message]]:
         """What is to be sent, in order."""
@@ -344,4 +347,23 @@ class GroupMembership:
         self._messages.append((to, message))
 
 
-__all__ = ["GroupMembership", "GroupParts", "Incarnation", "heal_rounds", "spread_rounds"]
+def status_of(group: GroupMembership) -> dict[str, Any]:
+    """What a node's status says of its group."""
+    return {
+        "incarnation": group.incarnation,
+        "gossip_suspects": group.view.count(SUSPECT),
+        "gossip_dead": group.view.count(DEAD),
+        "gossip_deaths": group.deaths,
+        "gossip_suspicions": group.suspicions,
+        "gossip_refutations": group.refutations,
+    }
+
+
+__all__ = [
+    "GroupMembership",
+    "GroupParts",
+    "Incarnation",
+    "heal_rounds",
+    "spread_rounds",
+    "status_of",
+]

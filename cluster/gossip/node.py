@@ -32,8 +32,7 @@ from cluster.core.answers import Answer, fail, ok
 from cluster.core.key_value import KeyValue
 from cluster.gossip.emergent_leader import EmergentLeader
 from cluster.gossip.fenced_register import FencedRegister, unanswered
-from cluster.gossip.group_membership import GroupMembership, GroupParts
-from cluster.gossip.membership_view import DEAD, SUSPECT
+from cluster.gossip.group_membership import GroupMembership, GroupParts, status_of
 from cluster.gossip.requests import (
     ACT,
     JOIN,
@@ -185,12 +184,7 @@ class GossipNode:
             "configuration_index": 0,
             "consensus": "gossip",
             "pending": len(self.register) + len(self._joining),
-            "incarnation": self.group.incarnation,
-            "gossip_suspects": self.group.view.count(SUSPECT),
-            "gossip_dead": self.group.view.count(DEAD),
-            "gossip_deaths": self.group.deaths,
-            "gossip_suspicions": self.group.suspicions,
-            "gossip_refutations": self.group.refutations,
+            **status_of(self.group),
             "fence": self.leader.fence,
         }
 

@@ -12,7 +12,7 @@ and tests run the same gate.
 
 Invariants. A message with ``after=n`` leaves only once a write m >= n was reported durable. Writes
 are taken in the order issued, without a gap, and reported in that order; so a snapshot does not
-overtake the entries before it, and a report covers every earlier write. What was held leaves in the
+overtake the entries before it, and a report covers every earlier write. Held effects leave in the
 order issued. A closed gate (a failed write, a bug, a crash) lets nothing leave.
 
 What breaks without it. A node votes, crashes before its vote is durable, and votes again in the

@@ -57,14 +57,14 @@ TRY_AGAIN_S = 0.1
 WATCH_S = 0.25
 #: How long a leader's disk is full before it hands over.
 HAND_OVER_S = 1.0
-#: The connection of requests that the node itself makes: nobody is answered.
+#: The connection of requests that the node itself makes: there is no client to answer.
 NOBODY = 0
 
 _NEEDS_ROOM = frozenset({InstallSnapshot, RegisterPrepare, RegisterAccept, VersionsWrite})
 
 
 class RoomyDisk(Protocol):
-    """What is asked of the disk."""
+    """The interface of a disk."""
 
     def has_room(self, size_bytes: int) -> bool:
         """Whether a file of this size could be created now."""

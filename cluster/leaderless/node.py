@@ -13,7 +13,9 @@ merged, and questions about them.
 How versions are ordered is ``ClusterConfig.versions``: dotted version vectors, which keep what is
 concurrent, or stamps, of which the highest wins. Requests are those of
 ``cluster.leaderless.commands``; ``Request.mode`` is ``quorum`` (or ``linearizable``, the clients'
-default) or ``one``. Members are those of the founding, watched by their messages.
+default) or ``one``. Members are those of the founding; which of them seem to be there is found out
+by gossip (``cluster.gossip.group_membership``), and decides who is asked first and for whom hints
+are kept, never what a quorum is.
 
 Invariants. What this node says of a state is durable first, to itself too. An actor, which names
 the node's writes, is of one life of the node. A message whose stamp the clock does not accept is
@@ -33,9 +35,9 @@ from cluster.channel.request_waiting_list import Waiter
 from cluster.clocks.version_vector import Dot, KeyState
 from cluster.config import ClusterConfig
 from cluster.core.answers import Answer, fail
+from cluster.gossip.group_membership import GroupMembership, status_of
 from cluster.leaderless.commands import store_key
 from cluster.leaderless.last_writer_wins import stamp_of
-from cluster.leaderless.members import StaticMembers
 from cluster.leaderless.operations import MODES, READS
 from cluster.leaderless.outgoing import Outgoing
 from cluster.leaderless.parts import LeaderlessParts, make_rules, make_stamps
@@ -44,8 +46,8 @@ from cluster.leaderless.replica_side import ReplicaSide
 from cluster.leaderless.replica_states import ReplicaStates, decode_state, encode_state
 from cluster.ports import Clock, Effect, NodeId, Recovered, Reply, Rng, SetTimer
 from cluster.wire import (
+    GossipMessage,
     HardState,
-    Heartbeat,
     KeysWanted,
     LeaderlessMessage,
     Message,
@@ -107,9 +109,12 @@ class LeaderlessNode:
             replicas=min(config.replicas, len(self.members)),
             snapshot_records=config.snapshot_entries,
         )
-        bound = recovered.hard_state.generation
-        self.stamps = make_stamps(parts, config, bound, self._clock.wall_ns)
-        self.seen = StaticMembers(self.node, self.members, suspect_ns=config.suspect_ns)
+        hard = recovered.hard_state
+        self.stamps = make_stamps(parts, config, hard.generation, self._clock.wall_ns)
+        self.group = GroupMembership(
+            self.node, self.members, config=config, rng=self._rng, parts=parts.group,
+            durable=hard.adopted,
+        )  # fmt: skip
         self.rules = make_rules(parts, self.node, self.stamps, self._next_dot)
         self.repair = parts.repair()
         self.handoff = parts.handoff(self.node, hints_max=config.hints_max)
@@ -123,14 +128,14 @@ class LeaderlessNode:
             config=config,
             repair=self.repair,
             handoff=self.handoff,
-            alive=self.seen.alive,
+            alive=self.group.trusts,
             next_id=self._next_id,
         )
         self.side = ReplicaSide(
             self.states,
             rules=self.rules,
             stamps=self.stamps,
-            members=self.seen,
+            group=self.group,
             outgoing=self.outgoing,
             next_id=self._next_id,
             is_busy=self.store.is_busy,
@@ -139,7 +144,7 @@ class LeaderlessNode:
         #: what is asked is numbered anew in each life: late answers to an earlier one are nobody's
         self._last_id = self._rng.between(1, LIVES)
         self._bounds: list[tuple[int, int]] = []
-        self._beat_ns = self._timer_ns = 0
+        self._timer_ns = 0
 
     def _next_dot(self, state: KeyState) -> Dot:
         return Dot(self.actor, max(state.vector[self.actor], self.side.forgotten) + 1)
@@ -177,7 +182,8 @@ class LeaderlessNode:
             "hints": len(states.hints),
             "repaired": self.repair.repaired,
             "dropped_messages": self.side.dropped,
-            "alive": [member for member in self.members if self.seen.alive(member)],
+            "alive": [member for member in self.members if self.group.trusts(member)],
+            **status_of(self.group),
             "trees": {peer: tree.root().hex() for peer, tree in sorted(states.trees.items())},
         }
 
@@ -192,16 +198,17 @@ class LeaderlessNode:
         """Begin, or begin again after a crash, from what is durable."""
         self._now_ns = now_ns
         self._reset(recovered)
-        self.seen.start(now_ns)
+        self.group.start(now_ns)
         self.anti_entropy.due_ns = now_ns + self.config.anti_entropy_ns
         return self._settle(now_ns)
 
     def on_message(self, now_ns: int, source: NodeId, message: Message) -> list[Effect]:
         """A peer's message arrived."""
         self._begin(now_ns)
-        if source in self.members and isinstance(message, LeaderlessMessage | Heartbeat):
-            if self.stamps.observe(message.generation):
-                self.seen.heard(now_ns, source)
+        if source in self.members and isinstance(message, GossipMessage):
+            self.group.receive(now_ns, source, message)
+        elif source in self.members and isinstance(message, LeaderlessMessage):
+            if self.stamps.observe(message.stamp):
                 self.outgoing.inbox.append((source, message))
             else:
                 self.side.dropped += 1
@@ -212,11 +219,8 @@ class LeaderlessNode:
         self._begin(now_ns)
         self.store.tick(now_ns)
         self.side.ask_about(now_ns, self.tombstones)
-        if now_ns >= self._beat_ns:
-            self._beat_ns = now_ns + self.config.heartbeat_ns
-            for member in self.members:
-                if member != self.node:
-                    self.outgoing.send(member, Heartbeat(self.stamps.reading, 0, 0))
+        if now_ns >= self.group.due_ns:
+            self.group.tick(now_ns)
             self.side.hand_over(self.handoff)
         self.side.compare(now_ns, self.anti_entropy, self.handoff)
         return self._settle(now_ns)
@@ -242,7 +246,7 @@ class LeaderlessNode:
         if self.node in replicas:
             self.store.take(now_ns, waiter, request, key)
         else:
-            there = next((node for node in replicas if self.seen.alive(node)), replicas[0])
+            there = next((node for node in replicas if self.group.trusts(node)), replicas[0])
             said = f"{self.node} holds no key {request.command.key!r}"
             self._answer(waiter, ("redirect", None, said), leader=there)
         return self._settle(now_ns)
@@ -255,7 +259,6 @@ class LeaderlessNode:
 
     def _begin(self, now_ns: int) -> None:
         self._now_ns = now_ns
-        self.seen.at(now_ns)
         self.store.acknowledged.clear()
 
     # -- requests and messages ---------------------------------------------------------------------
@@ -328,8 +331,9 @@ class LeaderlessNode:
         bound = self.stamps.bound_wanted()
         if bound:
             self._bounds.append((self.states.reserve(bound), bound))
+        self.outgoing.say(self.group)
         due_ns = min(
-            self.store.due_ns, self.tombstones.due_ns, self.anti_entropy.due_ns, self._beat_ns
+            self.store.due_ns, self.tombstones.due_ns, self.anti_entropy.due_ns, self.group.due_ns
         )
         if not now_ns < self._timer_ns <= due_ns:
             self._timer_ns = max(due_ns, now_ns)

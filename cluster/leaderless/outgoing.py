@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections import deque
 
+from cluster.gossip.group_membership import GroupMembership
 from cluster.leaderless.replica_states import ReplicaStates
 from cluster.ports import Effect, NodeId, Reply, Send
 from cluster.wire import Message
@@ -49,6 +50,12 @@ class Outgoing:
             self.inbox.append((to, message))
         else:
             self._own.append((after, message))
+
+    def say(self, group: GroupMembership) -> None:
+        """Send what the group says, once the number under which it says that is durable."""
+        self._states.write_incarnation(group.incarnation)
+        for to, message in group.take_messages():
+            self.send(to, message, self._states.incarnation)
 
     def reply(self, reply: Reply) -> None:
         """Answer a client."""

@@ -17,6 +17,7 @@ from cluster.clocks.hybrid_clock import HybridClock
 from cluster.clocks.lamport_clock import LamportClock
 from cluster.clocks.version_vector import Dot, DottedVersions, KeyState
 from cluster.config import ClusterConfig
+from cluster.gossip.group_membership import GroupParts
 from cluster.leaderless.anti_entropy import AntiEntropy
 from cluster.leaderless.commands import DottedRules, LastWriterRules, Rules
 from cluster.leaderless.hinted_handoff import HintedHandoff
@@ -45,6 +46,7 @@ class LeaderlessParts(msgspec.Struct, frozen=True, kw_only=True):
     hybrid: type[HybridClock] = HybridClock
     actors: type[ActorIds] = ActorIds
     repair: type[ReadRepair] = ReadRepair
+    group: GroupParts = GroupParts()
     handoff: type[HintedHandoff] = HintedHandoff
     anti_entropy: type[AntiEntropy] = AntiEntropy
     tombstones: type[Tombstones] = Tombstones

@@ -15,11 +15,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from cluster.clocks.version_vector import KeyState
+from cluster.gossip.group_membership import GroupMembership
 from cluster.leaderless.anti_entropy import AntiEntropy
 from cluster.leaderless.commands import Rules
 from cluster.leaderless.hinted_handoff import HintedHandoff
 from cluster.leaderless.last_writer_wins import stamp_of
-from cluster.leaderless.members import Members
 from cluster.leaderless.outgoing import Outgoing
 from cluster.leaderless.replica_states import ReplicaStates, decode_state, encode_state
 from cluster.leaderless.stamps import Stamps
@@ -46,7 +46,7 @@ class ReplicaSide:
         states: what it holds.
         rules: how states are merged.
         stamps: its clock.
-        members: who takes part.
+        group: who takes part, and who seems to be there.
         outgoing: where messages go.
         next_id: numbers for what is asked of others.
         is_busy: whether a request for a key is under way here.
@@ -59,14 +59,14 @@ class ReplicaSide:
         *,
         rules: Rules,
         stamps: Stamps,
-        members: Members,
+        group: GroupMembership,
         outgoing: Outgoing,
         next_id: Callable[[], int],
         is_busy: Callable[[str], bool],
         actor: str,
     ) -> None:
         self._states, self._rules, self._stamps = states, rules, stamps
-        self._members, self._outgoing = members, outgoing
+        self._group, self._outgoing = group, outgoing
         self._next_id, self._is_busy, self._actor = next_id, is_busy, actor
         #: hints under way: id -> (node it is for, key, what was sent)
         self._handed: dict[int, tuple[NodeId, str, KeyState]] = {}
@@ -119,7 +119,7 @@ class ReplicaSide:
 
     def hand_over(self, handoff: HintedHandoff) -> None:
         """Send hints to the nodes they are for, as far as those are there."""
-        for target, key in handoff.due(self._states.hints, self._members.alive):
+        for target, key in handoff.due(self._states.hints, self._group.trusts):
             state, id = self._states.hints[target, key], self._next_id()
             self._handed[id] = (target, key, state)
             self._send_state(target, key, state, id)
@@ -183,7 +183,7 @@ class ReplicaSide:
             if self._states.replicas(key)[0] == self._states.node:
                 digest = self._states.digest(key)
                 tombstones.ask(key, digest)
-                for member in self._members.members:
+                for member in self._group.members:
                     self._outgoing.send(member, ReapAsk(self._stamps.reading, key, digest))
 
     def about_tombstone(
@@ -193,7 +193,7 @@ class ReplicaSide:
         key, digest, reading = message.key, message.digest, self._stamps.reading
         if isinstance(message, ReapYes):
             if tombstones.confirm(key, digest, source):
-                for member in self._members.members:
+                for member in self._group.members:
                     self._outgoing.send(member, Reap(reading, key, digest))
         elif not self._holds_nothing_else(key, digest):
             return

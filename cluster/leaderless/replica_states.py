@@ -6,7 +6,8 @@ operations to be replayed: a key's state is whatever was merged into it.
 Solution. The storage of the logs serves here too. Each changed state is a record of its own in the
 write-ahead log, whole, and the last record of a key counts. So it is with hints, which are states
 kept for other nodes, and with keys that were forgotten. After a number of records all is saved as a
-snapshot. The bound of the node's clock is the hard state's generation, which only grows.
+snapshot. The bound of the node's clock is the hard state's generation, and the node's number in the
+group, its incarnation, is ``HardState.adopted``. Both only grow, and are written together.
 
 A Merkle tree for each peer follows the keys that both hold.
 
@@ -148,9 +149,9 @@ class ReplicaStates:
     """
 
     __slots__ = (
-        "_bytes", "_digests", "_held", "_members", "_places", "_replicas", "_snapshot_records",
-        "changed", "last_index", "last_write", "node", "snapshot_index", "trees", "writes",
-        "written",
+        "_bytes", "_digests", "_hard", "_held", "_members", "_places", "_replicas",
+        "_snapshot_records", "changed", "incarnation", "last_index", "last_write", "node",
+        "snapshot_index", "trees", "writes", "written",
     )  # fmt: skip
 
     def __init__(
@@ -176,8 +177,10 @@ class ReplicaStates:
         snapshot, entries = recovered.snapshot, recovered.entries
         self.snapshot_index = snapshot.index if snapshot is not None else 0
         self.last_index = max(self.snapshot_index, entries[-1].index if entries else 0)
-        #: id of the last write, and of the last write of each key; 0 for none in this life
-        self.last_write = 0
+        self._hard = recovered.hard_state
+        #: ids of the last write, of the last that has the node's number in the group, and of the
+        #: last write of each key; 0 for none in this life
+        self.last_write = self.incarnation = 0
         self.written: dict[str, int] = {}
         #: keys whose state is another one, since the node last looked
         self.changed: list[str] = []
@@ -253,8 +256,20 @@ class ReplicaStates:
 
     def reserve(self, bound: int) -> int:
         """The node's clock will issue stamps up to a bound; the write that makes that durable."""
+        return self._keep(HardState(bound, adopted=self._hard.adopted))
+
+    def write_incarnation(self, number: int) -> None:
+        """Write down the node's number in the group, if it is another than before."""
+        if number != self._hard.adopted or not self.incarnation:
+            self.incarnation = self._keep(HardState(self._hard.generation, adopted=number))
+
+    def _keep(self, hard: HardState) -> int:
+        older = self._hard
+        assert hard.generation >= older.generation, f"the bound {hard.generation} goes back"
+        assert hard.adopted >= older.adopted, f"incarnation {hard.adopted} goes back"
+        self._hard = hard
         self.last_write += 1
-        self.writes.append(Append(self.last_write, HardState(bound)))
+        self.writes.append(Append(self.last_write, hard))
         return self.last_write
 
     def take_writes(self) -> list[Append | SaveSnapshot]:

@@ -1,9 +1,9 @@
-"""Group files: the files of many groups on one disk, told apart by their names.
+"""Group files: the files of many groups on one disk, distinguished by their names.
 
 A file of a group is called ``<group>@<name>``, where the name is what the group's own storage calls
 it. Files of the node itself, such as its identity, have no group.
 
-Used by ``group_storage``, and by whatever looks at a node's files.
+Used by ``group_storage``, and by every module that looks at a node's files.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ found again by the names of their files. A group that is written to for the firs
 Durability order. Within a group it is that of its storage. Between groups nothing is promised but
 what the ids say: when a write is reported durable, all earlier ones are, of every group.
 
-Damage. Each group judges its own files, and names them as they are called on the disk. A damaged
+Damage. Each group checks its own files, and names them as they are called on the disk. A damaged
 group is repaired from its peers or keeps the node from starting, as a damaged node does; the other
 groups of a node that is repaired are sound. An error of the disk is the end of all groups.
 
@@ -39,7 +39,8 @@ import msgspec
 
 from cluster.config import ClusterConfig
 from cluster.log.group_files import GROUP_MARK, GroupDisk, group_of, salt_of
-from cluster.log.storage import Storage, StorageCounters, WhyNot
+from cluster.log.setting_aside import WhyNot
+from cluster.log.storage import Storage, StorageCounters
 from cluster.log.write_ahead_log import CorruptLog
 from cluster.ports import Append, Disk, DiskError, Recovered, SaveSnapshot
 from cluster.wire import Entry, HardState, Snapshot
@@ -124,7 +125,7 @@ class GroupStorage:
         self._guarded(self._rest)
 
     def counters(self) -> StorageCounters:
-        """What was done so far, in all groups."""
+        """The counters so far, over all groups."""
         counted = [msgspec.structs.astuple(each.counters()) for each in self._groups.values()]
         return (
             StorageCounters(*(sum(column) for column in zip(*counted, strict=True)))

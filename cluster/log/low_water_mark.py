@@ -1,12 +1,18 @@
 """Low-Water Mark: which part of the log is needed no more.
 
-Problem: a log that only grows fills the disk. Solution: once a snapshot of the state at an index
-is durable, entries up to there may go, except a tail kept for followers that are a little behind:
-those above the low-water mark. Whole segments are removed, oldest first, never a part of one.
+Problem. A log that only grows fills the disk.
 
-Invariants: no entry at or above the mark is ever removed, and nothing is removed before the
+Solution. Once a snapshot of the state at an index is durable, entries up to there may go, except a
+tail kept for followers that are a little behind: those above the low-water mark. Whole segments are
+removed, oldest first, never a part of one.
+
+Invariants. No entry at or above the mark is ever removed, and nothing is removed before the
 snapshot that replaces it is durable under its final name. Without the second, a crash between the
 two leaves neither.
+
+What breaks without it. A07: the segment of the first entry still wanted is removed. A08a: the log
+is removed before the snapshot is there. A08c: a watcher below the mark is not told of its gap.
+A08d: a snapshot takes the log's place without the sessions.
 
 Source: Joshi, *Patterns of Distributed Systems*, "Low-Water Mark". Called by ``storage``.
 """

@@ -199,7 +199,7 @@ def _decoded(segment: Segment, record: Record, decoder: msgspec.msgpack.Decoder[
 
 
 class Found(msgspec.Struct):
-    """What the segments hold.
+    """The contents of the segments.
 
     Args:
         entries: consecutive.
@@ -212,6 +212,7 @@ class Found(msgspec.Struct):
         aside: files that the log does not go on with; to be put aside if there is damage.
         damage: what does not hold of what was promised; None if all does.
         seen: (generation, index) of the latest entry in any valid record, if there is damage.
+        seen_slot: the highest index in any valid record, if there is damage.
     """
 
     entries: list[Entry]
@@ -225,6 +226,7 @@ class Found(msgspec.Struct):
     aside: list[str] = []
     damage: CorruptLog | None = None
     seen: tuple[int, int] = (0, 0)
+    seen_slot: int = 0
 
     @property
     def last_generation(self) -> int:
@@ -237,7 +239,9 @@ def nothing_kept(found: Found, damage: CorruptLog) -> Found:
     names = [segment.name for segment in found.segments]
     return Found(
         [], [], 0, 0, 0, found.hard_state, aside=[*names, *found.aside],
-        damage=found.damage or damage, seen=found.seen,
+        damage=found.damage or damage,
+        seen=max(found.seen, (found.last_generation, found.last_index)),
+        seen_slot=max(found.seen_slot, found.last_index),
     )  # fmt: skip
 
 
@@ -293,7 +297,7 @@ def _read_all(disk: Disk, segments: list[Segment], reader: _Reader) -> tuple[int
 def _salvage(
     disk: Disk, segments: list[Segment], promised: Superblock, damage: CorruptLog
 ) -> Found:
-    """What can be kept beside damage: the whole segments before it."""
+    """The part of a damaged log that can be kept: the whole segments before the damage."""
     kept = _before(segments, damage.segment)
     while True:
         reader = _Reader(None)
@@ -340,6 +344,7 @@ def _see(found: Found, record: Record) -> None:
             entries = _ENTRIES.decode(record.payload)
             if entries:
                 found.seen = max(found.seen, (entries[-1].generation, entries[-1].index))
+                found.seen_slot = max(found.seen_slot, entries[-1].index)
         elif record.kind == HARD_STATE:
             found.hard_state = newer(found.hard_state, _HARD_STATE.decode(record.payload))
         elif record.kind == SEGMENT:

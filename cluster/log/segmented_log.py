@@ -1,24 +1,29 @@
 """Segmented Log: the write-ahead log as a row of files of bounded size.
 
-Problem: one file that only grows can neither be trimmed from its front nor preallocated. Solution:
-write to the newest of many segments, begin another one when it is full, and remove old ones whole.
+Problem. One file that only grows can neither be trimmed from its front nor preallocated.
 
-Invariants:
+Solution. Write to the newest of many segments, begin another one when it is full, and remove old
+ones whole.
+
+Invariants.
 
 - Segments are numbered without gaps. Each begins with a record that states its base index (the
   next index at that time), where the segment before it ended and its last CRC, and the hard state
   of the moment: so the oldest segments can go and nothing is lost with them.
-- What is durable is promised in the superblock before it is acknowledged, and a segment leaves its
+- A durable write is promised in the superblock before it is acknowledged, and a segment leaves its
   list before it is removed.
 - A segment is synced whole before the next is created, and the next one's name is durable before
-  anything in it is acknowledged. Without the directory sync, a power cut after a roll loses the
-  whole new segment.
+  anything in it is acknowledged.
 - Everything a segment will hold has its room before the segment is begun, so a full disk is met
   there and nowhere else, and nothing was written then: the same append may be tried again.
 - The log is cut by writing: entries at or below an index already there replace it and all above;
   where nothing takes their place, a record says where the log was cut. The last write for an index
   counts, so a crash leaves either the old suffix or the new one. A cut below the base of the newest
   segment begins another one, so that bases still locate entries.
+
+What breaks without it. A02: without the sync of the directory, a power cut after a roll loses the
+whole new segment, and every entry acknowledged in it. A07: a segment is removed that still holds
+the first entry wanted, and after a restart the snapshot does not reach the log.
 
 Names are ``wal-<sequence>-<base index>.log``, both in 16 hexadecimal digits.
 
@@ -34,7 +39,6 @@ from collections.abc import Mapping
 import msgspec
 
 from cluster.log.group_files import within_group
-from cluster.log.low_water_mark import segments_below
 from cluster.log.superblock import Superblocks
 from cluster.log.write_ahead_log import (
     CUT,
@@ -108,7 +112,7 @@ def log_syncs(synced: Mapping[str, int]) -> int:
 
 
 class LogCounters(msgspec.Struct):
-    """What was done since the start: syncs of a segment, bytes and records appended, and so on."""
+    """Counters since the start: syncs of a segment, bytes and records appended, and so on."""
 
     syncs: int = 0
     bytes: int = 0
@@ -126,6 +130,7 @@ class SegmentedLog:
         superblocks: where what is durable is promised.
         segment_bytes: size at which a segment is full.
         first_sequence: number of the first segment of a log that has none.
+        sync_names: whether a new segment's name is durable before it is counted on.
         segments: the existing ones, oldest first; empty for a new log.
         end: bytes of records in the newest one.
         crc: CRC of the last record.
@@ -142,6 +147,7 @@ class SegmentedLog:
         superblocks: Superblocks,
         segment_bytes: int,
         first_sequence: int = 1,
+        sync_names: bool = True,
         segments: list[Segment] | None = None,
         end: int = 0,
         crc: int = 0,
@@ -159,6 +165,7 @@ class SegmentedLog:
         self._superblocks = superblocks
         self._segment_bytes = segment_bytes
         self._first_sequence = first_sequence
+        self._sync_names = sync_names
         self._end = end
         self._begun = 0
         self._durable = 0
@@ -176,7 +183,7 @@ class SegmentedLog:
             self._disk.sync_dir()
             self._promise()
             self._superblocks.settle()
-            self._remove_oldest(self._void)
+            self.remove_oldest(self._void)
         else:
             self.roll(base=self.last_index + 1)
 
@@ -233,7 +240,7 @@ class SegmentedLog:
         self.roll(base=last_index + 1, reset=True)
         self.last_index, self.last_generation = last_index, last_generation
         self._promise()
-        self._remove_oldest(len(self.segments) - 1)
+        self.remove_oldest(len(self.segments) - 1)
 
     def roll(self, *, base: int, reset: bool = False, room_bytes: int = 0) -> None:
         """Sync the newest segment and begin another, durably, name and header.
@@ -254,17 +261,14 @@ class SegmentedLog:
         self._write_here(SEGMENT, base, _encode(header))
         self._begun = self._end
         self._sync()
-        self._disk.sync_dir()
+        if self._sync_names:
+            self._disk.sync_dir()
         self._promise()
         self._superblocks.settle()
         self.counters.segments_created += 1
 
-    def remove_below(self, keep_from: int) -> None:
-        """Remove whole segments that hold nothing at or above ``keep_from``."""
-        self._remove_oldest(segments_below([s.first for s in self.segments], keep_from))
-
-    def _remove_oldest(self, count: int) -> None:
-        """Remove in order, so that a crash leaves no gap in the sequence."""
+    def remove_oldest(self, count: int) -> None:
+        """Remove so many of the oldest segments, in order, so that a crash leaves no gap."""
         if count:
             self._promise(first=count)
             self._superblocks.settle()

@@ -1,8 +1,8 @@
 """Storage: everything a node must not forget, as one FIFO of writes over the Disk port.
 
 ``write`` puts an effect's bytes into the files' unsynced buffers; ``sync`` makes every write so
-far durable, in the order written. A host does many writes and one sync (group commit), then tells
-the core ``on_persisted``. The real runtime does both in its storage thread; the simulator writes
+far durable, in the order written. A host does many writes and one sync (group commit), then calls
+the core's ``on_persisted``. The real runtime does both in its storage thread; the simulator writes
 when an effect is issued and syncs when the simulated latency has passed.
 
 Durability order. A snapshot becomes durable after every write before it and before every write
@@ -13,11 +13,11 @@ A snapshot from the leader replaces the log (``reset_log``): the snapshot is dur
 log is reset. A crash between the two leaves a snapshot which the log does not contain; recovery
 sees that and completes the reset.
 
-What was promised is known without the log (``superblock``). If the log or the snapshot does not
-have it any more, what cannot be used is put aside under a name that begins with ``damaged-``, and
-recovery says so (``Recovered.damage``). The damage is written down first, so a crash at any moment
-finds it again. Once the node has what it promised from its peers (``Append.repaired``), the damage
-is forgotten and what was put aside is removed.
+The promises of a node are known without the log (``superblock``). If the log or the snapshot does
+not have it any more, what cannot be used is put aside under a name that begins with ``damaged-``,
+and recovery says so (``Recovered.damage``). The damage is written down first, so a crash at any
+moment finds it again. Once the node has what it promised from its peers (``Append.repaired``), the
+damage is forgotten and what was put aside is removed.
 
 A disk error is final. After a failed sync the kernel may drop the dirty pages and report the next
 sync as good (the "fsyncgate" of 2018), so nothing is retried: the storage is dead, every later call
@@ -28,8 +28,9 @@ room before anything is written to them, so nothing was, and the very same call 
 A snapshot of this node's own state for which there is no room is left out: the log that it was to
 replace is still there.
 
-Decisions, overridden by ablations: :meth:`Storage.syncs_before_ack` and
-:meth:`Storage.tells_of_damage`.
+What breaks without it. A01: a write acknowledged before it is synced. A02: a segment whose name is
+not durable. A03b: damage cut like a torn tail. A05: a failed sync that is ignored. A08a: a log that
+is removed before the snapshot is there.
 
 Called by ``cluster.runtime`` and ``cluster.simulation``; sans-IO.
 """
@@ -37,28 +38,26 @@ Called by ``cluster.runtime`` and ``cluster.simulation``; sans-IO.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from cluster.config import ClusterConfig
-from cluster.log.recovery import Found, needs_superblock, nothing_kept, read_log
-from cluster.log.segmented_log import SegmentedLog, segment_of
+from cluster.log.low_water_mark import segments_below
+from cluster.log.recovery import Found, nothing_kept, read_log
+from cluster.log.segmented_log import SegmentedLog
+from cluster.log.setting_aside import ASIDE, WhyNot, read_promised, require_repairable, set_aside
 from cluster.log.snapshot import SnapshotStore
-from cluster.log.superblock import NAMES, Superblock, Superblocks, damage_of, newer
+from cluster.log.superblock import Superblock, Superblocks, newer
 from cluster.log.write_ahead_log import CorruptLog
 from cluster.ports import Append, Disk, DiskError, Recovered, SaveSnapshot
 from cluster.wire import Entry, Snapshot
 
-#: Under such names lies what could not be used, until the node is repaired.
-ASIDE = "damaged-"
-
 T = TypeVar("T")
-WhyNot: TypeAlias = Callable[[Snapshot | None, Sequence[Entry]], str]
 
 
 class StorageCounters(msgspec.Struct, frozen=True):
-    """What storage did since it was opened.
+    """The counters of a storage since it was opened.
 
     Args:
         syncs: syncs of a log segment.
@@ -85,7 +84,7 @@ class StorageCounters(msgspec.Struct, frozen=True):
 
 
 class DurableStorage(Protocol):
-    """What a host asks of a node's storage; :class:`Storage` is one, of a single log."""
+    """The interface of a node's storage to its host; :class:`Storage` is one, of a single log."""
 
     @property
     def failure(self) -> DiskError | None:
@@ -137,6 +136,23 @@ class Storage:
     def syncs_before_ack(self) -> bool:
         """Decision: a write is durable before it is acknowledged."""
         return True
+
+    def ends_with(self, error: DiskError) -> bool:
+        """Decision: a failed sync ends this storage, and with it the node. What was written may be
+        gone from memory, too, and a second sync that succeeds says nothing about it."""
+        return True
+
+    def syncs_names(self) -> bool:
+        """Decision: a segment's name is durable, in its directory, before it is counted on."""
+        return True
+
+    def snapshot_first(self) -> bool:
+        """Decision: a snapshot is durable, under its name, before what it replaces is removed."""
+        return True
+
+    def removable(self, bases: Sequence[int], keep_from: int) -> int:
+        """Decision: how many of the oldest segments may go; arguments as in ``low_water_mark``."""
+        return segments_below(bases, keep_from)
 
     def tells_of_damage(self) -> bool:
         """Decision: a log with damage is repaired from peers, rather than cut where it begins."""
@@ -221,7 +237,7 @@ class Storage:
         return self._log
 
     def _recover(self) -> Recovered:
-        promised = self._read_promised()
+        promised = read_promised(self._disk, self._superblocks, self._snapshots)
         damage: CorruptLog | None = None
         snapshot: Snapshot | None = None
         try:
@@ -245,75 +261,22 @@ class Storage:
         damage = damage or found.damage
         if not self.tells_of_damage():
             damage, promised = None, None
-        self._require_repairable(damage, promised, snapshot, found.entries)
+        require_repairable(self._why_not, damage, promised, snapshot, found.entries)
         if damage is not None and promised is not None:
-            return self._recovered(self._set_aside(promised, found, damage, snapshot), snapshot)
+            set_aside(
+                self._disk,
+                self._superblocks,
+                self._snapshots,
+                promised=promised,
+                found=found,
+                error=damage,
+                snapshot=snapshot,
+            )
+            return self._recovered(found, snapshot)
         for name in found.aside:
             self._disk.remove(name)
         self._superblocks.open(promised or Superblock())
         return self._recovered(found, snapshot)
-
-    def _read_promised(self) -> Superblock | None:
-        """The superblock; None for a new directory, or one of a version that had none.
-
-        Raises:
-            CorruptLog: it is lost, and there was one.
-        """
-        promised = self._superblocks.read()
-        if promised is None:
-            holder = needs_superblock(self._disk)
-            if not holder and not any(map(segment_of, self._disk.names())):
-                holder = next(iter(self._snapshots.names()), "")
-            if not holder and NAMES[1] in self._disk.names():
-                # A first start that crashed has no second copy before the first one is whole.
-                holder = "what this directory held"
-            if holder:
-                why = f"no copy can be read, nor {NAMES[1]}, and {holder} was promised in it"
-                raise CorruptLog(NAMES[0], 0, f"{why}: whether the log is whole cannot be known")
-        return promised
-
-    def _require_repairable(
-        self,
-        damage: CorruptLog | None,
-        promised: Superblock | None,
-        snapshot: Snapshot | None,
-        entries: list[Entry],
-    ) -> None:
-        """Refuse to go on with damage, found now or not yet repaired, that peers cannot repair."""
-        known = promised.damage if promised is not None else None
-        if damage is None and known is not None:
-            damage = CorruptLog(known.file, known.offset, known.reason)
-        why_not = self._why_not(snapshot, entries) if damage is not None else ""
-        if damage is not None and why_not:
-            raise CorruptLog(damage.segment, damage.offset, f"{damage.reason}; {why_not}")
-
-    def _set_aside(
-        self, promised: Superblock, found: Found, error: CorruptLog, snapshot: Snapshot | None
-    ) -> Found:
-        """Write down that there is damage, then put aside what cannot be used."""
-        owed = max(found.seen, (promised.generation, promised.index))
-        if promised.damage is not None:
-            owed = max(owed, (promised.damage.generation, promised.damage.index))
-        damage = damage_of(error, index=owed[1], generation=owed[0])
-        kept = found.segments
-        self._superblocks.open(
-            Superblock(
-                first_segment=kept[0].sequence if kept else 0,
-                last_segment=kept[-1].sequence if kept else 0,
-                end=found.end,
-                crc=found.crc,
-                index=found.last_index,
-                generation=found.last_generation,
-                snapshot_index=snapshot.index if snapshot is not None else 0,
-                hard_state=found.hard_state,
-                damage=damage,
-            )
-        )
-        unusable = [name for name in self._snapshots.names() if snapshot is None]
-        for name in [*unusable, *found.aside]:
-            self._disk.rename(name, ASIDE + name)
-        self._disk.sync_dir()
-        return found
 
     def _recovered(self, found: Found, snapshot: Snapshot | None) -> Recovered:
         """Open the log for writing, and complete a reset that was begun."""
@@ -322,6 +285,7 @@ class Storage:
             superblocks=self._superblocks,
             segment_bytes=self._config.segment_bytes,
             first_sequence=self._salt + 1,
+            sync_names=self.syncs_names(),
             segments=found.segments,
             end=found.end,
             crc=found.crc,
@@ -372,9 +336,16 @@ class Storage:
                 self._write_now(self._held[0])
                 del self._held[0]
         if self.syncs_before_ack():
-            self._opened().sync()
+            self._sync_log()
         if self._repaired:
             self._end_repair()
+
+    def _sync_log(self) -> None:
+        try:
+            self._opened().sync()
+        except DiskError as error:
+            if self.ends_with(error):
+                raise
 
     def _end_repair(self) -> None:
         self._repaired = False
@@ -387,16 +358,25 @@ class Storage:
     def _save(self, effect: SaveSnapshot) -> None:
         log = self._opened()
         log.sync()
+        steps = self._commit, self._remove_replaced
+        for step in steps if self.snapshot_first() else reversed(steps):
+            step(effect)
+        self._committed = False
+
+    def _commit(self, effect: SaveSnapshot) -> None:
         if not self._committed:
             self._snapshots.commit(effect.snapshot)
             self._superblocks.snapshot(effect.snapshot.index)
             self._snapshot_count += 1
         self._committed = True  # should there be no room for what follows: once is enough
+
+    def _remove_replaced(self, effect: SaveSnapshot) -> None:
+        log = self._opened()
         if effect.reset_log:
             log.reset(effect.snapshot.index, effect.snapshot.generation)
         else:
-            log.remove_below(min(effect.keep_from, effect.snapshot.index + 1))
-        self._committed = False
+            keep_from = min(effect.keep_from, effect.snapshot.index + 1)
+            log.remove_oldest(self.removable([s.first for s in log.segments], keep_from))
 
 
 def _continues(snapshot: Snapshot, last_index: int, entries: list[Entry]) -> bool:

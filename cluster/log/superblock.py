@@ -1,17 +1,18 @@
-"""Superblock: what a node has promised, known independently of the log that holds it.
+"""Superblock: the durable promises of a node, kept apart from the log that holds the data.
 
-Problem. A log tells its own end. If the end is lost (the last segment deleted or emptied, the file
-cut at a record, an older copy restored), what is left is a perfectly valid shorter log, and the
-node forgets acknowledged entries and its vote without a word. Torn by a crash, lost and corrupt
+Problem. A log determines its own end. If the end is lost (the last segment deleted or emptied, the
+file cut at a record, an older copy restored), what is left is a perfectly valid shorter log, and
+the node forgets acknowledged entries and its vote without a word. Torn by a crash, lost and corrupt
 look alike.
 
 Solution. A small record in a file of its own says how far the log was durable: the segments there
 are, the last synced position with the CRC of the record that ends there, the last entry's index and
 generation, the newest snapshot, and the hard state. It is kept in two files, each of which has two
 slots used in turn, so one damaged file or one torn sector costs nothing. After a crash the log must
-reach that position, with that CRC. If it does, what follows is judged as ever (``write_ahead_log``)
-and a torn tail is cut. If it does not, the node is damaged: it keeps the segments below the damage,
-and it starts as *recovering* until its peers have given it back what it promised.
+reach that position, with that CRC. If it does, what follows is checked as ever
+(``write_ahead_log``) and a torn tail is cut. If it does not, the node is damaged: it keeps the
+segments below the damage, and it starts as *recovering* until its peers have given it back what it
+promised.
 
 The price. A second sync for each commit would double its time. So the record is *written* after
 each sync and before anything is acknowledged, which costs two small writes to the page cache, and
@@ -19,8 +20,8 @@ it is *synced* where it is free or rare: when the storage has nothing to do, wit
 state, segment and snapshot, and after ``SYNC_EVERY`` commits. The order matters: a record is
 written only when what it states is durable, so a crash alone never looks like damage.
 
-What is decidable. Everything, if the machine kept its power between the last commit and the
-damage, whatever became of the process. If it lost power, and the end of the log is damaged as well,
+Decidability. All damage is found if the machine kept its power between the last commit and the
+damage, even if the process died. If it lost power, and the end of the log is damaged as well,
 the record may be older by the commits since it was last synced: less than ``SYNC_EVERY``, and none
 if the node was idle for one sync. For those commits the rules of ``write_ahead_log`` alone decide.
 A vote is never among them.
@@ -66,7 +67,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class Superblock(msgspec.Struct, frozen=True, array_like=True):
-    """What was promised.
+    """The promises of a node.
 
     Args:
         sequence: number of this record; the highest one counts.
@@ -253,7 +254,7 @@ class Superblocks:
         self._unsynced += 1
 
 
-def damage_of(error: CorruptLog, *, index: int, generation: int) -> Damage:
-    """The damage that an error tells of, with the last entry that may have been acknowledged."""
+def damage_of(error: CorruptLog, *, index: int, generation: int, slot: int) -> Damage:
+    """The damage that an error names, with the last entry that may have been acknowledged."""
     reason = error.reason[:REASON_CHARS_MAX]
-    return Damage(error.segment, error.offset, reason, index, generation)
+    return Damage(error.segment, error.offset, reason, index, generation, slot)

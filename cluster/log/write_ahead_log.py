@@ -1,15 +1,21 @@
 """Write-Ahead Log: the record, and how to tell a torn tail from a corrupt log.
 
-Problem: a node that promised something (a vote, an acknowledged entry) must still keep the promise
-after losing power at any instant. Solution: append what is promised to a file, make it durable,
-and only then let the promise leave. After a crash the log is read from its start.
+Problem. A node that promised something (a vote, an acknowledged entry) must still keep the promise
+after losing power at any instant.
 
-Invariants:
+Solution. Append what is promised to a file, make it durable, and only then let the promise leave.
+After a crash the log is read from its start.
+
+Invariants.
 
 - Recovery yields the longest valid prefix, and the same one when repeated.
 - Only a tail that was never acknowledged may be cut. Damage below it refuses to start.
-- Without the CRC a half-written record is applied as garbage; without the refusal, one flipped bit
-  silently drops every acknowledged record after it.
+
+What breaks without it. A01: an entry acknowledged before its sync is lost in a power cut. A04: a
+vote that is not written is given twice. A06: a promise leaves before its generation is durable.
+A03b: damage cut off like a torn tail silently drops every acknowledged record after one flipped
+bit. A03c: a node that has lost records takes part as if it had them. A05: a failed sync is ignored,
+and the next one reports success without the bytes.
 
 A record, little endian:
 
@@ -23,7 +29,7 @@ The header CRC is seeded with the record's place, so bytes of a record inside a 
 record in the wrong place, are not taken for one. The end mark is never zero, so a complete record
 cannot look like one whose end was not written.
 
-What is decidable. Say the first bad record of the last segment is at offset p.
+Decidability. Say the first bad record of the last segment is at offset p.
 
 1. A later record, with a valid header, says ``durable > p``: p had been synced, so this is damage:
    :class:`CorruptLog`.
@@ -34,8 +40,8 @@ What is decidable. Say the first bad record of the last segment is at offset p.
 3. Otherwise it is a torn tail, written after the last sync that any surviving record knows of, and
    is cut. Not decidable from the log alone: a sector of the very last synced batch that turns to
    zeros, or any damage to records that end in the last 512 bytes of the log, looks just like a
-   batch that was never synced. And a log that ends early at a record looks whole. The second mark
-   that tells is the ``superblock``.
+   batch that was never synced. And a log that ends early at a record looks whole. The second
+   record of the end is the ``superblock``.
 
 A bad record in a segment that is not the last is always damage: a segment is synced whole before
 the next one is created, whose header states where it ended and its last CRC.
@@ -106,7 +112,7 @@ class Record(msgspec.Struct, frozen=True):
 
 
 class Scan(msgspec.Struct, frozen=True):
-    """What a pass over one segment found.
+    """The outcome of a pass over one segment.
 
     Args:
         records: the valid prefix.

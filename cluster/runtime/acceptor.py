@@ -114,7 +114,7 @@ class Acceptor:
 
 
 async def _speaks_tls(sock: socket.socket) -> bool:
-    """Whether the first byte begins a TLS record; one who speaks plainly is told so, plainly."""
+    """Whether the first byte begins a TLS record; a client without TLS gets a plain refusal."""
     loop = asyncio.get_running_loop()
     readable = asyncio.Event()
     loop.add_reader(sock, readable.set)

@@ -37,7 +37,7 @@ _PATHS = ("/health", "/status", "/hash", "/metrics", "/chaos", "/chaos/clock", "
 
 
 class Observed(Protocol):
-    """What the endpoint shows of a node."""
+    """The interface of a node to the endpoint."""
 
     @property
     def serving(self) -> bool:
@@ -79,7 +79,7 @@ class Chaos:
         return {"clock": self.clock_state(), "disk": self.disk_state()}
 
     def clock_state(self) -> dict[str, Any]:
-        """What the clocks show and how wrong they are."""
+        """The clocks' readings and their errors."""
         clock = self._clock
         return {
             "offset_ns": clock.offset_ns,

@@ -2,8 +2,8 @@
 
 The first frame must be a Hello, small, and within ``HELLO_TIMEOUT_S``; ``doors`` decides who comes
 in. Every frame of one read is decoded at once; answers of one turn of the core leave in one write.
-A client that does not read its answers is not read from. Who is refused is told why, in one last
-frame: a :class:`cluster.wire.Response` of status ``refused``.
+A client that does not read its answers is not read from. A refused connection gets the reason, in
+one last frame: a :class:`cluster.wire.Response` of status ``refused``.
 
 Used by ``doors``; runs in the event loop.
 """
@@ -22,18 +22,18 @@ from cluster.wire import HELLO_BYTES_MAX, Frame, Hello, Message, Request, Respon
 HELLO_TIMEOUT_S = 5.0
 #: Answers a client has not read beyond which it is not read from.
 CLIENT_BYTES_MAX = 1024 * 1024
-#: How long the last words to somebody refused may take.
+#: How long the last frame to a refused connection may take.
 LAST_WORDS_S = 1.0
 
 
 class Host(Protocol):
-    """What a connection needs of the doors it came through."""
+    """The interface of the doors to a connection."""
 
     def accepted(self, connection: Connection) -> None:
-        """Somebody dialled."""
+        """A connection was accepted."""
 
     def greet(self, connection: Connection, hello: Hello) -> str:
-        """Somebody says hello: why it is not let in, or "" and it is."""
+        """A hello arrived: why it is refused, or "" if it is let in."""
 
     def holds(self, connection: Connection, *, fresh: bool) -> None:
         """A half frame began (``fresh``), grew or ended."""
@@ -79,7 +79,7 @@ class Connection(asyncio.Protocol):
         return self._decoder.held_bytes
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Accepted; nobody is known yet."""
+        """Accepted; the sender is not known yet."""
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=CLIENT_BYTES_MAX)
         self.address = str(transport.get_extra_info("peername"))
@@ -167,7 +167,7 @@ class Connection(asyncio.Protocol):
             self._transport = None
 
     def _greeted(self, data: bytes) -> list[Frame]:
-        """What follows the hello, once that has let it in."""
+        """The frames after a hello that was let in."""
         first = self._decoder.feed(data, messages_max=1)
         if not first:
             return []

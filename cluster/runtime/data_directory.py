@@ -108,7 +108,7 @@ def claim(
 
 
 def format_for(disk: Disk, *, cluster: str, member: str) -> None:
-    """Make the directory that of a new member, which knows nobody, and remove what is in it.
+    """Make the directory that of a new member, which knows no peers, and remove what is in it.
 
     Raises:
         WrongDirectory: it is another node's, another cluster's, or this very member's already.

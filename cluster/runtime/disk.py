@@ -305,7 +305,7 @@ class FileDisk:
         file.pending, file.pending_bytes = [], 0
 
     def _leak(self, file: _File, name: str) -> None:
-        """A torn write waiting to be seen: part of what is unsynced reaches the disk already."""
+        """A pending torn write: part of the unsynced bytes reaches the disk already."""
         data = b"".join(file.pending)
         part = self.faults.leaked_bytes(file.written, len(data))
         try:

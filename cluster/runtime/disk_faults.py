@@ -10,7 +10,7 @@ so that a run can show that the fault bit. None can be set without the chaos end
 - ``torn``: part of what is unsynced reaches the disk early, cut at a sector, so that a kill leaves
   a torn tail instead of a clean one.
 - ``flip``: one durable bit is flipped, once, now. Not near the end of a file: damage there cannot
-  be told from a torn write (see ``cluster.log.write_ahead_log``).
+  be distinguished from a torn write (see ``cluster.log.write_ahead_log``).
 
 Set from the event loop's thread, read by the storage thread: one reference is swapped.
 """
@@ -39,7 +39,7 @@ def _flippable(name: str) -> bool:
 
 
 class DiskFaultSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is injected now; see the module for each field."""
+    """The faults injected now; see the module for each field."""
 
     latency_ns: int = 0
     jitter_ns: int = 0

@@ -1,7 +1,7 @@
 """The doors of a node: who is let in, how many, and what each may make this node hold.
 
-Problem: anybody who reaches the port costs something before it is known who it is: a descriptor, a
-half frame in memory, a turn of the event loop. Without bounds a few hundred lines of a script stop
+Problem: every connection has a cost before its sender is known: a descriptor, a half frame in
+memory, a turn of the event loop. Without bounds a few hundred lines of a script stop
 a node, and one script per node a cluster.
 
 Solution: everything that waits has a number and a time.
@@ -13,13 +13,13 @@ Solution: everything that waits has a number and a time.
   there are more than descriptors for, the one that was silent longest goes.
 - A *peer* is let in by its hello too, and is one connection: the newest epoch counts (the receiving
   half of Single-Socket Channel). With TLS its certificate names it.
-- Half frames of clients and strangers share ``HALF_FRAME_BYTES_MAX``; whoever holds most of it when
-  it is spent is hung up on. A frame that is half there for ``HALF_FRAME_GRACE_S`` must go on at
-  ``HALF_FRAME_BYTES_PER_S`` or its sender is hung up on as well.
+- Half frames of clients and strangers share ``HALF_FRAME_BYTES_MAX``; when it is used up, the
+  connection that holds most of it is closed. A frame that is half there for ``HALF_FRAME_GRACE_S``
+  must go on at ``HALF_FRAME_BYTES_PER_S``, or its connection is closed as well.
 
-What the token is worth: it keeps out other users of the machine, and what listens or dials by
-mistake. It is a shared secret that travels in the clear: whoever reads the network, or runs as the
-same user and may read this process's memory, has it. Against those there are certificates.
+The token keeps out other users of the machine, and connections made by mistake. It is a shared
+secret that travels in the clear: an attacker who reads the network, or runs as the same user and
+may read this process's memory, has it. Certificates protect against both.
 
 Used by ``node``; runs in the event loop.
 """
@@ -52,7 +52,7 @@ SWEEP_EVERY_S = 1.0
 
 
 class Inside(Protocol):
-    """What the doors open to."""
+    """The interface of the node behind the doors."""
 
     @property
     def cluster(self) -> str:
@@ -133,7 +133,7 @@ class Doors:
         self._sweeping = asyncio.get_running_loop().call_later(SWEEP_EVERY_S, self.open)
 
     def close(self) -> None:
-        """Hang up on everybody."""
+        """Close every connection."""
         if self._sweeping is not None:
             self._sweeping.cancel()
         for connection in [*self._strangers, *self.peers.values(), *self.clients.values()]:
@@ -142,7 +142,7 @@ class Doors:
     # -- what connections say ----------------------------------------------------------------------
 
     def accepted(self, connection: Connection) -> None:
-        """Somebody dialled."""
+        """A connection was accepted."""
         self._strangers[connection] = None
         if len(self._strangers) > STRANGERS_MAX:
             oldest = next(iter(self._strangers))
@@ -150,7 +150,7 @@ class Doors:
             oldest.refuse(f"more than {STRANGERS_MAX} connections said no hello")
 
     def greet(self, connection: Connection, hello: Hello) -> str:
-        """Somebody says hello: why it is not let in, or "" and it is a client or peer from now."""
+        """A hello arrived: why it is refused, or "" and it is a client or peer from now on."""
         if not hello.sender:
             return "its hello has no name"
         if hello.cluster != self._inside.cluster:

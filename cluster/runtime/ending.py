@@ -1,9 +1,9 @@
 """Ending tasks, also those that swallow a cancellation.
 
-Problem: a cancellation is delivered once, and whoever catches it at the wrong moment has eaten it:
+Problem: a cancellation is delivered once, and code that catches it at the wrong moment swallows it.
 ``asyncio.wait_for`` did so (up to Python 3.11) when its inner call ended in the same turn of the
-loop. A task that loops for ever then loops on, and whoever waits for its end waits for ever: two of
-sixty nodes that were told to stop did not.
+loop. A task that loops for ever then goes on, and a caller that waits for its end never returns:
+two of sixty nodes that were asked to stop did not.
 
 Solution: cancel again until it has ended. Used by everything in ``runtime`` that owns a task.
 """

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class BadFrame(Exception):
-    """What arrived is no frame of ours."""
+    """The bytes received are no frame of this protocol."""
 
 
 def encode_frame(message: Frame) -> bytes:
@@ -118,7 +118,7 @@ def frame_decoder(*, frame_bytes_max: int = FRAME_BYTES_MAX) -> FrameDecoder[Fra
 
 
 def response_decoder() -> FrameDecoder[Response]:
-    """A decoder of what whoever dialled may receive: answers, or why it is refused."""
+    """A decoder of what the dialling side may receive: answers, or the reason of a refusal."""
     return FrameDecoder(_RESPONSE)
 
 

@@ -94,7 +94,7 @@ class CoreHost:
     def request(self, connection: int, request: Request) -> None:
         """A client's request arrived; it enters with all others of this turn of the loop.
 
-        A lone request of an idle node enters at once: nobody will come to share its batch.
+        A lone request of an idle node enters at once: no other will share its batch.
         """
         self._requests.append((connection, request))
         if not self._unanswered:
@@ -137,7 +137,7 @@ class CoreHost:
         began = time.perf_counter()
         try:
             effects = call(self.clock.monotonic_ns(), *arguments)
-        except Exception as error:  # whatever a core raises is a bug of it, and stops the node
+        except Exception as error:  # any exception of a core is a bug of it, and stops the node
             self._broken(error)
             return
         took_s = time.perf_counter() - began

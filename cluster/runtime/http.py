@@ -2,7 +2,7 @@
 
 One request at a time per connection, with keep-alive. Bodies have a Content-Length; chunked bodies,
 header blocks over 16 KiB and bodies over 64 KiB are refused. A request with an ``Origin`` header is
-refused: a web page in somebody's browser must not stop clocks. Malformed input gets a 400 and the
+refused: a web page in a browser must not stop clocks. Malformed input gets a 400 and the
 end of the connection. So does a request that is not whole in time or comes in too many pieces, and
 when there are too many connections the oldest goes.
 
@@ -61,7 +61,7 @@ class HttpResponse(msgspec.Struct, frozen=True):
 
 
 class BadRequest(Exception):
-    """What arrived is no request this server accepts; ``status`` says which way."""
+    """The request is not accepted by this server; ``status`` says why."""
 
     def __init__(self, status: int, reason: str) -> None:
         self.status = status

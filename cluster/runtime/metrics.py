@@ -1,4 +1,4 @@
-"""Prometheus text of what a node measures (:mod:`cluster.measures`)."""
+"""Prometheus text of a node's measurements (:mod:`cluster.measures`)."""
 
 from __future__ import annotations
 

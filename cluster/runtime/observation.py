@@ -1,4 +1,4 @@
-"""What the admin endpoint shows of a node: its status, the hash of its state, and its metrics.
+"""The admin endpoint's view of a node: its status, the hash of its state, and its metrics.
 
 Used by ``node``.
 """
@@ -114,7 +114,9 @@ class Observation:
         histograms |= own.histograms
         rows: list[dict[str, Any]] = status.get("groups", [])
         groups = {
-            name: {row["group"]: float(row[key]) for row in rows} for name, key in names.items()
+            name: {row["group"]: float(row[key]) for row in rows}
+            for name, key in names.items()
+            if all(key in row for row in rows)
         }
         groups["is_leader"] = {row["group"]: float(row["role"] == "leader") for row in rows}
         return metrics_text(
@@ -125,7 +127,7 @@ class Observation:
         )
 
     def _own(self) -> Measures:
-        """What the core measures itself; its names are its own."""
+        """The core's own measurements, under its own names."""
         core = self._parts.host.core
         return core.measures() if isinstance(core, Measured) else Measures()
 

@@ -1,6 +1,6 @@
-"""What a node stands on before it runs: ports, certificates, and a data directory that was read.
+"""Opening a node: ports, certificates, and a data directory that was read.
 
-Whatever prevents a start is found here, before anything is served, and is one sentence.
+Every obstacle to a start is found here, before anything is served, and is one sentence.
 
 Used by ``node``.
 """

@@ -1,9 +1,10 @@
 """A node's options: the command line, checked before anything is touched.
 
 Everything wrong is an :class:`OptionError` whose message is one sentence that names the option and
-shows the value. A node that anybody on the network may reach must have certificates, or be told
-``--allow-remote``; an ablation needs ``--unsafe-ablation``. A token (see ``token``) is optional:
-without one, and without certificates, every user of this machine is a client and an operator.
+shows the value. A node that can be reached over the network must have certificates, or the
+option ``--allow-remote``; an ablation needs ``--unsafe-ablation``. A token (see ``token``) is
+optional: without one, and without certificates, every user of this machine is a client and an
+operator.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from cluster.runtime.token import BadToken, read_token
 from cluster.spelling import nearest
 
 ROLES = ("core", "paxos", "data", "gossip", "leaderless")
+#: roles whose nodes have replicated logs
+VARIANT_ROLES = ("core", "data")
 CONSENSUS = ("raft", "multi-paxos", "zab", "viewstamped")
 
 #: Most fixed partitions that a cluster may be founded with.
@@ -62,7 +65,7 @@ class TlsFiles(msgspec.Struct, frozen=True):
 
 
 class NodeOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What a node is started with; see ``python -m cluster --help``."""
+    """The options of a node; see ``python -m cluster --help``."""
 
     id: str
     listen: Address
@@ -291,11 +294,11 @@ def _choice(option: str, value: str, known: Sequence[str]) -> None:
 
 
 def _check_peer(options: NodeOptions) -> None:
-    """What does not go with a role of which no member is added, or which has no log."""
-    if options.consensus != "raft" and options.role != "data":
+    """Refuse options that do not fit a role without new members, or without a log."""
+    if options.consensus != "raft" and options.role not in VARIANT_ROLES:
         raise OptionError(
-            f"--consensus {options.consensus!r} is for --role core and data; --role {options.role} "
-            "has no log to agree on"
+            f"--consensus {options.consensus!r} is for --role {' or '.join(VARIANT_ROLES)}; --role "
+            f"{options.role} has no log to agree on"
         )
     if options.join:
         raise OptionError(

@@ -1,6 +1,6 @@
 """The outlet: where what leaves the core goes, to peers, clients, the storage thread and the log.
 
-What one turn of the core says to a connection leaves in one write, when the turn ends.
+All messages of one turn of the core to a connection leave in one write, when the turn ends.
 
 Used by ``node`` as the outside of its :class:`cluster.runtime.host.CoreHost`.
 """

@@ -4,8 +4,8 @@ Problem: a majority is a promise about disks. A node whose directory was emptied
 started again under its old id, has forgotten what it voted for and acknowledged, and a cluster that
 takes it for the old one may lose committed entries or elect twice (A61).
 
-Solution: every data directory has a random name, made when it is claimed for the first time. A
-peer says it in its hello, and the first one said under a member id is remembered, durably; whoever
+Solution: every data directory has a random name, made when it is claimed for the first time. A peer
+says it in its hello, and the first one said under a member id is remembered, durably; a node that
 comes later under the same id with another directory is refused, for ever. The way back is to remove
 the member and to add the node under its next id (``python -m cluster format``).
 
@@ -27,17 +27,17 @@ from pathlib import Path
 
 import msgspec
 
+from cluster.consensus.member_directories import MemberDirectories
+
 FILE = ".peers"
 #: Members remembered, of all there ever were: hellos must not fill the disk.
 MEMBERS_MAX = 1024
-#: Directories that a member may have lost before no other is taken.
-LOST_MAX = 64
 #: The consensus variants whose replicas recover from the loss of a disk under the id they have.
 RECOVERING = frozenset({"viewstamped"})
 
 
 class PeerDirectories:
-    """What one node remembers of its peers' directories.
+    """One node's memory of its peers' directories.
 
     Args:
         root: this node's data directory.
@@ -49,7 +49,7 @@ class PeerDirectories:
 
     def __init__(self, root: Path, *, recovers: bool = False) -> None:
         self._path = root / FILE
-        self._recovers = recovers
+        self._rule = MemberDirectories(recovers=recovers)
         #: by member: its directory, and behind it those that it has lost
         self._known: dict[str, str] = {}
         if self._path.exists():
@@ -59,11 +59,11 @@ class PeerDirectories:
         """Why a peer that says hello is not who it says; "" if it may be, which is remembered."""
         if not directory:
             return ""
-        known, *lost = self._known.get(member, "").split() or [""]
-        if known == directory:
+        known = self._known.get(member, "").split()
+        if known[:1] == [directory]:
             return ""
-        if not known or (self._recovers and directory not in lost and len(lost) < LOST_MAX):
-            return self._remember(member, " ".join(filter(None, [directory, known, *lost])))
+        if self._rule.takes(known, directory):
+            return self._remember(member, " ".join([directory, *known]))
         return (
             f"{member} comes with another data directory than before: it was wiped, and must be "
             "removed from the cluster and added under a new id"

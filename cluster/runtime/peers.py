@@ -1,8 +1,8 @@
-"""A node's peers: who may speak to it, and where it dials whom.
+"""A node's peers: which of them are let in, and the address of each.
 
-Members come and go while a node runs, so links are made when the configuration names a member, or
-when there is something to send to one, and are ended some time after it left: what tells it so
-must still arrive.
+Members join and leave while a node runs. So a link is made when the configuration names a member,
+or when there is something to send to it. It is closed some time after the member left, because the
+message that says so must still arrive.
 
 Where a member is dialled: at the address ``--peers`` has for it, or for the node it lives on
 (``n2`` for ``n2~2``), since that is how *this* node must dial; else where the configuration says it
@@ -73,7 +73,7 @@ class Peers:
         self._channel = channel
         #: kept when a member leaves: it may come back, and epochs never go down
         self._channels: dict[str, OutgoingChannel] = {}
-        self._told: dict[str, Address] = {}
+        self._from_hellos: dict[str, Address] = {}
         self._closing: dict[str, asyncio.Task[None]] = {}
 
     def follow(self) -> None:
@@ -88,7 +88,7 @@ class Peers:
                 )
 
     def link_to(self, member: str) -> PeerLink | None:
-        """The link to a member; None if nobody knows where it is."""
+        """The link to a member; None if its address is unknown."""
         link = self.links.get(member)
         if link is not None:
             return link
@@ -108,12 +108,12 @@ class Peers:
         return link
 
     def address_of(self, member: str) -> Address | None:
-        """Where a member is dialled; None if nobody knows."""
+        """Where a member is dialled; None if that is unknown."""
         address = self._options.address_of(member)
         found = self._configuration()
         if address is None and found is not None and found.address_of(member):
             address = parse_address(found.address_of(member), option=member)
-        return address or self._told.get(member)
+        return address or self._from_hellos.get(member)
 
     def refusal(self, hello: Hello) -> str:
         """Why a peer that says hello is not let in; "" if it is."""
@@ -125,7 +125,7 @@ class Peers:
             return f"{hello.sender!r} is no peer of this node"
         if hello.address:
             try:
-                self._told[hello.sender] = parse_address(hello.address, option=hello.sender)
+                self._from_hellos[hello.sender] = parse_address(hello.address, option=hello.sender)
             except OptionError:
                 return f"{hello.sender!r} says that it listens at {hello.address!r}"
         return self._directories.problem(hello.sender, hello.directory)

@@ -1,8 +1,8 @@
 """Lines about refused connections, limited in rate: a flood of them must not fill the log.
 
-Problem: whoever may connect may be refused ten thousand times a second, and a line for each fills a
-disk and costs the event loop more than the refusal. Solution: a bucket of lines that fills slowly.
-What does not fit is counted, and the count is written with the next line that does.
+Problem: one client may be refused ten thousand times a second, and a line for each fills a disk and
+costs the event loop more than the refusal. Solution: a bucket of lines that fills slowly.
+Lines that do not fit are counted, and the count is written with the next line that does.
 
 Used by ``node`` and what it is made of; runs in the event loop.
 """

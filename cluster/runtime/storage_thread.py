@@ -28,7 +28,7 @@ from cluster.log.storage import DurableStorage
 from cluster.ports import DiskError, SaveSnapshot
 from cluster.runtime.metrics import Histogram
 
-#: How long nothing is written before the storage is told that it may rest.
+#: How long nothing is written before the storage may rest.
 REST_AFTER_S = 0.005
 
 

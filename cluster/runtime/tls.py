@@ -1,4 +1,4 @@
-"""Mutual TLS: everybody shows a certificate of the cluster's authority.
+"""Mutual TLS: both sides show a certificate of the cluster's authority.
 
 A node's certificate must carry its node id as a DNS name, for its role as server (dialled by that
 name, whatever the address or proxy) and as a peer. A client's may carry any name. TLS 1.3 only: all

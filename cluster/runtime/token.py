@@ -1,8 +1,8 @@
 """The token of a cluster: a shared secret, from a file or the environment, never an argument.
 
-Arguments of processes are everybody's to read (``ps``); a file of mode 0600 and a process's
+Every user can read the arguments of processes (``ps``); a file of mode 0600 and a process's
 environment are their user's alone. Clients and peers carry it in their hello, and requests to the
-admin endpoint as ``Authorization: Bearer TOKEN``. What it is worth is told in ``doors``.
+admin endpoint as ``Authorization: Bearer TOKEN``. ``doors`` says how much it protects.
 
 Used by the node and the client.
 """

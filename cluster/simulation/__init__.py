@@ -5,7 +5,7 @@
     node_timer storage_thread              of its own
     network disk clock heap randomness     what lies below the ports, simulated
     connections   of clients to nodes, as TCP makes, keeps and breaks them
-    sessions      clients: the real session core, and the ledger of what it saw
+    sessions      clients: the real session core, and the history of its operations
     invariants    promises watched after every event
     trace         the digest of a run, and its latest events in words
     liveness      after the faults: does it live, serve and remember?
@@ -15,5 +15,5 @@
     profiles faults load                   what it draws, what it injects, what clients do
     availability  trials of a healed system
 
-Anyone may use it; it uses nothing but the cluster.
+Public; it uses nothing but the cluster.
 """

@@ -1,9 +1,9 @@
-"""Connections of clients to nodes: what TCP does for them in the runtime, on the simulated network.
+"""Connections of clients to nodes: TCP's part, on the simulated network.
 
-A client dials, and learns that the connection stands, or that it does not, or nothing if the
-network loses it. A connection is to one life of a node: when the process dies the kernel resets it,
-and what is sent to a later life on it is answered with a reset. A paused process is dialled all the
-same, for its kernel answers; and an answer to a client that has hung up is nobody's.
+A client dials, and the connection is established, refused, or lost by the network without an
+answer. A connection belongs to one life of a node: when the process dies the kernel resets it, and
+a frame that a later life gets on it is answered with a reset. A paused process accepts connections,
+since its kernel answers. An answer to a client that has hung up is dropped.
 
 Frames on a client's link are (connection, content), where the content is a request, a response, the
 handshake, a reset, or from a client that hangs up the life of the node it spoke to.
@@ -31,7 +31,7 @@ _decode_request = msgspec.msgpack.Decoder(Request).decode
 if TYPE_CHECKING:
     Frame = tuple[int, Any]
 
-#: What crosses a client's link beside requests and responses: the handshake, and a reset.
+#: Frames on a client's link beside requests and responses: the handshake, and a reset.
 DIAL, CLOSED = "dial", "closed"
 
 
@@ -66,7 +66,7 @@ class Connections:
     Args:
         nodes: the world's nodes by name.
         network: carries the frames.
-        trace: is told of answers that arrive.
+        trace: records the answers that arrive.
         now_ns: virtual time.
     """
 

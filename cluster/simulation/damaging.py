@@ -37,10 +37,13 @@ def damage(
             "" for any.
 
     Returns:
-        What was done; None if that is not possible, would leave no majority of sound disks, or the
-        node is down with a damaged disk.
+        What was done; None if that is not possible, would leave no majority of sound disks, the
+        node is down with a damaged disk, or lost power before its last promise was synced: with
+        damage on top nothing can tell what it had promised.
     """
     found = world._node(node)
+    if not found.up and found.disk.undone:
+        return None
     if not world.atlas.allows(node) or (node in world.atlas.damaged and not found.up):
         return None
     was_up = found.up

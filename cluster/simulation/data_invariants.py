@@ -8,7 +8,7 @@
 - ``clock-within-offset``: a node's hybrid clock never goes further ahead of its physical clock than
   the maximum offset.
 
-A group is judged by the furthest of its replicas: replicas are equal at equal positions, which is
+A group is checked by the furthest of its replicas: replicas are equal at equal positions, which is
 an invariant of its log (:mod:`cluster.simulation.group_invariants`), and one that lags tells
 nothing new. What a group says of itself is compared with what the others say: a partition is
 adopted only after its old group has frozen it, whichever replica is looked at.

@@ -32,8 +32,8 @@ from cluster.ports import DiskError
 US = 1_000
 SECTOR_BYTES = 512
 
-#: Bytes at the end of a file a bit flip spares. A flipped bit in the last record of a log cannot be
-#: told from a torn write, so no storage can refuse it: it is amnesia, which is another fault.
+#: Bytes at the end of a file a bit flip spares. A flipped bit in the last record of a log looks
+#: like a torn write, so no storage can refuse it: it is amnesia, which is another fault.
 FLIP_SPARES_BYTES = 4096
 
 _KNOWN_FAULTS = {"latency_ns", "jitter_ns", "error", "full", "torn", "flip", "power", "after"}
@@ -43,7 +43,7 @@ POWER_LOST = "POWER"
 
 
 class DiskProfile(msgspec.Struct, frozen=True, kw_only=True):
-    """What a disk is like when no fault is injected.
+    """The behaviour of a disk without injected faults.
 
     Args:
         sync_min_ns, sync_max_ns: bounds of the uniform latency of a sync.
@@ -171,6 +171,8 @@ class SimDisk:
         self._files: dict[str, _File] = {}
         self._durable_names: dict[str, _File] = {}
         #: changes of names since the last sync of the directory: (old or "", new or "", file)
+        #: whether the last crash took back what was written over something older
+        self.undone = False
         self._name_changes: list[tuple[str, str, _File]] = []
         self._operations_left = 0
         self._used_bytes = 0
@@ -354,7 +356,7 @@ class SimDisk:
 
         Args:
             lose_unsynced: False keeps everything: what a plain ``kill -9`` does.
-            torn: keep some of what was unsynced, cut at sectors.
+            torn: keep some of the unsynced bytes, cut at sectors.
             power: False if the process alone died: what it appended and did not sync is lost all
                 the same, since the runtime keeps it in the process; what it overwrote is not.
 
@@ -364,6 +366,7 @@ class SimDisk:
         if not lose_unsynced:
             return {"bytes_lost": 0, "names_lost": 0}
         names_lost = self._lose_names(torn)
+        self.undone = power and any(file.replaced for file in self._files.values())
         bytes_lost = 0
         for _, file in sorted(self._files.items()):
             if file.replaced and power:
@@ -459,10 +462,14 @@ class FaultAtlas:
         self.damaged: list[str] = []
         #: nodes whose disk was damaged since they last read it
         self._unread: set[str] = set()
+        #: (node, group) where a node never took part, in a variant that needs a majority of those
+        #: that did; the group is "" where there is only one log
+        self.blank: set[tuple[str, str]] = set()
 
     def allows(self, node: str) -> bool:
         """Whether damaging this node's disk leaves a majority of good ones."""
-        return node in self.damaged or len(self.damaged) < self._spare
+        without = {*self.damaged, *(blank for blank, _ in self.blank)} - {node}
+        return node in self.damaged or len(without) < self._spare
 
     def replace(self, node: str) -> None:
         """This node has a new disk."""

@@ -1,8 +1,6 @@
 """White-box invariants of role ``gossip``, checked after every event on the node it touched.
 
-- ``incarnation-backwards``: what a node says carries an incarnation that is not below what it said
-  before, and above all that its earlier lives said;
-- ``durable-first``: an incarnation is durable before it is said;
+- ``incarnation-backwards``, ``durable-first``: see :mod:`cluster.simulation.incarnation_watch`;
 - ``one-view-per-number``: a number of a view belongs to one list of members, everywhere;
 - ``view-backwards``: the number of the view that a node knows never goes down while it runs;
 - ``durable-memory``: a node that restarts knows the view, the promise and the fence that were
@@ -24,13 +22,14 @@ from cluster.gossip.fenced_register import token_of
 from cluster.gossip.node import GossipNode
 from cluster.gossip.writes import memory_of
 from cluster.ports import Append, Core, Recovered, SaveSnapshot, Send
+from cluster.simulation.incarnation_watch import IncarnationWatch
 from cluster.simulation.trace import say_ballot
 from cluster.simulation.variant_invariants import Fail
 from cluster.wire import Act, Ballot, GossipMessage, HardState
 
 
 def _rank(memory: LeaderMemory) -> tuple[int, Ballot, Ballot, int]:
-    """What of a node's memory only grows."""
+    """The parts of a node's memory that only grow."""
     return (memory.view.id, memory.promised, memory.accepted, memory.fence)
 
 
@@ -40,18 +39,12 @@ def _words(memory: LeaderMemory) -> str:
 
 
 class _Watched:
-    """What is known of one node."""
+    """The checker's record of one node."""
 
-    __slots__ = (
-        "durable", "floor", "memories", "memory", "pending", "said", "settled", "view",
-    )  # fmt: skip
+    __slots__ = ("memories", "memory", "settled", "view")
 
     def __init__(self) -> None:
-        #: the highest incarnation it said, and what this life must be above
-        self.said = self.floor = 0
-        self.durable = 0
-        #: (io_id, incarnation) on their way to the disk, and the same of what it knows of views
-        self.pending: list[tuple[int, int]] = []
+        #: (io_id, what it knows of views) on their way to the disk
         self.memories: list[tuple[int, LeaderMemory]] = []
         self.memory = LeaderMemory()
         self.view = 0
@@ -68,6 +61,7 @@ class GossipInvariants:
     def __init__(self, fail: Fail) -> None:
         self._fail = fail
         self._watched: dict[str, _Watched] = {}
+        self._incarnations = IncarnationWatch(fail)
         self._views: dict[int, tuple[str, ...]] = {}
         self._leaders: dict[int, str] = {}
         #: act's token -> the greatest token answered when it was first asked for
@@ -78,8 +72,8 @@ class GossipInvariants:
     def started(self, node: str, recovered: Recovered, *, excused: bool) -> None:
         """``node`` starts from what its storage found."""
         watched = self._of(node)
-        watched.durable, watched.pending = recovered.hard_state.generation, []
-        watched.floor, watched.settled, watched.view = watched.said, 0, 0
+        self._incarnations.started(node, recovered.hard_state.generation, excused=excused)
+        watched.settled = watched.view = 0
         found = memory_of(recovered, ())
         if not excused and _rank(found) < _rank(watched.memory):
             self._fail(
@@ -92,7 +86,7 @@ class GossipInvariants:
     def appending(self, node: str, effect: Append) -> None:
         """The core of ``node`` asked for this write."""
         if effect.hard_state is not None:
-            self._of(node).pending.append((effect.io_id, effect.hard_state.generation))
+            self._incarnations.asked(node, effect.io_id, effect.hard_state.generation)
         for entry in effect.entries:
             found = memory_of(Recovered(HardState(), None, [entry]), ())
             self._of(node).memories.append((effect.io_id, found))
@@ -102,11 +96,8 @@ class GossipInvariants:
 
     def persisted(self, node: str, io_id: int) -> None:
         """Storage reported every write up to ``io_id`` durable."""
+        self._incarnations.persisted(node, io_id)
         watched = self._of(node)
-        for pending_id, incarnation in watched.pending:
-            if pending_id <= io_id:
-                watched.durable = max(watched.durable, incarnation)
-        watched.pending = [each for each in watched.pending if each[0] > io_id]
         done = [memory for pending_id, memory in watched.memories if pending_id <= io_id]
         watched.memory = done[-1] if done else watched.memory
         del watched.memories[: len(done)]
@@ -115,26 +106,9 @@ class GossipInvariants:
         """A message leaves ``node`` now."""
         message = effect.message
         if isinstance(message, GossipMessage):
-            self._check_incarnation(node, message.incarnation)
+            self._incarnations.said(node, message.incarnation)
         elif isinstance(message, Act):
             self._check_act(node, message)
-
-    def _check_incarnation(self, node: str, said: int) -> None:
-        watched = self._of(node)
-        if said < watched.said or said <= watched.floor:
-            self._fail(
-                "incarnation-backwards",
-                f"{node} says incarnation {said}, and has said {watched.said}"
-                f"{' in an earlier life' if watched.said == watched.floor else ''}",
-                (node,),
-            )
-        if said > watched.durable:
-            self._fail(
-                "durable-first",
-                f"{node} says incarnation {said}, and {watched.durable} is durable",
-                (node,),
-            )
-        watched.said = max(watched.said, said)
 
     def _check_act(self, node: str, act: Act) -> None:
         leader = self._leaders.setdefault(act.view, node)

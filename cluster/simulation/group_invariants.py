@@ -1,9 +1,9 @@
 """White-box invariants of nodes that host many groups: those of one log, for each group by itself.
 
-What must hold of a replicated log holds of each group's log, among its members, and two groups have
-nothing to do with each other: an index, a generation or a leader of one says nothing of another. So
-there is one :class:`cluster.simulation.invariants.Invariants` per group, told what concerns it.
-After an event only the groups are looked at which the event touched.
+The invariants of a replicated log hold of each group's log, among the members of the group. Groups
+are independent: an index, a generation or a leader of one says nothing of another. So there is one
+:class:`cluster.simulation.invariants.Invariants` per group, called for the events of its group.
+After an event only the groups that it touched are checked.
 
 A group whose files are gone altogether is one that a node starts without; what it had durable there
 is missed all the same. The log of the hybrid clock's upper bound is watched as a group: the bound

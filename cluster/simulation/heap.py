@@ -3,7 +3,7 @@
 Two events at the same nanosecond happen in the order they were scheduled: the tie is broken by a
 sequence number, never by what the event is. That, and nothing else, makes a run repeatable.
 
-Used by :class:`cluster.simulation.world.World`; nobody else needs it.
+Used by :class:`cluster.simulation.world.World` only.
 """
 
 from __future__ import annotations

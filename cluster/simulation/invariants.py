@@ -73,7 +73,7 @@ class InvariantViolation(AssertionError):
 
 
 class View(NamedTuple):
-    """What the invariants look at in a core."""
+    """The interface of a core to the invariants."""
 
     role: str
     generation: int
@@ -97,7 +97,7 @@ def view_of_status(core: Core) -> View:
 
 
 class _Watched:
-    """What is known of one node."""
+    """The checker's record of one node."""
 
     __slots__ = ("durable", "hard", "log", "superseded", "view")
 
@@ -194,7 +194,7 @@ class Invariants:
             self._fail(
                 "one-vote-per-generation",
                 f"{node} changed its vote in generation {hard.generation} from "
-                f"{old.voted_for} to {hard.voted_for or 'nobody'}",
+                f"{old.voted_for} to {hard.voted_for or 'no node'}",
                 (node,),
             )
         watched.hard = hard
@@ -403,7 +403,7 @@ def _same(entry: Entry | None, committed: Entry, *, slot_wise: bool) -> bool:
 
 
 def _gone_back(old: View, new: View) -> list[tuple[str, int, int]]:
-    """What must not go back, and did: its name, and from where to where."""
+    """The value that went back and must not: its name, and from where to where."""
     pairs = (
         ("generation", old.generation, new.generation),
         ("high-water-mark", old.high_water_mark, new.high_water_mark),

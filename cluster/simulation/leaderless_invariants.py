@@ -10,6 +10,7 @@ not from its internals:
 - ``acknowledged-durable``: a quorum write or read that is answered ``ok`` is contained in what a
   write quorum of replicas has durably;
 - ``durable-replica``: a restarted node has everything that was reported durable;
+- ``incarnation-backwards``: see :mod:`cluster.simulation.incarnation_watch`;
 - ``stamp-bound``: a hybrid clock is at most the allowed offset, and what it has reserved, ahead of
   the furthest that the node's own wall clock has ever shown.
 
@@ -34,8 +35,9 @@ from cluster.leaderless.replica_states import (
 )
 from cluster.leaderless.stamps import HybridStamps
 from cluster.ports import Append, Core, Recovered, SaveSnapshot, Send
+from cluster.simulation.incarnation_watch import IncarnationWatch
 from cluster.simulation.variant_invariants import Fail
-from cluster.wire import VersionsHeld, VersionsWrite, VersionsWritten
+from cluster.wire import GossipMessage, VersionsHeld, VersionsWrite, VersionsWritten
 
 
 class _Watched:
@@ -60,6 +62,7 @@ class LeaderlessInvariants:
     def __init__(self, fail: Fail) -> None:
         self._fail = fail
         self._watched: dict[str, _Watched] = {}
+        self._incarnations = IncarnationWatch(fail)
         #: the furthest that each node's wall clock has shown
         self._furthest: dict[str, int] = {}
         #: (who, whom, id) -> the state that was to be merged
@@ -71,6 +74,8 @@ class LeaderlessInvariants:
 
     def appending(self, node: str, effect: Append) -> None:
         """The core of ``node`` asked for this write."""
+        if effect.hard_state is not None:
+            self._incarnations.asked(node, effect.io_id, effect.hard_state.adopted)
         watched = self._of(node)
         for entry in effect.entries:
             row = record_of(entry)
@@ -88,6 +93,7 @@ class LeaderlessInvariants:
 
     def persisted(self, node: str, io_id: int) -> None:
         """Storage reported every write up to ``io_id`` durable."""
+        self._incarnations.persisted(node, io_id)
         watched = self._of(node)
         done = 0
         for pending_id, key, state in watched.pending:
@@ -126,7 +132,9 @@ class LeaderlessInvariants:
     def sending(self, node: str, effect: Send) -> None:
         """A message leaves ``node`` now: what it says must be durable."""
         message = effect.message
-        if isinstance(message, VersionsHeld):
+        if isinstance(message, GossipMessage):
+            self._incarnations.said(node, message.incarnation)
+        elif isinstance(message, VersionsHeld):
             self._check_durable(node, message.key, decode_state(message.state))
         elif isinstance(message, VersionsWrite) and message.id and not message.hint_for:
             self._asked[node, effect.to, message.id] = message.state
@@ -155,6 +163,7 @@ class LeaderlessInvariants:
             recovered: what was found.
             excused: its disk was damaged or wiped: durability is not owed.
         """
+        self._incarnations.started(node, recovered.hard_state.adopted, excused=excused)
         watched, found = self._of(node), replay(recovered).states
         for key, owed in watched.durable.items():
             if not excused and not contains(found.get(key, NOTHING), owed):

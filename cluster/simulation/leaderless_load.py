@@ -1,4 +1,4 @@
-"""A client of role ``leaderless`` under load: siblings, sets and counters, each judged by its own.
+"""A client of role ``leaderless`` under load: siblings, sets and counters, each checked by its own.
 
 A key's name says what it is (:data:`KINDS`). A store carries the context of the client's last read
 of the key, once; sets and counters only grow. After healing, :func:`read_all` reads every key once
@@ -72,23 +72,23 @@ class LeaderlessLoad:
         if kind == "siblings":
             over, context = self._contexts.pop(key)
             args = (value, context)
-            told = {"value": value, "over": over}
-            self._begin("store", key, value, Command("put", key, args), told)
+            output = {"value": value, "over": over}
+            self._begin("store", key, value, Command("put", key, args), output)
         elif kind == "set":
             self._begin("add", key, value, Command("set-add", key, (value,)))
         else:
             amount = self._random.randint(1, 5)
             self._begin("add", key, amount, Command("counter-incr", key, (amount,)))
 
-    def _begin(self, f: str, key: str, value: Any, command: Command, told: Any = None) -> None:
+    def _begin(self, f: str, key: str, value: Any, command: Command, output: Any = None) -> None:
         world = self._world
         to = self._random.choice(world.nodes) if self._random.random() < self._roaming else None
         call = Call(self._name, Command(f, key, () if value is None else (value,)), to=to or "")
         world.client_log.append((world.now_ns, call, True))
-        done = partial(self._done, call, told)
+        done = partial(self._done, call, output)
         self._session.submit(command, to=to, recorded=False, done=done)
 
-    def _done(self, call: Call, told: Any, outcome: Complete) -> None:
+    def _done(self, call: Call, output: Any, outcome: Complete) -> None:
         key = call.command.key
         call.status, call.error = outcome.status, outcome.error
         if call.command.op == "read" and outcome.status == "ok":
@@ -97,7 +97,7 @@ class LeaderlessLoad:
                 call.value = list(outcome.value["values"])
                 self._contexts[key] = (call.value, outcome.value["context"])
         elif outcome.status != "fail":
-            call.value = told
+            call.value = output
         self._world.client_log.append((self._world.now_ns, call, False))
         self._world.at(self._pause_ns(), self._next)
 
@@ -126,8 +126,8 @@ def read_all(world: World, keys: int) -> list[str]:
             world.run_until(_there(outcomes), 2 * LAST_READ_NS)
             call.status, call.error = outcomes[0].status, outcomes[0].error
             if call.status == "ok":
-                told = outcomes[0].value
-                call.value = list(told["values"]) if kind == "siblings" else told
+                answer = outcomes[0].value
+                call.value = list(answer["values"]) if kind == "siblings" else answer
             else:
                 problems.append(f"key {key} cannot be read after healing: {call.error}")
             world.client_log.append((world.now_ns, call, False))

@@ -9,10 +9,11 @@ fault is removed and the system has a bounded time to do what it owes:
    role ``data``, all this in each group, and nothing is left over of transactions, moves and
    former lives (:mod:`cluster.simulation.data_leftovers`); of role ``gossip``: all nodes know the
    same members, which are all nodes, and the view of them is agreed on and led; of role
-   ``leaderless``: as of role ``paxos``, and replicas of a key hold the same state;
+   ``leaderless``: as of role ``paxos``, no node takes another for absent, and replicas of a key
+   hold the same state;
 2. serve: a write by a new client is acknowledged; of role ``gossip``: an act;
 3. remember: every key that clients ever touched is read again, and what was acknowledged is there:
-   acknowledged items of append lists exactly once, and a value that somebody wrote.
+   acknowledged items of append lists exactly once, and a value that some client wrote.
 
 The history of clients, with these last reads in it, still goes to a checker: this phase asks only
 what needs no search. Used by campaigns and tests, after ``World.run_for``.
@@ -20,6 +21,7 @@ what needs no search. Used by campaigns and tests, after ``World.run_for``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -134,8 +136,7 @@ def lists_of(command: Command) -> list[str]:
 def _read_lists(world: World, keys: list[str], settlement: Settlement) -> None:
     """Write and read every list that transactions touched; the history has it."""
     for key in [*keys, WITNESS_KEY]:
-        operations = [["append", key, -1 - world.now_ns], ["r", key, None]]
-        outcome = _call(world, Command(RUN, "", (operations,)))
+        outcome = _call(world, lambda key=key: _written(world, key))  # type: ignore[misc]
         if outcome.status != "ok":
             problem = f"a transaction of {key} after healing ended {outcome.status}"
             settlement.problems.append(f"{problem}: {outcome.error or 'no reason given'}")
@@ -143,8 +144,14 @@ def _read_lists(world: World, keys: list[str], settlement: Settlement) -> None:
             settlement.final_reads.append((key, outcome.value[1][2]))
 
 
+def _written(world: World, key: str) -> Command:
+    """A transaction that appends to a list and reads it. Its value is its own at each try: one
+    whose outcome is unknown may have happened."""
+    return Command(RUN, "", ([["append", key, -1 - world.now_ns], ["r", key, None]],))
+
+
 def member_nodes(world: World) -> tuple[str, ...]:
-    """The nodes that take part, as far as the leader's log tells; all, if there is no leader."""
+    """The nodes that take part, as the leader's log says; all, if there is no leader."""
     leader = world.leader()
     status = world.status(leader) if leader is not None else None
     if status is None or "learners" not in status:
@@ -181,7 +188,7 @@ def _unsettled_groups(world: World, targets: dict[str, int]) -> str:
             if row["recovering"]:
                 return f"{node} is not repaired from the damage to its disk, in group {group}"
         if not any(row["role"] == "leader" for _, row in rows):
-            return f"nobody leads group {group}"
+            return f"no node leads group {group}"
         said = _behind(world, group, rows, targets)
         if said:
             return said
@@ -227,7 +234,18 @@ def _unsettled_group(world: World) -> str:
     living, _, agreed = views.pop()
     if living != agreed:
         return "the agreed view has other members than live"
-    return "" if world.leader() is not None else "nobody leads"
+    return "" if world.leader() is not None else "no node leads"
+
+
+def _untrusted(world: World) -> str:
+    """Which node of role ``leaderless`` takes one that runs to be away; empty for other roles."""
+    running = [world.member(node) for node in world.nodes if world.alive(node)]
+    for node in world.nodes:
+        trusted = (world.status(node) or {}).get("alive", running)
+        missed = [other for other in running if other not in trusted]
+        if missed:
+            return f"{node} takes {', '.join(missed)} to be away"
+    return ""
 
 
 def _unequal_replicas(world: World) -> str:
@@ -250,7 +268,7 @@ def _unsettled(world: World, targets: dict[str, int]) -> str:
     if world.role == "gossip":
         return _unsettled_group(world)
     if world.role in ("paxos", "leaderless"):
-        return _unsettled_peers(world) or _unequal_replicas(world)
+        return _unsettled_peers(world) or _untrusted(world) or _unequal_replicas(world)
     if world.role == "data":
         return _unsettled_groups(world, targets)
     applied: dict[str, tuple[int, str]] = {}
@@ -271,8 +289,8 @@ def _unsettled(world: World, targets: dict[str, int]) -> str:
     if (world.status(leader) or {}).get("outgoing"):
         return "a change of members is half done"
     if len(set(applied.values())) > 1:
-        told = ", ".join(f"{node} {found[0]}/{found[1]}" for node, found in applied.items())
-        return f"applied and last indices differ: {told}"
+        positions = ", ".join(f"{node} {found[0]}/{found[1]}" for node, found in applied.items())
+        return f"applied and last indices differ: {positions}"
     hashes = {world.state_hash(node) for node in applied}
     return "" if len(hashes) == 1 else "states differ at one applied index"
 
@@ -319,7 +337,7 @@ def _remember(world: World, calls: list[Call], settlement: Settlement) -> None:
 
 
 def _wrong_value(key: str, made: list[Call], acked: list[Call], value: Any) -> str:
-    """What of the acknowledged is missing from a key's last value; empty if nothing is."""
+    """The acknowledged items missing from a key's last value; empty if there are none."""
     ops = {call.command.op for call in made} - {"get"}
     if ops == {"append"}:
         return _wrong_list(key, made, acked, value)
@@ -348,12 +366,14 @@ def _wrong_list(key: str, made: list[Call], acked: list[Call], value: Any) -> st
     return ""
 
 
-def _call(world: World, command: Command) -> Any:
+def _call(world: World, command: Command | Callable[[], Command]) -> Any:
+    """Have the witness do a command, or one that is made anew for each try."""
     session = world.session(WITNESS)
     outcome: list[Any] = []
     for _ in range(CALL_TRIES):
         outcome.clear()
-        session.submit(command, done=outcome.append)
+        now = command() if callable(command) else command
+        session.submit(now, done=outcome.append)
         world.run_until(lambda: bool(outcome), 60 * SECOND)
         if outcome and outcome[0].status == "ok":
             break

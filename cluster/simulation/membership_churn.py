@@ -1,11 +1,11 @@
 """Changes of members as a fault: a node is removed under load, and comes back with an empty disk.
 
-What an operator does with a machine that must be replaced, done at random and in the middle of
-other faults: ask the leader to remove a member; let the removed node run on for a while, for it may
-not know yet; wipe it; start it under its next id; ask for it as a learner; promote it once it has
-caught up. Every step is a client's request like any other, through partitions and crashes: it may
-be refused, and its outcome may be unknown. Then the cluster is asked who its members are, and only
-a node that certainly is none is wiped.
+An operator's replacement of a machine, at random moments and in the middle of other faults: ask the
+leader to remove a member; let the removed node run on for a while, for it may not know yet; wipe
+it; start it under its next id; ask for it as a learner; promote it once it has caught up. Every
+step is a client's request like any other, through partitions and crashes: it may be refused, and
+its outcome may be unknown. Then the cluster is asked who its members are, and only a node that is
+definitely none is wiped.
 
 Used by :mod:`cluster.simulation.swarm`.
 """
@@ -61,7 +61,7 @@ class MembershipChurn:
     def _replace(self, node: str) -> None:
         """Bring a node back that was asked to leave, if it did."""
 
-        def told(outcome: Complete) -> None:
+        def on_outcome(outcome: Complete) -> None:
             if outcome.status != "ok":
                 self._later(self._replace, node)
                 return
@@ -71,7 +71,7 @@ class MembershipChurn:
             else:
                 self._wipe(node)
 
-        self._ask(MEMBERS, "", told)
+        self._ask(MEMBERS, "", on_outcome)
 
     def _wipe(self, node: str) -> None:
         self._world.crash(node)
@@ -86,13 +86,13 @@ class MembershipChurn:
         self._until_ok("promote", member, done)
 
     def _until_ok(self, op: str, member: str, then: Callable[[], None]) -> None:
-        def told(outcome: Complete) -> None:
+        def on_outcome(outcome: Complete) -> None:
             if outcome.status == "ok":
                 then()
             else:
                 self._later(self._until_ok, op, member, then)
 
-        self._ask(op, member, told)
+        self._ask(op, member, on_outcome)
 
     def _later(self, step: Callable[..., None], *arguments: Any) -> None:
         self._world.at(AGAIN_NS, step, *arguments)
@@ -101,10 +101,10 @@ class MembershipChurn:
         if self._stopped():
             return
 
-        def told(outcome: Complete) -> None:
+        def on_outcome(outcome: Complete) -> None:
             if outcome.status == "ok":
                 self.done[op] = self.done.get(op, 0) + 1
             if not self._stopped():
                 done(outcome)
 
-        self._world.session(OPERATOR, window=4).submit(Command(op, member), done=told)
+        self._world.session(OPERATOR, window=4).submit(Command(op, member), done=on_outcome)

@@ -23,7 +23,7 @@ from cluster.ports import Append, Core, Recovered, Send
 from cluster.simulation.trace import say_entry
 from cluster.wire import Accept, Accepted, Entry, Promise
 
-#: Kind and data of an entry: what a slot is about, whatever the ballot.
+#: Kind and data of an entry: the value of a slot, without the ballot.
 Value: TypeAlias = tuple[str, bytes]
 
 
@@ -32,7 +32,7 @@ def _value(entry: Entry) -> Value:
 
 
 class _Slot:
-    """What is known of one slot, over all nodes."""
+    """The checker's record of one slot, over all nodes."""
 
     __slots__ = ("accepted", "chosen", "proposed")
 
@@ -45,7 +45,7 @@ class _Slot:
 
 
 class _Acceptor:
-    """What is known of one node."""
+    """The checker's record of one node."""
 
     __slots__ = ("accepted", "agreed", "durable", "promised", "seen")
 

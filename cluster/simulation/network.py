@@ -1,10 +1,10 @@
 """The simulated network: a directed link per ordered pair of endpoints, with faults and counts.
 
-Peers and clients speak length-prefixed frames over TCP. What is simulated is the frame: by default
-a link delivers frames in order, as one connection does, each after a delay drawn from the profile.
-Faults are those of an in-path proxy which understands frames: it may drop one, delay it, send it
-twice or let later ones overtake it. A profile with ``ordered=False`` behaves as datagrams would,
-which TCP forbids and a second connection per peer would bring back (Single-Socket Channel).
+Peers and clients speak length-prefixed frames over TCP. The unit of simulation is the frame: by
+default a link delivers frames in order, as one connection does, each after a delay drawn from the
+profile. Faults are those of an in-path proxy which understands frames: it may drop one, delay it,
+send it twice or let later ones overtake it. A profile with ``ordered=False`` behaves as datagrams
+would, which TCP forbids and a second connection per peer would bring back (Single-Socket Channel).
 
 Connections have epochs, as everywhere (:mod:`cluster.channel.single_socket_channel`). When an
 endpoint dies, frames on their way *to* it are lost with its kernel's buffers; frames it had sent
@@ -31,14 +31,14 @@ from cluster.simulation.heap import EventHeap
 
 US = 1_000
 
-#: What a link counts, in the order shown.
+#: The counters of a link, in the order shown.
 COUNTERS = ("passed", "dropped", "delayed", "duplicated", "reordered", "corrupted")
 
 _encoder = msgspec.msgpack.Encoder()
 
 
 class LinkFault(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one directed link does to frames; all zero means healthy.
+    """The faults of one directed link; all zero means healthy.
 
     Args:
         cut: nothing passes, frames already under way included.
@@ -81,7 +81,7 @@ class FaultLike(Protocol):
 
 
 class NetworkProfile(msgspec.Struct, frozen=True, kw_only=True):
-    """What the network is like when no fault is injected.
+    """The behaviour of the network without injected faults.
 
     Args:
         delay_min_ns, delay_max_ns: bounds of the uniform one-way delay.

@@ -3,8 +3,8 @@
 The machine outlives the process. Each start is a new life (:mod:`~cluster.simulation.node_life`),
 which hosts a real core over real storage on the machine's simulated disk, as the runtime does.
 
-What a node needs of its world is :class:`NodeWorld`. Only :mod:`cluster.simulation.world` makes
-nodes.
+The interface of the world to a node is :class:`NodeWorld`. Only :mod:`cluster.simulation.world`
+makes nodes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Answers(Protocol):
 
 
 class NodeWorld(LifeWorld, Protocol):
-    """What a node needs of the world it lives in."""
+    """The interface of a world to its nodes."""
 
     @property
     def founders(self) -> Sequence[str]: ...
@@ -74,7 +74,7 @@ class SimNode:
         self.name = name
         #: who this node is in the cluster: another one with each disk
         self.member = name
-        #: whether it starts knowing nobody, as a node does that joins a cluster
+        #: whether it starts without peers, as a node does that joins a cluster
         self.joins = joins
         self.disk = disk
         self.clock = clock

@@ -1,4 +1,4 @@
-"""What can be done to the nodes of a world: death, pauses, wrong clocks, bad disks.
+"""Faults of the nodes of a world: death, pauses, wrong clocks, bad disks.
 
 Used by :class:`cluster.simulation.world.World`, whose methods these are.
 """
@@ -23,9 +23,9 @@ class NodeFaults:
     Args:
         nodes: by name; an unknown name raises.
         heap: virtual time.
-        trace: is told.
+        trace: records each fault.
         atlas: keeps a majority of disks sound.
-        damage_watch: judges what a node says of its disk.
+        damage_watch: checks what a node says of its disk.
         cut_off: the kernel of a node's machine ends its connections.
         resume_order: decides whether a late timer runs before the frames that waited.
     """

@@ -8,7 +8,7 @@ A paused process is a SIGSTOPped one: frames wait in its socket buffers in order
 under way still completes in the kernel, timers run late. When it resumes it sees all of it at once,
 frames first or the timer first, as the event loop of the day happens to look.
 
-What a life needs of its world is :class:`LifeWorld`. Used by :mod:`cluster.simulation.node`.
+The interface of the world to a life is :class:`LifeWorld`. Used by :mod:`cluster.simulation.node`.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Machine(Protocol):
 
 
 class LifeWorld(Protocol):
-    """What a life needs of the world it is lived in."""
+    """The interface of a world to a node's life."""
 
     @property
     def now_ns(self) -> int: ...
@@ -277,7 +277,7 @@ class NodeLife:
         world, machine = self._world, self._machine
         try:
             effects = call(machine.clock.monotonic_ns(world.now_ns), *arguments)
-        except Exception as error:  # whatever a core raises is a bug of it, and ends the process
+        except Exception as error:  # any exception of a core is a bug of it, and ends the process
             self._raised(error)
             return
         if effects:

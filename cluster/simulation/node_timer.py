@@ -48,7 +48,7 @@ class NodeTimer:
             self._heap.push(due, self._event, due)
 
     def taken(self) -> None:
-        """The core was told of the time: nothing is asked for until it asks again."""
+        """The core has handled the time: no wake-up is due until it asks for the next."""
         self.at_ns = -1
 
     @property
@@ -57,7 +57,7 @@ class NodeTimer:
         return 0 <= self.at_ns <= self._heap.now_ns
 
     def monotonic_ns(self) -> int:
-        """What the node's clock shows when it is due; -1 if it was not asked for."""
+        """The node's clock time at which it is due; -1 if none is set."""
         return self._clock.monotonic_ns(self.at_ns) if self.at_ns >= 0 else -1
 
     def rearm(self) -> None:

@@ -1,4 +1,4 @@
-"""What can be seen of the nodes of a world: whether they run, what they say, what they hold.
+"""Views of the nodes of a world: whether they run, their status, their state.
 
 Used by :class:`cluster.simulation.world.World`, whose methods these are.
 """
@@ -40,7 +40,7 @@ class NodeViews:
         self._ablations, self._view_of = ablations, view_of
 
     def member(self, node: str) -> str:
-        """Who a node is in the cluster: its name, until its disk is wiped."""
+        """The member id of a node: its name, until its disk is wiped."""
         return self._nodes[node].member
 
     def alive(self, node: str) -> bool:

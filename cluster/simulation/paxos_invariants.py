@@ -51,7 +51,7 @@ class _Memory:
 
 
 class _Watched:
-    """What is known of one node: what it wrote, what of that is durable, and what is on its way."""
+    """The checker's record of one node: its writes, durable ones, and those under way."""
 
     __slots__ = ("durable", "life", "pending", "reserved", "written")
 
@@ -65,7 +65,7 @@ class _Watched:
 
 
 class _Choices:
-    """What is known of one register: who accepted what, what was chosen, what was proposed."""
+    """The checker's record of one register: accepted, chosen and proposed values."""
 
     __slots__ = ("accepted_by", "bases", "chosen", "proposed", "values")
 

@@ -36,10 +36,10 @@ MS = 1_000_000
 
 #: Transactions over lists, on nodes of role ``data`` only.
 TRANSACTIONS = "transactions"
-#: What clients do: ``register`` (get, put, cas), ``append`` (get, append), ``mixed`` (both), or
-#: transactions.
+#: The operations of clients: ``register`` (get, put, cas), ``append`` (get, append), ``mixed``
+#: (both), or transactions.
 WORKLOADS = ("register", "append", "mixed", TRANSACTIONS)
-#: What is drawn where no workload is asked for.
+#: The workloads drawn where none is asked for.
 KEY_WORKLOADS = WORKLOADS[:3]
 #: Fewest and most nodes a profile may be asked for.
 NODES_MIN, NODES_MAX = 1, 9
@@ -51,7 +51,7 @@ LEASE_RATES = (0.8, 0.9, 0.99, 1.01, 1.1, 1.2)
 
 
 class SwarmOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What a seed drew; everything a reader needs to understand the run.
+    """The draws of a seed; everything a reader needs to understand the run.
 
     Args:
         profile: ``calm`` or ``harsh``.
@@ -92,7 +92,7 @@ class SwarmOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Wishes(msgspec.Struct, frozen=True, kw_only=True):
-    """What a campaign asks for; everything else is drawn.
+    """The settings of a campaign; everything else is drawn.
 
     Args:
         consensus: the variant all nodes run.

@@ -5,7 +5,7 @@ is added or removed. Here each purpose has a stream of its own, keyed by a diges
 the purpose's words, so that a new fault does not move the election timeouts. The builtin ``hash``
 is never used: it differs from process to process.
 
-Anyone may use this module.
+Public.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What makes a node's core and storage at each start: the shape, and the reference cluster's own.
+"""Factories of a node's core and storage at each start: the interface, and the reference cluster's.
 
 Each role of the reference cluster has its core, storage and invariants; see :func:`role_of`.
 
@@ -62,21 +62,21 @@ class StorageFactory(Protocol):
 
 
 class Role(NamedTuple):
-    """What the nodes of a role are made with.
+    """The parts of the nodes of a role.
 
     Args:
         core: makes a core.
         storage: makes a storage.
         view_of: looks into a core.
         watch: makes the invariants, of (fail, view_of, consensus, founders).
-        variant: the parts of a consensus variant by name; None if the role has none.
+        variant: the parts of a consensus variant, of (name, ablations); None if the role has none.
     """
 
     core: CoreFactory
     storage: StorageFactory
     view_of: Callable[[Any], View]
     watch: Callable[[Fail, Callable[[Any], View], str, Sequence[str]], Watch]
-    variant: Callable[[str], ConsensusParts | None]
+    variant: Callable[[str, Sequence[str]], ConsensusParts | None]
 
 
 def reference_parts(consensus: str, ablations: Sequence[str]) -> ReplicaParts:
@@ -97,6 +97,11 @@ def channel_parts(role: str, consensus: str, ablations: Sequence[str]) -> Channe
     return reference_parts(consensus, ablations).channels
 
 
+def reference_consensus(consensus: str, ablations: Sequence[str]) -> ConsensusParts:
+    """Those of them that are the consensus variant's; arguments and errors are the same."""
+    return reference_parts(consensus, ablations).consensus
+
+
 def data_parts(consensus: str, ablations: Sequence[str]) -> DataParts:
     """The parts of a node of role ``data`` whose groups have this consensus.
 
@@ -104,6 +109,11 @@ def data_parts(consensus: str, ablations: Sequence[str]) -> DataParts:
         ValueError: there is no such consensus, or no such ablation of it.
     """
     return ablate(transactional(reference_parts(consensus, ())), ablations)
+
+
+def data_consensus(consensus: str, ablations: Sequence[str]) -> ConsensusParts:
+    """Those of a group's consensus variant; arguments and errors are the same."""
+    return data_parts(consensus, ablations).group.consensus
 
 
 def check_parts(role: str, consensus: str, ablations: Sequence[str]) -> None:
@@ -142,7 +152,7 @@ def reference_core(
 
 
 def reference_view(core: Replica) -> View:
-    """What the invariants look at, without building a status for every event."""
+    """The values for the invariants, without building a status for every event."""
     consensus = core.consensus
     return View(
         consensus.role,
@@ -289,14 +299,14 @@ def watch_states(
     return LeaderlessInvariants(fail)
 
 
-def _no_variant(name: str) -> None:
+def _no_variant(consensus: str, ablations: Sequence[str]) -> None:
     """A role without consensus variants."""
 
 
 ROLES = {
-    "core": Role(reference_core, reference_storage, reference_view, watch_log, CONSENSUS.get),
+    "core": Role(reference_core, reference_storage, reference_view, watch_log, reference_consensus),
     "paxos": Role(paxos_core, paxos_storage, view_of_status, watch_registers, _no_variant),
-    "data": Role(data_core, data_storage, group_view(reference_view), watch_groups, CONSENSUS.get),
+    "data": Role(data_core, data_storage, group_view(reference_view), watch_groups, data_consensus),
     "gossip": Role(gossip_core, gossip_storage, view_of_status, watch_group, _no_variant),
     "leaderless": Role(
         leaderless_core, leaderless_storage, view_of_status, watch_states, _no_variant
@@ -305,7 +315,7 @@ ROLES = {
 
 
 def role_of(name: str) -> Role:
-    """What nodes of this role are made with.
+    """The parts of the nodes of this role.
 
     Raises:
         ValueError: there is no such role.

@@ -3,10 +3,10 @@
 Some violations need five events in one order: Raft's figure 8 was not found in hundreds of random
 seeds, and a directed schedule shows it at once. A schedule is a text file of prose and commands,
 one a line, run in a world of fixed seed, so it always goes the same way; it is a test, and it reads
-as an explanation. What it prints is kept in the file and compared (``pytest --rewrite`` accepts
+as an explanation. Its output is kept in the file and compared (``pytest --rewrite`` accepts
 what changed)::
 
-    # A value is written, and everybody has it.
+    # A value is written, and every node has it.
     nodes n1 n2 n3
     elect n1
     put c1 x 1 -> ok
@@ -21,9 +21,8 @@ reach the situation it was written for (``ScheduleError``). The text is read and
 :mod:`cluster.simulation.schedule_text`; the commands are listed in
 :data:`cluster.simulation.schedule_commands.COMMANDS`, each with its words.
 
-What clients did is recorded as events (``invoke``, and ``ok``, ``fail`` or ``info``), for a checker
-to judge; this package knows no checkers. Used by ``harness patterns``, by tests, and by anyone with
-a hunch.
+The operations of clients are recorded as events (``invoke``, and ``ok``, ``fail`` or ``info``), for
+a checker; this package knows no checkers. Used by ``harness patterns`` and by tests, and public.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ from cluster.simulation.world import World
 
 
 class ScheduleRun(msgspec.Struct):
-    """What a run of a schedule did.
+    """The outcome of a schedule.
 
     Args:
         events: what clients saw, in order.
@@ -54,7 +53,7 @@ class ScheduleRun(msgspec.Struct):
         problems: what the system owed (``serve``, ``settle``, ``trial``) and did not do.
         trace_hash: digest of every event of the world.
         duration_ns: virtual time.
-        clocks: what was done to clocks, as faults of a run are told: ``id``, ``begin_ns``,
+        clocks: the clock faults, in the form of a run's faults: ``id``, ``begin_ns``,
             ``outcome`` and ``value`` with ``offset_ns`` and ``rate``.
         clock_bound_ns: how far clocks may be off without that the nodes promise less; 0 if their
             promises do not rest on clocks.

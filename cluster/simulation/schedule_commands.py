@@ -9,7 +9,7 @@ Words in capitals stand for arguments; brackets for what may be left out.
     nodes N1 N2 ...                   start a world of these nodes
     no-timeouts | timeouts            timers run only by command | by themselves again
     elect N                           N's timer comes first: it becomes leader, all hear of it
-    campaign N                        N's timer fires, and nobody else's; what follows, follows
+    campaign N                        N's timer fires, and no other; its effects follow
     tick N                            N's timer fires now
     late N TIME                       N finds that more of its own time has passed than it thought
     run TIME                          let time pass
@@ -22,8 +22,8 @@ Words in capitals stand for arguments; brackets for what may be left out.
                                       see :mod:`cluster.simulation.schedule_services`
     placed | txn-run | transfer | partition-move ...
                                       of role data: see :mod:`cluster.simulation.schedule_data`
-    change C add-learner N            a change of members; also promote N, remove-member N
-    start C OP KEY ...                the same, not awaited
+    change C add-learner N            a change of members; also promote N [OLD], remove-member N
+    start C OP KEY ...                any of these, not awaited
     await C [-> OUT]                  wait for it
     timeout TIME                      deadline of operations of clients that come later
     window N                          commands under way at once of clients that come later
@@ -104,7 +104,7 @@ from cluster.wire import Command as Operation
 NETWORK = NetworkProfile(delay_min_ns=1 * MS, delay_max_ns=1 * MS)
 DISK = DiskProfile(sync_min_ns=1 * MS, sync_max_ns=1 * MS)
 
-#: How long ``elect`` and ``wait`` wait, unless told otherwise.
+#: How long ``elect`` and ``wait`` wait, unless a time is given.
 WAIT_NS = 5 * SECOND
 
 #: operation -> how many arguments it has after the key
@@ -160,19 +160,27 @@ def _operate(stage: Stage, op: str, arguments: list[str], wanted: str) -> None:
 
 
 def _change(stage: Stage, arguments: list[str]) -> None:
-    if len(arguments) != 3 or arguments[1] not in CHANGES:
+    finish(stage, _begin_change(stage, arguments), "ok")
+
+
+def _begin_change(stage: Stage, arguments: list[str]) -> str:
+    node = arguments.pop()[1:] if arguments[-1:] and arguments[-1].startswith("@") else None
+    if len(arguments) not in (3, 4) or arguments[1] not in CHANGES:
         raise stage.fail(f"change takes a client, a change and a member, not {arguments}")
-    client, op, member = arguments
-    call = stage.session(client).submit(Operation(op, member))
-    stage.calls[client] = Running(f"{client} {op} {member}", call, lambda value: "")
-    finish(stage, client, "ok")
+    client, op, member, *rest = arguments
+    call = stage.session(client).submit(Operation(op, member, tuple(rest)), to=node)
+    stage.calls[client] = Running(" ".join(arguments), call, lambda value: "")
+    return client
 
 
 def _start(stage: Stage, arguments: list[str]) -> None:
-    if len(arguments) < 2 or arguments[1] not in OF_CLIENTS:
+    if len(arguments) < 2 or arguments[1] not in (*OF_CLIENTS, *CHANGES):
         raise stage.fail("start needs a client and an operation: start c2 get x")
     client, op, *rest = arguments
-    _begin(stage, op, [client, *rest])
+    if op in CHANGES:
+        _begin_change(stage, arguments)
+    else:
+        _begin(stage, op, [client, *rest])
 
 
 def _await(stage: Stage, arguments: list[str], wanted: str) -> None:
@@ -287,7 +295,7 @@ def _campaign(stage: Stage, arguments: list[str]) -> None:
 
 
 def _fire_alone(stage: Stage, node: str) -> None:
-    """Everybody's clock passes the election timeout; only ``node`` comes to look at it."""
+    """Every clock passes the election timeout; only ``node`` gets its tick."""
     world, automatic = stage.world, stage.world.auto_ticks
     world.auto_ticks = False
     for other in world.nodes:
@@ -529,7 +537,7 @@ def _trial(stage: Stage, arguments: list[str]) -> None:
 
 
 def _leader(stage: Stage, arguments: list[str]) -> None:
-    stage.say(f"leader {stage.world.leader() or 'nobody'}")
+    stage.say(f"leader {stage.world.leader() or 'none'}")
 
 
 def _status(stage: Stage, arguments: list[str]) -> None:
@@ -563,8 +571,8 @@ def _register(stage: Stage, arguments: list[str]) -> None:
         raise stage.fail(f"{node} is down, or has no registers: begin with: role paxos")
     held = core.acceptors.find(key)
     value = text_of(register_value(key, held.value))
-    told = f"promised {say_ballot(held.promised)}, accepted {say_ballot(held.accepted)}"
-    stage.say(f"{node} {key}: {told}, value {value}")
+    words = f"promised {say_ballot(held.promised)}, accepted {say_ballot(held.accepted)}"
+    stage.say(f"{node} {key}: {words}, value {value}")
 
 
 # -- words

@@ -157,8 +157,8 @@ def _accounts(memory: Memory, arguments: list[str]) -> Operation:
 
 
 def _tell_accounts(balances: dict[str, Any]) -> str:
-    told = ", ".join(f"{key} {text_of(value)}" for key, value in balances.items())
-    return f"{told}: {sum(value or 0 for value in balances.values())} in all"
+    words = ", ".join(f"{key} {text_of(value)}" for key, value in balances.items())
+    return f"{words}: {sum(value or 0 for value in balances.values())} in all"
 
 
 DATA_SERVICES: dict[str, Callable[[Memory, list[str]], Operation]] = {
@@ -429,7 +429,7 @@ def _commits(stage: Stage, arguments: list[str]) -> None:
     node = arguments.pop()[1:] if arguments[-1].startswith("@") else None
     key, *rest = arguments
     limit_ns = time_of(rest[0]) if rest else 2 * SECOND
-    world, told = stage.world, list[Complete]()
+    world, outcomes = stage.world, list[Complete]()
     asked = [["w", key, world.now_ns]]
     whole = Call(JUDGE, Command("txn", "", (asked,)), to=node or "")
     world.client_log.append((world.now_ns, whole, True))
@@ -437,14 +437,14 @@ def _commits(stage: Stage, arguments: list[str]) -> None:
     def ended(done: Complete) -> None:
         whole.status, whole.value, whole.error = done.status, done.value, done.error
         world.client_log.append((world.now_ns, whole, False))
-        told.append(done)
+        outcomes.append(done)
 
     session = world.session(JUDGE, attempt_ns=limit_ns)
     command = Command("txn-run", "", (asked, {}))
     session.submit(command, to=node, timeout_ns=limit_ns, recorded=False, done=ended)
-    world.run_until(lambda: bool(told), limit_ns + SECOND)
-    done = bool(told) and told[0].status == "ok"
-    why = _plain(told[0].error) if told else "no answer"
+    world.run_until(lambda: bool(outcomes), limit_ns + SECOND)
+    done = bool(outcomes) and outcomes[0].status == "ok"
+    why = _plain(outcomes[0].error) if outcomes else "no answer"
     problem = "" if done else f"no transaction on {key} committed in {limit_ns / SECOND:g} s: {why}"
     stage.owes(problem, f"a transaction on {key} commits")
 

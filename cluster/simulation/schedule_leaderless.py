@@ -45,12 +45,12 @@ def store(memory: Memory, arguments: list[str]) -> Operation:
     key, text = words_of(arguments, "KEY", "VALUE")
     value = value_of(text)
     over, context = memory.contexts.pop(key, ([], None))
-    told = {"value": value, "over": over}
+    output = {"value": value, "over": over}
     args = (value,) if context is None else (value, context)
 
     def steps() -> Steps:
         done = yield Command("put", key, args)
-        return (done.status, told if done.status != "fail" else None, done.error)
+        return (done.status, output if done.status != "fail" else None, done.error)
 
     return Operation("store", key, value, steps(), lambda _: f"over {tell(over)}")
 

@@ -2,11 +2,13 @@
 
     grant C LEASE TTL           a lease of this name, that one client has at a time
     renew C LEASE | revoke C LEASE
-    lock C NAME TTL             a key attached to a lease of its own, if nobody has the lock yet
+    lock C NAME TTL             a key attached to a lease of its own, if the lock is free
     unlock C NAME               end that lease
     fenced C NAME VALUE         a write to the lock's resource, which is a key attached to the lease
                                 that C got the lock with: the resource refuses it when that is over
-    write C KEY VALUE           a put that is told its revision
+    trusting C NAME VALUE       a write to a resource that refuses nothing; C sends it only if it
+                                holds the lock's lease by its own clock
+    write C KEY VALUE           a put that returns its revision
     watch C PREFIX AFTER [N]    every change after this revision; ``on`` goes on from the last one.
                                 An answer ends after N changes, at the next revision
     txn C [if KEY VALUE, ... then] r KEY, w KEY VALUE, append KEY VALUE, ...
@@ -206,10 +208,13 @@ def _lock(memory: Memory, arguments: list[str]) -> Operation:
     ttl_ns = time_of(ttl)
 
     def steps() -> Steps:
+        asked_ns = memory.now_ns()
         granted = yield Command("lease-grant", "", (ttl_ns,))
         if granted.status != "ok":
             return ("fail", None, f"no lease was got: {granted.error}")
         lease = granted.value["lease"]
+        memory.views[name] = view = memory.view()
+        view.granted(asked_ns, memory.now_ns(), ttl_ns)
         absent, attach = [name, "version", "==", 0], ["put", name, True, lease]
         made = yield Command("txn", "", ([absent], [attach], []))
         if made.status == "ok" and made.value["succeeded"]:
@@ -243,10 +248,24 @@ def _unlock(memory: Memory, arguments: list[str]) -> Operation:
 def _fenced(memory: Memory, arguments: list[str]) -> Operation:
     name, text = words_of(arguments, "NAME", "VALUE")
     lease, token = _lease_of(memory, name)
+    output = {"token": token, "value": value_of(text)}
+
+    def steps() -> Steps:
+        done = yield Command("put", f"resource/{name}", (output["value"], lease))
+        return _outcome(done, output)
+
+    return Operation("write", name, output, steps(), _silent)
+
+
+def _trusting(memory: Memory, arguments: list[str]) -> Operation:
+    name, text = words_of(arguments, "NAME", "VALUE")
+    _, token = _lease_of(memory, name)
     told = {"token": token, "value": value_of(text)}
 
     def steps() -> Steps:
-        done = yield Command("put", f"resource/{name}", (told["value"], lease))
+        if not memory.views[name].may_act(memory.now_ns()):
+            return ("fail", None, "by its own clock the lease is over")
+        done = yield Command("put", f"resource/{name}", (told["value"],))
         return _outcome(done, told)
 
     return Operation("write", name, told, steps(), _silent)
@@ -262,7 +281,9 @@ def _write(memory: Memory, arguments: list[str]) -> Operation:
         done = yield Command("put", key, (value_of(text),))
         return _outcome(done, {"revision": done.revision})
 
-    return Operation("write", key, value_of(text), steps(), lambda told: f"at {told['revision']}")
+    return Operation(
+        "write", key, value_of(text), steps(), lambda output: f"at {output['revision']}"
+    )
 
 
 def _watch(memory: Memory, arguments: list[str]) -> Operation:
@@ -290,12 +311,12 @@ def _change(event: dict[str, Any]) -> dict[str, Any]:
     return {**change, "type": "delete"} if gone else {**change, "value": event["value"]}
 
 
-def _tell_events(told: dict[str, Any]) -> str:
+def _tell_events(output: dict[str, Any]) -> str:
     changes = [
         f"{each['revision']} {each['key']} {text_of(each['value']) if 'value' in each else 'gone'}"
-        for each in told["events"]
+        for each in output["events"]
     ]
-    return f"{', '.join(changes) or 'nothing'}; all up to {told['revision']}"
+    return f"{', '.join(changes) or 'nothing'}; all up to {output['revision']}"
 
 
 # -- transactions
@@ -320,8 +341,8 @@ def _txn(memory: Memory, arguments: list[str]) -> Operation:
         if not done.value["succeeded"]:
             return ("fail", None, "a key has another value")
         results = zip(asked, done.value["results"], strict=True)
-        told = [[f, key, result if f == "r" else value] for (f, key, value), result in results]
-        return ("ok", wanted + told, "")
+        output = [[f, key, result if f == "r" else value] for (f, key, value), result in results]
+        return ("ok", wanted + output, "")
 
     return Operation("txn", "", found + asked, steps(), tell_operations)
 
@@ -390,8 +411,8 @@ def _send(memory: Memory, arguments: list[str]) -> Operation:
     return Operation("txn", "", asked, steps(), _tell_sent)
 
 
-def _tell_sent(told: list[Any]) -> str:
-    return ", ".join(f"{text_of(value)} at {offset}" for _, _, (offset, value) in told)
+def _tell_sent(output: list[Any]) -> str:
+    return ", ".join(f"{text_of(value)} at {offset}" for _, _, (offset, value) in output)
 
 
 def _poll(memory: Memory, arguments: list[str]) -> Operation:
@@ -407,8 +428,8 @@ def _poll(memory: Memory, arguments: list[str]) -> Operation:
     return Operation("txn", "", [["poll"]], steps(), _tell_polled)
 
 
-def _tell_polled(told: list[Any]) -> str:
-    ((_, logs),) = told
+def _tell_polled(output: list[Any]) -> str:
+    ((_, logs),) = output
     return " ".join(text_of(value) for pairs in logs.values() for _offset, value in pairs)
 
 
@@ -422,7 +443,7 @@ def _members(memory: Memory, arguments: list[str]) -> Operation:
         done = yield Command("members-view", "")
         return _outcome(done, done.value)
 
-    return Operation("read", "members", None, steps(), lambda told: " ".join(told))
+    return Operation("read", "members", None, steps(), lambda output: " ".join(output))
 
 
 def _act(memory: Memory, arguments: list[str]) -> Operation:
@@ -435,8 +456,8 @@ def _act(memory: Memory, arguments: list[str]) -> Operation:
     return Operation("act", "singleton", value_of(text), steps(), _tell_act)
 
 
-def _tell_act(told: dict[str, Any]) -> str:
-    return f"by {told['leader']} of view {told['view']}"
+def _tell_act(output: dict[str, Any]) -> str:
+    return f"by {output['leader']} of view {output['view']}"
 
 
 def _join(memory: Memory, arguments: list[str]) -> Operation:
@@ -461,7 +482,8 @@ def _leave(memory: Memory, arguments: list[str]) -> Operation:
 
 SERVICES: dict[str, Callable[[Memory, list[str]], Operation]] = {
     "grant": _grant, "renew": _renew, "revoke": _revoke, "lock": _lock, "unlock": _unlock,
-    "fenced": _fenced, "write": _write, "watch": _watch, "txn": _txn, "snapshot": _snapshot,
+    "fenced": _fenced, "trusting": _trusting, "write": _write, "watch": _watch,
+    "txn": _txn, "snapshot": _snapshot,
     "compact": _compact, "send": _send, "poll": _poll, "members": _members, "act": _act,
     "join": _join, "leave": _leave,
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""What the commands of directed schedules act on: the world, its clients, and what is printed.
+"""The stage of a directed schedule: the world, its clients, and the output.
 
 Also the words that several commands share: times, values, and the end of a client's operation.
 Used by :mod:`cluster.simulation.schedule_commands` and :mod:`cluster.simulation.schedule_services`.
@@ -13,7 +13,9 @@ from typing import Any
 
 import msgspec
 
+from cluster.core.lease import LeaseHolder
 from cluster.simulation.network import HeldFrame, LinkFault
+from cluster.simulation.reference import reference_parts
 from cluster.simulation.schedule_text import ScheduleError
 from cluster.simulation.sessions import Call, SimSession
 from cluster.simulation.world import MS, SECOND, US, World
@@ -42,7 +44,7 @@ class Interactive(msgspec.Struct):
         call: the whole in the ledger of clients.
         asked: its steps as they were asked for.
         done: those that were carried out, with what they gave.
-        txn: its id; "" until the node has told.
+        txn: its id; "" until the node has returned it.
     """
 
     call: Call
@@ -52,21 +54,27 @@ class Interactive(msgspec.Struct):
 
 
 class Memory(msgspec.Struct):
-    """What a client remembers between its operations on services.
+    """The memory of a client between its operations on services.
 
     Args:
         held: lock -> the lease and the token it has, or had.
-        known: watched prefix -> the revision up to which it was told of all changes.
+        known: watched prefix -> the revision up to which all changes were received.
+        views: lock -> its view of the lease.
+        now_ns: its clock.
+        view: makes a view.
         contexts: key -> the siblings read last, and their context (role ``leaderless``).
     """
 
     held: dict[str, tuple[str, int]]
     known: dict[str, int]
+    views: dict[str, LeaseHolder]
+    now_ns: Callable[[], int]
+    view: type[LeaseHolder]
     contexts: dict[str, tuple[list[Any], str]] = msgspec.field(default_factory=dict)
 
 
 class Stage:
-    """What commands act on: the world, its clients, what they saw and what is printed."""
+    """The state that commands act on: the world, its clients, their history, the output."""
 
     def __init__(self, *, ablations: tuple[str, ...], check_invariants: bool) -> None:
         self.ablations = ablations
@@ -85,7 +93,7 @@ class Stage:
         self.line = 0
         self._world: World | None = None
         self.cuts: dict[tuple[str, str], LinkFault] = {}
-        #: what was done to clocks, in order, as the faults of a run are told
+        #: the clock faults, in order, in the form of a run's faults
         self.clocks: list[dict[str, Any]] = []
         #: frames kept to be repeated, by link
         self.kept: dict[tuple[str, str], list[HeldFrame]] = {}
@@ -112,8 +120,13 @@ class Stage:
         self._world = world
 
     def memory(self, client: str) -> Memory:
-        """What a client remembers."""
-        return self._memory.setdefault(client, Memory({}, {}))
+        """The memory of a client."""
+        if client not in self._memory:
+            view = LeaseHolder
+            if self.role == "core":
+                view = reference_parts(self.consensus, self.ablations).lease_holder
+            self._memory[client] = Memory({}, {}, {}, lambda: self.world.now_ns, view)
+        return self._memory[client]
 
     def free(self, client: str, node: str | None) -> None:
         """Make sure that a client waits for nothing, and that the node it shall ask exists."""
@@ -158,8 +171,8 @@ def finish(stage: Stage, client: str, wanted: str) -> None:
             resume()
     if not call.status:
         raise stage.fail(f"{words} did not end in a minute of virtual time")
-    told = running.tell(call.value) if call.status == "ok" else ""
-    said = f"{call.status} {told}" if told else call.status
+    shown = running.tell(call.value) if call.status == "ok" else ""
+    said = f"{call.status} {shown}" if shown else call.status
     stage.say(f"{words} -> {said}")
     if wanted and wanted not in (said, call.status):
         why = f" ({call.error})" if call.error else ""

@@ -3,7 +3,7 @@
 The session core (:mod:`cluster.client.session`) decides when to connect, send, retry and give up;
 this module carries its actions out over the world's network, as the asyncio client does over
 sockets, and keeps a ledger of every call: when it was made, how and when it ended. From all ledgers
-of a world :func:`client_events` makes the history a checker judges.
+of a world :func:`client_events` makes the history for a checker.
 
     alice = world.session("alice")
     alice.submit(Command("put", "x", (1,)), done=print)
@@ -109,7 +109,7 @@ class ClientEvent(msgspec.Struct, frozen=True):
 
 
 class SessionWorld(Protocol):
-    """What a session needs of the world it lives in."""
+    """The interface of a world to its sessions."""
 
     @property
     def now_ns(self) -> int: ...
@@ -153,6 +153,8 @@ class SimSession:
     ) -> None:
         self.name = name
         self.timeout_ns = timeout_ns
+        #: how long a connection may take to be made
+        self.dial_ns = DIAL_NS
         self.calls: list[Call] = []
         self._world = world
         self._running: dict[int, tuple[Call, Callable[[Complete], Any] | None]] = {}
@@ -258,7 +260,7 @@ class SimSession:
                 self._dial(action.node, action.epoch)  # type: ignore[union-attr]
             else:
                 finished.append(action)  # type: ignore[arg-type]
-        for outcome in finished:  # last, for whoever waits may submit again
+        for outcome in finished:  # last, for a waiting client may submit again
             self._complete(outcome)
 
     def _complete(self, outcome: Complete) -> None:
@@ -273,7 +275,7 @@ class SimSession:
         self._hang_up()
         self._connection = connection = self._world.connections.connect(self.name, node)
         self._epoch = epoch
-        at_ns = self._world.now_ns + DIAL_NS
+        at_ns = self._world.now_ns + self.dial_ns
         self._world.heap.push(at_ns, self._give_up_dialling, connection)
 
     def _give_up_dialling(self, connection: int) -> None:
@@ -297,7 +299,7 @@ class SimSession:
 
 
 def client_events(world: SessionWorld) -> list[ClientEvent]:
-    """What all clients of a world saw, in order, for a checker.
+    """The history of all clients of a world, in order, for a checker.
 
     A process does one operation at a time. A session that pipelines calls, or whose call has an
     unknown outcome, therefore has several processes.

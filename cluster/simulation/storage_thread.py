@@ -15,7 +15,7 @@ from typing import Protocol
 
 from cluster.host.effect_gate import Write
 from cluster.host.room import TRY_AGAIN_S
-from cluster.log.storage import WhyNot
+from cluster.log.setting_aside import WhyNot
 from cluster.ports import DiskError, Recovered
 from cluster.simulation.disk import SimDisk
 from cluster.simulation.heap import EventHeap
@@ -24,7 +24,7 @@ TRY_AGAIN_NS = int(TRY_AGAIN_S * 1_000_000_000)
 
 
 class StorageLike(Protocol):
-    """What a node needs of its storage: :class:`cluster.log.storage.Storage` is one."""
+    """The interface of a node's storage; :class:`cluster.log.storage.Storage` is one."""
 
     def recover(self, *, why_not: WhyNot) -> Recovered:
         """Read what is durable; raises if it is damaged and cannot be repaired."""

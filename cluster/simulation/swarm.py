@@ -1,10 +1,10 @@
 """A run of a random profile: load and faults, then healing, and at last a trial of availability.
 
-What a seed is about is drawn whole (:mod:`~cluster.simulation.profiles`): faults
+The profile of a seed is drawn first (:mod:`~cluster.simulation.profiles`): faults
 (:mod:`~cluster.simulation.faults`), clients (:mod:`~cluster.simulation.load`), network, disks and
 settings. A run has a safety phase under faults, with invariants checked after every event, and then
 the liveness phase of :mod:`~cluster.simulation.liveness` and a trial of
-:mod:`~cluster.simulation.availability`. What clients saw is returned as events for a checker.
+:mod:`~cluster.simulation.availability`. The client history is returned as events for a checker.
 Everything follows from the seed: ``run_swarm(7)`` is always the same run.
 
 Used by campaigns (``harness explore``), benchmarks and tests.
@@ -31,7 +31,7 @@ from cluster.simulation.world import SECOND, World
 
 
 class SwarmRun(msgspec.Struct):
-    """What a run did.
+    """The outcome of a run.
 
     Args:
         seed: its seed.
@@ -124,13 +124,7 @@ def run_swarm(
             nodes=nodes,
         ),
     )
-    if membership and MEMBERSHIP not in drawn.faults:
-        drawn = msgspec.structs.replace(drawn, faults=(*drawn.faults, MEMBERSHIP))
-    if role == "data":  # whose groups keep their members
-        kept = tuple(kind for kind in drawn.faults if kind != MEMBERSHIP)
-        drawn = msgspec.structs.replace(drawn, faults=kept)
-    if drawn.workload == TRANSACTIONS and role != "data":
-        raise ValueError(f"workload {TRANSACTIONS} is for nodes of role data, not {role}")
+    drawn = _for_role(drawn, role, membership)
     world = World(
         seed=seed,
         nodes=tuple(f"n{number + 1}" for number in range(drawn.nodes)),
@@ -143,14 +137,29 @@ def run_swarm(
         check_invariants=check_invariants,
     )
     gremlin = Gremlin(world, drawn, end_ns=duration_ns)
-    make: Callable[..., object] = Load
-    if world.role == "leaderless":
-        make = LeaderlessLoad
-    elif drawn.workload == TRANSACTIONS:
-        make = TransactionLoad
+    load = _load_of(role, drawn)
     for number in range(drawn.clients):
-        make(world, drawn, f"c{number + 1}", end_ns=duration_ns)
+        load(world, drawn, f"c{number + 1}", end_ns=duration_ns)
     return _conclude(world, drawn, gremlin, _run(world, gremlin, duration_ns, drawn.keys))
+
+
+def _for_role(drawn: SwarmOptions, role: str, membership: bool) -> SwarmOptions:
+    """The options with the faults that nodes of a role can have."""
+    faults = drawn.faults
+    if membership and MEMBERSHIP not in faults:
+        faults = (*faults, MEMBERSHIP)
+    if role == "data":  # whose groups keep their members
+        faults = tuple(kind for kind in faults if kind != MEMBERSHIP)
+    elif drawn.workload == TRANSACTIONS:
+        raise ValueError(f"workload {TRANSACTIONS} is for nodes of role data, not {role}")
+    return msgspec.structs.replace(drawn, faults=faults)
+
+
+def _load_of(role: str, drawn: SwarmOptions) -> Callable[..., object]:
+    """What makes a client."""
+    if role == "leaderless":
+        return LeaderlessLoad
+    return TransactionLoad if drawn.workload == TRANSACTIONS else Load
 
 
 def _run(world: World, gremlin: Gremlin, duration_ns: int, keys: int) -> _Outcome:

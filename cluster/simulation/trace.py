@@ -1,11 +1,11 @@
-"""What happened: a digest of every event, and a ring of the latest ones for a reader.
+"""The trace of a run: a digest of every event, and a ring of the latest ones for a reader.
 
 The digest is how two runs are compared: same seed, same commit, same digest, whatever process,
 machine or hash seed. Every delivered message enters it whole, so that a difference in any byte of
 any message is a difference of digests. Events are encoded in batches; the cost is well below a
 microsecond an event.
 
-The ring is the trace told when an invariant breaks: what the nodes concerned did last, and before
+The ring is the trace shown when an invariant breaks: what the nodes concerned did last, and before
 it the turning points of the run (a crash, a start, a new leader), which often explain more than the
 last messages do. Ticks and heartbeats are left out where there is anything else to tell. Used by
 the world and by directed schedules.
@@ -29,7 +29,7 @@ BATCH_EVENTS = 512
 RING_EVENTS = 2000
 TURNS = 200
 
-#: Turning points told beside the latest events.
+#: Turning points shown beside the latest events.
 TURNS_TOLD = 10
 
 #: Kinds of events of which there are few, and which change what comes after.
@@ -124,7 +124,7 @@ _ROUTINE = (wire.Heartbeat, wire.HeartbeatReply, wire.Ping, wire.PingAck)
 
 
 def _is_routine(record: Record) -> bool:
-    """Whether it happens all the time, whatever else happens."""
+    """Whether it happens all the time, in every run."""
     return record[1] == "tick" or isinstance(record[4], _ROUTINE)
 
 
@@ -148,8 +148,8 @@ def say(detail: Any) -> str:
                 f"{span(detail.entries)} hwm {detail.high_water_mark}"
             )
         case wire.AppendReply():
-            told = f"match {detail.match_index}" if detail.ok else f"no, try {detail.hint_index}"
-            return f"AppendReply g{detail.generation} {told}"
+            outcome = f"match {detail.match_index}" if detail.ok else f"no, try {detail.hint_index}"
+            return f"AppendReply g{detail.generation} {outcome}"
         case wire.StartView() | wire.NewState():
             return (
                 f"{type(detail).__name__} g{detail.generation} after {detail.prev_index} "
@@ -166,8 +166,8 @@ def say(detail: Any) -> str:
             return f"{name} b{detail.generation} from {detail.first}"
         case wire.Promise():
             name = "ProbeReply" if detail.probe else "Promise"
-            told = "granted" if detail.granted else "refused"
-            return f"{name} b{detail.asked} {told} {span(detail.accepted)} end {detail.end}"
+            outcome = "granted" if detail.granted else "refused"
+            return f"{name} b{detail.asked} {outcome} {span(detail.accepted)} end {detail.end}"
         case wire.Accept():
             where = f"{span(detail.entries)} from {detail.first}"
             return f"Accept b{detail.generation} {where} hwm {detail.high_water_mark}"
@@ -211,7 +211,7 @@ def span(entries: tuple[wire.Entry, ...]) -> str:
 
 
 def say_entry(entry: wire.Entry) -> str:
-    """What an entry of the log holds: ``put x 1``, ``noop``."""
+    """The content of a log entry: ``put x 1``, ``noop``."""
     if entry.kind != "command":
         return entry.kind
     try:

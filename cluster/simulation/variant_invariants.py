@@ -1,7 +1,7 @@
 """The safety rules of one consensus variant, watched beside those that every variant keeps.
 
-:mod:`cluster.simulation.invariants` has the rules of any replicated log. What a variant promises
-beyond them stands in a module of its own, and is listed here by the variant's name.
+:mod:`cluster.simulation.invariants` has the rules of any replicated log. The further promises of a
+variant stand in a module of its own, listed here by the variant's name.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from cluster.simulation.multi_paxos_invariants import MultiPaxosInvariants
 from cluster.simulation.viewstamped_invariants import ViewstampedInvariants
 from cluster.simulation.zab_invariants import ZabInvariants
 
-#: Told (invariant, sentence, nodes) when a rule is broken; raises or records.
+#: Called with (invariant, sentence, nodes) when a rule is broken; raises or records.
 Fail: TypeAlias = Callable[[str, str, tuple[str, ...]], None]
 
 

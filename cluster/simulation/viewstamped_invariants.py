@@ -1,7 +1,7 @@
 """The safety rules of Viewstamped Replication, watched beside those of every replicated log.
 
 - Only the voter at place v mod n leads view v.
-- A view starts with one log: whoever says so names the same end of it.
+- A view starts with one log: every message about it names the same end.
 - The last normal view never goes back, and is never after the view.
 - A replica that has reported to a view acknowledges nothing of an earlier one.
 - A replica acknowledges entries only of a view that is its last normal view.
@@ -26,7 +26,7 @@ from cluster.wire import (
     StartViewChange,
 )
 
-#: What a replica without a memory must not say.
+#: Messages that a replica without a memory must not send.
 _TAKING_PART = frozenset({StartViewChange, DoViewChange, StartView, AppendReply, HeartbeatReply})
 
 
@@ -34,7 +34,7 @@ class ViewstampedInvariants:
     """The watch over all replicas of a world.
 
     Args:
-        fail: told (invariant, sentence, nodes) when a rule is broken; raises or records.
+        fail: called with (invariant, sentence, nodes) when a rule is broken; raises or records.
     """
 
     def __init__(self, fail: Callable[[str, str, tuple[str, ...]], None]) -> None:

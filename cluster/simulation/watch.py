@@ -1,4 +1,4 @@
-"""What a world tells those who watch its nodes: the shape of a role's invariants.
+"""The interface by which a world reports to a role's invariants.
 
 Each role of the reference cluster has invariants of its own, made by
 :func:`cluster.simulation.reference.role_of`. Used by the world and its nodes.
@@ -12,7 +12,7 @@ from cluster.ports import Append, Core, Recovered, SaveSnapshot, Send
 
 
 class Watch(Protocol):
-    """The invariants of a role, told of what happens on each node."""
+    """The invariants of a role, called for every event of a node."""
 
     def started(self, node: str, recovered: Recovered, *, excused: bool) -> None:
         """``node`` starts from what its storage found; ``excused`` if its disk was damaged."""

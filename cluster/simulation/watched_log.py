@@ -1,4 +1,4 @@
-"""What a node's log holds and what of it is durable, as far as the effects of its core tell.
+"""The entries of a node's log, and the durable ones, derived from the effects of its core.
 
 The invariants follow the log of a node from outside: entries and cuts as its core asks for them,
 and what its storage reports durable of that. After a restart the node must have all of the latter.
@@ -43,7 +43,7 @@ class WatchedLog:
 
 
 class DurableState:
-    """What the storage of one node has reported durable, and what is under way to it."""
+    """The writes of one node that are reported durable, and those under way."""
 
     __slots__ = ("_hard", "_last", "_pending")
 
@@ -104,8 +104,8 @@ class DurableState:
             fail(
                 "durable-hard-state",
                 f"{node} restarted in generation {hard.generation} with vote "
-                f"{hard.voted_for or 'for nobody'}; durable was generation {owed.generation} with "
-                f"vote {owed.voted_for or 'for nobody'}",
+                f"{hard.voted_for or 'for no node'}; durable was generation {owed.generation} with "
+                f"vote {owed.voted_for or 'for no node'}",
                 (node,),
             )
         if disk.damage is not None:

@@ -3,8 +3,8 @@
 The problem: faults that break a protocol are rare, and a run with real processes happens once. The
 solution: a seeded heap of events in integer nanoseconds hosts the very cores, storage and client
 sessions that run on sockets and disks elsewhere, so that any run can be had again from its seed,
-thousands of times faster than the clock on the wall. What is simulated is only what lies below the
-ports: frames, bytes on a disk, clocks, death. (FoundationDB's simulation, and TigerBeetle's.)
+thousands of times faster than the clock on the wall. Only the layers below the ports are simulated:
+frames, bytes on a disk, clocks, death. (FoundationDB's simulation, and TigerBeetle's.)
 
     world = World(seed=7)
     alice = world.session("alice")
@@ -16,7 +16,7 @@ Invariants are checked after every event; :class:`InvariantViolation` is raised 
 broke one, out of ``run_for``. After the faults :func:`cluster.simulation.liveness.settle` heals and
 asks whether the system lives.
 
-Anyone may use this module: a harness's environment, directed schedules, tests, a notebook.
+Public: for a harness's environment, directed schedules, tests, a notebook.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ US = 1_000
 MS = 1_000_000
 SECOND = 1_000_000_000
 
-#: Notes kept for whoever asks what happened.
+#: Notes kept for questions about what happened.
 NOTES_MAX = 10_000
 
 
@@ -75,7 +75,7 @@ class World:
         seed: everything random follows from it.
         nodes: names of the nodes.
         founders: those of them that the cluster begins with; None for all. The others run, know
-            nobody, and wait to be added.
+            no peers, and wait to be added.
         config: timings and limits of the nodes.
         role: what the nodes are: ``core``, ``paxos``, ``data``, ``gossip`` or ``leaderless``.
         consensus: the consensus variant of all nodes of role ``core``, by name.
@@ -123,7 +123,7 @@ class World:
         self.atlas = FaultAtlas(self.nodes, copies=MEMBERS if role == "data" else 0)
         self.violations: list[InvariantViolation] = []
         self.damage_watch = DamageWatch(
-            self.atlas, self.founders, self.violation, made.variant(consensus), ablations
+            self.atlas, self.founders, self.violation, made.variant(consensus, ablations), ablations
         )
         #: (time, node, note) of the latest notes of cores
         self.notes: list[tuple[int, str, Note]] = []
@@ -335,7 +335,7 @@ class World:
         if node is None:
             self.connections.deliver_to_client(src, dst, frame)
         elif src in self._nodes:
-            if node.up:
+            if node.up and self.damage_watch.lets_in(node.member, self._nodes[src].member):
                 node.receive(src, frame)
         else:
             self.connections.deliver_to_node(src, node, frame)

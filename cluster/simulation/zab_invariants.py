@@ -33,7 +33,7 @@ from cluster.wire import (
     ZabCommit,
 )
 
-#: What only the leader of an epoch sends, once a quorum has promised.
+#: Messages that only the leader of an epoch sends, once a quorum has promised.
 _FROM_LEADER = frozenset(
     {AppendEntries, Heartbeat, InstallSnapshot, NewLeader, Truncate, UpToDate, ZabCommit}
 )
@@ -100,7 +100,7 @@ class ZabInvariants:
         elif isinstance(message, AckNewLeader):
             self._adopters.setdefault(message.generation, set()).add(node)
         elif isinstance(message, UpToDate):
-            self._check_quorum(node, message.generation, f"tells {effect.to} to serve")
+            self._check_quorum(node, message.generation, f"orders {effect.to} to serve")
         elif isinstance(message, AppendEntries):
             self._check_proposal(node, effect.to, message)
 

@@ -3,7 +3,7 @@
 A *cell* is a workload and a choice of faults. Every variant runs every cell with every seed. So
 runs are paired: with one seed, all variants get the same operations and the same fault schedule.
 Runs are ordinary ones (``harness test`` with the seed gives the same figures), kept with their
-reports. What is measured of each is one line of ``runs.jsonl``, written when the run is done; a
+reports. The figures of each are one line of ``runs.jsonl``, written when the run is done; a
 comparison that was interrupted reads it and goes on with what is missing.
 
     store/compare/<utc>-<seed>/plan.json, runs.jsonl, comparison.{json,csv,html}
@@ -101,7 +101,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """What one run came to.
+    """The outcome of one run.
 
     Args:
         variant, workload, nemesis, seed: which run.

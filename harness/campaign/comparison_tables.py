@@ -1,4 +1,4 @@
-"""What a comparison says: one table per cell, and conditions that it may be held to.
+"""The tables of a comparison, one per cell, and conditions that it must meet.
 
 ``comparison.json`` holds everything a reader or a later comparison needs: the plan, a row for each
 variant of each cell, and every run. ``comparison.csv`` is a line per run, for pandas and others.
@@ -50,7 +50,7 @@ FIGURES: tuple[Figure, ...] = (
     Figure("longest_gap", "gap s", lambda r: r.longest_gap_s),
     Figure("recovery", "recover s", lambda r: r.recovery_s),
 )
-#: What nodes of the reference cluster say they spent per commit.
+#: Costs per commit as the nodes of the reference cluster report them.
 COSTS: tuple[Figure, ...] = (
     Figure("messages", "messages/commit", lambda r: r.costs.get("messages")),
     Figure("bytes", "bytes/commit", lambda r: r.costs.get("bytes")),

@@ -1,15 +1,16 @@
-"""Many seeds of the random profile in simulation, on every core, each judged.
+"""Many seeds of the random profile in simulation, on every core, each checked.
 
 A seed is a whole run: nodes, faults, clients, a safety phase with invariants, then healing and the
 liveness phase and a trial of availability (:mod:`cluster.simulation.swarm`), and at last the
-linearizability checker on what clients saw; stale reads, which promise less, have a judge of their
-own (:mod:`harness.campaign.stale_reads`). Seeds are independent, so they are spread over processes;
-the outcome of a seed does not depend on which process ran it, or on how many there are.
+linearizability checker on the client history; stale reads, which promise less, have a checker of
+their own (:mod:`harness.campaign.stale_reads`). Seeds are independent, so they are spread over
+processes; the outcome of a seed does not depend on which process ran it, or on how many there are.
 
-A seed fails when an invariant broke, a judge of what clients saw found an anomaly, the healed
-system did not live, or a fault stopped it that it promises to stand. A seed in which almost nothing
-completed proves nothing: unless it failed it does not count, and the summary says how many did not.
-With ablations it is *meant* to fail, and the campaign says how many seeds that took.
+A seed fails when an invariant broke, a checker of the client history found an anomaly, the healed
+system made no progress, or a fault stopped the system that it promises to tolerate. A seed in which
+almost nothing completed proves nothing: unless it failed it does not count, and the summary has the
+number of such seeds. With ablations a seed is *meant* to fail, and the campaign reports the number
+of seeds until the first failure.
 
 ``harness explore`` calls :func:`explore`; so do ``bench/simulation.py`` and the tests. Any
 ``concurrent.futures`` executor can be given, a Dask client's ``get_executor()`` among them.
@@ -48,13 +49,13 @@ OK_SHARE_MIN, OK_MIN = 0.05, 20
 
 
 class SeedOutcome(msgspec.Struct):
-    """What one seed showed.
+    """The outcome of one seed.
 
     Args:
         seed: which.
         verdict: INVALID if anything failed, UNKNOWN if the checker could not decide.
         found_by: who failed it: ``invariant``, ``checker``, ``stale-reads``, ``liveness``,
-            ``availability`` or ``crash`` (a bug of the simulation itself); empty if nobody.
+            ``availability`` or ``crash`` (a bug of the simulation itself); empty if none did.
         sentence: what was found, in one sentence.
         trace: the latest events of the nodes concerned, where an invariant broke.
         ops, ops_ok: operations of clients, and those that ended ok.
@@ -96,7 +97,7 @@ class SeedOutcome(msgspec.Struct):
 
 
 class Exploration(msgspec.Struct):
-    """What a campaign showed.
+    """The outcome of a campaign.
 
     Args:
         outcomes: one per seed that was run, in order of seed.
@@ -200,7 +201,7 @@ def job_of(
     profile: str = "",
     role: str = "",
 ) -> Job:
-    """What the seeds of a campaign have in common, with names resolved.
+    """The settings shared by the seeds of a campaign, with names resolved.
 
     Args:
         ablations: ids of the ablations all nodes run with.
@@ -247,7 +248,7 @@ def job_of(
 
 
 def run_seed(seed: int, job: Job | None = None) -> SeedOutcome:
-    """Run one seed here and judge it. Never raises for what the system or the simulation does.
+    """Run one seed here and check it. Never raises for what the system or the simulation does.
 
     Args:
         seed: which.
@@ -269,13 +270,13 @@ def run_seed(seed: int, job: Job | None = None) -> SeedOutcome:
 
 
 def conclude(run: SwarmRun) -> tuple[SeedOutcome, list[Result]]:
-    """What a run of a seed came to: in short, and as results for a report.
+    """The outcome of the run of a seed: in short, and as results for a report.
 
     Args:
         run: the run.
 
     Returns:
-        its outcome, and a result for each who judged it.
+        its outcome, and a result of each checker.
     """
     seen = [event.type for event in (*run.events, *run.stale)]
     ops, ops_ok = seen.count("invoke"), seen.count("ok")
@@ -308,22 +309,22 @@ def conclude(run: SwarmRun) -> tuple[SeedOutcome, list[Result]]:
 
 
 def _judged(run: SwarmRun) -> list[Result]:
-    """What the judges of histories say."""
+    """The results of the history checkers."""
     from cluster.simulation.profiles import TRANSACTIONS
-    from harness.campaign.patterns import judge, judge_kinds, judge_transactions
+    from harness.campaign.patterns import check_client_history, judge_kinds, judge_transactions
     from harness.campaign.stale_reads import judge_stale
 
     if run.role == "leaderless":
         return judge_kinds(run.events)
     transactions = run.options.workload == TRANSACTIONS
-    results = [judge_transactions(run.events) if transactions else judge(run.events)]
+    results = [judge_transactions(run.events) if transactions else check_client_history(run.events)]
     if run.stale:
         results.append(judge_stale(run.events, run.stale))
     return results
 
 
 def _owed(run: SwarmRun) -> list[Result]:
-    """What the system owed after the faults and did not do, as results."""
+    """Broken promises of liveness after the faults, as results."""
     results = []
     if run.settlement is not None and run.settlement.problems:
         results.append(_result(LIVENESS, "; ".join(run.settlement.problems)))
@@ -341,10 +342,10 @@ _TITLES = {
 }
 
 
-def _result(judge: str, sentence: str, **detail: Any) -> Result:
+def _result(checker: str, sentence: str, **detail: Any) -> Result:
     """A violation that no checker of histories found, as a result."""
-    finding = Finding(kind=judge, title=_TITLES[judge], sentence=sentence, detail=detail)
-    return Result(checker=judge, verdict=Verdict.INVALID, reason=sentence, findings=[finding])
+    finding = Finding(kind=checker, title=_TITLES[checker], sentence=sentence, detail=detail)
+    return Result(checker=checker, verdict=Verdict.INVALID, reason=sentence, findings=[finding])
 
 
 def _fail(outcome: SeedOutcome, found_by: str, sentence: str) -> None:
@@ -353,7 +354,7 @@ def _fail(outcome: SeedOutcome, found_by: str, sentence: str) -> None:
 
 
 class Job(msgspec.Struct, frozen=True):
-    """What every seed of a campaign has in common.
+    """The settings shared by every seed of a campaign.
 
     Args:
         ablations: ids of the ablations all nodes run with.

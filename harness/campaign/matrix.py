@@ -1,7 +1,7 @@
-"""Which ablations random seeds find: a table, one row for each, measured and not claimed.
+"""The ablations that random seeds find: a measured table, one row for each.
 
-Every ablation is explored until a seed fails that the intact system passes, or the budget is spent.
-Seeds draw everything; nothing is told about the ablation.
+Every ablation is explored until a seed fails that the intact system passes, or the budget is
+exhausted. Seeds draw everything; no schedule is fitted to the ablation.
 
 ``python bench/ablations.py`` prints the table; docs/ablations.md keeps the latest.
 """
@@ -22,7 +22,7 @@ BATCH = 2
 
 
 class MatrixRow(msgspec.Struct, frozen=True):
-    """What seeds showed of one ablation.
+    """The seeds' outcome for one ablation.
 
     Args:
         ablation: its full name.

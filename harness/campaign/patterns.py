@@ -1,13 +1,13 @@
-"""The ablation matrix: every counter-example run with and without its pattern, and judged.
+"""The ablation matrix: every counter-example run with and without its pattern, and checked.
 
 A harness that has never failed anything proves nothing. Each ablation of :mod:`cluster.ablations`
 comes with a directed schedule; here it is run twice in simulation, once by the intact system, with
 invariants watched after every event, and once with the one decision removed, as a client's history
 only. The intact run must be VALID and the ablated one INVALID with the anomaly that was declared:
-in what clients saw, or, where a declaration says so, by an invariant or by what the system owes.
+in the client history or, where a declaration says so, by an invariant or by missing liveness.
 
 ``harness patterns --run`` is :func:`run_patterns`; the catalogue without running anything is
-:func:`pattern_rows`. Heavy imports (the checkers need numpy) are made when something is judged.
+:func:`pattern_rows`. Heavy imports (the checkers need numpy) are made when a history is checked.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ def history_of(
     faults: Sequence[Fault] = (),
     header: dict[str, Any] | None = None,
 ) -> History:
-    """A checker's history of what simulated clients saw, with the run's faults and header."""
+    """The history of simulated clients, with the run's faults and header."""
     from checkers.history import Event, History
 
     rows = [
@@ -213,7 +213,7 @@ def model_of(events: Iterable[ClientEvent]) -> str:
     return "cas-register" if functions <= {"read", "write", "cas"} else "key-value"
 
 
-def judge(events: Sequence[ClientEvent], *, budget: Budget | None = None) -> Result:
+def check_client_history(events: Sequence[ClientEvent], *, budget: Budget | None = None) -> Result:
     """Whether what clients saw is linearizable, each key being an object of its own."""
     from checkers import linearizable, models
 
@@ -221,14 +221,14 @@ def judge(events: Sequence[ClientEvent], *, budget: Budget | None = None) -> Res
 
 
 def judge_transactions(events: Sequence[ClientEvent]) -> Result:
-    """Whether what clients of transactions over lists saw is strict serializable."""
+    """Whether the history of transactions over lists is strict serializable."""
     from checkers.isolation import list_append
 
     return list_append()(history_of(event for event in events if event.f == "txn"))
 
 
 def judge_with(checker: str, events: Sequence[ClientEvent]) -> Result:
-    """What a checker says of what clients saw, as far as it is about that.
+    """The result of a checker for the client history, if the declaration is about that.
 
     Args:
         checker: its name, such as ``lease``.
@@ -244,8 +244,8 @@ def judge_with(checker: str, events: Sequence[ClientEvent]) -> Result:
 
 
 def judge_kinds(events: Sequence[ClientEvent]) -> list[Result]:
-    """What the checkers of siblings, sets and counters say of clients of role ``leaderless``, whose
-    keys are named after what they are."""
+    """The results of the checkers of siblings, sets and counters for clients of role
+    ``leaderless``; the name of a key begins with its kind."""
     from checkers.checker_choice import factory
     from cluster.simulation.leaderless_load import KINDS
 
@@ -255,14 +255,14 @@ def judge_kinds(events: Sequence[ClientEvent]) -> list[Result]:
         made = factory(checker)(**options.get(kind, {}))
         seen = [event for event in events if event.key.startswith(f"{kind}/")]
         done = {event.f for event in seen if event.type == "ok"}
-        if "read" in done and len(done) > 1:  # else there is nothing to judge
+        if "read" in done and len(done) > 1:  # else there is nothing to check
             results.append(made(history_of(seen)))
     return results
 
 
 def judge_schedule(run: ScheduleRun, checker: str = BY_HISTORY) -> Result:
-    """What a run of a schedule came to: the invariant that broke, else what the system owed and did
-    not do, else what the checker says of what clients saw.
+    """The outcome of a schedule: the invariant that broke, else what the system owed and did
+    not do, else the result of the checker for the client history.
 
     Args:
         run: the run.
@@ -276,17 +276,17 @@ def judge_schedule(run: ScheduleRun, checker: str = BY_HISTORY) -> Result:
     if checker in (BY_HISTORY, BY_INVARIANTS, BY_LIVENESS):
         if any(event.f == TRANSACTION for event in run.events):
             return judge_with("rw-register", run.events)
-        return judge([event for event in run.events if event.mode not in WEAK_MODES])
+        return check_client_history([event for event in run.events if event.mode not in WEAK_MODES])
     return judge_with(checker, run.events)
 
 
-def _broken(judge: str, kind: str, sentence: str) -> Result:
+def _broken(checker: str, kind: str, sentence: str) -> Result:
     finding = Finding(kind=kind, title=kind.replace("-", " "), sentence=sentence)
-    return Result(checker=judge, verdict=Verdict.INVALID, reason=sentence, findings=[finding])
+    return Result(checker=checker, verdict=Verdict.INVALID, reason=sentence, findings=[finding])
 
 
 def run_pattern(ablation: Ablation) -> PatternRun:
-    """Run one ablation's directed schedule, intact and ablated, and judge both."""
+    """Run one ablation's directed schedule, intact and ablated, and check both."""
     from cluster.simulation.schedule import run_schedule, schedule_path
     from cluster.simulation.schedule_text import ScheduleError
 
@@ -335,10 +335,15 @@ def run_patterns(names: Sequence[str] = (), *, console: Any) -> int:
 
     runs = [run_pattern(ablation) for ablation in select(names)]
     table = Table(
-        title="Directed schedules, with and without one decision", box=box.SIMPLE, pad_edge=False
+        title="Directed schedules, with and without one decision",
+        box=box.SIMPLE,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
-    for column in ("", "pattern", "intact", "ablated", "anomaly", "ms", ""):
-        table.add_column(column, no_wrap=True)
+    columns = {"id": 4, "pattern": 16, "intact": 7, "ablated": 7, "anomaly": 21, "ms": 4, "": 6}
+    for column, width in columns.items():  # in 80 columns a pattern's name may be cut, no other
+        most = width if column == "pattern" else None
+        table.add_column(column, no_wrap=True, min_width=width, max_width=most)
     for run in runs:
         table.add_row(*_cells(run))
     console.print(table)
@@ -373,7 +378,7 @@ def _verdict(result: Result | None) -> str:
 
 
 def _details(run: PatternRun) -> list[str]:
-    """What a reader wants to know beside the table."""
+    """The notes for a reader beside the table."""
     lines: list[str] = []
     for what, text in (("error", run.error), ("intact system", run.violation)):
         if text:

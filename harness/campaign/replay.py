@@ -1,15 +1,15 @@
 """Replay: a recorded run again.
 
 In simulation everything follows from the seed, so the new history must equal the old one byte for
-byte; whether it does is said, and where it first differs.
+byte. The first difference, if any, is reported.
 
-Elsewhere time is real: operations, who leads, and how long things take are new. What can be kept is
-kept: the faults of the old run, as its ``faults.jsonl`` has them, at the same times of the main
+Elsewhere time is real: operations, who leads, and how long things take are new. The faults
+are kept: those of the old run, as its ``faults.jsonl`` has them, at the same times of the main
 phase, of the same kinds and sizes, on the nodes that were really hit (a fault on "the primary" hits
-the node that led *then*). What may differ is said before, and what did differ afterwards.
+the node that led *then*). Possible differences are printed before, and actual ones afterwards.
 
-What a run's files say is data: a spec that names code which is not ours is run when the command
-line allows it (:mod:`harness.campaign.trust`).
+A run's files are untrusted data: a spec that names code which is not ours is run only when the
+command line allows it (:mod:`harness.campaign.trust`).
 
 For ``harness replay`` and the shrinker.
 """
@@ -121,9 +121,9 @@ def faults_of_run(run_dir: Path) -> list[Plan] | None:
             intents[entry.id] = entry
         elif entry.phase == "begin" and entry.outcome != "skipped":
             hit[entry.id] = entry.nodes or []
-    told = (entry for _, entry in sorted(intents.items()))
-    # What a generator drove it drives again.
-    entries = [entry for entry in told if entry.plan is None or not entry.plan.driven]
+    in_order = (entry for _, entry in sorted(intents.items()))
+    # Faults driven by a generator are driven by it again.
+    entries = [entry for entry in in_order if entry.plan is None or not entry.plan.driven]
     plans = [_plan(entry, hit.get(entry.id, [])) for entry in entries]
     return None if None in plans else [plan for plan in plans if plan is not None]
 

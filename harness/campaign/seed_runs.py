@@ -37,7 +37,7 @@ SPEC_BYTES_MAX = 16 << 20
 
 
 class SeedSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """What runs a seed again; ``spec.json`` of a kept one.
+    """The settings that run a seed again; ``spec.json`` of a kept one.
 
     Args:
         campaign: CAMPAIGN.
@@ -157,7 +157,7 @@ def write_run(run_dir: Path, spec: SeedSpec, run: SwarmRun) -> None:
     write_json(run_dir / SPEC, {**facts, **msgspec.to_builtins(spec)})
     history = _history(run, facts)
     write_jsonl(history, run_dir / "history.jsonl")
-    if run.stale:  # judged by another rule, so kept beside the others
+    if run.stale:  # checked by another rule, so kept beside the others
         write_jsonl(history_of(run.stale), run_dir / STALE_READS)
     write_json(
         run_dir / RESULTS,
@@ -219,8 +219,8 @@ def _notes(run: SwarmRun) -> list[str]:
     if not count:
         return []
     return [
-        f"{count} stale reads are in {STALE_READS}: they need not be linearizable, and were judged "
-        "by whether they are of some past"
+        f"{count} stale reads are in {STALE_READS}: they need not be linearizable; they were "
+        "checked to be of some past"
     ]
 
 
@@ -233,7 +233,7 @@ def _results(
     replay: str,
     notes: list[str],
 ) -> dict[str, Any]:
-    """What results.json holds; see docs/architecture.md."""
+    """The contents of results.json; see docs/architecture.md."""
     return {
         "format": "results/1",
         "verdict": outcome.verdict.value,

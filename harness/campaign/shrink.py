@@ -1,12 +1,12 @@
 """Shrink: the smallest test that still fails as a run did.
 
-A failing run has twenty faults and thousands of operations; its cause has two and five. In
-simulation a run takes a second and repeats exactly, so smaller ones can be tried: fewer faults
-(delta debugging over the plan: ever smaller parts are left out), a shorter main phase, fewer
-workers, keys, nodes and operations, in rounds until nothing more can be left out. A candidate
+A failing run may have twenty faults and thousands of operations; two faults and five operations may
+be enough. In simulation a run takes a second and repeats exactly, so smaller ones can be tried:
+fewer faults (delta debugging over the plan: ever smaller parts are left out), a shorter main phase,
+fewer workers, keys, nodes and operations, in rounds until nothing more can be left out. A candidate
 counts if it is INVALID with a finding of the same kind. Every fault carries randomness of its own,
 so leaving one out does not change the others, nor does another seed of the operations. No candidate
-is run twice, and none is begun after the budget is spent.
+is run twice, and none is begun after the budget is exhausted.
 
 Source: Zeller and Hildebrandt, Simplifying and Isolating Failure-Inducing Input (2002).
 
@@ -127,7 +127,7 @@ class _Shrinker:
 
     def shrink(self, plans: Sequence[Plan], seen_s: float) -> None:
         """Less time, then rounds of fewer faults, workers, keys, nodes, operations, until a round
-        changes nothing or the budget is spent.
+        changes nothing or the budget is exhausted.
 
         Args:
             plans: the faults to begin with.
@@ -234,7 +234,7 @@ def shrink(run_dir: Path, *, limit_s: float, trust: Trust = OURS_ALONE) -> int:
 
     Args:
         run_dir: the run.
-        limit_s: wall-clock seconds to spend.
+        limit_s: wall-clock seconds at most.
         trust: what the command line allows beyond our own code.
 
     Returns:
@@ -268,7 +268,7 @@ def shrink(run_dir: Path, *, limit_s: float, trust: Trust = OURS_ALONE) -> int:
 
 
 def _tell(spec: TestSpec, small: TestSpec, plans: Sequence[Plan], shrinker: _Shrinker) -> None:
-    """What became smaller, and what it took."""
+    """The reductions made, and their cost."""
     pairs = [
         ("faults", len(plans), len(small.plans or ())),
         ("seconds", f"{spec.time_limit_s:g}", f"{small.time_limit_s:g}"),

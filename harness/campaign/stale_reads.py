@@ -1,7 +1,7 @@
-"""What may be said of stale reads, which need not be linearizable: they must be of some past.
+"""Checks of stale reads, which need not be linearizable but must be of some past state.
 
-A stale read is answered by one node, at once, from what that node has applied. It may be old. It
-may not be of a future, or of a past that never was:
+A stale read is answered by one node, at once, from its applied state. It may be old. It must not
+return a future state, or a past state that never was:
 
 - a value it returns was written by an operation that had begun when the read ended, and that was
   not refused;
@@ -11,7 +11,7 @@ may not be of a future, or of a past that never was:
 Two stale reads of one client may go back in time, where it asks two nodes or one that restarted;
 that is what the mode's name says.
 
-Judged beside the linearizability checker by :mod:`harness.campaign.explore`.
+Run beside the linearizability checker by :mod:`harness.campaign.explore`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The figures of a comparison: what a few runs allow to say, and how much they do not.
+"""The figures of a comparison: medians and rates of a few runs, with confidence intervals.
 
 Counts of violations have a Wilson interval: it stays between 0 and 1, and is not empty where none
 of the runs, or every one, was violated. Everything else is a median over runs with a percentile

@@ -1,8 +1,8 @@
-"""Running a recorded run again runs what its spec names; what is not ours is asked for first.
+"""Trust in a recorded run: its spec names code to run, and foreign code needs the user's consent.
 
 The problem: ``spec.json`` may be a stranger's, and a spec can name any module to import and call,
 any program as a database's binary, any host to log in to. The solution: names of our own tables are
-ours. Every other module, and every option that may name a program, a file or a host, is said and
+ours. Every other module, and every option that may name a program, a file or a host, is named and
 refused, until the command line names the module or trusts the run.
 
 For :mod:`harness.campaign.replay` and :mod:`harness.campaign.shrink`.
@@ -26,10 +26,10 @@ _CHECKED = frozenset({"appendfsync", "clock", "disk", "isolation", "objects", "r
 
 
 class Trust(msgspec.Struct, frozen=True):
-    """What the command line allows.
+    """The consent given on the command line.
 
     Args:
-        everything: run whatever the spec names.
+        everything: run all code that the spec names.
         modules: import these, by the name before the colon.
     """
 

@@ -1,4 +1,4 @@
-"""Variants: what is compared, each a name and the fields of a TestSpec in which it differs.
+"""Variants in a comparison: each is a name and the fields of a TestSpec in which it differs.
 
     raft                                 a consensus of the reference cluster
     raft+A30+lease-reads                 with an ablation, and with a read mode

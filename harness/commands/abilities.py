@@ -23,7 +23,7 @@ _NODES = ("n1", "n2", "n3")
 
 
 class NemesisRow(msgspec.Struct, frozen=True):
-    """What one nemesis can do in one environment.
+    """The abilities of one nemesis in one environment.
 
     Args:
         name: the nemesis.

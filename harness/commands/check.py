@@ -26,11 +26,11 @@ def check(
     json: Annotated[bool, _flag("json")] = False,
     report: Annotated[str | None, _flag("report")] = None,
 ) -> int:
-    """Judge history files: ours, Jepsen's, Elle's, Knossos', Porcupine's, etcd's, and more.
+    """Check history files: ours, Jepsen's, Elle's, Knossos', Porcupine's, etcd's, and more.
 
     Files may be compressed with gzip, bzip2 or xz. A file that is cut in its last operation is
-    judged as far as it goes, which a note says. The verdict of several files is the worst. Exit
-    codes: 0 valid, 1 violation, 2 unknown; of files that cannot be judged at all 254, or 3 where
+    checked as far as it goes, which a note says. The verdict of several files is the worst. Exit
+    codes: 0 valid, 1 violation, 2 unknown; of files that cannot be checked at all 254, or 3 where
     the machine is why.
     """
     return checking.run(

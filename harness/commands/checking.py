@@ -1,13 +1,13 @@
-"""``harness check``: judge history files, ours or anybody's.
+"""``harness check``: check history files, ours and those of other tools.
 
 Files are checked by :mod:`checkers.check_files`; here a plain command line is read (any other by
-:mod:`harness.commands.check`, which takes longer to import than to judge a file), progress is shown
+:mod:`harness.commands.check`, which takes longer to import than to check a file), progress is shown
 and what was found is said: as text (:mod:`harness.commands.checking_text`), as JSON or as pages
 (:mod:`harness.commands.checking_pages`).
 
-The exit code is the worst verdict's: 0 valid, 1 invalid, 2 unknown. When no file could be judged at
-all it says whose fault that is: 254 the files' or the command line's, 3 the machine's. An interrupt
-ends the processes that check and says so in a line, with 130 as a shell has it.
+The exit code is the worst verdict's: 0 valid, 1 invalid, 2 unknown. When no file could be checked
+at all it says whose fault that is: 254 the files' or the command line's, 3 the machine's. An
+interrupt ends the processes that check and says so in a line, with 130 as a shell has it.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 #: No header of a history is longer.
 HEADER_BYTES_MAX = 1 << 20
 
-#: What a shell says of a command ended by an interrupt.
+#: The exit code of a command ended by an interrupt, as shells have it.
 EXIT_INTERRUPTED = 130
 
-#: What one file may cost where nothing is said.
+#: The default budget of one file.
 BUDGET = "60s,4GB"
 
 
@@ -87,7 +87,7 @@ def plain(words: Sequence[str]) -> dict[str, Any] | None:
 
     None for whatever else: help, mistakes and abbreviations are for the parser of all commands.
     """
-    told: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     files: list[str] = []
     waiting = iter(words)
     for word in waiting:
@@ -102,16 +102,16 @@ def plain(words: Sequence[str]) -> dict[str, Any] | None:
         if flag.switch:
             if equals:
                 return None
-            told[parameter] = True
+            options[parameter] = True
             continue
         value = value if equals else next(waiting, "")
-        if not value or value.startswith("-") or (parameter in told and not flag.repeated):
+        if not value or value.startswith("-") or (parameter in options and not flag.repeated):
             return None
-        told[parameter] = [*told.get(parameter, ()), value] if flag.repeated else value
-    jobs = told.get("jobs", "1")
+        options[parameter] = [*options.get(parameter, ()), value] if flag.repeated else value
+    jobs = options.get("jobs", "1")
     if not (jobs.isascii() and jobs.isdecimal()) or not all(files):
         return None
-    return {**told, "files": tuple(files), **({"jobs": int(jobs)} if "jobs" in told else {})}
+    return {**options, "files": tuple(files), **({"jobs": int(jobs)} if "jobs" in options else {})}
 
 
 def run(
@@ -126,11 +126,11 @@ def run(
     json: bool = False,
     report: str | None = None,
 ) -> int:
-    """Judge history files; the arguments are those of the command line. Returns the exit code."""
+    """Check history files; the arguments are those of the command line. Returns the exit code."""
     try:
         return _check(files, model, consistency_model, format, option, budget, jobs, json, report)
     except KeyboardInterrupt:
-        print("harness: interrupted; nothing was judged", file=sys.stderr)
+        print("harness: interrupted; nothing was checked", file=sys.stderr)
         return EXIT_INTERRUPTED
 
 
@@ -216,7 +216,7 @@ def _pages(report: str | None, paths: Sequence[str]) -> Pages | None:
 
 
 def _exit_code(results: Sequence[FileResult]) -> int:
-    """The merged verdict; where nothing could be judged, whose fault that is."""
+    """The merged verdict; where nothing could be checked, whose fault that is."""
     from checkers.check_files import merged
 
     if any(result.result is not None or result.blame == "checker" for result in results):
@@ -235,15 +235,15 @@ def _never_began(history: Path) -> bool:
     except FileNotFoundError:
         return True
     except OSError:
-        return False  # whoever reads it says why it cannot be
+        return False  # the loader says why it cannot be read
 
 
 def _not_begun(path: str) -> FileResult:
-    """What there is to say of such a run."""
+    """The notes on such a run."""
     from checkers.check_files import FileResult
     from checkers.core.verdict import Result, Verdict
 
-    reason = "the run ended before its first operation was recorded; there is nothing to judge"
+    reason = "the run ended before its first operation was recorded; there is nothing to check"
     unknown = Result(checker="history", verdict=Verdict.UNKNOWN, reason=reason)
     return FileResult(path, Verdict.UNKNOWN, result=unknown)
 

@@ -52,14 +52,14 @@ class Pages(msgspec.Struct):
             for note in result.notes:
                 if note.startswith(_FAILED):
                     raise SetupError(note)
-        judged = [result for result in results if result.result is not None]
-        if not judged:
+        checked = [result for result in results if result.result is not None]
+        if not checked:
             return ""
         if not self.several:
             return str(self.out)
         index = self.out / "index.html"
         try:
-            index.write_text(_index(judged, self.base), encoding="utf-8", errors="replace")
+            index.write_text(_index(checked, self.base), encoding="utf-8", errors="replace")
         except OSError as error:
             raise SetupError(f"{_FAILED} {str(index)!r}: {error.strerror or error}") from None
         return str(index)

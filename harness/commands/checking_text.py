@@ -163,16 +163,17 @@ def described(results: Sequence[FileResult]) -> Iterator[str]:
         return
     names = _names(results)
     yield _table(results, names)
-    told = [
+    failed = [
         (result, name)
         for result, name in zip(results, names)
         if result.verdict is not None and result.verdict.value != "valid"
     ]
-    told.sort(key=lambda pair: pair[0].verdict is not None and pair[0].verdict.value != "invalid")
-    for result, name in told[:FILES_SHOWN_MAX]:
+    failed.sort(key=lambda pair: pair[0].verdict is not None and pair[0].verdict.value != "invalid")
+    for result, name in failed[:FILES_SHOWN_MAX]:
         yield "\n" + _file(result, name)
-    if len(told) > FILES_SHOWN_MAX:
-        yield f"\nand {len(told) - FILES_SHOWN_MAX} more files; check one by itself, or use --json"
+    if len(failed) > FILES_SHOWN_MAX:
+        more = len(failed) - FILES_SHOWN_MAX
+        yield f"\nand {more} more files; check one by itself, or use --json"
     yield "\n" + _total(results)
 
 
@@ -264,7 +265,7 @@ def _file(result: FileResult, name: str) -> str:
 
 
 def _notes(result: Result) -> list[str]:
-    """What limits a verdict, of all parts of a result."""
+    """The limits of a verdict, of all parts of a result."""
     own = [str(note) for note in result.stats.get("notes", ())]
     return [*own, *(note for part in result.parts for note in _notes(part))]
 
@@ -272,14 +273,14 @@ def _notes(result: Result) -> list[str]:
 def _took(result: FileResult) -> str:
     """How long a file took; for what, if that was long."""
     judged_s = result.result.elapsed_s if result.result else 0.0
-    parts_s = {"reading": result.load_s, "judging": judged_s}
+    parts_s = {"reading": result.load_s, "checking": judged_s}
     if result.compile_s:
         parts_s["compiling"] = result.compile_s
     parts_s["the rest"] = result.spent_s - sum(parts_s.values())
     took = f"{result.spent_s:.2f} s"
     if result.spent_s >= PARTS_TOLD_S:
-        told = ", ".join(f"{what} {part_s:.2f}" for what, part_s in parts_s.items())
-        took += f" ({told})"
+        parts = ", ".join(f"{what} {part_s:.2f}" for what, part_s in parts_s.items())
+        took += f" ({parts})"
     return took
 
 
@@ -290,7 +291,7 @@ def _count(count: int, what: str) -> str:
 def _finding(finding: Finding, number: int, witnesses: Sequence[list[Op]]) -> list[str]:
     title = f"{finding.kind}: " if finding.kind else ""
     lines = ["", _wrapped(f"{title}{finding.sentence or finding.title}", "  ", "    ")]
-    # What the sentence says already is not said again step by step.
+    # Steps that the sentence has already are not repeated.
     steps = [step.text for step in finding.because if step.text]
     if all(text.rstrip(".") in finding.sentence for text in steps):
         steps = []

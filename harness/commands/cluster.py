@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_VALID, UsageError
 from harness.spec import parse_nodes
 
+if TYPE_CHECKING:
+    from harness.playground import Playground
+
 WORDS = ("up", "status", "down", "certs")
 
 _Word = Annotated[str, Parameter(help="up, status, down or certs.")]
 _Dir = Annotated[str, Parameter(name="--dir", help="The cluster's directory.")]
 _Nodes = Annotated[str, Parameter(name="--nodes", help="How many nodes; for certs, their names.")]
+_Role = Annotated[
+    str,
+    Parameter(
+        name="--role",
+        help="Role of a new cluster's nodes: core, data, leaderless, paxos or gossip.",
+    ),
+]
 _Consensus = Annotated[str, Parameter(name="--consensus", help="Consensus of a new cluster.")]
 _Port = Annotated[int, Parameter(name="--port", help="First port of a new cluster.")]
 _Arg = Annotated[
@@ -28,15 +38,22 @@ def cluster(
     *,
     dir: _Dir = "playground",
     nodes: _Nodes = "3",
+    role: _Role = "core",
     consensus: _Consensus = "raft",
     port: _Port = 7101,
     arg: _Arg = None,
 ) -> int:
     """Start, look at or stop a cluster of processes on this machine; make test certificates."""
+    from harness.playground import up
+
     where = Path(dir)
     match word:
         case "up":
-            return _up(where, len(parse_nodes(nodes)), consensus, port, arg or [])
+            count, more = len(parse_nodes(nodes)), arg or []
+            found = up(
+                where, nodes=count, role=role, consensus=consensus, port=port, arguments=more
+            )
+            return _told(where, found)
         case "status":
             return _status(where)
         case "down":
@@ -46,16 +63,17 @@ def cluster(
     raise UsageError(f"there is no harness cluster {word!r}; there are {', '.join(WORDS)}")
 
 
-def _up(where: Path, nodes: int, consensus: str, port: int, arguments: list[str]) -> int:
-    from harness.playground import TOKEN, up
+def _told(where: Path, found: Playground) -> int:
+    """Say what runs, and how to speak to it."""
+    from harness.playground import TOKEN
 
-    found = up(where, nodes=nodes, consensus=consensus, port=port, arguments=arguments)
     _status(where)
-    print(
-        f"speak to it:  python -m cluster.client --nodes {found.addresses} "
-        f"--token-file {where / TOKEN} put greeting hello\n"
-        f"stop it:      harness cluster down --dir {where}"
-    )
+    if found.role != "gossip":  # such nodes have no keys
+        print(
+            f"speak to it:  python -m cluster.client --nodes {found.addresses} "
+            f"--token-file {where / TOKEN} put greeting hello"
+        )
+    print(f"stop it:      harness cluster down --dir {where}")
     return EXIT_VALID
 
 

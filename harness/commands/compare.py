@@ -25,7 +25,7 @@ from harness.campaign.comparison_tables import (
 )
 from harness.campaign.trust import Trust
 from harness.campaign.variants import parse_variants
-from harness.commands.judging import TrustFlag, TrustModuleFlag
+from harness.commands.recorded import TrustFlag, TrustModuleFlag
 from harness.commands.test import spec_of
 from harness.errors import EXIT_INFRASTRUCTURE, EXIT_INVALID, UsageError
 from harness.spec import parse_list, validated
@@ -113,7 +113,7 @@ def compare(
     store: _Store = "store",
     json: _Json = False,
 ) -> int:
-    """Run variants over the same seeds, workloads and faults, and compare what they came to.
+    """Run variants over the same seeds, workloads and faults, and compare the outcomes.
 
     A variant is a consensus, with ablations and read modes (`raft+A30`, `raft+lease-reads`), or a
     name and any fields of a test (`'slow disks: env-option.x=1, time-limit=5'`). Every run is kept

@@ -12,27 +12,34 @@ from harness.errors import UsageError
 from harness.spec import parse_list
 from harness.timings import checked
 
+Workload = Annotated[
+    str,
+    Parameter(
+        name="--workload",
+        help="Some of register,append,mixed; all if not given. Role data: transactions.",
+    ),
+]
+Ablate = Annotated[
+    list[str] | None, Parameter(name="--ablate", help="Ablations to run with.", negative=())
+]
+Nemesis = Annotated[
+    str,
+    Parameter(name="--nemesis", help="Kinds of faults; each seed draws its own if not given."),
+]
+Jobs = Annotated[
+    int | None, Parameter(name=("--jobs", "-j"), help="Processes; one per core if not given.")
+]
+
 
 def explore(
     *,
     seeds: Annotated[int, Parameter(name="--seeds", help="How many seeds.")] = 200,
     first_seed: Annotated[int, Parameter(name="--first-seed", help="The first of them.")] = 0,
-    ablate: Annotated[
-        list[str] | None, Parameter(name="--ablate", help="Ablations to run with.", negative=())
-    ] = None,
-    nemesis: Annotated[
-        str,
-        Parameter(name="--nemesis", help="Kinds of faults; each seed draws its own if not given."),
-    ] = "",
-    workload: Annotated[
-        str,
-        Parameter(
-            name="--workload",
-            help="Some of register,append,mixed; all if not given. Role data: transactions.",
-        ),
-    ] = "",
+    ablate: Ablate = None,
+    nemesis: Nemesis = "",
+    workload: Workload = "",
     role: Annotated[
-        str, Parameter(name="--role", help="What the nodes are: core, paxos or data.")
+        str, Parameter(name="--role", help="What the nodes are: core, paxos, data or leaderless.")
     ] = "",
     nodes: Annotated[
         int, Parameter(name="--nodes", help="How many nodes; drawn (3 to 5) if not given.")
@@ -46,9 +53,7 @@ def explore(
     duration: Annotated[
         str, Parameter(name="--duration", help="Virtual time under faults per seed.")
     ] = "6s",
-    jobs: Annotated[
-        int | None, Parameter(name=("--jobs", "-j"), help="Processes; one per core if not given.")
-    ] = None,
+    jobs: Jobs = None,
     stop: Annotated[
         bool, Parameter(name="--stop", negative=(), help="Stop at the first violation.")
     ] = False,
@@ -61,9 +66,10 @@ def explore(
 ) -> int:
     """Run many seeds in simulation, each with a random profile of faults, on all cores.
 
-    A seed is judged by invariants after every event, by the checker of what clients saw, by whether
-    the healed system lives, and by a trial of availability. One in which almost nothing completed
-    does not count, and the last line says how many did not. Invariants stay on with `--ablate`.
+    A seed is checked by invariants after every event, by the checker of the client history, by
+    whether the healed system lives, and by a trial of availability. One in which almost nothing
+    completed does not count, and the last line says how many did not. Invariants stay on with
+    `--ablate`.
 
     Each seed that is not valid is printed with what was found, its report, and the command that
     runs it again. Exit codes are those of `harness test`.

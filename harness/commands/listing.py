@@ -31,7 +31,7 @@ class Entry(msgspec.Struct, frozen=True):
         name: the name other commands take.
         about: what it is, in a sentence or two.
         options: its options with their defaults, as a person writes them.
-        operations: what its clients do, or what it judges; empty where that is no question.
+        operations: what its clients do, or what it checks; empty where that is no question.
     """
 
     name: str
@@ -144,7 +144,7 @@ def _checkers() -> list[Entry]:
 
 
 def _about_checker(name: str, factory: Callable[..., Any]) -> str:
-    """What a checker decides: of a judge its own words, of a family the family's."""
+    """The description of a checker: its own, or that of its family."""
     own = _after_name(_first_paragraph(factory.__doc__))
     if own:
         return own
@@ -262,8 +262,8 @@ def _lines(entry: Entry) -> list[str]:
     if list(entry.options) == ["kinds"]:
         lines.append(f"kinds: {entry.options['kinds']}")
     elif entry.options:
-        told = [f"{name}={_shown(value)}".rstrip("=") for name, value in entry.options.items()]
-        lines.append(f"options: {', '.join(told)}")
+        options = [f"{name}={_shown(value)}".rstrip("=") for name, value in entry.options.items()]
+        lines.append(f"options: {', '.join(options)}")
     return lines
 
 

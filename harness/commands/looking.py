@@ -34,11 +34,11 @@ def doctor(
 def _compile() -> None:
     from checkers.core.jit import compile_all
 
-    def told(kernel: str, spent_s: float) -> None:
+    def on_compiled(kernel: str, spent_s: float) -> None:
         print(f"compiled {kernel}: {spent_s:.1f} s", flush=True)
 
     try:
-        compile_all(told)
+        compile_all(on_compiled)
     except ImportError as error:
         raise SetupError(f"nothing can be compiled: {error}") from error
 
@@ -74,7 +74,7 @@ def heal(
         ),
     ] = False,
 ) -> int:
-    """Remove whatever runs left behind: processes, proxies, faults. Safe to repeat at any time.
+    """Remove everything that runs left behind: processes, proxies, faults. Safe to repeat.
 
     Only what carries the run's own mark is touched. What its files name beyond that is refused, in
     one line each, and the exit code is 3.

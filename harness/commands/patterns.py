@@ -86,7 +86,7 @@ def _explained(names: Sequence[str]) -> Iterator[tuple[Pattern, list[Ablation]]]
 
 
 def _print_pattern(console: Terminal, pattern: Pattern, ablations: Sequence[Ablation]) -> None:
-    """What a pattern is for, where it is, and what breaks without it."""
+    """The purpose of a pattern, its module, and its ablations."""
     from rich.markdown import Markdown
 
     from cluster.ablations.registry import all_ablations
@@ -104,7 +104,7 @@ def _print_pattern(console: Terminal, pattern: Pattern, ablations: Sequence[Abla
         say(Markdown(_ablation(ablation)))
         say("")
     if planned:
-        say(f"Ablations of it that are not built yet: {', '.join(planned)}", markup=False)
+        say(f"Not built, for the reasons in docs/ablations.md: {', '.join(planned)}", markup=False)
         say("")
 
 
@@ -112,9 +112,11 @@ def _ablation(ablation: Ablation) -> str:
     """An ablation and how to see it, as Markdown."""
     see = [
         f"    harness patterns --run {ablation.id}",
-        f"    harness test --env sim --ablate {ablation.id} --workload {ablation.workload} "
-        f"--nemesis {ablation.nemesis}",
+        f"    harness test --env sim --ablate {ablation.id} \\",
+        f"        --workload {ablation.workload} --nemesis {ablation.nemesis}",
     ]
+    if not ablation.random:
+        see += ["", "The second may not find it: `docs/ablations.md` says what was found so."]
     return "\n".join(
         [
             f"**{ablation.id}** {ablation.slug.replace('-', ' ')}",
@@ -124,7 +126,7 @@ def _ablation(ablation: Ablation) -> str:
             f"- found as: {ablation.anomaly}, by the checker {ablation.checker}",
             f"- the decision: `{ablation.target}.{ablation.decision}`",
             "",
-            "To see it:",
+            f"To see it (the story is in `cluster/ablations/schedules/{ablation.schedule}`):",
             "",
             *see,
         ]

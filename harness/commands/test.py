@@ -15,7 +15,7 @@ from harness.text_columns import aligned
 
 
 def _annotation(field: msgspec.structs.FieldInfo, names: tuple[str, ...], text: str) -> Any:
-    """What cyclopts needs to know of a flag."""
+    """The description of a flag for cyclopts."""
     kind = typing.get_args(field.type)[0] if hasattr(field.type, "__metadata__") else field.type
     if field.name in ("nodes", "concurrency") or field.name.endswith("_s"):
         kind = str
@@ -77,7 +77,7 @@ def spec_of(given: dict[str, Any]) -> TestSpec:
 
 
 def _test(**given: Any) -> int:
-    """Run a test: a workload against a database, under faults, judged and reported.
+    """Run a test: a workload against a database, under faults, checked and reported.
 
     Prints seed, commit and the resolved command first, then shows progress; writes a run directory
     with history, verdict and report under the store. Exit code: 0 valid, 1 violation found,
@@ -99,7 +99,7 @@ SENTENCE_CHARS_MAX = 60
 
 
 def summary(outcomes: list[Any]) -> str:
-    """A table with a line per run, and how many runs came to each verdict."""
+    """A table with a line per run, and the number of runs per verdict."""
     rows = [("verdict", "seed", "faults that bit", "why")]
     for outcome in outcomes:
         why = outcome.sentence

@@ -1,18 +1,18 @@
-"""What a database and its client are, as the harness sees them: Protocols, nothing to inherit.
+"""The database and its client, as the harness sees them: Protocols, nothing to inherit.
 
 A *DB* knows how to run one node of a system; a *Client* how to speak to it. Both are plain classes
-a user writes in a test file. What a DB can do beyond that is an *ability*: one of the Protocols
+a user writes in a test file. Each further capability of a DB is an *ability*: one of the Protocols
 below, each with one method or attribute, asked with ``isinstance``. So a DB has an ability if it
 has the method: :class:`Logs`, :class:`Primaries`, :class:`Generations`, :class:`Assumes`,
 :class:`PausesClients`, :class:`Membership`, :class:`Members`, :class:`Partitions`,
 :class:`ClusterSetup`, :class:`Timed`, :class:`Stops` and, for what it runs with,
 :class:`BringsClient`, :class:`Operations`, :class:`RunsIn`, :class:`NeedsImage`, :class:`Refuses`.
 
-What keys are differs between workloads: registers, lists, sets, locks. A DB whose client must know
-takes the option ``objects`` (see :class:`workloads.Workload`); :func:`operations_of` turns it into
-the operations its client has, or a sentence.
+The meaning of keys differs between workloads: registers, lists, sets, locks. A DB whose client must
+know takes the option ``objects`` (see :class:`workloads.Workload`); :func:`operations_of` turns it
+into the operations its client has, or a sentence.
 
-A client error nobody handled is ``fail`` for an op the workload declares read-only, and ``info``
+An unhandled client error is ``fail`` for an op the workload declares read-only, and ``info``
 for anything else: the safe default. A client says what it knows with ``op.ok(value)``,
 ``op.fail(error)`` and ``op.info(error)``.
 """
@@ -60,7 +60,7 @@ class Invocation(msgspec.Struct, frozen=True):
         return Outcome("fail", self.value, error)
 
     def info(self, error: Any = None) -> Outcome:
-        """Nobody knows whether it happened, or whether it may yet."""
+        """The outcome is unknown: it may have happened, or may yet."""
         return Outcome("info", self.value, error)
 
 
@@ -132,10 +132,10 @@ class Generations(Protocol):
 
 @runtime_checkable
 class Costs(Protocol):
-    """Knows what its nodes spend, so that variants of it can be compared."""
+    """Knows the costs of its nodes, so that variants of it can be compared."""
 
     async def work_done(self, nodes: Sequence[Node]) -> dict[str, int]:
-        """What all nodes did so far: ``commits``, and what was spent on them, such as ``syncs``.
+        """The counters of all nodes so far: ``commits``, and their costs, such as ``syncs``.
 
         What is not known is left out, ``commits`` too.
         """

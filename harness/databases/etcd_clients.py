@@ -5,7 +5,7 @@
 - sets: a key per element, read as a range;
 - watches: a stream of events from a revision, a stretch at a time;
 - locks: etcd's own recipe, ``v3lock``: a session (a lease kept alive in the background) and a key
-  under the lock's name; whoever's key is the oldest has the lock, and that key's revision is the
+  under the lock's name; the client with the oldest key has the lock, and that key's revision is the
   fencing token. The client does as the recipe does, and does not ask again whether its session
   still lives before it does something: that is what fencing is for;
 - leases: a key that only one can create, attached to a lease.
@@ -68,7 +68,7 @@ def decode_key(text: str) -> str:
 
 
 class Settings(Protocol):
-    """What the clients must know of their database."""
+    """The interface of the database to its clients."""
 
     op_timeout_s: float
     read_mode: str
@@ -216,10 +216,10 @@ class WatchClient(EtcdClient):
         return op.ok({"events": events})
 
 
-def _event(told: dict[str, Any]) -> dict[str, Any]:
-    kv = told["kv"]
+def _event(reported: dict[str, Any]) -> dict[str, Any]:
+    kv = reported["kv"]
     event = {"revision": int(kv["mod_revision"]), "key": decode_key(kv["key"])}
-    if told.get("type") == "DELETE":
+    if reported.get("type") == "DELETE":
         return {**event, "type": "delete"}
     return {**event, "value": decode(kv["value"])}
 
@@ -263,7 +263,7 @@ async def streamed(
 
 
 class SessionClient(EtcdClient):
-    """Has a lease, which somebody must keep alive."""
+    """Has a lease that must be kept alive."""
 
     def __init__(self, db: Settings) -> None:
         super().__init__(db)

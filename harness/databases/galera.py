@@ -1,17 +1,17 @@
 """MariaDB with Galera: every server takes writes, which are certified against each other.
 
 A transaction runs on one server alone; at its commit its rows are sent to all, in one total order,
-and the first of two that wrote the same row wins: the other is told of a deadlock. So a commit is a
-matter of the whole cluster, and a read is not: a server applies what others committed when it comes
-to it, and reads are stale unless ``sync_wait`` makes them wait. What is claimed is snapshot
-isolation at most, whatever a session's isolation is called.
+and the first of two that wrote the same row wins: the other gets a deadlock error. So a commit is a
+matter of the whole cluster, and a read is not: a server applies the commits of others
+later, and reads are stale unless ``sync_wait`` makes them wait. The claim is snapshot isolation
+at most, for every isolation level of a session.
 
 A member announces the address it listens on to all others, and they dial that. On ``local``, where
 links are proxies, a partition therefore cuts nothing, and a run whose partitions do not bite is
 UNKNOWN: use ``netns``, ``docker`` or ``ssh`` for them. Kill and pause work everywhere.
 
-The first node founds the cluster, once; whoever was killed joins again and gets what it missed from
-another (``rsync``). There is no leader, so the target ``primaries`` finds nobody.
+The first node founds the cluster, once; a killed server joins again and gets what it missed from
+another (``rsync``). There is no leader, so the target ``primaries`` is empty.
 
 Options: ``isolation`` (of sessions: ``read-committed``, ``repeatable-read`` or ``serializable``),
 ``sync_wait`` (which statements wait until the server has caught up: 0 none, 1 reads, 7 all),
@@ -180,7 +180,7 @@ class Galera:
         await node.wipe(DATA)
 
     async def primaries(self, nodes: Sequence[Node]) -> list[str]:
-        """Nobody leads."""
+        """No server leads."""
         return []
 
     def client(self) -> GaleraClient:

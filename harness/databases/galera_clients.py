@@ -24,8 +24,8 @@ from harness.errors import UsageError
 
 PORT, DATABASE = 3306, "splitbrain"
 LEVELS = ("read-committed", "repeatable-read", "serializable")
-#: error numbers by which a server refuses a commit for certain: a deadlock, which is how a failed
-#: certification is told
+#: error numbers by which a server definitely refuses a commit: a deadlock, which is how a failed
+#: certification is reported
 _REFUSED_AT_COMMIT = frozenset({1213})
 _TABLES = (
     "create database if not exists splitbrain",
@@ -58,7 +58,7 @@ def connect(address: str, *, timeout_s: float, database: str = DATABASE) -> Any:
 
 
 class Settings(Protocol):
-    """What the clients must know of their database."""
+    """The interface of the database to its clients."""
 
     threads: ThreadPoolExecutor
     op_timeout_s: float

@@ -2,14 +2,14 @@
 
 The problem: an operation that met an error either did not happen, or may have. To call the second
 ``fail`` hides lost updates and invents others; to call the first ``info`` leaves the checker with
-operations that never end. What every database over HTTP has in common is decided once, here:
+operations that never end. The common rules of databases over HTTP are here:
 
 - nothing was sent (a refused connection, a dial without answer): ``fail``;
 - the server answered with an error of which it is known that nothing was proposed: ``fail``;
 - any other error, a timeout and a lost connection: ``info``, or ``fail`` if the operation only
   reads.
 
-What a database adds: its port, the fragments of its errors that mean "refused", and a method
+A database adds its port, the fragments of its errors that mean "refused", and a method
 ``_NAME(op)`` per operation, or one ``_do(op)`` for all. :func:`answered` and :func:`leaders` ask
 nodes a question outside of any history, each on a connection of its own and for a short time only.
 
@@ -33,7 +33,7 @@ Question = Callable[[HttpClient], Awaitable[Any]]
 
 
 class HttpDatabase(Protocol):
-    """What the client must know of its database."""
+    """The interface of the database to its client."""
 
     @property
     def op_timeout_s(self) -> float:
@@ -104,7 +104,7 @@ class HttpDatabaseClient(Generic[DatabaseT]):
 async def answered(
     node: Node, port: int, question: Question, *, timeout_s: float = QUESTION_TIMEOUT_S
 ) -> Any:
-    """What a node answers to one question, or None if it does not answer or refuses.
+    """The answer of a node to one question, or None if it does not answer or refuses.
 
     Args:
         node: whom to ask.
@@ -129,7 +129,7 @@ async def leaders(
     Args:
         nodes: whom to ask, one after the other.
         port: where they listen.
-        question: one request; whoever does not answer it in time does not lead.
+        question: one request; a node that does not answer it in time does not lead.
         leads: whether this node's answer says that it leads. An answer of a shape it does not
             know (a KeyError, TypeError or AttributeError) says nothing of the kind.
     """

@@ -20,7 +20,7 @@ NO_LEASE: tuple[Any, float, float] = (None, 0.0, 0.0)
 
 
 class Store:
-    """What all clients share."""
+    """The state that all clients share."""
 
     def __init__(self) -> None:
         self.values: dict[Any, Any] = {}
@@ -113,7 +113,7 @@ class Counter(Kind):
 
 
 class Monotonic(Counter):
-    """Counters whose increments are told what they made."""
+    """Counters whose increments return the new value."""
 
     def inc(self, op: Invocation) -> Outcome:
         """One more; the sum."""
@@ -154,7 +154,7 @@ class Log(Kind):
         return op.ok(len(items) - 1)
 
     def poll(self, op: Invocation) -> Outcome:
-        """What is at an offset and after it."""
+        """The entries from an offset on."""
         items = list(enumerate(self.shared.values.get(op.key, ())))
         return op.ok([[offset, value] for offset, value in items[op.value["from"] :]])
 

@@ -1,12 +1,12 @@
-"""What clients of locks have in common: a session kept alive, and writes under a token.
+"""Shared parts of lock clients: a session kept alive, and writes under a token.
 
-A lock that outlives its holder's death must expire, so its holder has a session which somebody
-renews. :class:`KeepAlive` does that in the background, as the recipes of etcd and Consul do, over a
+A lock that outlives its holder's death must expire, so its holder has a session that is renewed.
+:class:`KeepAlive` does that in the background, as the recipes of etcd and Consul do, over a
 connection of its own: a request that waits for the lock must not keep the renewals waiting. It goes
-on whatever becomes of a renewal, and says nothing when the session has ended. So a holder may
-believe that it has a lock which has long been another's: that is what the tests are to show.
-Fencing is what saves it: :func:`fenced_write` writes under the token that came with the lock, and
-the resource refuses an old one.
+on after a failed renewal, and says nothing when the session has ended. So a holder may believe that
+it has a lock which another client has acquired meanwhile: the tests are to show that. Fencing
+protects against it: :func:`fenced_write` writes under the token that came with the lock, and the
+resource refuses an old one.
 
 Source: Kleppmann, How to do distributed locking, 2016; the Lease pattern. For the databases here.
 """

@@ -9,7 +9,7 @@ A set is a stream whose messages are the elements; it is read from its first mes
 log is a stream too: a message's offset is its sequence number less one, and a poll reads from there
 what the stream's leader says it holds.
 
-Servers are told each other's addresses as each must dial them, and do not advertise their own.
+Servers get each other's addresses as each must dial them, and do not advertise their own.
 
 Options: ``binary``, ``replicas`` (of each stream; as many as nodes, at most 5, if not given),
 ``ack_wait_s``, ``op_timeout_s``, ``objects`` (what keys are; given by the workload).
@@ -191,8 +191,8 @@ class NatsClient:
     async def _publish(self, op: Invocation, name: str) -> int:
         """The sequence number the stream gave it."""
         headers = {"Nats-Msg-Id": f"{name}-{op.value}"}
-        told = await self._stream.publish(name, msgspec.json.encode(op.value), headers=headers)
-        return int(told.seq)
+        published = await self._stream.publish(name, msgspec.json.encode(op.value), headers=headers)
+        return int(published.seq)
 
     async def _enqueue(self, op: Invocation, name: str) -> Outcome:
         await self._publish(op, name)

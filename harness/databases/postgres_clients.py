@@ -46,7 +46,7 @@ async def connect(address: str, *, timeout_s: float) -> Any:
 
 
 class Settings(Protocol):
-    """What the clients must know of their database."""
+    """The interface of the database to its clients."""
 
     op_timeout_s: float
     isolation: str

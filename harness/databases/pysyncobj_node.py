@@ -20,7 +20,7 @@ from typing import Any
 
 from pysyncobj import FAIL_REASON, SyncObj, SyncObjConf, SyncObjException, replicated
 
-#: errors after which the command is certain never to be applied
+#: errors after which the command is definitely never applied
 _REFUSED = {
     FAIL_REASON.QUEUE_FULL: "the queue is full",
     FAIL_REASON.MISSING_LEADER: "there is no leader",

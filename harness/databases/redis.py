@@ -1,9 +1,9 @@
 """Redis with Sentinel: one primary, replicas that copy it when they can, sentinels that fail over.
 
 Replication is asynchronous: a write is acknowledged before any replica has it. When the primary is
-cut off, the sentinels promote a replica, and whatever the old primary acknowledged meanwhile is
-thrown away when it comes back and becomes a replica. So acknowledged writes are lost under
-partitions; that is what Redis documents, and what this database is here to show.
+cut off, the sentinels promote a replica, and every write that the old primary acknowledged
+meanwhile is thrown away when it comes back and becomes a replica. So acknowledged writes are lost
+under partitions; that is what Redis documents, and what this database is here to show.
 
 Each node runs a server and a sentinel. A client asks the sentinel of its own node who the primary
 is, and speaks to that one. With ``min_replicas=1`` a primary refuses writes when no replica has
@@ -225,8 +225,10 @@ class RedisClient:
         assert node is not None, "open() comes before invoke()"
         timeout_s = self._db.op_timeout_s
         async with connected(node.address, SENTINEL_PORT, timeout_s=timeout_s) as sentinel:
-            told = await sentinel.execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", PRIMARY)
-        announced = ":".join(map(str, told))
+            announcement = await sentinel.execute_command(
+                "SENTINEL", "GET-MASTER-ADDR-BY-NAME", PRIMARY
+            )
+        announced = ":".join(map(str, announcement))
         if announced == self._primary:
             return
         named = {node.announced_by(name, PORT): name for name in node.nodes}

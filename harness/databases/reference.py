@@ -4,7 +4,7 @@ Nodes run with the chaos endpoint, so that clocks and disks can be made faulty f
 run ablated (``ablate="A30"``): the same system with one decision removed, which the harness must
 catch. Clients use the cluster's own session: retries, redirects, deduplication, deadlines; its
 ``unknown`` is our ``info``. Each client prefers its own node and follows redirects from there, so
-that a deposed leader is asked by somebody.
+that some client asks a deposed leader.
 
 Sets and logs are lists that values are appended to, identifiers a counter, and a queue is a list
 whose first element is taken by compare-and-set of the whole list: sound, since no list comes twice,
@@ -253,22 +253,22 @@ class Reference(ReferenceMembers, ReferencePartitions):
 
     @property
     def node_settings(self) -> dict[str, Any]:
-        """What the simulation's nodes are configured with, by the names of ``ClusterConfig``."""
+        """The configuration of the simulation's nodes, by the names of ``ClusterConfig``."""
         if self.role == "leaderless":
             return {"versions": self.versions}
         return self.dividing.settings
 
     @property
     def assumptions(self) -> Assumptions:
-        """What its leases need of clocks, if leases are asked for, and its transactions; its log
-        needs nothing."""
+        """The clock assumptions of its leases, if it has leases, and of its transactions; its log
+        has none."""
         from cluster.core.lease import MARGIN
 
         if self.objects in self.data_objects:
             return Assumptions(clock_offset_s=self.dividing.clock_bound_ms / 1e3)
 
         if self.objects in ("lease", *HOLDERS):
-            # A granter that is slow keeps a lease for longer, which harms nobody.
+            # A granter that is slow keeps a lease for longer, which does no harm.
             return Assumptions(clock_rate_max=1 + MARGIN)
         if self.read_mode == "lease":
             # A leader trusts its lease for half of the time that others wait at least.
@@ -305,11 +305,11 @@ class Reference(ReferenceMembers, ReferencePartitions):
             done["syncs"] = sum([await node.cluster_syncs() for node in simulated])
             done["bytes"] = sum([await node.cluster_sent_bytes() for node in simulated])
             return done
-        told = [s for s in statuses if s is not None and "storage" in s and "links" in s]
-        if len(told) == len(nodes):
-            done["syncs"] = sum(int(s["storage"]["syncs"]) for s in told)
-            done["bytes"] = sum(int(k["sent_bytes"]) for s in told for k in s["links"].values())
-            done[STARTS] = sum(int(s["start"]) for s in told)
+        reported = [s for s in statuses if s is not None and "storage" in s and "links" in s]
+        if len(reported) == len(nodes):
+            done["syncs"] = sum(int(s["storage"]["syncs"]) for s in reported)
+            done["bytes"] = sum(int(k["sent_bytes"]) for s in reported for k in s["links"].values())
+            done[STARTS] = sum(int(s["start"]) for s in reported)
         return done
 
     async def primaries(self, nodes: Sequence[Node]) -> list[str]:
@@ -424,7 +424,7 @@ class ReferenceClient:
         self._objects = self._made(node)
 
     def _made(self, node: Node) -> Objects | None:
-        """What speaks of the kind of objects; None for single keys."""
+        """The client class of the kind of objects; None for single keys."""
         holder, kind = HOLDERS.get(self._db.objects), self._db.clients.get(self._db.objects)
         if self._db.objects in self._db.data_objects:
             return DATA_CLIENTS[self._db.objects](self._db, self._session)
@@ -498,10 +498,10 @@ class ReferenceClient:
 class SocketSession:
     """The cluster's client over sockets, which goes back to its own node now and then.
 
-    A session stays with the leader it was sent to. If all did, nobody would ask a new leader while
-    the old one still answers; so each asks its own node first, twenty times a second. Half of the
-    clients are impatient: while the patient wait for a leader that was cut off, they find the new
-    one, and come back to their own node in time to see whether it still answers.
+    A session stays with the leader it was sent to. If all did, no client would ask a new leader
+    while the old one still answers; so each asks its own node first, twenty times a second. Half of
+    the clients are impatient: while the patient wait for a leader that was cut off, they find the
+    new one, and come back to their own node in time to see whether it still answers.
 
     Args:
         node: the client's own node.

@@ -5,14 +5,14 @@ client session, in simulation and on real nodes alike:
 
 - lists and registers in transactions: one ``txn`` of the core for each transaction;
 - banks: a transfer reads both balances, and changes them if they are still so;
-- watches: from the revision after the last one told of;
+- watches: from the revision after the last one received;
 - members and the singleton, of role ``gossip``: what the node asked knows, and acts of the leader;
 - leases: a key attached to a lease of the core; the client that creates the key has it.
 
 Locks and elections are in :mod:`harness.databases.reference_holders`.
 
-An unknown outcome of a step is made certain where that is possible: a lease that was revoked holds
-no key, whatever became of the transaction that was to attach one.
+An unknown outcome of a step is made definite where that is possible: a lease that was revoked holds
+no key, even if the transaction that was to attach one happened.
 
 Made by :class:`harness.databases.reference.Reference`.
 """
@@ -47,7 +47,7 @@ class Session(Protocol):
 
 
 class Settings(Protocol):
-    """What the clients must know of their database."""
+    """The interface of the database to its clients."""
 
     read_mode: str
     lease_ttl_s: float
@@ -109,11 +109,11 @@ class Transactions(Objects):
         done = await self._txn([], parts)
         if done.status != "ok":
             return ended(op, done)
-        told = done.value["results"]
+        results = done.value["results"]
         return op.ok(
             [
                 [f, key, found if f == "r" else value]
-                for (f, key, value), found in zip(op.value, told, strict=True)
+                for (f, key, value), found in zip(op.value, results, strict=True)
             ]
         )
 
@@ -176,11 +176,11 @@ class Watches(Objects):
         return op.ok({"events": events, "revision": done.value["revision"]})
 
 
-def _event(told: dict[str, Any]) -> dict[str, Any]:
-    event = {"revision": told["revision"], "key": told["key"]}
-    if told["type"] == "delete":
+def _event(change: dict[str, Any]) -> dict[str, Any]:
+    event = {"revision": change["revision"], "key": change["key"]}
+    if change["type"] == "delete":
         return {**event, "type": "delete"}
-    return {**event, "value": told["value"]}
+    return {**event, "value": change["value"]}
 
 
 class Leased(Objects):
@@ -211,7 +211,7 @@ class Leased(Objects):
         return await self._call("lease-revoke", lease)
 
     async def _given_up(self, op: Invocation, why: str) -> Outcome:
-        """It was not got, or nobody knows: without the lease, it surely is not held."""
+        """It was not got, or the outcome is unknown: without the lease, it is not held."""
         done = await self._revoked()
         return op.fail(why) if done.status in ("ok", "fail") else op.info(done.error)
 

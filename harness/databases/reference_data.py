@@ -132,18 +132,18 @@ class DataObjects(Objects):
         raise AssertionError("the last try is the answer")
 
     async def done(
-        self, op: Invocation, operations: Sequence[Sequence[Any]], told: Callable[[Any], Any]
+        self, op: Invocation, operations: Sequence[Sequence[Any]], output_of: Callable[[Any], Any]
     ) -> Outcome:
         """A whole transaction as an operation.
 
         Args:
             op: the operation.
             operations: of the transaction.
-            told: the operation's value, from the operations with what they read filled in.
+            output_of: the operation's value, from the operations with their reads filled in.
         """
         done = await self.run(operations)
         if done.status == "ok":
-            return op.ok(told(done.value))
+            return op.ok(output_of(done.value))
         if all(kind in ("r", "scan") for kind, _, _ in operations):
             return op.fail(done.error)  # it has changed nothing, whatever became of it
         return ended(op, done)
@@ -155,7 +155,7 @@ class DataObjects(Objects):
 
         Args:
             op: the operation.
-            steps: the reads and writes; what it returns is told with the outcome. It raises
+            steps: the reads and writes; its return value is the output. It raises
                 NotDone for an operation that is to fail.
 
         Returns:
@@ -193,10 +193,10 @@ class Singles(DataObjects):
         return outcome
 
     async def _read(self, op: Invocation, key: str) -> Outcome:
-        def told(done: Any) -> Any:
+        def output_of(done: Any) -> Any:
             return self.absent if done[0][2] is None else done[0][2]
 
-        return await self.done(op, [["r", key, None]], told)
+        return await self.done(op, [["r", key, None]], output_of)
 
     async def _written(self, op: Invocation, kind: str, key: str, value: Any) -> Outcome:
         return await self.done(op, [[kind, key, value]], lambda done: op.value)
@@ -281,7 +281,7 @@ class DataCounters(Singles):
 
 
 class DataLogs(Singles):
-    """Logs, as in Kafka: an append is told its offset, by a read in the same transaction."""
+    """Logs, as in Kafka: an append gets its offset by a read in the same transaction."""
 
     operations = frozenset({"send", "poll", "assign"})
 
@@ -290,11 +290,11 @@ class DataLogs(Singles):
         return await self.done(op, sent, lambda done: len(done[1][2]) - 1)
 
     async def _poll(self, op: Invocation, key: str) -> Outcome:
-        def told(done: Any) -> Any:
+        def output_of(done: Any) -> Any:
             pairs = enumerate(done[0][2] or [])
             return [[offset, each] for offset, each in pairs if offset >= op.value["from"]]
 
-        return await self.done(op, [["r", key, None]], told)
+        return await self.done(op, [["r", key, None]], output_of)
 
     async def _assign(self, op: Invocation, key: str) -> Outcome:
         return op.ok()
@@ -341,13 +341,13 @@ class DataTransactions(DataObjects):
             for f, key, value in op.value
         ]
 
-        def told(done: Any) -> Any:
+        def output_of(done: Any) -> Any:
             return [
                 [f, key, _found(f, key, value, answer[2])]
                 for (f, key, value), answer in zip(op.value, done, strict=True)
             ]
 
-        return await self.done(op, asked, told)
+        return await self.done(op, asked, output_of)
 
 
 def _bounds(predicate: dict[str, Any]) -> list[str]:

@@ -51,9 +51,9 @@ class Siblings(LeaderlessObjects):
             return op.fail(done.error)
         return op.ok(self._remember(op, done.value))
 
-    def _remember(self, op: Invocation, told: Any) -> list[Any]:
-        values = list(told["values"])
-        self._read_last[str(op.key)] = (values, told["context"])
+    def _remember(self, op: Invocation, answer: Any) -> list[Any]:
+        values = list(answer["values"])
+        self._read_last[str(op.key)] = (values, answer["context"])
         return values
 
     async def _store(self, op: Invocation) -> Outcome:
@@ -70,14 +70,14 @@ class Siblings(LeaderlessObjects):
             self._remember(op, found.value)
         over, context = self._read_last.pop(str(op.key))
         done = await self._ask(command, op.key, *args, context)
-        told: dict[str, Any] = {"over": over}
+        output: dict[str, Any] = {"over": over}
         if args:
-            told = {"value": op.value, **told}
+            output = {"value": op.value, **output}
         if done.status == "ok":
-            return op.ok(told)
+            return op.ok(output)
         if done.status == "fail":
             return op.fail(done.error)
-        return Outcome("info", told, done.error)
+        return Outcome("info", output, done.error)
 
 
 class MergingSet(LeaderlessObjects):

@@ -1,10 +1,10 @@
-"""Members of the reference cluster come and go: the ability Membership of database `reference`.
+"""Adding and removing members of the reference cluster: ability Membership of `reference`.
 
 A node is removed by a request like any client's, through the leader and while the workload runs;
-its process runs on, as a machine does that nobody switched off yet. It comes back as what it must
-be, another member: its process is stopped, its directory made that of its next id and emptied, and
-the process started with the very same command line, for the directory knows whose it is. Then the
-cluster is asked to take it as a learner, and to count it once it has caught up.
+its process runs on, as on a machine that was not switched off yet. It comes back as another
+member: its process is stopped, its directory made that of its next id and emptied, and
+the process started with the very same command line, since the directory has the member id. Then
+the cluster adds it as a learner, and promotes it to a voter once it has caught up.
 
 A node that could not be brought back while faults lasted is remembered, and brought back when it is
 next asked to be ready: after healing, every node is.
@@ -52,7 +52,7 @@ class ReferenceMembers:
         """A client session for requests about the cluster: the other half makes it."""
 
     async def members(self, nodes: Sequence[Node]) -> list[str]:
-        """The nodes that vote, as the leader's status has it; empty if nobody says that it leads.
+        """The nodes that vote, as the leader's status has it; empty if no node says that it leads.
 
         A node counts under its name, whatever its member id.
         """
@@ -70,7 +70,7 @@ class ReferenceMembers:
         """Have the cluster remove the member that lives on a node; the process runs on.
 
         Raises:
-            SetupError: the cluster refused, or nobody knows whether it did it.
+            SetupError: the cluster refused, or the outcome is unknown.
         """
         member = self._formatted.get(node.name, node.name)
         self._away[node.name] = None

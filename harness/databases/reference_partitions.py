@@ -58,18 +58,18 @@ class Dividing(msgspec.Struct, frozen=True, kw_only=True):
             "partitions": partitions,
             "clock_bound_ms": clock_bound_ms,
         }
-        told = {name: value for name, value in given.items() if value}
-        if told and role != "data":
-            name, value = next(iter(told.items()))
+        options = {name: value for name, value in given.items() if value}
+        if options and role != "data":
+            name, value = next(iter(options.items()))
             raise UsageError(f"{name} is {value!r}, and only role data has it; leave it out")
         for name, known in (("isolation", ISOLATION), ("scheme", SCHEMES)):
-            if name in told and told[name] not in known:
-                raise nearest(name, str(told[name]), known)
+            if name in options and options[name] not in known:
+                raise nearest(name, str(options[name]), known)
         if not 0 <= partitions <= PARTITIONS_MAX:
             raise UsageError(f"partitions is {partitions}; from 1 to {PARTITIONS_MAX} can be had")
         if clock_bound_ms < 0:
             raise UsageError(f"clock_bound_ms is {clock_bound_ms:g}; it should be above 0")
-        return cls(role=role, **told)  # type: ignore[arg-type]
+        return cls(role=role, **options)  # type: ignore[arg-type]
 
     @property
     def splits(self) -> tuple[str, ...]:

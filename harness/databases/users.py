@@ -25,7 +25,7 @@ def user_of(package: str) -> str:
 
 
 def as_user(name: str, *, what: str) -> list[str]:
-    """What to put before a program so that it does not run as root; nothing if we are not root.
+    """The prefix of a command that drops root's rights; empty if we are not root.
 
     Args:
         name: the user.

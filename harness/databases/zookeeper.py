@@ -1,7 +1,7 @@
 """ZooKeeper: an ensemble of Java servers, spoken to through kazoo.
 
 Writes go through the leader; a read is answered by whichever server the client is connected to,
-from its own copy, and may be old. What comes before a read on the same session is ``read_mode``:
+from its own copy, and may be old. ``read_mode`` is the request before a read on the same session:
 
 - ``local``: nothing. Stale reads, as documented;
 - ``sync``, the default: ``sync`` makes that server catch up with the leader. But the leader answers
@@ -10,7 +10,7 @@ from its own copy, and may be old. What comes before a read on the same session 
 - ``write``: a write of nothing. Only a quorum can acknowledge it, and this server has applied all
   that was acknowledged before it, so the read is linearizable; it costs what a write costs.
 
-All servers share one list of names, and a server tells others its own name when it dials them. So
+All servers share one list of names, and a server sends its own name when it dials another. So
 that each pair of nodes still has links of its own to cut, every server resolves the names by a
 hosts file of its own (``jdk.net.hosts.file``), which holds the addresses as this node must dial
 them.
@@ -140,7 +140,7 @@ class ZooKeeper:
         await node.spawn(
             *(self.java, "-cp", classpath, f"-Xmx{self.heap_mb}m", "-XX:+UseSerialGC"),
             *("-XX:TieredStopAtLevel=1", f"-Djdk.net.hosts.file={DATA}/hosts"),
-            # Debian's logger tells no time unless asked to.
+            # Debian's logger prints no time by default.
             "-Dorg.slf4j.simpleLogger.showDateTime=true",
             "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
             *("org.apache.zookeeper.server.quorum.QuorumPeerMain", f"{DATA}/zoo.cfg"),
@@ -178,7 +178,7 @@ class ZooKeeper:
 
 
 async def asked(host: str, word: str, *, timeout_s: float = 0.5) -> str:
-    """What a server answers to a four-letter word; "" if it does not."""
+    """The answer of a server to a four-letter word; "" if it does not answer."""
     try:
         async with asyncio.timeout(timeout_s):
             reader, writer = await asyncio.open_connection(host, CLIENT_PORT)

@@ -36,7 +36,7 @@ _POLL_S = 0.03
 
 
 class Settings(Protocol):
-    """What the clients must know of their database."""
+    """The interface of the database to its clients."""
 
     session_s: float
     op_timeout_s: float
@@ -117,7 +117,7 @@ class ZooKeeperClient:
             raise Unsent(f"{type(error).__name__} before anything was changed") from error
 
     def _caught_up(self) -> None:
-        """What comes before a read; see the database's text."""
+        """The request before a read; see the database's text."""
         if self._db.read_mode == "sync":
             self._before("sync", "/splitbrain")
         elif self._db.read_mode == "write":
@@ -276,7 +276,7 @@ class QueueClient(ZooKeeperClient):
                 try:
                     taken = self._take(f"/splitbrain/{op.key}/{name}")
                 except (KazooException, KazooTimeoutError, Unsent) as error:
-                    # Some values may have been taken, and nobody will learn which.
+                    # Some values may have been taken, and which is unknown.
                     return op.info(f"while draining: {error}")
                 if taken is not None:
                     drained.append(taken)

@@ -1,14 +1,14 @@
-"""What an environment is: nodes to run things on, and the faults it is able to make.
+"""The environment: nodes to run things on, and the faults it is able to make.
 
 An environment turns names (n1, n2, ...) into places where a database runs: cores in one process
 (`sim`), processes on loopback addresses (`local`), namespaces, containers, hosts. Everything is a
-Protocol; nobody inherits anything.
+Protocol; there is no base class.
 
-What an environment can do to its nodes is a set of *abilities*, each a small protocol below. A
+The faults of an environment are a set of *abilities*, each a small protocol below. A
 nemesis asks for the abilities it needs by name; where one is missing, the error names the
-environments that have it. Abilities are state-setting and idempotent: ``set_links`` says what the
-network is to be like now, so healing is setting nothing, and ``heal_all`` may be called any number
-of times by anyone.
+environments that have it. Abilities are state-setting and idempotent: ``set_links`` gives the
+faults of all links, so healing is setting none, and ``heal_all`` may be called any number
+of times.
 
 Every coroutine here also runs in simulation, where it must finish without suspending on anything
 but the environment's own ``sleep``.
@@ -38,7 +38,7 @@ ABILITIES: dict[str, tuple[str, ...]] = {
 
 
 class LinkFault(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one directed link does to traffic. All zero means healthy; ``cut`` drops everything.
+    """The faults of one directed link. All zero means healthy; ``cut`` drops everything.
 
     Args:
         cut: nothing passes.
@@ -59,7 +59,7 @@ class LinkFault(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Completed(msgspec.Struct, frozen=True):
-    """What a command run on a node did."""
+    """The outcome of a command run on a node."""
 
     argv: tuple[str, ...]
     exit_code: int
@@ -99,7 +99,7 @@ class Node(Protocol):
         ...
 
     def announced_address(self, port: int) -> str:
-        """``host:port`` this node tells everybody, for systems where all peers dial one address.
+        """``host:port`` this node announces, for systems where all peers dial one address.
 
         The environment works out which node dials, so that directed faults bite there too. Clients
         of the harness use ``address``, which no fault of links touches.
@@ -177,7 +177,7 @@ class Watched(Protocol):
 
 @runtime_checkable
 class SimulatedNode(Protocol):
-    """What a node of the simulation has beside the above: the cluster without sockets.
+    """The additional interface of a simulated node: the cluster without sockets.
 
     The database ``reference`` uses these, and sockets on any other node.
     """
@@ -272,11 +272,11 @@ class Environment(Protocol):
         ...
 
     async def heal_all(self) -> None:
-        """Remove every fault, whoever injected it. Idempotent; never raises for what is gone."""
+        """Remove every fault. Idempotent; never raises for what is gone."""
         ...
 
     async def prove_clean(self) -> list[str]:
-        """What is still there and should not be, one phrase each; empty when clean."""
+        """The leftovers, one phrase each; empty when clean."""
         ...
 
 
@@ -288,7 +288,7 @@ class Prepared(Protocol):
     """An environment that wants to know what it will be asked for."""
 
     def prepare(self, needs: Collection[str]) -> None:
-        """Be told, before setup, which abilities a run needs; UsageError if one is missing."""
+        """Prepare, before setup, the abilities a run needs; UsageError if one is missing."""
         ...
 
 
@@ -413,7 +413,7 @@ class Disks(Protocol):
 
 @runtime_checkable
 class FileDamages(Protocol):
-    """What an environment may have as ``files``, for nodes whose files it knows."""
+    """The ``files`` of an environment that knows the files of its nodes."""
 
     def knows(self, node: str) -> bool:
         """Whether it knows what the node's files hold."""

@@ -1,6 +1,6 @@
 """The chaos endpoint of the reference cluster's nodes, as the harness speaks to it.
 
-A node of ours changes its own clock and disk when told to by a client that shows its token.
+A node of ours changes its own clock and disk on the request of a client that shows its token.
 """
 
 from __future__ import annotations

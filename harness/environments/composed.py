@@ -1,4 +1,4 @@
-"""An environment whose nodes are machines: one object, composed of what was chosen for it.
+"""An environment whose nodes are machines: one object, composed of the chosen parts.
 
     site        makes the machines and removes them   processes, namespaces, containers, hosts
     network     cuts and slows links                  a proxy in the path, or the nodes' kernels
@@ -184,5 +184,5 @@ class MachineEnvironment:
         await self.run.heal_all()
 
     async def prove_clean(self) -> list[str]:
-        """What is still faulty; after :meth:`teardown`, what is still there."""
+        """The faults still active; after :meth:`teardown`, the leftovers."""
         return await self.run.prove_clean()

@@ -27,7 +27,7 @@ class DamageAtRest:
     """Damages files of nodes that it kills first.
 
     Args:
-        atlas: which disks are damaged, whatever damaged them.
+        atlas: which disks are damaged, by any fault.
         node_of: the node of a name.
     """
 
@@ -103,7 +103,7 @@ async def _status(node: MachineNode) -> dict[str, Any] | None:
 
 
 def damage_directory(data: Path, kind: str, seed: int) -> dict[str, Any]:
-    """Damage one file of a data directory that nobody uses, and read it back.
+    """Damage one file of a data directory that no process uses, and read it back.
 
     Args:
         data: the directory.

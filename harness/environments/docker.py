@@ -149,7 +149,7 @@ class DockerSite:
             raise SetupError(f"Docker has no image {image!r}: {how}") from None
 
     def _probe(self) -> netem.Tools:
-        """What the daemon's kernel can do to links, in a container that goes away."""
+        """The link faults of the daemon's kernel, tried in a temporary container."""
         script = netem.probe_script(own_namespace=False)
         with said_by_docker("probing for netem"):
             api = self.daemon.api
@@ -210,7 +210,7 @@ class DockerSite:
         return disks.ContainerDisk("/data", pid_of=pid_of, **words)
 
     def _make_network(self) -> str:
-        """A network whose addresses nobody else has; the first three bytes of them."""
+        """A network of unused addresses; the first three bytes of them."""
         import docker.types
 
         trouble = ""
@@ -293,7 +293,7 @@ class DockerSite:
 
 
 def heal(found: Record, run_dir: Path, consent: Consent) -> Healed:
-    """Bring the logs of a run's containers home and remove them; the label tells whose they are."""
+    """Bring the logs of a run's containers home and remove them; the label says whose they are."""
     daemon = Daemon()
     refused = []
     try:
@@ -309,7 +309,7 @@ def heal(found: Record, run_dir: Path, consent: Consent) -> Healed:
                 refused.append(marks.refusal(f"container {container!r}"))
         removed = daemon.remove_all(found.run_id)
         if removed:
-            # What the harness asked for just before it died may be made only now.
+            # A request of the harness just before its death may be carried out only now.
             time.sleep(_LATE_S)
             removed += daemon.remove_all(found.run_id)
         return Healed(removed, daemon.left(found.run_id), refused)

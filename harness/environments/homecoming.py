@@ -33,7 +33,7 @@ def own_folder(run_dir: Path, node: str) -> Path:
 
 
 def unpack(packed: IO[bytes], into: Path) -> list[str]:
-    """Take files and directories out of an archive; names of what came.
+    """Extract files and directories from an archive; returns their names.
 
     They are unpacked beside their place and moved there: a link in their place is not followed.
 

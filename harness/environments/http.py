@@ -84,7 +84,7 @@ class HttpClient:
         Raises:
             HttpStatus: the server refused.
             NotSent: nothing was sent.
-            TimeoutError, ConnectionError: it was sent, and nobody knows.
+            TimeoutError, ConnectionError: it was sent, and its outcome is unknown.
         """
         try:
             async with asyncio.timeout(self._timeout_s):

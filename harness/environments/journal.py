@@ -21,7 +21,7 @@ from harness.environments import marks, processes, record
 
 
 class Journal:
-    """What one run has made.
+    """The things that one run has made.
 
     Args:
         environment: the environment's name.

@@ -74,7 +74,7 @@ def local(
 
 
 def known_limits(*, packets: str, disk: str) -> dict[str, str]:
-    """What to know before using abilities; ``disk`` is what other databases' disks lack."""
+    """Preconditions of the abilities; ``disk``: missing parts for other databases' disks."""
     of_disk = {"disk": f"on the reference cluster only: {disk}"} if disk else {}
     return {"packets": packets, **of_disk}
 
@@ -157,7 +157,7 @@ class LocalSite:
         )
 
     def refuse(self, needs: Collection[str]) -> str:
-        """What is missing is known before."""
+        """Missing abilities are reported before setup."""
         return ""
 
     async def make(self) -> Sequence[Machine]:

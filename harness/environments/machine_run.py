@@ -1,4 +1,4 @@
-"""One run of machines: made, used, healed and removed, whatever happens in between.
+"""One run of machines: made, used, healed, and always removed.
 
 Everything is written down before it is made, by the journal. Teardown does each step however far
 setup came, looks again at the end, and names what is still there.
@@ -27,7 +27,7 @@ from harness.errors import EnvironmentLeft, HarnessError, nearest
 
 
 class Parts(msgspec.Struct):
-    """What an environment is composed of; see the module's text.
+    """The parts of an environment; see the module's text.
 
     Args:
         journal, site, network, clocks, disks, pressure: the parts.
@@ -50,7 +50,7 @@ class Parts(msgspec.Struct):
 
 
 class Launcher:
-    """What has to be so around the start of a process; see the parts for each."""
+    """The preparations around the start of a process; see the parts for each."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -136,7 +136,7 @@ class MachineRun:
             raise EnvironmentLeft(f"after the run there is still: {'; '.join(left)}")
 
     async def _end(self) -> list[str]:
-        """End and remove everything; each step is tried, whatever became of those before it."""
+        """End and remove everything; each step is tried, even if one before it failed."""
         parts = self.parts
         steps = (
             parts.site.end(),
@@ -206,7 +206,7 @@ class MachineRun:
         await parts.pressure.heal_all()
 
     async def prove_clean(self) -> list[str]:
-        """What is still faulty; after :meth:`teardown`, what is still there."""
+        """The faults still active; after :meth:`teardown`, the leftovers."""
         parts, up = self.parts, self.parts.network.up
         left = []
         for node in self.handles.values():

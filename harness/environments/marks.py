@@ -1,11 +1,11 @@
-"""The mark of a run: how a healer tells what is the run's from what a file says is the run's.
+"""The mark of a run: how a healer knows that a process or a name belongs to the run.
 
-The problem: healing ends processes, unmounts, deletes namespaces and logs in to hosts, and all it
-has to go by is a file which anybody may have written. The solution: what a file says is data. A run
+The problem: healing ends processes, unmounts, deletes namespaces and logs in to hosts, and its only
+input is a file of unknown origin. The solution: the file is data, not proof. A run
 draws a token when it begins, and everything it makes carries the token where no file can put it
 afterwards: in a process's environment variables, in the names of namespaces, interfaces, control
-groups and containers' labels, in the name of a directory on a host. The file tells where to look;
-the mark decides. What does not carry it is refused by name.
+groups and containers' labels, in the name of a directory on a host. The file says where to look;
+the mark decides. A thing without the mark is refused by name.
 
 A mark holds for one directory: it has a digest of the directory's path, so that a copied or forged
 record elsewhere has no power over a run that is still going on.

@@ -87,7 +87,7 @@ def _require_machine() -> None:
 
 
 def probe() -> netem.Tools:
-    """What this machine's kernel can do to links, tried in a namespace that goes away."""
+    """The link faults of this machine's kernel, tried in a temporary namespace."""
     script = netem.probe_script(own_namespace=False)
     try:
         done = subprocess.run(
@@ -125,7 +125,7 @@ class NetnsSite:
         return ("nsenter", f"--net={_NAMESPACES / self._namespace(node)}", "--")
 
     def refuse(self, needs: Collection[str]) -> str:
-        """What is missing is known before."""
+        """Missing abilities are reported before setup."""
         return ""
 
     async def make(self) -> Sequence[Machine]:
@@ -296,7 +296,7 @@ def network_left(detail: Mapping[str, Any]) -> list[str]:
 
 
 def _names(run_id: str) -> tuple[str, str]:
-    """What the names of a run's namespaces begin with, and the name of its interface here."""
+    """The prefix of a run's namespaces, and the name of its interface here."""
     digest = marks.digest(run_id)
     return f"sb-{digest}", f"sb{digest}"
 

@@ -59,7 +59,7 @@ class MachineNode:
         return self._network.peer_address(self.machine, peer, port, frames=framing == "frames")
 
     def announced_address(self, port: int) -> str:
-        """``host:port`` at which everybody dials this node's ``port``."""
+        """``host:port`` at which all peers dial this node's ``port``."""
         return self._network.announced_address(self.machine, port)
 
     def announced_by(self, peer: str, port: int) -> str:

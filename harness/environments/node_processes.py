@@ -1,6 +1,6 @@
 """The processes of one node's database: started, watched, killed and started again.
 
-A machine tells what runs now; this object remembers what should run. So a process that ended by
+A machine knows what runs now; this object remembers what should run. So a process that ended by
 itself is noticed, and a node that was killed starts with the arguments it had. What is known about
 a node is as old as the last :meth:`NodeProcesses.refresh`: a container or a host has to be asked.
 
@@ -24,7 +24,7 @@ TOKEN = "SPLITBRAIN_TOKEN"
 
 
 class Launches(Protocol):
-    """What has to be so around the start of a process."""
+    """The preparations around the start of a process."""
 
     async def before(self, node: NodeProcesses, command: Command) -> Mapping[str, str]:
         """Prepare links, disk and clock; further environment variables for the process."""
@@ -69,7 +69,7 @@ class NodeProcesses:
 
     @property
     def chaos_token(self) -> str:
-        """What that endpoint wants to be shown; "" if nothing."""
+        """The token of that endpoint; "" if it has none."""
         variables = (c.variables for c in self._commands if c.chaos_port is not None)
         return next((v[TOKEN] for v in variables if TOKEN in v), "")
 

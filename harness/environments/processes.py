@@ -1,7 +1,7 @@
 """Operating system processes, identified so that a recycled pid is never mistaken for ours.
 
 The problem: a pid is a small number the kernel hands out again. A healer which kills pid 4711
-because a file written an hour ago says so may kill somebody's editor. The solution: a process is
+because a file written an hour ago says so may kill a user's editor. The solution: a process is
 named by its pid *and* its start time (field 22 of ``/proc/<pid>/stat``, ticks since boot), within
 one boot; and everything a run starts carries ``SPLITBRAIN_RUN`` in its environment variables, which
 children inherit, so that a process started a moment before the harness was killed, and never

@@ -2,9 +2,9 @@
 
 The healer works from this file alone, possibly in another process, after a crash, days later. So it
 is replaced atomically on every change, names processes by pid and start time within a boot, and is
-first written, with the run's mark, before anything is started: whatever carries the mark and is not
-written down yet belongs to the run too. The healer takes it as data that anybody may have written:
-see :mod:`harness.environments.marks`.
+first written, with the run's mark, before anything is started: a process that carries the mark and
+is not written down yet belongs to the run too. The healer treats it as untrusted data: see
+:mod:`harness.environments.marks`.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Record(msgspec.Struct):
 
 
 class Consent(msgspec.Struct, frozen=True):
-    """What the user allows a heal to do beyond this machine and this boot.
+    """The user's consent to healing beyond this machine and this boot.
 
     Args:
         trust_hosts: log in wherever the record says.
@@ -88,7 +88,7 @@ class Consent(msgspec.Struct, frozen=True):
 
 
 class Healed(msgspec.Struct):
-    """What a healer did, a phrase each: removed, could not remove, and would not touch."""
+    """The outcome of healing, a phrase each: removed, not removed, and refused."""
 
     removed: list[str] = []
     left: list[str] = []

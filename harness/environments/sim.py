@@ -146,7 +146,7 @@ class SimEnvironment:
                 self.world.restart(name)
 
     async def prove_clean(self) -> list[str]:
-        """What is still there and should not be."""
+        """The leftovers."""
         world = self.world
         left = [f"link {src}>{dst} is faulty" for src, dst in world.network.faults()]
         for name in self.nodes:
@@ -165,7 +165,7 @@ class SimEnvironment:
         self.world.network.set_links(faults)
 
     async def link_counters(self) -> dict[tuple[str, str], dict[str, int]]:
-        """What each link between nodes did to frames."""
+        """The frame counters of each link between nodes."""
         names = set(self.nodes)
         return {
             link: counts
@@ -211,7 +211,7 @@ class SimEnvironment:
         return {"offset_ns": read_ns, "rate": self.world.clock_rate(node)}
 
     async def set_disk(self, node: str, faults: Mapping[str, Any]) -> dict[str, Any]:
-        """Make a node's disk so; ``flipped_now`` tells whether a bit was flipped by this."""
+        """Set the faults of a node's disk; ``flipped_now``: whether this flipped a bit."""
         if not faults.get("flip"):
             return self.world.set_disk(node, faults)
         before = self.world.set_disk(node, {})
@@ -354,7 +354,7 @@ class SimClusterSession:
     """A client session core in virtual time, with ``call`` to await.
 
     Like the client over sockets it goes back to its own node now and then, or all clients would
-    follow the leader and nobody would ask a deposed one.
+    follow the leader and no client would ask a deposed one.
     """
 
     def __init__(

@@ -5,7 +5,7 @@ Host keys are verified: a host whose key is not in the known-hosts file is refus
 that adds it. Keys come from the agent, ``~/.ssh``, or the option ``key``. Root is asked of sudo
 (``sudo -n``: no password), for the network only; the database runs as the user who logs in.
 
-What is done on a host is :mod:`harness.environments.machines.host`.
+The work on a host is in :mod:`harness.environments.machines.host`.
 
 Hosts: ``--nodes admin@db1:22,admin@db2,admin@db3`` (the nodes are then named n1, n2, n3), or node
 names with ``--env-option hosts=...``; node names alone are host names. A host's name is what it is
@@ -150,7 +150,7 @@ class SshSite:
         """Look whether the hosts have netem, if the run needs it.
 
         Raises:
-            SetupError: nobody can log in to a host.
+            SetupError: the login to a host failed.
         """
         if "packets" not in needs:
             return ""
@@ -292,7 +292,7 @@ class SshSite:
         """Everything went with the nodes' directories."""
 
     async def left(self) -> list[str]:
-        """What is still on the hosts; the connections are closed."""
+        """The leftovers on the hosts; the connections are closed."""
         found = await asyncio.gather(
             *(asyncio.to_thread(self._remains, name) for name in sorted(self._touched))
         )
@@ -306,7 +306,7 @@ class SshSite:
 
 
 def _prefix(run_id: str) -> str:
-    """What the names of a run's directories and control groups on hosts begin with."""
+    """The prefix of a run's directories and control groups on hosts."""
     return f"splitbrain-{marks.digest(run_id)}"
 
 
@@ -376,7 +376,7 @@ class _Place:
         """Log in, bring the log home, end and remove what is the run's."""
         login, place = Login(self.host), self.place
         try:
-            # Whatever root removes may be another run's, unless this one's directory is there.
+            # A removal as root may hit another run, unless this run's directory is there.
             words = ["grep", "-qxF", "--", place["place"], f"{place['home']}/mark"]
             marked = login.script(f"{shlex.join(words)} 2>/dev/null")[0] == 0
             before = _remains(login, self.name, place, root=marked)

@@ -1,4 +1,4 @@
-"""The interpreter: turns a generator and planned faults into things that happen.
+"""The interpreter: carries out the operations of a generator and the planned faults.
 
 - :mod:`~harness.interpreter.scheduler`: the pure core; events in, effects out.
 - :mod:`~harness.interpreter.interpreter`: workers, clients and faults around it, as coroutines.

@@ -1,10 +1,10 @@
-"""Carries out fault actions: journals, injects, records, heals, and keeps what was proved.
+"""Carries out fault actions: journals, injects, records, heals, and keeps the evidence.
 
-Order is everything here. The intent is journalled before the injection, so that nothing can be
-injected that a crash would leave unknown. The history's begin record comes after the injection, its
-end record after the healing, with the evidence. A nemesis that raises leaves the fault
-*indeterminate*: perhaps injected; it is healed like any other. A fault counts as ``installed``
-only if its evidence says that it bit.
+The order matters. The intent is journalled before the injection, so that a fault is known even
+after a crash. The history's begin record comes after the injection, its end record after the
+healing, with the evidence. A nemesis that raises leaves the fault *indeterminate*: perhaps
+injected; it is healed like any other. A fault counts as ``installed`` only if its evidence says
+that it bit.
 
 For the interpreter; every coroutine runs in real and in virtual time alike.
 """
@@ -77,7 +77,7 @@ class FaultRunner:
         self.active: dict[int, tuple[Plan, Injection]] = {}
 
     async def inject(self, plan: Plan) -> None:
-        """Inject one fault; whatever the nemesis raises becomes an indeterminate fault.
+        """Inject one fault; an exception of the nemesis becomes an indeterminate fault.
 
         Raises:
             UserCodeError: no nemesis of the run has the plan's name.
@@ -117,7 +117,7 @@ class FaultRunner:
         self._record_end(phase, plan, record, evidence)
 
     async def heal_rest(self) -> None:
-        """Heal whatever is still active, latest first: the end of a run that broke."""
+        """Heal every fault that is still active, latest first: the end of a run that broke."""
         for id in sorted(self.active, reverse=True):
             await self.heal(self.active[id][0])
 
@@ -133,15 +133,17 @@ class FaultRunner:
 
     def _record_begin(self, plan: Plan, injection: Injection) -> None:
         now_ns = self.now_ns()
-        told: dict[str, Any] = {"value": injection.value, "nodes": injection.nodes}
+        target: dict[str, Any] = {"value": injection.value, "nodes": injection.nodes}
         proof: dict[str, Any] = {"outcome": injection.outcome, "evidence": injection.evidence}
         self.records[plan.id] = FaultRecord(
             plan.id, plan.nemesis, now_ns, value=injection.value, nodes=injection.nodes, **proof
         )
-        self.recorder.journal("begin", now_ns, plan, **told, **proof)
+        self.recorder.journal("begin", now_ns, plan, **target, **proof)
         if injection.outcome != "skipped":
             proof = {}
-        self.recorder.history.fault_begin(plan.nemesis, time_ns=now_ns, id=plan.id, **told, **proof)
+        self.recorder.history.fault_begin(
+            plan.nemesis, time_ns=now_ns, id=plan.id, **target, **proof
+        )
         self.recorder.flush()
         log.info("fault %d %s begins: %s", plan.id, plan.nemesis, _short(injection.value))
 

@@ -1,16 +1,15 @@
 """Workers around the scheduler: they invoke clients, record what happens, and report back.
 
 One coroutine per worker, for the whole run; the scheduler hands it operations. A worker that ends
-an operation tells the scheduler at once and, if the next operation is its own, goes on with it
+an operation reports to the scheduler at once and, if the next operation is its own, goes on with it
 without any task switch: that is what makes the harness fast enough to stay out of the way.
 
-What is recorded and when decides whether a verdict is sound. An invocation is recorded before the
-client is called, a completion after it returned, so the recorded interval contains the real one. An
-operation whose client raised is ``fail`` if the workload declares it read-only, else ``info``: the
-safe default. An operation nobody answers is ended by the harness, as ``info``, a second after the
-client's own timeout should have ended it. After an unknown outcome or an exception the client is
-closed, and a fresh one opened for the next operation; an operation whose client cannot be opened is
-``fail``, since nothing was sent.
+Verdicts are sound only if recorded intervals contain the real ones. So an invocation is recorded
+before the client is called, and a completion after it returned. An operation whose client raised is
+``fail`` if the workload declares it read-only, else ``info``: the safe default. An unanswered
+operation is ended by the harness, as ``info``, a second after the client's own timeout should have
+ended it. After an unknown outcome or an exception the client is closed, and a fresh one opened for
+the next operation; an operation whose client cannot be opened is ``fail``, since nothing was sent.
 
 For :mod:`harness.runner`. It runs in real and in virtual time alike (see
 :mod:`harness.interpreter.runtime`).

@@ -1,7 +1,7 @@
-"""One operation from its invocation to its outcome: a client is opened, called and judged.
+"""One operation from its invocation to its outcome: a client is opened and called.
 
 An invocation is recorded before the client is called, a completion after it returned, so the
-recorded interval contains the real one. What a client raises becomes the safe outcome. After an
+recorded interval contains the real one. An exception of a client becomes the safe outcome. After an
 unknown outcome or an exception the client is closed, and a fresh one opened for the next operation.
 
 For :mod:`harness.interpreter.interpreter`.
@@ -138,7 +138,7 @@ class Performer:
         return outcome
 
     def _safe(self, op: Op, error: str, sent: bool) -> Outcome:
-        """The outcome of an operation that ended in an error nobody handled."""
+        """The outcome of an operation that ended in an unhandled error."""
         harmless = op.f in self._reads or not sent
         return Outcome("fail" if harmless else "info", op.value, error)
 

@@ -1,8 +1,8 @@
-"""What the interpreter needs of the world it runs in: tasks, futures, timers. A small Protocol.
+"""The runtime of the interpreter: tasks, futures, timers. A small Protocol.
 
-Two things implement it: an asyncio event loop and the trampoline of the simulation. Everything the
-interpreter does is a coroutine that waits on these (and on the environment's ``sleep``) only, so
-the same code drives real clients and simulated ones.
+There are two implementations: an asyncio event loop and the trampoline of the simulation. The
+interpreter's coroutines wait on these (and on the environment's ``sleep``) only, so the same code
+drives real clients and simulated ones.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Future(Awaitable[Any], Protocol):
         """Whether it is resolved."""
 
     def set_result(self, value: Any) -> None:
-        """Resolve it; whoever waits goes on soon."""
+        """Resolve it; the waiting task goes on soon."""
 
 
 class Task(Protocol):

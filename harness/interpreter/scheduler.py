@@ -1,8 +1,8 @@
 """The scheduler: which worker does what, and when. Pure: events in, effects out.
 
-The problem: a generator says what comes next given who is free and what time it is; workers,
-timers and faults happen concurrently. Mixing the two makes a scheduler that cannot be tested or
-simulated. The solution: a synchronous core that is told of events (a wake-up, an operation's
+The problem: a generator gives the next operation for a time and a set of free workers; workers,
+timers and faults are concurrent. Mixing the two makes a scheduler that cannot be tested or
+simulated. The solution: a synchronous core that handles events (a wake-up, an operation's
 completion, a fault injected or healed) and answers with effects for a driver to carry out. It has
 no clock, no event loop and no randomness of its own: time and the seeded context are arguments.
 
@@ -14,7 +14,7 @@ Invariants:
 - operations are dispatched at or after their time, in the order of the generator;
 - an operation for later is held, and dropped when anything happens before its time: the generator
   had not moved, so it is asked again with what is known then;
-- every fault injected is healed: at its planned time, or when the scheduler is told to stop;
+- every fault injected is healed: at its planned time, or when the scheduler is stopped;
 - fault actions are given out one at a time, in order of time: a heal never overtakes its injection;
 - the nemesis thread waits for its own operation only: a planned fault neither frees it nor ends its
   sleep.
@@ -226,7 +226,7 @@ class Scheduler:
         wake_ns = -1
         try:
             wake_ns = self._ask(now_ns, effects)
-        except Exception as error:  # a generator is user code: it is told as a Failed
+        except Exception as error:  # a generator is user code: it is reported as a Failed
             self._failure = error
         if self._failure is not None:
             effects.append(Failed(self._failure))

@@ -1,12 +1,12 @@
 """Virtual time: the interpreter's coroutines stepped over the simulation's event heap.
 
 A trampoline, not an event loop: coroutines are stepped with ``send`` and may wait on
-:class:`SimFuture` only. Whoever is ready goes on in the order of becoming ready; when nobody is,
+:class:`SimFuture` only. Ready tasks go on in the order in which they became ready; when none is,
 the world does its next event, and time jumps to it. There is no thread, no socket and no clock, so
 equal seeds give equal runs to the byte.
 
 A client, database or nemesis that waits on anything else (asyncio's sleep, a socket) cannot run
-here, and is told so in a sentence.
+here, and the error says so in a sentence.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Cancellable(Protocol):
 
 
 class VirtualTime(Protocol):
-    """What the trampoline needs of a world."""
+    """The interface of a world to the trampoline."""
 
     @property
     def now_ns(self) -> int:
@@ -69,7 +69,7 @@ class SimFuture:
         return self._done
 
     def set_result(self, value: Any) -> None:
-        """Resolve it; whoever waits goes on soon."""
+        """Resolve it; the waiting task goes on soon."""
         self._resolve(value, None)
 
     def set_exception(self, error: BaseException) -> None:
@@ -133,7 +133,7 @@ class SimTask(SimFuture):
         except StopIteration as stop:
             self.set_result(stop.value)
             return
-        except (Exception, CancelledError) as raised:  # whatever a task raises is its result
+        except (Exception, CancelledError) as raised:  # any exception of a task is its result
             self._end_with(raised)
             return
         self._waits += 1
@@ -217,7 +217,7 @@ class SimRuntime:
         self._ready.append((step, wait, error))
 
     def unhandled(self, error: BaseException) -> None:
-        """A task nobody waits for ended with an exception: the run ends with it."""
+        """A task without a waiter ended with an exception: the run ends with it."""
         self._error = self._error or error
 
     def on_interrupt(self, function: Callable[[], None]) -> Callable[[], None]:
@@ -250,7 +250,7 @@ class SimRuntime:
             HarnessError: everything waits for something that cannot happen any more.
         """
         task = self.spawn(main)
-        task.on_done(lambda: None)  # somebody watches it: this loop
+        task.on_done(lambda: None)  # it has a waiter: this loop
         ready = self._ready
         while not task.done():
             while ready:
@@ -274,7 +274,7 @@ class SimRuntime:
         try:
             if self.world.step():
                 return
-        except Exception as error:  # whatever the world raises is raised where the run waits
+        except Exception as error:  # an exception of the world is raised where the run waits
             self._break(task, error)
             return
         raise HarnessError(

@@ -108,7 +108,7 @@ def _split_kind(text: str) -> tuple[str, str]:
 def _built_in(name: str, kind: str, rest: str) -> Nemesis:
     targets = ""
     for word in filter(None, rest.split(":")):
-        # What is both a kind and a target word (partition:one) is the kind.
+        # A word that is both a kind and a target (partition:one) is the kind.
         if not kind and word in VARIANTS[name] and name not in ("kill", "pause"):
             kind = word
         elif not targets:

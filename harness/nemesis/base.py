@@ -1,8 +1,8 @@
-"""What a nemesis is: something that plans faults from a seed, injects them and heals them.
+"""The nemesis: plans faults from a seed, injects them and heals them.
 
 Planning is pure: from an Rng and the run's length to a list of :class:`Plan`, so that a seed gives
-the same faults again and a shrinker can drop some. Doing is a pair of coroutines. Targets are named
-by word in the plan (``one minority majority all primaries random n1,n2``) and resolved at
+the same faults again and a shrinker can drop some. Injecting and healing are coroutines. Targets
+are named by word in the plan (``one minority majority all primaries random n1,n2``) and resolved at
 injection, since who leads is known only then.
 
 The interpreter writes the fault's begin record to ``faults.jsonl`` (``phase: intent``) and flushes
@@ -45,7 +45,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Injection(msgspec.Struct):
-    """What an injection did.
+    """The outcome of an injection.
 
     Args:
         value: what is now so, JSON-ready: groups of a partition, offsets ...
@@ -61,7 +61,7 @@ class Injection(msgspec.Struct):
 
 
 class Context(msgspec.Struct):
-    """What a nemesis may use.
+    """The context of a nemesis.
 
     Args:
         env: the environment, with its abilities.

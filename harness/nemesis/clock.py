@@ -1,8 +1,9 @@
 """Wrong clocks: ``jump`` (an offset), ``drift`` (a rate), ``strobe`` (back and forth, fast).
 
-Whoever takes two wall clocks for the same time, or one for a monotonic one, loses data here. Sizes
-go from below a typical bound on clock offset to far beyond it, either way. Evidence: the offset
-read back from the node's clock, within tolerance; for a drift, the rate or the offset it led to.
+A system that takes two wall clocks for one, or a wall clock for a monotonic one, loses data here.
+Sizes go from below a typical bound on clock offset to far beyond it, either way. Evidence: the
+offset read back from the node's clock, within tolerance; for a drift, the rate or the offset it led
+to.
 
 ``clock-bounded`` goes no further than what the database assumes of clocks
 (:mod:`harness.assumptions`), and often as far: a sound system keeps its promises under it.
@@ -116,7 +117,7 @@ class Clock(Planner):
     async def _look(
         self, context: Context, plan: Plan, hit: list[str], wrong: tuple[int, float]
     ) -> dict[str, Any]:
-        """Read clocks that nobody could read when they were set wrong: a node that was dead or
+        """Read clocks that were unreadable when they were set wrong: a node that was dead or
         stopped then has got the wrong clock since, if it ran again."""
         env: Any = context.env
         proofs = {}

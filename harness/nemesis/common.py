@@ -1,8 +1,8 @@
-"""What the built-in nemeses share: planning with variants and target words, and a seed per fault.
+"""Shared parts of the built-in nemeses: planning with variants and target words, a seed per fault.
 
 A plan carries a seed of its own (``params["seed"]``), from which all its choices at injection are
-drawn: the same plan makes the same fault whatever happened before, so that a shrinker can leave
-others out, and a replay on real processes cuts the same links.
+drawn: the same plan makes the same fault in any history, so that a shrinker can leave others out,
+and a replay on real processes cuts the same links.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Planner:
 
     @property
     def only_primaries(self) -> bool:
-        """Whether it hits nobody but those who lead."""
+        """Whether it hits only nodes that lead."""
         named = (self._words, self._variants)
         return any(words and set(words) <= set(targets.LEADING) for words in named)
 
@@ -84,7 +84,7 @@ class Planner:
         return plans
 
     def _telling(self, nodes: Sequence[str]) -> Sequence[str]:
-        """The target words that name somebody among these nodes: few have no minority."""
+        """The target words that are not empty among these nodes: few have no minority."""
         if targets.minority_size(len(nodes)) > 0:
             return self._words
         return tuple(word for word in self._words if word != "minority") or self._words

@@ -157,14 +157,14 @@ class Disk(Planner):
 
 
 def _files_of(env: Any, nodes: Sequence[str]) -> FileDamages | None:
-    """What damages the files of these nodes; None if it does not know them."""
+    """The part that damages these nodes' files; None if it does not know them."""
     files = getattr(env, "files", None)
     known = isinstance(files, FileDamages) and all(files.knows(node) for node in nodes)
     return files if known else None
 
 
 class _Healing(msgspec.Struct):
-    """What healing found: the disks' answers, and nodes that stopped, refused or failed."""
+    """The outcome of healing: the disks' answers, and nodes that stopped, refused or failed."""
 
     proofs: dict[str, dict[str, Any]] = {}
     stopped: list[str] = []
@@ -173,7 +173,7 @@ class _Healing(msgspec.Struct):
 
 
 def _counts(proof: dict[str, Any]) -> dict[str, int]:
-    """What the disk did so far, by kind, wherever in its answer that is."""
+    """The disk's counts so far, by kind, at any depth of its answer."""
     found = proof.get("counts", proof)
     whole = {name: n for name, n in found.items() if type(n) is int}
     return {name: n for name, n in whole.items() if not name.endswith("_ns")}

@@ -1,8 +1,8 @@
 """Whether a fault bit: decided from what was measured, never from what was asked for.
 
-A fault nobody felt proves nothing about the system it was meant for. A cut between two nodes that
-have nothing to say to each other, a pause of a process that was dead already, a clock that did not
-move: each leaves the run as if there had been no fault, and must not count as one survived.
+A fault without effect proves nothing about the system under test. Examples are a cut between two
+nodes that send nothing to each other, a pause of a dead process, and a clock that did not move.
+Such a fault must not count as survived.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ CLOCK_TOLERANCE_NS = 50_000_000
 def link_changes(
     before: Counters, after: Counters, links: Iterable[tuple[str, str]]
 ) -> dict[str, dict[str, int]]:
-    """What the counters of these links gained, as ``{"n1>n2": {"dropped": 3}}``, zeros left out."""
+    """The increase of these links' counters, as ``{"n1>n2": {"dropped": 3}}``, without zeros."""
     changes = {}
     for source, target in sorted(links):
         old = before.get((source, target), {})

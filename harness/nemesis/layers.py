@@ -1,9 +1,9 @@
 """Several faults of one kind at a time, added up.
 
-Abilities set a state: ``set_links`` says what the whole network is now. Two nemeses which each set
-it would undo each other. So each fault is a layer, and what is set is all layers together: a link
-cut by either is cut, delays and clock offsets add, probabilities combine as independent chances.
-Removing a layer leaves the others. Layers belong to one environment object.
+Abilities set a state: ``set_links`` sets the faults of the whole network. Two nemeses that each set
+it would undo each other. So each fault is a layer, and the state set is the sum of all layers: a
+link cut by either is cut, delays and clock offsets add, probabilities combine as independent
+chances. Removing a layer leaves the others. Layers belong to one environment object.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Layers:
     async def set_disk(
         self, env: Any, fault_id: int, node: str, faults: Mapping[str, Any] | None
     ) -> dict[str, Any]:
-        """Set (or remove) this fault's part of what a node's disk does; the evidence.
+        """Set (or remove) this fault's layer of a node's disk; returns the evidence.
 
         A flipped bit is an event and no state: it is asked for once.
         """

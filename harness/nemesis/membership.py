@@ -3,7 +3,8 @@
 Asks the database (``remove_member``, ``add_member``), which alone knows how its system does that;
 in systems where a node may not come back with the disk it left with, adding includes emptying it.
 Never removes more than a minority. A database that refuses for a reason of its own (too few others
-are alive) is obeyed: if the node is certainly still a member, the fault is skipped, and says why.
+are alive) is obeyed: if the node is definitely still a member, the fault is skipped, with the
+reason.
 
 Evidence: the database's calls returned; where it can list its members (``members``), the list read
 back without the node, and at the end with it. A node that cannot be added while other faults last
@@ -21,7 +22,7 @@ from harness.nemesis.base import Context, Injection, Plan
 from harness.nemesis.common import Planner, dice, no_target, skipped
 
 WORDS = ("one", "primaries")
-#: How often, and how soon again, members are asked for while nobody can say.
+#: How often, and how soon again, members are asked for while the answer is unknown.
 LOOKS, LOOK_EVERY_NS = 8, 150_000_000
 
 

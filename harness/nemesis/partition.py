@@ -2,8 +2,8 @@
 
 ``partition`` cycles through every shape that makes sense for the number of nodes; a shape of
 :mod:`harness.nemesis.shapes` alone is chosen as ``partition-bridge`` or ``partition:bridge``.
-``partition-primaries`` cuts off whoever leads now, ``partition-one-primary`` one of several; in the
-cycle the first cuts off one node where no leader is known. Evidence: messages dropped, or
+``partition-primaries`` cuts off the nodes that lead now, ``partition-one-primary`` one of several;
+in the cycle the first cuts off one node where no leader is known. Evidence: messages dropped, or
 streams held, on the links that were cut.
 """
 
@@ -107,7 +107,7 @@ def partition(*, variant: str = "", targets: str = "") -> Partition:
 
     Args:
         variant: a shape's name, or "" to cycle through all.
-        targets: a target word or node names: these against the rest, whatever the shape.
+        targets: a target word or node names: these against the rest, without a shape.
     """
     if variant and variant not in (*KINDS, *words.LEADING):
         raise nearest("kind of partition", variant, (*KINDS, *words.LEADING))

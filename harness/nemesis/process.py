@@ -6,9 +6,9 @@ connections open and everything sent to it meanwhile waiting in its sockets. Evi
 was running and is not, and afterwards another one is; the state read back is ``T``.
 
 Pauses are long and short. After a long one its victim often looks at a timer before it looks at its
-messages, and steps down as it should whatever its messages say. After a *hiccup*, about as long as
-an election takes, others have a new leader and the victim's own timers have not fired: only what
-others tell it can stop it. So hiccups fill the quiet time between long pauses.
+messages, and steps down before it reads them. After a *hiccup*, about as long as an election takes,
+others have a new leader and the victim's own timers have not fired: only messages from others can
+stop it. So hiccups fill the quiet time between long pauses.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from harness.nemesis.common import Planner, damaged, dice, no_target, skipped
 WORDS = ("one", "minority", "majority", "primaries", "all")
 #: how long a hiccup is: election timeouts in use go from a few hundred milliseconds to a second
 HICCUP_NS = (300_000_000, 1_000_000_000)
-#: how long nodes are left alone before a hiccup, so that somebody leads
+#: how long nodes are left alone before a hiccup, so that a node leads
 SETTLE_NS = 800_000_000
 
 

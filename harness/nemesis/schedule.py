@@ -2,13 +2,14 @@
 
 Each nemesis gets about one fault per interval: a fault lasts between a third and two thirds of an
 interval (or as long as was asked for) and the rest is quiet, so that a system is seen breaking
-*and* recovering. Several nemeses
-start spread over the first interval, so that over a run their faults meet in every combination:
-alone, overlapping at either end, nested. A run shorter than its interval still gets a fault.
+*and* recovering. Several nemeses start spread over the first interval, so that over a run their
+faults meet in every combination: alone, overlapping at either end, nested. A run shorter than its
+interval still gets a fault.
 
 Some faults need the system's help: no member can be removed while no majority is heard. With four
 other nemeses at work that would be nearly always, so every other fault of such a nemesis (the
-first, the third ...) begins in a calm that the others keep; what it began is theirs to disturb.
+first, the third ...) begins in a calm that the others keep; once begun, it may be disturbed by the
+others.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from harness.nemesis.base import NeedsCalm, Nemesis, Plan
 #: the choice made every other time where there is one
 OFTEN = "primaries"
 
-#: a fault shorter than this cannot be told from a hiccup
+#: a fault shorter than this cannot be distinguished from a hiccup
 SHORTEST_NS = 100_000_000
 
 #: how long the others keep calm before and after the beginning of a fault that needs it

@@ -1,9 +1,9 @@
 """Shapes of network partitions: pure functions from nodes and dice to the directed links to cut.
 
-Each shape breaks another assumption. A clean split is what everybody tests. A *bridge* (two halves
-and one node which sees both) and a *majorities ring* (everybody sees a majority, no two the same
-one) leave every node able to reach a quorum while no two agree who is there. *One-way* cuts let a
-leader be heard which hears nobody. The shapes are those of Jepsen's partition nemeses.
+Each shape breaks another assumption. A clean split is the usual test. A *bridge* (two halves and
+one node that sees both) and a *majorities ring* (each node sees a majority, no two the same one)
+leave every node able to reach a quorum while no two agree on the members. With *one-way* cuts a
+leader is heard but hears no other node. The shapes are those of Jepsen's partition nemeses.
 
 A cut is a set of directed links (source, target): the target hears nothing from the source.
 """

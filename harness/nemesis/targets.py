@@ -1,10 +1,10 @@
-"""Which nodes a fault hits, from a word.
+"""Target words: the nodes that a fault hits.
 
     one          one node
     minority     the largest group that is less than half: what a quorum system must survive
     majority     the smallest group that is more than half: it must stop, and lose nothing
     all          every node
-    primaries    whoever leads now, as the database says
+    primaries    the nodes that lead now, as the database says
     one-primary  one of them, where several lead at a time: shards, each with a primary
     minority-primaries   less than half of them, but at least one
     random       any non-empty group
@@ -79,7 +79,7 @@ def choose(word: str, nodes: Sequence[str], rng: Random) -> list[str]:
 
 
 async def primaries(db: Any, env: Any, nodes: Sequence[str]) -> list[str]:
-    """Who leads now, in the run's order; empty if the database cannot say or nobody does."""
+    """Who leads now, in the run's order; empty if the database cannot say or none does."""
     if not isinstance(db, Primaries):
         return []
     found = await db.primaries([env.node(name) for name in nodes])

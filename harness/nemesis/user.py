@@ -6,9 +6,9 @@
         yield
         await node.run("tc-disk", "--clear")
 
-One generator runs per target node. What it yields is its evidence: nothing (or True) means that it
-vouches for having bitten, since a command that failed would have raised; False or
-``{"bit": False}`` says that it did not; any other mapping is kept as evidence. After the yield it
+One generator runs per target node. The value it yields is its evidence. None or True means that the
+fault bit, since a failed command would have raised. False or ``{"bit": False}`` means that it did
+not. Any other mapping is kept as evidence. After the yield it
 must end.
 """
 
@@ -61,8 +61,10 @@ class UserFault(Planner):
                 del running[name]
                 raise UserCodeError(f"the fault {self.name!r} ended without a yield") from None
         bit = any(_vouched(proof) for proof in proofs.values())
-        told = {name: proof for name, proof in proofs.items() if isinstance(proof, Mapping)}
-        return Injection(hit, hit, evidence={"bit": bit, **({"told": told} if told else {})})
+        reported = {name: proof for name, proof in proofs.items() if isinstance(proof, Mapping)}
+        return Injection(
+            hit, hit, evidence={"bit": bit, **({"told": reported} if reported else {})}
+        )
 
     async def heal(self, context: Context, plan: Plan, injection: Injection) -> dict[str, Any]:
         """Run the function on, to its end, on every target.

@@ -1,4 +1,4 @@
-// The data: inflate the columns, keep the view, tell whoever draws that it changed.
+// The data: inflate the columns, keep the view, notify the drawing code of changes.
 const $ = (id) => document.getElementById(id);
 const meta = JSON.parse($("data").textContent);
 const root = document.documentElement;

@@ -57,7 +57,7 @@ OPS_MAX = 24
 
 @dataclass
 class Cycle:
-    """What is drawn.
+    """The picture of a cycle.
 
     Args:
         ops: the transactions, in order of invocation.
@@ -331,7 +331,7 @@ def _in_order(cycle: Cycle) -> list[Op]:
 
 
 def _proves(op: Op, cycle: Cycle) -> str:
-    """What a transaction is there for that is in no step itself; "" for one of the cycle."""
+    """The role of a transaction that is in no step; "" for one of the cycle."""
     if any(op.invoke in (step.source, step.target) for step in cycle.steps):
         return ""
     numbers = [

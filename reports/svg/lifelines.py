@@ -1,7 +1,7 @@
 """Life lines: what became of elements of a set, queue, log or of holders of a lock.
 
 One row per element: attempted, acknowledged, first seen, last seen, and where it is absent from
-then on. What a checker knows stands in ``Finding.detail``: either directly or one dict per element
+then on. A checker's data is in ``Finding.detail``: either directly or one dict per element
 under ``elements``. A stage is given as ``<stage>_ns`` (a time) or ``<stage>`` (the history index of
 an event), so a checker writes what it has at hand. Overlapping holders stand under ``holders`` as
 dicts with ``begin``/``end`` and are drawn as bars.

@@ -1,5 +1,4 @@
-"""What led to a broken invariant: messages and events of the nodes, one row each, downwards in
-time.
+"""The events that led to a broken invariant: the nodes' messages and events, in rows down the page.
 
 A column per node and one for all clients. An arrow is a message at the moment it arrived, a mark on
 one column an event of that node alone: a crash, a start, a pause, a new role. Rows are in
@@ -68,7 +67,7 @@ class StoryEvent:
 
 @dataclass
 class Story:
-    """What is drawn.
+    """The picture of a sequence.
 
     Args:
         events: oldest first.
@@ -84,10 +83,10 @@ class Story:
 
 
 def story_of(detail: Mapping[str, Any]) -> list[StoryEvent]:
-    """The events that a finding's detail tells; what is no event is left out."""
-    told = detail.get("story")
+    """The events in a finding's detail; entries that are no events are left out."""
+    entries = detail.get("story")
     events = []
-    for entry in told if isinstance(told, (list, tuple)) else []:
+    for entry in entries if isinstance(entries, (list, tuple)) else []:
         if isinstance(entry, dict) and isinstance(entry.get("time_ns"), int):
             names = (one_line(entry.get(name) or "", limit=30) for name in ("source", "target"))
             source, target = names

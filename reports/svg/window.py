@@ -54,7 +54,7 @@ class Lead:
 
 @dataclass
 class Window:
-    """What is drawn.
+    """The picture of a window.
 
     Args:
         ops: the operations, in order of invocation.
@@ -157,7 +157,7 @@ def _parts_of_nodes(
         if node is None:
             continue
         y, free_from = TOP_PX + ROW_PX * row - 8, 0.0
-        for at, until, words, css in sorted(_told_of(node, window)):
+        for at, until, words, css in sorted(_spans_of(node, window)):
             if until < begin or at > end:
                 continue
             x0, x1 = axis.x(max(at, begin)), axis.x(min(until, end))
@@ -170,10 +170,10 @@ def _parts_of_nodes(
     return parts
 
 
-def _told_of(node: str, window: Window) -> list[tuple[int, int, str, str]]:
-    """Begin, end, words and class of what befell a node."""
+def _spans_of(node: str, window: Window) -> list[tuple[int, int, str, str]]:
+    """Begin, end, words and class of the leaderships and faults of a node."""
     far = 1 << 62
-    told = [
+    spans = [
         (
             lead.begin_ns,
             lead.end_ns,
@@ -188,8 +188,8 @@ def _told_of(node: str, window: Window) -> list[tuple[int, int, str, str]]:
         side = _side(node, fault)
         if side and fault.outcome != "skipped":
             until = fault.end_ns if fault.end_ns >= 0 else far
-            told.append((fault.begin_ns, until, f"cut: {side}", "side"))
-    return told
+            spans.append((fault.begin_ns, until, f"cut: {side}", "side"))
+    return spans
 
 
 def _side(node: str, fault: Fault) -> str:

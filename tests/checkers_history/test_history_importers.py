@@ -198,7 +198,7 @@ EDN_WRONG = {
         "{:type :invoke :f :r :process 1}\n{:type :invoke :f :r}", "line 2", "others have one",
     ),
     "no processes, overlapping": (
-        "{:type :invoke :f :r}\n{:type :invoke :f :r}", "line 2", "cannot be told apart",
+        "{:type :invoke :f :r}\n{:type :invoke :f :r}", "line 2", "cannot be matched",
     ),
     "bad edn": ("{:type :invoke :f :r :process 1}\n{:type]", "line 2", "closes a"),
     "a bracket missing in the middle": (

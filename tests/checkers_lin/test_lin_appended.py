@@ -20,7 +20,7 @@ from lin_histories import Row, history_of
 from checkers import Verdict, check, models
 from checkers.core.budget import Budget, Meter
 from checkers.history import History
-from checkers.linearizability.monitors.appended import judge
+from checkers.linearizability.monitors.appended import check_key
 from checkers.linearizability.monitors.appended_witness import witness_of
 from checkers.linearizability.problem import Problem, problem_of
 from checkers.linearizability.search.memoized_model import Machine
@@ -120,7 +120,7 @@ def _problem(history: History, model: Any) -> Problem:
 
 def _agrees(problem: Problem, model: Any) -> bool | None:
     """Compare with the search, and judge the evidence; the verdict, None where there is none."""
-    said = judge(problem, model, Meter())
+    said = check_key(problem, model, Meter())
     if said is None:
         return None
     assert search(problem, Machine(model), Meter()).legal is said.legal
@@ -187,7 +187,7 @@ def test_the_witness_of_a_long_history_is_small_and_illegal_by_itself() -> None:
         rng = random.Random(seed)
         history = stored(rng, ops=150, pieces=numbers(rng), stale=0.03, puts=0.05, clients=8)
         problem = _problem(history, model)
-        said = judge(problem, model, Meter())
+        said = check_key(problem, model, Meter())
         if said is None or said.legal:
             continue
         witness = witness_of(said, model, Meter())

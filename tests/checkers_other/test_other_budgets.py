@@ -214,7 +214,7 @@ def test_the_time_told_adds_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(checking_text, "PARTS_TOLD_S", 0.0)
     (told,) = checking_text.described([found])
     line = " ".join(told.split())
-    assert f", {found.spent_s:.2f} s (reading {found.load_s:.2f}, judging " in line
+    assert f", {found.spent_s:.2f} s (reading {found.load_s:.2f}, checking " in line
     assert f", compiling {found.compile_s:.2f}, the rest " in line
 
 

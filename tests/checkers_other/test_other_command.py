@@ -175,7 +175,7 @@ def test_a_foreign_history_without_completions_is_weakly_valid(capsys: Any, fold
     ):
         (folder / "ours.jsonl").write_text(header + rest)
         code, out, _ = said(capsys, "ours.jsonl", "-m", "register")
-        assert code == 2 and "no operation completed, so there is nothing to judge" in out
+        assert code == 2 and "no operation completed, so there is nothing to check" in out
 
 
 def test_pages_are_written(capsys: Any, folder: Path) -> None:

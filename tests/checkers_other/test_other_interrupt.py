@@ -62,6 +62,6 @@ def test_an_interrupt_ends_everything(tmp_path: Path, count: int) -> None:
     finally:
         process.kill()
     assert process.returncode == 130, error
-    assert out == "" and error == "harness: interrupted; nothing was judged\n"
+    assert out == "" and error == "harness: interrupted; nothing was checked\n"
     until(lambda: not any(map(alive, pids)))
     assert len(list(tmp_path.glob("pid-*"))) == wanted, "no further file was begun"

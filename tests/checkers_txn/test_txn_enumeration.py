@@ -17,7 +17,7 @@ import twins
 
 from checkers.core.verdict import Verdict
 from checkers.isolation.inference.list_append import ListAppend
-from checkers.isolation.isolation import judge
+from checkers.isolation.isolation import check_levels
 from checkers.isolation.transaction_table import columns
 
 Shape = tuple[tuple[str, str], ...]
@@ -105,7 +105,7 @@ MODELS = {
 def agree(txns: list[twins.T], outcome: dict[int, str], model: str) -> bool:
     """Compare one history; False if nothing in it was checked."""
     history = twins.history_of(txns, outcome=outcome)
-    result = judge(
+    result = check_levels(
         ListAppend(columns(history)),
         checker="list-append",
         consistency_models=[model],

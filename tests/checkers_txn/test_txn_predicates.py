@@ -38,7 +38,7 @@ from checkers.isolation.graph.dependency_graph import (
 )
 from checkers.isolation.inference.list_append import ListAppend
 from checkers.isolation.inference.rw_register import RwRegister, VersionRules
-from checkers.isolation.isolation import judge
+from checkers.isolation.isolation import check_levels
 from checkers.isolation.predicates.matching import compares, matches, wrong_with
 from checkers.isolation.recheck import confirm
 from checkers.isolation.transaction_table import columns
@@ -433,7 +433,7 @@ def history_of(txns: list[twins.T]) -> History:
 def judged(txns: list[twins.T], *, lists: bool, model: str, **rules: bool) -> Result:
     cols = columns(history_of(txns))
     inference = ListAppend(cols) if lists else RwRegister(cols, rules=VersionRules(**rules))
-    return judge(inference, checker="twin", consistency_models=[model])
+    return check_levels(inference, checker="twin", consistency_models=[model])
 
 
 @settings(max_examples=400, deadline=None)

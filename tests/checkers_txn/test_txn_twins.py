@@ -13,7 +13,7 @@ from checkers.core.verdict import Verdict
 from checkers.isolation import WEAK_LEVELS
 from checkers.isolation.inference.list_append import ListAppend
 from checkers.isolation.inference.rw_register import RwRegister, VersionRules
-from checkers.isolation.isolation import judge
+from checkers.isolation.isolation import check_levels
 from checkers.isolation.serializability.serial import check_serial
 from checkers.isolation.transaction_table import columns
 from checkers.isolation.weak_levels import check_weak
@@ -87,7 +87,7 @@ def make_registers(rng: random.Random, *, broken: float, count: int = 4) -> list
 
 def lists_verdict(txns: list[twins.T], model: str) -> Verdict:
     inference = ListAppend(columns(twins.history_of(txns)))
-    return judge(inference, checker="list-append", consistency_models=[model]).verdict
+    return check_levels(inference, checker="list-append", consistency_models=[model]).verdict
 
 
 @settings(max_examples=300, deadline=None)
@@ -114,7 +114,7 @@ def test_rw_register_refutes_only_what_has_no_order(seed: int, broken: float) ->
     """With no rule vouched for, an INVALID register history has no serial order at all."""
     txns = make_registers(random.Random(seed), broken=broken)
     inference = RwRegister(columns(twins.history_of(txns)), rules=VersionRules())
-    verdict = judge(inference, checker="rw", consistency_models=["serializable"]).verdict
+    verdict = check_levels(inference, checker="rw", consistency_models=["serializable"]).verdict
     if verdict is Verdict.INVALID:
         assert not twins.serializable(txns, twins.replay_registers)
 
@@ -183,7 +183,7 @@ def test_a_strict_serializable_register_history_is_valid_under_every_rule(seed: 
         done[number] = mops
     history = twins.history_of([twins.T(n, *spans[n], done[n]) for n in range(len(spans))])
     rules = VersionRules(wfr_keys=True, sequential_keys=True, linearizable_keys=True)
-    result = judge(RwRegister(columns(history), rules=rules), checker="rw")
+    result = check_levels(RwRegister(columns(history), rules=rules), checker="rw")
     assert result.verdict is Verdict.VALID, result.findings[0].sentence
 
 
@@ -225,7 +225,7 @@ def test_repeated_values_are_never_guessed_at(lists: bool, seed: int, broken: fl
     history = twins.history_of(txns)
     rules = VersionRules()
     inference = ListAppend(columns(history)) if lists else RwRegister(columns(history), rules=rules)
-    result = judge(inference, checker="twice", consistency_models=["serializable"])
+    result = check_levels(inference, checker="twice", consistency_models=["serializable"])
     replay = twins.replay_lists if lists else twins.replay_registers
     writes = [(k, v) for t in txns for f, k, v in t.mops if f != "r"]
     if result.verdict is Verdict.INVALID:

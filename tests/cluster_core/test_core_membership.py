@@ -155,11 +155,49 @@ def test_asking_twice_changes_nothing_and_both_are_answered() -> None:
     assert pump.nodes["n1"].consensus.log.last_index == last
 
 
+def test_a_learner_takes_the_place_of_a_voter_in_one_change() -> None:
+    pump = begun()
+    pump.join("n4")
+    assert change(pump, ADD_LEARNER, "n4").status == "ok"
+    pump.run(300 * MS)
+    before = pump.nodes["n1"].consensus.membership.current
+    joint = next_configuration(before, Change(PROMOTE, "n4", instead_of="n3"))
+    assert (joint.voters, joint.outgoing) == (("n1", "n2", "n4"), ("n1", "n2", "n3"))
+    pump.isolate("n2", "n3")  # a majority of the old voters, and none of the new
+    id = pump.ask("n1", Command(PROMOTE, "n4", ("n3",)))
+    pump.run(200 * MS)
+    assert pump.answer(id) is None
+    pump.cut = set()
+    pump.run(1_000 * MS)
+    if pump.answer(id) is None or pump.answer(id).status != "ok":  # type: ignore[union-attr]
+        assert change(pump, PROMOTE, "n4", "n3").status == "ok"
+    found = pump.nodes[pump.leader()].consensus.membership.current
+    assert (found.voters, found.outgoing) == (("n1", "n2", "n4"), ())
+    assert found.is_retired("n3")
+
+
+def test_without_joint_changes_one_voter_comes_or_goes_in_one_step() -> None:
+    pump = begun(config=ClusterConfig(joint_changes=False))
+    grow(pump, "n4")
+    kinds = [
+        Configuration.decode(entry.data).joint
+        for entry in pump.nodes["n1"].consensus.log.between(1, 99)
+        if entry.kind == "config"
+    ]
+    assert kinds == [False, False]
+    assert change(pump, REMOVE, "n2").status == "ok"
+    found = pump.nodes["n1"].consensus.membership.current
+    assert (found.voters, found.is_retired("n2")) == (("n1", "n3", "n4"), True)
+
+
 def test_what_cannot_be_is_refused_with_a_sentence() -> None:
     pump = begun()
     for op, member, args, said in (
         (PROMOTE, "n9", (), "n9 is no member; the members are n1, n2, n3"),
         (REMOVE, "n9", (), "n9 is no member"),
+        (PROMOTE, "n9", ("n~x",), "neither a node's name nor NAME~N"),
+        (PROMOTE, "n3", ("n9",), "n9 is no voter, so n3 cannot take its place"),
+        (PROMOTE, "n3", ("n2",), "n3 is a voter already: remove n2 alone"),
         (ADD_LEARNER, "n1~2", (), "n1 is a member: remove it before n1~2 can join"),
         (ADD_LEARNER, "n~x", (), "neither a node's name nor NAME~N"),
         (ADD_LEARNER, "n4", ("nowhere",), "is not HOST:PORT"),

@@ -15,8 +15,12 @@ from cluster.clocks.version_vector import VersionVector
 from cluster.config import MS, ClusterConfig
 from cluster.leaderless.commands import decode_context
 from cluster.leaderless.placement import preference_list
+from cluster.ports import Send
 from cluster.wire import (
     Command,
+    GossipMessage,
+    Ping,
+    PingAck,
     RequestVote,
     Response,
     VersionsHeld,
@@ -226,6 +230,60 @@ def test_a_hint_waits_with_another_node_and_arrives() -> None:
     pump.run(1_000 * MS)
     assert pump.held(away, "k5") == [1]
     assert pump.nodes[keepers[0]].status()["hints"] == 0
+
+
+def test_a_silent_member_is_suspected_and_trusted_again() -> None:
+    pump = LeaderlessPump()
+    pump.run(500 * MS)
+    assert all(pump.nodes[name].status()["alive"] == list(pump.names) for name in pump.names)
+    pump.isolate("n3")
+    pump.run(1_000 * MS)
+    assert pump.nodes["n1"].status()["alive"] == ["n1", "n2"]
+    pump.run(5_000 * MS)
+    assert [pump.nodes[name].status()["gossip_dead"] for name in pump.names] == [1, 1, 2]
+    pump.cut = set()
+    pump.run(6_000 * MS)
+    assert all(pump.nodes[name].status()["alive"] == list(pump.names) for name in pump.names)
+    assert pump.nodes["n1"].status()["gossip_refutations"] > 0
+
+
+def test_an_incarnation_is_no_stamp() -> None:
+    pump = LeaderlessPump(config=config(versions="lww-lamport"))
+    pump.run(100 * MS)
+    before = pump.nodes["n1"].stamps.reading
+    far = 1 << 50
+    pump._carry_out("n1", pump.nodes["n1"].on_message(pump.now, "n2", Ping(far, 0, 1)))
+    assert pump.nodes["n1"].stamps.reading == before and before < far
+    assert pump.nodes["n1"].status()["dropped_messages"] == 0
+    assert any(isinstance(message, PingAck) for _, _, message in pump.wire)
+    stranger = pump.nodes["n1"].on_message(pump.now, "n9", Ping(1, 0, 1))
+    assert not any(isinstance(each, Send) for each in stranger), "n9 is no member"
+
+
+def test_what_a_node_says_waits_until_its_incarnation_is_durable() -> None:
+    pump = LeaderlessPump(auto_sync=False)
+    pump.run(4_000 * MS)
+    assert pump.nodes["n1"].status()["alive"] == ["n1"], "none has heard of another"
+    pump.auto_sync = True
+    for name in pump.names:
+        pump.sync(name)
+    assert kinds(pump, GossipMessage)
+    pump.run(6_000 * MS)
+    assert pump.nodes["n1"].status()["alive"] == list(pump.names)
+
+
+def test_bound_and_incarnation_are_written_together() -> None:
+    pump = LeaderlessPump(config=config(versions="lww-lamport"))
+    ok(pump.call("n1", "put", "x", 1))
+    hard = pump.stores["n1"].recovered().hard_state
+    assert hard.generation >= pump.nodes["n1"].stamps.reading > 0 and hard.adopted == 1
+    pump.crash("n1")
+    pump.restart("n1")
+    assert pump.nodes["n1"].status()["incarnation"] == 2
+    pump.run(100 * MS)
+    ok(pump.call("n1", "put", "x", 2))
+    after = pump.stores["n1"].recovered().hard_state
+    assert after.generation > hard.generation and after.adopted == 2
 
 
 def test_no_more_hints_are_kept_than_there_is_room_for() -> None:

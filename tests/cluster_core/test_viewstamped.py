@@ -125,8 +125,8 @@ def test_state_is_served_in_pieces_and_a_piece_is_taken_where_it_follows() -> No
     )
     assert not transfer.takes("n3", NewState(5, 5, (), 0))
     assert not transfer.takes("n1", NewState(5, 4, (), 0))
-    transfer.took(9)
-    transfer.took(6)
+    assert transfer.took(9)
+    assert not transfer.took(6) and not transfer.took(9)
     assert transfer.at == 9
 
 
@@ -266,6 +266,20 @@ def test_a_primary_fetches_the_log_that_was_chosen_and_cuts_its_own() -> None:
     core.persisted(404 * MS, core.node.writes.io_issued)
     assert core.role == "leader"
     assert [core.log.generation_at(i) for i in range(1, 6)] == [1, 1, 2, 3, None]
+
+
+def test_a_piece_that_comes_twice_is_no_reason_to_ask_twice() -> None:
+    """Else each frame that the network repeats begins one more chain of questions and answers."""
+    core = replica(view=1, normal=1, log=((1, 1),))
+    core.step(400 * MS, "n2", StartViewChange(3, 3))
+    core.step(401 * MS, "n2", DoViewChange(3, 2, 9, 1))
+    core.ready()
+    for at in range(3):
+        piece = NewState(3, at, (Entry(at + 1, 1, "noop"),), 1)
+        for _ in range(4):
+            core.step(402 * MS, "n2", piece)
+    asked = [s.message for s in sent(core) if type(s.message) is GetState]
+    assert asked == [GetState(3, 1), GetState(3, 2), GetState(3, 3)]
 
 
 def test_a_new_primary_with_a_longer_log_of_an_earlier_view_cuts_it_where_its_view_begins() -> None:

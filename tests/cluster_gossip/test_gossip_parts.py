@@ -202,14 +202,14 @@ def test_a_node_without_its_disk_climbs_above_what_is_known_of_it() -> None:
 def test_whoever_speaks_lives_and_hears_what_is_said_of_it() -> None:
     one = group()
     one.receive(0, "n2", Ping(3, 0, 1, (MemberRecord("n3", 2, DEAD),)))
-    assert one.living == ("n1", "n2") and not one.alive("n3")
+    assert one.living == ("n1", "n2") and not one.trusts("n3")
     assert one.members == ("n1", "n2", "n3"), "it is a member still"
     one.take_messages()
     one.receive(0, "n3", Ping(2, 0, 7))
     ((_, ack),) = one.take_messages()
     assert MemberRecord("n3", 2, DEAD) in ack.rumours, "so it may refute at once"
     one.receive(0, "n3", Ping(3, 0, 8))
-    assert one.living == ("n1", "n2", "n3") and one.alive("n3")
+    assert one.living == ("n1", "n2", "n3") and one.trusts("n3")
     assert one.view.get("n2") == MemberRecord("n2", 3, ALIVE)
 
 

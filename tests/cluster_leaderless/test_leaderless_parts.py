@@ -13,7 +13,6 @@ from cluster.clocks.hybrid_clock import HybridClock
 from cluster.clocks.lamport_clock import LamportClock
 from cluster.leaderless.anti_entropy import KEYS_MAX, AntiEntropy
 from cluster.leaderless.hinted_handoff import BATCH, HintedHandoff
-from cluster.leaderless.members import StaticMembers
 from cluster.leaderless.merkle_tree import MerkleTree, path_of
 from cluster.leaderless.placement import preference_list
 from cluster.leaderless.read_repair import LATE_MAX, ReadRepair
@@ -184,16 +183,6 @@ def test_stamps_hide_the_clock() -> None:
 
 
 # -- who is there, hints, repairs
-
-
-def test_a_silent_member_is_taken_to_be_away_and_heard_again() -> None:
-    members = StaticMembers("n1", ("n2", "n1"), suspect_ns=100)
-    members.start(0)
-    assert members.members == ("n1", "n2") and members.alive("n2")
-    members.at(101)
-    assert not members.alive("n2") and members.alive("n1")
-    members.heard(150, "n2")
-    assert members.alive("n2")
 
 
 def test_each_replica_that_is_away_has_a_keeper_of_its_own() -> None:

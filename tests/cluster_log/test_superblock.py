@@ -12,7 +12,8 @@ from crash_disk import CrashDisk
 
 from cluster.config import ClusterConfig
 from cluster.log.segmented_log import SegmentHeader, segment_of
-from cluster.log.storage import ASIDE, Storage
+from cluster.log.setting_aside import ASIDE
+from cluster.log.storage import Storage
 from cluster.log.superblock import (
     FILE_BYTES,
     NAMES,
@@ -221,6 +222,40 @@ def test_a_lost_snapshot_is_damage_and_the_log_above_it_cannot_be_used() -> None
     found = Storage(disk, CONFIG).recover()
     assert found.damage is not None and "is missing" in found.damage.reason
     assert found.snapshot is None and found.entries == []
+
+
+def test_a_log_that_no_snapshot_reaches_tells_what_it_held_beyond_the_promise() -> None:
+    """Power is lost before the superblock is synced, and the snapshot is damaged as well."""
+    disk = build(10)
+    storage = Storage(disk, CONFIG)
+    storage.recover()
+    storage.write(SaveSnapshot(20, Snapshot(8, 5, ("n1",), b"state"), 9))
+    storage.sync()
+    promised = {name: bytes(disk.live[name].content) for name in NAMES}
+    storage.write(Append(21, None, (Entry(11, 9, "command", b"late"),)))
+    storage.sync()
+    disk.kill()
+    for name, content in promised.items():
+        put(disk, name, content)
+    put(disk, next(each for each in disk.live if each.startswith("snapshot-")), None)
+    found = damage_of(disk)
+    assert (found.index, found.generation, found.slot) == (11, 9, 11)
+
+
+def test_the_highest_slot_is_remembered_beside_the_latest_entry() -> None:
+    """Damaged twice: the second time a later generation had reached less far."""
+    disk = build(10)
+    for name in list(disk.live):
+        if segment_of(name):
+            put(disk, name, None)
+    storage = Storage(disk, CONFIG)
+    assert storage.recover().damage is not None
+    storage.write(Append(1, None, (Entry(1, 12, "command", b"again"),)))
+    storage.sync()
+    disk.kill()
+    put(disk, last_segment(disk), None)
+    found = damage_of(disk)
+    assert (found.index, found.generation, found.slot) == (1, 12, 10)
 
 
 def test_both_copies_lost_is_refused_and_nothing_is_changed() -> None:

@@ -52,6 +52,25 @@ def test_a_cluster_is_started_and_stopped_and_keeps_what_it_knows(
         down(where)
 
 
+@pytest.mark.real
+@pytest.mark.parametrize("role", ["data", "leaderless"])
+def test_nodes_of_another_role_are_started(tmp_path: Path, role: str) -> None:
+    where = tmp_path / "play"
+    words = ["--dir", str(where), "--nodes", "3", "--role", role, "--port", str(free_ports(6))]
+    try:
+        assert cli.main(["cluster", "up", *words]) == 0
+        assert load(where).role == role
+        client = [sys.executable, "-m", "cluster.client", "--nodes", load(where).addresses]
+        client += ["--token-file", str(where / "token"), "--timeout", "60"]
+        subprocess.run([*client, "put", "x", "1"], check=True, capture_output=True)
+        found = subprocess.run([*client, "get", "x"], check=True, capture_output=True)
+        value = json.loads(found.stdout)["value"]
+        assert (value["values"] if role == "leaderless" else [value]) == [1]
+        assert down(where) == ["n1", "n2", "n3"]
+    finally:
+        down(where)
+
+
 def test_a_foreign_file_signals_no_process(tmp_path: Path) -> None:
     sleeper = subprocess.Popen(
         [sys.executable, "-c", "import time; time.sleep(60)", "--id", "n1", "--data", str(tmp_path)]
@@ -75,6 +94,8 @@ def test_a_foreign_file_signals_no_process(tmp_path: Path) -> None:
         (["down"], "holds no cluster"),
         (["up", "--nodes", "10"], "--nodes is 10"),
         (["up", "--consensus", "raftt"], "did you mean 'raft'"),
+        (["up", "--role", "leadrless"], "did you mean 'leaderless'"),
+        (["up", "--role", "leaderless", "--consensus", "zab"], "no log to agree on"),
         (["up", "--port", "80"], "--port is 80"),
         (["certs", "--nodes", "ca,n1"], "names must differ"),
     ],

@@ -36,11 +36,12 @@ def cut_off(world: World, node: str) -> None:
     world.network.set_links(dict.fromkeys(links, LinkFault(cut=True)))
 
 
-def run_trial(seed: int, kind: str = "") -> Trial:
+def run_trial(seed: int, kind: str = "", consensus: str = "raft") -> Trial:
     source = derive(seed, "damage")
     kind = kind or KINDS[seed % len(KINDS)]
     world = World(
         seed=seed,
+        consensus=consensus,
         config=ClusterConfig(
             segment_bytes=source.choice((2048, 4096, 1 << 20)),
             snapshot_entries=source.choice((25, 60, 10_000)),

@@ -6,11 +6,14 @@ and nothing else would tell.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from cluster.config import ClusterConfig
-from cluster.simulation.availability import hold_trial, trials_for
-from cluster.simulation.world import SECOND, World
+from cluster.simulation.availability import WITNESS, hold_trial, trials_for
+from cluster.simulation.connections import DIAL
+from cluster.simulation.world import MS, SECOND, World
 
 TRIALS = ("lost-leader", "slow-disk", "deaf-leader", "rejoin")
 
@@ -51,3 +54,24 @@ def test_no_trial_where_the_voters_that_run_need_the_leader() -> None:
     world.crash(follower)
     assert trials_for(world) == ()
     assert hold_trial(world, "lost-leader") == "", "healed, it can spare its leader again"
+
+
+def test_dials_that_the_network_loses_are_not_held_against_the_cluster() -> None:
+    """The leader is replaced soon, and who asks it would wait a second for each lost dial."""
+    config = ClusterConfig(
+        heartbeat_ns=15 * MS, election_min_ns=60 * MS, election_max_ns=120 * MS, prevote=False
+    )
+    world = World(seed=1, config=config)
+    assert world.run_until(lambda: world.leader() is not None, 5 * SECOND)
+    send, dials = world.network.send, 0
+
+    def lossy(src: str, dst: str, frame: Any) -> None:
+        nonlocal dials
+        if src == WITNESS and frame[1] is DIAL and world.alive(dst):
+            dials += 1
+            if dials % 8:
+                return
+        send(src, dst, frame)
+
+    world.network.send = lossy  # type: ignore[method-assign]
+    assert hold_trial(world, "lost-leader") == "" and dials >= 8

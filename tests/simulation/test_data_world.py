@@ -53,6 +53,15 @@ def test_damaged_disks_are_repaired_group_by_group(seed: int) -> None:
 
 
 @pytest.mark.parametrize("consensus", ["zab", "multi-paxos", "viewstamped"])
+def test_groups_of_any_consensus_are_repaired(consensus: str) -> None:
+    faults = ("crash", "disk-damage", "partition")
+    run = run_swarm(1, role="data", nodes=5, consensus=consensus, faults=faults)
+    outcome, _ = conclude(run)
+    assert outcome.verdict.exit_code == 0, outcome.line
+    assert run.injected["disk-damage"] > 0
+
+
+@pytest.mark.parametrize("consensus", ["zab", "multi-paxos", "viewstamped"])
 def test_groups_run_any_consensus(consensus: str) -> None:
     run = run_swarm(1, role="data", nodes=5, consensus=consensus, duration_ns=2 * SECOND)
     outcome, _ = conclude(run)
@@ -204,6 +213,15 @@ def test_only_one_member_of_a_group_is_damaged_at_a_time() -> None:
     world = quiet()
     assert damage(world, "n1", "lost-tail", world.rng("test")) is not None
     assert damage(world, "n2", "lost-tail", world.rng("test")) is None
+
+
+def test_a_node_is_blank_until_each_of_its_groups_has_a_memory() -> None:
+    world = World(seed=1, nodes=NODES, role="data", consensus="viewstamped")
+    assert ("n3", "g-n2") in world.atlas.blank and not world.atlas.allows("n3")
+    world.run_for(2 * SECOND)
+    assert world.atlas.blank == set() and world.atlas.allows("n3")
+    world.crash("n3")
+    assert world.restart("n3") and world.atlas.blank == set()
 
 
 # -- a part that asks

@@ -17,7 +17,15 @@ from cluster.simulation.schedule import run_schedule, schedule_path
 from cluster.simulation.schedule_text import ScheduleError
 from cluster.simulation.swarm import run_swarm
 from cluster.simulation.world import MS, SECOND, World
-from cluster.wire import Command, Entry, HardState, VersionsHeld, VersionsWrite, VersionsWritten
+from cluster.wire import (
+    Command,
+    Entry,
+    HardState,
+    Ping,
+    VersionsHeld,
+    VersionsWrite,
+    VersionsWritten,
+)
 from harness.campaign.explore import conclude
 
 #: each has other faults: partitions, crashes with loss, pauses, bad packets, clocks, disks
@@ -78,6 +86,23 @@ def test_replicas_that_differ_are_not_settled(monkeypatch: pytest.MonkeyPatch) -
     core.states.writes.clear()  # type: ignore[union-attr]
     settlement = settle(world, limit_ns=SECOND)
     assert "hold different states" in settlement.problems[0]
+
+
+def test_a_node_that_takes_another_for_absent_is_not_settled() -> None:
+    """A51a: a member that was taken for dead once is dead for ever."""
+    for ablations in ([], ["A51a"]):
+        world = World(seed=3, role="leaderless", ablations=ablations)
+        world.crash("n3")
+        world.run_for(6 * SECOND)
+        assert (world.status("n1") or {})["gossip_dead"] == 1
+        settlement = settle(world)
+        assert settlement.ok != bool(ablations)
+        assert settlement.ok or "takes n3 to be away" in settlement.problems[0]
+
+
+@pytest.mark.parametrize("name", ["A51a", "A51b", "A51c", "A51d"])
+def test_ablations_of_gossip_are_for_this_role_too(name: str) -> None:
+    World(seed=1, role="leaderless", ablations=[name]).run_for(SECOND)
 
 
 def test_the_status_says_what_there_is() -> None:
@@ -205,6 +230,22 @@ def state(actor: str = "a", number: int = 1, value: int = 1) -> KeyState:
     rules, none = DottedVersions(), VersionVector()
     dot = Dot(actor, number)
     return rules.write(KeyState(), none, dot=dot, value=value)
+
+
+def test_an_incarnation_said_too_early_or_again_is_seen() -> None:
+    watch = Watch().watch
+    watch.appending("n1", Append(1, HardState(7, adopted=2)))
+    with pytest.raises(InvariantViolation, match="says incarnation 2, and 0 is durable"):
+        watch.sending("n1", Send("n2", Ping(2, 0, 1)))
+    watch.persisted("n1", 1)
+    watch.sending("n1", Send("n2", Ping(2, 0, 1)))
+    watch.started("n1", Recovered(HardState(7, adopted=2), None, []), excused=False)
+    with pytest.raises(InvariantViolation, match="has said 2 in an earlier life"):
+        watch.sending("n1", Send("n2", Ping(2, 0, 1)))
+    watch.started("n1", Recovered(HardState(), None, []), excused=True)
+    watch.appending("n1", Append(1, HardState(0, adopted=1)))
+    watch.persisted("n1", 1)
+    watch.sending("n1", Send("n2", Ping(1, 0, 1)))
 
 
 def test_a_state_that_goes_back_is_seen() -> None:

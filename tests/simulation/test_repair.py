@@ -17,7 +17,7 @@ from cluster.simulation.faults.table import faults_of
 from cluster.simulation.liveness import settle
 from cluster.simulation.swarm import run_swarm
 from cluster.simulation.world import MS, SECOND, World
-from cluster.wire import Command, Entry, Snapshot
+from cluster.wire import AppendEntries, Command, Entry, Snapshot
 
 DAMAGED = Damage("wal-1", 77, "cut", index=9, generation=4)
 
@@ -221,6 +221,17 @@ def test_what_a_recovering_follower_acknowledges_does_not_count() -> None:
     side.lost("x", 1)  # of one that is no peer nothing is remembered
 
 
+def test_a_recovering_follower_that_has_all_is_asked_whether_it_counts_again() -> None:
+    """Else an idle leader would never hear that it does: it has nothing to send."""
+    log = ReplicatedLog()
+    log.extend([Entry(index, 1, "noop") for index in (1, 2, 3)])
+    side = Replication("a", 1, log, ["b", "c"], config=ClusterConfig(), now_ns=0)
+    side.lost("b", 3)
+    (probe,) = side.repair("b", 10 * MS, 3, None)
+    assert isinstance(probe.message, AppendEntries)
+    assert (probe.message.prev_index, probe.message.entries) == (3, ())
+
+
 # -- who has no repair
 
 
@@ -236,9 +247,6 @@ def serves(world: World, node: str) -> bool:
 @pytest.mark.parametrize(
     ("role", "consensus", "why"),
     [
-        ("core", "multi-paxos", "this consensus variant cannot repair a node from its peers"),
-        ("core", "zab", "this consensus variant cannot repair a node from its peers"),
-        ("core", "viewstamped", "this consensus variant cannot repair a node from its peers"),
         ("paxos", "raft", "a node of this role cannot be repaired from its peers"),
     ],
 )

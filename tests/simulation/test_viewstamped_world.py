@@ -15,7 +15,7 @@ from cluster.simulation.sessions import client_events
 from cluster.simulation.swarm import run_swarm
 from cluster.simulation.world import MS, SECOND, World
 from harness.campaign.explore import conclude
-from harness.campaign.patterns import judge
+from harness.campaign.patterns import check_client_history
 from harness.environments.sim import sim
 from harness.errors import UsageError
 
@@ -70,7 +70,7 @@ def wipes(seed: int, *, duration_ns: int = 6 * SECOND) -> World:
     gremlin.stop()
     settlement = settle(world)
     assert settlement.problems == [], (seed, settlement.problems)
-    assert judge(client_events(world)).verdict is Verdict.VALID, seed
+    assert check_client_history(client_events(world)).verdict is Verdict.VALID, seed
     return world
 
 

@@ -74,7 +74,7 @@ def test_every_ablation_of_zab_is_of_a_part_of_it() -> None:
     from cluster.ablations.registry import ablate
 
     ids = [ablation.id for ablation in all_ablations() if ablation.consensus == "zab"]
-    assert len(ids) == 9
+    assert len(ids) == 10
     for id in ids:
         parts: Any = CONSENSUS["zab"]
         assert ablate(parts, [id]) != parts

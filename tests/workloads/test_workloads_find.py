@@ -322,7 +322,7 @@ class Forked(RegisterTransactions):
     made: ClassVar[dict[Store, list[tuple[str, int]]]] = {}
 
     def txn(self, op):
-        log = self.made.setdefault(self.store, [])
+        log = self.made.setdefault(self.shared, [])
         log += [(key, op.process % 2) for f, key, _ in op.value if f == "w"]
         hidden = {key for key, side in log[-self.late :] if side != op.process % 2}
         done = super().txn(op)
@@ -353,8 +353,8 @@ class LaggingPredicates(PredicateTransactions):
     last: ClassVar[dict[Store, Any]] = {}
 
     def txn(self, op):
-        before, old = dict(self.store.values), self.last.get(self.store, {})
-        self.last[self.store] = before
+        before, old = dict(self.shared.values), self.last.get(self.shared, {})
+        self.last[self.shared] = before
         done = super().txn(op)
         for micro in done.value:
             if micro[0] == "rp":

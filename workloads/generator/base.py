@@ -1,4 +1,4 @@
-"""What a generator is: an immutable value that says which operation comes next.
+"""The generator: an immutable value that gives the next operation.
 
 A generator has two functions and no side effects:
 
@@ -42,7 +42,7 @@ class GeneratorError(ValueError):
 
 
 class Op(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An operation as a generator emits it, and an event as a generator is told of it.
+    """An operation as a generator emits it, and an event as a generator receives it.
 
     Args:
         f: the operation's name; on the nemesis thread the name of a nemesis, or ``heal``.
@@ -83,7 +83,7 @@ Step: TypeAlias = "tuple[Op | Pending, Any] | None"
 
 
 class Context(msgspec.Struct, frozen=True, gc=False):
-    """What a generator may know when it is asked.
+    """The context of a generator when it is asked.
 
     Args:
         time_ns: now.
@@ -105,10 +105,12 @@ class Context(msgspec.Struct, frozen=True, gc=False):
 
     @classmethod
     def start(cls, concurrency: int, *, seed: int = 0, time_ns: int = 0) -> Context:
-        """The context at the beginning of a run with everybody free."""
-        everybody = (1 << (concurrency + 1)) - 1
+        """The context at the beginning of a run, with every worker free."""
+        every_worker = (1 << (concurrency + 1)) - 1
         processes: list[int | str] = [*range(concurrency), "nemesis"]
-        return cls(time_ns, everybody, everybody, processes, concurrency, Random(seed), count(1))
+        return cls(
+            time_ns, every_worker, every_worker, processes, concurrency, Random(seed), count(1)
+        )
 
     @property
     def clients(self) -> int:
@@ -170,7 +172,7 @@ def bits(mask: int) -> Iterator[int]:
 
 
 class GeneratorLike(Protocol):
-    """What the algebra needs of a generator; :class:`Generator` adds the fluent forms."""
+    """The interface of a generator to the algebra; :class:`Generator` adds the fluent forms."""
 
     def op(self, test: Any, context: Context) -> Step:
         """The next operation: see the module's text."""

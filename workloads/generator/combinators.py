@@ -26,7 +26,7 @@ from workloads.generator.sources import (
 def update_all(
     generators: Sequence[Any], test: Any, context: Context, event: Op
 ) -> tuple[Any, ...]:
-    """Each generator told of an event, if it cares."""
+    """Every generator updated by an event, if it takes updates."""
     return tuple(g.update(test, context, event) if wants_updates(g) else g for g in generators)
 
 
@@ -76,8 +76,8 @@ class Mix(Generator, frozen=True):
         return None
 
     def update(self, test: Any, context: Context, event: Op) -> Any:
-        told = update_all(self.generators, test, context, event)
-        return Mix(told, self.cumulative, self.chosen)
+        updated = update_all(self.generators, test, context, event)
+        return Mix(updated, self.cumulative, self.chosen)
 
     def once_through(self) -> Any:
         return Mix(tuple(map(once_through, self.generators)), self.cumulative)

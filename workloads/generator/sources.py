@@ -1,7 +1,7 @@
 """Generators that make operations: single ones, sequences, functions, repetition, keys.
 
 :func:`lift` is the border: it turns what a user wrote into a generator, or says in a sentence why
-that is none. What may be written:
+that is none. Accepted forms:
 
 - an :class:`Op` or a dict with ``f`` and perhaps ``key``, ``value``, ``process``: emitted once;
 - a list, tuple or any iterable of generators: one after the other (an iterator is read lazily, and
@@ -69,7 +69,7 @@ def op(f: str, *, key: Any = None, value: Any = None, process: int | None = None
         f: the operation's name.
         key: the object it is on.
         value: its argument.
-        process: who must do it; anyone free when None.
+        process: the process that must do it; any free one when None.
     """
     return Emit(_checked(Op(f, key, value, process)))
 
@@ -240,7 +240,7 @@ class Seq(Generator, frozen=True):
     current: Any = None
 
     def items(self) -> Iterator[Any]:
-        """What is known of its items without asking a user's own iterator."""
+        """The known items, without asking a user's own iterator."""
         if self.current is not None:
             yield self.current
         cells = self.cells
@@ -287,7 +287,7 @@ def seq(items: Iterable[Any]) -> Generator:
 
 
 class Wrapper(Generator, frozen=True):
-    """Base of what changes the operations of one generator inside."""
+    """Base of generators that change the operations of one generator inside."""
 
     inner: Any
 
@@ -373,7 +373,7 @@ def _counted(what: str, count: int) -> int:
 
 
 def wants_updates(generator: Any) -> bool:
-    """Whether a generator must be told of events; a user's own is, unless it says otherwise."""
+    """Whether a generator takes updates; a user's own does, unless it says otherwise."""
     return generator is not None and bool(getattr(generator, "wants_updates", True))
 
 

@@ -196,13 +196,13 @@ class Reserve(Generator, frozen=True):
 
     def update(self, test: Any, context: Context, event: Op) -> Any:
         masks = self._masks(context)
-        told = tuple(
+        updated = tuple(
             g.update(test, context.restrict(mask), event)
             if wants_updates(g) and (event.thread < 0 or mask >> event.thread & 1)
             else g
             for g, mask in zip(self.generators, masks)
         )
-        return Reserve(self.counts, told)
+        return Reserve(self.counts, updated)
 
     def once_through(self) -> Any:
         return Reserve(self.counts, tuple(map(once_through, self.generators)))
@@ -265,8 +265,8 @@ class Each(Generator, frozen=True):
             return self
         who = event.process if self.by_process else event.thread
         copy: Any = self.copies.get(who, self.fresh)
-        told = copy.update(test, context.restrict(1 << event.thread), event)
-        return Each(self.fresh, self.by_process, {**self.copies, who: told})
+        updated = copy.update(test, context.restrict(1 << event.thread), event)
+        return Each(self.fresh, self.by_process, {**self.copies, who: updated})
 
     def once_through(self) -> Any:
         copies = {who: once_through(copy) for who, copy in self.copies.items()}
@@ -296,7 +296,7 @@ class Synchronize(Wrapper, frozen=True):
 
 
 def synchronize(generator: Any) -> Generator:
-    """A generator that begins when every thread is free: whatever ran before has ended."""
+    """A generator that begins when every thread is free: all earlier operations have ended."""
     return Synchronize(lift(generator))
 
 

@@ -35,7 +35,7 @@ _PASSED = r'(?:-?(?:0|[1-9][0-9]{0,17})|:?[A-Za-z][A-Za-z0-9_.*+!?/-]*|"[^"\\\n]
 _PAIR = re.compile(rf":([a-z][a-z-]*)([ \t]+)({_VALUE})([ \t]*,?[ \t]*)")
 _LINE = re.compile(r"((?:#jepsen\.history\.Op)?[ \t]*\{)(.*)\}[ \t]*\n")
 
-#: What is taken of a line, as patterns; other keys must be there but are passed over.
+#: The keys used of a line, as patterns; other keys must be there but are passed over.
 _TAKEN = {
     "type": ":(invoke|ok|fail|info)",
     "process": r"(0|[1-9]\d{0,17})",
@@ -142,7 +142,7 @@ class Lines:
                 open_string = _open_string(lines[at], open_string)
                 if open_string or not (simple or at + 1 == end):
                     continue
-                # What is pending may leave something open that the next line belongs to.
+                # The pending lines may leave a form open that the next line belongs to.
                 self._general(pending)
                 if simple and at + 1 < end and self.parser.at_top:
                     self._take_lines(scanner.lines(at + 1, end))
@@ -182,7 +182,7 @@ class Lines:
                 continue
             if pending:
                 self._general(pending)
-                # What was pending may have left something open that this line belongs to.
+                # The pending lines may have left a form open that this line belongs to.
                 texts = texts if self.parser.at_top else None
                 if texts is None:
                     pending.append(line)
@@ -250,7 +250,7 @@ class Lines:
         self.parser.line += count
 
     def _values(self, texts: Sequence[str | None]) -> list[object]:
-        """What the texts of values mean.
+        """The values of their texts.
 
         Raises:
             HistoryError: one is no value.

@@ -117,7 +117,7 @@ class Scanner:
                 yield bool(self.good[first]), first, end
 
     def lines(self, first: int, end: int) -> Lines:
-        """What simple lines from ``first`` to before ``end`` say."""
+        """The events of simple lines from ``first`` to before ``end``."""
         kernel, rows = self._kernel, self._rows[first:end]
         has = int(np.bitwise_or.reduce(rows[:, kernel.HAS]))
         return Lines(

@@ -23,7 +23,7 @@ from checkers.history.jsonl import doubled
 #: No honest operation is longer.
 LINE_BYTES_MAX = 64 << 20
 
-#: What is looked at to see whether it is an array.
+#: The beginning that shows whether it is an array.
 HEAD_BYTES = 1 << 16
 
 #: Fields whose names are counted to see that no operation has one twice.

@@ -34,7 +34,7 @@ _MARKS = (b'"Input"', b'"Responses"', b'"WithPrefix"')
 #: etcd's tests keep the hash of a value that is at least this long.
 HASHED_BYTES_MIN = 20
 
-#: What orders events of the same time: an invocation comes before a completion.
+#: The order of events of the same time: an invocation comes before a completion.
 _BEGIN, _END = 0, 1
 
 
@@ -252,7 +252,7 @@ class _Report:
         return found
 
     def history(self) -> History:
-        """The history of what was read.
+        """The history of the operations read.
 
         Raises:
             HistoryError: a client's operations overlap, or there are none.
@@ -290,10 +290,10 @@ class _Report:
         for watch, *_ in self.watches:
             for response in watch.responses or []:
                 for event in response.events or []:
-                    told = (event.key, freeze(_plain(event.value)))
-                    if event.type == "put-operation" and puts[told] == 1:
-                        seen.setdefault(told, set()).add(event.revision)
-        return {told: next(iter(at)) for told, at in seen.items() if len(at) == 1}
+                    key_and_value = (event.key, freeze(_plain(event.value)))
+                    if event.type == "put-operation" and puts[key_and_value] == 1:
+                        seen.setdefault(key_and_value, set()).add(event.revision)
+        return {key_and_value: next(iter(at)) for key_and_value, at in seen.items() if len(at) == 1}
 
     def _add(self, time: int, order: int, *event: *_Row) -> None:
         self.events.append((time, order, len(self.events), event))
@@ -333,11 +333,13 @@ class _Report:
             events = [_event(event) for event in response.events or []]
             if not events and not response.is_progress_notify:
                 continue  # it was created, or ended
-            told: dict[str, object] = {"events": events}
+            output: dict[str, object] = {"events": events}
             if response.is_progress_notify:
-                told["revision"] = response.revision
+                output["revision"] = response.revision
             self._add(response.time, _END, "invoke", name, "watch", asked, None, where)
-            self._add(response.time, _END, "ok", name, "watch", told, response.error or None, where)
+            self._add(
+                response.time, _END, "ok", name, "watch", output, response.error or None, where
+            )
             asked = {word: value for word, value in asked.items() if word != "from"}
 
 
@@ -418,22 +420,22 @@ def _step(step: _Step, where: str) -> dict[str, Any]:
 
 def _answer(f: str, asked: dict[str, Any], said: _Response) -> dict[str, Any]:
     """A response as output; what a version of the format does not tell is left out."""
-    told: dict[str, Any] = {"revision": said.revision} if said.revision > 0 else {}
+    output: dict[str, Any] = {"revision": said.revision} if said.revision > 0 else {}
     if f == "range":
-        return told | _found(said.range or _Found())
+        return output | _found(said.range or _Found())
     results = (said.txn.results if said.txn else None) or []
     if f == "delete" and results:
-        told["deleted"] = results[0].deleted
+        output["deleted"] = results[0].deleted
     elif f == "txn":
         failed = said.txn is not None and said.txn.failure
         steps = asked["else"] if failed else asked["then"]
-        told["failed"] = failed
-        told["results"] = [
+        output["failed"] = failed
+        output["results"] = [
             _found(result) if step["f"] == "range" else
             {"deleted": result.deleted} if step["f"] == "delete" else {}
             for step, result in zip(steps, results)
         ]  # fmt: skip
-    return told
+    return output
 
 
 def _found(found: _Found) -> dict[str, object]:
@@ -442,7 +444,7 @@ def _found(found: _Found) -> dict[str, object]:
 
 
 def _event(event: _Event) -> dict[str, object]:
-    told: dict[str, object] = {"revision": event.revision, "key": event.key}
+    output: dict[str, object] = {"revision": event.revision, "key": event.key}
     if event.type == "delete-operation":
-        return {"type": "delete", **told}
-    return told | {"value": _plain(event.value)}
+        return {"type": "delete", **output}
+    return output | {"value": _plain(event.value)}

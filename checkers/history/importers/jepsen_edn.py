@@ -23,7 +23,7 @@ _FIRST = re.compile(
 )
 _BARE_VECTOR = re.compile(_GAP + _VECTOR)
 
-#: What is looked at to see whether it begins with a vector that is an operation.
+#: The beginning that shows whether the file starts with a vector that is an operation.
 HEAD_BYTES = 1 << 16
 
 

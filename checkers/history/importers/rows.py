@@ -1,8 +1,8 @@
 """From Jepsen-like operation maps to a history: what EDN, JSON and log text have in common.
 
 A row is a dict with ``type``, ``process``, ``f``, ``value`` and perhaps ``time``, ``error``,
-``key`` and ``node``, as jepsen.history and elle-cli have them. What real files lack is supplied
-where that is sound, and said in the history's notes:
+``key`` and ``node``, as jepsen.history and elle-cli have them. The fields that real files lack are
+supplied where that is sound, and said in the history's notes:
 
 - an operation whose value is a list of micro-operations and which has no ``f`` is a ``txn``;
 - rows without any ``process`` at all must alternate invocation and completion; each operation then
@@ -43,7 +43,7 @@ Row = dict[str, object]
 
 COMPLETIONS_ONLY = (
     "The file has completions only: when operations were invoked is not known, so nothing is "
-    "judged by real time."
+    "checked by real time."
 )
 
 
@@ -182,7 +182,7 @@ class Rows:
             values = [
                 _transaction(value) if f == "txn" else value for f, value in zip(functions, values)
             ]
-        # What a process did last: its open invocation, if that is what it did.
+        # The last event of each process: its open invocation, if that is the last.
         self._open.update(zip(processes, zip(functions, values, keys)))
         self._columns.extend(
             types=types,
@@ -211,8 +211,8 @@ class Rows:
                 if self._next_process and self._next_process - 1 in self._open:
                     raise self._refuse(
                         number,
-                        "operations have no process and overlap, so completions cannot be told "
-                        "apart; add :process",
+                        "operations have no process and overlap, so completions cannot be matched; "
+                        "add :process",
                     )
                 self._next_process += 1
             return max(self._next_process - 1, 0)
@@ -275,7 +275,7 @@ def _of_pairs(place: Place) -> Place:
 
 
 def _asked(f: str, value: object) -> object:
-    """What an operation was invoked with, as far as its completion tells."""
+    """The input of an operation, as far as its completion shows it."""
     if f == "txn" and isinstance(value, list) and all(_is_micro(micro) for micro in value):
         return [[*micro[:-1], None] if micro[0] in _READS else micro for micro in value]
     return None if f in _READS else value
@@ -365,7 +365,7 @@ def split_keys(history: History, place: Callable[[int], str]) -> History:
 
 # The nemesis --------------------------------------------------------------------------------------
 
-#: What ends a fault, by the name of what began it; ``start-x`` is ended by ``stop-x`` besides.
+#: The names that end a fault, by the name that began it; also, ``stop-x`` ends ``start-x``.
 _ENDS = {
     "start": ("stop",),
     "kill": ("start", "restart", "recover"),

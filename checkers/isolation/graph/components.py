@@ -1,7 +1,7 @@
 """Strongly connected components: in plain Python for small graphs, by scipy for large ones.
 
-Importing scipy takes a quarter of a second, in which plain Python is through with a hundred
-thousand edges; so a small history is judged before scipy would be there.
+Importing scipy takes a quarter of a second. Plain Python handles a hundred thousand edges in that
+time, so small histories do without scipy.
 
 Source: Tarjan, *Depth-first search and linear graph algorithms*, 1972, without recursion.
 

@@ -138,7 +138,7 @@ def find_cycles(
 
 
 def any_cycles(graph: Graph, name: str, *, meter: Meter | None = None) -> list[Cycle]:
-    """Some shortest cycles of whatever edges, at most ``CYCLES_PER_CLASS_MAX``, called ``name``."""
+    """Some shortest cycles of any edges, at most ``CYCLES_PER_CLASS_MAX``, called ``name``."""
     core = cyclic_part(graph)
     if not len(core):
         return []
@@ -399,8 +399,9 @@ def reaches(
 ) -> Bools:
     """For each pair, whether ``starts[i]`` reaches ``goals[i]`` along the graph's edges.
 
-    Exact, unless the meter is spent: then only what is True is certain. Nodes of different
-    ``groups`` never reach one another, so that goals of different groups can share a bit.
+    Exact, unless the budget runs out: then a False may be wrong, and a True is still right. Nodes
+    of different ``groups`` never reach one another, so that goals of different groups can share a
+    bit.
     """
     meter = meter or Meter()
     labels = components(graph)

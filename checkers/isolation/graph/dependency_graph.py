@@ -134,7 +134,7 @@ class GraphBuilder:
         return [(part[0], part[1]) for part in self._parts if len(part[0])]
 
     def of_kinds(self, kinds: int) -> Graph:
-        """The graph of what was added so far of these kinds, helper edges with them."""
+        """The graph of the edges of these kinds so far, with the helper edges."""
         wanted = np.uint8(kinds | PASS)
         parts = [part for part in self._parts if len(part[2]) and part[2][0] & wanted]
         empty = (np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.uint8))

@@ -40,7 +40,7 @@ PathFinder = Callable[["Adjacency", int, int, "PathBudget"], Path | None]
 
 
 class PathBudget:
-    """How much one search may still spend.
+    """The steps that one search has left.
 
     Args:
         meter: the budget of the whole check.

@@ -4,7 +4,7 @@ Problem. Reads that contradict each other, or that show what no committed transa
 violations whatever the order of transactions.
 
 Solution. All reads are compared with the version orders by array arithmetic; only what is wrong is
-looked at one by one. Of each anomaly at most :data:`CASES_MAX` cases are told in full.
+looked at one by one. Of each anomaly at most :data:`CASES_MAX` cases are reported in full.
 
 Invariants. A key is *excluded* from the graph if one value was appended to it twice, or if an
 element stands twice in its order: positions in its order mean nothing then. :class:`ListColumns`

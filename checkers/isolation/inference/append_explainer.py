@@ -18,7 +18,7 @@ from checkers.isolation.transaction_table import WRITE, Ints
 
 
 class AppendExplainer:
-    """What an inference over lists can say of its own edges.
+    """The explanations that an inference over lists has for its edges.
 
     Args:
         lists: the reads and the version orders.

@@ -76,7 +76,7 @@ class AppendVersions:
         self._positions()
 
     def _split(self) -> tuple[list[list[object]], Ints, list[object]]:
-        """What each read returned, as a list; its length; what each append appended.
+        """The list that each read returned; its length; the element of each append.
 
         Raises:
             HistoryError: a read returned something else.
@@ -100,7 +100,7 @@ class AppendVersions:
         return lists, np.frombuffer(sizes, dtype=np.int64), written
 
     def _as_lists(self, values: list[object], first: int) -> list[list[object]]:
-        """What was read by some reads, from number ``first`` on, as lists."""
+        """The lists that some reads returned, from number ``first`` on."""
         for mop, value in zip(self.reads[first : first + len(values)].tolist(), values):
             if value is not None and not isinstance(value, (list, tuple)):
                 self.txns.refuse(

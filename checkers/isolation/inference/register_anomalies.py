@@ -5,7 +5,7 @@ transactions, and so is a transaction that disagrees with itself.
 
 Solution. Reads are compared with the writers of their versions by array arithmetic. Only touches of
 several micro-operations are replayed one by one. Of each anomaly at most :data:`CASES_MAX` cases
-are told in full.
+are reported in full.
 
 Invariants. Nothing is said of ambiguous keys, whose reads do not tell who wrote. Whether a
 transaction disagrees with its own write or only with its own read is noted in ``own_write``.

@@ -39,7 +39,7 @@ from checkers.isolation.transaction_table import Bools, Ints
 
 
 class VersionRules(msgspec.Struct, frozen=True, kw_only=True):
-    """What the caller vouches for.
+    """The assumptions that the caller vouches for.
 
     Args:
         wfr_keys: a transaction's write of a key follows its read of it.
@@ -130,7 +130,7 @@ class VersionOrder:
         return last[order][:-1][same], first[order][1:][same]
 
     def _realtime_pairs(self, rows: Ints) -> tuple[Ints, Ints]:
-        """The frontier sweep: per key, what completed before what was invoked."""
+        """The frontier sweep: per key, completions before invocations."""
         txns = self.txns
         txn = self.touches.txn[rows]
         first, last = self.touches.first_last(rows)
@@ -207,7 +207,7 @@ class VersionOrder:
         )
 
     def proof(self, before: int, after: int) -> Because:
-        """Who shows that one version of a key comes before another; by the rules vouched for."""
+        """The transactions that prove the order of two versions, by the rules vouched for."""
         key = int(self.versions.key[before])
         name, values = (
             self.txns.keys[key],

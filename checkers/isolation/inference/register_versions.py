@@ -36,7 +36,7 @@ from checkers.isolation.transaction_table import (
 
 
 class Touches(NamedTuple):
-    """What each transaction did with each key it touched; all int64, (touches,).
+    """The accesses of each transaction to each key it touched; all int64, (touches,).
 
     Args:
         txn, key: which transaction and which key.

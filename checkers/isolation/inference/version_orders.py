@@ -15,7 +15,7 @@ import numpy as np
 
 from checkers.isolation.transaction_table import Bools, Ints, Txns
 
-#: Cases of one non-cyclic anomaly that are told in full.
+#: Cases of one non-cyclic anomaly that are reported in full.
 CASES_MAX = 8
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class VersionOrders:
 
 
 class ListColumns(NamedTuple):
-    """What is known of the lists of a history once their reads are compared; never changed.
+    """The version orders of a history's lists, from comparing their reads; never changed.
 
     Args:
         txns: the transactions.
@@ -75,7 +75,7 @@ class ListColumns(NamedTuple):
 
 
 def as_list(value: object) -> list[object]:
-    """What was read, as a list: nothing is the empty one."""
+    """The value of a read as a list: None is the empty one."""
     if isinstance(value, list):
         return value
     if value is None:

@@ -1,6 +1,6 @@
 """Predicate anti-dependencies: what a predicate read comes before, by the keys it did not return.
 
-The keys a predicate read returned are reads of those keys, and judged as such. The keys it did not
+The keys a predicate read returned are reads of those keys, and checked as such. The keys it did not
 return are evidence too. Such a key had a version that did not match, or none (it was unborn). If
 every version from some x on matches, the one read came before x: the reader depends *against* the
 writer of x, since x, or a version before it, changed the matches. Adya: T1 predicate-anti-depends
@@ -126,7 +126,7 @@ class PredicateEdges:
 
 
 def _of_values(predicate: Predicate) -> Any:
-    """What a predicate says of values, without what it says of keys."""
+    """The part of a predicate that is about values, without the part about keys."""
     return {f: v for f, v in (predicate or {}).items() if f not in ("keys", "in")} or None
 
 
@@ -135,7 +135,7 @@ def _code(key: int, values: object) -> tuple[int, str]:
 
 
 def _rank(key: object) -> tuple[int, object]:
-    """Numbers in order, then strings in order, then whatever no range has."""
+    """Numbers in order, then strings in order, then values that no range has."""
     if isinstance(key, (int, float)) and not isinstance(key, bool):
         return 0, key
     return (1, key) if isinstance(key, str) else (2, 0)

@@ -60,7 +60,7 @@ PAIRS_MAX = 100_000
 
 
 class Values(Protocol):
-    """How an inference tells of its versions."""
+    """The versions that an inference has found."""
 
     def written_as(self, mark: int) -> str:
         """A version in words: "write of 9" or "append of 9"."""
@@ -146,7 +146,7 @@ class SeenChanges:
     def _add_pairs(
         self, builder: GraphBuilder, changes: list[MatchChange], reads: Ints, which: Ints
     ) -> None:
-        """The pairs whose writer of what matched comes before the reader, by each way in turn."""
+        """The pairs whose writer of the match comes before the reader, by each way in turn."""
         txns, rows = self.txns, np.array(changes, dtype=np.int64)
         reader = np.array([p.txn for p in self.predicates.reads], dtype=np.int64)[reads]
         matcher, unmatcher = rows[which, 2], rows[which, 4]

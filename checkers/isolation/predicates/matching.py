@@ -31,7 +31,7 @@ COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-#: What a micro-operation asks for; None asks for every key. See FORM.
+#: The predicate of a micro-operation; None is every key. See FORM.
 Predicate: TypeAlias = Mapping[str, Any] | None
 
 OPERATORS = ("=", "!=", *COMPARE)
@@ -60,7 +60,7 @@ def compares(a: object, op: str, b: object) -> bool:
 
 
 def wrong_with(predicate: object) -> str:
-    """What is wrong with a predicate as a history has it, or ""."""
+    """The error of a predicate as a history has it, or ""."""
     if predicate is None:
         return ""
     if not isinstance(predicate, dict) or not predicate:

@@ -26,12 +26,12 @@ from checkers.isolation.predicates.matching import Predicate, in_words, matches
 from checkers.isolation.predicates.predicate_reads import Changer
 from checkers.isolation.transaction_table import Ints
 
-#: Who shows that one version of a key comes before another.
+#: The transactions that prove the order of two versions of a key.
 OrderProof = Callable[[int, int], Because]
 
 
 class MissedKeys:
-    """What is known of the order of the versions of a key.
+    """The known order of the versions of a key.
 
     Args:
         versions: of all keys.

@@ -26,7 +26,7 @@ Changer = tuple[int, int]
 
 
 class Versions(Protocol):
-    """What an inference says of a key's versions."""
+    """The versions of a key, as an inference has them."""
 
     def changers(self, key: int, predicate: Predicate) -> Sequence[Changer]:
         """The writers before which a read came that found no match at this key."""
@@ -141,7 +141,7 @@ def _note(
     *,
     own_write: bool = True,
 ) -> None:
-    """Note an anomaly; one with its own read alone, and no write of its own, is told apart."""
+    """Note an anomaly; one with its own read alone, and no write of its own, is marked."""
     if sum(a.name == name for a in noted if a.facts["own_write"] is own_write) < CASES_MAX:
         noted.append(
             Anomaly(name, (read.txn,), key, text, predicate=read.predicate, own_write=own_write)

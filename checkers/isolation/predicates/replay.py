@@ -5,7 +5,7 @@ which matches nothing. So if every version that transactions left of a key match
 not return the key read its initial version: :func:`missed_reads`. Where some version does not
 match, which one it read is open, and nothing is inferred.
 
-Whatever was inferred, an order of all transactions settles it: replayed one after another, or start
+Whatever was inferred, an order of all transactions decides it: replayed one after another, or start
 by start and commit by commit, every predicate read has to return exactly what matches then:
 :func:`why_unmatched`.
 
@@ -79,7 +79,7 @@ def why_unmatched(
 
 
 def _unmatched(register: RwRegister, number: int, state: dict[int, object], meter: Meter) -> str:
-    """A key that one predicate read should have returned; its items are reads, judged as such."""
+    """A key that one predicate read should have returned; its items are reads, checked as such."""
     txns, predicates = register.txns, register.predicates.table
     read, found = predicates.reads[number], predicates.found(number)
     begin = predicates.starts[number]

@@ -1,4 +1,4 @@
-"""What an inference knows, as transactions for the order search: reads-from, writes, known orders.
+"""An inference's knowledge as input of the order search: reads-from, writes, known orders.
 
 Problem. The searches of :mod:`checkers.isolation.serializability.serial` know registers only: a
 transaction read a key from another transaction, and wrote keys.
@@ -27,7 +27,7 @@ from checkers.isolation.transaction_table import Ints
 
 
 class Dependencies(NamedTuple):
-    """What is known of an inference's transactions, in the order of its columns.
+    """The known dependencies of an inference's transactions, in the order of its columns.
 
     Args:
         reads: of each, key -> the transaction read from, or -1 for the initial state.
@@ -131,7 +131,7 @@ def _of_lists(lists: ListAppend) -> Dependencies:
 def _chains(
     lists: ListAppend, writer: list[int]
 ) -> tuple[dict[int, set[int]], dict[int, dict[int, int]]]:
-    """Who appended to a key directly before whom: by transaction, and by its keys."""
+    """The transaction that appended to a key directly before another: per transaction and key."""
     after: dict[int, set[int]] = {}
     prior: dict[int, dict[int, int]] = {}
     tails = _tails(lists)

@@ -173,7 +173,7 @@ def _bar(tables: Tables, scratch: Scratch, point: Int) -> Int:
 
 @inner
 def _effects(tables: Tables, scratch: Scratch, point: Int, rank: Int64s, count: Int) -> Int:
-    """What a point placed reads and writes; how many the heap has, after those that waited."""
+    """Place a point's reads and writes; returns the size of the heap, with those that waited."""
     step, txn = tables.step, point // tables.step
     read_key, read_from, write_key = tables.read_key, tables.read_from, tables.write_key
     parked, parked_next, bar, heap = scratch.parked, scratch.parked_next, scratch.bar, scratch.heap

@@ -1,4 +1,4 @@
-"""What is known of the order of transactions whose versions have no known order.
+"""The polygraph: known constraints on transactions whose versions have no known order.
 
 Problem. Of two writers of a key one came first, and it is unknown which. Where a few transactions
 have no order at all, a reader wants to see why.
@@ -36,7 +36,7 @@ from checkers.isolation.transaction_table import WRITE, Bools, Ints, Txns
 DEP, ANTI = 0, 1
 #: Later than every moment: what is in doubt may take effect at any time.
 NEVER = 1 << 62
-#: What a level promises of the order of transactions, besides what they read.
+#: The constraints of a level on the order of transactions, besides reads-from.
 PROMISES = ("", "process", "realtime")
 
 #: Edges of a depth-first search between looks at the budget.
@@ -216,7 +216,7 @@ def session_codes(txns: Txns, members: Bools) -> Ints:
 
 
 class Polygraph:
-    """What is known of the order of a set of transactions, and what is still to choose."""
+    """The known order of a set of transactions, and the choices still open."""
 
     def __init__(self, txns: Sequence[Txn], *, snapshot: bool) -> None:
         self.txns = {txn.id: txn for txn in txns}

@@ -23,9 +23,9 @@ Invariants. A guess is reversed only where the rest of its conflict says so, and
 keeps those reasons. So the search ends, as it is backjumping over a finite tree, and a refutation
 does not rest on having tried everything. The caller replays every order found.
 
-The inner loops are compiled, except for a few hundred transactions: the interpreter is through with
-those before machine code is loaded. Where there is no machine code yet, it also gets a share of the
-budget for a few thousand.
+The inner loops are compiled. A few hundred transactions are interpreted, which takes less time than
+loading machine code. Where no machine code is kept yet, a few thousand are interpreted first, with
+a share of the budget.
 
 What breaks without it: the order of the writes would have to be known.
 
@@ -62,7 +62,7 @@ ENTRIES_PER_LOOK, ENTRIES_PER_LOOK_INTERPRETED = 500_000, 5_000
 INTERPRETED_MAX = 200
 #: Transactions up to which the interpreter is used where there is no machine code yet.
 UNCOMPILED_MAX = 2000
-#: How much of the budget it may spend before the search is compiled after all.
+#: Share of the budget for the interpreter before the search is compiled after all.
 UNCOMPILED_SHARE = 0.25
 UNCOMPILED_S = 20.0
 
@@ -78,7 +78,7 @@ Guess = tuple[int, int]
 
 
 class Found(msgspec.Struct, frozen=True):
-    """What a search came to.
+    """The result of a search.
 
     Args:
         answer: whether there is an order; None if that is open.
@@ -97,7 +97,7 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class _Level(msgspec.Struct, frozen=True):
-    """What was known before some guesses, which were made together."""
+    """The state before some guesses, which were made together."""
 
     edges: int
     trail: int
@@ -320,7 +320,7 @@ class OrderSearch:
 
 
 class _Proof:
-    """What a contradiction rests on, traced from edge to edge."""
+    """The guesses that a contradiction rests on, traced from edge to edge."""
 
     def __init__(self, search: OrderSearch) -> None:
         self.search = search

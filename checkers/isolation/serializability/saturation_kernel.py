@@ -11,14 +11,14 @@ two of its writers w and o, and the readers r of w:
 1. if o commits before r starts, o commits before w starts (r would have read o's write);
 2. if w starts before o commits, w commits before o starts, and every r starts before o commits.
 
-Of each lane only the last writer before is looked at; the others follow from it.
+Only the last earlier writer of each lane is checked; the order of the others follows from it.
 
 Invariants. When no rule applies any more, every pair of writers whose order is forced has it (the
 pruning of Cobra and PolySI). An edge into the past is a conflict. Each edge keeps its reason, a
 path that existed when the edge was made, so a conflict can be traced back to the guesses it rests
 on and to the transactions that prove it.
 
-What breaks without it: see :mod:`checkers.isolation.serializability.saturation`, for which this is.
+What breaks without it: see :mod:`checkers.isolation.serializability.saturation`, the only caller.
 Importing this module imports numba. The first call compiles, unless an earlier process left the
 machine code in the cache.
 """
@@ -67,7 +67,7 @@ class Counts:
 
 
 class Tables(NamedTuple):
-    """What does not change.
+    """The constant columns.
 
     Args:
         step: points of a transaction: 1, or 2 for its start and its commit.
@@ -110,7 +110,7 @@ class Tables(NamedTuple):
 
 
 class State(NamedTuple):
-    """What grows with each edge and shrinks when a guess is taken back.
+    """The state that grows with each edge and shrinks when a guess is undone.
 
     Args:
         clock: (points, lanes): how many points of the lane must come before the point.
@@ -157,7 +157,7 @@ def _enqueue(state: State, point: Int) -> None:
 
 @inner
 def _raise(tables: Tables, state: State, source: Int, target: Int, traced: bool) -> Int:
-    """What comes before the source, and the source, come before the target; False if it cannot."""
+    """Order the source and its predecessors before the target; False if impossible."""
     lane, place = tables.lane, tables.place
     before, after = state.clock[source], state.clock[target]
     if before[lane[target]] > place[target]:

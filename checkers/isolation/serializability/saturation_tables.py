@@ -1,4 +1,4 @@
-"""The tables of :mod:`.saturation_kernel`: points, keys, readers, what is given.
+"""The tables of :mod:`.saturation_kernel`: points, keys, readers, given edges.
 
 For :mod:`checkers.isolation.serializability.saturation`.
 """
@@ -110,7 +110,7 @@ def make_tables(txns: Sequence[Txn], step: int, kernel: ModuleType) -> tuple[Tab
 
 
 def given_edges(tables: Tables, txns: Sequence[Txn]) -> tuple[Ints, Ints]:
-    """What has to precede what; starts before commits, reads-from, initial reads before writes."""
+    """The given edges: starts before commits, reads-from, initial reads before writes."""
     step = tables.step
     points = np.arange(len(tables.lane) - 1)
     along = points[tables.lane[1:] == tables.lane[:-1]]

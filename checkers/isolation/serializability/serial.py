@@ -128,13 +128,13 @@ def _serial_points(order: list[Txn], snapshot: bool) -> Points:
 def check_serial(
     history: History, level: str, *, init: object = None, budget: Budget | None = None
 ) -> Result:
-    """Judge a read-write history whose version order is unknown.
+    """Check a read-write history whose version order is unknown.
 
     Args:
         history: transactions of reads and writes, values unique per key; sessions are processes.
         level: ``serializable`` or ``snapshot-isolation``.
         init: the value of keys before any write; or a dict of keys to theirs.
-        budget: wall clock and memory; a search that spends it is UNKNOWN.
+        budget: wall clock and memory; a search that exhausts it is UNKNOWN.
     """
     meter = Meter(budget)
     txns = columns(history, writes=REGISTER_WRITES, model=level)

@@ -84,7 +84,7 @@ class Frontier:
         return all(at == len(lane) or lane[at].end >= txn.begin for lane, at in left)
 
     def may(self, txn: Txn) -> bool:
-        """Whether what it reads is the latest, and no reader is left of what it overwrites."""
+        """Whether its reads are the latest, and the versions it overwrites have no reader left."""
         latest, unread = self.latest, self.unread
         if not self.due(txn):
             return False

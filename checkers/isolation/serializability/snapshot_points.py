@@ -75,7 +75,7 @@ def search_points(txns: Sequence[Txn], meter: Meter) -> Points | str | None:
 
 
 class _PointSearch:
-    """Depth-first search over orders of points, with memory of what led nowhere."""
+    """Depth-first search over orders of points, with memory of dead ends."""
 
     def __init__(self, lanes: list[list[Txn]], meter: Meter) -> None:
         self.lanes = lanes

@@ -18,7 +18,7 @@ FailedCas = Literal["absent", "observed"]
 #: No number of a counter is larger, so that sums are finite whatever their type.
 NUMBER_LIMIT = 10**300
 
-#: What a step function answers for an illegal operation.
+#: The answer of a step function for an illegal operation.
 ILLEGAL = (False, None)
 
 
@@ -260,7 +260,7 @@ def _joined(state: object, item: object) -> tuple[bool, object]:
 
 
 def key_value(*, init: object = None, failed_cas: FailedCas = "absent") -> Model:
-    """A key-value store; every key is judged alone. ``get`` or ``read`` (output: the value, or
+    """A key-value store; every key is checked alone. ``get`` or ``read`` (output: the value, or
     ``init`` if absent), ``put`` or ``write`` (input: the value), ``append`` (input: a string or
     an element), ``delete``, ``cas`` (input: ``[expected, new]``).
 

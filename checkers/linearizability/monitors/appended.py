@@ -17,8 +17,8 @@ each value observed: its trees are what is decided here. Theory, per key:
   other must each come before the other, which two operations of each chain show.
 
 A piece that was appended several times leaves open which append made which link. Then one choice
-after the other is judged. What shows that a choice is illegal holds for all choices that agree on
-the few operations it names (a *nogood*), so that mostly few choices have to be judged: if nothing
+after the other is checked. What shows that a choice is illegal holds for all choices that agree on
+the few operations it names (a *nogood*), so that mostly few choices have to be checked: if nothing
 ambiguous is named, one.
 
 What breaks the argument is a value that can have come about in two ways, and compare-and-set or
@@ -35,7 +35,7 @@ from checkers.linearizability.model import Model
 from checkers.linearizability.monitors.prefix_forest import INITIAL, NOTHING, Forest, UnclearError
 from checkers.linearizability.problem import Problem
 
-#: Choices of which append made which link that are judged before the search is asked.
+#: Choices of which append made which link that are checked before the search is asked.
 CHOICES_MAX = 64
 
 #: Links that are given an append on the way to those choices.
@@ -47,7 +47,7 @@ LOOSE = -1
 
 @dataclass
 class Judgement:
-    """What was found out about one key.
+    """The chains and links found for one key.
 
     Args:
         legal: whether there is a legal order.
@@ -133,8 +133,8 @@ class _Choice:
             ops.append(self.maker[node])
 
 
-def judge(problem: Problem, model: Model, meter: Meter) -> Judgement | None:
-    """Judge one key of a key-value store; None if its values do not tell enough.
+def check_key(problem: Problem, model: Model, meter: Meter) -> Judgement | None:
+    """Check one key of a key-value store; None if its values do not tell enough.
 
     Args:
         problem: its operations.
@@ -149,7 +149,7 @@ def judge(problem: Problem, model: Model, meter: Meter) -> Judgement | None:
 
 
 def _judged(forest: Forest, meter: Meter) -> Judgement:
-    """Judge one choice after the other.
+    """Check one choice after the other.
 
     Raises:
         UnclearError: no choice was legal, and there may be more.
@@ -248,7 +248,7 @@ def _choices(
         forest: the values observed.
         sure: node -> the append that made it, where that is sure.
         groups: the other nodes, by piece.
-        nogoods: of the choices that were judged; they grow meanwhile.
+        nogoods: of the choices that were checked; they grow meanwhile.
 
     Raises:
         UnclearError: too many were tried in vain.

@@ -23,7 +23,7 @@ import msgspec
 from checkers.core.budget import Meter
 from checkers.history import Op
 from checkers.linearizability.model import Model
-from checkers.linearizability.monitors.appended import Judgement, judge
+from checkers.linearizability.monitors.appended import Judgement, check_key
 from checkers.linearizability.monitors.prefix_forest import NOTHING, Forest
 from checkers.linearizability.problem import Problem
 from checkers.linearizability.search.memoized_model import Machine
@@ -40,7 +40,7 @@ SHOWN_MAX = 16
 
 
 def witness_of(said: Judgement, model: Model, meter: Meter) -> Problem:
-    """The smallest witness found of a key that was judged illegal.
+    """The smallest witness found of an illegal key.
 
     Args:
         said: the judgement.
@@ -77,7 +77,7 @@ def _fewest(
 
 
 def _illegal(problem: Problem, model: Model, meter: Meter) -> bool:
-    said = judge(problem, model, meter)
+    said = check_key(problem, model, meter)
     if said is not None:
         return not said.legal
     return search(problem, Machine(model), meter, limit=PROBE_LIMIT).legal is False

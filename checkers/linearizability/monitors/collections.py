@@ -60,7 +60,7 @@ class Life:
 
 
 def queue_monitor(problem: Problem, model: Model, meter: Meter) -> Answer:
-    """Judge a first-in-first-out queue.
+    """Check a first-in-first-out queue.
 
     Args:
         problem: ``enqueue`` and ``dequeue`` operations.
@@ -76,7 +76,7 @@ def queue_monitor(problem: Problem, model: Model, meter: Meter) -> Answer:
 
 
 def stack_monitor(problem: Problem, model: Model, meter: Meter) -> Answer:
-    """Judge a stack.
+    """Check a stack.
 
     Args:
         problem: ``push`` and ``pop`` operations.
@@ -351,7 +351,7 @@ def _covering(
 
 
 def append_list_monitor(problem: Problem, model: Model, meter: Meter) -> Answer:
-    """Judge an append-only list.
+    """Check an append-only list.
 
     Args:
         problem: ``append`` and ``read`` operations.

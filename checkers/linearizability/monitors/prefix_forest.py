@@ -34,7 +34,7 @@ STORIES_MAX = 8
 #: Gets that are placed between two looks at the meter.
 PLACED_AT_ONCE = 256
 
-#: What can be cut into pieces: strings or tuples.
+#: Values that can be cut into pieces: strings or tuples.
 Text: TypeAlias = str | tuple[Hashable, ...]
 
 #: The node of the initial value; no node, no operation.
@@ -121,7 +121,7 @@ class Forest:
         return piece
 
     def _text(self, twin: object) -> Text:
-        """What can be cut into pieces, of the token of a value."""
+        """The part of a value's token that can be cut into pieces."""
         if self.kind is str:
             if twin is None:
                 return ""
@@ -153,14 +153,14 @@ class Forest:
             if node is None:
                 if twin not in stories:
                     stories[twin] = self._stories(twin)
-                told = stories[twin]
-                node = self._node_of(told, index)
-                if len(told) < 2:
+                possible = stories[twin]
+                node = self._node_of(possible, index)
+                if len(possible) < 2:
                     sure[twin] = node
             (self.nowhere if node == NOTHING else self.seen[node]).append(index)
 
     def _node_of(self, stories: list[Story], index: int) -> int:
-        """The node of what a get observed; NOTHING if it has no story, or none that is possible."""
+        """The node of the value that a get observed; NOTHING if nothing can have led to it."""
         if not stories:
             return NOTHING
         if len(stories) > 1:
@@ -226,7 +226,7 @@ class Forest:
         return found
 
     def _cuts(self, text: Text) -> Iterator[list[int]]:
-        """Where to cut a text: the end of what it starts with, then of each piece."""
+        """Where to cut a text: the end of its first piece, then of each further one."""
         ways = self._ways(text)
         pending: list[Any] = [(len(text), None)] if len(text) in ways else []
         while pending:

@@ -59,7 +59,7 @@ class _Unknown:
 
 @dataclass
 class _Opened:
-    """What may be linearised while one completion is worked off.
+    """The operations that may be linearised while one completion is handled.
 
     Args:
         bit: of the operation that completes.
@@ -264,7 +264,7 @@ class Frontier:
             self.queue[level].append((state, mask, taken, path))
 
     def _keep(self, state: int, mask: int, taken: int, path: Path | None) -> None:
-        """What completes need not have happened: the configuration without it stays."""
+        """An optional operation ends: the configuration without it stays."""
         entries = self.done.setdefault((state, mask), [])
         if all(other & ~taken for other, _ in entries):
             entries[:] = [entry for entry in entries if taken & ~entry[0]]

@@ -23,12 +23,12 @@ import numpy as np
 from checkers.core.columns import Flags, Int, Int32s, Int64s, Words
 from checkers.core.jit import compiled, inner
 
-#: What a call of :func:`advance` came back with.
+#: The return values of :func:`advance`.
 LEGAL, ILLEGAL, PAUSED, FULL, OVER = 1, 0, 2, 3, 4
 
 
 class Tables(NamedTuple):
-    """What does not change while searching.
+    """The constant tables of a search.
 
     Args:
         moves: (states, classes): the state after, or -1.
@@ -332,7 +332,7 @@ def _put(
 
 @inner
 def _came(v: Int, op: Int, trail: Trail, work: Work, counts: Counts) -> Int:
-    """The node of what comes from a variant by linearising ``op``, or (-1) of what it is."""
+    """The node of the variant after linearising ``op``, or (-1) of the variant itself."""
     if op < 0:
         start: Int = work.v_node[0]
         return start

@@ -56,7 +56,7 @@ Path: TypeAlias = "tuple[Path | None, int, int]"
 
 @dataclass
 class Outcome:
-    """What a search found.
+    """The outcome of a search.
 
     Args:
         legal: True, False, or None when the budget was spent first.
@@ -395,7 +395,7 @@ class Search:
 
 
 def _all_spent(group: Group, taking: _Spending, variant: _Variant) -> int:
-    """What of a group that is used up was taken before this configuration, as bits."""
+    """The operations of a used-up group that were taken before this configuration, as bits."""
     available = bisect_left(group.starts, taking.until)
     here = variant.taken & ~taking.found[0].taken
     needed = available - (here >> group.shift & group.ones).bit_count()

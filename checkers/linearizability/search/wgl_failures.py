@@ -10,7 +10,7 @@ one integer, grouped by what they do; within a group they are counted, so a reas
 lowest bits of the group when it is handed on (:meth:`Failures.shifted`).
 
 Invariants. Of the reasons kept for a configuration none contains another. A reason is always a
-subset of what was taken, in the terms of the configuration that it is told of.
+subset of what was taken, in the terms of the configuration that it belongs to.
 
 What breaks without it: nothing becomes wrong, but histories with many unknown operations take
 exponentially longer.
@@ -70,7 +70,7 @@ class Failures:
         return -1
 
     def _own(self, blame: int, taken: int) -> int:
-        """What is to blame, in what was taken here: other ops taken stand for what is missing."""
+        """The reason in terms of the ops taken here: others of a group stand for missing ones."""
         missing, own = blame & ~taken, blame & taken
         for general, special in self.families:
             if missing & special:
@@ -78,7 +78,7 @@ class Failures:
         return own
 
     def shifted(self, blame: int, before: int, after: int) -> int:
-        """What is to blame after some taking, in terms of what was taken before it."""
+        """The reason after taking some ops, in terms of the ops taken before."""
         if before == after or not blame:
             return blame
         for group, _, fresh in self.groups_in(after & ~before):

@@ -1,6 +1,6 @@
 """The few operations that prove a violation the zones found.
 
-The zones judge only registers whose every value is written at most once, and the proof may use
+The zones check only registers whose every value is written at most once, and the proof may use
 that. An operation that observed a value shows that the value was written; when is often beside the
 point: three reads 1, 2, 1 one after the other are illegal whenever 1 and 2 were written, as neither
 was written twice. So in a witness a write may stand aside as "some time, at most once, or never".
@@ -62,7 +62,7 @@ def fewest(problem: Problem, rows: Sequence[int], model: Model, meter: Meter) ->
 def _with_writers(
     problem: Problem, kept: Sequence[int], aside: Sequence[int], model: Model
 ) -> list[int]:
-    """What is kept and, of the writes that stand aside, those that need nothing which is not shown.
+    """The operations kept, and the optional writes that need nothing that is not shown.
 
     A compare-and-set shown as recorded without the write of what it swapped out would be illegal
     by itself, which proves nothing.

@@ -60,10 +60,10 @@ _Place = tuple[int, int]
 
 @dataclass
 class ZonesAnswer:
-    """What the zones say.
+    """The answer of the zones.
 
     Args:
-        columns: the operations judged, as columns.
+        columns: the operations checked, as columns.
         violations: the first few of every kind, at most one per key.
         invalid_keys: codes of the keys with a violation.
         ambiguous_keys: codes of the keys this engine cannot decide.
@@ -96,7 +96,7 @@ class ZonesAnswer:
 def check_zones(
     history: History, *, init: object, failed_cas: str, meter: Meter | None = None
 ) -> ZonesAnswer:
-    """Judge every key of a register history whose values are unambiguous.
+    """Check every key of a register history whose values are unambiguous.
 
     Args:
         history: operations ``read``, ``write`` and ``cas``.

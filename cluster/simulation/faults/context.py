@@ -1,4 +1,4 @@
-"""What a fault may look at and act on, and what it leaves behind.
+"""The context of a fault, and the record of its effect.
 
 A fault is a function of a :class:`FaultContext` that does something to the world and returns an
 :class:`Injected`: to whom, what, and how it ends. Everything random is drawn from the context's one
@@ -18,7 +18,7 @@ from cluster.simulation.world import World
 
 
 class Injected(NamedTuple):
-    """What a fault did: to whom, what, and what undoes it."""
+    """The effect of a fault: the nodes, the words, and the way to undo it."""
 
     nodes: list[str]
     value: dict[str, Any]
@@ -26,7 +26,7 @@ class Injected(NamedTuple):
 
 
 class FaultOptions(Protocol):
-    """What faults ask of a run's options."""
+    """The options of a run, as faults see them."""
 
     @property
     def faults(self) -> tuple[str, ...]: ...

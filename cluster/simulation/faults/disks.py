@@ -1,7 +1,7 @@
 """Faults of disks: lasting ones, and ones between two operations.
 
-A fault that lasts fails whatever the node does next, which is nearly always the append of a record.
-What comes between two operations finds the others: a segment created and its header not written, a
+A lasting fault fails the node's next operation, which is nearly always the append of a record.
+A fault between two operations hits the others: a segment created and its header not written, a
 snapshot renamed and its directory not synced. So ``disk-once`` lets a few operations pass and then
 fails a single one, and ``power`` lets a few pass and then ends the machine. Damage at rest is done
 to the files of a node that was killed for it.

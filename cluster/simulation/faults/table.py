@@ -35,7 +35,7 @@ KINDS: dict[str, Callable[[FaultContext], Injected]] = {
 OF_DATA = frozenset({"clock-bounded", "partition-move", "partition-split", "partition-merge"})
 #: Never drawn: they happen where they are asked for.
 ASKED_FOR = frozenset({"disk-lost-tail", "disk-flip", "disk-damage"}) | OF_DATA
-#: What the calm profile draws from.
+#: The faults of the calm profile.
 CALM_KINDS = ("partition", "packets", "crash", "crash-many", "pause", "clock", "disk")
 #: A kind -> the attribute of a variant's parts that says whether the variant can do it.
 NEEDS = {"transfer": "hands_over", MEMBERSHIP: "changes_members"}

@@ -1,4 +1,4 @@
-"""Wrong clocks: what each node's clock should show, and how it is told.
+"""Wrong clocks: the wanted state of each node's clock, and how it is set.
 
 A node with our chaos endpoint is asked to change its own clock, and answers with what is now so.
 Any other process runs under libfaketime: see :mod:`harness.environments.clock.fake`.
@@ -42,7 +42,7 @@ class FakeClocks(Protocol):
         ...
 
     def variables(self, machine: Machine, command: Command) -> Mapping[str, str]:
-        """What a program is started with; empty without the library.
+        """The environment variables of a program; empty without the library.
 
         Raises:
             SetupError: the program's clock could not be moved.
@@ -100,7 +100,7 @@ class ClockFaults:
         return evidence
 
     def _forget_right(self, node: NodeProcesses) -> None:
-        """Drop what is right, unless a stopped process must still be told so."""
+        """Drop what is right, unless a stopped process must still be set right."""
         if node.name in self._deferred and node.alive:
             return
         _, clock = self._wrong.get(node.name, (node, None))
@@ -144,8 +144,8 @@ async def _tell(node: NodeProcesses, clock: Clock) -> dict[str, Any]:
         answer = await chaos.post(node, "/chaos/clock", msgspec.to_builtins(clock))
         if "wall_ns" in answer:
             made.append((began_ns, answer["wall_ns"], time.time_ns()))
-        if not made or clock.rate != 1.0:  # told again, a clock would begin to drift anew
+        if not made or clock.rate != 1.0:  # set again, a clock would begin to drift anew
             break
-    # What its clock shows, rather than what it was told.
+    # What its clock shows, rather than what it was set to.
     read_ns = ahead_ns(made) if made else answer.get("offset_ns")
     return {"offset_ns": read_ns, "rate": answer.get("rate"), "by": "chaos"}

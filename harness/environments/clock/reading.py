@@ -1,10 +1,10 @@
-"""How far another clock is ahead of ours, told from answers that took their time.
+"""The offset of another clock, estimated from answers with a round-trip time.
 
-Whoever asks for the time learns what a clock showed at some moment between the question and the
-answer, and on a busy machine that is long. So it is asked again until an answer came quickly, and
-the quickest is believed: the clock is then known to within half of what that one took. (Cristian,
-*Probabilistic clock synchronization*, 1989.) Without it a machine that hesitates is taken for a
-clock that is wrong, and a run ends because a clock was not healed which was.
+An answer shows what a clock read at some moment between request and answer, and on a busy machine
+that is a long time. So the request is repeated until an answer came quickly, and the quickest
+answer counts: its error is at most half of its round-trip time. (Cristian, *Probabilistic clock
+synchronization*, 1989.) Without it a slow machine looks like a wrong clock, and a run fails because
+a healed clock seems not to be healed.
 
 Called by the environments that read clocks back.
 """

@@ -1,10 +1,10 @@
 """A clock at another rate on a node somewhere else: shell scripts that steer libfaketime's file.
 
-libfaketime reads a node's offset from a file at every call. Another rate is an offset that is
-written anew ten times a second, by a loop which runs beside the node. Whoever sets the clock after
-it must be the last to write: so the loop's number is known before anybody can want to end it, it is
-killed and seen to be gone, and the file that it may have been about to put in place is removed. It
-ends by itself when the node's directory goes.
+libfaketime reads a node's offset from a file at every call. Another rate is an offset that a
+loop beside the node rewrites ten times a second. A later setting of the clock must be the last to
+write. So the loop's pid is known before it may have to end; then the loop is killed and seen to be
+gone, and the file that it may have been about to put in place is removed. The loop ends by itself
+when the node's directory is removed.
 
 Run by :mod:`harness.environments.clock.fake`; plain POSIX shell, since hosts have no more.
 """

@@ -37,7 +37,7 @@ _WITHIN_S = 15.0
 
 
 def missing() -> str:
-    """What this machine lacks for such file systems; empty if nothing."""
+    """The missing parts of this machine for such file systems; empty if none."""
     if not sys.platform.startswith("linux"):
         return "file systems in user space need Linux"
     try:
@@ -78,7 +78,7 @@ def self_test() -> str:
 
 
 def server_words(journal: Journal, node: str, *, seed: int) -> dict[str, Any]:
-    """What a :class:`LocalDisk` of a run is told beside its directory."""
+    """The settings of a :class:`LocalDisk` of a run beside its directory."""
     return {
         "name": f"{journal.run_id}/{node}",
         "log": journal.run_dir / "nodes" / node / "disk.log",
@@ -238,7 +238,7 @@ class ContainerDisk(LocalDisk):
     """A disk mounted in the mounts of a container of this machine; it goes with them.
 
     Args:
-        pid_of: tells the container's first process as this machine sees it, 0 if it does not run.
+        pid_of: the container's first process as this machine sees it, 0 if it does not run.
         words: as for :class:`LocalDisk`.
     """
 

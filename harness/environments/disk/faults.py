@@ -25,7 +25,7 @@ from harness.environments.machines.machine import Machine
 from harness.environments.node_processes import NodeProcesses
 from harness.errors import SetupError
 
-#: tells a flip that was asked for and found nothing to damage
+#: marks a flip that found nothing to damage
 NO_ROOM_IN_OURS = "no file is long enough to be damaged safely"
 NO_FILE = "there is no file to be damaged"
 
@@ -50,7 +50,7 @@ class DiskFaults:
         self._make, self._volumes = make, volumes_of
         self._automatic = option == "auto"
         self._wanted = option in ("on", True)
-        #: which nodes are damaged, whatever damaged them
+        #: which nodes are damaged, by any fault
         self.atlas = FaultAtlas(spare=(node_count - 1) // 2)
         self._mounted: dict[str, disks.Disk] = {}
         self._faulty: dict[str, tuple[NodeProcesses, dict[str, Any]]] = {}
@@ -106,7 +106,7 @@ class DiskFaults:
         return self._faulty[name][1] if name in self._faulty else {}
 
     def _forget_healthy(self, node: NodeProcesses) -> None:
-        """Drop what is healthy, unless a stopped process must still be told so."""
+        """Drop what is healthy, unless a stopped process must still be healed."""
         if node.name in self._deferred and node.alive:
             return
         if not self._now(node.name):

@@ -1,13 +1,13 @@
 """A small disk of its own for each node: a file system in a file, which can be made full.
 
-A database that is not ours has no door to its disk. What can be done from outside without a kernel
-module is to give it a file system so small that it can be filled: everything it then writes fails
-with ENOSPC, for real, and goes on when the space is given back. Slow, failing and damaged disks are
-made by a file system in user space instead: :mod:`harness.environments.disk.disks`.
+The disk of a foreign database can be faulted only from outside. Without a kernel module, the way is
+a file system so small that it can be filled: then every write fails with ENOSPC, until the space is
+given back. Slow, failing and damaged disks are made by a file system in user space instead:
+:mod:`harness.environments.disk.disks`.
 
 The data directory is below the mounted root, so that what a file system keeps there (``lost+found``
-and our ballast) is not in it. A mount is written down before it is made, so that whoever cleans up
-after a dead harness knows of it.
+and our ballast) is not in it. A mount is written down before it is made, so that a healer finds it
+after the harness died.
 
 For :mod:`harness.environments.local`.
 """
@@ -63,7 +63,7 @@ def may_not_mount() -> str:
 
 
 def missing() -> str:
-    """What this machine lacks for volumes; empty if nothing."""
+    """The missing parts of this machine for volumes; empty if none."""
     if lacking := may_not_mount():
         return lacking
     for program, package in _TOOLS:
@@ -225,7 +225,7 @@ def remove(detail: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     """Unmount what a run's ``environment.json`` names; what went and what is left."""
     removed: list[str] = []
     left: list[str] = []
-    # What was mounted last may be over something else.
+    # The last mount may be over an earlier one.
     for path in reversed(detail.get("mounts", [])):
         if mounted(path):
             subprocess.run(["umount", "--", path], capture_output=True, timeout=_WITHIN_S)

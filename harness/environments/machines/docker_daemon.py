@@ -95,7 +95,7 @@ class Daemon:
         return removed
 
     def left(self, run_id: str) -> list[str]:
-        """What is there of a run, one phrase each."""
+        """The leftovers of a run, one phrase each."""
         names = [f"container {each['Names'][0].lstrip('/')}" for each in self.labelled(run_id)]
         return names + [f"network {each['Name']}" for each in self.networks(run_id)]
 

@@ -1,10 +1,11 @@
-"""What a command in a container wrote and how it ended, none of it lost to a busy machine.
+"""Output and exit code of a command in a container, complete also on a busy machine.
 
 Docker answers the start of a command with a header, and then with what the command writes, in
 frames on the same connection. The package's ``exec_start`` reads the header through a buffer and
 goes on at the bare socket: what arrived together with the header, because the command was quick or
-we were slow, stays in the buffer and is lost. And that a command ended is told on another way than
-that its outputs did, so that for a moment it is said to run and to have no exit code.
+we were slow, stays in the buffer and is lost. The end of a command is reported on
+another way than the end of its output. So for a moment a command that ended is reported as running,
+without an exit code.
 
 Called by :mod:`harness.environments.docker`.
 """

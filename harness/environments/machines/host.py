@@ -167,7 +167,7 @@ class HostMachine:
         """The host is on."""
 
     async def kill(self) -> list[int]:
-        """SIGKILL whatever carries the node's mark, until nothing does."""
+        """SIGKILL every process that carries the node's mark, until none does."""
         pids = await self.pids()
         _, left, _ = await asyncio.to_thread(self.login.script, kill_script(self.place))
         if left.strip():
@@ -180,7 +180,7 @@ class HostMachine:
         await shell.terminate(self, self._run_id)
 
     async def freeze(self, on: bool) -> dict[str, Any]:
-        """SIGSTOP or SIGCONT to whatever carries the node's mark, and the states read back."""
+        """SIGSTOP or SIGCONT to every process with the node's mark, and the states read back."""
         await asyncio.to_thread(self.login.script, freeze_script(self.place, on=on))
         states = await self._states()
         letters = [state for _, state in states.values()]
@@ -249,7 +249,7 @@ class HostFiles:
 
 
 def bring_home(login: Login, pattern: str, into: Path) -> list[str]:
-    """Copy what matches on a host into a directory here; names of what came."""
+    """Copy matching files of a host into a directory here; returns their names."""
     quoted = re.sub(r"[^\w/.*?\[\]-]", lambda found: "\\" + found[0], pattern)
     script = (
         f'for f in {quoted}; do [ -e "$f" ] || continue; '

@@ -1,4 +1,4 @@
-"""What runs the processes of one node, and what makes the machines of a run: two Protocols.
+"""Two Protocols: the machine runs one node's processes, the site makes the machines of a run.
 
 The problem: a node is a process of this machine, of a network namespace, of a container or of a
 host, and everything above it (faults, healing, databases) should not know which. The solution: a
@@ -33,7 +33,7 @@ class Command(msgspec.Struct, frozen=True):
 
 
 class Status(msgspec.Struct, frozen=True):
-    """What a machine answers when it is looked at.
+    """The state of a machine.
 
     Args:
         running: numbers of the commands whose processes run.
@@ -130,7 +130,7 @@ class Machine(Protocol):
         ...
 
     async def look(self) -> Status:
-        """What runs now."""
+        """The processes that run now."""
         ...
 
     async def pids(self) -> list[int]:
@@ -196,5 +196,5 @@ class Site(Protocol):
         ...
 
     async def left(self) -> list[str]:
-        """What of :meth:`make` and of the processes is still there, one phrase each."""
+        """The leftovers of :meth:`make` and of the processes, one phrase each."""
         ...

@@ -1,4 +1,4 @@
-"""What is done by a shell on machines that are not this one: scripts, and how to read them.
+"""Shell scripts for other machines, and parsers of their output.
 
 A container and a host differ in how a command reaches them; what the command is, is the same. The
 scripts need POSIX tools only, since hosts have no more. A machine that runs them has ``execute``.
@@ -58,7 +58,7 @@ def variables(
 
 
 def checked(done: Completed, machine: Shell) -> Completed:
-    """What a command did.
+    """The outcome of a command.
 
     Raises:
         SetupError: its program could not be run.
@@ -87,7 +87,7 @@ async def last_words(machine: Shell, log: str) -> str:
 
 
 async def terminate(machine: Shell, run_id: str) -> None:
-    """SIGTERM to whatever carries the run's and the node's mark."""
+    """SIGTERM to every process that carries the run's and the node's mark."""
     run = f"{processes.RUN_VARIABLE}={run_id}"
     node = f"{processes.NODE_VARIABLE}={machine.name}"
     await run_script(machine, _TERMINATE, "sh", run, node)

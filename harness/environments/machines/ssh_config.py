@@ -1,10 +1,10 @@
 """Where a host's name leads, as ``ssh NAME`` would go: ``~/.ssh/config`` read by ssh itself.
 
 People name hosts by aliases; the address, port, user, keys and jump hosts behind an alias are in
-their configuration. ``ssh -G`` says what all of it comes to (Include, Match and wildcards too), and
-connects to nobody. Where there is no ``ssh``, paramiko reads the file, without Include.
+their configuration. ``ssh -G`` prints the resulting settings (Include, Match and wildcards too),
+and makes no connection. Where there is no ``ssh``, paramiko reads the file, without Include.
 
-Host keys are verified whatever the configuration says: ``StrictHostKeyChecking no`` is not obeyed.
+Host keys are verified in any case: ``StrictHostKeyChecking no`` is not obeyed.
 The answer is never stored with a run; a run's files hold the alias, and healing asks again.
 """
 
@@ -61,30 +61,30 @@ def find_route(name: str, *, user: str = "", port: int = 0, config: str = "") ->
         SetupError: the configuration cannot be read.
     """
     ssh = shutil.which("ssh")
-    told = _asked(ssh, name, user, port, config) if ssh else _read(name, user, port, config)
-    listed = [word for word in told.get("proxyjump", [""])[0].split(",") if word not in _NONE]
-    command = told.get("proxycommand", [""])[0]
+    settings = _asked(ssh, name, user, port, config) if ssh else _read(name, user, port, config)
+    listed = [word for word in settings.get("proxyjump", [""])[0].split(",") if word not in _NONE]
+    command = settings.get("proxycommand", [""])[0]
     found = Route(
-        user=user or _first(told, "user"),
-        hostname=_first(told, "hostname") or name,
-        port=port or _port(_first(told, "port"), name),
-        keys=_files(told.get("identityfile", [])),
+        user=user or _first(settings, "user"),
+        hostname=_first(settings, "hostname") or name,
+        port=port or _port(_first(settings, "port"), name),
+        keys=_files(settings.get("identityfile", [])),
         known_hosts=_files(
             word
             for kind in ("userknownhostsfile", "globalknownhostsfile")
-            for line in told.get(kind, [])
+            for line in settings.get(kind, [])
             for word in line.split()
         ),
-        key_name=_first(told, "hostkeyalias"),
+        key_name=_first(settings, "hostkeyalias"),
         jumps=tuple(listed),
         command="" if command in _NONE or listed else command,
-        only_keys=_first(told, "identitiesonly") == "yes",
+        only_keys=_first(settings, "identitiesonly") == "yes",
     )
     return msgspec.structs.replace(found, command=_filled(found))
 
 
-def _first(told: Mapping[str, Sequence[str]], name: str) -> str:
-    value = (told.get(name) or [""])[0]
+def _first(settings: Mapping[str, Sequence[str]], name: str) -> str:
+    value = (settings.get(name) or [""])[0]
     return "" if value in _NONE else value
 
 
@@ -128,11 +128,11 @@ def _asked(ssh: str, name: str, user: str, port: int, config: str) -> dict[str, 
     if done.returncode:
         said = done.stderr.strip().splitlines()[-1:] or ["it says nothing"]
         raise SetupError(f"ssh cannot read its configuration for {name!r}: {said[0]}")
-    told: dict[str, list[str]] = {}
+    settings: dict[str, list[str]] = {}
     for line in done.stdout.splitlines():
         keyword, _, value = line.partition(" ")
-        told.setdefault(keyword.lower(), []).append(value)
-    return told
+        settings.setdefault(keyword.lower(), []).append(value)
+    return settings
 
 
 def _read(name: str, user: str, port: int, config: str) -> dict[str, list[str]]:
@@ -154,13 +154,13 @@ def _read(name: str, user: str, port: int, config: str) -> dict[str, list[str]]:
                 raise SetupError(f"config is {config!r}, and there is no such file") from None
         except (OSError, paramiko.ConfigParseError) as error:
             raise SetupError(f"{path} cannot be read: {error}") from error
-    told = {
+    settings = {
         keyword: value if isinstance(value, list) else [value]
         for keyword, value in read.lookup(name).items()
     }
-    told.setdefault("user", [getpass.getuser()])
-    told.setdefault("userknownhostsfile", ["~/.ssh/known_hosts ~/.ssh/known_hosts2"])
-    told.setdefault("globalknownhostsfile", ["/etc/ssh/ssh_known_hosts"])
+    settings.setdefault("user", [getpass.getuser()])
+    settings.setdefault("userknownhostsfile", ["~/.ssh/known_hosts ~/.ssh/known_hosts2"])
+    settings.setdefault("globalknownhostsfile", ["/etc/ssh/ssh_known_hosts"])
     own = [f"~/.ssh/id_{kind}" for kind in ("rsa", "ecdsa", "ed25519")]
-    told.setdefault("identityfile", own)
-    return told
+    settings.setdefault("identityfile", own)
+    return settings

@@ -29,7 +29,7 @@ _SCRIPT_S = 20.0
 
 
 class Host(msgspec.Struct, frozen=True):
-    """A host as its user names it; where that leads is asked when somebody logs in.
+    """A host as its user names it; its address is resolved at each login.
 
     Args:
         user, name, port: as in ``user@name:port``; "" and 0 are what ssh's configuration says.
@@ -271,7 +271,7 @@ def _connect(host: Host, route: Route) -> Any:
     try:
         carrier = _carrier(host, route)
         client.connect(
-            # What the host's key is looked up by; a carrier is connected already.
+            # The name of the host's key; a carrier is connected already.
             route.key_name or route.hostname,
             port=22 if route.key_name else route.port,
             username=route.user,
@@ -294,7 +294,7 @@ def _dialled(route: Route) -> socket.socket:
 
 
 def _carrier(host: Host, route: Route) -> Any:
-    """What carries the connection if it is not dialled from here: a command, or a jump host."""
+    """The carrier of a connection that is not dialled from here: a command, or a jump host."""
     import paramiko
 
     if route.command:
@@ -316,7 +316,7 @@ def _carrier(host: Host, route: Route) -> Any:
 
 
 def _refused(host: Host, route: Route, error: Exception) -> str:
-    """Why nobody could log in, with what to do about it."""
+    """Why the login failed, with what to do about it."""
     import paramiko
 
     file = host.known_hosts or "~/.ssh/known_hosts"
@@ -325,7 +325,7 @@ def _refused(host: Host, route: Route, error: Exception) -> str:
         name = route.key_name or f"[{route.hostname}]:{route.port}"
         return (
             f"the host key of {shown} is not the one in {file}: either the host was made anew "
-            f"(remove the old key: `ssh-keygen -R '{name}' -f {file}`) or somebody stands between"
+            f"(remove the old key: `ssh-keygen -R '{name}' -f {file}`) or another host answers"
         )
     if isinstance(error, paramiko.AuthenticationException):
         return (

@@ -5,7 +5,7 @@ the same port numbers. A run takes one block ``127.A.B``. In it the last number 
 
     127.A.B.j            node j itself, j from 1 to 14; clients dial this
     127.A.B.(16*i + j)   the directed link from node i to node j; node i dials this
-    127.A.B.(240 + j)    node j for everybody, for systems which announce one address to all peers
+    127.A.B.(240 + j)    node j for all, for systems that announce one address to all peers
 
 The block comes from the run's name, so that a run's addresses are the same when it is looked at
 again, and is claimed by holding a UDP port of it, so that two runs at a time never share one.

@@ -1,4 +1,4 @@
-"""Makes links faulty by the kernels of the nodes, through whatever runs a script on a node as root.
+"""Link faults by the kernels of the nodes, through any way to run a script on a node as root.
 
 The environments `netns`, `docker` and `ssh` differ only in that function. This object keeps what is
 in force, changes only the nodes concerned (side by side), and adds up counters: rules and queues
@@ -58,7 +58,7 @@ class KernelLinks:
 
     @property
     def tools(self) -> Tools:
-        """What the weakest node can do."""
+        """The abilities of the weakest node."""
         found = list(self._tools.values())
         return min(found, key=lambda tools: (bool(tools.cut), tools.netem))
 
@@ -118,7 +118,7 @@ class KernelLinks:
         printed = await self._run(node, script)
         self._account(node, before or Wanted(), netem.read(printed, peers))
         self._now[node] = want
-        # What was replaced counts from 0 again; named counters and TCP's go on.
+        # Replaced rules count from 0 again; named counters and TCP's go on.
         last = self._last[node]
         last.queues = {}
         if tools.cut != "nft":
@@ -162,7 +162,7 @@ class KernelLinks:
         return netem.read(await self._run(node, script), peers)
 
     async def heal(self) -> None:
-        """Make every link healthy, whatever is believed to be so."""
+        """Make every link healthy, regardless of the state on record."""
         async with self._lock:
             await _all(self._apply(node, Wanted()) for node in self._peers if node in self._tools)
 
@@ -189,7 +189,7 @@ class KernelLinks:
         return netem.remove_script([peer.device for peer in self._peers[node]])
 
     async def left(self) -> list[str]:
-        """What of ours is still on the nodes after :meth:`remove`, one phrase each."""
+        """Our leftovers on the nodes after :meth:`remove`, one phrase each."""
         nodes = list(self._tools)
         scripts = [netem.left_script([peer.device for peer in self._peers[node]]) for node in nodes]
         printed = await _all(self._run(n, s) for n, s in zip(nodes, scripts, strict=True))

@@ -18,7 +18,7 @@ from harness.environments.network.network import not_up
 
 
 class Ground(Protocol):
-    """What the kernels' network needs of the site of the machines."""
+    """The interface of a site to the kernels' network."""
 
     def peers(self) -> Mapping[str, Sequence[Peer]]:
         """Per node, the other nodes as it sees them; known once the machines are made."""

@@ -1,7 +1,7 @@
-"""Links made faulty by the kernel: shell scripts for one node's network, and how to read them.
+"""Link faults by the kernel: shell scripts for one node's network, and parsers of their output.
 
-Pure: from what a node's links should be like to a script for ``sh``, and from what such a script
-printed to numbers. Nothing is executed here, so `netns`, `docker` and `ssh` share it, and its
+Pure: from the wanted link faults of a node to a script for ``sh``, and from the output of such a
+script to numbers. Nothing is executed here, so `netns`, `docker` and `ssh` share it, and its
 output is tested as text. :mod:`harness.environments.network.kernel` executes it.
 
 Where a fault is made. A cut from a to b is made at b, which drops what comes from a: a's packets
@@ -11,17 +11,17 @@ are never touched.
 
 Ours alone. Packets are dropped in a table ``inet splitbrain`` (nftables) or a chain ``SPLITBRAIN``
 (iptables) of our own, queues hang under a root qdisc with the handle ``5b1:``. Healing removes
-these and nothing else; a root qdisc which somebody else put there is not replaced but refused.
+these and nothing else; a root qdisc of another origin is not replaced but refused.
 
 Fall-back order for cuts: nftables, else iptables, else (no packet filter at all) netem with a loss
 of 100 % at the sender. Delay, jitter, loss, duplication, reordering, corruption and rate need
 netem, and there is no second way to them: without it they are refused with a sentence.
 
-Evidence. What is dropped is counted by rules, what passes too; what went through a slow queue is
-counted by it (``tc -s``). netem does not count what it duplicates, reorders and corrupts, so the
-receiver's TCP is asked instead: checksum errors, segments out of order, duplicates reported to the
-sender. These are counted per node, and shown on each of its incoming links with such a fault. TCP
-hides all three from the system under test, apart from the time they cost.
+Evidence. Rules count dropped packets, and passing ones too; packets that went through a slow queue
+are counted by it (``tc -s``). netem does not count what it duplicates, reorders and corrupts, so
+the receiver's TCP is asked instead: checksum errors, segments out of order, duplicates reported to
+the sender. These are counted per node, and shown on each of its incoming links with such a fault.
+TCP hides all three from the system under test, apart from the time they cost.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ TABLE = "splitbrain"
 CHAIN = "SPLITBRAIN"
 #: major number of our root qdisc, in hexadecimal
 ROOT = "5b1"
-#: before connection tracking and before anybody else's filter
+#: before connection tracking and before any other filter
 PRIORITY = -310
 #: a prio qdisc has 16 bands at most; 3 of them carry everything that is not faulty
 BANDS_PLAIN = 3
@@ -108,7 +108,7 @@ class Located(Protocol):
 
 
 class Tools(msgspec.Struct, frozen=True):
-    """What a node's kernel and programs can do.
+    """The abilities of a node's kernel and programs.
 
     Args:
         cut: what drops packets, one of :data:`CUT_TOOLS`, or "" if nothing can.
@@ -122,7 +122,7 @@ class Tools(msgspec.Struct, frozen=True):
 
 
 class Wanted(msgspec.Struct, frozen=True):
-    """What one node's own kernel has to do for the links to be as they should.
+    """The tasks of one node's kernel for the wanted link faults.
 
     Args:
         cuts: names of peers whose packets it drops as they arrive.
@@ -134,7 +134,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class Reading(msgspec.Struct):
-    """What a node's kernel says about our rules.
+    """The state of our rules in a node's kernel.
 
     Args:
         installed: whether our table or chain is there.
@@ -165,7 +165,7 @@ def is_device(name: object) -> bool:
 def wanted(
     faults: Mapping[tuple[str, str], LinkFault], nodes: Sequence[str], *, cut_by: str = "nft"
 ) -> dict[str, Wanted]:
-    """What each node has to do, from the faults of directed links.
+    """The tasks of each node, from the faults of directed links.
 
     Args:
         faults: per (source, target); what is not named is healthy.
@@ -297,7 +297,7 @@ def apply_script(tools: Tools, peers: Sequence[Peer], want: Wanted) -> str:
 
 
 def remove_script(devices: Sequence[str]) -> str:
-    """A script that removes whatever is ours, with whichever tools there are. Idempotent."""
+    """A script that removes all that is ours, with the tools there are. Idempotent."""
     lines = [f"nft delete table inet {TABLE} 2>/dev/null || :"]
     for tool in _ALL_IPTABLES:
         lines += [

@@ -1,4 +1,4 @@
-"""What makes a run's links faulty: a Protocol with two kinds.
+"""The network of a run, which makes its links faulty: a Protocol with two implementations.
 
 :class:`harness.environments.network.proxy_network.ProxyNetwork` puts a process of ours in the path
 of each directed link and needs no root.
@@ -45,7 +45,7 @@ class Network(Protocol):
         ...
 
     def announced_address(self, machine: Machine, port: int) -> str:
-        """``host:port`` at which everybody dials the node's port."""
+        """``host:port`` at which all peers dial the node's port."""
         ...
 
     async def ready(self) -> None:
@@ -65,7 +65,7 @@ class Network(Protocol):
         ...
 
     async def heal(self) -> None:
-        """Make every link healthy, whatever is believed to be so; SetupError if that failed."""
+        """Make every link healthy, regardless of the state on record; SetupError on failure."""
         ...
 
     async def faulty(self) -> list[str]:

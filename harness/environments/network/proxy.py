@@ -6,14 +6,14 @@ other but this process, which dials on for them and loses, delays or holds what 
 nodes nor a busy harness distort the timing of links, and it leaves when its standard input ends.
 
 Listeners are of two kinds. A *link* listener has an address of its own for each directed pair, so
-who dials is known. A *shared* listener stands before one node for everybody (a system such as etcd
+who dials is known. A *shared* listener stands before one node for all peers (a system such as etcd
 announces one address to all its peers); it finds out who dials from the owner of the dialling
-socket. Somebody who is no node (a client) passes untouched.
+socket. A dialler that is no node (a client) passes untouched.
 
 An address accepts connections while the node behind it does, and refuses them otherwise, as the
 node itself would: a system that probes its own ports before it listens must find them free. While a
-link to the node is cut the address accepts whatever the node does, and connections wait: a
-partition tells nobody whether the other side is alive.
+link to the node is cut the address accepts in any state of the node, and connections wait: a
+partition does not show whether the other side is alive.
 
 Started as ``python -m harness.environments.network.proxy --seed N``; spoken to in JSON lines, one
 request a line with an ``id``, by :class:`harness.environments.network.proxy_client.ProxyProcess`:
@@ -175,7 +175,7 @@ class Proxy:
         return self._marked_holder(inode)
 
     def _marked_holder(self, inode: int) -> str:
-        """Who holds a socket by the mark it carries: a node may dial before we are told of it.
+        """The node of a socket, by its mark: a node may dial before we know of it.
 
         Without this its first connections would pass for a client's, and through every cut.
         """
@@ -211,7 +211,7 @@ class Door:
 
     Args:
         proxy: whose it is.
-        source: who may come here, or "" for everybody.
+        source: the node that may dial here, or "" for all.
         target: the node behind it.
         at, to: where we stand, and where the node is.
         frames: whether the traffic is length-prefixed frames.
@@ -235,7 +235,7 @@ class Door:
         self._held: socket.socket | None = self._bound()
 
     def _bound(self) -> socket.socket:
-        """A socket that keeps the address without accepting: the kernel refuses whoever dials."""
+        """A socket that keeps the address without accepting: the kernel refuses connections."""
         held = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
             held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -249,7 +249,7 @@ class Door:
         """Open or close it.
 
         Raises:
-            OSError: the address was taken by somebody else meanwhile.
+            OSError: another process took the address meanwhile.
         """
         if wanted and self._server is None:
             held = self._held or self._bound()

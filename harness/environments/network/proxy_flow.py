@@ -4,7 +4,7 @@ A proxied connection has two flows. The one from dialler to target belongs to th
 (dialler, target), the other to (target, dialler), so one-way faults hit exactly what a network
 would lose in that direction.
 
-What a cut means, by kind of traffic:
+The effect of a cut, by kind of traffic:
 
 - ``frames``: whole messages are lost while the link is cut; connections survive, and what is sent
   after healing arrives. The first frame of a connection (who speaks) is held, never lost, so that a
@@ -278,7 +278,7 @@ class Flow:
 
     @property
     def _blocked_by_cut(self) -> bool:
-        # Messages already on the wire arrive; a stream's bytes wait, since nobody acknowledges.
+        # Messages already on the wire arrive; a stream's bytes wait, since no side acknowledges.
         return self._link.cut and not self._frames
 
     def _timer_fired(self) -> None:
@@ -305,7 +305,7 @@ class Flow:
                 try:
                     self._sink.write_eof()
                 except OSError:
-                    # The other side reset it while nobody looked: its loop has not noticed yet.
+                    # The other side reset it meanwhile: its loop has not noticed yet.
                     self._sink.abort()
         self._on_end()
 

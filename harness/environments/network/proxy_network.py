@@ -1,7 +1,7 @@
 """Links through the proxy process, which listens wherever one node dials another.
 
 A node is given an address of the proxy for each peer, so the address tells which directed link a
-connection is. The proxy is told to listen there before the next command of a node is run.
+connection is. The proxy listens there before the next command of a node is run.
 
 For the environment `local`; the proxy itself is :mod:`harness.environments.network.proxy`.
 """
@@ -85,7 +85,7 @@ class ProxyNetwork:
         return [link_address(block, machine.index, i) for i in others if i != machine.index]
 
     def announced_address(self, machine: Machine, port: int) -> str:
-        """The proxy's address for everybody; the proxy finds out who dials."""
+        """The proxy's address for all peers; the proxy finds out who dials."""
         at = announced_address(_block(machine), machine.index)
         self._want("", machine.name, (at, port), (machine.address, port), False)
         return f"{at}:{port}"
@@ -136,7 +136,7 @@ class ProxyNetwork:
             await self._proxy.set_links(faults)
 
     async def counters(self) -> dict[tuple[str, str], dict[str, int]]:
-        """What the proxy counted."""
+        """The counters of the proxy."""
         return {} if self._proxy is None else await self._proxy.counters()
 
     async def heal(self) -> None:

@@ -1,4 +1,4 @@
-"""What a faulty link does with one message: a pure decision, apart from any socket.
+"""The effect of a faulty link on one message: a pure decision, apart from any socket.
 
 A :class:`Shaper` belongs to one directed link. It is asked about each message in order and answers
 when copies of it are to be delivered: an empty answer loses it. Delays keep the order of messages

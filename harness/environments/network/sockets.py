@@ -1,4 +1,4 @@
-"""Who owns a TCP socket, from ``/proc/net/tcp`` and ``/proc/<pid>/fd``.
+"""The owner of a TCP socket, from ``/proc/net/tcp`` and ``/proc/<pid>/fd``.
 
 The problem: on loopback every process dials from 127.0.0.1, so a proxy before a node cannot see
 from the address who dials it. The solution: the kernel lists every connection with the inode of its

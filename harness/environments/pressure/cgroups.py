@@ -54,7 +54,7 @@ class Tree(msgspec.Struct, frozen=True):
 
 
 def prefix(run_id: str) -> str:
-    """What the names of a run's groups begin with."""
+    """The prefix of the names of a run's groups."""
     return f"splitbrain-{marks.digest(run_id)}"
 
 
@@ -247,7 +247,7 @@ class Squeezed:
         return found
 
     def counters(self) -> dict[str, int]:
-        """What the kernel counted of these groups; empty if there are none."""
+        """The kernel's counters of these groups; empty if there are none."""
         found: dict[str, int] = {}
         for controller, directory in self._dirs.items():
             if controller == "cpu":

@@ -1,4 +1,4 @@
-"""What leaves nodes little processor time or memory: a Protocol with two kinds.
+"""Pressure leaves nodes little processor time or memory: a Protocol with two implementations.
 
 :class:`harness.environments.pressure.local.LocalPressure` makes control groups on this machine,
 :class:`harness.environments.pressure.remote.RemotePressure` has Docker or a host's root make them.

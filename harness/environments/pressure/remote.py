@@ -4,7 +4,7 @@ A container has control groups already, and Docker's daemon changes their limits
 counters (``docker update``, ``docker stats``). On a host root makes a group for the node in each
 tree it needs, of version 1 or 2, by a script of sh, and remembers where each process came from.
 
-What the limits and counters mean is in :mod:`harness.environments.pressure.cgroups`. For `docker`,
+The limits and counters are explained in :mod:`harness.environments.pressure.cgroups`. For `docker`,
 `ssh`.
 """
 

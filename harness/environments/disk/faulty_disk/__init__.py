@@ -1,9 +1,9 @@
-"""A file system in user space which passes everything on to a directory, except when told not to.
+"""A file system in user space that passes requests on to a directory and injects disk faults.
 
-A database that is not ours has no door to its disk. Put between the two, this file system can be
-slow, fail, be full, tear a write in two, or damage what it keeps, and counts each time it did. It
-is mounted over the very directory whose files it serves, so nothing has to be copied, and what was
-written is there when it is gone.
+A foreign database has no interface for disk faults. This file system between the database and its
+disk can be slow, fail, be full, tear a write in two, or damage files, and counts each fault. It is
+mounted over the very directory whose files it serves. So nothing has to be copied, and the files
+remain after an unmount.
 
 Only Python's standard library is used, and only relative imports, so that the folder can be sent to
 another host and run there. It speaks to ``/dev/fuse`` itself: no libfuse is needed, but root is.

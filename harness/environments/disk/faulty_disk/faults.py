@@ -1,10 +1,10 @@
-"""What goes wrong with a disk, and how often it did.
+"""The faults of a disk, and their counters.
 
     latency_ns   every sync takes so much longer, and every read that reaches the disk
     error        EIO (or another name of an error): reads, writes, syncs and changes fail with it
     full         what needs room fails with ENOSPC, and there is none
     torn         a write of more than a sector stores whole sectors from its beginning, then fails
-    flip         an event and no state: one bit of one file at rest is changed, which nobody is told
+    flip         an event and no state: one bit of one file at rest is changed, without an error
 
 Counts only grow. The evidence that a fault bit is that its count did: what a disk would have done
 to a database which never used it proves nothing.
@@ -67,7 +67,7 @@ class Faults:
             self._counts[what] += 1
 
     def counts(self) -> dict[str, int]:
-        """What happened so far."""
+        """The counters so far."""
         with self._lock:
             return dict(self._counts)
 
@@ -94,5 +94,5 @@ class Faults:
         return self.random.randrange((size - 1) // SECTOR_BYTES + 1) * SECTOR_BYTES
 
     def report(self) -> dict[str, Any]:
-        """What is so, for whoever set it."""
+        """The faults now set, as the answer to a request."""
         return {"faults": self.now, "counts": self.counts(), "flipped": list(self.flipped)}

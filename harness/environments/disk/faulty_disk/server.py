@@ -158,7 +158,7 @@ class FileSystem:
     # -- names ---------------------------------------------------------------------------------
 
     def _made(self, request: wire.Request, name: bytes) -> bytes:
-        """Give what was just made to whoever asked for it, and tell the kernel of it."""
+        """Give a new entry to the process that asked for it, and announce it to the kernel."""
         os.chown(name, request.uid, request.gid, dir_fd=self._fd(request), follow_symlinks=False)
         return self.tree.look_up(request.inode, name)
 
@@ -390,7 +390,7 @@ class Server:
         try:
             os.writev(self._device, parts)
         except OSError as error:
-            # ENOENT: whoever asked was interrupted, and nobody waits for it.
+            # ENOENT: the caller was interrupted, and no process waits for it.
             if error.errno not in (errno.ENOENT, errno.ENODEV, errno.EINVAL):
                 raise
 
@@ -405,11 +405,11 @@ class Server:
                     if control.trusted(connection):
                         with connection.makefile("rb") as lines:
                             line = lines.readline()
-                        connection.sendall(json.dumps(self._told(line)).encode() + b"\n")
+                        connection.sendall(json.dumps(self._handled(line)).encode() + b"\n")
 
         threading.Thread(target=loop, daemon=True).start()
 
-    def _told(self, line: bytes) -> dict[str, Any]:
+    def _handled(self, line: bytes) -> dict[str, Any]:
         faults = self._files.faults
         try:
             wanted = json.loads(line)["faults"]
@@ -465,7 +465,7 @@ def mount(directory: str, *, in_mounts_of: int = 0) -> tuple[int, int]:
 
 
 def unmount(directory: str, *, in_mounts_of: int = 0) -> None:
-    """Unmount; whoever still has files open there gets errors. The server then ends.
+    """Unmount; processes that still have files open there get errors. The server then ends.
 
     Raises:
         OSError: nothing is mounted there, or the kernel refuses.

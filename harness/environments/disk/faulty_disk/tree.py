@@ -27,7 +27,7 @@ class Inode:
 
     @property
     def path(self) -> str:
-        """Where it can be opened, whatever its name is now."""
+        """Where it can be opened, also after it was renamed."""
         return f"/proc/self/fd/{self.fd}"
 
 
@@ -47,7 +47,7 @@ class Tree:
         self._next = wire.ROOT + 1
 
     def inode(self, number: int) -> Inode:
-        """The inode of a number; KeyError if the kernel was never told it."""
+        """The inode of a number; KeyError if the kernel never got it."""
         return self._inodes[number]
 
     def number_of(self, key: tuple[int, int]) -> int | None:

@@ -2,7 +2,7 @@
 
 Each request read from ``/dev/fuse`` is a header and a body that depends on its operation; each
 answer written there is a header with an error or zero, and a body. Only what this file system
-answers is here; for the rest the kernel is told ENOSYS and does without.
+answers is here; for the rest the answer is ENOSYS, and the kernel does without.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MAJOR, MINOR = 7, 31
 ROOT = 1
 WRITE_BYTES_MAX = 128 * 1024
 REQUEST_BYTES_MAX = WRITE_BYTES_MAX + 4096
-#: how long the kernel may believe what it was told: files may be copied in from behind
+#: how long the kernel may cache an answer: files may be copied in from behind
 VALID_S = 1
 
 _ASYNC_READ, _ATOMIC_O_TRUNC, _BIG_WRITES, _PARALLEL_DIROPS = 1 << 0, 1 << 3, 1 << 5, 1 << 18

@@ -11,7 +11,7 @@ from harness.errors import UsageError
 TrustFlag = Annotated[
     bool,
     Parameter(
-        name="--trust", negative=(), help="Import and run whatever the run's spec.json names."
+        name="--trust", negative=(), help="Import and run the code that the run's spec.json names."
     ),
 ]
 TrustModuleFlag = Annotated[
