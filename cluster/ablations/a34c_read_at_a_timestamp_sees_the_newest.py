@@ -26,7 +26,7 @@ ABLATION = Ablation(
     workload="list-append",
     checker="list-append",
     anomaly="G-single-item",
-    random=True,
+    random=False,
     real=False,
     pattern="versioned_value",
 )

@@ -29,7 +29,7 @@ ABLATION = Ablation(
     workload="list-append",
     checker="list-append",
     anomaly="G-single-item-realtime",
-    random=True,
+    random=False,
     real=False,
     role="data",
 )

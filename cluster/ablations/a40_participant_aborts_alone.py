@@ -27,7 +27,7 @@ ABLATION = Ablation(
     workload="bank",
     checker="bank",
     anomaly="wrong-total",
-    random=True,
+    random=False,
     real=False,
     pattern="two_phase_commit",
 )

@@ -27,7 +27,7 @@ ABLATION = Ablation(
     workload="list-append",
     checker="list-append",
     anomaly="G-single-item-realtime",
-    random=True,
+    random=False,
     real=False,
     pattern="two_phase_commit",
 )

@@ -28,7 +28,7 @@ ABLATION = Ablation(
     workload="list-append",
     checker="list-append",
     anomaly="G-single-item",
-    random=True,
+    random=False,
     real=False,
     pattern="two_phase_commit",
 )
