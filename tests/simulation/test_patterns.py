@@ -155,7 +155,7 @@ def test_a_schedule_that_is_not_there_is_infrastructure(monkeypatch: pytest.Monk
 
 
 def test_unknown_names_are_refused_with_a_sentence() -> None:
-    with pytest.raises(UsageError, match="did you mean|unknown pattern"):
+    with pytest.raises(UsageError, match=r"did you mean|unknown pattern"):
         select(["A31x"])
 
 
