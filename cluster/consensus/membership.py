@@ -18,9 +18,10 @@ Invariants. Configurations come into force in log order. Any two quorums in forc
 indexes intersect. Compaction never forgets a configuration: a snapshot carries the one in force at
 its index. A removed id does not come back.
 
-What breaks without it. A56: a change before the leader's first own entry is committed. A57: nodes
-that switch at different points. A58: a joint change that asks one majority only. A60: a learner
-that counts. A61: a wiped node under its old id has forgotten its votes and its acknowledgements.
+What breaks without it. A56: a change before the leader's first own entry is committed. A58: a joint
+change that asks one majority only. A60: a learner that counts. A61: a wiped node under its old id
+has forgotten its votes and its acknowledgements. A57 (not built): nodes that switch at different
+points.
 
 Source: Raft paper 6; Raft thesis 4; for ids that name a directory, Kafka's KIP-853. Configurations,
 their history in one log, and how votes and copies are counted; for any consensus core with a log.

@@ -11,7 +11,8 @@ snapshot that replaces it is durable under its final name. Without the second, a
 two leaves neither.
 
 What breaks without it. A07: the segment of the first entry still wanted is removed. A08a: the log
-is removed before the snapshot is there.
+is removed before the snapshot is there. A08c: a watcher below the mark is not told of its gap.
+A08d: a snapshot takes the log's place without the sessions.
 
 Source: Joshi, *Patterns of Distributed Systems*, "Low-Water Mark". Called by ``storage``.
 """

@@ -21,9 +21,9 @@ Invariants.
   counts, so a crash leaves either the old suffix or the new one. A cut below the base of the newest
   segment begins another one, so that bases still locate entries.
 
-What breaks without it. Without the sync of the directory, a power cut after a roll loses the whole
-new segment, and every entry acknowledged in it. Without whole segments in order, a hole in the
-sequence looks like damage, and the node does not start.
+What breaks without it. A02: without the sync of the directory, a power cut after a roll loses the
+whole new segment, and every entry acknowledged in it. A07: a segment is removed that still holds
+the first entry wanted, and after a restart the snapshot does not reach the log.
 
 Names are ``wal-<sequence>-<base index>.log``, both in 16 hexadecimal digits.
 

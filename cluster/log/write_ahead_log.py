@@ -14,7 +14,8 @@ Invariants.
 What breaks without it. A01: an entry acknowledged before its sync is lost in a power cut. A04: a
 vote that is not written is given twice. A06: a promise leaves before its generation is durable.
 A03b: damage cut off like a torn tail silently drops every acknowledged record after one flipped
-bit. A03c: a node that has lost records takes part as if it had them.
+bit. A03c: a node that has lost records takes part as if it had them. A05: a failed sync is ignored,
+and the next one reports success without the bytes.
 
 A record, little endian:
 

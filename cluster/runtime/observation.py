@@ -114,7 +114,9 @@ class Observation:
         histograms |= own.histograms
         rows: list[dict[str, Any]] = status.get("groups", [])
         groups = {
-            name: {row["group"]: float(row[key]) for row in rows} for name, key in names.items()
+            name: {row["group"]: float(row[key]) for row in rows}
+            for name, key in names.items()
+            if all(key in row for row in rows)
         }
         groups["is_leader"] = {row["group"]: float(row["role"] == "leader") for row in rows}
         return metrics_text(

@@ -21,6 +21,7 @@ what needs no search. Used by campaigns and tests, after ``World.run_for``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -135,13 +136,18 @@ def lists_of(command: Command) -> list[str]:
 def _read_lists(world: World, keys: list[str], settlement: Settlement) -> None:
     """Write and read every list that transactions touched; the history has it."""
     for key in [*keys, WITNESS_KEY]:
-        operations = [["append", key, -1 - world.now_ns], ["r", key, None]]
-        outcome = _call(world, Command(RUN, "", (operations,)))
+        outcome = _call(world, lambda key=key: _written(world, key))  # type: ignore[misc]
         if outcome.status != "ok":
             problem = f"a transaction of {key} after healing ended {outcome.status}"
             settlement.problems.append(f"{problem}: {outcome.error or 'no reason given'}")
         else:
             settlement.final_reads.append((key, outcome.value[1][2]))
+
+
+def _written(world: World, key: str) -> Command:
+    """A transaction that appends to a list and reads it. Its value is its own at each try: one
+    whose outcome is unknown may have happened."""
+    return Command(RUN, "", ([["append", key, -1 - world.now_ns], ["r", key, None]],))
 
 
 def member_nodes(world: World) -> tuple[str, ...]:
@@ -360,12 +366,14 @@ def _wrong_list(key: str, made: list[Call], acked: list[Call], value: Any) -> st
     return ""
 
 
-def _call(world: World, command: Command) -> Any:
+def _call(world: World, command: Command | Callable[[], Command]) -> Any:
+    """Have the witness do a command, or one that is made anew for each try."""
     session = world.session(WITNESS)
     outcome: list[Any] = []
     for _ in range(CALL_TRIES):
         outcome.clear()
-        session.submit(command, done=outcome.append)
+        now = command() if callable(command) else command
+        session.submit(now, done=outcome.append)
         world.run_until(lambda: bool(outcome), 60 * SECOND)
         if outcome and outcome[0].status == "ok":
             break

@@ -340,7 +340,7 @@ def run_patterns(names: Sequence[str] = (), *, console: Any) -> int:
         padding=(0, 1, 0, 0),
         pad_edge=False,
     )
-    columns = {"id": 4, "pattern": 18, "intact": 7, "ablated": 7, "anomaly": 21, "ms": 4, "": 6}
+    columns = {"id": 4, "pattern": 16, "intact": 7, "ablated": 7, "anomaly": 21, "ms": 4, "": 6}
     for column, width in columns.items():  # in 80 columns a pattern's name may be cut, no other
         most = width if column == "pattern" else None
         table.add_column(column, no_wrap=True, min_width=width, max_width=most)

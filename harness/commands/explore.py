@@ -39,7 +39,7 @@ def explore(
     nemesis: Nemesis = "",
     workload: Workload = "",
     role: Annotated[
-        str, Parameter(name="--role", help="What the nodes are: core, paxos or data.")
+        str, Parameter(name="--role", help="What the nodes are: core, paxos, data or leaderless.")
     ] = "",
     nodes: Annotated[
         int, Parameter(name="--nodes", help="How many nodes; drawn (3 to 5) if not given.")

@@ -55,18 +55,18 @@ class PartitionChange(Planner):
         rows = await _map(context)
         if not rows:
             return skipped("no node knows the partitions now")
-        change: tuple[str, ...] | None = None
-        for left in range(TRIES - 1, -1, -1):
+        change: tuple[str, ...] = ()
+        refused = "there is no such change to make in the map as it is"
+        for _ in range(TRIES):
             change = _CHANGES[self.name](rows, rng, context)
-            if change is None:
-                return skipped("there is no such change to make in the map as it is")
+            if not change:
+                return skipped(refused)
             node = rng.choice(list(context.nodes))
             refused = await context.db.change_partition(context.env.node(node), self.name, *change)
             if not refused:
                 break
-            if not left:
-                return skipped(f"the database refused: {refused}")
-        assert change is not None, "a change was made"
+        else:
+            return skipped(f"the database refused: {refused}")
         value = {"op": self.name, "key": change[0], "to": change[1] if len(change) > 1 else ""}
         proof = {"done": True, "bit": is_so(self.name, change, await _map(context))}
         return Injection(value, [], evidence=proof)
@@ -101,29 +101,29 @@ def is_so(op: str, change: Sequence[str], rows: Rows) -> bool:
     return bool(rows) and (change[0] in cuts) == (op == SPLIT)
 
 
-def _move(rows: Rows, rng: Random, context: Context) -> tuple[str, ...] | None:
+def _move(rows: Rows, rng: Random, context: Context) -> tuple[str, ...]:
     """A partition, and a group that is not its own."""
     resting = [row for row in rows if row["state"] == "owned"]
     if not resting:
-        return None
+        return ()
     row = rng.choice(resting)
     groups = sorted({each["group"] for each in rows} | {f"g-{name}" for name in context.nodes})
     others = [group for group in groups if group != row["group"]]
-    return (row["id"], rng.choice(others)) if others else None
+    return (row["id"], rng.choice(others)) if others else ()
 
 
-def _split(rows: Rows, rng: Random, context: Context) -> tuple[str, ...] | None:
+def _split(rows: Rows, rng: Random, context: Context) -> tuple[str, ...]:
     """A key that clients use and that is no split point."""
     cuts = {row["low"] for row in rows}
     used = list(getattr(context.db, "keys_seen", ()))[-KEYS_LATELY:]
     free = [key for key in used if key not in cuts]
-    return (rng.choice(free),) if free else None
+    return (rng.choice(free),) if free else ()
 
 
-def _merge(rows: Rows, rng: Random, context: Context) -> tuple[str, ...] | None:
+def _merge(rows: Rows, rng: Random, context: Context) -> tuple[str, ...]:
     """A split point."""
     cuts = sorted({row["low"] for row in rows} - {""})
-    return (rng.choice(cuts),) if cuts else None
+    return (rng.choice(cuts),) if cuts else ()
 
 
 _CHANGES = {MOVE: _move, SPLIT: _split, MERGE: _merge}

@@ -278,6 +278,13 @@ def test_log_order() -> None:
     )
     late = h("op 0 send a: 1 -> 5", "op 1 send a: 2 -> 3", "op 9 poll a: -> [[3, 2], [5, 1]]")
     invalid(kafka_log()(late), "nonmonotonic-send", history=late)
+    sent = 'op 0 txn [["send", "a", 1], ["send", "a", 2]] -> '
+    sent += '[["send", "a", [OFFSETS, 1]], ["send", "a", [OFFSETS, 2]]]'
+    for first, second, judge in ((5, 3, invalid), (3, 5, valid)):
+        offsets = sent.replace("OFFSETS", str(first), 1).replace("OFFSETS", str(second), 1)
+        pairs = sorted([[first, 1], [second, 2]])
+        both = h(offsets, f"op 9 poll a: -> {pairs}")
+        judge(kafka_log()(both), *["int-nonmonotonic-send"] * (judge is invalid))
     with_assign = [line.replace("assign", "assign a: 0") for line in again]
     valid(kafka_log()(h(*sends, all_three, *with_assign)))
 

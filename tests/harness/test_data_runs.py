@@ -49,7 +49,7 @@ def test_a_workload_is_carried_out_as_transactions(workload: str, tmp_path: Path
 
 
 @pytest.mark.parametrize("scheme", ["fixed", "range"])
-def test_lists_are_strict_serializable_while_a_node_is_killed(scheme, tmp_path: Path) -> None:
+def test_lists_are_strict_serializable_while_a_node_is_killed(scheme: str, tmp_path: Path) -> None:
     options = {"scheme": scheme, "partitions": 6}
     outcome = ran(tmp_path, "list-append", db_options=options, nemesis=("kill",), time_limit_s=6.0)
     assert outcome.verdict is Verdict.VALID, outcome.sentence

@@ -12,7 +12,7 @@ import pytest
 from checkers.core.verdict import Verdict
 from cluster.ablations.registry import all_ablations, find
 from cluster.simulation.faults.table import ASKED_FOR, KINDS, faults_of
-from cluster.simulation.profiles import PROFILES, WORKLOADS, Wishes, draw
+from cluster.simulation.profiles import KEY_WORKLOADS, PROFILES, Wishes, draw
 from cluster.simulation.swarm import run_swarm
 from harness.campaign.explore import (
     Exploration,
@@ -162,7 +162,7 @@ def test_a_run_without_a_majority_is_idle() -> None:
 
 @pytest.mark.parametrize("profile", sorted(PROFILES))
 def test_ten_seeds_of_each_profile_and_workload(profile: str) -> None:
-    for workload in WORKLOADS:
+    for workload in KEY_WORKLOADS:
         job = job_of(profile=profile, workload=workload)
         found = explore(seeds=range(3), job=job, workers=1)
         assert found.failures == []

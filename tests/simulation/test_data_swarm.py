@@ -1,0 +1,107 @@
+"""Random profiles of transactions on role ``data``, and what is left over after healing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cluster.config import MS, ClusterConfig
+from cluster.simulation.data_leftovers import left_over
+from cluster.simulation.faults.table import KINDS, OF_DATA
+from cluster.simulation.liveness import heal
+from cluster.simulation.profiles import TRANSACTIONS, Wishes, draw
+from cluster.simulation.swarm import run_swarm
+from cluster.simulation.world import SECOND, World
+from cluster.wire import Command
+from harness.campaign.explore import conclude, job_of
+from harness.campaign.seed_runs import SeedSpec
+from harness.errors import UsageError
+
+
+@pytest.mark.parametrize("seed", [6, 13])
+def test_random_profiles_of_transactions_find_nothing(seed: int) -> None:
+    """6 and 13: nodes that had restarted made the others fence themselves after healing."""
+    run = run_swarm(seed, role="data", workload=TRANSACTIONS, duration_ns=2 * SECOND)
+    outcome, results = conclude(run)
+    assert outcome.verdict.exit_code == 0, outcome.line
+    assert results[0].checker == "list-append"
+    assert run.settlement is not None and run.settlement.final_reads
+
+
+def test_a_wish_for_transactions_changes_nothing_else_that_a_seed_draws() -> None:
+    plain, asked = draw(5), draw(5, Wishes(workload=TRANSACTIONS))
+    assert (plain.profile, plain.network, plain.disk) == (asked.profile, asked.network, asked.disk)
+    drawn = [draw(seed, Wishes(workload=TRANSACTIONS)) for seed in range(60)]
+    assert {each.config.partition_scheme for each in drawn} == {"slots", "ranges"}
+    assert {kind for each in drawn for kind in each.faults} >= OF_DATA
+    assert not any("clock" in each.faults for each in drawn), "beyond the bound nothing is promised"
+    split = [each for each in drawn if "partition-split" in each.faults]
+    assert all(each.config.partition_scheme == "ranges" for each in split)
+    assert not any(OF_DATA & {*draw(seed).faults} for seed in range(60))
+
+
+def test_transactions_are_for_role_data() -> None:
+    with pytest.raises(UsageError, match="for nodes of role data; give --role data"):
+        job_of(workload=TRANSACTIONS)
+    with pytest.raises(ValueError, match="not core"):
+        run_swarm(1, workload=TRANSACTIONS)
+    job = job_of(role="data")
+    assert job.wishes.workload == TRANSACTIONS
+    spec = SeedSpec.of(4, job)
+    assert "--role data" in spec.command and spec.job == job
+    assert job_of(role="data", workload="append").wishes.workload == "append"
+
+
+# -- what is left over -----------------------------------------------------------------------------
+
+
+def quiet() -> World:
+    config = ClusterConfig(clock_offset_bound_ns=5 * MS, partition_slots=5, node_ttl_ns=700 * MS)
+    world = World(
+        seed=3, nodes=("n1", "n2", "n3", "n4", "n5"), role="data", config=config,
+        check_invariants=False,
+    )  # fmt: skip
+    assert world.run_until_every(lambda: not left_over(world), 10 * SECOND, every_ns=20 * MS)
+    return world
+
+
+def machines(world: World, node: str) -> list[Any]:
+    groups = world.core(node).groups  # type: ignore[union-attr]
+    names = [name for name in groups.names if name.startswith("g-")]
+    return [groups.replica(name).state.machine for name in names]
+
+
+def test_what_is_left_over_is_named() -> None:
+    world = quiet()
+    (holder,) = [m for m in machines(world, "n1") if m.store.ownership.held][:1]
+    name, held = next(iter(holder.store.ownership.held.items()))
+    holder.store.ownership.freeze(name, held.epoch)
+    assert "frozen at n1" in left_over(world)
+    holder.store.ownership.held[name] = held
+    holder.participant.prepared["t"] = None
+    assert "has intents of t" in left_over(world)
+    del holder.participant.prepared["t"]
+    placement = world.core("n2").placement.placement  # type: ignore[union-attr]
+    placement.requests["r"] = None
+    assert left_over(world) == "1 requests wait"
+    del placement.requests["r"]
+    assert left_over(world) == ""
+
+
+def test_leases_of_former_lives_end() -> None:
+    world = quiet()
+    for node in ("n4", "n5"):
+        world.crash(node)
+    heal(world)
+    world.run_for(300 * MS)
+    assert left_over(world) != ""
+    assert world.run_until_every(lambda: not left_over(world), 10 * SECOND, every_ns=20 * MS)
+
+
+def test_faults_of_partitions_are_asked_for_at_a_node() -> None:
+    assert KINDS.keys() >= OF_DATA
+    world = quiet()
+    call = world.session("operator").submit(Command("partition-move", "p00000", ("g-n4",)))
+    assert world.run_until(lambda: bool(call.status), 10 * SECOND)
+    assert call.status == "ok"
