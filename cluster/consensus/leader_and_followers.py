@@ -243,6 +243,7 @@ class Leadership:
                 n
                 for n in (self._node.name, *pipelines)
                 if self.rounds.heartbeats.is_heard(n, now_ns)
+                and not self.replication.is_repairing(n)
             ],
             behind=self._log.last_index - match,
         )

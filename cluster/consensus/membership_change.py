@@ -27,9 +27,9 @@ correct system from one with two disjoint majorities (Ongaro's message of 2015).
 survive without it; they keep it, since a change on top of one that may be cut is not worth having.
 
 What is refused, with the reason: promotion of a learner that misses more than
-``promote_lag_entries`` or is not heard; removal that leaves voters of whom no majority is heard;
-removal of the last voter; a member id that was removed before, or of a node that is a member with
-another data directory.
+``promote_lag_entries``, is not heard or is damaged; removal that leaves voters of whom no majority
+is heard and undamaged; removal of the last voter; a member id that was removed before, or of a node
+that is a member with another data directory.
 
 Invariants. At most one change is in flight. Voters change only into and out of a joint
 configuration. A change that was begun is finished or cut, never half kept.
@@ -232,13 +232,13 @@ class MembershipChange:
         Args:
             current: the configuration in force.
             change: what is asked for.
-            heard: the members that were heard within an election timeout.
+            heard: the members heard within an election timeout, whose disks are sound.
             behind: how many entries the member misses.
         """
         member = change.member
         if change.kind == PROMOTE:
             if member not in heard:
-                return f"{member} is not heard: it would count, and not answer"
+                return f"{member} is not heard, or damaged: it would count, and not answer"
             if behind > self._config.promote_lag_entries:
                 return (
                     f"{member} is {behind} entries behind: let it come within "
@@ -253,7 +253,7 @@ class MembershipChange:
             if len(answering) * 2 <= len(left):
                 return (
                     f"without {leaving} the voters are {', '.join(left)}, of which only "
-                    f"{', '.join(answering) or 'none'} is heard: no majority"
+                    f"{', '.join(answering) or 'none'} is heard and undamaged: no majority"
                 )
         return ""
 

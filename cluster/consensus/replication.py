@@ -267,6 +267,10 @@ class Replication:
             )
             self.pipelines[peer].refused(message.prev_index, index + 1)
 
+    def is_repairing(self, peer: NodeId) -> bool:
+        """Whether a follower's disk is damaged, so that what it has does not count."""
+        return peer in self._repairing
+
     def installed(self, peer: NodeId, index: int, now_ns: int, recovering: bool = False) -> bool:
         """A follower has a snapshot, or needs none; whether what it has is news."""
         self._transfers.installed(peer, index)

@@ -149,14 +149,20 @@ class ZabFollowing:
         kind = type(message)
         if kind in FROM_LEADERS:
             if kind is not Heartbeat:
-                self.repeat_ns = _NEVER_NS
+                self._is_heard()
             self._log.on_message(source, message)
             self._continue_repair()
-            if kind is Heartbeat and self.phase == SYNCHRONISATION and self._has_adopted():
+            if kind is Heartbeat and self.phase == SYNCHRONISATION and self._has_history():
                 self._acknowledge()
         elif kind in self._handlers:
-            self.repeat_ns = _NEVER_NS
+            self._is_heard()
             self._handlers[kind](message)
+
+    def _is_heard(self) -> None:
+        """The leader sends what follows the promise; it may do so by what it knew of this node
+        before it was damaged, so a damaged one tells it until it has the history."""
+        if self._node.repair.takes_part() or self._in_line == self._node.clock.generation:
+            self.repeat_ns = _NEVER_NS
 
     def announce_damage(self) -> None:
         """No leader is heard. A damaged node looks for none; it follows the next that it hears of,
@@ -176,6 +182,11 @@ class ZabFollowing:
 
     def _has_adopted(self) -> bool:
         return self._node.clock.adopted == self._node.clock.generation
+
+    def _has_history(self) -> bool:
+        """Whether what it has adopted is still there: a damaged disk may have lost it since."""
+        sound = self._node.repair.takes_part() or self._in_line == self._node.clock.generation
+        return self._has_adopted() and sound
 
     # -- synchronisation ---------------------------------------------------------------------------
 

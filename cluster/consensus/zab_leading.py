@@ -159,6 +159,7 @@ class ZabLeading:
         if self.led is not None:
             if message.recovering:
                 self.led.leadership.replication.lost(source, message.last_index)
+                self.led.synchronisation.forgets(source)
             self.led.bring_in_line(now_ns, source)
         elif message.promised:
             theirs = Position(message.current, message.last_generation, message.last_index)

@@ -104,6 +104,11 @@ class Synchronisation:
         self.announced.add(node)
         return True
 
+    def forgets(self, node: NodeId) -> None:
+        """A node's disk is damaged: the history it once adopted may be gone, and it is asked again,
+        until it answers."""
+        self.adopted.pop(node, None)
+
     def adopts(self, node: NodeId) -> None:
         """A node has adopted the history, durably."""
         self.adopted[node] = True

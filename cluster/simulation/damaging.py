@@ -46,6 +46,8 @@ def damage(
         return None
     if not world.atlas.allows(node) or (node in world.atlas.damaged and not found.up):
         return None
+    if not _leaves_voters(world, node):
+        return None
     was_up = found.up
     if was_up:
         found.stop("killed")
@@ -64,3 +66,19 @@ def damage(
     elif was_up:
         world.restart(node)
     return done
+
+
+def _leaves_voters(world: World, node: str) -> bool:
+    """Whether each set of voters that some node goes by, or would after the removals under way,
+    keeps a majority of sound disks: there may be fewer voters than nodes, all of them down."""
+    atlas = world.atlas
+    damaged = {world.member(each) for each in (*atlas.damaged, node)}
+    leaving = {world.member(each) for each in atlas.leaving}
+    said = [world.status(each) or {} for each in world.nodes]
+    sets = [{*status.get(part, ())} for status in said for part in ("members", "outgoing")]
+    for voters in (*sets, {world.member(each) for each in world.nodes}):
+        for left in (voters, voters - leaving):
+            unsound = len(damaged & left)
+            if unsound and unsound * 2 >= len(left):
+                return False
+    return True

@@ -465,6 +465,8 @@ class FaultAtlas:
         #: (node, group) where a node never took part, in a variant that needs a majority of those
         #: that did; the group is "" where there is only one log
         self.blank: set[tuple[str, str]] = set()
+        #: nodes that were asked to leave and are not back: they may be voters no more
+        self.leaving: dict[str, None] = {}
 
     def allows(self, node: str) -> bool:
         """Whether damaging this node's disk leaves a majority of good ones."""

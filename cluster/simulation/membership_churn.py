@@ -41,22 +41,27 @@ class MembershipChurn:
     def __init__(self, world: World, stopped: Callable[[], bool]) -> None:
         self._world = world
         self._stopped = stopped
-        self._busy: dict[str, None] = {}
+        self._busy = world.atlas.leaving
         #: how many changes of each kind were acknowledged
         self.done: dict[str, int] = {}
 
     def remove(self, node: str) -> Callable[[], None]:
         """Ask for a node's removal; what brings it back."""
-        if node in self._busy or not self._may_shrink():
+        if node in self._busy or not self._may_shrink(node):
             return lambda: None
         self._busy[node] = None
         self._ask("remove-member", self._world.member(node), lambda outcome: None)
         return lambda: self._replace(node)
 
-    def _may_shrink(self) -> bool:
-        leader = self._world.leader()
-        status = self._world.status(leader) if leader is not None else None
-        return status is not None and len(status["members"]) > VOTERS_MIN
+    def _may_shrink(self, node: str) -> bool:
+        """Whether one voter less still is a majority of sound disks, and may lose another node."""
+        world, leader = self._world, self._world.leader()
+        status = world.status(leader) if leader is not None else None
+        if status is None or len(status["members"]) <= VOTERS_MIN:
+            return False
+        left = {*status["members"]} - {world.member(each) for each in (node, *self._busy)}
+        damaged = left.intersection(world.member(each) for each in world.atlas.damaged)
+        return len(damaged) * 2 < len(left)
 
     def _replace(self, node: str) -> None:
         """Bring a node back that was asked to leave, if it did."""

@@ -30,7 +30,15 @@ from cluster.consensus.membership_change import (
 )
 from cluster.consensus.raft import RaftParts
 from cluster.core.replica import ReplicaParts
-from cluster.wire import AppendEntries, AppendReply, Command, Heartbeat, RequestVote, Response
+from cluster.wire import (
+    AppendEntries,
+    AppendReply,
+    Command,
+    Heartbeat,
+    Recovering,
+    RequestVote,
+    Response,
+)
 
 FAST = ClusterConfig(snapshot_entries=6, snapshot_keep_entries=2, promote_lag_entries=4)
 
@@ -211,6 +219,17 @@ def test_what_cannot_be_is_refused_with_a_sentence() -> None:
     pump.run(700 * MS)
     answer = change(pump, REMOVE, "n2", at="n1")
     assert answer.status == "fail" and "of which only n1 is heard" in answer.error
+
+
+def test_a_removal_that_leaves_a_damaged_voter_in_a_majority_is_refused() -> None:
+    """Its acknowledgements do not count before something is committed: it would never be repaired,
+    and nothing would be committed any more."""
+    pump = begun()
+    leader = pump.nodes["n1"].consensus
+    leader.step(pump.now, "n3", Recovering(leader.clock.generation, 0))
+    refusal = leader.change_members(pump.now, Change(REMOVE, "n2"))
+    assert refusal is not None and "of which only n1 is heard and undamaged" in refusal.why
+    assert leader.change_members(pump.now, Change(REMOVE, "n3")) is None
 
 
 def test_a_learner_far_behind_or_silent_is_not_promoted() -> None:

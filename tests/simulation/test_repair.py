@@ -232,6 +232,20 @@ def test_a_recovering_follower_that_has_all_is_asked_whether_it_counts_again() -
     assert (probe.message.prev_index, probe.message.entries) == (3, ())
 
 
+def test_no_more_is_damaged_than_the_voters_can_spare() -> None:
+    """One of three nodes may be one of two voters."""
+    world = World(seed=5, nodes=("n1", "n2", "n3"))
+    assert world.run_until(lambda: world.leader() is not None, 10 * SECOND)
+    gone, *left = sorted(world.nodes, key=lambda node: node == world.leader())
+    call = world.session("c").submit(Command("remove-member", gone))
+    assert world.run_until(lambda: bool(call.status), 10 * SECOND) and call.status == "ok"
+    world.run_for(SECOND)
+    for node in left:
+        assert world.atlas.allows(node)
+        assert damage(world, node, "lost-tail", world.rng("test")) is None
+    assert damage(world, gone, "lost-tail", world.rng("test")) is not None
+
+
 # -- who has no repair
 
 

@@ -29,6 +29,8 @@ from cluster.wire import (
     Accept,
     Accepted,
     AckEpoch,
+    AckNewLeader,
+    AppendEntries,
     CatchUp,
     Command,
     DoViewChange,
@@ -263,6 +265,31 @@ def test_a_damaged_follower_of_zab_neither_votes_nor_counts_until_it_has_the_his
     assert write.repaired
     core.persisted(5_005 * MS, write.io_id)
     assert core.repair.takes_part()
+
+
+def test_a_damaged_follower_of_zab_does_not_acknowledge_a_history_that_it_has_lost() -> None:
+    """It adopted the history in an earlier life. A heartbeat before the history is here again is no
+    reason to say so: the leader would not send it once more."""
+    core = ZabParts().build("n2", VOTERS, config=ClusterConfig(), rng=Rng())
+    core.start(0, Recovered(HardState(4, "n1", 4), None, [], lost(4, 2)))
+    core.step(5_001 * MS, "n1", Heartbeat(4, 1, 0))
+    core.step(5_002 * MS, "n1", NewEpoch(4))
+    core.step(5_003 * MS, "n1", NewLeader(4, 2))
+    core.step(5_004 * MS, "n1", Heartbeat(4, 2, 0))
+    assert messages(core, AckNewLeader) == []
+    entries = (Entry(1, 4, "command", b"a"), Entry(2, 4, "command", b"b"))
+    core.step(5_005 * MS, "n1", AppendEntries(4, 0, 0, entries, 0))
+    core.step(5_006 * MS, "n1", NewLeader(4, 2))
+    assert messages(core, AckNewLeader) == [AckNewLeader(4)] and core.repair.ending
+
+
+def test_a_damaged_group_of_zab_is_repaired_when_a_promise_and_a_question_were_lost() -> None:
+    faults = [*faults_of("kill,partition,pause"), "disk-lost-tail"]
+    run = run_swarm(
+        7006, role="data", nodes=5, consensus="zab", faults=faults, duration_ns=4 * SECOND
+    )
+    outcome, _ = conclude(run)
+    assert outcome.verdict is Verdict.VALID, outcome.line
 
 
 def test_a_damaged_replica_asks_for_no_view_and_reports_to_none() -> None:

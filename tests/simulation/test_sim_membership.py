@@ -11,6 +11,7 @@ from cluster.simulation.network import LinkFault
 from cluster.simulation.swarm import run_swarm
 from cluster.simulation.world import MS, SECOND, World
 from cluster.wire import Command
+from harness.campaign.explore import conclude
 
 
 def ask(world: World, op: str, member: str = "", *args: object):
@@ -152,6 +153,15 @@ def test_two_hundred_seeds_with_changes_of_members() -> None:
         run = run_swarm(seed, membership=True)
         assert run.violation == "" and run.settlement is not None, seed
         assert run.settlement.problems == [], seed
+
+
+@pytest.mark.parametrize("seed", [5008, 5017, 5043])
+def test_removals_and_damage_together_leave_a_majority_of_sound_voters(seed: int) -> None:
+    """One of three was removed, and one of the two left lost its log: nothing was committed again.
+    In 5043 the removal came first, in 5017 it was under way, in 5008 all nodes were down."""
+    faults = faults_of("kill,partition,pause,membership,disk-lost-tail")
+    outcome, _ = conclude(run_swarm(seed, faults=faults))
+    assert outcome.verdict.exit_code == 0, outcome.line
 
 
 def test_changes_of_members_leave_a_seed_a_run() -> None:
