@@ -74,8 +74,8 @@ def up(
     where: Path,
     *,
     nodes: int,
-    role: str = "core",
-    consensus: str = "raft",
+    role: str = "",
+    consensus: str = "",
     port: int,
     arguments: list[str],
 ) -> Playground:
@@ -84,8 +84,8 @@ def up(
     Args:
         where: its directory; made if it is not there.
         nodes: how many, for a new one.
-        role: what its nodes are, for a new one; see ``python -m cluster --help``.
-        consensus: the variant, for a new one.
+        role: what its nodes are; "" for core, or what they are; see ``python -m cluster --help``.
+        consensus: the variant; "" for raft, or what it is.
         port: the first of its ports, for a new one.
         arguments: more arguments for every node.
 
@@ -94,7 +94,17 @@ def up(
         SetupError: a node does not start, or no leader is found in time.
     """
     made = (where / STATE).exists()
-    found = load(where) if made else _new(where, nodes, _kind(role, consensus), port)
+    kind = _kind(role or "core", consensus or "raft")
+    found = load(where) if made else _new(where, nodes, kind, port)
+    for what, wanted, there in (
+        ("role", role, found.role),
+        ("consensus", consensus, found.consensus),
+    ):
+        if wanted and wanted != there:
+            raise UsageError(
+                f"--{what} is {wanted!r}, and {where} holds a cluster of {what} {there}; give "
+                "another --dir, or remove that one"
+            )
     for node in found.nodes:
         if not _pids(where, node):
             _start(where, found, node, arguments)

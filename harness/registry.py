@@ -138,6 +138,8 @@ def build(
     if unknown:
         hint = did_you_mean(unknown[0], taken, else_="its options are")
         raise UsageError(f"{what} has no option {unknown[0]!r}; {hint}")
+    for name, value in options.items():
+        _require_number(what, made_of, name, value)
     given = {name: value for name, value in (offered or {}).items() if name in taken} | options
     try:
         return made_of(**given)
@@ -150,6 +152,26 @@ def build(
 
 
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType, types.MethodType)
+
+
+#: annotation of an option -> the values it takes; only of plain numbers: a text is none
+_NUMBERS: dict[str, tuple[tuple[type, ...], str]] = {
+    "int": ((int,), "a whole number"),
+    "float": ((int, float), "a number"),
+}
+
+
+def _require_number(what: str, made_of: Callable[..., Any], name: str, value: Any) -> None:
+    """Refuse an option that is no number, if only a number is taken."""
+    try:
+        parameter = inspect.signature(made_of).parameters.get(name)
+    except (TypeError, ValueError):
+        return
+    said = parameter.annotation if parameter is not None else None
+    plain = str(getattr(said, "__name__", said)).removesuffix(" | None")
+    kinds, word = _NUMBERS.get(plain, ((), ""))
+    if kinds and (isinstance(value, bool) or not isinstance(value, kinds)):
+        raise UsageError(f"{what}: {name} is {value!r}; it should be {word}")
 
 
 def _keywords(what: str, made_of: Callable[..., Any]) -> tuple[list[str], bool]:

@@ -181,9 +181,11 @@ def ablate(parts: P, names: Sequence[str]) -> P:
     ablated = _replace(parts, wanted, applied)
     for ablation in wanted:
         if ablation.id not in applied:
+            raft = ablation.consensus == "raft"
+            agreeing = "" if raft else f" with consensus {ablation.consensus}"
             raise UnknownAblation(
                 f"{ablation.name} concerns {ablation.target}: no part of this node "
-                f"(it is for role {ablation.role})"
+                f"(it is for role {ablation.role}{agreeing})"
             )
     return ablated
 

@@ -127,7 +127,7 @@ async def _txn(client: AsyncioClient, given: argparse.Namespace) -> int:
     try:
         asked = json.loads(text)
         parts = tuple(asked.pop(name, []) for name in ("compare", "then", "else"))
-    except (ValueError, AttributeError, RecursionError) as error:
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise OptionError(f"txn takes a JSON object, not {text[:60]!r}: {error}") from None
     if asked:
         raise OptionError(f"txn has no part {next(iter(asked))!r}; it has compare, then and else")

@@ -47,9 +47,11 @@ class AntiEntropy:
 
     def next_peer(self, now_ns: int) -> NodeId | None:
         """The peer to compare with now; None if it is not time."""
-        if now_ns < self.due_ns or not self._peers:
+        if now_ns < self.due_ns:
             return None
         self.due_ns = now_ns + self._every_ns
+        if not self._peers:
+            return None
         self._turn = (self._turn + 1) % len(self._peers)
         return self._peers[self._turn]
 

@@ -238,9 +238,8 @@ def job_of(
         check_parts(role, consensus, ids)
         if role == "gossip":
             raise ValueError(
-                f"ablate {', '.join(ids)}: clients of random profiles use keys, and role gossip "
-                "has none; use harness test with the workload membership-convergence or "
-                "emergent-leader"
+                "clients of random profiles use keys, and role gossip has none; use harness test "
+                "with the workload membership-convergence or emergent-leader"
             )
     except ValueError as error:
         raise UsageError(str(error)) from None

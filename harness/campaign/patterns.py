@@ -12,6 +12,7 @@ in the client history or, where a declaration says so, by an invariant or by mis
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -59,6 +60,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "lock": {"exclusive": False},
     "convergence": {"every_node": True},
 }
+
+
+#: how the id of an ablation begins; other names may as well be meant for a pattern
+_ID = re.compile(r"[Aa]\d")
 
 
 class PatternRow(msgspec.Struct, frozen=True):
@@ -160,11 +165,17 @@ def _named(name: str) -> list[Ablation]:
         return [find(name)]
     except UnknownAblation as error:
         pattern = find_pattern(name)
-        if pattern is None and "did you mean" in str(error):
+        if pattern is None and "did you mean" in str(error) and _ID.match(name):
             raise UsageError(str(error)) from None
     if pattern is None:
         known = [known for a in all_ablations() for known in (a.id, a.slug)]
-        raise nearest("pattern or ablation", name, known + [p.slug for p in PATTERNS])
+        error = nearest("pattern or ablation", name, known + [p.slug for p in PATTERNS])
+        if "did you mean" not in str(error):
+            raise UsageError(
+                f"unknown pattern or ablation {name!r}; `harness patterns` lists the patterns, and "
+                "`harness patterns NAME` the ablations of one"
+            )
+        raise error
     found = [a for a in all_ablations() if belongs(a, pattern)]
     if not found:
         raise UsageError(

@@ -22,10 +22,18 @@ _Role = Annotated[
     str,
     Parameter(
         name="--role",
-        help="Role of a new cluster's nodes: core, data, leaderless, paxos or gossip.",
+        show_default=False,
+        help="Role of a new cluster's nodes: core (default), data, leaderless, paxos or gossip.",
     ),
 ]
-_Consensus = Annotated[str, Parameter(name="--consensus", help="Consensus of a new cluster.")]
+_Consensus = Annotated[
+    str,
+    Parameter(
+        name="--consensus",
+        show_default=False,
+        help="Consensus of a new cluster: raft (default), multi-paxos, viewstamped or zab.",
+    ),
+]
 _Port = Annotated[int, Parameter(name="--port", help="First port of a new cluster.")]
 _Arg = Annotated[
     list[str] | None,
@@ -38,8 +46,8 @@ def cluster(
     *,
     dir: _Dir = "playground",
     nodes: _Nodes = "3",
-    role: _Role = "core",
-    consensus: _Consensus = "raft",
+    role: _Role = "",
+    consensus: _Consensus = "",
     port: _Port = 7101,
     arg: _Arg = None,
 ) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Iterator, Sequence
+from importlib import resources
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -108,13 +109,29 @@ def _print_pattern(console: Terminal, pattern: Pattern, ablations: Sequence[Abla
         say("")
 
 
+def random_test_of(ablation: Ablation) -> list[str]:
+    """The lines of the command that looks for an ablation at random, on nodes that have its part.
+
+    Args:
+        ablation: it; which versions the nodes of a leaderless store keep, its schedule says.
+    """
+    lines = [
+        f"harness test --env sim --ablate {ablation.id}",
+        f"    --workload {ablation.workload} --nemesis {ablation.nemesis}",
+    ]
+    if ablation.consensus != "raft":
+        lines.append(f"    --consensus {ablation.consensus}")
+    schedule = resources.files("cluster.ablations") / "schedules" / ablation.schedule
+    versions = re.search(r"^config .*\bversions=(\S+)", schedule.read_text("utf-8"), re.MULTILINE)
+    if versions and ablation.workload == "register":  # there is no compare-and-set
+        lines.append(f"    --db-option versions={versions[1]} --workload-option cas=0")
+    return [f"{line} \\" for line in lines[:-1]] + lines[-1:]
+
+
 def _ablation(ablation: Ablation) -> str:
     """An ablation and how to see it, as Markdown."""
-    see = [
-        f"    harness patterns --run {ablation.id}",
-        f"    harness test --env sim --ablate {ablation.id} \\",
-        f"        --workload {ablation.workload} --nemesis {ablation.nemesis}",
-    ]
+    see = [f"    harness patterns --run {ablation.id}"]
+    see += [f"    {line}" for line in random_test_of(ablation)]
     if not ablation.random:
         see += ["", "The second may not find it: `docs/ablations.md` says what was found so."]
     return "\n".join(

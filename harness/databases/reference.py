@@ -143,8 +143,8 @@ class Reference(ReferenceMembers, ReferencePartitions):
         lease_ttl_s: float = 2.0,
         isolation: str = "",
         scheme: str = "",
-        partitions: int = 0,
-        clock_bound_ms: float = 0.0,
+        partitions: int | None = None,
+        clock_bound_ms: float | None = None,
     ) -> None:
         super().__init__()
         if read_mode not in READ_MODES:
@@ -162,8 +162,11 @@ class Reference(ReferenceMembers, ReferencePartitions):
                 read_mode=read_mode,
             )
             read_mode = consistency
-        elif self.role != "core":
-            _check_peers(self.role, consensus=consensus, read_mode=read_mode)
+        else:
+            _check_agreeing(versions, consistency)
+            if self.role != "core":
+                _check_peers(self.role, consensus=consensus, read_mode=read_mode)
+        _check_values(consensus, op_timeout_s=op_timeout_s, lease_ttl_s=lease_ttl_s)
         #: how role data divides keys, and what its transactions promise
         self.dividing = Dividing.checked(
             self.role, isolation, scheme, partitions=partitions, clock_bound_ms=clock_bound_ms
@@ -376,6 +379,27 @@ def _role_for(ablations: Sequence[str], objects: str) -> str:
         return role_for(ablations)
     except UnknownAblation as error:
         raise UsageError(f"ablate: {error}") from None
+
+
+def _check_agreeing(versions: str, consistency: str) -> None:
+    """Refuse options of role ``leaderless`` with another one, where they would do nothing."""
+    for name, value, default in (
+        ("versions", versions, "dotted"),
+        ("consistency", consistency, "quorum"),
+    ):
+        if value != default:
+            raise UsageError(f"{name} is {value!r}, and only role leaderless has it; leave it out")
+
+
+def _check_values(consensus: str, **times_s: float) -> None:
+    """Refuse a consensus that there is not, and times that are none."""
+    from cluster.core.parts import CONSENSUS
+
+    if consensus not in CONSENSUS:
+        raise nearest("consensus", consensus, CONSENSUS)
+    for name, value in times_s.items():
+        if not 0 < value < float("inf"):
+            raise UsageError(f"{name} is {value:g}; it should be above 0")
 
 
 def _check_peers(role: str, *, consensus: str, read_mode: str) -> None:

@@ -45,9 +45,15 @@ class Dividing(msgspec.Struct, frozen=True, kw_only=True):
 
     @classmethod
     def checked(
-        cls, role: str, isolation: str, scheme: str, *, partitions: int, clock_bound_ms: float
+        cls,
+        role: str,
+        isolation: str,
+        scheme: str,
+        *,
+        partitions: int | None,
+        clock_bound_ms: float | None,
     ) -> Dividing:
-        """The options; what is empty or 0 was not given.
+        """The options; what is empty or None was not given.
 
         Raises:
             UsageError: one is given for another role, or is not known.
@@ -58,16 +64,16 @@ class Dividing(msgspec.Struct, frozen=True, kw_only=True):
             "partitions": partitions,
             "clock_bound_ms": clock_bound_ms,
         }
-        options = {name: value for name, value in given.items() if value}
+        options = {name: value for name, value in given.items() if value not in ("", None)}
         if options and role != "data":
             name, value = next(iter(options.items()))
             raise UsageError(f"{name} is {value!r}, and only role data has it; leave it out")
         for name, known in (("isolation", ISOLATION), ("scheme", SCHEMES)):
             if name in options and options[name] not in known:
                 raise nearest(name, str(options[name]), known)
-        if not 0 <= partitions <= PARTITIONS_MAX:
+        if partitions is not None and not 1 <= partitions <= PARTITIONS_MAX:
             raise UsageError(f"partitions is {partitions}; from 1 to {PARTITIONS_MAX} can be had")
-        if clock_bound_ms < 0:
+        if clock_bound_ms is not None and not 0 < clock_bound_ms < float("inf"):
             raise UsageError(f"clock_bound_ms is {clock_bound_ms:g}; it should be above 0")
         return cls(role=role, **options)  # type: ignore[arg-type]
 

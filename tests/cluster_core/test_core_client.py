@@ -10,6 +10,7 @@ from core_pump import Pump, SeededRng, get, put
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cluster.client.__main__ import main
 from cluster.client.session import Action, ClientSession, Complete, Connect, SendRequest
 from cluster.config import MS, ClusterConfig
 from cluster.ports import SetTimer
@@ -448,3 +449,11 @@ def test_a_transaction_that_was_refused_for_now_is_sent_again() -> None:
     client.on_tick(1_000 * MS)
     again = client.on_connected(1_000 * MS, client.epoch)
     assert [each.command for each in sends(again)] == [TRANSACTION]
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null", '"then"', "{", "[" * 100_000])
+def test_a_transaction_that_is_no_object_is_a_sentence(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--nodes", "n1=127.0.0.1:1", "txn", text]) == 3
+    assert "txn takes a JSON object, not" in capsys.readouterr().err

@@ -114,6 +114,12 @@ def test_a_foreign_exchange_is_harmless() -> None:
     assert exchange.to_send(tree, path_of("a"), [(other, b"2")]) == (["a"], [])
 
 
+def test_a_node_without_peers_does_not_wake_for_a_comparison_without_end() -> None:
+    exchange = AntiEntropy([], every_ns=7)
+    assert exchange.next_peer(5) is None
+    assert exchange.due_ns == 12
+
+
 def test_one_range_is_sent_in_parts() -> None:
     rows = [(f"key-{n}", b"1") for n in range(60_000)]
     path = path_of("key-0")

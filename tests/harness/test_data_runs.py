@@ -61,6 +61,8 @@ def test_lists_are_strict_serializable_while_a_node_is_killed(scheme: str, tmp_p
         ({"isolation": "chaos"}, "isolation"),
         ({"isolation": "snapshot"}, "snapshot-isolation"),
         ({"scheme": "ranges"}, "did you mean 'range'"),
+        ({"partitions": 0}, "partitions is 0; from 1 to 64"),
+        ({"clock_bound_ms": 0.0}, "clock_bound_ms is 0; it should be above 0"),
         ({"partitions": 65}, "partitions is 65; from 1 to 64"),
         ({"clock_bound_ms": -1.0}, "clock_bound_ms is -1"),
         ({"role": "core", "scheme": "range"}, "scheme is 'range', and only role data has it"),

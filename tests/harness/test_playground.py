@@ -45,6 +45,9 @@ def test_a_cluster_is_started_and_stopped_and_keeps_what_it_knows(
         assert down(where) == ["n1"] and down(where) == []
         assert statuses(where) == {"n1": None}
         assert cli.main(["cluster", "status", *words]) == 3
+        capsys.readouterr()
+        assert cli.main(["cluster", "up", *words, "--role", "data"]) == 254
+        assert "holds a cluster of role core" in capsys.readouterr().err
         up(where, nodes=9, consensus="raft", port=1, arguments=[])  # it is there: as it was
         found = subprocess.run([*client, "get", "x"], check=True, capture_output=True)
         assert json.loads(found.stdout)["value"] == 1
