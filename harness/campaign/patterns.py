@@ -169,13 +169,13 @@ def _named(name: str) -> list[Ablation]:
             raise UsageError(str(error)) from None
     if pattern is None:
         known = [known for a in all_ablations() for known in (a.id, a.slug)]
-        error = nearest("pattern or ablation", name, known + [p.slug for p in PATTERNS])
-        if "did you mean" not in str(error):
+        unknown = nearest("pattern or ablation", name, known + [p.slug for p in PATTERNS])
+        if "did you mean" not in str(unknown):
             raise UsageError(
                 f"unknown pattern or ablation {name!r}; `harness patterns` lists the patterns, and "
                 "`harness patterns NAME` the ablations of one"
             )
-        raise error
+        raise unknown
     found = [a for a in all_ablations() if belongs(a, pattern)]
     if not found:
         raise UsageError(
