@@ -164,6 +164,8 @@ class Reference(ReferenceMembers, ReferencePartitions):
             read_mode = consistency
         elif self.role != "core":
             _check_peers(self.role, consensus=consensus, read_mode=read_mode)
+        if consensus != "raft":
+            _check_consensus(consensus)
         #: how role data divides keys, and what its transactions promise
         self.dividing = Dividing.checked(
             self.role, isolation, scheme, partitions=partitions, clock_bound_ms=clock_bound_ms
@@ -376,6 +378,13 @@ def _role_for(ablations: Sequence[str], objects: str) -> str:
         return role_for(ablations)
     except UnknownAblation as error:
         raise UsageError(f"ablate: {error}") from None
+
+
+def _check_consensus(consensus: str) -> None:
+    from cluster.core.parts import CONSENSUS  # late: it takes time to import
+
+    if consensus not in CONSENSUS:
+        raise nearest("--consensus", consensus, CONSENSUS)
 
 
 def _check_peers(role: str, *, consensus: str, read_mode: str) -> None:
