@@ -69,6 +69,11 @@ class Playground(msgspec.Struct, frozen=True):
         """As ``python -m cluster.client --nodes`` takes it."""
         return ",".join(f"{node.name}=127.0.0.1:{node.port}" for node in self.nodes)
 
+    @property
+    def admins(self) -> str:
+        """As ``python -m cluster.client --admin`` takes it."""
+        return ",".join(f"127.0.0.1:{node.admin}" for node in self.nodes)
+
 
 def up(
     where: Path,
@@ -87,7 +92,7 @@ def up(
         role: what its nodes are; "" for core, or what they are; see ``python -m cluster --help``.
         consensus: the variant; "" for raft, or what it is.
         port: the first of its ports, for a new one.
-        arguments: more arguments for every node.
+        arguments: more arguments for every node; ``{node}`` in one is the node's name.
 
     Raises:
         UsageError: what is asked for cannot be.
@@ -186,7 +191,7 @@ def _start(where: Path, found: Playground, node: NodePlace, arguments: list[str]
     argv += ["--token-file", str(where.resolve() / TOKEN)]
     with (where / f"{node.name}.log").open("ab") as log:
         subprocess.Popen(
-            [*argv, *arguments],
+            [*argv, *(text.replace("{node}", node.name) for text in arguments)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

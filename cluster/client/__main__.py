@@ -60,13 +60,35 @@ class _Parser(argparse.ArgumentParser):
 def main(arguments: Sequence[str]) -> int:
     """Do one command; returns the exit code."""
     try:
-        given = _parser().parse_args(arguments)
+        own, command = _split(arguments)
+        given = _parser().parse_args(own)
+        if command:
+            given.command += command
         if given.op in ("status", "hash"):
             return _ask_admin(given)
         return asyncio.run(_call(given))
-    except (OptionError, BadCertificate, BadToken, RecipeError, OSError) as error:
+    except (OptionError, BadCertificate, BadToken, RecipeError) as error:
         print(f"python -m cluster.client: {error}", file=sys.stderr)
         return 3
+    except OSError as error:
+        why = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        print(f"python -m cluster.client: {why}", file=sys.stderr)
+        return 3
+
+
+def _split(arguments: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """The client's own arguments, and the command after ``--`` that ``lock`` or ``elect`` runs.
+
+    By hand: argparse takes ``lock NAME --ttl 5 -- COMMAND`` for one argument too many.
+    """
+    place = 0
+    while place < len(arguments) and arguments[place].startswith("-"):
+        place += 1 if "=" in arguments[place] or arguments[place] == "-h" else 2
+    rest = list(arguments[place:])
+    if rest[:1] not in (["lock"], ["elect"]) or "--" not in rest:
+        return arguments, []
+    end = place + rest.index("--")
+    return arguments[:end], arguments[end + 1 :]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -21,6 +22,8 @@ from cluster.runtime.options import OptionError
 from cluster.wire import Command
 
 EXIT = {"ok": 0, "fail": 1, "unknown": 2}
+#: variable in which the command that a lock or leadership is held for finds its fencing token
+FENCING_TOKEN = "SPLITBRAIN_FENCING_TOKEN"
 #: keys written by one transaction of ``snapshot restore``
 RESTORED_AT_ONCE = 100
 #: keys read at once by ``snapshot save``
@@ -109,7 +112,11 @@ def _held_parsers(ops: Any) -> None:
             parser.add_argument("candidate", help="what others read as the leader")
         parser.add_argument("--ttl", type=float, default=10.0, metavar="S")
         parser.add_argument("--wait", type=float, metavar="S", help="give up after so long")
-        parser.add_argument("command", nargs="*", help="after --, a command to run meanwhile")
+        parser.add_argument(
+            "command",
+            nargs="*",
+            help=f"after --, a command to run meanwhile, with {FENCING_TOKEN} set",
+        )
         parser.set_defaults(carry=_hold, node="")
 
 
@@ -126,9 +133,11 @@ async def _txn(client: AsyncioClient, given: argparse.Namespace) -> int:
     text = sys.stdin.read() if given.text == "-" else given.text
     try:
         asked = json.loads(text)
-        parts = tuple(asked.pop(name, []) for name in ("compare", "then", "else"))
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise OptionError(f"txn takes a JSON object, not {text[:60]!r}: {error}") from None
+    if type(asked) is not dict:
+        raise OptionError(f"txn takes a JSON object, not {text[:60]!r}")
+    parts = tuple(asked.pop(name, []) for name in ("compare", "then", "else"))
     if asked:
         raise OptionError(f"txn has no part {next(iter(asked))!r}; it has compare, then and else")
     return say(await client.call(Command("txn", "", parts)))
@@ -163,7 +172,8 @@ async def _hold(client: AsyncioClient, given: argparse.Namespace) -> int:
     print(json.dumps({"status": "ok", "token": held.token}), flush=True)
     try:
         if given.command:
-            process = await asyncio.create_subprocess_exec(*given.command)
+            variables = {**os.environ, FENCING_TOKEN: str(held.token)}
+            process = await asyncio.create_subprocess_exec(*given.command, env=variables)
             return await process.wait()
         await asyncio.Event().wait()
         return 0
@@ -213,7 +223,11 @@ async def _restore(client: AsyncioClient, file: Path) -> int:
 
 def _rows(file: Path) -> list[tuple[str, Any]]:
     rows = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise OptionError(f"{file} is no saved snapshot: {error}") from None
+    for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
             rows.append((row["key"], row["value"]))

@@ -137,8 +137,8 @@ class HeartbeatRounds:
         return heard_ns is not None and now_ns - heard_ns <= self._config.election_max_ns
 
     def follow(self, peers: Iterable[NodeId], now_ns: int) -> None:
-        """The peers changed: a new one counts as heard now, and has answered nothing."""
-        before = self._heard_ns
-        self._heard_ns = {peer: before.get(peer, now_ns) for peer in peers}
+        """The peers changed: a new one, a learner, counts as heard once it says something."""
+        before, long_ago_ns = self._heard_ns, now_ns - self._config.election_max_ns - 1
+        self._heard_ns = {peer: before.get(peer, long_ago_ns) for peer in peers}
         answered = {peer: self._answered.get(peer, 0) for peer in self._heard_ns}
         self._answered = {**answered, self._node: self.sent}

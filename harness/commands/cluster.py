@@ -37,7 +37,14 @@ _Consensus = Annotated[
 _Port = Annotated[int, Parameter(name="--port", help="First port of a new cluster.")]
 _Arg = Annotated[
     list[str] | None,
-    Parameter(name="--arg", negative=(), help="One more argument for every node; repeatable."),
+    Parameter(
+        name="--arg",
+        negative=(),
+        help="One more argument for every node, {node} in it is the node's name; repeatable.",
+    ),
+]
+_Certs = Annotated[
+    str, Parameter(name="--certs", help="Mutual TLS with what `cluster certs` made there.")
 ]
 
 
@@ -49,6 +56,7 @@ def cluster(
     role: _Role = "",
     consensus: _Consensus = "",
     port: _Port = 7101,
+    certs: _Certs = "",
     arg: _Arg = None,
 ) -> int:
     """Start, look at or stop a cluster of processes on this machine; make test certificates."""
@@ -57,11 +65,11 @@ def cluster(
     where = Path(dir)
     match word:
         case "up":
-            count, more = len(parse_nodes(nodes)), arg or []
+            count, more = len(parse_nodes(nodes)), [*_tls(certs, "{node}"), *(arg or [])]
             found = up(
                 where, nodes=count, role=role, consensus=consensus, port=port, arguments=more
             )
-            return _told(where, found)
+            return _told(where, found, _tls(certs, "client"))
         case "status":
             return _status(where)
         case "down":
@@ -71,7 +79,18 @@ def cluster(
     raise UsageError(f"there is no harness cluster {word!r}; there are {', '.join(WORDS)}")
 
 
-def _told(where: Path, found: Playground) -> int:
+def _tls(certs: str, who: str) -> list[str]:
+    """The arguments of a node, or of a client, that make it speak mutual TLS."""
+    if not certs:
+        return []
+    where = Path(certs).resolve()
+    if not (where / "ca.pem").is_file():
+        raise UsageError(f"--certs {certs!r} holds no ca.pem; `harness cluster certs` makes one")
+    files = {"ca": "ca.pem", "cert": f"{who}.pem", "key": f"{who}.key"}
+    return [word for name, file in files.items() for word in (f"--tls-{name}", str(where / file))]
+
+
+def _told(where: Path, found: Playground, tls: list[str]) -> int:
     """Say what runs, and how to speak to it."""
     from harness.playground import TOKEN
 
@@ -79,8 +98,12 @@ def _told(where: Path, found: Playground) -> int:
     if found.role != "gossip":  # such nodes have no keys
         print(
             f"speak to it:  python -m cluster.client --nodes {found.addresses} "
-            f"--token-file {where / TOKEN} put greeting hello"
+            f"{' '.join(['--token-file', str(where / TOKEN), *tls])} put greeting hello"
         )
+    print(
+        f"look at it:   python -m cluster.client --admin {found.admins} "
+        f"--token-file {where / TOKEN} status"
+    )
     print(f"stop it:      harness cluster down --dir {where}")
     return EXIT_VALID
 
@@ -118,6 +141,7 @@ def _certs(where: Path, nodes: tuple[str, ...]) -> int:
 
     for file in make_certificates(where, nodes):
         print(file)
+    print(f"a cluster with them: harness cluster up --certs {where}")
     print(
         f"start nodes with: --tls-ca {where / 'ca.pem'} --tls-cert {where / nodes[0]}.pem "
         f"--tls-key {where / nodes[0]}.key"

@@ -13,6 +13,7 @@ from cyclopts import Parameter
 
 from checkers.core.regular_files import read_regular
 from checkers.core.verdict import Verdict
+from harness import registry
 from harness.campaign.comparison import COMPARISON, FILE_BYTES_MAX, Cell, Comparison, Plan
 from harness.campaign.comparison_tables import (
     COSTS,
@@ -121,6 +122,12 @@ def compare(
     """
     conditions = [parse_condition(text) for text in fail_if or ()]
     if resume:
+        also: dict[str, object] = {"--variant": variant, "--nemesis": nemesis, "--seed": seed}
+        also |= {"--rate": rate, "--time-limit": time_limit}
+        also |= {"--db-option": db_option, "--env-option": env_option}
+        asked = ", ".join(name for name, value in also.items() if value is not None)
+        if asked:
+            raise UsageError(f"--resume goes on with the plan that is there: leave out {asked}")
         comparison = Comparison.resume(Path(resume), Trust(trust, tuple(trust_module or ())))
     else:
         given: dict[str, Any] = {
@@ -148,11 +155,12 @@ def _plan(
 ) -> Plan:
     if len(texts) < 2:
         raise UsageError(
-            f"--variant is given {'once' if texts else 'not at all'}; a comparison needs at least "
+            f"--variant is {'given once' if texts else 'missing'}; a comparison needs at least "
             "two: --variant raft --variant raft+lease-reads"
         )
     if runs < 1:
         raise UsageError(f"--runs is {runs}; it should be 1 or more")
+    registry.find("environment", str(given["env"]))
     first = random.SystemRandom().randrange(2**31) if seed is None else seed
     base = validated(msgspec.structs.replace(spec_of(given), seed=first))
     workloads = parse_list(workload)

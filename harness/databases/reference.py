@@ -393,10 +393,11 @@ def _check_agreeing(versions: str, consistency: str) -> None:
 
 def _check_values(consensus: str, **times_s: float) -> None:
     """Refuse a consensus that there is not, and times that are none."""
-    from cluster.core.parts import CONSENSUS
+    if consensus != "raft":
+        from cluster.core.parts import CONSENSUS  # late: it takes time to import
 
-    if consensus not in CONSENSUS:
-        raise nearest("consensus", consensus, CONSENSUS)
+        if consensus not in CONSENSUS:
+            raise nearest("--consensus", consensus, CONSENSUS)
     for name, value in times_s.items():
         if not 0 < value < float("inf"):
             raise UsageError(f"{name} is {value:g}; it should be above 0")

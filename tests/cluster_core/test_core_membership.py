@@ -232,6 +232,18 @@ def test_a_removal_that_leaves_a_damaged_voter_in_a_majority_is_refused() -> Non
     assert leader.change_members(pump.now, Change(REMOVE, "n3")) is None
 
 
+def test_a_learner_that_never_answered_is_not_promoted() -> None:
+    """It would be a voter that may not even exist."""
+    pump = begun()
+    pump.join("n4")
+    pump.cut = {("n1", "n4"), ("n4", "n1")}
+    assert change(pump, ADD_LEARNER, "n4").status == "ok"
+    assert "n4 is not heard" in change(pump, PROMOTE, "n4").error
+    pump.cut = set()
+    pump.run(1_000 * MS)
+    assert change(pump, PROMOTE, "n4").status == "ok"
+
+
 def test_a_learner_far_behind_or_silent_is_not_promoted() -> None:
     pump = begun(config=FAST)
     pump.join("n4")

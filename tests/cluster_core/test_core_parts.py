@@ -218,12 +218,14 @@ def test_a_lease_is_as_old_as_the_confirmed_round_and_ends_with_a_transfer() -> 
     assert not rounds.lease_is_valid(10 * MS, THREE)
 
 
-def test_a_new_peer_is_heard_now_and_one_that_left_is_forgotten() -> None:
+def test_a_new_peer_is_heard_once_it_speaks_and_one_that_left_is_forgotten() -> None:
     rounds = rounds_of("b", "c")
     rounds.next_round(0)
     rounds.answered("b", 1)
     rounds.follow(("b", "d"), 700 * MS)
-    assert rounds.is_heard("d", 700 * MS) and not rounds.is_heard("c", 700 * MS)
+    assert not rounds.is_heard("d", 700 * MS) and not rounds.is_heard("c", 700 * MS)
+    rounds.heard("d", 700 * MS)
+    assert rounds.is_heard("d", 700 * MS)
     rounds.answered("c", 1)
     rounds.confirm(Configuration(("a", "c", "d")))
     assert rounds.confirmed == 0

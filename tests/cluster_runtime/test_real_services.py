@@ -49,6 +49,7 @@ def test_a_transaction_and_a_range(cluster: Cluster) -> None:
     asked = {"compare": [["t/x", "version", "==", 0]], "then": [["put", "t/x", 1]]}
     more = {**asked, "else": [["get", "t/x"]]}
     assert client(cluster, "txn", json.dumps(more))["value"] == {"succeeded": True, "results": [1]}
+    assert "takes a JSON object, not '[]'" in client(cluster, "txn", "[]", code=3)
     again = client(cluster, "txn", "-", text=json.dumps(more))
     assert again["value"] == {"succeeded": False, "results": [1]}
     before = again["revision"]
@@ -160,6 +161,9 @@ def test_a_lock_is_held_while_a_command_runs(cluster: Cluster) -> None:
     assert done.returncode == 7, (done.stdout, done.stderr)
     assert json.loads(done.stdout)["token"] > 0
     assert client(cluster, "get", "lock/x")["value"] is None
+    script = "import os; print(os.environ['SPLITBRAIN_FENCING_TOKEN'])"
+    held, told = client(cluster, "lock", "x", "--ttl", "60", "--", sys.executable, "-c", script)
+    assert held["token"] == told
 
 
 def test_a_dead_leader_is_replaced(cluster: Cluster) -> None:
@@ -194,6 +198,8 @@ def test_a_snapshot_is_saved_and_restored(cluster: Cluster, tmp_path: Path) -> N
     assert client(cluster, "snapshot", "restore", str(file))["keys"] == saved["keys"]
     items = client(cluster, "range", "s/")["value"]["items"]
     assert [item["value"] for item in items] == list(range(5))
+    file.write_bytes(b"\xff\xfe")
+    assert "is no saved snapshot" in client(cluster, "snapshot", "restore", str(file), code=3)
     file.write_text("not json\n")
     assert ":1 is no key and value" in client(cluster, "snapshot", "restore", str(file), code=3)
 

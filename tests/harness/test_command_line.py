@@ -54,6 +54,7 @@ def said(capsys, *words):
         ("test --db referense", "did you mean 'reference'"),
         ("test --env sm", "did you mean 'sim'"),
         ("test --ablate A3O", "did you mean A3"),
+        ("test --consensus zav", "did you mean 'zab'"),
         ("test --db-option x", "it should be name=value"),
         ("test --tim-limit 3", "--time-limit"),
         ("test --rate fast", "--rate"),

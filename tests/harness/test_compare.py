@@ -285,7 +285,9 @@ def test_the_command_prints_tables_and_writes_everything(tmp_path: Path) -> None
     "words, said",
     [
         (["--variant", "raft"], "at least two"),
+        (["--resume", "x", "--variant", "raft", "--seed", "1"], "leave out --variant, --seed"),
         (["--variant", "raft", "--variant", "zabb: keys=2", "--runs", "0"], "--runs"),
+        (["--variant", "raft", "--variant", "zab", "--env", "simm"], "did you mean 'sim'"),
         (["--variant", "raft", "--variant", "x: workload=regster"], "regster"),
         (["--variant", "raft", "--variant", "raft+A30", "--baseline", "nope"], "--baseline"),
         (["--variant", "raft", "--variant", "raft+A30", "--env", "local", "-j", "2"], "--jobs"),

@@ -36,7 +36,9 @@ def test_a_cluster_is_started_and_stopped_and_keeps_what_it_knows(
     where = tmp_path / "play"
     words = ["--dir", str(where)]
     assert cli.main(["cluster", "up", *words, "--nodes", "1", "--port", str(free_ports(2))]) == 0
-    assert "python -m cluster.client --nodes n1=" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "python -m cluster.client --nodes n1=" in told
+    assert f"--admin {load(where).admins} --token-file" in told
     try:
         assert (where / "token").stat().st_mode & 0o077 == 0
         client = [sys.executable, "-m", "cluster.client", "--nodes", load(where).addresses]
@@ -51,6 +53,25 @@ def test_a_cluster_is_started_and_stopped_and_keeps_what_it_knows(
         up(where, nodes=9, consensus="raft", port=1, arguments=[])  # it is there: as it was
         found = subprocess.run([*client, "get", "x"], check=True, capture_output=True)
         assert json.loads(found.stdout)["value"] == 1
+    finally:
+        down(where)
+
+
+@pytest.mark.real
+def test_a_cluster_speaks_mutual_tls(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    where, certs = tmp_path / "play", tmp_path / "certs"
+    words = ["up", "--dir", str(where), "--nodes", "3", "--certs", str(certs)]
+    assert cli.main(["cluster", *words]) == 254
+    assert "`harness cluster certs` makes one" in capsys.readouterr().err
+    make_certificates(certs, ["n1", "n2", "n3"])
+    try:
+        assert cli.main(["cluster", *words, "--port", str(free_ports(6))]) == 0
+        client = capsys.readouterr().out.partition("python -m ")[2].partition("\n")[0].split()
+        asked = [sys.executable, "-m", *client]
+        done = subprocess.run(asked, check=True, capture_output=True)
+        assert json.loads(done.stdout)["status"] == "ok"
+        plain = [*asked[: asked.index("--tls-ca")], "--timeout", "1", "get", "greeting"]
+        assert subprocess.run(plain, check=False, capture_output=True).returncode == 1
     finally:
         down(where)
 
