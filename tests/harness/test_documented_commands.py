@@ -78,7 +78,8 @@ def quick(words: list[str], run_dir: Path) -> list[str]:
     ]
     if words[1] == "compare":
         made = ["compared" if word.startswith("store/compare/2") else word for word in made]
-        made += ["--time-limit", "2", "--seed", "3", "--store", "runs"]
+        made += ["--time-limit", "2", "--seed", "3"] * ("--resume" not in words)
+        made += ["--store", "runs"]
     if words[1] == "test":
         made += ["--env", "sim"] * ("--env" not in words)
         made += ["--seed", "3"] * ("--seed" not in words)
@@ -86,7 +87,8 @@ def quick(words: list[str], run_dir: Path) -> list[str]:
         made += ["--time-limit", limit] * ("--time-limit" not in words)
         made += ["--no-report", "--store", "runs"]
     if words[1] == "explore":
-        made += ["-j", "1", "--duration", "2s"]
+        made += ["--duration", "2s"]
+        made += ["-j", "1"] * ("-j" not in words)
     return made[1:]
 
 
