@@ -164,8 +164,11 @@ def test_fixed_partitions_move_and_are_neither_split_nor_merged(tmp_path: Path) 
     with pytest.raises(UsageError, match="fixed partitions are neither split nor merged"):
         ran(tmp_path, "bank", nemesis=("partition-split",))
     with pytest.raises(UsageError, match="role core has no partitions"):
-        run(spec(tmp_path, "bank", db_options={"role": "core", "clock_bound_ms": 0.0},
-                 nemesis=("partition-move",)), say=lambda line: None)  # fmt: skip
+        run(
+            TestSpec(env="sim", db="reference", workload="bank", nodes=NODES, store=str(tmp_path),
+                     quiet=True, no_report=True, seed=4, nemesis=("partition-move",)),
+            say=lambda line: None,
+        )  # fmt: skip
 
 
 def test_a_change_is_read_back_from_the_map() -> None:
