@@ -171,6 +171,21 @@ def reference_storage(
     return reference_parts(consensus, ablations).storage(disk, config)
 
 
+def storage_of(parts: PaxosParts | GossipParts | LeaderlessParts) -> StorageFactory:
+    """The storage of a role without consensus variants.
+
+    Args:
+        parts: the classes of its nodes.
+    """
+
+    def make(
+        disk: SimDisk, *, config: ClusterConfig, consensus: str, ablations: Sequence[str]
+    ) -> StorageLike:
+        return ablate(parts, ablations).storage(disk, config)
+
+    return make
+
+
 def watch_log(
     fail: Fail, view_of: Callable[[Any], View], consensus: str, founders: Sequence[str]
 ) -> Invariants:
@@ -192,13 +207,6 @@ def paxos_core(
     """The core of role ``paxos``, which has no consensus variants."""
     parts = ablate(PaxosParts(), ablations)
     return PaxosRegisters(node, tuple(nodes), config=config, rng=rng, parts=parts)
-
-
-def paxos_storage(
-    disk: SimDisk, *, config: ClusterConfig, consensus: str, ablations: Sequence[str]
-) -> StorageLike:
-    """The storage of role ``paxos``."""
-    return ablate(PaxosParts(), ablations).storage(disk, config)
 
 
 def watch_registers(
@@ -255,13 +263,6 @@ def gossip_core(
     return GossipNode(node, tuple(nodes), config=config, rng=rng, parts=parts)
 
 
-def gossip_storage(
-    disk: SimDisk, *, config: ClusterConfig, consensus: str, ablations: Sequence[str]
-) -> StorageLike:
-    """The storage of role ``gossip``."""
-    return ablate(GossipParts(), ablations).storage(disk, config)
-
-
 def watch_group(
     fail: Fail, view_of: Callable[[Any], View], consensus: str, founders: Sequence[str]
 ) -> GossipInvariants:
@@ -285,13 +286,6 @@ def leaderless_core(
     return LeaderlessNode(node, tuple(nodes), config=config, rng=rng, clock=clock, parts=parts)
 
 
-def leaderless_storage(
-    disk: SimDisk, *, config: ClusterConfig, consensus: str, ablations: Sequence[str]
-) -> StorageLike:
-    """The storage of role ``leaderless``."""
-    return ablate(LeaderlessParts(), ablations).storage(disk, config)
-
-
 def watch_states(
     fail: Fail, view_of: Callable[[Any], View], consensus: str, founders: Sequence[str]
 ) -> LeaderlessInvariants:
@@ -305,11 +299,15 @@ def _no_variant(consensus: str, ablations: Sequence[str]) -> None:
 
 ROLES = {
     "core": Role(reference_core, reference_storage, reference_view, watch_log, reference_consensus),
-    "paxos": Role(paxos_core, paxos_storage, view_of_status, watch_registers, _no_variant),
+    "paxos": Role(
+        paxos_core, storage_of(PaxosParts()), view_of_status, watch_registers, _no_variant
+    ),
     "data": Role(data_core, data_storage, group_view(reference_view), watch_groups, data_consensus),
-    "gossip": Role(gossip_core, gossip_storage, view_of_status, watch_group, _no_variant),
+    "gossip": Role(
+        gossip_core, storage_of(GossipParts()), view_of_status, watch_group, _no_variant
+    ),
     "leaderless": Role(
-        leaderless_core, leaderless_storage, view_of_status, watch_states, _no_variant
+        leaderless_core, storage_of(LeaderlessParts()), view_of_status, watch_states, _no_variant
     ),
 }
 
