@@ -28,8 +28,9 @@ from cluster.log.storage import DurableStorage
 from cluster.ports import DiskError, SaveSnapshot
 from cluster.runtime.metrics import Histogram
 
-#: How long nothing is written before the storage may rest.
-REST_AFTER_S = 0.005
+#: How long nothing is written before the storage may rest. Much longer than a busy node needs for a
+#: batch: a rest is two syncs, and a write that comes meanwhile waits for them.
+REST_AFTER_S = 0.05
 
 
 class StorageThread:
