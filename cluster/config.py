@@ -30,7 +30,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
         batch_entries_max, batch_bytes_max: bounds of one AppendEntries.
         pending_max: client requests waiting before new ones are told to retry.
         segment_bytes: size at which a log segment is full.
-        snapshot_entries: applied entries between snapshots.
+        snapshot_entries: applied entries between snapshots, at least; a large state waits until the
+            log has grown as large as its last snapshot.
         snapshot_keep_entries: entries kept below a snapshot for slow followers.
         snapshot_chunk_bytes: size of one InstallSnapshot chunk.
         session_max: sessions remembered; the least recently used one is dropped, by the log.

@@ -24,6 +24,8 @@ from cluster.wire import Entry
 
 #: What an entry costs on the wire besides its data.
 ENTRY_OVERHEAD_BYTES = 24
+#: With so few entries under way a batch of any size goes at once.
+FEW_UNDER_WAY = 8
 
 
 class RequestBatch:
@@ -33,6 +35,10 @@ class RequestBatch:
         """Decision: whether a client is answered when its update joins the next batch. It is not:
         the batch is in no log yet."""
         return False
+
+    def is_worth_a_round(self, gathered: int, under_way: int) -> bool:
+        """Whether what has gathered goes now, though earlier updates are still under way."""
+        return under_way <= FEW_UNDER_WAY or gathered >= under_way
 
 
 def batch_length(sizes: Sequence[int], *, entries_max: int, bytes_max: int) -> int:

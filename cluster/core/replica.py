@@ -307,7 +307,7 @@ class Replica:
         """Take a snapshot when enough was applied since the last; whether one was taken."""
         consensus = self.consensus
         before, applied = consensus.snapshot_index, self.state.applied
-        if applied - before < self.config.snapshot_entries:
+        if applied - before < self.config.snapshot_entries or not self.state.worth_a_snapshot():
             return False
         consensus.compact(applied, self.state.encode())
         return consensus.snapshot_index > before

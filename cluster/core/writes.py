@@ -118,7 +118,7 @@ class Writes:
             return
         if self._consensus.role != LEADER:
             self._redirect_queue()
-        while self._queue and self._consensus.accepts_batch:
+        while self._queue and self._may_propose():
             waiters, data = self._queue.take(
                 entries_max=self._config.batch_entries_max,
                 bytes_max=self._config.batch_bytes_max,
@@ -130,6 +130,11 @@ class Writes:
             for index, waiter in enumerate(waiters, placed[0]):
                 if not self._waiting.add(index, placed[1], waiter):
                     self._answers.give(waiter, ok(None))
+
+    def _may_propose(self) -> bool:
+        consensus = self._consensus
+        under_way = consensus.log.last_index - consensus.high_water_mark
+        return consensus.accepts_batch and self._batch.is_worth_a_round(len(self._queue), under_way)
 
     def _redirect_queue(self) -> None:
         for waiter in self._queue.drain():
