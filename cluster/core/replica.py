@@ -39,7 +39,7 @@ from typing import Any
 
 from cluster.channel.request_waiting_list import Waiter
 from cluster.config import ClusterConfig
-from cluster.consensus.interface import Consensus
+from cluster.consensus.interface import Consensus, Ready
 from cluster.consensus.leader_and_followers import LEADER
 from cluster.consensus.membership import Configuration
 from cluster.core.answers import fail
@@ -56,6 +56,9 @@ from cluster.core.writes import Writes
 from cluster.measures import Measures
 from cluster.ports import Effect, NodeId, Recovered, Rng, SetTimer
 from cluster.wire import Command, Message, RegisterMessage, Request, Snapshot
+
+#: So many entries take longer to apply than a step more costs.
+STEP_ENTRIES = 4
 
 
 class Replica:
@@ -85,6 +88,8 @@ class Replica:
         self.consensus: Consensus = parts.consensus.build(
             node_id, members, config=self.config, rng=rng
         )
+        #: whether the host asks for :meth:`more` after each input
+        self.in_steps = False
         self._reset()
 
     def _reset(self) -> None:
@@ -124,6 +129,8 @@ class Replica:
         self._leases = LeaseKeeper(parts.lease_clock(), consensus=consensus, state=state)
         self._led = 0
         self._timer_ns = 0
+        #: what the last input has committed, which :meth:`more` applies; None if that is done
+        self.unfinished: Ready | None = None
 
     # -- what others may look at -------------------------------------------------------------------
 
@@ -252,12 +259,27 @@ class Replica:
     # -- what follows from an input ----------------------------------------------------------------
 
     def _settle(self, now_ns: int) -> list[Effect]:
-        """Carry everything through that an input made possible; the effects, writes first."""
+        """Carry everything through that an input made possible; the effects, writes first.
+
+        In steps, the writes and messages come alone if there is much to apply: the disk and the
+        peers can work meanwhile.
+        """
+        assert self.unfinished is None, f"{self.node} has not applied what it committed"
         self._writes.propose(now_ns)
-        effects: list[Effect] = []
+        ready = self.consensus.ready()
+        if self.in_steps and ready.effects and len(ready.committed) >= STEP_ENTRIES:
+            self.unfinished = ready
+            return ready.effects
+        return self._finish(now_ns, ready, ready.effects)
+
+    def more(self, now_ns: int) -> list[Effect]:
+        """In steps: apply what the last input committed. To be called before the next input."""
+        ready, self.unfinished = self.unfinished, None
+        return self._finish(now_ns, ready, []) if ready is not None else []
+
+    def _finish(self, now_ns: int, ready: Ready, effects: list[Effect]) -> list[Effect]:
+        """Apply, serve and answer; ``effects`` and what follows."""
         while True:
-            ready = self.consensus.ready()
-            effects.extend(ready.effects)
             if ready.snapshot is not None:
                 self._restore(ready.snapshot)
             for entry in ready.committed:
@@ -268,6 +290,8 @@ class Replica:
             self._reads.serve(now_ns, ready.reads)
             if not self._maybe_snapshot() and not self._leases.keep(now_ns, self._leads()):
                 break
+            ready = self.consensus.ready()
+            effects.extend(ready.effects)
         applied, committed = self.state.applied, self.consensus.high_water_mark
         assert applied <= committed, f"{self.node} has applied {applied} of {committed} committed"
         self._notice_leadership()

@@ -113,7 +113,7 @@ class Writes:
                 self._answers.give(waiter, ok(None))
 
     def propose(self, now_ns: int) -> None:
-        """Give the log what has gathered, unless an earlier write of entries is under way."""
+        """Give the log what has gathered, if that is worth a batch beside what is under way."""
         if not self._queue:
             return
         if self._consensus.role != LEADER:
@@ -134,7 +134,9 @@ class Writes:
     def _may_propose(self) -> bool:
         consensus = self._consensus
         under_way = consensus.log.last_index - consensus.high_water_mark
-        return consensus.accepts_batch and self._batch.is_worth_a_round(len(self._queue), under_way)
+        return self._batch.is_worth_a_round(
+            len(self._queue), under_way, writing=consensus.is_writing
+        )
 
     def _redirect_queue(self) -> None:
         for waiter in self._queue.drain():
