@@ -31,7 +31,8 @@ class ClusterConfig(msgspec.Struct, frozen=True, kw_only=True):
         pending_max: client requests waiting before new ones are told to retry.
         segment_bytes: size at which a log segment is full.
         snapshot_entries: applied entries between snapshots, at least; a large state waits until the
-            log has grown as large as its last snapshot.
+            log has grown as large as its last snapshot, or up to twice that: each node at another
+            size.
         snapshot_keep_entries: entries kept below a snapshot for slow followers.
         snapshot_chunk_bytes: size of one InstallSnapshot chunk.
         session_max: sessions remembered; the least recently used one is dropped, by the log.

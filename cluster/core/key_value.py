@@ -102,13 +102,13 @@ class KeyValue:
     def problem(self, command: Command) -> str:
         """Why a command can never be carried out, whatever the state; "" if it may be."""
         op, args = command.op, command.args
-        names, optional = _ARGUMENTS[op]
         wrong = key_problem(command.key)
         if wrong:
             return wrong
-        if not len(names) - optional <= len(args) <= len(names):
-            return _count_problem(op, len(args))
-        return _PROBLEMS[op](op, args) if args else ""
+        fewest, most, problem = _SHAPES[op]
+        if not fewest <= len(args) <= most:
+            return _count_problem(op, args)
+        return problem(op, args) if args else ""
 
     def stamp(self, index: int) -> int:
         """Decision: the revision of a change: its log index, equal on all nodes."""
@@ -303,11 +303,11 @@ class KeyValue:
         return None if found is None else [found.value, found.number, found.created, *found[:1]]
 
 
-def _count_problem(op: str, count: int) -> str:
+def _count_problem(op: str, args: tuple[Any, ...]) -> str:
     names, optional = _ARGUMENTS[op]
     needed = len(names) - optional
     wanted = ", ".join([*names[:needed], *(f"[{name}]" for name in names[needed:])])
-    return f"{op} takes {wanted or 'no arguments'}, and was given {count} arguments"
+    return f"{op} takes {wanted or 'no arguments'}, and was given {len(args)} arguments"
 
 
 def _put_problem(op: str, args: tuple[Any, ...]) -> str:
@@ -382,4 +382,10 @@ _PROBLEMS: dict[str, Callable[[str, tuple[Any, ...]], str]] = {
     "append": _append_problem,
     "incr": _incr_problem,
     "compact": _revision_problem,
+    "delete": _count_problem,
+}
+#: operation -> its fewest arguments, its most, and what is wrong with them
+_SHAPES = {
+    op: (len(names) - optional, len(names), _PROBLEMS[op])
+    for op, (names, optional) in _ARGUMENTS.items()
 }

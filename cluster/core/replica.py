@@ -279,6 +279,7 @@ class Replica:
 
     def _finish(self, now_ns: int, ready: Ready, effects: list[Effect]) -> list[Effect]:
         """Apply, serve and answer; ``effects`` and what follows."""
+        leads = self._leads()
         while True:
             if ready.snapshot is not None:
                 self._restore(ready.snapshot)
@@ -288,13 +289,13 @@ class Replica:
                     self._members.configured(Configuration.decode(entry.data))
                 self._writes.applied(entry, answer)
             self._reads.serve(now_ns, ready.reads)
-            if not self._maybe_snapshot() and not self._leases.keep(now_ns, self._leads()):
+            if not self._maybe_snapshot() and not self._leases.keep(now_ns, leads):
                 break
             ready = self.consensus.ready()
             effects.extend(ready.effects)
         applied, committed = self.state.applied, self.consensus.high_water_mark
         assert applied <= committed, f"{self.node} has applied {applied} of {committed} committed"
-        self._notice_leadership()
+        self._notice_leadership(leads)
         self._members.finish_transfers()
         effects.extend(self._answers.take())
         timer = self._next_timer(now_ns)
@@ -306,9 +307,8 @@ class Replica:
         """The generation this node leads; 0 if it does not."""
         return self.consensus.clock.generation if self.consensus.role == LEADER else 0
 
-    def _notice_leadership(self) -> None:
+    def _notice_leadership(self, leads: int) -> None:
         """Leadership is lost: the outcome of every pending proposal is unknown."""
-        leads = self._leads()
         if self._led and leads != self._led:
             lost = f"{self.node} lost leadership"
             self._members.abandon(lost)
@@ -331,7 +331,11 @@ class Replica:
         """Take a snapshot when enough was applied since the last; whether one was taken."""
         consensus = self.consensus
         before, applied = consensus.snapshot_index, self.state.applied
-        if applied - before < self.config.snapshot_entries or not self.state.worth_a_snapshot():
+        if applied - before < self.config.snapshot_entries:
+            return False
+        members = self.configuration.nodes
+        rank = members.index(self.node) if self.node in members else 0
+        if not self.state.worth_a_snapshot(rank, max(1, len(members))):
             return False
         consensus.compact(applied, self.state.encode())
         return consensus.snapshot_index > before

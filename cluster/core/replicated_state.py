@@ -5,8 +5,9 @@ they are what a snapshot holds, and what is equal on all nodes at an equal appli
 
 A snapshot costs as much as the state is large, and no request is served while it is encoded. So a
 large state is not encoded again before the log has grown as large as it: then encoding costs a
-bounded part of what it cost to write the log, and log and snapshot together are at most twice the
-size of the state, and a little.
+bounded part of what it cost to write the log, and the log is at most twice as large as the state.
+The nodes do so at different sizes of the log: while one is busy with its snapshot, the others are
+still a quorum.
 
 Invariants. Entries are applied in order, each once. A snapshot only advances the state.
 
@@ -90,9 +91,15 @@ class ReplicatedState:
         total = self.machine.digest() + 3 * self.receiver.digest() + 7 * self.applied
         return f"{total % (1 << 128):032x}"
 
-    def worth_a_snapshot(self) -> bool:
-        """Whether enough was applied since the newest snapshot, given the size of that."""
-        return self._snapshot_bytes <= LARGE_BYTES or self._applied_bytes >= self._snapshot_bytes
+    def worth_a_snapshot(self, rank: int, nodes: int) -> bool:
+        """Whether enough was applied since the newest snapshot, given the size of that.
+
+        Args:
+            rank: this node's place among the members, from 0.
+            nodes: how many members there are.
+        """
+        size = self._snapshot_bytes
+        return size <= LARGE_BYTES or self._applied_bytes * nodes >= size * (nodes + rank)
 
     def encode(self) -> bytes:
         """State machine and sessions, for a snapshot at the applied index."""

@@ -135,6 +135,8 @@ class CoreHost:
             self._gate.persisted(io_id)
         except GateBroken as error:
             self._broken(error)
+            return
+        self._outside.turn_ended()  # a leader waits for what has left, and no peer for the core
         self._run(self.core.on_persisted, io_id)
 
     def clock_changed(self) -> None:

@@ -111,9 +111,9 @@ class StorageThread:
         began = time.perf_counter()
         self._once_there_is_room(self._storage.sync)
         took = time.perf_counter() - began
+        self._persisted(batch[-1].io_id)
         (self.snapshot_seconds if has_snapshot else self.sync_seconds).observe(took)
         self.writes_per_sync.observe(len(batch))
-        self._persisted(batch[-1].io_id)
 
     def _write_one(self, batch: list[Write], position: int) -> None:
         try:
