@@ -37,6 +37,7 @@ from harness.environments import marks
 from harness.environments.clock.fake import ScriptedFakeClocks
 from harness.environments.clock.faults import ClockFaults
 from harness.environments.composed import MachineEnvironment
+from harness.environments.damaged_files import ELSEWHERE
 from harness.environments.disk import disks
 from harness.environments.disk.faults import DiskFaults
 from harness.environments.homecoming import own_folder
@@ -95,7 +96,7 @@ def docker(
             pressure=RemotePressure(site.squeeze),
             watchdog=bool(given["watchdog"]),
             keep_data=bool(given["keep_data"]),
-            lacks={},
+            lacks={"files": ELSEWHERE},
             limits=known_limits(packets=netem.BY_NETEM, disk=disks.missing()),
         )
     )
