@@ -202,9 +202,10 @@ def orphan(store: Path) -> Path | None:
     found = record.load(run_dir)
     if found is None or found.state == "clean" or found.boot != processes.boot_id():
         return None
-    watchdogs = [each.process for each in found.processes if each.role == "watchdog"]
-    keepers = watchdogs + [found.harness] * (found.harness is not None)
-    return None if any(map(processes.running, keepers)) else run_dir
+    keepers = [each.process for each in found.processes if each.role == "watchdog"]
+    if found.harness is not None:
+        keepers.append(found.harness)
+    return None if any(processes.running(each) for each in keepers) else run_dir
 
 
 def open_faults(run_dir: Path) -> list[str]:

@@ -109,7 +109,8 @@ def test_heal_without_a_watchdog_and_again(
 
 
 def test_the_next_run_says_how_to_heal_the_one_that_died(tmp_path: Path) -> None:
-    store, said = tmp_path / "store", []
+    store = tmp_path / "store"
+    said: list[str] = []
     run_dir = store / "test" / "run"
     child, found = hold(run_dir, "none")
     point_latest(run_dir)
