@@ -32,6 +32,7 @@ from checkers.core.verdict import Finding, Result, Verdict
 from harness.assumptions import assumptions_of
 from harness.environments.base import Environment
 from harness.errors import EXIT_INFRASTRUCTURE, STORE_ERRORS, SetupError
+from harness.heal import orphan
 from harness.lifecycle import Lifecycle
 from harness.nemesis.base import Nemesis
 from harness.progress import Progress
@@ -147,6 +148,8 @@ def run(
     commit = commit_of_harness()
     facts = _facts(spec, parts, commit=commit, replay=replay)
     with _store_troubles(spec):
+        if not spec.quiet and (left := orphan(Path(spec.store))):
+            say(f"the run before this one left things behind; `harness heal {left}` removes them")
         point_latest(run_dir)
         write_json(run_dir / SPEC, {**msgspec.to_builtins(spec), **_identity(commit, replay)})
         if not spec.quiet:

@@ -32,6 +32,7 @@ ABILITIES: dict[str, tuple[str, ...]] = {
     "pause": ("sim", "local", "netns", "docker", "ssh"),
     "clock": ("sim", "local", "netns", "docker", "ssh"),
     "disk": ("sim", "local", "netns", "docker", "ssh"),
+    "files": ("sim", "local", "netns"),
     "pressure": ("local", "netns", "docker", "ssh"),
     "membership": ("sim", "local", "netns", "docker", "ssh"),
 }

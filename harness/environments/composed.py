@@ -43,7 +43,8 @@ class MachineEnvironment:
         self.nodes: Sequence[str] = parts.journal.nodes
         self.run_dir, self.run_id = parts.journal.run_dir, parts.journal.run_id
         self.lacks, self.limits = parts.lacks, parts.limits
-        found = {"links", "packets", "kill", "pause", "clock", "disk", "pressure", "membership"}
+        found = {"links", "packets", "kill", "pause", "clock", "disk", "files"}
+        found |= {"pressure", "membership"}
         #: what it can do to its nodes on this machine
         self.abilities = frozenset(found - {"clock"} if not parts.clocks.possible else found)
         self.abilities -= self.lacks.keys()

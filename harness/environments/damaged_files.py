@@ -22,6 +22,12 @@ from harness.environments.http import HttpStatus
 from harness.environments.machines.local import LocalMachine
 from harness.environments.node import MachineNode
 
+#: why there is no ability ``files`` where nodes are not processes of this machine
+ELSEWHERE = (
+    "the end of a node's log cannot be cut on docker or ssh, where its files are not this "
+    "machine's; use --env local or netns"
+)
+
 
 class DamageAtRest:
     """Damages files of nodes that it kills first.

@@ -79,7 +79,7 @@ class SimEnvironment:
         self.world = world
         world.network.weighs = True
         self.nodes: Sequence[str] = tuple(world.nodes)
-        abilities = {"links", "packets", "kill", "pause", "clock", "disk", "membership"}
+        abilities = {"links", "packets", "kill", "pause", "clock", "disk", "files", "membership"}
         self.abilities = frozenset(abilities)
         self.runtime = SimRuntime(world)
         self.files = DamagedWorld(world)
