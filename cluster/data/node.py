@@ -146,7 +146,7 @@ class DataNode:
             config=self.config,
             rng=self._rng,
             clock=self._clock,
-            times=self.stamps.times,
+            stamps=self.stamps,
             services=_NodeServices(self, part),
             placement=placement,
         )
