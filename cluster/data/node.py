@@ -364,6 +364,11 @@ class _NodeServices:
         """The members of a group."""
         return self._node.client.members(group)
 
+    def leader(self, group: str) -> NodeId:
+        """Who leads a group."""
+        replica = self._node.groups.replica(group)
+        return replica.consensus.leader if replica else self._node.client.leader(group)
+
     def leads(self, group: str) -> bool:
         """Whether this node leads a group."""
         return self._node.groups.leads(group)

@@ -255,6 +255,9 @@ class Services:
     def members(self, group: str) -> tuple[str, ...]:
         return self._node.opened.get(group, ())
 
+    def leader(self, group: str) -> str:
+        return ""
+
     def leads(self, group: str) -> bool:
         return False
 
