@@ -389,6 +389,7 @@ class World:
         *,
         nodes: int = 5,
         layout: Layout = Layout(slots=10),  # noqa: B008
+        part_bytes: int = 512 * 1024,
         limits: SizeLimits | None = None,
         ownership: type[Ownership] = Ownership,
         parts: PlacementParts = PlacementParts(),  # noqa: B008
@@ -401,6 +402,7 @@ class World:
         self.parts, self.page = parts, page
         self.config = ClusterConfig(
             node_ttl_ns=TTL_NS,
+            partition_part_bytes=part_bytes,
             partition_scheme=layout.scheme,
             partition_slots=layout.slots,
             partition_splits=layout.splits,
