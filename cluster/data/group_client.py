@@ -185,11 +185,6 @@ class GroupClient:
         found = self._groups.get(group)
         return found.whom() if found is not None and found.members else ""
 
-    def leader(self, group: str) -> NodeId:
-        """The member that answered for a group last, or was named as its leader; "" for none."""
-        found = self._groups.get(group)
-        return found.target if found is not None else ""
-
     # -- asking ------------------------------------------------------------------------------------
 
     def ask(

@@ -365,9 +365,9 @@ class _NodeServices:
         return self._node.client.members(group)
 
     def leader(self, group: str) -> NodeId:
-        """Who leads a group."""
+        """Who leads a group: by its replica here, or the member that is asked for it."""
         replica = self._node.groups.replica(group)
-        return replica.consensus.leader if replica else self._node.client.leader(group)
+        return replica.consensus.leader if replica else self._node.client.target(group)
 
     def leads(self, group: str) -> bool:
         """Whether this node leads a group."""
