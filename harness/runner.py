@@ -156,6 +156,8 @@ def run(
             made_from = f"commit {commit}" if commit else f"version {version()}"
             say(f"seed {seed}  {made_from}  {replay}")
             say(f"run  {run_dir}")
+            if parts.claim.models:
+                say(f"claimed  {parts.claim}")
         with _logging_to(run_dir / "harness.log"):
             try:
                 return _Run(spec, parts, env, run_dir, facts, say).go()
@@ -372,6 +374,8 @@ def _facts(spec: TestSpec, parts: Parts, *, commit: str, replay: str) -> dict[st
         "seed": spec.seed,
         "started": started.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "variant": variant,
+        "claimed": list(parts.claim.models),
+        "claimed_because": parts.claim.because,
         **_identity(commit, replay),
     }
 

@@ -140,6 +140,7 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ("workload", None if found.get("workload") == found.get("test") else found.get("workload")),
         ("db", found.get("db")),
         ("variant", found.get("variant")),
+        ("claimed", _claimed_words(found.get("claimed"), found.get("claimed_because"))),
         ("env", found.get("env")),
         ("nemesis", found.get("nemesis")),
         ("nodes", found.get("nodes")),
@@ -154,6 +155,12 @@ def facts(run: Run) -> list[tuple[str, str]]:
         ("version", found.get("version")),
     ]
     return [(name, _fact(value)) for name, value in pairs if value not in (None, "", [], {})]
+
+
+def _claimed_words(models: Any, because: Any) -> Any:
+    """The consistency models that were claimed, and by whom."""
+    names = ", ".join(str(each) for each in models) if isinstance(models, list) else ""
+    return f"{names} ({because})" if names and because else names
 
 
 def _interrupted_words(by: Any) -> Any:

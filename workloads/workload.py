@@ -31,6 +31,8 @@ class Workload(msgspec.Struct, kw_only=True):
         nemeses: nemeses that the generator's nemesis thread asks for, where they cannot be seen in
             it because a function makes them; nothing is planned for these beside the generator.
         keys_description: one phrase on what keys and values are, for reports.
+        claimed: the consistency models that its checker holds the transactions to; none for a
+            workload that is not about them.
     """
 
     generator: Any
@@ -44,3 +46,4 @@ class Workload(msgspec.Struct, kw_only=True):
     objects: str = "register"
     nemeses: tuple[str, ...] = ()
     keys_description: str = ""
+    claimed: tuple[str, ...] = ()

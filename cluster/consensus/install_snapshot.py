@@ -3,9 +3,10 @@
 Problem. Entries below the low-water mark are gone, and a follower that was away needs them.
 
 Solution. The leader sends its newest snapshot in chunks, one under way at a time. The follower
-answers with the number of bytes it has, so that lost, repeated and reordered chunks only cost time.
-When all bytes are there, the follower takes the snapshot, unless its own mark is already as far. It
-keeps its log if the log agrees at the snapshot's index, and drops it whole otherwise.
+answers with the number of bytes it has, so that lost, repeated and reordered chunks only cost time
+(``cluster.channel.chunks``). When all bytes are there, the follower takes the snapshot, unless its
+own mark is already as far. It keeps its log if the log agrees at the snapshot's index, and drops it
+whole otherwise.
 
 Invariants. A snapshot never moves a node backwards. Its state and its index are made durable as
 one. Nothing is acknowledged before that.
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from cluster.channel.chunks import Arriving, Progress
 from cluster.channel.request_pipeline import RequestPipeline
 from cluster.config import ClusterConfig
 from cluster.consensus.membership import Configuration
@@ -38,40 +40,31 @@ class SnapshotTransfer:
         chunk_bytes: most bytes of a chunk.
     """
 
-    __slots__ = ("_chunk_bytes", "_offset", "snapshot")
+    __slots__ = ("_chunk_bytes", "_progress", "snapshot")
 
     def __init__(self, snapshot: Snapshot, chunk_bytes: int) -> None:
         self.snapshot = snapshot
         self._chunk_bytes = chunk_bytes
-        self._offset = 0
+        self._progress = Progress(len(snapshot.data))
 
     def chunk(self, generation: int) -> InstallSnapshot:
         """The chunk under way, to send or send again."""
-        snapshot, end = self.snapshot, self._offset + self._chunk_bytes
+        snapshot, offset = self.snapshot, self._progress.offset
+        end = offset + self._chunk_bytes
         return InstallSnapshot(
             generation=generation,
             index=snapshot.index,
             entry_generation=snapshot.generation,
             members=snapshot.members,
-            offset=self._offset,
-            data=snapshot.data[self._offset : end],
+            offset=offset,
+            data=snapshot.data[offset:end],
             done=end >= len(snapshot.data),
             configuration=snapshot.configuration,
         )
 
     def progressed(self, index: int, offset: int) -> bool:
-        """The follower has ``offset`` bytes; whether another chunk must be sent for it.
-
-        The follower's number counts, forwards and backwards: only the follower knows what it has.
-        An answer that repeats the known number sends nothing. Otherwise two copies of one chunk
-        would double every later chunk.
-        """
-        if index != self.snapshot.index or offset == self._offset:
-            return False
-        if not 0 <= offset <= len(self.snapshot.data):
-            return False
-        self._offset = offset
-        return True
+        """The follower has ``offset`` bytes; whether another chunk must be sent for it."""
+        return index == self.snapshot.index and self._progress.progressed(offset)
 
 
 class SnapshotTransfers:
@@ -141,11 +134,10 @@ class SnapshotTransfers:
 class SnapshotAssembly:
     """The follower's end: the bytes of the snapshot that is arriving."""
 
-    __slots__ = ("_data", "_key")
+    __slots__ = ("_arriving",)
 
     def __init__(self) -> None:
-        self._key = (0, 0, "")
-        self._data = bytearray()
+        self._arriving = Arriving()
 
     def add(self, source: NodeId, message: InstallSnapshot) -> Snapshot | None:
         """Take a chunk if it is the next one; the snapshot, once whole.
@@ -153,15 +145,10 @@ class SnapshotAssembly:
         A first chunk always begins anew: its sender may have begun anew, and waits for an answer.
         """
         key = (message.generation, message.index, source)
-        if key != self._key or message.offset == 0:
-            self._key = key
-            self._data = bytearray()
-        if message.offset != len(self._data):
+        taken = self._arriving.add(key, message.offset, message.data, anew=True)
+        if not taken or not message.done:
             return None
-        self._data += message.data
-        if not message.done:
-            return None
-        data = bytes(self._data)
+        data = self._arriving.peek()
         self.clear()
         return Snapshot(
             message.index, message.entry_generation, message.members, data, message.configuration
@@ -170,12 +157,11 @@ class SnapshotAssembly:
     @property
     def offset(self) -> int:
         """Bytes in hand."""
-        return len(self._data)
+        return self._arriving.offset
 
     def clear(self) -> None:
         """Forget what arrived."""
-        self._key = (0, 0, "")
-        self._data = bytearray()
+        self._arriving.clear()
 
 
 class Snapshots:

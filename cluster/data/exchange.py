@@ -85,8 +85,8 @@ class Exchange:
                 self._respond(now_ns, answer)
 
     def _respond(self, now_ns: int, answer: Answer) -> list[Effect]:
-        stamp = self._stamps.stamp()
-        message = GroupResponse(answer.generation, answer.token, answer.response, stamp)
+        times = self._stamps.times(answer.to)
+        message = GroupResponse(answer.generation, answer.token, answer.response, *times)
         if answer.to != self._node:
             return [Send(answer.to, message, answer.after)]
         self._client.on_response(now_ns, self._node, message)

@@ -122,14 +122,14 @@ class DataNode:
             rng=self._rng,
             config=self.config,
             parts_of=lambda group: parts.core if group == CORE else parts.group,
-            stamp=self.stamps.stamp,
+            times=self.stamps.times,
             also_damaged=lambda: [CLOCK] if self._clock_log.damaged else [],
         )
         self.client = parts.client(
             self.node,
             rng=self._rng,
             is_read=lambda group, command: command.op in self._reads.get(group, self._data_reads),
-            stamp=self.stamps.stamp,
+            times=self.stamps.times,
             attempt_ns=self.config.election_max_ns,
         )
         self.front = parts.front()
@@ -220,13 +220,13 @@ class DataNode:
         kind = type(message)
         effects: list[Effect] = []
         if kind is Grouped:
-            self.stamps.heard(source, message.stamp)  # type: ignore[union-attr]
+            self.stamps.heard(source, message)  # type: ignore[arg-type]
             effects = self.groups.message(now_ns, source, message)  # type: ignore[arg-type]
         elif kind is GroupRequest:
-            self.stamps.heard(source, message.stamp)  # type: ignore[union-attr]
+            self.stamps.heard(source, message)  # type: ignore[arg-type]
             effects = self.exchange.take_request(now_ns, source, message)  # type: ignore[arg-type]
         elif kind is GroupResponse:
-            self.stamps.heard(source, message.stamp)  # type: ignore[union-attr]
+            self.stamps.heard(source, message)  # type: ignore[arg-type]
             self.client.on_response(now_ns, source, message)  # type: ignore[arg-type]
         return self._settle(now_ns, effects)
 
@@ -363,6 +363,11 @@ class _NodeServices:
     def members(self, group: str) -> tuple[NodeId, ...]:
         """The members of a group."""
         return self._node.client.members(group)
+
+    def leader(self, group: str) -> NodeId:
+        """Who leads a group: by its replica here, or the member that is asked for it."""
+        replica = self._node.groups.replica(group)
+        return replica.consensus.leader if replica else self._node.client.target(group)
 
     def leads(self, group: str) -> bool:
         """Whether this node leads a group."""

@@ -49,6 +49,7 @@ from cluster.consensus.leader_and_followers import LEADER
 from cluster.core.parts import ReplicaParts
 from cluster.core.replica import Replica
 from cluster.data.hosted_replica import HostedReplica
+from cluster.data.round_trips import Times, no_times
 from cluster.ports import (
     Append,
     Effect,
@@ -128,7 +129,7 @@ class ReplicatedGroups:
         rng: randomness of the replicas.
         config: timings and limits of each.
         parts_of: the classes that a group's replica is made of, by the group's name.
-        stamp: gives the hybrid timestamp of a message; 0 for none.
+        times: gives what a message to a node has as stamp, sent and back.
         also_damaged: what else of this node is still damaged, by name.
     """
 
@@ -139,7 +140,7 @@ class ReplicatedGroups:
         rng: Rng,
         config: ClusterConfig,
         parts_of: Callable[[str], ReplicaParts],
-        stamp: Callable[[], int] = lambda: 0,
+        times: Times = no_times,
         also_damaged: Callable[[], Sequence[str]] = tuple,
     ) -> None:
         self._also_damaged = also_damaged
@@ -147,7 +148,7 @@ class ReplicatedGroups:
         self.config = config
         self._rng = rng
         self._parts_of = parts_of
-        self._stamp = stamp
+        self._times = times
         self._hosted: dict[str, HostedReplica] = {}
         self._last_write = 0
         self._last_asked = 0
@@ -343,7 +344,7 @@ class ReplicatedGroups:
         for effect in effects:
             kind = type(effect)
             if kind is Send:
-                out.append(hosted.send(effect, self._stamp))  # type: ignore[arg-type]
+                out.append(hosted.send(effect, self._times))  # type: ignore[arg-type]
             elif kind is Append or kind is SaveSnapshot:
                 out.append(hosted.write(effect, self.next_write()))  # type: ignore[arg-type]
             elif kind is SetTimer:

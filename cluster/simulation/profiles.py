@@ -59,6 +59,8 @@ class SwarmOptions(msgspec.Struct, frozen=True, kw_only=True):
         clients, keys: number of clients and keys.
         workload: one of WORKLOADS.
         read_modes: of which each read draws one; a mode may be there more than once.
+        isolation: level of transactions.
+        scans: share of scans among the reads of transactions.
         window: operations of one client under way at once.
         think_ns: mean time between a client's operations.
         timeout_ns: deadline of an operation.
@@ -77,6 +79,8 @@ class SwarmOptions(msgspec.Struct, frozen=True, kw_only=True):
     keys: int
     workload: str
     read_modes: tuple[str, ...] = ("linearizable",)
+    isolation: str = "strict-serializable"
+    scans: float = 0.0
     window: int = 1
     think_ns: int
     timeout_ns: int
@@ -155,11 +159,15 @@ def _of_transactions(source: random.Random, options: SwarmOptions, wishes: Wishe
     config = msgspec.structs.replace(options.config, **data_profiles.settings(source))
     ranges = config.partition_scheme == "ranges"
     own = data_profiles.faults(source, options.faults, ranges=ranges)
+    nodes, keys = source.choice((3, 5, 5)), source.choice((2, 4, 8))
+    isolation, scans, part_bytes = data_profiles.transactions(source)
     return msgspec.structs.replace(
         options,
-        config=config,
-        nodes=wishes.nodes or source.choice((3, 5, 5)),
-        keys=source.choice((2, 4, 8)),
+        config=msgspec.structs.replace(config, partition_part_bytes=part_bytes),
+        isolation=isolation,
+        scans=scans,
+        nodes=wishes.nodes or nodes,
+        keys=keys,
         think_ns=max(options.think_ns, 5 * MS),
         timeout_ns=max(options.timeout_ns, 500 * MS),
         read_modes=("linearizable",),

@@ -4,8 +4,9 @@ A *DB* knows how to run one node of a system; a *Client* how to speak to it. Bot
 a user writes in a test file. Each further capability of a DB is an *ability*: one of the Protocols
 below, each with one method or attribute, asked with ``isinstance``. So a DB has an ability if it
 has the method: :class:`Logs`, :class:`Primaries`, :class:`Generations`, :class:`Assumes`,
-:class:`PausesClients`, :class:`Membership`, :class:`Members`, :class:`Partitions`,
-:class:`ClusterSetup`, :class:`Timed`, :class:`Stops` and, for what it runs with,
+:class:`Claims`, :class:`PausesClients`, :class:`Membership`, :class:`Members`,
+:class:`Partitions`, :class:`ClusterSetup`, :class:`Timed`, :class:`Stops` and, for what it runs
+with,
 :class:`BringsClient`, :class:`Operations`, :class:`RunsIn`, :class:`NeedsImage`, :class:`Refuses`.
 
 The meaning of keys differs between workloads: registers, lists, sets, locks. A DB whose client must
@@ -176,6 +177,24 @@ class Assumes(Protocol):
     @property
     def assumptions(self) -> Assumptions:
         """The bounds."""
+        ...
+
+
+@runtime_checkable
+class Claims(Protocol):
+    """Knows which consistency models its transactions promise, at the level it was started at.
+
+    A workload that takes ``consistency_models`` is built with them, unless the user names others.
+    """
+
+    @property
+    def claims(self) -> Sequence[str]:
+        """Names of the models; empty if it promises nothing of its own."""
+        ...
+
+    @property
+    def claims_because(self) -> str:
+        """What the promise follows from, as ``isolation=snapshot-isolation``."""
         ...
 
 

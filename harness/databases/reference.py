@@ -255,6 +255,16 @@ class Reference(ReferenceMembers, ReferencePartitions):
         return frozenset(DATA_CLIENTS) if self.role == "data" else frozenset()
 
     @property
+    def claims(self) -> tuple[str, ...]:
+        """What transactions over partitions promise, at their level."""
+        return (self.isolation,) if self.objects in self.data_objects else ()
+
+    @property
+    def claims_because(self) -> str:
+        """The level they run at."""
+        return f"role data runs at isolation={self.isolation}"
+
+    @property
     def node_settings(self) -> dict[str, Any]:
         """The configuration of the simulation's nodes, by the names of ``ClusterConfig``."""
         if self.role == "leaderless":

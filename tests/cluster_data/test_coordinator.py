@@ -216,8 +216,8 @@ def test_a_stale_map_is_told_and_the_new_place_found() -> None:
     made.run_txn("n1", [["w", "a", 1]])
     made.run(50 * MS)
     made.must("g1", Command("p-freeze", "p1", (1,)))
-    data = made.must("g1", Command("p-export", "p1", (1,)))
-    made.must("g2", Command("p-adopt", "p1", (2, "slots", 1, 2, data)))
+    data = made.must("g1", Command("p-export", "p1", (1, 0, 1 << 20)))
+    made.must("g2", Command("p-adopt", "p1", (2, "slots", 1, 2, *data)))
     made.must("g1", Command("p-drop", "p1", (1,)))
     refused: list[tuple[str, int]] = []
     map_of_n1 = made.nodes["n1"].map

@@ -263,16 +263,20 @@ class Clock:
         return 0
 
 
+def stamped(stamp: int) -> Grouped:
+    return Grouped(1, "g-n1", Heartbeat(1, 1, 0), stamp)
+
+
 def test_what_follows_from_a_message_is_later_and_a_broken_clock_is_not_followed() -> None:
     config = ClusterConfig(clock_offset_bound_ns=1_000)
     clock = Clock()
     stamps = Stamps(config, clock, 0)
     stamps.bound_durable(stamps.bound_wanted())
     assert stamps.stamp() == clock.wall
-    stamps.heard("n2", 0)
-    stamps.heard("n2", clock.wall + 900)
+    stamps.heard("n2", stamped(0))
+    stamps.heard("n2", stamped(clock.wall + 900))
     assert stamps.now() == clock.wall + 901 and stamps.stamp() == clock.wall + 901
-    stamps.heard("n3", clock.wall + 5_000)
+    stamps.heard("n3", stamped(clock.wall + 5_000))
     assert stamps.refused == {"n3": 1} and stamps.stamp() == clock.wall + 901
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import ssl
 import subprocess
@@ -78,12 +79,21 @@ def test_a_cluster_speaks_mutual_tls(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 @pytest.mark.real
 @pytest.mark.parametrize("role", ["data", "leaderless"])
-def test_nodes_of_another_role_are_started(tmp_path: Path, role: str) -> None:
+def test_nodes_of_another_role_are_started(
+    tmp_path: Path, role: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     where = tmp_path / "play"
     words = ["--dir", str(where), "--nodes", "3", "--role", role, "--port", str(free_ports(6))]
     try:
         assert cli.main(["cluster", "up", *words]) == 0
         assert load(where).role == role
+        told = capsys.readouterr().out.partition("speak to it:  python ")[2].partition("\n")[0]
+        first = shlex.split(told)
+        asked = [*first[:4], "--timeout", "60", *first[4:]]
+        done = subprocess.run([sys.executable, *asked], check=True, capture_output=True)
+        if role == "data":
+            operations = [["append", "greeting", "hello"], ["r", "greeting", ["hello"]]]
+            assert json.loads(done.stdout)["value"] == operations
         client = [sys.executable, "-m", "cluster.client", "--nodes", load(where).addresses]
         client += ["--token-file", str(where / "token"), "--timeout", "60"]
         subprocess.run([*client, "put", "x", "1"], check=True, capture_output=True)
