@@ -48,7 +48,8 @@ class _Heard:
     def take(self, now_ns: int, ahead_ns: int) -> None:
         if now_ns - self.since_ns >= WINDOW_NS // 2:
             self.before_ns, self.best_ns, self.since_ns = self.best_ns, ahead_ns, now_ns
-        self.best_ns = max(self.best_ns, ahead_ns)
+        if ahead_ns > self.best_ns:
+            self.best_ns = ahead_ns
         self.at_ns = now_ns
 
     def ahead_ns(self) -> int:
