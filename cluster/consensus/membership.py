@@ -89,6 +89,10 @@ class Configuration(msgspec.Struct, frozen=True, array_like=True):
         """Every member, each once, sorted."""
         return tuple(sorted({*self.voters, *self.learners, *self.outgoing}))
 
+    def has(self, member: str) -> bool:
+        """Whether this is a member."""
+        return member in self.voters or member in self.learners or member in self.outgoing
+
     @property
     def halves(self) -> tuple[tuple[str, ...], ...]:
         """The sets of voters of which each must have a majority: one, or two while joint."""
@@ -140,10 +144,15 @@ class Configuration(msgspec.Struct, frozen=True, array_like=True):
 
 def agreed_value(configuration: Configuration, values: Mapping[str, int]) -> int:
     """The largest number that a majority of each half reaches; absent nodes have 0."""
-    return min(
-        quorum_value([values.get(node, 0) for node in half], configuration.quorum_of(half))
-        for half in configuration.halves
-    )
+    voters, outgoing = configuration.voters, configuration.outgoing
+    agreed = _agreed_by(configuration, voters, values)
+    return min(agreed, _agreed_by(configuration, outgoing, values)) if outgoing else agreed
+
+
+def _agreed_by(
+    configuration: Configuration, half: tuple[str, ...], values: Mapping[str, int]
+) -> int:
+    return quorum_value([values.get(node, 0) for node in half], configuration.quorum_of(half))
 
 
 def agreed_vote(configuration: Configuration, votes: Mapping[str, bool]) -> bool | None:

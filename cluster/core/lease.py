@@ -285,6 +285,16 @@ class LeaseClock:
         _, over_ns = self._due.get(lease, (0, now_ns))
         return max(0, int((over_ns - now_ns) / (1 + MARGIN)))
 
+    def rests(self, now_ns: int, leads: int) -> bool:
+        """Whether :meth:`proposals` has nothing to propose and nothing to note.
+
+        Args:
+            now_ns: the node's time.
+            leads: the generation the node leads; 0 if it does not.
+        """
+        new_office = leads != self._led or (leads > 0 and self._inherited > 0)
+        return not new_office and now_ns < self.deadline_ns
+
     def proposals(
         self, now_ns: int, leases: Leases, *, leads: int, last_index: int, applied: int
     ) -> list[Command]:

@@ -52,10 +52,12 @@ class LeaseKeeper:
         Returns:
             Whether something was due.
         """
-        leases = self._state.machine.leases
+        leases, clock = self._state.machine.leases, self._clock
         if leases.fresh:
-            self._clock.begin(now_ns, leases)
-        commands = self._clock.proposals(
+            clock.begin(now_ns, leases)
+        elif clock.rests(now_ns, leads):
+            return False
+        commands = clock.proposals(
             now_ns,
             leases,
             leads=leads,
@@ -65,5 +67,5 @@ class LeaseKeeper:
         for command in commands:
             data = _encode(LoggedCommand("", 0, command))
             if self._consensus.propose(now_ns, [data]) is None:
-                self._clock.again(now_ns + PROPOSE_AGAIN_NS, command)
+                clock.again(now_ns + PROPOSE_AGAIN_NS, command)
         return bool(commands)

@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from cluster.channel.request_waiting_list import Waiter
+from cluster.channel.request_waiting_list import NEVER_NS, Waiter
 from cluster.core.client_answers import ClientAnswers
 
 
@@ -85,7 +85,12 @@ class PendingRequests:
     @property
     def deadline_ns(self) -> int:
         """When the first request must be answered at the latest."""
-        return min([part.deadline_ns for part in self._parts])
+        earliest = NEVER_NS
+        for part in self._parts:
+            due_ns = part.deadline_ns
+            if due_ns < earliest:
+                earliest = due_ns
+        return earliest
 
     def expire(self, now_ns: int) -> None:
         """Answer the requests whose time is up."""

@@ -77,7 +77,8 @@ class Reads:
     @property
     def deadline_ns(self) -> int:
         """When the first of them must be answered at the latest."""
-        return min(self._waiting.deadline_ns, self._watches.deadline_ns)
+        read_ns, watch_ns = self._waiting.deadline_ns, self._watches.deadline_ns
+        return read_ns if read_ns < watch_ns else watch_ns
 
     def take(self, now_ns: int, waiter: Waiter, request: Request) -> None:
         """A well-formed read arrived."""

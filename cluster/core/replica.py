@@ -279,7 +279,7 @@ class Replica:
 
     def _finish(self, now_ns: int, ready: Ready, effects: list[Effect]) -> list[Effect]:
         """Apply, serve and answer; ``effects`` and what follows."""
-        leads = self._leads()
+        consensus = self.consensus
         while True:
             if ready.snapshot is not None:
                 self._restore(ready.snapshot)
@@ -289,15 +289,17 @@ class Replica:
                     self._members.configured(Configuration.decode(entry.data))
                 self._writes.applied(entry, answer)
             self._reads.serve(now_ns, ready.reads)
+            leads = self._leads()
             if not self._maybe_snapshot() and not self._leases.keep(now_ns, leads):
                 break
-            ready = self.consensus.ready()
-            effects.extend(ready.effects)
-        applied, committed = self.state.applied, self.consensus.high_water_mark
+            ready = consensus.ready()
+            effects += ready.effects
+        applied, committed = self.state.applied, consensus.high_water_mark
         assert applied <= committed, f"{self.node} has applied {applied} of {committed} committed"
-        self._notice_leadership(leads)
+        if leads != self._led:
+            self._notice_leadership(leads)
         self._members.finish_transfers()
-        effects.extend(self._answers.take())
+        effects += self._answers.take()
         timer = self._next_timer(now_ns)
         if timer is not None:
             effects.append(timer)
@@ -305,11 +307,12 @@ class Replica:
 
     def _leads(self) -> int:
         """The generation this node leads; 0 if it does not."""
-        return self.consensus.clock.generation if self.consensus.role == LEADER else 0
+        variant = self.consensus.variant
+        return variant.node.clock.generation if variant.role == LEADER else 0
 
     def _notice_leadership(self, leads: int) -> None:
-        """Leadership is lost: the outcome of every pending proposal is unknown."""
-        if self._led and leads != self._led:
+        """Another generation is led, or none: the outcome of every pending proposal is unknown."""
+        if self._led:
             lost = f"{self.node} lost leadership"
             self._members.abandon(lost)
             self._writes.abandon(lost)
@@ -317,9 +320,12 @@ class Replica:
 
     def _next_timer(self, now_ns: int) -> SetTimer | None:
         """A timer, if the one set before is used up or too late."""
-        wanted_ns = min(
-            self.consensus.deadline_ns, self._pending.deadline_ns, self._leases.deadline_ns
-        )
+        wanted_ns = self.consensus.variant.deadline_ns
+        pending_ns, lease_ns = self._pending.deadline_ns, self._leases.deadline_ns
+        if pending_ns < wanted_ns:
+            wanted_ns = pending_ns
+        if lease_ns < wanted_ns:
+            wanted_ns = lease_ns
         if now_ns < self._timer_ns <= wanted_ns:
             return None
         self._timer_ns = wanted_ns
@@ -330,7 +336,7 @@ class Replica:
     def _maybe_snapshot(self) -> bool:
         """Take a snapshot when enough was applied since the last; whether one was taken."""
         consensus = self.consensus
-        before, applied = consensus.snapshot_index, self.state.applied
+        before, applied = consensus.node.snapshots.index, self.state.applied
         if applied - before < self.config.snapshot_entries:
             return False
         members = self.configuration.nodes

@@ -84,7 +84,8 @@ class Writes:
     @property
     def deadline_ns(self) -> int:
         """When the first write must be answered at the latest."""
-        return min(self._waiting.deadline_ns, self._queue.deadline_ns)
+        placed_ns, queued_ns = self._waiting.deadline_ns, self._queue.deadline_ns
+        return placed_ns if placed_ns < queued_ns else queued_ns
 
     def take(self, waiter: Waiter, request: Request) -> None:
         """A well-formed write arrived."""

@@ -317,19 +317,27 @@ class DataNode:
     def _advance(self, now_ns: int, effects: list[Effect]) -> bool:
         """One round: answers to those who asked, questions to those who know. Whether there were
         any."""
-        exchanged, moved = self.exchange.advance(now_ns)
-        effects += exchanged
+        exchanged = self.exchange.advance(now_ns)
+        if exchanged:
+            effects += exchanged
         outcomes = self.client.take()
         for outcome in outcomes:
             effects += self.parts.on_answer(now_ns, outcome)
+        if not self._to_open:
+            return exchanged is not None or bool(outcomes)
         to_open, self._to_open = self._to_open, []
         for group, members in to_open:
             effects += self.groups.open(now_ns, group, members)
-        return bool(moved or outcomes or to_open)
+        return True
 
     def _next_timer(self, now_ns: int) -> SetTimer | None:
         """A timer, if the one set before is used up or too late."""
-        wanted_ns = min(self.groups.deadline_ns, self.client.deadline_ns, self.parts.deadline_ns)
+        wanted_ns = self.groups.deadline_ns
+        client_ns, parts_ns = self.client.deadline_ns, self.parts.deadline_ns
+        if client_ns < wanted_ns:
+            wanted_ns = client_ns
+        if parts_ns < wanted_ns:
+            wanted_ns = parts_ns
         if wanted_ns >= NEVER_NS or now_ns < self._timer_ns <= wanted_ns:
             return None
         self._timer_ns = wanted_ns

@@ -150,6 +150,8 @@ class ReplicatedGroups:
         self._parts_of = parts_of
         self._times = times
         self._hosted: dict[str, HostedReplica] = {}
+        #: the first deadline of all replicas; None after one of them has set its timer
+        self._deadline_ns: int | None = None
         self._last_write = 0
         self._last_asked = 0
         self._askers: dict[int, tuple[str, NodeId, int]] = {}
@@ -168,7 +170,10 @@ class ReplicatedGroups:
     @property
     def deadline_ns(self) -> int:
         """When :meth:`tick` must be called at the latest."""
-        return min((each.due_ns for each in self._hosted.values()), default=NEVER_NS)
+        if self._deadline_ns is None:
+            deadlines = (each.due_ns for each in self._hosted.values())
+            self._deadline_ns = min(deadlines, default=NEVER_NS)
+        return self._deadline_ns
 
     def hosts(self, group: str) -> bool:
         """Whether this node is in a group."""
@@ -266,6 +271,9 @@ class ReplicatedGroups:
     def tick(self, now_ns: int) -> list[Effect]:
         """The time of some group has come."""
         effects: list[Effect] = []
+        if now_ns < self.deadline_ns:
+            return effects
+        self._deadline_ns = None
         for hosted in self._hosted.values():
             if hosted.due_ns <= now_ns:
                 hosted.due_ns = NEVER_NS
@@ -303,8 +311,10 @@ class ReplicatedGroups:
         self._last_write += 1
         return self._last_write
 
-    def take_answers(self) -> list[Answer]:
+    def take_answers(self) -> Sequence[Answer]:
         """Take the answers to nodes."""
+        if not self._answers:
+            return ()
         answers, self._answers = self._answers, []
         return answers
 
@@ -335,6 +345,7 @@ class ReplicatedGroups:
             self.node, members, rng=self._rng, config=self.config, parts=self._parts_of(group)
         )
         hosted = self._hosted[group] = HostedReplica(group, replica)
+        self._deadline_ns = None
         return self._own(hosted, replica.start(now_ns, recovered))
 
     def _own(self, hosted: HostedReplica, effects: Sequence[Effect]) -> list[Effect]:
@@ -349,6 +360,7 @@ class ReplicatedGroups:
                 out.append(hosted.write(effect, self.next_write()))  # type: ignore[arg-type]
             elif kind is SetTimer:
                 hosted.due_ns = effect.at_ns  # type: ignore[union-attr]
+                self._deadline_ns = None
             elif kind is Reply:
                 self._reply(hosted, effect, out)  # type: ignore[arg-type]
             else:

@@ -84,8 +84,9 @@ class Stamps:
 
     def stamp(self) -> int:
         """The stamp of a message that leaves now."""
-        last = self.hybrid.last
-        return max(last if last > self._began else self._met, self._clock.wall_ns())
+        last, wall_ns = self.hybrid.last, self._clock.wall_ns()
+        known = last if last > self._began else self._met
+        return known if known > wall_ns else wall_ns
 
     def times(self, to: NodeId) -> tuple[int, int, int]:
         """What a message to a node that leaves now has as stamp, sent and back.
@@ -104,8 +105,8 @@ class Stamps:
         return self._note(timestamp, self.hybrid.observe_read(self._clock.wall_ns(), timestamp))
 
     def _note(self, timestamp: int, accepted: bool) -> bool:
-        if accepted:
-            self._met = max(self._met, timestamp)
+        if accepted and timestamp > self._met:
+            self._met = timestamp
         return accepted
 
     def heard(self, source: NodeId, message: Grouped | GroupRequest | GroupResponse) -> None:
@@ -117,7 +118,7 @@ class Stamps:
         self.fence.look(now_ns, wall_ns)
         self.fence.heard(now_ns, source, stamp - wall_ns, trip_ns(now_ns, message.back))
         self._trips.heard(now_ns, source, message.sent)
-        if not self.observe(stamp):
+        if not self._note(stamp, self.hybrid.observe(wall_ns, stamp)):
             self.refused[source] = self.refused.get(source, 0) + 1
 
     def bound_wanted(self) -> int:

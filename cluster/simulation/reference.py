@@ -154,13 +154,14 @@ def reference_core(
 def reference_view(core: Replica) -> View:
     """The values for the invariants, without building a status for every event."""
     consensus = core.consensus
+    node = consensus.node
     return View(
-        consensus.role,
-        consensus.clock.generation,
-        consensus.high_water_mark,
-        core.applied,
-        consensus.log.last_index,
-        consensus.snapshot_index,
+        consensus.variant.role,
+        node.clock.generation,
+        node.mark.index,
+        core.state.applied,
+        node.log.last_index,
+        node.snapshots.index,
     )
 
 
