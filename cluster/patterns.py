@@ -148,7 +148,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         15, "Versioned Value", "data.versioned_value",
         "A snapshot read at a version sees exactly what was committed up to it.",
-        "A34a A34b A34c A34d A08c",
+        "A34a A34b A34c A34d A34e A08c",
     ),
     _pattern(
         16, "Version Vector", "clocks.version_vector",

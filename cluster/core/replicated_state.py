@@ -58,6 +58,7 @@ class ReplicatedState:
         index = entry.index
         assert index == self.applied + 1, f"entry {index} is applied after {self.applied}"
         self.applied = index
+        self.machine.reach(index)
         if entry.kind != "command":
             return None
         logged = _decode_logged(entry.data)
@@ -88,3 +89,4 @@ class ReplicatedState:
         self.machine.restore(machine)
         self.receiver.restore(receiver)
         self.applied = snapshot.index
+        self.machine.reach(snapshot.index)
