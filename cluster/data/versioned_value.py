@@ -50,7 +50,9 @@ class Compacted(NotReadable):
 
     def __init__(self, asked: int, floor: int) -> None:
         self.asked, self.floor = asked, floor
-        super().__init__(f"compacted: revision {asked} is compacted; the oldest one left is {floor}")
+        super().__init__(
+            f"compacted: revision {asked} is compacted; the oldest one left is {floor}"
+        )
 
 
 class FutureRevision(NotReadable):
@@ -106,7 +108,9 @@ def revision_of(version: Version) -> int:
 class VersionedValues:
     """Keys and their versions."""
 
-    __slots__ = ("_alive", "_changes", "_keys", "_present", "_touched", "floor", "newest", "reached")
+    __slots__ = (
+        "_alive", "_changes", "_keys", "_present", "_touched", "floor", "newest", "reached",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._keys: dict[str, list[Version]] = {}

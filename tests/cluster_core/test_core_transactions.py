@@ -203,8 +203,8 @@ def test_a_read_at_a_revision_that_is_not_reached_is_refused() -> None:
     machine = machine_of()
     for number in (1, 2, 3):
         do(machine, "put", "a", number)
-    at_9 = ({"revision": 9},)
-    for asked in (Command("get", "a", (9,)), Command("stat", "b", (9,)), Command("range", "", at_9)):
+    for op, *args in (("get", "a", 9), ("stat", "b", 9), ("range", "", {"revision": 9})):
+        asked = Command(op, args[0], tuple(args[1:]))
         assert machine.read(asked) == ("fail", None, FUTURE)
     assert do(machine, "compact", "", 9) == FUTURE.replace("is 3", "is 4")
     assert machine.read(Command("get", "a", (4,)))[0] == "fail"  # the compaction changed no key
