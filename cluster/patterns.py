@@ -143,7 +143,7 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         14, "Follower Reads", "data.follower_reads",
         "Each read has a declared mode and keeps it; a session never goes back in time.",
-        "A29 A29b A30 A31 A32 A33 A33b A43b A43c A68i",
+        "A29 A29b A29c A30 A31 A32 A33 A33b A43b A43c A68i",
     ),
     _pattern(
         15, "Versioned Value", "data.versioned_value",

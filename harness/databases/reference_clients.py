@@ -42,14 +42,24 @@ class Session(Protocol):
         mode: str = "linearizable",
         timeout_s: float | None = None,
         node: str = "",
+        staleness_s: float = 0.0,
     ) -> Complete:
-        """Do one command; a deadline of None is the session's own, a node that which to ask."""
+        """Do one command.
+
+        Args:
+            command: what to do.
+            mode: of a read.
+            timeout_s: deadline; None for the session's own.
+            node: which to ask first.
+            staleness_s: of a ``bounded`` read: how old what it returns may be.
+        """
 
 
 class Settings(Protocol):
     """The interface of the database to its clients."""
 
     read_mode: str
+    staleness_s: float
     lease_ttl_s: float
     resource: FencedResource
     isolation: str
@@ -82,7 +92,8 @@ class Objects:
     async def _call(self, op: str, key: str, *args: Any, mode: str = "linearizable") -> Complete:
         from cluster.wire import Command
 
-        return await self._session.call(Command(op, key, args), mode=mode)
+        within_s = self._db.staleness_s if mode == "bounded" else 0.0
+        return await self._session.call(Command(op, key, args), mode=mode, staleness_s=within_s)
 
     async def _txn(
         self, compares: Sequence[Any], then: Sequence[Any], otherwise: Sequence[Any] = ()

@@ -126,10 +126,13 @@ class StoppableSession:
         mode: str = "linearizable",
         timeout_s: float | None = None,
         node: str = "",
+        staleness_s: float = 0.0,
     ) -> Complete:
         """Do one command, when the client runs; its answer is noticed when the client runs."""
         await self._life.running()
-        done = await self._session.call(command, mode=mode, timeout_s=timeout_s, node=node)
+        done = await self._session.call(
+            command, mode=mode, timeout_s=timeout_s, node=node, staleness_s=staleness_s
+        )
         await self._life.running()
         return done
 
