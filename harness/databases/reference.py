@@ -21,7 +21,8 @@ and ``clock_bound_ms`` (by how much clocks may differ, and what a commit waits);
 ``ablate`` (ids separated by commas or a list), ``read_mode`` (one of :data:`READ_MODES`;
 what each promises: :mod:`cluster.data.follower_reads`), ``staleness_s`` (of mode ``bounded``: how
 old what a read returns may be), ``lease_ttl_s`` (of locks), ``op_timeout_s``, ``peer_port``,
-``admin_port``, ``args`` (more arguments for every node), ``objects`` (what keys are; given by the workload).
+``admin_port``, ``args`` (more arguments for every node), ``objects`` (what keys are; given by the
+workload).
 
 Each run has a token of its own, so that no other user of the machine writes to the cluster, removes
 its members or breaks its disks. Nodes are given it in their environment; no file of the run has it.
@@ -145,7 +146,7 @@ class Reference(ReferenceMembers, ReferencePartitions):
         admin_port: int = 8001,
         args: str | Sequence[str] = (),
         objects: str = "register",
-        lease_ttl_s: float = 2.0,
+        lease_ttl_s: float = 1.0,
         isolation: str = "",
         scheme: str = "",
         partitions: int | None = None,

@@ -60,6 +60,7 @@ class Settings(Protocol):
 
     read_mode: str
     staleness_s: float
+    op_timeout_s: float
     lease_ttl_s: float
     resource: FencedResource
     isolation: str
@@ -76,6 +77,9 @@ class Objects:
     """
 
     operations: frozenset[str] = frozenset()
+    #: commands of one operation, one after the other, at most: each may take its share of the time
+    #: that an operation has, so that an operation whose first step hangs has an outcome, too
+    steps = 1
 
     def __init__(self, db: Settings, session: Session) -> None:
         self._db = db
@@ -93,7 +97,10 @@ class Objects:
         from cluster.wire import Command
 
         within_s = self._db.staleness_s if mode == "bounded" else 0.0
-        return await self._session.call(Command(op, key, args), mode=mode, staleness_s=within_s)
+        limit_s = self._db.op_timeout_s / self.steps if self.steps > 1 else None
+        return await self._session.call(
+            Command(op, key, args), mode=mode, timeout_s=limit_s, staleness_s=within_s
+        )
 
     async def _txn(
         self, compares: Sequence[Any], then: Sequence[Any], otherwise: Sequence[Any] = ()
@@ -231,6 +238,7 @@ class LeaseClient(Leased):
     """Leases: the client that creates the key has it."""
 
     operations = frozenset({"grant", "renew", "revoke"})
+    steps = 3
 
     async def _grant(self, op: Invocation) -> Outcome:
         granted = await self._granted(op.value["ttl_s"])
