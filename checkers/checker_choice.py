@@ -73,6 +73,7 @@ _HOMES = {
     "causal-reverse": "checkers.judges.causal:causal_reverse",
     "monotonic": "checkers.judges.monotonic:monotonic",
     "session-guarantees": "checkers.judges.sessions:session_guarantees",
+    "bounded-staleness": "checkers.judges.staleness:bounded_staleness",
     "lock": "checkers.judges.lock:lock",
     "election": "checkers.judges.election:election",
     "lease": "checkers.judges.lease:lease",
@@ -314,6 +315,8 @@ def _implied(history: History, name: str) -> dict[str, object]:
     extra: dict[str, object] = {}
     if name in ("cas-register", "key-value") and header.get("failed_cas") == "observed":
         extra["failed_cas"] = "observed"
+    if name == "bounded-staleness" and "staleness_s" in header:
+        extra["bound_s"] = "inf" if header["staleness_s"] is None else header["staleness_s"]
     if "initial" in header and name in ("register", "cas-register", "key-value"):
         extra["init"] = header["initial"]
     if name == "multi-register" and "initial" in header:

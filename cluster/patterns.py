@@ -143,12 +143,12 @@ PATTERNS: tuple[Pattern, ...] = (
     _pattern(
         14, "Follower Reads", "data.follower_reads",
         "Each read has a declared mode and keeps it; a session never goes back in time.",
-        "A29 A29b A30 A31 A32 A33 A33b A43b A43c A68i",
+        "A29 A29b A29c A30 A31 A32 A33 A33b A43b A43c A68i",
     ),
     _pattern(
         15, "Versioned Value", "data.versioned_value",
         "A snapshot read at a version sees exactly what was committed up to it.",
-        "A34a A34b A34c A34d A08c",
+        "A34a A34b A34c A34d A34e A08c",
     ),
     _pattern(
         16, "Version Vector", "clocks.version_vector",

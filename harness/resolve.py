@@ -18,7 +18,15 @@ import msgspec
 
 from harness import registry
 from harness.claims import OPTION, Claim, claim_of, level_claimed
-from harness.databases.base import DB, BringsClient, Client, NeedsImage, Operations, RunsIn
+from harness.databases.base import (
+    DB,
+    BringsClient,
+    Client,
+    NeedsImage,
+    Operations,
+    ReadsWithin,
+    RunsIn,
+)
 from harness.environments.base import Environment, Prepared
 from harness.errors import Named, UsageError
 from harness.nemesis.base import Nemesis
@@ -141,6 +149,7 @@ def _parts(
     made_workload = _workload(spec, seed, workload)
     made_db = _database(spec, seed, db, made_workload.objects)
     made_workload, claim = _claiming(spec, seed, workload, made_workload, made_db)
+    made_workload = _judged_by_its_reads(made_workload, made_db)
     make_client = _client_maker(spec, seed, made_db, client, made_workload.objects)
     _check_operations(spec, made_db, make_client, made_workload)
     _check_environment(spec, made_db)
@@ -150,6 +159,17 @@ def _parts(
     driven = _driven(made_workload, {nemesis.name: nemesis for nemesis in composed})
     timings = resolve_timings(spec, made_db)
     return Parts(made_db, make_client, made_workload, composed, driven, timings, claim)
+
+
+def _judged_by_its_reads(workload: Workload, db: DB) -> Workload:
+    """The workload with the checker for reads as old as the database's may be."""
+    within_s = db.reads_within_s if isinstance(db, ReadsWithin) else 0.0
+    if not within_s or workload.judge_old_reads is None:
+        return workload
+    checker = workload.judge_old_reads(within_s)
+    return msgspec.structs.replace(
+        workload, checker=checker, model="bounded-staleness", reads_within_s=within_s
+    )
 
 
 def _driven(workload: Workload, planned: dict[str, Nemesis]) -> dict[str, Nemesis]:

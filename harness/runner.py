@@ -19,6 +19,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -333,6 +334,8 @@ class _Run:
         header |= {"concurrency": facts["concurrency"], "version": facts["version"]}
         if self.parts.workload.model:
             header["model"] = self.parts.workload.model
+        if within_s := self.parts.workload.reads_within_s:
+            header["staleness_s"] = None if math.isinf(within_s) else within_s
         if facts["commit"]:
             header["commit"] = facts["commit"]
         return header

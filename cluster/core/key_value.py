@@ -20,7 +20,8 @@ A range has these options: ``end`` (where to stop; without it, a range reads the
 with ``start``), ``limit``, ``revision``, ``keys_only``, ``count_only``. A key with a lease is
 deleted when the lease ends.
 
-A read at a revision below the compacted one fails with ``compacted``. Compaction is a command of
+A read at a revision below the compacted one fails with ``compacted``, and one at a revision that is
+not reached with ``future-revision``; so does a compaction up to one. Compaction is a command of
 the log or, every so many revisions, done by itself; the state's hash is about the newest versions
 only, and so does not depend on it.
 
@@ -44,7 +45,13 @@ from cluster.core.answers import (
     short,
     value_problem,
 )
-from cluster.data.versioned_value import Compacted, Version, VersionedValues
+from cluster.data.versioned_value import (
+    Compacted,
+    FutureRevision,
+    NotReadable,
+    Version,
+    VersionedValues,
+)
 from cluster.wire import Command
 
 #: Most items one range answers with.
@@ -215,9 +222,9 @@ class KeyValue:
 
     def _compact(self, index: int, revision: int) -> Answer:
         if revision > index:
-            return fail(f"revision {revision} is not reached; the newest is {index}")
+            return fail(str(FutureRevision(revision, index)))
         if revision <= self.values.floor:
-            return fail(f"revision {revision} is compacted already: {self.values.floor} is left")
+            return fail(str(Compacted(revision, self.values.floor)))
         self.values.compact(revision)
         return ok(self.values.floor)
 
@@ -235,8 +242,8 @@ class KeyValue:
             if command.op == "range":
                 return self._range(command.key, *command.args)
             found = self._find(command.key, *command.args)
-        except Compacted as error:
-            return fail(f"compacted: {error}")
+        except NotReadable as error:
+            return fail(str(error))
         if command.op == "get":
             return ok(None if found is None else found.value)
         return ok(None if found is None else _stat(found))

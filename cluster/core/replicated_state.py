@@ -73,6 +73,7 @@ class ReplicatedState:
         assert index == self.applied + 1, f"entry {index} is applied after {self.applied}"
         self.applied = index
         self._applied_bytes += len(entry.data)
+        self.machine.reach(index)
         if entry.kind != "command":
             return None
         logged = _decode_logged(entry.data)
@@ -116,3 +117,4 @@ class ReplicatedState:
         self.receiver.restore(receiver)
         self.applied = snapshot.index
         self._snapshot_bytes, self._applied_bytes = len(snapshot.data), 0
+        self.machine.reach(snapshot.index)

@@ -90,6 +90,10 @@ class StateMachine:
         """The keys and revisions that watches are about."""
         return self.keys.values
 
+    def reach(self, index: int) -> None:
+        """Revisions up to this log index can be read; it changes the keys now, or not at all."""
+        self.keys.values.reach(index)
+
     def apply(self, index: int, command: Command) -> Answer:
         """Carry a command out as of a log index."""
         wrong = self.problem(command)

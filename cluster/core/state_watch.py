@@ -162,7 +162,7 @@ class StateWatch:
             events, revision = self.events(watch, values, applied)
         except Compacted as error:
             self.slow += 1
-            return fail(f"compacted: {error}")
+            return fail(str(error))
         return ok({"events": events, "revision": revision}) if events else None
 
     def events(

@@ -15,8 +15,8 @@ Words in capitals stand for arguments; brackets for what may be left out.
     run TIME                          let time pass
     put C KEY VALUE [@N] [-> OUT]     a client's operation, awaited; also get KEY, cas KEY OLD NEW,
                                       append KEY ITEM, incr KEY N, delete KEY. @N: ask this node
-                                      only. A get may end in lease, follower, session or stale. OUT:
-                                      ok, fail or unknown, or a value: -> ok 1
+                                      only. A get may end in lease, follower, session, stale or
+                                      bounded=TIME. OUT: ok, fail or unknown, or a value: -> ok 1
     grant | renew | revoke | lock | unlock | fenced | write | watch | txn | snapshot C ...
     members | act | join | leave C ...
                                       see :mod:`cluster.simulation.schedule_services`
@@ -72,6 +72,7 @@ from cluster.config import ClusterConfig
 from cluster.core.member_requests import CHANGES
 from cluster.core.paxos_register import PaxosRegisters
 from cluster.core.register_state import register_value
+from cluster.data.follower_reads import BOUNDED
 from cluster.simulation.availability import WITNESS, WITNESS_KEY, hold_trial, trials_for
 from cluster.simulation.damaging import damage
 from cluster.simulation.disk import DiskProfile
@@ -197,18 +198,28 @@ def _begin(stage: Stage, op: str, arguments: list[str]) -> str:
     node = None
     if arguments and arguments[-1].startswith("@"):
         node = arguments.pop()[1:]
-    mode = arguments.pop() if op == "get" and arguments[-1:] and arguments[-1] in MODES else ""
+    mode, _, bound = (_take_mode(arguments) if op == "get" else "").partition("=")
+    staleness_ns = time_of(bound) if bound else 0
     count = OPERATIONS[op]
     if len(arguments) != 2 + count:
         raise stage.fail(f"{op} takes a client, a key and {count} values, not {arguments}")
     client, key, *texts = arguments
     stage.free(client, node)
     words = " ".join([client, op, key, *texts, *filter(None, [mode])])
+    words += f"={bound}" if bound else ""
     words += f" @{node}" if node else ""
     operation = Operation(op, key, tuple(map(value_of, texts)))
-    call = stage.session(client).submit(operation, mode=mode or "linearizable", to=node)
+    call = stage.session(client).submit(
+        operation, mode=mode or "linearizable", to=node, staleness_ns=staleness_ns
+    )
     stage.calls[client] = Running(words, call, text_of if op == "get" else lambda value: "")
     return client
+
+
+def _take_mode(arguments: list[str]) -> str:
+    """Take the mode off the end of a read's words; "" if there is none."""
+    last = arguments[-1] if len(arguments) > 2 else ""
+    return arguments.pop() if last in MODES or last.startswith(f"{BOUNDED}=") else ""
 
 
 # -- set-up and time

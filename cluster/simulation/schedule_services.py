@@ -13,8 +13,9 @@
                                 An answer ends after N changes, at the next revision
     txn C [if KEY VALUE, ... then] r KEY, w KEY VALUE, append KEY VALUE, ...
                                 a transaction; it fails if a key has not the value given
-    snapshot C KEY KEY ...      reads the first key now, and with ``await C`` the others as they
-                                were then
+    snapshot C KEY KEY ... [at REVISION]
+                                reads the first key now, and with ``await C`` the others as they
+                                were then; or all of them as of this revision
     send C LOG VALUE VALUE ...  values appended to a log one by one, as many under way at once as
                                 the client's window allows; a value's offset is its revision
     poll C LOG                  the values of a log
@@ -361,13 +362,17 @@ def tell_operations(parts: list[list[Any]]) -> str:
 
 
 def _snapshot(memory: Memory, arguments: list[str]) -> Operation:
+    asked: tuple[int, ...] = ()
+    if arguments[-2:-1] == ["at"]:
+        *arguments, _, text = arguments
+        asked = (int(text),)
     if len(arguments) < 2:
         raise ValueError("expected a client and two keys or more")
     first, *others = arguments
 
     def steps() -> Steps:
-        done = yield Command("get", first)
-        revision, found = done.revision, [["r", first, done.value]]
+        done = yield Command("get", first, asked)
+        revision, found = asked[0] if asked else done.revision, [["r", first, done.value]]
         yield None
         for key in others:
             if done.status != "ok":

@@ -50,16 +50,18 @@ if TYPE_CHECKING:
 
 
 #: Modes of reads that are not linearizable, and promise less.
-WEAK_MODES = ("session", "stale")
+WEAK_MODES = ("session", "bounded", "stale")
 #: What a transaction is called in a history.
 TRANSACTION = "txn"
 #: Operations that are about no one key.
 OF_SEVERAL_KEYS = (TRANSACTION, "watch", "compact")
 #: Options of checkers: the cluster's locks are leases, so one that was lost may not be released;
-#: what a group converges to is its members, and a schedule ends with all of them running.
+#: what a group converges to is its members, and a schedule ends with all of them running; bounded
+#: reads of schedules have this bound.
 OPTIONS: dict[str, dict[str, Any]] = {
     "lock": {"exclusive": False},
     "convergence": {"every_node": True},
+    "bounded-staleness": {"bound_s": 0.5},
 }
 
 

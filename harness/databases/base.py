@@ -199,6 +199,20 @@ class Claims(Protocol):
 
 
 @runtime_checkable
+class ReadsWithin(Protocol):
+    """Has reads that may be of an older state, and says how old: it is checked by that.
+
+    A workload that knows how (``judge_old_reads``) makes its checker of it.
+    """
+
+    @property
+    def reads_within_s(self) -> float:
+        """How long ago the state of a read may be replaced, in seconds; 0 where reads are
+        linearizable, infinite where a read may be of any past state."""
+        ...
+
+
+@runtime_checkable
 class PausesClients(Protocol):
     """Has clients that hold something while they do nothing, and can be stopped in their tracks.
 

@@ -18,9 +18,11 @@ or the workload's objects are for, or ``core``), ``consensus`` (of roles ``core`
 role ``data`` ``isolation``, ``scheme`` (``fixed`` or ``range``), ``partitions`` (how many at first)
 and ``clock_bound_ms`` (by how much clocks may differ, and what a commit waits); of role
 ``leaderless`` ``versions`` and ``consistency`` (how it orders versions, and ``quorum`` or ``one``);
-``ablate`` (ids separated by commas or a list), ``read_mode`` (one of :data:`READ_MODES`),
-``lease_ttl_s`` (of locks), ``op_timeout_s``, ``peer_port``, ``admin_port``,
-``args`` (more arguments for every node), ``objects`` (what keys are; given by the workload).
+``ablate`` (ids separated by commas or a list), ``read_mode`` (one of :data:`READ_MODES`;
+what each promises: :mod:`cluster.data.follower_reads`), ``staleness_s`` (of mode ``bounded``: how
+old what a read returns may be), ``lease_ttl_s`` (of locks), ``op_timeout_s``, ``peer_port``,
+``admin_port``, ``args`` (more arguments for every node), ``objects`` (what keys are; given by the
+workload).
 
 Each run has a token of its own, so that no other user of the machine writes to the cluster, removes
 its members or breaks its disks. Nodes are given it in their environment; no file of the run has it.
@@ -29,6 +31,7 @@ its members or breaks its disks. Nodes are given it in their environment; no fil
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import sys
 import time
@@ -49,13 +52,15 @@ from harness.databases.reference_holders import (
 from harness.databases.reference_leaderless import OF_LEADERLESS, check_options, clients_of
 from harness.databases.reference_members import ATTEMPT_S, REQUEST_S, ReferenceMembers
 from harness.databases.reference_partitions import Dividing, ReferencePartitions
-from harness.environments.base import Node, SimulatedNode
+from harness.environments.base import OWN_NODE_MODES, Node, SimulatedNode
 from harness.errors import UsageError, nearest
 from workloads.lock import FencedResource
 
 #: where a node finds its token (see ``cluster.runtime.token``)
 TOKEN_VARIABLE = "SPLITBRAIN_TOKEN"
-READ_MODES = ("linearizable", "lease", "follower", "session", "stale")
+READ_MODES = ("linearizable", "lease", "follower", "session", "bounded", "stale")
+#: of ``bounded`` reads: how old what they return may be, unless ``staleness_s`` says otherwise
+STALENESS_S = 1.0
 ROLES = ("core", "paxos", "data", "gossip", "leaderless")
 READY_WITHIN_S = 30.0
 _OWN_NODE_EVERY_S = 0.05
@@ -133,6 +138,7 @@ class Reference(ReferenceMembers, ReferencePartitions):
         consensus: str = "raft",
         ablate: str | Sequence[str] = (),
         read_mode: str = "linearizable",
+        staleness_s: float | None = None,
         versions: str = "dotted",
         consistency: str = "quorum",
         op_timeout_s: float = 5.0,
@@ -140,7 +146,7 @@ class Reference(ReferenceMembers, ReferencePartitions):
         admin_port: int = 8001,
         args: str | Sequence[str] = (),
         objects: str = "register",
-        lease_ttl_s: float = 2.0,
+        lease_ttl_s: float = 1.0,
         isolation: str = "",
         scheme: str = "",
         partitions: int | None = None,
@@ -166,7 +172,19 @@ class Reference(ReferenceMembers, ReferencePartitions):
             _check_agreeing(versions, consistency)
             if self.role != "core":
                 _check_peers(self.role, consensus=consensus, read_mode=read_mode)
-        _check_values(consensus, op_timeout_s=op_timeout_s, lease_ttl_s=lease_ttl_s)
+        if staleness_s is not None and read_mode != "bounded":
+            raise UsageError(
+                f"staleness_s is {staleness_s!r}, and reads of mode {read_mode!r} have no bound; "
+                "leave it out, or give read_mode=bounded"
+            )
+        #: how old what a ``bounded`` read returns may be
+        self.staleness_s = STALENESS_S if staleness_s is None else staleness_s
+        _check_values(
+            consensus,
+            op_timeout_s=op_timeout_s,
+            lease_ttl_s=lease_ttl_s,
+            staleness_s=self.staleness_s,
+        )
         #: how role data divides keys, and what its transactions promise
         self.dividing = Dividing.checked(
             self.role, isolation, scheme, partitions=partitions, clock_bound_ms=clock_bound_ms
@@ -286,7 +304,21 @@ class Reference(ReferenceMembers, ReferencePartitions):
         if self.read_mode == "lease":
             # A leader trusts its lease for half of the time that others wait at least.
             return Assumptions(clock_rate_max=2.0, clock_rate_min=0.5)
+        if self.read_mode == "bounded":
+            # A node measures the age of its state by its own clock, which must not be slow.
+            return Assumptions(clock_rate_min=1.0)
         return Assumptions()
+
+    @property
+    def reads_within_s(self) -> float:
+        """How old what a read returns may be, in seconds; infinite for any age.
+
+        A read of a session is of any age, too: what sessions are promised instead is the business
+        of the workload ``sessions``.
+        """
+        if self.role != "core" or self.read_mode in ("linearizable", "lease", "follower"):
+            return 0.0
+        return self.staleness_s if self.read_mode == "bounded" else math.inf
 
     def cannot(self, nemesis: Any) -> str:
         """Why a nemesis makes no sense with nodes of this role; "" if it does."""
@@ -480,7 +512,9 @@ class ReferenceClient:
             return await self._take(op)
         name, arguments = commands[op.f]
         command = Command(name, str(op.key), arguments(op.value))
-        done = await self._session.call(command, mode=self._db.read_mode)
+        mode = self._db.read_mode
+        within_s = self._db.staleness_s if mode == "bounded" else 0.0
+        done = await self._session.call(command, mode=mode, staleness_s=within_s)
         if done.status == "ok":
             return op.ok(self._answer(op, done.value)) if op.f in _ANSWERS else op.ok()
         if done.status == "fail":
@@ -563,15 +597,23 @@ class SocketSession:
         )
 
     async def call(
-        self, command: Any, *, mode: str, timeout_s: float | None = None, node: str = ""
+        self,
+        command: Any,
+        *,
+        mode: str,
+        timeout_s: float | None = None,
+        node: str = "",
+        staleness_s: float = 0.0,
     ) -> Any:
         """Do one command; the outcome has ``status``, ``value``, ``error`` and ``node``."""
         now = time.monotonic()
-        own = mode == "stale" or now - self._asked_own > _OWN_NODE_EVERY_S
+        own = mode in OWN_NODE_MODES or now - self._asked_own > _OWN_NODE_EVERY_S
         if own:
             self._asked_own = now
         node = node or (self._node if own else "")
-        return await self._client.call(command, mode=mode, node=node, timeout_s=timeout_s)
+        return await self._client.call(
+            command, mode=mode, node=node, timeout_s=timeout_s, staleness_s=staleness_s
+        )
 
     async def close(self) -> None:
         """End the session."""

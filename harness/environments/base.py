@@ -37,6 +37,10 @@ ABILITIES: dict[str, tuple[str, ...]] = {
     "membership": ("sim", "local", "netns", "docker", "ssh"),
 }
 
+#: kinds of reads for which a client asks its own node every time: any node may answer, and one that
+#: is behind is what there is to see
+OWN_NODE_MODES = ("stale", "bounded")
+
 
 class LinkFault(msgspec.Struct, frozen=True, omit_defaults=True):
     """The faults of one directed link. All zero means healthy; ``cut`` drops everything.

@@ -92,7 +92,7 @@ def test_the_operations() -> None:
         (("get", "n", "x"), "get takes a revision, not 'x'"),
         (("range", "n", {"limt": 1}), "range has no option 'limt'; it has end, limit"),
         (("range", "n", {"limit": 0}), "the limit of a range is 0"),
-        (("compact", "", 99), "revision 99 is not reached; the newest is 9"),
+        (("compact", "", 99), "future-revision: revision 99 is not reached yet; the newest one is"),
         (("putt", "n", 1), "there is no operation 'putt'; known are"),
         (("put", 5, 1), "the key 5 is not a string"),
     ],

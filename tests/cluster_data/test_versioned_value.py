@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.data.versioned_value import Compacted, VersionedValues
+from cluster.data.versioned_value import Compacted, FutureRevision, VersionedValues
 
 KEYS = ("a", "b", "c")
 
@@ -72,6 +72,7 @@ def test_every_revision_reads_as_it_was(
     store, twin = VersionedValues(), Twin()
     for fate, ops in steps:
         revision = len(twin.states)
+        store.reach(revision)
         store.begin()
         changed = carry_out(store, revision, ops)
         if fate == "keep":
@@ -88,6 +89,7 @@ def test_every_revision_reads_as_it_was(
         blob = msgspec.msgpack.encode(store.encode())
         again = VersionedValues()
         again.restore(msgspec.msgpack.decode(blob, strict=True))
+        again.reach(len(twin.states) - 1)
         same(again, twin)
         assert msgspec.msgpack.encode(again.encode()) == blob
 
@@ -102,6 +104,17 @@ def test_a_read_below_the_floor_is_refused() -> None:
         store.at("a", 1)
     with pytest.raises(Compacted):
         list(store.changes(1))
+
+
+def test_a_read_above_what_is_reached_is_refused() -> None:
+    store = VersionedValues()
+    store.put(1, "a", "x")
+    with pytest.raises(FutureRevision, match="revision 2 is not reached yet; the newest one is 1"):
+        store.at("a", 2)
+    store.reach(5)
+    assert store.at("a", 5).value == "x"  # type: ignore[union-attr]
+    with pytest.raises(AssertionError, match="revision 4 is reached after 5"):
+        store.reach(4)
 
 
 def test_a_version_number_begins_anew_after_a_deletion() -> None:

@@ -72,7 +72,7 @@ def test_a_cluster_speaks_mutual_tls(tmp_path: Path, capsys: pytest.CaptureFixtu
         done = subprocess.run(asked, check=True, capture_output=True)
         assert json.loads(done.stdout)["status"] == "ok"
         plain = [*asked[: asked.index("--tls-ca")], "--timeout", "1", "get", "greeting"]
-        assert subprocess.run(plain, check=False, capture_output=True).returncode == 1
+        assert subprocess.run(plain, check=False, capture_output=True).returncode == 3
     finally:
         down(where)
 
