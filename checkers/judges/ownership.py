@@ -57,7 +57,7 @@ class Owned(NamedTuple):
     partition: Hashable
     group: Hashable
     epoch: int | float
-    count: int | float
+    number: int | float
 
 
 def ownership() -> Checker:
@@ -167,7 +167,7 @@ def _epochs(history: History, acts: list[Owned]) -> list[Finding]:
 def _sequence(history: History, acts: list[Owned]) -> list[Finding]:
     """Numbers given twice, or that do not grow from one act to the next."""
     holds = [
-        Hold(each.row.invoke, each.row.complete, each.count, each.row.complete, each.row.process)
+        Hold(each.row.invoke, each.row.complete, each.number, each.row.complete, each.row.process)
         for each in acts
     ]
     return token_findings(history, holds, _NUMBERS)
@@ -179,10 +179,10 @@ def _went_on(history: History, acts: list[Owned]) -> list[Finding]:
     by_epoch = itertools.groupby(sorted(acts, key=lambda act: act.epoch), lambda act: act.epoch)
     largest: Owned | None = None
     for _, some in by_epoch:
-        same = sorted(some, key=lambda act: act.count)
-        if largest is not None and same[0].count < largest.count:
+        same = sorted(some, key=lambda act: act.number)
+        if largest is not None and same[0].number < largest.number:
             findings.append(_behind(history, largest, same[0]))
-        if largest is None or same[-1].count > largest.count:
+        if largest is None or same[-1].number > largest.number:
             largest = same[-1]
     return findings
 
@@ -192,11 +192,11 @@ def _behind(history: History, old: Owned, new: Owned) -> Finding:
         kind="owner-went-on",
         title="an owner acted after the next one had begun",
         sentence=f"{who(history, new.row.invoke).capitalize()} acted at epoch {new.epoch} with "
-        f"number {new.count}, and {who(history, old.row.invoke)} at the epoch {old.epoch} before "
-        f"it with the larger number {old.count}.",
+        f"number {new.number}, and {who(history, old.row.invoke)} at the epoch {old.epoch} before "
+        f"it with the larger number {old.number}.",
         ops=tuple(sorted((old.row.invoke, new.row.invoke))),
-        because=(Because("owns", source=old.row.invoke, target=new.row.invoke, value=old.count),),
-        detail={"tokens": [old.count, new.count]},
+        because=(Because("owns", source=old.row.invoke, target=new.row.invoke, value=old.number),),
+        detail={"tokens": [old.number, new.number]},
     )
 
 

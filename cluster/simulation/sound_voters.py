@@ -34,16 +34,15 @@ def voter_sets(status: Mapping[str, Any]) -> list[frozenset[str]]:
     rows = status.get("groups") or ()
     groups = [row for row in rows if isinstance(row, Mapping)] if _is_list(rows) else []
     named = [each.get(part) for each in (status, *groups) for part in _VOTERS]
-    sets = (frozenset(each) for each in named if _is_list(each) and _are_names(each))
-    return list(dict.fromkeys(each for each in sets if each))
+    return list(dict.fromkeys(frozenset(each) for each in named if each and _are_names(each)))
 
 
 def _is_list(value: Any) -> bool:
     return isinstance(value, (list, tuple))
 
 
-def _are_names(values: Iterable[Any]) -> bool:
-    return all(isinstance(each, str) for each in values)
+def _are_names(value: Any) -> bool:
+    return _is_list(value) and all(isinstance(each, str) for each in value)
 
 
 def majority_stays(
@@ -57,7 +56,7 @@ def majority_stays(
         leaving: members that were asked to leave, and may be voters no more.
     """
     for voters in sets:
-        for left in (voters, voters.difference(leaving)):
+        for left in (voters, voters - {*leaving}):
             unsound = len(damaged & left)
             if unsound and unsound * 2 >= len(left):
                 return False
