@@ -48,9 +48,9 @@ def recovery(
     """A checker of the time from the end of each fault to the next ``ok`` answer.
 
     ``stats``: ``recoveries``, a list of ``{fault, f, healed_at_s, returned_at_s, recovery_s, nodes,
-    groups}``, in which seconds are None where nothing was answered any more; ``median_s``, ``worst_s``,
-    ``never``. With a declared bound also ``bound_s``, ``beyond`` (how many) and, in each row,
-    ``judged``: one of the classes in the module's text.
+    nodes_at_s, groups}``, in which seconds are None where nothing was answered any more;
+    ``median_s``, ``worst_s``, ``never``. With a declared bound also ``bound_s``, ``beyond`` (how
+    many) and, in each row, ``judged``: one of the classes in the module's text.
 
     Args:
         within_s: a longer recovery, or none, makes the verdict INVALID; None to measure only.
@@ -112,6 +112,7 @@ class _Answers:
             "returned_at_s": int(returned_ns.min()) / 1e9 if len(returned_ns) else None,
             "recovery_s": self._first(fresh, fault.end_ns),
             "nodes": self._nodes(fresh, fault.end_ns),
+            "nodes_at_s": self._nodes_at_s(fresh),
             "groups": {
                 group: self._first(fresh & mask, fault.end_ns)
                 for group, mask in self._groups.items()
@@ -138,6 +139,12 @@ class _Answers:
             for code in sorted(asked)
             if code >= 0
         }
+
+    def _nodes_at_s(self, fresh: Any) -> dict[str, float]:
+        """Per node that answered since, the moment of its first answer."""
+        times, codes = self._ok_ns[fresh], self._history.node[self._ok][fresh]
+        found = sorted({*codes.tolist()} - {-1})
+        return {self._history.nodes[code]: int(times[codes == code].min()) / 1e9 for code in found}
 
     def judged(self, fault: Fault, took_s: float | None, bound_s: float) -> str:
         """The class of a return, given what the database declares."""

@@ -208,7 +208,8 @@ def test_recovery_counts_from_the_heal_to_an_answer_to_a_fresh_operation() -> No
     assert row == {
         "fault": 4, "f": "kill", "healed_at_s": 0.018, "returned_at_s": 0.021,
         "recovery_s": 0.003,
-        "nodes": {}, "groups": {},
+        "nodes": {},
+        "nodes_at_s": {}, "groups": {},
     }  # fmt: skip
     assert recovery(within_s=0.001)(_outage()).verdict is Verdict.INVALID
     assert recovery()(ONE).verdict is Verdict.UNKNOWN
