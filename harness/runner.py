@@ -38,6 +38,7 @@ from harness.lifecycle import Lifecycle
 from harness.nemesis.base import Nemesis
 from harness.progress import Progress
 from harness.recorder import Recorder, StoreError
+from harness.recovery import bounds_of
 from harness.resolve import (
     Parts,
     SomeClient,
@@ -286,8 +287,9 @@ class _Run:
             troubles=lifecycle.troubles,
             interrupted=lifecycle.interrupted,
             rate=lifecycle.rate,
-            extra=self.extra,
+            extra=[*self.extra, *lifecycle.remains],
             assumed=assumptions_of(self.parts.db),
+            bounds=bounds_of(self.parts.db),
         )
         counts = self.recorder.counts
         self.facts |= {

@@ -25,7 +25,7 @@ class Workload(msgspec.Struct, kw_only=True):
             before the run begins.
         objects: what its keys are, which says what ``read`` and ``add`` mean: ``register``,
             ``list``, ``set``, ``counter``, ``siblings``, ``ids``, ``queue``, ``log``, ``lock``,
-            ``election``, ``lease``, ``watch``, ``bank``, ``scanned-set``, ``monotonic``,
+            ``election``, ``lease``, ``watch``, ``bank``, ``scanned-set``, ``monotonic``, ``owned``,
             ``txn-list``, ``txn-register`` or ``txn-predicates``. A database that takes an option
             ``objects`` is given it.
         nemeses: nemeses that the generator's nemesis thread asks for, where they cannot be seen in

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from cluster.log.group_files import within_group
 from cluster.simulation.file_damage import FileDamage, draw_damage
+from cluster.simulation.sound_voters import majority_stays, voter_sets
 from cluster.simulation.world import World
 
 
@@ -74,11 +75,5 @@ def _leaves_voters(world: World, node: str) -> bool:
     atlas = world.atlas
     damaged = {world.member(each) for each in (*atlas.damaged, node)}
     leaving = {world.member(each) for each in atlas.leaving}
-    said = [world.status(each) or {} for each in world.nodes]
-    sets = [{*status.get(part, ())} for status in said for part in ("members", "outgoing")]
-    for voters in (*sets, {world.member(each) for each in world.nodes}):
-        for left in (voters, voters - leaving):
-            unsound = len(damaged & left)
-            if unsound and unsound * 2 >= len(left):
-                return False
-    return True
+    said = [found for each in world.nodes for found in voter_sets(world.status(each) or {})]
+    return majority_stays(damaged, [*said, {world.member(each) for each in world.nodes}], leaving)

@@ -4,7 +4,8 @@ A *DB* knows how to run one node of a system; a *Client* how to speak to it. Bot
 a user writes in a test file. Each further capability of a DB is an *ability*: one of the Protocols
 below, each with one method or attribute, asked with ``isinstance``. So a DB has an ability if it
 has the method: :class:`Logs`, :class:`Primaries`, :class:`Generations`, :class:`Assumes`,
-:class:`Claims`, :class:`PausesClients`, :class:`Membership`, :class:`Members`,
+:class:`Claims`, :class:`ReadsWithin`, :class:`Recovers`, :class:`PausesClients`,
+:class:`Membership`, :class:`Members`,
 :class:`Partitions`, :class:`ClusterSetup`, :class:`Timed`, :class:`Stops` and, for what it runs
 with,
 :class:`BringsClient`, :class:`Operations`, :class:`RunsIn`, :class:`NeedsImage`, :class:`Refuses`.
@@ -176,6 +177,30 @@ class Assumes(Protocol):
 
     @property
     def assumptions(self) -> Assumptions:
+        """The bounds."""
+        ...
+
+
+class RecoveryBounds(msgspec.Struct, frozen=True, kw_only=True):
+    """How soon after the end of all faults a database is as it should be; None where it says
+    nothing.
+
+    Args:
+        serves_s: until an operation is answered ok again.
+        clean_s: until nothing of the faults is left in its nodes: no intent of a dead transaction,
+            no lease, no lock. Looked at where the environment can see into nodes.
+    """
+
+    serves_s: float | None = None
+    clean_s: float | None = None
+
+
+@runtime_checkable
+class Recovers(Protocol):
+    """Declares how soon it recovers: see :mod:`harness.recovery`."""
+
+    @property
+    def recovery_bounds(self) -> RecoveryBounds:
         """The bounds."""
         ...
 

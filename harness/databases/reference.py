@@ -39,7 +39,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from harness.costs import STARTS
-from harness.databases.base import Assumptions, Invocation, Outcome, operations_of
+from harness.databases.base import (
+    Assumptions,
+    Invocation,
+    Outcome,
+    RecoveryBounds,
+    operations_of,
+)
 from harness.databases.http_clients import answered
 from harness.databases.reference_clients import CLIENTS, OF_GOSSIP, Objects
 from harness.databases.reference_data import DATA_CLIENTS
@@ -63,6 +69,9 @@ READ_MODES = ("linearizable", "lease", "follower", "session", "bounded", "stale"
 STALENESS_S = 1.0
 ROLES = ("core", "paxos", "data", "gossip", "leaderless")
 READY_WITHIN_S = 30.0
+#: Declared: after the last fault an operation is answered in so many seconds, and no intent, lease
+#: or lock of the faults is left. The simulation's liveness phase asks for all of it in the first.
+SERVES_WITHIN_S, CLEAN_WITHIN_S = 20.0, 30.0
 _OWN_NODE_EVERY_S = 0.05
 #: kind of objects -> the only role whose nodes have it
 _OF_ROLE = {**dict.fromkeys(OF_GOSSIP, "gossip"), **dict.fromkeys(OF_LEADERLESS, "leaderless")}
@@ -319,6 +328,12 @@ class Reference(ReferenceMembers, ReferencePartitions):
         if self.role != "core" or self.read_mode in ("linearizable", "lease", "follower"):
             return 0.0
         return self.staleness_s if self.read_mode == "bounded" else math.inf
+
+    @property
+    def recovery_bounds(self) -> RecoveryBounds:
+        """What every role promises; what transactions leave behind is gone a little later."""
+        clean_s = CLEAN_WITHIN_S if self.objects in self.data_objects else None
+        return RecoveryBounds(serves_s=SERVES_WITHIN_S, clean_s=clean_s)
 
     def cannot(self, nemesis: Any) -> str:
         """Why a nemesis makes no sense with nodes of this role; "" if it does."""

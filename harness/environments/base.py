@@ -437,6 +437,16 @@ class FileDamages(Protocol):
 
 
 @runtime_checkable
+class Inside(Protocol):
+    """Can see what is in the nodes."""
+
+    def remains(self) -> str | None:
+        """The first thing that faults left in the nodes (an intent, a lease, a partition half
+        moved), in a few words; "" if nothing is left, None if that cannot be told."""
+        ...
+
+
+@runtime_checkable
 class Pressures(Protocol):
     """Ability ``pressure``."""
 

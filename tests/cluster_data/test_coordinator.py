@@ -110,7 +110,12 @@ def test_an_aborted_transaction_leaves_no_trace() -> None:
     ("op", "key", "args", "said"),
     [
         ("txn-what", "", (), "there is no operation 'txn-what'; known are txn-abort, txn-append"),
-        ("txn-begin", "", ({"level": 1},), "there is no option 'level'"),
+        (
+            "txn-begin",
+            "",
+            ({"level": 1},),
+            "txn-begin has no option 'level'; there are isolation and staleness_ns",
+        ),
         ("txn-begin", "", ({"isolation": "chaos"},), "there is no isolation 'chaos'; there are st"),
         ("txn-begin", "", ({"staleness_ns": -1},), "staleness_ns is -1"),
         ("txn-run", "", (), "txn-run takes operations and options, not ()"),
