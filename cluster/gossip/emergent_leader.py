@@ -230,9 +230,7 @@ class EmergentLeader:
 
     # -- proposing ---------------------------------------------------------------------------------
 
-    def consider(
-        self, now_ns: int, living: tuple[NodeId, ...], *, changed: bool = False
-    ) -> None:
+    def consider(self, now_ns: int, living: tuple[NodeId, ...], *, changed: bool = False) -> None:
         """The group is seen so now: whether a next view is due, and when to look again.
 
         Args:

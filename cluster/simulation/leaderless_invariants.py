@@ -29,10 +29,10 @@ from cluster.leaderless.replica_states import (
     decode_state,
     digest_of,
     encode_state,
-    plain_key,
     record_of,
     replay,
 )
+from cluster.leaderless.ring import is_quorum, plain_key
 from cluster.leaderless.stamps import HybridStamps
 from cluster.ports import Append, Core, Recovered, SaveSnapshot, Send
 from cluster.simulation.incarnation_watch import IncarnationWatch
@@ -206,7 +206,7 @@ class LeaderlessInvariants:
             if contains(self._of(replica).durable.get(done.key, NOTHING), done.state)
         ]
         gone = done.state.is_tombstone or done.state == NOTHING
-        if len(has) < min(done.wanted, len(replicas)) and not gone:
+        if not is_quorum(done.halves or (replicas,), has, done.wanted) and not gone:
             self._fail(
                 "acknowledged-durable",
                 f"{node} acknowledges {'a read' if done.reads else 'a write'} of "
