@@ -308,7 +308,8 @@ class LeaderlessNode:
         if request.command.op in RING_OPS:
             answer = self.ring_member.take(now_ns, waiter, request.command)
             if answer is not None:
-                self._answer(waiter, answer)
+                args = request.command.args  # of a join that another node shall make
+                self._answer(waiter, answer, leader=args[0] if answer[0] == "redirect" else "")
             return self._settle(now_ns)
         refused = self._refusal(request)
         if refused is not None:

@@ -14,8 +14,8 @@ that many alive. One member joins or leaves at a time, in two steps:
 2. *Settled.* The members to come alone, once each member that gains keys said that it has them. Or
    the members before alone: a change is given up if the one that joins is dead, or shall leave.
 
-A member leaves because a client wants it (``leave``, ``remove-member``), dead or alive; or because
-the node came back under its next id. An id that left never joins again: ``n2`` comes back
+A member leaves because a client wants it (``remove-member``), dead or alive; or because the node
+came back under its next id. An id that left never joins again: ``n2`` comes back
 as ``n2~2``, with an empty disk. The last member does not leave.
 
 What holds while members change. Let a write be acknowledged by a quorum under ring k. Every quorum

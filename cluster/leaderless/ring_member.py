@@ -269,13 +269,13 @@ class RingMember:
             return fail(wrong)
         if command.op == MEMBERS:
             return ok(describe(view)) if view.id else self._no_ring()
-        own = self._states.node
         if command.op == JOIN:
-            return self._join(now_ns, waiter, command.key)
-        if own not in self.ring.members:
+            return self._join(now_ns, waiter, command.key, command.args[0])
+        assert command.op == REMOVE, f"{command.op} is no request about members"
+        if self._states.node not in self.ring.members:
             return self._no_ring()
-        member = command.key if command.op == REMOVE else own
-        wanted = Waiting(waiter, command.op, member)
+        member = command.key
+        wanted = Waiting(waiter, REMOVE, member)
         if wanted.is_so(view):
             return ok(describe(view))
         if len(view.members) < 2 and member in view.members and not view.before:
@@ -284,8 +284,10 @@ class RingMember:
         self._tell_voters(ShallLeave(self._reading(), member))
         return None
 
-    def _join(self, now_ns: int, waiter: Waiter, seed: NodeId) -> Answer | None:
+    def _join(self, now_ns: int, waiter: Waiter, seed: NodeId, member: NodeId) -> Answer | None:
         own, view = self._states.node, self.ring.view
+        if member != own:
+            return ("redirect", None, f"{member} itself is asked to join")
         if is_retired(view, own):
             return fail(f"{own} has left: its node may join under its next id, with an empty disk")
         wanted = Waiting(waiter, JOIN, own, seed)

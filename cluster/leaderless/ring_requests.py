@@ -1,8 +1,7 @@
 """Requests about the members of role ``leaderless``, and the clients that wait for them.
 
     members                 who is in the ring, who leaves it, which ids left
-    join SEED               this node asks another for its view, and joins; asked of the node itself
-    leave                   this node leaves
+    join SEED MEMBER        MEMBER asks SEED for its view, and joins; any other node names MEMBER
     remove-member MEMBER    that member leaves, dead or alive; any member may be asked
 
 A change is ``ok`` once a settled ring says so, and ``unknown`` if the time is up before. Asked
@@ -20,23 +19,25 @@ from cluster.channel.request_waiting_list import NEVER_NS, Waiter
 from cluster.consensus.membership_change import REMOVE, member_problem
 from cluster.core.answers import Answer, ok
 from cluster.core.member_requests import MEMBERS
-from cluster.gossip.requests import JOIN, LEAVE
+from cluster.gossip.requests import JOIN
 from cluster.ports import NodeId
 from cluster.wire import Command, StableView
 
 #: All of them.
-RING_OPS = frozenset({MEMBERS, JOIN, LEAVE, REMOVE})
+RING_OPS = frozenset({MEMBERS, JOIN, REMOVE})
 
 
 def ring_problem(command: Command) -> str:
     """Why such a request can never be carried out; "" if it may be."""
-    op, key = command.op, command.key
-    if command.args:
-        return f"{op} takes no arguments beside a member, and was given {len(command.args)}"
-    if op in (MEMBERS, LEAVE):
+    op, key, args = command.op, command.key, command.args
+    if op == JOIN:
+        named = len(args) == 1 and type(args[0]) is str
+        wrong = "join takes the member to be asked, and the one that joins"
+        return member_problem(key) or member_problem(args[0]) if named else wrong
+    if args:
+        return f"{op} takes no arguments beside a member, and was given {len(args)}"
+    if op == MEMBERS:
         return f"{op} takes no member, and was given {key!r}" if key else ""
-    if op == JOIN and not key:
-        return "join takes the member to be asked, and the key is empty"
     return member_problem(key)
 
 
