@@ -138,7 +138,7 @@ class GivingAway:
     def arrived(self, id: int) -> str:
         """A replica has merged a key; the key, "" if it was none of these."""
         key, node = self._asked.pop(id, ("", ""))
-        if key:
+        if key in self._have:  # it may be forgotten since
             self._have[key][node] = None
         return key
 

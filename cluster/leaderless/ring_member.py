@@ -254,7 +254,7 @@ class RingMember:
         if not key:
             return False
         wanted = self._config.write_quorum
-        if is_quorum(self.ring.halves(key), self._giving.have(key), wanted):
+        if is_quorum(self.ring.asked(key), self._giving.have(key), wanted):
             self._states.forget(key)
             self._giving.forgotten(key)
             self._renamed()
@@ -270,7 +270,8 @@ class RingMember:
         if command.op == MEMBERS:
             return ok(describe(view)) if view.id else self._no_ring()
         if command.op == JOIN:
-            return self._join(now_ns, waiter, command.key, command.args[0])
+            member = command.args[0] if command.args else self._states.node
+            return self._join(now_ns, waiter, command.key, member)
         assert command.op == REMOVE, f"{command.op} is no request about members"
         if self._states.node not in self.ring.members:
             return self._no_ring()

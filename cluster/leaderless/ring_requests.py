@@ -1,7 +1,8 @@
 """Requests about the members of role ``leaderless``, and the clients that wait for them.
 
     members                 who is in the ring, who leaves it, which ids left
-    join SEED MEMBER        MEMBER asks SEED for its view, and joins; any other node names MEMBER
+    join SEED [MEMBER]      MEMBER asks SEED for its view, and joins; any other node names MEMBER.
+                            Without MEMBER it is the node asked, whichever the session reaches
     remove-member MEMBER    that member leaves, dead or alive; any member may be asked
 
 A change is ``ok`` once a settled ring says so, and ``unknown`` if the time is up before. Asked
@@ -31,9 +32,9 @@ def ring_problem(command: Command) -> str:
     """Why such a request can never be carried out; "" if it may be."""
     op, key, args = command.op, command.key, command.args
     if op == JOIN:
-        named = len(args) == 1 and type(args[0]) is str
-        wrong = "join takes the member to be asked, and the one that joins"
-        return member_problem(key) or member_problem(args[0]) if named else wrong
+        if len(args) > 1 or not all(type(each) is str for each in args):
+            return "join takes the member to be asked, and the one that joins"
+        return member_problem(key) or (member_problem(args[0]) if args else "")
     if args:
         return f"{op} takes no arguments beside a member, and was given {len(args)}"
     if op == MEMBERS:

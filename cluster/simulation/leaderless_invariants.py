@@ -199,14 +199,15 @@ class LeaderlessInvariants:
             )
 
     def _check_acknowledged(self, node: str, core: LeaderlessNode, done: Acknowledged) -> None:
-        replicas = core.states.replicas(done.key)
+        halves = done.halves or (core.states.replicas(done.key),)
+        replicas = tuple(dict.fromkeys(node for half in halves for node in half))
         has = [
             replica
             for replica in replicas
             if contains(self._of(replica).durable.get(done.key, NOTHING), done.state)
         ]
         gone = done.state.is_tombstone or done.state == NOTHING
-        if not is_quorum(done.halves or (replicas,), has, done.wanted) and not gone:
+        if not is_quorum(halves, has, done.wanted) and not gone:
             self._fail(
                 "acknowledged-durable",
                 f"{node} acknowledges {'a read' if done.reads else 'a write'} of "
