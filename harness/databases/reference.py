@@ -285,7 +285,7 @@ class Reference(ReferenceMembers, ReferencePartitions):
             return self.dividing.cannot(self.role, nemesis.name)
         if self.role == "core":
             return ""
-        if "add_member" in asked:
+        if "add_member" in asked and self.role != "leaderless":
             return f"the members of role {self.role} do not change"
         leads = self.role in ("data", "gossip")
         if getattr(nemesis, "only_primaries", False) and not leads:
