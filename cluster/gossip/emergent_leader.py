@@ -29,8 +29,10 @@ Durability. The view, what the acceptor promised and accepted, and the fence are
 answer leaves; the core sees to that. A node that lost its disk must come back as another member
 (``n2~2``): it does not know what it consented to.
 
-Bounds. A leader that fails is replaced ``2 + 2`` rounds after its death is in the view of the next
-oldest, if a majority of the view lives and messages arrive; see there for the death itself.
+Bounds. When all see the same members, the view of them is agreed on ``agree_rounds()`` rounds
+later, if a majority of the last view is among them and messages arrive. A leader that fails is
+replaced ``2 + 2`` rounds after its death is in the view of the next oldest, if a majority of the
+view lives and messages arrive; see there for the death itself.
 
 Invariants. A number belongs to one view. The view's number never goes down at a node. A view's
 members have a majority of its predecessor's among its acceptors. A node leads only a view whose
@@ -104,6 +106,12 @@ class LeaderMemory(msgspec.Struct, frozen=True, array_like=True):
     fence: int = 0
     number: int = 0
     acted: object = None
+
+
+def agree_rounds() -> int:
+    """Rounds in which a view is agreed on once all see the same members: until their sight has
+    settled, and for two attempts of the youngest that may have to make them."""
+    return SETTLED_ROUNDS + 4 * PATIENCE_ROUNDS * (1 + OLDER_MAX)
 
 
 def founding_view(founders: Sequence[NodeId]) -> StableView:
