@@ -26,8 +26,10 @@ Ballots name the node and its incarnation, which no other life of it has; so a p
 restarts uses no ballot again.
 
 Durability. The view, what the acceptor promised and accepted, and the fence are durable before an
-answer leaves; the core sees to that. A node that lost its disk must come back as another member
-(``n2~2``): it does not know what it consented to.
+answer leaves; the core sees to that. A node that lost its disk does not know what it consented to:
+it could consent once more to an act of an old view, and agree on a second successor of one. Under
+its old id it is refused by those who knew it with its first directory
+(:mod:`cluster.consensus.member_directories`), and it comes back as another member (``n2~2``).
 
 Bounds. When all see the same members, the view of them is agreed on ``agree_rounds()`` rounds
 later, if a majority of the last view is among them and messages arrive. A leader that fails is
