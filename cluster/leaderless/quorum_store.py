@@ -75,6 +75,7 @@ class Operation(msgspec.Struct):
         have: replicas that have the state durably.
         hinted: replicas that a hint is kept for.
         changed: whether a change was carried out: from then on its outcome is not "no".
+        told: what its client is told of a change.
     """
 
     id: int
@@ -90,6 +91,7 @@ class Operation(msgspec.Struct):
     have: dict[NodeId, None] = msgspec.field(default_factory=dict)
     hinted: dict[NodeId, None] = msgspec.field(default_factory=dict)
     changed: bool = False
+    told: Any = None
 
     @property
     def reads(self) -> bool:
@@ -281,7 +283,7 @@ class QuorumStore:
         """Carry the change out, on what is known; once."""
         state = self._rules.merge(self._states.state(operation.key), base)
         state = self._rules.change(state, operation.request)
-        operation.changed = True
+        operation.changed, operation.told = True, self._rules.told()
         operation.have = {}
         self._write(now_ns, operation, state)
 
@@ -337,7 +339,7 @@ class QuorumStore:
 
     def _succeed(self, operation: Operation) -> None:
         command = operation.request.command
-        value: Any = None
+        value = operation.told
         if operation.reads:
             value = self._rules.answer(operation.state, command)
         wanted = self._config.write_quorum if operation.quorum else 1
