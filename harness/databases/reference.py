@@ -50,7 +50,7 @@ from harness.databases.reference_leaderless import OF_LEADERLESS, check_options,
 from harness.databases.reference_members import ATTEMPT_S, REQUEST_S, ReferenceMembers
 from harness.databases.reference_partitions import Dividing, ReferencePartitions
 from harness.environments.base import Node, SimulatedNode
-from harness.errors import UsageError, nearest
+from harness.errors import UsageError, did_you_mean, nearest
 from workloads.lock import FencedResource
 
 #: where a node finds its token (see ``cluster.runtime.token``)
@@ -153,7 +153,10 @@ class Reference(ReferenceMembers, ReferencePartitions):
         self.ablate = tuple(name.strip() for name in named if name.strip())
         self.role = role or _role_for(self.ablate, objects)
         if self.role not in ROLES:
-            raise nearest("role", self.role, ROLES)
+            raise UsageError(
+                f"database option role: there is no role {self.role!r}; "
+                f"{did_you_mean(self.role, ROLES)} The roles are {', '.join(ROLES)}"
+            )
         if self.role == "leaderless":
             check_options(
                 versions=versions,
