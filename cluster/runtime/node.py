@@ -28,6 +28,7 @@ from typing import Any, TypeAlias, TypeVar
 
 from cluster.channel.single_socket_channel import ChannelParts
 from cluster.config import ClusterConfig
+from cluster.consensus.membership import name_of
 from cluster.core.paxos_register import PaxosParts, PaxosRegisters
 from cluster.core.replica import Replica, ReplicaParts
 from cluster.data.node import DataNode, DataParts
@@ -92,7 +93,10 @@ def make_core(
     if isinstance(parts, GossipParts):
         return GossipNode(node, founders, rng=rng, config=config, parts=parts)
     if isinstance(parts, LeaderlessParts):
-        return LeaderlessNode(node, founders, rng=rng, clock=clock, config=config, parts=parts)
+        seeds = () if founders else [peer for peer in options.peers if peer != name_of(node)]
+        return LeaderlessNode(
+            node, founders, rng=rng, clock=clock, config=config, seeds=seeds, parts=parts
+        )
     if isinstance(parts, PaxosParts):
         return PaxosRegisters(options.id, founders, rng=rng, config=config, parts=parts)
     if isinstance(parts, DataParts):

@@ -121,8 +121,12 @@ class Wishes(msgspec.Struct, frozen=True, kw_only=True):
     nodes: int = 0
 
 
-def check_wishes(wishes: Wishes) -> None:
+def check_wishes(wishes: Wishes, *, nodes: tuple[int, int] = (NODES_MIN, NODES_MAX)) -> None:
     """Refuse what no seed can draw.
+
+    Args:
+        wishes: which.
+        nodes: the fewest and most nodes that may be asked for.
 
     Raises:
         ValueError: an unknown workload or profile, or a number of nodes out of range.
@@ -134,8 +138,8 @@ def check_wishes(wishes: Wishes) -> None:
         for name in named.split(",") if named else ():
             if name not in known:
                 raise ValueError(f"there is no {what} {name!r}: {', '.join(known)}")
-    if wishes.nodes and not NODES_MIN <= wishes.nodes <= NODES_MAX:
-        raise ValueError(f"nodes is {wishes.nodes}: from {NODES_MIN} to {NODES_MAX} can be asked")
+    if wishes.nodes and not nodes[0] <= wishes.nodes <= nodes[1]:
+        raise ValueError(f"nodes is {wishes.nodes}: from {nodes[0]} to {nodes[1]} can be asked")
 
 
 def draw(seed: int, wishes: Wishes = Wishes()) -> SwarmOptions:  # noqa: B008 (frozen)

@@ -268,6 +268,11 @@ def judge_with(checker: str, events: Sequence[ClientEvent]) -> Result:
     return made(history_of(event for event in events if event.f in words))
 
 
+def judge_acts(events: Sequence[ClientEvent]) -> Result:
+    """Whether tokens of the singleton's acts are unique and grow: no two leaders act at once."""
+    return judge_with("lock", [event for event in events if event.f == "act"])
+
+
 def judge_kinds(events: Sequence[ClientEvent]) -> list[Result]:
     """The results of the checkers of siblings, sets and counters for clients of role
     ``leaderless``; the name of a key begins with its kind."""

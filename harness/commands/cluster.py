@@ -17,7 +17,14 @@ WORDS = ("up", "status", "down", "certs")
 
 _Word = Annotated[str, Parameter(help="up, status, down or certs.")]
 _Dir = Annotated[str, Parameter(name="--dir", help="The cluster's directory.")]
-_Nodes = Annotated[str, Parameter(name="--nodes", help="How many nodes; for certs, their names.")]
+_Nodes = Annotated[
+    str,
+    Parameter(
+        name="--nodes",
+        show_default=False,
+        help="How many nodes a new cluster has (default 3); for certs, their names.",
+    ),
+]
 _Role = Annotated[
     str,
     Parameter(
@@ -52,7 +59,7 @@ def cluster(
     word: _Word,
     *,
     dir: _Dir = "playground",
-    nodes: _Nodes = "3",
+    nodes: _Nodes = "",
     role: _Role = "",
     consensus: _Consensus = "",
     port: _Port = 7101,
@@ -65,7 +72,10 @@ def cluster(
     where = Path(dir)
     match word:
         case "up":
-            count, more = len(parse_nodes(nodes)), [*_tls(certs, "{node}"), *(arg or [])]
+            count, more = (
+                len(parse_nodes(nodes)) if nodes else 0,
+                [*_tls(certs, "{node}"), *(arg or [])],
+            )
             found = up(
                 where, nodes=count, role=role, consensus=consensus, port=port, arguments=more
             )
@@ -75,7 +85,7 @@ def cluster(
         case "down":
             return _down(where)
         case "certs":
-            return _certs(where, parse_nodes(nodes))
+            return _certs(where, parse_nodes(nodes or "3"))
     raise UsageError(f"there is no harness cluster {word!r}; there are {', '.join(WORDS)}")
 
 

@@ -59,7 +59,7 @@ from harness.databases.reference_leaderless import OF_LEADERLESS, check_options,
 from harness.databases.reference_members import ATTEMPT_S, REQUEST_S, ReferenceMembers
 from harness.databases.reference_partitions import Dividing, ReferencePartitions
 from harness.environments.base import OWN_NODE_MODES, Node, SimulatedNode
-from harness.errors import UsageError, nearest
+from harness.errors import UsageError, did_you_mean, nearest
 from workloads.lock import FencedResource
 
 #: where a node finds its token (see ``cluster.runtime.token``)
@@ -168,7 +168,10 @@ class Reference(ReferenceMembers, ReferencePartitions):
         self.ablate = tuple(name.strip() for name in named if name.strip())
         self.role = role or _role_for(self.ablate, objects)
         if self.role not in ROLES:
-            raise nearest("role", self.role, ROLES)
+            raise UsageError(
+                f"database option role: there is no role {self.role!r}; "
+                f"{did_you_mean(self.role, ROLES)} The roles are {', '.join(ROLES)}"
+            )
         if self.role == "leaderless":
             check_options(
                 versions=versions,
@@ -342,7 +345,7 @@ class Reference(ReferenceMembers, ReferencePartitions):
             return self.dividing.cannot(self.role, nemesis.name)
         if self.role == "core":
             return ""
-        if "add_member" in asked:
+        if "add_member" in asked and self.role != "leaderless":
             return f"the members of role {self.role} do not change"
         leads = self.role in ("data", "gossip")
         if getattr(nemesis, "only_primaries", False) and not leads:

@@ -51,7 +51,9 @@ def test_a_cluster_is_started_and_stopped_and_keeps_what_it_knows(
         capsys.readouterr()
         assert cli.main(["cluster", "up", *words, "--role", "data"]) == 254
         assert "holds a cluster of role core" in capsys.readouterr().err
-        up(where, nodes=9, consensus="raft", port=1, arguments=[])  # it is there: as it was
+        assert cli.main(["cluster", "up", *words, "--nodes", "5"]) == 254
+        assert "holds a cluster of 1 nodes; leave --nodes out" in capsys.readouterr().err
+        up(where, consensus="raft", port=1, arguments=[])  # it is there: as it was
         found = subprocess.run([*client, "get", "x"], check=True, capture_output=True)
         assert json.loads(found.stdout)["value"] == 1
     finally:
