@@ -7,12 +7,12 @@ answers with the number of bytes it has, so that lost, repeated and reordered ch
 When all bytes are there, the follower takes the snapshot, unless its own mark is already as far. It
 keeps its log if the log agrees at the snapshot's index, and drops it whole otherwise.
 
-Invariants. A snapshot never moves a node backwards. Its state and its index are made durable as
-one. Nothing is acknowledged before that.
+Invariants. A snapshot never moves a node backwards. Its state is that of its index; both are made
+durable as one. Nothing is acknowledged before that.
 
-What breaks without it. A62: an old snapshot rewinds a node. A08d: a snapshot without the sessions
-applies a retried command twice. A08b (not built): a node that was away too long never returns. A63
-(not built): state and index apart apply a command twice.
+What breaks without it. A62: an old snapshot rewinds a node. A63: chunks of two snapshots make a
+state that belongs to neither index. A08d: a snapshot without the sessions applies a retried command
+twice. A08b: a node that was away too long never returns.
 
 Source: Raft paper 7; Joshi, "Low-Water Mark". Bookkeeping for both ends, and the newest snapshot;
 for any consensus core with a log.
@@ -20,7 +20,9 @@ for any consensus core with a log.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import eq
+from typing import TypeAlias
 
 from cluster.channel.request_pipeline import RequestPipeline
 from cluster.config import ClusterConfig
@@ -28,6 +30,9 @@ from cluster.consensus.membership import Configuration
 from cluster.consensus.replicated_log import ReplicatedLog
 from cluster.ports import NodeId, Send
 from cluster.wire import InstallSnapshot, Snapshot, SnapshotReply
+
+#: What a chunk says of its snapshot: generation of the leader, index, and sender.
+SnapshotName: TypeAlias = tuple[int, int, NodeId]
 
 
 class SnapshotTransfer:
@@ -139,12 +144,17 @@ class SnapshotTransfers:
 
 
 class SnapshotAssembly:
-    """The follower's end: the bytes of the snapshot that is arriving."""
+    """The follower's end: the bytes of the snapshot that is arriving.
 
-    __slots__ = ("_data", "_key")
+    Args:
+        is_same: whether a chunk is of the snapshot that is arriving, by the names of the two.
+    """
 
-    def __init__(self) -> None:
-        self._key = (0, 0, "")
+    __slots__ = ("_data", "_is_same", "_key")
+
+    def __init__(self, is_same: Callable[[SnapshotName, SnapshotName], bool] = eq) -> None:
+        self._is_same = is_same
+        self._key: SnapshotName = (0, 0, "")
         self._data = bytearray()
 
     def add(self, source: NodeId, message: InstallSnapshot) -> Snapshot | None:
@@ -153,7 +163,7 @@ class SnapshotAssembly:
         A first chunk always begins anew: its sender may have begun anew, and waits for an answer.
         """
         key = (message.generation, message.index, source)
-        if key != self._key or message.offset == 0:
+        if not self._is_same(self._key, key) or message.offset == 0:
             self._key = key
             self._data = bytearray()
         if message.offset != len(self._data):
@@ -189,7 +199,7 @@ class Snapshots:
 
     def __init__(self, newest: Snapshot | None = None) -> None:
         self.newest = newest
-        self._arriving = SnapshotAssembly()
+        self._arriving = SnapshotAssembly(self.is_same)
 
     @property
     def index(self) -> int:
@@ -199,6 +209,10 @@ class Snapshots:
     def accepts_snapshot(self, index: int, mark: int) -> bool:
         """Decision: whether a leader's snapshot is taken. One at or below the mark would rewind."""
         return index > mark
+
+    def is_same(self, arriving: SnapshotName, chunk: SnapshotName) -> bool:
+        """Decision: whether a chunk is of the snapshot that is arriving."""
+        return arriving == chunk
 
     def receive(self, source: NodeId, message: InstallSnapshot) -> Snapshot | None:
         """Take a chunk; the snapshot, once whole."""
