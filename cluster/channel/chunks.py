@@ -19,6 +19,8 @@ Source: Raft paper 7 (InstallSnapshot's offset). Used by ``cluster.consensus.ins
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from operator import eq
 from typing import Any
 
 
@@ -50,11 +52,24 @@ class Progress:
 
 
 class Arriving:
-    """The receiver's end: the bytes in hand."""
+    """The receiver's end: the bytes in hand.
 
-    __slots__ = ("_data", "key")
+    Args:
+        key: what the bytes are of; None for nothing yet.
+        data: those in hand.
+        is_same: whether a part is of what is arriving, by the keys of the two.
+    """
 
-    def __init__(self, key: Any = None, data: bytes = b"") -> None:
+    __slots__ = ("_data", "_is_same", "key")
+
+    def __init__(
+        self,
+        key: Any = None,
+        data: bytes = b"",
+        *,
+        is_same: Callable[[Any, Any], bool] = eq,
+    ) -> None:
+        self._is_same = is_same
         #: what the bytes are of
         self.key = key
         self._data = bytearray(data)
@@ -74,7 +89,7 @@ class Arriving:
             anew: whether a first part begins anew although some of the same are there: where equal
                 keys do not promise equal bytes.
         """
-        if key != self.key or (anew and offset == 0):
+        if not self._is_same(self.key, key) or (anew and offset == 0):
             self.key, self._data = key, bytearray()
         if offset != len(self._data):
             return False

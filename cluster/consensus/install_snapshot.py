@@ -8,12 +8,12 @@ answers with the number of bytes it has, so that lost, repeated and reordered ch
 own mark is already as far. It keeps its log if the log agrees at the snapshot's index, and drops it
 whole otherwise.
 
-Invariants. A snapshot never moves a node backwards. Its state and its index are made durable as
-one. Nothing is acknowledged before that.
+Invariants. A snapshot never moves a node backwards. Its state is that of its index; both are made
+durable as one. Nothing is acknowledged before that.
 
-What breaks without it. A62: an old snapshot rewinds a node. A08d: a snapshot without the sessions
-applies a retried command twice. A08b (not built): a node that was away too long never returns. A63
-(not built): state and index apart apply a command twice.
+What breaks without it. A62: an old snapshot rewinds a node. A63: chunks of two snapshots make a
+state that belongs to neither index. A08d: a snapshot without the sessions applies a retried command
+twice. A08b: a node that was away too long never returns.
 
 Source: Raft paper 7; Joshi, "Low-Water Mark". Bookkeeping for both ends, and the newest snapshot;
 for any consensus core with a log.
@@ -21,7 +21,9 @@ for any consensus core with a log.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import eq
+from typing import TypeAlias
 
 from cluster.channel.chunks import Arriving, Progress
 from cluster.channel.request_pipeline import RequestPipeline
@@ -30,6 +32,9 @@ from cluster.consensus.membership import Configuration
 from cluster.consensus.replicated_log import ReplicatedLog
 from cluster.ports import NodeId, Send
 from cluster.wire import InstallSnapshot, Snapshot, SnapshotReply
+
+#: What a chunk says of its snapshot: generation of the leader, index, and sender.
+SnapshotName: TypeAlias = tuple[int, int, NodeId]
 
 
 class SnapshotTransfer:
@@ -132,12 +137,16 @@ class SnapshotTransfers:
 
 
 class SnapshotAssembly:
-    """The follower's end: the bytes of the snapshot that is arriving."""
+    """The follower's end: the bytes of the snapshot that is arriving.
+
+    Args:
+        is_same: whether a chunk is of the snapshot that is arriving, by the names of the two.
+    """
 
     __slots__ = ("_arriving",)
 
-    def __init__(self) -> None:
-        self._arriving = Arriving()
+    def __init__(self, is_same: Callable[[SnapshotName, SnapshotName], bool] = eq) -> None:
+        self._arriving = Arriving(is_same=is_same)
 
     def add(self, source: NodeId, message: InstallSnapshot) -> Snapshot | None:
         """Take a chunk if it is the next one; the snapshot, once whole.
@@ -175,7 +184,7 @@ class Snapshots:
 
     def __init__(self, newest: Snapshot | None = None) -> None:
         self.newest = newest
-        self._arriving = SnapshotAssembly()
+        self._arriving = SnapshotAssembly(self.is_same)
 
     @property
     def index(self) -> int:
@@ -185,6 +194,10 @@ class Snapshots:
     def accepts_snapshot(self, index: int, mark: int) -> bool:
         """Decision: whether a leader's snapshot is taken. One at or below the mark would rewind."""
         return index > mark
+
+    def is_same(self, arriving: SnapshotName, chunk: SnapshotName) -> bool:
+        """Decision: whether a chunk is of the snapshot that is arriving."""
+        return arriving == chunk
 
     def receive(self, source: NodeId, message: InstallSnapshot) -> Snapshot | None:
         """Take a chunk; the snapshot, once whole."""

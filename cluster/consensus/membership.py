@@ -20,8 +20,8 @@ its index. A removed id does not come back.
 
 What breaks without it. A56: a change before the leader's first own entry is committed. A58: a joint
 change that asks one majority only. A60: a learner that counts. A61: a wiped node under its old id
-has forgotten its votes and its acknowledgements. A57 (not built): nodes that switch at different
-points.
+has forgotten its votes and its acknowledgements. A57: a configuration that counts once it is known
+to be committed is forgotten with the mark, in a restart.
 
 Source: Raft paper 6; Raft thesis 4; for ids that name a directory, Kafka's KIP-853. Configurations,
 their history in one log, and how votes and copies are counted; for any consensus core with a log.
@@ -188,8 +188,9 @@ class Membership:
         #: the index at which it came into force
         self.index = index
 
-    def electorate(self) -> Configuration:
-        """Decision: the configuration by which votes and copies are counted."""
+    def electorate(self, mark: int) -> Configuration:
+        """Decision: the configuration by which votes and copies are counted: the newest one in
+        the log, whether or not it is committed by a node's high-water mark, which may be behind."""
         return self.current
 
     def follows(self, configuration: Configuration) -> bool:

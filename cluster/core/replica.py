@@ -54,7 +54,7 @@ from cluster.core.replicated_state import ReplicatedState
 from cluster.core.state_watch import WATCH
 from cluster.core.writes import Writes
 from cluster.measures import Measures
-from cluster.ports import Effect, NodeId, Recovered, Rng, SetTimer
+from cluster.ports import Clock, Effect, NodeId, Recovered, Rng, SetTimer
 from cluster.wire import Command, Message, RegisterMessage, Request, Snapshot
 
 #: So many entries take longer to apply than a step more costs.
@@ -68,6 +68,7 @@ class Replica:
         node_id: this node.
         members: the voters the cluster was founded with; none for a node that joins it.
         rng: randomness for election timeouts.
+        clock: the node's clocks; the times of events are of its monotonic one.
         config: timings and limits.
         parts: the classes it is made of.
     """
@@ -78,13 +79,14 @@ class Replica:
         members: Sequence[NodeId],
         *,
         rng: Rng,
+        clock: Clock,
         config: ClusterConfig | None = None,
         parts: ReplicaParts = ReplicaParts(),  # noqa: B008 (frozen)
     ) -> None:
         self.node = node_id
         self.config = config if config is not None else ClusterConfig()
         self._parts = parts
-        self._rng = rng
+        self._rng, self._clock = rng, clock
         self.consensus: Consensus = parts.consensus.build(
             node_id, members, config=self.config, rng=rng
         )
@@ -126,7 +128,9 @@ class Replica:
             pending=pending,
         )
         pending.hold(self._writes, self._members, self._reads)
-        self._leases = LeaseKeeper(parts.lease_clock(), consensus=consensus, state=state)
+        self._leases = LeaseKeeper(
+            self._clock, measure=parts.lease_clock(), consensus=consensus, state=state
+        )
         self._led = 0
         self._timer_ns = 0
         #: what the last input has committed, which :meth:`more` applies; None if that is done

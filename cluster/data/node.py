@@ -120,6 +120,7 @@ class DataNode:
         self.groups = parts.groups(
             self.node,
             rng=self._rng,
+            clock=self._clock,
             config=self.config,
             parts_of=lambda group: parts.core if group == CORE else parts.group,
             times=self.stamps.times,

@@ -52,6 +52,7 @@ from cluster.data.hosted_replica import HostedReplica
 from cluster.data.round_trips import Times, no_times
 from cluster.ports import (
     Append,
+    Clock,
     Effect,
     NodeId,
     Note,
@@ -127,6 +128,7 @@ class ReplicatedGroups:
     Args:
         node: this node.
         rng: randomness of the replicas.
+        clock: the node's clocks.
         config: timings and limits of each.
         parts_of: the classes that a group's replica is made of, by the group's name.
         times: gives what a message to a node has as stamp, sent and back.
@@ -138,6 +140,7 @@ class ReplicatedGroups:
         node: NodeId,
         *,
         rng: Rng,
+        clock: Clock,
         config: ClusterConfig,
         parts_of: Callable[[str], ReplicaParts],
         times: Times = no_times,
@@ -146,7 +149,7 @@ class ReplicatedGroups:
         self._also_damaged = also_damaged
         self.node = node
         self.config = config
-        self._rng = rng
+        self._rng, self._clock = rng, clock
         self._parts_of = parts_of
         self._times = times
         self._hosted: dict[str, HostedReplica] = {}
@@ -251,8 +254,7 @@ class ReplicatedGroups:
             raise ValueError(f"members of group {group!r} are {list(members)}: a set of nodes")
         if self.hosts(group) or self.node not in voters:
             return []
-        empty = Replica(self.node, voters, rng=self._rng, config=self.config,
-                        parts=self._parts_of(group))  # fmt: skip
+        empty = self._replica(group, voters)
         first = Snapshot(OPENED_AT, 0, voters, empty.state.encode())
         entered = Append(self.next_write(), OPENED_IN, group=group)
         save = SaveSnapshot(self.next_write(), first, OPENED_AT + 1, reset_log=True, group=group)
@@ -341,12 +343,20 @@ class ReplicatedGroups:
     def _begin(
         self, now_ns: int, group: str, members: Sequence[NodeId], recovered: Recovered
     ) -> list[Effect]:
-        replica = Replica(
-            self.node, members, rng=self._rng, config=self.config, parts=self._parts_of(group)
-        )
+        replica = self._replica(group, members)
         hosted = self._hosted[group] = HostedReplica(group, replica)
         self._deadline_ns = None
         return self._own(hosted, replica.start(now_ns, recovered))
+
+    def _replica(self, group: str, members: Sequence[NodeId]) -> Replica:
+        return Replica(
+            self.node,
+            members,
+            rng=self._rng,
+            clock=self._clock,
+            config=self.config,
+            parts=self._parts_of(group),
+        )
 
     def _own(self, hosted: HostedReplica, effects: Sequence[Effect]) -> list[Effect]:
         """A replica's effects as the node's."""

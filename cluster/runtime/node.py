@@ -104,7 +104,7 @@ def make_core(
         return DataNode(
             options.id, founders, rng=rng, clock=clock, config=config, peers=peers, parts=parts
         )
-    return Replica(options.id, founders, rng=rng, config=config, parts=parts)
+    return Replica(options.id, founders, rng=rng, clock=clock, config=config, parts=parts)
 
 
 async def run_node(options: NodeOptions, *, parts: NodeParts) -> int:

@@ -25,6 +25,7 @@ def damage(
     *,
     older: Mapping[str, bytes] | None = None,
     only: str = "",
+    within: bytes = b"",
 ) -> FileDamage | None:
     """Kill a node's process, if it runs, and damage its files; it is for others to start it.
 
@@ -36,6 +37,7 @@ def damage(
         older: files as they were before, for ``older-copy``.
         only: what the names of the files begin with, of which one is damaged, whatever its group;
             "" for any.
+        within: bytes in them, of which ``flip`` is to hit one; empty for any.
 
     Returns:
         What was done; None if that is not possible, would leave no majority of sound disks, the
@@ -59,7 +61,7 @@ def damage(
         for name, data in found.disk.files().items()
         if within_group(name).startswith(only)
     }
-    done = draw_damage(kind, files, source, older=older)
+    done = draw_damage(kind, files, source, older=older, within=within)
     if done is not None:
         found.disk.put(done.changed)
         world.atlas.damage(node)

@@ -148,7 +148,7 @@ def reference_core(
 ) -> Core:
     """The core of role ``core``: a :class:`cluster.core.replica.Replica`."""
     parts = reference_parts(consensus, ablations)
-    return Replica(node, tuple(nodes), config=config, rng=rng, parts=parts)
+    return Replica(node, tuple(nodes), config=config, rng=rng, clock=clock, parts=parts)
 
 
 def reference_view(core: Replica) -> View:

@@ -47,7 +47,11 @@ class Alone:
         self.now = 0
         self.left: list[Send | Reply] = []
         self.groups = ReplicatedGroups(
-            node, rng=Rng(), config=ClusterConfig(), parts_of=lambda _: ReplicaParts()
+            node,
+            rng=Rng(),
+            clock=Clock(),
+            config=ClusterConfig(),
+            parts_of=lambda _: ReplicaParts(),
         )
         self.gate = EffectGate(leave=self.left.append, note=lambda note: None)
         self.writes: list[Append | SaveSnapshot] = []
@@ -150,7 +154,7 @@ def test_the_timer_is_that_of_the_earliest_group() -> None:
 
 def test_a_message_to_several_members_is_wrapped_once() -> None:
     groups = ReplicatedGroups(
-        "n1", rng=Rng(), config=ClusterConfig(), parts_of=lambda _: ReplicaParts()
+        "n1", rng=Rng(), clock=Clock(), config=ClusterConfig(), parts_of=lambda _: ReplicaParts()
     )
     effects = groups.start(0, {}, {"core": ("n1", "n2", "n3")})
     effects = groups.tick(700 * MS)
