@@ -38,6 +38,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from checkers.core.wording import did_you_mean
 from harness.costs import STARTS
 from harness.databases.base import (
     Assumptions,
@@ -59,7 +60,7 @@ from harness.databases.reference_leaderless import OF_LEADERLESS, check_options,
 from harness.databases.reference_members import ATTEMPT_S, REQUEST_S, ReferenceMembers
 from harness.databases.reference_partitions import Dividing, ReferencePartitions
 from harness.environments.base import OWN_NODE_MODES, Node, SimulatedNode
-from harness.errors import UsageError, did_you_mean, nearest
+from harness.errors import UsageError, nearest
 from workloads.lock import FencedResource
 
 #: where a node finds its token (see ``cluster.runtime.token``)
