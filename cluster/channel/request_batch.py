@@ -29,6 +29,8 @@ from cluster.wire import Entry
 ENTRY_OVERHEAD_BYTES = 24
 #: With so few updates under way a batch of any size goes, once the one before it is written here.
 FEW_UNDER_WAY = 8
+#: So many are worth a batch even before that.
+MANY_GATHERED = 32
 
 
 class RequestBatch:
@@ -47,9 +49,9 @@ class RequestBatch:
             under_way: updates in the log that are not committed yet.
             writing: whether a batch is being written here.
         """
-        if under_way <= FEW_UNDER_WAY and not writing:
-            return True
-        return gathered >= max(under_way, FEW_UNDER_WAY)
+        if writing:
+            return gathered >= max(under_way, MANY_GATHERED)
+        return under_way <= FEW_UNDER_WAY or gathered >= under_way
 
 
 def batch_length(sizes: Sequence[int], *, entries_max: int, bytes_max: int) -> int:

@@ -7,7 +7,7 @@ import random
 import pytest
 from core_pump import Pump, get, put
 
-from cluster.channel.request_batch import FEW_UNDER_WAY, RequestBatch
+from cluster.channel.request_batch import FEW_UNDER_WAY, MANY_GATHERED, RequestBatch
 from cluster.config import ClusterConfig
 from cluster.core.replica import STEP_ENTRIES
 from cluster.core.replicated_state import LARGE_BYTES
@@ -28,14 +28,14 @@ def ask_many(pump: Pump, first: int, count: int, *, size: int = 1) -> None:
 
 
 def test_a_batch_goes_when_few_are_under_way_or_as_many_have_gathered() -> None:
-    batch, few = RequestBatch(), FEW_UNDER_WAY
+    batch, few, many = RequestBatch(), FEW_UNDER_WAY, MANY_GATHERED
     assert batch.is_worth_a_round(1, 0, writing=False)
     assert batch.is_worth_a_round(1, few, writing=False)
-    assert not batch.is_worth_a_round(1, few, writing=True)
     assert not batch.is_worth_a_round(few, few + 1, writing=False)
-    for writing in (False, True):
-        assert batch.is_worth_a_round(few + 1, few + 1, writing=writing)
-        assert batch.is_worth_a_round(few, 1, writing=writing)
+    assert batch.is_worth_a_round(few + 1, few + 1, writing=False)
+    assert not batch.is_worth_a_round(many - 1, 1, writing=True)
+    assert batch.is_worth_a_round(many, many, writing=True)
+    assert not batch.is_worth_a_round(many, many + 1, writing=True)
 
 
 def test_what_gathers_waits_for_the_commit_of_what_is_under_way() -> None:
@@ -58,16 +58,18 @@ def test_as_many_as_are_under_way_go_beside_them_though_the_disk_is_busy() -> No
     pump.auto_sync = False
     log, store = pump.nodes["n1"].consensus.log, pump.stores["n1"]
     before = log.last_index
-    ask_many(pump, 0, 20)
-    ask_many(pump, 20, 19)
-    assert (log.last_index, len(store.queue)) == (before + 20, 1)
-    ask_many(pump, 39, 1)
-    assert (log.last_index, len(store.queue)) == (before + 40, 2)
+    many = MANY_GATHERED + 5
+    ask_many(pump, 0, many)
+    ask_many(pump, many, many - 1)
+    assert (log.last_index, len(store.queue)) == (before + many, 1)
+    ask_many(pump, 2 * many - 1, 1)
+    assert (log.last_index, len(store.queue)) == (before + 2 * many, 2)
     for _ in range(20):
         for name in pump.names:
             pump.sync(name)
         pump.deliver_all()
-    assert [pump.answer(i).status for i in range(40)] == ["ok"] * 40  # type: ignore[union-attr]
+    answers = [pump.answer(i) for i in range(2 * many)]
+    assert [answer and answer.status for answer in answers] == ["ok"] * 2 * many
 
 
 # Steps
