@@ -297,7 +297,10 @@ async def events(client: Client, prefix: str, *, after: int) -> AsyncIterator[di
     while True:
         done = await client.call(Command("watch", prefix, ({"after": after},)), timeout_s=WATCH_S)
         if done.status != "ok":
-            raise RecipeError(f"the watch of {prefix!r} after {after}: {done.error}", done)
+            more = ""
+            if done.error.startswith("compacted"):
+                more = ": what changed before is gone; read the keys, and watch after that revision"
+            raise RecipeError(f"the watch of {prefix!r} after {after}: {done.error}{more}", done)
         for event in done.value["events"]:
             yield event
         after = done.value["revision"]
