@@ -74,7 +74,7 @@ class Leaseholder(Generator, frozen=True):
         return self._at("pause")
 
 
-def lease(*, keys: int = 2, rate_hz: float = 50.0, ttl_s: float = 2.0) -> Workload:
+def lease(*, keys: int = 6, rate_hz: float = 50.0, ttl_s: float = 1.0) -> Workload:
     """Leases.
 
     Args:

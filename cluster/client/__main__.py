@@ -14,13 +14,16 @@
     python -m cluster.client --nodes ... lock nightly-job -- ./job.sh     (held while it runs)
     python -m cluster.client --nodes ... elect scheduler host-7
     python -m cluster.client --nodes ... snapshot save keys.jsonl
+    python -m cluster.client --nodes ... data run 'read x' 'append log 7' (role data: partitions)
+    python -m cluster.client --nodes ... partitions
     python -m cluster.client --admin 127.0.0.1:8001 hash
     python -m cluster.client --admin 127.0.0.1:8001 status
 
 A cluster that has a token is asked with ``--token-file FILE``, or with the variable
 SPLITBRAIN_TOKEN set. Values are JSON; what is no JSON is taken as a string. The answer is JSON on
-stdout. Exit codes: 0 ok, 1 refused (fail), 2 unknown outcome, 3 the options are wrong or nothing
-could be reached.
+stdout. Exit codes: 0 ok; 1 refused (fail); 2 unknown outcome: it may have happened; 3 no node could
+be reached, or none answered in time: it did not happen; 254 what was asked for cannot be, and why
+is said on stderr; 130 interrupted. ``lock`` and ``elect`` end with the exit code of their command.
 """
 
 from __future__ import annotations
@@ -34,8 +37,17 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, NoReturn
 
+from cluster.client import data_words
 from cluster.client.asyncio_client import AsyncioClient
-from cluster.client.words import RecipeError, add_parsers, say
+from cluster.client.words import (
+    INTERRUPTED,
+    NOT_ANSWERED,
+    USAGE,
+    RecipeError,
+    add_parsers,
+    code_of,
+    say,
+)
 from cluster.data.follower_reads import READ_MODES
 from cluster.runtime.options import OptionError, parse_address, parse_peers
 from cluster.runtime.tls import BadCertificate, client_context
@@ -67,13 +79,20 @@ def main(arguments: Sequence[str]) -> int:
         if given.op in ("status", "hash"):
             return _ask_admin(given)
         return asyncio.run(_call(given))
-    except (OptionError, BadCertificate, BadToken, RecipeError) as error:
-        print(f"python -m cluster.client: {error}", file=sys.stderr)
-        return 3
+    except (OptionError, BadCertificate, BadToken) as error:
+        return _told(str(error), USAGE)
+    except RecipeError as error:
+        return _told(str(error), code_of(error.done))
     except OSError as error:
         why = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        print(f"python -m cluster.client: {why}", file=sys.stderr)
-        return 3
+        return _told(why, NOT_ANSWERED)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _told(sentence: str, code: int) -> int:
+    print(f"python -m cluster.client: {sentence}", file=sys.stderr)
+    return code
 
 
 def _split(arguments: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
@@ -88,6 +107,8 @@ def _split(arguments: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
     if rest[:1] not in (["lock"], ["elect"]) or "--" not in rest:
         return arguments, []
     end = place + rest.index("--")
+    if not arguments[end + 1 :]:
+        raise OptionError(f"{rest[0]}: nothing comes after --, where a command should be")
     return arguments[:end], arguments[end + 1 :]
 
 
@@ -125,6 +146,7 @@ def _parser() -> argparse.ArgumentParser:
             command.set_defaults(values=("value", "leases"))
     _member_parsers(ops)
     add_parsers(ops, _Parser)
+    data_words.add_parsers(ops, _Parser)
     ops.add_parser("status", help="what each node believes, from its admin endpoint")
     ops.add_parser("hash", help="hash of each node's state, and the index it is of")
     return parser
@@ -229,7 +251,7 @@ def _ask_admin(given: argparse.Namespace) -> int:
             print(json.dumps({"admin": str(address), "error": str(error)}))
         finally:
             connection.close()
-    return 0 if reached else 3
+    return 0 if reached else NOT_ANSWERED
 
 
 if __name__ == "__main__":

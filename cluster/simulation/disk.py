@@ -268,6 +268,11 @@ class SimDisk:
         """Whether a fault keeps files from being created and from growing."""
         return bool(self._faults.get("full"))
 
+    @property
+    def faulty(self) -> bool:
+        """Whether any fault is in force."""
+        return bool(self._faults)
+
     def felt_full(self) -> None:
         """Something was refused for want of room: evidence that the fault bit."""
         self.counts["full"] += 1

@@ -18,9 +18,11 @@ or the workload's objects are for, or ``core``), ``consensus`` (of roles ``core`
 role ``data`` ``isolation``, ``scheme`` (``fixed`` or ``range``), ``partitions`` (how many at first)
 and ``clock_bound_ms`` (by how much clocks may differ, and what a commit waits); of role
 ``leaderless`` ``versions`` and ``consistency`` (how it orders versions, and ``quorum`` or ``one``);
-``ablate`` (ids separated by commas or a list), ``read_mode`` (one of :data:`READ_MODES`),
-``lease_ttl_s`` (of locks), ``op_timeout_s``, ``peer_port``, ``admin_port``,
-``args`` (more arguments for every node), ``objects`` (what keys are; given by the workload).
+``ablate`` (ids separated by commas or a list), ``read_mode`` (one of :data:`READ_MODES`;
+what each promises: :mod:`cluster.data.follower_reads`), ``staleness_s`` (of mode ``bounded``: how
+old what a read returns may be), ``lease_ttl_s`` (of locks), ``op_timeout_s``, ``peer_port``,
+``admin_port``, ``args`` (more arguments for every node), ``objects`` (what keys are; given by the
+workload).
 
 Each run has a token of its own, so that no other user of the machine writes to the cluster, removes
 its members or breaks its disks. Nodes are given it in their environment; no file of the run has it.
@@ -29,14 +31,22 @@ its members or breaks its disks. Nodes are given it in their environment; no fil
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from checkers.core.wording import did_you_mean
 from harness.costs import STARTS
-from harness.databases.base import Assumptions, Invocation, Outcome, operations_of
+from harness.databases.base import (
+    Assumptions,
+    Invocation,
+    Outcome,
+    RecoveryBounds,
+    operations_of,
+)
 from harness.databases.http_clients import answered
 from harness.databases.reference_clients import CLIENTS, OF_GOSSIP, Objects
 from harness.databases.reference_data import DATA_CLIENTS
@@ -49,15 +59,20 @@ from harness.databases.reference_holders import (
 from harness.databases.reference_leaderless import OF_LEADERLESS, check_options, clients_of
 from harness.databases.reference_members import ATTEMPT_S, REQUEST_S, ReferenceMembers
 from harness.databases.reference_partitions import Dividing, ReferencePartitions
-from harness.environments.base import Node, SimulatedNode
+from harness.environments.base import OWN_NODE_MODES, Node, SimulatedNode
 from harness.errors import UsageError, nearest
 from workloads.lock import FencedResource
 
 #: where a node finds its token (see ``cluster.runtime.token``)
 TOKEN_VARIABLE = "SPLITBRAIN_TOKEN"
-READ_MODES = ("linearizable", "lease", "follower", "session", "stale")
+READ_MODES = ("linearizable", "lease", "follower", "session", "bounded", "stale")
+#: of ``bounded`` reads: how old what they return may be, unless ``staleness_s`` says otherwise
+STALENESS_S = 1.0
 ROLES = ("core", "paxos", "data", "gossip", "leaderless")
 READY_WITHIN_S = 30.0
+#: Declared: after the last fault an operation is answered in so many seconds, and no intent, lease
+#: or lock of the faults is left. The simulation's liveness phase asks for all of it in the first.
+SERVES_WITHIN_S, CLEAN_WITHIN_S = 20.0, 30.0
 _OWN_NODE_EVERY_S = 0.05
 #: kind of objects -> the only role whose nodes have it
 _OF_ROLE = {**dict.fromkeys(OF_GOSSIP, "gossip"), **dict.fromkeys(OF_LEADERLESS, "leaderless")}
@@ -133,6 +148,7 @@ class Reference(ReferenceMembers, ReferencePartitions):
         consensus: str = "raft",
         ablate: str | Sequence[str] = (),
         read_mode: str = "linearizable",
+        staleness_s: float | None = None,
         versions: str = "dotted",
         consistency: str = "quorum",
         op_timeout_s: float = 5.0,
@@ -140,7 +156,7 @@ class Reference(ReferenceMembers, ReferencePartitions):
         admin_port: int = 8001,
         args: str | Sequence[str] = (),
         objects: str = "register",
-        lease_ttl_s: float = 2.0,
+        lease_ttl_s: float = 1.0,
         isolation: str = "",
         scheme: str = "",
         partitions: int | None = None,
@@ -153,7 +169,10 @@ class Reference(ReferenceMembers, ReferencePartitions):
         self.ablate = tuple(name.strip() for name in named if name.strip())
         self.role = role or _role_for(self.ablate, objects)
         if self.role not in ROLES:
-            raise nearest("role", self.role, ROLES)
+            raise UsageError(
+                f"database option role: there is no role {self.role!r}; "
+                f"{did_you_mean(self.role, ROLES)} The roles are {', '.join(ROLES)}"
+            )
         if self.role == "leaderless":
             check_options(
                 versions=versions,
@@ -166,7 +185,19 @@ class Reference(ReferenceMembers, ReferencePartitions):
             _check_agreeing(versions, consistency)
             if self.role != "core":
                 _check_peers(self.role, consensus=consensus, read_mode=read_mode)
-        _check_values(consensus, op_timeout_s=op_timeout_s, lease_ttl_s=lease_ttl_s)
+        if staleness_s is not None and read_mode != "bounded":
+            raise UsageError(
+                f"staleness_s is {staleness_s!r}, and reads of mode {read_mode!r} have no bound; "
+                "leave it out, or give read_mode=bounded"
+            )
+        #: how old what a ``bounded`` read returns may be
+        self.staleness_s = STALENESS_S if staleness_s is None else staleness_s
+        _check_values(
+            consensus,
+            op_timeout_s=op_timeout_s,
+            lease_ttl_s=lease_ttl_s,
+            staleness_s=self.staleness_s,
+        )
         #: how role data divides keys, and what its transactions promise
         self.dividing = Dividing.checked(
             self.role, isolation, scheme, partitions=partitions, clock_bound_ms=clock_bound_ms
@@ -255,6 +286,16 @@ class Reference(ReferenceMembers, ReferencePartitions):
         return frozenset(DATA_CLIENTS) if self.role == "data" else frozenset()
 
     @property
+    def claims(self) -> tuple[str, ...]:
+        """What transactions over partitions promise, at their level."""
+        return (self.isolation,) if self.objects in self.data_objects else ()
+
+    @property
+    def claims_because(self) -> str:
+        """The level they run at."""
+        return f"role data runs at isolation={self.isolation}"
+
+    @property
     def node_settings(self) -> dict[str, Any]:
         """The configuration of the simulation's nodes, by the names of ``ClusterConfig``."""
         if self.role == "leaderless":
@@ -276,7 +317,27 @@ class Reference(ReferenceMembers, ReferencePartitions):
         if self.read_mode == "lease":
             # A leader trusts its lease for half of the time that others wait at least.
             return Assumptions(clock_rate_max=2.0, clock_rate_min=0.5)
+        if self.read_mode == "bounded":
+            # A node measures the age of its state by its own clock, which must not be slow.
+            return Assumptions(clock_rate_min=1.0)
         return Assumptions()
+
+    @property
+    def reads_within_s(self) -> float:
+        """How old what a read returns may be, in seconds; infinite for any age.
+
+        A read of a session is of any age, too: what sessions are promised instead is the business
+        of the workload ``sessions``.
+        """
+        if self.role != "core" or self.read_mode in ("linearizable", "lease", "follower"):
+            return 0.0
+        return self.staleness_s if self.read_mode == "bounded" else math.inf
+
+    @property
+    def recovery_bounds(self) -> RecoveryBounds:
+        """What every role promises; what transactions leave behind is gone a little later."""
+        clean_s = CLEAN_WITHIN_S if self.objects in self.data_objects else None
+        return RecoveryBounds(serves_s=SERVES_WITHIN_S, clean_s=clean_s)
 
     def cannot(self, nemesis: Any) -> str:
         """Why a nemesis makes no sense with nodes of this role; "" if it does."""
@@ -285,7 +346,7 @@ class Reference(ReferenceMembers, ReferencePartitions):
             return self.dividing.cannot(self.role, nemesis.name)
         if self.role == "core":
             return ""
-        if "add_member" in asked:
+        if "add_member" in asked and self.role != "leaderless":
             return f"the members of role {self.role} do not change"
         leads = self.role in ("data", "gossip")
         if getattr(nemesis, "only_primaries", False) and not leads:
@@ -470,7 +531,9 @@ class ReferenceClient:
             return await self._take(op)
         name, arguments = commands[op.f]
         command = Command(name, str(op.key), arguments(op.value))
-        done = await self._session.call(command, mode=self._db.read_mode)
+        mode = self._db.read_mode
+        within_s = self._db.staleness_s if mode == "bounded" else 0.0
+        done = await self._session.call(command, mode=mode, staleness_s=within_s)
         if done.status == "ok":
             return op.ok(self._answer(op, done.value)) if op.f in _ANSWERS else op.ok()
         if done.status == "fail":
@@ -553,15 +616,23 @@ class SocketSession:
         )
 
     async def call(
-        self, command: Any, *, mode: str, timeout_s: float | None = None, node: str = ""
+        self,
+        command: Any,
+        *,
+        mode: str,
+        timeout_s: float | None = None,
+        node: str = "",
+        staleness_s: float = 0.0,
     ) -> Any:
         """Do one command; the outcome has ``status``, ``value``, ``error`` and ``node``."""
         now = time.monotonic()
-        own = mode == "stale" or now - self._asked_own > _OWN_NODE_EVERY_S
+        own = mode in OWN_NODE_MODES or now - self._asked_own > _OWN_NODE_EVERY_S
         if own:
             self._asked_own = now
         node = node or (self._node if own else "")
-        return await self._client.call(command, mode=mode, node=node, timeout_s=timeout_s)
+        return await self._client.call(
+            command, mode=mode, node=node, timeout_s=timeout_s, staleness_s=staleness_s
+        )
 
     async def close(self) -> None:
         """End the session."""
