@@ -30,6 +30,17 @@ Jobs = Annotated[
     int | None, Parameter(name=("--jobs", "-j"), help="Processes; one per core if not given.")
 ]
 
+Role = Annotated[
+    str,
+    Parameter(name="--role", help="What the nodes are: core, paxos, data, gossip or leaderless."),
+]
+Nodes = Annotated[
+    int,
+    Parameter(
+        name="--nodes", help="How many nodes; drawn (3 to 5, role gossip 3 to 50) if not given."
+    ),
+]
+
 
 def explore(
     *,
@@ -38,18 +49,8 @@ def explore(
     ablate: Ablate = None,
     nemesis: Nemesis = "",
     workload: Workload = "",
-    role: Annotated[
-        str,
-        Parameter(
-            name="--role", help="What the nodes are: core, paxos, data, gossip or leaderless."
-        ),
-    ] = "",
-    nodes: Annotated[
-        int,
-        Parameter(
-            name="--nodes", help="How many nodes; drawn (3 to 5, role gossip 3 to 50) if not given."
-        ),
-    ] = 0,
+    role: Role = "",
+    nodes: Nodes = 0,
     profile: Annotated[
         str, Parameter(name="--profile", help="Some of calm,harsh; both if not given.")
     ] = "",
