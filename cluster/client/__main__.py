@@ -9,7 +9,7 @@
     python -m cluster.client --nodes ... transfer [n3]
     python -m cluster.client --nodes ... range config/ --limit 10
     python -m cluster.client --nodes ... txn '{"then": [["put", "x", 1], ["incr", "n", 1]]}'
-    python -m cluster.client --nodes ... watch config/ --after 17
+    python -m cluster.client --nodes ... watch config/ [--after 17]       (from now on, or later)
     python -m cluster.client --nodes ... lease grant 10
     python -m cluster.client --nodes ... lock nightly-job -- ./job.sh     (held while it runs)
     python -m cluster.client --nodes ... elect scheduler host-7
@@ -31,6 +31,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import sys
 from collections.abc import Sequence
 from http.client import HTTPConnection, HTTPException
@@ -45,13 +46,15 @@ from cluster.client.words import (
     USAGE,
     RecipeError,
     add_parsers,
+    add_reading,
     code_of,
     say,
+    seconds,
 )
-from cluster.data.follower_reads import READ_MODES
 from cluster.runtime.options import OptionError, parse_address, parse_peers
 from cluster.runtime.tls import BadCertificate, client_context
 from cluster.runtime.token import BadToken, read_token
+from cluster.spelling import nearest
 from cluster.wire import Command
 
 #: ``member WORD`` -> the request
@@ -62,11 +65,22 @@ _MEMBER_OPS = {
     "remove": "remove-member",
     "leave": "remove-member",
 }
+#: argparse's sentence about a word that is none of those there are
+_CHOICE = re.compile(r"invalid choice: '(.*)' \(choose from (.*)\)")
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
+
     def error(self, message: str) -> NoReturn:
-        raise OptionError(message)
+        found = _CHOICE.search(message)
+        if found is None:
+            raise OptionError(f"{message}; see {self.prog} --help")
+        word, choices = found[1], found[2].replace("'", "").split(", ")
+        near = nearest(word, choices)
+        guess = f"; did you mean {near}?" if near else f"; there are {', '.join(choices)}"
+        raise OptionError(f"there is no {word!r} here{guess}")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -75,7 +89,7 @@ def main(arguments: Sequence[str]) -> int:
         own, command = _split(arguments)
         given = _parser().parse_args(own)
         if command:
-            given.command += command
+            given.command = [*given.command, *command]
         if given.op in ("status", "hash"):
             return _ask_admin(given)
         return asyncio.run(_call(given))
@@ -113,36 +127,54 @@ def _split(arguments: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m cluster.client", description="One command to a cluster.")
+    _, examples, codes = (__doc__ or "").split("\n\n", 2)
+    parser = _Parser(
+        prog="python -m cluster.client",
+        description="One command to a cluster.",
+        epilog=f"examples:\n{examples}\n\n{codes}",
+    )
     parser.add_argument("--nodes", default="", metavar="N=HOST:PORT,...", help="the nodes")
-    parser.add_argument("--admin", default="", metavar="HOST:PORT,...", help="for status")
-    parser.add_argument("--cluster", default="splitbrain", metavar="NAME")
-    parser.add_argument("--timeout", type=float, default=5.0, metavar="S")
+    parser.add_argument(
+        "--admin", default="", metavar="HOST:PORT,...", help="admin endpoints, for status and hash"
+    )
+    parser.add_argument(
+        "--cluster", default="splitbrain", metavar="NAME", help="its name (now %(default)s)"
+    )
+    parser.add_argument(
+        "--timeout", type=seconds, default=5.0, metavar="S",
+        help="seconds until a command is given up (now %(default)s)",
+    )  # fmt: skip
     parser.add_argument("--token-file", metavar="FILE", help="the cluster's token")
     for name, help in (("ca", "authority"), ("cert", "certificate"), ("key", "its key")):
         parser.add_argument(f"--tls-{name}", type=Path, metavar="FILE", help=help)
-    ops = parser.add_subparsers(dest="op", required=True, parser_class=_Parser)
+    ops = parser.add_subparsers(
+        dest="op", required=True, parser_class=_Parser, metavar="COMMAND", title="commands"
+    )
     get = ops.add_parser("get", help="read a key")
     get.add_argument("key")
-    get.add_argument("--revision", type=int, action="append", dest="revisions", default=[])
-    get.add_argument("--mode", default="linearizable", choices=READ_MODES)
-    get.add_argument("--staleness", type=float, default=0.0, metavar="S", help="of mode bounded")
+    get.add_argument(
+        "--revision", type=int, action="append", dest="revisions", default=[], metavar="R",
+        help="as of this revision",
+    )  # fmt: skip
+    add_reading(get)
     get.set_defaults(values=("revisions",))
-    get.add_argument("--node", default="", help="ask this node; with --mode stale, only it")
-    for op, values in (
-        ("put", ("value",)),
-        ("cas", ("old", "new")),
-        ("append", ("item",)),
-        ("incr", ("amount",)),
-        ("delete", ()),
+    for op, values, help in (
+        ("put", ("value",), "give a key a value; answers its version"),
+        ("cas", ("old", "new"), "give a key a new value if it has the old one (null: if absent)"),
+        ("append", ("item",), "add to a list; answers its length"),
+        ("incr", ("amount",), "add to a number, 1 unless said; answers the sum"),
+        ("delete", (), "remove a key; answers whether it was there"),
     ):
-        command = ops.add_parser(op)
+        command = ops.add_parser(op, help=help)
         command.add_argument("key")
         for value in values:
             command.add_argument(value, type=_value, nargs="?" if op == "incr" else None, default=1)
         command.set_defaults(values=values, mode="linearizable", node="", staleness=0.0)
         if op == "put":
-            command.add_argument("--lease", action="append", dest="leases", default=[])
+            command.add_argument(
+                "--lease", action="append", dest="leases", default=[], metavar="ID",
+                help="the key ends with this lease",
+            )  # fmt: skip
             command.set_defaults(values=("value", "leases"))
     _member_parsers(ops)
     add_parsers(ops, _Parser)

@@ -300,7 +300,10 @@ async def events(client: Client, prefix: str, *, after: int) -> AsyncIterator[di
         watch = Command("watch", prefix, (watcher.options(),))
         done = await client.call(watch, timeout_s=WATCH_S)
         if done.status != "ok":
-            failed = f"the watch of {prefix!r} after {watcher.after}: {done.error}"
+            more = ""
+            if done.error.startswith("compacted"):
+                more = ": what changed before is gone; read the keys, and watch after that revision"
+            failed = f"the watch of {prefix!r} after {watcher.after}: {done.error}{more}"
             raise RecipeError(failed, done)
         for event in done.value["events"]:
             yield event

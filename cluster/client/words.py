@@ -34,6 +34,8 @@ RESTORED_AT_ONCE = 100
 RESTORED_BYTES = 1024 * 1024
 #: keys read at once by ``snapshot save``
 SAVED_AT_ONCE = 1_000
+#: a longer time is a mistake
+SECONDS_MAX = 1e9
 #: above every key
 LAST_KEY = "\U0010ffff"
 
@@ -74,6 +76,33 @@ def add_parsers(ops: Any, parser_class: type[argparse.ArgumentParser]) -> None:
     snapshot.set_defaults(carry=_snapshot, node="", key="")
 
 
+def add_reading(parser: argparse.ArgumentParser) -> None:
+    """Add the options of reads: the mode, and the node to ask."""
+    parser.add_argument(
+        "--mode", default="linearizable", choices=READ_MODES, help="what the read promises"
+    )
+    parser.add_argument(
+        "--staleness", type=seconds, default=0.0, metavar="S",
+        help="of mode bounded: how many seconds old the answer may be",
+    )  # fmt: skip
+    parser.add_argument("--node", default="", help="ask this node; with --mode stale, only it")
+
+
+def seconds(text: str) -> float:
+    """A number of seconds, as options take it.
+
+    Raises:
+        argparse.ArgumentTypeError: it is negative, or no number.
+    """
+    try:
+        duration_s = float(text)
+    except ValueError:
+        duration_s = -1.0
+    if not 0 <= duration_s < SECONDS_MAX:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds, 0 or above")
+    return duration_s
+
+
 def _range_parser(ops: Any) -> None:
     parser = ops.add_parser("range", help="keys that begin with KEY, or up to --end")
     parser.add_argument("key")
@@ -82,9 +111,7 @@ def _range_parser(ops: Any) -> None:
     parser.add_argument("--revision", type=int, help="as of this revision")
     parser.add_argument("--keys-only", action="store_true")
     parser.add_argument("--count-only", action="store_true")
-    parser.add_argument("--mode", default="linearizable", choices=READ_MODES)
-    parser.add_argument("--staleness", type=float, default=0.0, metavar="S", help="of mode bounded")
-    parser.add_argument("--node", default="", help="ask this node; with --mode stale, only it")
+    add_reading(parser)
     parser.set_defaults(carry=_range)
 
 
@@ -101,8 +128,13 @@ def _txn_parser(ops: Any) -> None:
 def _watch_parser(ops: Any) -> None:
     parser = ops.add_parser("watch", help="print changes of keys that begin with KEY, a line each")
     parser.add_argument("key")
-    parser.add_argument("--after", type=int, default=0, help="the revision to begin after")
-    parser.add_argument("--events", type=int, default=0, help="end after so many; 0 for never")
+    parser.add_argument(
+        "--after", type=int, metavar="R",
+        help="begin after this revision, 0 for the first; from now on if not given",
+    )  # fmt: skip
+    parser.add_argument(
+        "--events", type=int, default=0, metavar="N", help="end after so many; 0 for never"
+    )
     parser.set_defaults(carry=_watch, node="")
 
 
@@ -119,7 +151,7 @@ def _lease_parsers(ops: Any, parser_class: type[argparse.ArgumentParser]) -> Non
         parser = words.add_parser(word, help=help)
         parser.set_defaults(carry=_lease, node="", key="")
         if word == "grant":
-            parser.add_argument("ttl_s", type=float, metavar="SECONDS")
+            parser.add_argument("ttl_s", type=seconds, metavar="SECONDS")
             parser.add_argument("--id", dest="key", default="")
         elif word != "list":
             parser.add_argument("key", metavar="ID")
@@ -131,11 +163,16 @@ def _held_parsers(ops: Any) -> None:
         parser.add_argument("key", metavar="NAME")
         if op == "elect":
             parser.add_argument("candidate", help="what others read as the leader")
-        parser.add_argument("--ttl", type=float, default=10.0, metavar="S")
-        parser.add_argument("--wait", type=float, metavar="S", help="give up after so long")
+        parser.add_argument(
+            "--ttl", type=seconds, default=10.0, metavar="S",
+            help="how long it stays taken if this client dies (now %(default)s)",
+        )  # fmt: skip
+        parser.add_argument("--wait", type=seconds, metavar="S", help="give up after so long")
         parser.add_argument(
             "command",
             nargs="*",
+            default=[],
+            metavar="COMMAND",
             help=f"after --, a command to run meanwhile, with {FENCING_TOKEN} set",
         )
         parser.set_defaults(carry=_hold, node="")
@@ -167,7 +204,11 @@ async def _txn(client: AsyncioClient, given: argparse.Namespace) -> int:
 
 async def _watch(client: AsyncioClient, given: argparse.Namespace) -> int:
     left = given.events
-    async for event in events(client, given.key, after=given.after):
+    now = await client.call(Command("get", ""))  # a watch alone waits for nodes that are not there
+    if now.status != "ok":
+        raise RecipeError(f"the watch of {given.key!r}: {now.error}", now)
+    after = now.revision if given.after is None else given.after
+    async for event in events(client, given.key, after=after):
         print(json.dumps(event), flush=True)
         left -= 1
         if left == 0:

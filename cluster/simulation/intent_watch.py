@@ -103,7 +103,7 @@ class IntentWatch:
         world = self._world
         faulty = any(source in nodes and to in nodes for source, to in world.network.faults())
         return not faulty and all(
-            world.alive(node) and not world.paused(node) and not world.disk(node).faulty
+            world.alive(node) and not world.paused(node) and not world.disk(node).faults
             for node in nodes
         )
 

@@ -163,6 +163,7 @@ class World:
         """A world does what its parts do, under their names: see them for what each means."""
         time = VirtualTime(self.heap)
         self.at, self.step, self.run_for = time.at, time.step, time.run_for
+        self.step_until = time.step_until
         self.run_until, self.run_until_every = time.run_until, time.run_until_every
         faults = NodeFaults(
             self._nodes,

@@ -78,6 +78,9 @@ _OWN_NODE_EVERY_S = 0.05
 _OF_ROLE = {**dict.fromkeys(OF_GOSSIP, "gossip"), **dict.fromkeys(OF_LEADERLESS, "leaderless")}
 #: gossip takes seconds to be sure of a death: shorter faults would change no view
 GOSSIP_TIMINGS = {"nemesis_interval_s": 10.0, "fault_duration_s": "4s..8s"}
+#: what is held needs a cluster that serves for a while: to be taken, kept, and given back or lost.
+#: Three kinds of faults as often as ours come would leave a busy machine no such time.
+HOLDER_TIMINGS = {"nemesis_interval_s": 10.0, "fault_duration_s": "1.5s..4s"}
 #: how long a client waits for one node before it asks another: the patient and the impatient
 _ATTEMPTS_S = (1.0, 0.2)
 
@@ -206,6 +209,8 @@ class Reference(ReferenceMembers, ReferencePartitions):
         self.keys_seen: dict[str, None] = {}
         if self.role == "gossip":
             self.timings = GOSSIP_TIMINGS
+        elif objects in ("lease", *HOLDERS):
+            self.timings = HOLDER_TIMINGS
         self.consensus = consensus
         self.versions = versions
         self.read_mode = read_mode

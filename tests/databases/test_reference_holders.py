@@ -23,7 +23,8 @@ STALE = "the resource has seen a newer token"
 
 
 def ran(tmp_path: Path, workload: str, seed: int, **fields: Any) -> RunOutcome:
-    given = {"nemesis": ("pause",), "fault_duration_s": (3.0, 5.0), "time_limit_s": 12.0, **fields}
+    times = {"nemesis_interval_s": 5.0, "fault_duration_s": (3.0, 5.0), "time_limit_s": 12.0}
+    given = {"nemesis": ("pause",), **times, **fields}
     spec = TestSpec(
         env="sim", db="reference", workload=workload, seed=seed, store=str(tmp_path), quiet=True,
         **{"no_report": True, **given},
