@@ -76,6 +76,7 @@ _HOMES = {
     "bounded-staleness": "checkers.judges.staleness:bounded_staleness",
     "lock": "checkers.judges.lock:lock",
     "election": "checkers.judges.election:election",
+    "ownership": "checkers.judges.ownership:ownership",
     "lease": "checkers.judges.lease:lease",
     "watch": "checkers.judges.watch:watch",
     "log": "checkers.judges.log:kafka_log",
@@ -483,6 +484,8 @@ def _fitting(history: History) -> list[str]:
         return _transactions(history)
     if have & {"watch"}:
         return ["watch"]
+    if have == {"act"} and _owners_act(history):
+        return ["ownership"]
     if have & {"campaign", "resign"}:
         return ["election"]
     if have & {"grant", "renew", "keepalive"}:
@@ -566,6 +569,12 @@ def _plain_write(micro: list[object]) -> object:
     if len(micro) == 3 and type(micro[1]) is int and type(micro[2]) is int:
         return micro[1], micro[2]
     return repr(micro[1:])
+
+
+def _owners_act(history: History) -> bool:
+    """Whether acts say whose they are, as owners of partitions do."""
+    outputs = _outputs(history, "act")
+    return bool(outputs) and all(isinstance(said, dict) and "epoch" in said for said in outputs)
 
 
 def _locks(history: History, have: frozenset[str]) -> list[str]:

@@ -672,10 +672,26 @@ class PushPull(GossipMessage, frozen=True, array_like=True, tag="g-pushpull"):
 
 
 class StableView(msgspec.Struct, frozen=True, array_like=True, tag="g-view"):
-    """A view that is agreed on: its number, and its members, the oldest first."""
+    """A view that is agreed on: its number, and its members, the oldest first.
+
+    Role ``leaderless`` has two fields more.
+
+    Args:
+        id: its number.
+        members: its members.
+        before: the members before, while a change of members is under way; empty otherwise.
+        retired: the latest id that left, of each node that did.
+    """
 
     id: int = 0
     members: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
+    retired: tuple[str, ...] = ()
+
+    @property
+    def voters(self) -> tuple[str, ...]:
+        """Those who agree on the next view."""
+        return self.before or self.members
 
     @property
     def generation(self) -> int:
@@ -713,7 +729,10 @@ class ActReply(msgspec.Struct, frozen=True, array_like=True, tag="g-acted"):
 
 
 class LeaderlessMessage(msgspec.Struct, frozen=True, array_like=True):
-    """What all of them have: the highest stamp that the sender knows; 0 where there are none."""
+    """What all of them have: the highest stamp that the sender knows; 0 where there are none.
+
+    Each also has ``ring``, the number of the sender's ring, as its last field.
+    """
 
     stamp: int
 
@@ -728,6 +747,7 @@ class VersionsRead(LeaderlessMessage, frozen=True, array_like=True, tag="v-read"
 
     id: int
     key: str
+    ring: int = 0
 
 
 class VersionsHeld(LeaderlessMessage, frozen=True, array_like=True, tag="v-held"):
@@ -736,6 +756,7 @@ class VersionsHeld(LeaderlessMessage, frozen=True, array_like=True, tag="v-held"
     id: int
     key: str
     state: bytes
+    ring: int = 0
 
 
 class VersionsWrite(LeaderlessMessage, frozen=True, array_like=True, tag="v-write"):
@@ -748,6 +769,7 @@ class VersionsWrite(LeaderlessMessage, frozen=True, array_like=True, tag="v-writ
     key: str
     state: bytes
     hint_for: str = ""
+    ring: int = 0
 
 
 class VersionsWritten(LeaderlessMessage, frozen=True, array_like=True, tag="v-written"):
@@ -756,6 +778,7 @@ class VersionsWritten(LeaderlessMessage, frozen=True, array_like=True, tag="v-wr
     id: int
     key: str
     hint_for: str = ""
+    ring: int = 0
 
 
 class RangeDigests(LeaderlessMessage, frozen=True, array_like=True, tag="v-digests"):
@@ -763,6 +786,7 @@ class RangeDigests(LeaderlessMessage, frozen=True, array_like=True, tag="v-diges
 
     path: tuple[int, ...]
     digests: tuple[bytes, ...]
+    ring: int = 0
 
 
 class RangeKeys(LeaderlessMessage, frozen=True, array_like=True, tag="v-keys"):
@@ -770,12 +794,14 @@ class RangeKeys(LeaderlessMessage, frozen=True, array_like=True, tag="v-keys"):
 
     path: tuple[int, ...]
     rows: tuple[tuple[str, bytes], ...]
+    ring: int = 0
 
 
 class KeysWanted(LeaderlessMessage, frozen=True, array_like=True, tag="v-wanted"):
     """Send me what you hold of these keys."""
 
     keys: tuple[str, ...]
+    ring: int = 0
 
 
 class ReapAsk(LeaderlessMessage, frozen=True, array_like=True, tag="v-reap-ask"):
@@ -783,6 +809,7 @@ class ReapAsk(LeaderlessMessage, frozen=True, array_like=True, tag="v-reap-ask")
 
     key: str
     digest: bytes
+    ring: int = 0
 
 
 class ReapYes(LeaderlessMessage, frozen=True, array_like=True, tag="v-reap-yes"):
@@ -790,6 +817,7 @@ class ReapYes(LeaderlessMessage, frozen=True, array_like=True, tag="v-reap-yes")
 
     key: str
     digest: bytes
+    ring: int = 0
 
 
 class Reap(LeaderlessMessage, frozen=True, array_like=True, tag="v-reap"):
@@ -797,6 +825,43 @@ class Reap(LeaderlessMessage, frozen=True, array_like=True, tag="v-reap"):
 
     key: str
     digest: bytes
+    ring: int = 0
+
+
+class KeysOwed(LeaderlessMessage, frozen=True, array_like=True, tag="v-owed"):
+    """I become a replica of keys that you hold: send me those after this one, in order."""
+
+    after: str
+    ring: int = 0
+
+
+class KeysPage(LeaderlessMessage, frozen=True, array_like=True, tag="v-page"):
+    """(key, state) of the next keys that the receiver becomes a replica of.
+
+    Args:
+        stamp: the sender's.
+        after: as it was asked.
+        rows: the keys.
+        last: whether there are no more.
+    """
+
+    after: str
+    rows: tuple[tuple[str, bytes], ...]
+    last: bool
+    ring: int = 0
+
+
+class HandedOver(LeaderlessMessage, frozen=True, array_like=True, tag="v-handed-over"):
+    """The sender has, durably, what it becomes a replica of by the change under way."""
+
+    ring: int = 0
+
+
+class ShallLeave(LeaderlessMessage, frozen=True, array_like=True, tag="v-shall-leave"):
+    """A client wants a member to leave."""
+
+    member: str
+    ring: int = 0
 
 
 StateMessage: TypeAlias = (
@@ -810,6 +875,10 @@ StateMessage: TypeAlias = (
     | ReapAsk
     | ReapYes
     | Reap
+    | KeysOwed
+    | KeysPage
+    | HandedOver
+    | ShallLeave
 )
 GroupMessage: TypeAlias = Ping | PingAck | PingRequest | PushPull | StableView | Act | ActReply
 
@@ -860,12 +929,16 @@ class Grouped(msgspec.Struct, frozen=True, array_like=True, tag="grouped"):
         group: whose it is.
         message: the message.
         stamp: the sender's hybrid timestamp; 0 if it has none.
+        sent: the sender's monotonic time in ns; 0 if it does not say.
+        back: the receiver's monotonic time, given back (``cluster.data.round_trips``); 0 for none.
     """
 
     generation: int
     group: str
     message: ReplicaMessage
     stamp: int = 0
+    sent: int = 0
+    back: int = 0
 
 
 class GroupRequest(msgspec.Struct, frozen=True, array_like=True, tag="g-request"):
@@ -876,7 +949,7 @@ class GroupRequest(msgspec.Struct, frozen=True, array_like=True, tag="g-request"
         token: comes back with the answer; another one for each copy of a request.
         group: who is asked.
         request: what is asked.
-        stamp: the sender's hybrid timestamp; 0 if it has none.
+        stamp, sent, back: as in :class:`Grouped`.
     """
 
     generation: int
@@ -884,16 +957,20 @@ class GroupRequest(msgspec.Struct, frozen=True, array_like=True, tag="g-request"
     group: str
     request: Request
     stamp: int = 0
+    sent: int = 0
+    back: int = 0
 
 
 class GroupResponse(msgspec.Struct, frozen=True, array_like=True, tag="g-response"):
-    """The answer of a node of that group, or of one that knows who is; ``token`` is the
-    question's."""
+    """The answer of a node of that group, or of one that knows who is; ``token`` is the question's,
+    and ``stamp``, ``sent`` and ``back`` are as in :class:`Grouped`."""
 
     generation: int
     token: int
     response: Response
     stamp: int = 0
+    sent: int = 0
+    back: int = 0
 
 
 Message: TypeAlias = (

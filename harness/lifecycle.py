@@ -25,9 +25,10 @@ from random import Random
 
 import msgspec
 
+from checkers.core.verdict import Result
 from harness.costs import costs_per_commit, work_done
 from harness.databases.base import DB, Client, Logs, Stops
-from harness.environments.base import Environment, Homing, Killable, Leaving, Mortal
+from harness.environments.base import Environment, Homing, Inside, Killable, Leaving, Mortal
 from harness.errors import HarnessError
 from harness.every_node import EveryNode
 from harness.interpreter.faults import FaultRunner
@@ -37,6 +38,7 @@ from harness.leaders import LeaderWatch
 from harness.nemesis.base import Context, Nemesis, Plan
 from harness.nemesis.common import damaged
 from harness.recorder import Recorder, StoreError
+from harness.recovery import bounds_of, watch_remains
 from harness.spec import TestSpec
 from harness.store import cannot_write
 from harness.timings import FINAL_TIMEOUTS, Timings
@@ -102,6 +104,9 @@ class Lifecycle:
         self._done_before: dict[str, int] = {}
         self._leaders = LeaderWatch(env, db)
         self.troubles: list[str] = []
+        #: what was measured of the leftovers of faults
+        self.remains: list[Result] = []
+        self.healed_ns = 0
         self._serving: list[str] = []  # nodes whose database ran when the faults began
         self._make_client = make_client
         self._on_tick = on_tick
@@ -224,6 +229,7 @@ class Lifecycle:
         self.phase = "heal"
         await self.faults.heal_rest()
         await self.env.heal_all()
+        self.healed_ns = self.env.now_ns()
         deaths = self._deaths()
         self.troubles = [*deaths, *await self._start_dead(), *await self.env.prove_clean()]
         for trouble in self.troubles:
@@ -279,13 +285,25 @@ class Lifecycle:
             if not [name for name in damaged(self.env) if not await self._alive(name)]:
                 self.troubles.append(f"not every node serves after healing: {_first_line(error)}")
             log.warning("not every node serves after healing: %s", error)
-        await self.env.sleep(round(self.timings.quiesce_s * 1e9))
+        await self._rest()
         if self.workload.final is None or self.interrupted:
             return
         self.phase = "final"
         limit_s = self.timings.final_limit_s or FINAL_TIMEOUTS * self.spec.op_timeout_s
         final = gen.once_through(gen.lift(self.workload.final))
         await self._interpreter.phase(gen.time_limit(limit_s, final))
+
+    async def _rest(self) -> None:
+        """Quiet time before the final phase; what faults left in the nodes is watched meanwhile."""
+        quiet_ns = round(self.timings.quiesce_s * 1e9)
+        bound_s = bounds_of(self.db).clean_s
+        if bound_s is None or not isinstance(self.env, Inside) or not self.faults.records:
+            await self.env.sleep(quiet_ns)
+            return
+        watched = await watch_remains(
+            self.env, bound_s, healed_ns=self.healed_ns, quiet_ns=quiet_ns
+        )
+        self.remains = [] if watched is None else [watched]
 
     async def _tear_down(self) -> None:
         """End everything, in any state; the first error is logged, not raised."""

@@ -35,6 +35,8 @@ from harness.errors import SetupError, UsageError, nearest
 from harness.spec import parse_nodes
 
 STATE, TOKEN = "cluster.json", "token"
+#: Nodes of a new cluster, unless others are asked for.
+NODES = 3
 FILE_BYTES_MAX = 1 << 20
 READY_WITHIN_S = 30.0
 #: A node that is asked to stop does so within its own 15 s; then it is killed.
@@ -79,7 +81,7 @@ class Playground(msgspec.Struct, frozen=True):
 def up(
     where: Path,
     *,
-    nodes: int,
+    nodes: int = 0,
     role: str = "",
     consensus: str = "",
     port: int,
@@ -89,7 +91,7 @@ def up(
 
     Args:
         where: its directory; made if it is not there.
-        nodes: how many, for a new one.
+        nodes: how many; 0 for three, or as many as there are.
         role: what its nodes are; "" for core, or what they are; see ``python -m cluster --help``.
         consensus: the variant; "" for raft, or what it is.
         port: the first of its ports, for a new one.
@@ -101,7 +103,12 @@ def up(
     """
     made = (where / STATE).exists()
     kind = _kind(role or "core", consensus or "raft")
-    found = load(where) if made else _new(where, nodes, kind, port)
+    found = load(where) if made else _new(where, nodes or NODES, kind, port)
+    if nodes and nodes != len(found.nodes):
+        raise UsageError(
+            f"--nodes is {nodes}, and {where} holds a cluster of {len(found.nodes)} nodes; leave "
+            "--nodes out to start those, or give another --dir, or remove that one"
+        )
     for what, wanted, there in (
         ("role", role, found.role),
         ("consensus", consensus, found.consensus),

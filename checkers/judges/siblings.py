@@ -3,7 +3,9 @@
 Vocabulary: ``store`` (input: the element, unique among a key's; output: ``{"value": element,
 "over": [...]}``, the elements that the writer had read and so replaces), ``erase`` (output:
 ``{"over": [...]}``), ``read`` (output: the list of the elements there are). A store of unknown
-outcome may say what it was over, too; one that does not say may have replaced anything.
+outcome may say what it was over, too; one that does not say may have replaced anything. Where the
+last writer wins, a store may say its stamp, ``"stamp": {"stamp": number, "node": who gave it, "ns":
+the time it says, or null}``; then the finding of a lost element says which write won, and why.
 
 An element is *known* once its store was acknowledged, or a read returned it. From then on every
 read must have it, or another write may have replaced it: a store or erasure over it that did not
@@ -46,8 +48,27 @@ from checkers.core.verdict import Because, Finding
 from checkers.history import FAIL, OK, History
 
 VOCABULARY = frozenset({"store", "erase", "read"})
+#: Why an element lost where the last writer wins; those by a clock that was behind come first.
+BEHIND, LATER, AT_ONCE = "clock-behind", "written-later", "at-once"
 #: Elements that a finding names in place of a lost one.
 NAMED_MAX = 3
+
+
+@dataclass
+class Stamp:
+    """By what a store won or lost, where the last writer wins."""
+
+    number: int
+    node: str
+    ns: int | None
+
+    @property
+    def rank(self) -> tuple[int, str]:
+        """The order of stamps: equal numbers are told apart by the node."""
+        return (self.number, self.node)
+
+    def __str__(self) -> str:
+        return f"stamp {self.number} of {self.node}"
 
 
 @dataclass
@@ -59,6 +80,7 @@ class Write:
     outcome: int
     value: Any = None
     over: frozenset[Hashable] | None = frozenset()  # None: unknown
+    stamp: Stamp | None = None
 
     @property
     def acknowledged(self) -> bool:
@@ -122,6 +144,7 @@ def _gather(history: History, meter: Meter) -> Gathered:
         found.writes.append(write)
         if row.f == "store":
             write.value = row.input
+            write.stamp = _stamp(history, row)
             element = found.elements.setdefault(
                 token(row.input), Element(token(row.input), row.input)
             )
@@ -150,6 +173,16 @@ def _over(history: History, row: Row) -> frozenset[Hashable] | None:
     return frozenset(map(token, as_list(history, row.complete, output["over"], "over")))
 
 
+def _stamp(history: History, row: Row) -> Stamp | None:
+    """The stamp that a store says it got; None if it says none, or nothing that is one."""
+    output = history.values[row.complete] if row.complete >= 0 else None
+    said = output.get("stamp") if isinstance(output, dict) else None
+    if not isinstance(said, dict) or type(said.get("stamp")) is not int:
+        return None
+    ns = said.get("ns")
+    return Stamp(said["stamp"], str(said.get("node", "")), ns if type(ns) is int else None)
+
+
 def _judge(history: History, meter: Meter, linearizable: bool) -> Judgement:
     found = _gather(history, meter)
     if not found.reads:
@@ -174,7 +207,7 @@ def _judge(history: History, meter: Meter, linearizable: bool) -> Judgement:
             counts["resurrected"] += 1
             findings.append(_resurrected(history, element, *back))
     order = {"lost": 0, "resurrected": 1, "unexpected": 2, "duplicate": 3, "stale": 4}
-    findings.sort(key=lambda finding: order[finding.kind])
+    findings.sort(key=lambda found: (order[found.kind], found.detail.get("why") != BEHIND))
     concurrent = sum(len(read.elements) > 1 for read in found.reads)
     checked = counts.pop("checked")
     return Judgement(
@@ -298,9 +331,16 @@ def _gone(history: History, found: Gathered, element: Element, read: Read, kind:
         f"Element {element.value!r} {verb} ({where} lacks it): {life}; no write that had read it "
         f"replaced it. The read has {others_words or 'nothing instead'}."
     )
+    detail: dict[str, Any] = {}
+    won = _winner(found, element)
     ops = [
         write.invoke for write in (element.store, *(o.store for o in others[:NAMED_MAX])) if write
     ]
+    if won is not None:
+        assert element.store is not None
+        detail, said = _why(history, element.store, won)
+        tell += said
+        ops.append(won.invoke)
     seen = [] if element.store and element.store.acknowledged else [element.known]
     proof = {*ops, read.invoke, *(int(history.pair[event]) for event in seen)}
     proof |= {element.present} if kind == "stale" else set()
@@ -315,7 +355,62 @@ def _gone(history: History, found: Gathered, element: Element, read: Read, kind:
         for other in others[:NAMED_MAX]
         if other.store is not None
     ]
-    return _finding(element, kind, tell, proof, because)
+    return _finding(element, kind, tell, proof, because, **detail)
+
+
+def _winner(found: Gathered, element: Element) -> Write | None:
+    """The write that won over a lost one where the last writer wins, of those with a higher stamp
+    that had not read it; None if stamps are not told.
+
+    One that was over when the lost one began had beaten it from the start. Else it is one that was
+    under way with it, or the first that came later.
+    """
+    lost = element.store
+    if lost is None or lost.stamp is None:
+        return None
+
+    def order(write: Write) -> tuple[bool, bool, tuple[int, str]]:
+        assert write.stamp is not None
+        earlier, later = 0 <= write.complete < lost.invoke, 0 <= lost.complete < write.invoke
+        return (not earlier, later, write.stamp.rank)
+
+    higher = [
+        write
+        for write in found.writes
+        if write.stamp is not None
+        and write.stamp.rank > lost.stamp.rank
+        and element.name not in (write.over or ())
+    ]
+    return min(higher, key=order, default=None)
+
+
+def _why(history: History, lost: Write, won: Write) -> tuple[dict[str, Any], str]:
+    """Why a store lost against another: as a finding's detail, and in a sentence or two."""
+    mine, theirs = lost.stamp, won.stamp
+    assert mine is not None and theirs is not None
+    both = (
+        f" The last writer wins here: {won.value!r}, which {who(history, won.invoke)} stored at "
+        f"{at(history, won.invoke)}, won with {theirs}; {lost.value!r} had {mine}. "
+    )
+    why, said = AT_ONCE, "Both were under way at once, and the higher stamp was kept."
+    if 0 <= won.complete < lost.invoke:
+        why, said = BEHIND, _behind(history, lost, won, mine, theirs)
+    elif 0 <= lost.complete < won.invoke:
+        why, said = LATER, "The winner came later, without having read the lost one."
+    told = {"why": why, "won": won.value, "stamp": mine.number, "won_stamp": theirs.number}
+    return told, both + said
+
+
+def _behind(history: History, lost: Write, won: Write, mine: Stamp, theirs: Stamp) -> str:
+    """The later of two writes has the lower stamp: by how much its clock was behind."""
+    said = "The lost one came later, and has the lower stamp: "
+    if mine.ns is None or theirs.ns is None:
+        return f"{said}{mine.node} had not heard of the stamps of {theirs.node}."
+    apart_ns = int(history.time_ns[lost.invoke]) - int(history.time_ns[won.complete])
+    behind_ms = (theirs.ns - mine.ns + apart_ns) / 1e6
+    if mine.node == theirs.node:
+        return f"{said}the clock of {mine.node} went back by {behind_ms:.0f} ms or more."
+    return f"{said}the clock of {mine.node} was {behind_ms:.0f} ms or more behind {theirs.node}'s."
 
 
 def _words(history: History, other: Element, element: Element) -> str:
@@ -353,7 +448,12 @@ def _where(history: History, read: Read) -> str:
 
 
 def _finding(
-    element: Element, kind: str, tell: str, proof: set[int], because: list[Because]
+    element: Element,
+    kind: str,
+    tell: str,
+    proof: set[int],
+    because: list[Because],
+    **detail: Any,
 ) -> Finding:
     return Finding(
         kind=kind,
@@ -361,5 +461,5 @@ def _finding(
         sentence=tell,
         ops=tuple(sorted(proof)),
         because=tuple(because),
-        detail={"element": element.value},
+        detail={"element": element.value, **detail},
     )

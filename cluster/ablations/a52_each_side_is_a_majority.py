@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cluster.ablations.registry import Ablation
-from cluster.gossip.emergent_leader import EmergentLeader
+from cluster.gossip.emergent_leader import LivingMembers
 from cluster.ports import NodeId
 from cluster.wire import StableView
 
 
-class EachSideIsAMajority(EmergentLeader):
+class EachSideIsAMajority(LivingMembers):
     """A leader without a majority view."""
 
     def voters(self, view: StableView, living: Sequence[NodeId]) -> tuple[NodeId, ...]:

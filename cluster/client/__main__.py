@@ -14,6 +14,8 @@
     python -m cluster.client --nodes ... lock nightly-job -- ./job.sh     (held while it runs)
     python -m cluster.client --nodes ... elect scheduler host-7
     python -m cluster.client --nodes ... snapshot save keys.jsonl
+    python -m cluster.client --nodes ... data run 'read x' 'append log 7' (role data: partitions)
+    python -m cluster.client --nodes ... partitions
     python -m cluster.client --admin 127.0.0.1:8001 hash
     python -m cluster.client --admin 127.0.0.1:8001 status
 
@@ -36,6 +38,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any, NoReturn
 
+from cluster.client import data_words
 from cluster.client.asyncio_client import AsyncioClient
 from cluster.client.words import (
     INTERRUPTED,
@@ -175,6 +178,7 @@ def _parser() -> argparse.ArgumentParser:
             command.set_defaults(values=("value", "leases"))
     _member_parsers(ops)
     add_parsers(ops, _Parser)
+    data_words.add_parsers(ops, _Parser)
     ops.add_parser("status", help="what each node believes, from its admin endpoint")
     ops.add_parser("hash", help="hash of each node's state, and the index it is of")
     return parser

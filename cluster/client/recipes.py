@@ -27,6 +27,7 @@ from typing import Any, Protocol
 
 from cluster.client.session import Complete
 from cluster.core.lease import LeaseHolder
+from cluster.core.state_watch import Watcher
 from cluster.wire import Command
 
 LOCKS, ELECTIONS = "lock/", "election/"
@@ -294,13 +295,16 @@ async def events(client: Client, prefix: str, *, after: int) -> AsyncIterator[di
     Raises:
         RecipeError: ``compacted``: changes after that revision are gone; read the keys again.
     """
+    watcher = Watcher(after)
     while True:
-        done = await client.call(Command("watch", prefix, ({"after": after},)), timeout_s=WATCH_S)
+        watch = Command("watch", prefix, (watcher.options(),))
+        done = await client.call(watch, timeout_s=WATCH_S)
         if done.status != "ok":
             more = ""
             if done.error.startswith("compacted"):
                 more = ": what changed before is gone; read the keys, and watch after that revision"
-            raise RecipeError(f"the watch of {prefix!r} after {after}: {done.error}{more}", done)
+            failed = f"the watch of {prefix!r} after {watcher.after}: {done.error}{more}"
+            raise RecipeError(failed, done)
         for event in done.value["events"]:
             yield event
-        after = done.value["revision"]
+        watcher.told(done.value["revision"])

@@ -486,7 +486,11 @@ class ClientSession:
         self._out.append(SendRequest(self._channel.epoch, request))
 
     def _set_timer(self, now_ns: int) -> None:
-        wanted_ns = min((pending.due_ns for pending in self._pending), default=NEVER_NS)
+        wanted_ns = NEVER_NS
+        for pending in self._pending:
+            due_ns = pending.due_ns
+            if due_ns < wanted_ns:
+                wanted_ns = due_ns
         if self._probe:
             wanted_ns = min(wanted_ns, self._probe_until_ns)
         if self._pending and self._routing.wait_until_ns > now_ns:

@@ -71,23 +71,23 @@ class FutureRevision(NotReadable):
 
 
 class Version(NamedTuple):
-    """One version of a key.
+    """One version of a key; in this order it is a row of a snapshot.
 
     Args:
         revision: of the change that made it.
-        data: the value; None if the key was deleted. A list may be longer by now: see ``length``.
         number: counts the key's changes from 1; begins anew after a deletion; 0 of a tombstone.
         created: revision of the version with number 1.
         lease: id of the lease the key ends with; "" for none.
         length: how many items of ``data`` belong to this version; -1 if it is no list.
+        data: the value; None if the key was deleted. A list may be longer by now: see ``length``.
     """
 
     revision: int
-    data: Any
     number: int
     created: int
     lease: str = ""
     length: int = -1
+    data: Any = None
 
     @property
     def value(self) -> Any:
@@ -109,11 +109,14 @@ class VersionedValues:
     """Keys and their versions."""
 
     __slots__ = (
-        "_alive", "_changes", "_keys", "_present", "_touched", "floor", "newest", "reached",
+        "_alive", "_changes", "_keys", "_listed", "_present", "_touched", "floor", "newest",
+        "reached",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self._keys: dict[str, list[Version]] = {}
+        #: the keys that ever held a list, whose versions may share one
+        self._listed: dict[str, None] = {}
         #: keys that have a version at all, sorted
         self._present: list[str] = []
         #: (revision, key) of every change above the floor, in order
@@ -259,7 +262,9 @@ class VersionedValues:
             self._touched.setdefault(key, number > 0)
         self._alive += (not tombstone) - (number > 0)
         number = 0 if tombstone else number + 1
-        made = Version(revision, data, number, created, lease, length)
+        if length >= 0:
+            self._listed[key] = None
+        made = Version(revision, number, created, lease, length, data)
         self.newest = revision
         self.reached = max(self.reached, revision)
         if old is not None and old.revision == revision:  # changed twice by one transaction
@@ -311,6 +316,7 @@ class VersionedValues:
 
     def _forget(self, key: str) -> None:
         del self._keys[key]
+        self._listed.pop(key, None)
         del self._present[bisect_left(self._present, key)]
 
     # -- compaction --------------------------------------------------------------------------------
@@ -337,8 +343,15 @@ class VersionedValues:
     # -- snapshots ---------------------------------------------------------------------------------
 
     def encode(self) -> Any:
-        """Everything, for a snapshot: JSON-like; lists are shared with the live state."""
-        rows = [(key, _encoded(versions)) for key, versions in self._keys.items()]
+        """Everything, for a snapshot: JSON-like; lists are shared with the live state.
+
+        A node does nothing else meanwhile, so versions are rows as they are, but for lists.
+        """
+        listed = self._listed
+        rows = [
+            (key, _encoded(versions) if key in listed else versions)
+            for key, versions in self._keys.items()
+        ]
         return (self.floor, self.newest, rows)
 
     def restore(self, state: Any) -> None:
@@ -347,6 +360,11 @@ class VersionedValues:
         self.reached = max(self.floor, self.newest)
         self._touched = None
         self._keys = {key: _decoded(versions) for key, versions in rows}
+        self._listed = {
+            key: None
+            for key, versions in self._keys.items()
+            if any(version.length >= 0 for version in versions)
+        }
         self._present = sorted(self._keys)
         self._alive = sum(versions[-1].number > 0 for versions in self._keys.values())
         self._changes = deque(
@@ -370,7 +388,7 @@ def _encoded(versions: list[Version]) -> list[Any]:
         data = version.data
         shares = place > 0 and version.length >= 0 and data is versions[place - 1].data
         first = first if shares else place
-        rows.append([version.revision, *version[2:], None if shares else data])
+        rows.append([*version[:-1], None if shares else data])
         goes_on = place + 1 < len(versions) and versions[place + 1].data is data
         if version.length >= 0 and not goes_on:
             rows[first][-1] = data[: version.length]
@@ -382,5 +400,5 @@ def _decoded(rows: list[Any]) -> list[Version]:
     for revision, number, created, lease, length, data in rows:
         if length >= 0 and data is None:
             data = versions[-1].data
-        versions.append(Version(revision, data, number, created, lease, length))
+        versions.append(Version(revision, number, created, lease, length, data))
     return versions

@@ -26,11 +26,15 @@ Ballots name the node and its incarnation, which no other life of it has; so a p
 restarts uses no ballot again.
 
 Durability. The view, what the acceptor promised and accepted, and the fence are durable before an
-answer leaves; the core sees to that. A node that lost its disk must come back as another member
-(``n2~2``): it does not know what it consented to.
+answer leaves; the core sees to that. A node that lost its disk does not know what it consented to:
+it could consent once more to an act of an old view, and agree on a second successor of one. Under
+its old id it is refused by those who knew it with its first directory
+(:mod:`cluster.consensus.member_directories`), and it comes back as another member (``n2~2``).
 
-Bounds. A leader that fails is replaced ``2 + 2`` rounds after its death is in the view of the next
-oldest, if a majority of the view lives and messages arrive; see there for the death itself.
+Bounds. When all see the same members, the view of them is agreed on ``agree_rounds()`` rounds
+later, if a majority of the last view is among them and messages arrive. A leader that fails is
+replaced ``2 + 2`` rounds after its death is in the view of the next oldest, if a majority of the
+view lives and messages arrive; see there for the death itself.
 
 Invariants. A number belongs to one view. The view's number never goes down at a node. A view's
 members have a majority of its predecessor's among its acceptors. A node leads only a view whose
@@ -40,14 +44,21 @@ What breaks without it. A52: each side of a partition takes its own members for 
 both act. A52b: the token is not looked at, so a leader that was stopped acts after its successor.
 A52c: a leader acts without consent, on what it believes.
 
+Which members the next view should have is a :class:`Succession`. In role ``gossip`` they are those
+that live (:class:`LivingMembers`); in role ``leaderless`` those that joined and did not leave
+(:mod:`cluster.leaderless.ring_changes`), and there the changes of the members are all that the
+leader does: they are its acts, and the agreement on the next view is the consent.
+
 Source: Joshi, "Emergent Leader"; Akka's split brain resolver (keep majority); Birman and Joseph,
 virtual synchrony with a primary partition; Lamport, "Paxos Made Simple" (2001), for the agreement
-(:mod:`cluster.consensus.paxos`). Owned by :mod:`cluster.gossip.node`.
+(:mod:`cluster.consensus.paxos`). Owned by :mod:`cluster.gossip.node` and, for its ring, by
+:mod:`cluster.leaderless.ring_member`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import msgspec
 
@@ -99,9 +110,54 @@ class LeaderMemory(msgspec.Struct, frozen=True, array_like=True):
     acted: object = None
 
 
+def agree_rounds() -> int:
+    """Rounds in which a view is agreed on once all see the same members: until their sight has
+    settled, and for two attempts of the youngest that may have to make them."""
+    return SETTLED_ROUNDS + 4 * PATIENCE_ROUNDS * (1 + OLDER_MAX)
+
+
 def founding_view(founders: Sequence[NodeId]) -> StableView:
     """The first view; that of a node that was not founded with the cluster is none."""
     return StableView(1, tuple(sorted(founders))) if founders else StableView()
+
+
+class Succession(Protocol):
+    """What views are made of: the decisions that roles take in their own ways."""
+
+    @property
+    def settled_rounds(self) -> int:
+        """Rounds that a wish for another view must have been the same before it is proposed."""
+
+    def names(self, view: StableView) -> NodeId:
+        """Who leads a view; "" if it has no members."""
+
+    def voters(self, view: StableView, living: Sequence[NodeId]) -> tuple[NodeId, ...]:
+        """Of whom a majority must agree on the successor."""
+
+    def successor(self, view: StableView, living: Sequence[NodeId]) -> StableView:
+        """The view that should come next; the very same one if none is due."""
+
+
+class LivingMembers:
+    """Views of those who live."""
+
+    __slots__ = ()
+
+    settled_rounds = SETTLED_ROUNDS
+
+    def names(self, view: StableView) -> NodeId:
+        """Decision: who leads a view: its oldest member; "" if it has none."""
+        return view.members[0] if view.members else ""
+
+    def voters(self, view: StableView, living: Sequence[NodeId]) -> tuple[NodeId, ...]:
+        """Decision: of whom a majority must agree on the successor: the last agreed view."""
+        return view.members
+
+    def successor(self, view: StableView, living: Sequence[NodeId]) -> StableView:
+        """Decision: who should be in the next view: who lives, the oldest first."""
+        old = tuple(node for node in view.members if node in living)
+        members = old + tuple(node for node in living if node not in view.members)
+        return view if members == view.members else StableView(view.id + 1, members)
 
 
 class EmergentLeader:
@@ -113,6 +169,7 @@ class EmergentLeader:
         memory: what it knows.
         round_ns: length of a round of gossip.
         rng: randomness for the waits between attempts.
+        succession: what views are made of.
         attempt: the class of an attempt.
         acceptor: the class of an acceptor.
     """
@@ -120,7 +177,7 @@ class EmergentLeader:
     __slots__ = (
         "_acceptor", "_attempt_type", "_changed_ns", "_incarnation", "_make_acceptor", "_messages",
         "_rng", "_round", "_round_ns", "_seen", "_wanted", "attempt", "due_ns", "fence", "node",
-        "view",
+        "succession", "view",
     )  # fmt: skip
 
     def __init__(
@@ -131,10 +188,12 @@ class EmergentLeader:
         memory: LeaderMemory,
         round_ns: int,
         rng: Rng,
+        succession: Succession | None = None,
         attempt: type[Attempt] = Attempt,
         acceptor: type[Acceptor] = Acceptor,
     ) -> None:
         self.node, self._incarnation = node, incarnation
+        self.succession: Succession = LivingMembers() if succession is None else succession
         self.view = memory.view
         self.fence = max(memory.fence, memory.view.id)
         self._make_acceptor, self._attempt_type = acceptor, attempt
@@ -142,7 +201,7 @@ class EmergentLeader:
         self._round = self._acceptor.promised.round
         self._rng, self._round_ns = rng, round_ns
         self._seen: tuple[NodeId, ...] = ()
-        self._wanted: tuple[NodeId, ...] = self.view.members
+        self._wanted = self.view
         self._changed_ns = 0
         #: the attempt at a next view that is under way here
         self.attempt: Attempt | None = None
@@ -151,31 +210,16 @@ class EmergentLeader:
         #: (to, message, whether it promises something and must wait until that is durable)
         self._messages: list[tuple[NodeId, Message, bool]] = []
 
-    # -- decisions ---------------------------------------------------------------------------------
-
-    def names(self, view: StableView) -> NodeId:
-        """Decision: who leads a view: its oldest member; "" if it has none."""
-        return view.members[0] if view.members else ""
-
-    def voters(self, view: StableView, living: Sequence[NodeId]) -> tuple[NodeId, ...]:
-        """Decision: of whom a majority must agree on the successor: the last agreed view."""
-        return view.members
-
-    def wanted(self, view: StableView, living: Sequence[NodeId]) -> tuple[NodeId, ...]:
-        """Decision: who should be in the next view: who lives, the oldest first."""
-        old = tuple(node for node in view.members if node in living)
-        return old + tuple(node for node in living if node not in view.members)
-
     # -- what others may look at -------------------------------------------------------------------
 
     @property
     def leader(self) -> NodeId:
         """Who leads the view that this node knows; "" if it knows none."""
-        return self.names(self.view)
+        return self.succession.names(self.view)
 
     def has_majority(self, living: Sequence[NodeId]) -> bool:
         """Whether enough members live to agree on anything."""
-        voters = self.voters(self.view, living)
+        voters = self.succession.voters(self.view, living)
         return bool(voters) and sum(node in living for node in voters) >= quorum_size(len(voters))
 
     def leads(self, living: Sequence[NodeId]) -> bool:
@@ -196,24 +240,35 @@ class EmergentLeader:
 
     # -- proposing ---------------------------------------------------------------------------------
 
-    def consider(self, now_ns: int, living: tuple[NodeId, ...]) -> None:
-        """The group is seen so now: whether a next view is due, and when to look again."""
-        if living is not self._seen:
+    def consider(self, now_ns: int, living: tuple[NodeId, ...], *, changed: bool = False) -> None:
+        """The group is seen so now: whether a next view is due, and when to look again.
+
+        Args:
+            now_ns: the time.
+            living: the members that live; the same tuple until they change.
+            changed: whether something else has changed that the succession looks at.
+        """
+        if living is not self._seen or changed:
             self._seen = living
-            wanted = self.wanted(self.view, living)
-            if wanted != self._wanted:
-                self._wanted, self._changed_ns = wanted, now_ns
+            self._want(now_ns)
             self._look_again(now_ns)
         if now_ns >= self.due_ns:
             self._act(now_ns, living)
+
+    def _want(self, now_ns: int) -> None:
+        """See which view should come next."""
+        wanted = self.succession.successor(self.view, self._seen)
+        if wanted != self._wanted:
+            self._wanted, self._changed_ns = wanted, now_ns
 
     def _look_again(self, now_ns: int) -> None:
         """Something has changed: when an attempt is due."""
         if self.attempt is not None:
             return
         self.due_ns = NEVER_NS
-        if self.view.members and self._wanted != self.view.members:
-            self.due_ns = max(now_ns, self._changed_ns + SETTLED_ROUNDS * self._round_ns)
+        if self.view.members and self._wanted != self.view:
+            settled_ns = self.succession.settled_rounds * self._round_ns
+            self.due_ns = max(now_ns, self._changed_ns + settled_ns)
         elif self._is_unfinished:
             self.due_ns = self._patience_end_ns(now_ns)
 
@@ -221,8 +276,8 @@ class EmergentLeader:
         """It is time: for a first attempt, another one, or for another node to make one."""
         self.attempt = None
         self.due_ns = NEVER_NS
-        first = next((node for node in self._wanted if node in self.view.members), "")
-        proposes = self._wanted != self.view.members and first == self.node
+        first = next((node for node in self.view.voters if node in living), "")
+        proposes = self._wanted != self.view and first == self.node
         if proposes or self._is_unfinished:
             if self.has_majority(living):
                 self._begin(living)
@@ -239,14 +294,15 @@ class EmergentLeader:
 
     def _patience_end_ns(self, now_ns: int) -> int:
         """How long to wait for answers, or for another: the older a member, the less."""
-        older = self._wanted.index(self.node) if self.node in self._wanted else OLDER_MAX
+        members = self._wanted.members
+        older = members.index(self.node) if self.node in members else OLDER_MAX
         patience_ns = PATIENCE_ROUNDS * (1 + min(older, OLDER_MAX)) * self._round_ns
         return now_ns + patience_ns + self._rng.between(0, patience_ns)
 
     def _begin(self, living: Sequence[NodeId]) -> None:
         self._round += 1
         ballot = Ballot(self._round, f"{self.node}/{self._incarnation}")
-        voters = self.voters(self.view, living)
+        voters = self.succession.voters(self.view, living)
         self.attempt = self._attempt_type(self._key, ballot, voters)
         for node in voters:
             if node != self.node:
@@ -274,6 +330,8 @@ class EmergentLeader:
     def receive(self, now_ns: int, source: NodeId, message: RegisterMessage | StableView) -> bool:
         """A message about views; whether there is something new to be made durable."""
         if isinstance(message, StableView):
+            if message.id < self.view.id:
+                self._say(source, self.view)
             return self._install(now_ns, message)
         if message.key != self._key:
             if int(message.key.rpartition("/")[2]) < self.view.id:
@@ -321,16 +379,21 @@ class EmergentLeader:
         if attempt is None or not attempt.promised(source, answer):
             return
         value, _ = attempt.found()
+        if value == NO_VALUE and self._wanted == self.view:
+            self.attempt = None  # no other view is wanted any more
+            return
         if value == NO_VALUE:
-            value = _encode(StableView(self.view.id + 1, self._wanted))
-        self._ask(attempt.propose(value), self.voters(self.view, self._seen))
+            value = _encode(self._wanted)
+        self._ask(attempt.propose(value), self.succession.voters(self.view, self._seen))
 
     def _accepted(self, now_ns: int, source: NodeId, answer: RegisterAccepted) -> bool:
         attempt = self.attempt
         if attempt is None or not attempt.accepted(source, answer):
             return False
         view = _decode_view(attempt.value)
-        everybody = dict.fromkeys((*self.view.members, *view.members, *self._seen))
+        everybody = dict.fromkeys(
+            (*self.view.members, *self.view.before, *view.members, *self._seen)
+        )
         for node in everybody:
             if node != self.node:
                 self._say(node, view, promises=True)
@@ -338,16 +401,16 @@ class EmergentLeader:
 
     def _install(self, now_ns: int, view: StableView) -> bool:
         """A view is agreed on; whether that is news."""
-        if view.id <= self.view.id:
-            assert view.id < self.view.id or view == self.view, f"two views have number {view.id}"
+        if view.id < self.view.id:
+            return False
+        if view.id == self.view.id:
+            assert view == self.view, f"two views have number {view.id}"
             return False
         assert view.members, f"view {view.id} has no members"
         self.view = view
         self.fence = max(self.fence, view.id)
         self._acceptor = self._make_acceptor(NO_BALLOT, NO_BALLOT, NO_VALUE)
         self.attempt = None
-        wanted = self.wanted(view, self._seen)
-        if wanted != self._wanted:
-            self._wanted, self._changed_ns = wanted, now_ns
+        self._want(now_ns)
         self._look_again(now_ns)
         return True

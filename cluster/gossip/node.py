@@ -30,7 +30,7 @@ from cluster.config import ClusterConfig
 from cluster.consensus.paxos import Acceptor, Attempt
 from cluster.core.answers import Answer, fail, ok
 from cluster.core.key_value import KeyValue
-from cluster.gossip.emergent_leader import EmergentLeader
+from cluster.gossip.emergent_leader import EmergentLeader, LivingMembers
 from cluster.gossip.fenced_register import FencedRegister, unanswered
 from cluster.gossip.group_membership import GroupMembership, GroupParts, status_of
 from cluster.gossip.requests import (
@@ -75,6 +75,7 @@ class GossipParts(msgspec.Struct, frozen=True, kw_only=True):
 
     group: GroupParts = GroupParts()
     leader: type[EmergentLeader] = EmergentLeader
+    succession: type[LivingMembers] = LivingMembers
     register: type[FencedRegister] = FencedRegister
     attempt: type[Attempt] = Attempt
     acceptor: type[Acceptor] = Acceptor
@@ -144,7 +145,7 @@ class GossipNode:
         memory = memory_of(recovered, self.founders)
         self.leader = parts.leader(
             self.node, incarnation=self.group.incarnation, memory=memory,
-            round_ns=config.gossip_round_ns, rng=self._rng,
+            round_ns=config.gossip_round_ns, rng=self._rng, succession=parts.succession(),
             attempt=parts.attempt, acceptor=parts.acceptor,
         )  # fmt: skip
         self.register = parts.register(memory.fence, memory.number, memory.acted)

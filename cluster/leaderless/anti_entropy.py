@@ -32,28 +32,26 @@ class AntiEntropy:
     """Compares trees.
 
     Args:
-        peers: the other members.
         every_ns: time between two comparisons.
     """
 
-    __slots__ = ("_every_ns", "_peers", "_turn", "due_ns")
+    __slots__ = ("_every_ns", "_turn", "due_ns")
 
-    def __init__(self, peers: Sequence[NodeId], *, every_ns: int) -> None:
-        self._peers = tuple(peers)
+    def __init__(self, *, every_ns: int) -> None:
         self._every_ns = every_ns
         self._turn = 0
         #: when the next comparison begins
         self.due_ns = 0
 
-    def next_peer(self, now_ns: int) -> NodeId | None:
-        """The peer to compare with now; None if it is not time."""
+    def next_peer(self, now_ns: int, peers: Sequence[NodeId]) -> NodeId | None:
+        """The peer to compare with now, of the other members; None if it is not time."""
         if now_ns < self.due_ns:
             return None
         self.due_ns = now_ns + self._every_ns
-        if not self._peers:
+        if not peers:
             return None
-        self._turn = (self._turn + 1) % len(self._peers)
-        return self._peers[self._turn]
+        self._turn = (self._turn + 1) % len(peers)
+        return peers[self._turn]
 
     def differing(self, tree: MerkleTree, path: Path, digests: Sequence[bytes]) -> list[Path]:
         """The children of a node in which a peer's tree differs from one's own.

@@ -1,7 +1,8 @@
 """Commands of role ``leaderless``: what may be asked, and how states change by it.
 
     get KEY                     dotted: {"values": [...], "context": text}; else the value, or None
-    put KEY VALUE [CONTEXT]     replaces what the context covers; without one, nothing
+    put KEY VALUE [CONTEXT]     replaces what the context covers; without one, nothing. Where the
+                                last writer wins: {"stamp": N, "node": ID, "ns": time or None}
     delete KEY [CONTEXT]        the same, and writes nothing; without a context all that it finds
     set-add KEY E, set-remove KEY E, set-read KEY       a set that merges by itself
     counter-incr KEY N, counter-read KEY                a counter that merges by itself
@@ -86,6 +87,9 @@ class Rules(Protocol):
     def answer(self, state: KeyState, command: Command) -> Any:
         """What a read is told."""
 
+    def told(self) -> Any:
+        """What a change just carried out is told; None if there is nothing to tell."""
+
     def merge(self, one: KeyState, other: KeyState) -> KeyState:
         """What two replicas know together."""
 
@@ -164,6 +168,9 @@ class DottedRules:
             return crdts.total(state)
         return {"values": state.values(), "context": encode_context(state.vector)}
 
+    def told(self) -> Any:
+        """Nothing: the next read has the context."""
+
 
 def _context_of(command: Command) -> Any:
     """The context that a command carries; None if it carries none."""
@@ -194,6 +201,7 @@ class LastWriterRules:
         self._versions = versions
         self._node = node
         self._stamps = stamps
+        self._issued: Dot | None = None
         self.merge = versions.merge
 
     def problem(self, command: Command) -> str:
@@ -210,12 +218,21 @@ class LastWriterRules:
     def change(self, state: KeyState, request: Request) -> KeyState:
         """A state with a change carried out; one that has seen the request is left as it is."""
         name: RequestId = (request.session, request.seq)
+        self._issued = None
         if state.has_seen(name):
             return state
-        dot = Dot(self._node, self._stamps.issue())
+        dot = self._issued = Dot(self._node, self._stamps.issue())
         value = request.command.args[0] if request.command.op == "put" else None
         return self._versions.write(state, dot, value, name)
 
     def answer(self, state: KeyState, command: Command) -> Any:
         """What a read is told: the value, or None."""
         return state.siblings[0].value if state.siblings else None
+
+    def told(self) -> Any:
+        """The write's stamp, by which it wins or loses; in nanoseconds too if it is a time. None
+        for a copy of a request that was carried out before."""
+        if self._issued is None:
+            return None
+        dot = self._issued
+        return {"stamp": dot.counter, "node": dot.actor, "ns": self._stamps.time_of(dot.counter)}

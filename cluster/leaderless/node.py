@@ -9,17 +9,19 @@ merged, and questions about them.
               hints for those              states by key --> records --> storage
               who are away                        |
                                    anti-entropy, tombstones
+    group (gossip) --> ring member: rings agreed on, keys fetched and given away
 
 How versions are ordered is ``ClusterConfig.versions``: dotted version vectors, which keep what is
 concurrent, or stamps, of which the highest wins. Requests are those of
 ``cluster.leaderless.commands``; ``Request.mode`` is ``quorum`` (or ``linearizable``, the clients'
-default) or ``one``. Members are those of the founding; which of them seem to be there is found out
-by gossip (``cluster.gossip.group_membership``), and decides who is asked first and for whom hints
-are kept, never what a quorum is.
+default) or ``one``. Which nodes seem to be there is found out by gossip
+(``cluster.gossip.group_membership``), and decides who is asked first and for whom hints are kept,
+never what a quorum is. Quorums follow from the ring of members, which changes by agreement
+(``ring_changes``, where the guarantee is stated that holds meanwhile; ``ring_member``).
 
 Invariants. What this node says of a state is durable first, to itself too. An actor, which names
 the node's writes, is of one life of the node. A message whose stamp the clock does not accept is
-dropped.
+dropped, and so is one that was sent under another ring.
 
 Source: DeCandia et al., "Dynamo" (2007); Joshi, "Version Vector". Attributes without underscore may
 be read for invariants, never written.
@@ -29,12 +31,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from cluster.channel.request_waiting_list import Waiter
 from cluster.clocks.version_vector import Dot, KeyState
 from cluster.config import ClusterConfig
+from cluster.consensus.membership import Configuration
 from cluster.core.answers import Answer, fail
+from cluster.gossip.emergent_leader import LeaderMemory
 from cluster.gossip.group_membership import GroupMembership, status_of
 from cluster.leaderless.commands import store_key
 from cluster.leaderless.last_writer_wins import stamp_of
@@ -43,11 +48,21 @@ from cluster.leaderless.outgoing import Outgoing
 from cluster.leaderless.parts import LeaderlessParts, make_rules, make_stamps
 from cluster.leaderless.quorum_store import Ask, QuorumStore
 from cluster.leaderless.replica_side import ReplicaSide
-from cluster.leaderless.replica_states import ReplicaStates, decode_state, encode_state
-from cluster.ports import Clock, Effect, NodeId, Recovered, Reply, Rng, SetTimer
+from cluster.leaderless.replica_states import (
+    ReplicaStates,
+    decode_state,
+    encode_state,
+    replay,
+)
+from cluster.leaderless.ring_member import RingMember, make_changes, memory_of
+from cluster.leaderless.ring_requests import RING_OPS
+from cluster.ports import Clock, Effect, NodeId, Note, Recovered, Reply, Rng, SetTimer
 from cluster.wire import (
     GossipMessage,
+    HandedOver,
     HardState,
+    KeysOwed,
+    KeysPage,
     KeysWanted,
     LeaderlessMessage,
     Message,
@@ -56,8 +71,11 @@ from cluster.wire import (
     Reap,
     ReapAsk,
     ReapYes,
+    RegisterMessage,
     Request,
     Response,
+    ShallLeave,
+    StableView,
     VersionsHeld,
     VersionsRead,
     VersionsWrite,
@@ -75,7 +93,8 @@ class LeaderlessNode:
 
     Args:
         node_id: this node.
-        members: the nodes the cluster was founded with.
+        members: the nodes the cluster was founded with; none for one that joins.
+        seeds: nodes that one without a ring asks by itself, to join; none to wait for a client.
         rng: randomness, for the name of each life.
         clock: the node's clocks, of which the wall clock is for stamps.
         config: timings, quorums and limits.
@@ -90,10 +109,12 @@ class LeaderlessNode:
         rng: Rng,
         clock: Clock,
         config: ClusterConfig | None = None,
+        seeds: Sequence[NodeId] = (),
         parts: LeaderlessParts = LeaderlessParts(),  # noqa: B008 (frozen)
     ) -> None:
         self.node = node_id
-        self.members = tuple(sorted(members))
+        self.founders = tuple(sorted(members))
+        self._seeds = tuple(seeds)
         self.config = config if config is not None else ClusterConfig()
         self._parts, self._rng, self._clock = parts, rng, clock
         self._now_ns = 0
@@ -101,26 +122,29 @@ class LeaderlessNode:
 
     def _reset(self, recovered: Recovered) -> None:
         config, parts = self.config, self._parts
-        self.actor = parts.actors().actor(self.node, self._rng.between(1, LIVES))
+        self._actors = parts.actors()
+        self.actor = self._actors.actor(self.node, self._rng.between(1, LIVES))
+        held = replay(recovered)
+        memory = memory_of(held.memory, self.founders)
         self.states = ReplicaStates(
             recovered,
+            held,
             self.node,
-            self.members,
-            replicas=min(config.replicas, len(self.members)),
+            memory.view,
+            make_ring=partial(parts.ring, replicas=config.replicas),
             snapshot_records=config.snapshot_entries,
         )
         hard = recovered.hard_state
         self.stamps = make_stamps(parts, config, hard.generation, self._clock.wall_ns)
         self.group = GroupMembership(
-            self.node, self.members, config=config, rng=self._rng, parts=parts.group,
-            durable=hard.adopted,
+            self.node, self.states.ring.members, config=config, rng=self._rng,
+            parts=parts.group, durable=hard.adopted,
         )  # fmt: skip
         self.rules = make_rules(parts, self.node, self.stamps, self._next_dot)
         self.repair = parts.repair()
         self.handoff = parts.handoff(self.node, hints_max=config.hints_max)
-        self.tombstones = parts.tombstones(self.members, grace_ns=config.tombstone_grace_ns)
-        peers = [member for member in self.members if member != self.node]
-        self.anti_entropy = parts.anti_entropy(peers, every_ns=config.anti_entropy_ns)
+        self.tombstones = parts.tombstones(grace_ns=config.tombstone_grace_ns)
+        self.anti_entropy = parts.anti_entropy(every_ns=config.anti_entropy_ns)
         self.outgoing = Outgoing(self.states)
         self.store = QuorumStore(
             self.states,
@@ -139,12 +163,46 @@ class LeaderlessNode:
             outgoing=self.outgoing,
             next_id=self._next_id,
             is_busy=self.store.is_busy,
-            actor=self.actor,
+            actor=lambda: self.actor,
         )
+        self.fence = parts.fence()
+        self.ring_member = self._make_ring_member(memory)
         #: what is asked is numbered anew in each life: late answers to an earlier one are nobody's
         self._last_id = self._rng.between(1, LIVES)
         self._bounds: list[tuple[int, int]] = []
         self._timer_ns = 0
+
+    def _make_ring_member(self, memory: LeaderMemory) -> RingMember:
+        config, parts = self.config, self._parts
+        changes = make_changes(config, parts.changes)
+        leader = parts.leader(
+            self.node, incarnation=self.group.incarnation, memory=memory,
+            round_ns=config.gossip_round_ns, rng=self._rng, succession=changes,
+            attempt=parts.attempt, acceptor=parts.acceptor,
+        )  # fmt: skip
+        return RingMember(
+            states=self.states, rules=self.rules, group=self.group, outgoing=self.outgoing,
+            config=config, changes=changes, leader=leader, fetching=parts.fetching,
+            seeds=self._seeds, rng=self._rng, next_id=self._next_id,
+            reading=lambda: self.stamps.reading, renamed=self._rename,
+        )  # fmt: skip
+
+    def _rename(self) -> None:
+        """Keys were forgotten: later writes are counted under another name."""
+        following = self._actors.actor(self.node, self._rng.between(1, LIVES))
+        self.actor = self._actors.after_forgetting(self.actor, following)
+
+    @property
+    def members(self) -> tuple[NodeId, ...]:
+        """All who take part in the ring, those before a change and those to come."""
+        return self.states.ring.members
+
+    @property
+    def configuration(self) -> Configuration:
+        """The ring as hosts know members; all whom gossip has heard of are among them."""
+        view = self.states.ring.view
+        others = [node for node in self.group.living if node not in view.members]
+        return Configuration(view.members, tuple(others), view.before, (), view.retired)
 
     def _next_dot(self, state: KeyState) -> Dot:
         return Dot(self.actor, max(state.vector[self.actor], self.side.forgotten) + 1)
@@ -168,10 +226,15 @@ class LeaderlessNode:
             "first_index": states.snapshot_index + 1,
             "last_index": states.last_index,
             "snapshot_index": states.snapshot_index,
-            "members": list(self.members),
+            "members": list(states.ring.view.members),
             "learners": [],
-            "outgoing": [],
-            "configuration_index": 0,
+            "outgoing": list(states.ring.view.before),
+            "retired": list(states.ring.view.retired),
+            "ring": states.ring.number,
+            "ring_leader": self.ring_member.proposer,
+            "fetching": self.ring_member.fetching,
+            "foreign": len(states.foreign()),
+            "configuration_index": states.ring.number,
             "consensus": "",
             "versions": self.config.versions,
             "actor": self.actor,
@@ -199,15 +262,19 @@ class LeaderlessNode:
         self._now_ns = now_ns
         self._reset(recovered)
         self.group.start(now_ns)
+        self.ring_member.farewell(now_ns)
         self.anti_entropy.due_ns = now_ns + self.config.anti_entropy_ns
         return self._settle(now_ns)
 
     def on_message(self, now_ns: int, source: NodeId, message: Message) -> list[Effect]:
         """A peer's message arrived."""
         self._begin(now_ns)
-        if source in self.members and isinstance(message, GossipMessage):
+        if isinstance(message, GossipMessage):
             self.group.receive(now_ns, source, message)
-        elif source in self.members and isinstance(message, LeaderlessMessage):
+            self.ring_member.leader.heard(source, message.view)
+        elif isinstance(message, StableView | RegisterMessage):
+            self.ring_member.view(now_ns, source, message)
+        elif isinstance(message, LeaderlessMessage):
             if self.stamps.observe(message.stamp):
                 self.outgoing.inbox.append((source, message))
             else:
@@ -222,6 +289,7 @@ class LeaderlessNode:
         if now_ns >= self.group.due_ns:
             self.group.tick(now_ns)
             self.side.hand_over(self.handoff)
+            self.ring_member.round(now_ns)
         self.side.compare(now_ns, self.anti_entropy, self.handoff)
         return self._settle(now_ns)
 
@@ -237,6 +305,12 @@ class LeaderlessNode:
         """A client's request arrived on a connection."""
         self._begin(now_ns)
         waiter = Waiter(connection, request.id, now_ns + max(0, request.timeout_ns))
+        if request.command.op in RING_OPS:
+            answer = self.ring_member.take(now_ns, waiter, request.command)
+            if answer is not None:
+                args = request.command.args  # of a join that another node shall make
+                self._answer(waiter, answer, leader=args[0] if answer[0] == "redirect" else "")
+            return self._settle(now_ns)
         refused = self._refusal(request)
         if refused is not None:
             self._answer(waiter, refused)
@@ -255,6 +329,7 @@ class LeaderlessNode:
         """A client's connection is gone; nothing may be sent to it any more."""
         self._begin(now_ns)
         self.store.disconnect(connection)
+        self.ring_member.requests.disconnect(connection)
         return self._settle(now_ns)
 
     def _begin(self, now_ns: int) -> None:
@@ -273,6 +348,8 @@ class LeaderlessNode:
             return fail(f"role leaderless has no mode {request.mode!r}: {', '.join(MODES)}")
         if not self.stamps.observe_read(request.min_revision):
             return ("retry", None, f"the stamp {request.min_revision} is too far ahead")
+        if not self.members:
+            return ("retry", None, f"{self.node} is no member yet")
         if command.op not in READS:
             if request.seq < 1 or not request.session:
                 return fail("a command that writes needs a session and a seq >= 1")
@@ -286,6 +363,14 @@ class LeaderlessNode:
 
     def _step(self, now_ns: int, source: NodeId, message: Message) -> None:
         """One message, of a peer or of this node."""
+        if isinstance(message, StableView | RegisterMessage):
+            self.ring_member.view(now_ns, source, message)
+            return
+        assert isinstance(message, LeaderlessMessage), f"{message} is no message of ours"
+        own, theirs = self.states.ring.number, message.ring
+        if source not in self.members or not self.fence.takes(theirs, own):
+            self.ring_member.other_ring(source, theirs)
+            return
         match message:
             case VersionsRead():
                 self.side.tell(source, message)
@@ -296,12 +381,15 @@ class LeaderlessNode:
             case VersionsWrite():
                 self.side.merge(source, message, self.handoff)
             case VersionsWritten():
-                if not self.side.handed_over(message.id, self.handoff):
+                hint = self.side.handed_over(message.id, self.handoff)
+                if not hint and not self.ring_member.given(message.id):
                     self.store.written(now_ns, source, message.id, message.hint_for)
             case RangeDigests() | RangeKeys() | KeysWanted():
                 self.side.compared(source, message, self.anti_entropy)
             case ReapAsk() | ReapYes() | Reap():
                 self.side.about_tombstone(source, message, self.tombstones)
+            case KeysOwed() | KeysPage() | HandedOver() | ShallLeave():
+                self.ring_member.data(now_ns, source, message)
 
     # -- what follows from an input ----------------------------------------------------------------
 
@@ -321,11 +409,13 @@ class LeaderlessNode:
 
     def _settle(self, now_ns: int) -> list[Effect]:
         """Take what this node said to itself; all effects, and a timer."""
-        self._ask_all()
+        self._go_on(now_ns)
         while self.outgoing.inbox:
             self._step(now_ns, *self.outgoing.inbox.popleft())
-            self._ask_all()
+            self._go_on(now_ns)
         answers, self.store.answers = self.store.answers, []
+        answers += self.ring_member.requests.answers
+        self.ring_member.requests.answers = []
         for waiter, answer in answers:
             self._answer(waiter, answer)
         bound = self.stamps.bound_wanted()
@@ -333,12 +423,26 @@ class LeaderlessNode:
             self._bounds.append((self.states.reserve(bound), bound))
         self.outgoing.say(self.group)
         due_ns = min(
-            self.store.due_ns, self.tombstones.due_ns, self.anti_entropy.due_ns, self.group.due_ns
-        )
+            self.store.due_ns, self.tombstones.due_ns, self.anti_entropy.due_ns, self.group.due_ns,
+            self.ring_member.leader.due_ns, self.ring_member.requests.due_ns,
+        )  # fmt: skip
         if not now_ns < self._timer_ns <= due_ns:
             self._timer_ns = max(due_ns, now_ns)
             self.outgoing.add(SetTimer(self._timer_ns))
         return self.outgoing.take()
+
+    def _go_on(self, now_ns: int) -> None:
+        """What one step has led to: the ring, what the store asks, what was written."""
+        self.ring_member.go_on(now_ns)
+        if self.ring_member.news:
+            self.ring_member.news = False
+            self.tombstones.ask_anew()
+            self.side.ring_changed()
+            self.store.ring_changed(now_ns)
+            view = self.states.ring.view
+            said = {"ring": view.id, "members": list(view.members), "before": list(view.before)}
+            self.outgoing.add(Note("configuration", said))
+        self._ask_all()
 
     def _ask_all(self) -> None:
         """Send what the store asks; follow what was written."""

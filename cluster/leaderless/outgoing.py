@@ -18,10 +18,12 @@ from __future__ import annotations
 
 from collections import deque
 
+import msgspec
+
 from cluster.gossip.group_membership import GroupMembership
 from cluster.leaderless.replica_states import ReplicaStates
 from cluster.ports import Effect, NodeId, Reply, Send
-from cluster.wire import Message
+from cluster.wire import LeaderlessMessage, Message
 
 
 class Outgoing:
@@ -42,7 +44,11 @@ class Outgoing:
         self.inbox: deque[tuple[NodeId, Message]] = deque()
 
     def send(self, to: NodeId, message: Message, after: int = 0) -> None:
-        """Send, once a write is durable; 0 to send at once."""
+        """Send, once a write is durable; 0 to send at once. What is said under a ring has its
+        number, and waits until the node will not forget the ring."""
+        if isinstance(message, LeaderlessMessage):
+            message = msgspec.structs.replace(message, ring=self._states.ring.number)
+            after = max(after, self._states.memory)
         self._effects.extend(self._states.take_writes())
         if to != self._states.node:
             self._effects.append(Send(to, message, after))

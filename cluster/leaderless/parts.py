@@ -2,7 +2,8 @@
 
 Entry points, the simulation and tests choose other classes here, with one decision removed. An
 actor, the name under which a node's writes are counted, belongs to one life of the node: without
-that (A35c), a node that lost its memory uses the names of its old writes again.
+that (A35c), a node that lost its memory uses the names of its old writes again. It does not outlast
+the keys it wrote, either: a node that gave keys away goes on under another (A35e).
 
 Used by ``cluster.leaderless.node`` and by its hosts.
 """
@@ -17,12 +18,17 @@ from cluster.clocks.hybrid_clock import HybridClock
 from cluster.clocks.lamport_clock import LamportClock
 from cluster.clocks.version_vector import Dot, DottedVersions, KeyState
 from cluster.config import ClusterConfig
+from cluster.consensus.paxos import Acceptor, Attempt
+from cluster.gossip.emergent_leader import EmergentLeader
 from cluster.gossip.group_membership import GroupParts
 from cluster.leaderless.anti_entropy import AntiEntropy
 from cluster.leaderless.commands import DottedRules, LastWriterRules, Rules
+from cluster.leaderless.handover import Fetching
 from cluster.leaderless.hinted_handoff import HintedHandoff
 from cluster.leaderless.last_writer_wins import LastWriterWins
 from cluster.leaderless.read_repair import ReadRepair
+from cluster.leaderless.ring import Ring, RingFence
+from cluster.leaderless.ring_changes import RingChanges
 from cluster.leaderless.stamps import HybridStamps, LamportStamps, NoStamps, Stamps, WallStamps
 from cluster.leaderless.tombstones import Tombstones
 from cluster.log.storage import Storage
@@ -31,6 +37,15 @@ from cluster.ports import NodeId
 
 class ActorIds:
     """The names under which a node's writes are counted."""
+
+    def after_forgetting(self, actor: str, following: str) -> str:
+        """Decision: the actor after keys were forgotten: another one, of the same node.
+
+        Args:
+            actor: the one until now.
+            following: a new one.
+        """
+        return following
 
     def actor(self, node: NodeId, life: int) -> str:
         """Decision: the actor of one life of a node, which no other life has."""
@@ -50,6 +65,13 @@ class LeaderlessParts(msgspec.Struct, frozen=True, kw_only=True):
     handoff: type[HintedHandoff] = HintedHandoff
     anti_entropy: type[AntiEntropy] = AntiEntropy
     tombstones: type[Tombstones] = Tombstones
+    ring: type[Ring] = Ring
+    changes: type[RingChanges] = RingChanges
+    fetching: type[Fetching] = Fetching
+    fence: type[RingFence] = RingFence
+    leader: type[EmergentLeader] = EmergentLeader
+    attempt: type[Attempt] = Attempt
+    acceptor: type[Acceptor] = Acceptor
     storage: type[Storage] = Storage
 
 

@@ -15,6 +15,10 @@ reads first. Silent replicas are asked again, and get a hint if they seem to be 
 A request with mode ``one`` is answered by the coordinator's own copy, when that is durable; writes
 go to all replicas all the same.
 
+While members change, a quorum is one of the former replicas and one of those to come
+(:mod:`cluster.leaderless.ring`). When the ring changes under a request, what was answered under the
+old one does not count: the replicas of the new one are asked.
+
 A client that asks twice may be served by two coordinators at once. Each carries the request out
 once, in one dot: a copy that the state has seen changes nothing, and is answered when the state
 that has it is on a quorum. What two coordinators made of it is one event to the versions
@@ -32,7 +36,7 @@ Quorum". Used by ``cluster.leaderless.node``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import reduce
 from typing import Any
 
@@ -47,6 +51,7 @@ from cluster.leaderless.hinted_handoff import HintedHandoff
 from cluster.leaderless.operations import MODES, READS
 from cluster.leaderless.read_repair import ReadRepair
 from cluster.leaderless.replica_states import ReplicaStates, digest_of
+from cluster.leaderless.ring import Halves, is_quorum
 from cluster.ports import NodeId
 from cluster.wire import Request
 
@@ -62,14 +67,15 @@ class Operation(msgspec.Struct):
         request: what was asked.
         key: under which the object is held.
         replicas: of the key.
+        halves: the sets of them in each of which a quorum is needed.
         phase: ``reading`` or ``writing``.
-        needed: replicas that must have answered in this phase.
         again_ns: when the silent ones are asked again.
         held: replica -> what it holds; of a reading.
         state: what is written, or was found.
         have: replicas that have the state durably.
         hinted: replicas that a hint is kept for.
         changed: whether a change was carried out: from then on its outcome is not "no".
+        told: what its client is told of a change.
     """
 
     id: int
@@ -77,14 +83,15 @@ class Operation(msgspec.Struct):
     request: Request
     key: str
     replicas: tuple[NodeId, ...]
+    halves: Halves
     phase: str = READING
-    needed: int = 0
     again_ns: int = 0
     held: dict[NodeId, KeyState] = msgspec.field(default_factory=dict)
     state: KeyState = NOTHING
     have: dict[NodeId, None] = msgspec.field(default_factory=dict)
     hinted: dict[NodeId, None] = msgspec.field(default_factory=dict)
     changed: bool = False
+    told: Any = None
 
     @property
     def reads(self) -> bool:
@@ -114,12 +121,14 @@ class Acknowledged(msgspec.Struct, frozen=True):
         key: the object.
         state: what the answer was given for.
         wanted: how many replicas must have it durably.
+        halves: the sets of replicas in each of which so many must; none if any replica will do.
         reads: whether it was a read.
     """
 
     key: str
     state: KeyState
     wanted: int
+    halves: Halves
     reads: bool
 
 
@@ -164,7 +173,8 @@ class QuorumStore:
         """A request for a key that this node is a replica of."""
         replicas = self._states.replicas(key)
         assert self._states.node in replicas, f"{self._states.node} is no replica of {key!r}"
-        operation = Operation(self._next_id(), waiter, request, key, replicas)
+        halves = self._states.ring.halves(key)
+        operation = Operation(self._next_id(), waiter, request, key, replicas, halves)
         self.operations[operation.id] = operation
         self.due_ns = min(self.due_ns, waiter.deadline_ns)
         first = self._rules.reads_first(request.command) and operation.quorum
@@ -178,6 +188,18 @@ class QuorumStore:
         for operation in list(self.operations.values()):
             if operation.waiter.connection == connection:
                 del self.operations[operation.id]
+
+    def ring_changed(self, now_ns: int) -> None:
+        """The members changed: what is under way goes on with the replicas of now."""
+        ring, node = self._states.ring, self._states.node
+        for operation in list(self.operations.values()):
+            replicas = ring.replicas(operation.key)
+            if node not in replicas and not operation.changed:
+                self._end(operation, ("retry", None, "the members have changed"))
+                continue
+            operation.replicas, operation.halves = replicas, ring.halves(operation.key)
+            operation.held, operation.have, operation.hinted = {}, {}, {}
+            self._ask(now_ns, operation)
 
     def is_busy(self, key: str) -> bool:
         """Whether a request for a key is under way."""
@@ -201,7 +223,6 @@ class QuorumStore:
     # -- reading -----------------------------------------------------------------------------------
 
     def _read(self, now_ns: int, operation: Operation) -> None:
-        operation.needed = self._quorum(operation, self._config.read_quorum)
         self._ask(now_ns, operation)
 
     def held(self, now_ns: int, source: NodeId, id: int, state: KeyState) -> None:
@@ -211,7 +232,7 @@ class QuorumStore:
             self._late(id, source, state)
             return
         operation.held[source] = state
-        if len(operation.held) < operation.needed:
+        if not self._enough(operation, operation.held, self._config.read_quorum):
             return
         found = reduce(self._rules.merge, operation.held.values())
         operation.state, digest = found, digest_of(found)
@@ -224,8 +245,7 @@ class QuorumStore:
 
     def _found(self, now_ns: int, operation: Operation) -> None:
         """A read is merged: write it back, if a write quorum does not have it yet."""
-        have, quorum = len(operation.have), self._quorum(operation, self._config.write_quorum)
-        if operation.quorum and self._repair.must_write_back(have=have, quorum=quorum):
+        if operation.quorum and self._must_write_back(operation):
             self._write(now_ns, operation, operation.state)
             return
         for node in operation.held:
@@ -234,6 +254,15 @@ class QuorumStore:
         silent = {*operation.replicas} - {*operation.held} if operation.quorum else set()
         self._repair.expect(operation.id, operation.key, operation.state, silent)
         self._succeed(operation)
+
+    def _must_write_back(self, operation: Operation) -> bool:
+        return any(
+            self._repair.must_write_back(
+                have=sum(node in operation.have for node in half),
+                quorum=min(self._config.write_quorum, len(half)),
+            )
+            for half in operation.halves
+        )
 
     def _late(self, id: int, source: NodeId, state: KeyState) -> None:
         """An answer that nobody waits for may still show that a replica is behind."""
@@ -254,13 +283,12 @@ class QuorumStore:
         """Carry the change out, on what is known; once."""
         state = self._rules.merge(self._states.state(operation.key), base)
         state = self._rules.change(state, operation.request)
-        operation.changed = True
+        operation.changed, operation.told = True, self._rules.told()
         operation.have = {}
         self._write(now_ns, operation, state)
 
     def _write(self, now_ns: int, operation: Operation, state: KeyState) -> None:
         operation.phase, operation.state = WRITING, state
-        operation.needed = self._quorum(operation, self._config.write_quorum)
         merged = self._rules.merge(self._states.state(operation.key), state)
         self._states.put(operation.key, merged)
         self._ask(now_ns, operation)
@@ -277,7 +305,7 @@ class QuorumStore:
         counted = {*operation.have}
         if self._handoff.counts():
             counted |= {*operation.hinted}
-        if len(counted) >= operation.needed:
+        if self._enough(operation, counted, self._config.write_quorum):
             self._succeed(operation)
 
     # -- both --------------------------------------------------------------------------------------
@@ -297,9 +325,11 @@ class QuorumStore:
             if writing and not own and not self._alive(node):
                 self._hint(operation, node)
 
-    def _quorum(self, operation: Operation, wanted: int) -> int:
-        """How many replicas are waited for; all, if there are no more."""
-        return min(wanted, len(operation.replicas)) if operation.quorum else 1
+    def _enough(self, operation: Operation, have: Collection[NodeId], wanted: int) -> bool:
+        """Whether those who answered are what is waited for."""
+        if not operation.quorum:
+            return len(have) > 0
+        return is_quorum(operation.halves, have, wanted)
 
     def _hint(self, operation: Operation, target: NodeId) -> None:
         if target not in operation.hinted:
@@ -309,12 +339,13 @@ class QuorumStore:
 
     def _succeed(self, operation: Operation) -> None:
         command = operation.request.command
-        value: Any = None
+        value = operation.told
         if operation.reads:
             value = self._rules.answer(operation.state, command)
-        wanted = self._quorum(operation, self._config.write_quorum)
+        wanted = self._config.write_quorum if operation.quorum else 1
+        halves = self._states.ring.asked(operation.key) if operation.quorum else ()
         self.acknowledged.append(
-            Acknowledged(operation.key, operation.state, wanted, operation.reads)
+            Acknowledged(operation.key, operation.state, wanted, halves, operation.reads)
         )
         self._end(operation, ("ok", value, ""))
 

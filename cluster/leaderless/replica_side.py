@@ -50,7 +50,7 @@ class ReplicaSide:
         outgoing: where messages go.
         next_id: numbers for what is asked of others.
         is_busy: whether a request for a key is under way here.
-        actor: the node's actor.
+        actor: the node's actor, as it is now.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class ReplicaSide:
         outgoing: Outgoing,
         next_id: Callable[[], int],
         is_busy: Callable[[str], bool],
-        actor: str,
+        actor: Callable[[], str],
     ) -> None:
         self._states, self._rules, self._stamps = states, rules, stamps
         self._group, self._outgoing = group, outgoing
@@ -100,6 +100,15 @@ class ReplicaSide:
         if message.id and after >= 0:
             done = VersionsWritten(self._stamps.reading, message.id, key, message.hint_for)
             self._outgoing.send(source, done, after)
+
+    def ring_changed(self) -> None:
+        """Members are others: hints for one that left go to the replicas of their keys, once."""
+        for target, key in list(self._states.hints):
+            if target in self._states.ring.members:
+                continue
+            for node in self._states.replicas(key):
+                self._send_state(node, key, self._states.hints[target, key])
+            self._states.drop_hint(target, key)
 
     def _send_state(self, to: NodeId, key: str, state: KeyState, id: int = 0) -> None:
         """A state for a peer to merge; it need not be durable here to be durable there."""
@@ -139,7 +148,7 @@ class ReplicaSide:
 
     def compare(self, now_ns: int, anti_entropy: AntiEntropy, handoff: HintedHandoff) -> None:
         """Begin a comparison with a peer, if it is time; hints not answered are sent again."""
-        peer = anti_entropy.next_peer(now_ns)
+        peer = anti_entropy.next_peer(now_ns, tuple(self._states.trees))
         if peer is not None:
             handoff.ask_again()
             self._handed.clear()
@@ -183,7 +192,7 @@ class ReplicaSide:
             if self._states.replicas(key)[0] == self._states.node:
                 digest = self._states.digest(key)
                 tombstones.ask(key, digest)
-                for member in self._group.members:
+                for member in self._states.ring.members:
                     self._outgoing.send(member, ReapAsk(self._stamps.reading, key, digest))
 
     def about_tombstone(
@@ -192,8 +201,9 @@ class ReplicaSide:
         """A member asks, answers, or has heard all answers."""
         key, digest, reading = message.key, message.digest, self._stamps.reading
         if isinstance(message, ReapYes):
-            if tombstones.confirm(key, digest, source):
-                for member in self._group.members:
+            members = self._states.ring.members
+            if tombstones.confirm(key, digest, source, members):
+                for member in members:
                     self._outgoing.send(member, Reap(reading, key, digest))
         elif not self._holds_nothing_else(key, digest):
             return
@@ -201,7 +211,7 @@ class ReplicaSide:
             after = self._states.durable_after(key)
             self._outgoing.send(source, ReapYes(reading, key, digest), after)
         elif self._states.digest(key):
-            self.forgotten = max(self.forgotten, self._states.state(key).vector[self._actor])
+            self.forgotten = max(self.forgotten, self._states.state(key).vector[self._actor()])
             self._states.reap(key)
             tombstones.reap(key)
 

@@ -9,7 +9,10 @@ kept for other nodes, and with keys that were forgotten. After a number of recor
 snapshot. The bound of the node's clock is the hard state's generation, and the node's number in the
 group, its incarnation, is ``HardState.adopted``. Both only grow, and are written together.
 
-A Merkle tree for each peer follows the keys that both hold.
+What the node knows of rings (:mod:`cluster.leaderless.ring_member`) is a record too.
+
+A Merkle tree for each peer follows the keys that both hold, under the ring in force. A key that the
+node is no replica of any more is in no tree, and is given away.
 
 Invariants. Records are numbered without a gap, and so are writes. Replaying the records gives the
 states of the moment of the last one. What is said of a state names a write that is not before its
@@ -24,20 +27,19 @@ read its records.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable
 
 import msgspec
 
 from cluster.clocks.version_vector import NOTHING, KeyState
 from cluster.leaderless.merkle_tree import MerkleTree
-from cluster.leaderless.placement import preference_list
+from cluster.leaderless.ring import Ring
 from cluster.ports import Append, NodeId, Recovered, SaveSnapshot
-from cluster.wire import Entry, HardState, Snapshot
+from cluster.wire import Entry, HardState, Snapshot, StableView
 
 #: Kinds of records.
-STATE, HINT, HINT_DONE, REAPED = "state", "hint", "hint-done", "reaped"
-KINDS = (STATE, HINT, HINT_DONE, REAPED)
+STATE, HINT, HINT_DONE, REAPED, RINGS = "state", "hint", "hint-done", "reaped", "rings"
+KINDS = (STATE, HINT, HINT_DONE, REAPED, RINGS)
 
 #: Records are whole states: after so many bytes of them a snapshot is due, however few they are.
 SNAPSHOT_BYTES = 4 * 1024 * 1024
@@ -54,23 +56,27 @@ class Row(msgspec.Struct, frozen=True, array_like=True):
         key: which.
         state: what is held; nothing in a record that forgets.
         target: the node that a hint is for; "" for none.
+        memory: what the node knows of rings; of the one row that has that, and nothing else.
     """
 
     key: str
     state: KeyState = NOTHING
     target: str = ""
+    memory: bytes = b""
 
 
-class Held(NamedTuple):
+class Held(msgspec.Struct):
     """What a node holds.
 
     Args:
         states: by key.
         hints: by (node it is for, key).
+        memory: what it knows of rings, encoded; nothing if it never wrote that down.
     """
 
     states: dict[str, KeyState]
     hints: dict[tuple[NodeId, str], KeyState]
+    memory: bytes = b""
 
 
 _decode_row = msgspec.msgpack.Decoder(Row).decode
@@ -96,11 +102,6 @@ def digest_of(state: KeyState) -> bytes:
     return hashlib.blake2b(_canonical((state.context, state.siblings)), digest_size=16).digest()
 
 
-def plain_key(key: str) -> str:
-    """The client's key, of one with the kind of its values in front."""
-    return key.partition(":")[2]
-
-
 def record_of(entry: Entry) -> Row:
     """What an entry of the write-ahead log says."""
     assert entry.kind in KINDS, f"entry {entry.index} is of kind {entry.kind!r}"
@@ -118,16 +119,25 @@ def replay(recovered: Recovered) -> Held:
     if recovered.snapshot is not None:
         begin = recovered.snapshot.index
         for row in _decode_rows(recovered.snapshot.data):
-            apply_record(held, HINT if row.target else STATE, row)
+            apply_record(held, _kind_of(row), row)
     for entry in recovered.entries:
         if entry.index > begin:
             apply_record(held, entry.kind, record_of(entry))
     return held
 
 
+def _kind_of(row: Row) -> str:
+    """The kind of record that a row of a snapshot stands for."""
+    if row.memory:
+        return RINGS
+    return HINT if row.target else STATE
+
+
 def apply_record(held: Held, kind: str, row: Row) -> None:
     """Change what is held as a record says."""
-    if kind == STATE:
+    if kind == RINGS:
+        held.memory = row.memory
+    elif kind == STATE:
         held.states[row.key] = row.state
     elif kind == REAPED:
         held.states.pop(row.key, None)
@@ -142,50 +152,58 @@ class ReplicaStates:
 
     Args:
         recovered: what storage found.
+        held: what that means, from :func:`replay`.
         node: this node.
-        members: all members.
-        replicas: how many nodes hold a key.
+        ring: the agreed view in force.
+        make_ring: makes the placement of keys over a view.
         snapshot_records: records between two snapshots.
     """
 
     __slots__ = (
-        "_bytes", "_digests", "_hard", "_held", "_members", "_places", "_replicas",
-        "_snapshot_records", "changed", "incarnation", "last_index", "last_write", "node",
+        "_bytes", "_digests", "_foreign", "_hard", "_held", "_make_ring", "_snapshot_records",
+        "changed", "incarnation", "last_index", "last_write", "memory", "node", "ring",
         "snapshot_index", "trees", "writes", "written",
     )  # fmt: skip
 
     def __init__(
         self,
         recovered: Recovered,
+        held: Held,
         node: NodeId,
-        members: Sequence[NodeId],
+        ring: StableView,
         *,
-        replicas: int,
+        make_ring: Callable[[StableView], Ring],
         snapshot_records: int,
     ) -> None:
         self.node = node
-        self._members = tuple(members)
-        self._replicas = replicas
+        self._make_ring = make_ring
+        self.ring = make_ring(ring)
         self._snapshot_records = snapshot_records
         #: of the records since the last snapshot, in this life
         self._bytes = 0
-        self._held = replay(recovered)
+        self._held = held
         self._digests: dict[str, bytes] = {}
-        self._places: dict[str, tuple[NodeId, ...]] = {}
+        #: keys held here that this node is no replica of
+        self._foreign: dict[str, None] = {}
         #: peer -> the tree of the keys that both hold
-        self.trees = {peer: MerkleTree() for peer in self._members if peer != node}
+        self.trees: dict[NodeId, MerkleTree] = {}
         snapshot, entries = recovered.snapshot, recovered.entries
         self.snapshot_index = snapshot.index if snapshot is not None else 0
         self.last_index = max(self.snapshot_index, entries[-1].index if entries else 0)
         self._hard = recovered.hard_state
-        #: ids of the last write, of the last that has the node's number in the group, and of the
-        #: last write of each key; 0 for none in this life
-        self.last_write = self.incarnation = 0
+        #: ids of the last write, of the last that has the node's number in the group, of the last
+        #: with what it knows of rings, and of the last write of each key; 0 for none in this life
+        self.last_write = self.incarnation = self.memory = 0
         self.written: dict[str, int] = {}
         #: keys whose state is another one, since the node last looked
         self.changed: list[str] = []
         #: writes to be handed to the host
         self.writes: list[Append | SaveSnapshot] = []
+        self._begin_trees()
+
+    def _begin_trees(self) -> None:
+        self._foreign = {}
+        self.trees = {peer: MerkleTree() for peer in self.ring.members if peer != self.node}
         for key, state in self._held.states.items():
             self._follow(key, state)
 
@@ -218,14 +236,20 @@ class ReplicaStates:
 
     def preference(self, key: str) -> tuple[NodeId, ...]:
         """The members in the order in which they hold a key."""
-        place = self._places.get(key)
-        if place is None:
-            place = self._places[key] = preference_list(plain_key(key), self._members)
-        return place
+        return self.ring.preference(key)
 
     def replicas(self, key: str) -> tuple[NodeId, ...]:
         """The nodes that hold a key."""
-        return self.preference(key)[: self._replicas]
+        return self.ring.replicas(key)
+
+    def foreign(self) -> list[str]:
+        """The keys held here that this node is no replica of, in order."""
+        return sorted(self._foreign)
+
+    def follow(self, view: StableView) -> None:
+        """Another ring is in force."""
+        self.ring = self._make_ring(view)
+        self._begin_trees()
 
     # -- changes -----------------------------------------------------------------------------------
 
@@ -237,6 +261,11 @@ class ReplicaStates:
             self.written[key] = self.last_write
             self._follow(key, state)
         return self.durable_after(key)
+
+    def forget(self, key: str) -> None:
+        """Forget a key that others hold now."""
+        assert key in self._foreign, f"{self.node} is a replica of {key!r}"
+        self.reap(key)
 
     def reap(self, key: str) -> None:
         """Forget a key."""
@@ -263,6 +292,11 @@ class ReplicaStates:
         if number != self._hard.adopted or not self.incarnation:
             self.incarnation = self._keep(HardState(self._hard.generation, adopted=number))
 
+    def write_memory(self, memory: bytes) -> None:
+        """Write down what the node knows of rings."""
+        self._record(RINGS, Row("", memory=memory))
+        self.memory = self.last_write
+
     def _keep(self, hard: HardState) -> int:
         older = self._hard
         assert hard.generation >= older.generation, f"the bound {hard.generation} goes back"
@@ -284,6 +318,8 @@ class ReplicaStates:
         """Everything held, in order of key."""
         states = [Row(key, state) for key, state in sorted(self._held.states.items())]
         hints = sorted(self._held.hints.items())
+        if self._held.memory:
+            states.append(Row("", memory=self._held.memory))
         return states + [Row(key, state, target) for (target, key), state in hints]
 
     def _record(self, kind: str, row: Row) -> None:
@@ -298,7 +334,7 @@ class ReplicaStates:
         self.last_write += 1
         self._bytes = 0
         self.snapshot_index = index = self.last_index
-        snapshot = Snapshot(index, 0, self._members, _encode(self.rows()))
+        snapshot = Snapshot(index, 0, self.ring.members, _encode(self.rows()))
         self.writes.append(SaveSnapshot(self.last_write, snapshot, index + 1))
 
     def _follow(self, key: str, state: KeyState | None) -> None:
@@ -308,6 +344,15 @@ class ReplicaStates:
             self._digests.pop(key, None)
         else:
             self._digests[key] = digest
-        for peer in self.replicas(key):
+        replicas = self.replicas(key)
+        if self.node not in replicas:
+            self._set_foreign(key, held=digest is not None)
+            return
+        for peer in replicas:
             if peer != self.node:
                 self.trees[peer].set(key, digest)
+
+    def _set_foreign(self, key: str, *, held: bool) -> None:
+        self._foreign.pop(key, None)
+        if held:
+            self._foreign[key] = None

@@ -34,6 +34,9 @@ class Stamps(Protocol):
     def problem(self) -> str:
         """Why no stamp can be issued now; "" if one can."""
 
+    def time_of(self, stamp: int) -> int | None:
+        """The nanoseconds since the epoch that a stamp says; None if stamps are no times."""
+
     def issue(self) -> int:
         """A stamp above all that are known; only without a problem."""
 
@@ -58,6 +61,10 @@ class NoStamps:
     def problem(self) -> str:
         """Nothing is ever wrong with it."""
         return ""
+
+    def time_of(self, stamp: int) -> int | None:
+        """No time."""
+        return None
 
     def issue(self) -> int:
         """No version is ordered by it."""
@@ -91,6 +98,10 @@ class WallStamps(NoStamps):
         """What the clock shows."""
         return self._wall_ns()
 
+    def time_of(self, stamp: int) -> int | None:
+        """The stamp itself."""
+        return stamp
+
 
 class LamportStamps:
     """A Lamport clock.
@@ -106,6 +117,10 @@ class LamportStamps:
     def reading(self) -> int:
         """The highest number known."""
         return self.clock.last
+
+    def time_of(self, stamp: int) -> int | None:
+        """Numbers are no times."""
+        return None
 
     def problem(self) -> str:
         """Why no stamp can be issued now."""
@@ -147,6 +162,10 @@ class HybridStamps:
     def reading(self) -> int:
         """The highest timestamp known."""
         return self.clock.last
+
+    def time_of(self, stamp: int) -> int | None:
+        """A hybrid timestamp is in nanoseconds, and at or above physical time."""
+        return stamp
 
     def problem(self) -> str:
         """Why no stamp can be issued now."""

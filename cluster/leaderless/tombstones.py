@@ -25,7 +25,7 @@ Source: Cassandra's ``gc_grace_seconds`` and its repairs; Joshi, "Version Vector
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 
 from cluster.channel.request_waiting_list import NEVER_NS
 from cluster.ports import NodeId
@@ -52,14 +52,12 @@ class Tombstones:
     """The tombstones of one node.
 
     Args:
-        members: all members.
         grace_ns: how old a tombstone must be.
     """
 
-    __slots__ = ("_asked", "_grace_ns", "_members", "_since_ns", "due_ns", "reaped")
+    __slots__ = ("_asked", "_grace_ns", "_since_ns", "due_ns", "reaped")
 
-    def __init__(self, members: Sequence[NodeId], *, grace_ns: int) -> None:
-        self._members = tuple(members)
+    def __init__(self, *, grace_ns: int) -> None:
         self._grace_ns = grace_ns
         self._since_ns: dict[str, int] = {}
         self._asked: dict[str, Asked] = {}
@@ -103,13 +101,24 @@ class Tombstones:
         """Members are asked about a tombstone."""
         self._asked[key] = Asked(digest)
 
-    def confirm(self, key: str, digest: bytes, source: NodeId) -> bool:
-        """A member holds it, and nothing older; whether the tombstone may be forgotten now."""
+    def confirm(self, key: str, digest: bytes, source: NodeId, members: Collection[NodeId]) -> bool:
+        """A member holds it, and nothing older; whether the tombstone may be forgotten now.
+
+        Args:
+            key: of the tombstone.
+            digest: of the state that the member holds.
+            source: the member.
+            members: all of them; who is asked under one ring answers under that one.
+        """
         asked = self._asked.get(key)
         if asked is None or asked.digest != digest:
             return False
         asked.confirmed[source] = None
-        return self.may_reap(asked.confirmed, self._members)
+        return self.may_reap(asked.confirmed, members)
+
+    def ask_anew(self) -> None:
+        """The members are others: what was confirmed counts no more."""
+        self._asked.clear()
 
     def reap(self, key: str) -> None:
         """It is forgotten."""

@@ -107,8 +107,14 @@ def claim(
     return identity
 
 
-def format_for(disk: Disk, *, cluster: str, member: str) -> None:
+def format_for(disk: Disk, *, cluster: str, member: str, role: str = "") -> None:
     """Make the directory that of a new member, which knows no peers, and remove what is in it.
+
+    Args:
+        disk: the directory.
+        cluster: the cluster's name.
+        member: the new member's id.
+        role: the node's role; "" for that of the member before, and ``core`` if there was none.
 
     Raises:
         WrongDirectory: it is another node's, another cluster's, or this very member's already.
@@ -126,7 +132,9 @@ def format_for(disk: Disk, *, cluster: str, member: str) -> None:
             raise WrongDirectory(
                 f"the data directory is that of {member!r} already: an id has one directory only"
             )
-    identity = Identity(cluster, member, 0, founders=(), emptying=True)
+        role = role or found.role
+    role = role or "core"
+    identity = Identity(cluster, member, 0, founders=(), emptying=True, role=role)
     _write(disk, identity)
     _empty(disk, identity)
 

@@ -158,7 +158,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--id", required=True, help="this node's id, such as n1")
     add("--listen", required=True, metavar="HOST:PORT", help="where peers and clients connect")
     add("--peers", required=True, metavar="N=HOST:PORT,...", help="all nodes, as this one dials")
-    add("--join", action="store_true", help="join a cluster: wait until it adds this node")
+    add("--join", action="store_true", help="join a cluster that has not this node yet")
     add("--data", required=True, metavar="DIR", help="data directory, of this node alone")
     add(
         "--role",
@@ -300,9 +300,10 @@ def _check_peer(options: NodeOptions) -> None:
             f"--consensus {options.consensus!r} is for --role {' or '.join(VARIANT_ROLES)}; --role "
             f"{options.role} has no log to agree on"
         )
-    if options.join:
+    if options.join and options.role != "leaderless":
         raise OptionError(
-            f"--join is for --role core; members of --role {options.role} do not change"
+            f"--join is for --role core and --role leaderless; members of --role {options.role} do "
+            "not change"
         )
 
 

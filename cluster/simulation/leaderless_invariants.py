@@ -29,10 +29,10 @@ from cluster.leaderless.replica_states import (
     decode_state,
     digest_of,
     encode_state,
-    plain_key,
     record_of,
     replay,
 )
+from cluster.leaderless.ring import is_quorum, plain_key
 from cluster.leaderless.stamps import HybridStamps
 from cluster.ports import Append, Core, Recovered, SaveSnapshot, Send
 from cluster.simulation.incarnation_watch import IncarnationWatch
@@ -165,8 +165,10 @@ class LeaderlessInvariants:
         """
         self._incarnations.started(node, recovered.hard_state.adopted, excused=excused)
         watched, found = self._of(node), replay(recovered).states
+        # a key whose forgetting was on its way may be forgotten
+        going = {key for _, key, state in watched.pending if state is None}
         for key, owed in watched.durable.items():
-            if not excused and not contains(found.get(key, NOTHING), owed):
+            if not excused and key not in going and not contains(found.get(key, NOTHING), owed):
                 self._fail(
                     "durable-replica",
                     f"{node} restarted without {owed.vector!r} of {plain_key(key)}, which was "
@@ -199,14 +201,15 @@ class LeaderlessInvariants:
             )
 
     def _check_acknowledged(self, node: str, core: LeaderlessNode, done: Acknowledged) -> None:
-        replicas = core.states.replicas(done.key)
+        halves = done.halves or (core.states.replicas(done.key),)
+        replicas = tuple(dict.fromkeys(node for half in halves for node in half))
         has = [
             replica
             for replica in replicas
             if contains(self._of(replica).durable.get(done.key, NOTHING), done.state)
         ]
         gone = done.state.is_tombstone or done.state == NOTHING
-        if len(has) < min(done.wanted, len(replicas)) and not gone:
+        if not is_quorum(halves, has, done.wanted) and not gone:
             self._fail(
                 "acknowledged-durable",
                 f"{node} acknowledges {'a read' if done.reads else 'a write'} of "

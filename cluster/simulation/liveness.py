@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from cluster.consensus.membership import name_of
 from cluster.core.member_requests import MEMBER_OPS
 from cluster.data.transaction_commands import RUN
 from cluster.leaderless.placement import preference_list
@@ -130,7 +131,8 @@ def is_of_a_key(op: str) -> bool:
 
 def lists_of(command: Command) -> list[str]:
     """The keys of a whole transaction's operations; none of another command."""
-    return [key for _, key, _ in command.args[0]] if command.op == RUN else []
+    operations = command.args[0] if command.op == RUN else []
+    return [key for kind, key, _ in operations if kind != "scan"]
 
 
 def _read_lists(world: World, keys: list[str], settlement: Settlement) -> None:
@@ -160,9 +162,38 @@ def member_nodes(world: World) -> tuple[str, ...]:
     return tuple(node for node in world.nodes if world.member(node) in taking)
 
 
+def ring_of(world: World) -> dict[str, Any]:
+    """What the nodes of role ``leaderless`` know of the latest ring: the status of one of them."""
+    found = [world.status(node) or {} for node in world.nodes]
+    return max(found, key=lambda status: status.get("ring", 0))
+
+
+def ring_nodes(world: World) -> list[str]:
+    """The nodes that are in the latest ring; of another role, all."""
+    ring = ring_of(world)
+    if "ring" not in ring:
+        return list(world.nodes)
+    taking = {*ring["members"], *ring["outgoing"]}
+    return [node for node in world.nodes if world.member(node) in taking]
+
+
+def _unsettled_ring(world: World) -> str:
+    """Why the nodes of role ``leaderless`` do not agree on a settled ring; empty if they do."""
+    ring = ring_of(world)
+    if ring.get("outgoing"):
+        return f"ring {ring['ring']} is joint"
+    for node in ring_nodes(world):
+        status = world.status(node)
+        if status is not None and status.get("ring") != ring.get("ring"):
+            return f"{node} knows ring {status['ring']}, and {ring['ring']} is the latest"
+        if status is not None and status.get("foreign"):
+            return f"{node} holds {status['foreign']} keys that it is no replica of"
+    return ""
+
+
 def _unsettled_peers(world: World) -> str:
     """The same, of nodes without a leader and a log."""
-    for node in world.nodes:
+    for node in ring_nodes(world):
         status = world.status(node)
         if status is None and node not in world.atlas.damaged:
             return f"{node} is down: {world.why_down(node)}"
@@ -239,8 +270,9 @@ def _unsettled_group(world: World) -> str:
 
 def _untrusted(world: World) -> str:
     """Which node of role ``leaderless`` takes one that runs to be away; empty for other roles."""
-    running = [world.member(node) for node in world.nodes if world.alive(node)]
-    for node in world.nodes:
+    nodes = ring_nodes(world)
+    running = [world.member(node) for node in nodes if world.alive(node)]
+    for node in nodes:
         trusted = (world.status(node) or {}).get("alive", running)
         missed = [other for other in running if other not in trusted]
         if missed:
@@ -250,7 +282,10 @@ def _untrusted(world: World) -> str:
 
 def _unequal_replicas(world: World) -> str:
     """Which two replicas of role ``leaderless`` hold different states; empty for other roles."""
-    trees = {node: (world.status(node) or {}).get("trees", {}) for node in world.nodes}
+    trees = {
+        world.member(node): (world.status(node) or {}).get("trees", {})
+        for node in ring_nodes(world)
+    }
     for node, own in trees.items():
         for peer, root in own.items():
             if trees.get(peer, {}).get(node, root) != root:
@@ -268,7 +303,8 @@ def _unsettled(world: World, targets: dict[str, int]) -> str:
     if world.role == "gossip":
         return _unsettled_group(world)
     if world.role in ("paxos", "leaderless"):
-        return _unsettled_peers(world) or _untrusted(world) or _unequal_replicas(world)
+        settled = _unsettled_ring(world) or _unsettled_peers(world)
+        return settled or _untrusted(world) or _unequal_replicas(world)
     if world.role == "data":
         return _unsettled_groups(world, targets)
     applied: dict[str, tuple[int, str]] = {}
@@ -297,10 +333,11 @@ def _unsettled(world: World, targets: dict[str, int]) -> str:
 
 def key_has_quorum(world: World, key: str) -> bool:
     """Whether enough replicas of a key of role ``leaderless`` run; a damaged disk stops a node."""
-    members = world.founders
+    members = ring_of(world).get("members", world.founders)
     count = min(world.config.replicas, len(members))
     replicas = preference_list(key, members)[:count]
-    return sum(map(world.alive, replicas)) >= min(world.config.write_quorum, count)
+    alive = sum(world.alive(name_of(member)) for member in replicas)
+    return alive >= min(world.config.write_quorum, count)
 
 
 def _serve(world: World, settlement: Settlement) -> None:

@@ -21,6 +21,9 @@ from cluster.core.member_requests import MEMBER_OPS
 from cluster.simulation.availability import hold_trial, trials_for
 from cluster.simulation.faults.disks import MEMBERSHIP
 from cluster.simulation.faults.gremlin import Gremlin, SwarmFault
+from cluster.simulation.gossip_load import GossipLoad
+from cluster.simulation.gossip_profiles import for_gossip, settle_ns
+from cluster.simulation.intent_watch import IntentWatch
 from cluster.simulation.invariants import InvariantViolation
 from cluster.simulation.leaderless_load import LeaderlessLoad, read_all
 from cluster.simulation.liveness import Settlement, settle
@@ -111,7 +114,7 @@ def run_swarm(
         check_invariants: watch the invariants after every event.
 
     Raises:
-        ValueError: there are no transactions on nodes of this role.
+        ValueError: there are no transactions, or no such fault, on nodes of this role.
     """
     role = role or role_for(ablations)
     drawn = options or draw(
@@ -125,6 +128,8 @@ def run_swarm(
         ),
     )
     drawn = _for_role(drawn, role, membership)
+    if role == "gossip" and options is None:
+        drawn = for_gossip(seed, drawn, nodes=nodes, faults=bool(faults))
     world = World(
         seed=seed,
         nodes=tuple(f"n{number + 1}" for number in range(drawn.nodes)),
@@ -137,6 +142,8 @@ def run_swarm(
         check_invariants=check_invariants,
     )
     gremlin = Gremlin(world, drawn, end_ns=duration_ns)
+    if role == "data" and check_invariants:
+        IntentWatch(world)
     load = _load_of(role, drawn)
     for number in range(drawn.clients):
         load(world, drawn, f"c{number + 1}", end_ns=duration_ns)
@@ -159,6 +166,8 @@ def _load_of(role: str, drawn: SwarmOptions) -> Callable[..., object]:
     """What makes a client."""
     if role == "leaderless":
         return LeaderlessLoad
+    if role == "gossip":
+        return GossipLoad
     return TransactionLoad if drawn.workload == TRANSACTIONS else Load
 
 
@@ -168,6 +177,9 @@ def _run(world: World, gremlin: Gremlin, duration_ns: int, keys: int) -> _Outcom
     try:
         outcome.steps = world.run_for(duration_ns)
         gremlin.stop()
+        if world.role == "gossip":
+            outcome.settlement = settle(world, settle_ns(world))
+            return outcome
         outcome.settlement = settle(world)
         if world.role == "leaderless" and outcome.settlement.ok:
             outcome.settlement.problems += read_all(world, keys)

@@ -232,18 +232,36 @@ def job_of(
         wishes = Wishes(
             consensus=consensus, faults=faults, workload=workload, nodes=nodes, profile=profile
         )
-        check_wishes(wishes)
+        if role == "gossip":
+            _check_gossip(wishes)
+        else:
+            check_wishes(wishes)
         if workload and TRANSACTIONS in workload.split(",") and role != "data":
             raise ValueError(f"workload {TRANSACTIONS} is for nodes of role data; give --role data")
         check_parts(role, consensus, ids)
-        if role == "gossip":
-            raise ValueError(
-                "clients of random profiles use keys, and role gossip has none; use harness test "
-                "with the workload membership-convergence or emergent-leader"
-            )
     except ValueError as error:
         raise UsageError(str(error)) from None
     return Job(ids, wishes, int(duration_s * 1e9), wanted)
+
+
+def _check_gossip(wishes: Wishes) -> None:
+    """Refuse what nodes of role ``gossip`` cannot draw.
+
+    Raises:
+        ValueError: a workload, a fault that they do not have, or a number of nodes out of range.
+    """
+    from cluster.simulation.gossip_profiles import FAULTS, NODES_MAX, NODES_MIN
+    from cluster.simulation.profiles import check_wishes
+
+    if wishes.workload:
+        raise ValueError(
+            f"workload {wishes.workload!r} uses keys, and role gossip has none: its clients ask "
+            "the leader to act; leave --workload out"
+        )
+    other = [kind for kind in wishes.faults if kind not in FAULTS]
+    if other:
+        raise ValueError(f"role gossip has no fault {other[0]!r}; it has {', '.join(FAULTS)}")
+    check_wishes(wishes, nodes=(NODES_MIN, NODES_MAX))
 
 
 def run_seed(seed: int, job: Job | None = None) -> SeedOutcome:
@@ -310,13 +328,25 @@ def conclude(run: SwarmRun) -> tuple[SeedOutcome, list[Result]]:
 def _judged(run: SwarmRun) -> list[Result]:
     """The results of the history checkers."""
     from cluster.simulation.profiles import TRANSACTIONS
-    from harness.campaign.patterns import check_client_history, judge_kinds, judge_transactions
+    from harness.campaign.patterns import (
+        check_client_history,
+        judge_acts,
+        judge_kinds,
+        judge_transactions,
+    )
     from harness.campaign.stale_reads import judge_stale
 
     if run.role == "leaderless":
         return judge_kinds(run.events)
+    if run.role == "gossip":
+        return [judge_acts(run.events)]
     transactions = run.options.workload == TRANSACTIONS
-    results = [judge_transactions(run.events) if transactions else check_client_history(run.events)]
+    judged = (
+        judge_transactions(run.events, isolation=run.options.isolation)
+        if transactions
+        else check_client_history(run.events)
+    )
+    results = [judged]
     if run.stale:
         results.append(judge_stale(run.events, run.stale))
     return results

@@ -31,6 +31,7 @@ from cluster.ablations.registry import (
 )
 from cluster.patterns import PATTERNS, Pattern, find_pattern
 from harness.assumptions import exceeded, label
+from harness.campaign.scans import scan_problem, scans_as_reads
 from harness.databases.base import Assumptions
 from harness.errors import (
     EXIT_INFRASTRUCTURE,
@@ -233,11 +234,22 @@ def check_client_history(events: Sequence[ClientEvent], *, budget: Budget | None
     return linearizable(models.NAMES[model_of(events)]())(history_of(events), budget=budget)
 
 
-def judge_transactions(events: Sequence[ClientEvent]) -> Result:
-    """Whether the history of transactions over lists is strict serializable."""
+def judge_transactions(
+    events: Sequence[ClientEvent], *, isolation: str = "strict-serializable"
+) -> Result:
+    """Whether the history of transactions over lists, scans among them, keeps a level.
+
+    Args:
+        events: of all clients.
+        isolation: what the transactions were asked for.
+    """
     from checkers.isolation import list_append
 
-    return list_append()(history_of(event for event in events if event.f == "txn"))
+    seen = [event for event in events if event.f == "txn"]
+    wrong = scan_problem(seen)
+    if wrong:
+        return _broken("scans", "scan", wrong)
+    return list_append(consistency_models=(isolation,))(history_of(scans_as_reads(seen)))
 
 
 def judge_with(checker: str, events: Sequence[ClientEvent]) -> Result:
@@ -254,6 +266,11 @@ def judge_with(checker: str, events: Sequence[ClientEvent]) -> Result:
         return made(history_of(events))
     words = made.vocabulary.words
     return made(history_of(event for event in events if event.f in words))
+
+
+def judge_acts(events: Sequence[ClientEvent]) -> Result:
+    """Whether tokens of the singleton's acts are unique and grow: no two leaders act at once."""
+    return judge_with("lock", [event for event in events if event.f == "act"])
 
 
 def judge_kinds(events: Sequence[ClientEvent]) -> list[Result]:

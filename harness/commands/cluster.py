@@ -17,7 +17,14 @@ WORDS = ("up", "status", "down", "certs")
 
 _Word = Annotated[str, Parameter(help="up, status, down or certs.")]
 _Dir = Annotated[str, Parameter(name="--dir", help="The cluster's directory.")]
-_Nodes = Annotated[str, Parameter(name="--nodes", help="How many nodes; for certs, their names.")]
+_Nodes = Annotated[
+    str,
+    Parameter(
+        name="--nodes",
+        show_default=False,
+        help="How many nodes a new cluster has (default 3); for certs, their names.",
+    ),
+]
 _Role = Annotated[
     str,
     Parameter(
@@ -52,7 +59,7 @@ def cluster(
     word: _Word,
     *,
     dir: _Dir = "playground",
-    nodes: _Nodes = "3",
+    nodes: _Nodes = "",
     role: _Role = "",
     consensus: _Consensus = "",
     port: _Port = 7101,
@@ -65,7 +72,10 @@ def cluster(
     where = Path(dir)
     match word:
         case "up":
-            count, more = len(parse_nodes(nodes)), [*_tls(certs, "{node}"), *(arg or [])]
+            count, more = (
+                len(parse_nodes(nodes)) if nodes else 0,
+                [*_tls(certs, "{node}"), *(arg or [])],
+            )
             found = up(
                 where, nodes=count, role=role, consensus=consensus, port=port, arguments=more
             )
@@ -75,7 +85,7 @@ def cluster(
         case "down":
             return _down(where)
         case "certs":
-            return _certs(where, parse_nodes(nodes))
+            return _certs(where, parse_nodes(nodes or "3"))
     raise UsageError(f"there is no harness cluster {word!r}; there are {', '.join(WORDS)}")
 
 
@@ -90,15 +100,20 @@ def _tls(certs: str, who: str) -> list[str]:
     return [word for name, file in files.items() for word in (f"--tls-{name}", str(where / file))]
 
 
+#: role -> what its clients may say first; nodes of role gossip have no keys
+_FIRST_WORDS = {"data": "data run 'append greeting hello' 'read greeting'", "gossip": ""}
+
+
 def _told(where: Path, found: Playground, tls: list[str]) -> int:
     """Say what runs, and how to speak to it."""
     from harness.playground import TOKEN
 
     _status(where)
-    if found.role != "gossip":  # such nodes have no keys
+    asked = _FIRST_WORDS.get(found.role, "put greeting hello")
+    if asked:
         print(
             f"speak to it:  python -m cluster.client --nodes {found.addresses} "
-            f"{' '.join(['--token-file', str(where / TOKEN), *tls])} put greeting hello"
+            f"{' '.join(['--token-file', str(where / TOKEN), *tls])} {asked}"
         )
     print(
         f"look at it:   python -m cluster.client --admin {found.admins} "

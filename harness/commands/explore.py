@@ -39,10 +39,16 @@ def explore(
     nemesis: Nemesis = "",
     workload: Workload = "",
     role: Annotated[
-        str, Parameter(name="--role", help="What the nodes are: core, paxos, data or leaderless.")
+        str,
+        Parameter(
+            name="--role", help="What the nodes are: core, paxos, data, gossip or leaderless."
+        ),
     ] = "",
     nodes: Annotated[
-        int, Parameter(name="--nodes", help="How many nodes; drawn (3 to 5) if not given.")
+        int,
+        Parameter(
+            name="--nodes", help="How many nodes; drawn (3 to 5, role gossip 3 to 50) if not given."
+        ),
     ] = 0,
     profile: Annotated[
         str, Parameter(name="--profile", help="Some of calm,harsh; both if not given.")

@@ -38,8 +38,15 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from checkers.core.wording import did_you_mean
 from harness.costs import STARTS
-from harness.databases.base import Assumptions, Invocation, Outcome, operations_of
+from harness.databases.base import (
+    Assumptions,
+    Invocation,
+    Outcome,
+    RecoveryBounds,
+    operations_of,
+)
 from harness.databases.http_clients import answered
 from harness.databases.reference_clients import CLIENTS, OF_GOSSIP, Objects
 from harness.databases.reference_data import DATA_CLIENTS
@@ -63,6 +70,9 @@ READ_MODES = ("linearizable", "lease", "follower", "session", "bounded", "stale"
 STALENESS_S = 1.0
 ROLES = ("core", "paxos", "data", "gossip", "leaderless")
 READY_WITHIN_S = 30.0
+#: Declared: after the last fault an operation is answered in so many seconds, and no intent, lease
+#: or lock of the faults is left. The simulation's liveness phase asks for all of it in the first.
+SERVES_WITHIN_S, CLEAN_WITHIN_S = 20.0, 30.0
 _OWN_NODE_EVERY_S = 0.05
 #: kind of objects -> the only role whose nodes have it
 _OF_ROLE = {**dict.fromkeys(OF_GOSSIP, "gossip"), **dict.fromkeys(OF_LEADERLESS, "leaderless")}
@@ -162,7 +172,10 @@ class Reference(ReferenceMembers, ReferencePartitions):
         self.ablate = tuple(name.strip() for name in named if name.strip())
         self.role = role or _role_for(self.ablate, objects)
         if self.role not in ROLES:
-            raise nearest("role", self.role, ROLES)
+            raise UsageError(
+                f"database option role: there is no role {self.role!r}; "
+                f"{did_you_mean(self.role, ROLES)} The roles are {', '.join(ROLES)}"
+            )
         if self.role == "leaderless":
             check_options(
                 versions=versions, consistency=consistency, consensus=consensus, read_mode=read_mode
@@ -262,6 +275,16 @@ class Reference(ReferenceMembers, ReferencePartitions):
         return frozenset(DATA_CLIENTS) if self.role == "data" else frozenset()
 
     @property
+    def claims(self) -> tuple[str, ...]:
+        """What transactions over partitions promise, at their level."""
+        return (self.isolation,) if self.objects in self.data_objects else ()
+
+    @property
+    def claims_because(self) -> str:
+        """The level they run at."""
+        return f"role data runs at isolation={self.isolation}"
+
+    @property
     def node_settings(self) -> dict[str, Any]:
         """The configuration of the simulation's nodes, by the names of ``ClusterConfig``."""
         if self.role == "leaderless":
@@ -299,6 +322,12 @@ class Reference(ReferenceMembers, ReferencePartitions):
             return 0.0
         return self.staleness_s if self.read_mode == "bounded" else math.inf
 
+    @property
+    def recovery_bounds(self) -> RecoveryBounds:
+        """What every role promises; what transactions leave behind is gone a little later."""
+        clean_s = CLEAN_WITHIN_S if self.objects in self.data_objects else None
+        return RecoveryBounds(serves_s=SERVES_WITHIN_S, clean_s=clean_s)
+
     def cannot(self, nemesis: Any) -> str:
         """Why a nemesis makes no sense with nodes of this role; "" if it does."""
         asked = getattr(nemesis, "db_needs", ())
@@ -306,7 +335,7 @@ class Reference(ReferenceMembers, ReferencePartitions):
             return self.dividing.cannot(self.role, nemesis.name)
         if self.role == "core":
             return ""
-        if "add_member" in asked:
+        if "add_member" in asked and self.role != "leaderless":
             return f"the members of role {self.role} do not change"
         leads = self.role in ("data", "gossip")
         if getattr(nemesis, "only_primaries", False) and not leads:

@@ -4,7 +4,9 @@
   that returned; a client that has read nothing reads first. What it replaced is part of the
   operation's value, whatever its outcome, for the checker to know;
 - sets and counters: the types that merge by themselves;
-- registers: where the last writer wins, plain puts and gets. There is no compare-and-set.
+- registers: where the last writer wins, plain puts and gets. There is no compare-and-set;
+- siblings where the last writer wins: the same operations, of a store that keeps one value. Each
+  store says which stamp it got, so the report can say why it won or lost.
 
 Each operation asks a quorum or one node, as the option ``consistency`` says.
 
@@ -80,6 +82,37 @@ class Siblings(LeaderlessObjects):
         return Outcome("info", output, done.error)
 
 
+class OneSibling(LeaderlessObjects):
+    """Elements stored over those that were read, in a store that keeps the highest stamp."""
+
+    operations = frozenset({"store", "read"})
+
+    def __init__(self, db: Settings, session: Session) -> None:
+        super().__init__(db, session)
+        #: key -> what was read of it last
+        self._read_last: dict[str, list[Any]] = {}
+
+    async def _read(self, op: Invocation) -> Outcome:
+        done = await self._ask("get", op.key)
+        return op.ok(self._remember(op, done.value)) if done.status == "ok" else op.fail(done.error)
+
+    def _remember(self, op: Invocation, value: Any) -> list[Any]:
+        self._read_last[str(op.key)] = found = [] if value is None else [value]
+        return found
+
+    async def _store(self, op: Invocation) -> Outcome:
+        if str(op.key) not in self._read_last:
+            found = await self._ask("get", op.key)
+            if found.status != "ok":
+                return op.fail(found.error)
+            self._remember(op, found.value)
+        output: dict[str, Any] = {"value": op.value, "over": self._read_last.pop(str(op.key))}
+        done = await self._ask("put", op.key, op.value)
+        if done.status == "ok":
+            return op.ok({**output, "stamp": done.value} if done.value else output)
+        return op.fail(done.error) if done.status == "fail" else Outcome("info", output, done.error)
+
+
 class MergingSet(LeaderlessObjects):
     """A set that merges by itself."""
 
@@ -139,7 +172,7 @@ DOTTED: dict[str, type[Objects]] = {
     "set": MergingSet,
     "counter": MergingCounter,
 }
-LAST_WRITER: dict[str, type[Objects]] = {"register": LastWriterRegister}
+LAST_WRITER: dict[str, type[Objects]] = {"register": LastWriterRegister, "siblings": OneSibling}
 
 
 def clients_of(versions: str) -> dict[str, type[Objects]]:

@@ -4,7 +4,8 @@ A node is removed by a request like any client's, through the leader and while t
 its process runs on, as on a machine that was not switched off yet. It comes back as another
 member: its process is stopped, its directory made that of its next id and emptied, and
 the process started with the very same command line, since the directory has the member id. Then
-the cluster adds it as a learner, and promotes it to a voter once it has caught up.
+the cluster adds it as a learner, and promotes it to a voter once it has caught up. In role
+``leaderless`` there are no learners: the node itself is asked to join, through any other.
 
 A node that could not be brought back while faults lasted is remembered, and brought back when it is
 next asked to be ready: after healing, every node is.
@@ -34,6 +35,9 @@ BACK_TRIES = 8
 class ReferenceMembers:
     """Adds and removes members."""
 
+    #: what the nodes are; the other half says
+    role = "core"
+
     def __init__(self) -> None:
         #: nodes that were removed, or may have been, and are not back yet
         self._away: dict[str, None] = {}
@@ -54,10 +58,13 @@ class ReferenceMembers:
     async def members(self, nodes: Sequence[Node]) -> list[str]:
         """The nodes that vote, as the leader's status has it; empty if no node says that it leads.
 
+        In role ``leaderless``: those of the latest ring that a node knows; empty while it changes.
         A node counts under its name, whatever its member id.
         """
         from cluster.consensus.membership import name_of
 
+        if self.role == "leaderless":
+            return await self._in_ring(nodes)
         latest: tuple[int, list[str]] = (-1, [])
         for node in nodes:
             status = await self.status(node)
@@ -65,6 +72,17 @@ class ReferenceMembers:
                 voters = [name_of(member) for member in status["members"]]
                 latest = max(latest, (status["generation"], voters))
         return [node.name for node in nodes if node.name in latest[1]]
+
+    async def _in_ring(self, nodes: Sequence[Node]) -> list[str]:
+        from cluster.consensus.membership import name_of
+
+        found = [await self.status(node) for node in nodes]
+        rings = [status for status in found if status is not None and "ring" in status]
+        latest = max(rings, key=lambda status: status["ring"], default=None)
+        if latest is None or latest["outgoing"]:
+            return []
+        names = {name_of(member) for member in latest["members"]}
+        return [node.name for node in nodes if node.name in names]
 
     async def remove_member(self, node: Node) -> None:
         """Have the cluster remove the member that lives on a node; the process runs on.
@@ -124,6 +142,8 @@ class ReferenceMembers:
         if any(incarnation_of(each) >= incarnation_of(member) for each in gone):
             member = next_incarnation(gone[0])
             await self._format(node, member)
+        if self.role == "leaderless":
+            return member  # it is asked to join until it is counted
         outcome = await self._request(node, "add-learner", member)
         if outcome.status != "ok":
             raise SetupError(f"adding {member}: {outcome.status}: {outcome.error}")
@@ -142,13 +162,17 @@ class ReferenceMembers:
 
     async def _promote(self, node: Node, member: str) -> None:
         said = ""
-        for _ in range(PROMOTE_TRIES):
-            outcome = await self._request(node, "promote", member)
+        for turn in range(PROMOTE_TRIES):
+            if self.role == "leaderless":
+                outcome = await self._request(node, "join", _seed(node, turn), member, to=node.name)
+            else:
+                outcome = await self._request(node, "promote", member)
             if outcome.status == "ok":
                 return
             said = f"{outcome.status}: {outcome.error}"
             await self._sleep(node, PROMOTE_EVERY_S)
-        raise SetupError(f"promoting {member}: {said}")
+        doing = "joining" if self.role == "leaderless" else "promoting"
+        raise SetupError(f"{doing} {member}: {said}")
 
     async def _sleep(self, node: Node, duration_s: float) -> None:
         if isinstance(node, SimulatedNode):
@@ -156,14 +180,20 @@ class ReferenceMembers:
         else:
             await asyncio.sleep(duration_s)
 
-    async def _request(self, node: Node, op: str, member: str) -> Any:
+    async def _request(self, node: Node, op: str, member: str, *args: str, to: str = "") -> Any:
         from cluster.wire import Command
 
         self._operators += 1
         session = self.operator(node, f"operator-{self._operators}")
         try:
-            return await session.call(Command(op, member), mode="linearizable")
+            return await session.call(Command(op, member, args), mode="linearizable", node=to)
         finally:
             closing = session.close()
             if closing is not None:
                 await closing
+
+
+def _seed(node: Node, turn: int) -> str:
+    """The node through which another joins: another one at each try."""
+    others = [peer for peer in node.nodes if peer != node.name]
+    return others[turn % len(others)] if others else node.name

@@ -25,6 +25,7 @@ from checkers.core.verdict import Finding, Result, Verdict
 from cluster.config import ClusterConfig
 from cluster.core.parts import CONSENSUS
 from cluster.log.segmented_log import log_syncs
+from cluster.simulation.data_leftovers import left_over
 from cluster.simulation.invariants import InvariantViolation
 from cluster.simulation.world import World
 from harness.environments.base import OWN_NODE_MODES, Completed, LinkFault
@@ -79,7 +80,7 @@ class SimEnvironment:
         self.world = world
         world.network.weighs = True
         self.nodes: Sequence[str] = tuple(world.nodes)
-        abilities = {"links", "packets", "kill", "pause", "clock", "disk", "membership"}
+        abilities = {"links", "packets", "kill", "pause", "clock", "disk", "files", "membership"}
         self.abilities = frozenset(abilities)
         self.runtime = SimRuntime(world)
         self.files = DamagedWorld(world)
@@ -159,6 +160,10 @@ class SimEnvironment:
         return left
 
     # -- abilities
+
+    def remains(self) -> str | None:
+        """What faults left in nodes of role ``data``; None for another role."""
+        return left_over(self.world) if self.world.role == "data" else None
 
     async def set_links(self, faults: Mapping[tuple[str, str], LinkFault]) -> None:
         """Make the simulated network so."""

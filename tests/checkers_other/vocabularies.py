@@ -61,6 +61,11 @@ KINDS: dict[str, tuple[list[str], set[str]]] = {
          "op 1 campaign -> {'token': 2}", "op 1 act {'token': 2, 'value': 8}"],
         {"election"},
     ),
+    "ownership": (
+        ["op 0 act a: -> {'partition': 'p', 'epoch': 1, 'group': 'g', 'count': 1}",
+         "op 1 act a: -> {'partition': 'p', 'epoch': 2, 'group': 'h', 'count': 2}"],
+        {"ownership", "lock"},
+    ),
     "lease": (
         ["op 0 grant -> {'ttl_ms': 1}", "op 0 revoke", "op 1 grant -> {'ttl_ms': 1}",
          "op 1 renew -> {'ttl_ms': 1}"],

@@ -15,8 +15,10 @@ from cluster.channel.idempotent_receiver import IdempotentReceiver
 from cluster.config import MS, ClusterConfig
 from cluster.consensus.interface import Consensus, SafetyViolation
 from cluster.core.answers import fail
+from cluster.core.lease import TokenFence
 from cluster.core.replica import ReplicaParts
 from cluster.core.state_machine import MachineParts, StateMachine
+from cluster.core.state_watch import Watcher
 from cluster.ports import Append, Core
 from cluster.wire import Command, LoggedCommand, Request
 
@@ -459,3 +461,21 @@ def test_the_replica_is_what_the_ports_ask_for() -> None:
         assert callable(getattr(core, name))
     for name in (n for n in dir(Consensus) if not n.startswith("_")):
         assert hasattr(consensus, name)
+
+
+# What clients and resources keep for themselves
+
+
+def test_a_resource_takes_no_token_older_than_the_newest_it_has_seen() -> None:
+    fence = TokenFence()
+    assert [fence.admit(token) for token in (3, 3, 8, 3, 7, 8, 9)] == [
+        True, True, True, False, False, True, True,
+    ]  # fmt: skip
+    assert fence.newest == 9
+
+
+def test_a_watcher_goes_on_where_the_last_answer_ended() -> None:
+    watcher = Watcher(2)
+    assert watcher.options() == {"after": 2}
+    watcher.told(7)
+    assert watcher.options() == {"after": 7}

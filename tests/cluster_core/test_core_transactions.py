@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cluster.config import ClusterConfig
+from cluster.core.key_value import COMPACTED_AT_ONCE
 from cluster.core.state_machine import MachineParts, StateMachine
 from cluster.wire import Command
 
@@ -239,3 +241,15 @@ def test_history_is_bounded_without_being_asked() -> None:
         do(machine, "put", "a", number)
     assert 100 - 20 <= machine.keys.values.floor < 100
     assert len(machine.encode()[0][2][0][1]) <= 21
+
+
+def test_history_is_compacted_in_small_steps() -> None:
+    """No request is served while ten thousand revisions are dropped."""
+    machine = machine_of(history_revisions=1_000)
+    floors = [0]
+    for number in range(4_000):
+        do(machine, "put", f"k{number % 7}", number)
+        floors.append(machine.keys.values.floor)
+    steps = [after - before for before, after in itertools.pairwise(floors) if after != before]
+    assert len(steps) >= 4 and max(steps[1:]) <= COMPACTED_AT_ONCE + 1
+    assert 4_000 - floors[-1] >= 1_000

@@ -256,8 +256,10 @@ def test_an_incarnation_is_no_stamp() -> None:
     assert pump.nodes["n1"].stamps.reading == before and before < far
     assert pump.nodes["n1"].status()["dropped_messages"] == 0
     assert any(isinstance(message, PingAck) for _, _, message in pump.wire)
-    stranger = pump.nodes["n1"].on_message(pump.now, "n9", Ping(1, 0, 1))
-    assert not any(isinstance(each, Send) for each in stranger), "n9 is no member"
+    node = pump.nodes["n1"]
+    stranger = node.on_message(pump.now, "n9", VersionsRead(far, 1, "v:x", ring=1))
+    said = [each.message for each in stranger if isinstance(each, Send)]
+    assert not any(isinstance(each, VersionsHeld) for each in said), "n9 is no member"
 
 
 def test_what_a_node_says_waits_until_its_incarnation_is_durable() -> None:

@@ -110,7 +110,12 @@ def test_an_aborted_transaction_leaves_no_trace() -> None:
     ("op", "key", "args", "said"),
     [
         ("txn-what", "", (), "there is no operation 'txn-what'; known are txn-abort, txn-append"),
-        ("txn-begin", "", ({"level": 1},), "there is no option 'level'"),
+        (
+            "txn-begin",
+            "",
+            ({"level": 1},),
+            "txn-begin has no option 'level'; there are isolation and staleness_ns",
+        ),
         ("txn-begin", "", ({"isolation": "chaos"},), "there is no isolation 'chaos'; there are st"),
         ("txn-begin", "", ({"staleness_ns": -1},), "staleness_ns is -1"),
         ("txn-run", "", (), "txn-run takes operations and options, not ()"),
@@ -216,8 +221,8 @@ def test_a_stale_map_is_told_and_the_new_place_found() -> None:
     made.run_txn("n1", [["w", "a", 1]])
     made.run(50 * MS)
     made.must("g1", Command("p-freeze", "p1", (1,)))
-    data = made.must("g1", Command("p-export", "p1", (1,)))
-    made.must("g2", Command("p-adopt", "p1", (2, "slots", 1, 2, data)))
+    data = made.must("g1", Command("p-export", "p1", (1, 0, 1 << 20)))
+    made.must("g2", Command("p-adopt", "p1", (2, "slots", 1, 2, *data)))
     made.must("g1", Command("p-drop", "p1", (1,)))
     refused: list[tuple[str, int]] = []
     map_of_n1 = made.nodes["n1"].map

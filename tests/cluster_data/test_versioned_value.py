@@ -151,3 +151,23 @@ def test_keys_are_ranged_in_order() -> None:
         store.put(number, key, number)
     assert list(store.keys("a", "b")) == ["a", "ab"]
     assert list(store.keys("ab", None)) == ["ab", "b", "c"]
+
+
+def test_versions_of_lists_and_of_other_values_survive_a_snapshot_and_go_on() -> None:
+    values = VersionedValues()
+    values.put(1, "a", "plain")
+    values.put(2, "b", [1])
+    values.append(3, "b", 2)
+    values.put(4, "b", "plain now")
+    values.put(5, "c", {"n": 1})
+    values.put(6, "d", [])
+    again = VersionedValues()
+    again.restore(msgspec.msgpack.decode(msgspec.msgpack.encode(values.encode())))
+    for each in (values, again):
+        each.append(7, "d", "x")
+        each.put(8, "a", ["y"])
+        each.append(9, "a", "z")
+        found = [each.at(key, n) for key, n in (("b", 2), ("d", 6), ("d", 7), ("a", 1), ("a", 8))]
+        expected = [[1], [], ["x"], "plain", ["y"]]
+        assert [version and version.value for version in found] == expected
+    assert msgspec.msgpack.encode(again.encode()) == msgspec.msgpack.encode(values.encode())

@@ -41,7 +41,7 @@ def test_all_who_know_a_view_name_its_oldest_member() -> None:
     assert {leader(node, FIVE).leader for node in FIVE} == {"n1"}
     assert leader("n9", ()).leader == ""
     young = StableView(4, ("n3", "n1"))
-    assert leader("n1", FIVE).names(young) == "n3"
+    assert leader("n1", FIVE).succession.names(young) == "n3"
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,9 @@ def test_a_leader_acts_with_a_majority_of_the_view_only(
 def test_the_next_view_keeps_the_order_of_age_and_puts_the_new_behind() -> None:
     one = leader("n3", FIVE)
     old = StableView(7, ("n3", "n1", "n5"))
-    assert one.wanted(old, ("n0", "n1", "n2", "n3")) == ("n3", "n1", "n0", "n2")
+    following = one.succession.successor(old, ("n0", "n1", "n2", "n3"))
+    assert following == StableView(8, ("n3", "n1", "n0", "n2"))
+    assert one.succession.successor(old, ("n1", "n3", "n5")) is old
 
 
 def test_nothing_is_proposed_before_the_sight_of_the_group_has_settled() -> None:

@@ -69,7 +69,7 @@ def tree_of(table: dict[str, bytes]) -> MerkleTree:
 
 def found_differing(one: MerkleTree, other: MerkleTree) -> set[str]:
     """What a whole exchange between two nodes finds: keys that either would send or ask for."""
-    exchange, found = AntiEntropy(["n2"], every_ns=1), set()
+    exchange, found = AntiEntropy(every_ns=1), set()
     paths = exchange.differing(one, (), other.children())
     while paths:
         path = paths.pop()
@@ -107,7 +107,7 @@ def test_a_tree_changed_step_by_step_is_the_tree_of_its_table(
 
 
 def test_a_foreign_exchange_is_harmless() -> None:
-    exchange, tree = AntiEntropy(["n2"], every_ns=1), tree_of({"a": b"1"})
+    exchange, tree = AntiEntropy(every_ns=1), tree_of({"a": b"1"})
     assert exchange.differing(tree, (), (b"x",)) == []
     assert exchange.differing(tree, (0, 0, 0), ()) == []
     other = "b" if path_of("b") != path_of("a") else "c"
@@ -115,8 +115,8 @@ def test_a_foreign_exchange_is_harmless() -> None:
 
 
 def test_a_node_without_peers_does_not_wake_for_a_comparison_without_end() -> None:
-    exchange = AntiEntropy([], every_ns=7)
-    assert exchange.next_peer(5) is None
+    exchange = AntiEntropy(every_ns=7)
+    assert exchange.next_peer(5, ()) is None
     assert exchange.due_ns == 12
 
 
@@ -125,14 +125,14 @@ def test_one_range_is_sent_in_parts() -> None:
     path = path_of("key-0")
     same = [row for row in rows if path_of(row[0]) == path]
     assert len(same) > KEYS_MAX
-    send, want = AntiEntropy([], every_ns=1).to_send(MerkleTree(), path, same)
+    send, want = AntiEntropy(every_ns=1).to_send(MerkleTree(), path, same)
     assert send == [] and len(want) == KEYS_MAX
 
 
 def test_peers_take_turns() -> None:
-    exchange = AntiEntropy(["n2", "n3"], every_ns=10)
-    assert {exchange.next_peer(0), exchange.next_peer(10)} == {"n2", "n3"}
-    assert exchange.next_peer(15) is None and AntiEntropy([], every_ns=1).next_peer(5) is None
+    exchange, peers = AntiEntropy(every_ns=10), ("n2", "n3")
+    assert {exchange.next_peer(0, peers), exchange.next_peer(10, peers)} == {"n2", "n3"}
+    assert exchange.next_peer(15, peers) is None
 
 
 # -- clocks
@@ -232,25 +232,31 @@ def test_a_late_answer_is_waited_for_once() -> None:
 
 
 def test_a_tombstone_waits_for_its_time_and_for_every_member() -> None:
-    tombstones = Tombstones(("n1", "n2", "n3"), grace_ns=100)
+    tombstones = Tombstones(grace_ns=100)
+    members = ("n1", "n2", "n3")
     tombstones.changed(10, "x", is_tombstone=True)
     assert tombstones.to_ask(109) == [] and tombstones.to_ask(110) == ["x"]
     tombstones.ask("x", b"d")
-    assert not tombstones.confirm("x", b"d", "n1") and not tombstones.confirm("x", b"d", "n2")
-    assert not tombstones.confirm("x", b"other", "n3"), "of another state"
-    assert tombstones.confirm("x", b"d", "n3")
+    assert not tombstones.confirm("x", b"d", "n1", members) and not tombstones.confirm(
+        "x", b"d", "n2", members
+    )
+    assert not tombstones.confirm("x", b"other", "n3", members), "of another state"
+    assert tombstones.confirm("x", b"d", "n3", members)
     tombstones.reap("x")
     assert len(tombstones) == 0 and tombstones.reaped == 1
 
 
 def test_a_tombstone_that_changed_begins_anew() -> None:
-    tombstones = Tombstones(("n1", "n2"), grace_ns=100)
+    tombstones = Tombstones(grace_ns=100)
+    members = ("n1", "n2")
     tombstones.changed(0, "x", is_tombstone=True)
     assert tombstones.to_ask(100) == ["x"]
     tombstones.ask("x", b"d")
-    assert not tombstones.confirm("x", b"d", "n1")
+    assert not tombstones.confirm("x", b"d", "n1", members)
     tombstones.changed(120, "x", is_tombstone=True)
-    assert not tombstones.confirm("x", b"d", "n2"), "what they said was of the state before"
+    assert not tombstones.confirm("x", b"d", "n2", members), (
+        "what they said was of the state before"
+    )
     assert tombstones.to_ask(160) == [] and tombstones.to_ask(220) == ["x"]
     tombstones.changed(230, "x", is_tombstone=False)
     assert tombstones.to_ask(900) == [] and len(tombstones) == 0

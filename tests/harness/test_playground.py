@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import ssl
 import subprocess
@@ -50,7 +51,9 @@ def test_a_cluster_is_started_and_stopped_and_keeps_what_it_knows(
         capsys.readouterr()
         assert cli.main(["cluster", "up", *words, "--role", "data"]) == 254
         assert "holds a cluster of role core" in capsys.readouterr().err
-        up(where, nodes=9, consensus="raft", port=1, arguments=[])  # it is there: as it was
+        assert cli.main(["cluster", "up", *words, "--nodes", "5"]) == 254
+        assert "holds a cluster of 1 nodes; leave --nodes out" in capsys.readouterr().err
+        up(where, consensus="raft", port=1, arguments=[])  # it is there: as it was
         found = subprocess.run([*client, "get", "x"], check=True, capture_output=True)
         assert json.loads(found.stdout)["value"] == 1
     finally:
@@ -78,12 +81,21 @@ def test_a_cluster_speaks_mutual_tls(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 @pytest.mark.real
 @pytest.mark.parametrize("role", ["data", "leaderless"])
-def test_nodes_of_another_role_are_started(tmp_path: Path, role: str) -> None:
+def test_nodes_of_another_role_are_started(
+    tmp_path: Path, role: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     where = tmp_path / "play"
     words = ["--dir", str(where), "--nodes", "3", "--role", role, "--port", str(free_ports(6))]
     try:
         assert cli.main(["cluster", "up", *words]) == 0
         assert load(where).role == role
+        told = capsys.readouterr().out.partition("speak to it:  python ")[2].partition("\n")[0]
+        first = shlex.split(told)
+        asked = [*first[:4], "--timeout", "60", *first[4:]]
+        done = subprocess.run([sys.executable, *asked], check=True, capture_output=True)
+        if role == "data":
+            operations = [["append", "greeting", "hello"], ["r", "greeting", ["hello"]]]
+            assert json.loads(done.stdout)["value"] == operations
         client = [sys.executable, "-m", "cluster.client", "--nodes", load(where).addresses]
         client += ["--token-file", str(where / "token"), "--timeout", "60"]
         subprocess.run([*client, "put", "x", "1"], check=True, capture_output=True)

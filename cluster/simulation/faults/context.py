@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 from cluster.simulation.membership_churn import MembershipChurn
 from cluster.simulation.network import LinkFault
+from cluster.simulation.ring_churn import RingChurn
 from cluster.simulation.world import World
 
 
@@ -83,7 +84,8 @@ class FaultContext:
         self.options = options
         self.random = world.rng("swarm", "gremlin")
         self.links = LinkFaults(world)
-        self.churn = MembershipChurn(world, stopped)
+        churn = RingChurn if world.role == "leaderless" else MembershipChurn
+        self.churn: MembershipChurn | RingChurn = churn(world, stopped)
 
     def one(self) -> str:
         """A node; more often than not the leader, where faults hurt."""
