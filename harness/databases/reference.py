@@ -170,12 +170,7 @@ class Reference(ReferenceMembers, ReferencePartitions):
             raise nearest("read_mode", read_mode, READ_MODES)
         named = ablate.split(",") if isinstance(ablate, str) else list(ablate)
         self.ablate = tuple(name.strip() for name in named if name.strip())
-        self.role = role or _role_for(self.ablate, objects)
-        if self.role not in ROLES:
-            raise UsageError(
-                f"database option role: there is no role {self.role!r}; "
-                f"{did_you_mean(self.role, ROLES)} The roles are {', '.join(ROLES)}"
-            )
+        self.role = _known_role(role or _role_for(self.ablate, objects))
         if self.role == "leaderless":
             check_options(
                 versions=versions, consistency=consistency, consensus=consensus, read_mode=read_mode
@@ -451,6 +446,15 @@ def _check_values(consensus: str, **times_s: float) -> None:
     for name, value in times_s.items():
         if not 0 < value < float("inf"):
             raise UsageError(f"{name} is {value:g}; it should be above 0")
+
+
+def _known_role(role: str) -> str:
+    if role not in ROLES:
+        raise UsageError(
+            f"database option role: there is no role {role!r}; "
+            f"{did_you_mean(role, ROLES)} The roles are {', '.join(ROLES)}"
+        )
+    return role
 
 
 def _timings(role: str, objects: str) -> dict[str, Any] | None:
