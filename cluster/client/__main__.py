@@ -71,6 +71,7 @@ _CHOICE = re.compile(r"invalid choice: '(.*)' \(choose from (.*)\)")
 
 class _Parser(argparse.ArgumentParser):
     def __init__(self, **settings: Any) -> None:
+        # Kept as written: descriptions and examples have lines of their own.
         settings.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(**settings)
 

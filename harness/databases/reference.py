@@ -170,47 +170,26 @@ class Reference(ReferenceMembers, ReferencePartitions):
             raise nearest("read_mode", read_mode, READ_MODES)
         named = ablate.split(",") if isinstance(ablate, str) else list(ablate)
         self.ablate = tuple(name.strip() for name in named if name.strip())
-        self.role = role or _role_for(self.ablate, objects)
-        if self.role not in ROLES:
-            raise UsageError(
-                f"database option role: there is no role {self.role!r}; "
-                f"{did_you_mean(self.role, ROLES)} The roles are {', '.join(ROLES)}"
-            )
+        self.role = _known_role(role or _role_for(self.ablate, objects))
         if self.role == "leaderless":
             check_options(
-                versions=versions,
-                consistency=consistency,
-                consensus=consensus,
-                read_mode=read_mode,
+                versions=versions, consistency=consistency, consensus=consensus, read_mode=read_mode
             )
             read_mode = consistency
         else:
             _check_agreeing(versions, consistency)
             if self.role != "core":
                 _check_peers(self.role, consensus=consensus, read_mode=read_mode)
-        if staleness_s is not None and read_mode != "bounded":
-            raise UsageError(
-                f"staleness_s is {staleness_s!r}, and reads of mode {read_mode!r} have no bound; "
-                "leave it out, or give read_mode=bounded"
-            )
         #: how old what a ``bounded`` read returns may be
-        self.staleness_s = STALENESS_S if staleness_s is None else staleness_s
-        _check_values(
-            consensus,
-            op_timeout_s=op_timeout_s,
-            lease_ttl_s=lease_ttl_s,
-            staleness_s=self.staleness_s,
-        )
+        self.staleness_s = _staleness(read_mode, staleness_s)
+        _check_values(consensus, op_timeout_s=op_timeout_s, lease_ttl_s=lease_ttl_s)
         #: how role data divides keys, and what its transactions promise
         self.dividing = Dividing.checked(
             self.role, isolation, scheme, partitions=partitions, clock_bound_ms=clock_bound_ms
         )
         self.isolation = self.dividing.isolation
         self.keys_seen: dict[str, None] = {}
-        if self.role == "gossip":
-            self.timings = GOSSIP_TIMINGS
-        elif objects in ("lease", *HOLDERS):
-            self.timings = HOLDER_TIMINGS
+        self.timings = _timings(self.role, objects)
         self.consensus = consensus
         self.versions = versions
         self.read_mode = read_mode
@@ -467,6 +446,34 @@ def _check_values(consensus: str, **times_s: float) -> None:
     for name, value in times_s.items():
         if not 0 < value < float("inf"):
             raise UsageError(f"{name} is {value:g}; it should be above 0")
+
+
+def _known_role(role: str) -> str:
+    if role not in ROLES:
+        raise UsageError(
+            f"database option role: there is no role {role!r}; "
+            f"{did_you_mean(role, ROLES)} The roles are {', '.join(ROLES)}"
+        )
+    return role
+
+
+def _timings(role: str, objects: str) -> dict[str, Any] | None:
+    """How long faults last, and how often they come; None for our own."""
+    if role == "gossip":
+        return GOSSIP_TIMINGS
+    return HOLDER_TIMINGS if objects in ("lease", *HOLDERS) else None
+
+
+def _staleness(read_mode: str, staleness_s: float | None) -> float:
+    """The bound of ``bounded`` reads; refused for other modes, where it would do nothing."""
+    if staleness_s is not None and read_mode != "bounded":
+        raise UsageError(
+            f"staleness_s is {staleness_s!r}, and reads of mode {read_mode!r} have no bound; "
+            "leave it out, or give read_mode=bounded"
+        )
+    bound_s = STALENESS_S if staleness_s is None else staleness_s
+    _check_values("raft", staleness_s=bound_s)
+    return bound_s
 
 
 def _check_peers(role: str, *, consensus: str, read_mode: str) -> None:

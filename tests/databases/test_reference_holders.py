@@ -74,7 +74,7 @@ def test_an_election_on_a_log_that_forgets_is_found(tmp_path: Path) -> None:
     done = ran(
         tmp_path, "election", 1, ablate=("A15",), nemesis=("partition", "kill", "pause"),
         env_options={"check_invariants": False}, workload_options={"lead_s": 0.3},
-        fault_duration_s=(),
+        fault_duration_s=(1.7, 3.3),
     )  # fmt: skip
     assert done.verdict is Verdict.INVALID, done.sentence
     assert "token-backwards" in {finding.kind for finding in done.findings()}
