@@ -59,21 +59,20 @@ class Exchange:
         Returns:
             What follows; None if there was nothing to carry.
         """
-        answers = self._groups.take_answers()
-        if not (answers or self._client.has_requests):
-            return None
         effects: list[Effect] = []
+        answers = self._groups.take_answers()
         for answer in answers:
             if answer.to == self._node and answer.after > self._durable:
                 self._held.append(answer)
             else:
                 effects += self._respond(now_ns, answer)
-        for to, message in self._client.take_requests():
+        requests = self._client.take_requests()
+        for to, message in requests:
             if to == self._node:
                 effects += self.take_request(now_ns, to, message)
             else:
                 effects.append(Send(to, message))
-        return effects
+        return effects if answers or requests else None
 
     def persisted(self, now_ns: int, io_id: int) -> None:
         """Every write of the node up to this one is durable."""

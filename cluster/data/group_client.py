@@ -254,20 +254,17 @@ class GroupClient:
             if asked is not None:
                 self._look_at(now_ns, asked)
 
-    @property
-    def has_requests(self) -> bool:
-        """Whether :meth:`take_requests` has something."""
-        return bool(self._requests)
-
     def take_requests(self) -> list[tuple[NodeId, GroupRequest]]:
         """Take what must be sent, as (node, request); the node may be this one."""
+        if not self._requests:
+            return []
         requests, self._requests = self._requests, []
         return requests
 
-    def take(self) -> Sequence[Answered]:
+    def take(self) -> list[Answered]:
         """Take the outcomes there are."""
         if not self._answered:
-            return ()
+            return []
         answered, self._answered = self._answered, []
         return answered
 

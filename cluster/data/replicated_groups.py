@@ -313,10 +313,10 @@ class ReplicatedGroups:
         self._last_write += 1
         return self._last_write
 
-    def take_answers(self) -> Sequence[Answer]:
+    def take_answers(self) -> list[Answer]:
         """Take the answers to nodes."""
         if not self._answers:
-            return ()
+            return []
         answers, self._answers = self._answers, []
         return answers
 
