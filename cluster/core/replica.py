@@ -279,7 +279,9 @@ class Replica:
 
     def _finish(self, now_ns: int, ready: Ready, effects: list[Effect]) -> list[Effect]:
         """Apply, serve and answer; ``effects`` and what follows."""
-        leads = self._leads()
+        consensus = self.consensus
+        #: the generation this node leads; 0 if it does not
+        leads = consensus.clock.generation if consensus.role == LEADER else 0
         while True:
             if ready.snapshot is not None:
                 self._restore(ready.snapshot)
@@ -291,9 +293,9 @@ class Replica:
             self._reads.serve(now_ns, ready.reads)
             if not self._maybe_snapshot() and not self._leases.keep(now_ns, leads):
                 break
-            ready = self.consensus.ready()
+            ready = consensus.ready()
             effects.extend(ready.effects)
-        applied, committed = self.state.applied, self.consensus.high_water_mark
+        applied, committed = self.state.applied, consensus.high_water_mark
         assert applied <= committed, f"{self.node} has applied {applied} of {committed} committed"
         self._notice_leadership(leads)
         self._members.finish_transfers()
@@ -302,10 +304,6 @@ class Replica:
         if timer is not None:
             effects.append(timer)
         return effects
-
-    def _leads(self) -> int:
-        """The generation this node leads; 0 if it does not."""
-        return self.consensus.clock.generation if self.consensus.role == LEADER else 0
 
     def _notice_leadership(self, leads: int) -> None:
         """Leadership is lost: the outcome of every pending proposal is unknown."""
