@@ -283,7 +283,7 @@ class Replica:
 
     def _finish(self, now_ns: int, ready: Ready, effects: list[Effect]) -> list[Effect]:
         """Apply, serve and answer; ``effects`` and what follows."""
-        consensus = self.consensus
+        consensus, variant = self.consensus, self.consensus.variant
         while True:
             if ready.snapshot is not None:
                 self._restore(ready.snapshot)
@@ -293,7 +293,8 @@ class Replica:
                     self._members.configured(Configuration.decode(entry.data))
                 self._writes.applied(entry, answer)
             self._reads.serve(now_ns, ready.reads)
-            leads = self._leads()
+            #: the generation this node leads; 0 if it does not
+            leads = variant.node.clock.generation if variant.role == LEADER else 0
             if not self._maybe_snapshot() and not self._leases.keep(now_ns, leads):
                 break
             ready = consensus.ready()
@@ -308,11 +309,6 @@ class Replica:
         if timer is not None:
             effects.append(timer)
         return effects
-
-    def _leads(self) -> int:
-        """The generation this node leads; 0 if it does not."""
-        variant = self.consensus.variant
-        return variant.node.clock.generation if variant.role == LEADER else 0
 
     def _notice_leadership(self, leads: int) -> None:
         """Another generation is led, or none: the outcome of every pending proposal is unknown."""
