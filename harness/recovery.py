@@ -20,6 +20,7 @@ from typing import Any
 
 from checkers.core.verdict import Result, Verdict
 from harness.databases.base import Recovers, RecoveryBounds
+from harness.environments.base import Environment, Inside
 
 #: The result about what faults left; its stats are ``clean_s``, ``bound_s`` and ``left``.
 LEFTOVERS = "leftovers"
@@ -30,6 +31,29 @@ LOOK_NS = 50_000_000
 def bounds_of(db: object) -> RecoveryBounds:
     """The bounds of a database; none if it does not declare any."""
     return db.recovery_bounds if isinstance(db, Recovers) else RecoveryBounds()
+
+
+async def rest(
+    env: Environment, db: object, *, faulty: bool, healed_ns: int, quiet_ns: int
+) -> list[Result]:
+    """Rest after healing; meanwhile watch what faults left in the nodes, where that can be seen.
+
+    Args:
+        env: the environment.
+        db: the database, which may declare until when nothing is left.
+        faulty: whether there was any fault.
+        healed_ns: when the last one was healed.
+        quiet_ns: how long to rest.
+
+    Returns:
+        What was measured, if anything.
+    """
+    bound_s = bounds_of(db).clean_s
+    if bound_s is None or not faulty or not isinstance(env, Inside):
+        await env.sleep(quiet_ns)
+        return []
+    watched = await watch_remains(env, bound_s, healed_ns=healed_ns, quiet_ns=quiet_ns)
+    return [] if watched is None else [watched]
 
 
 async def watch_remains(
