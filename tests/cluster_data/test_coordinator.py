@@ -262,3 +262,23 @@ def test_a_node_that_starts_again_issues_nothing_below_its_former_life() -> None
     status, value, _ = made.do("n1", "txn-begin")
     assert status == "ok" and value["timestamp"] > bound >= last
     assert value["timestamp"] - node.wall.wall_ns() <= made.config.clock_offset_bound_ns
+
+
+@pytest.mark.parametrize("step", [("txn-read", ("a",)), ("txn-scan", ("a", "b"))])
+def test_what_was_shown_behind_a_list_comes_behind_it_at_every_level(
+    step: tuple[str, tuple[str, ...]],
+) -> None:
+    """Found by seed 125 of a campaign: a scan at read-committed showed the transaction's own append
+    right behind a list, and it was committed behind the append of another one."""
+    made = world()
+    assert made.run_txn("n1", [["append", "a", 1]])[0] == "ok"
+    made.run(50 * MS)
+    begun = made.do("n1", "txn-begin", "", ({"isolation": "read-committed"},))[1]["txn"]
+    assert made.do("n1", "txn-append", begun, ("a", 2))[0] == "ok"
+    op, args = step
+    shown = made.do("n1", op, begun, args)[1]
+    assert shown == ([1, 2] if op == "txn-read" else [["a", [1, 2]]])
+    assert made.run_txn("n2", [["append", "a", 3]])[0] == "ok"
+    made.run(50 * MS)
+    assert made.do("n1", "txn-commit", begun)[0] == "fail"
+    assert made.run_txn("n1", [["r", "a", None]])[1] == [["r", "a", [1, 3]]]
