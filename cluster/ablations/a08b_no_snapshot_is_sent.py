@@ -26,7 +26,7 @@ ABLATION = Ablation(
     NoSnapshotIsSent,
     removes="A follower that needs entries which are gone is sent the snapshot.",
     breaks="A node that was away for long never has the state again; one death more stops all.",
-    nemesis="kill",
+    nemesis="membership",
     checker=BY_LIVENESS,
     anomaly=BY_LIVENESS,
     pattern="low_water_mark",

@@ -18,7 +18,8 @@ the time that is left: a leader writes that down when half of it is gone (a chec
 cluster that restarts again and again does not keep dead clients alive.
 
 The lease's token, the revision of the grant, grows from grant to grant. A resource that remembers
-the highest token it has seen can refuse a holder that was paused past its end (a fencing token).
+the largest token it has seen (:class:`TokenFence`) can refuse a holder that was paused past its end
+(a fencing token).
 
     lease-grant ID ttl_ns    {"lease", "token", "ttl_ns"}; an empty ID lets the core choose
     lease-renew ID           {"lease", "token", "ttl_ns"}; fail if it is over
@@ -39,7 +40,8 @@ granted the lease. A49b: a granter that measures by the wall clock ends leases e
 set forward.
 
 Source: Gray and Cheriton, "Leases" (1989); Joshi, "Lease"; etcd's leases and lease checkpoints.
-Used by ``cluster.core.state_machine`` and ``cluster.core.replica``; by clients, for their view.
+Used by ``cluster.core.state_machine`` and ``cluster.core.replica``; by clients and resources, for
+their view.
 """
 
 from __future__ import annotations

@@ -39,6 +39,7 @@ durability order of ``cluster.ports``. Used by ``cluster.data.node``; sans-IO.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
@@ -149,7 +150,7 @@ class ReplicatedGroups:
         self._also_damaged = also_damaged
         self.node = node
         self.config = config
-        self._rng, self._clock = rng, clock
+        self._make = partial(Replica, node, rng=rng, clock=clock, config=config)
         self._parts_of = parts_of
         self._times = times
         self._hosted: dict[str, HostedReplica] = {}
@@ -254,7 +255,7 @@ class ReplicatedGroups:
             raise ValueError(f"members of group {group!r} are {list(members)}: a set of nodes")
         if self.hosts(group) or self.node not in voters:
             return []
-        empty = self._replica(group, voters)
+        empty = self._make(voters, parts=self._parts_of(group))
         first = Snapshot(OPENED_AT, 0, voters, empty.state.encode())
         entered = Append(self.next_write(), OPENED_IN, group=group)
         save = SaveSnapshot(self.next_write(), first, OPENED_AT + 1, reset_log=True, group=group)
@@ -343,20 +344,10 @@ class ReplicatedGroups:
     def _begin(
         self, now_ns: int, group: str, members: Sequence[NodeId], recovered: Recovered
     ) -> list[Effect]:
-        replica = self._replica(group, members)
+        replica = self._make(members, parts=self._parts_of(group))
         hosted = self._hosted[group] = HostedReplica(group, replica)
         self._deadline_ns = None
         return self._own(hosted, replica.start(now_ns, recovered))
-
-    def _replica(self, group: str, members: Sequence[NodeId]) -> Replica:
-        return Replica(
-            self.node,
-            members,
-            rng=self._rng,
-            clock=self._clock,
-            config=self.config,
-            parts=self._parts_of(group),
-        )
 
     def _own(self, hosted: HostedReplica, effects: Sequence[Effect]) -> list[Effect]:
         """A replica's effects as the node's."""

@@ -46,7 +46,13 @@ from cluster.config import ClusterConfig
 from cluster.log.low_water_mark import segments_below
 from cluster.log.recovery import Found, nothing_kept, read_log
 from cluster.log.segmented_log import SegmentedLog
-from cluster.log.setting_aside import ASIDE, WhyNot, read_promised, require_repairable, set_aside
+from cluster.log.setting_aside import (
+    WhyNot,
+    end_repair,
+    read_promised,
+    require_repairable,
+    set_aside,
+)
 from cluster.log.snapshot import SnapshotStore
 from cluster.log.superblock import Superblock, Superblocks, newer
 from cluster.log.write_ahead_log import CorruptLog
@@ -342,7 +348,8 @@ class Storage:
         if self.syncs_before_ack():
             self._sync_log()
         if self._repaired:
-            self._end_repair()
+            self._repaired = False
+            end_repair(self._disk, self._superblocks)
 
     def _sync_log(self) -> None:
         try:
@@ -350,14 +357,6 @@ class Storage:
         except DiskError as error:
             if self.ends_with(error):
                 raise
-
-    def _end_repair(self) -> None:
-        self._repaired = False
-        self._superblocks.repaired()
-        for name in self._disk.names():
-            if name.startswith(ASIDE):
-                self._disk.remove(name)
-        self._disk.sync_dir()
 
     def _save(self, effect: SaveSnapshot) -> None:
         log = self._opened()
