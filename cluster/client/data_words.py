@@ -37,7 +37,7 @@ import msgspec
 
 from cluster.client.asyncio_client import AsyncioClient
 from cluster.client.session import Complete
-from cluster.client.words import EXIT, say
+from cluster.client.words import USAGE, code_of, say
 from cluster.data.isolation_levels import LEVELS
 from cluster.data.transaction_commands import problem
 from cluster.runtime.options import OptionError
@@ -393,10 +393,10 @@ async def _answered(shell: _Shell, line: str) -> int:
         done = await shell.do(line)
     except OptionError as error:
         print(f"error: {error}", flush=True)
-        return 3
+        return USAGE
     words = json.dumps(done.value, default=repr) if done.status == "ok" else done.error
     print(words if done.status == "ok" else f"{done.status}: {words}", flush=True)
-    return EXIT.get(done.status, 2)
+    return code_of(done)
 
 
 __all__ = ["add_parsers", "explained", "node_of", "parse_operation", "parse_operations", "step_of"]
