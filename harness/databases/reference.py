@@ -17,7 +17,8 @@ that emerges; ``leaderless``: any node takes writes; if it is not given, the one
 or the workload's objects are for, or ``core``), ``consensus`` (of roles ``core`` and ``data``); of
 role ``data`` ``isolation``, ``scheme`` (``fixed`` or ``range``), ``partitions`` (how many at first)
 and ``clock_bound_ms`` (by how much clocks may differ, and what a commit waits); of role
-``leaderless`` ``versions`` and ``consistency`` (how it orders versions, and ``quorum`` or ``one``);
+``leaderless`` ``versions`` (``dotted``, which keeps concurrent writes; or the last writer wins, by
+``lww-hybrid``, ``lww-lamport`` or ``lww-wall`` clocks) and ``consistency`` (``quorum`` or ``one``);
 ``ablate`` (ids separated by commas or a list), ``read_mode`` (one of :data:`READ_MODES`),
 ``lease_ttl_s`` (of locks), ``op_timeout_s``, ``peer_port``, ``admin_port``,
 ``args`` (more arguments for every node), ``objects`` (what keys are; given by the workload).
