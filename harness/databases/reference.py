@@ -47,7 +47,13 @@ from harness.databases.reference_holders import (
     ClientLife,
     StandingStill,
 )
-from harness.databases.reference_leaderless import OF_LEADERLESS, check_options, clients_of
+from harness.databases.reference_leaderless import (
+    CONSISTENCY,
+    OF_LEADERLESS,
+    VERSIONS,
+    check_options,
+    clients_of,
+)
 from harness.databases.reference_members import ATTEMPT_S, REQUEST_S, ReferenceMembers
 from harness.databases.reference_partitions import Dividing, ReferencePartitions
 from harness.environments.base import Node, SimulatedNode
@@ -124,6 +130,13 @@ class Reference(ReferenceMembers, ReferencePartitions):
 
     name = "reference"
     operations = frozenset(COMMANDS)
+    #: the options that are one of a few words
+    option_values: Mapping[str, Sequence[str]] = {
+        "role": ROLES,
+        "read_mode": READ_MODES,
+        "versions (role leaderless)": VERSIONS,
+        "consistency (role leaderless)": CONSISTENCY,
+    }
     #: how long faults last; None for our own
     timings: dict[str, Any] | None = None
 

@@ -227,6 +227,7 @@ def test_a_node_wiped_under_its_old_id_is_refused_and_consents_to_no_act_of_an_o
     world.run_for(3 * SECOND)
     assert asked(world, "n1", "act", "", 2).status != "ok", "n2 has forgotten view 2"
 
+
 def test_a_node_that_slept_for_long_is_alive_again_and_kills_nobody() -> None:
     world = world_of(5)
     world.run_for(SECOND)
