@@ -215,9 +215,9 @@ def test_clients_wait_for_a_settled_ring() -> None:
     requests.add(Waiting(Waiter(1, 1, 50), "join", "n4", "n1"))
     requests.add(Waiting(Waiter(2, 2, 90), "remove-member", "n2"))
     assert requests.seeds() == ["n1"] and requests.leaving() == ["n2"] and requests.due_ns == 50
-    requests.look(10, StableView(2, FOUR, THREE))
+    requests.look(10, StableView(2, FOUR, THREE), dict)
     assert requests.answers == [] and len(requests) == 2
-    requests.look(20, StableView(3, FOUR))
+    requests.look(20, StableView(3, FOUR), dict)
     assert [answer[0] for _, answer in requests.answers] == ["ok"] and len(requests) == 1
-    requests.look(90, StableView(3, FOUR))
+    requests.look(90, StableView(3, FOUR), dict)
     assert [answer[0] for _, answer in requests.answers] == ["ok", "unknown"]
