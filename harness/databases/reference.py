@@ -36,6 +36,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from checkers.core.wording import did_you_mean
 from harness.costs import STARTS
 from harness.databases.base import Assumptions, Invocation, Outcome, operations_of
 from harness.databases.http_clients import answered
@@ -57,7 +58,7 @@ from harness.databases.reference_leaderless import (
 from harness.databases.reference_members import ATTEMPT_S, REQUEST_S, ReferenceMembers
 from harness.databases.reference_partitions import Dividing, ReferencePartitions
 from harness.environments.base import Node, SimulatedNode
-from harness.errors import UsageError, did_you_mean, nearest
+from harness.errors import UsageError, nearest
 from workloads.lock import FencedResource
 
 #: where a node finds its token (see ``cluster.runtime.token``)
@@ -165,12 +166,7 @@ class Reference(ReferenceMembers, ReferencePartitions):
             raise nearest("read_mode", read_mode, READ_MODES)
         named = ablate.split(",") if isinstance(ablate, str) else list(ablate)
         self.ablate = tuple(name.strip() for name in named if name.strip())
-        self.role = role or _role_for(self.ablate, objects)
-        if self.role not in ROLES:
-            raise UsageError(
-                f"database option role: there is no role {self.role!r}; "
-                f"{did_you_mean(self.role, ROLES)} The roles are {', '.join(ROLES)}"
-            )
+        self.role = _known(role or _role_for(self.ablate, objects))
         if self.role == "leaderless":
             check_options(
                 versions=versions,
@@ -385,6 +381,16 @@ def _table(role: str, clients: Mapping[str, type[Objects]]) -> dict[str, Any]:
     if role == "data":
         table |= {kind: each.operations for kind, each in DATA_CLIENTS.items()}
     return {kind: ops for kind, ops in table.items() if (kind in OF_GOSSIP) == (role == "gossip")}
+
+
+def _known(role: str) -> str:
+    """A role that there is."""
+    if role not in ROLES:
+        raise UsageError(
+            f"database option role: there is no role {role!r}; {did_you_mean(role, ROLES)} The "
+            f"roles are {', '.join(ROLES)}"
+        )
+    return role
 
 
 def _role_for(ablations: Sequence[str], objects: str) -> str:
