@@ -26,6 +26,12 @@ Nemesis = Annotated[
     str,
     Parameter(name="--nemesis", help="Kinds of faults; each seed draws its own if not given."),
 ]
+Nodes = Annotated[
+    int,
+    Parameter(
+        name="--nodes", help="How many nodes; drawn (3 to 5, role gossip 3 to 50) if not given."
+    ),
+]
 Jobs = Annotated[
     int | None, Parameter(name=("--jobs", "-j"), help="Processes; one per core if not given.")
 ]
@@ -44,12 +50,7 @@ def explore(
             name="--role", help="What the nodes are: core, paxos, data, gossip or leaderless."
         ),
     ] = "",
-    nodes: Annotated[
-        int,
-        Parameter(
-            name="--nodes", help="How many nodes; drawn (3 to 5, role gossip 3 to 50) if not given."
-        ),
-    ] = 0,
+    nodes: Nodes = 0,
     profile: Annotated[
         str, Parameter(name="--profile", help="Some of calm,harsh; both if not given.")
     ] = "",
